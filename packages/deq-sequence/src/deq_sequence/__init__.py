@@ -1,0 +1,1 @@
+"""DEQ-Transformer language models. Empty so far."""

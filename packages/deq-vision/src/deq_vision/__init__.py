@@ -1,0 +1,1 @@
+"""Multiscale deep equilibrium models for vision. Empty so far."""
