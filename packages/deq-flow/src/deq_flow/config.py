@@ -1,0 +1,143 @@
+"""Sizes of the flow networks. A variant is an instance, made from another with `dataclasses.replace`."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Widths and choices of modules shared by DEQ-Flow and RAFT (Teed & Deng 2020; Bai et al. 2022).
+
+    encoder             "residual" (two 3x3 convolutions a block) or "bottleneck" (RAFT-small)
+    stages              channels of the encoder's three stages; the first is also the stem's width
+    features            channels of the feature maps that are correlated
+    context_norm        normalisation in the context encoder; the feature encoder always has instance normalisation
+    hidden, context     channels of the recurrent state and of the injected context
+    levels, radius      correlation pyramid levels, and the radius of the window read from each
+    correlation_widths  motion encoder, correlation branch: a 1x1 convolution, then a 3x3 one if there are two widths
+    flow_widths         motion encoder, flow branch: a 7x7 and a 3x3 convolution
+    motion              channels the motion encoder returns, the last two being the flow itself
+    gru                 "separable" (1x5 then 5x1) or "square" (3x3)
+    head                inner channels of the flow head; version 1 of DEQ-Flow keeps 256 at every size
+    upsampling          "convex" (learned weights) or "bilinear"
+    mask                inner channels of the head that predicts the convex weights
+    attention           "global" adds the aggregated motion of GMA (Jiang et al. 2021)
+    scale               pixels per cell of the grid on which flow is estimated: 8, or 4 for small images
+    lookup              "all-pairs" stores the correlation volume, "on-the-fly" computes each window when it is read,
+                        "auto" stores the volume up to `correlation.VOLUME_LIMIT` entries
+    """
+
+    encoder: Literal["residual", "bottleneck"] = "residual"
+    stages: tuple[int, int, int] = (64, 96, 128)
+    features: int = 256
+    context_norm: Literal["batch", "none"] = "batch"
+    hidden: int = 128
+    context: int = 128
+    levels: int = 4
+    radius: int = 4
+    correlation_widths: tuple[int, ...] = (256, 192)
+    flow_widths: tuple[int, int] = (128, 64)
+    motion: int = 128
+    gru: Literal["separable", "square"] = "separable"
+    head: int = 256
+    upsampling: Literal["convex", "bilinear"] = "convex"
+    mask: int = 256
+    attention: Literal["none", "global"] = "none"
+    scale: Literal[4, 8] = 8
+    lookup: Literal["auto", "all-pairs", "on-the-fly"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.scale not in (4, 8):
+            raise ValueError(f"scale must be 4 or 8 (the strides the encoders have), got {self.scale}")
+        if len(self.correlation_widths) not in (1, 2):
+            raise ValueError(f"correlation_widths must be one or two widths, got {self.correlation_widths}")
+        if self.levels < 1 or self.radius < 1:
+            raise ValueError(f"levels and radius must be at least 1, got {self.levels} and {self.radius}")
+        if self.motion <= 2:
+            raise ValueError(f"motion must exceed the 2 channels that hold the flow, got {self.motion}")
+
+    @property
+    def window(self) -> int:
+        """Correlation values read per cell: levels * (2 radius + 1)^2."""
+        return self.levels * (2 * self.radius + 1) ** 2
+
+
+BASE = Architecture()
+TINY = replace(
+    BASE,
+    features=64,
+    hidden=32,
+    context=32,
+    correlation_widths=(64, 48),
+    flow_widths=(32, 16),
+    motion=32,
+    head=64,
+)
+LARGE = replace(
+    BASE,
+    hidden=192,
+    context=192,
+    correlation_widths=(384, 288),
+    flow_widths=(192, 96),
+    motion=192,
+    head=384,
+)
+HUGE = replace(
+    BASE,
+    hidden=256,
+    context=256,
+    correlation_widths=(512, 384),
+    flow_widths=(256, 128),
+    motion=256,
+    head=512,
+)
+GIGANTIC = replace(
+    BASE,
+    hidden=384,
+    context=384,
+    correlation_widths=(640, 480),
+    flow_widths=(320, 160),
+    motion=320,
+    head=640,
+)
+SMALL = replace(
+    BASE,
+    encoder="bottleneck",
+    stages=(32, 64, 96),
+    features=128,
+    context_norm="none",
+    hidden=96,
+    context=64,
+    radius=3,
+    correlation_widths=(96,),
+    flow_widths=(64, 32),
+    motion=82,
+    gru="square",
+    head=128,
+    upsampling="bilinear",
+)
+# For images of about 64x96 on a CPU: a grid of quarter resolution, because at one eighth nothing is learned there.
+MINI = replace(
+    BASE,
+    stages=(16, 24, 32),
+    features=48,
+    hidden=32,
+    context=32,
+    levels=2,
+    radius=3,
+    correlation_widths=(48, 32),
+    flow_widths=(24, 16),
+    motion=32,
+    head=48,
+    mask=48,
+    scale=4,
+)
+SIZES = {
+    "tiny": TINY,
+    "base": BASE,
+    "large": LARGE,
+    "huge": HUGE,
+    "gigantic": GIGANTIC,
+    "small": SMALL,
+    "mini": MINI,
+}

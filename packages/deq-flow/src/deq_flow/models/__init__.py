@@ -1,0 +1,1 @@
+"""DEQ-Flow, RAFT and GMA from one set of parts."""

@@ -1,0 +1,161 @@
+"""Correlation between every pair of positions, pooled over four scales and read in windows (Teed & Deng 2020, 3.2)."""
+
+import math
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+VOLUME_LIMIT = 2**28
+"""Entries (1 GiB in float32) above which `kind="auto"` computes windows when they are read instead of storing all."""
+
+
+class Lookup(Protocol):
+    """Correlation windows around target positions."""
+
+    def __call__(self, position: Tensor) -> Tensor:
+        """Correlation with the windows around `position` (B, 2, h, w) in cells (x, y); (B, levels * (2r + 1)^2, h, w).
+
+        Channels are level-major; within a level the x offset is the slow index: channel a * (2r + 1) + b holds the
+        value at (x + a - r, y + b - r). Released weights depend on this order. Outside the map values are zero.
+        """
+        ...
+
+
+def correlation(
+    features1: Tensor,
+    features2: Tensor,
+    *,
+    levels: int = 4,
+    radius: int = 4,
+    kind: Literal["auto", "all-pairs", "on-the-fly"] = "auto",
+) -> Lookup:
+    """A lookup into <f1(i), f2(j)> / sqrt(C), from features (B, C, h, w).
+
+    Pooling the volume over j is pooling f2, so level k is computed from f2 averaged over 2^k x 2^k cells. A level of one
+    cell is not pooled further, which makes any size from 2x2 up work. Half-precision features are widened: correlation,
+    positions and windows are float32 under autocast.
+    """
+    batch, channels, height, width = features1.shape
+    wide = torch.promote_types(features1.dtype, torch.float32)
+    with torch.autocast(features1.device.type, enabled=False):
+        source = features1.to(wide).flatten(2).mT / math.sqrt(channels)  # (B, N, C)
+        maps = _pyramid(features2.to(wide), levels)
+        if kind == "auto":
+            entries = batch * height * width * sum(level.shape[2] * level.shape[3] for level in maps)
+            kind = "all-pairs" if entries <= VOLUME_LIMIT else "on-the-fly"
+        return (AllPairs if kind == "all-pairs" else OnTheFly)(source, maps, radius)
+
+
+class AllPairs:
+    """Every correlation stored, (B N, (h_k + 1)(w_k + 1)) a level; reading is a gather.
+
+    source  (B, N, C) features of the first image, divided by sqrt(C)
+    maps    (B, C, h_k, w_k) features of the second image at each level
+    """
+
+    def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
+        self.radius = radius
+        self.sizes = [level.shape[2:] for level in maps]
+        # One row and column of zeros more: every position outside a map is sent there, so reading needs no mask.
+        self.volumes = [source @ F.pad(level, (0, 1, 0, 1)).flatten(2) for level in maps]
+
+    def __call__(self, position: Tensor) -> Tensor:
+        windows = []
+        for k, (volume, (height, width)) in enumerate(zip(self.volumes, self.sizes, strict=True)):
+            index, fraction = _window(position / 2**k, self.radius, height, width)
+            row = torch.arange(len(index), device=index.device) * volume.shape[2]
+            patch = volume.flatten().index_select(0, (index + row[:, None]).flatten()).view_as(index)
+            windows.append(_interpolate(patch, fraction, self.radius))
+        return _as_map(windows, position)
+
+
+class OnTheFly:
+    """Correlations computed where they are read: memory grows with the pixels, not with their square. See `AllPairs`."""
+
+    def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
+        self.radius = radius
+        self.sizes = [level.shape[2:] for level in maps]
+        self.source = source.flatten(0, 1)
+        self.targets = [F.pad(level, (0, 1, 0, 1)).flatten(2).mT.flatten(0, 1) for level in maps]  # (B M_k, C)
+
+    def __call__(self, position: Tensor) -> Tensor:
+        windows = []
+        batch = len(position)
+        for k, (target, (height, width)) in enumerate(zip(self.targets, self.sizes, strict=True)):
+            index, fraction = _window(position / 2**k, self.radius, height, width)
+            row = torch.arange(batch, device=index.device) * (len(target) // batch)
+            index = index + row.repeat_interleave(len(index) // batch)[:, None]
+            patch = _RowProducts.apply(self.source, target, index)
+            windows.append(_interpolate(patch, fraction, self.radius))
+        return _as_map(windows, position)
+
+
+class _RowProducts(torch.autograd.Function):
+    """out[n, k] = <source[n], target[index[n, k]]>, in blocks, forward and backward; saves its three arguments only."""
+
+    BLOCK = 2**23  # gathered values held at a time: 32 MiB in float32
+
+    @staticmethod
+    def forward(ctx, source: Tensor, target: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(source, target, index)
+        rows = _RowProducts.rows(source, index)
+        return torch.cat(
+            [
+                torch.bmm(target[chosen], block[:, :, None]).squeeze(2)
+                for block, chosen in zip(source.split(rows), index.split(rows), strict=True)
+            ]
+        )
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        source, target, index = ctx.saved_tensors
+        rows = _RowProducts.rows(source, index)
+        grad_source = []
+        grad_target = torch.zeros_like(target)
+        for block, chosen, weight in zip(source.split(rows), index.split(rows), grad.split(rows), strict=True):
+            grad_source.append(torch.bmm(weight[:, None], target[chosen]).squeeze(1))
+            grad_target.index_add_(0, chosen.flatten(), (weight[:, :, None] * block[:, None]).flatten(0, 1))
+        return torch.cat(grad_source), grad_target, None
+
+    @staticmethod
+    def rows(source: Tensor, index: Tensor) -> int:
+        return max(1, _RowProducts.BLOCK // (index.shape[1] * source.shape[1]))
+
+
+def _pyramid(features: Tensor, levels: int) -> list[Tensor]:
+    """Features averaged over 1, 2, 4, ... cells; odd sizes floor, a side of one cell stays."""
+    maps = [features]
+    for _ in range(levels - 1):
+        height, width = maps[-1].shape[2:]
+        maps.append(F.avg_pool2d(maps[-1], (min(2, height), min(2, width))))
+    return maps
+
+
+def _window(position: Tensor, radius: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Flat indices (B N, (2r + 2)^2), x slow, into a map padded by one row and column, and the fractions (2, B N)."""
+    x, y = position.permute(1, 0, 2, 3).flatten(1)
+    offsets = torch.arange(-radius, radius + 2, device=position.device)
+    floor = torch.stack([x, y]).detach().floor()
+    column = floor[0].long()[:, None] + offsets
+    row = floor[1].long()[:, None] + offsets
+    column = torch.where((column < 0) | (column >= width), width, column)
+    row = torch.where((row < 0) | (row >= height), height, row)
+    index = column[:, :, None] + row[:, None, :] * (width + 1)
+    return index.flatten(1), torch.stack([x, y]) - floor
+
+
+def _interpolate(patch: Tensor, fraction: Tensor, radius: int) -> Tensor:
+    """Bilinear values (B N, (2r + 1)^2) from the (2r + 2)^2 cells around them: all share one fraction."""
+    side = 2 * radius + 2
+    x, y = fraction[:, :, None, None]
+    patch = patch.view(-1, side, side)
+    patch = torch.lerp(patch[:, :-1], patch[:, 1:], x)
+    return torch.lerp(patch[:, :, :-1], patch[:, :, 1:], y).flatten(1)
+
+
+def _as_map(windows: list[Tensor], position: Tensor) -> Tensor:
+    batch, _, height, width = position.shape
+    return torch.cat(windows, dim=1).view(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -1,0 +1,98 @@
+"""Image encoders: a strided stem, three stages of two blocks, a 1x1 projection (Teed & Deng 2020, figure 1)."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Norm = Literal["instance", "batch", "none"]
+
+
+class Encoder(nn.Module):
+    """(B, 3, H, W) images to (B, channels, H / scale, W / scale) features.
+
+    Instance normalisation has neither weights nor running statistics, so a network that uses it has no norm keys.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        stages: tuple[int, int, int],
+        *,
+        norm: Norm,
+        block: Literal["residual", "bottleneck"] = "residual",
+        scale: Literal[4, 8] = 8,
+    ) -> None:
+        super().__init__()
+        make = ResidualBlock if block == "residual" else BottleneckBlock
+        first, second, third = stages
+        self.conv1 = nn.Conv2d(3, first, 7, stride=2, padding=3)
+        self.norm1 = _norm(norm, first)
+        self.layer1 = nn.Sequential(make(first, first, 1, norm), make(first, first, 1, norm))
+        self.layer2 = nn.Sequential(make(first, second, 2, norm), make(second, second, 1, norm))
+        self.layer3 = nn.Sequential(make(second, third, scale // 4, norm), make(third, third, 1, norm))
+        self.conv2 = nn.Conv2d(third, channels, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = torch.relu(self.norm1(self.conv1(images)))
+        return self.conv2(self.layer3(self.layer2(self.layer1(features))))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, each followed by norm and relu, added to the input; relu.
+
+    Unlike in He et al. (2016) the second convolution has its own relu, before the sum.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+        self.norm1 = _norm(norm, outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.norm2 = _norm(norm, outputs)
+        self.downsample = _shortcut(inputs, outputs, stride, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norm1(self.conv1(x)))
+        y = torch.relu(self.norm2(self.conv2(y)))
+        return torch.relu(self.downsample(x) + y)
+
+
+class BottleneckBlock(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions through a quarter of the channels, each with norm and relu; the block of RAFT-small."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        inner = outputs // 4
+        self.conv1 = nn.Conv2d(inputs, inner, 1)
+        self.norm1 = _norm(norm, inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride=stride, padding=1)
+        self.norm2 = _norm(norm, inner)
+        self.conv3 = nn.Conv2d(inner, outputs, 1)
+        self.norm3 = _norm(norm, outputs)
+        self.downsample = _shortcut(inputs, outputs, stride, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norm1(self.conv1(x)))
+        y = torch.relu(self.norm2(self.conv2(y)))
+        y = torch.relu(self.norm3(self.conv3(y)))
+        return torch.relu(self.downsample(x) + y)
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module:
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride), _norm(norm, outputs))
+
+
+def _norm(kind: Norm, channels: int) -> nn.Module:
+    makers: dict[str, Callable[[int], nn.Module]] = {
+        "instance": nn.InstanceNorm2d,
+        "batch": nn.BatchNorm2d,
+        "none": lambda _: nn.Identity(),
+    }
+    return makers[kind](channels)

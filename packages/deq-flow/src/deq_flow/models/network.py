@@ -1,0 +1,128 @@
+"""What DEQ-Flow and RAFT share: encoders, correlation, update block, upsampling."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import deq_core as deq
+import torch
+from torch import Tensor, nn
+
+from deq_flow.config import Architecture
+from deq_flow.models.attention import Attention
+from deq_flow.models.cell import UpdateBlock
+from deq_flow.models.correlation import Lookup, correlation
+from deq_flow.models.encoder import Encoder
+from deq_flow.models.padding import Padding
+from deq_flow.models.upsample import bilinear_upsample, convex_upsample, mask_head
+
+State = tuple[Tensor, Tensor]
+"""Hidden state (B, hidden, h, w) and flow (B, 2, h, w) in cells, h = H / scale rounded up."""
+
+
+@dataclass(frozen=True)
+class FlowOutput:
+    """What a flow network returns for a batch of image pairs.
+
+    flow      (B, 2, H, W) motion from image 1 to image 2, pixels, u to the right and v downwards
+    flow_low  (B, 2, h, w) the same on the grid of estimation (of the padded images), in cells
+    state     what the next frame may start from, detached
+    solution  residuals, steps and trace of the solve; None for unrolled networks
+    flows     every supervised or recorded prediction at full resolution, in order; the last is `flow`
+    """
+
+    flow: Tensor
+    flow_low: Tensor
+    state: State
+    solution: deq.Solution | None
+    flows: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image pair, encoded: what an update step needs besides its state.
+
+    context    (B, outputs of the context encoder, h, w), before any nonlinearity
+    grid       (1, 2, h, w) position of every cell, x then y
+    finish     flow in cells and hidden state to flow in pixels of the images as they came
+    """
+
+    lookup: Lookup
+    context: Tensor
+    grid: Tensor
+    finish: Callable[[Tensor, Tensor], Tensor]
+
+
+class FlowNetwork(nn.Module):
+    """Encoders, update block and upsampling of one architecture. Parameters bear the names of the DEQ-Flow release."""
+
+    def __init__(self, size: Architecture, *, context_outputs: int) -> None:
+        super().__init__()
+        self.size = size
+        self.fnet = Encoder(size.features, size.stages, norm="instance", block=size.encoder, scale=size.scale)
+        self.cnet = Encoder(context_outputs, size.stages, norm=size.context_norm, block=size.encoder, scale=size.scale)
+        self.attn = Attention(size.context) if size.attention == "global" else None
+        self.update_block = UpdateBlock(size)
+        self.mask = mask_head(size.hidden, size.mask, size.scale) if size.upsampling == "convex" else None
+        self._batch_norm_frozen = False
+
+    def encode(self, image1: Tensor, image2: Tensor) -> Pair:
+        """Features, correlation and context of images (B, 3, H, W) with values 0..255, float or uint8."""
+        check_images(image1, image2)
+        height, width = image1.shape[2:]
+        padding = Padding(height, width, self.size.scale)
+        dtype = self.fnet.conv1.weight.dtype
+        first, second = (padding.pad(2 * (image.to(dtype) / 255) - 1) for image in (image1, image2))
+        features1, features2 = self.fnet(torch.cat([first, second])).chunk(2)
+        context = self.cnet(first)
+        lookup = correlation(
+            features1, features2, levels=self.size.levels, radius=self.size.radius, kind=self.size.lookup
+        )
+
+        def finish(flow: Tensor, hidden: Tensor) -> Tensor:
+            return padding.crop(self.upsample(flow, hidden))
+
+        return Pair(lookup, context, positions(features1), finish)
+
+    def upsample(self, flow: Tensor, hidden: Tensor) -> Tensor:
+        """Flow (B, 2, h, w) in cells to (B, 2, scale h, scale w) in pixels."""
+        if self.mask is None:
+            return bilinear_upsample(flow, self.size.scale)
+        return convex_upsample(flow, self.mask(hidden), self.size.scale)
+
+    def freeze_batch_norm(self, frozen: bool = True) -> Self:
+        """Keeps batch normalisation at its running statistics, also through later calls of `train()`.
+
+        The release does so in every stage after FlyingChairs.
+        """
+        self._batch_norm_frozen = frozen
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self._batch_norm_frozen:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+
+def positions(features: Tensor) -> Tensor:
+    """(1, 2, h, w) x and y of every cell of features (B, C, h, w), at least float32."""
+    height, width = features.shape[2:]
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=dtype, device=features.device),
+        torch.arange(width, dtype=dtype, device=features.device),
+        indexing="ij",
+    )
+    return torch.stack([x, y])[None]
+
+
+def check_images(image1: Tensor, image2: Tensor) -> None:
+    """Raises ValueError unless both are (B, 3, H, W) of one size, H and W at least 16."""
+    shapes = f"got {tuple(image1.shape)} and {tuple(image2.shape)}"
+    if image1.ndim != 4 or image1.shape[1] != 3 or image1.shape != image2.shape:
+        raise ValueError(f"images must be two tensors (B, 3, H, W) of one shape, {shapes}")
+    if min(image1.shape[2:]) < 16:
+        raise ValueError(f"images must be at least 16 pixels high and wide, {shapes}; enlarge or pad them")

@@ -1,0 +1,61 @@
+"""RAFT (Teed & Deng 2020), and GMA (Jiang et al. 2021), from the parts of DEQ-Flow."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deq_flow.config import Architecture
+from deq_flow.models.network import FlowNetwork, FlowOutput, State
+
+
+class RAFT(FlowNetwork):
+    """The update block unrolled for a fixed number of steps; every step's flow is predicted and supervised.
+
+    The hidden state starts from the context encoder (its first `hidden` outputs through tanh). Gradients flow through
+    the hidden state from step to step, not through the flow a step starts from, as released.
+
+    steps       steps in training
+    eval_steps  steps in evaluation; the release uses 24 on FlyingChairs and KITTI, 32 on Sintel
+    """
+
+    def __init__(self, size: Architecture, *, steps: int = 12, eval_steps: int = 24) -> None:
+        if min(steps, eval_steps) < 1:
+            raise ValueError(f"steps and eval_steps must be at least 1, got {steps} and {eval_steps}")
+        super().__init__(size, context_outputs=size.hidden + size.context)
+        self.steps, self.eval_steps = steps, eval_steps
+
+    def forward(
+        self,
+        image1: Tensor,
+        image2: Tensor,
+        state: State | None = None,
+        *,
+        steps: int | None = None,
+        record: Sequence[int] | None = None,
+    ) -> FlowOutput:
+        """Flow between images (B, 3, H, W) of values 0..255.
+
+        Of `state` only the flow is a start, the hidden state begins afresh, as in the release's warm start.
+        `flows` holds the steps named in `record`, and the last; all of them by default.
+        """
+        if steps is None:
+            steps = self.steps if self.training else self.eval_steps
+        elif steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        wanted = set(range(1, steps + 1) if record is None else (*record, steps))
+        pair = self.encode(image1, image2)
+        hidden, context = pair.context.split([self.size.hidden, self.size.context], dim=1)
+        hidden, context = torch.tanh(hidden).to(pair.grid.dtype), torch.relu(context)
+        attention = None if self.attn is None else self.attn(context)
+        step = self.update_block.bind(context, attention)
+
+        flow = pair.grid.new_zeros(len(image1), *pair.grid.shape[1:]) if state is None else state[1]
+        flows = []
+        for k in range(1, steps + 1):
+            flow = flow.detach()
+            hidden, change = step(hidden, pair.lookup(pair.grid + flow), flow)
+            flow = flow + change
+            if k in wanted:
+                flows.append(pair.finish(flow, hidden))
+        return FlowOutput(flows[-1], flow, (hidden.detach(), flow.detach()), None, tuple(flows))
