@@ -1,0 +1,54 @@
+"""Runs the command of one stage: `python -m workflows.stage COMMAND [ARGUMENT ...]`.
+
+The stage enters the workspace, ends with the DVC process that started it, and becomes the command.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+from workflows import workspace
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(command: list[str]) -> int:
+    """Becomes `command`; returns an exit status only where that cannot be done."""
+    if not command:
+        print("usage: python -m workflows.stage COMMAND [ARGUMENT ...]", file=sys.stderr)
+        return 2
+    die_with_parent()
+    try:
+        workspace.join()
+    except workspace.WorkspaceBusyError as error:
+        print(error, file=sys.stderr)
+        return 1
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # what Snakemake sets for a rule of one thread: both engines alike
+    try:
+        os.execvp(command[0], command)
+    except FileNotFoundError:
+        print(
+            f"{command[0]}: command not found; install the packages into this environment with `make install` "
+            "or `pip install -c constraints.txt -r requirements.txt`, or activate the one they are in",
+            file=sys.stderr,
+        )
+        return 127
+
+
+def die_with_parent() -> None:
+    """Asks Linux to kill this process, and the command that it becomes, when its parent ends.
+
+    A stage that outlived a killed DVC would write outputs that nobody records, while the next run writes them too.
+    """
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it ended before the request
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
