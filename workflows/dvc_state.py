@@ -1,0 +1,177 @@
+"""Shows Snakemake what DVC knows, in the one language that Snakemake's default profile listens to: file dates.
+
+DVC decides by content which stages are up to date and records it in dvc.lock. Before Snakemake plans, outputs of
+changed stages are dated 1970, so that their rules run, and outputs of unchanged stages are dated no older than their
+inputs, so that theirs do not. Nothing else is written, and only public interfaces are used: `dvc status --json`,
+dvc.lock and os.utime.
+
+`python -m workflows.dvc_state` does the same by hand, and mends what a killed DVC left half written.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import yaml
+
+from workflows import workspace
+
+DAMAGED = re.compile(r"dvc\.lock' (?:is invalid|validation failed)|(RWLock-file)")
+BUSY_SECONDS = 20.0
+"""How long to wait for a DVC process that outlived its Snakemake and still finishes one stage."""
+LONG_AGO = 24 * 3600.0
+"""The date of outdated outputs, 2 January 1970: older than any input, and not the 0 that means "no date"."""
+
+
+class StateError(RuntimeError):
+    """DVC cannot tell the state of the workspace."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What dvc.lock records of a stage: the paths it read (parameter files included) and wrote."""
+
+    inputs: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+
+
+def show_to_snakemake() -> None:
+    """Projects the verdict of DVC onto the dates of its outputs, unless another engine is at work.
+
+    Raises:
+        StateError: `dvc status` fails, for instance on a mistake in dvc.yaml.
+    """
+    try:
+        workspace.check_idle()
+    except workspace.WorkspaceBusyError as error:
+        # A dry run or a graph may go on; a real run stops where it claims the workspace.
+        print(f"The dates of outputs are left as they are: {error}", file=sys.stderr)
+        return
+    changed = status()
+    project(changed, recorded_stages(Path("dvc.lock")))
+
+
+def status() -> dict[str, list[Path]]:
+    """The changed stages, by name, each with its outputs that are not as recorded. Mends damaged state files.
+
+    Raises:
+        StateError: DVC stops with an error of another kind, or its files stay busy.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    mended: set[Path] = set()
+    while True:
+        process = subprocess.run(["dvc", "--wait-for-lock", "status", "--json"], capture_output=True, text=True)
+        said = (process.stdout + process.stderr).strip()
+        if process.returncode == 0:
+            return {stage: changed_outputs(entries) for stage, entries in json.loads(process.stdout).items()}
+        if damage := DAMAGED.search(said):
+            path = Path(".dvc/tmp/rwlock" if damage[1] else "dvc.lock")
+            if path not in mended:
+                mended.add(path)
+                set_aside(path)
+                continue
+        if "is busy" not in said:
+            raise StateError(f"`dvc status` failed, so nothing can be planned:\n{said}")
+        if time.monotonic() > deadline:
+            raise StateError(f"a DVC process is at work in this checkout; wait for it to end:\n{said}")
+        time.sleep(0.5)
+
+
+def changed_outputs(entries: Sequence[str | Mapping[str, Mapping[str, str]]]) -> list[Path]:
+    """The outputs named in one stage's part of `dvc status --json`."""
+    return [Path(path) for entry in entries if not isinstance(entry, str) for path in entry.get("changed outs", {})]
+
+
+def set_aside(path: Path) -> None:
+    """Moves a damaged state file of DVC into .dvc/tmp; results come back from DVC's run cache, not recomputed."""
+    aside = Path(".dvc/tmp") / f"{path.name}.damaged"
+    os.replace(path, aside)
+    print(f"{path} was damaged, as a killed DVC can leave it; moved to {aside}", file=sys.stderr)
+
+
+def recorded_stages(path: Path) -> dict[str, Stage]:
+    """The stages of a dvc.lock; none where the file does not exist."""
+    if not path.exists():
+        return {}
+    lock = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    return {
+        name: Stage(
+            inputs=(*(Path(dep["path"]) for dep in stage.get("deps", ())), *map(Path, stage.get("params", ()))),
+            outputs=tuple(Path(out["path"]) for out in stage.get("outs", ())),
+        )
+        for name, stage in (lock.get("stages") or {}).items()
+    }
+
+
+def project(changed: Mapping[str, Sequence[Path]], stages: Mapping[str, Stage]) -> None:
+    """Dates the outputs of `changed` stages 1970 and those of all others no older than their newest input."""
+    outdated = {path for paths in changed.values() for path in paths}
+    outdated.update(path for name in changed if name in stages for path in stages[name].outputs)
+    for output in outdated:
+        for file in files(output):
+            os.utime(file, (LONG_AGO, LONG_AGO))
+    listing = cache(files)  # many stages read the same folders
+    for name in in_order(stages):
+        stage = stages[name]
+        newest = max((file.stat().st_mtime_ns for path in stage.inputs for file in listing(path)), default=0)
+        for output in set(stage.outputs) - outdated:
+            for file in files(output):
+                if file.stat().st_mtime_ns < newest:
+                    os.utime(file, ns=(newest, newest))
+
+
+def in_order(stages: Mapping[str, Stage]) -> Iterator[str]:
+    """Names of the stages, producers before consumers."""
+    producer = {output: name for name, stage in stages.items() for output in stage.outputs}
+    below: defaultdict[Path, set[str]] = defaultdict(set)
+    for output, name in producer.items():
+        for path in (output, *output.parents):
+            below[path].add(name)
+    graph = {
+        name: {
+            source
+            for path in stage.inputs
+            for source in (*below.get(path, ()), *(producer[parent] for parent in path.parents if parent in producer))
+            if source != name
+        }
+        for name, stage in stages.items()
+    }
+    return iter(TopologicalSorter(graph).static_order())
+
+
+def files(path: Path) -> list[Path]:
+    """The files that stand for a path in the Snakefile: itself; of a directory, its manifest or all files below."""
+    if not path.is_dir():
+        return [path] if path.exists() else []
+    manifest = path / "manifest.json"
+    if manifest.exists():
+        return [manifest]
+    return [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+
+
+def main() -> int:
+    """Mends and projects; prints which stages are changed."""
+    try:
+        workspace.check_idle()
+        changed = status()
+        project(changed, recorded_stages(Path("dvc.lock")))
+    except (StateError, workspace.WorkspaceBusyError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(
+        "\n".join(["changed stages:", *(f"  {name}" for name in changed)]) if changed else "every stage is up to date"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
