@@ -1,0 +1,32 @@
+# Shared by the rules of every pipeline: the checked parameters, and the state that Snakemake and DVC have in common.
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from workflows import dvc_state, parameters, workspace
+
+min_version("9.27")
+
+if config:
+    raise WorkflowError(
+        f"--config and --configfile are not used here (got {', '.join(config)}): DVC would not know of them. "
+        "Edit params.yaml, or use `dvc exp run --set-param KEY=VALUE`."
+    )
+try:
+    PROFILE = parameters.load()
+    # A cluster job reads the Snakefile again, while others write their outputs: only the main process touches dates.
+    if workflow.is_main_process:
+        dvc_state.show_to_snakemake()
+except (parameters.ParameterError, dvc_state.StateError) as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    run="[^/]+",
+
+
+onstart:
+    try:
+        workspace.claim()
+    except workspace.WorkspaceBusyError as error:
+        raise WorkflowError(str(error)) from None

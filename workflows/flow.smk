@@ -1,0 +1,119 @@
+# Optical flow: DEQ-Flow and RAFT from data to report. Each rule runs the stage of dvc.yaml that has its name.
+
+FLOW = PROFILE["flow"]
+FLOW_RUNS = expand("{method}-{seed}", method=FLOW["methods"], seed=FLOW["seeds"])
+FLOW_FIGURES = ["learning_curves", "epe", "iterations", "example"]
+
+
+rule flow:
+    input:
+        "results/flow/report.md",
+        "results/flow/metrics.json",
+
+
+rule flow_download:
+    input:
+        "params.yaml",
+    output:
+        "data/flow/manifest.json",
+    log:
+        "results/logs/flow_download.log",
+    threads: 1
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_download > {log} 2>&1"
+
+
+rule flow_train:
+    input:
+        "data/flow/manifest.json",
+    output:
+        "results/flow/train/{run}/model.safetensors",
+        "results/flow/train/{run}/config.json",
+        "results/flow/train/{run}/history.csv",
+        "results/flow/train/{run}/metrics.json",
+    log:
+        "results/logs/flow_train/{run}.log",
+    threads: 1
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_train@{wildcards.run} > {log} 2>&1"
+
+
+rule flow_evaluate:
+    input:
+        "data/flow/manifest.json",
+        "results/flow/train/{run}/model.safetensors",
+        "results/flow/train/{run}/config.json",
+    output:
+        "results/flow/evaluate/{run}/samples.csv",
+        "results/flow/evaluate/{run}/steps.csv",
+        "results/flow/evaluate/{run}/metrics.json",
+        "results/flow/evaluate/{run}/example.npz",
+    log:
+        "results/logs/flow_evaluate/{run}.log",
+    threads: 1
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_evaluate@{wildcards.run} > {log} 2>&1"
+
+
+rule flow_baselines:
+    input:
+        "data/flow/manifest.json",
+    output:
+        "results/flow/baselines/samples.csv",
+        "results/flow/baselines/metrics.json",
+    log:
+        "results/logs/flow_baselines.log",
+    threads: 1
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_baselines > {log} 2>&1"
+
+
+rule flow_plot:
+    input:
+        expand("results/flow/train/{run}/history.csv", run=FLOW_RUNS),
+        expand("results/flow/evaluate/{run}/samples.csv", run=FLOW_RUNS),
+        expand("results/flow/evaluate/{run}/steps.csv", run=FLOW_RUNS),
+        expand("results/flow/evaluate/{run}/example.npz", run=FLOW_RUNS),
+        "results/flow/baselines/samples.csv",
+    output:
+        report(
+            "results/flow/figures/learning_curves.svg",
+            caption="report/flow_learning_curves.rst",
+            category="Flow",
+        ),
+        report(
+            "results/flow/figures/epe.svg",
+            caption="report/flow_epe.rst",
+            category="Flow",
+        ),
+        report(
+            "results/flow/figures/iterations.svg",
+            caption="report/flow_iterations.rst",
+            category="Flow",
+        ),
+        report(
+            "results/flow/figures/example.svg",
+            caption="report/flow_example.rst",
+            category="Flow",
+        ),
+    log:
+        "results/logs/flow_plot.log",
+    threads: 1
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_plot > {log} 2>&1"
+
+
+rule flow_report:
+    input:
+        expand("results/flow/train/{run}/metrics.json", run=FLOW_RUNS),
+        expand("results/flow/evaluate/{run}/metrics.json", run=FLOW_RUNS),
+        "results/flow/baselines/metrics.json",
+        expand("results/flow/figures/{figure}.svg", figure=FLOW_FIGURES),
+    output:
+        "results/flow/report.md",
+        "results/flow/metrics.json",
+    log:
+        "results/logs/flow_report.log",
+    threads: 1
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_report > {log} 2>&1"
