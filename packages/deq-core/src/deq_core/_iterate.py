@@ -1,0 +1,92 @@
+"""The one loop: a solver's proposals, evaluated, judged and kept per sample."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._solver import Solver
+from ._stop import Stop
+
+
+@dataclass(frozen=True)
+class Flat:
+    """What the loop found, on flat states.
+
+    Attributes:
+        best: (B, n) the finite image with the lowest residual of every sample.
+        recorded: best after each recorded evaluation.
+        residual, steps, converged, trace: as in `Solution`.
+        last: (z, f(z), solver memory) of the last evaluation.
+    """
+
+    best: Tensor
+    recorded: list[Tensor]
+    residual: Tensor
+    steps: Tensor
+    converged: Tensor
+    trace: Tensor
+    last: tuple[Tensor, Tensor, Any]
+
+
+def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop, record: Sequence[int] = ()) -> Flat:
+    """Iterates `solver` on z = f(z) until `stop`.
+
+    A sample that has converged, or whose residual is no longer finite, is left alone: what it returns is what it
+    returns by itself. With a tolerance there is one host synchronisation an evaluation; without one there is none.
+    """
+    eager = not torch.compiler.is_compiling()
+    look = eager and (stop.tol is not None or z.device.type == "cpu")
+    batch = len(z)
+    memory = solver.init(z, stop.max_steps)
+    scratch = torch.empty_like(z) if eager else None
+    fz = best = z
+    lowest = z.new_full((batch,), torch.inf)
+    steps = torch.zeros(batch, dtype=torch.long, device=z.device)
+    active = torch.ones(batch, dtype=torch.bool, device=z.device)
+    trace: list[Tensor] = []
+    recorded: list[Tensor] = []
+    for evaluation in range(1, stop.max_steps + 1):
+        fz = _evaluate(f, z) if eager else f(z)
+        residual = stop.residual(z, fz, scratch)
+        residual = torch.where(active, residual, trace[-1]) if trace else residual
+        trace.append(residual)
+        better = active & (residual < lowest)
+        lowest = torch.where(better, residual, lowest)
+        steps = torch.where(better, evaluation, steps)
+        active = active & residual.isfinite()
+        if stop.tol is not None:
+            active = active & (residual > stop.tol)
+        improved, going = torch.stack([better, active]).sum(1).tolist() if look else (None, None)
+        if improved == batch:
+            best = fz
+        elif improved != 0:
+            best = torch.where(better[:, None], fz, best)
+        if evaluation in record:
+            recorded.append(best)
+        if evaluation == stop.max_steps or (going == 0 and stop.tol is not None):
+            break
+        proposal, memory = solver.step(z, fz, memory)
+        if going == batch or (going is None and not torch.is_grad_enabled()):
+            z = proposal
+        else:
+            z = torch.where(active[:, None], proposal, z)
+    recorded += [best] * (len(record) - len(recorded))
+    converged = lowest <= stop.tol if stop.tol is not None else torch.zeros_like(active)
+    return Flat(best, recorded, lowest, steps, converged, torch.stack(trace), (z, fz, memory))
+
+
+def _evaluate(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """f(z), refusing an f that writes into its argument: the residual would compare the image with itself."""
+    if z.is_inference():
+        return f(z)
+    version = z._version
+    fz = f(z)
+    if z._version != version:
+        raise ValueError(
+            "f changed its argument in place (an nn.ReLU(inplace=True) on the state, or `z += ...`): "
+            "use the out-of-place operation"
+        )
+    return fz

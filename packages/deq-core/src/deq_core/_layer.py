@@ -1,0 +1,60 @@
+"""A solve as a module."""
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from ._adjoint import Adjoint, Implicit
+from ._solution import Solution
+from ._solve import OnFailure, check_choices, fixed_point
+from ._solver import Anderson, Solver
+from ._stop import Stop
+from ._tree import Tree
+
+_SOLVER = Anderson()
+_STOP = Stop()
+_ADJOINT = Implicit()
+
+
+class DEQ(nn.Module):
+    """`fixed_point` with its choices made: the equilibrium layer of a network. It holds no weights.
+
+    Args:
+        solver, stop, adjoint, on_failure: as in `fixed_point`.
+        eval_stop: replaces `stop` in eval mode. Nothing else depends on the mode.
+    """
+
+    def __init__(
+        self,
+        *,
+        solver: Solver = _SOLVER,
+        stop: Stop = _STOP,
+        adjoint: Adjoint = _ADJOINT,
+        eval_stop: Stop | None = None,
+        on_failure: OnFailure = "ignore",
+    ) -> None:
+        super().__init__()
+        check_choices(solver, stop, adjoint, on_failure)
+        if eval_stop is not None:
+            check_choices(solver, eval_stop, adjoint, on_failure)
+        self.solver = solver
+        self.stop = stop
+        self.adjoint = adjoint
+        self.eval_stop = eval_stop
+        self.on_failure: OnFailure = on_failure
+
+    def forward(self, f: Callable[..., Tree], z0: Tree, *, record: Sequence[int] = ()) -> Solution:
+        """The solution of z = f(z) from z0; see `fixed_point`."""
+        stop = self.stop if self.training or self.eval_stop is None else self.eval_stop
+        return fixed_point(
+            f,
+            z0,
+            solver=self.solver,
+            stop=stop,
+            adjoint=self.adjoint,
+            record=record,
+            on_failure=self.on_failure,
+        )
+
+    def extra_repr(self) -> str:
+        return f"solver={self.solver}, stop={self.stop}, adjoint={self.adjoint}, eval_stop={self.eval_stop}"

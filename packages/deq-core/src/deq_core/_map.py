@@ -1,0 +1,104 @@
+"""f as a map of flat states, evaluated under the same circumstances every time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.utils import parametrize
+
+from ._scope import Scope, current_scope, enter
+from ._tree import Ravel, Tree
+
+
+def apply(f: Callable[..., Tree], state: Tree) -> Tree:
+    """f(h, c) for a tuple state, f(z) for any other."""
+    return f(*state) if type(state) is tuple else f(state)
+
+
+class Map:
+    """f on (B, n) states.
+
+    `block()` restores what the solve began with, wherever it is entered, the backward pass included: the dropout
+    masks, autocast, and parametrised weights that are computed once within the block.
+
+    Attributes:
+        ravel: the state's layout.
+        evaluations: calls so far.
+    """
+
+    def __init__(self, f: Callable[..., Tree], ravel: Ravel) -> None:
+        self.ravel = ravel
+        self.evaluations = 0
+        self._f = f
+        if not torch.compiler.is_compiling():
+            device = ravel.device.type
+            self._scope = current_scope() or Scope()
+            self._autocast: dict[str, Any] = {
+                "device_type": device,
+                "enabled": torch.is_autocast_enabled(device),
+                "dtype": torch.get_autocast_dtype(device),
+                "cache_enabled": torch.is_autocast_cache_enabled(),
+            }
+
+    def __call__(self, z: Tensor) -> Tensor:
+        self.evaluations += 1
+        state = self.ravel.unflatten(z)
+        if self.evaluations == 1 and not torch.compiler.is_compiling():
+            with _refusing_noise():
+                return self.ravel.flatten(apply(self._f, state))
+        return self.ravel.flatten(apply(self._f, state))
+
+    def block(self) -> AbstractContextManager[None]:
+        """The circumstances of the solve. Open one block per autograd mode: weights are cached as first computed."""
+        return nullcontext() if torch.compiler.is_compiling() else self._block()
+
+    @contextmanager
+    def _block(self) -> Iterator[None]:
+        with enter(self._scope), torch.autocast(**self._autocast), _fresh_weights():
+            yield
+
+
+@contextmanager
+def _fresh_weights() -> Iterator[None]:
+    """`parametrize.cached()`, but apart from any such block around it.
+
+    A weight first computed without autograd in a surrounding block would stay detached in this one, and its
+    parameters would silently receive no gradient.
+    """
+    outer = parametrize._cache
+    parametrize._cache = {}
+    try:
+        with parametrize.cached():
+            yield
+    finally:
+        parametrize._cache = outer
+
+
+@contextmanager
+def _refusing_noise() -> Iterator[None]:
+    """Raises when a module inside f makes f another function at each call."""
+
+    def check(module: nn.Module, inputs: Any) -> None:
+        if not module.training:
+            return
+        if isinstance(module, _BatchNorm):
+            raise ValueError(
+                f"{module} is inside f in training mode: its statistics would move at every evaluation of a solve. "
+                "Use GroupNorm or LayerNorm, or put the module in eval mode"
+            )
+        if isinstance(module, _DropoutNd) and module.p > 0:
+            raise ValueError(
+                f"{module} is inside f in training mode: a new mask at every evaluation leaves no fixed point. "
+                "Use VariationalDropout, which draws one mask per solve"
+            )
+
+    hook = register_module_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()

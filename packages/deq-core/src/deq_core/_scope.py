@@ -1,0 +1,97 @@
+"""What stays fixed during a solve: dropout masks, and the precision f is evaluated in."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import cast
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+
+class Scope:
+    """The values drawn so far in one solve, by module and shape."""
+
+    def __init__(self) -> None:
+        self._drawn: WeakKeyDictionary[nn.Module, dict[torch.Size, Tensor]] = WeakKeyDictionary()
+
+    def once(self, module: nn.Module, shape: torch.Size, draw: Callable[[], Tensor]) -> Tensor:
+        """`draw()` at the first call for this module and shape, the same tensor ever after."""
+        drawn = self._drawn.setdefault(module, {})
+        if shape not in drawn:
+            drawn[shape] = draw()
+        return drawn[shape]
+
+
+_CURRENT: ContextVar[Scope | None] = ContextVar("deq_core_scope", default=None)
+
+
+def current_scope() -> Scope | None:
+    """The scope of the solve that is running, if any."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def enter(scope: Scope) -> Iterator[Scope]:
+    """Makes `scope` the current one."""
+    token = _CURRENT.set(scope)
+    try:
+        yield scope
+    finally:
+        _CURRENT.reset(token)
+
+
+@contextmanager
+def solve_scope() -> Iterator[None]:
+    """Shares one set of dropout masks among everything inside: several solves, a Jacobian penalty.
+
+    `fixed_point` opens a scope of its own where none is open.
+    """
+    with enter(Scope()):
+        yield
+
+
+class VariationalDropout(nn.Module):
+    """Dropout whose mask is drawn once per solve, so that f stays one function and has a fixed point.
+
+    Gal & Ghahramani, NeurIPS 2016, for recurrent nets; Bai et al., NeurIPS 2019, for equilibrium models. The mask is
+    kept for the backward pass too. Outside a solve every call draws a new one, as `nn.Dropout` does.
+
+    Args:
+        p: probability that an entry is zeroed, in [0, 1); the others are scaled by 1 / (1 - p).
+        shared: dimensions along which the mask is constant: (2, 3) drops whole channels of an image.
+    """
+
+    def __init__(self, p: float = 0.5, *, shared: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"p is the probability of dropping, at least 0 and below 1, got {p!r}")
+        self.p = p
+        self.shared = shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` under this solve's mask, same shape."""
+        if not self.training or self.p == 0:
+            return x
+        return x * _mask(self, x)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, shared={self.shared}"
+
+
+def _draw_mask(dropout: VariationalDropout, x: Tensor) -> Tensor:
+    """The mask of the solve that is running, or a new one."""
+    shape = list(x.shape)
+    for dimension in dropout.shared:
+        shape[dimension] = 1
+
+    def draw() -> Tensor:
+        return torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - dropout.p) / (1 - dropout.p)
+
+    scope = current_scope()
+    return draw() if scope is None else scope.once(dropout, torch.Size(shape), draw)
+
+
+# Not compiled: a graph would keep the first solve's mask.
+_mask = cast(Callable[[VariationalDropout, Tensor], Tensor], torch.compiler.disable(_draw_mask))

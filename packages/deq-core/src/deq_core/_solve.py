@@ -1,0 +1,123 @@
+"""The entry point: f and a guess in, a solution out."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ._adjoint import Adjoint, Implicit
+from ._iterate import Flat, iterate
+from ._map import Map
+from ._solution import Solution
+from ._solver import Anderson, Solver
+from ._stop import Stop
+from ._tree import Ravel, Tree
+
+OnFailure = Literal["ignore", "warn", "raise"]
+
+_SOLVER = Anderson()
+_STOP = Stop()
+_ADJOINT = Implicit()
+
+
+class ConvergenceError(RuntimeError):
+    """A solve with `on_failure="raise"` left samples above its tolerance."""
+
+
+def fixed_point(
+    f: Callable[..., Tree],
+    z0: Tree,
+    *,
+    solver: Solver = _SOLVER,
+    stop: Stop = _STOP,
+    adjoint: Adjoint = _ADJOINT,
+    record: Sequence[int] = (),
+    on_failure: OnFailure = "ignore",
+) -> Solution:
+    """Solves z = f(z), sample by sample.
+
+    Args:
+        f: maps a state to a state of the same structure and shapes; may close over anything. A tuple's members are
+            separate arguments, f(h, c); any other tree of tensors is one.
+        z0: where to start: a tensor or a tree of tensors whose first dimension is the batch.
+        solver: how the next state is chosen.
+        stop: when to end, and what residual means.
+        adjoint: how gradients reach what f closes over. Used only while autograd records; `no_grad` and
+            `inference_mode` skip it, `eval()` does not.
+        record: evaluations, counted from 1 and increasing, after which the best state so far goes to
+            `Solution.trajectory`.
+        on_failure: what to do when samples end above `stop.tol` (or, without a tolerance, non-finite).
+
+    Raises:
+        ValueError: f returns another structure, shape or device than it was given, or changes its argument;
+            BatchNorm or ordinary dropout in training mode is inside f; `record` does not fit `stop`.
+        ConvergenceError: `on_failure="raise"` and a sample failed.
+    """
+    check_choices(solver, stop, adjoint, on_failure)
+    record = _checked_record(record, stop)
+    ravel = Ravel(z0)
+    flat_f, start = Map(f, ravel), ravel.flatten(z0)
+
+    def solve(f: Map, z0: Tensor) -> Flat:
+        with f.block():
+            return iterate(f, z0, solver, stop, record)
+
+    if torch.is_grad_enabled():
+        value, recorded, found = adjoint(flat_f, start, solve)
+    else:
+        found = solve(flat_f, start)
+        value, recorded = found.best, found.recorded
+    solution = Solution(
+        value=ravel.unflatten(value),
+        trajectory=tuple(ravel.unflatten(z) for z in recorded),
+        residual=found.residual,
+        steps=found.steps,
+        converged=found.converged,
+        trace=found.trace,
+        nfe=flat_f.evaluations,
+    )
+    if on_failure != "ignore":
+        _report(solution, stop, on_failure)
+    return solution
+
+
+def check_choices(solver: Any, stop: Any, adjoint: Any, on_failure: Any) -> None:
+    """Raises TypeError or ValueError for anything `fixed_point` cannot use."""
+    for name, value, kind, example in (
+        ("solver", solver, Solver, "Anderson()"),
+        ("stop", stop, Stop, "Stop(max_steps=40)"),
+        ("adjoint", adjoint, Adjoint, "Implicit()"),
+    ):
+        if isinstance(value, type) or not isinstance(value, kind):
+            raise TypeError(f"{name} must be an object such as {example}, got {value!r}")
+    if on_failure not in get_args(OnFailure):
+        raise ValueError(f"on_failure must be one of {', '.join(get_args(OnFailure))}, got {on_failure!r}")
+
+
+def _checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
+    record = tuple(record)
+    if any(later <= earlier for earlier, later in zip((0, *record), record, strict=False)):
+        raise ValueError(f"record must be increasing evaluations counted from 1, got {record}")
+    if record and record[-1] > stop.max_steps:
+        raise ValueError(
+            f"record asks for evaluation {record[-1]}, but stop allows {stop.max_steps}: "
+            "raise max_steps or record less (a layer in eval mode may use its eval_stop)"
+        )
+    return record
+
+
+def _report(solution: Solution, stop: Stop, on_failure: OnFailure) -> None:
+    failed = solution.residual.isfinite().logical_not() if stop.tol is None else solution.converged.logical_not()
+    if not bool(failed.any()):
+        return
+    goal = "a finite residual" if stop.tol is None else f"a residual of {stop.tol:g}"
+    message = (
+        f"{int(failed.sum())} of {len(failed)} samples did not reach {goal} in {stop.max_steps} evaluations "
+        f"({solution.describe()}). f may not contract near its fixed point (see spectral_radius and weight_norm_), "
+        "or max_steps may be too small, or tol below what the dtype resolves"
+    )
+    if on_failure == "raise":
+        raise ConvergenceError(message)
+    warnings.warn(message, stacklevel=3)

@@ -1,0 +1,6 @@
+"""Solvers: update rules that never call f."""
+
+from .anderson import Anderson as Anderson
+from .base import Solver as Solver
+from .broyden import Broyden as Broyden
+from .fixed_point_iteration import FixedPointIteration as FixedPointIteration

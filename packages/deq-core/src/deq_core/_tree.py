@@ -1,0 +1,134 @@
+"""A tree of (B, …) tensors as one (B, n) matrix and back.
+
+The only file that knows `torch.utils._pytree`.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+Tree = Any
+
+
+class Ravel:
+    """The layout of a state: how its leaves lie in the columns of one (B, n) matrix.
+
+    The matrix has the leaves' common dtype, at least float32, so that bfloat16 states are solved in float32;
+    `unflatten` gives every leaf its own dtype, shape and memory layout (channels last stays channels last).
+
+    Raises:
+        TypeError: a leaf is no floating-point tensor.
+        ValueError: no leaf, an empty one, or leaves that differ in batch size or device; the message names the leaf.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        named, self.structure = _pytree.tree_flatten_with_path(tree)
+        if not named:
+            raise ValueError("the state has no tensor: expected a tensor or a tree of tensors of shape (B, ...)")
+        self.names = [_name(path) for path, _ in named]
+        leaves = [_checked(name, leaf) for name, (_, leaf) in zip(self.names, named, strict=True)]
+        first = leaves[0]
+        for name, leaf in zip(self.names, leaves, strict=True):
+            if leaf.shape[0] != first.shape[0]:
+                raise ValueError(
+                    f"every leaf of the state has the same first (batch) dimension: {self.names[0]} has "
+                    f"{first.shape[0]}, {name} has {leaf.shape[0]}"
+                )
+            if leaf.device != first.device:
+                raise ValueError(
+                    f"every leaf of the state is on one device: {self.names[0]} is on {first.device}, "
+                    f"{name} on {leaf.device}"
+                )
+        self.batch = first.shape[0]
+        self.device = first.device
+        self.shapes = [leaf.shape for leaf in leaves]
+        self.dtypes = [leaf.dtype for leaf in leaves]
+        self.orders = [_by_stride(leaf) for leaf in leaves]
+        self.sizes = [_size(leaf) for leaf in leaves]
+        self.dtype = torch.float32
+        for dtype in self.dtypes:
+            self.dtype = torch.promote_types(self.dtype, dtype)
+
+    def flatten(self, tree: Tree) -> Tensor:
+        """The tree as a (B, n) matrix; a view of it where the layout allows.
+
+        Raises:
+            ValueError: the tree's structure or a leaf's shape or device is not the state's; the message names the leaf.
+        """
+        leaves, structure = _pytree.tree_flatten(tree)
+        if structure != self.structure:
+            raise ValueError(
+                f"f must return the structure it was given: expected {_describe(self.structure)}, "
+                f"got {_describe(structure)}"
+            )
+        columns = []
+        for name, leaf, shape, size, order in zip(
+            self.names, leaves, self.shapes, self.sizes, self.orders, strict=True
+        ):
+            if not isinstance(leaf, Tensor) or leaf.shape != shape:
+                got = f"shape {tuple(leaf.shape)}" if isinstance(leaf, Tensor) else type(leaf).__name__
+                raise ValueError(f"f must return the shapes it was given: {name} has shape {tuple(shape)}, got {got}")
+            if leaf.device != self.device:
+                raise ValueError(f"f must stay on the state's device: {name} is on {self.device}, got {leaf.device}")
+            columns.append(leaf.permute(order).reshape(self.batch, size).to(self.dtype))
+        return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
+
+    def unflatten(self, flat: Tensor) -> Tree:
+        """The (B, n) matrix as a tree like the one this layout was made from."""
+        leaves = []
+        parts = (flat,) if len(self.sizes) == 1 else flat.split(self.sizes, dim=1)
+        for part, shape, dtype, order in zip(parts, self.shapes, self.dtypes, self.orders, strict=True):
+            leaf = part.reshape([shape[axis] for axis in order])
+            leaves.append(leaf.permute([order.index(axis) for axis in range(len(order))]).to(dtype))
+        return _pytree.tree_unflatten(leaves, self.structure)
+
+
+def same_structure(left: Tree, right: Tree) -> bool:
+    """Whether two trees nest their leaves in the same containers."""
+    return _pytree.tree_structure(left) == _pytree.tree_structure(right)
+
+
+def leaves_of(tree: Tree) -> list[Any]:
+    """The leaves of a tree, in the order of its columns."""
+    return _pytree.tree_leaves(tree)
+
+
+def map_leaves(function: Any, tree: Tree, *others: Tree) -> Tree:
+    """The tree of `function` applied to the leaves of one or several trees of the same structure."""
+    return _pytree.tree_map(function, tree, *others)
+
+
+def _checked(name: str, leaf: Any) -> Tensor:
+    if not isinstance(leaf, Tensor):
+        raise TypeError(f"every leaf of the state is a tensor: {name} is {type(leaf).__name__}")
+    if not leaf.is_floating_point():
+        raise TypeError(f"every leaf of the state is floating point: {name} is {leaf.dtype}")
+    if leaf.dim() == 0 or _size(leaf) == 0:
+        raise ValueError(f"every leaf of the state has shape (B, ...) with elements: {name} is {tuple(leaf.shape)}")
+    return leaf
+
+
+def _size(leaf: Tensor) -> int:
+    """Elements of one sample."""
+    return leaf.shape[1:].numel()
+
+
+def _by_stride(leaf: Tensor) -> list[int]:
+    """The axes in the order they lie in memory, the batch first: columns in that order need no copy."""
+    return [0, *sorted(range(1, leaf.dim()), key=lambda axis: -leaf.stride(axis))]
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return f"state{_pytree.keystr(path)}"
+
+
+def _describe(structure: Any) -> str:
+    """A structure in the words of Python: `(*, *)`, `{'h': *}`."""
+    return repr(_pytree.tree_unflatten([_Leaf()] * structure.num_leaves, structure))
+
+
+class _Leaf:
+    def __repr__(self) -> str:
+        return "*"
