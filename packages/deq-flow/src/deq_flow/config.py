@@ -1,7 +1,10 @@
-"""Sizes of the flow networks. A variant is an instance, made from another with `dataclasses.replace`."""
+"""Sizes of the flow networks, and how they are solved. A variant is an instance, made from another with `replace`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
+
+import deq_core as deq
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,3 +144,55 @@ SIZES = {
     "small": SMALL,
     "mini": MINI,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equilibrium:
+    """How the fixed point is found and differentiated.
+
+    solver, stop   the forward solve in training
+    eval_stop      its stopping rule in evaluation; `stop` if None. The release evaluates with half as many steps more
+    adjoint        how gradients pass through the solve; a tuple gives each supervised state, in order, its own
+    correction     evaluations whose states are supervised in training, besides the last (sparse fixed-point correction)
+    chaining       "indexing" records the corrected states in one solve, the default of version 1. "sliced" solves from
+                   one to the next, each slice starting from what the adjoint made of the last state, detached; the
+                   default of version 2. In evaluation there is always one solve
+    flow_gradient  "detached": the flow a step starts from carries no gradient, as in RAFT, and the Jacobian is well
+                   inside the unit circle. "full" lets it pass (all_grad in the release): flow' = flow + change puts an
+                   eigenvalue near 1 into the Jacobian, so use it with `Phantom`, not with `Implicit`
+    unknown        "flow": the state is (hidden, flow) and relative residuals are relative to the flow. "position": the
+                   state is (hidden, position), as released. Iterates, absolute residuals and gradients are the same,
+                   because the solvers commute with a shift; but absolute coordinates dominate the denominator of a
+                   relative residual, which comes out far smaller: the same tolerance is then much looser
+    weight_norm    weight normalisation of the update block's convolutions
+    """
+
+    solver: deq.Solver = field(default_factory=deq.FixedPointIteration)
+    stop: deq.Stop = field(default_factory=lambda: deq.Stop(max_steps=36, tol=None))
+    eval_stop: deq.Stop | None = field(default_factory=lambda: deq.Stop(max_steps=60, tol=None))
+    adjoint: deq.Adjoint | tuple[deq.Adjoint, ...] = field(default_factory=deq.Phantom)
+    correction: tuple[int, ...] = ()
+    chaining: Literal["indexing", "sliced"] = "sliced"
+    flow_gradient: Literal["detached", "full"] = "detached"
+    unknown: Literal["flow", "position"] = "flow"
+    weight_norm: bool = True
+
+    def __post_init__(self) -> None:
+        bounds = (0, *self.correction, self.stop.max_steps)
+        if any(first >= second for first, second in pairwise(bounds)):
+            raise ValueError(
+                f"correction must ascend between 1 and stop.max_steps - 1 = {self.stop.max_steps - 1}, "
+                f"got {self.correction}: the last state is always supervised, so do not name it"
+            )
+        if isinstance(self.adjoint, tuple) and len(self.adjoint) != len(bounds) - 1:
+            raise ValueError(
+                f"a tuple of adjoints needs one for each of the {len(bounds) - 1} supervised states "
+                f"({len(self.correction)} corrected, and the last), got {len(self.adjoint)}"
+            )
+
+
+MINI_EQUILIBRIUM = Equilibrium(
+    stop=deq.Stop(max_steps=6, tol=None),
+    eval_stop=deq.Stop(max_steps=12, tol=None),
+    correction=(3,),
+)

@@ -18,8 +18,8 @@ def sequence_loss(
 ) -> Tensor:
     """Weighted sum of the predictions' mean absolute errors, a scalar (Teed & Deng 2020, equation 7).
 
-    Prediction i of n weighs gamma^(n - 1 - i), so the last weighs 1. With the states of an equilibrium solve this is the
-    sparse fixed-point correction of Bai et al. (2022).
+    Prediction i of n weighs gamma^(n - 1 - i), so the last weighs 1. With the states of an equilibrium solve this is
+    the sparse fixed-point correction of Bai et al. (2022).
 
     flows        (B, 2, H, W) predictions in order
     target       (B, 2, H, W) true flow, pixels; values where `valid` is not set may be anything, NaN included

@@ -33,9 +33,9 @@ def correlation(
 ) -> Lookup:
     """A lookup into <f1(i), f2(j)> / sqrt(C), from features (B, C, h, w).
 
-    Pooling the volume over j is pooling f2, so level k is computed from f2 averaged over 2^k x 2^k cells. A level of one
-    cell is not pooled further, which makes any size from 2x2 up work. Half-precision features are widened: correlation,
-    positions and windows are float32 under autocast.
+    Pooling the volume over j is pooling f2, so level k is computed from f2 averaged over 2^k x 2^k cells. A side of
+    one cell is not pooled further, which makes any size from 2x2 up work. Half-precision features are widened:
+    correlation, positions and windows are float32 under autocast.
     """
     batch, channels, height, width = features1.shape
     wide = torch.promote_types(features1.dtype, torch.float32)
@@ -72,7 +72,7 @@ class AllPairs:
 
 
 class OnTheFly:
-    """Correlations computed where they are read: memory grows with the pixels, not with their square. See `AllPairs`."""
+    """Correlations computed when they are read: memory grows with the pixels, not their square. See `AllPairs`."""
 
     def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
         self.radius = radius

@@ -1,61 +1,26 @@
 """DEQ-Flow (Bai et al. 2022): optical flow as the fixed point of RAFT's update."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from itertools import pairwise
 
-import deq_core as deq
 import torch
 from torch import Tensor
 
-from deq_flow.config import Architecture
+import deq_core as deq
+from deq_flow.config import Architecture, Equilibrium
+from deq_flow.models.adjoints import PerState
 from deq_flow.models.network import FlowNetwork, FlowOutput, Pair, State
 
 Map = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Equilibrium:
-    """How the fixed point is found and differentiated.
-
-    solver, stop   the forward solve in training
-    eval_stop      its stopping rule in evaluation; `stop` if None. The release evaluates with half as many steps more
-    adjoint        how gradients pass through the solve
-    correction     evaluations whose states are supervised in training, besides the last (sparse fixed-point correction)
-    chaining       "indexing" records the corrected states in one solve; "sliced" solves from one to the next, each slice
-                   starting from what the adjoint made of the last state, detached. The release has both: version 1
-                   defaults to indexing, version 2 to sliced. Under fixed-point iteration they differ in the starts alone
-    flow_gradient  "detached": the flow a step starts from carries no gradient, as in RAFT; the Jacobian of the update
-                   is then well inside the unit circle. "full" lets it pass (the release's all_grad); flow' = flow + change
-                   puts an eigenvalue near 1 into the Jacobian, so use it with `Phantom`, not with `Implicit`
-    unknown        "flow": the state is (hidden, flow), and relative residuals are relative to the flow. "position": the
-                   state is (hidden, position), as released. Iterates, absolute residuals and gradients are the same,
-                   because every solver commutes with a shift; relative residuals come out far smaller, since absolute
-                   coordinates dominate the denominator, and a relative tolerance is correspondingly loose
-    weight_norm    weight normalisation of the update block's convolutions
-    """
-
-    solver: deq.Solver = deq.FixedPointIteration()
-    stop: deq.Stop = deq.Stop(max_steps=36, tol=None)
-    eval_stop: deq.Stop | None = deq.Stop(max_steps=60, tol=None)
-    adjoint: deq.Adjoint = deq.Phantom(steps=1)
-    correction: tuple[int, ...] = (6, 12, 18, 24, 30)
-    chaining: Literal["indexing", "sliced"] = "sliced"
-    flow_gradient: Literal["detached", "full"] = "detached"
-    unknown: Literal["flow", "position"] = "flow"
-    weight_norm: bool = True
-
-    def __post_init__(self) -> None:
-        bounds = (0, *self.correction, self.stop.max_steps)
-        if any(a >= b for a, b in zip(bounds, bounds[1:], strict=False)):
-            raise ValueError(
-                f"correction must ascend between 1 and stop.max_steps - 1 = {self.stop.max_steps - 1}, "
-                f"got {self.correction}: the last state is always supervised, so do not name it"
-            )
-
-
 class DEQFlow(FlowNetwork):
-    """Flow and hidden state as the joint fixed point of the update block, given the features of an image pair."""
+    """Flow and hidden state as the joint fixed point of the update block, given the features of an image pair.
+
+    `encode`, `start` and `map` give the pieces of `forward`, for a solve of one's own or a look at the Jacobian:
+    `deq.fixed_point(model.map(pair), model.start(pair))` with `pair = model.encode(image1, image2)`.
+    """
 
     def __init__(self, size: Architecture, equilibrium: Equilibrium) -> None:
         super().__init__(size, context_outputs=size.context)
@@ -74,49 +39,43 @@ class DEQFlow(FlowNetwork):
     ) -> FlowOutput:
         """Flow between images (B, 3, H, W) of values 0..255.
 
-        state   hidden state and flow to start from, zeros by default; ignored if its shapes do not fit this pair
+        state   hidden state and flow to start from, zeros by default; not used where its shapes do not fit this pair
         steps   replaces the number of evaluations of the stopping rule
-        record  evaluations whose flow to return in `flows` besides the last; by default the corrected ones in training,
-                none in evaluation. `record=range(1, n + 1)` gives a sweep over iterations in one solve
+        record  evaluations whose flow is returned in `flows` besides the last, from one solve; by default the corrected
+                ones in training, none in evaluation. `record=range(1, n + 1)` is a sweep over iterations
         """
         choice = self.equilibrium
         stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
-        if steps is not None:
-            stop = replace(stop, max_steps=steps)
+        stop = stop if steps is None else replace(stop, max_steps=steps)
         pair = self.encode(image1, image2)
-        start = self.start(pair, len(image1), state)
-        f = self.map(pair)
-        sliced = record is None and self.training and choice.chaining == "sliced"
-        if record is None:
-            record = choice.correction if self.training else ()
-        origin = self._origin(pair)
-        if sliced:
-            solution = self._solve_in_slices(f, start, stop, record)
+        f, start = self.map(pair), self.start(pair, state)
+        if record is None and self.training and choice.chaining == "sliced":
+            solution = self._solve_in_slices(f, start, stop)
         else:
-            solution = deq.fixed_point(
-                f, start, solver=choice.solver, stop=stop, adjoint=choice.adjoint, record=tuple(record)
-            )
+            if record is None:
+                record = choice.correction if self.training else ()
+            solution = self._solve(f, start, stop, tuple(record))
+        origin = self._origin(pair)
         states = [(hidden, unknown - origin) for hidden, unknown in (*solution.trajectory, solution.value)]
         flows = tuple(pair.finish(flow, hidden) for hidden, flow in states)
         hidden, flow = states[-1]
         return FlowOutput(flows[-1], flow, (hidden.detach(), flow.detach()), solution, flows)
 
-    def start(self, pair: Pair, batch: int, state: State | None = None) -> tuple[Tensor, Tensor]:
-        """The state a solve begins with: `state` where it fits, else zero hidden state and zero flow."""
-        height, width = pair.grid.shape[2:]
-        zeros = pair.grid.new_zeros(batch, self.size.hidden + 2, height, width).split([self.size.hidden, 2], dim=1)
-        hidden, flow = deq.warm_start(state, (zeros[0], zeros[1]))
+    def start(self, pair: Pair, state: State | None = None) -> State:
+        """Where a solve begins: `state` where it fits, else zero hidden state and zero flow."""
+        batch, _, height, width = pair.context.shape
+        hidden = pair.grid.new_zeros(batch, self.size.hidden, height, width)
+        hidden, flow = deq.warm_start(state, (hidden, torch.zeros_like(hidden[:, :2])))
         return hidden, flow + self._origin(pair)
 
     def map(self, pair: Pair) -> Map:
-        """The function whose fixed point is sought, on the state that `start` returns."""
+        """The function of (hidden, unknown) whose fixed point is sought; gradients reach the encoders through it."""
         context = torch.relu(pair.context)
-        attention = None if self.attn is None else self.attn(context)
-        step = self.update_block.bind(context, attention)
+        step = self.update_block.bind(context, None if self.attn is None else self.attn(context))
         origin = self._origin(pair)
         detach = self.equilibrium.flow_gradient == "detached"
 
-        def f(hidden: Tensor, unknown: Tensor) -> tuple[Tensor, Tensor]:
+        def f(hidden: Tensor, unknown: Tensor) -> State:
             unknown = unknown.detach() if detach else unknown
             flow = unknown - origin
             hidden, change = step(hidden, pair.lookup(pair.grid + flow), flow)
@@ -127,20 +86,27 @@ class DEQFlow(FlowNetwork):
     def _origin(self, pair: Pair) -> Tensor:
         return pair.grid if self.equilibrium.unknown == "position" else torch.zeros_like(pair.grid)
 
-    def _solve_in_slices(self, f: Map, start: State, stop: deq.Stop, record: Sequence[int]) -> deq.Solution:
+    def _solve(self, f: Map, start: State, stop: deq.Stop, record: tuple[int, ...]) -> deq.Solution:
+        adjoint = self.equilibrium.adjoint
+        adjoint = PerState(adjoint) if isinstance(adjoint, tuple) else adjoint
+        return deq.fixed_point(f, start, solver=self.equilibrium.solver, stop=stop, adjoint=adjoint, record=record)
+
+    def _solve_in_slices(self, f: Map, start: State, stop: deq.Stop) -> deq.Solution:
+        """Solves from one corrected state to the next, as one solution."""
         choice = self.equilibrium
-        bounds = (0, *record, stop.max_steps)
-        solutions: list[deq.Solution] = []
-        for first, last in zip(bounds, bounds[1:], strict=False):
-            slice_stop = replace(stop, max_steps=last - first)
-            solution = deq.fixed_point(f, start, solver=choice.solver, stop=slice_stop, adjoint=choice.adjoint)
-            solutions.append(solution)
-            start = (solution.value[0].detach(), solution.value[1].detach())
-        final = solutions[-1]
+        bounds = (0, *choice.correction, stop.max_steps)
+        adjoints = choice.adjoint if isinstance(choice.adjoint, tuple) else (choice.adjoint,) * (len(bounds) - 1)
+        parts: list[deq.Solution] = []
+        for (first, last), adjoint in zip(pairwise(bounds), adjoints, strict=True):
+            part = replace(stop, max_steps=last - first)
+            parts.append(deq.fixed_point(f, start, solver=choice.solver, stop=part, adjoint=adjoint))
+            hidden, unknown = parts[-1].value
+            start = (hidden.detach(), unknown.detach())
+        states = [state for part in parts for state in (*part.trajectory, part.value)]
         return replace(
-            final,
-            trajectory=[solution.value for solution in solutions[:-1]],
-            steps=final.steps + bounds[-2],
-            trace=torch.cat([solution.trace for solution in solutions]),
-            nfe=sum(solution.nfe for solution in solutions),
+            parts[-1],
+            trajectory=tuple(states[:-1]),
+            steps=parts[-1].steps + sum(len(part.trace) for part in parts[:-1]),
+            trace=torch.cat([part.trace for part in parts]),
+            nfe=sum(part.nfe for part in parts),
         )

@@ -63,7 +63,7 @@ class ResidualBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions through a quarter of the channels, each with norm and relu; the block of RAFT-small."""
+    """1x1, 3x3 and 1x1 convolutions through a quarter of the channels, each with norm and relu; used by RAFT-small."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
         super().__init__()

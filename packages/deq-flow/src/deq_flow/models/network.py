@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-import deq_core as deq
 import torch
 from torch import Tensor, nn
 
+import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Attention
 from deq_flow.models.cell import UpdateBlock

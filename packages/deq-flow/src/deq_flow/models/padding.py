@@ -9,8 +9,8 @@ from torch import Tensor
 class Padding:
     """Replicated borders that bring (height, width) to a multiple of `multiple`, and the way back.
 
-    "centre" pads both sides alike, as evaluations on Sintel do; "bottom" centres the width and puts all added rows below,
-    as evaluations on KITTI do. Where the number to add is odd, the smaller half comes first.
+    "centre" pads both sides alike, as evaluations on Sintel do; "bottom" centres the width and puts all added rows
+    below, as evaluations on KITTI do. Where the number to add is odd, the smaller half comes first.
     """
 
     def __init__(self, height: int, width: int, multiple: int, mode: Literal["centre", "bottom"] = "centre") -> None:

@@ -17,8 +17,8 @@ def mask_head(hidden: int, inner: int, scale: int) -> nn.Sequential:
 def convex_upsample(flow: Tensor, logits: Tensor, scale: int) -> Tensor:
     """Flow (B, 2, h, w) in cells to (B, 2, scale h, scale w) in pixels.
 
-    Each pixel is a convex combination of its cell's 3x3 neighbourhood (zero outside). The logits are multiplied by 0.25,
-    which balances their gradients against the rest of the network.
+    Each pixel is a convex combination of its cell's 3x3 neighbourhood (zero outside). The logits are multiplied by
+    0.25, which balances their gradients against the rest of the network.
     """
     batch, _, height, width = flow.shape
     weights = torch.softmax(0.25 * logits.view(batch, 1, 9, scale**2, height, width).to(flow.dtype), dim=2)
