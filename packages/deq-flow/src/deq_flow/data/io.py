@@ -1,0 +1,162 @@
+"""Files of optical flow: images, Middlebury .flo, portable float maps, and KITTI's 16-bit PNG.
+
+Tensors are channels first. A reader either returns the whole file or raises `FileFormatError`; a writer leaves either
+the whole file or none.
+"""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from deq_core.experiment.files import write_bytes
+
+FLO_MAGIC = b"PIEH"  # 202021.25 as little-endian float32
+KITTI_SCALE = 64.0  # steps per pixel
+KITTI_OFFSET = 2.0**15
+KITTI_RANGE = (-KITTI_OFFSET / KITTI_SCALE, (2**16 - 1 - KITTI_OFFSET) / KITTI_SCALE)  # [-512, 512) pixels
+
+
+class FileFormatError(ValueError):
+    """A file is truncated, corrupt, or not of the format its name promises."""
+
+    def __init__(self, path: Path, expected: str, got: str) -> None:
+        super().__init__(f"{path}: expected {expected}, got {got}; copy or unpack the file again")
+
+
+def read_image(path: Path) -> Tensor:
+    """uint8 (3, h, w), RGB: a grey image is repeated three times, an alpha channel dropped, 16 bits cut to 8."""
+    pixels = decode(path, cv2.IMREAD_COLOR)[:, :, ::-1]
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def write_image(path: Path, image: Tensor) -> None:
+    """Writes uint8 RGB (3, h, w) in the format of the suffix: .png or .ppm."""
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"{path}: expected a uint8 image (3, h, w), got {image.dtype} {tuple(image.shape)}")
+    encode(path, image.permute(1, 2, 0).numpy()[:, :, ::-1])
+
+
+def read_mask(path: Path) -> Tensor:
+    """bool (h, w): True where the grey image is not black."""
+    return torch.from_numpy(decode(path, cv2.IMREAD_GRAYSCALE) > 0)
+
+
+def write_mask(path: Path, mask: Tensor) -> None:
+    """Writes bool (h, w) as a grey image, 255 where True."""
+    encode(path, mask.numpy().astype(np.uint8) * 255)
+
+
+def read_flo(path: Path) -> Tensor:
+    """float32 (2, h, w), pixels, from Middlebury's format: magic, int32 width and height, interleaved (u, v) rows."""
+    data = path.read_bytes()
+    if data[:4] != FLO_MAGIC or len(data) < 12:
+        raise FileFormatError(
+            path, f"a .flo file starting with {FLO_MAGIC!r} and a size", f"{data[:4]!r}, {len(data)} bytes"
+        )
+    width, height = (int(n) for n in np.frombuffer(data, dtype="<i4", count=2, offset=4))
+    if width < 1 or height < 1 or len(data) != 12 + 8 * width * height:
+        raise FileFormatError(
+            path, f"12 + 8 * {width} * {height} bytes of {width}x{height} flow", f"{len(data)} bytes in all"
+        )
+    flow = np.frombuffer(data, dtype="<f4", offset=12).reshape(height, width, 2)
+    return torch.from_numpy(flow.transpose(2, 0, 1).astype(np.float32, order="C"))
+
+
+def write_flo(path: Path, flow: Tensor) -> None:
+    """Writes float32 (2, h, w), pixels, in Middlebury's format."""
+    _, height, width = check_flow(path, flow)
+    header = FLO_MAGIC + np.array([width, height], dtype="<i4").tobytes()
+    write_bytes(path, header + flow.permute(1, 2, 0).numpy().astype("<f4", order="C").tobytes())
+
+
+def read_pfm(path: Path) -> Tensor:
+    """float32 (1, h, w) or (3, h, w) from a portable float map of either byte order, whose rows go bottom up."""
+    data = path.read_bytes()
+    header = re.match(rb"(PF|Pf)\s+(\d+)\s+(\d+)\s+(-?\d[\d.eE+-]*)\s", data)
+    if header is None:
+        raise FileFormatError(path, "a header 'PF width height scale' or 'Pf ...'", repr(data[:24]))
+    channels = 3 if header[1] == b"PF" else 1
+    width, height = int(header[2]), int(header[3])
+    body = data[header.end() :]
+    if len(body) != 4 * channels * width * height:
+        raise FileFormatError(
+            path,
+            f"4 * {channels} * {width} * {height} = {4 * channels * width * height} bytes after the header",
+            f"{len(body)}",
+        )
+    values = np.frombuffer(body, dtype="<f4" if float(header[4]) < 0 else ">f4").reshape(height, width, channels)
+    return torch.from_numpy(values[::-1].transpose(2, 0, 1).astype(np.float32, order="C"))
+
+
+def write_pfm(path: Path, values: Tensor) -> None:
+    """Writes float32 (1, h, w) or (3, h, w) as a little-endian portable float map."""
+    if values.dtype != torch.float32 or values.ndim != 3 or values.shape[0] not in (1, 3):
+        raise ValueError(f"{path}: expected float32 (1 or 3, h, w), got {values.dtype} {tuple(values.shape)}")
+    channels, height, width = values.shape
+    header = f"{'PF' if channels == 3 else 'Pf'}\n{width} {height}\n-1.0\n".encode()
+    write_bytes(path, header + values.permute(1, 2, 0).numpy()[::-1].astype("<f4", order="C").tobytes())
+
+
+def read_kitti(path: Path) -> tuple[Tensor, Tensor]:
+    """float32 flow (2, h, w), pixels, and bool validity (h, w) from KITTI's 16-bit PNG.
+
+    Its channels are u * 64 + 2**15, v * 64 + 2**15, and validity. Unknown pixels have flow zero here.
+    """
+    stored = decode(path, cv2.IMREAD_UNCHANGED)
+    if stored.dtype != np.uint16 or stored.ndim != 3 or stored.shape[2] != 3:
+        raise FileFormatError(path, "a 16-bit PNG of three channels", f"{stored.dtype} of shape {stored.shape}")
+    valid = stored[:, :, 0] > 0  # OpenCV reads the channels as valid, v, u
+    flow = (stored[:, :, :0:-1].astype(np.float32) - KITTI_OFFSET) / KITTI_SCALE
+    flow = np.where(valid[:, :, None], flow, 0).astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1))), torch.from_numpy(valid)
+
+
+def write_kitti(path: Path, flow: Tensor, valid: Tensor) -> None:
+    """Writes float32 (2, h, w), pixels, where bool (h, w) says so, rounded to 1/64 pixel.
+
+    Raises:
+        ValueError: a valid pixel moves by less than -512 or by more than 511.98 pixels, which the format cannot hold.
+    """
+    check_flow(path, flow)
+    known = flow.permute(1, 2, 0).numpy().astype(np.float64)
+    mask = valid.numpy()
+    low, high = KITTI_RANGE
+    if mask.any() and not ((known[mask] >= low) & (known[mask] <= high)).all():
+        raise ValueError(f"{path}: KITTI flow must lie in [{low}, {high:.3f}] pixels; mark other pixels as not valid")
+    steps = np.rint(np.where(mask[:, :, None], known, 0) * KITTI_SCALE + KITTI_OFFSET)
+    stored = np.concatenate([np.ones_like(steps[:, :, :1]), steps[:, :, ::-1]], axis=2)
+    encode(path, np.where(mask[:, :, None], stored, 0).astype(np.uint16))
+
+
+def check_flow(path: Path, flow: Tensor) -> tuple[int, int, int]:
+    """The shape of a float32 flow (2, h, w).
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if flow.dtype != torch.float32 or flow.ndim != 3 or flow.shape[0] != 2:
+        raise ValueError(f"{path}: expected float32 flow (2, h, w), got {flow.dtype} {tuple(flow.shape)}")
+    return 2, flow.shape[1], flow.shape[2]
+
+
+def decode(path: Path, mode: int) -> np.ndarray:
+    """The pixels of an image file, channels last, as OpenCV's `mode` asks for them."""
+    data = path.read_bytes()
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), mode) if data else None
+    if pixels is None:
+        raise FileFormatError(
+            path, f"a complete {path.suffix or 'image'} file", f"{len(data)} bytes that do not decode"
+        )
+    return pixels
+
+
+def encode(path: Path, pixels: np.ndarray) -> None:
+    """Writes pixels, channels last in OpenCV's order, in the format of the suffix."""
+    done, data = cv2.imencode(path.suffix, pixels)
+    if not done:
+        raise ValueError(f"{path}: OpenCV cannot write this format; use .png or .ppm")
+    write_bytes(path, data.tobytes())

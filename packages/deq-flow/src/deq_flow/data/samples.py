@@ -1,0 +1,46 @@
+"""The sample every flow data set returns."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FlowSample:
+    """A pair of frames and the motion of the first one's pixels.
+
+    A data set whose motion is not published (a test split) has `valid` False everywhere and `flow` zero.
+
+    Raises:
+        ValueError: a tensor has another type or shape than stated here.
+    """
+
+    image1: Tensor
+    """uint8 (3, h, w), RGB."""
+    image2: Tensor
+    """uint8 (3, h, w), RGB."""
+    flow: Tensor
+    """float32 (2, h, w), pixels, u right and v down: pixel (x, y) of image 1 is at (x + u, y + v) in image 2."""
+    valid: Tensor
+    """bool (h, w): where the flow is known."""
+    name: str
+    """Where the pair comes from, unique within its data set."""
+    occluded: Tensor | None = None
+    """bool (h, w): pixels of image 1 that image 2 does not show; None where the data set does not say."""
+
+    def __post_init__(self) -> None:
+        h, w = self.image1.shape[-2:]
+        checks: list[tuple[str, Tensor | None, torch.dtype, tuple[int, ...]]] = [
+            ("image1", self.image1, torch.uint8, (3, h, w)),
+            ("image2", self.image2, torch.uint8, (3, h, w)),
+            ("flow", self.flow, torch.float32, (2, h, w)),
+            ("valid", self.valid, torch.bool, (h, w)),
+            ("occluded", self.occluded, torch.bool, (h, w)),
+        ]
+        for field, tensor, dtype, shape in checks:
+            if tensor is not None and (tensor.dtype != dtype or tuple(tensor.shape) != shape):
+                raise ValueError(
+                    f"{self.name}: {field} must be {dtype} of shape {shape} (the size of image1), "
+                    f"got {tensor.dtype} of shape {tuple(tensor.shape)}"
+                )
