@@ -1,0 +1,66 @@
+"""FlyingChairs (Dosovitskiy et al., ICCV 2015): rendered chairs over photographs, dense flow."""
+
+from pathlib import Path
+from typing import Literal
+
+from torch.utils.data import Dataset
+
+from deq_flow.data.io import read_flo
+from deq_flow.data.layout import LayoutError, dense_validity, files_in, read_pair, require, require_size
+from deq_flow.data.samples import FlowSample
+
+SPLITS = {"train": "1", "val": "2"}
+HINT = "unpack FlyingChairs.zip so that root/FlyingChairs_release/data holds 00001_img1.ppm and so on"
+
+
+class FlyingChairs(Dataset[FlowSample]):
+    """The pairs of `root`/FlyingChairs_release/data that the split file marks.
+
+    The split file is `root`/chairs_split.txt or `root`/FlyingChairs_release/chairs_split.txt: one line a pair, 1 for
+    training and 2 for validation (22,232 and 640 in the released file).
+
+    Raises:
+        LayoutError: a folder, a frame or the split file is missing, or the split file does not fit the pairs.
+    """
+
+    def __init__(self, root: Path, split: Literal["train", "val"] = "train") -> None:
+        folder = root / "FlyingChairs_release" / "data"
+        flows = files_in(folder, "*_flow.flo", hint=HINT)
+        marks = read_split(root, pairs=len(flows))
+        stems = [path.name.removesuffix("_flow.flo") for path in flows]
+        self.folder = folder
+        self.names = [name for name, mark in zip(stems, marks, strict=True) if mark == SPLITS[split]]
+        frames = [folder / f"{name}_{image}.ppm" for name in self.names for image in ("img1", "img2")]
+        require(frames, because="every flow needs its two frames")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        name = self.names[index]
+        image1, image2 = read_pair(self.folder / f"{name}_img1.ppm", self.folder / f"{name}_img2.ppm")
+        path = self.folder / f"{name}_flow.flo"
+        flow = read_flo(path)
+        require_size(path, flow, image1)
+        return FlowSample(image1, image2, flow, dense_validity(flow), name)
+
+
+def read_split(root: Path, *, pairs: int) -> list[str]:
+    """The marks of the split file, "1" (training) or "2" (validation), one a pair."""
+    places = [root / "chairs_split.txt", root / "FlyingChairs_release" / "chairs_split.txt"]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise LayoutError(
+            f"{places[0]}: the split of FlyingChairs is missing (nor is there {places[1]}); it is the released "
+            "FlyingChairs_train_val.txt, one 1 (train) or 2 (val) a line"
+        )
+    marks = path.read_text().split()
+    wrong = sorted(set(marks) - set(SPLITS.values()))
+    if wrong:
+        raise LayoutError(f"{path}: expected lines of 1 (train) or 2 (val), got {', '.join(map(repr, wrong[:3]))}")
+    if len(marks) != pairs:
+        raise LayoutError(
+            f"{path}: expected {pairs} lines, one for each *_flow.flo, got {len(marks)}; "
+            "the split and the pairs must be of one release"
+        )
+    return marks

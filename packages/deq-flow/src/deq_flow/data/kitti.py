@@ -1,0 +1,52 @@
+"""KITTI 2015 flow (Menze and Geiger, CVPR 2015): pairs from a moving car, sparse flow from a laser scanner."""
+
+from pathlib import Path
+from typing import Literal
+
+from torch.utils.data import Dataset
+
+from deq_flow.data.io import read_kitti
+from deq_flow.data.layout import files_in, read_pair, require, require_size, unknown_flow
+from deq_flow.data.samples import FlowSample
+
+HINT = "unpack data_scene_flow.zip so that root/KITTI holds training and testing"
+
+
+class Kitti(Dataset[FlowSample]):
+    """The pairs *_10.png, *_11.png of `root`/KITTI/`split`/image_2.
+
+    The flow is that of flow_occ. Where flow_noc exists too, the pixels that it leaves out are `occluded`: hidden or out
+    of the frame in image 2. The testing split has no published flow: its samples are valid nowhere.
+
+    Raises:
+        LayoutError: a folder, frame or flow is missing.
+    """
+
+    def __init__(self, root: Path, split: Literal["training", "testing"] = "training") -> None:
+        self.split = split
+        self.folder = root / "KITTI" / split
+        first = files_in(self.folder / "image_2", "*_10.png", hint=HINT)
+        self.names = [path.stem.removesuffix("_10") for path in first]
+        require([self.folder / "image_2" / f"{name}_11.png" for name in self.names], because="second frames")
+        if split == "training":
+            require([self.folder / "flow_occ" / path.name for path in first], because="flow of the pairs")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        name = self.names[index]
+        images = self.folder / "image_2"
+        image1, image2 = read_pair(images / f"{name}_10.png", images / f"{name}_11.png")
+        if self.split == "testing":
+            return FlowSample(image1, image2, *unknown_flow(image1), name)
+        path = self.folder / "flow_occ" / f"{name}_10.png"
+        flow, valid = read_kitti(path)
+        require_size(path, flow, image1)
+        occluded = None
+        unoccluded = self.folder / "flow_noc" / f"{name}_10.png"
+        if unoccluded.is_file():
+            _, seen = read_kitti(unoccluded)
+            require_size(unoccluded, seen, image1)
+            occluded = valid & ~seen
+        return FlowSample(image1, image2, flow, valid, name, occluded)

@@ -1,0 +1,72 @@
+"""What the data sets share: folders that must exist, frames that must be of one size, and dense validity."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deq_flow.data.io import FileFormatError, read_image
+
+DENSE_LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger components
+
+
+class LayoutError(ValueError):
+    """A data set on disk is missing, incomplete, or not laid out as released."""
+
+
+def files_in(folder: Path, pattern: str, *, hint: str) -> list[Path]:
+    """The files of a folder that match, sorted by name.
+
+    Raises:
+        LayoutError: the folder is missing or holds none; `hint` says what to put there.
+    """
+    found = sorted(folder.glob(pattern)) if folder.is_dir() else []
+    if not found:
+        state = "holds none" if folder.is_dir() else "does not exist"
+        raise LayoutError(f"{folder}: expected files {pattern}, but the folder {state}; {hint}")
+    return found
+
+
+def require(paths: list[Path], *, because: str) -> None:
+    """Checks that every path is a file.
+
+    Raises:
+        LayoutError: some are not; the first ones are named.
+    """
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        names = ", ".join(str(path) for path in missing[:3])
+        raise LayoutError(f"{len(missing)} files are missing ({because}): {names}; unpack the data set again")
+
+
+def read_pair(first: Path, second: Path) -> tuple[Tensor, Tensor]:
+    """Two frames, uint8 (3, h, w).
+
+    Raises:
+        FileFormatError: they differ in size.
+    """
+    image1, image2 = read_image(first), read_image(second)
+    require_size(second, image2, image1, what="the size of the frame before")
+    return image1, image2
+
+
+def require_size(path: Path, values: Tensor, image: Tensor, *, what: str = "the size of its image") -> None:
+    """Checks that what `path` held is as high and wide as an image.
+
+    Raises:
+        FileFormatError: it is not.
+    """
+    if values.shape[-2:] != image.shape[-2:]:
+        (h, w), (height, width) = values.shape[-2:], image.shape[-2:]
+        raise FileFormatError(path, f"{width}x{height} pixels, {what}", f"{w}x{h}")
+
+
+def dense_validity(flow: Tensor) -> Tensor:
+    """bool (h, w): where both components of a dense flow (2, h, w) are below 1000 pixels; NaN is not."""
+    return (flow.abs() < DENSE_LIMIT).all(dim=0)
+
+
+def unknown_flow(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Flow zero and validity False, for pairs without published motion."""
+    size = image.shape[-2:]
+    return torch.zeros(2, *size), torch.zeros(size, dtype=torch.bool)

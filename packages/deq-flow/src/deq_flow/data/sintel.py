@@ -1,0 +1,88 @@
+"""MPI Sintel (Butler et al., ECCV 2012): an animated film in scenes, dense flow, two render passes."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from torch.utils.data import Dataset
+
+from deq_flow.data.io import read_flo, read_mask
+from deq_flow.data.layout import LayoutError, dense_validity, files_in, read_pair, require, require_size, unknown_flow
+from deq_flow.data.samples import FlowSample
+
+HINT = "unpack MPI-Sintel-complete.zip so that root/Sintel holds training and test"
+
+
+class Sintel(Dataset[FlowSample]):
+    """Consecutive frames of each scene of `root`/Sintel/`split`/`render`, scenes and frames in sorted order.
+
+    The test split has no published flow: its samples are valid nowhere.
+
+    Args:
+        root: folder that holds Sintel.
+        render: "clean", or "final" with motion blur, defocus and atmosphere.
+        split: "training" or "test".
+        exclude_invalid: marks the pixels of the `invalid` masks as not valid. The published protocols of RAFT and
+            DEQ-Flow do not, and average over all pixels.
+
+    Raises:
+        LayoutError: a folder, frame or flow is missing.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        render: Literal["clean", "final"] = "clean",
+        split: Literal["training", "test"] = "training",
+        *,
+        exclude_invalid: bool = False,
+    ) -> None:
+        self.split = split
+        self.exclude_invalid = exclude_invalid
+        self.folder = root / "Sintel" / split
+        self.pairs: list[tuple[Path, Path]] = []
+        self.scenes: dict[str, range] = {}
+        frames = files_in(self.folder / render, "*/*.png", hint=HINT)
+        for scene in sorted({path.parent for path in frames}):
+            images = [path for path in frames if path.parent == scene]
+            start = len(self.pairs)
+            self.pairs.extend(pairwise(images))
+            self.scenes[scene.name] = range(start, len(self.pairs))
+        if split == "training":
+            require([self.beside("flow", index, ".flo") for index in range(len(self))], because="flow of the frames")
+        if exclude_invalid and not (self.folder / "invalid").is_dir():
+            raise LayoutError(f"{self.folder / 'invalid'}: no such folder, but exclude_invalid needs its masks; {HINT}")
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        first, second = self.pairs[index]
+        image1, image2 = read_pair(first, second)
+        name = f"{first.parent.name}/{first.stem}"
+        if self.split == "test":
+            return FlowSample(image1, image2, *unknown_flow(image1), name)
+        path = self.beside("flow", index, ".flo")
+        flow = read_flo(path)
+        require_size(path, flow, image1)
+        valid = dense_validity(flow)
+        if self.exclude_invalid:
+            invalid = self.beside("invalid", index, ".png")
+            mask = read_mask(invalid)
+            require_size(invalid, mask, image1)
+            valid &= ~mask
+        occluded = None
+        occlusions = self.beside("occlusions", index, ".png")
+        if occlusions.is_file():
+            occluded = read_mask(occlusions)
+            require_size(occlusions, occluded, image1)
+        return FlowSample(image1, image2, flow, valid, name, occluded)
+
+    def sequences(self) -> dict[str, range]:
+        """The indices of each scene's pairs in order of time: the second frame of one is the first of the next."""
+        return dict(self.scenes)
+
+    def beside(self, kind: str, index: int, suffix: str) -> Path:
+        """The file of another kind (flow, occlusions, invalid) that belongs to the first frame of a pair."""
+        frame = self.pairs[index][0]
+        return self.folder / kind / frame.parent.name / f"{frame.stem}{suffix}"
