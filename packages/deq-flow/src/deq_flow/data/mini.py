@@ -1,0 +1,217 @@
+"""Miniature FlyingChairs, Sintel and KITTI made from photographs, in the on-disk formats of the real sets.
+
+Layers cut from photographs move by smooth maps that are known exactly, so flow and occlusions are exact too. A real
+stereo pair with measured disparity comes with them. The same configuration always gives the same bytes.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from deq_core.experiment.files import output_directory, write_json, write_text
+from deq_flow.data import photographs
+from deq_flow.data.final_pass import FinalPassConfig, final_pass, random_fog
+from deq_flow.data.io import write_flo, write_image, write_kitti, write_mask
+from deq_flow.data.scenes import SceneConfig, View, exact_flow, random_scene, render
+
+# The second number of every item's seed: (seed, set, index).
+CHAIRS_TRAIN, CHAIRS_VAL, SINTEL, KITTI = range(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniConfig:
+    """Every number of the miniature sets."""
+
+    seed: int = 0
+    height: int = 96
+    width: int = 128
+    train_pairs: int = 400
+    """Pairs of FlyingChairs for training, from photographs of their own."""
+    val_pairs: int = 40
+    """Pairs of FlyingChairs for validation, from photographs of their own."""
+    scenes: int = 6
+    """Scenes of Sintel."""
+    frames: int = 8
+    """Frames of each scene."""
+    scene_pace: float = 0.7
+    """Speed in Sintel against that in FlyingChairs and KITTI."""
+    kitti_pairs: int = 24
+    kitti_density: float = 0.3
+    """Share of pixels whose flow KITTI knows."""
+    motorcycle_scale: int = 4
+    """By how much the stereo pair (500 x 741) is reduced."""
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    final: FinalPassConfig = field(default_factory=FinalPassConfig)
+
+    def __post_init__(self) -> None:
+        least = {
+            "seed": 0,
+            "height": 16,
+            "width": 16,
+            "train_pairs": 1,
+            "val_pairs": 1,
+            "scenes": 1,
+            "frames": 2,
+            "kitti_pairs": 1,
+            "motorcycle_scale": 1,
+        }
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} must be at least {bound}, got {getattr(self, name)}")
+        if not 0 < self.kitti_density <= 1:
+            raise ValueError(f"kitti_density must be in (0, 1], got {self.kitti_density}")
+        if self.scene_pace <= 0:
+            raise ValueError(f"scene_pace must be positive, got {self.scene_pace}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w), pixels."""
+        return self.height, self.width
+
+
+def write_mini(root: Path, config: MiniConfig) -> None:
+    """Writes FlyingChairs_release, Sintel, KITTI, Motorcycle/KITTI and manifest.json to `root`.
+
+    `root` appears, or is replaced, once all is written. The manifest lists the size and sha256 of every file.
+
+    Raises:
+        OutputError: `root` cannot be written.
+    """
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with output_directory(root) as partial:
+            total = config.train_pairs + config.val_pairs + config.scenes * config.frames + config.kitti_pairs + 1
+            with tqdm(total=total, desc="mini data", unit="pair", disable=None) as progress:
+                write_chairs(partial, config, progress)
+                write_sintel(partial, config, progress)
+                write_kitti_pairs(partial, config, progress)
+                write_motorcycle(partial / "Motorcycle", config.motorcycle_scale)
+                progress.update()
+            write_manifest(partial, config)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def write_chairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
+    """FlyingChairs_release and chairs_split.txt: training pairs first, then validation pairs."""
+    folder = root / "FlyingChairs_release" / "data"
+    number = 0
+    marks = []
+    for mark, kind, names, count in (
+        ("1", CHAIRS_TRAIN, photographs.TRAINING, config.train_pairs),
+        ("2", CHAIRS_VAL, photographs.VALIDATION, config.val_pairs),
+    ):
+        pictures = photographs.load_all(names)
+        for index in range(count):
+            number += 1
+            first, second, flow, _ = moving_pair(generator(config, kind, index), pictures, config)
+            write_image(folder / f"{number:05d}_img1.ppm", picture(first.image))
+            write_image(folder / f"{number:05d}_img2.ppm", picture(second.image))
+            write_flo(folder / f"{number:05d}_flow.flo", torch.from_numpy(flow))
+            marks.append(mark)
+            progress.update()
+    write_text(root / "chairs_split.txt", "\n".join(marks) + "\n")
+
+
+def write_sintel(root: Path, config: MiniConfig, progress: tqdm) -> None:
+    """Sintel/training with the clean and final passes, flow and occlusions."""
+    folder = root / "Sintel" / "training"
+    pictures = photographs.load_all(photographs.TEST)
+    for index in range(config.scenes):
+        rng = generator(config, SINTEL, index)
+        layers = random_scene(rng, pictures, config.size, config.scene, pace=config.scene_pace)
+        fog = random_fog(rng, config.final)
+        middle = (config.frames - 1) / 2  # time 0, when every object is where it was placed
+        for frame in range(config.frames):
+            view = render(layers, frame - middle, config.size)
+            flow, occluded = exact_flow(layers, view, frame + 1 - middle)
+            nearness = view.top / len(layers)
+            name = Path(f"scene_{index + 1}") / f"frame_{frame + 1:04d}"
+            write_image(folder / "clean" / f"{name}.png", picture(view.image))
+            final = final_pass(view.image, flow, nearness, fog, rng, config.final)
+            write_image(folder / "final" / f"{name}.png", picture(final))
+            if frame + 1 < config.frames:
+                write_flo(folder / "flow" / f"{name}.flo", torch.from_numpy(flow))
+                write_mask(folder / "occlusions" / f"{name}.png", torch.from_numpy(occluded))
+            progress.update()
+
+
+def write_kitti_pairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
+    """KITTI/training: flow_occ at random pixels, flow_noc at those of them that stay in sight."""
+    folder = root / "KITTI" / "training"
+    pictures = photographs.load_all(photographs.TEST)
+    for index in range(config.kitti_pairs):
+        rng = generator(config, KITTI, index)
+        first, second, flow, occluded = moving_pair(rng, pictures, config)
+        known = rng.uniform(size=config.size) < config.kitti_density
+        write_image(folder / "image_2" / f"{index:06d}_10.png", picture(first.image))
+        write_image(folder / "image_2" / f"{index:06d}_11.png", picture(second.image))
+        for kind, valid in (("flow_occ", known), ("flow_noc", known & ~occluded)):
+            write_kitti(folder / kind / f"{index:06d}_10.png", torch.from_numpy(flow), torch.from_numpy(valid))
+        progress.update()
+
+
+def write_motorcycle(root: Path, scale: int) -> None:
+    """The stereo pair as a KITTI set of one pair below `root`: flow (-disparity, 0), reduced by `scale`.
+
+    Frames are averaged over blocks of scale x scale pixels. A block's disparity is the median of its known pixels',
+    over `scale`; it is valid if at least half of them are known.
+    """
+    left, right, disparity = photographs.motorcycle()
+    folder = root / "KITTI" / "training"
+    for name, image in (("000000_10.png", left), ("000000_11.png", right)):
+        mean = blocks(image.astype(np.float64), scale).mean(axis=2)
+        write_image(folder / "image_2" / name, picture(np.rint(mean).astype(np.uint8)))
+    ordered = np.sort(blocks(disparity, scale), axis=2)  # the unknown, infinite, come last
+    known = np.isfinite(ordered).sum(axis=2)
+    valid = 2 * known >= scale * scale
+    median = np.take_along_axis(ordered, np.maximum(known - 1, 0)[:, :, None] // 2, axis=2)[:, :, 0]
+    reduced = np.where(valid, median / scale, 0)
+    flow = np.stack([-reduced, np.zeros_like(reduced)]).astype(np.float32)
+    write_kitti(folder / "flow_occ" / "000000_10.png", torch.from_numpy(flow), torch.from_numpy(valid))
+
+
+def write_manifest(root: Path, config: MiniConfig) -> None:
+    """manifest.json: the configuration, and bytes and sha256 of every file below `root`, by its path."""
+    files = {
+        path.relative_to(root).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+    write_json(root / "manifest.json", {"config": asdict(config), "files": files})
+
+
+def moving_pair(
+    rng: np.random.Generator, pictures: tuple[np.ndarray, ...], config: MiniConfig
+) -> tuple[View, View, np.ndarray, np.ndarray]:
+    """Two views of a random scene half a frame before and after time 0, the flow between them, and what it hides."""
+    layers = random_scene(rng, pictures, config.size, config.scene)
+    first, second = (render(layers, time, config.size) for time in (-0.5, 0.5))
+    return first, second, *exact_flow(layers, first, 0.5)
+
+
+def generator(config: MiniConfig, kind: int, index: int) -> np.random.Generator:
+    """The random numbers of one item, which depend on no other item."""
+    return np.random.default_rng([config.seed, kind, index])
+
+
+def blocks(image: np.ndarray, scale: int) -> np.ndarray:
+    """(h, w, ...) as (h // scale, w // scale, scale**2, ...): the pixels of whole blocks; the rest is cut off."""
+    height, width = image.shape[0] // scale, image.shape[1] // scale
+    cut = image[: height * scale, : width * scale].reshape(height, scale, width, scale, *image.shape[2:])
+    return cut.swapaxes(1, 2).reshape(height, width, scale * scale, *image.shape[2:])
+
+
+def picture(pixels: np.ndarray) -> Tensor:
+    """uint8 (h, w, 3) as a tensor (3, h, w)."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -1,0 +1,77 @@
+"""Real photographs that come inside the scikit-image and scikit-learn packages, divided once and for all.
+
+What a network is trained on, chosen by and measured with shares no photograph.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deq_flow.data.io import decode
+
+TRAINING = (
+    "skimage/data/astronaut.png",
+    "skimage/data/brick.png",
+    "skimage/data/camera.png",
+    "skimage/data/grass.png",
+    "skimage/data/hubble_deep_field.jpg",
+    "skimage/data/ihc.png",
+    "skimage/data/moon.png",
+    "skimage/data/retina.jpg",
+    "skimage/data/rocket.jpg",
+    "skimage/data/text.png",
+)
+VALIDATION = (
+    "skimage/data/coffee.png",
+    "skimage/data/coins.png",
+    "skimage/data/gravel.png",
+)
+TEST = (
+    "skimage/data/chelsea.png",
+    "sklearn/datasets/images/china.jpg",
+    "sklearn/datasets/images/flower.jpg",
+)
+STEREO = (
+    "skimage/data/motorcycle_left.png",
+    "skimage/data/motorcycle_right.png",
+)
+DISPARITY = "skimage/data/motorcycle_disp.npz"
+
+
+def locate(name: str) -> Path:
+    """The file of an installed package, such as skimage/data/coffee.png, without importing the package.
+
+    Raises:
+        FileNotFoundError: the package is not installed or does not hold the file.
+    """
+    package, _, inner = name.partition("/")
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (path := Path(folder) / inner).is_file():
+            return path
+    raise FileNotFoundError(
+        f"{name} is not in the installed packages; install scikit-image>=0.25 and scikit-learn>=1.6 from their wheels"
+    )
+
+
+def load(name: str) -> np.ndarray:
+    """A photograph as uint8 RGB (h, w, 3)."""
+    return np.ascontiguousarray(decode(locate(name), cv2.IMREAD_COLOR)[:, :, ::-1])
+
+
+def load_all(names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """The photographs in the order of their names, uint8 RGB (h, w, 3) each."""
+    return tuple(load(name) for name in names)
+
+
+def motorcycle() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The Middlebury stereo pair "Motorcycle" (Scharstein et al., GCPR 2014): left, right, disparity of the left.
+
+    Frames are uint8 RGB (500, 741, 3), the disparity float32 (500, 741) in pixels, infinite where it is unknown: pixel
+    x of the left frame is at x - disparity in the right one.
+    """
+    left, right = load_all(STEREO)
+    with np.load(locate(DISPARITY)) as archive:
+        return left, right, archive["arr_0"]
