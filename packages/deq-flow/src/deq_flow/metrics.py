@@ -1,0 +1,111 @@
+"""End-point error and what the benchmarks derive from it.
+
+Metrics of a sample are over its valid pixels. `sintel_protocol` and `kitti_protocol` join samples as the benchmarks do.
+`released_metrics` is what the DEQ-Flow release logs during training, which counts invalid pixels as perfect.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+MAX_FLOW = 400.0  # pixels; RAFT (Teed and Deng, ECCV 2020) neither trains nor measures on faster ones while training
+OUTLIER_PIXELS = 3.0  # KITTI: an outlier is off by more than 3 pixels
+OUTLIER_SHARE = 0.05  # and by more than 5 % of the true motion
+
+
+def epe_map(flow: Tensor, target: Tensor) -> Tensor:
+    """End-point error |flow - target| (..., h, w), pixels, of flows (..., 2, h, w)."""
+    if flow.shape != target.shape or flow.shape[-3] != 2:
+        raise ValueError(
+            f"flow and target must both be (..., 2, h, w), got {tuple(flow.shape)} and {tuple(target.shape)}"
+        )
+    return torch.linalg.vector_norm(flow - target, dim=-3)
+
+
+def epe(flow: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean end-point error (b,) over the valid pixels (b, h, w) of each sample; NaN where a sample has none."""
+    return mean_over(epe_map(flow, target), valid)
+
+
+def outliers(flow: Tensor, target: Tensor) -> Tensor:
+    """bool (..., h, w): off by more than 3 pixels and more than 5 % of the true motion (KITTI 2015)."""
+    error = epe_map(flow, target)
+    return (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(target, dim=-3))
+
+
+def sample_metrics(flow: Tensor, target: Tensor, valid: Tensor) -> dict[str, float]:
+    """Metrics of one sample over its valid pixels.
+
+    Args:
+        flow: (2, h, w), pixels.
+        target: (2, h, w), pixels.
+        valid: bool (h, w).
+
+    Returns:
+        pixels: how many are valid. epe: mean error, pixels. px1, px3, px5: share, 0 to 1, of pixels whose error is
+        below 1, 3 and 5 pixels (RAFT's sense). f1_all: outliers, percent. All but `pixels` are NaN if it is 0.
+    """
+    error = epe_map(flow, target)
+    values = {
+        "epe": error,
+        **{f"px{bound}": error < bound for bound in (1, 3, 5)},
+        "f1_all": 100.0 * outliers(flow, target),
+    }
+    return {"pixels": float(valid.sum()), **{name: float(mean_over(value.double(), valid)) for name, value in values.items()}}
+
+
+def sintel_protocol(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Metrics over all valid pixels of all samples together, as Sintel is scored, from their `sample_metrics`."""
+    pixels = pixels_of(samples)
+    total = sum(pixels)
+    return {
+        name: sum(count * sample[name] for count, sample in zip(pixels, samples, strict=True)) / total
+        for name in ("epe", "px1", "px3", "px5", "f1_all")
+    }
+
+
+def kitti_protocol(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """As KITTI is scored after RAFT: `epe` and shares are means of the samples' means, `f1_all` is over all pixels."""
+    together = sintel_protocol(samples)
+    means = {name: sum(sample[name] for sample in samples) / len(samples) for name in ("epe", "px1", "px3", "px5")}
+    return {**means, "f1_all": together["f1_all"]}
+
+
+def released_metrics(flow: Tensor, target: Tensor, valid: Tensor, *, max_flow: float = MAX_FLOW) -> dict[str, Tensor]:
+    """What DEQ-Flow (Bai et al., CVPR 2022) logs in training: epe, px1, px3, px5, each (b,).
+
+    Pixels that are not valid, or move by `max_flow` or more, count as an error of zero, so every value looks better
+    than over valid pixels. For comparison with the release's logs only.
+    """
+    error = torch.where(usable(target, valid, max_flow=max_flow), epe_map(flow, target), 0.0)
+    shares = {f"px{bound}": (error < bound).to(error.dtype).mean(dim=(1, 2)) for bound in (1, 3, 5)}
+    return {"epe": error.mean(dim=(1, 2)), **shares}
+
+
+def usable(target: Tensor, valid: Tensor, *, max_flow: float = MAX_FLOW) -> Tensor:
+    """bool (..., h, w): valid and moving by less than `max_flow` pixels, what RAFT trains and measures on."""
+    return valid & (torch.linalg.vector_norm(target, dim=-3) < max_flow)
+
+
+def mean_over(values: Tensor, mask: Tensor) -> Tensor:
+    """Means (...) of values (..., h, w) where mask (..., h, w) is True, summed in float64; NaN where it never is."""
+    if mask.dtype != torch.bool or mask.shape != values.shape:
+        raise ValueError(f"valid must be bool {tuple(values.shape)}, got {mask.dtype} {tuple(mask.shape)}")
+    total = torch.where(mask, values, 0.0).sum(dim=(-2, -1), dtype=torch.float64)
+    return (total / mask.sum(dim=(-2, -1))).to(values.dtype)
+
+
+def pixels_of(samples: Sequence[Mapping[str, float]]) -> list[float]:
+    """How many pixels each sample has.
+
+    Raises:
+        ValueError: there is no sample, or one without a valid pixel.
+    """
+    pixels = [sample["pixels"] for sample in samples]
+    if not pixels or min(pixels) <= 0:
+        raise ValueError(
+            f"expected at least one sample, each with a valid pixel, got {len(pixels)} samples, "
+            f"{sum(count <= 0 for count in pixels)} of them without; leave those out"
+        )
+    return pixels
