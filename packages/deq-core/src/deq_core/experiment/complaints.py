@@ -1,0 +1,99 @@
+"""Says in the words of the file what is wrong with a configuration: key, what was expected, what came."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def explain(details: Mapping[str, Any], value: Any, shape: dict[str, Any], section: str) -> str:
+    """`section.key: expected ..., got ...` for one of pydantic's complaints."""
+    keys, parent, here = _locate(details["loc"][1:], value, shape)
+    name = ".".join([section, *keys] if section else keys) or "the document"
+    got = shown(details["input"])
+    context = details.get("ctx", {})
+    match details["type"]:
+        case "unexpected_keyword_argument" | "extra_forbidden":
+            known = list(parent.get("properties", {}))
+            return f"{name}: expected one of the keys {', '.join(known)}, got {keys[-1]!r}{meant(keys[-1], known)}"
+        case "missing" | "missing_argument" | "missing_keyword_only_argument":
+            return f"{name}: expected {_described(here)}, got nothing"
+        case "union_tag_not_found":
+            tags = here.get("discriminator", {}).get("mapping", {})
+            return f"{name}.kind: expected one of {', '.join(tags)}, got nothing"
+        case "union_tag_invalid":
+            tags = list(here.get("discriminator", {}).get("mapping", {}))
+            tag = str(context["tag"])
+            return f"{name}.kind: expected one of {', '.join(tags)}, got {tag!r}{meant(tag, tags)}"
+        case "literal_error":
+            options = [option.strip("'") for option in str(context["expected"]).replace(" or ", ", ").split(", ")]
+            return f"{name}: expected {context['expected']}, got {got}{meant(str(details['input']), options)}"
+        case "value_error" | "assertion_error":
+            return f"{name}: {context['error']}"
+        case _:
+            expected = details["msg"].removeprefix("Input should be ")
+            return f"{name}: expected {expected}, got {got}"
+
+
+def _locate(loc: Sequence[int | str], value: Any, shape: dict[str, Any]) -> tuple[list[str], dict, dict]:
+    """Keys of the file that `loc` stands for, and the schemas of the last key's parent and of itself.
+
+    pydantic adds the member of a union to its path (`solver.anderson.window`), which no file says.
+    """
+    definitions = shape.get("$defs", {})
+    keys: list[str] = []
+    parent: dict[str, Any] = {}
+    here = _resolve(shape, value, definitions)
+    for index, key in enumerate(loc):
+        last = index == len(loc) - 1
+        if isinstance(value, list) and isinstance(key, int):
+            parent, keys = here, [*keys, str(key)]
+            prefix = here.get("prefixItems", [])
+            inner = prefix[key] if key < len(prefix) else here.get("items", {})
+            value = value[key] if key < len(value) else None
+        elif isinstance(value, dict) and (key in value or (last and key in here.get("properties", {}))):
+            parent, keys = here, [*keys, str(key)]
+            inner = here.get("properties", {}).get(key) or here.get("additionalProperties") or {}
+            value = value.get(key)
+        else:
+            continue
+        here = _resolve(inner, value, definitions)
+    return keys, parent, here
+
+
+def _resolve(shape: dict[str, Any], value: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """`shape` without references, and of a union the member that `value` says it is."""
+    while True:
+        if "$ref" in shape:
+            shape = definitions[shape["$ref"].removeprefix("#/$defs/")]
+            continue
+        mapping = shape.get("discriminator", {}).get("mapping", {})
+        if isinstance(value, dict) and value.get("kind") in mapping:
+            shape = {"$ref": mapping[value["kind"]]}
+            continue
+        members = [member for member in shape.get("anyOf", ()) if member.get("type") != "null"]
+        if len(members) != 1:
+            return shape
+        (shape,) = members
+
+
+def _described(shape: dict[str, Any]) -> str:
+    if "enum" in shape:
+        return "one of " + ", ".join(str(option) for option in shape["enum"])
+    if "discriminator" in shape:
+        return "a mapping whose kind is one of " + ", ".join(shape["discriminator"]["mapping"])
+    names = {"integer": "an integer", "number": "a number", "string": "a string", "boolean": "true or false"}
+    names |= {"array": "a list", "object": "a mapping", "null": "null"}
+    return names.get(str(shape.get("type")), "a value")
+
+
+def shown(value: Any) -> str:
+    """`value` as a file would write it, cut to a readable length."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def meant(key: str, known: Sequence[str]) -> str:
+    """A question whether the nearest of `known` was meant, empty where none is near."""
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""

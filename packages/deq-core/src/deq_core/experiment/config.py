@@ -1,0 +1,157 @@
+"""Turns sections of params.yaml into frozen dataclasses, strictly. The only file that imports pydantic."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import GenericAlias
+from typing import Any, TypeVar, overload
+
+import yaml
+from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError
+
+from deq_core.experiment import yaml12
+from deq_core.experiment.complaints import explain, meant, shown
+
+T = TypeVar("T")
+
+Kind = Discriminator("kind")
+"""Marks a union whose members say who they are in a field `kind`: `Annotated[Broyden | Anderson, Kind]`."""
+
+Scalar = str | int | float | bool
+
+
+class ConfigError(ValueError):
+    """A configuration that does not fit its dataclass; the message lists every key that is wrong."""
+
+
+_sections_read: list[str] = []  # of the process, whatever loaded them: what `sections_read` is for
+
+
+@overload
+def load(kind: type[T], path: Path, section: str = "") -> T: ...
+@overload
+def load(kind: Any, path: Path, section: str = "") -> Any: ...
+def load(kind: Any, path: Path, section: str = "") -> Any:
+    """The mapping at `section` of the YAML (or JSON) file `path` as an instance of the dataclass `kind`.
+
+    Args:
+        kind: a standard-library dataclass or a union of some; dataclasses within are read by the same rules.
+        path: the file.
+        section: where in the file, keys joined by dots, such as "run.flow.train"; "" is the whole file.
+
+    Nothing is guessed: a key the dataclass does not have, a missing key, a string where a number is expected or a
+    fraction where an integer is expected is an error. A list becomes a tuple, an integer may stand for a float.
+
+    Raises:
+        ConfigError: with one line for each key that is wrong: `file: section.key: expected ..., got ...`.
+    """
+    value = _at(section, _document(path), path)
+    try:
+        text = json.dumps(value)
+    except TypeError as error:
+        raise ConfigError(
+            f"{path}: {section or 'the document'}: not plain mappings, lists and numbers: {error}"
+        ) from None
+    adapter = _adapter(kind)
+    try:
+        (config,) = adapter.validate_json(f"[{text}]")
+    except ValidationError as error:
+        shape = schema(kind)
+        lines = dict.fromkeys(explain(details, value, shape, section) for details in error.errors())
+        raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from None
+    if section not in _sections_read:
+        _sections_read.append(section)
+    return config
+
+
+def sections_read() -> tuple[str, ...]:
+    """Sections loaded by this process so far, in order: what its results depend on."""
+    return tuple(_sections_read)
+
+
+def schema(kind: Any) -> dict[str, Any]:
+    """JSON schema of the dataclass `kind`, which forbids unknown keys at every level."""
+    whole = _adapter(kind).json_schema()
+    (inner,) = whole["prefixItems"]
+    definitions = whole.get("$defs", {})
+    name = inner.get("$ref", "").removeprefix("#/$defs/")
+    if name and not _mentions(definitions, name):
+        inner = definitions.pop(name)
+    return {**inner, "$defs": definitions} if definitions else inner
+
+
+def plain(config: object) -> Any:
+    """`config` as what JSON knows: dataclasses become mappings, tuples lists, paths strings."""
+    if is_dataclass(config) and not isinstance(config, type):
+        return {field.name: plain(getattr(config, field.name)) for field in fields(config)}
+    if isinstance(config, Mapping):
+        return {str(key): plain(value) for key, value in config.items()}
+    if isinstance(config, str | int | float | bool | None):
+        return config
+    if isinstance(config, Sequence):
+        return [plain(value) for value in config]
+    if isinstance(config, Path):
+        return str(config)
+    if callable(config) and hasattr(config, "__name__"):
+        return config.__name__
+    raise TypeError(
+        f"a configuration holds dataclasses, mappings, sequences, numbers, strings and paths, got {config!r}"
+    )
+
+
+def flatten(config: object) -> dict[str, Scalar]:
+    """Every leaf of `config` under its dotted path: `{"optim.lr": 1e-3}`.
+
+    A list of scalars is one leaf, written as JSON, as is an empty mapping; None is "none".
+    """
+    leaves: dict[str, Scalar] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+            value = {str(index): item for index, item in enumerate(value)}
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                visit(f"{prefix}.{key}" if prefix else key, item)
+        elif isinstance(value, dict | list):
+            leaves[prefix] = json.dumps(value)
+        else:
+            leaves[prefix] = "none" if value is None else value
+
+    visit("", plain(config))
+    return leaves
+
+
+def _adapter(kind: Any) -> TypeAdapter[tuple[Any]]:
+    # pydantic refuses a configuration given for a dataclass itself; a tuple of one takes it and hands it down.
+    tuple_of_one: Any = GenericAlias(tuple, (kind,))
+    return TypeAdapter(tuple_of_one, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+
+
+def _document(path: Path) -> Any:
+    try:
+        return yaml12.read(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; expected the parameters there") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _at(section: str, document: Any, path: Path) -> Any:
+    value = document
+    seen: list[str] = []
+    for key in section.split(".") if section else ():
+        if not isinstance(value, dict) or key not in value:
+            known = [str(name) for name in value] if isinstance(value, dict) else []
+            where = ".".join(seen) or "the top level"
+            has = f"it has {', '.join(known)}" if known else f"it is {shown(value)}"
+            raise ConfigError(f"{path}: {section}: no section {key!r} in {where}; {has}{meant(key, known)}")
+        value = value[key]
+        seen.append(key)
+    return value
+
+
+def _mentions(definitions: Any, name: str) -> bool:
+    return f'"#/$defs/{name}"' in json.dumps(definitions)

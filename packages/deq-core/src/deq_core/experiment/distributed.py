@@ -1,0 +1,67 @@
+"""Training by several processes that torchrun starts; a process on its own pays nothing for it.
+
+The gradient is averaged here and not by `DistributedDataParallel`, whose hooks count on one backward pass through
+every parameter: an implicit gradient solves a linear system by many of them.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that train one model, as seen by one of them."""
+
+    rank: int = 0
+    size: int = 1
+
+    def share(self, batches: Iterable[T]) -> Iterator[T]:
+        """This process's part of a stream of batches: one in `size`."""
+        return islice(iter(batches), self.rank, None, self.size)
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by its sum over the processes, in one exchange."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(summed.view_as(tensor))
+
+    def share_state_(self, model: nn.Module) -> None:
+        """Gives every process the weights and buffers of the first."""
+        if self.size > 1:
+            with torch.no_grad():
+                for tensor in model.state_dict().values():
+                    dist.broadcast(tensor, src=0)
+
+
+def rank() -> int:
+    """The number of this process among those that torchrun started, 0 where it did not."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextmanager
+def workers(device: torch.device) -> Iterator[Workers]:
+    """The processes that torchrun started, connected for tensors on `device`; a process alone where it did not."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Workers()
+        return
+    owner = not dist.is_initialized()
+    if owner:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Workers(rank=dist.get_rank(), size=dist.get_world_size())
+    finally:
+        if owner:
+            dist.destroy_process_group()

@@ -1,0 +1,165 @@
+"""Writes files and folders whole or not at all; a full disk or a forbidden folder is an error that says what to do."""
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free space there or choose another folder",
+    errno.EDQUOT: "your disk quota is used up: free space there or choose another folder",
+    errno.EFBIG: "the file would pass the size limit of this process or file system: see `ulimit -f`",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "this user may not write there: change the folder's owner or mode, or choose another folder",
+    errno.EPERM: "this user may not write there: change the folder's owner or mode, or choose another folder",
+    errno.ENOTDIR: "a parent of it is a file: remove that file or choose another folder",
+    errno.EEXIST: "a file is where a folder is needed: remove that file or choose another folder",
+    errno.EISDIR: "a folder is where a file is needed: remove that folder or choose another name",
+    errno.ENAMETOOLONG: "the name is too long for this file system: choose a shorter one",
+    errno.EIO: "the disk reports an input/output error: check it, or choose another folder",
+}
+
+
+class OutputError(OSError):
+    """An output that could not be written; the message names its path and the remedy."""
+
+
+@contextlib.contextmanager
+def output_directory(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out` to write into; moved to `out` whole on success, removed on failure.
+
+    A folder that is at `out` already is replaced. What a killed process left of an earlier attempt is removed.
+
+    Raises:
+        OutputError: where `out` cannot be written, naming it and the remedy. Other errors pass unchanged.
+    """
+    partial = out.with_name(f".{out.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    with _explained(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.exists() and not out.is_dir():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
+        _remove_abandoned(out)
+        partial.mkdir()
+    try:
+        with _explained(out, inside=partial):
+            yield partial
+        with _explained(out):
+            _put_in_place(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Writes `data` to `path`, which at any moment holds its old content or all of the new.
+
+    Args:
+        durable: whether that holds after a power cut too, at the price of waiting for the disk.
+
+    Raises:
+        OutputError: where it cannot be written; `path` then keeps its old content.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        if durable:
+            _sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as JSON with sorted keys, so that equal values give equal files.
+
+    Raises:
+        ValueError: where `value` holds a number that JSON has no word for (NaN, infinity).
+    """
+    try:
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: JSON has no NaN or infinity: leave the key out where there is no value") from error
+    write_text(path, text + "\n")
+
+
+@contextlib.contextmanager
+def _explained(out: Path, inside: Path | None = None) -> Iterator[None]:
+    """Turns an `OSError` about writing `out` into an `OutputError`.
+
+    Within the body of `output_directory`, `inside` tells an error about what is written there, or about no named
+    file (a full disk), from one about a file the body reads.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        named = error.filename if isinstance(error.filename, str | os.PathLike) else None
+        about_input = inside is not None and named is not None and not Path(named).is_relative_to(inside)
+        if remedy is None or about_input:
+            raise
+        explained = OutputError(f"cannot write {out}: {remedy} ({error.strerror}{f': {named}' if named else ''})")
+        explained.errno = error.errno
+        raise explained from error
+
+
+def _put_in_place(partial: Path, out: Path) -> None:
+    old = out.with_name(partial.name.replace(".partial-", ".replaced-"))
+    if out.exists():
+        out.replace(old)
+    try:
+        partial.replace(out)
+    except OSError:
+        if old.exists():
+            old.replace(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Removes the partial folders of processes of this machine that no longer run."""
+    host = socket.gethostname()
+    for word in ("partial", "replaced"):
+        prefix = f".{out.name}.{word}-{host}-"
+        for folder in out.parent.iterdir():
+            process = folder.name.removeprefix(prefix)
+            if folder.name.startswith(prefix) and process.isdecimal() and not _runs(int(process)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    if process == os.getpid():
+        return False  # a number used again: this process has made none yet
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

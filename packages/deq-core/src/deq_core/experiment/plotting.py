@@ -1,0 +1,134 @@
+"""The house style of figures: means with their spread over seeds, written to the same bytes every time."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from deq_core.experiment.files import write_bytes
+from deq_core.experiment.results import Statistic, statistic
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+"""Colours that the colour-blind tell apart (Okabe and Ito, 2008), the strongest first."""
+
+_STYLE: dict[Any, Any] = {
+    "axes.grid": True,
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same text
+    "font.size": 9,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "savefig.bbox": None,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "deq",  # element names are random without it
+}
+
+
+def figure(width: float = 6.0, height: float = 3.5, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of `width` x `height` inches in the house style, and its axes row by row."""
+    with mpl.rc_context(_STYLE):
+        drawn = Figure(figsize=(width, height))
+        FigureCanvasAgg(drawn)
+        grid = drawn.subplots(rows, columns, squeeze=False)
+    return drawn, list(grid.flat)
+
+
+def curve(axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], *, label: str) -> None:
+    """Draws the mean over seeds against `x` (n,), with a band of one sample standard deviation to each side.
+
+    Args:
+        seeds: (seeds, n), one row of values for each seed; a single row has no band.
+    """
+    values = np.asarray(seeds, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != len(x):
+        raise ValueError(
+            f"{label}: expected one value at each of {len(x)} points for every seed, got shape {values.shape}"
+        )
+    mean = values.mean(axis=0)
+    with mpl.rc_context(_STYLE):
+        (line,) = axes.plot(x, mean, label=label)
+        if len(values) > 1:
+            std = values.std(axis=0, ddof=1)
+            axes.fill_between(x, mean - std, mean + std, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def smooth(values: Sequence[float], window: int) -> list[float]:
+    """Means of consecutive groups of `window` values, the last group as long as it is."""
+    if window < 1:
+        raise ValueError(f"window: expected at least 1, got {window}")
+    return [statistic(values[start : start + window]).mean for start in range(0, len(values), window)]
+
+
+def bars(axes: Axes, groups: Mapping[str, Mapping[str, Statistic]]) -> None:
+    """Draws bars in groups, with error bars of one sample standard deviation where there is more than one seed.
+
+    Args:
+        groups: group (a tick of the x axis) -> series (a colour) -> its statistic; a group may lack a series.
+    """
+    series = list(dict.fromkeys(name for group in groups.values() for name in group))
+    width = 0.8 / max(len(series), 1)
+    with mpl.rc_context(_STYLE):
+        for index, name in enumerate(series):
+            places = [place for place, group in enumerate(groups.values()) if name in group]
+            found = [group[name] for group in groups.values() if name in group]
+            axes.bar(
+                [place + (index - (len(series) - 1) / 2) * width for place in places],
+                [item.mean for item in found],
+                width,
+                yerr=[0.0 if math.isnan(item.std) else item.std for item in found],
+                error_kw={"elinewidth": 1, "capsize": 2},
+                label=name,
+                color=PALETTE[index % len(PALETTE)],
+            )
+        axes.set_xticks(range(len(groups)), list(groups))
+        axes.grid(visible=False, axis="x")
+
+
+def image_grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], *, width: float = 8.0) -> Figure:
+    """A figure of titled images, row by row.
+
+    Args:
+        rows: rows of equal length of (title, image), an image being (h, w, 3) uint8 or (h, w), the latter drawn as
+            a heat map.
+        width: width of the figure in inches; its height follows from the images.
+    """
+    columns = len(rows[0])
+    if any(len(row) != columns for row in rows):
+        raise ValueError(f"expected rows of equal length, got {[len(row) for row in rows]}")
+    heights = [max(image.shape[0] / image.shape[1] for _, image in row) for row in rows]
+    height = width / columns * sum(heights) + 0.3 * len(rows)
+    drawn, axes = figure(width, height, rows=len(rows), columns=columns)
+    cells = [cell for row in rows for cell in row]
+    for place, (title, image) in zip(axes, cells, strict=True):
+        place.imshow(image, interpolation="nearest", cmap="viridis")
+        place.set_title(title)
+        place.set_axis_off()
+    return drawn
+
+
+def save(drawn: Figure, path: Path, *, dpi: int = 120) -> None:
+    """Writes a figure as SVG or PNG, by the suffix of `path`; the same figure gives the same bytes.
+
+    Args:
+        dpi: pixels an inch, of a PNG and of images within an SVG.
+    """
+    metadata = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
+    if path.suffix not in metadata:
+        raise ValueError(f"{path}: expected a name that ends in .svg or .png")
+    buffer = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        drawn.savefig(buffer, format=path.suffix[1:], dpi=dpi, metadata=metadata[path.suffix])
+    write_bytes(path, buffer.getvalue())

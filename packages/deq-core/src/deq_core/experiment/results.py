@@ -1,0 +1,100 @@
+"""Tables of results: rows of named values as CSV, and their statistics over seeds."""
+
+import csv
+import io
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deq_core.experiment.files import write_text
+
+Value = str | int | float | bool | None
+Row = dict[str, Value]
+
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?inf|nan")
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean and spread of one quantity over repetitions."""
+
+    mean: float
+    std: float
+    """Sample standard deviation (n - 1 in the denominator); NaN for a single value, whose spread is unknown."""
+    n: int
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Value]]) -> None:
+    """Writes `rows` as CSV, atomically; its columns are all keys in the order they first appear.
+
+    A key a row lacks, or None, is an empty field. Floats are written so that reading returns the same bits.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_written(row.get(column)) for column in columns])
+    write_text(path, text.getvalue())
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a CSV file; an empty field is left out of its row, and what looks like a number is one.
+
+    Raises:
+        ValueError: naming the file and line where a line has more or fewer fields than the header.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        columns = next(reader, [])
+        rows: list[Row] = []
+        for fields in reader:
+            if len(fields) != len(columns):
+                want = f"{len(columns)} fields ({', '.join(columns)})"
+                raise ValueError(f"{path}:{reader.line_num}: expected {want}, got {len(fields)}")
+            rows.append({key: _value(text) for key, text in zip(columns, fields, strict=True) if text != ""})
+    return rows
+
+
+def aggregate(rows: Sequence[Mapping[str, Value]], by: Sequence[str], value: str) -> dict[tuple[Value, ...], Statistic]:
+    """Statistics of column `value` for each combination of the columns `by`, in order of first appearance.
+
+    Rows without `value` do not count; a row that has it but lacks one of `by` is a `KeyError`.
+    """
+    groups: dict[tuple[Value, ...], list[float]] = {}
+    for row in rows:
+        measured = row.get(value)
+        if measured is None:
+            continue
+        if isinstance(measured, str):
+            raise ValueError(f"{value}: expected numbers, got {measured!r}")
+        groups.setdefault(tuple(row[key] for key in by), []).append(float(measured))
+    return {key: statistic(values) for key, values in groups.items()}
+
+
+def statistic(values: Sequence[float]) -> Statistic:
+    """Mean, sample standard deviation and count of `values`, of which there must be one at least."""
+    if not values:
+        raise ValueError("expected at least one value, got none")
+    # math.fsum, since statistics.stdev refuses infinities, which a diverged run may report
+    mean = math.fsum(values) / len(values) if all(map(math.isfinite, values)) else sum(values) / len(values)
+    finite = len(values) > 1 and all(map(math.isfinite, values))
+    return Statistic(mean=mean, std=statistics.stdev(values) if finite else math.nan, n=len(values))
+
+
+def _written(value: Value) -> str:
+    if isinstance(value, float):
+        return repr(float(value))  # of a NumPy float too
+    return "" if value is None else str(value)
+
+
+def _value(text: str) -> Value:
+    if text in ("True", "False"):
+        return text == "True"
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else text

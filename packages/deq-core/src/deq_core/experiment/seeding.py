@@ -1,0 +1,26 @@
+"""Random numbers as functions of a seed and a place: the same whatever the number of workers or interruptions."""
+
+import random
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python's, NumPy's and PyTorch's global generators (on every device), for code that draws from them."""
+    if seed < 0:
+        raise ValueError(f"seed: expected an integer of at least 0, got {seed}")
+    random.seed(seed)
+    # NumPy's global generator takes 32 bits; the sequence mixes seeds that differ only above them.
+    np.random.seed(np.random.SeedSequence(seed).generate_state(4))  # noqa: NPY002 - it is the global one that is meant
+    torch.manual_seed(seed % 2**63)
+
+
+def item_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The generator of item `index` in epoch `epoch`; independent of all others of the same seed."""
+    return np.random.default_rng([seed, epoch, index])
+
+
+def derive(seed: int, *place: int) -> int:
+    """A seed of 63 bits for one place of an experiment, such as a step; equal for equal arguments only."""
+    return int(np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,201 @@
+"""`fit`, the one training loop: the domains differ in model, batches and objective, not in this.
+
+Killed at any moment and started again, it ends with the same bits as if it had run through: batches, learning rate
+and random numbers are functions of the step, and everything else is in the checkpoint.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from deq_core.experiment import checkpoint, distributed
+from deq_core.experiment.averaging import Average
+from deq_core.experiment.config import Scalar, flatten
+from deq_core.experiment.log import Log, ignore
+from deq_core.experiment.optim import OptimConfig, build
+from deq_core.experiment.progress import Progress
+from deq_core.experiment.seeding import seed_everything
+from deq_core.experiment.update import Batch, Row, Update
+from deq_core.experiment.update import Losses as Losses
+from deq_core.experiment.update import NonFiniteError as NonFiniteError
+
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Every:
+    """Steps from one occasion to the next."""
+
+    log: int = 1
+    """A row of the history, the means of the steps since the last row."""
+    checkpoint: int = 100
+    """A state to resume from."""
+    evaluate: int | None = None
+    """An evaluation; None is one at the end only."""
+
+    def __post_init__(self) -> None:
+        if self.log < 1 or self.checkpoint < 1 or (self.evaluate is not None and self.evaluate < 1):
+            raise ValueError(f"every: expected at least 1 step (evaluate may be null), got {self}")
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[int], Iterable[Batch]],
+    objective: Callable[[nn.Module, Batch], Losses],
+    optim: OptimConfig,
+    *,
+    steps: int,
+    seed: int,
+    scratch: Path,
+    log: Log = ignore,
+    every: Every | None = None,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    accumulate: int = 1,
+    ema: float | None = None,
+) -> list[Row]:
+    """Trains `model` in place and returns the history, one row for each logged step, counted from 1.
+
+    A row holds step, loss, the parts of the losses, lr and gradient_norm (before clipping), and where the model was
+    evaluated, what that gave.
+
+    Args:
+        model: on the device it trains on. A model that keeps part of itself in evaluation mode overrides `train`.
+        batches: `batches(start)` yields batch number start, start + 1, ..., a function of the number alone. Update
+            s (from 0) takes the next `accumulate` x processes batches, so with one of each, batch s.
+        objective: losses of the model on one batch. Global generators are seeded anew for each batch.
+        optim: optimiser, schedule and clipping.
+        steps: updates in all.
+        seed: of the random numbers drawn in `objective`; the caller seeds the data and the initial weights.
+        scratch: folder of the checkpoint, `training.pt`. Where there is one, training continues from it.
+        log: receives each row of the history under its step; after a resume, the earlier rows once more.
+        every: steps between rows, checkpoints and evaluations.
+        evaluate: measures the model in evaluation mode without gradients; its values join that step's row.
+        precision: of autocast around the objective; float16 scales the loss and needs CUDA.
+        accumulate: batches whose mean gradient makes one update.
+        ema: decay of a moving average of the weights, which then is what is evaluated and returned.
+
+    Under torchrun each process takes every n-th batch, and the result is that of one process with `accumulate` n
+    times as large; every process prepares all batches, the price of a stream that knows nothing of processes.
+
+    Raises:
+        NonFiniteError: where the loss or the gradient is not finite. The checkpoint stays that of an earlier step.
+        CheckpointError: where the checkpoint is damaged or of a training with other numbers.
+    """
+    every = every or Every()
+    device = next(model.parameters()).device
+    if precision == "float16" and device.type != "cuda":
+        raise ValueError(f"precision: float16 needs CUDA, got a model on {device}; use bfloat16 or float32")
+    if steps < 1 or accumulate < 1:
+        raise ValueError(f"steps and accumulate: expected at least 1, got {steps} and {accumulate}")
+    with distributed.workers(device) as workers:
+        update = Update(objective, optim, steps, seed, accumulate, _PRECISIONS[precision], workers)
+        numbers = {"steps": steps, "seed": seed, "optim": optim, "precision": precision, "ema": ema}
+        state = _State(
+            model,
+            build(optim, model.parameters()),
+            torch.amp.GradScaler(device.type, enabled=precision == "float16"),
+            None if ema is None else Average(model, ema),
+            flatten({**numbers, "batches of an update": update.batches}),
+        )
+        workers.share_state_(model)
+        path = scratch / "training.pt"
+        if path.exists():
+            state.load(path, device)
+        first = workers.rank == 0
+        for row in state.history if first else ():
+            _record(log, row)
+        model.train()
+        stream = workers.share(batches(state.step * update.batches))
+        with Progress(steps, done=state.step) if first else nullcontext() as progress:
+            while state.step < steps:
+                values = update(state.step, model, state.optimizer, state.scaler, stream)
+                state.step += 1
+                state.recent.append(values)
+                if state.average is not None:
+                    state.average.update(model)
+                last = state.step == steps
+                measured: dict[str, float] = {}
+                if evaluate is not None and (last or (every.evaluate and state.step % every.evaluate == 0)):
+                    measured = state.evaluate(evaluate, seed)
+                if measured or last or state.step % every.log == 0:
+                    state.history.append({"step": state.step, **_means(state.recent), **measured})
+                    state.recent.clear()
+                    if first:
+                        _record(log, state.history[-1])
+                if progress is not None:
+                    progress.update(state.step, values)
+                if first and (last or state.step % every.checkpoint == 0):
+                    state.save(path)
+    if state.average is not None:
+        state.average.copy_to(model)
+    return state.history
+
+
+@dataclass
+class _State:
+    """Everything that changes from step to step, which is what a checkpoint holds."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: Average | None
+    numbers: Mapping[str, Scalar]
+    """What the training was asked to be; a checkpoint of another one is refused."""
+    step: int = 0
+    """Updates done."""
+    history: list[Row] = field(default_factory=list)
+    recent: list[Row] = field(default_factory=list)
+    """Values of the steps since the last row of the history."""
+
+    def save(self, path: Path) -> None:
+        """Replaces the checkpoint at `path`."""
+        state = {
+            "numbers": dict(self.numbers),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.values,
+            "step": self.step,
+            "history": self.history,
+            "recent": self.recent,
+        }
+        checkpoint.save_state(path, state)
+
+    def load(self, path: Path, device: torch.device) -> None:
+        """Continues from the checkpoint at `path`."""
+        state = checkpoint.load_state(path, device=device)
+        then = state["numbers"]
+        differ = [name for name in {**then, **self.numbers} if then.get(name) != self.numbers.get(name)]
+        if differ:
+            listed = ", ".join(f"{name} was {then.get(name)}, is {self.numbers.get(name)}" for name in differ)
+            raise checkpoint.CheckpointError(f"{path} is of another training: {listed}; remove it to start anew")
+        checkpoint.load_into(self.model, state["model"], source=str(path))
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load(state["average"])
+        self.step, self.history, self.recent = state["step"], state["history"], state["recent"]
+
+    def evaluate(self, measure: Callable[[nn.Module], dict[str, float]], seed: int) -> dict[str, float]:
+        """Values of `measure` on the averaged weights where there are some, and the same ones at every call."""
+        seed_everything(seed)
+        self.model.eval()
+        with torch.no_grad(), nullcontext() if self.average is None else self.average.applied(self.model):
+            measured = measure(self.model)
+        self.model.train()
+        return {name: float(value) for name, value in measured.items()}
+
+
+def _record(log: Log, row: Row) -> None:
+    log({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
+
+
+def _means(rows: list[Row]) -> Row:
+    return {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}

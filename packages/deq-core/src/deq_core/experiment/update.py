@@ -1,0 +1,138 @@
+"""One update of the weights: losses, gradient, learning rate, clipping and the optimiser's step."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deq_core.experiment.distributed import Workers
+from deq_core.experiment.optim import OptimConfig, learning_rate
+from deq_core.experiment.seeding import derive, seed_everything
+
+Batch = Any
+Row = dict[str, float]
+
+RECORDED = ("step", "loss", "lr", "gradient_norm")
+"""Names that the loop itself gives to columns of the history."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What an objective returns for one batch."""
+
+    total: Tensor
+    """Scalar to minimise, a mean over the batch."""
+    parts: Mapping[str, Tensor | float] = field(default_factory=dict)
+    """Further scalars to record, such as the residual of the solve; the same names at every step."""
+
+    def __post_init__(self) -> None:
+        if self.total.numel() != 1:
+            raise ValueError(f"total: expected a scalar, got shape {tuple(self.total.shape)}")
+        taken = [name for name in self.parts if name in RECORDED]
+        if taken:
+            raise ValueError(f"parts: the loop records {', '.join(RECORDED)} itself; rename {', '.join(taken)}")
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient that is not finite; the message names the step."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """Update `step` of `steps`, from the next batches of a stream."""
+
+    objective: Callable[[nn.Module, Batch], Losses]
+    optim: OptimConfig
+    steps: int
+    seed: int
+    accumulate: int
+    dtype: torch.dtype
+    """Of autocast around the objective; float32 is without."""
+    workers: Workers
+
+    @property
+    def batches(self) -> int:
+        """Batches of one update, over all processes."""
+        return self.accumulate * self.workers.size
+
+    def __call__(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        stream: Iterator[Batch],
+    ) -> Row:
+        """Changes `model` and `optimizer`; returns means of losses and parts, learning rate and gradient norm."""
+        optimizer.zero_grad(set_to_none=True)
+        row = self._backward(step, model, scaler, stream)
+        if not math.isfinite(row["loss"]):
+            raise NonFiniteError(self._said(step, f"the loss is {row['loss']}", row))
+        gradients = self._gradients(model)
+        row["lr"] = learning_rate(self.optim, step, self.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = row["lr"]
+        scaler.unscale_(optimizer)
+        norm = nn.utils.get_total_norm(gradients)
+        row["gradient_norm"] = norm.item()
+        # under float16 an overflow is expected now and then: the scaler then leaves the step out and scales less
+        if not math.isfinite(row["gradient_norm"]) and not scaler.is_enabled():
+            raise NonFiniteError(self._said(step, f"the norm of the gradient is {row['gradient_norm']}", row))
+        if self.optim.clip is not None:
+            nn.utils.clip_grads_with_norm_(model.parameters(), self.optim.clip, norm)
+        scaler.step(optimizer)
+        scaler.update()
+        return row
+
+    def _backward(self, step: int, model: nn.Module, scaler: torch.amp.GradScaler, stream: Iterator[Batch]) -> Row:
+        """Adds up the gradient of this process's batches; returns means over the batches of all processes."""
+        names: list[str] = []
+        sums: list[Tensor] = []
+        for part in range(self.accumulate):
+            number = step * self.batches + part * self.workers.size + self.workers.rank
+            losses = self._losses(model, stream, number)
+            scaler.scale(losses.total / self.batches).backward()
+            names = ["loss", *losses.parts]
+            sums.append(_stack(losses))
+        total = torch.stack(sums).sum(dim=0)
+        self.workers.sum_([total])
+        return dict(zip(names, (total / self.batches).tolist(), strict=True))
+
+    def _losses(self, model: nn.Module, stream: Iterator[Batch], number: int) -> Losses:
+        try:
+            batch = next(stream)
+        except StopIteration:
+            raise ValueError(f"batches: ended before batch {number}; expected a stream without end") from None
+        seed_everything(derive(self.seed, number))
+        device = next(model.parameters()).device
+        with torch.autocast(device.type, self.dtype) if self.dtype != torch.float32 else nullcontext():
+            return self.objective(model, batch)
+
+    def _gradients(self, model: nn.Module) -> list[Tensor]:
+        """Gradients of all parameters that have one, summed over the processes."""
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if self.workers.size > 1:  # a parameter that this process's batches did not touch may matter to another's
+            for parameter in parameters:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self.workers.sum_(gradients)
+        return gradients
+
+    def _said(self, step: int, what: str, row: Row) -> str:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
+        return (
+            f"step {step + 1} of {self.steps}: {what} ({shown}). Nothing of this step was saved; "
+            "try a lower optim.lr, a smaller optim.clip, or more steps of the solver"
+        )
+
+
+def _stack(losses: Losses) -> Tensor:
+    """Total and parts as one vector, so that they leave the device together."""
+    total = losses.total.detach().reshape(())
+    total = total.float() if total.dtype.itemsize < 4 else total
+    parts = [torch.as_tensor(part, dtype=total.dtype, device=total.device).detach() for part in losses.parts.values()]
+    return torch.stack([total, *(part.reshape(()) for part in parts)])

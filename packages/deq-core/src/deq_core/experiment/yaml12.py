@@ -1,0 +1,45 @@
+"""Reads YAML by the 1.2 core schema, as DVC does, with PyYAML, whose own reading is that of YAML 1.1."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the scalars of the YAML 1.2 core schema (https://yaml.org/spec/1.2.2, section 10.3).
+
+    Under YAML 1.1 `1e-3` is a string (its floats need a dot and a signed exponent), `no` is false, `1:30` is ninety
+    and `010` is eight. DVC reads the same file by YAML 1.2, so a parameter would change its value with its reader.
+    The merge key `<<` stays, since profiles are built of anchors.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of `node`; raises where a key is given twice, of which PyYAML would keep the last."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def read(path: Path) -> Any:
+    """The document in `path`; `yaml.YAMLError` where it is none, `OSError` where it cannot be read."""
+    with path.open(encoding="utf-8") as file:
+        return yaml.load(file, Loader=_Loader)
