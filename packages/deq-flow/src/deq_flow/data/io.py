@@ -23,8 +23,10 @@ KITTI_RANGE = (-KITTI_OFFSET / KITTI_SCALE, (2**16 - 1 - KITTI_OFFSET) / KITTI_S
 class FileFormatError(ValueError):
     """A file is truncated, corrupt, or not of the format its name promises."""
 
-    def __init__(self, path: Path, expected: str, got: str) -> None:
-        super().__init__(f"{path}: expected {expected}, got {got}; copy or unpack the file again")
+
+def damaged(path: Path, expected: str, got: str) -> FileFormatError:
+    """The error for a file that holds something else than expected."""
+    return FileFormatError(f"{path}: expected {expected}, got {got}; copy or unpack the file again")
 
 
 def read_image(path: Path) -> Tensor:
@@ -54,14 +56,10 @@ def read_flo(path: Path) -> Tensor:
     """float32 (2, h, w), pixels, from Middlebury's format: magic, int32 width and height, interleaved (u, v) rows."""
     data = path.read_bytes()
     if data[:4] != FLO_MAGIC or len(data) < 12:
-        raise FileFormatError(
-            path, f"a .flo file starting with {FLO_MAGIC!r} and a size", f"{data[:4]!r}, {len(data)} bytes"
-        )
+        raise damaged(path, f"a .flo file starting with {FLO_MAGIC!r} and a size", f"{data[:4]!r}, {len(data)} bytes")
     width, height = (int(n) for n in np.frombuffer(data, dtype="<i4", count=2, offset=4))
     if width < 1 or height < 1 or len(data) != 12 + 8 * width * height:
-        raise FileFormatError(
-            path, f"12 + 8 * {width} * {height} bytes of {width}x{height} flow", f"{len(data)} bytes in all"
-        )
+        raise damaged(path, f"12 + 8 * {width} * {height} bytes of {width}x{height} flow", f"{len(data)} bytes in all")
     flow = np.frombuffer(data, dtype="<f4", offset=12).reshape(height, width, 2)
     return torch.from_numpy(flow.transpose(2, 0, 1).astype(np.float32, order="C"))
 
@@ -78,12 +76,12 @@ def read_pfm(path: Path) -> Tensor:
     data = path.read_bytes()
     header = re.match(rb"(PF|Pf)\s+(\d+)\s+(\d+)\s+(-?\d[\d.eE+-]*)\s", data)
     if header is None:
-        raise FileFormatError(path, "a header 'PF width height scale' or 'Pf ...'", repr(data[:24]))
+        raise damaged(path, "a header 'PF width height scale' or 'Pf ...'", repr(data[:24]))
     channels = 3 if header[1] == b"PF" else 1
     width, height = int(header[2]), int(header[3])
     body = data[header.end() :]
     if len(body) != 4 * channels * width * height:
-        raise FileFormatError(
+        raise damaged(
             path,
             f"4 * {channels} * {width} * {height} = {4 * channels * width * height} bytes after the header",
             f"{len(body)}",
@@ -108,7 +106,7 @@ def read_kitti(path: Path) -> tuple[Tensor, Tensor]:
     """
     stored = decode(path, cv2.IMREAD_UNCHANGED)
     if stored.dtype != np.uint16 or stored.ndim != 3 or stored.shape[2] != 3:
-        raise FileFormatError(path, "a 16-bit PNG of three channels", f"{stored.dtype} of shape {stored.shape}")
+        raise damaged(path, "a 16-bit PNG of three channels", f"{stored.dtype} of shape {stored.shape}")
     valid = stored[:, :, 0] > 0  # OpenCV reads the channels as valid, v, u
     flow = (stored[:, :, :0:-1].astype(np.float32) - KITTI_OFFSET) / KITTI_SCALE
     flow = np.where(valid[:, :, None], flow, 0).astype(np.float32)
@@ -148,9 +146,7 @@ def decode(path: Path, mode: int) -> np.ndarray:
     data = path.read_bytes()
     pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), mode) if data else None
     if pixels is None:
-        raise FileFormatError(
-            path, f"a complete {path.suffix or 'image'} file", f"{len(data)} bytes that do not decode"
-        )
+        raise damaged(path, f"a complete {path.suffix or 'image'} file", f"{len(data)} bytes that do not decode")
     return pixels
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deq_flow.data.io import FileFormatError, read_image
+from deq_flow.data.io import damaged, read_image
 
 DENSE_LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger components
 
@@ -58,7 +58,7 @@ def require_size(path: Path, values: Tensor, image: Tensor, *, what: str = "the 
     """
     if values.shape[-2:] != image.shape[-2:]:
         (h, w), (height, width) = values.shape[-2:], image.shape[-2:]
-        raise FileFormatError(path, f"{width}x{height} pixels, {what}", f"{w}x{h}")
+        raise damaged(path, f"{width}x{height} pixels, {what}", f"{w}x{h}")
 
 
 def dense_validity(flow: Tensor) -> Tensor:
