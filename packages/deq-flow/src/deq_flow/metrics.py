@@ -52,7 +52,8 @@ def sample_metrics(flow: Tensor, target: Tensor, valid: Tensor) -> dict[str, flo
         **{f"px{bound}": error < bound for bound in (1, 3, 5)},
         "f1_all": 100.0 * outliers(flow, target),
     }
-    return {"pixels": float(valid.sum()), **{name: float(mean_over(value.double(), valid)) for name, value in values.items()}}
+    means = {name: float(mean_over(value.double(), valid)) for name, value in values.items()}
+    return {"pixels": float(valid.sum()), **means}
 
 
 def sintel_protocol(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
