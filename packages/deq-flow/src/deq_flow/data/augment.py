@@ -1,0 +1,215 @@
+"""Augmentation of RAFT and DEQ-Flow: colours, erased patches, then scale, stretch, flips and crop of frames and flow.
+
+Every result is a function of the sample and a generator. What is drawn is kept apart from what is done with it.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from deq_flow.data.colour import ColourConfig, jitter_pair
+from deq_flow.data.samples import FlowSample
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """What is changed, how much and how often. The defaults are the released ones for dense sets."""
+
+    crop: tuple[int, int]
+    """Height and width of what remains, pixels."""
+    colour: ColourConfig = field(default_factory=ColourConfig)
+    eraser_chance: float = 0.5
+    """Probability that one or two patches of image 2 are painted over with its mean colour."""
+    eraser_size: tuple[int, int] = (50, 100)
+    """Least length of a patch's side and the one it stays below, pixels."""
+    scale: tuple[float, float] = (-0.2, 0.5)
+    """Range of the base-2 logarithm of the scale."""
+    scale_chance: float = 0.8
+    """Probability of a change of size."""
+    stretch: float = 0.2
+    """Greatest base-2 logarithm of the further scale of each axis on its own."""
+    stretch_chance: float = 0.8
+    flip_chance: tuple[float, float] = (0.5, 0.1)
+    """Probabilities of mirroring left to right and top to bottom."""
+    margin: int = 8
+    """Scaled frames are at least this much larger than the crop."""
+    overdraw: tuple[int, int] = (0, 0)
+    """Pixels by which drawn crops may pass the bottom edge, and the left and right edges, before they are moved back
+    inside: the edges are seen more often. The release has (20, 50) for sparse sets."""
+    sparse: bool = False
+    """Scaling moves each known vector to the nearest pixel instead of interpolating the flow."""
+    released_scatter: bool = False
+    """Sparse vectors are moved as in the release: pixel x goes to scale * x, though the frames are scaled about pixel
+    edges (half a pixel elsewhere), and the first row and column are dropped."""
+
+    def __post_init__(self) -> None:
+        if min(self.crop) < 1:
+            raise ValueError(f"crop must be at least 1 pixel high and wide, got {self.crop}")
+        if not 0 < self.eraser_size[0] < self.eraser_size[1]:
+            raise ValueError(f"eraser_size must be 0 < least < bound, got {self.eraser_size}")
+        if self.scale[0] > self.scale[1] or self.stretch < 0 or self.margin < 0 or min(self.overdraw) < 0:
+            raise ValueError(
+                "scale must be (least, greatest), and stretch, margin and overdraw not negative, got "
+                f"{self.scale}, {self.stretch}, {self.margin} and {self.overdraw}"
+            )
+        for chance in (self.eraser_chance, self.scale_chance, self.stretch_chance, *self.flip_chance):
+            if not 0 <= chance <= 1:
+                raise ValueError(f"chances must be in [0, 1], got {chance} in {self}")
+
+
+CHAIRS = AugmentConfig(crop=(368, 496), scale=(-0.1, 1.0))
+THINGS = AugmentConfig(crop=(400, 720), scale=(-0.4, 0.8))
+SINTEL = AugmentConfig(crop=(368, 768), scale=(-0.2, 0.6))
+KITTI = AugmentConfig(
+    crop=(288, 960),
+    colour=ColourConfig(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3 / 3.14, asymmetric_chance=0.0),
+    scale=(-0.2, 0.4),
+    stretch_chance=0.0,
+    flip_chance=(0.0, 0.0),
+    margin=1,
+    overdraw=(20, 50),
+    sparse=True,
+)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One change of place and size: scaled, mirrored, then cropped."""
+
+    scale: tuple[float, float] | None
+    """Of x and y; None leaves the size as it is."""
+    flip: tuple[bool, bool]
+    """Left to right, top to bottom."""
+    corner: tuple[int, int]
+    """(y, x) of the crop's first pixel in the scaled, mirrored frame."""
+
+
+def augment(sample: FlowSample, config: AugmentConfig, rng: np.random.Generator) -> FlowSample:
+    """A randomly changed sample of size `config.crop`; its `occluded` is None.
+
+    Raises:
+        ValueError: the sample is smaller than the crop and scaling by `config` cannot help.
+    """
+    image1, image2 = jitter_pair(pixels(sample.image1), pixels(sample.image2), rng, config.colour)
+    image2 = erase(image2, config, rng)
+    coloured = replace(sample, image1=planes(image1), image2=planes(image2))
+    return transform(coloured, random_geometry(coloured, config, rng), config)
+
+
+def erase(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    """The image, uint8 (h, w, 3), with `eraser_chance` one or two patches of its mean colour: invented occlusions."""
+    if rng.uniform() >= config.eraser_chance:
+        return image
+    colour = image.reshape(-1, 3).mean(axis=0).astype(np.uint8)
+    patches = []
+    for _ in range(rng.integers(1, 2, endpoint=True)):
+        x, y = int(rng.integers(image.shape[1])), int(rng.integers(image.shape[0]))
+        width, height = rng.integers(*config.eraser_size, size=2).tolist()
+        patches.append((x, y, width, height))
+    return paint(image, colour, patches)
+
+
+def paint(image: np.ndarray, colour: np.ndarray, patches: list[tuple[int, int, int, int]]) -> np.ndarray:
+    """A copy of the image with patches (x, y, width, height) of one colour, cut at its edges."""
+    painted = image.copy()
+    for x, y, width, height in patches:
+        painted[y : y + height, x : x + width] = colour
+    return painted
+
+
+def random_geometry(sample: FlowSample, config: AugmentConfig, rng: np.random.Generator) -> Geometry:
+    """Scale, flips and crop for one sample."""
+    h, w = sample.valid.shape
+    least = max((length + config.margin) / size for length, size in zip(config.crop, (h, w), strict=True))
+    scale = np.full(2, 2.0 ** rng.uniform(*config.scale))
+    if rng.uniform() < config.stretch_chance:
+        scale *= 2.0 ** rng.uniform(-config.stretch, config.stretch, 2)
+    fx, fy = np.maximum(scale, least).tolist()
+    small = h < config.crop[0] or w < config.crop[1]
+    scaled = rng.uniform() < config.scale_chance or small
+    if scaled:
+        h, w = round(h * fy), round(w * fx)
+    flip = (bool(rng.uniform() < config.flip_chance[0]), bool(rng.uniform() < config.flip_chance[1]))
+    room_y, room_x = h - config.crop[0], w - config.crop[1]
+    y = int(rng.integers(0, room_y + config.overdraw[0], endpoint=True).clip(0, room_y))
+    x = int(rng.integers(-config.overdraw[1], room_x + config.overdraw[1], endpoint=True).clip(0, room_x))
+    return Geometry((fx, fy) if scaled else None, flip, (y, x))
+
+
+def transform(sample: FlowSample, geometry: Geometry, config: AugmentConfig) -> FlowSample:
+    """The sample scaled, mirrored and cropped; flow vectors are scaled and mirrored with it.
+
+    Raises:
+        ValueError: the crop does not fit into the scaled sample.
+    """
+    images = [pixels(sample.image1), pixels(sample.image2)]
+    flow, valid = sample.flow.permute(1, 2, 0).numpy(), sample.valid.numpy()
+    if geometry.scale is not None:
+        fx, fy = geometry.scale
+        images = [cv2.resize(image, None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR) for image in images]
+        if config.sparse:
+            flow, valid = scatter_flow(flow, valid, (fx, fy), released=config.released_scatter)
+        else:
+            flow, valid = resize_flow(flow, valid, (fx, fy))
+    arrays = [*images, flow, valid]
+    signs = np.ones(2, dtype=np.float32)
+    for axis, flipped in ((1, geometry.flip[0]), (0, geometry.flip[1])):  # axis 1 is x, the first component
+        if flipped:
+            arrays = [np.flip(array, axis) for array in arrays]
+            signs[1 - axis] = -1
+    (y, x), (height, width) = geometry.corner, config.crop
+    if y + height > len(arrays[0]) or x + width > arrays[0].shape[1]:
+        raise ValueError(
+            f"{sample.name}: a crop of {config.crop} at {geometry.corner} does not fit into "
+            f"{arrays[0].shape[:2]} pixels; take a smaller crop"
+        )
+    image1, image2, flow, valid = (array[y : y + height, x : x + width] for array in arrays)
+    moved = planes((flow * signs).astype(np.float32))
+    return FlowSample(planes(image1), planes(image2), moved, torch.from_numpy(valid.copy()), sample.name)
+
+
+def resize_flow(flow: np.ndarray, valid: np.ndarray, scale: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Dense flow (h, w, 2) and validity (h, w) interpolated at `scale` (x, y); valid where all that contributed was."""
+    fx, fy = scale
+    if valid.all():
+        resized = cv2.resize(flow, None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)
+        return resized * np.array(scale), np.ones(resized.shape[:2], dtype=bool)
+    known = np.where(valid[:, :, None], flow, 0).astype(np.float32)
+    resized = cv2.resize(known, None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)
+    share = cv2.resize(valid.astype(np.float32), None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)
+    return resized * np.array(scale), share > 1 - 1e-4
+
+
+def scatter_flow(
+    flow: np.ndarray, valid: np.ndarray, scale: tuple[float, float], *, released: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sparse flow (h, w, 2) and validity (h, w) at `scale` (x, y): each known vector goes to the nearest pixel.
+
+    Of vectors that meet, the last in reading order stays. `released` is `AugmentConfig.released_scatter`.
+    """
+    factors = np.array(scale)
+    size = np.array([round(flow.shape[1] * scale[0]), round(flow.shape[0] * scale[1])])
+    y, x = np.nonzero(valid)
+    place = np.stack([x, y], axis=1)
+    shift = 0.0 if released else 0.5
+    target = np.round((place + shift) * factors - shift).astype(np.int64)
+    inside = ((target >= (1 if released else 0)) & (target < size)).all(axis=1)
+    target, source = target[inside], place[inside]
+    moved = np.zeros((size[1], size[0], 2), dtype=np.float32)
+    known = np.zeros((size[1], size[0]), dtype=bool)
+    moved[target[:, 1], target[:, 0]] = flow[source[:, 1], source[:, 0]] * factors
+    known[target[:, 1], target[:, 0]] = True
+    return moved, known
+
+
+def pixels(image: Tensor) -> np.ndarray:
+    """uint8 (h, w, 3) of an image (3, h, w)."""
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+
+
+def planes(array: np.ndarray) -> Tensor:
+    """(c, h, w) of an array (h, w, c)."""
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
