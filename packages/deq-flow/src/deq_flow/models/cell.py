@@ -1,6 +1,7 @@
 """The recurrent update: motion encoder, convolutional GRU, flow head (Teed & Deng 2020, 3.3)."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -131,7 +132,7 @@ class ConvGRU(nn.Module):
         return gates, gates_bias, candidate, candidate_bias, padding
 
     def _layers(self) -> list[list[nn.Conv2d]]:
-        return [[self.get_submodule(f"conv{gate}{name}") for gate in "zrq"] for name in self.units]
+        return [[cast(nn.Conv2d, self.get_submodule(f"conv{gate}{name}")) for gate in "zrq"] for name in self.units]
 
 
 class FlowHead(nn.Module):

@@ -109,9 +109,9 @@ class _RowProducts(torch.autograd.Function):
         )
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         source, target, index = ctx.saved_tensors
+        (grad,) = grads
         rows = _RowProducts.rows(source, index)
         grad_source = []
         grad_target = torch.zeros_like(target)
