@@ -28,7 +28,7 @@ def save(path: Path, model: nn.Module, config: object) -> None:
     of the content, so that a damaged file is found when it is read.
     """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    metadata = {"format": "pt", "sha256": _digest(tensors)}
+    metadata = {"sha256": _digest(tensors)}  # one entry: safetensors writes several in random order
     write_bytes(path, safetensors.torch.save(tensors, metadata), durable=True)
     write_json(path.with_name("config.json"), plain(config))
 

@@ -11,9 +11,9 @@ def seed_everything(seed: int) -> None:
     if seed < 0:
         raise ValueError(f"seed: expected an integer of at least 0, got {seed}")
     random.seed(seed)
-    # NumPy's global generator takes 32 bits; the sequence mixes seeds that differ only above them.
+    # NumPy's global generator takes words of 32 bits, into which the sequence mixes all of a longer seed
     np.random.seed(np.random.SeedSequence(seed).generate_state(4))  # noqa: NPY002 - it is the global one that is meant
-    torch.manual_seed(seed % 2**63)
+    torch.manual_seed(seed)
 
 
 def item_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -22,5 +22,8 @@ def item_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
 
 
 def derive(seed: int, *place: int) -> int:
-    """A seed of 63 bits for one place of an experiment, such as a step; equal for equal arguments only."""
+    """A seed of 63 bits for one place of an experiment, such as a step, with all bits mixed.
+
+    PyTorch's CPU generator uses the lower 32 of its seed alone, so seeds must differ there and not only above.
+    """
     return int(np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
