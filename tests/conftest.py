@@ -1,0 +1,59 @@
+"""Every test starts from the same seeds, on one thread, outside any pipeline, with no window system."""
+
+import os
+
+# before torch and matplotlib are imported, which read them once
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+SEED = 20201
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects the tests marked `gpu` where there is no CUDA device; pytest counts them as deselected."""
+    if torch.cuda.is_available():
+        return
+    unfit = [item for item in items if item.get_closest_marker("gpu") is not None]
+    if unfit:
+        config.hook.pytest_deselected(items=unfit)
+        items[:] = [item for item in items if item.get_closest_marker("gpu") is None]
+
+
+@pytest.fixture(autouse=True)
+def same_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fixed seeds and one thread; no variable of a pipeline or tracking server around the tests reaches them."""
+    random.seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002 - libraries draw from the global generator
+    torch.manual_seed(SEED)
+    torch.set_num_threads(1)
+    for name in ("DVC_STAGE", "DEQ_ENGINE", "MLFLOW_TRACKING_URI", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def empty_tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite tracking store with its tables and no run: two seconds of work, done once."""
+    from deq_core.experiment.store import prepare
+
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    prepare(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def tracking_database(empty_tracking_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tracking store of the test's own, which MLFLOW_TRACKING_URI points to; the working directory is beside it."""
+    path = tmp_path / "mlflow.db"
+    shutil.copy(empty_tracking_database, path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    return path

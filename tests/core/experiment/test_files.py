@@ -1,0 +1,227 @@
+"""Output appears whole or not at all, and a fault of the disk names the place and the remedy."""
+
+import contextlib
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deq_core.experiment.files import OutputError, output_directory, write_bytes, write_json, write_text
+
+
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond `size` bytes: the kernel's own fault, for any user."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def fill(out: Path, **contents: bytes | Path | Exception) -> None:
+    """Writes `out` with these files in it: bytes, the target of a link, or an error that ends the block."""
+    with output_directory(out) as partial:
+        for name, content in contents.items():
+            match content:
+                case bytes():
+                    (partial / name).write_bytes(content)
+                case Path():
+                    (partial / name).symlink_to(content)
+                    (partial / name).write_bytes(b"x")
+                case Exception():
+                    raise content
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_appears_whole_on_success(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "out"
+    with output_directory(out) as partial:
+        (partial / "one").write_text("1")
+        assert not out.exists()
+    assert names(out) == ["one"]
+    assert names(out.parent) == ["out"]
+
+
+def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fill(out, one=b"1")
+    fill(out, two=b"2")
+    assert names(out) == ["two"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_failed_block_leaves_the_folder_before_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fill(out, one=b"1")
+    with pytest.raises(ZeroDivisionError):
+        fill(out, two=b"2", three=ZeroDivisionError())
+    assert names(out) == ["one"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from deq_core.experiment.files import output_directory\n"
+        "with output_directory(Path(sys.argv[1])) as partial:\n"
+        "    (partial / 'half').write_text('x'); print('ready', flush=True); time.sleep(60)\n"
+    )
+    out = tmp_path / "out"
+    with subprocess.Popen([sys.executable, "-c", script, out], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        with output_directory(out):
+            assert len(names(tmp_path)) == 2
+        process.kill()
+    assert len(names(tmp_path)) == 2
+    with output_directory(out) as partial:
+        (partial / "whole").write_text("x")
+    assert names(tmp_path) == ["out"]
+    assert names(out) == ["whole"]
+
+
+def test_a_file_too_large_for_the_disk_keeps_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    with file_size_limit(4096), pytest.raises(OutputError) as caught:
+        write_bytes(path, bytes(100_000))
+    assert f"cannot write {path}" in str(caught.value)
+    assert "ulimit -f" in str(caught.value)
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_fault_inside_a_folder_removes_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with file_size_limit(4096), pytest.raises(OutputError, match=f"cannot write {out}: the file would pass"):
+        fill(out, small=b"x", large=bytes(100_000))
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(OutputError, match="the disk is full: free space") as caught:
+        fill(out, full=Path("/dev/full"))
+    assert str(out) in str(caught.value)
+    assert caught.value.errno == errno.ENOSPC
+    assert names(tmp_path) == []
+
+
+MOUNTED = """
+import sys
+from pathlib import Path
+from deq_core.experiment.files import OutputError, output_directory, write_bytes
+full, locked = Path(sys.argv[1]), Path(sys.argv[2])
+write_bytes(full / "file", b"old")
+for path, attempt in (
+    (full / "file", lambda path: write_bytes(path, bytes(1_000_000))),
+    (locked / "file", lambda path: write_bytes(path, b"x")),
+    (locked / "out", lambda path: output_directory(path).__enter__()),
+):
+    try:
+        attempt(path)
+    except OutputError as error:
+        print(error)
+print((full / "file").read_bytes(), sorted(path.name for path in full.iterdir()))
+"""
+
+
+def test_a_small_file_system_and_a_read_only_one_say_so(tmp_path: Path) -> None:
+    full, locked = tmp_path / "full", tmp_path / "locked"
+    full.mkdir()
+    locked.mkdir()
+    mount = f"mount -t tmpfs -o size=64k none {full} && mount -t tmpfs -o ro none {locked}"
+    unshare = shutil.which("unshare")
+    inside = [unshare or "unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if unshare is None or subprocess.run([*inside, mount], capture_output=True).returncode != 0:
+        pytest.skip("this kernel lets no ordinary process mount; the faults above are tested without")
+    python = f"{sys.executable} -c '{MOUNTED}' {full} {locked}"
+    done = subprocess.run([*inside, f"{mount} && {python}"], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"cannot write {full}/file: the disk is full")
+    assert lines[1].startswith(f"cannot write {locked}/file: the file system is read-only")
+    assert lines[2].startswith(f"cannot write {locked}/out: the file system is read-only")
+    assert lines[3] == "b'old' ['file']"
+
+
+@pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])
+def test_a_parent_that_is_a_file_says_so(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    (tmp_path / "parent").write_text("")
+    out = tmp_path / "parent" / "out"
+    with pytest.raises(OutputError, match="remove that file or choose another folder") as caught:
+        write(out)
+    assert str(out) in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])
+def test_a_folder_nobody_may_write_says_so(write: Callable[[Path], None]) -> None:
+    out = Path("/sys/deq-out")  # the kernel's own: no user may make anything there, root included
+    with pytest.raises(OutputError, match=r"cannot write /sys/deq-out: .*choose another folder"):
+        write(out)
+
+
+def test_a_folder_in_the_place_of_a_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "name").mkdir()
+    with pytest.raises(OutputError, match="a folder is where a file is needed"):
+        write_text(tmp_path / "name", "x")
+    assert names(tmp_path) == ["name"]
+
+
+def test_a_file_in_the_place_of_a_folder_says_so(tmp_path: Path) -> None:
+    (tmp_path / "name").write_text("mine")
+    with pytest.raises(OutputError, match="a file is where a folder is needed"):
+        fill(tmp_path / "name")
+    assert (tmp_path / "name").read_text() == "mine"
+
+
+def test_a_fault_of_an_input_passes_unchanged(tmp_path: Path) -> None:
+    (tmp_path / "input").write_text("")
+    with pytest.raises(NotADirectoryError), output_directory(tmp_path / "out"):
+        (tmp_path / "input" / "missing").read_text()
+    with pytest.raises(FileNotFoundError), output_directory(tmp_path / "out"):
+        (tmp_path / "missing").read_text()
+
+
+def test_a_new_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    write_text(tmp_path / "atomic", "")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_durable_write_is_forced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_ino), fsync(descriptor)))
+    write_bytes(tmp_path / "file", b"x", durable=True)
+    assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_equal_values_give_equal_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": [1e-3, None]})
+    write_json(tmp_path / "b.json", {"a": [1e-3, None], "b": 1})
+    text = (tmp_path / "a.json").read_text()
+    assert text == (tmp_path / "b.json").read_text()
+    assert text.endswith("}\n")
+    assert json.loads(text) == {"a": [1e-3, None], "b": 1}
+
+
+def test_json_refuses_what_it_has_no_word_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.json: JSON has no NaN"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert names(tmp_path) == []

@@ -1,0 +1,115 @@
+"""Figures show the statistics they are given and come out the same to the byte."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from deq_core.experiment import plotting
+from deq_core.experiment.results import Statistic
+
+
+def example() -> Figure:
+    drawn, (left, right) = plotting.figure(columns=2)
+    plotting.curve(left, [1, 2, 3], [[3.0, 2.0, 1.0], [3.5, 2.5, 0.5]], label="a")
+    plotting.bars(right, {"clean": {"a": Statistic(1.0, 0.1, 3), "b": Statistic(2.0, math.nan, 1)}})
+    left.legend()
+    return drawn
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_a_figure_has_the_same_bytes_twice(tmp_path: Path, suffix: str) -> None:
+    paths = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
+    for path in paths:
+        plotting.save(example(), path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert len(paths[0].read_bytes()) > 2000
+
+
+def test_a_figure_has_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from deq_core.experiment import plotting
+drawn, (axes,) = plotting.figure()
+axes.plot([1, 2], label="a")
+axes.legend()
+plotting.save(drawn, Path(sys.argv[1]))
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path / "there.svg"], check=True)
+    drawn, (axes,) = plotting.figure()
+    axes.plot([1, 2], label="a")
+    axes.legend()
+    plotting.save(drawn, tmp_path / "here.svg")
+    here = (tmp_path / "here.svg").read_bytes()
+    assert here == (tmp_path / "there.svg").read_bytes()
+    assert b"<dc:date>" not in here
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected a name that ends in \.svg or \.png"):
+        plotting.save(example(), tmp_path / "a.jpg")
+
+
+def test_a_curve_is_the_mean_with_a_band_of_one_standard_deviation() -> None:
+    _, (axes,) = plotting.figure()
+    plotting.curve(axes, [1, 2], [[1.0, 4.0], [3.0, 4.0]], label="a")
+    assert axes.lines[0].get_ydata() == pytest.approx([2.0, 4.0])
+    (band,) = axes.collections
+    assert isinstance(band, PolyCollection)
+    heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
+    assert heights.min() == pytest.approx(2 - math.sqrt(2))
+    assert heights.max() == pytest.approx(4.0)
+
+
+def test_a_single_seed_has_no_band_and_no_error_bar() -> None:
+    _, (axes,) = plotting.figure()
+    plotting.curve(axes, [1, 2], [[1.0, 4.0]], label="a")
+    assert len(axes.collections) == 0
+    plotting.bars(axes, {"clean": {"a": Statistic(1.0, math.nan, 1)}})
+    ends = np.concatenate([np.asarray(path.vertices)[:, 1] for lines in axes.collections for path in lines.get_paths()])
+    assert ends == pytest.approx([1.0, 1.0])
+
+
+def test_a_curve_of_the_wrong_length_is_refused() -> None:
+    _, (axes,) = plotting.figure()
+    with pytest.raises(ValueError, match="a: expected one value at each of 3 points"):
+        plotting.curve(axes, [1, 2, 3], [[1.0, 2.0]], label="a")
+
+
+def test_grouped_bars_stand_side_by_side_and_a_gap_stays_open() -> None:
+    _, (axes,) = plotting.figure()
+    one = Statistic(1.0, 0.1, 3)
+    plotting.bars(axes, {"clean": {"a": one, "b": one}, "final": {"b": one}})
+    boxes = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    centres = sorted(round(box.get_x() + box.get_width() / 2, 6) for box in boxes)
+    assert centres == [-0.2, 0.2, 1.2]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["clean", "final"]
+
+
+def test_images_stand_in_a_grid() -> None:
+    image = np.zeros((4, 6, 3), np.uint8)
+    drawn = plotting.image_grid([[("a", image), ("b", image[..., 0])], [("c", image), ("d", image)]])
+    assert [axes.get_title() for axes in drawn.axes] == ["a", "b", "c", "d"]
+    with pytest.raises(ValueError, match=r"rows of equal length, got \[2, 1\]"):
+        plotting.image_grid([[("a", image), ("b", image)], [("c", image)]])
+
+
+def test_smoothing_averages_groups() -> None:
+    assert plotting.smooth([1.0, 3.0, 5.0, 7.0, 9.0], 2) == [2.0, 6.0, 9.0]
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        plotting.smooth([1.0], 0)
+
+
+def test_colours_differ_in_lightness_or_hue_for_every_pair() -> None:
+    assert len(set(plotting.PALETTE)) == 8
+    _, (axes,) = plotting.figure()
+    for index in range(3):
+        plotting.curve(axes, [1, 2], [[index, index]], label=str(index))
+    assert [line.get_color() for line in axes.lines] == list(plotting.PALETTE[:3])

@@ -1,0 +1,75 @@
+"""Tables survive the disk bit by bit, and statistics are those of the textbook."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deq_core.experiment.results import Statistic, Value, aggregate, read_rows, statistic, write_rows
+
+values = st.one_of(
+    st.integers(-(2**60), 2**60),
+    st.floats(allow_nan=False),
+    st.booleans(),
+    st.text("abc ,\"'\n-é", min_size=1),
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["step", "loss", "name"]), values, min_size=1), min_size=1))
+def test_rows_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, rows: list[dict]) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    write_rows(path, rows)
+    found = read_rows(path)
+    assert found == rows
+    assert [[type(row[key]) for key in row] for row in found] == [[type(row[key]) for key in row] for row in found]
+
+
+def test_a_missing_value_is_an_empty_field(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    write_rows(path, [{"step": 1, "loss": 0.1}, {"step": 2, "epe": 1e-17, "loss": None}, {"loss": math.nan}])
+    assert path.read_text() == "step,loss,epe\n1,0.1,\n2,,1e-17\n,nan,\n"
+    assert read_rows(path)[:2] == [{"step": 1, "loss": 0.1}, {"step": 2, "epe": 1e-17}]
+    assert math.isnan(float(read_rows(path)[2]["loss"] or 0))
+
+
+def test_a_line_with_another_number_of_fields_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("step,loss\n1,2\n3\n")
+    with pytest.raises(ValueError, match=r"rows\.csv:3: expected 2 fields \(step, loss\), got 1"):
+        read_rows(path)
+
+
+def test_statistics_over_seeds() -> None:
+    rows: list[dict[str, Value]] = [
+        {"model": "a", "steps": 1, "epe": 1.0},
+        {"model": "b", "steps": 1, "epe": 5.0},
+        {"model": "a", "steps": 1, "epe": 2.0},
+        {"model": "a", "steps": 1, "epe": 6.0},
+        {"model": "a", "steps": 2},
+    ]
+    found = aggregate(rows, by=("model", "steps"), value="epe")
+    assert list(found) == [("a", 1), ("b", 1)]
+    assert found["a", 1] == Statistic(mean=3.0, std=math.sqrt(7.0), n=3)
+    assert found["b", 1].mean == 5.0
+    assert math.isnan(found["b", 1].std)
+    assert found["b", 1].n == 1
+
+
+def test_a_row_without_its_group_is_an_error() -> None:
+    with pytest.raises(KeyError, match="model"):
+        aggregate([{"epe": 1.0}], by=("model",), value="epe")
+
+
+def test_words_have_no_mean() -> None:
+    with pytest.raises(ValueError, match="epe: expected numbers, got 'bad'"):
+        aggregate([{"epe": "bad"}], by=(), value="epe")
+    with pytest.raises(ValueError, match="at least one value"):
+        statistic([])
+
+
+def test_a_diverged_seed_shows_in_the_mean() -> None:
+    found = statistic([1.0, math.inf])
+    assert found.mean == math.inf
+    assert math.isnan(found.std)
