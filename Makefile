@@ -1,0 +1,69 @@
+# `make reproduce` runs every experiment, `make test` checks the repository; both install first where that is needed.
+# In an environment of your own: pip install -c constraints.txt -r requirements.txt, then snakemake or dvc repro.
+
+# The first of these that is Python 3.11 or newer makes the environment; `make PYTHON=python3.12 ...` chooses.
+PYTHONS := $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python3.14 python)
+CORES := all
+TARGET := all
+
+INSTALLED := .venv/installed
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH" OMP_NUM_THREADS=1
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+VERSION := import sys; print("%d.%d.%d" % sys.version_info[:3])
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lint ui install clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-16s%s\n", $$1, $$2 }'
+
+reproduce: $(INSTALLED)  ## run what is not up to date: data, training, evaluation, figures, report
+	$(IN_VENV) snakemake --cores $(CORES) $(TARGET)
+
+test: lint  ## all checks and tests
+	$(IN_VENV) python -m pytest --numprocesses 2 --dist loadfile
+
+lint: $(INSTALLED)  ## style, types, import directions
+	$(IN_VENV) ruff check
+	$(IN_VENV) ruff format --check
+	$(IN_VENV) snakefmt --check Snakefile workflows
+	$(IN_VENV) lint-imports
+	$(IN_VENV) pyright
+
+ui: $(INSTALLED)  ## the runs in MLflow, on http://127.0.0.1:5000
+	$(IN_VENV) mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+
+install: $(INSTALLED)  ## .venv with the pinned versions
+
+clean:  ## remove .venv and caches of tools; data, results and runs stay
+	rm -rf .venv .venv-unfinished .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# .venv/installed is written last and names the folder, so an interrupted installation or a moved checkout starts anew.
+ifneq ($(wildcard $(INSTALLED)),)
+ifneq ($(shell cat $(INSTALLED)),$(CURDIR))
+$(shell touch .venv-unfinished && rm $(INSTALLED))
+endif
+endif
+
+$(INSTALLED): constraints.txt requirements.txt pyproject.toml $(wildcard packages/*/pyproject.toml)
+	@if test -e .venv-unfinished || ! .venv/bin/python -c '$(NEW_ENOUGH)' 2>/dev/null; then \
+	    for python in $(PYTHONS); do \
+	        if "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null; then break; fi; \
+	        version=$$("$$python" -c '$(VERSION)' 2>/dev/null || echo "not there"); \
+	        tried="$$tried $$python ($$version)"; python=; \
+	    done; \
+	    if test -z "$$python"; then \
+	        echo "Python 3.11 or newer is needed; tried:$$tried. Install one, or name it: make PYTHON=/path/to/python3" >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "Making .venv with $$python ($$("$$python" -c '$(VERSION)'))"; \
+	    touch .venv-unfinished; \
+	    if ! "$$python" -m venv --clear .venv; then \
+	        echo "$$python cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; \
+	        exit 1; \
+	    fi; \
+	fi
+	@touch .venv-unfinished
+	@echo "Installing the versions of constraints.txt (2 GB; minutes the first time)"
+	PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet --no-compile -r requirements.txt
+	@echo "$(CURDIR)" > $@ && rm .venv-unfinished
