@@ -136,7 +136,16 @@ def one_step(f: Map, z: Tensor, gradient: Tensor) -> Tensor:
 def attach(f: Map, z: Tensor, pullback: Pullback) -> Tensor:
     """`z`, with gradients to what f closes over: `pullback(f, z, gradient)` is handed to the graph of f(z)."""
     image = f(z)
-    return _Attach.apply(image, z, f, pullback) if image.requires_grad else z
+    if not image.requires_grad:
+        return z
+    try:
+        return _Attach.apply(image, z, f, pullback)
+    except RuntimeError as error:
+        if "functorch" not in str(error):
+            raise
+        raise RuntimeError(
+            "an implicit gradient does not pass through torch.func transforms: use adjoint=Phantom() or Unrolled()"
+        ) from error
 
 
 class _Attach(torch.autograd.Function):

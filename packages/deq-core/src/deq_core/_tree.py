@@ -72,7 +72,8 @@ class Ravel:
                 raise ValueError(f"f must return the shapes it was given: {name} has shape {tuple(shape)}, got {got}")
             if leaf.device != self.device:
                 raise ValueError(f"f must stay on the state's device: {name} is on {self.device}, got {leaf.device}")
-            columns.append(leaf.permute(order).reshape(self.batch, size).to(self.dtype))
+            leaf = leaf if order == sorted(order) else leaf.permute(order)
+            columns.append(leaf.reshape(self.batch, size).to(self.dtype))
         return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
 
     def unflatten(self, flat: Tensor) -> Tree:
@@ -81,7 +82,9 @@ class Ravel:
         parts = (flat,) if len(self.sizes) == 1 else flat.split(self.sizes, dim=1)
         for part, shape, dtype, order in zip(parts, self.shapes, self.dtypes, self.orders, strict=True):
             leaf = part.reshape([shape[axis] for axis in order])
-            leaves.append(leaf.permute([order.index(axis) for axis in range(len(order))]).to(dtype))
+            if order != sorted(order):
+                leaf = leaf.permute([order.index(axis) for axis in range(len(order))])
+            leaves.append(leaf.to(dtype))
         return _pytree.tree_unflatten(leaves, self.structure)
 
 

@@ -1,0 +1,89 @@
+"""Compiled and exported solves compute what eager ones do."""
+
+import pytest
+import torch
+from torch import nn
+
+import deq_core as deq
+
+
+@pytest.fixture
+def x():
+    return torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Layer(nn.Module):
+    def __init__(self, solver, adjoint):
+        super().__init__()
+        torch.manual_seed(1)
+        self.linear = deq.weight_norm_(nn.Linear(6, 6))
+        self.deq = deq.DEQ(solver=solver, stop=deq.Stop(6, None), adjoint=adjoint)
+
+    def forward(self, x):
+        return self.deq(lambda z: torch.tanh(0.4 * self.linear(z) + x), torch.zeros_like(x)).value
+
+
+SOLVERS = [deq.FixedPointIteration(damping=0.1), deq.Anderson(window=3), deq.Broyden(memory=4)]
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.kind)
+def test_a_solve_without_tolerance_compiles_whole(x, solver):
+    layer = Layer(solver, deq.Implicit())
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), layer(x))
+
+
+@pytest.mark.parametrize("adjoint", [deq.Phantom(steps=2), deq.Unrolled()], ids=lambda adjoint: adjoint.kind)
+def test_its_gradients_compile_too(x, adjoint):
+    layer = Layer(deq.Anderson(window=3), adjoint)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    expected = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
+    found = torch.autograd.grad(compiled(x).square().sum(), list(layer.parameters()))
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right)
+
+
+# torch's tracer looks at .grad of every input and silences the warning about non-leaves by other means than a filter.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.Phantom(), deq.Unrolled()], ids=lambda adjoint: adjoint.kind)
+def test_a_compiled_cell_works_under_the_eager_driver(x, adjoint):
+    torch.manual_seed(1)
+    linear = nn.Linear(6, 6)
+    cell = lambda z: torch.tanh(0.4 * linear(z) + x)  # noqa: E731  the closure is the point
+    compiled = torch.compile(cell, backend="aot_eager", fullgraph=True)
+    found, expected = (
+        torch.autograd.grad(
+            deq.fixed_point(f, torch.zeros_like(x), adjoint=adjoint).value.sum(), list(linear.parameters())
+        )
+        for f in (compiled, cell)
+    )
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.kind)
+def test_a_layer_with_a_fixed_number_of_steps_exports(x, solver):
+    layer = Layer(solver, deq.Implicit())
+    with torch.no_grad():
+        exported = torch.export.export(layer, (x,), strict=False)
+        torch.testing.assert_close(exported.module()(x), layer(x))
+
+
+@pytest.mark.parametrize("adjoint", [deq.Phantom(steps=2), deq.Unrolled()], ids=lambda adjoint: adjoint.kind)
+def test_functional_transforms_reach_through(x, adjoint):
+    def loss(inject):
+        f = lambda z: torch.tanh(0.4 * z + inject)  # noqa: E731  the closure is the point
+        stop = deq.Stop(6, None)
+        return deq.fixed_point(f, torch.zeros_like(x), stop=stop, adjoint=adjoint).value.sum()
+
+    x.requires_grad_()
+    torch.testing.assert_close(torch.func.grad(loss)(x), torch.autograd.grad(loss(x), x)[0])
+
+
+def test_functional_transforms_of_an_implicit_solve_are_refused(x):
+    def loss(inject):
+        return deq.fixed_point(lambda z: torch.tanh(0.4 * z + inject), torch.zeros_like(x)).value.sum()
+
+    with pytest.raises(RuntimeError, match=r"Phantom\(\) or Unrolled\(\)"):
+        torch.func.grad(loss)(x)

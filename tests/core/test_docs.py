@@ -1,0 +1,34 @@
+"""The code in the documentation of the core runs, page by page, from top to bottom."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import deq_core
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = ["deq-core.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_pages_code_runs(page):
+    blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert blocks
+    namespace = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, page, "exec"), namespace)
+
+
+def public_names():
+    return [name for name in vars(deq_core) if not name.startswith("_") and name != "experiment"]
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_has_a_docstring_of_its_own(name):
+    thing = getattr(deq_core, name)
+    assert thing.__doc__
+    assert not thing.__doc__.startswith(f"{name}("), "a dataclass without a docstring"
+    for member, value in vars(thing).items() if isinstance(thing, type) else ():
+        if not member.startswith("_") and callable(value) and member not in ("forward", "extra_repr", "step", "init"):
+            assert value.__doc__, f"{name}.{member}"

@@ -1,0 +1,76 @@
+"""Weight normalisation is torch's own, on every affine layer."""
+
+import pytest
+import torch
+from torch import nn
+
+import deq_core as deq
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 4)
+        self.up = nn.ConvTranspose2d(4, 5, 3)
+        self.head = nn.Sequential(nn.Linear(5, 2), nn.Tanh(), nn.Linear(2, 2, bias=False))
+
+    def forward(self, x):
+        return self.head(self.up(self.norm(self.conv(x))).mean((2, 3)))
+
+
+def test_the_function_does_not_change():
+    block, x = Block(), torch.randn(2, 3, 6, 6)
+    before = block(x)
+    assert deq.weight_norm_(block) is block
+    torch.testing.assert_close(block(x), before)
+
+
+def test_one_length_per_output_channel():
+    block = deq.weight_norm_(Block())
+    lengths = {key: tuple(value.shape) for key, value in block.state_dict().items() if key.endswith("original0")}
+    assert lengths == {
+        "conv.parametrizations.weight.original0": (4, 1, 1, 1),
+        "up.parametrizations.weight.original0": (1, 5, 1, 1),
+        "head.0.parametrizations.weight.original0": (2, 1),
+        "head.2.parametrizations.weight.original0": (2, 1),
+    }
+
+
+def test_skipped_layers_and_subtrees_are_left_alone():
+    block = deq.weight_norm_(Block(), skip=("conv", "head"))
+    assert [key for key in block.state_dict() if key.endswith("original0")] == ["up.parametrizations.weight.original0"]
+
+
+def test_keys_of_the_older_weight_norm_load():
+    source, target = deq.weight_norm_(Block()), deq.weight_norm_(Block())
+    spelling = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    older = {}
+    for key, value in source.state_dict().items():
+        for new, old in spelling.items():
+            key = key.replace(new, old)
+        older[key] = value
+    assert "conv.weight_g" in older
+    target.load_state_dict(older)
+    for key, value in target.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key])
+
+
+def test_a_name_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"skip names no module: \['haed'\]"):
+        deq.weight_norm_(Block(), skip=("haed",))
+
+
+def test_twice_is_refused():
+    with pytest.raises(ValueError, match="'conv' is parametrised already"):
+        deq.weight_norm_(deq.weight_norm_(Block()))
+
+
+def test_a_module_without_affine_layers_is_refused():
+    with pytest.raises(ValueError, match="ReLU has no linear or convolution layer"):
+        deq.weight_norm_(nn.ReLU())
+
+
+def test_a_single_layer_is_normalised():
+    layer = deq.weight_norm_(nn.Linear(3, 2))
+    assert "parametrizations.weight.original0" in layer.state_dict()
