@@ -1,0 +1,49 @@
+"""Two processes train as one does on the same batches."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.core.experiment.lesson import lesson
+
+from deq_core.experiment.distributed import Workers, workers
+from deq_core.experiment.results import read_rows
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "tests.core.experiment.lesson", tmp_path / "two", tmp_path / "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LESSON_ACCUMULATE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    model, history = lesson(tmp_path / "one", accumulate=2)
+    found = read_rows(tmp_path / "out" / "history.csv")
+    assert [row["step"] for row in found] == [row["step"] for row in history]
+    for row, expected in zip(found, history, strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-12)
+        assert row["largest"] == pytest.approx(expected["largest"], rel=1e-12)
+    tensors = load_file(tmp_path / "out" / "model.safetensors")
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(tensors[name], parameter, rtol=1e-12, atol=0), name
+
+
+def test_a_process_alone_shares_and_sums_nothing() -> None:
+    with workers(torch.device("cpu")) as alone:
+        assert alone == Workers(rank=0, size=1)
+        tensor = torch.ones(3)
+        alone.sum_([tensor])
+        assert tensor.equal(torch.ones(3))
+        assert list(alone.share([1, 2, 3])) == [1, 2, 3]
+    assert not torch.distributed.is_initialized()
+
+
+def test_batches_are_dealt_in_turn() -> None:
+    dealt = [list(Workers(rank, 3).share(range(7))) for rank in range(3)]
+    assert dealt == [[0, 3, 6], [1, 4], [2, 5]]

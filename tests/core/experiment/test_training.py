@@ -1,0 +1,247 @@
+"""The loop does what its options say, and stops before anything broken is saved."""
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tests.core.experiment.lesson import lesson
+from torch import Tensor, nn
+
+from deq_core.experiment import checkpoint
+from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.progress import Progress
+from deq_core.experiment.training import Every, Losses, NonFiniteError, fit
+
+SGD = OptimConfig(name="sgd", lr=0.5)
+
+
+def line() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(3, 1, dtype=torch.float64)
+
+
+def numbers(start: int) -> Iterator[int]:
+    while True:
+        yield start
+        start += 1
+
+
+def points(size: int) -> Callable[[int], Iterator[Tensor]]:
+    """Batches of `size` successive points of one fixed sequence."""
+    table = torch.randn(400, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def stream(start: int) -> Iterator[Tensor]:
+        for number in numbers(start):
+            yield table[number * size : (number + 1) * size]
+
+    return stream
+
+
+def squares(model: nn.Module, batch: Tensor) -> Losses:
+    return Losses((model(batch) - batch.sum(dim=1, keepdim=True)).square().mean())
+
+
+def test_a_step_of_gradient_descent_is_the_textbook_s(tmp_path: Path) -> None:
+    model, copy = line(), line()
+    history = fit(model, points(4), squares, SGD, steps=1, seed=0, scratch=tmp_path)
+    loss = squares(copy, next(points(4)(0))).total
+    loss.backward()
+    gradients = [parameter.grad for parameter in copy.parameters() if parameter.grad is not None]
+    for new, old, gradient in zip(model.parameters(), copy.parameters(), gradients, strict=True):
+        assert new.equal(old - 0.5 * gradient)
+    norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+    assert history == [{"step": 1, "loss": loss.item(), "lr": 0.5, "gradient_norm": pytest.approx(norm, rel=1e-12)}]
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
+    parts, whole = line(), line()
+    every = Every(log=2)
+    one = fit(parts, points(4), squares, SGD, steps=10, seed=0, scratch=tmp_path / "a", accumulate=4, every=every)
+    two = fit(whole, points(16), squares, SGD, steps=10, seed=0, scratch=tmp_path / "b", every=every)
+    assert torch.allclose(parts.weight, whole.weight, rtol=1e-12, atol=0)
+    assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in two], rel=1e-12)
+    assert [row["step"] for row in one] == [2, 4, 6, 8, 10]
+
+
+def test_a_row_is_the_mean_of_its_steps(tmp_path: Path) -> None:
+    each = fit(line(), points(4), squares, SGD, steps=7, seed=0, scratch=tmp_path / "a")
+    means = fit(line(), points(4), squares, SGD, steps=7, seed=0, scratch=tmp_path / "b", every=Every(log=3))
+    assert [row["step"] for row in means] == [3, 6, 7]
+    for row, rows in zip(means, (each[:3], each[3:6], each[6:]), strict=True):
+        assert row["loss"] == pytest.approx(sum(entry["loss"] for entry in rows) / len(rows), rel=1e-15)
+
+
+def test_a_long_gradient_is_scaled_down_to_the_clip(tmp_path: Path) -> None:
+    model, copy = line(), line()
+    config = OptimConfig(name="sgd", lr=1.0, clip=0.01)
+    history = fit(model, points(4), squares, config, steps=1, seed=0, scratch=tmp_path)
+    moved = torch.cat([(new - old).flatten() for new, old in zip(model.parameters(), copy.parameters(), strict=True)])
+    assert history[0]["gradient_norm"] > 0.1
+    assert moved.norm().item() == pytest.approx(0.01, rel=1e-4)
+
+
+def test_the_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
+    config = OptimConfig(name="sgd", lr=0.1, warmup=4)
+    history = fit(line(), points(4), squares, config, steps=5, seed=0, scratch=tmp_path)
+    assert [row["lr"] for row in history] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_nothing_broken_is_saved_when_a_number_is_not_finite(tmp_path: Path, kind: str) -> None:
+    def breaks(model: nn.Module, number: int) -> Losses:
+        total = model(torch.ones(1, 3, dtype=torch.float64)).square().sum()
+        if number == 7:
+            total = total * math.nan if kind == "loss" else total + (0 * total).sqrt()
+        return Losses(total)
+
+    model = line()
+    options = {"steps": 20, "seed": 0, "scratch": tmp_path, "every": Every(checkpoint=5)}
+    with pytest.raises(NonFiniteError, match=r"step 8 of 20: the (loss|norm of the gradient) is nan .*optim\.lr"):
+        fit(model, numbers, breaks, OptimConfig(name="sgd", lr=0.01, clip=1.0), **options)
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    state = checkpoint.load_state(tmp_path / "training.pt")
+    assert state["step"] == 5
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+def test_evaluation_changes_nothing_but_the_rows(tmp_path: Path) -> None:
+    plain, without = lesson(tmp_path / "a", evaluate=None)
+    measured, rows = lesson(tmp_path / "b")
+    assert all(one.equal(two) for one, two in zip(plain.parameters(), measured.parameters(), strict=True))
+    assert [row["step"] for row in rows if "val" in row] == [8, 16, 24]
+    assert "val" not in without[-1]
+
+
+def test_evaluation_sees_evaluation_mode_without_gradients(tmp_path: Path) -> None:
+    seen = []
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        seen.append((model.training, torch.is_grad_enabled()))
+        return {}
+
+    model = line()
+    fit(model, points(4), squares, SGD, steps=2, seed=0, scratch=tmp_path, evaluate=measure)
+    assert seen == [(False, False)]
+    assert model.training
+
+
+def test_averaged_weights_are_evaluated_and_returned(tmp_path: Path) -> None:
+    weights, measured = [], []
+
+    def objective(model: nn.Module, batch: Tensor) -> Losses:
+        weights.append(model.get_parameter("weight").detach().clone())
+        return squares(model, batch)
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        measured.append(model.get_parameter("weight").detach().clone())
+        return {}
+
+    options = {"steps": 6, "seed": 0, "every": Every(evaluate=3)}
+    model, last = line(), line()
+    fit(last, points(4), squares, SGD, scratch=tmp_path / "a", **options)
+    fit(model, points(4), objective, SGD, scratch=tmp_path / "b", ema=0.75, evaluate=measure, **options)
+    expected = weights[0]
+    for index, weight in enumerate([*weights[1:], last.weight.detach()], start=1):
+        expected = 0.75 * expected + 0.25 * weight
+        if index in (3, 6):
+            assert torch.allclose(measured[index // 3 - 1], expected, rtol=1e-12)
+    assert model.weight.equal(measured[-1])
+
+
+def test_bfloat16_computes_low_and_keeps_weights_high(tmp_path: Path) -> None:
+    seen = []
+
+    def objective(model: nn.Module, batch: Tensor) -> Losses:
+        output = model(batch.float())
+        seen.append(output.dtype)
+        return Losses(output.square().mean(), {"mean": output.detach().mean()})
+
+    model = nn.Linear(3, 1)
+    history = fit(model, points(4), objective, SGD, steps=3, seed=0, scratch=tmp_path, precision="bfloat16")
+    assert seen == [torch.bfloat16] * 3
+    assert model.weight.dtype == torch.float32
+    assert set(history[0]) == {"step", "loss", "mean", "lr", "gradient_norm"}
+
+
+def test_float16_is_refused_on_the_cpu(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="precision: float16 needs CUDA, got a model on cpu"):
+        fit(line(), points(4), squares, SGD, steps=1, seed=0, scratch=tmp_path, precision="float16")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_low_precision_trains_on_a_gpu(tmp_path: Path, precision) -> None:
+    def objective(model: nn.Module, batch: Tensor) -> Losses:
+        batch = batch.float().cuda()
+        output = model(batch)
+        assert output.dtype == getattr(torch, precision)
+        return Losses((output - batch.sum(dim=1, keepdim=True)).square().mean())
+
+    model = line().float().cuda()
+    config = OptimConfig(name="sgd", lr=0.1, clip=10.0)
+    history = fit(model, points(4), objective, config, steps=60, seed=0, scratch=tmp_path, precision=precision)
+    assert history[-1]["loss"] < 0.05 * history[0]["loss"]
+    again = line().float().cuda()
+    assert fit(again, points(4), objective, config, steps=60, seed=0, scratch=tmp_path, precision=precision) == history
+    assert again.weight.equal(model.weight)
+
+
+@pytest.mark.gpu
+def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path: Path) -> None:
+    def objective(model: nn.Module, number: int) -> Losses:
+        return Losses(model(torch.ones(1, 3, device="cuda")).float().sum() * (1e4 if number == 0 else 1.0))
+
+    model = nn.Linear(3, 1).cuda()
+    before = model.weight.detach().clone()
+    history = fit(model, numbers, objective, SGD, steps=1, seed=0, scratch=tmp_path, precision="float16")
+    assert math.isinf(history[0]["gradient_norm"])
+    assert model.weight.equal(before)
+
+
+def test_a_stream_that_ends_is_an_error(tmp_path: Path) -> None:
+    def short(start: int) -> list[Tensor]:
+        return [torch.ones(1, 3, dtype=torch.float64)] * 2
+
+    with pytest.raises(ValueError, match="ended before batch 2; expected a stream without end"):
+        fit(line(), short, squares, SGD, steps=3, seed=0, scratch=tmp_path)
+
+
+def test_losses_are_checked_where_they_are_made() -> None:
+    with pytest.raises(ValueError, match=r"total: expected a scalar, got shape \(2,\)"):
+        Losses(torch.ones(2))
+    with pytest.raises(ValueError, match="rename lr"):
+        Losses(torch.ones(()), {"lr": 1.0})
+
+
+@pytest.mark.parametrize("field", ["log", "checkpoint", "evaluate"])
+def test_an_interval_of_no_steps_is_refused(field: str) -> None:
+    with pytest.raises(ValueError, match="at least 1 step"):
+        Every(**{field: 0})
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_a_line_now_and_then_away_from_a_terminal() -> None:
+    stream = io.StringIO()
+    with Progress(3, stream=stream) as progress:
+        for step in (1, 2, 3):
+            progress.update(step, {"loss": 0.25})
+    assert stream.getvalue() == "step 3 of 3: loss 0.25\n"
+    with Progress(3, stream=stream, seconds=0) as progress:
+        progress.update(1, {})
+    assert "step 1 of 3" in stream.getvalue()
+
+
+def test_progress_is_a_bar_on_a_terminal() -> None:
+    stream = Terminal()
+    with Progress(4, done=2, stream=stream) as progress:
+        progress.update(3, {"loss": 0.25})
+        progress.update(4, {"loss": 0.125})
+    assert "4/4" in stream.getvalue()
+    assert "loss=0.125" in stream.getvalue()
