@@ -1,0 +1,52 @@
+"""Throw-away copies of this checkout, and the commands that run in them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def copy(folder: Path) -> Path:
+    """A repository in `folder` with the files of this checkout, uncommitted ones included and ignored ones not."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():  # a deleted file is still listed
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
+        run(folder, "git", *command)
+    return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Variables for a command in `folder`: this interpreter's commands come first, no state is shared with others."""
+    author = {f"GIT_{role}_{what}": "tests" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DEQ_", "DVC_", "MLFLOW_"))}
+    return {
+        **inherited,
+        **author,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_SITE_CACHE_DIR": str(folder / ".dvc" / "tmp" / "site"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs a command in `folder`; its output, both streams as one, is part of the failure where `check` is set."""
+    process = subprocess.run(
+        command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if check:
+        assert process.returncode == 0, f"{' '.join(command)} ended with {process.returncode}:\n{process.stdout}"
+    return process
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replaces the one occurrence of `old` in a file."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path.name}: expected {old!r} once, found it {text.count(old)} times"
+    path.write_text(text.replace(old, new))
