@@ -47,7 +47,8 @@ def released_state(variant: str) -> dict[str, Tensor]:
     for name in state:  # one storage in the release; the name written last decides
         if ".norm3." in name and (alias := name.replace(".norm3.", ".downsample.1.")) in state:
             state[name] = state[alias]
-    return _settled(state) if deq else state
+    # Only what was run needed a fixed point; the small and the plain layouts were not.
+    return _settled(state) if "update_block.gru.convq2.weight_v" in state else state
 
 
 def _filled(name: str, shape: list[int], dtype: str, gain: float) -> Tensor:

@@ -1,0 +1,148 @@
+"""The correlation lookup: what it reads, where it is zero, and that both ways of computing it agree."""
+
+import math
+from typing import Literal
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deq_flow.models import correlation as module
+from deq_flow.models.correlation import AllPairs, OnTheFly, correlation
+
+Kind = Literal["all-pairs", "on-the-fly"]
+KINDS: list[Kind] = ["all-pairs", "on-the-fly"]
+
+
+def features(height: int = 7, width: int = 9, channels: int = 5, batch: int = 2) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, batch, channels, height, width, generator=generator, dtype=torch.float64)
+    return first, second
+
+
+def targets(height: int = 7, width: int = 9, batch: int = 2) -> Tensor:
+    """Positions inside the map, outside it, and far outside."""
+    generator = torch.Generator().manual_seed(1)
+    spread = torch.rand(batch, 2, height, width, generator=generator, dtype=torch.float64)
+    position = 1.5 * spread * torch.tensor([width, height]).view(1, 2, 1, 1) - 3
+    position[0, :, 0, 0] = 1e6
+    return position
+
+
+def by_grid_sample(first: Tensor, second: Tensor, position: Tensor, levels: int, radius: int) -> Tensor:
+    """The definition: pool the volume, sample it bilinearly with zeros outside, the x offset varying slowest."""
+    batch, channels, height, width = first.shape
+    volume = torch.einsum("bchw,bcij->bhwij", first, second) / math.sqrt(channels)
+    volume = volume.flatten(0, 2)[:, None]
+    offset = torch.arange(-radius, radius + 1, dtype=first.dtype)
+    out = []
+    for level in range(levels):
+        rows, columns = volume.shape[2:]
+        x, y = (position / 2**level).permute(1, 0, 2, 3).reshape(2, -1, 1, 1)
+        x, y = torch.broadcast_tensors(x + offset[:, None], y + offset[None, :])
+        grid = torch.stack([2 * x / (columns - 1) - 1, 2 * y / (rows - 1) - 1], dim=-1)
+        window = F.grid_sample(volume, grid, align_corners=True)
+        out.append(window.reshape(batch, height, width, -1).permute(0, 3, 1, 2))
+        volume = F.avg_pool2d(volume, 2)
+    return torch.cat(out, dim=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_windows_are_bilinear_samples_of_the_pooled_volume(kind: Kind) -> None:
+    first, second = features()
+    ours = correlation(first, second, levels=2, radius=2, kind=kind)(targets())
+    torch.testing.assert_close(ours, by_grid_sample(first, second, targets(), levels=2, radius=2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_x_offset_is_the_slow_index_of_a_window(kind: Kind) -> None:
+    first, second = features()
+    radius, side = 2, 5
+    lookup = correlation(first, second, levels=1, radius=radius, kind=kind)
+    centre = torch.full((2, 2, 7, 9), 3.0, dtype=torch.float64)
+    window = lookup(centre)
+    for a, b in [(0, 0), (4, 1), (1, 4)]:
+        x, y = 3 + a - radius, 3 + b - radius
+        expected = (first * second[:, :, y, x][:, :, None, None]).sum(1) / math.sqrt(5)
+        torch.testing.assert_close(window[:, a * side + b], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(2, 2), (2, 5), (3, 16)])
+def test_a_map_too_small_for_every_level_gives_finite_windows(kind: Kind, size: tuple[int, int]) -> None:
+    first, second = features(*size)
+    position = targets(*size)
+    window = correlation(first, second, levels=4, radius=3, kind=kind)(position)
+    assert window.shape == (2, 4 * 49, *size)
+    assert window.isfinite().all()
+    assert window[1].abs().amax() > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_seen_from_far_outside(kind: Kind) -> None:
+    first, second = features()
+    lookup = correlation(first, second, levels=2, radius=2, kind=kind)
+    for place in (-1e9, -20.0, 30.0, 1e9, math.inf):
+        window = lookup(torch.full((2, 2, 7, 9), place, dtype=torch.float64))
+        assert (window[torch.isfinite(window)] == 0).all()
+        assert math.isinf(place) or window.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_reach_features_and_positions(kind: Kind) -> None:
+    first, second = (x[:1, :, :4, :5].clone().requires_grad_() for x in features())
+    position = (targets()[:1, :, :4, :5] * 0.5 + 0.123).requires_grad_()
+
+    def windows(*arguments: Tensor) -> Tensor:
+        return correlation(arguments[0], arguments[1], levels=2, radius=1, kind=kind)(arguments[2])
+
+    assert torch.autograd.gradcheck(windows, (first, second, position))
+
+
+def test_computing_windows_when_read_agrees_with_storing_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module._RowProducts, "BLOCK", 2000)  # so that several blocks are needed
+    gradients = []
+    for kind in KINDS:
+        first, second = (x.requires_grad_() for x in features())
+        position = targets().requires_grad_()
+        window = correlation(first, second, levels=3, radius=2, kind=kind)(position)
+        weights = torch.linspace(0, 1, window.numel(), dtype=window.dtype).view_as(window)
+        gradients.append((window, *torch.autograd.grad((weights * window).sum(), (first, second, position))))
+    for stored, computed in zip(*gradients, strict=True):
+        torch.testing.assert_close(computed, stored)
+
+
+def test_memory_of_windows_computed_when_read_does_not_grow_with_the_square_of_the_pixels() -> None:
+    def saved(height: int, width: int) -> int:
+        first, second = (x.requires_grad_() for x in features(height, width))
+        sizes: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            window = correlation(first, second, levels=2, radius=1, kind="on-the-fly")(targets(height, width))
+        assert window.requires_grad
+        return sum(sizes.values())
+
+    assert saved(32, 32) < 4.5 * saved(16, 16)
+
+
+def test_the_volume_is_stored_only_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = features()
+    entries = 2 * 63 * (63 + 12)
+    monkeypatch.setattr(module, "VOLUME_LIMIT", entries)
+    assert isinstance(correlation(first, second, levels=2), AllPairs)
+    monkeypatch.setattr(module, "VOLUME_LIMIT", entries - 1)
+    assert isinstance(correlation(first, second, levels=2), OnTheFly)
+
+
+def test_correlation_stays_in_single_precision_under_autocast() -> None:
+    first, second = (x.bfloat16() for x in features())
+    exact = correlation(first.float(), second.float(), levels=2, radius=2)(targets().float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        window = correlation(first, second, levels=2, radius=2)(targets().float())
+    assert window.dtype == torch.float32
+    torch.testing.assert_close(window, exact, rtol=0, atol=0)

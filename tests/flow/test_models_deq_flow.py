@@ -1,0 +1,169 @@
+"""DEQ-Flow: corrections, chaining, sweeps over iterations, gradients."""
+
+from typing import Any
+
+import pytest
+import torch
+from tests.flow.test_models_network import SMALL, pair
+
+import deq_core as deq
+from deq_flow.config import Equilibrium
+from deq_flow.models import DEQFlow, build
+from deq_flow.models.adjoints import PerState, SupervisedPhantom
+
+
+def network(**choices: Any) -> DEQFlow:
+    torch.manual_seed(0)
+    model = build("deq-flow-base", **SMALL, **choices).double()
+    assert isinstance(model, DEQFlow)
+    return model.freeze_batch_norm()
+
+
+STOP = deq.Stop(max_steps=6, tol=None, relative=False)
+
+
+@pytest.mark.parametrize("chaining", ["indexing", "sliced"])
+def test_training_supervises_the_corrected_states_and_the_last(chaining: str) -> None:
+    model = network(stop=STOP, correction=(2, 4), chaining=chaining).train()
+    output = model(*pair())
+    assert len(output.flows) == 3
+    assert all(flow.requires_grad and flow.shape == (1, 2, 32, 40) for flow in output.flows)
+    assert output.solution is not None
+    assert len(output.solution.trace) == 6
+    assert output.solution.nfe == 6 + 3  # one differentiated evaluation for each supervised state
+
+
+def test_slices_start_from_what_the_adjoint_made_of_the_last_state() -> None:
+    # With plain iteration and one phantom step, slices of 2, 2 and 2 evaluations see 0-2, 3-5 and 6-8 steps.
+    sliced = network(stop=STOP, correction=(2, 4), chaining="sliced").train()(*pair())
+    model = network(stop=STOP, eval_stop=deq.Stop(9, tol=None)).eval()
+    with torch.no_grad():
+        sweep = model(*pair(), record=(3, 6, 9))
+    for ours, expected in zip(sliced.flows, sweep.flows[:3], strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_indexing_records_the_states_of_one_solve() -> None:
+    indexed = network(stop=STOP, correction=(2, 4), chaining="indexing").train()(*pair())
+    model = network(stop=STOP, eval_stop=None).eval()
+    with torch.no_grad():
+        for ours, steps in zip(indexed.flows, (3, 5, 7), strict=True):
+            torch.testing.assert_close(ours, model(*pair(), steps=steps).flow)
+
+
+def test_a_sweep_over_iterations_is_one_solve() -> None:
+    model = network(eval_stop=deq.Stop(5, tol=None)).eval()
+    with torch.no_grad():
+        sweep = model(*pair(), record=range(1, 6))
+        assert len(sweep.flows) == 6
+        assert sweep.solution is not None
+        assert sweep.solution.nfe == 5
+        for steps, flow in enumerate(sweep.flows[:5], start=1):
+            torch.testing.assert_close(flow, model(*pair(), steps=steps).flow)
+
+
+def test_evaluation_has_its_own_stopping_rule_and_supervises_nothing() -> None:
+    model = network(stop=STOP, correction=(2,), eval_stop=deq.Stop(4, tol=None)).eval()
+    with torch.no_grad():
+        output = model(*pair())
+    assert output.solution is not None
+    assert len(output.solution.trace) == 4
+    assert len(output.flows) == 1
+
+
+@pytest.mark.parametrize("solver", [deq.FixedPointIteration(0.1), deq.Anderson(), deq.Broyden()], ids=lambda s: s.kind)
+def test_what_the_state_holds_changes_neither_flow_nor_residual(solver: deq.Solver) -> None:
+    outputs = []
+    for unknown in ("flow", "position"):
+        model = network(solver=solver, unknown=unknown, eval_stop=STOP).eval()
+        with torch.no_grad():
+            outputs.append(model(*pair()))
+    torch.testing.assert_close(outputs[1].flow, outputs[0].flow)
+    torch.testing.assert_close(outputs[1].state, outputs[0].state)
+    torch.testing.assert_close(outputs[1].solution.trace, outputs[0].solution.trace)
+
+
+@pytest.mark.parametrize("gradient", ["detached", "full"])
+def test_phantom_steps_are_unrolled_steps_from_the_solution(gradient: str) -> None:
+    phantom = network(stop=STOP, adjoint=deq.Phantom(steps=3), flow_gradient=gradient).train()
+    unrolled = network(stop=deq.Stop(3, tol=None), adjoint=deq.Unrolled(), flow_gradient=gradient).train()
+    with torch.no_grad():
+        solution = phantom(*pair()).state
+    flows = (phantom(*pair()).flow, unrolled(*pair(), solution).flow)
+    torch.testing.assert_close(flows[0], flows[1])
+    gradients = [
+        torch.autograd.grad(flow.square().sum(), list(model.parameters()))
+        for model, flow in zip((phantom, unrolled), flows, strict=True)
+    ]
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_the_flow_a_step_starts_from_carries_gradient_only_where_asked() -> None:
+    radii = []
+    for gradient in ("detached", "full"):
+        model = network(flow_gradient=gradient).eval()
+        with torch.no_grad():
+            encoded = model.encode(*pair())
+            f, start = model.map(encoded), model.start(encoded)
+        jacobian = torch.autograd.functional.jacobian(f, start)
+        radii.append(jacobian[1][1].abs().max().item())
+        assert jacobian[0][0].abs().max() > 0
+    assert radii[0] == 0
+    assert radii[1] > 0.5  # flow' = flow + change
+
+
+def test_an_adjoint_for_each_state_is_used_for_that_state() -> None:
+    adjoints = (deq.Phantom(1), deq.Phantom(2), deq.Phantom(3))
+    for chaining in ("indexing", "sliced"):
+        model = network(stop=STOP, correction=(2, 4), chaining=chaining, adjoint=adjoints).train()
+        output = model(*pair())
+        assert output.solution is not None
+        assert output.solution.nfe == 6 + 1 + 2 + 3
+
+
+def test_every_step_of_a_supervised_phantom_is_a_prediction() -> None:
+    model = network(stop=STOP, correction=(2,), chaining="indexing", adjoint=SupervisedPhantom(steps=3)).train()
+    output = model(*pair())
+    assert len(output.flows) == 6
+    plain = network(eval_stop=None).eval()
+    with torch.no_grad():
+        for flow, steps in zip(output.flows, (3, 4, 5, 7, 8, 9), strict=True):
+            torch.testing.assert_close(flow, plain(*pair(), steps=steps).flow)
+
+
+def test_a_supervised_phantom_ends_where_the_phantom_does() -> None:
+    results = []
+    for adjoint in (deq.Phantom(3, 0.4), SupervisedPhantom(3, 0.4)):
+        model = network(stop=STOP, adjoint=adjoint).train()
+        flow = model(*pair()).flow
+        results.append((flow, torch.autograd.grad(flow.square().sum(), list(model.parameters()))))
+    torch.testing.assert_close(results[1], results[0])
+
+
+def test_one_adjoint_for_all_states_or_the_same_for_each_give_one_gradient() -> None:
+    results = []
+    for adjoint in (deq.Phantom(2), (deq.Phantom(2),) * 2):
+        model = network(stop=STOP, correction=(3,), chaining="indexing", adjoint=adjoint).train()
+        total = torch.stack(model(*pair()).flows).square().sum()
+        results.append(torch.autograd.grad(total, list(model.parameters())))
+    torch.testing.assert_close(results[1], results[0])
+
+
+def test_a_state_of_another_size_is_not_used() -> None:
+    model = network(eval_stop=STOP).eval()
+    with torch.no_grad():
+        other = model(*pair(48, 40)).state
+        assert torch.equal(model(*pair(), other).flow, model(*pair()).flow)
+
+
+@pytest.mark.parametrize("correction", [(0, 3), (3, 3), (4, 2), (3, 6)])
+def test_corrections_outside_the_solve_are_refused(correction: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"correction must ascend between 1 and stop.max_steps - 1 = 5"):
+        Equilibrium(stop=STOP, correction=correction)
+
+
+def test_a_wrong_number_of_adjoints_is_refused() -> None:
+    with pytest.raises(ValueError, match="each of the 3 supervised states"):
+        Equilibrium(stop=STOP, correction=(2, 4), adjoint=(deq.Phantom(), deq.Phantom()))
+    with pytest.raises(ValueError, match="zip"):
+        deq.fixed_point(torch.cos, torch.ones(1, 1, requires_grad=True), adjoint=PerState((deq.Phantom(),) * 2))
