@@ -46,6 +46,18 @@ def load(kind: Any, path: Path, section: str = "") -> Any:
     Raises:
         ConfigError: with one line for each key that is wrong: `file: section.key: expected ..., got ...`.
     """
+    config = check(kind, path, section)
+    if section not in _sections_read:
+        _sections_read.append(section)
+    return config
+
+
+def check(kind: Any, path: Path, section: str = "") -> Any:
+    """As `load`, but not counted as read: for a section that must be right though its values are not used.
+
+    Raises:
+        ConfigError: as `load` does.
+    """
     value = _at(section, _document(path), path)
     try:
         text = json.dumps(value)
@@ -60,8 +72,6 @@ def load(kind: Any, path: Path, section: str = "") -> Any:
         shape = schema(kind)
         lines = dict.fromkeys(explain(details, value, shape, section) for details in error.errors())
         raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from None
-    if section not in _sections_read:
-        _sections_read.append(section)
     return config
 
 

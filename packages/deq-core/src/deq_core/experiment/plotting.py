@@ -11,7 +11,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Figure
 
 from deq_core.experiment.files import write_bytes
 from deq_core.experiment.results import Statistic, statistic

@@ -60,6 +60,15 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def numbers(rows: Sequence[Mapping[str, Value]], name: str) -> list[float]:
+    """The column `name` of every row, which must hold a number there."""
+    values = [row.get(name) for row in rows]
+    wrong = [value for value in values if value is None or isinstance(value, str)]
+    if wrong:
+        raise ValueError(f"{name}: expected a number in every row, got {wrong[0]!r}")
+    return [float(value) for value in values if value is not None]
+
+
 def aggregate(rows: Sequence[Mapping[str, Value]], by: Sequence[str], value: str) -> dict[tuple[Value, ...], Statistic]:
     """Statistics of column `value` for each combination of the columns `by`, in order of first appearance.
 
