@@ -1,0 +1,68 @@
+"""Flow without learning: zero flow, and OpenCV's DIS as the peer one gets off the shelf."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.results import Row, write_rows
+from deq_core.experiment.tracking import Log
+from deq_flow.data.batches import FlowBatch
+from deq_flow.evaluate import Method, Prediction, evaluate, flat, labelled_sets, summary
+from deq_flow.params import Baseline, Evaluate
+
+PRESETS = {
+    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
+
+
+def evaluate_baselines(
+    peers: Mapping[str, Baseline], config: Evaluate, *, data: Path, out: Path, log: Log
+) -> dict[str, float]:
+    """Measures zero flow and the configured peers; writes samples.csv and metrics.json to `out`."""
+    sets = labelled_sets(data)
+    methods: dict[str, Method] = {"zero": zero, **{name: dis(peer) for name, peer in peers.items()}}
+    rows: list[Row] = []
+    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    with output_directory(out) as partial:
+        for name, method in methods.items():
+            samples = evaluate(method, sets, batch_size=config.batch_size).samples
+            rows.extend({"method": name, **row} for row in samples)
+            metrics[name] = summary(samples)
+            log({f"{name}.{key}": value for key, value in flat(metrics[name]).items()})
+        write_rows(partial / "samples.csv", rows)
+        write_json(partial / "metrics.json", metrics)
+    return {f"{name}.sintel_clean.epe": values["sintel_clean"]["epe"] for name, values in metrics.items()}
+
+
+def zero(batch: FlowBatch) -> Prediction:
+    """Predicts that nothing moves; its error is the mean magnitude of the true flow."""
+    return Prediction(torch.zeros_like(batch.flow))
+
+
+def dis(config: Baseline) -> Method:
+    """Dense inverse search (Kroeger et al., ECCV 2016) on the grey images, as OpenCV implements it."""
+    matcher = cv2.DISOpticalFlow.create(PRESETS[config.preset])
+    if config.finest_scale is not None:
+        matcher.setFinestScale(config.finest_scale)
+
+    def predict(batch: FlowBatch) -> Prediction:
+        flows = []
+        for image1, image2 in zip(grey(batch.image1), grey(batch.image2), strict=True):
+            flow = matcher.calc(image1, image2, np.zeros((*image1.shape, 2), dtype=np.float32))
+            flows.append(torch.from_numpy(flow).permute(2, 0, 1))
+        return Prediction(torch.stack(flows))
+
+    return predict
+
+
+def grey(images: torch.Tensor) -> list[np.ndarray]:
+    """uint8 (H, W) luminance of each RGB image of a batch (B, 3, H, W) in 0..255."""
+    return [
+        cv2.cvtColor(image.permute(1, 2, 0).round().to(torch.uint8).numpy(), cv2.COLOR_RGB2GRAY) for image in images
+    ]

@@ -1,0 +1,118 @@
+"""Figures of the flow pipeline, drawn from its tables alone."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deq_core.experiment import plotting
+from deq_core.experiment.files import output_directory
+from deq_core.experiment.plotting import Figure
+from deq_core.experiment.results import numbers, read_rows, statistic
+from deq_flow.evaluate import summary
+from deq_flow.metrics import epe_map
+from deq_flow.params import Plot
+from deq_flow.tables import SET_TITLES, Tables, samples_by_method
+from deq_flow.visualize import error_to_rgb, flow_to_rgb
+
+
+def figures(tables: Tables, config: Plot, *, out: Path) -> list[Path]:
+    """Draws learning_curves, epe, iterations and example as SVG into `out`; returns their paths."""
+    drawings = {
+        "learning_curves.svg": learning_curves(tables, config),
+        "epe.svg": errors(tables),
+        "iterations.svg": iterations(tables),
+        "example.svg": example(tables),
+    }
+    with output_directory(out) as partial:
+        for name, drawing in drawings.items():
+            plotting.save(drawing, partial / name, dpi=config.dpi)
+    return [out / name for name in drawings]
+
+
+def learning_curves(tables: Tables, config: Plot) -> Figure:
+    """Training and validation error against the step, mean over seeds with a band of one standard deviation."""
+    figure, (training, validation) = plotting.figure(9.0, 3.5, columns=2)
+    for method, folders in tables.train.items():
+        histories = [read_rows(folder / "history.csv") for folder in folders]
+        smoothed = [
+            [plotting.smooth(numbers(rows, name), config.smoothing) for rows in histories] for name in ("step", "epe")
+        ]
+        plotting.curve(training, smoothed[0][0], smoothed[1], label=method)
+        measured = [[row for row in rows if "val_epe" in row] for rows in histories]
+        plotting.curve(
+            validation, numbers(measured[0], "step"), [numbers(rows, "val_epe") for rows in measured], label=method
+        )
+    training.set_ylabel("EPE of training batches (px)")
+    validation.set_ylabel("EPE of validation pairs (px)")
+    for axes in (training, validation):
+        axes.set_xlabel("training step")
+        axes.legend()
+    return figure
+
+
+def errors(tables: Tables) -> Figure:
+    """EPE of every method on every set; error bars are one standard deviation over seeds."""
+    figure, (axes,) = plotting.figure(9.0, 3.5)
+    groups = {title: {} for title in SET_TITLES.values()}
+    for method, runs in samples_by_method(tables).items():
+        summaries = [summary(rows) for rows in runs]
+        for name, title in SET_TITLES.items():
+            groups[title][method] = statistic([by_set[name]["epe"] for by_set in summaries])
+    plotting.bars(axes, groups)
+    axes.set_ylabel("EPE (px)")
+    axes.legend(ncols=2)
+    return figure
+
+
+def iterations(tables: Tables) -> Figure:
+    """EPE after each iteration on Sintel clean and KITTI, and the relative residual of the equilibrium solves."""
+    figure, panels = plotting.figure(9.0, 3.5, columns=3)
+    for method, folders in tables.evaluate.items():
+        runs = [read_rows(folder / "steps.csv") for folder in folders]
+        for axes, name, key in zip(
+            panels, ("sintel_clean", "kitti", "sintel_clean"), ("epe", "epe", "residual"), strict=True
+        ):
+            chosen = [[row for row in rows if row["set"] == name] for rows in runs]
+            if key in chosen[0][0]:
+                plotting.curve(axes, numbers(chosen[0], "step"), [numbers(rows, key) for rows in chosen], label=method)
+    titles = (SET_TITLES["sintel_clean"], SET_TITLES["kitti"], SET_TITLES["sintel_clean"])
+    for axes, title, label in zip(panels, titles, ("EPE (px)", "EPE (px)", "relative residual"), strict=True):
+        axes.set_title(title)
+        axes.set_xlabel("iterations at test time")
+        axes.set_ylabel(label)
+        axes.legend()
+    panels[-1].set_yscale("log")
+    return figure
+
+
+def example(tables: Tables) -> Figure:
+    """One held-out pair: frames and true flow above, prediction and error of each trained method below."""
+    predictions = {method: np.load(folders[0] / "example.npz") for method, folders in tables.evaluate.items()}
+    shared = next(iter(predictions.values()))
+    target = torch.from_numpy(shared["target"])
+    longest = float(target.norm(dim=0).max())
+    flows = {method: torch.from_numpy(arrays["flow"]) for method, arrays in predictions.items()}
+    largest = max(float(epe_map(flow, target).max()) for flow in flows.values())
+    rows = [
+        [
+            ("frame 1", shared["image1"].transpose(1, 2, 0)),
+            ("frame 2", shared["image2"].transpose(1, 2, 0)),
+            ("true flow", pixels(flow_to_rgb(target, max_norm=longest))),
+        ]
+    ]
+    for method, flow in flows.items():
+        error = epe_map(flow, target)
+        rows.append(
+            [
+                (f"{method}: flow", pixels(flow_to_rgb(flow, max_norm=longest))),
+                (f"{method}: error, EPE {error.mean():.2f} px", pixels(error_to_rgb(error, max_error=largest))),
+                (f"{method}: error over 3 px", (error > 3).numpy().astype(np.uint8)),
+            ]
+        )
+    return plotting.image_grid(rows)
+
+
+def pixels(image: torch.Tensor) -> np.ndarray:
+    """(3, h, w) as (h, w, 3)."""
+    return image.permute(1, 2, 0).numpy()

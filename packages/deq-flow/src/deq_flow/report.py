@@ -1,0 +1,89 @@
+"""The report of the flow pipeline: one table of all methods and sets, with the figures below it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from deq_core.experiment.files import write_json, write_text
+from deq_flow.evaluate import summary
+from deq_flow.tables import SET_TITLES, Tables, samples_by_method
+
+Metrics = dict[str, dict[str, dict[str, float]]]
+
+METHOD_NOTES = {
+    "zero": "predicts no motion; its EPE is the mean length of the true flow",
+    "dis": "OpenCV's DIS, preset as shipped",
+    "dis_fine": "OpenCV's DIS solved down to full resolution",
+}
+
+
+def metrics(tables: Tables) -> Metrics:
+    """{method: {set: {metric: mean over seeds, metric_std: standard deviation}}}, with `seeds` their number."""
+    result: Metrics = {}
+    for method, runs in samples_by_method(tables).items():
+        summaries = [summary(rows) for rows in runs]
+        result[method] = {}
+        for name in summaries[0]:
+            values = {key: [by_set[name][key] for by_set in summaries] for key in summaries[0][name]}
+            pairs = values.pop("pairs")[0]
+            result[method][name] = {"pairs": pairs, "seeds": len(summaries)}
+            for key, series in values.items():
+                result[method][name][key] = mean(series)
+                if len(series) > 1:
+                    result[method][name][f"{key}_std"] = stdev(series)
+    return result
+
+
+def table(values: Metrics, metric: str = "epe", digits: int = 2) -> str:
+    """Markdown table of one metric: a row a method, a column a set, mean ± standard deviation over seeds."""
+    sets = [name for name in SET_TITLES if name in next(iter(values.values()))]
+    lines = [
+        "| method | " + " | ".join(SET_TITLES[name] for name in sets) + " |",
+        "| --- |" + " ---: |" * len(sets),
+    ]
+    for method, by_set in values.items():
+        cells = [cell(by_set[name], metric, digits) for name in sets]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(values: Mapping[str, float], metric: str, digits: int) -> str:
+    """`1.23 ± 0.04`, or the bare mean where there is one seed."""
+    text = f"{values[metric]:.{digits}f}"
+    return f"{text} ± {values[f'{metric}_std']:.{digits}f}" if f"{metric}_std" in values else text
+
+
+def report(tables: Tables, figures: Sequence[str], *, out: Path) -> Metrics:
+    """Writes report.md and metrics.json to the folder `out`; figures are linked by name in `figures/`."""
+    values = metrics(tables)
+    trained = [method for method in values if method in tables.evaluate]
+    seeds = max(int(values[method][name]["seeds"]) for method in trained for name in values[method])
+    pairs = ", ".join(f"{SET_TITLES[name]} {int(of['pairs'])}" for name, of in values[trained[0]].items())
+    ratios = [
+        f"- {method}: Sintel clean EPE is {ratio:.2f} of zero flow's"
+        for method in values
+        if method != "zero" and (ratio := relative_to_zero(values, method)) is not None
+    ]
+    notes = [f"- {method}: {text}" for method, text in METHOD_NOTES.items() if method in values]
+    parts = [
+        "# Optical flow",
+        f"Held-out pairs: {pairs}. Trained: {', '.join(trained)}; mean ± standard deviation over {seeds} seeds.",
+        "## End-point error, px (lower is better)",
+        table(values, "epe"),
+        "\n".join([*notes, *ratios]),
+        "## F1-all, % of pixels wrong by more than 3 px and 5 % (lower is better)",
+        table(values, "f1_all", digits=1),
+        "## Share of pixels within 1 px (higher is better)",
+        table(values, "px1", digits=3),
+        *(f"![{name}](figures/{name})" for name in figures),
+    ]
+    write_text(out / "report.md", "\n\n".join(parts) + "\n")
+    write_json(out / "metrics.json", values)
+    return values
+
+
+def relative_to_zero(values: Metrics, method: str) -> float | None:
+    """EPE on Sintel clean as a fraction of zero flow's, where both were measured."""
+    if "zero" not in values or "sintel_clean" not in values[method]:
+        return None
+    return values[method]["sintel_clean"]["epe"] / values["zero"]["sintel_clean"]["epe"]
