@@ -111,7 +111,7 @@ def plain(config: object) -> Any:
 
 
 def flatten(config: object) -> dict[str, Scalar]:
-    """Every leaf of `config` under its dotted path: `{"optim.lr": 1e-3}`.
+    """Every leaf of the dataclass or mapping `config` under its dotted path: `{"optim.lr": 1e-3}`.
 
     A list of scalars is one leaf, written as JSON, as is an empty mapping; None is "none".
     """
@@ -122,13 +122,14 @@ def flatten(config: object) -> dict[str, Scalar]:
             value = {str(index): item for index, item in enumerate(value)}
         if isinstance(value, dict) and value:
             for key, item in value.items():
-                visit(f"{prefix}.{key}" if prefix else key, item)
+                visit(f"{prefix}.{key}", item)
         elif isinstance(value, dict | list):
             leaves[prefix] = json.dumps(value)
         else:
             leaves[prefix] = "none" if value is None else value
 
-    visit("", plain(config))
+    for name, part in plain(config).items():
+        visit(name, part)
     return leaves
 
 

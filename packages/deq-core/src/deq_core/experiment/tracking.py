@@ -2,28 +2,31 @@
 
 import contextlib
 import json
+import logging
 import os
 import re
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deq_core.experiment import distributed, provenance
 from deq_core.experiment.config import flatten, plain, sections_read
 from deq_core.experiment.files import write_json
 from deq_core.experiment.log import Log as Log
 from deq_core.experiment.log import ignore as ignore
-from deq_core.experiment.store import artifact_location, prepare
+from deq_core.experiment.store import artifact_location, prepare, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
 _FLUSH_SECONDS = 10.0
-_BATCH = 1000  # metrics that MLflow takes in one call; of parameters and tags it takes 100
+_MANY, _FEW = 1000, 100  # metrics, and parameters or tags, that MLflow takes in one call
+_NAME = re.compile(r"[\w\-. :/]+")
 _RUN = "tracking.json"
 
 
@@ -59,13 +62,17 @@ def track(
     if distributed.rank() != 0:
         yield ignore
         return
-    run = _Run.open(name, config, seed=seed, scratch=scratch, tags=tags or {}, parent_of=parent_of, inputs=inputs)
+    client = connect()
+    entity = _unfinished(client, scratch) or _new(client, name, config, seed, parent_of)
+    run = _Run(client, entity, scratch)
+    run.begin({**provenance.of_files("dep", [*inputs, *([parent_of] if parent_of else [])]), **(tags or {})})
     try:
         yield run
     except BaseException as error:
-        first_line = (str(error).splitlines() or [""])[0]
-        run.tag("error", f"{type(error).__name__}: {first_line}"[:500])
-        run.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        try:
+            run.fail(error)
+        except Exception as second:  # the first error is the one to show
+            error.add_note(f"the tracking store could not be told: {second}")
         raise
     run.keep(config, out)
     run.close("FINISHED")
@@ -73,10 +80,23 @@ def track(
 
 def find(path: Path) -> str | None:
     """The identity of the last run that wrote the file `path` as it is now, None where no run did."""
-    client = _client()
+    client = connect()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     run = _writer(client, experiments, path)
     return None if run is None else run.info.run_id
+
+
+def connect(uri: str | None = None) -> "MlflowClient":
+    """A client of the store at `uri`, by default that of MLFLOW_TRACKING_URI, else mlflow.db in this folder."""
+    # MLflow reports usage over the network unless told not to
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    path = sqlite_path(uri)
+    if path is not None:
+        prepare(path, _create_tables)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
 
 
 class _Run:
@@ -88,52 +108,19 @@ class _Run:
         self.sent = time.monotonic()
         self.last_steps = {key: self._last_step(key) for key in run.data.metrics}
 
-    @classmethod
-    def open(
-        cls,
-        name: str,
-        config: object,
-        *,
-        seed: int | None,
-        scratch: Path | None,
-        tags: Mapping[str, str],
-        parent_of: Path | None,
-        inputs: Sequence[Path],
-    ) -> "_Run":
-        client = _client()
-        run = _unfinished(client, scratch)
-        read = [*inputs, *([parent_of] if parent_of else [])]
-        marks = {
-            **provenance.of_process(),
-            **provenance.of_files("dep", read),
-            "params.sections": ",".join(sections_read()),
-            **({} if seed is None else {"seed": str(seed)}),
-            **tags,
-        }
-        if run is not None:
-            client.update_run(run.info.run_id, status="RUNNING")
-            opened = cls(client, run, scratch)
-            opened._describe(marks, {})
-            return opened
-        experiment = _experiment(client, re.split(r"[\W_]+", name.strip())[0])
-        parent = _writer(client, [experiment], parent_of) if parent_of else None
-        if parent is not None:
-            marks["mlflow.parentRunId"] = parent.info.run_id
-        stage = os.environ.get("DVC_STAGE", "")
-        title = stage.replace("@", " ") or (name if seed is None else f"{name} seed {seed}")
-        run = client.create_run(experiment, run_name=title, tags={"mlflow.user": provenance.user()})
-        opened = cls(client, run, scratch)
-        opened._describe(marks, flatten(config))
-        if scratch is not None:
-            write_json(scratch / _RUN, {"run": opened.id, "store": client.tracking_uri})
-        return opened
+    def begin(self, tags: Mapping[str, str]) -> None:
+        self._mark({**provenance.of_process(), "params.sections": ",".join(sections_read()), **tags})
+        if self.scratch is not None:
+            write_json(self.scratch / _RUN, {"run": self.id, "store": self.client.tracking_uri})
 
     def __call__(self, values: Mapping[str, float], step: int = 0) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         for key, value in values.items():
-            if step > self.last_steps.get(key, -1):
+            if key not in self.last_steps and not _NAME.fullmatch(key):
+                raise ValueError(f"{key!r}: expected a name of letters, digits, spaces and _ - . : / alone")
+            if step > self.last_steps.setdefault(key, -1):
                 self.held.append(Metric(key, float(value), now, step))
         if time.monotonic() - self.sent > _FLUSH_SECONDS:
             try:
@@ -144,8 +131,8 @@ class _Run:
 
     def flush(self) -> None:
         while self.held:
-            self.client.log_batch(self.id, metrics=self.held[:_BATCH])
-            del self.held[:_BATCH]
+            self.client.log_batch(self.id, metrics=self.held[:_MANY])
+            del self.held[:_MANY]
         self.sent = time.monotonic()
 
     def artifact(self, path: Path) -> None:
@@ -163,7 +150,12 @@ class _Run:
         with tempfile.TemporaryDirectory() as folder:
             write_json(Path(folder) / "config.json", plain(config))
             self.artifact(Path(folder) / "config.json")
-        self._describe(provenance.of_files("out", files), {})
+        self._mark(provenance.of_files("out", files))
+
+    def fail(self, error: BaseException) -> None:
+        first_line = (str(error).splitlines() or [""])[0]
+        self.tag("error", f"{type(error).__name__}: {first_line}"[:500])
+        self.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
     def close(self, status: str) -> None:
         self.flush()
@@ -172,26 +164,24 @@ class _Run:
         if status == "FINISHED" and self.scratch is not None:
             (self.scratch / _RUN).unlink(missing_ok=True)
 
-    def _describe(self, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param, RunTag
+    def _mark(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
 
         entries = [RunTag(key, value) for key, value in tags.items()]
-        for start in range(0, len(entries), 100):
-            self.client.log_batch(self.id, tags=entries[start : start + 100])
-        leaves = [Param(key, str(value)) for key, value in params.items()]
-        for start in range(0, len(leaves), 100):
-            self.client.log_batch(self.id, params=leaves[start : start + 100])
+        for start in range(0, len(entries), _FEW):
+            self.client.log_batch(self.id, tags=entries[start : start + _FEW])
 
     def _last_step(self, key: str) -> int:
         return max(metric.step for metric in self.client.get_metric_history(self.id, key))
 
 
-def _client() -> "MlflowClient":
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    prepare(uri)
-    from mlflow import MlflowClient
+def _create_tables(path: Path) -> None:
+    """Makes an MLflow store without runs in the SQLite file `path`."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    return MlflowClient(tracking_uri=uri)
+    for name in ("mlflow", "alembic"):  # sixty lines about migrations of an empty file
+        logging.getLogger(name).setLevel(logging.WARNING)
+    SqlAlchemyStore(f"sqlite:///{path}", (path.parent / "mlartifacts").as_uri()).engine.dispose()
 
 
 def _experiment(client: "MlflowClient", name: str) -> str:
@@ -211,8 +201,25 @@ def _experiment(client: "MlflowClient", name: str) -> str:
     return found.experiment_id
 
 
+def _new(client: "MlflowClient", name: str, config: object, seed: int | None, parent_of: Path | None) -> "Run":
+    from mlflow.entities import Param
+
+    experiment = _experiment(client, re.split(r"[\W_]+", name.strip())[0])
+    tags = {"mlflow.user": provenance.user(), **({} if seed is None else {"seed": str(seed)})}
+    parent = _writer(client, [experiment], parent_of) if parent_of else None
+    if parent is not None:
+        tags["mlflow.parentRunId"] = parent.info.run_id
+    stage = os.environ.get("DVC_STAGE", "")
+    title = stage.replace("@", " ") or (name if seed is None else f"{name} seed {seed}")
+    run = client.create_run(experiment, run_name=title, tags=tags)
+    leaves = [Param(key, str(value)) for key, value in flatten(config).items()]
+    for start in range(0, len(leaves), _FEW):
+        client.log_batch(run.info.run_id, params=leaves[start : start + _FEW])
+    return run
+
+
 def _unfinished(client: "MlflowClient", scratch: Path | None) -> "Run | None":
-    """The run that an earlier process left in `scratch`, where this store still has it."""
+    """The run that an earlier process left in `scratch`, running again, where this store still has it."""
     from mlflow.exceptions import MlflowException
 
     if scratch is None or not (scratch / _RUN).exists():
@@ -224,7 +231,12 @@ def _unfinished(client: "MlflowClient", scratch: Path | None) -> "Run | None":
         run = client.get_run(left["run"])
     except MlflowException:
         return None
-    return run if run.info.lifecycle_stage == "active" else None
+    if run.info.lifecycle_stage != "active":
+        return None
+    client.update_run(left["run"], status="RUNNING")
+    if "error" in run.data.tags:
+        client.delete_tag(left["run"], "error")
+    return run
 
 
 def _writer(client: "MlflowClient", experiments: list[str], path: Path) -> "Run | None":
@@ -232,3 +244,8 @@ def _writer(client: "MlflowClient", experiments: list[str], path: Path) -> "Run 
     query = f"tags.`out.{provenance.name_of(path)}` = '{provenance.md5(path)}'"
     found = client.search_runs(experiments, query, max_results=1, order_by=["attributes.start_time DESC"])
     return found[0] if found else None
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        print(find(Path(argument)) or f"no run wrote {argument} as it is now")
