@@ -42,10 +42,10 @@ def same_start(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def empty_tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite tracking store with its tables and no run: two seconds of work, done once."""
-    from deq_core.experiment.store import prepare
+    from deq_core.experiment.tracking import connect
 
     path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
-    prepare(f"sqlite:///{path}")
+    connect(f"sqlite:///{path}")
     return path
 
 

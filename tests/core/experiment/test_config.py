@@ -225,6 +225,11 @@ def test_flatten_gives_every_leaf_under_its_path() -> None:
     }
 
 
+def test_an_empty_configuration_has_no_leaf() -> None:
+    assert config.flatten({}) == {}
+    assert config.flatten({"a": {}, "b": []}) == {"a": "{}", "b": "[]"}
+
+
 def test_what_plain_writes_load_reads_back(tmp_path: Path) -> None:
     recipe = Recipe(rate=1e-5, record=(4,), solver=Picard(0.25), named={"a": Secant(2)}, tolerance=1e-12)
     assert read(tmp_path, json.dumps(config.plain(recipe)), "") == recipe

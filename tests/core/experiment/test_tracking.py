@@ -1,0 +1,272 @@
+"""One run per experiment, with everything needed to find where a number came from."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from deq_core.experiment import config, tracking
+from deq_core.experiment.tracking import find, ignore, track
+
+pytestmark = pytest.mark.usefixtures("tracking_database")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    lr: float = 1e-3
+    record: tuple[int, ...] = (4, 8)
+
+
+@pytest.fixture
+def client(tracking_database: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{tracking_database}")
+
+
+def runs(client: MlflowClient) -> list[Run]:
+    """All runs, the first one first."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+
+def artifacts(client: MlflowClient, run: Run) -> list[str]:
+    return sorted(entry.path for entry in client.list_artifacts(run.info.run_id))
+
+
+def test_a_run_says_what_ran_and_with_what(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "params.yaml").write_text("run: {lr: 0.5}")
+    (tmp_path / "data").write_bytes(b"input")
+    recipe = config.load(Recipe, tmp_path / "params.yaml", "run")
+    out = tmp_path / "out"
+    with track("flow.train", {"recipe": recipe}, out=out, seed=3, inputs=[Path("data")], tags={"why": "test"}) as log:
+        log({"loss": 0.5, "epe": 2.0}, 1)
+        log({"loss": 0.25}, 2)
+        log.tag("method", "mini")
+        out.mkdir()
+        (out / "model.safetensors").write_bytes(b"weights")
+        (out / "metrics.json").write_text("{}")
+        (out / "curve.svg").write_text("<svg/>")
+    (run,) = runs(client)
+    assert run.info.run_name == "flow.train seed 3"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"recipe.lr": "0.5", "recipe.record": "[4, 8]"}
+    assert run.data.metrics == {"loss": 0.25, "epe": 2.0}
+    assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")] == [0.5, 0.25]
+    tags = run.data.tags
+    assert tags["seed"] == "3"
+    assert tags["why"] == "test"
+    assert tags["method"] == "mini"
+    assert tags["threads"] == "1"
+    assert tags["engine"] == "none"
+    assert tags["version.python"].startswith("3.")
+    assert "version.torch" in tags
+    assert "version.deq-core" in tags
+    assert "run" in tags["params.sections"].split(",")
+    assert tags["dep.data"] == hashlib.md5(b"input").hexdigest()
+    assert tags["out.out/model.safetensors"] == hashlib.md5(b"weights").hexdigest()
+    assert artifacts(client, run) == ["config.json", "curve.svg", "metrics.json"]
+    kept = client.download_artifacts(run.info.run_id, "config.json", str(tmp_path))
+    assert json.loads(Path(kept).read_text()) == {"recipe": {"lr": 0.5, "record": [4, 8]}}
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.name == "flow"
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert str(experiment.artifact_location).startswith(tmp_path.as_uri())
+
+
+def test_a_stage_names_its_run(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_STAGE", "flow_train@deq-0")
+    monkeypatch.setenv("DEQ_ENGINE", "snakemake")
+    with track("flow.train", {}, out=tmp_path / "out"):
+        pass
+    (run,) = runs(client)
+    assert run.info.run_name == "flow_train deq-0"
+    assert run.data.tags["dvc.stage"] == "flow_train@deq-0"
+    assert run.data.tags["engine"] == "snakemake"
+
+
+def test_the_commit_and_whether_files_differ_from_it(client: MlflowClient, tmp_path: Path) -> None:
+    def git(*command: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *identity, *command], check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-qm", "first")
+    for text in ("1", "2"):
+        (tmp_path / "file").write_text(text)
+        with track("flow", {}, out=tmp_path / "out"):
+            pass
+    clean, dirty = runs(client)
+    assert clean.data.tags["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
+    assert (clean.data.tags["git.dirty"], dirty.data.tags["git.dirty"]) == ("false", "true")
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError("bad\nworse"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+def test_an_error_passes_and_its_run_says_so(
+    client: MlflowClient, tmp_path: Path, error: BaseException, status: str
+) -> None:
+    def block() -> None:
+        with track("flow", {}, out=tmp_path / "out") as log:
+            log({"loss": 1.0}, 1)
+            raise error
+
+    with pytest.raises(type(error)):
+        block()
+    (run,) = runs(client)
+    assert run.info.status == status
+    assert run.data.metrics == {"loss": 1.0}
+    assert run.data.tags["error"] == ("ValueError: bad" if status == "FAILED" else "KeyboardInterrupt: ")
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from deq_core.experiment.tracking import track
+with track("flow.train", {"lr": 1}, out=Path("out"), seed=0, scratch=Path("scratch")) as log:
+    for step in range(1, 51):
+        log({"loss": 1 / step, "epe": 2 / step}, step)
+    log.flush()
+    log({"loss": -1.0}, 51)
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_process_is_continued_in_its_own_run(client: MlflowClient, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGKILL)
+    (run,) = runs(client)
+    assert run.info.status == "RUNNING"
+    scratch = tmp_path / "scratch"
+    with track("flow.train", {"lr": 1}, out=tmp_path / "out", seed=0, scratch=scratch) as log:
+        for step in range(1, 101):
+            log({"loss": 1 / step, **({"epe": 2 / step} if step != 40 else {}), "new": 1.0}, step)
+    (run,) = runs(client)
+    assert run.info.status == "FINISHED"
+    for key, steps in (("loss", 100), ("epe", 100), ("new", 100)):
+        history = client.get_metric_history(run.info.run_id, key)
+        assert [metric.step for metric in history] == list(range(1, steps + 1))
+    assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")][50] == 1 / 51
+    assert not list(tmp_path.glob("out/*")), "the identity of a run belongs to no output"
+    with track("flow.train", {"lr": 1}, out=tmp_path / "out", seed=0, scratch=scratch):
+        pass
+    assert len(runs(client)) == 2, "a finished run is not continued"
+
+
+def test_a_failed_run_is_continued_and_its_error_forgotten(client: MlflowClient, tmp_path: Path) -> None:
+    def attempt(fails: bool) -> None:
+        with track("flow", {}, out=tmp_path / "out", scratch=tmp_path / "scratch"):
+            if fails:
+                raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        attempt(fails=True)
+    attempt(fails=False)
+    (run,) = runs(client)
+    assert run.info.status == "FINISHED"
+    assert "error" not in run.data.tags
+
+
+def test_a_run_that_the_store_lost_is_started_anew(client: MlflowClient, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    left = {"run": "0" * 32, "store": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    (tmp_path / "scratch" / "tracking.json").write_text(json.dumps(left))
+    with track("flow", {}, out=tmp_path / "out", scratch=tmp_path / "scratch"):
+        pass
+    assert len(runs(client)) == 1
+
+
+def test_an_evaluation_is_the_child_of_the_training_that_wrote_its_model(client: MlflowClient, tmp_path: Path) -> None:
+    model = tmp_path / "train" / "model.safetensors"
+    for weights in (b"first", b"second"):
+        with track("flow.train", {}, out=model.parent):
+            model.parent.mkdir(exist_ok=True)
+            model.write_bytes(weights)
+    model.write_bytes(b"first")
+    with track("flow.evaluate", {}, out=tmp_path / "evaluate", parent_of=model):
+        pass
+    first, second, evaluation = runs(client)
+    assert evaluation.data.tags["mlflow.parentRunId"] == first.info.run_id
+    assert evaluation.data.tags["dep.train/model.safetensors"] == hashlib.md5(b"first").hexdigest()
+    assert find(Path("train/model.safetensors")) == first.info.run_id
+    model.write_bytes(b"second")
+    assert find(model) == second.info.run_id
+    model.write_bytes(b"third")
+    assert find(model) is None
+    with track("flow.evaluate", {}, out=tmp_path / "evaluate", parent_of=model):
+        pass
+    assert "mlflow.parentRunId" not in runs(client)[-1].data.tags
+
+
+def test_metrics_travel_together(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    log_batch = MlflowClient.log_batch
+
+    def counted(self: MlflowClient, run_id: str, metrics=(), **entries) -> None:
+        if metrics:
+            sent.append(len(metrics))
+        log_batch(self, run_id, metrics=metrics, **entries)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+    with track("flow", {}, out=tmp_path / "out") as log:
+        for step in range(1200):
+            log({"loss": 0.0}, step)
+        assert sent == []
+        monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 0.0)
+        log({"loss": 0.0}, 1200)
+        assert sent == [1000, 201]
+        monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 10.0)
+        log({"loss": 0.0}, 1201)
+    assert sent == [1000, 201, 1]
+
+
+def test_a_busy_store_is_tried_again(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("database is locked")
+
+    with track("flow", {}, out=tmp_path / "out") as log, monkeypatch.context() as patched:
+        patched.setattr(tracking, "_FLUSH_SECONDS", 0.0)
+        patched.setattr(MlflowClient, "log_batch", refuse)
+        with pytest.warns(UserWarning, match="metrics held back.*database is locked"):
+            log({"loss": 0.5}, 1)
+    (run,) = runs(client)
+    assert run.data.metrics == {"loss": 0.5}
+
+
+def test_a_name_the_store_would_refuse_is_refused_at_once(tmp_path: Path) -> None:
+    with track("flow", {}, out=tmp_path / "out") as log, pytest.raises(ValueError, match="'epe@1': expected a name"):
+        log({"epe@1": 1.0})
+
+
+def test_the_lesser_processes_of_a_training_track_nothing(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with track("flow", {}, out=tmp_path / "out") as log:
+        log({"loss": 1.0}, 1)
+    assert log is ignore
+    assert runs(client) == []
+
+
+def test_ignoring_does_nothing(client: MlflowClient, tmp_path: Path) -> None:
+    ignore({"loss": 1.0}, 1)
+    ignore.flush()
+    ignore.artifact(tmp_path / "nowhere")
+    ignore.tag("a", "b")
+    assert runs(client) == []
+
+
+def test_mlflow_is_imported_when_a_run_begins_and_not_before() -> None:
+    script = "import sys, deq_core.experiment.training, deq_core.experiment.tracking; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
