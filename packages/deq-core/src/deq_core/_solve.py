@@ -85,12 +85,12 @@ def fixed_point(
 
 def check_choices(solver: Any, stop: Any, adjoint: Any, on_failure: Any) -> None:
     """Raises TypeError or ValueError for anything `fixed_point` cannot use."""
-    for name, value, kind, example in (
-        ("solver", solver, Solver, "Anderson()"),
-        ("stop", stop, Stop, "Stop(max_steps=40)"),
-        ("adjoint", adjoint, Adjoint, "Implicit()"),
+    for name, value, method, example in (
+        ("solver", solver, "step", "Anderson()"),
+        ("stop", stop, "residual", "Stop(max_steps=40)"),
+        ("adjoint", adjoint, "__call__", "Implicit()"),
     ):
-        if isinstance(value, type) or not isinstance(value, kind):
+        if isinstance(value, type) or not hasattr(value, method):
             raise TypeError(f"{name} must be an object such as {example}, got {value!r}")
     if on_failure not in get_args(OnFailure):
         raise ValueError(f"on_failure must be one of {', '.join(get_args(OnFailure))}, got {on_failure!r}")

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .base import check_damping, writable
+from .base import check_damping, in_place, inner_products, put, put_gap
 
 
 @dataclass
@@ -67,10 +67,9 @@ class Anderson:
     def step(self, z: Tensor, fz: Tensor, state: History) -> tuple[Tensor, History]:
         window = state.gram.shape[1]
         slot, filled = state.count % window, min(state.count + 1, window)
-        images, gaps, gram = writable(state.images), writable(state.gaps), writable(state.gram)
-        images[:, slot] = fz
-        gaps[:, slot] = fz - z
-        row = torch.bmm(gaps[:, :filled], gaps[:, slot, :, None])[:, :, 0]
+        images, gaps = put(state.images, slot, fz), put_gap(state.gaps, slot, z, fz)
+        row = inner_products(gaps[:, slot], gaps[:, :filled])
+        gram = state.gram if in_place() else state.gram.clone()
         gram[:, slot, :filled] = row
         gram[:, :filled, slot] = row
         weights = mixing_weights(gram[:, :filled, :filled], self.ridge, self.relative_ridge, newest=slot)

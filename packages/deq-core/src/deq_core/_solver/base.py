@@ -25,9 +25,29 @@ class Solver(Protocol):
         ...
 
 
-def writable(buffer: Tensor) -> Tensor:
-    """`buffer` itself, or a copy where autograd may still need the old contents."""
-    return buffer.clone() if torch.is_grad_enabled() else buffer
+def in_place() -> bool:
+    """Whether buffers may be overwritten: not where autograd may need the old contents, nor in a traced graph."""
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def put(buffer: Tensor, slot: int, row: Tensor) -> Tensor:
+    """`buffer` (B, rows, n) with `row` (B, n) in `slot`."""
+    buffer = buffer if in_place() else buffer.clone()
+    buffer[:, slot] = row
+    return buffer
+
+
+def put_gap(buffer: Tensor, slot: int, z: Tensor, fz: Tensor) -> Tensor:
+    """`buffer` (B, rows, n) with f(z) - z in `slot`, and no temporary where that is possible."""
+    if not in_place():
+        return put(buffer, slot, fz - z)
+    torch.sub(fz, z, out=buffer[:, slot])
+    return buffer
+
+
+def inner_products(row: Tensor, rows: Tensor) -> Tensor:
+    """(B, n) · (B, m, n) → (B, m). Written as a row times a matrix, which reads long rows once on every device."""
+    return torch.bmm(row[:, None], rows.mT)[:, 0]
 
 
 def check_damping(damping: float) -> None:

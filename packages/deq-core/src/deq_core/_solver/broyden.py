@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .base import writable
+from .base import in_place, inner_products, put, put_gap
 
 
 @dataclass
@@ -61,44 +61,55 @@ class Broyden:
     def step(self, z: Tensor, fz: Tensor, state: Steps) -> tuple[Tensor, Steps]:
         count = state.count if state.count < state.steps.shape[1] else 0
         first = state.first if count else torch.zeros_like(state.first)
-        gap = fz - z
+        # The row of the new step holds the gap until the step is known.
+        steps = put_gap(state.steps, count, z, fz)
+        step = steps[:, count]
         if count == 0:
-            step, inner = gap, gap.new_zeros(len(gap), 0, dtype=torch.float64)
+            inner = step.new_zeros(len(step), 0, dtype=torch.float64)
         else:
-            step, inner, first = _newton_step(gap, state.steps[:, :count], state.gram[:, :count, :count], first)
-        steps, gram = writable(state.steps), writable(state.gram)
-        steps[:, count] = step
+            towards = inner_products(step, steps[:, :count]).double()
+            weights, scale, inner, first = _newton_step(towards, state.gram[:, :count, :count], first)
+            weights, scale = weights.to(z.dtype)[:, None], scale.to(z.dtype)
+            if in_place():
+                step[:, None].baddbmm_(weights, steps[:, :count]).div_(scale[:, :, None])
+            else:
+                step = torch.baddbmm(step[:, None], weights, steps[:, :count])[:, 0] / scale
+                steps = put(steps, count, step)
+        gram = state.gram if in_place() else state.gram.clone()
         gram[:, count, :count] = inner
         gram[:, :count, count] = inner
         gram[:, count, count] = torch.linalg.vector_norm(step, dim=1).double().square()
         return z + step, Steps(steps, gram, first, count + 1)
 
 
-def _newton_step(gap: Tensor, steps: Tensor, gram: Tensor, first: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The quasi-Newton step for the gap g = f(z) - z, its inner products with the earlier steps, and `first`.
+def _newton_step(towards: Tensor, gram: Tensor, first: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How the quasi-Newton step s = (g + Σ weightsⱼ sⱼ) / scale for the gap g = f(z) - z is made.
 
     With w₀ = g and wⱼ₊₁ = wⱼ + aⱼ sⱼ₊₁, aⱼ = sⱼ·wⱼ / |sⱼ|², the step is w / (1 - a) for the last w and a. The a are
     the solution of a triangular system in the inner products, so the long vectors are read once for sⱼ·g and once
     for the sum.
+
+    Args:
+        towards: (B, m) sⱼ·g.
+        gram: (B, m, m) sᵢ·sⱼ.
+        first: (B,) the first step that counts.
+
+    Returns:
+        weights (B, m), scale (B, 1), the new step's inner products with the earlier ones (B, m), and `first`.
     """
-    count = steps.shape[1]
-    towards = torch.bmm(steps, gap[:, :, None])[:, :, 0].double()
+    count = gram.shape[1]
     later = torch.nn.functional.pad(gram[:, :, 1:], (0, 1))
-    system = torch.diag_embed(gram.diagonal(dim1=1, dim2=2)) - later.tril(-1)
+    lengths = gram.diagonal(dim1=1, dim2=2)
+    system = torch.diag_embed(lengths) - later.tril(-1)
     # An abandoned row becomes a = 0, and so does a step of no length.
-    kept = (torch.arange(count, device=gap.device) >= first[:, None]) & (gram.diagonal(dim1=1, dim2=2) > 0)
+    kept = (torch.arange(count, device=gram.device) >= first[:, None]) & (lengths > 0)
     identity = torch.eye(count, dtype=system.dtype, device=system.device)
     system = torch.where(kept[:, :, None], system, identity)
     right = torch.where(kept, towards, 0.0)
     factors = torch.linalg.solve_triangular(system, right[:, :, None], upper=False)[:, :, 0]
     # Where the update is undefined the sample takes a plain step and begins a new estimate.
-    scale = 1 - factors[:, -1:]
-    sound = scale.abs() > 1e-12
-    scale = torch.where(sound, scale, 1.0)
-    weights = torch.nn.functional.pad(factors[:, :-1], (1, 0)) / scale
-    step = gap / scale.to(gap.dtype) + torch.bmm(weights[:, None].to(gap.dtype), steps)[:, 0]
-    inner = towards / scale + torch.bmm(gram, weights[:, :, None])[:, :, 0]
-    sound = sound & weights.isfinite().all(1, keepdim=True)
-    step = torch.where(sound, step, gap)
-    inner = torch.where(sound, inner, 0.0)
-    return step, inner, torch.where(sound[:, 0], first, count)
+    scale, weights = 1 - factors[:, -1:], torch.nn.functional.pad(factors[:, :-1], (1, 0))
+    sound = (scale.abs() > 1e-12) & weights.isfinite().all(1, keepdim=True)
+    scale, weights = torch.where(sound, scale, 1.0), torch.where(sound, weights, 0.0)
+    inner = (towards + torch.bmm(gram, weights[:, :, None])[:, :, 0]) / scale
+    return weights, scale, torch.where(sound, inner, 0.0), torch.where(sound[:, 0], first, count)
