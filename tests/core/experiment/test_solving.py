@@ -1,0 +1,67 @@
+"""A layer written in YAML is the layer written in Python."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import deq_core as deq
+from deq_core.experiment import config
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
+
+
+def layer(tmp_path: Path, text: str) -> deq.DEQ:
+    path = tmp_path / "layer.yaml"
+    path.write_text(text)
+    return config.load(LayerConfig, path).build()
+
+
+def test_every_part_reaches_the_layer(tmp_path: Path) -> None:
+    built = layer(
+        tmp_path,
+        """
+        solver: {kind: anderson, window: 3}
+        stop: {max_steps: 30, tol: 1e-9, norm: max, relative: false}
+        adjoint: {kind: implicit, solver: {kind: broyden, memory: 7}, stop: {max_steps: 20, tol: 1e-8, norm: rms}}
+        eval_stop: {max_steps: 60}
+        """,
+    )
+    assert built.solver == deq.Anderson(window=3)
+    assert built.stop == deq.Stop(max_steps=30, tol=1e-9, norm=deq.max_norm, relative=False)
+    stop = deq.Stop(max_steps=20, tol=1e-8, norm=deq.rms_norm)
+    assert built.adjoint == deq.Implicit(solver=deq.Broyden(memory=7), stop=stop)
+    assert built.eval_stop == deq.Stop(max_steps=60, tol=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "adjoint"),
+    [
+        ("{kind: phantom, steps: 3, damping: 0.25}", deq.Phantom(steps=3, damping=0.25)),
+        ("{kind: unrolled}", deq.Unrolled()),
+    ],
+)
+def test_gradients_by_name(tmp_path: Path, text: str, adjoint: object) -> None:
+    built = layer(tmp_path, f"{{solver: {{kind: fixed_point_iteration}}, stop: {{max_steps: 2}}, adjoint: {text}}}")
+    assert built.adjoint == adjoint
+    assert built.solver == deq.FixedPointIteration()
+
+
+def test_the_layer_solves_and_differentiates() -> None:
+    stop = StopConfig(max_steps=60, tol=1e-12)
+    built = LayerConfig(
+        solver=deq.Anderson(), stop=stop, adjoint=ImplicitConfig(solver=deq.Broyden(), stop=stop)
+    ).build()
+    slope = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    value = built(lambda z: slope * z + 1, torch.zeros(1, 3, dtype=torch.float64)).value
+    value.sum().backward()
+    assert torch.allclose(value, torch.full_like(value, 2.0))
+    assert slope.grad is not None
+    assert slope.grad.item() == pytest.approx(3 / 0.5**2)  # d/ds of 1 / (1 - s), three times
+
+
+def test_a_solver_s_own_check_names_its_key(tmp_path: Path) -> None:
+    body = "{solver: {kind: broyden, memory: 0}, stop: {max_steps: 0}, adjoint: {kind: unrolled}}"
+    with pytest.raises(ConfigError) as caught:
+        layer(tmp_path, body)
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["solver", "stop"]
