@@ -1,0 +1,90 @@
+"""Bytes saved for backward by one training step: DEQ-Flow against RAFT of the same size, unrolled as far.
+
+    python -m benchmarks.flow.saved_bytes [--size mini] [--batch 2] [--height 64] [--width 96]
+
+Counts, by `torch.autograd.graph.saved_tensors_hooks`, the storages that the graph of one forward pass keeps alive,
+each once, without the parameters. The count depends on shapes alone, not on the machine. "update" leaves out what
+the encoders and the correlation volume save, which both kinds of network share.
+"""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+import deq_core as deq
+from deq_flow import build, sequence_loss
+from deq_flow.models.network import FlowNetwork
+
+
+@dataclass
+class SavedStorages:
+    """Storages that autograd keeps, by address, with their bytes."""
+
+    own: set[int]
+    """Addresses that do not count: the parameters."""
+    bytes_of: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def beside(cls, parameters: Iterable[Tensor]) -> "SavedStorages":
+        """An empty count that ignores `parameters`."""
+        return cls({parameter.untyped_storage().data_ptr() for parameter in parameters})
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Called by autograd with each tensor that it saves."""
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.own:
+            self.bytes_of[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    @property
+    def total(self) -> int:
+        return sum(self.bytes_of.values())
+
+
+def saved_bytes(model: FlowNetwork, image1: Tensor, image2: Tensor, *, encoders_only: bool = False) -> int:
+    """Bytes saved by the forward pass and loss of a training step, or by encoding the pair alone."""
+    target = image1.new_zeros(len(image1), 2, *image1.shape[2:])
+    valid = torch.ones_like(target[:, 0], dtype=torch.bool)
+    saved = SavedStorages.beside(model.parameters())
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+        kept = (
+            model.encode(image1, image2) if encoders_only else sequence_loss(model(image1, image2).flows, target, valid)
+        )
+    total = saved.total
+    del kept  # alive until here, so that no address was used twice
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", default="mini", help="network size that both kinds have, such as mini or base")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--height", type=int, default=64)
+    parser.add_argument("--width", type=int, default=96)
+    parser.add_argument("--iterations", type=int, nargs="+", default=[6, 12, 24])
+    options = parser.parse_args()
+
+    torch.manual_seed(0)
+    images = [255 * torch.rand(options.batch, 3, options.height, options.width) for _ in range(2)]
+    raft_name = "raft" if options.size == "base" else f"raft-{options.size}"
+    print(f"{options.size}, batch {options.batch}, {options.height}x{options.width}; MB saved for backward")
+    print("| iterations | RAFT | DEQ | DEQ, 1 correction | ratio | ratio, 1 correction | ratio, update only |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for iterations in options.iterations:
+        stop = deq.Stop(max_steps=iterations, tol=None)
+        choices = {"stop": stop, "adjoint": deq.Phantom(steps=1)}
+        raft = build(raft_name, steps=iterations)
+        plain = build(f"deq-flow-{options.size}", **choices, correction=())
+        corrected = build(f"deq-flow-{options.size}", **choices, correction=(iterations // 2,))
+        unrolled, one, two = (saved_bytes(model.train(), *images) for model in (raft, plain, corrected))
+        shared = [saved_bytes(model, *images, encoders_only=True) for model in (raft, plain)]
+        update = (unrolled - shared[0]) / (one - shared[1])
+        megabytes = " | ".join(f"{count / 1e6:.1f}" for count in (unrolled, one, two))
+        print(f"| {iterations} | {megabytes} | {unrolled / one:.1f} | {unrolled / two:.1f} | {update:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
