@@ -38,7 +38,8 @@ class Anderson:
     Attributes:
         window: how many evaluations are mixed; memory is 2 · window states.
         ridge: regularisation of the mixing weights.
-        damping: share of the mixed states, rather than their images, in the result, in [0, 1).
+        damping: share of the mixed states, rather than their images, in the result, in [0, 1). The first step, which
+            mixes nothing, is not damped, as in the released code.
         relative_ridge: whether the ridge scales with the gaps.
     """
 
@@ -74,7 +75,7 @@ class Anderson:
         gram[:, :filled, slot] = row
         weights = mixing_weights(gram[:, :filled, :filled], self.ridge, self.relative_ridge, newest=slot)
         mixed = torch.bmm(weights[:, None], images[:, :filled])[:, 0]
-        if self.damping:
+        if self.damping and state.count:
             mixed = mixed - self.damping * torch.bmm(weights[:, None], gaps[:, :filled])[:, 0]
         return mixed, History(images, gaps, gram, state.count + 1)
 
