@@ -66,6 +66,7 @@ def test_a_run_says_what_ran_and_with_what(
     assert tags["method"] == "mini"
     assert tags["threads"] == "1"
     assert tags["engine"] == "none"
+    assert tags["mlflow.source.name"] == " ".join(sys.argv)
     assert tags["version.python"].startswith("3.")
     assert "version.torch" in tags
     assert "version.deq-core" in tags

@@ -89,8 +89,10 @@ def test_the_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
     assert [row["lr"] for row in history] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
 
 
-@pytest.mark.parametrize("kind", ["loss", "gradient"])
-def test_nothing_broken_is_saved_when_a_number_is_not_finite(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "said"), [("loss", "the loss is nan"), ("gradient", "the norm of the gradient is nan")]
+)
+def test_nothing_broken_is_saved_when_a_number_is_not_finite(tmp_path: Path, kind: str, said: str) -> None:
     def breaks(model: nn.Module, number: int) -> Losses:
         total = model(torch.ones(1, 3, dtype=torch.float64)).square().sum()
         if number == 7:
@@ -99,7 +101,7 @@ def test_nothing_broken_is_saved_when_a_number_is_not_finite(tmp_path: Path, kin
 
     model = line()
     options = {"steps": 20, "seed": 0, "scratch": tmp_path, "every": Every(checkpoint=5)}
-    with pytest.raises(NonFiniteError, match=r"step 8 of 20: the (loss|norm of the gradient) is nan .*optim\.lr"):
+    with pytest.raises(NonFiniteError, match=rf"step 8 of 20: {said} .*optim\.lr"):
         fit(model, numbers, breaks, OptimConfig(name="sgd", lr=0.01, clip=1.0), **options)
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     state = checkpoint.load_state(tmp_path / "training.pt")
@@ -126,6 +128,22 @@ def test_evaluation_sees_evaluation_mode_without_gradients(tmp_path: Path) -> No
     fit(model, points(4), squares, SGD, steps=2, seed=0, scratch=tmp_path, evaluate=measure)
     assert seen == [(False, False)]
     assert model.training
+
+
+def test_evaluation_draws_the_same_numbers_every_time(tmp_path: Path) -> None:
+    drawn = []
+    options = {"steps": 4, "seed": 0, "every": Every(evaluate=1)}
+    fit(
+        line(),
+        points(4),
+        squares,
+        SGD,
+        scratch=tmp_path,
+        evaluate=lambda _: drawn.append(torch.rand(3)) or {},
+        **options,
+    )
+    assert len(drawn) == 4
+    assert all(draw.equal(drawn[0]) for draw in drawn)
 
 
 def test_averaged_weights_are_evaluated_and_returned(tmp_path: Path) -> None:

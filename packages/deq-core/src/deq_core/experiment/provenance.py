@@ -17,9 +17,10 @@ def of_process() -> dict[str, str]:
     """Commit, command, versions and device of this process."""
     stage = os.environ.get("DVC_STAGE")  # DVC sets it for the stage's command, whichever engine called DVC
     tags = {
-        "command": " ".join(sys.argv),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " cpu",
         "engine": os.environ.get("DEQ_ENGINE") or ("dvc" if stage else "none"),
+        "mlflow.source.name": " ".join(sys.argv),
+        "mlflow.source.type": "LOCAL",
         "threads": str(torch.get_num_threads()),
         "version.python": platform.python_version(),
         "version.torch": str(torch.__version__),

@@ -82,7 +82,8 @@ def fit(
         ema: decay of a moving average of the weights, which then is what is evaluated and returned.
 
     Under torchrun each process takes every n-th batch, and the result is that of one process with `accumulate` n
-    times as large; every process prepares all batches, the price of a stream that knows nothing of processes.
+    times as large; every process prepares all batches, the price of a stream that knows nothing of processes. Running
+    statistics, such as those of batch normalisation, are those of the first process's batches.
 
     Raises:
         NonFiniteError: where the loss or the gradient is not finite. The checkpoint stays that of an earlier step.
