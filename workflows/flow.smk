@@ -33,7 +33,7 @@ rule flow_train:
         "results/flow/train/{run}/metrics.json",
     log:
         "results/logs/flow_train/{run}.log",
-    threads: 1
+    threads: FLOW["train"].get("threads", 1)
     shell:
         "dvc --wait-for-lock repro --single-item flow_train@{wildcards.run} > {log} 2>&1"
 
@@ -50,7 +50,7 @@ rule flow_evaluate:
         "results/flow/evaluate/{run}/example.npz",
     log:
         "results/logs/flow_evaluate/{run}.log",
-    threads: 1
+    threads: FLOW["evaluate"].get("threads", 1)
     shell:
         "dvc --wait-for-lock repro --single-item flow_evaluate@{wildcards.run} > {log} 2>&1"
 
@@ -63,7 +63,7 @@ rule flow_baselines:
         "results/flow/baselines/metrics.json",
     log:
         "results/logs/flow_baselines.log",
-    threads: 1
+    threads: FLOW["evaluate"].get("threads", 1)
     shell:
         "dvc --wait-for-lock repro --single-item flow_baselines > {log} 2>&1"
 
@@ -105,9 +105,8 @@ rule flow_plot:
 
 rule flow_report:
     input:
-        expand("results/flow/train/{run}/metrics.json", run=FLOW_RUNS),
-        expand("results/flow/evaluate/{run}/metrics.json", run=FLOW_RUNS),
-        "results/flow/baselines/metrics.json",
+        expand("results/flow/evaluate/{run}/samples.csv", run=FLOW_RUNS),
+        "results/flow/baselines/samples.csv",
         expand("results/flow/figures/{figure}.svg", figure=FLOW_FIGURES),
     output:
         "results/flow/report.md",

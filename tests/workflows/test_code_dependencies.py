@@ -1,0 +1,65 @@
+"""A stage depends on all the code that its command imports, so that no result outlives the code it came from."""
+
+from pathlib import Path
+
+import grimp
+import pytest
+from tests.workflows.checkout import ROOT
+from tests.workflows.graphs import Job, dvc_graph
+
+ENTRIES = {"download": "data.mini"}
+"""Module that does the work of a command, where it has not the command's own name."""
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph("deq_core", "deq_flow", cache_dir=None)
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Job]:
+    return dvc_graph(ROOT)
+
+
+def needed(command: str, imports: grimp.ImportGraph) -> set[str]:
+    """Files of the modules behind a command: its own, the command line's, and all that they import.
+
+    The command line imports most modules inside of its functions, one function a command, so of those modules only the
+    command's own count. A package's __init__.py only passes names on.
+    """
+    package, name = command.removeprefix("exec python -m workflows.stage ").split()[:2]
+    package = package.replace("-", "_")
+    entries = {f"{package}.params", f"{package}.{ENTRIES.get(name, name)}"}
+    modules = {f"{package}.cli"}.union(entries, *(imports.find_upstream_modules(entry) for entry in entries))
+    return {file for module in modules if (file := source(module)) is not None}
+
+
+def source(module: str) -> str | None:
+    """Path of a module from the root; None for a package."""
+    package = module.partition(".")[0]
+    path = f"packages/{package.replace('_', '-')}/src/{module.replace('.', '/')}.py"
+    return path if (ROOT / path).exists() else None
+
+
+def test_a_stage_lists_the_code_that_it_runs(stages: dict[str, Job], imports: grimp.ImportGraph) -> None:
+    missing = {
+        name: sorted(
+            file
+            for file in needed(stage.command, imports)
+            if not any(Path(file).is_relative_to(dependency) for dependency in stage.inputs)
+        )
+        for name, stage in stages.items()
+    }
+    assert {name: files for name, files in missing.items() if files} == {}
+
+
+def test_the_code_that_a_stage_lists_exists(stages: dict[str, Job]) -> None:
+    code = {path for stage in stages.values() for path in stage.inputs if path.startswith("packages/")}
+    assert [path for path in sorted(code) if not (ROOT / path).exists()] == []
+
+
+def test_a_forgotten_module_is_noticed(imports: grimp.ImportGraph) -> None:
+    files = needed("exec python -m workflows.stage deq-flow train --seed 0", imports)
+    assert "packages/deq-flow/src/deq_flow/loss.py" in files
+    assert "packages/deq-core/src/deq_core/_solve.py" in files
+    assert "packages/deq-flow/src/deq_flow/plot.py" not in files
