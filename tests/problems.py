@@ -46,6 +46,8 @@ class Problem:
             jacobian = torch.autograd.functional.jacobian(flat, z).reshape(z.numel(), z.numel())
             step = torch.linalg.solve(torch.eye(z.numel(), dtype=z.dtype) - jacobian, gap.flatten())
             z = z + step.reshape(z.shape)
+            if step.abs().max() < 1e-15:
+                break
         parts = tuple(p.reshape(s.shape) for p, s in zip(z.split(sizes, dim=1), shapes, strict=True))
         return parts if isinstance(self.z0, tuple) else parts[0]
 
@@ -113,9 +115,11 @@ SOLVERS: dict[str, deq.Solver] = {
     "anderson-damped": deq.Anderson(window=4, damping=0.2),
     "broyden": deq.Broyden(),
     "broyden-short": deq.Broyden(memory=8),
+    "type-one": deq.TypeOneAnderson(),
+    "safeguarded": deq.Safeguarded(),
 }
 
 # those that solve `expanding`
-ACCELERATED = ("anderson", "anderson-damped", "broyden", "broyden-short")
+ACCELERATED = ("anderson", "anderson-damped", "broyden", "broyden-short", "type-one", "safeguarded")
 
 TIGHT = deq.Stop(max_steps=400, tol=1e-13)

@@ -16,10 +16,14 @@ from ._scope import solve_scope as solve_scope
 from ._solution import Solution as Solution
 from ._solve import ConvergenceError as ConvergenceError
 from ._solve import fixed_point as fixed_point
+from ._solver import GMRES as GMRES
 from ._solver import Anderson as Anderson
 from ._solver import Broyden as Broyden
+from ._solver import ConjugateResidual as ConjugateResidual
 from ._solver import FixedPointIteration as FixedPointIteration
+from ._solver import Safeguarded as Safeguarded
 from ._solver import Solver as Solver
+from ._solver import TypeOneAnderson as TypeOneAnderson
 from ._stop import Stop as Stop
 from ._stream import warm_start as warm_start
 from ._weight_norm import weight_norm_ as weight_norm_

@@ -1,0 +1,92 @@
+"""Krylov solvers for affine maps: the adjoint equation of an implicit gradient."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .base import inner_products, put
+
+
+@dataclass
+class Directions:
+    """An iterate and the directions along which its residual has been minimised.
+
+    Attributes:
+        directions: (B, memory, n) p.
+        images: (B, memory, n) A p, orthonormal.
+        iterate, residual: (B, n) z and b - A z; None before the first evaluation.
+        count: directions seen.
+    """
+
+    directions: Tensor
+    images: Tensor
+    iterate: Tensor | None = None
+    residual: Tensor | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class GMRES:
+    """Minimal residual over the Krylov space, for an affine f(u) = Jᵀu + g: `Implicit(solver=GMRES())`.
+
+    Written as generalised conjugate residuals (Eisenstat, Elman & Schultz, SIAM J. Numer. Anal. 1983), which gives
+    the iterates of GMRES: with A = I - Jᵀ, the evaluation at z + r, one plain step from the iterate, yields A r. One
+    evaluation a step; no convergence if f is not affine.
+
+    Attributes:
+        memory: how many directions are kept, each two states; older ones are dropped (Orthomin). `None` keeps all,
+            and ends in as many evaluations as the Jacobian has distinct eigenvalues, or close to it.
+    """
+
+    memory: int | None = None
+    kind: Literal["gmres"] = field(default="gmres", repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and self.memory < 1:
+            raise ValueError(f"memory must be None or at least 1 direction, got {self.memory!r}")
+
+    def init(self, z: Tensor, max_steps: int) -> Directions:
+        rows = max(1, max_steps - 2)
+        rows = rows if self.memory is None else min(rows, self.memory)
+        batch, size = z.shape
+        return Directions(z.new_empty(batch, rows, size), z.new_empty(batch, rows, size))
+
+    def step(self, z: Tensor, fz: Tensor, state: Directions) -> tuple[Tensor, Directions]:
+        if state.iterate is None or state.residual is None:
+            return fz, Directions(state.directions, state.images, z, fz - z)
+        rows = state.images.shape[1]
+        slot, filled = state.count % rows, min(state.count, rows)
+        residual = state.residual
+        direction, image = residual, residual - (fz - z)
+        if filled:
+            # Twice is enough: one pass of classical Gram-Schmidt loses orthogonality.
+            for _ in range(2):
+                overlap = inner_products(image, state.images[:, :filled])[:, None]
+                image = image - torch.bmm(overlap, state.images[:, :filled])[:, 0]
+                direction = direction - torch.bmm(overlap, state.directions[:, :filled])[:, 0]
+        length = torch.linalg.vector_norm(image, dim=1, keepdim=True)
+        inverse = torch.where(length > 0, 1 / length.clamp_min(1e-30), 0.0)
+        direction, image = direction * inverse, image * inverse
+        amount = (residual * image).sum(1, keepdim=True)
+        iterate, residual = state.iterate + amount * direction, residual - amount * image
+        directions, images = put(state.directions, slot, direction), put(state.images, slot, image)
+        return iterate + residual, Directions(directions, images, iterate, residual, state.count + 1)
+
+
+@dataclass(frozen=True)
+class ConjugateResidual:
+    """`GMRES` with a memory of one direction: as good where the Jacobian is symmetric, and four states in all.
+
+    For affine maps only, such as the adjoint equation (Saad, Iterative Methods for Sparse Linear Systems, section
+    6.8).
+    """
+
+    kind: Literal["conjugate_residual"] = field(default="conjugate_residual", repr=False, kw_only=True)
+
+    def init(self, z: Tensor, max_steps: int) -> Directions:
+        return GMRES(memory=1).init(z, max_steps)
+
+    def step(self, z: Tensor, fz: Tensor, state: Directions) -> tuple[Tensor, Directions]:
+        return GMRES(memory=1).step(z, fz, state)
