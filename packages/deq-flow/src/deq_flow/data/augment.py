@@ -42,8 +42,8 @@ class AugmentConfig:
     sparse: bool = False
     """Scaling moves each known vector to the nearest pixel instead of interpolating the flow."""
     released_scatter: bool = False
-    """Sparse vectors are moved as in the release: pixel x goes to scale * x, though the frames are scaled about pixel
-    edges (half a pixel elsewhere), and the first row and column are dropped."""
+    """Sparse vectors are moved as in the release: pixel x goes to scale * x, though in the frames it goes to
+    scale * (x + 0.5) - 0.5; the first row and column are dropped; and of vectors that meet, the last one stays."""
 
     def __post_init__(self) -> None:
         if min(self.crop) < 1:
@@ -154,7 +154,7 @@ def transform(sample: FlowSample, geometry: Geometry, config: AugmentConfig) -> 
             flow, valid = scatter_flow(flow, valid, (fx, fy), released=config.released_scatter)
         else:
             flow, valid = resize_flow(flow, valid, (fx, fy))
-    arrays = [*images, flow, valid]
+    arrays = [*images, np.where(valid[:, :, None], flow, 0), valid]
     signs = np.ones(2, dtype=np.float32)
     for axis, flipped in ((1, geometry.flip[0]), (0, geometry.flip[1])):  # axis 1 is x, the first component
         if flipped:
@@ -188,20 +188,24 @@ def scatter_flow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sparse flow (h, w, 2) and validity (h, w) at `scale` (x, y): each known vector goes to the nearest pixel.
 
-    Of vectors that meet, the last in reading order stays. `released` is `AugmentConfig.released_scatter`.
+    Of vectors that meet, the one nearest to the pixel stays. `released` is `AugmentConfig.released_scatter`.
     """
     factors = np.array(scale)
     size = np.array([round(flow.shape[1] * scale[0]), round(flow.shape[0] * scale[1])])
     y, x = np.nonzero(valid)
-    place = np.stack([x, y], axis=1)
-    shift = 0.0 if released else 0.5
-    target = np.round((place + shift) * factors - shift).astype(np.int64)
+    source = np.stack([x, y], axis=1)
+    shift = 0.0 if released else 0.5  # of a pixel's middle from its edge, about which the frames are scaled
+    exact = (source + shift) * factors - shift
+    target = np.round(exact).astype(np.int64)
     inside = ((target >= (1 if released else 0)) & (target < size)).all(axis=1)
-    target, source = target[inside], place[inside]
+    source, target, exact = source[inside], target[inside], exact[inside]
+    distance = np.zeros(len(target)) if released else np.square(exact - target).sum(axis=1)
+    order = np.argsort(-distance, kind="stable")  # the nearest last
+    (x, y), (from_x, from_y) = target[order].T, source[order].T
     moved = np.zeros((size[1], size[0], 2), dtype=np.float32)
     known = np.zeros((size[1], size[0]), dtype=bool)
-    moved[target[:, 1], target[:, 0]] = flow[source[:, 1], source[:, 0]] * factors
-    known[target[:, 1], target[:, 0]] = True
+    moved[y, x] = flow[from_y, from_x] * factors  # of equal places the last is written
+    known[y, x] = True
     return moved, known
 
 
