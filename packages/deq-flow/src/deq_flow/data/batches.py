@@ -1,6 +1,7 @@
 """Batches of a data set as a function of the step: the same after an interruption and for any number of workers."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,7 +103,8 @@ def batches(
             worker_init_fn=use_one_thread,
             generator=torch.Generator(),  # its own, so that starting to iterate draws from no global generator
         )
-        return iter(loader)
+        with opencv_without_threads():
+            return iter(loader)
 
     return stream
 
@@ -141,6 +143,17 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
             for batch in range(position, per_epoch):
                 yield [(epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
             epoch, position = epoch + 1, 0
+
+
+@contextmanager
+def opencv_without_threads() -> Iterator[None]:
+    """Stops OpenCV's threads while workers are forked: with a copy of a pool without its threads they would hang."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def use_one_thread(_: int) -> None:
