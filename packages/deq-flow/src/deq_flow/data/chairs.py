@@ -5,8 +5,7 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from deq_flow.data.io import read_flo
-from deq_flow.data.layout import LayoutError, dense_validity, files_in, read_pair, require, require_size
+from deq_flow.data.layout import LayoutError, files_in, read_dense, read_pair, require
 from deq_flow.data.samples import FlowSample
 
 SPLITS = {"train": "1", "val": "2"}
@@ -39,10 +38,7 @@ class FlyingChairs(Dataset[FlowSample]):
     def __getitem__(self, index: int) -> FlowSample:
         name = self.names[index]
         image1, image2 = read_pair(self.folder / f"{name}_img1.ppm", self.folder / f"{name}_img2.ppm")
-        path = self.folder / f"{name}_flow.flo"
-        flow = read_flo(path)
-        require_size(path, flow, image1)
-        return FlowSample(image1, image2, flow, dense_validity(flow), name)
+        return FlowSample(image1, image2, *read_dense(self.folder / f"{name}_flow.flo", image1), name)
 
 
 def read_split(root: Path, *, pairs: int) -> list[str]:

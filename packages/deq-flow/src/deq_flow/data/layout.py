@@ -1,11 +1,11 @@
-"""What the data sets share: folders that must exist, frames that must be of one size, and dense validity."""
+"""What the data sets share: folders that must exist, frames and flow that must be of one size."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from deq_flow.data.io import damaged, read_image
+from deq_flow.data.io import damaged, read_flo, read_image
 
 DENSE_LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger components
 
@@ -61,9 +61,16 @@ def require_size(path: Path, values: Tensor, image: Tensor, *, what: str = "the 
         raise damaged(path, f"{width}x{height} pixels, {what}", f"{w}x{h}")
 
 
-def dense_validity(flow: Tensor) -> Tensor:
-    """bool (h, w): where both components of a dense flow (2, h, w) are below 1000 pixels; NaN is not."""
-    return (flow.abs() < DENSE_LIMIT).all(dim=0)
+def read_dense(path: Path, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Flow (2, h, w) of a .flo file, and bool (h, w): where both components are below 1000 pixels, which NaN is not.
+
+    Raises:
+        FileFormatError: the file is damaged, or not of the size of its image.
+    """
+    flow = read_flo(path)
+    require_size(path, flow, image)
+    valid = (flow.abs() < DENSE_LIMIT).all(dim=0)
+    return torch.where(valid, flow, 0.0), valid
 
 
 def unknown_flow(image: Tensor) -> tuple[Tensor, Tensor]:

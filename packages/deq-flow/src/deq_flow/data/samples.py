@@ -21,7 +21,8 @@ class FlowSample:
     image2: Tensor
     """uint8 (3, h, w), RGB."""
     flow: Tensor
-    """float32 (2, h, w), pixels, u right and v down: pixel (x, y) of image 1 is at (x + u, y + v) in image 2."""
+    """float32 (2, h, w), pixels, u right and v down: pixel (x, y) of image 1 is at (x + u, y + v) in image 2.
+    Zero where it is not known."""
     valid: Tensor
     """bool (h, w): where the flow is known."""
     name: str

@@ -4,10 +4,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch.utils.data import Dataset
 
-from deq_flow.data.io import read_flo, read_mask
-from deq_flow.data.layout import LayoutError, dense_validity, files_in, read_pair, require, require_size, unknown_flow
+from deq_flow.data.io import read_mask
+from deq_flow.data.layout import LayoutError, files_in, read_dense, read_pair, require, require_size, unknown_flow
 from deq_flow.data.samples import FlowSample
 
 HINT = "unpack MPI-Sintel-complete.zip so that root/Sintel holds training and test"
@@ -62,15 +63,13 @@ class Sintel(Dataset[FlowSample]):
         name = f"{first.parent.name}/{first.stem}"
         if self.split == "test":
             return FlowSample(image1, image2, *unknown_flow(image1), name)
-        path = self.beside("flow", index, ".flo")
-        flow = read_flo(path)
-        require_size(path, flow, image1)
-        valid = dense_validity(flow)
+        flow, valid = read_dense(self.beside("flow", index, ".flo"), image1)
         if self.exclude_invalid:
             invalid = self.beside("invalid", index, ".png")
             mask = read_mask(invalid)
             require_size(invalid, mask, image1)
-            valid &= ~mask
+            valid = valid & ~mask
+            flow = torch.where(valid, flow, 0.0)
         occluded = None
         occlusions = self.beside("occlusions", index, ".png")
         if occlusions.is_file():
