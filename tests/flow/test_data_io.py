@@ -1,0 +1,200 @@
+"""Files: what the release reads and writes, round trips, and damaged files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from deq_flow.data import io
+from deq_flow.data.io import FileFormatError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Any]:
+    """Files and values recorded from the release's readers and writers."""
+    with np.load(GOLDEN / "flow_io.npz") as arrays:
+        return {**json.loads((GOLDEN / "flow_io.json").read_text()), **arrays}
+
+
+def flow(h: int = 5, w: int = 7) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).normal(0, 20, (2, h, w)).astype(np.float32))
+
+
+def image(h: int = 6, w: int = 9) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, h, w), dtype=np.uint8))
+
+
+def test_flo_files_of_the_release_are_read_and_written_byte_for_byte(recorded: dict[str, Any], tmp_path: Path) -> None:
+    data = bytes.fromhex(recorded["flo_hex"])
+    (tmp_path / "a.flo").write_bytes(data)
+    values = io.read_flo(tmp_path / "a.flo")
+    assert values.shape == (2, 5, 7)
+    np.testing.assert_array_equal(
+        values.permute(1, 2, 0).numpy(), np.frombuffer(data[12:], np.float32).reshape(5, 7, 2)
+    )
+    io.write_flo(tmp_path / "b.flo", values)
+    assert (tmp_path / "b.flo").read_bytes() == data
+
+
+def test_opencv_reads_the_flo_files_written_here(tmp_path: Path) -> None:
+    io.write_flo(tmp_path / "a.flo", flow())
+    np.testing.assert_array_equal(cv2.readOpticalFlow(str(tmp_path / "a.flo")), flow().permute(1, 2, 0).numpy())
+
+
+def test_kitti_flow_decodes_as_in_the_release(recorded: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.array(recorded["kitti_png_pixels_bgr16"], dtype=np.uint16))
+    values, valid = io.read_kitti(path)
+    np.testing.assert_array_equal(values.permute(1, 2, 0).numpy(), recorded["kitti_roundtrip_flow"])
+    assert valid.all()
+
+
+def test_sparse_kitti_flow_is_zero_where_it_is_not_known(recorded: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.array(recorded["kitti_sparse_bgr16"], dtype=np.uint16))
+    values, valid = io.read_kitti(path)
+    known = recorded["kitti_sparse_valid"] > 0
+    np.testing.assert_array_equal(valid.numpy(), known)
+    expected = np.where(known[:, :, None], recorded["kitti_sparse_flow"], 0)
+    np.testing.assert_array_equal(values.permute(1, 2, 0).numpy(), expected)
+
+
+def test_kitti_flow_survives_to_half_a_step(tmp_path: Path) -> None:
+    valid = torch.from_numpy(np.random.default_rng(2).uniform(size=(5, 7)) < 0.5)
+    values = flow()
+    values[:, ~valid] = torch.nan
+    io.write_kitti(tmp_path / "a.png", values, valid)
+    read, known = io.read_kitti(tmp_path / "a.png")
+    assert torch.equal(known, valid)
+    assert (read - values)[:, valid].abs().max() <= 1 / 128
+    assert (read[:, ~valid] == 0).all()
+
+
+@pytest.mark.parametrize(("value", "fits"), [(-512.0, True), (511.98, True), (-512.1, False), (512.0, False)])
+def test_kitti_flow_outside_the_format_is_refused_not_wrapped(value: float, fits: bool, tmp_path: Path) -> None:
+    values, valid = torch.full((2, 2, 2), value), torch.ones(2, 2, dtype=torch.bool)
+    if fits:
+        io.write_kitti(tmp_path / "a.png", values, valid)
+        torch.testing.assert_close(io.read_kitti(tmp_path / "a.png")[0], values, atol=1 / 128, rtol=0)
+    else:
+        with pytest.raises(ValueError, match=r"a\.png.*512"):
+            io.write_kitti(tmp_path / "a.png", values, valid)
+        assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_pfm_files_of_both_byte_orders_are_read_as_in_the_release(
+    recorded: dict[str, Any], order: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pfm"
+    path.write_bytes(bytes.fromhex(recorded[f"pfm_{order}_hex"]))
+    values = io.read_pfm(path)
+    assert values.shape == (3, 2, 3)
+    np.testing.assert_array_equal(values[:2].permute(1, 2, 0).numpy(), recorded[f"pfm_{order}"])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pfm_survives_a_round_trip(channels: int, tmp_path: Path) -> None:
+    values = torch.randn(channels, 4, 6)
+    io.write_pfm(tmp_path / "a.pfm", values)
+    assert torch.equal(io.read_pfm(tmp_path / "a.pfm"), values)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".ppm"])
+def test_images_survive_a_round_trip_in_rgb(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    io.write_image(path, image())
+    assert torch.equal(io.read_image(path), image())
+    assert torch.equal(torch.from_numpy(cv2.imread(str(path)))[:, :, 2], image()[0])  # OpenCV's last channel is red
+
+
+def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
+    grey = np.random.default_rng(3).integers(0, 256, (4, 5), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    assert torch.equal(io.read_image(tmp_path / "grey.png"), torch.from_numpy(grey).expand(3, 4, 5))
+    cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([grey, grey, grey, grey]))
+    assert io.read_image(tmp_path / "alpha.png").shape == (3, 4, 5)
+
+
+def test_masks_survive_a_round_trip(tmp_path: Path) -> None:
+    mask = torch.from_numpy(np.random.default_rng(4).uniform(size=(4, 5)) < 0.5)
+    io.write_mask(tmp_path / "a.png", mask)
+    assert torch.equal(io.read_mask(tmp_path / "a.png"), mask)
+
+
+def everything(folder: Path) -> dict[str, Path]:
+    """One file of every kind."""
+    io.write_image(folder / "image.png", image())
+    io.write_image(folder / "image.ppm", image())
+    io.write_flo(folder / "flow.flo", flow())
+    io.write_pfm(folder / "map.pfm", torch.randn(3, 4, 6))
+    io.write_kitti(folder / "kitti.png", flow(), torch.ones(5, 7, dtype=torch.bool))
+    return {path.name: path for path in folder.iterdir()}
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "image.png": io.read_image,
+    "image.ppm": io.read_image,
+    "flow.flo": io.read_flo,
+    "map.pfm": io.read_pfm,
+    "kitti.png": io.read_kitti,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
+def test_a_truncated_file_is_an_error_that_names_it(name: str, share: float, tmp_path: Path) -> None:
+    path = everything(tmp_path)[name]
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(FileFormatError, match=rf"{name}: expected .*, got "):
+        READERS[name](path)
+
+
+@pytest.mark.parametrize("name", ["flow.flo", "map.pfm"])
+def test_a_file_of_the_wrong_size_says_how_many_bytes_it_should_have(name: str, tmp_path: Path) -> None:
+    path = everything(tmp_path)[name]
+    path.write_bytes(path.read_bytes() + b"\0\0\0\0")
+    with pytest.raises(FileFormatError, match=rf"{name}: expected .*\d+ \* \d+ .*bytes.*, got \d+"):
+        READERS[name](path)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_file_of_another_kind_is_an_error_that_names_it(name: str, tmp_path: Path) -> None:
+    path = everything(tmp_path)[name]
+    path.write_bytes(b"<html>not found</html>" * 40)
+    with pytest.raises(FileFormatError, match=name):
+        READERS[name](path)
+
+
+@pytest.mark.parametrize("name", ["image.png", "kitti.png"])
+def test_a_png_with_a_changed_byte_is_an_error(name: str, tmp_path: Path) -> None:
+    path = everything(tmp_path)[name]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    path.write_bytes(data)
+    with pytest.raises(FileFormatError, match=name):
+        READERS[name](path)
+
+
+def test_an_ordinary_image_is_not_kitti_flow(tmp_path: Path) -> None:
+    io.write_image(tmp_path / "a.png", image())
+    with pytest.raises(FileFormatError, match=r"a\.png: expected a 16-bit PNG of three channels, got uint8"):
+        io.read_kitti(tmp_path / "a.png")
+
+
+def test_writers_refuse_tensors_they_would_misinterpret(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"float32 flow \(2, h, w\), got torch.float32 \(5, 7, 2\)"):
+        io.write_flo(tmp_path / "a.flo", flow().permute(1, 2, 0))
+    with pytest.raises(ValueError, match=r"uint8 image \(3, h, w\), got torch.float32"):
+        io.write_image(tmp_path / "a.png", image().float())
+    with pytest.raises(ValueError, match=r"float32 \(1 or 3, h, w\), got torch.float32 \(2, 5, 7\)"):
+        io.write_pfm(tmp_path / "a.pfm", flow())
+    assert list(tmp_path.iterdir()) == []
