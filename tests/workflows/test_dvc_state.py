@@ -1,0 +1,159 @@
+"""File dates say what DVC says, whatever state DVC was left in."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.workflows.checkout import edit, environment, run
+
+from workflows import dvc_state, workspace
+from workflows.dvc_state import LONG_AGO, Stage, StateError, project
+
+PIPELINE = """
+stages:
+  get:
+    cmd: echo get >> runs && mkdir -p data && cp source.txt data/manifest.json
+    deps: [source.txt]
+    params: [pages]
+    outs: [data]
+  train:
+    matrix: {seed: [1, 2]}
+    cmd: echo train${item.seed} >> runs && mkdir -p out && cp data/manifest.json out/${item.seed}.csv
+    deps: [data]
+    params: [steps]
+    outs: ["out/${item.seed}.csv"]
+  plot:
+    cmd: echo plot >> runs && cat out/1.csv out/2.csv > figure.svg
+    deps: [out]
+    outs: [figure.svg]
+"""
+LOCK, RWLOCK = "dvc.lock", ".dvc/tmp/rwlock"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small pipeline that DVC has run."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    (folder / "params.yaml").write_text("pages: 1\nsteps: 3\n")
+    (folder / "source.txt").write_text("source\n")
+    (folder / ".gitignore").write_text("/data\n/out\n/figure.svg\n")
+    run(folder, "git", "init", "--quiet")
+    run(folder, "dvc", "init", "--quiet")
+    run(folder, "dvc", "repro", "--quiet")
+    assert (folder / "runs").read_text().split() == ["get", "train1", "train2", "plot"]
+    return folder
+
+
+@pytest.fixture
+def pipeline(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished pipeline, which is the working directory."""
+    folder = tmp_path / "pipeline"
+    shutil.copytree(finished, folder, copy_function=shutil.copy)  # new dates, in no order
+    monkeypatch.chdir(folder)
+    for name, value in environment(folder).items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+def is_outdated(name: str | Path) -> bool:
+    return os.stat(name).st_mtime == LONG_AGO
+
+
+def test_outputs_of_unchanged_stages_are_no_older_than_their_inputs(pipeline: Path) -> None:
+    os.utime("figure.svg", (2 * LONG_AGO, 2 * LONG_AGO))
+    dvc_state.show_to_snakemake()
+    dates = [os.stat(name).st_mtime_ns for name in ("params.yaml", "data/manifest.json", "out/1.csv", "figure.svg")]
+    assert dates == sorted(dates)
+
+
+def test_outputs_of_a_changed_stage_are_dated_long_ago_and_others_are_not(pipeline: Path) -> None:
+    edit(pipeline / "params.yaml", "steps: 3", "steps: 4")
+    dvc_state.show_to_snakemake()
+    names = ["data/manifest.json", "out/1.csv", "out/2.csv", "figure.svg"]
+    assert [is_outdated(name) for name in names] == [False, True, True, False]
+
+
+def test_a_touched_file_changes_nothing_and_an_edited_output_does(pipeline: Path) -> None:
+    Path("data/manifest.json").touch()
+    Path("out/2.csv").write_text("edited by hand\n")
+    dvc_state.show_to_snakemake()
+    assert not is_outdated("out/1.csv")
+    assert os.stat("out/1.csv").st_mtime_ns >= os.stat("data/manifest.json").st_mtime_ns
+    assert is_outdated("out/2.csv")
+
+
+def test_half_written_outputs_of_a_stage_that_never_ended_are_dated_long_ago(pipeline: Path) -> None:
+    edit(pipeline / "dvc.yaml", "[1, 2]", "[1, 2, 3]")
+    Path("out/3.csv").write_text("half")
+    dvc_state.show_to_snakemake()
+    assert is_outdated("out/3.csv")
+
+
+def test_an_old_record_of_a_renamed_stage_does_not_revive_its_outputs(tmp_path: Path) -> None:
+    source, output = tmp_path / "source", tmp_path / "output"
+    source.touch()
+    output.touch()
+    project({"new": [output]}, {"old": Stage((source,), (output,))})
+    assert is_outdated(output)
+
+
+def test_dates_pass_through_stages_in_the_order_of_the_graph(tmp_path: Path) -> None:
+    a, b, c, d = (tmp_path / name for name in "abcd")
+    for age, path in enumerate((a, b, c, d)):
+        path.touch()
+        os.utime(path, (1e9 - age, 1e9 - age))
+    project({}, {"last": Stage((c,), (d,)), "middle": Stage((b,), (c,)), "first": Stage((a,), (b,))})
+    assert [path.stat().st_mtime for path in (a, b, c, d)] == [1e9] * 4
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        (LOCK, lambda text: text[:10]),  # ends inside of a string
+        (LOCK, lambda text: text[: text.index("  train@1")] + "  train@1:\n    cmd: x\n    outs:\n    -\n"),
+        (LOCK, lambda text: text[: text.index("md5: ") + 9]),  # valid, but its last digest is cut
+        (LOCK, lambda text: "<<<<<<< HEAD\n" + text),
+        (RWLOCK, lambda _: '{"write": {"a":'),
+        (RWLOCK, lambda _: '{"write": 3}'),
+    ],
+)
+def test_results_come_back_without_a_run_when_state_files_are_damaged(pipeline: Path, file: str, damage) -> None:
+    path = Path(file)
+    path.write_text(damage(path.read_text() if path.exists() else ""))
+    dvc_state.show_to_snakemake()
+    run(pipeline, "dvc", "repro")
+    assert Path("runs").read_text().split() == ["get", "train1", "train2", "plot"]
+
+
+def test_a_mistake_in_dvc_yaml_is_passed_on_in_dvc_s_words(pipeline: Path) -> None:
+    edit(pipeline / "dvc.yaml", "    cmd: echo get", "    command: echo get")
+    with pytest.raises(StateError, match=r"dvc\.yaml' validation failed"):
+        dvc_state.show_to_snakemake()
+
+
+def test_files_that_stay_busy_stop_the_plan_with_a_sentence(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = (pipeline / "out/1.csv").as_posix()
+    Path(RWLOCK).write_text(f'{{"write": {{"{path}": {{"pid": {os.getpid()}, "cmd": "dvc repro"}}}}}}')
+    monkeypatch.setattr(dvc_state, "BUSY_SECONDS", 0.0)
+    with pytest.raises(StateError, match="a DVC process is at work in this checkout; wait for it to end"):
+        dvc_state.show_to_snakemake()
+
+
+def test_dates_are_left_alone_while_an_engine_works(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(pipeline / "params.yaml", "steps: 3", "steps: 4")
+    held = workspace.join()
+    assert held is not None
+    dvc_state.show_to_snakemake()
+    os.close(held)
+    assert not is_outdated("out/1.csv")
+    assert "dates of outputs are left as they are" in capsys.readouterr().err
+
+
+def test_by_hand_it_says_what_is_changed(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dvc_state.main() == 0
+    assert capsys.readouterr().out == "every stage is up to date\n"
+    edit(pipeline / "params.yaml", "steps: 3", "steps: 4")
+    assert dvc_state.main() == 0
+    assert capsys.readouterr().out.splitlines() == ["changed stages:", "  train@1", "  train@2"]
