@@ -146,3 +146,14 @@ def test_correlation_stays_in_single_precision_under_autocast() -> None:
         window = correlation(first, second, levels=2, radius=2)(targets().float())
     assert window.dtype == torch.float32
     torch.testing.assert_close(window, exact, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cosine_similarity_is_highest_at_the_match_and_blind_to_length_and_offset(kind: Kind) -> None:
+    first, _ = features(channels=32)
+    scaled = 3 * first + torch.arange(32, dtype=torch.float64).view(1, 32, 1, 1)
+    y, x = torch.meshgrid(torch.arange(7.0), torch.arange(9.0), indexing="ij")
+    here = torch.stack([x, y])[None].double().expand(2, -1, -1, -1)
+    window = correlation(first, scaled, levels=1, radius=1, kind=kind, similarity="cosine")(here)
+    assert (window.argmax(dim=1) == 4).all()  # the centre of 3 x 3
+    torch.testing.assert_close(window[:, 4], torch.full_like(window[:, 4], module.COSINE_SCALE))

@@ -13,9 +13,13 @@ class Architecture:
 
     encoder             "residual" (two 3x3 convolutions a block) or "bottleneck" (RAFT-small)
     stages              channels of the encoder's three stages; the first is also the stem's width
+    blocks              blocks of each stage; official checkpoints have two
     features            channels of the feature maps that are correlated
     context_norm        normalisation in the context encoder; the feature encoder always has instance normalisation
     hidden, context     channels of the recurrent state and of the injected context
+    similarity          "dot": correlation is <f1, f2> / sqrt(C), as released. "cosine": 10 times the cosine of features
+                        less their mean over the map; it finds matches before anything is learned, where the dot product
+                        finds the longest vectors
     levels, radius      correlation pyramid levels, and the radius of the window read from each
     correlation_widths  motion encoder, correlation branch: a 1x1 convolution, then a 3x3 one if there are two widths
     flow_widths         motion encoder, flow branch: a 7x7 and a 3x3 convolution
@@ -32,10 +36,12 @@ class Architecture:
 
     encoder: Literal["residual", "bottleneck"] = "residual"
     stages: tuple[int, int, int] = (64, 96, 128)
+    blocks: int = 2
     features: int = 256
     context_norm: Literal["batch", "none"] = "batch"
     hidden: int = 128
     context: int = 128
+    similarity: Literal["dot", "cosine"] = "dot"
     levels: int = 4
     radius: int = 4
     correlation_widths: tuple[int, ...] = (256, 192)
@@ -54,8 +60,10 @@ class Architecture:
             raise ValueError(f"scale must be 4 or 8 (the strides the encoders have), got {self.scale}")
         if len(self.correlation_widths) not in (1, 2):
             raise ValueError(f"correlation_widths must be one or two widths, got {self.correlation_widths}")
-        if self.levels < 1 or self.radius < 1:
-            raise ValueError(f"levels and radius must be at least 1, got {self.levels} and {self.radius}")
+        if min(self.blocks, self.levels, self.radius) < 1:
+            raise ValueError(
+                f"blocks, levels and radius must be at least 1, got {self.blocks}, {self.levels} and {self.radius}"
+            )
         if self.motion <= 2:
             raise ValueError(f"motion must exceed the 2 channels that hold the flow, got {self.motion}")
 
@@ -119,11 +127,15 @@ SMALL = replace(
     head=128,
     upsampling="bilinear",
 )
-# For images of about 64x96 on a CPU: a grid of quarter resolution, because at one eighth nothing is learned there.
+# For images of about 64x96, trained on a CPU for minutes: a grid of quarter resolution, because at one eighth nothing
+# is learned there; one block a stage and cosine similarity, because the random features of a deep, narrow encoder
+# hardly match, and a short training does not get over that.
 MINI = replace(
     BASE,
-    stages=(16, 24, 32),
-    features=48,
+    stages=(32, 32, 32),
+    blocks=1,
+    features=64,
+    similarity="cosine",
     hidden=32,
     context=32,
     levels=2,

@@ -10,6 +10,9 @@ from torch import Tensor
 VOLUME_LIMIT = 2**28
 """Entries (1 GiB in float32) above which `kind="auto"` computes windows when they are read instead of storing all."""
 
+COSINE_SCALE = 10.0
+"""What a cosine of 1 becomes: about the spread that dot products of untrained features have."""
+
 
 class Lookup(Protocol):
     """Correlation windows around target positions."""
@@ -30,8 +33,12 @@ def correlation(
     levels: int = 4,
     radius: int = 4,
     kind: Literal["auto", "all-pairs", "on-the-fly"] = "auto",
+    similarity: Literal["dot", "cosine"] = "dot",
 ) -> Lookup:
     """A lookup into <f1(i), f2(j)> / sqrt(C), from features (B, C, h, w).
+
+    With "cosine" it is COSINE_SCALE times the cosine between features less their mean over the map, whatever their
+    length and offset.
 
     Pooling the volume over j is pooling f2, so level k is computed from f2 averaged over 2^k x 2^k cells. A side of
     one cell is not pooled further, which makes any size from 2x2 up work. Half-precision features are widened:
@@ -40,8 +47,12 @@ def correlation(
     batch, channels, height, width = features1.shape
     wide = torch.promote_types(features1.dtype, torch.float32)
     with torch.autocast(features1.device.type, enabled=False):
-        source = features1.to(wide).flatten(2).mT / math.sqrt(channels)  # (B, N, C)
-        maps = _pyramid(features2.to(wide), levels)
+        first, second, scale = features1.to(wide), features2.to(wide), 1 / math.sqrt(channels)
+        if similarity == "cosine":
+            first, second = (F.normalize(x - x.mean(dim=(2, 3), keepdim=True), dim=1) for x in (first, second))
+            scale = COSINE_SCALE
+        source = first.flatten(2).mT * scale  # (B, N, C)
+        maps = _pyramid(second, levels)
         if kind == "auto":
             entries = batch * height * width * sum(level.shape[2] * level.shape[3] for level in maps)
             kind = "all-pairs" if entries <= VOLUME_LIMIT else "on-the-fly"

@@ -1,4 +1,4 @@
-"""Image encoders: a strided stem, three stages of two blocks, a 1x1 projection (Teed & Deng 2020, figure 1)."""
+"""Image encoders: a strided stem, three stages of residual blocks, a 1x1 projection (Teed & Deng 2020, figure 1)."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -22,16 +22,22 @@ class Encoder(nn.Module):
         *,
         norm: Norm,
         block: Literal["residual", "bottleneck"] = "residual",
+        blocks: int = 2,
         scale: Literal[4, 8] = 8,
     ) -> None:
         super().__init__()
         make = ResidualBlock if block == "residual" else BottleneckBlock
+
+        def stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+            later = [make(outputs, outputs, 1, norm) for _ in range(blocks - 1)]
+            return nn.Sequential(make(inputs, outputs, stride, norm), *later)
+
         first, second, third = stages
         self.conv1 = nn.Conv2d(3, first, 7, stride=2, padding=3)
         self.norm1 = _norm(norm, first)
-        self.layer1 = nn.Sequential(make(first, first, 1, norm), make(first, first, 1, norm))
-        self.layer2 = nn.Sequential(make(first, second, 2, norm), make(second, second, 1, norm))
-        self.layer3 = nn.Sequential(make(second, third, scale // 4, norm), make(third, third, 1, norm))
+        self.layer1 = stage(first, first, 1)
+        self.layer2 = stage(first, second, 2)
+        self.layer3 = stage(second, third, scale // 4)
         self.conv2 = nn.Conv2d(third, channels, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -59,8 +59,17 @@ class FlowNetwork(nn.Module):
     def __init__(self, size: Architecture, *, context_outputs: int) -> None:
         super().__init__()
         self.size = size
-        self.fnet = Encoder(size.features, size.stages, norm="instance", block=size.encoder, scale=size.scale)
-        self.cnet = Encoder(context_outputs, size.stages, norm=size.context_norm, block=size.encoder, scale=size.scale)
+        self.fnet = Encoder(
+            size.features, size.stages, norm="instance", block=size.encoder, blocks=size.blocks, scale=size.scale
+        )
+        self.cnet = Encoder(
+            context_outputs,
+            size.stages,
+            norm=size.context_norm,
+            block=size.encoder,
+            blocks=size.blocks,
+            scale=size.scale,
+        )
         self.attn = Attention(size.context) if size.attention == "global" else None
         self.update_block = UpdateBlock(size)
         self.mask = mask_head(size.hidden, size.mask, size.scale) if size.upsampling == "convex" else None
@@ -76,7 +85,12 @@ class FlowNetwork(nn.Module):
         features1, features2 = self.fnet(torch.cat([first, second])).chunk(2)
         context = self.cnet(first)
         lookup = correlation(
-            features1, features2, levels=self.size.levels, radius=self.size.radius, kind=self.size.lookup
+            features1,
+            features2,
+            levels=self.size.levels,
+            radius=self.size.radius,
+            kind=self.size.lookup,
+            similarity=self.size.similarity,
         )
 
         def finish(flow: Tensor, hidden: Tensor) -> Tensor:
