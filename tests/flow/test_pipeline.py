@@ -1,0 +1,255 @@
+"""From data to report through the functions and commands of deq-flow, at the size of the smoke profile."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+import torch
+
+from deq_core.experiment import config
+from deq_core.experiment.results import numbers, read_rows
+from deq_core.experiment.tracking import ignore
+from deq_flow.baselines import dis, evaluate_baselines, zero
+from deq_flow.data.batches import FlowBatch
+from deq_flow.data.mini import write_mini
+from deq_flow.data.samples import FlowSample
+from deq_flow.evaluate import Prediction, evaluate, evaluate_network, labelled_sets, network_method, summary
+from deq_flow.networks import load_network
+from deq_flow.params import Baseline, Flow
+from deq_flow.plot import figures
+from deq_flow.report import metrics, report
+from deq_flow.tables import Tables
+from deq_flow.train import train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def profile() -> Flow:
+    return config.load(Flow, ROOT / "params.yaml", "smoke.flow")
+
+
+@pytest.fixture(scope="module")
+def data(profile: Flow, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "flow"
+    write_mini(root, profile.data)
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(profile: Flow, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished pipeline: every method trained from every seed and evaluated, and the baselines."""
+    root = tmp_path_factory.mktemp("results")
+    recipe = replace(profile.train, steps=3, every=replace(profile.train.every, evaluate=2))
+    for method in profile.methods:
+        for seed in profile.seeds:
+            name = f"{method}-{seed}"
+            train(
+                profile.model[method],
+                recipe,
+                seed=seed,
+                data=data,
+                out=root / "train" / name,
+                scratch=root / "scratch" / name,
+                log=ignore,
+            )
+            evaluate_network(
+                root / "train" / name, profile.evaluate, data=data, out=root / "evaluate" / name, log=ignore
+            )
+    evaluate_baselines(profile.baselines, profile.evaluate, data=data, out=root / "baselines", log=ignore)
+    return root
+
+
+def tables_of(results: Path, profile: Flow) -> Tables:
+    return Tables.below(results, profile.methods, profile.seeds)
+
+
+def test_a_perfect_method_has_no_error_and_zero_flow_the_length_of_the_truth(data: Path) -> None:
+    sets = labelled_sets(data)
+    perfect = summary(evaluate(lambda batch: Prediction(batch.flow), sets, batch_size=3).samples)
+    still = summary(evaluate(zero, sets, batch_size=3).samples)
+    for name, pairs in sets.items():
+        samples = [pairs[index] for index in range(len(pairs))]
+        assert perfect[name]["epe"] == 0
+        assert perfect[name]["px1"] == 1
+        assert perfect[name]["pairs"] == len(samples)
+        length = mean(float(sample.flow.norm(dim=0)[sample.valid].mean()) for sample in samples)
+        assert still[name]["epe"] == pytest.approx(length, rel=1e-5)
+
+
+def test_dis_finds_a_translation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, 3, 24, 24, generator=generator)
+    wide = 255 * torch.nn.functional.interpolate(noise, size=(96, 96), mode="bicubic").clamp(0, 1)
+    shift = torch.tensor([3.0, -2.0])  # what is at (x, y) in image 1 is at (x + 3, y - 2) in image 2
+    image1, image2 = wide[..., 10:74, 10:74], wide[..., 12:76, 7:71]
+    target = shift[None, :, None, None].expand(1, 2, 64, 64)
+    valid = torch.ones(1, 64, 64, dtype=torch.bool)
+    batch = FlowBatch(image1.contiguous(), image2.contiguous(), target, valid)
+    flow = dis(Baseline(preset="medium", finest_scale=0))(batch).flow
+    inner = (flow - target)[..., 12:-12, 12:-12]
+    assert float(inner.norm(dim=1).mean()) < 0.1
+
+
+def test_a_training_leaves_its_history_and_a_network_that_loads_from_the_file_alone(
+    results: Path, profile: Flow, data: Path
+) -> None:
+    for method in profile.methods:
+        folder = results / "train" / f"{method}-0"
+        history = read_rows(folder / "history.csv")
+        assert numbers(history, "step") == [1, 2, 3]
+        assert [("val_epe" in row) for row in history] == [False, True, True]
+        newest = json.loads((folder / "metrics.json").read_text())
+        assert newest["loss"] == history[-1]["loss"]
+        network = load_network(folder)
+        assert not network.training
+        again = network_method(network, profile.evaluate)
+        rows = evaluate(again, {"kitti": labelled_sets(data)["kitti"]}, batch_size=2).samples
+        recorded = [
+            row for row in read_rows(results / "evaluate" / f"{method}-0" / "samples.csv") if row["set"] == "kitti"
+        ]
+        assert numbers(rows, "epe") == pytest.approx(numbers(recorded, "epe"), rel=1e-6)
+
+
+def test_the_same_seed_trains_the_same_bytes_and_another_seed_others(
+    results: Path, profile: Flow, data: Path, tmp_path: Path
+) -> None:
+    recipe = replace(profile.train, steps=3, every=replace(profile.train.every, evaluate=2))
+    for seed, same in ((0, True), (1, False)):
+        out = tmp_path / str(seed)
+        train(profile.model["deq"], recipe, seed=seed, data=data, out=out, scratch=tmp_path / "s", log=ignore)
+        first = (results / "train" / "deq-0" / "model.safetensors").read_bytes()
+        assert ((out / "model.safetensors").read_bytes() == first) is same
+        (tmp_path / "s" / "training.pt").unlink()
+
+
+def test_every_iteration_is_measured_and_the_last_is_the_prediction_of_an_unrolled_network(
+    results: Path, profile: Flow
+) -> None:
+    steps = read_rows(results / "evaluate" / "raft-0" / "steps.csv")
+    clean = [row for row in steps if row["set"] == "sintel_clean"]
+    assert numbers(clean, "step") == list(range(1, profile.evaluate.unrolled_steps + 1))
+    assert "residual" not in clean[0]
+    whole = json.loads((results / "evaluate" / "raft-0" / "metrics.json").read_text())
+    assert clean[-1]["epe"] == pytest.approx(whole["sintel_clean"]["epe"], rel=1e-5)
+    solved = read_rows(results / "evaluate" / "deq-0" / "steps.csv")
+    assert len(solved) == 4 * profile.evaluate.stop.max_steps
+    assert all(value > 0 for value in numbers(solved, "residual"))
+
+
+def test_the_report_gives_mean_and_deviation_over_seeds(results: Path, profile: Flow, tmp_path: Path) -> None:
+    values = report(tables_of(results, profile), ["epe.svg"], out=tmp_path)
+    each = [
+        json.loads((results / "evaluate" / f"deq-{seed}" / "metrics.json").read_text())["kitti"]["epe"]
+        for seed in profile.seeds
+    ]
+    assert values["deq"]["kitti"]["epe"] == pytest.approx(mean(each))
+    assert values["deq"]["kitti"]["epe_std"] == pytest.approx(stdev(each))
+    text = (tmp_path / "report.md").read_text()
+    assert f"{mean(each):.2f} ± {stdev(each):.2f}" in text
+    assert "figures/epe.svg" in text
+    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(values))
+    assert list(metrics(tables_of(results, profile))) == ["zero", "dis", "dis_fine", "deq", "raft"]
+
+
+def test_figures_are_drawn_to_the_same_bytes_twice(results: Path, profile: Flow, tmp_path: Path) -> None:
+    first = figures(tables_of(results, profile), profile.plot, out=tmp_path / "a")
+    second = figures(tables_of(results, profile), profile.plot, out=tmp_path / "b")
+    assert [path.name for path in first] == ["learning_curves.svg", "epe.svg", "iterations.svg", "example.svg"]
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_pairs_of_different_sizes_are_evaluated_apart() -> None:
+    def sample(height: int) -> FlowSample:
+        image = torch.zeros(3, height, 32, dtype=torch.uint8)
+        ones = torch.ones(height, 32, dtype=torch.bool)
+        return FlowSample(image, image, torch.ones(2, height, 32), ones, f"height {height}")
+
+    sizes: list[tuple[int, ...]] = []
+
+    def method(batch: FlowBatch) -> Prediction:
+        sizes.append(tuple(batch.flow.shape))
+        return Prediction(torch.zeros_like(batch.flow))
+
+    pairs = [sample(16), sample(16), sample(24)]
+    rows = evaluate(method, {"kitti": pairs}, batch_size=8).samples
+    assert sizes == [(2, 2, 16, 32), (1, 2, 24, 32)]
+    assert numbers(rows, "epe") == pytest.approx([2**0.5] * 3)
+
+
+def deq_flow(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deq_flow.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def smoke_params(cwd: Path, *changes: tuple[str, str]) -> None:
+    text = (ROOT / "params.yaml").read_text().replace("run: *mini", "run: *smoke")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (cwd / "params.yaml").write_text(text)
+
+
+def test_every_command_has_help() -> None:
+    for command in ("schema", "download", "train", "evaluate", "baselines", "plot", "report"):
+        done = deq_flow(command, "--help", cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        assert "--out" in done.stdout or "OUT" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (("gamma: 0.8", "gama: 0.8"), "run.flow.train.gama"),
+        (("batch_size: 8", "batch_size: eight"), "run.flow.train.batch_size"),
+        (("kind: phantom", "kind: fantom"), "run.flow.model.deq.layer.adjoint.kind"),
+        (("methods: [deq, raft]", "methods: [deq, draft]"), "draft"),
+    ],
+)
+def test_a_bad_parameter_stops_any_command_before_it_writes(
+    change: tuple[str, str], names: str, tmp_path: Path
+) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    assert change[0] in text
+    (tmp_path / "params.yaml").write_text(text.replace(*change))
+    done = deq_flow("download", "--out", "data/flow", cwd=tmp_path)
+    assert done.returncode != 0
+    assert names in done.stderr
+    assert "params.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_a_damaged_file_stops_the_training_that_reads_it_by_name(
+    data: Path, tracking_database: Path, tmp_path: Path
+) -> None:
+    smoke_params(tmp_path)
+    copy = tmp_path / "data" / "flow"
+    shutil.copytree(data, copy)
+    flo = next((copy / "FlyingChairs_release" / "data").glob("*.flo"))
+    flo.write_bytes(flo.read_bytes()[:-100])
+    done = deq_flow("train", "--method", "deq", "--data", "data/flow", "--out", "out", cwd=tmp_path)
+    assert done.returncode != 0
+    assert flo.name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_schema_on_disk_is_that_of_the_dataclasses(tmp_path: Path) -> None:
+    schema = config.schema(Flow)
+    assert json.loads((ROOT / "workflows" / "schemas" / "flow.json").read_text()) == schema, (
+        "parameters changed: run `deq-flow schema workflows/schemas/flow.json`"
+    )
+
+
+def test_the_mini_profile_keeps_the_real_pair_and_test_photographs_out_of_training() -> None:
+    from deq_flow.data import photographs
+
+    assert not set(photographs.TRAINING) & (set(photographs.VALIDATION) | set(photographs.TEST))
+    assert not [name for name in photographs.TRAINING if "motorcycle" in name]
