@@ -1,46 +1,11 @@
-"""Gradients: exact where they claim to be, bounded where they do not, and safe under everything torch does."""
-
-import gc
-import threading
-import weakref
+"""Gradients: exact where they claim to be, bounded where they do not."""
 
 import pytest
 import torch
+from tests.gradients import cosine, cotangent_of, exact_gradients, gradients
 from tests.problems import ACCELERATED, PROBLEMS, SOLVERS, TIGHT
-from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 import deq_core as deq
-
-
-def exact_gradients(problem, cotangent):
-    """dL/dθ by a dense solve of the implicit function theorem, with L = <cotangent, z*>."""
-    state = problem.solution()
-    parts = state if isinstance(state, tuple) else (state,)
-    sizes = [leaf[0].numel() for leaf in parts]
-
-    def flat(z):
-        return problem.leaves(problem.f(*[p.reshape(s.shape) for p, s in zip(z.split(sizes, 1), parts, strict=True)]))
-
-    z = problem.leaves(state).requires_grad_()
-    jacobian = torch.autograd.functional.jacobian(flat, z).reshape(z.numel(), z.numel())
-    u = torch.linalg.solve(torch.eye(z.numel(), dtype=z.dtype) - jacobian.T, cotangent.flatten())
-    return torch.autograd.grad(flat(z), problem.parameters, u.reshape(z.shape))
-
-
-def gradients(problem, cotangent, **options):
-    solution = deq.fixed_point(problem.f, problem.z0, **options)
-    return torch.autograd.grad((problem.leaves(solution.value) * cotangent).sum(), problem.parameters)
-
-
-def cotangent_of(problem, seed=0):
-    like = problem.leaves(problem.z0)
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype)
-
-
-def cosine(left, right):
-    left, right = torch.cat([g.flatten() for g in left]), torch.cat([g.flatten() for g in right])
-    return torch.nn.functional.cosine_similarity(left, right, dim=0).item()
 
 
 @pytest.mark.parametrize(
@@ -72,14 +37,17 @@ def test_unrolled_gradients_converge_to_the_exact_ones(name, solver):
         torch.testing.assert_close(left, right, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("adjoint", [deq.Implicit(stop=TIGHT), deq.Unrolled()])
+@pytest.mark.parametrize(
+    "adjoint", [deq.Implicit(stop=TIGHT), deq.Unrolled(), deq.SHINE(refine=deq.Implicit(stop=TIGHT))]
+)
 def test_gradcheck(adjoint):
     problem = PROBLEMS["tanh"]()
-    weight, inject = problem.parameters
+    weight, inject = (parameter.detach()[:2, :2].clone().requires_grad_() for parameter in problem.parameters)
 
     def solve(weight, inject):
         f = lambda z: torch.tanh(z @ weight.T + inject)  # noqa: E731  the closure is the point
-        return deq.fixed_point(f, problem.z0, stop=TIGHT, adjoint=adjoint).value
+        z0 = torch.zeros(2, 2, dtype=torch.float64)
+        return deq.fixed_point(f, z0, solver=deq.Broyden(), stop=deq.Stop(60, 1e-13), adjoint=adjoint).value
 
     assert torch.autograd.gradcheck(solve, (weight, inject), atol=1e-7)
 
@@ -105,9 +73,10 @@ def test_unrolled_gradients_reach_the_start():
     assert torch.equal(gradient, torch.full_like(z0, 0.125))
 
 
-def test_a_second_derivative_of_an_implicit_gradient_is_refused():
+@pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.JacobianFree(), deq.Truncated(), deq.SHINE()])
+def test_a_second_derivative_of_an_implicit_gradient_is_refused(adjoint):
     problem = PROBLEMS["linear"]()
-    solution = deq.fixed_point(problem.f, problem.z0)
+    solution = deq.fixed_point(problem.f, problem.z0, solver=deq.Broyden(), adjoint=adjoint)
     (first,) = torch.autograd.grad(solution.value.sum(), problem.parameters[0], create_graph=True)
     with pytest.raises(RuntimeError, match=r"taken once only.*Use adjoint=Unrolled\(\)"):
         first.sum().backward()
@@ -162,173 +131,100 @@ def test_recorded_states_of_an_implicit_solve_carry_one_evaluations_gradient():
         torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
 
 
-def test_many_solves_wait_for_their_backward_in_any_order():
-    problem = PROBLEMS["tanh"]()
-    options = {"stop": TIGHT, "adjoint": deq.Implicit(stop=TIGHT)}
+@pytest.mark.parametrize("name", ["linear", "tanh", "convolution", "pair"])
+def test_truncated_gradients_converge_geometrically(name):
+    problem = PROBLEMS[name]()
     cotangent = cotangent_of(problem)
     exact = exact_gradients(problem, cotangent)
-    solutions = [deq.fixed_point(problem.f, problem.z0, **options) for _ in range(3)]
-    for solution in reversed(solutions):
-        loss = (solution.value * cotangent).sum()
-        for _ in range(2):
-            found = torch.autograd.grad(loss, problem.parameters, retain_graph=True)
-            for left, right in zip(found, exact, strict=True):
-                torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
+
+    def error(terms):
+        found = gradients(problem, cotangent, stop=TIGHT, adjoint=deq.Truncated(terms))
+        return sum((left - right).norm().item() for left, right in zip(found, exact, strict=True))
+
+    errors = [error(terms) for terms in (1, 4, 16, 64)]
+    assert errors[0] > errors[1] > errors[2] > errors[3]
+    assert errors[3] < 1e-4 * errors[0]
 
 
-def test_a_solve_inside_a_solve():
-    inject = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    layer = deq.DEQ(stop=TIGHT, adjoint=deq.Implicit(stop=TIGHT))
-
-    def outer(z):
-        return layer(lambda y: torch.tanh(0.3 * y + 0.4 * z + inject), torch.zeros_like(z)).value
-
-    def joint(y, z):
-        return torch.tanh(0.3 * y + 0.4 * z + inject), y
-
-    nested = torch.autograd.grad(layer(outer, torch.zeros_like(inject)).value.sum(), inject)
-    start = (torch.zeros_like(inject), torch.zeros_like(inject))
-    flat = torch.autograd.grad(layer(joint, start).value[1].sum(), inject)
-    torch.testing.assert_close(nested, flat, rtol=1e-9, atol=1e-9)
-
-
-def test_gradients_accumulate():
-    problem = PROBLEMS["linear"]()
-    weight, bias = problem.parameters
-    once = gradients(problem, cotangent_of(problem), stop=TIGHT)
-    for _ in range(2):
-        solution = deq.fixed_point(problem.f, problem.z0, stop=TIGHT)
-        (solution.value * cotangent_of(problem)).sum().backward()
-    torch.testing.assert_close(weight.grad, 2 * once[0], rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(bias.grad, 2 * once[1], rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("adjoint", [deq.Implicit(stop=TIGHT), deq.Phantom(steps=2), deq.Unrolled()])
-def test_checkpointing_changes_nothing(adjoint):
+def test_jacobian_free_is_one_term_and_one_phantom_step():
     problem = PROBLEMS["tanh"]()
-
-    def solve(inject):
-        f = lambda z: torch.tanh(z @ problem.parameters[0].T + inject)  # noqa: E731  the closure is the point
-        return deq.fixed_point(f, problem.z0, stop=TIGHT, adjoint=adjoint).value
-
-    plain = torch.autograd.grad(solve(problem.parameters[1]).sum(), problem.parameters)
-    kept = checkpoint(solve, problem.parameters[1], use_reentrant=False)
-    for left, right in zip(torch.autograd.grad(kept.sum(), problem.parameters), plain, strict=True):
-        assert torch.equal(left, right)
+    cotangent = cotangent_of(problem)
+    adjoints = (deq.JacobianFree(), deq.Truncated(1), deq.Phantom())
+    first, *others = (gradients(problem, cotangent, stop=TIGHT, adjoint=adjoint) for adjoint in adjoints)
+    for other in others:
+        for left, right in zip(first, other, strict=True):
+            torch.testing.assert_close(left, right, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.Phantom(), deq.Unrolled()])
-def test_every_evaluation_runs_under_the_callers_autocast(adjoint):
+def test_the_estimate_shine_shares_is_the_transpose_of_broydens():
+    problem = PROBLEMS["tanh"]()
     seen = []
-    linear = nn.Linear(6, 6)
 
     def f(z):
-        image = linear(z)
-        seen.append(image.dtype)
-        return torch.tanh(0.3 * image)
+        seen.append(z)
+        return problem.f(z)
 
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        solution = deq.fixed_point(f, torch.ones(2, 6), stop=deq.Stop(8, 1e-2), adjoint=adjoint)
-    forward = len(seen)
-    solution.value.sum().backward()
-    assert set(seen) == {torch.bfloat16}
-    assert len(seen) == forward + isinstance(adjoint, deq.Implicit)
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in linear.parameters())
-    assert solution.value.dtype == torch.float32
-
-
-def test_a_constant_f_has_no_gradient_to_carry():
-    image = torch.ones(2, 3)
-    assert not deq.fixed_point(lambda z: image, torch.zeros(2, 3)).value.requires_grad
-
-
-def test_an_f_that_ignores_the_state_is_differentiated():
-    image = torch.ones(2, 3, requires_grad=True)
-    (gradient,) = torch.autograd.grad(deq.fixed_point(lambda z: 2 * image, torch.zeros(2, 3)).value.sum(), image)
-    assert torch.equal(gradient, torch.full((2, 3), 2.0))
+    stop = deq.Stop(7, None)
+    solution = deq.fixed_point(f, problem.z0, solver=deq.Broyden(), stop=stop, adjoint=deq.SHINE())
+    cotangent = cotangent_of(problem)
+    found = torch.autograd.grad((solution.value * cotangent).sum(), problem.parameters[1])[0]
+    u = []
+    with torch.no_grad():
+        for sample in range(len(cotangent)):
+            points = [z[sample] for z in seen[:7]]
+            gaps = [(problem.f(z) - z)[sample] for z in seen[:7]]
+            inverse = -torch.eye(8, dtype=torch.float64)
+            for k in range(int(solution.steps[sample]) - 2):
+                step, change = points[k + 1] - points[k], gaps[k + 1] - gaps[k]
+                row = step @ inverse
+                inverse = inverse + torch.outer(step - inverse @ change, row) / (row @ change)
+            u.append(-inverse.T @ cotangent[sample])
+    image = problem.f(solution.value.detach())
+    expected = torch.autograd.grad(image, problem.parameters[1], torch.stack(u))[0]
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
 
 
-def test_the_graph_is_freed_with_the_solution():
-    class Payload(nn.Module):
-        pass
-
-    payload = Payload()
-    freed = weakref.ref(payload)
-    weight = torch.ones(1, requires_grad=True)
-
-    def solve(payload):
-        def f(z):
-            assert payload is not None
-            return 0.5 * z * weight + 1
-
-        return deq.fixed_point(f, torch.zeros(2, 1))
-
-    gc.collect()
-    gc.disable()
-    try:
-        solution = solve(payload)
-        solution.value.sum().backward()
-        del solution, payload
-        assert freed() is None
-    finally:
-        gc.enable()
+@pytest.mark.parametrize("name", ["linear", "tanh", "convolution", "pair"])
+def test_shine_points_better_than_jacobian_free(name):
+    problem = PROBLEMS[name]()
+    cotangent = cotangent_of(problem)
+    exact = exact_gradients(problem, cotangent)
+    options = {"solver": deq.Broyden(), "stop": deq.Stop(100, 1e-12)}
+    shine = cosine(gradients(problem, cotangent, adjoint=deq.SHINE(), **options), exact)
+    free = cosine(gradients(problem, cotangent, adjoint=deq.JacobianFree(), **options), exact)
+    assert shine > max(free, 0.9)
 
 
-def test_backward_memory_does_not_grow_with_forward_steps():
+def test_shine_refined_is_exact():
+    problem = PROBLEMS["expanding"]()
+    cotangent = cotangent_of(problem)
+    adjoint = deq.SHINE(refine=deq.Implicit(stop=TIGHT))
+    found = gradients(problem, cotangent, solver=deq.Broyden(), stop=TIGHT, adjoint=adjoint)
+    for left, right in zip(found, exact_gradients(problem, cotangent), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
+
+
+def test_shine_gives_every_sample_the_gradient_it_has_alone():
     problem = PROBLEMS["tanh"]()
-
-    def saved(steps, adjoint):
-        total = 0
-
-        def pack(tensor):
-            nonlocal total
-            total += tensor.numel()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            deq.fixed_point(problem.f, problem.z0, stop=deq.Stop(steps, None), adjoint=adjoint)
-        return total
-
-    assert saved(5, deq.Implicit()) == saved(50, deq.Implicit())
-    assert saved(50, deq.Unrolled()) > 5 * saved(5, deq.Unrolled())
+    weight, inject = problem.parameters
+    options = {"solver": deq.Broyden(memory=6), "stop": deq.Stop(60, 1e-8), "adjoint": deq.SHINE()}
+    solution = deq.fixed_point(problem.f, problem.z0, **options)
+    assert len(set(solution.steps.tolist())) > 1
+    (together,) = torch.autograd.grad(solution.value.square().sum(), inject)
+    for sample in range(4):
+        row = inject[sample : sample + 1].detach().requires_grad_()
+        f = lambda z, row=row: torch.tanh(z @ weight.T + row)
+        alone = deq.fixed_point(f, problem.z0[:1], **options)
+        (gradient,) = torch.autograd.grad(alone.value.square().sum(), row)
+        torch.testing.assert_close(gradient[0], together[sample], rtol=1e-6, atol=1e-9)
 
 
-def test_a_failing_sample_does_not_spoil_the_gradients_of_others():
-    gain = torch.tensor([[0.5], [0.5], [0.5]], dtype=torch.float64, requires_grad=True)
-
-    def gradient(fails, adjoint):
-        calls = 0
-
-        def f(z):
-            nonlocal calls
-            calls += 1
-            image = gain * torch.cos(z)
-            broken = torch.tensor([[False], [fails and 3 <= calls <= 6], [False]])
-            return torch.where(broken, torch.full_like(image, torch.nan), image)
-
-        z0 = torch.zeros(3, 2, dtype=torch.float64)
-        solution = deq.fixed_point(f, z0, solver=deq.FixedPointIteration(), stop=deq.Stop(6, None), adjoint=adjoint)
-        return torch.autograd.grad(solution.value.sum(), gain)[0]
-
-    for adjoint in (deq.Implicit(), deq.Phantom(steps=2), deq.Unrolled()):
-        broken, sound = gradient(True, adjoint), gradient(False, adjoint)
-        assert broken.isfinite().all()
-        assert torch.equal(broken[[0, 2]], sound[[0, 2]])
+def test_shine_needs_broyden():
+    problem = PROBLEMS["linear"]()
+    with pytest.raises(ValueError, match=r"solve with solver=Broyden\(\)"):
+        deq.fixed_point(problem.f, problem.z0, adjoint=deq.SHINE())
 
 
-def test_solves_in_threads_do_not_meet():
-    problem = PROBLEMS["tanh"]()
-    results = {}
-
-    def work(index):
-        results[index] = gradients(problem, cotangent_of(problem, seed=index), stop=TIGHT)
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for index in range(4):
-        alone = gradients(problem, cotangent_of(problem, seed=index), stop=TIGHT)
-        for left, right in zip(results[index], alone, strict=True):
-            torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+def test_impossible_settings_fail_at_construction():
+    with pytest.raises(ValueError, match="terms must be a whole number"):
+        deq.Truncated(0)

@@ -2,7 +2,9 @@
 
 from ._adjoint import Adjoint as Adjoint
 from ._adjoint import Implicit as Implicit
+from ._adjoint import JacobianFree as JacobianFree
 from ._adjoint import Phantom as Phantom
+from ._adjoint import Truncated as Truncated
 from ._adjoint import Unrolled as Unrolled
 from ._layer import DEQ as DEQ
 from ._norms import max_norm as max_norm
@@ -13,6 +15,7 @@ from ._regularize import jacobian_frobenius as jacobian_frobenius
 from ._regularize import spectral_radius as spectral_radius
 from ._scope import VariationalDropout as VariationalDropout
 from ._scope import solve_scope as solve_scope
+from ._shine import SHINE as SHINE
 from ._solution import Solution as Solution
 from ._solve import ConvergenceError as ConvergenceError
 from ._solve import fixed_point as fixed_point

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from ._attach import Pullback, attach, one_step, transposed_jacobian
 from ._iterate import Flat, iterate
 from ._map import Map
 from ._solver import Anderson, Solver
@@ -104,79 +105,66 @@ class Implicit:
     kind: Literal["implicit"] = field(default="implicit", repr=False, kw_only=True)
 
     def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
-        with torch.no_grad():
-            flat = solve(f, z0.detach())
-        with f.block():
-            value = attach(f, flat.best, self._solve_adjoint)
-            recorded = [attach(f, z, one_step) for z in flat.recorded]
-        return value, recorded, flat
+        return _attached(f, z0, solve, self._solve_adjoint)
 
     def _solve_adjoint(self, f: Map, z: Tensor, gradient: Tensor) -> Tensor:
-        with f.block(), torch.enable_grad():
-            z = z.detach().requires_grad_()
-            fz = f(z)
-        if not fz.requires_grad:
-            return gradient
-
-        def adjoint(u: Tensor) -> Tensor:
-            (product,) = torch.autograd.grad(fz, z, u, retain_graph=True, materialize_grads=True)
-            return product + gradient
-
-        return iterate(adjoint, gradient, self.solver, self.stop).best
+        return solve_adjoint(f, z, gradient, gradient, self.solver, self.stop)
 
 
-Pullback = Callable[[Map, Tensor, Tensor], Tensor]
+def solve_adjoint(f: Map, z: Tensor, gradient: Tensor, start: Tensor, solver: Solver, stop: Stop) -> Tensor:
+    """u = Jᵀu + gradient at z, from `start`."""
+    product = transposed_jacobian(f, z)
+    if product is None:
+        return gradient
+    return iterate(lambda u: product(u) + gradient, start, solver, stop).best
 
 
-def one_step(f: Map, z: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient as it is: f's image is differentiated, its argument is a constant."""
-    return gradient
+@dataclass(frozen=True)
+class Truncated:
+    """The implicit gradient's Neumann series g + Jᵀg + (Jᵀ)²g + ..., cut after a few terms.
+
+    Inexact: the error is of the order of the spectral radius to the power `terms` where f contracts, and grows with
+    `terms` where it does not. Memory and first-order limits as `Implicit`'s. The value is not moved.
+
+    Attributes:
+        terms: how many; one is `JacobianFree`. Each beyond costs one product with Jᵀ.
+    """
+
+    terms: int = 5
+    kind: Literal["truncated"] = field(default="truncated", repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.terms, bool) or not isinstance(self.terms, int) or self.terms < 1:
+            raise ValueError(f"terms must be a whole number, at least 1, got {self.terms!r}")
+
+    def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
+        return _attached(f, z0, solve, self._sum if self.terms > 1 else one_step)
+
+    def _sum(self, f: Map, z: Tensor, gradient: Tensor) -> Tensor:
+        product, u = transposed_jacobian(f, z), gradient
+        if product is not None:
+            for _ in range(self.terms - 1):
+                u = product(u) + gradient
+        return u
 
 
-def attach(f: Map, z: Tensor, pullback: Pullback) -> Tensor:
-    """`z`, with gradients to what f closes over: `pullback(f, z, gradient)` is handed to the graph of f(z)."""
-    image = f(z)
-    if not image.requires_grad:
-        return z
-    try:
-        return _Attach.apply(image, z, f, pullback)
-    except RuntimeError as error:
-        if "functorch" not in str(error):
-            raise
-        raise RuntimeError(
-            "an implicit gradient does not pass through torch.func transforms: use adjoint=Phantom() or Unrolled()"
-        ) from error
+@dataclass(frozen=True)
+class JacobianFree:
+    """Differentiates one evaluation of f at the solution, taken as a constant (Fung et al., AAAI 2022).
+
+    Inexact: it replaces (I - Jᵀ)⁻¹ by the identity, an ascent direction where f contracts and is well conditioned
+    (theorem 3.1 there). The backward pass costs one evaluation's. The value is not moved, unlike `Phantom(1)`'s.
+    """
+
+    kind: Literal["jacobian_free"] = field(default="jacobian_free", repr=False, kw_only=True)
+
+    def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
+        return _attached(f, z0, solve, one_step)
 
 
-class _Attach(torch.autograd.Function):
-    """The state as the value, the image's graph as the history."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, z: Tensor, f: Map, pullback: Pullback) -> Tensor:
-        ctx.save_for_backward(z)
-        ctx.f, ctx.pullback = f, pullback
-        return z.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (z,) = ctx.saved_tensors
-        with torch.no_grad():
-            image_gradient = ctx.pullback(ctx.f, z, gradients[0])
-        if torch.is_grad_enabled():
-            image_gradient = _FirstOrder.apply(image_gradient.detach().requires_grad_())
-        return image_gradient, None, None, None
-
-
-class _FirstOrder(torch.autograd.Function):
-    """The identity, whose derivative is refused: the adjoint's dependence on the parameters was not recorded."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        raise RuntimeError(
-            "this gradient can be taken once only: its own dependence on the parameters is not recorded. "
-            "Use adjoint=Unrolled() where you differentiate twice"
-        )
+def _attached(f: Map, z0: Tensor, solve: Solve, pullback: Pullback) -> tuple[Tensor, list[Tensor], Flat]:
+    """The solution with the gradients of `pullback`, the recorded states with those of one evaluation."""
+    with torch.no_grad():
+        flat = solve(f, z0.detach())
+    with f.block():
+        return attach(f, flat.best, pullback), [attach(f, z, one_step) for z in flat.recorded], flat

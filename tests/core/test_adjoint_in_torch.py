@@ -1,0 +1,186 @@
+"""Gradients under what torch does round them: many graphs, threads, checkpointing, autocast, garbage collection."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+import torch
+from tests.gradients import cotangent_of, exact_gradients, gradients
+from tests.problems import PROBLEMS, TIGHT
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import deq_core as deq
+
+
+def test_many_solves_wait_for_their_backward_in_any_order():
+    problem = PROBLEMS["tanh"]()
+    options = {"stop": TIGHT, "adjoint": deq.Implicit(stop=TIGHT)}
+    cotangent = cotangent_of(problem)
+    exact = exact_gradients(problem, cotangent)
+    solutions = [deq.fixed_point(problem.f, problem.z0, **options) for _ in range(3)]
+    for solution in reversed(solutions):
+        loss = (solution.value * cotangent).sum()
+        for _ in range(2):
+            found = torch.autograd.grad(loss, problem.parameters, retain_graph=True)
+            for left, right in zip(found, exact, strict=True):
+                torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
+
+
+def test_a_solve_inside_a_solve():
+    inject = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    layer = deq.DEQ(stop=TIGHT, adjoint=deq.Implicit(stop=TIGHT))
+
+    def outer(z):
+        return layer(lambda y: torch.tanh(0.3 * y + 0.4 * z + inject), torch.zeros_like(z)).value
+
+    def joint(y, z):
+        return torch.tanh(0.3 * y + 0.4 * z + inject), y
+
+    nested = torch.autograd.grad(layer(outer, torch.zeros_like(inject)).value.sum(), inject)
+    start = (torch.zeros_like(inject), torch.zeros_like(inject))
+    flat = torch.autograd.grad(layer(joint, start).value[1].sum(), inject)
+    torch.testing.assert_close(nested, flat, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_accumulate():
+    problem = PROBLEMS["linear"]()
+    weight, bias = problem.parameters
+    once = gradients(problem, cotangent_of(problem), stop=TIGHT)
+    for _ in range(2):
+        solution = deq.fixed_point(problem.f, problem.z0, stop=TIGHT)
+        (solution.value * cotangent_of(problem)).sum().backward()
+    torch.testing.assert_close(weight.grad, 2 * once[0], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(bias.grad, 2 * once[1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("adjoint", [deq.Implicit(stop=TIGHT), deq.Phantom(steps=2), deq.Unrolled()])
+def test_checkpointing_changes_nothing(adjoint):
+    problem = PROBLEMS["tanh"]()
+
+    def solve(inject):
+        f = lambda z: torch.tanh(z @ problem.parameters[0].T + inject)  # noqa: E731  the closure is the point
+        return deq.fixed_point(f, problem.z0, stop=TIGHT, adjoint=adjoint).value
+
+    plain = torch.autograd.grad(solve(problem.parameters[1]).sum(), problem.parameters)
+    kept = checkpoint(solve, problem.parameters[1], use_reentrant=False)
+    for left, right in zip(torch.autograd.grad(kept.sum(), problem.parameters), plain, strict=True):
+        assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.Phantom(), deq.Unrolled()])
+def test_every_evaluation_runs_under_the_callers_autocast(adjoint):
+    seen = []
+    linear = nn.Linear(6, 6)
+
+    def f(z):
+        image = linear(z)
+        seen.append(image.dtype)
+        return torch.tanh(0.3 * image)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        solution = deq.fixed_point(f, torch.ones(2, 6), stop=deq.Stop(8, 1e-2), adjoint=adjoint)
+    forward = len(seen)
+    solution.value.sum().backward()
+    assert set(seen) == {torch.bfloat16}
+    assert len(seen) == forward + isinstance(adjoint, deq.Implicit)
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in linear.parameters())
+    assert solution.value.dtype == torch.float32
+
+
+def test_a_constant_f_has_no_gradient_to_carry():
+    image = torch.ones(2, 3)
+    assert not deq.fixed_point(lambda z: image, torch.zeros(2, 3)).value.requires_grad
+
+
+def test_an_f_that_ignores_the_state_is_differentiated():
+    image = torch.ones(2, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(deq.fixed_point(lambda z: 2 * image, torch.zeros(2, 3)).value.sum(), image)
+    assert torch.equal(gradient, torch.full((2, 3), 2.0))
+
+
+def test_the_graph_is_freed_with_the_solution():
+    class Payload(nn.Module):
+        pass
+
+    payload = Payload()
+    freed = weakref.ref(payload)
+    weight = torch.ones(1, requires_grad=True)
+
+    def solve(payload):
+        def f(z):
+            assert payload is not None
+            return 0.5 * z * weight + 1
+
+        return deq.fixed_point(f, torch.zeros(2, 1))
+
+    gc.collect()
+    gc.disable()
+    try:
+        solution = solve(payload)
+        solution.value.sum().backward()
+        del solution, payload
+        assert freed() is None
+    finally:
+        gc.enable()
+
+
+def test_backward_memory_does_not_grow_with_forward_steps():
+    problem = PROBLEMS["tanh"]()
+
+    def saved(steps, adjoint):
+        total = 0
+
+        def pack(tensor):
+            nonlocal total
+            total += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            deq.fixed_point(problem.f, problem.z0, stop=deq.Stop(steps, None), adjoint=adjoint)
+        return total
+
+    assert saved(5, deq.Implicit()) == saved(50, deq.Implicit())
+    assert saved(50, deq.Unrolled()) > 5 * saved(5, deq.Unrolled())
+
+
+def test_a_failing_sample_does_not_spoil_the_gradients_of_others():
+    gain = torch.tensor([[0.5], [0.5], [0.5]], dtype=torch.float64, requires_grad=True)
+
+    def gradient(fails, adjoint):
+        calls = 0
+
+        def f(z):
+            nonlocal calls
+            calls += 1
+            image = gain * torch.cos(z)
+            broken = torch.tensor([[False], [fails and 3 <= calls <= 6], [False]])
+            return torch.where(broken, torch.full_like(image, torch.nan), image)
+
+        z0 = torch.zeros(3, 2, dtype=torch.float64)
+        solution = deq.fixed_point(f, z0, solver=deq.FixedPointIteration(), stop=deq.Stop(6, None), adjoint=adjoint)
+        return torch.autograd.grad(solution.value.sum(), gain)[0]
+
+    for adjoint in (deq.Implicit(), deq.Phantom(steps=2), deq.Unrolled()):
+        broken, sound = gradient(True, adjoint), gradient(False, adjoint)
+        assert broken.isfinite().all()
+        assert torch.equal(broken[[0, 2]], sound[[0, 2]])
+
+
+def test_solves_in_threads_do_not_meet():
+    problem = PROBLEMS["tanh"]()
+    results = {}
+
+    def work(index):
+        results[index] = gradients(problem, cotangent_of(problem, seed=index), stop=TIGHT)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index in range(4):
+        alone = gradients(problem, cotangent_of(problem, seed=index), stop=TIGHT)
+        for left, right in zip(results[index], alone, strict=True):
+            torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
