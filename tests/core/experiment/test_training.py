@@ -84,9 +84,14 @@ def test_a_long_gradient_is_scaled_down_to_the_clip(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
+    def slope(model: nn.Module, number: int) -> Losses:
+        return Losses(model.get_parameter("bias").sum())
+
+    model, copy = line(), line()
     config = OptimConfig(name="sgd", lr=0.1, warmup=4)
-    history = fit(line(), points(4), squares, config, steps=5, seed=0, scratch=tmp_path)
+    history = fit(model, numbers, slope, config, steps=5, seed=0, scratch=tmp_path)
     assert [row["lr"] for row in history] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
+    assert (copy.bias - model.bias).item() == pytest.approx(0.35)  # the gradient is 1
 
 
 @pytest.mark.parametrize(
