@@ -66,10 +66,11 @@ def status() -> dict[str, list[Path]]:
     Raises:
         StateError: DVC stops with an error of another kind, or its files stay busy.
     """
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
     deadline = time.monotonic() + BUSY_SECONDS
     mended: set[Path] = set()
     while True:
-        process = subprocess.run(["dvc", "--wait-for-lock", "status", "--json"], capture_output=True, text=True)
+        process = subprocess.run(command, capture_output=True, text=True)
         said = (process.stdout + process.stderr).strip()
         if process.returncode == 0:
             return {stage: changed_outputs(entries) for stage, entries in json.loads(process.stdout).items()}
