@@ -1,0 +1,170 @@
+"""A mistake in params.yaml stops both engines before any work, with the file, the key and what was expected."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from tests.workflows.checkout import ROOT, copy, edit, run
+
+from workflows.parameters import ParameterError, load
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["steps", "optim"],
+    "properties": {
+        "steps": {"type": "integer"},
+        "cache": {"type": "boolean"},
+        "clip": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+        "optim": {"$ref": "#/$defs/Optim"},
+        "solver": {"oneOf": [{"$ref": "#/$defs/Anderson"}, {"$ref": "#/$defs/Broyden"}]},
+        "seeds": {"type": "array", "items": {"type": "integer"}},
+    },
+    "$defs": {
+        "Optim": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"name": {"enum": ["adamw", "sgd"]}, "lr": {"type": "number"}},
+        },
+        "Anderson": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"kind": {"const": "anderson"}, "window": {"type": "integer"}},
+        },
+        "Broyden": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"kind": {"const": "broyden"}, "memory": {"type": "integer"}},
+        },
+    },
+}
+GOOD = {"steps": 3, "optim": {"name": "sgd", "lr": 1}, "clip": None, "solver": {"kind": "broyden", "memory": 4}}
+MISTAKES = [
+    ({"stepz": 3}, ["run.flow.stepz: unknown key; known here: steps, cache, clip, optim, solver, seeds"]),
+    ({"steps": "3"}, ["run.flow.steps: expected an integer, got the text '3'"]),
+    ({"steps": True}, ["run.flow.steps: expected an integer, got true"]),
+    ({"steps": 3.5}, ["run.flow.steps: expected an integer, got 3.5"]),
+    ({"cache": None}, ["run.flow.cache: expected true or false, got nothing"]),
+    ({"clip": "no"}, ["run.flow.clip: expected a number or null, got the text 'no'"]),
+    ({"optim": {"lr": [1]}}, ["run.flow.optim.lr: expected a number, got [1]"]),
+    ({"optim": {"name": "adam"}}, ["run.flow.optim.name: expected 'adamw' or 'sgd', got the text 'adam'"]),
+    ({"seeds": [0, "1"]}, ["run.flow.seeds.1: expected an integer, got the text '1'"]),
+    ({"seeds": {"a": 0}}, ["run.flow.seeds: expected a list, got a mapping with a"]),
+    ({"solver": {"kind": "newton"}}, ["run.flow.solver.kind: expected 'anderson' or 'broyden', got the text 'newton'"]),
+    ({"solver": "anderson"}, ["run.flow.solver: expected a mapping, got the text 'anderson'"]),
+    (
+        {"solver": {"kind": "broyden", "window": 3}},
+        ["run.flow.solver.window: unknown key; known here: kind, memory"],
+    ),
+    (
+        {"steps": "x", "optim": {"lr": "y"}},
+        [
+            "run.flow.optim.lr: expected a number, got the text 'y'",
+            "run.flow.steps: expected an integer, got the text 'x'",
+        ],
+    ),
+]
+
+
+@pytest.fixture
+def schemas(tmp_path: Path) -> Path:
+    folder = tmp_path / "schemas"
+    folder.mkdir()
+    (folder / "flow.json").write_text(json.dumps(SCHEMA))
+    return folder
+
+
+def written(folder: Path, document: object) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(json.dumps(document))  # JSON is YAML
+    return path
+
+
+def test_a_profile_that_agrees_with_its_schema_is_returned(tmp_path: Path, schemas: Path) -> None:
+    assert load(written(tmp_path, {"run": {"flow": GOOD}}), schemas) == {"flow": GOOD}
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, schemas: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("run: {flow: {steps: 3, optim: {lr: 1e-3}}}\n")
+    assert load(path, schemas)["flow"]["optim"]["lr"] == 0.001
+
+
+@pytest.mark.parametrize(("change", "sentences"), MISTAKES, ids=[sentences[0] for _, sentences in MISTAKES])
+def test_each_bad_key_gets_a_sentence(change: dict, sentences: list[str], tmp_path: Path, schemas: Path) -> None:
+    path = written(tmp_path, {"run": {"flow": {**GOOD, **change}}})
+    with pytest.raises(ParameterError) as caught:
+        load(path, schemas)
+    assert str(caught.value).splitlines() == [f"{path}: {sentence}" for sentence in sentences]
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({"run": {"flow": {"optim": {}}}}, "run.flow.steps: missing"),
+        ({"run": {}}, "run.flow: missing"),
+        ({"run": {"flow": GOOD, "flwo": GOOD}}, "run.flwo: unknown key; known here: flow"),
+        ({"mini": {"flow": GOOD}}, "run: expected a profile, as in `run: *mini`, got nothing"),
+        ({"run": "mini"}, "run: expected a profile, as in `run: *mini`, got the text 'mini'"),
+    ],
+)
+def test_a_missing_or_unknown_part_is_named(document: dict, sentence: str, tmp_path: Path, schemas: Path) -> None:
+    path = written(tmp_path, document)
+    with pytest.raises(ParameterError) as caught:
+        load(path, schemas)
+    assert str(caught.value) == f"{path}: {sentence}"
+
+
+def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path: Path, schemas: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("run: {flow: [\n")
+    with pytest.raises(ParameterError, match=r"params\.yaml: cannot be read as YAML: (?s:.)* line 2"):
+        load(path, schemas)
+
+
+@pytest.mark.parametrize(
+    "profile", [name for name in YAML(typ="safe", pure=True).load(ROOT / "params.yaml") if name != "run"]
+)
+def test_every_profile_agrees_with_the_schemas(profile: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text()
+    path.write_text(text[: text.rindex("\nrun: ")] + f"\nrun: *{profile}\n")
+    assert load(path).keys() == {path.stem for path in (ROOT / "workflows" / "schemas").glob("*.json")}
+
+
+@pytest.mark.parametrize("pipeline", ["flow"])
+def test_the_schema_of_a_pipeline_is_what_its_package_writes(pipeline: str, tmp_path: Path) -> None:
+    command = str(Path(sys.executable).with_name(f"deq-{pipeline}"))
+    run(tmp_path, command, "schema", "schema.json")
+    committed = ROOT / "workflows" / "schemas" / f"{pipeline}.json"
+    assert (tmp_path / "schema.json").read_text() == committed.read_text(), f"run: deq-{pipeline} schema {committed}"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.mark.parametrize("command", [("snakemake", "--dry-run"), ("dvc", "repro", "--single-item", "flow_download")])
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("      steps: 1200\n", "      steps: 1200\n      stepz: 5\n", "run.flow.train.stepz"),
+        ("      steps: 1200\n", "      steps: many\n", "run.flow.train.steps"),
+    ],
+    ids=["unknown key", "wrong type"],
+)
+def test_both_engines_stop_at_a_mistake_before_any_work(
+    command: tuple[str, ...], old: str, new: str, key: str, checkout: Path
+) -> None:
+    params = checkout / "params.yaml"
+    before = params.read_text()
+    edit(params, old, new)
+    process = run(checkout, *command, check=False)
+    params.write_text(before)
+    assert process.returncode != 0
+    assert f"params.yaml: {key}: " in process.stdout
+    assert "Traceback" not in process.stdout
+    assert not (checkout / "data").exists()

@@ -1,0 +1,47 @@
+"""The Snakefile: what its linter says, and a plan for everything that one can ask it for."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.workflows.checkout import copy, run
+
+TARGETS = ["all", "flow", "flow_download", "flow_baselines", "flow_plot", "flow_report"]
+FILES = [
+    "results/flow/train/deq-0/model.safetensors",
+    "results/flow/evaluate/raft-1/metrics.json",
+    "results/flow/figures/epe.svg",
+]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy(tmp_path_factory.mktemp("checkout"))
+
+
+def test_the_linter_misses_only_conda_environments(checkout: Path) -> None:
+    remarks = re.findall(r"^    \* (.*)$", run(checkout, "snakemake", "--lint", check=False).stdout, re.MULTILINE)
+    assert set(remarks) == {"Specify a conda environment or container for each rule.:"}  # pip installs them: Makefile
+
+
+def test_every_rule_without_wildcards_is_a_target(checkout: Path) -> None:
+    listed = run(checkout, "snakemake", "--list-target-rules", "--quiet").stdout.split()
+    assert sorted(set(listed) & set(TARGETS)) == sorted(TARGETS)
+
+
+def test_every_target_can_be_planned(checkout: Path) -> None:
+    plan = run(checkout, "snakemake", "--dry-run", *TARGETS, *FILES).stdout
+    assert "This was a dry-run" in plan
+
+
+def test_a_file_of_no_rule_is_refused_by_name(checkout: Path) -> None:
+    process = run(checkout, "snakemake", "--dry-run", "results/flow/train/deq-0/weights.bin", check=False)
+    assert process.returncode != 0
+    assert "weights.bin" in process.stdout
+
+
+def test_parameters_beside_params_yaml_are_refused(checkout: Path) -> None:
+    process = run(checkout, "snakemake", "--dry-run", "--config", "steps=3", check=False)
+    assert process.returncode != 0
+    assert "--config and --configfile are not used here (got steps)" in process.stdout
+    assert "Traceback" not in process.stdout
