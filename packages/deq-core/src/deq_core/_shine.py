@@ -65,9 +65,10 @@ def transposed_inverse(memory: Steps, valid: Tensor, gradient: Tensor) -> Tensor
         gradient: (B, n).
     """
     result = gradient
+    first = memory.first.gather(1, (valid - 1).clamp_min(0)[:, None])[:, 0]
     for j in range(memory.count - 2, -1, -1):
         step, later = memory.steps[:, j], memory.steps[:, j + 1]
-        kept = (j + 1 < valid) & (j >= memory.first) & (memory.gram[:, j, j] > 0)
+        kept = (j + 1 < valid) & (j >= first) & (memory.gram[:, j, j] > 0)
         amount = (later * result).sum(1).double() / memory.gram[:, j, j]
         change = step * amount.to(step.dtype)[:, None]
         result = torch.where(kept[:, None], result + change, result)

@@ -16,7 +16,8 @@ class Steps:
     Attributes:
         steps: (B, memory, n) z₁ - z₀, z₂ - z₁, ...
         gram: (B, memory, memory) their inner products, float64.
-        first: (B,) the first step that counts for a sample: earlier ones belong to an estimate it gave up.
+        first: (B, memory) for every step the first one that counts with it: earlier ones belong to an estimate that
+            the sample gave up.
         count: how many rows are in use.
     """
 
@@ -55,27 +56,30 @@ class Broyden:
         return Steps(
             steps=z.new_empty(batch, rows, size),
             gram=z.new_zeros(batch, rows, rows, dtype=torch.float64),
-            first=z.new_zeros(batch, dtype=torch.long),
+            first=z.new_zeros(batch, rows, dtype=torch.long),
         )
 
     def step(self, z: Tensor, fz: Tensor, state: Steps) -> tuple[Tensor, Steps]:
         count = state.count if state.count < state.steps.shape[1] else 0
-        first = state.first if count else torch.zeros_like(state.first)
         # The row of the new step holds the gap until the step is known.
         steps = put_gap(state.steps, count, z, fz)
         step = steps[:, count]
         if count == 0:
             inner = step.new_zeros(len(step), 0, dtype=torch.float64)
+            begins = state.first.new_zeros(len(step))
         else:
             towards = inner_products(step, steps[:, :count]).double()
-            weights, scale, inner, first = _newton_step(towards, state.gram[:, :count, :count], first)
+            weights, scale, inner, begins = _newton_step(
+                towards, state.gram[:, :count, :count], state.first[:, count - 1]
+            )
             weights, scale = weights.to(z.dtype)[:, None], scale.to(z.dtype)
             if in_place():
                 step[:, None].baddbmm_(weights, steps[:, :count]).div_(scale[:, :, None])
             else:
                 step = torch.baddbmm(step[:, None], weights, steps[:, :count])[:, 0] / scale
                 steps = put(steps, count, step)
-        gram = state.gram if in_place() else state.gram.clone()
+        gram, first = (state.gram, state.first) if in_place() else (state.gram.clone(), state.first.clone())
+        first[:, count] = begins
         gram[:, count, :count] = inner
         gram[:, :count, count] = inner
         gram[:, count, count] = torch.linalg.vector_norm(step, dim=1).double().square()
