@@ -95,6 +95,21 @@ def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_
     assert names(out) == ["whole"]
 
 
+def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from deq_core.experiment.files import write_bytes\n"
+        "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_bytes(Path(sys.argv[1]), b'half', durable=True)\n"
+    )
+    path = tmp_path / "train@deq-0"
+    (tmp_path / ".train@deq-0.mine").write_text("")
+    assert subprocess.run([sys.executable, "-c", script, path]).returncode == -signal.SIGKILL
+    assert len(names(tmp_path)) == 2
+    write_bytes(path, b"whole", durable=True)
+    assert names(tmp_path) == [".train@deq-0.mine", "train@deq-0"]
+
+
 def test_a_file_too_large_for_the_disk_keeps_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_bytes(path, b"old")

@@ -39,7 +39,7 @@ def output_directory(out: Path) -> Iterator[Path]:
     Raises:
         OutputError: where `out` cannot be written, naming it and the remedy. Other errors pass unchanged.
     """
-    partial = out.with_name(f".{out.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    partial = _beside(out, "partial")
     with _explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists() and not out.is_dir():
@@ -59,14 +59,17 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Writes `data` to `path`, which at any moment holds its old content or all of the new.
 
     Args:
-        durable: whether that holds after a power cut too, at the price of waiting for the disk.
+        durable: whether that holds after a power cut too, at the price of waiting for the disk. What a killed
+            process left of an earlier attempt is removed.
 
     Raises:
         OutputError: where it cannot be written; `path` then keeps its old content.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
+    partial = _beside(path, "partial")
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if durable:
+            _remove_abandoned(path)
         try:
             with partial.open("xb") as file:
                 file.write(data)
@@ -122,7 +125,7 @@ def _explained(out: Path, inside: Path | None = None) -> Iterator[None]:
 
 
 def _put_in_place(partial: Path, out: Path) -> None:
-    old = out.with_name(partial.name.replace(".partial-", ".replaced-"))
+    old = _beside(out, "replaced")
     if out.exists():
         out.replace(old)
     try:
@@ -134,26 +137,28 @@ def _put_in_place(partial: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _remove_abandoned(out: Path) -> None:
-    """Removes the partial folders of processes of this machine that no longer run."""
-    host = socket.gethostname()
-    for word in ("partial", "replaced"):
-        prefix = f".{out.name}.{word}-{host}-"
-        for folder in out.parent.iterdir():
-            process = folder.name.removeprefix(prefix)
-            if folder.name.startswith(prefix) and process.isdecimal() and not _runs(int(process)):
-                shutil.rmtree(folder, ignore_errors=True)
+def _beside(path: Path, word: str) -> Path:
+    """A new hidden name beside `path` that says which process of which machine it belongs to."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{word}@{socket.gethostname()}@{os.getpid()}")
 
 
-def _runs(process: int) -> bool:
-    if process == os.getpid():
-        return False  # a number used again: this process has made none yet
+def _remove_abandoned(path: Path) -> None:
+    """Removes the hidden files and folders beside `path` of processes of this machine that no longer run."""
+    for entry in path.parent.iterdir():
+        name, *owner = entry.name.rsplit("@", maxsplit=2)
+        ours = name.startswith(f".{path.name}.") and name.endswith((".partial", ".replaced"))
+        match owner:
+            case [host, process] if ours and host == socket.gethostname() and not _runs(process):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+
+
+def _runs(process: str) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(int(process), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        return True  # another user's
     return True
 
 
