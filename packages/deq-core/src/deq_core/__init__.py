@@ -6,6 +6,8 @@ from ._adjoint import JacobianFree as JacobianFree
 from ._adjoint import Phantom as Phantom
 from ._adjoint import Truncated as Truncated
 from ._adjoint import Unrolled as Unrolled
+from ._delta import to_delta as to_delta
+from ._delta_meter import DeltaMeter as DeltaMeter
 from ._layer import DEQ as DEQ
 from ._norms import max_norm as max_norm
 from ._norms import rms_norm as rms_norm

@@ -43,7 +43,14 @@ class DEQ(nn.Module):
         self.eval_stop = eval_stop
         self.on_failure: OnFailure = on_failure
 
-    def forward(self, f: Callable[..., Tree], z0: Tree, *, record: Sequence[int] = ()) -> Solution:
+    def forward(
+        self,
+        f: Callable[..., Tree],
+        z0: Tree,
+        *,
+        record: Sequence[int] = (),
+        check: Callable[..., Tree] | None = None,
+    ) -> Solution:
         """The solution of z = f(z) from z0; see `fixed_point`."""
         stop = self.stop if self.training or self.eval_stop is None else self.eval_stop
         return fixed_point(
@@ -53,6 +60,7 @@ class DEQ(nn.Module):
             stop=stop,
             adjoint=self.adjoint,
             record=record,
+            check=check,
             on_failure=self.on_failure,
         )
 

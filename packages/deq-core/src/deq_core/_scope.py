@@ -1,27 +1,29 @@
 """What stays fixed during a solve: dropout masks, and the precision f is evaluated in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+Value = TypeVar("Value")
+
 
 class Scope:
-    """The values drawn so far in one solve, by module and shape."""
+    """What was made once in this solve, by owner and key: dropout masks, delta memories."""
 
     def __init__(self) -> None:
-        self._drawn: WeakKeyDictionary[nn.Module, dict[torch.Size, Tensor]] = WeakKeyDictionary()
+        self._made: WeakKeyDictionary[object, dict[Hashable, Any]] = WeakKeyDictionary()
 
-    def once(self, module: nn.Module, shape: torch.Size, draw: Callable[[], Tensor]) -> Tensor:
-        """`draw()` at the first call for this module and shape, the same tensor ever after."""
-        drawn = self._drawn.setdefault(module, {})
-        if shape not in drawn:
-            drawn[shape] = draw()
-        return drawn[shape]
+    def once(self, owner: object, key: Hashable, make: Callable[[], Value]) -> Value:
+        """`make()` at the first call for this owner and key, the same value ever after."""
+        made = self._made.setdefault(owner, {})
+        if key not in made:
+            made[key] = make()
+        return made[key]
 
 
 _CURRENT: ContextVar[Scope | None] = ContextVar("deq_core_scope", default=None)

@@ -34,6 +34,7 @@ def fixed_point(
     stop: Stop = _STOP,
     adjoint: Adjoint = _ADJOINT,
     record: Sequence[int] = (),
+    check: Callable[..., Tree] | None = None,
     on_failure: OnFailure = "ignore",
 ) -> Solution:
     """Solves z = f(z), sample by sample.
@@ -48,6 +49,8 @@ def fixed_point(
             `inference_mode` skip it, `eval()` does not.
         record: evaluations, counted from 1 and increasing, after which the best state so far goes to
             `Solution.trajectory`.
+        check: another f by which `residual` and `converged` are judged, evaluated once at the solution: the dense cell
+            where f is an approximation of it (`to_delta`).
         on_failure: what to do when samples end above `stop.tol` (or, without a tolerance, non-finite).
 
     Raises:
@@ -69,14 +72,19 @@ def fixed_point(
     else:
         found = solve(flat_f, start)
         value, recorded = found.best, found.recorded
+    residual, converged, checks = found.residual, found.converged, 0
+    if check is not None:
+        residual = _checked_residual(check, ravel, value.detach(), stop)
+        converged = residual <= stop.tol if stop.tol is not None else torch.zeros_like(converged)
+        checks = 1
     solution = Solution(
         value=ravel.unflatten(value),
         trajectory=tuple(ravel.unflatten(z) for z in recorded),
-        residual=found.residual,
+        residual=residual,
         steps=found.steps,
-        converged=found.converged,
+        converged=converged,
         trace=found.trace,
-        nfe=flat_f.evaluations,
+        nfe=flat_f.evaluations + checks,
     )
     if on_failure != "ignore":
         _report(solution, stop, on_failure)
@@ -106,6 +114,13 @@ def _checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
             "raise max_steps or record less (a layer in eval mode may use its eval_stop)"
         )
     return record
+
+
+@torch.no_grad()
+def _checked_residual(check: Callable[..., Tree], ravel: Ravel, z: Tensor, stop: Stop) -> Tensor:
+    f = Map(check, ravel)
+    with f.block():
+        return stop.residual(z, f(z))
 
 
 def _report(solution: Solution, stop: Stop, on_failure: OnFailure) -> None:

@@ -1,0 +1,186 @@
+"""The delta rule: affine layers that are fed only with what has changed."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from ._delta_meter import DeltaMeter
+from ._scope import current_scope
+from ._weight_norm import affine_layers
+
+Module = TypeVar("Module", bound=nn.Module)
+Reference = Literal["seen", "sent"]
+
+
+def to_delta(
+    module: Module,
+    threshold: float | Mapping[str, float],
+    *,
+    skip: Sequence[str] = (),
+    reference: Reference = "seen",
+    relative: bool = False,
+    schedule: Callable[[int], float] | None = None,
+    refresh_every: int | None = None,
+    across_solves: bool = False,
+) -> tuple[Module, DeltaMeter]:
+    """A copy of `module` that shares its weights and evaluates its affine layers by differences, and its meter.
+
+    Every linear and convolution layer keeps its last input X and output Y. With d = x - X, and d set to zero where
+    |d| ≤ threshold, it returns Y ← layer(d) + Y - bias (DeltaDEQ, NeurIPS 2024; the arithmetic of its release). At
+    threshold 0 that is the dense layer up to rounding. A layer used twice in one evaluation keeps two memories.
+
+    Memories begin with a solve and end with it; outside a solve, and while autograd records, layers are dense.
+    Transposed convolutions stay dense. In-place activations of the copy are made out-of-place: they would write into
+    the memories.
+
+    Args:
+        module: the cell. It is not changed.
+        threshold: changes up to this size are skipped; or one per layer, by the names of layers or of modules that
+            contain them, the longest matching name counting.
+        skip: names of layers, or of modules whose layers all stay dense.
+        reference: what becomes X. "seen", the release's rule, takes the whole new input, so small changes that never
+            exceed the threshold are lost for good. "sent" takes only what was sent, so they add up until they are.
+        relative: multiply the threshold by the root mean square of each sample's input.
+        schedule: evaluation of the solve, counted from 1, → factor on the threshold.
+        refresh_every: evaluate densely every so many evaluations, which bounds the drift.
+        across_solves: keep memories from solve to solve, as long as shapes stay: for video. `DeltaMeter.forget` drops
+            them.
+
+    Raises:
+        ValueError: a name that matches nothing, a layer without a threshold, or one whose padding is not zeros.
+    """
+    if reference not in get_args(Reference):
+        raise ValueError(f"reference must be 'seen' or 'sent', got {reference!r}")
+    if refresh_every is not None and refresh_every < 1:
+        raise ValueError(f"refresh_every must be None or at least 1 evaluation, got {refresh_every!r}")
+    # Sharing by memo: the copy's parameters and buffers are the original's.
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    delta = copy.deepcopy(module, shared)
+    layers = [(n, layer) for n, layer in affine_layers(delta, skip) if not isinstance(layer, _ConvTransposeNd)]
+    thresholds = _per_layer(threshold, [name for name, _ in layers], delta)
+    meter = DeltaMeter([name for name, _ in layers])
+    engine = _Engine(reference, relative, schedule, refresh_every, meter, {} if across_solves else None)
+    meter._memories = engine.kept
+    for name, layer in layers:
+        if isinstance(layer, _ConvNd) and layer.padding_mode != "zeros":
+            raise ValueError(f"{name!r} pads with {layer.padding_mode!r}; the delta rule counts zeros: skip it")
+        layer.forward = _Rule(engine, name, layer, thresholds[name])
+    for part in delta.modules():
+        if getattr(part, "inplace", False):
+            part.inplace = False  # pyright: ignore[reportArgumentType]  an activation's plain attribute
+    delta.register_forward_pre_hook(engine.begin)
+    return delta, meter
+
+
+@dataclass
+class _Memory:
+    """What one call site remembers."""
+
+    x: Tensor
+    y: Tensor
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        self.versions = self._versions()
+
+    def untouched(self) -> bool:
+        """Whether neither tensor was written into since."""
+        return self.versions == self._versions()
+
+    def _versions(self) -> list[int]:
+        return [tensor._version for tensor in (self.x, self.y) if not tensor.is_inference()]
+
+
+@dataclass
+class _Engine:
+    """The choices all layers share, and which call of the evaluation is running."""
+
+    reference: Reference
+    relative: bool
+    schedule: Callable[[int], float] | None
+    refresh_every: int | None
+    meter: DeltaMeter
+    kept: dict[object, Any] | None
+
+    def begin(self, module: nn.Module, inputs: Any) -> None:
+        """A new evaluation of the cell."""
+        self.calls: dict[str, int] = {}
+
+    def site(self, name: str) -> tuple[dict[object, Any], object] | None:
+        """Where this call's memory lies; None where nothing is to be remembered."""
+        if torch.is_grad_enabled():
+            return None
+        memories, scope = self.kept, current_scope()
+        if memories is None:
+            if scope is None:
+                return None
+            memories = scope.once(self.meter, "memories", dict)
+        call = self.calls.get(name, 0)
+        self.calls[name] = call + 1
+        return memories, (name, call)
+
+
+class _Rule:
+    """The forward of one layer under the delta rule."""
+
+    def __init__(self, engine: _Engine, name: str, layer: nn.Module, threshold: float) -> None:
+        self.engine, self.name, self.layer, self.threshold = engine, name, layer, threshold
+        self.dense = layer.forward
+
+    def __call__(self, x: Tensor) -> Tensor:
+        site = self.engine.site(self.name)
+        if site is None:
+            return self.dense(x)
+        memories, key = site
+        memory: _Memory | None = memories.get(key)
+        count = self.engine.meter.layers[self.name]
+        evaluation = 1 if memory is None else memory.evaluations + 1
+        every = self.engine.refresh_every
+        fits = memory is not None and memory.x.shape == x.shape and memory.x.dtype == x.dtype
+        if memory is None or not fits or (every is not None and (evaluation - 1) % every == 0):
+            y = self.dense(x)
+            count.add(self.layer, x, y, x, dense=True)
+            memories[key] = _Memory(x, y, evaluation if fits else 1)
+            return y
+        if not memory.untouched():
+            raise ValueError(
+                f"the input or output of layer {self.name!r} was changed in place after it was computed, and the delta "
+                "rule remembers both: use out-of-place operations in the cell (relu, not relu_)"
+            )
+        change = x - memory.x
+        change = torch.where(change.abs() > self._size(x, evaluation), change, 0.0)
+        y = self.dense(change) + memory.y
+        bias = self.layer.bias
+        if isinstance(bias, Tensor):
+            y = y - (bias if isinstance(self.layer, nn.Linear) else bias.reshape(-1, *[1] * (y.dim() - 2)))
+        count.add(self.layer, change, y, x, dense=False)
+        memories[key] = _Memory(x if self.engine.reference == "seen" else memory.x + change, y, evaluation)
+        return y
+
+    def _size(self, x: Tensor, evaluation: int) -> Tensor | float:
+        size = self.threshold * (1.0 if self.engine.schedule is None else self.engine.schedule(evaluation))
+        if not self.engine.relative:
+            return size
+        return size * x.square().mean(dim=tuple(range(1, x.dim())), keepdim=True).sqrt()
+
+
+def _per_layer(threshold: float | Mapping[str, float], names: list[str], module: nn.Module) -> dict[str, float]:
+    """The threshold of every layer."""
+    given = threshold if isinstance(threshold, Mapping) else {"": threshold}
+    known = dict(module.named_modules())
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"threshold names no module: {unknown}; there are {[name for name in known if name]}")
+    if negative := [name or "threshold" for name, value in given.items() if not value >= 0]:
+        raise ValueError(f"a threshold must be at least 0: {negative}")
+    found = {}
+    for name in names:
+        matches = [key for key in given if key in ("", name) or name.startswith(f"{key}.")]
+        if not matches:
+            raise ValueError(f"threshold has no value for layer {name!r}; name it, a module around it, or skip it")
+        found[name] = given[max(matches, key=len)]
+    return found

@@ -1,0 +1,156 @@
+"""What the delta rule computed, and what it could leave out."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+
+@dataclass
+class LayerCount:
+    """Counts of one layer over all its evaluations; multiply-accumulates (MACs) without biases.
+
+    Attributes:
+        elements, sent: input elements, and those that were not skipped; a dense evaluation sends all.
+        pixels, active: input positions, all channels together, and those with any element sent.
+        dense_macs: what a dense evaluation takes: outputs · input channels / groups · kernel area.
+        sparse_macs: the products of the elements sent with every weight that reaches an output, so kernel area,
+            stride, dilation, groups and borders are counted.
+        release_dense, release_sparse: the DeltaDEQ release's own count, for comparison with its tables. It leaves the
+            kernel area out, adds biases and the subtraction, scales the bias with the inputs, and counts the zeros of
+            a first, dense input as skipped.
+    """
+
+    elements: int = 0
+    sent: Tensor | int = 0
+    pixels: int = 0
+    active: Tensor | int = 0
+    dense_macs: int = 0
+    sparse_macs: Tensor | int = 0
+    release_dense: int = 0
+    release_sparse: Tensor | float = 0.0
+    _reach: dict[torch.Size, Tensor] = field(default_factory=dict, repr=False)
+
+    def add(self, layer: nn.Module, sent: Tensor, output: Tensor, raw: Tensor, dense: bool) -> None:
+        """Counts one evaluation; nothing waits for the device.
+
+        Args:
+            layer: the linear or convolution layer.
+            sent: its input, where an element that is zero was skipped.
+            output: its output.
+            raw: the input before the rule.
+            dense: whether all of `sent` was used, zero or not.
+        """
+        channel = 1 if isinstance(layer, _ConvNd) else sent.dim() - 1
+        mask = torch.ones_like(sent, dtype=torch.bool) if dense else sent != 0
+        self.elements += sent.numel()
+        self.sent = self.sent + mask.sum()
+        self.pixels += sent.numel() // sent.shape[channel]
+        self.active = self.active + mask.any(channel).sum()
+        inputs, area = _fan_in(layer)
+        macs = output.numel() * inputs * area
+        self.dense_macs += macs
+        self.sparse_macs = self.sparse_macs + (macs if dense else self._products(layer, mask, output))
+        release = output.numel() * inputs + output.numel()
+        share = (raw if dense else sent).count_nonzero() / sent.numel()
+        self.release_dense += release
+        self.release_sparse = self.release_sparse + release * share.double() + (0 if dense else sent.numel())
+
+    def _products(self, layer: nn.Module, mask: Tensor, output: Tensor) -> Tensor:
+        if not isinstance(layer, _ConvNd):
+            return mask.sum() * output.shape[-1]
+        if mask.shape not in self._reach:
+            self._reach[mask.shape] = _reach(layer, mask.shape[2:], output.shape[2:]).to(mask.device)
+        positions = mask.sum(dim=(0, 1), dtype=torch.long)
+        return (positions * self._reach[mask.shape]).sum() * (output.shape[1] // layer.groups)
+
+
+class DeltaMeter:
+    """Counts of every layer under the delta rule, and their sums.
+
+    Attributes:
+        layers: name → `LayerCount`.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.layers = {name: LayerCount() for name in names}
+        self._memories: dict[object, object] | None = None
+
+    def reset(self) -> None:
+        """Sets every count to zero."""
+        for name in self.layers:
+            self.layers[name] = LayerCount()
+
+    def forget(self) -> None:
+        """Drops what is remembered across solves, so that the next evaluation is dense: after a scene cut."""
+        if self._memories is not None:
+            self._memories.clear()
+
+    @property
+    def sparsity(self) -> float:
+        """Share of input elements that were skipped."""
+        return 1 - self._sum("sent") / max(1, self._sum("elements"))
+
+    @property
+    def pixel_sparsity(self) -> float:
+        """Share of positions at which every channel was skipped: what hardware that works on pixels can use."""
+        return 1 - self._sum("active") / max(1, self._sum("pixels"))
+
+    @property
+    def dense_macs(self) -> int:
+        """MACs of dense evaluations of the same layers."""
+        return int(self._sum("dense_macs"))
+
+    @property
+    def sparse_macs(self) -> int:
+        """MACs that the elements sent take part in."""
+        return int(self._sum("sparse_macs"))
+
+    @property
+    def release_dense(self) -> float:
+        """`dense_macs` as the DeltaDEQ release counts it."""
+        return self._sum("release_dense")
+
+    @property
+    def release_sparse(self) -> float:
+        """`sparse_macs` as the DeltaDEQ release counts it."""
+        return self._sum("release_sparse")
+
+    def rows(self) -> list[Mapping[str, str | float]]:
+        """One mapping a layer, for a table."""
+        return [
+            {
+                "layer": name,
+                "sparsity": 1 - float(count.sent) / max(1, count.elements),
+                "dense_macs": count.dense_macs,
+                "sparse_macs": int(count.sparse_macs),
+            }
+            for name, count in self.layers.items()
+        ]
+
+    def _sum(self, name: str) -> float:
+        return sum(float(getattr(count, name)) for count in self.layers.values())
+
+
+def _fan_in(layer: nn.Module) -> tuple[int, int]:
+    """Input channels that one output sees, and the kernel's area."""
+    if isinstance(layer, _ConvNd):
+        return layer.in_channels // layer.groups, math.prod(layer.kernel_size)
+    assert isinstance(layer, nn.Linear)
+    return layer.in_features, 1
+
+
+def _reach(layer: _ConvNd, inputs: torch.Size, outputs: torch.Size) -> Tensor:
+    """How many outputs of one channel each input position reaches, of shape `inputs`."""
+    product = torch.ones((), dtype=torch.long)
+    for axis, (size, out) in enumerate(zip(inputs, outputs, strict=True)):
+        stride, dilation, kernel = layer.stride[axis], layer.dilation[axis], layer.kernel_size[axis]
+        padding = dilation * (kernel - 1) // 2 if layer.padding == "same" else 0
+        padding = padding if isinstance(layer.padding, str) else layer.padding[axis]
+        at = stride * torch.arange(out)[:, None] + dilation * torch.arange(kernel) - padding
+        at = at[(at >= 0) & (at < size)]
+        product = product[..., None] * torch.bincount(at, minlength=size)
+    return product
