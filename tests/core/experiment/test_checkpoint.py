@@ -43,10 +43,11 @@ def test_weights_and_buffers_come_back_bit_by_bit(tmp_path: Path) -> None:
 
 def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:
     model = Network()
-    for name in ("a", "b"):
-        checkpoint.save(tmp_path / name / "model.safetensors", model, {})
-    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
-    assert one == two
+    found = set()
+    for _ in range(10):  # a header in random order is in the same order half of the time
+        checkpoint.save(tmp_path / "model.safetensors", model, {})
+        found.add((tmp_path / "model.safetensors").read_bytes())
+    assert len(found) == 1
 
 
 def test_a_shared_tensor_stays_shared(tmp_path: Path) -> None:
