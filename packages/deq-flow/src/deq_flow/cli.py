@@ -158,10 +158,10 @@ def finish(values: Mapping[str, float]) -> None:
     print(json.dumps({key: round(value, 6) for key, value in values.items()}))
 
 
-def main() -> None:
-    """Entry point of `deq-flow`."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `deq-flow`; `arguments` are those of the command line by default."""
     try:
-        app.cli(prog="deq-flow", description="Optical flow with deep equilibrium models.")
+        app.cli(prog="deq-flow", description="Optical flow with deep equilibrium models.", args=arguments)
     except EXPECTED as error:
         sys.exit(f"deq-flow: {error}")
 

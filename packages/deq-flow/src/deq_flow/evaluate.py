@@ -135,19 +135,20 @@ def summary(samples: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 
 def network_method(network: Network, config: Evaluate) -> Method:
-    """A network as a method: one solve, or one unrolling, whose every iteration is measured."""
+    """A network as a method, its stop that of `config`; its trajectory comes from a second, longer run."""
     if isinstance(network, DEQFlow):
-        network.equilibrium = replace(network.equilibrium, eval_stop=config.stop.build(), correction=())
-    steps = config.stop.max_steps if isinstance(network, DEQFlow) else config.unrolled_steps
+        network.equilibrium = replace(network.equilibrium, eval_stop=config.stop.build())
+    steps = None if isinstance(network, DEQFlow) else config.unrolled_steps
 
     def predict(batch: FlowBatch) -> Prediction:
         with torch.no_grad():
-            output = network(batch.image1, batch.image2, steps=steps, record=range(1, steps + 1))
-        if output.solution is None:
-            return Prediction(output.flow, output.flows)
-        trace = output.solution.trace
-        held = trace[-1:].expand(steps - len(trace), -1)  # a converged sample stays as it is
-        return Prediction(output.flow, output.flows[:-1], torch.cat([trace, held]))
+            flow = network(batch.image1, batch.image2, steps=steps).flow
+            sweep = network(batch.image1, batch.image2, steps=config.sweep, record=range(1, config.sweep + 1))
+        if sweep.solution is None:
+            return Prediction(flow, sweep.flows)
+        trace = sweep.solution.trace
+        held = trace[-1:].expand(config.sweep - len(trace), -1)  # a converged sample stays as it is
+        return Prediction(flow, sweep.flows[:-1], torch.cat([trace, held]))
 
     return predict
 

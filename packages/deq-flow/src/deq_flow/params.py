@@ -76,9 +76,11 @@ class Evaluate:
     """How trained models and baselines are measured."""
 
     stop: StopConfig
-    """Stop of the equilibrium solve at test time; every evaluation up to `max_steps` is reported."""
+    """Stop of the equilibrium solve at test time."""
     unrolled_steps: int
     """Iterations of unrolled models at test time."""
+    sweep: int
+    """Error and residual are also measured after each iteration up to this one."""
     batch_size: int = 8
     example: int = 0
     """Index of the pair of Sintel clean that the example figure shows."""
