@@ -92,8 +92,10 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     write_bytes(path, data + hashlib.sha256(data).digest(), durable=True)
 
 
-def load_state(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What `save_state` wrote to `path`; runs no code from it.
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote to `path`, with all tensors on the CPU; runs no code from it.
+
+    `load_state_dict` moves what belongs on a device; Adam's step counters must stay where they are.
 
     Raises:
         CheckpointError: where there is no such file, or it is cut short or damaged.
@@ -103,7 +105,7 @@ def load_state(path: Path, *, device: torch.device | str = "cpu") -> dict[str, A
     if hashlib.sha256(data).digest() != digest:
         raise CheckpointError(f"{path}: cut short or damaged; remove it to start this training from its first step")
     try:
-        return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path}: not the state of a training: {error}") from error
 

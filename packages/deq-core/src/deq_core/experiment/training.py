@@ -83,7 +83,7 @@ def fit(
 
     Under torchrun each process takes every n-th batch, and the result is that of one process with `accumulate` n
     times as large; every process prepares all batches, the price of a stream that knows nothing of processes. Running
-    statistics, such as those of batch normalisation, are those of the first process's batches.
+    statistics, such as those of batch normalisation, are those of the first process's batches. Each process evaluates.
 
     Raises:
         NonFiniteError: where the loss or the gradient is not finite. The checkpoint stays that of an earlier step.
@@ -108,7 +108,7 @@ def fit(
         workers.share_state_(model)
         path = scratch / "training.pt"
         if path.exists():
-            state.load(path, device)
+            state.load(path)
         first = workers.rank == 0
         for row in state.history if first else ():
             _record(log, row)
@@ -169,9 +169,9 @@ class _State:
         }
         checkpoint.save_state(path, state)
 
-    def load(self, path: Path, device: torch.device) -> None:
+    def load(self, path: Path) -> None:
         """Continues from the checkpoint at `path`."""
-        state = checkpoint.load_state(path, device=device)
+        state = checkpoint.load_state(path)
         then = state["numbers"]
         differ = [name for name in {**then, **self.numbers} if then.get(name) != self.numbers.get(name)]
         if differ:
