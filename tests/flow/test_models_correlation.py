@@ -89,19 +89,23 @@ def test_nothing_is_seen_from_far_outside(kind: Kind) -> None:
         assert math.isinf(place) or window.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_gradients_reach_features_and_positions(kind: Kind) -> None:
-    first, second = (x[:1, :, :4, :5].clone().requires_grad_() for x in features())
-    position = (targets()[:1, :, :4, :5] * 0.5 + 0.123).requires_grad_()
+@pytest.mark.parametrize(("kind", "dense_rows"), [("all-pairs", 0), ("on-the-fly", 0), ("on-the-fly", 1000)])
+def test_gradients_reach_features_and_positions(monkeypatch: pytest.MonkeyPatch, kind: Kind, dense_rows: int) -> None:
+    monkeypatch.setattr(module._RowProducts, "DENSE", dense_rows)
+    first, second = (x[:1, :2, :3, :4].clone().requires_grad_() for x in features())
+    position = (targets()[:1, :, :3, :4] * 0.5 + 0.123).requires_grad_()
 
     def windows(*arguments: Tensor) -> Tensor:
         return correlation(arguments[0], arguments[1], levels=2, radius=1, kind=kind)(arguments[2])
 
     assert torch.autograd.gradcheck(windows, (first, second, position))
+    assert torch.autograd.gradgradcheck(windows, (first, second, position))
 
 
-def test_computing_windows_when_read_agrees_with_storing_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dense_rows", [0, 30, 1000], ids=["gathered", "mixed", "multiplied"])
+def test_windows_computed_when_read_are_those_of_the_volume(monkeypatch: pytest.MonkeyPatch, dense_rows: int) -> None:
     monkeypatch.setattr(module._RowProducts, "BLOCK", 2000)  # so that several blocks are needed
+    monkeypatch.setattr(module._RowProducts, "DENSE", dense_rows)
     gradients = []
     for kind in KINDS:
         first, second = (x.requires_grad_() for x in features())
