@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deq_core.experiment.results import Statistic, Value, aggregate, read_rows, statistic, write_rows
+from deq_core.experiment.results import Statistic, Value, aggregate, numbers, read_rows, statistic, write_rows
 
 values = st.one_of(
     st.integers(-(2**60), 2**60),
@@ -17,13 +17,19 @@ values = st.one_of(
 )
 
 
+def kinds(rows: list[dict]) -> list[dict]:
+    return [{key: type(value) for key, value in row.items()} for row in rows]
+
+
 @given(st.lists(st.dictionaries(st.sampled_from(["step", "loss", "name"]), values, min_size=1), min_size=1))
 def test_rows_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, rows: list[dict]) -> None:
     path = tmp_path_factory.mktemp("rows") / "rows.csv"
     write_rows(path, rows)
     found = read_rows(path)
     assert found == rows
-    assert [[type(row[key]) for key in row] for row in found] == [[type(row[key]) for key in row] for row in found]
+    assert [{key: type(row[key]) for key in row} for row in found] == [
+        {key: type(row[key]) for key in row} for row in rows
+    ]
 
 
 def test_a_missing_value_is_an_empty_field(tmp_path: Path) -> None:
@@ -60,6 +66,13 @@ def test_statistics_over_seeds() -> None:
 def test_a_row_without_its_group_is_an_error() -> None:
     with pytest.raises(KeyError, match="model"):
         aggregate([{"epe": 1.0}], by=("model",), value="epe")
+
+
+def test_a_column_of_numbers_has_one_in_every_row() -> None:
+    assert numbers([{"epe": 1}, {"epe": 0.5}], "epe") == [1.0, 0.5]
+    for rows in ([{"epe": 1.0}, {}], [{"epe": 1.0}, {"epe": "x"}]):
+        with pytest.raises(ValueError, match="epe: expected a number in every row, got"):
+            numbers(rows, "epe")
 
 
 def test_words_have_no_mean() -> None:
