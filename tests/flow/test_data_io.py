@@ -123,6 +123,18 @@ def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     assert io.read_image(tmp_path / "alpha.png").shape == (3, 4, 5)
 
 
+def test_a_jpeg_with_a_thumbnail_and_trailing_bytes_is_whole(tmp_path: Path) -> None:
+    photograph = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
+    inner = b"Exif\0\0" + photograph
+    segment = b"\xff\xe1" + (len(inner) + 2).to_bytes(2, "big") + inner
+    path = tmp_path / "a.jpg"
+    path.write_bytes(photograph[:2] + segment + photograph[2:] + b"appended")
+    assert io.read_image(path).shape == (3, 64, 64)
+    path.write_bytes(photograph[:2] + segment + photograph[2:-40])
+    with pytest.raises(FileFormatError, match=r"a\.jpg: expected a complete \.jpg file"):
+        io.read_image(path)
+
+
 def test_masks_survive_a_round_trip(tmp_path: Path) -> None:
     mask = torch.from_numpy(np.random.default_rng(4).uniform(size=(4, 5)) < 0.5)
     io.write_mask(tmp_path / "a.png", mask)
@@ -136,12 +148,14 @@ def everything(folder: Path) -> dict[str, Path]:
     io.write_flo(folder / "flow.flo", flow())
     io.write_pfm(folder / "map.pfm", torch.randn(3, 4, 6))
     io.write_kitti(folder / "kitti.png", flow(), torch.ones(5, 7, dtype=torch.bool))
+    cv2.imwrite(str(folder / "photograph.jpg"), image(64, 64).permute(1, 2, 0).numpy())
     return {path.name: path for path in folder.iterdir()}
 
 
 READERS: dict[str, Callable[[Path], object]] = {
     "image.png": io.read_image,
     "image.ppm": io.read_image,
+    "photograph.jpg": io.read_image,
     "flow.flo": io.read_flo,
     "map.pfm": io.read_pfm,
     "kitti.png": io.read_kitti,

@@ -15,6 +15,7 @@ from torch import Tensor
 from deq_core.experiment.files import write_bytes
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as little-endian float32
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 KITTI_SCALE = 64.0  # steps per pixel
 KITTI_OFFSET = 2.0**15
 KITTI_RANGE = (-KITTI_OFFSET / KITTI_SCALE, (2**16 - 1 - KITTI_OFFSET) / KITTI_SCALE)  # [-512, 512) pixels
@@ -145,9 +146,17 @@ def decode(path: Path, mode: int) -> np.ndarray:
     """The pixels of an image file, channels last, as OpenCV's `mode` asks for them."""
     data = path.read_bytes()
     pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), mode) if data else None
-    if pixels is None:
+    if pixels is None or (data[:2] == JPEG_START and not reaches_end(data)):
         raise damaged(path, f"a complete {path.suffix or 'image'} file", f"{len(data)} bytes that do not decode")
     return pixels
+
+
+def reaches_end(jpeg: bytes) -> bool:
+    """Whether an end marker follows the compressed pixels; OpenCV fills up a JPEG that breaks off with grey."""
+    position = 2
+    while jpeg[position : position + 1] == b"\xff" and jpeg[position + 1 : position + 2] != b"\xda":  # to the pixels
+        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
+    return JPEG_END in jpeg[position:]
 
 
 def encode(path: Path, pixels: np.ndarray) -> None:
