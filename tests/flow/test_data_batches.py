@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from deq_flow.data import batches as batches_module
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import Cached, FlowBatch, batches
 from deq_flow.data.io import FileFormatError
@@ -103,6 +104,18 @@ def test_batches_are_float_images_and_boolean_validity() -> None:
     assert (batch.flow.dtype, batch.flow.shape) == (torch.float32, (3, 2, 16, 20))
     assert (batch.valid.dtype, batch.valid.shape) == (torch.bool, (3, 16, 20))
     assert batch.image2.max() > 1
+
+
+def test_the_order_and_the_augmentation_draw_from_different_generators(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = []
+
+    def item_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+        places.append((seed, epoch, index))
+        return np.random.default_rng([seed, epoch, index])
+
+    monkeypatch.setattr(batches_module, "item_rng", item_rng)
+    take(6)
+    assert len(set(places)) == len(places) == 2 * (1 + 9)  # two epochs of an order and three batches
 
 
 def test_serving_batches_draws_from_no_global_generator() -> None:

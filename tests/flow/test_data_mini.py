@@ -70,6 +70,32 @@ def test_sintel_frames_form_sequences_and_say_what_is_occluded(root: Path) -> No
         assert sample.valid.all()
 
 
+def test_sintel_flow_leads_to_the_next_frame(root: Path) -> None:
+    def mismatch(index: int, share: float) -> float:
+        """Grey levels between frame 1 and frame 2 looked up `share` of the way, where it is not occluded."""
+        sample = Sintel(root)[index]
+        assert sample.occluded is not None
+        y, x = np.indices((40, 56), dtype=np.float32)
+        u, v = share * sample.flow.numpy()
+        warped = cv2.remap(sample.image2.permute(1, 2, 0).numpy(), x + u, y + v, cv2.INTER_CUBIC)
+        difference = np.abs(warped.astype(float) - sample.image1.permute(1, 2, 0).numpy())
+        return float(difference[~sample.occluded.numpy()].mean())
+
+    for index in range(4):
+        assert mismatch(index, 1.0) < 0.5 * min(mismatch(index, 0.0), mismatch(index, 0.5), mismatch(index, 2.0))
+
+
+def test_no_two_items_share_random_numbers() -> None:
+    kinds = (mini.CHAIRS_TRAIN, mini.CHAIRS_VAL, mini.SINTEL, mini.KITTI)
+    draws = {
+        mini.generator(MiniConfig(seed=seed), kind, index).uniform()
+        for seed in range(3)
+        for kind in kinds
+        for index in range(5)
+    }
+    assert len(draws) == 3 * 4 * 5
+
+
 def test_the_final_pass_has_the_same_flow_in_other_images(root: Path) -> None:
     clean, final = Sintel(root, "clean")[0], Sintel(root, "final")[0]
     assert torch.equal(clean.flow, final.flow)

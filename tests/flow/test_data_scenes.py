@@ -1,5 +1,7 @@
 """Moving layers: the motion is invertible, the flow explains the second frame, and occlusions are exact."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -73,6 +75,12 @@ def test_velocity_is_the_displacement_of_the_centre() -> None:
     )
     places = [motion.to_frame(np.array([[50.0], [40.0]]), time)[:, 0] for time in (-0.5, 0.5)]
     np.testing.assert_allclose(places[1] - places[0], [5.0, -3.0], atol=1e-6)
+
+
+def test_a_path_is_that_of_constant_acceleration() -> None:
+    motion = replace(rigid(3, -2), acceleration=np.array([1.0, 0.5]))
+    place = motion.to_frame(np.array([[40.0], [30.0]]), 4.0)[:, 0]
+    np.testing.assert_allclose(place, [40 + 3 * 4 + 1.0 * 16 / 2, 30 - 2 * 4 + 0.5 * 16 / 2])
 
 
 def test_ripples_that_could_fold_are_refused() -> None:

@@ -125,11 +125,10 @@ def test_dense_flow_of_a_thousand_pixels_or_nan_is_not_valid(chairs: Path) -> No
     values = constant(1)
     values[0, 0, 0], values[1, 1, 1], values[0, 2, 2] = 1000.0, -1e9, torch.nan
     io.write_flo(chairs / "FlyingChairs_release/data/00001_flow.flo", values)
-    valid = FlyingChairs(chairs)[0].valid
-    assert not valid[0, 0]
-    assert not valid[1, 1]
-    assert not valid[2, 2]
-    assert int(valid.sum()) == H * W - 3
+    sample = FlyingChairs(chairs)[0]
+    assert [(y, x) for y, x in (~sample.valid).nonzero().tolist()] == [(0, 0), (1, 1), (2, 2)]
+    assert (sample.flow[:, ~sample.valid] == 0).all()
+    assert torch.equal(sample.flow[:, sample.valid], constant(1)[:, sample.valid])
 
 
 def test_sintel_pairs_are_sorted_and_never_cross_scenes(sintel: Path) -> None:
@@ -179,7 +178,9 @@ def test_sintel_invalid_masks_count_only_on_request(sintel: Path) -> None:
     for scene, frame in (("alley_1", 1), ("alley_1", 2), ("market_2", 1)):
         io.write_mask(sintel / "Sintel/training/invalid" / scene / f"frame_{frame:04d}.png", mask)
     assert Sintel(sintel)[0].valid.all()
-    assert torch.equal(Sintel(sintel, exclude_invalid=True)[0].valid, ~mask)
+    sample = Sintel(sintel, exclude_invalid=True)[0]
+    assert torch.equal(sample.valid, ~mask)
+    assert not sample.flow[:, mask].any()
 
 
 def test_asking_for_absent_invalid_masks_is_an_error(sintel: Path) -> None:

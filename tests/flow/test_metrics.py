@@ -113,11 +113,11 @@ def test_epe_is_one_number_a_sample_and_nan_where_nothing_is_valid() -> None:
 
 
 def test_released_metrics_count_what_is_not_valid_as_perfect() -> None:
-    flow, truth = errors([4.0, 4.0, 4.0, 4.0])
+    flow, truth = errors([3.0, 3.0, 3.0, 3.0])
     valid = torch.tensor([[True, False, False, False]])
     result = released_metrics(flow[None], truth[None], valid[None])
-    assert result["epe"].tolist() == [1.0]
-    assert result["px1"].tolist() == [0.75]
+    assert result["epe"].tolist() == [0.75]
+    assert [result[name].tolist() for name in ("px1", "px3", "px5")] == [[0.75], [0.75], [1.0]]
     truth[1, 0, 0] = 400.0
     assert released_metrics(flow[None], truth[None], valid[None])["epe"].tolist() == [0.0]
 
