@@ -56,3 +56,95 @@ def test_a_warm_start_needs_fewer_steps():
     cold, warm = solve(x + 0.01, None), solve(x + 0.01, first.value)
     assert (warm.steps < cold.steps).all()
     torch.testing.assert_close(warm.value, cold.value, rtol=0, atol=1e-3)
+
+
+def frames(step, names):
+    """A slowly moving problem for each name."""
+    return torch.stack([torch.linspace(0, 1, 6) * len(name) + 0.01 * step for name in names])
+
+
+def solve_frame(x, state):
+    start = deq.warm_start(state, torch.zeros_like(x))
+    return deq.fixed_point(lambda z: torch.tanh(0.8 * z.roll(1, 1) + x), start, stop=deq.Stop(60, 1e-5))
+
+
+def test_streams_keep_their_states_apart_whatever_the_batch():
+    stream = deq.Stream()
+    assert stream.state(["a"]) is None
+    solution = solve_frame(frames(0, ["a"]), None)
+    for step, names in enumerate([["a", "bb"], ["bb", "ccc"], ["a"], ["ccc", "a", "bb"]]):
+        x = frames(step, names)
+        solution = solve_frame(x, stream.state(names))
+        assert not stream.update(solution, names).any()
+    state = stream.state(["ccc", "bb", "new"])
+    torch.testing.assert_close(state[:2], solution.value[[0, 2]])
+    assert state[2].isnan().all()
+    cold = solve_frame(frames(4, ["a", "bb"]), None)
+    warm = solve_frame(frames(4, ["a", "bb"]), stream.state(["a", "bb"]))
+    assert (warm.steps < cold.steps).all()
+
+
+def test_a_scene_cut_is_a_jump_of_the_first_residual():
+    stream = deq.Stream(cut=4.0)
+    names = ["a", "bb"]
+    for step in range(4):
+        assert not stream.update(solve_frame(frames(step, names), stream.state(names)), names).any()
+    x = frames(4, names)
+    x[1] = -3 * x[1]
+    cut = stream.update(solve_frame(x, stream.state(names)), names)
+    assert cut.tolist() == [False, True]
+    assert stream.state(["bb"]) is None
+    assert stream.state(["a"]) is not None
+    assert not stream.update(solve_frame(x, stream.state(names)), names).any()
+
+
+def test_no_jump_is_looked_for_when_none_is_asked():
+    stream = deq.Stream(cut=None)
+    for scale in (1, 1, 1, -100):
+        assert not stream.update(solve_frame(scale * frames(0, ["a"]), stream.state(["a"])), ["a"]).any()
+
+
+def test_a_stream_that_changed_its_size_starts_afresh():
+    stream = deq.Stream()
+    stream.update(solve_frame(frames(0, ["a", "bb"]), None), ["a", "bb"])
+    larger = torch.zeros(1, 9)
+    assert deq.warm_start(stream.state(["a"]), larger) is larger
+    stream.update(solve_frame(larger, None), ["a"])
+    state = stream.state(["a", "bb"])
+    assert state.shape == (2, 9)
+    assert state[0].isfinite().all()
+    assert state[1].isnan().all()
+
+
+def test_a_failed_sample_is_forgotten():
+    stream = deq.Stream()
+    stream.update(solve_frame(frames(0, ["a"]), None), ["a"])
+    failed = deq.fixed_point(lambda z: z * torch.nan, torch.zeros(1, 6))
+    assert not stream.update(failed, ["a"]).any()
+    assert stream.state(["a"]) is None
+
+
+def test_streams_are_saved_and_restored(tmp_path):
+    stream, restored = deq.Stream(), deq.Stream()
+    names = ["a", "bb"]
+    for step in range(2):
+        stream.update(solve_frame(frames(step, names), stream.state(names)), names)
+    torch.save(stream.state_dict(), tmp_path / "stream.pt")
+    restored.load_state_dict(torch.load(tmp_path / "stream.pt", weights_only=True))
+    assert torch.equal(restored.state(names), stream.state(names))
+    assert restored.state_dict()["usual"] == stream.state_dict()["usual"]
+    restored.forget("a")
+    assert restored.state(["a"]) is None
+    assert stream.state(["a"]) is not None
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "a"]])
+def test_every_sample_needs_a_name_of_its_own(names):
+    with pytest.raises(ValueError, match="expected 2 different names"):
+        deq.Stream().update(solve_frame(frames(0, ["a", "bb"]), None), names)
+
+
+@pytest.mark.parametrize("options", [{"cut": 1.0}, {"memory": 1.0}])
+def test_impossible_settings_fail_at_construction(options):
+    with pytest.raises(ValueError, match="must be"):
+        deq.Stream(**options)

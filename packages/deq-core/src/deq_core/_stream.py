@@ -1,8 +1,12 @@
 """Starting a solve from the last one's state."""
 
+from collections.abc import Hashable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from ._solution import Solution
 from ._tree import Tree, leaves_of, map_leaves, same_structure
 
 
@@ -29,3 +33,87 @@ def warm_start(previous: Tree | None, fallback: Tree) -> Tree:
         return torch.where(usable, old.detach().to(new), new)
 
     return map_leaves(choose, previous, fallback)
+
+
+class Stream:
+    """The last state of each of many videos, so that a batch may hold any of them in any order.
+
+        stream = Stream(cut=4.0)
+        sol = model(frames, stream.state(names))
+        cut = stream.update(sol, names)               # (b,) bool
+
+    A scene cut is a jump of the residual at the first evaluation: more than `cut` times what warm starts of that
+    stream usually have. The stream then forgets its state; solve again where that matters. A change of size needs no
+    care: `warm_start` drops a state that does not fit.
+
+    Args:
+        cut: the factor that makes a jump; `None` never looks for one.
+        memory: share of the past in the running mean of the usual residual, in [0, 1).
+    """
+
+    def __init__(self, cut: float | None = 4.0, *, memory: float = 0.8) -> None:
+        if cut is not None and not cut > 1:
+            raise ValueError(f"cut must be None or above 1, got {cut!r}")
+        if not 0 <= memory < 1:
+            raise ValueError(f"memory must be at least 0 and below 1, got {memory!r}")
+        self.cut = cut
+        self.memory = memory
+        self._states: dict[Hashable, Tree] = {}
+        self._usual: dict[Hashable, float] = {}
+
+    def state(self, names: Sequence[Hashable]) -> Tree:
+        """The streams' last states as one batch, for `warm_start`; None when there is none.
+
+        A stream without a state, or whose state has another size than the newest among them, is not a number in
+        every element, which `warm_start` replaces by its fallback.
+        """
+        known = [name for name in self._states if name in set(names)]
+        if not known:
+            return None
+        newest = self._states[known[-1]]
+        blank = map_leaves(lambda leaf: torch.full_like(leaf, torch.nan), newest)
+        shapes = [leaf.shape for leaf in leaves_of(newest)]
+        rows = []
+        for name in names:
+            state = self._states.get(name, blank)
+            rows.append(state if [leaf.shape for leaf in leaves_of(state)] == shapes else blank)
+        return map_leaves(lambda *leaves: torch.cat(leaves), *rows)
+
+    def update(self, solution: Solution, names: Sequence[Hashable]) -> Tensor:
+        """Keeps the solution's states; (B,) True for streams that have forgotten theirs at a scene cut.
+
+        A sample that failed is forgotten too.
+
+        Raises:
+            ValueError: not one name a sample, or a name twice.
+        """
+        if len(names) != len(solution.residual) or len(set(names)) != len(names):
+            raise ValueError(f"expected {len(solution.residual)} different names, one a sample, got {list(names)}")
+        first, last = solution.trace[0].tolist(), solution.residual.isfinite().tolist()
+        cuts = []
+        for row, name in enumerate(names):
+            usual = self._usual.get(name)
+            cuts.append(self.cut is not None and usual is not None and not first[row] <= self.cut * usual)
+            if cuts[-1] or not last[row]:
+                self.forget(name)
+                continue
+            if name in self._states:
+                self._usual[name] = (
+                    first[row] if usual is None else self.memory * usual + (1 - self.memory) * first[row]
+                )
+            self._states.pop(name, None)  # the newest state comes last
+            self._states[name] = map_leaves(lambda leaf, row=row: leaf[row : row + 1].detach().clone(), solution.value)
+        return torch.tensor(cuts, dtype=torch.bool, device=solution.residual.device)
+
+    def forget(self, name: Hashable) -> None:
+        """Drops a stream; unknown names are no error, so that every clip may end with it."""
+        self._states.pop(name, None)
+        self._usual.pop(name, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything remembered, for `torch.save`."""
+        return {"states": dict(self._states), "usual": dict(self._usual)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        self._states, self._usual = dict(state["states"]), dict(state["usual"])
