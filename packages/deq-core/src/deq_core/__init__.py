@@ -30,5 +30,8 @@ from ._solver import Safeguarded as Safeguarded
 from ._solver import Solver as Solver
 from ._solver import TypeOneAnderson as TypeOneAnderson
 from ._stop import Stop as Stop
+from ._stream import Stream as Stream
 from ._stream import warm_start as warm_start
+from ._torchdeq import TorchDEQ as TorchDEQ
+from ._torchdeq import from_torchdeq as from_torchdeq
 from ._weight_norm import weight_norm_ as weight_norm_
