@@ -1,0 +1,97 @@
+"""What a solve refuses, and what it says then."""
+
+import math
+import warnings
+
+import pytest
+import torch
+
+import deq_core as deq
+
+
+@pytest.mark.parametrize("record", [(0, 2), (2, 2), (3, 1)])
+def test_record_must_increase_from_one(record):
+    with pytest.raises(ValueError, match="increasing evaluations counted from 1"):
+        deq.fixed_point(torch.cos, torch.zeros(1, 1), record=record)
+
+
+def test_record_beyond_the_last_evaluation_is_refused():
+    with pytest.raises(ValueError, match="record asks for evaluation 9, but stop allows 8"):
+        deq.fixed_point(torch.cos, torch.zeros(1, 1), stop=deq.Stop(8), record=(9,))
+
+
+def test_an_f_that_writes_into_its_argument_is_refused():
+    with pytest.raises(ValueError, match="changed its argument in place"):
+        deq.fixed_point(lambda z: z.mul_(0.5), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("module", [torch.nn.BatchNorm1d(3), torch.nn.Sequential(torch.nn.Dropout(0.5))])
+def test_a_module_that_changes_f_between_evaluations_is_refused(module):
+    with pytest.raises(ValueError, match="is inside f in training mode"):
+        deq.fixed_point(module, torch.zeros(2, 3))
+    module.eval()
+    assert deq.fixed_point(module, torch.zeros(2, 3)).converged.all()
+    assert not torch.nn.modules.module._global_forward_pre_hooks
+
+
+def test_failure_can_be_ignored_warned_about_or_raised():
+    def solve(**options):
+        return deq.fixed_point(lambda z: 2 * z + 1, torch.zeros(2, 1), solver=deq.FixedPointIteration(), **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not solve().converged.any()
+    with pytest.warns(UserWarning, match="2 of 2 samples did not reach a residual of 0.0001 in 40 evaluations"):
+        solve(on_failure="warn")
+    with pytest.raises(deq.ConvergenceError, match="2 of 2 samples"):
+        solve(on_failure="raise")
+
+
+def test_without_a_tolerance_only_a_non_finite_sample_is_a_failure():
+    def f(z):
+        return torch.where(torch.tensor([[True], [False]]), z / 2, torch.nan)
+
+    with pytest.raises(deq.ConvergenceError, match="1 of 2 samples did not reach a finite residual"):
+        deq.fixed_point(f, torch.ones(2, 1), stop=deq.Stop(5, None), on_failure="raise")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"solver": deq.Anderson}, TypeError, "solver must be an object such as Anderson"),
+        ({"stop": 40}, TypeError, "stop must be an object"),
+        ({"adjoint": "implicit"}, TypeError, "adjoint must be an object"),
+        ({"on_failure": "raises"}, ValueError, "on_failure must be one of ignore, warn, raise"),
+    ],
+)
+def test_a_wrong_choice_is_named(options, error, message):
+    with pytest.raises(error, match=message):
+        deq.fixed_point(torch.cos, torch.zeros(1, 1), **options)
+    with pytest.raises(error, match=message):
+        deq.DEQ(**options)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: deq.Stop(max_steps=0),
+        lambda: deq.Stop(max_steps=True),
+        lambda: deq.Stop(tol=-1.0),
+        lambda: deq.Stop(tol=math.nan),
+        lambda: deq.FixedPointIteration(damping=1.0),
+        lambda: deq.Anderson(window=0),
+        lambda: deq.Anderson(ridge=-1.0),
+        lambda: deq.Anderson(damping=-0.1),
+        lambda: deq.Broyden(memory=0),
+        lambda: deq.Phantom(steps=0),
+        lambda: deq.Phantom(damping=1.5),
+    ],
+)
+def test_impossible_settings_fail_at_construction(build):
+    with pytest.raises(ValueError, match=r"must be|damping is"):
+        build()
+
+
+def test_a_norm_that_cannot_be_called_is_refused():
+    with pytest.raises(TypeError, match="norm must map"):
+        deq.Stop(norm="rms")  # pyright: ignore[reportArgumentType]  the error under test
