@@ -130,7 +130,9 @@ def test_a_jpeg_with_a_thumbnail_and_trailing_bytes_is_whole(tmp_path: Path) -> 
     path = tmp_path / "a.jpg"
     path.write_bytes(photograph[:2] + segment + photograph[2:] + b"appended")
     assert io.read_image(path).shape == (3, 64, 64)
+    assert io.reaches_end(path.read_bytes())
     path.write_bytes(photograph[:2] + segment + photograph[2:-40])
+    assert not io.reaches_end(path.read_bytes())
     with pytest.raises(FileFormatError, match=r"a\.jpg: expected a complete \.jpg file"):
         io.read_image(path)
 

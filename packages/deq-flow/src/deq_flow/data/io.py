@@ -152,7 +152,7 @@ def decode(path: Path, mode: int) -> np.ndarray:
 
 
 def reaches_end(jpeg: bytes) -> bool:
-    """Whether an end marker follows the compressed pixels; OpenCV fills up a JPEG that breaks off with grey."""
+    """Whether an end marker follows the compressed pixels; without one, OpenCV 4 fills up the image with grey."""
     position = 2
     while jpeg[position : position + 1] == b"\xff" and jpeg[position + 1 : position + 2] != b"\xda":  # to the pixels
         position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
