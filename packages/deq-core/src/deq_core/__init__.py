@@ -9,12 +9,16 @@ from ._adjoint import Unrolled as Unrolled
 from ._delta import to_delta as to_delta
 from ._delta_meter import DeltaMeter as DeltaMeter
 from ._layer import DEQ as DEQ
+from ._monitor import Monitor as Monitor
+from ._monitor import summarize as summarize
 from ._norms import max_norm as max_norm
 from ._norms import rms_norm as rms_norm
 from ._norms import two_norm as two_norm
 from ._regularize import exponential_weights as exponential_weights
 from ._regularize import jacobian_frobenius as jacobian_frobenius
 from ._regularize import spectral_radius as spectral_radius
+from ._schedule import RandomSteps as RandomSteps
+from ._schedule import UnrolledWarmUp as UnrolledWarmUp
 from ._scope import VariationalDropout as VariationalDropout
 from ._scope import solve_scope as solve_scope
 from ._shine import SHINE as SHINE

@@ -51,7 +51,7 @@ class Unrolled:
 
 @dataclass(frozen=True)
 class Phantom:
-    """Differentiates a few more damped steps taken from the solution (Geng et al., NeurIPS 2021, eq. 7).
+    """Differentiates a few more damped steps taken from the solution (Geng et al., NeurIPS 2021).
 
     The gradient is inexact: a truncated, damped Neumann series of the implicit one, an ascent direction where f
     contracts. The value is moved by the steps too. One step without damping is the Jacobian-free gradient of

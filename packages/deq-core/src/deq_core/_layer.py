@@ -50,15 +50,18 @@ class DEQ(nn.Module):
         *,
         record: Sequence[int] = (),
         check: Callable[..., Tree] | None = None,
+        stop: Stop | None = None,
+        adjoint: Adjoint | None = None,
     ) -> Solution:
-        """The solution of z = f(z) from z0; see `fixed_point`."""
-        stop = self.stop if self.training or self.eval_stop is None else self.eval_stop
+        """The solution of z = f(z) from z0; see `fixed_point`. `stop` and `adjoint` replace the layer's own once."""
+        if stop is None:
+            stop = self.stop if self.training or self.eval_stop is None else self.eval_stop
         return fixed_point(
             f,
             z0,
             solver=self.solver,
             stop=stop,
-            adjoint=self.adjoint,
+            adjoint=self.adjoint if adjoint is None else adjoint,
             record=record,
             check=check,
             on_failure=self.on_failure,

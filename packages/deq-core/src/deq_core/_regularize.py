@@ -18,7 +18,7 @@ def jacobian_frobenius(
 ) -> Tensor:
     """Hutchinson's estimate of |∂f/∂z|² (Frobenius) divided by the state's size, per sample, (B,).
 
-    The Jacobian penalty of Bai et al., ICML 2021, eq. 6: the mean over probes v ~ N(0, I) of |vᵀJ|² / n.
+    The Jacobian penalty of Bai et al., ICML 2021: the mean over probes v ~ N(0, I) of |vᵀJ|² / n.
     Differentiable with respect to what f closes over; z is a constant.
 
     Args:
@@ -68,7 +68,7 @@ def exponential_weights(states: int, gamma: float = 0.8) -> tuple[float, ...]:
     """Weights of the losses of successive states: γ^(states - 1 - i), so the last has weight 1.
 
     The sequence loss of RAFT (Teed & Deng, ECCV 2020, eq. 7) and the fixed-point correction of DEQ flow
-    (Bai et al., CVPR 2022, eq. 6).
+    (Bai et al., CVPR 2022).
     """
     if states < 1:
         raise ValueError(f"states must be at least 1, got {states}")

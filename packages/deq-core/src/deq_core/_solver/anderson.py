@@ -31,7 +31,7 @@ class Anderson:
     """Anderson acceleration (type II): the next state mixes the last images so that their gaps f(z) - z cancel best.
 
     The weights minimise |Σ αᵢ gᵢ|² + ridge · Σ αᵢ² |gᵢ|² subject to Σ αᵢ = 1 (Walker & Ni, SIAM J. Numer. Anal. 2011,
-    eq. 2.1, with a ridge). The ridge is relative to each gap's own length, so the method keeps its rate down to
+    with a ridge). The ridge is relative to each gap's own length, so the method keeps its rate down to
     rounding; `relative_ridge=False` is the released DEQ code's absolute ridge · Σ αᵢ², which stalls once the gaps
     are shorter than √ridge.
 

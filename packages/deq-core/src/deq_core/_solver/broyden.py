@@ -32,7 +32,7 @@ class Broyden:
     """Broyden's good method on g(z) = f(z) - z, from the inverse Jacobian -I.
 
     With full steps the inverse estimate is a product of rank-one factors made of the steps alone
-    (Kelley, Iterative Methods for Linear and Nonlinear Equations, SIAM 1995, eq. 7.13), so memory is one state a
+    (Kelley, Iterative Methods for Linear and Nonlinear Equations, SIAM 1995, section 7.3), so memory is one state a
     step, half of the usual pairs; a step reads the history twice. Converges superlinearly near a solution, also
     where f does not contract.
 

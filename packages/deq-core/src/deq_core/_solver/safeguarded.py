@@ -33,8 +33,8 @@ class Safeguarded:
 
     A state whose residual |f(z) - z| exceeds `growth` times that of the last accepted one is rejected, and the plain
     image of the accepted one is evaluated next; what was seen at the rejected state stays in the history. So where f
-    contracts, the accepted residuals fall at least as plain iteration's do between accelerated steps (the safeguard
-    of Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020, section 3.3, without its restarts). A rejection costs one
+    contracts, the accepted residuals fall at least as plain iteration's do between accelerated steps (the idea of
+    Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020, without their restarts). A rejection costs one
     evaluation.
 
     Attributes:

@@ -34,7 +34,7 @@ class TypeOneAnderson:
     """Anderson acceleration, type I: a quasi-Newton step whose Jacobian, not its inverse, is the least change.
 
     z ← f(z) - (S + Y) γ with (Sᵀ Y) γ = Sᵀ g, for the last steps S and changes of the gap Y (Fang & Saad, Numer.
-    Linear Algebra Appl. 2009, section 2; Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020). Often takes fewer
+    Linear Algebra Appl. 2009; Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020). Often takes fewer
     evaluations than type II where f is nonlinear or expands, and is less steady; see `Safeguarded`.
 
     Attributes:

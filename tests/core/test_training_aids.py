@@ -1,0 +1,83 @@
+"""Schedules of the number of evaluations, and the convergence monitor."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.problems import PROBLEMS
+
+import deq_core as deq
+
+
+def test_random_steps_repeat_with_their_seed_and_fill_their_range():
+    schedule = deq.RandomSteps(deq.Stop(tol=None, norm=deq.rms_norm), low=5, high=9)
+    draws = [schedule(step) for step in range(300)]
+    assert draws == [schedule(step) for step in range(300)]
+    counts = [[stop.max_steps for stop in draws].count(n) for n in range(5, 10)]
+    assert sum(counts) == 300
+    assert min(counts) > 35
+    assert all(replace(stop, max_steps=5) == deq.Stop(5, None, norm=deq.rms_norm) for stop in draws)
+    other = replace(schedule, seed=1)
+    assert [other(step) for step in range(20)] != draws[:20]
+
+
+def test_successive_draws_are_unrelated():
+    schedule = deq.RandomSteps(deq.Stop(), low=1, high=1000)
+    draws = torch.tensor([float(schedule(step).max_steps) for step in range(400)])
+    correlation = torch.corrcoef(torch.stack([draws[1:], draws[:-1]]))[0, 1]
+    assert abs(correlation) < 0.15
+
+
+def test_warm_up_unrolls_and_then_leaves_the_layer_alone():
+    problem = PROBLEMS["linear"]()
+    layer, warm_up = deq.DEQ(), deq.UnrolledWarmUp(steps=2, depth=3)
+    evaluations = []
+    for step in range(4):
+        stop, adjoint = warm_up(step)
+        solution = layer(problem.f, problem.z0, stop=stop, adjoint=adjoint)
+        (gradient,) = torch.autograd.grad(solution.value.sum(), problem.parameters[0])
+        assert gradient.abs().sum() > 0
+        evaluations.append(len(solution.trace))
+    assert evaluations[:2] == [3, 3]
+    assert evaluations[2] == evaluations[3] > 3
+    assert layer.stop == deq.Stop()
+
+
+def test_the_monitor_logs_every_so_many_steps_and_passes_the_solution_on():
+    logged = []
+    monitor = deq.Monitor(lambda values, step: logged.append((values, step)), every=3, prefix="train/")
+    problem = PROBLEMS["tanh"]()
+    solution = deq.fixed_point(problem.f, problem.z0)
+    for step in range(7):
+        solution = deq.fixed_point(problem.f, problem.z0)
+        assert monitor(solution, step) is solution
+    assert [step for _, step in logged] == [0, 3, 6]
+    values = logged[0][0]
+    assert values["train/converged"] == values["train/finite"] == 1.0
+    assert values["train/steps"] == solution.steps.double().mean()
+    assert values["train/residual_worst"] == solution.residual.max()
+    assert values["train/residual_first"] > values["train/residual_worst"] >= values["train/residual"]
+    assert values["train/evaluations"] == solution.nfe
+
+
+def test_the_summary_of_a_failed_solve_is_loud():
+    values = deq.summarize(deq.fixed_point(lambda z: z * torch.nan, torch.zeros(2, 3)))
+    assert values["converged"] == values["finite"] == 0.0
+    assert math.isinf(values["residual"])
+    assert deq.summarize(deq.fixed_point(torch.cos, torch.zeros(0, 3))) == {}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: deq.RandomSteps(deq.Stop(), low=0, high=3),
+        lambda: deq.RandomSteps(deq.Stop(), low=4, high=3),
+        lambda: deq.UnrolledWarmUp(steps=-1, depth=3),
+        lambda: deq.UnrolledWarmUp(steps=1, depth=0),
+        lambda: deq.Monitor(print, every=0),
+    ],
+)
+def test_impossible_settings_fail_at_construction(build):
+    with pytest.raises(ValueError, match="must be at least"):
+        build()
