@@ -53,6 +53,8 @@ def test_a_folder_appears_whole_on_success(tmp_path: Path) -> None:
     with output_directory(out) as partial:
         (partial / "one").write_text("1")
         assert not out.exists()
+        identity = partial.stat().st_ino
+    assert out.stat().st_ino == identity, "it is to be moved in one go, not copied"
     assert names(out) == ["one"]
     assert names(out.parent) == ["out"]
 

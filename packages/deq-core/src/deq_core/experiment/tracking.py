@@ -111,7 +111,7 @@ class _Run:
     def begin(self, tags: Mapping[str, str]) -> None:
         self._mark({**provenance.of_process(), "params.sections": ",".join(sections_read()), **tags})
         if self.scratch is not None:
-            write_json(self.scratch / _RUN, {"run": self.id, "store": self.client.tracking_uri})
+            write_json(self.scratch / _RUN, {"run": self.id})
 
     def __call__(self, values: Mapping[str, float], step: int = 0) -> None:
         from mlflow.entities import Metric
@@ -224,18 +224,16 @@ def _unfinished(client: "MlflowClient", scratch: Path | None) -> "Run | None":
 
     if scratch is None or not (scratch / _RUN).exists():
         return None
-    left = json.loads((scratch / _RUN).read_text(encoding="utf-8"))
-    if left["store"] != client.tracking_uri:
-        return None
+    left = json.loads((scratch / _RUN).read_text(encoding="utf-8"))["run"]
     try:
-        run = client.get_run(left["run"])
+        run = client.get_run(left)
     except MlflowException:
         return None
     if run.info.lifecycle_stage != "active":
         return None
-    client.update_run(left["run"], status="RUNNING")
+    client.update_run(left, status="RUNNING")
     if "error" in run.data.tags:
-        client.delete_tag(left["run"], "error")
+        client.delete_tag(left, "error")
     return run
 
 
