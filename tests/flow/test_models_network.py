@@ -107,6 +107,26 @@ def test_the_state_of_one_pair_is_the_start_of_the_next(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_recorded_steps_come_first_and_the_last_step_once_more(name: str) -> None:
+    model = network(name).double()
+    for record in ((1, 3), (1, 2, 3, 4), ()):
+        output = run(model, *pair(), steps=4, record=record)
+        assert len(output.flows) == len(record) + 1
+        for steps, flow in zip((*record, 4), output.flows, strict=True):
+            torch.testing.assert_close(flow, run(model, *pair(), steps=steps).flow)
+    for record in ((5,), (2, 2), (0, 1)):
+        with pytest.raises(ValueError, match="record"):
+            run(model, *pair(), steps=4, record=record)
+
+
+def test_an_unrolled_network_predicts_at_every_step() -> None:
+    output = run(network("raft"), *pair(), steps=4)
+    assert len(output.flows) == 4
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        run(network("raft"), *pair(), steps=0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_both_ways_of_looking_up_give_one_network(name: str) -> None:
     stored, computed = (network(name, lookup=kind) for kind in ("all-pairs", "on-the-fly"))
     torch.testing.assert_close(run(computed, *pair(), steps=3).flow, run(stored, *pair(), steps=3).flow)

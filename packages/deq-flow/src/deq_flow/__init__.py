@@ -12,6 +12,8 @@ from .config import Equilibrium as Equilibrium
 from .loss import sequence_loss as sequence_loss
 from .models import NAMES as NAMES
 from .models import RAFT as RAFT
+from .models import CheckpointError as CheckpointError
 from .models import DEQFlow as DEQFlow
 from .models import FlowOutput as FlowOutput
 from .models import build as build
+from .models import load_released as load_released

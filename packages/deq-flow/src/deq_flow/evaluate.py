@@ -145,7 +145,7 @@ def network_method(network: Network, config: Evaluate) -> Method:
             flow = network(batch.image1, batch.image2, steps=steps).flow
             sweep = network(batch.image1, batch.image2, steps=config.sweep, record=range(1, config.sweep + 1))
         if sweep.solution is None:
-            return Prediction(flow, sweep.flows)
+            return Prediction(flow, sweep.flows[:-1])
         trace = sweep.solution.trace
         held = trace[-1:].expand(config.sweep - len(trace), -1)  # a converged sample stays as it is
         return Prediction(flow, sweep.flows[:-1], torch.cat([trace, held]))

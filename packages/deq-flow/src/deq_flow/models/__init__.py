@@ -2,6 +2,8 @@
 
 from .build import NAMES as NAMES
 from .build import build as build
+from .convert import CheckpointError as CheckpointError
+from .convert import load_released as load_released
 from .deq_flow import DEQFlow as DEQFlow
 from .network import FlowOutput as FlowOutput
 from .raft import RAFT as RAFT

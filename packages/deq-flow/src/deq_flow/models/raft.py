@@ -1,6 +1,7 @@
 """RAFT (Teed & Deng 2020), and GMA (Jiang et al. 2021), from the parts of DEQ-Flow."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,13 +38,16 @@ class RAFT(FlowNetwork):
         """Flow between images (B, 3, H, W) of values 0..255.
 
         Of `state` only the flow is a start, the hidden state begins afresh, as in the release's warm start.
-        `flows` holds the steps named in `record`, and the last; all of them by default.
+        `flows` holds every step's, or, with `record`, those of the steps it names and then the last step's, as for
+        DEQ-Flow: `record=range(1, n + 1)` with `steps=n` gives n + 1, the last one twice.
         """
         if steps is None:
             steps = self.steps if self.training else self.eval_steps
         elif steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
-        wanted = set(range(1, steps + 1) if record is None else (*record, steps))
+        wanted = tuple(range(1, steps) if record is None else record)
+        if any(first >= second for first, second in pairwise((0, *wanted, steps + 1))):
+            raise ValueError(f"record must ascend between 1 and steps = {steps}, got {wanted}")
         pair = self.encode(image1, image2)
         hidden, context = pair.context.split([self.size.hidden, self.size.context], dim=1)
         hidden, context = torch.tanh(hidden).to(pair.grid.dtype), torch.relu(context)
@@ -56,6 +60,8 @@ class RAFT(FlowNetwork):
             flow = flow.detach()
             hidden, change = step(hidden, pair.lookup(pair.grid + flow), flow)
             flow = flow + change
-            if k in wanted:
+            if k in wanted or k == steps:
                 flows.append(pair.finish(flow, hidden))
+        if steps in wanted:
+            flows.append(flows[-1])
         return FlowOutput(flows[-1], flow, (hidden.detach(), flow.detach()), None, tuple(flows))
