@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from deq_core.experiment import files
 from deq_core.experiment.files import OutputError, output_directory, write_bytes, write_json, write_text
+
+ALONE = f"""
+import runpy, sys
+from pathlib import Path
+globals().update(runpy.run_path("{files.__file__}"))
+"""
+"""Begins a program that uses the module without the package, whose torch takes seconds to import."""
 
 
 @contextlib.contextmanager
@@ -78,13 +86,12 @@ def test_a_failed_block_leaves_the_folder_before_it(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path\n"
-        "from deq_core.experiment.files import output_directory\n"
+        "import time\n"
         "with output_directory(Path(sys.argv[1])) as partial:\n"
         "    (partial / 'half').write_text('x'); print('ready', flush=True); time.sleep(60)\n"
     )
     out = tmp_path / "out"
-    with subprocess.Popen([sys.executable, "-c", script, out], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", ALONE + script, out], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         with output_directory(out):
@@ -99,14 +106,13 @@ def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_
 
 def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "from deq_core.experiment.files import write_bytes\n"
+        "import os, signal\n"
         "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_bytes(Path(sys.argv[1]), b'half', durable=True)\n"
     )
     path = tmp_path / "train@deq-0"
     (tmp_path / ".train@deq-0.mine").write_text("")
-    assert subprocess.run([sys.executable, "-c", script, path]).returncode == -signal.SIGKILL
+    assert subprocess.run([sys.executable, "-c", ALONE + script, path]).returncode == -signal.SIGKILL
     assert len(names(tmp_path)) == 2
     write_bytes(path, b"whole", durable=True)
     assert names(tmp_path) == [".train@deq-0.mine", "train@deq-0"]
@@ -141,9 +147,6 @@ def test_a_full_disk_says_so(tmp_path: Path) -> None:
 
 
 MOUNTED = """
-import sys
-from pathlib import Path
-from deq_core.experiment.files import OutputError, output_directory, write_bytes
 full, locked = Path(sys.argv[1]), Path(sys.argv[2])
 write_bytes(full / "file", b"old")
 for path, attempt in (
@@ -168,7 +171,7 @@ def test_a_small_file_system_and_a_read_only_one_say_so(tmp_path: Path) -> None:
     inside = [unshare or "unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if unshare is None or subprocess.run([*inside, mount], capture_output=True).returncode != 0:
         pytest.skip("this kernel lets no ordinary process mount; the faults above are tested without")
-    python = f"{sys.executable} -c '{MOUNTED}' {full} {locked}"
+    python = f"{sys.executable} -c '{ALONE}{MOUNTED}' {full} {locked}"
     done = subprocess.run([*inside, f"{mount} && {python}"], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"cannot write {full}/file: the disk is full")
