@@ -209,6 +209,14 @@ def test_an_evaluation_is_the_child_of_the_training_that_wrote_its_model(client:
     assert "mlflow.parentRunId" not in runs(client)[-1].data.tags
 
 
+def test_the_last_run_that_wrote_a_content_is_the_one_found(client: MlflowClient, tmp_path: Path) -> None:
+    for _ in range(2):
+        with track("flow.train", {}, out=tmp_path / "train"):
+            (tmp_path / "train").mkdir(exist_ok=True)
+            (tmp_path / "train" / "model").write_bytes(b"same")
+    assert find(tmp_path / "train" / "model") == runs(client)[1].info.run_id
+
+
 def test_metrics_travel_together(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[int] = []
     log_batch = MlflowClient.log_batch
