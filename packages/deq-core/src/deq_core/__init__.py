@@ -33,6 +33,7 @@ from ._solver import FixedPointIteration as FixedPointIteration
 from ._solver import Safeguarded as Safeguarded
 from ._solver import Solver as Solver
 from ._solver import TypeOneAnderson as TypeOneAnderson
+from ._spectral_norm import spectral_norm_ as spectral_norm_
 from ._stop import Stop as Stop
 from ._stream import Stream as Stream
 from ._stream import warm_start as warm_start
