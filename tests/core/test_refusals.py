@@ -1,6 +1,7 @@
 """What a solve refuses, and what it says then."""
 
 import math
+import threading
 import warnings
 
 import pytest
@@ -95,3 +96,28 @@ def test_impossible_settings_fail_at_construction(build):
 def test_a_norm_that_cannot_be_called_is_refused():
     with pytest.raises(TypeError, match="norm must map"):
         deq.Stop(norm="rms")  # pyright: ignore[reportArgumentType]  the error under test
+
+
+def test_another_threads_modules_are_none_of_a_solves_business():
+    norm, failures = torch.nn.BatchNorm1d(3), []
+    inside, done = threading.Event(), threading.Event()
+
+    def train():
+        inside.wait(10)
+        try:
+            norm(torch.randn(4, 3))
+        except ValueError as error:
+            failures.append(error)
+        done.set()
+
+    def f(z):
+        inside.set()
+        done.wait(10)
+        return z / 2
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    deq.fixed_point(f, torch.zeros(2, 3))
+    thread.join()
+    assert done.is_set()
+    assert not failures
