@@ -162,6 +162,13 @@ def test_corrections_outside_the_solve_are_refused(correction: tuple[int, ...]) 
         Equilibrium(stop=STOP, correction=correction)
 
 
+@pytest.mark.parametrize("chaining", ["indexing", "sliced"])
+def test_fewer_steps_than_corrections_are_refused(chaining: str) -> None:
+    model = network(stop=STOP, correction=(2, 4), chaining=chaining).train()
+    with pytest.raises(ValueError, match="evaluation 4"):
+        model(*pair(), steps=3)
+
+
 def test_a_wrong_number_of_adjoints_is_refused() -> None:
     with pytest.raises(ValueError, match="each of the 3 supervised states"):
         Equilibrium(stop=STOP, correction=(2, 4), adjoint=(deq.Phantom(), deq.Phantom()))

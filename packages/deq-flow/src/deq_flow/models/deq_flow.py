@@ -95,6 +95,8 @@ class DEQFlow(FlowNetwork):
         """Solves from one corrected state to the next, as one solution."""
         choice = self.equilibrium
         bounds = (0, *choice.correction, stop.max_steps)
+        if bounds[-2] >= bounds[-1]:
+            raise ValueError(f"steps must exceed the last corrected evaluation {bounds[-2]}, got {bounds[-1]}")
         adjoints = choice.adjoint if isinstance(choice.adjoint, tuple) else (choice.adjoint,) * (len(bounds) - 1)
         parts: list[deq.Solution] = []
         for (first, last), adjoint in zip(pairwise(bounds), adjoints, strict=True):
