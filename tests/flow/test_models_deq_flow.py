@@ -149,6 +149,21 @@ def test_one_adjoint_for_all_states_or_the_same_for_each_give_one_gradient() -> 
     torch.testing.assert_close(results[1], results[0])
 
 
+@pytest.mark.parametrize("attention", ["none", "global"])
+def test_another_update_block_takes_the_place_of_the_models(attention: str) -> None:
+    model = network(attention=attention).eval()
+    block, meter = deq.to_delta(model.update_block, threshold=0.0)
+    with torch.no_grad():
+        encoded = model.encode(*pair())
+        start = model.start(encoded)
+        solutions = [
+            deq.fixed_point(f, start, solver=deq.FixedPointIteration(), stop=STOP).value
+            for f in (model.map(encoded), model.map(encoded, block))
+        ]
+    torch.testing.assert_close(solutions[1], solutions[0])
+    assert 0 < meter.sparse_macs < meter.dense_macs
+
+
 def test_a_state_of_another_size_is_not_used() -> None:
     model = network(eval_stop=STOP).eval()
     with torch.no_grad():

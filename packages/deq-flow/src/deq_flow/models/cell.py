@@ -53,6 +53,14 @@ class UpdateBlock(nn.Module):
 
         return step
 
+    def with_context(self, context: Tensor, attention: Tensor | None = None) -> Step:
+        """`forward` for one context, every layer called as a module at every step."""
+
+        def step(hidden: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+            return self(hidden, context, correlation, flow, attention)
+
+        return step
+
     def _motion(self, correlation: Tensor, flow: Tensor, attention: Tensor | None) -> Tensor:
         motion = self.encoder(correlation, flow)
         return motion if attention is None else torch.cat([motion, self.gma(attention, motion)], dim=1)

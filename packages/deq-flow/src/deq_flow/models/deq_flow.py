@@ -10,6 +10,7 @@ from torch import Tensor
 import deq_core as deq
 from deq_flow.config import Architecture, Equilibrium
 from deq_flow.models.adjoints import PerState
+from deq_flow.models.cell import UpdateBlock
 from deq_flow.models.network import FlowNetwork, FlowOutput, Pair, State
 
 Map = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -68,10 +69,15 @@ class DEQFlow(FlowNetwork):
         hidden, flow = deq.warm_start(state, (hidden, torch.zeros_like(hidden[:, :2])))
         return hidden, flow + self._origin(pair)
 
-    def map(self, pair: Pair) -> Map:
-        """The function of (hidden, unknown) whose fixed point is sought; gradients reach the encoders through it."""
+    def map(self, pair: Pair, block: UpdateBlock | None = None) -> Map:
+        """The function of (hidden, unknown) whose fixed point is sought; gradients reach the encoders through it.
+
+        `block` is evaluated, layer by layer, in place of the model's own: the copy `deq.to_delta` makes of
+        `update_block`, for example.
+        """
         context = torch.relu(pair.context)
-        step = self.update_block.bind(context, None if self.attn is None else self.attn(context))
+        attention = None if self.attn is None else self.attn(context)
+        step = self.update_block.bind(context, attention) if block is None else block.with_context(context, attention)
         origin = self._origin(pair)
         detach = self.equilibrium.flow_gradient == "detached"
 
