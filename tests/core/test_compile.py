@@ -1,5 +1,8 @@
 """Compiled and exported solves compute what eager ones do."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -42,6 +45,26 @@ def test_its_gradients_compile_too(x, adjoint):
     found = torch.autograd.grad(compiled(x).square().sum(), list(layer.parameters()))
     for left, right in zip(found, expected, strict=True):
         torch.testing.assert_close(left, right)
+
+
+# Both warnings are about what torch's tracer does itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_an_implicit_solve_breaks_the_graph_and_keeps_its_gradients(x):
+    layer = Layer(deq.Anderson(window=3), deq.Implicit(stop=deq.Stop(8, None)))
+    compiled = torch.compile(layer, backend="aot_eager")
+    expected = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
+    found = torch.autograd.grad(compiled(x).square().sum(), list(layer.parameters()))
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right)
+
+
+def test_importing_the_core_leaves_the_compiler_alone():
+    code = (
+        "import sys, deq_core; print([m for m in ('torch._dynamo', 'mlflow', 'pydantic') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 # torch's tracer looks at .grad of every input and silences the warning about non-leaves by other means than a filter.

@@ -36,10 +36,12 @@ class Map:
         self.ravel = ravel
         self.evaluations = 0
         self._f = f
+        self._scope: Scope | None = None
+        self._autocast: dict[str, Any] | None = None
         if not torch.compiler.is_compiling():
             device = ravel.device.type
             self._scope = current_scope() or Scope()
-            self._autocast: dict[str, Any] = {
+            self._autocast = {
                 "device_type": device,
                 "enabled": torch.is_autocast_enabled(device),
                 "dtype": torch.get_autocast_dtype(device),
@@ -60,7 +62,9 @@ class Map:
 
     @contextmanager
     def _block(self) -> Iterator[None]:
-        with enter(self._scope), torch.autocast(**self._autocast), _fresh_weights():
+        # A solve that began in a compiled graph has neither; its backward may still run here.
+        autocast = nullcontext() if self._autocast is None else torch.autocast(**self._autocast)
+        with enter(self._scope or Scope()), autocast, _fresh_weights():
             yield
 
 

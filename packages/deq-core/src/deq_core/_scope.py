@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 Value = TypeVar("Value")
 
@@ -95,5 +96,6 @@ def _draw_mask(dropout: VariationalDropout, x: Tensor) -> Tensor:
     return draw() if scope is None else scope.once(dropout, torch.Size(shape), draw)
 
 
-# Not compiled: a graph would keep the first solve's mask.
-_mask = cast(Callable[[VariationalDropout, Tensor], Tensor], torch.compiler.disable(_draw_mask))
+# Not compiled: a graph would keep the first solve's mask. This form of `torch.compiler.disable` does not import the
+# compiler, which takes as long as importing torch.
+_mask = cast(Callable[[VariationalDropout, Tensor], Tensor], _disable_dynamo(_draw_mask))
