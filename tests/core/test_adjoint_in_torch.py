@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 import torch
+import torch.distributed as dist
 from tests.gradients import cotangent_of, exact_gradients, gradients
 from tests.problems import PROBLEMS, TIGHT
 from torch import nn
@@ -67,6 +68,31 @@ def test_checkpointing_changes_nothing(adjoint):
     kept = checkpoint(solve, problem.parameters[1], use_reentrant=False)
     for left, right in zip(torch.autograd.grad(kept.sum(), problem.parameters), plain, strict=True):
         assert torch.equal(left, right)
+
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = deq.weight_norm_(nn.Linear(6, 6))
+        self.deq = deq.DEQ(adjoint=deq.Implicit(stop=deq.Stop(40, 1e-7)))
+
+    def forward(self, x):
+        return self.deq(lambda z: torch.tanh(0.3 * self.linear(z) + x), torch.zeros_like(x)).value
+
+
+def test_distributed_data_parallel_reduces_every_gradient_once(tmp_path):
+    layer, x = Layer(), torch.randn(3, 6)
+    expected = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        parallel = nn.parallel.DistributedDataParallel(layer)
+        for _ in range(2):
+            layer.zero_grad()
+            parallel(x).square().sum().backward()
+    finally:
+        dist.destroy_process_group()
+    for parameter, gradient in zip(layer.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 @pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.Phantom(), deq.Unrolled()])

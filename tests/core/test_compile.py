@@ -60,9 +60,7 @@ def test_an_implicit_solve_breaks_the_graph_and_keeps_its_gradients(x):
 
 
 def test_importing_the_core_leaves_the_compiler_alone():
-    code = (
-        "import sys, deq_core; print([m for m in ('torch._dynamo', 'mlflow', 'pydantic') if m in sys.modules])"
-    )
+    code = "import sys, deq_core; print([m for m in ('torch._dynamo', 'mlflow', 'pydantic') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
