@@ -1,0 +1,41 @@
+"""Tables in the documentation: made by a command, found between markers."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its first column to the left and the others to the right."""
+    ruler = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *rows))
+
+
+def with_table(page: str, name: str, table: str) -> str:
+    """`page` with `table` between `<!-- table name -->` and `<!-- end name -->`.
+
+    Raises:
+        ValueError: the page does not have these markers once each, in this order.
+    """
+    start, end = _markers(page, name)
+    return f"{page[:start]}{table}\n{page[end:]}"
+
+
+def read_table(page: str, name: str) -> dict[str, list[str]]:
+    """The cells of each row behind its first, by that first cell; the header is left out.
+
+    Raises:
+        ValueError: as `with_table`.
+    """
+    start, end = _markers(page, name)
+    lines = page[start:end].strip().splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows}
+
+
+def _markers(page: str, name: str) -> tuple[int, int]:
+    """Where the text between the markers begins and ends."""
+    begin, end = f"<!-- table {name} -->\n", f"<!-- end {name} -->"
+    found = re.findall(f"{re.escape(begin)}|{re.escape(end)}", page)
+    if found != [begin, end]:
+        raise ValueError(f"expected `{begin.strip()}` and then `{end}`, once each, found {[m.strip() for m in found]}")
+    return page.index(begin) + len(begin), page.index(end)

@@ -1,0 +1,41 @@
+"""The tables of measured numbers in the documentation are what the code does today."""
+
+import math
+
+import pytest
+from benchmarks.core import choosing
+from benchmarks.core.pages import markdown, read_table, with_table
+
+
+def counts(cells):
+    return [math.inf if count == choosing.NEVER else int(count) for cell in cells for count in cell.split(" / ")]
+
+
+def test_no_solver_takes_more_evaluations_than_its_page_says():
+    page = choosing.PAGE.read_text()
+    said = read_table(page, "evaluations")
+    now = read_table(with_table(page, "evaluations", choosing.table(choosing.measure())), "evaluations")
+    assert list(said) == ["spectral radius", *choosing.SOLVERS]
+    radii = [[float(radius) for radius in table.pop("spectral radius")] for table in (said, now)]
+    assert radii[0] == pytest.approx(radii[1], abs=0.011)
+    for solver, cells in said.items():
+        for written, found in zip(counts(cells), counts(now[solver]), strict=True):
+            # One evaluation is what another processor's rounding may move; fewer mean that the page is behind.
+            assert written == found or abs(found - written) <= 1, (
+                f"{solver}: the page says {written}, now {found}; "
+                "if that is meant, run `python -m benchmarks.core.choosing --out docs/figures`"
+            )
+
+
+def test_a_table_is_read_as_it_was_written():
+    page = "before\n<!-- table x -->\nold\n<!-- end x -->\nafter\n"
+    page = with_table(page, "x", markdown(["", "a", "b"], [["one", "1", "2"], ["two", "3", "-"]]))
+    assert page.startswith("before\n")
+    assert page.endswith("<!-- end x -->\nafter\n")
+    assert read_table(page, "x") == {"one": ["1", "2"], "two": ["3", "-"]}
+
+
+@pytest.mark.parametrize("page", ["", "<!-- end x -->\n<!-- table x -->\n", 2 * "<!-- table x -->\n<!-- end x -->\n"])
+def test_markers_that_are_missing_or_doubled_are_an_error(page):
+    with pytest.raises(ValueError, match="<!-- table x -->"):
+        with_table(page, "x", "")
