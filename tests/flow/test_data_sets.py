@@ -194,6 +194,14 @@ def test_a_sintel_frame_without_flow_is_an_error(sintel: Path) -> None:
         Sintel(sintel)
 
 
+@pytest.mark.parametrize("frame", [1, 2, 3])
+def test_a_missing_sintel_frame_is_an_error_and_does_not_shift_the_pairs(sintel: Path, frame: int) -> None:
+    (sintel / f"Sintel/training/clean/alley_1/frame_{frame:04d}.png").unlink()
+    with pytest.raises(LayoutError, match=r"missing|without its two frames"):
+        Sintel(sintel)
+    assert len(Sintel(sintel, "final")) == 3
+
+
 def test_kitti_pairs_come_in_order_with_sparse_flow(kitti: Path) -> None:
     pairs = Kitti(kitti)
     assert [pairs[i].name for i in range(len(pairs))] == ["000000", "000003"]

@@ -1,5 +1,8 @@
-"""What the data sets share: folders that must exist, frames and flow that must be of one size."""
+"""What the data sets share: folders that must exist, frames that follow each other, flow of their size."""
 
+import re
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -13,6 +16,11 @@ DENSE_LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger compo
 class LayoutError(ValueError):
     """A data set on disk is missing, incomplete, or not laid out as released."""
 
+    def __init__(self, message: str, missing: Iterable[Path] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+        """Every missing file or folder, of which the message names the first ones."""
+
 
 def files_in(folder: Path, pattern: str, *, hint: str) -> list[Path]:
     """The files of a folder that match, sorted by name.
@@ -23,8 +31,43 @@ def files_in(folder: Path, pattern: str, *, hint: str) -> list[Path]:
     found = sorted(folder.glob(pattern)) if folder.is_dir() else []
     if not found:
         state = "holds none" if folder.is_dir() else "does not exist"
-        raise LayoutError(f"{folder}: expected files {pattern}, but the folder {state}; {hint}")
+        raise LayoutError(f"{folder}: expected files {pattern}, but the folder {state}; {hint}", [folder])
     return found
+
+
+def by_folder(paths: list[Path]) -> dict[Path, list[Path]]:
+    """The paths of each folder, in the order they came."""
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path)
+    return folders
+
+
+def number(path: Path) -> int:
+    """The last number in the name of a file.
+
+    Raises:
+        LayoutError: there is none.
+    """
+    digits = re.findall(r"\d+", path.stem)
+    if not digits:
+        raise LayoutError(f"{path}: expected a name with the number of a frame")
+    return int(digits[-1])
+
+
+def following(frames: list[Path]) -> list[tuple[Path, Path]]:
+    """The frames of one video, sorted by name, as pairs of frames that follow each other.
+
+    Raises:
+        LayoutError: a number between the first and the last is missing; pairing what is left would skip it.
+    """
+    for first, second in pairwise(frames):
+        if number(second) != number(first) + 1:
+            raise LayoutError(
+                f"{second}: expected the frame after {first.name}, number {number(first) + 1}, which is missing; "
+                "unpack the data set again"
+            )
+    return list(pairwise(frames))
 
 
 def require(paths: list[Path], *, because: str) -> None:
@@ -36,7 +79,7 @@ def require(paths: list[Path], *, because: str) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         names = ", ".join(str(path) for path in missing[:3])
-        raise LayoutError(f"{len(missing)} files are missing ({because}): {names}; unpack the data set again")
+        raise LayoutError(f"{len(missing)} files are missing ({because}): {names}; unpack the data set again", missing)
 
 
 def read_pair(first: Path, second: Path) -> tuple[Tensor, Tensor]:
@@ -62,12 +105,20 @@ def require_size(path: Path, values: Tensor, image: Tensor, *, what: str = "the 
 
 
 def read_dense(path: Path, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Flow (2, h, w) of a .flo file, and bool (h, w): where both components are below 1000 pixels, which NaN is not.
+    """Flow (2, h, w) of a .flo file, and where it is known, as `known_flow` says.
 
     Raises:
         FileFormatError: the file is damaged, or not of the size of its image.
     """
-    flow = read_flo(path)
+    return known_flow(path, read_flo(path), image)
+
+
+def known_flow(path: Path, flow: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Flow (2, h, w) that `path` held, and bool (h, w): where both components are below 1000 pixels, which NaN is not.
+
+    Raises:
+        FileFormatError: it is not of the size of its image.
+    """
     require_size(path, flow, image)
     valid = (flow.abs() < DENSE_LIMIT).all(dim=0)
     return torch.where(valid, flow, 0.0), valid

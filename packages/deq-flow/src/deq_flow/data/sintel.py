@@ -1,6 +1,5 @@
 """MPI Sintel (Butler et al., ECCV 2012): an animated film in scenes, dense flow, two render passes."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +7,17 @@ import torch
 from torch.utils.data import Dataset
 
 from deq_flow.data.io import read_mask
-from deq_flow.data.layout import LayoutError, files_in, read_dense, read_pair, require, require_size, unknown_flow
+from deq_flow.data.layout import (
+    LayoutError,
+    by_folder,
+    files_in,
+    following,
+    read_dense,
+    read_pair,
+    require,
+    require_size,
+    unknown_flow,
+)
 from deq_flow.data.samples import FlowSample
 
 HINT = "unpack MPI-Sintel-complete.zip so that root/Sintel holds training and test"
@@ -44,13 +53,16 @@ class Sintel(Dataset[FlowSample]):
         self.pairs: list[tuple[Path, Path]] = []
         self.scenes: dict[str, range] = {}
         frames = files_in(self.folder / render, "*/*.png", hint=HINT)
-        for scene in sorted({path.parent for path in frames}):
-            images = [path for path in frames if path.parent == scene]
+        for scene, images in by_folder(frames).items():
             start = len(self.pairs)
-            self.pairs.extend(pairwise(images))
+            self.pairs.extend(following(images))
             self.scenes[scene.name] = range(start, len(self.pairs))
         if split == "training":
-            require([self.beside("flow", index, ".flo") for index in range(len(self))], because="flow of the frames")
+            flows = [self.beside("flow", index, ".flo") for index in range(len(self))]
+            require(flows, because="flow of the frames")
+            extra = sorted(set((self.folder / "flow").glob("*/*.flo")) - set(flows))
+            if extra:
+                raise LayoutError(f"{extra[0]}: flow without its two frames in {render}; unpack the data set again")
         if exclude_invalid and not (self.folder / "invalid").is_dir():
             raise LayoutError(f"{self.folder / 'invalid'}: no such folder, but exclude_invalid needs its masks; {HINT}")
 
