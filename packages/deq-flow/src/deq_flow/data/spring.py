@@ -1,0 +1,90 @@
+"""Spring (Mehl et al., CVPR 2023): an animated film at 1920 x 1080, dense flow at twice that resolution."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from deq_flow.data.io import damaged
+from deq_flow.data.layout import by_folder, files_in, following, known_flow, read_pair, require, unknown_flow
+from deq_flow.data.samples import FlowSample
+
+HINT = "unpack the frame_left and flow_FW_left archives so that root/spring holds train and test"
+
+
+class Spring(Dataset[FlowSample]):
+    """Consecutive frames of the left camera in `root`/spring/`split`, forwards in time.
+
+    Flow is stored for a grid of 3840 x 2160 points, in pixels of the frames. As in the publisher's own loader
+    (github.com/cv-stuttgart), every second point of every second row is taken. The test split has no published flow:
+    its samples are valid nowhere.
+
+    Args:
+        root: folder that holds spring.
+        split: "train" or "test".
+
+    Raises:
+        LayoutError: a folder, frame or flow is missing.
+    """
+
+    def __init__(self, root: Path, split: Literal["train", "test"] = "train") -> None:
+        self.split = split
+        folder = root / "spring" / split
+        self.pairs: list[tuple[Path, Path]] = []
+        self.scenes: dict[str, range] = {}
+        for video, frames in by_folder(files_in(folder, "*/frame_left/frame_left_*.png", hint=HINT)).items():
+            start = len(self.pairs)
+            self.pairs.extend(following(frames))
+            self.scenes[video.parent.name] = range(start, len(self.pairs))
+        if split == "train":
+            require([flow_of(first) for first, _ in self.pairs], because="flow of the frames")
+            stored = files_in(folder, "*/flow_FW_left/flow_FW_left_*.flo5", hint=HINT)
+            frames = [path.parents[1] / "frame_left" / f"frame_left_{path.stem[-4:]}.png" for path in stored]
+            require(frames, because="frames of the flow")
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        first, second = self.pairs[index]
+        image1, image2 = read_pair(first, second)
+        name = f"{first.parents[1].name}/{first.stem}"
+        if self.split == "test":
+            return FlowSample(image1, image2, *unknown_flow(image1), name)
+        path = flow_of(first)
+        return FlowSample(image1, image2, *known_flow(path, read_flo5(path)[:, ::2, ::2], image1), name)
+
+    def sequences(self) -> dict[str, range]:
+        """The indices of each scene's pairs in order of time: the second frame of one is the first of the next."""
+        return dict(self.scenes)
+
+
+def flow_of(frame: Path) -> Path:
+    """The flow file that starts from a frame."""
+    number = frame.stem.removeprefix("frame_left_")
+    return frame.parents[1] / "flow_FW_left" / f"flow_FW_left_{number}.flo5"
+
+
+def read_flo5(path: Path) -> Tensor:
+    """float32 (2, h, w) from an HDF5 file with a data set "flow" of shape (h, w, 2).
+
+    Raises:
+        ModuleNotFoundError: h5py is not installed.
+        FileFormatError: the file holds something else, or is damaged.
+    """
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("Spring's .flo5 files need h5py: pip install 'deq-flow[spring]'") from error
+    try:
+        with h5py.File(path) as file:
+            stored = file.get("flow")
+            flow = np.asarray(stored, dtype=np.float32) if isinstance(stored, h5py.Dataset) else None
+    except OSError as error:
+        raise damaged(path, "a complete HDF5 file", str(error)) from error
+    if flow is None or flow.ndim != 3 or flow.shape[2] != 2:
+        raise damaged(path, 'a data set "flow" (h, w, 2)', "none" if flow is None else f"shape {flow.shape}")
+    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))

@@ -1,0 +1,74 @@
+"""FlyingThings3D (Mayer et al., CVPR 2016): objects on random paths, dense flow both ways, two render passes."""
+
+from pathlib import Path
+from typing import Literal
+
+from torch.utils.data import Dataset
+
+from deq_flow.data.io import damaged, read_pfm
+from deq_flow.data.layout import by_folder, files_in, following, known_flow, read_pair, require
+from deq_flow.data.samples import FlowSample
+
+HINT = (
+    "unpack the frames and optical_flow archives so that root/FlyingThings3D holds frames_cleanpass, "
+    "frames_finalpass and optical_flow"
+)
+DIRECTIONS = {"into_future": "OpticalFlowIntoFuture", "into_past": "OpticalFlowIntoPast"}
+
+
+class FlyingThings(Dataset[FlowSample]):
+    """Pairs of the left camera in `root`/FlyingThings3D: all forwards in time, then all backwards.
+
+    Flow is that of optical_flow/`split`/*/*/into_future/left and into_past/left, matched to the frames by number. With
+    the whole release, TRAIN has 40,302 pairs and TEST 7,866 of each pass.
+
+    Args:
+        root: folder that holds FlyingThings3D.
+        render: "clean", or "final" with motion blur and defocus.
+        split: "TRAIN" or "TEST".
+
+    Raises:
+        LayoutError: a folder, frame or flow is missing.
+    """
+
+    def __init__(
+        self, root: Path, render: Literal["clean", "final"] = "clean", split: Literal["TRAIN", "TEST"] = "TRAIN"
+    ) -> None:
+        frames = root / "FlyingThings3D" / f"frames_{render}pass" / split
+        flows = root / "FlyingThings3D" / "optical_flow" / split
+        videos = by_folder(files_in(frames, "*/*/left/*.png", hint=HINT))
+        self.pairs: list[tuple[Path, Path]] = []
+        self.flows: list[Path] = []
+        for direction, prefix in DIRECTIONS.items():
+            for video, images in videos.items():
+                scene = video.parent.relative_to(frames)
+                pairs = following(images)
+                if direction == "into_past":
+                    pairs = [(second, first) for first, second in pairs]
+                folder = flows / scene / direction / "left"
+                self.flows.extend(folder / f"{prefix}_{first.stem}_L.pfm" for first, _ in pairs)
+                self.pairs.extend(pairs)
+        require(self.flows, because="flow of the frames")
+        # the first and the last frame of a video would not be missed by their neighbours
+        stored = files_in(flows, "*/*/*/left/*.pfm", hint=HINT)
+        described = {frames / path.parents[2].relative_to(flows) / "left" / f"{frame_of(path)}.png" for path in stored}
+        require(sorted(described), because="frames of the flow")
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        first, second = self.pairs[index]
+        image1, image2 = read_pair(first, second)
+        path = self.flows[index]
+        values = read_pfm(path)
+        if len(values) != 3:
+            raise damaged(path, "three channels, of which the third is not used", f"{len(values)}")
+        scene = "/".join(first.parts[-4:-2])
+        name = f"{scene}/{first.stem}-{second.stem}"
+        return FlowSample(image1, image2, *known_flow(path, values[:2], image1), name)
+
+
+def frame_of(flow: Path) -> str:
+    """The frame a flow file starts from: 0006 of OpticalFlowIntoFuture_0006_L.pfm."""
+    return flow.stem.removesuffix("_L").rpartition("_")[2]
