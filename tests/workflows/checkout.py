@@ -1,10 +1,16 @@
 """Throw-away copies of this checkout, and the commands that run in them."""
 
+import copy as copying
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,3 +56,13 @@ def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert text.count(old) == 1, f"{path.name}: expected {old!r} once, found it {text.count(old)} times"
     path.write_text(text.replace(old, new))
+
+
+def set_parameters(folder: Path, values: Mapping[str, object], *, profile: str = "run") -> None:
+    """Makes params.yaml one profile, the running one unless another is named, with other values at dotted keys."""
+    path = folder / "params.yaml"
+    run_profile = copying.deepcopy(YAML(typ="safe", pure=True).load(path)[profile])
+    for key, value in values.items():
+        *parents, name = key.split(".")
+        reduce(lambda mapping, parent: mapping[parent], parents, run_profile)[name] = value
+    path.write_text(json.dumps({"run": run_profile}, indent=1))  # JSON is YAML

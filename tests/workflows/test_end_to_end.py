@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.workflows.checkout import copy, edit, environment, run
+from tests.workflows.checkout import copy, environment, run, set_parameters
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ ENGINES = {
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which Snakemake has run everything."""
     folder = copy(tmp_path_factory.mktemp("finished"))
-    edit(folder / "params.yaml", "\nrun: *mini\n", "\nrun: *smoke\n")
+    set_parameters(folder, {}, profile="smoke")
     run(folder, *SNAKEMAKE)
     return folder
 
@@ -105,7 +105,7 @@ def test_a_report_is_made_without_a_network(finished: Path, tmp_path: Path) -> N
 def test_a_changed_number_reruns_what_depends_on_it_and_the_other_engine_agrees(
     engine: tuple[str, ...], workspace: Path
 ) -> None:
-    edit(workspace / "params.yaml", "plot: {dpi: 150,", "plot: {dpi: 75,")
+    set_parameters(workspace, {"flow.plot.dpi": 75})
     said = run(workspace, *engine).stdout
     assert {"flow_plot"} <= stages_run(workspace, said) <= {"flow_plot", "flow_report"}
     assert run(workspace, "dvc", "status").stdout.strip() == UP_TO_DATE
@@ -167,11 +167,7 @@ def test_damaged_data_are_restored_from_the_cache(workspace: Path) -> None:
 
 
 def test_a_corrupt_file_is_named_and_finished_jobs_stay_finished(workspace: Path) -> None:
-    edit(
-        workspace / "params.yaml",
-        "    seeds: [0, 1]\n    methods: [deq, raft]\n",
-        "    seeds: [0]\n    methods: [deq]\n",
-    )
+    set_parameters(workspace, {"flow.seeds": [0], "flow.methods": ["deq"]})
     damaged = truncated(workspace)
     run(workspace, "dvc", "commit", "--force", "flow_download")  # as if the files had come like this
     process = run(workspace, *SNAKEMAKE, check=False)

@@ -1,10 +1,13 @@
 """The Snakefile: what its linter says, and a plan for everything that one can ask it for."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 from tests.workflows.checkout import copy, run
+
+from workflows import workspace
 
 TARGETS = ["all", "flow", "flow_download", "flow_baselines", "flow_plot", "flow_report"]
 FILES = [
@@ -45,3 +48,15 @@ def test_parameters_beside_params_yaml_are_refused(checkout: Path) -> None:
     assert process.returncode != 0
     assert "--config and --configfile are not used here (got steps)" in process.stdout
     assert "Traceback" not in process.stdout
+
+
+def test_snakemake_does_not_start_beside_a_stage_of_dvc(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout)
+    held = workspace.join()
+    assert held is not None
+    process = run(checkout, "snakemake", "--cores", "1", "flow_download", check=False)
+    os.close(held)
+    assert process.returncode != 0
+    assert "another Snakemake or `dvc repro` is at work in this checkout. Wait for it to end" in process.stdout
+    assert "Traceback" not in process.stdout
+    assert not (checkout / "data").exists()
