@@ -23,6 +23,10 @@ class SampleSet(Protocol):
     def __getitem__(self, index: int, /) -> FlowSample: ...
 
 
+Augmentation = AugmentConfig | Callable[[int], AugmentConfig]
+"""How every sample of a set is changed, or how the sample at an index is."""
+
+
 @dataclass(frozen=True)
 class FlowBatch:
     """Samples of one size, stacked."""
@@ -73,7 +77,7 @@ class Cached(Dataset[FlowSample]):
 
 
 def batches(
-    dataset: SampleSet, *, batch_size: int, augment: AugmentConfig | None, seed: int, workers: int = 0
+    dataset: SampleSet, *, batch_size: int, augment: Augmentation | None, seed: int, workers: int = 0
 ) -> Callable[[int], Iterator[FlowBatch]]:
     """A function whose value at `start` yields the batches of steps start, start + 1, ... without end.
 
@@ -83,7 +87,7 @@ def batches(
     Args:
         dataset: map-style; its samples are of one size if `augment` is None.
         batch_size: samples a batch.
-        augment: how samples are changed; None leaves them as they are.
+        augment: how samples are changed, all alike or by index, as in `mixes.Mix`; None leaves them as they are.
         seed: of the order and of the augmentation.
         workers: processes that read and augment; 0 does both in this one.
 
@@ -112,17 +116,18 @@ def batches(
 class AugmentedItems(Dataset[FlowSample]):
     """Samples by (epoch, index), augmented by the random numbers of that place."""
 
-    def __init__(self, dataset: SampleSet, config: AugmentConfig | None, seed: int) -> None:
+    def __init__(self, dataset: SampleSet, augmentation: Augmentation | None, seed: int) -> None:
         self.dataset = dataset
-        self.config = config
+        self.augmentation = augmentation
         self.seed = seed
 
     def __getitem__(self, place: tuple[int, int]) -> FlowSample:
         epoch, index = place
         sample = self.dataset[index]
-        if self.config is None:
+        if self.augmentation is None:
             return sample
-        return augment(sample, self.config, item_rng(self.seed, epoch, index))
+        config = self.augmentation(index) if callable(self.augmentation) else self.augmentation
+        return augment(sample, config, item_rng(self.seed, epoch, index))
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):

@@ -1,0 +1,124 @@
+"""Training sets of RAFT's and DEQ-Flow's curricula: which data, how often each, and how it is augmented."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Literal, get_args
+
+from torch.utils.data import Dataset
+
+from deq_flow.data.augment import CHAIRS, KITTI, SINTEL, THINGS, AugmentConfig
+from deq_flow.data.batches import SampleSet
+from deq_flow.data.chairs import FlyingChairs
+from deq_flow.data.hd1k import Hd1k
+from deq_flow.data.kitti import Kitti
+from deq_flow.data.samples import FlowSample
+from deq_flow.data.sintel import Sintel
+from deq_flow.data.things import FlyingThings
+
+TrainingSet = Literal["chairs", "things-clean", "things-final", "sintel-clean", "sintel-final", "kitti", "hd1k"]
+READERS: Mapping[TrainingSet, Callable[[Path], SampleSet]] = {
+    "chairs": FlyingChairs,
+    "things-clean": FlyingThings,
+    "things-final": lambda root: FlyingThings(root, "final"),
+    "sintel-clean": Sintel,
+    "sintel-final": lambda root: Sintel(root, "final"),
+    "kitti": Kitti,
+    "hd1k": Hd1k,
+}
+"""What reads the training split of each set below a folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberConfig:
+    """One data set of a mix."""
+
+    data: TrainingSet
+    augment: AugmentConfig
+    weight: int = 1
+    """How often each of its samples comes in an epoch, augmented anew each time."""
+
+    def __post_init__(self) -> None:
+        if self.data not in get_args(TrainingSet):
+            raise ValueError(f"data must be one of {', '.join(get_args(TrainingSet))}, got {self.data!r}")
+        if self.weight < 1:
+            raise ValueError(f"weight of {self.data} must be at least 1, got {self.weight}")
+
+
+SPARSE_IN_SINTEL = replace(KITTI, crop=SINTEL.crop, flip_chance=(0.5, 0.0))
+MIXES: Mapping[str, tuple[MemberConfig, ...]] = {
+    "chairs": (MemberConfig(data="chairs", augment=CHAIRS),),
+    "things": (
+        MemberConfig(data="things-clean", augment=THINGS),
+        MemberConfig(data="things-final", augment=THINGS),
+    ),
+    "sintel": (
+        MemberConfig(data="sintel-clean", augment=SINTEL, weight=100),
+        MemberConfig(data="sintel-final", augment=SINTEL, weight=100),
+        MemberConfig(data="kitti", augment=replace(SPARSE_IN_SINTEL, scale=(-0.3, 0.5)), weight=200),
+        MemberConfig(data="hd1k", augment=replace(SPARSE_IN_SINTEL, scale=(-0.5, 0.2)), weight=5),
+        MemberConfig(data="things-clean", augment=SINTEL),
+    ),
+    "kitti": (MemberConfig(data="kitti", augment=KITTI),),
+}
+"""The released mixes of the four stages. RAFT (Teed and Deng, ECCV 2020, section 4) trains on them in this order."""
+
+
+class Mix(Dataset[FlowSample]):
+    """The samples of several sets one after the other, each set as often as its weight says.
+
+    A repeated sample has an index of its own each time, so that it is augmented differently; nothing is copied. Names
+    begin with the set's.
+
+    Args:
+        members: what is mixed.
+        samples: the set of each member, in the same order.
+
+    Raises:
+        ValueError: there is no member, there are more or fewer sets, or crops differ.
+    """
+
+    def __init__(self, members: Sequence[MemberConfig], samples: Sequence[SampleSet]) -> None:
+        crops = {member.augment.crop: member.data for member in members}
+        if len(crops) != 1:
+            listing = ", ".join(f"{name} {crop}" for crop, name in crops.items()) or "no member"
+            raise ValueError(
+                f"a mix needs members of one crop (h, w), since their samples share batches; got {listing}"
+            )
+        self.members = tuple(members)
+        self.samples = tuple(samples)
+        counts = [member.weight * len(each) for member, each in zip(members, samples, strict=True)]
+        self.ends = list(accumulate(counts))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: int) -> FlowSample:
+        which = self.member_of(index)
+        start = self.ends[which - 1] if which else 0
+        samples = self.samples[which]
+        sample = samples[(index - start) % len(samples)]
+        return replace(sample, name=f"{self.members[which].data}/{sample.name}")
+
+    def augmentation(self, index: int) -> AugmentConfig:
+        """How the sample at `index` is augmented; what `batches` takes as its `augment`."""
+        return self.members[self.member_of(index)].augment
+
+    def member_of(self, index: int) -> int:
+        """The place of the member that the sample at `index` comes from."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"index must be from 0 to {len(self) - 1}, got {index}")
+        return bisect_right(self.ends, index)
+
+
+def open_mix(members: Sequence[MemberConfig], root: Path) -> Mix:
+    """The mix of the training sets below `root`; a set that several members name is read once.
+
+    Raises:
+        LayoutError: a set is not there or not complete.
+    """
+    names: set[TrainingSet] = {member.data for member in members}
+    sets = {name: READERS[name](root) for name in names}
+    return Mix(members, [sets[member.data] for member in members])
