@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from benchmarks.core import choosing
+from benchmarks.core import choosing, gradients
 from benchmarks.core.pages import markdown, read_table, with_table
 
 
@@ -39,3 +39,14 @@ def test_a_table_is_read_as_it_was_written():
 def test_markers_that_are_missing_or_doubled_are_an_error(page):
     with pytest.raises(ValueError, match="<!-- table x -->"):
         with_table(page, "x", "")
+
+
+def test_gradients_are_as_exact_and_as_cheap_as_their_page_says():
+    page = gradients.PAGE.read_text()
+    said = read_table(page, "gradients")
+    now = read_table(with_table(page, "gradients", gradients.table()), "gradients")
+    assert list(said) == list(gradients.WAYS)
+    for way, cells in said.items():
+        written, found = ([float(cell) for cell in row] for row in (cells, now[way]))
+        assert found[:2] == pytest.approx(written[:2], abs=0.11), way
+        assert found[2:] == pytest.approx(written[2:], abs=1), way
