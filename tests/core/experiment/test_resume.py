@@ -1,102 +1,138 @@
-"""A training killed with SIGKILL, twice and in its middle, ends with the bits of one that ran through."""
+"""Downloads from a server on this machine: broken connections, changed files, refusals, full disks."""
 
-import os
-import signal
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.core.experiment.lesson import OPTIM, STEPS, lesson
+from tests.core.experiment.server import Web, serving
+from tests.core.experiment.test_files import file_size_limit
 
-from deq_core.experiment import checkpoint
-from deq_core.experiment.checkpoint import CheckpointError
-from deq_core.experiment.files import write_bytes
-from deq_core.experiment.results import read_rows
+from deq_core.experiment import resume
+from deq_core.experiment.files import OutputError
+from deq_core.experiment.resume import DownloadError, download
 
-ROOT = Path(__file__).parents[3]
-
-
-def start(scratch: Path, out: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "tests.core.experiment.lesson", scratch, out]
-    environment = {**os.environ, "LESSON_GATE": "1"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+CONTENT = np.random.default_rng(0).bytes(300_000)
+OTHER = np.random.default_rng(1).bytes(300_000)
 
 
-def kill_at(scratch: Path, out: Path, batch: int) -> None:
-    """Starts the training and kills it while it works on the `batch`-th batch of this process."""
-    with start(scratch, out) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for _ in range(batch - 1):
-            assert process.stdout.readline() == b"batch\n"
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-        assert process.stdout.readline() == b"batch\n"
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(resume, "CHUNK", 10_000)  # bytes that are lost with a connection
+    with serving() as web:
+        web.files["file"] = CONTENT
+        yield web
 
 
-def test_a_training_killed_twice_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path) -> None:
-    broken, whole = tmp_path / "broken", tmp_path / "whole"
-    kill_at(broken / "scratch", broken, 2 * 7)  # two batches a step: within step 7, checkpoint of step 5
-    assert checkpoint.load_state(broken / "scratch" / "training.pt")["step"] == 5
-    kill_at(broken / "scratch", broken, 2 * 13 - 1)  # within step 18, between its two batches; checkpoint of step 15
-    assert checkpoint.load_state(broken / "scratch" / "training.pt")["step"] == 15
-    with start(broken / "scratch", broken) as process:
-        said, complained = process.communicate(b"\n" * 2 * STEPS)
-    assert process.returncode == 0, complained.decode()
-    assert said.count(b"batch") == 2 * (STEPS - 15)
-    model, history = lesson(whole / "scratch")
-    checkpoint.save(whole / "model.safetensors", model, OPTIM)
-    assert read_rows(broken / "history.csv") == history
-    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_finished_training_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, history = lesson(tmp_path)
-    monkeypatch.setattr("tests.core.experiment.lesson.objective", None)  # not called again
-    again, same = lesson(tmp_path)
-    assert same == history
-    assert all(one.equal(two) for one, two in zip(first.parameters(), again.parameters(), strict=True))
+def get(web: Web, kept: Path, tries: int = 2) -> None:
+    download(web.url("file"), kept, tries=tries, pause=0.0)
 
 
-def test_earlier_rows_are_logged_again_so_that_none_is_lost(tmp_path: Path) -> None:
-    class Stopped(Exception):
-        pass
-
-    class Recorder:
-        def __init__(self, limit: int):
-            self.rows: list[tuple[int, dict[str, float]]] = []
-            self.limit = limit
-
-        def __call__(self, values: object, step: int = 0) -> None:
-            if step > self.limit:
-                raise Stopped
-            assert isinstance(values, dict)
-            self.rows.append((step, values))
-
-        def flush(self) -> None: ...
-        def artifact(self, path: Path) -> None: ...
-        def tag(self, key: str, value: str) -> None: ...
-
-    with pytest.raises(Stopped):
-        lesson(tmp_path, log=Recorder(13))
-    recorder = Recorder(STEPS)
-    _, history = lesson(tmp_path, log=recorder)
-    assert [{"step": step, **values} for step, values in recorder.rows] == history
+def test_a_file_comes_whole_and_alone(web: Web, tmp_path: Path) -> None:
+    get(web, tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == CONTENT
+    assert names(tmp_path) == ["kept"]
+    assert web.asked == [None]
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    lesson(tmp_path, steps=6)
-    with pytest.raises(CheckpointError, match=r"training\.pt is of another training: steps was 6, is 9; remove it"):
-        lesson(tmp_path, steps=9)
+def test_broken_connections_are_continued(web: Web, tmp_path: Path) -> None:
+    web.breaks = [100_000, 50_000, 50_000, 50_000]
+    get(web, tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == CONTENT
+    assert web.asked == [None, "bytes=100000-", "bytes=150000-", "bytes=200000-", "bytes=250000-"]
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    lesson(tmp_path, steps=6)
-    path = tmp_path / "training.pt"
-    write_bytes(path, path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=f"{path}: cut short or damaged"):
-        lesson(tmp_path, steps=6)
+def test_a_later_call_continues_what_an_earlier_one_left(web: Web, tmp_path: Path) -> None:
+    web.breaks = [100_000, 0]
+    with pytest.raises(DownloadError, match=r"gave up after 1 attempts.*100000 bytes are kept in .*kept: run this"):
+        get(web, tmp_path / "kept", tries=1)
+    get(web, tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == CONTENT
+    assert web.asked == [None, "bytes=100000-", "bytes=100000-"]
+    assert names(tmp_path) == ["kept"]
+
+
+def test_a_file_that_changed_meanwhile_begins_anew(web: Web, tmp_path: Path) -> None:
+    web.breaks = [100_000, 0]
+    with pytest.raises(DownloadError):
+        get(web, tmp_path / "kept", tries=1)
+    web.files["file"], web.tag = OTHER, '"two"'
+    get(web, tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == OTHER
+
+
+@pytest.mark.parametrize(("tag", "ranges"), [(None, True), ('W/"weak"', True), ('"one"', False)])
+def test_a_server_that_cannot_continue_begins_anew(web: Web, tmp_path: Path, tag: str | None, ranges: bool) -> None:
+    web.tag, web.ranges, web.breaks = tag, ranges, [100_000]
+    get(web, tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == CONTENT
+    assert len(web.requests) == 2
+
+
+def test_another_url_is_not_continued(web: Web, tmp_path: Path) -> None:
+    web.files["mirror"] = OTHER
+    web.breaks = [100_000, 0]
+    with pytest.raises(DownloadError):
+        get(web, tmp_path / "kept", tries=1)
+    download(web.url("mirror"), tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == OTHER
+
+
+def test_a_download_whose_end_was_not_noted_is_whole(web: Web, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_bytes(CONTENT)
+    resume.begin(kept, web.url("file"), web.tag, None)
+    get(web, kept)
+    assert kept.read_bytes() == CONTENT
+    assert web.asked == ["bytes=300000-"]
+
+
+def test_more_bytes_than_the_file_has_begin_anew(web: Web, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_bytes(CONTENT + b"x")
+    resume.begin(kept, web.url("file"), web.tag, None)
+    get(web, kept)
+    assert kept.read_bytes() == CONTENT
+
+
+def test_a_refusal_is_final_and_a_busy_server_is_asked_again(web: Web, tmp_path: Path) -> None:
+    web.codes = [503, 429]
+    get(web, tmp_path / "kept", tries=3)
+    assert (tmp_path / "kept").read_bytes() == CONTENT
+    web.codes, web.requests = [403], []
+    with pytest.raises(DownloadError, match="/file: the server answers 403"):
+        get(web, tmp_path / "other")
+    assert len(web.requests) == 1
+
+
+def test_a_server_that_sends_nothing_is_given_up(web: Web, tmp_path: Path) -> None:
+    web.breaks = [0] * 10
+    with pytest.raises(DownloadError, match="gave up after 3 attempts without a byte: the connection closed after 0"):
+        get(web, tmp_path / "kept", tries=3)
+    assert len(web.requests) == 3
+
+
+def test_no_server_is_an_error_that_says_why(tmp_path: Path) -> None:
+    with serving() as web:
+        address = web.url("file")
+    with pytest.raises(DownloadError, match="Connection refused"):
+        download(address, tmp_path / "kept", tries=1)
+
+
+def test_a_full_disk_is_an_output_error_and_what_came_is_continued(web: Web, tmp_path: Path) -> None:
+    with file_size_limit(120_000), pytest.raises(OutputError, match=r"cannot write .*kept: .*size limit"):
+        get(web, tmp_path / "kept")
+    assert len(web.requests) == 1, "asking again does not empty a disk"
+    get(web, tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == CONTENT
+    assert web.asked[1] == "bytes=120000-"
+
+
+def test_a_folder_that_cannot_be_written_is_an_output_error(web: Web) -> None:
+    with pytest.raises(OutputError, match=r"cannot write /sys/kept"):
+        get(web, Path("/sys/kept"))

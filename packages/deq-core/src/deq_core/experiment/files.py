@@ -40,16 +40,16 @@ def output_directory(out: Path) -> Iterator[Path]:
         OutputError: where `out` cannot be written, naming it and the remedy. Other errors pass unchanged.
     """
     partial = _beside(out, "partial")
-    with _explained(out):
+    with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists() and not out.is_dir():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
         _remove_abandoned(out)
         partial.mkdir()
     try:
-        with _explained(out, inside=partial):
+        with explained(out, inside=partial):
             yield partial
-        with _explained(out):
+        with explained(out):
             _put_in_place(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -66,7 +66,7 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
         OutputError: where it cannot be written; `path` then keeps its old content.
     """
     partial = _beside(path, "partial")
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if durable:
             _remove_abandoned(path)
@@ -103,8 +103,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def _explained(out: Path, inside: Path | None = None) -> Iterator[None]:
-    """Turns an `OSError` about writing `out` into an `OutputError`.
+def explained(out: Path, inside: Path | None = None) -> Iterator[None]:
+    """Turns an `OSError` about writing `out` into an `OutputError`, for code that writes in ways of its own.
 
     Within the body of `output_directory`, `inside` tells an error about what is written there, or about no named
     file (a full disk), from one about a file the body reads.
@@ -119,9 +119,9 @@ def _explained(out: Path, inside: Path | None = None) -> Iterator[None]:
         about_input = inside is not None and named is not None and not Path(named).is_relative_to(inside)
         if remedy is None or about_input:
             raise
-        explained = OutputError(f"cannot write {out}: {remedy} ({error.strerror}{f': {named}' if named else ''})")
-        explained.errno = error.errno
-        raise explained from error
+        fault = OutputError(f"cannot write {out}: {remedy} ({error.strerror}{f': {named}' if named else ''})")
+        fault.errno = error.errno
+        raise fault from error
 
 
 def _put_in_place(partial: Path, out: Path) -> None:
