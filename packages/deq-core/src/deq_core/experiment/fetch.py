@@ -1,0 +1,213 @@
+"""Fetches published data: downloads, checks, unpacks. The only file that imports pooch.
+
+A checksum that the publisher states is checked. Where none is stated, that of the first download is written beside the
+archive, and later downloads must match it: this trusts the first download, and shows a change from then on.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pooch
+from filelock import FileLock, Timeout
+
+from deq_core.experiment.files import explained, write_bytes, write_text
+from deq_core.experiment.resume import DownloadError, download
+from deq_core.experiment.unpack import SUFFIXES, ArchiveError, check_archive, unpack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """One file to download, and what becomes of it."""
+
+    out: str
+    """Where it goes below the folder of the data: the folder it is unpacked as, or for other files than archives its
+    place. A folder at the top of the archive that has this folder's name is this folder."""
+    urls: tuple[str, ...] = ()
+    """Where it is published, mirrors after the first. Empty where people must fetch it themselves."""
+    name: str = ""
+    """Of the file; that of the first URL if empty."""
+    checksum: str | None = None
+    """As the publisher states it: "sha256:..." or "md5:..."; None where none is stated."""
+
+    def __post_init__(self) -> None:
+        if not self.file or "/" in self.file or self.file in (".", ".."):
+            raise ValueError(f"{self.out}: an archive needs a name, or a URL that ends in one, got {self.file!r}")
+        place = PurePosixPath(self.out)
+        if not place.parts or place.is_absolute() or ".." in place.parts:
+            raise ValueError(f"{self.file}: out must be a path below the folder of the data, got {self.out!r}")
+        for url in self.urls:
+            if not url.startswith(("https://", "http://")):
+                raise ValueError(f"{self.file}: expected an http or https URL, got {url!r}")
+        if self.checksum is not None and not re.fullmatch(r"(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})", self.checksum):
+            raise ValueError(f"{self.file}: checksum must be 'sha256:' or 'md5:' and hex digits, got {self.checksum!r}")
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return self.name or (self.urls[0].rpartition("/")[2] if self.urls else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A published data set."""
+
+    title: str
+    page: str
+    """The publisher's page."""
+    licence: str
+    """What the publisher allows, in a sentence."""
+    archives: tuple[Archive, ...]
+    manual: str = ""
+    """What to do by hand where a download needs a login or a form."""
+
+
+def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: int = 5, pause: float = 1.0) -> None:
+    """Puts a data set below `root`. What is there already stays as it is; an archive in `downloads` is not fetched.
+
+    Args:
+        source: what to fetch.
+        root: folder of the data sets.
+        downloads: where archives are kept, `root`/downloads if None. They may be removed once unpacked.
+        tries: attempts in a row without a new byte before a download is given up.
+        pause: seconds before the second attempt; doubled at each further one.
+
+    Raises:
+        DownloadError: a file cannot be downloaded, has another checksum, or is to be fetched by hand.
+        ArchiveError: an archive is damaged or not to be trusted.
+        OutputError: something cannot be written.
+    """
+    downloads = root / "downloads" if downloads is None else downloads
+    say(f"{source.title}: {source.page}\n{source.licence}")
+    for archive in source.archives:
+        out = root / archive.out
+        if out.exists():
+            say(f"{out} is there already; remove it to have it made again")
+            continue
+        path = downloads / archive.file
+        with explained(path):
+            downloads.mkdir(parents=True, exist_ok=True)
+        if not archive.urls and not path.exists():
+            raise DownloadError(by_hand(source, path))
+        try:
+            with alone(path):
+                obtain(archive, path, tries=tries, pause=pause)
+        except DownloadError as error:
+            raise DownloadError(f"{error}\n{by_hand(source, path)}") from error
+        if path.name.endswith(SUFFIXES):
+            unpack(path, out)
+        else:
+            write_bytes(out, path.read_bytes())
+
+
+def obtain(archive: Archive, path: Path, *, tries: int, pause: float) -> None:
+    """The archive as `path`, downloaded if it is not there, with the checksum that was published or recorded."""
+    record = path.with_name(f"{path.name}.sha256")
+    known = archive.checksum or recorded(record)
+    says = "the publisher states" if archive.checksum else f"the first download had, see {record}"
+    fresh = not path.exists()
+    if fresh:
+        download_any(archive, path, known, says, Continued(path, tries=tries, pause=pause))
+    elif known is not None and checksum(path, known.partition(":")[0]) != known:
+        raise DownloadError(f"{path}: not the checksum that {says}: {known}; remove the file to download it again")
+    try:
+        if path.name.endswith(SUFFIXES):
+            check_archive(path)
+    except ArchiveError:
+        if fresh:
+            path.unlink()
+        raise
+    if known is None:
+        first = checksum(path, "sha256")
+        write_text(record, f"{first.removeprefix('sha256:')}  {path.name}\n")
+        say(f"no checksum is published for {path.name}; recorded in {record}, for later downloads to match: {first}")
+
+
+def download_any(archive: Archive, path: Path, known: str | None, says: str, downloader: Any) -> None:
+    """Downloads from the first of the archive's URLs that works."""
+    faults = []
+    for url in archive.urls:
+        try:
+            with explained(path), quiet():
+                pooch.retrieve(url, known, fname=path.name, path=path.parent, downloader=downloader)
+        except ValueError as error:
+            raise DownloadError(f"{url}: not the checksum that {says}: {error}") from error
+        except DownloadError as error:
+            faults.append(str(error))
+        else:
+            return
+    raise DownloadError("\n".join(faults))
+
+
+class Continued:
+    """What pooch calls to download a file: one that continues where an earlier run was broken off."""
+
+    def __init__(self, path: Path, *, tries: int, pause: float) -> None:
+        self.kept = path.with_name(f"{path.name}.part")
+        self.tries = tries
+        self.pause = pause
+
+    def __call__(self, url: str, output_file: str, _: pooch.Pooch | None) -> None:
+        download(url, self.kept, tries=self.tries, pause=self.pause)
+        self.kept.replace(output_file)
+
+
+def checksum(path: Path, algorithm: str) -> str:
+    """Of a file, as an `Archive` has it."""
+    return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
+
+
+def recorded(record: Path) -> str | None:
+    """The checksum written at the first download, None if there was none.
+
+    Raises:
+        DownloadError: the file holds something else.
+    """
+    if not record.exists():
+        return None
+    words = record.read_text().split()
+    if not words or not re.fullmatch(r"[0-9a-f]{64}", words[0]):
+        raise DownloadError(f"{record}: expected a SHA-256 checksum and a name; remove it to record a new one")
+    return f"sha256:{words[0]}"
+
+
+def by_hand(source: Source, path: Path) -> str:
+    """What to do where a download does not work."""
+    manual = source.manual or "Download it in a browser."
+    return f"{manual} The page is {source.page}; put the file at {path} and run this again."
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keeps other processes from writing the same file."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        with explained(path):
+            lock.acquire()
+    except Timeout:
+        raise DownloadError(f"{path}: another process is downloading it; wait for that one") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences pooch's own words, which advise users on how to call it."""
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
