@@ -17,7 +17,7 @@ class Architecture:
     features            channels of the feature maps that are correlated
     context_norm        normalisation in the context encoder; the feature encoder always has instance normalisation
     hidden, context     channels of the recurrent state and of the injected context
-    similarity          "dot": correlation is <f1, f2> / sqrt(C), as released. "cosine": 10 times the cosine of features
+    similarity          "dot": correlation is <f1, f2> / sqrt(C), as released. "cosine": 100 times the cosine of features
                         less their mean over the map; it finds matches before anything is learned, where the dot product
                         finds the longest vectors
     levels, radius      correlation pyramid levels, and the radius of the window read from each
