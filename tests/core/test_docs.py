@@ -8,7 +8,7 @@ import pytest
 import deq_core
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["choosing-a-gradient.md", "choosing-a-solver.md", "deq-core.md", "from-torchdeq.md"]
+PAGES = ["choosing-a-gradient.md", "choosing-a-solver.md", "debugging.md", "deq-core.md", "from-torchdeq.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
