@@ -17,9 +17,9 @@ class Architecture:
     features            channels of the feature maps that are correlated
     context_norm        normalisation in the context encoder; the feature encoder always has instance normalisation
     hidden, context     channels of the recurrent state and of the injected context
-    similarity          "dot": correlation is <f1, f2> / sqrt(C), as released. "cosine": 100 times the cosine of features
-                        less their mean over the map; it finds matches before anything is learned, where the dot product
-                        finds the longest vectors
+    similarity          "dot": correlation is <f1, f2> / sqrt(C), as released. "cosine": 100 times the cosine between
+                        features less their mean over the map; it finds matches before anything is learned, where the
+                        dot product finds the longest vectors
     levels, radius      correlation pyramid levels, and the radius of the window read from each
     correlation_widths  motion encoder, correlation branch: a 1x1 convolution, then a 3x3 one if there are two widths
     flow_widths         motion encoder, flow branch: a 7x7 and a 3x3 convolution
