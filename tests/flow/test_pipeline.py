@@ -210,8 +210,8 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_command_is_installed_and_prints_its_result_as_one_line_of_json(tmp_path: Path) -> None:
-    smoke_params(tmp_path)
-    command = [str(Path(sys.executable).with_name("deq-flow")), "download", "--out", "data/flow"]
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    command = [str(Path(sys.executable).with_name("deq-flow")), "download", "--profile", "smoke"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
     files = [path for path in (tmp_path / "data" / "flow").rglob("*") if path.is_file()]
     assert json.loads(done.stdout.splitlines()[-1])["files"] == len(files)

@@ -39,8 +39,14 @@ def schema(out: Annotated[Path, tyro.conf.Positional]) -> None:
 
 
 @app.command
-def download(out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
-    """Writes the data of a profile below `out`; that of the mini profile is made from embedded photographs."""
+def download(
+    out: Path = Path("data/flow"), profile: str = "run", params: Path = PARAMS, section: str | None = None
+) -> None:
+    """Writes the data of a profile below `out`: miniature sets, made from photographs that ship with the packages.
+
+    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use.
+    """
+    section = section or f"{profile}.flow"
     check(params, section)
     write_mini(out, config.load(MiniConfig, params, f"{section}.data"))
     files = [path for path in out.rglob("*") if path.is_file()]
