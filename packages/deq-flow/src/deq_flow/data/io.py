@@ -5,6 +5,7 @@ the whole file or none.
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from torch import Tensor
 from deq_core.experiment.files import write_bytes
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as little-endian float32
+PFM_HEADER = 128  # bytes, enough for any header
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 KITTI_SCALE = 64.0  # steps per pixel
 KITTI_OFFSET = 2.0**15
@@ -56,13 +58,23 @@ def write_mask(path: Path, mask: Tensor) -> None:
 def read_flo(path: Path) -> Tensor:
     """float32 (2, h, w), pixels, from Middlebury's format: magic, int32 width and height, interleaved (u, v) rows."""
     data = path.read_bytes()
-    if data[:4] != FLO_MAGIC or len(data) < 12:
-        raise damaged(path, f"a .flo file starting with {FLO_MAGIC!r} and a size", f"{data[:4]!r}, {len(data)} bytes")
-    width, height = (int(n) for n in np.frombuffer(data, dtype="<i4", count=2, offset=4))
-    if width < 1 or height < 1 or len(data) != 12 + 8 * width * height:
-        raise damaged(path, f"12 + 8 * {width} * {height} bytes of {width}x{height} flow", f"{len(data)} bytes in all")
+    height, width = flo_size(path, data[:12], len(data))
     flow = np.frombuffer(data, dtype="<f4", offset=12).reshape(height, width, 2)
     return torch.from_numpy(flow.transpose(2, 0, 1).astype(np.float32, order="C"))
+
+
+def flo_size(path: Path, start: bytes, length: int) -> tuple[int, int]:
+    """Height and width of flow in a .flo file of `length` bytes that begins with `start`.
+
+    Raises:
+        FileFormatError: it is no such file, or of another length than its header says.
+    """
+    if start[:4] != FLO_MAGIC or len(start) < 12:
+        raise damaged(path, f"a .flo file starting with {FLO_MAGIC!r} and a size", f"{start[:4]!r}, {length} bytes")
+    width, height = (int(n) for n in np.frombuffer(start, dtype="<i4", count=2, offset=4))
+    if width < 1 or height < 1 or length != 12 + 8 * width * height:
+        raise damaged(path, f"12 + 8 * {width} * {height} bytes of {width}x{height} flow", f"{length} bytes in all")
+    return height, width
 
 
 def write_flo(path: Path, flow: Tensor) -> None:
@@ -75,20 +87,41 @@ def write_flo(path: Path, flow: Tensor) -> None:
 def read_pfm(path: Path) -> Tensor:
     """float32 (1, h, w) or (3, h, w) from a portable float map of either byte order, whose rows go bottom up."""
     data = path.read_bytes()
-    header = re.match(rb"(PF|Pf)\s+(\d+)\s+(\d+)\s+(-?\d[\d.eE+-]*)\s", data)
+    header = pfm_header(path, data[:PFM_HEADER], len(data))
+    values = np.frombuffer(data, dtype=header.dtype, offset=header.length).reshape(header.shape)
+    return torch.from_numpy(values[::-1].transpose(2, 0, 1).astype(np.float32, order="C"))
+
+
+@dataclass(frozen=True)
+class PfmHeader:
+    """What a portable float map says of itself."""
+
+    shape: tuple[int, int, int]
+    """Height, width, channels."""
+    dtype: str
+    length: int
+    """Bytes before the values."""
+
+
+def pfm_header(path: Path, start: bytes, length: int) -> PfmHeader:
+    """The header of a portable float map of `length` bytes that begins with `start`.
+
+    Raises:
+        FileFormatError: it is no such file, or of another length than its header says.
+    """
+    header = re.match(rb"(PF|Pf)\s+(\d+)\s+(\d+)\s+(-?\d[\d.eE+-]*)\s", start)
     if header is None:
-        raise damaged(path, "a header 'PF width height scale' or 'Pf ...'", repr(data[:24]))
+        raise damaged(path, "a header 'PF width height scale' or 'Pf ...'", repr(start[:24]))
     channels = 3 if header[1] == b"PF" else 1
     width, height = int(header[2]), int(header[3])
-    body = data[header.end() :]
-    if len(body) != 4 * channels * width * height:
+    expected = 4 * channels * width * height
+    if length - header.end() != expected:
         raise damaged(
             path,
-            f"4 * {channels} * {width} * {height} = {4 * channels * width * height} bytes after the header",
-            f"{len(body)}",
+            f"4 * {channels} * {width} * {height} = {expected} bytes after the header",
+            f"{length - header.end()}",
         )
-    values = np.frombuffer(body, dtype="<f4" if float(header[4]) < 0 else ">f4").reshape(height, width, channels)
-    return torch.from_numpy(values[::-1].transpose(2, 0, 1).astype(np.float32, order="C"))
+    return PfmHeader((height, width, channels), "<f4" if float(header[4]) < 0 else ">f4", header.end())
 
 
 def write_pfm(path: Path, values: Tensor) -> None:

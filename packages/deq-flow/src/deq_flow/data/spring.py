@@ -1,7 +1,9 @@
 """Spring (Mehl et al., CVPR 2023): an animated film at 1920 x 1080, dense flow at twice that resolution."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -75,6 +77,14 @@ def read_flo5(path: Path) -> Tensor:
         ModuleNotFoundError: h5py is not installed.
         FileFormatError: the file holds something else, or is damaged.
     """
+    with opened_flo5(path) as stored:
+        flow = np.asarray(stored, dtype=np.float32)
+    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))
+
+
+@contextmanager
+def opened_flo5(path: Path) -> Iterator[Any]:
+    """The data set "flow" of an HDF5 file, not yet read; raises what `read_flo5` does."""
     try:
         import h5py
     except ModuleNotFoundError as error:
@@ -82,9 +92,9 @@ def read_flo5(path: Path) -> Tensor:
     try:
         with h5py.File(path) as file:
             stored = file.get("flow")
-            flow = np.asarray(stored, dtype=np.float32) if isinstance(stored, h5py.Dataset) else None
+            if not isinstance(stored, h5py.Dataset) or len(stored.shape) != 3 or stored.shape[2] != 2:
+                got = f"shape {stored.shape}" if isinstance(stored, h5py.Dataset) else "none"
+                raise damaged(path, 'a data set "flow" (h, w, 2)', got)
+            yield stored
     except OSError as error:
         raise damaged(path, "a complete HDF5 file", str(error)) from error
-    if flow is None or flow.ndim != 3 or flow.shape[2] != 2:
-        raise damaged(path, 'a data set "flow" (h, w, 2)', "none" if flow is None else f"shape {flow.shape}")
-    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))
