@@ -161,6 +161,14 @@ def test_a_set_behind_a_login_says_how_to_fetch_it_and_takes_the_file(web: Web, 
     assert web.requests == []
 
 
+def test_a_set_without_archives_says_what_to_do(web: Web, tmp_path: Path) -> None:
+    manual = replace(source(web), archives=(), manual="Unpack it yourself.")
+    with pytest.raises(DownloadError, match=r"by hand from http://chairs\.test: Unpack it yourself\."):
+        get(manual, tmp_path)
+    with pytest.raises(ValueError, match="Chairs: a source needs archives, or words"):
+        replace(manual, manual="")
+
+
 def test_a_web_page_instead_of_the_archive_is_neither_kept_nor_recorded(web: Web, tmp_path: Path) -> None:
     web.files["chairs.zip"] = b"<html>Please log in</html>"
     with pytest.raises(ArchiveError, match="Please log in"):

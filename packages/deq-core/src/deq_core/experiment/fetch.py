@@ -62,9 +62,14 @@ class Source:
     """The publisher's page."""
     licence: str
     """What the publisher allows, in a sentence."""
-    archives: tuple[Archive, ...]
+    archives: tuple[Archive, ...] = ()
+    """Empty where everything is to be done by hand."""
     manual: str = ""
-    """What to do by hand where a download needs a login or a form."""
+    """What to do by hand where a download needs a login or a form, or fails."""
+
+    def __post_init__(self) -> None:
+        if not self.archives and not self.manual:
+            raise ValueError(f"{self.title}: a source needs archives, or words on how to fetch it by hand")
 
 
 def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: int = 5, pause: float = 1.0) -> None:
@@ -78,12 +83,14 @@ def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: i
         pause: seconds before the second attempt; doubled at each further one.
 
     Raises:
-        DownloadError: a file cannot be downloaded, has another checksum, or is to be fetched by hand.
+        DownloadError: a file cannot be downloaded, has another checksum, or is to be fetched by hand: how is said.
         ArchiveError: an archive is damaged or not to be trusted.
         OutputError: something cannot be written.
     """
     downloads = root / "downloads" if downloads is None else downloads
     say(f"{source.title}: {source.page}\n{source.licence}")
+    if not source.archives:
+        raise DownloadError(f"{source.title} is fetched by hand from {source.page}: {source.manual}")
     for archive in source.archives:
         out = root / archive.out
         if out.exists():
