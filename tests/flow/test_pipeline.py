@@ -201,12 +201,30 @@ def smoke_params(cwd: Path, *changes: tuple[str, str]) -> None:
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("schema", "download", "train", "evaluate", "baselines", "plot", "report"):
+    for command in ("schema", "download", "fetch", "check-data", "train", "evaluate", "baselines", "plot", "report"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0
         shown = capsys.readouterr().out
-        assert "--out" in shown or "OUT" in shown
+        assert "--out" in shown or "OUT" in shown or "NAME" in shown
+
+
+def test_data_are_checked_by_name(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check-data", "sintel", "--root", str(data), "--no-released"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"problems": 0}
+    broken = tmp_path / "data"
+    shutil.copytree(data / "Sintel", broken / "Sintel")
+    frame = next((broken / "Sintel").rglob("*.png"))
+    frame.write_bytes(frame.read_bytes()[:50])
+    with pytest.raises(SystemExit) as stopped:
+        main(["check-data", "sintel", "--root", str(broken), "--no-released"])
+    assert stopped.value.code == 1
+    assert frame.name in capsys.readouterr().out
+
+
+def test_a_set_that_is_fetched_by_hand_says_how() -> None:
+    assert "by hand" in failure_of("fetch", "spring")
+    assert "sintel" in failure_of("fetch", "sintle")
 
 
 def test_the_command_is_installed_and_prints_its_result_as_one_line_of_json(tmp_path: Path) -> None:

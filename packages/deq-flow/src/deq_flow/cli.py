@@ -17,8 +17,10 @@ from deq_core.experiment import config
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import OutputError, write_json
+from deq_core.experiment.resume import DownloadError
 from deq_core.experiment.tracking import track
 from deq_core.experiment.training import NonFiniteError
+from deq_core.experiment.unpack import ArchiveError
 from deq_flow.data.io import FileFormatError
 from deq_flow.data.layout import LayoutError
 from deq_flow.data.mini import MiniConfig, write_mini
@@ -28,7 +30,16 @@ app = tyro.extras.SubcommandApp()
 
 PARAMS = Path("params.yaml")
 SECTION = "run.flow"
-EXPECTED = (CheckpointError, ConfigError, FileFormatError, LayoutError, NonFiniteError, OutputError)
+EXPECTED = (
+    ArchiveError,
+    CheckpointError,
+    ConfigError,
+    DownloadError,
+    FileFormatError,
+    LayoutError,
+    NonFiniteError,
+    OutputError,
+)
 """Errors whose message is all a user needs; any other is a defect and shows its traceback."""
 
 
@@ -44,13 +55,49 @@ def download(
 ) -> None:
     """Writes the data of a profile below `out`: miniature sets, made from photographs that ship with the packages.
 
-    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use.
+    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. For the real
+    sets see `deq-flow fetch`.
     """
     section = section or f"{profile}.flow"
     check(params, section)
     write_mini(out, config.load(MiniConfig, params, f"{section}.data"))
     files = [path for path in out.rglob("*") if path.is_file()]
     finish({"files": len(files), "bytes": sum(path.stat().st_size for path in files)})
+
+
+@app.command
+def fetch(name: Annotated[str, tyro.conf.Positional], root: Path = Path("data")) -> None:
+    """Downloads the published data set NAME (chairs, things, sintel, kitti, hd1k) to `root`, or says how to get it.
+
+    A broken download is continued. No checksum of these files is published: the first download's is recorded beside
+    the archive and asked of every later one.
+    """
+    from deq_core.experiment.fetch import fetch as fetch_source
+    from deq_flow.data.catalogue import SOURCES
+
+    if name not in SOURCES:
+        sys.exit(f"deq-flow fetch: expected one of {', '.join(SOURCES)}, got {name!r}")
+    fetch_source(SOURCES[name], root)
+
+
+@app.command
+def check_data(
+    name: Annotated[str, tyro.conf.Positional], root: Path = Path("data"), released: bool = True, thorough: bool = False
+) -> None:
+    """Names what is missing or damaged in the data set NAME below `root`; exits with 1 where something is.
+
+    `--no-released` is for a part of a set or a miniature; `--thorough` decodes every file.
+    """
+    from deq_flow.data import check as checks
+
+    if name not in checks.PARTS:
+        sys.exit(f"deq-flow check-data: expected one of {', '.join(checks.PARTS)}, got {name!r}")
+    problems = checks.check(name, root, released=released, thorough=thorough)
+    for problem in problems:
+        print(problem)
+    finish({"problems": len(problems)})
+    if problems:
+        sys.exit(1)
 
 
 @app.command
