@@ -54,7 +54,8 @@ def dis(config: Baseline) -> Method:
     def predict(batch: FlowBatch) -> Prediction:
         flows = []
         for image1, image2 in zip(grey(batch.image1), grey(batch.image2), strict=True):
-            flow = matcher.calc(image1, image2, np.zeros((*image1.shape, 2), dtype=np.float32))
+            # None starts from no motion as a user would; OpenCV's stubs do not know of it
+            flow = matcher.calc(image1, image2, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
             flows.append(torch.from_numpy(flow).permute(2, 0, 1))
         return Prediction(torch.stack(flows))
 
