@@ -74,7 +74,7 @@ def test_a_single_seed_has_no_band_and_no_error_bar() -> None:
     assert len(axes.collections) == 0
     plotting.bars(axes, {"clean": {"a": Statistic(1.0, math.nan, 1)}})
     ends = np.concatenate([np.asarray(path.vertices)[:, 1] for lines in axes.collections for path in lines.get_paths()])
-    assert ends == pytest.approx([1.0, 1.0])
+    assert np.isnan(ends).all()  # matplotlib draws nothing there, not even the cap of an empty bar
 
 
 def test_a_curve_of_the_wrong_length_is_refused() -> None:

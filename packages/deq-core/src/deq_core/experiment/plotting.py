@@ -1,7 +1,6 @@
 """The house style of figures: means with their spread over seeds, written to the same bytes every time."""
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ def bars(axes: Axes, groups: Mapping[str, Mapping[str, Statistic]]) -> None:
                 [place + (index - (len(series) - 1) / 2) * width for place in places],
                 [item.mean for item in found],
                 width,
-                yerr=[0.0 if math.isnan(item.std) else item.std for item in found],
+                yerr=[item.std for item in found],  # no bar is drawn for NaN, the spread of a single seed
                 error_kw={"elinewidth": 1, "capsize": 2},
                 label=name,
                 color=PALETTE[index % len(PALETTE)],
