@@ -1,0 +1,46 @@
+"""README.md tells the truth: its code runs, its commands and files exist, its tables are those of the results."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from benchmarks.core.pages import with_table
+
+from workflows.publish import flow_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_python_code_runs() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+    assert blocks
+    namespace = {"__name__": "readme"}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_make_targets_exist() -> None:
+    targets = set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE))
+    assert {"reproduce", "test", "ui"} <= targets
+    for target in targets:
+        known = subprocess.run(
+            ["make", "--dry-run", "--question", target], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert known.returncode in (0, 1), known.stderr
+
+
+def test_the_table_is_made_from_the_published_results() -> None:
+    assert with_table(README, "flow", flow_table(ROOT / "docs" / "results" / "flow.json")) == README, (
+        "run `python -m workflows.publish` after the pipeline"
+    )
