@@ -115,6 +115,33 @@ def test_every_evaluation_runs_under_the_callers_autocast(adjoint):
     assert solution.value.dtype == torch.float32
 
 
+@pytest.mark.parametrize("solver", [deq.Anderson(), deq.Broyden()], ids=lambda solver: solver.kind)
+def test_the_solvers_own_algebra_is_not_under_autocast(solver):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(32, 32), torch.randn(4, 32, requires_grad=True)
+    exact = torch.autocast("cpu", enabled=False)(lambda z: torch.tanh(linear(z) + x))
+    stop = deq.Stop(60, 1e-6)
+    found = []
+    for autocast in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            adjoint = deq.Implicit(deq.GMRES(), stop)
+            solution = deq.fixed_point(exact, torch.zeros_like(x), solver=solver, stop=stop, adjoint=adjoint)
+            (gradient,) = torch.autograd.grad(solution.value.square().sum(), x)
+        assert solution.converged.all()
+        found.append((solution.value, solution.trace, gradient))
+    for left, right in zip(*found, strict=True):
+        assert torch.equal(left, right)
+
+
+def test_a_weight_cast_in_the_forward_solve_still_gets_its_gradient():
+    linear = nn.Linear(6, 6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        solution = deq.fixed_point(lambda z: torch.tanh(0.3 * linear(z)), torch.ones(2, 6))
+        solution.value.sum().backward()
+    assert linear.weight.grad is not None
+    assert linear.weight.grad.abs().sum() > 0
+
+
 def test_a_constant_f_has_no_gradient_to_carry():
     image = torch.ones(2, 3)
     assert not deq.fixed_point(lambda z: image, torch.zeros(2, 3)).value.requires_grad

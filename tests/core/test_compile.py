@@ -37,6 +37,22 @@ def test_a_solve_without_tolerance_compiles_whole(x, solver):
         torch.testing.assert_close(compiled(x), layer(x))
 
 
+def test_only_f_is_under_autocast_in_a_graph_too(x):
+    weight, layer = 0.1 * torch.eye(6), deq.DEQ(stop=deq.Stop(12, None))
+
+    def residual(x):
+        def exact(z):
+            with torch.autocast("cpu", enabled=False):
+                return torch.tanh(z @ weight + x)
+
+        return layer(exact, torch.zeros_like(x)).residual
+
+    compiled = torch.compile(residual, backend="eager", fullgraph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        assert compiled(x).max() < 1e-6
+        torch.testing.assert_close(compiled(x), residual(x))
+
+
 @pytest.mark.parametrize("adjoint", [deq.Phantom(steps=2), deq.Unrolled()], ids=lambda adjoint: adjoint.kind)
 def test_its_gradients_compile_too(x, adjoint):
     layer = Layer(deq.Anderson(window=3), adjoint)

@@ -57,7 +57,7 @@ class _Attach(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (z,) = ctx.saved_tensors
-        with torch.no_grad():
+        with torch.no_grad(), ctx.f.without_autocast():
             image_gradient = ctx.pullback(ctx.f, z, gradients[0])
         if torch.is_grad_enabled():
             image_gradient = _FirstOrder.apply(image_gradient.detach().requires_grad_())

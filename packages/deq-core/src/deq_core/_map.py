@@ -25,7 +25,8 @@ class Map:
     """f on (B, n) states.
 
     `block()` restores what the solve began with, wherever it is entered, the backward pass included: the dropout
-    masks, autocast, and parametrised weights that are computed once within the block.
+    masks, and parametrised weights that are computed once within the block. f itself runs under the autocast of the
+    solve's caller; everything else in a block runs without, at the precision of the state.
 
     Attributes:
         ravel: the state's layout.
@@ -37,34 +38,39 @@ class Map:
         self.evaluations = 0
         self._f = f
         self._scope: Scope | None = None
-        self._autocast: dict[str, Any] | None = None
+        device = ravel.device.type
+        self._autocast: dict[str, Any] = {
+            "device_type": device,
+            "enabled": torch.is_autocast_enabled(device),
+            "dtype": torch.get_autocast_dtype(device),
+            "cache_enabled": torch.is_autocast_cache_enabled(),
+        }
         if not torch.compiler.is_compiling():
-            device = ravel.device.type
             self._scope = current_scope() or Scope()
-            self._autocast = {
-                "device_type": device,
-                "enabled": torch.is_autocast_enabled(device),
-                "dtype": torch.get_autocast_dtype(device),
-                "cache_enabled": torch.is_autocast_cache_enabled(),
-            }
 
     def __call__(self, z: Tensor) -> Tensor:
         self.evaluations += 1
         state = self.ravel.unflatten(z)
-        if self.evaluations == 1 and not torch.compiler.is_compiling():
-            with _refusing_noise():
-                return self.ravel.flatten(apply(self._f, state))
-        return self.ravel.flatten(apply(self._f, state))
+        noise = _refusing_noise() if self.evaluations == 1 and not torch.compiler.is_compiling() else nullcontext()
+        with noise, self._callers_autocast():
+            return self.ravel.flatten(apply(self._f, state))
 
-    def block(self) -> AbstractContextManager[None]:
+    def block(self) -> AbstractContextManager[Any]:
         """The circumstances of the solve. Open one block per autograd mode: weights are cached as first computed."""
-        return nullcontext() if torch.compiler.is_compiling() else self._block()
+        return self.without_autocast() if torch.compiler.is_compiling() else self._block()
+
+    def without_autocast(self) -> AbstractContextManager[Any]:
+        """Full precision, for the algebra of a solver: a matrix product in bfloat16 ends its convergence."""
+        return torch.autocast(self.ravel.device.type, enabled=False)
+
+    def _callers_autocast(self) -> AbstractContextManager[Any]:
+        # Blocks are without already.
+        return torch.autocast(**self._autocast) if self._autocast["enabled"] else nullcontext()
 
     @contextmanager
     def _block(self) -> Iterator[None]:
-        # A solve that began in a compiled graph has neither; its backward may still run here.
-        autocast = nullcontext() if self._autocast is None else torch.autocast(**self._autocast)
-        with enter(self._scope or Scope()), autocast, _fresh_weights():
+        # A solve that began in a compiled graph has no scope; its backward may still run here.
+        with enter(self._scope or Scope()), self.without_autocast(), _fresh_weights():
             yield
 
 
