@@ -19,7 +19,11 @@ SEED = 20201
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects the tests marked `gpu` where there is no CUDA device; pytest counts them as deselected."""
+    """Deselects the tests marked `gpu` where there is no CUDA device; pytest counts them as deselected.
+
+    Those marked `slow` go first, so that with several workers none of them is left running alone at the end.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if torch.cuda.is_available():
         return
     unfit = [item for item in items if item.get_closest_marker("gpu") is not None]
