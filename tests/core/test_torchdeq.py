@@ -61,6 +61,25 @@ def test_an_implicit_configuration_from_a_namespace():
     assert layer.adjoint == deq.Implicit(released, deq.Stop(20, 1e-5, relative=False))
 
 
+def test_the_simple_solver_looks_at_no_residual():
+    options = {"f_solver": "simple_fixed_point_iter", "b_solver": "simple_fixed_point_iter", "ift": True}
+    (layer,) = deq.from_torchdeq(options).layers
+    assert layer.stop == layer.eval_stop == deq.Stop(40, None, relative=False)
+    assert layer.adjoint == deq.Implicit(deq.FixedPointIteration(), deq.Stop(40, None, relative=False))
+
+
+@pytest.mark.parametrize("name", ["ift", "hook_ift"])
+def test_indexed_states_beside_an_implicit_gradient_carry_one_evaluations(name):
+    converted = deq.from_torchdeq({"core": "indexing", name: True, "n_states": 2})
+    assert isinstance(converted.layers[0].adjoint, deq.Implicit)
+    assert converted.record == (20,)
+
+
+@pytest.mark.parametrize("no_stat", [None, True, False])
+def test_statistics_are_kept_whatever_no_stat_says(no_stat):
+    assert repr(deq.from_torchdeq({"no_stat": no_stat})) == repr(deq.from_torchdeq({}))
+
+
 def test_the_layer_solves():
     converted = deq.from_torchdeq(FLOW)
     x = torch.randn(2, 3, requires_grad=True)
@@ -81,6 +100,9 @@ def test_the_layer_solves():
         ({"sup_loc": [1]}, "sup_loc=.* has no counterpart"),
         ({"grad": [1, 2], "n_states": 3}, r"grad=\(1, 2\) has 2 values for 3"),
         ({"core": "indexing", "n_states": 2, "grad": [1, 2]}, "differs between indexed states"),
+        ({"core": "indexing", "n_states": 2, "ift": True, "grad": 3}, "grad=3 .* indexed states of ift=True"),
+        ({"core": "indexing", "n_states": 2, "hook_ift": True, "tau": 0.5}, "tau=0.5 .* indexed states of hook_ift"),
+        ({"n_states": 9, "f_max_iter": 6}, "n_states=9 .* f_max_iter=6"),
         ({"indexing": [10, 50]}, "must increase and end before f_max_iter=40"),
     ],
 )

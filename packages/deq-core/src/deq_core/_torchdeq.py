@@ -14,6 +14,7 @@ _KNOWN: dict[str, Any] = {
     "core": "sliced",
     "f_solver": "fixed_point_iter",
     "b_solver": "fixed_point_iter",
+    "no_stat": None,  # whether the statistics of a solve are skipped: ours cost nothing that would be spared
     "f_max_iter": 40,
     "b_max_iter": 40,
     "f_tol": 1e-3,
@@ -95,10 +96,8 @@ def from_torchdeq(args: Any) -> TorchDEQ:
         raise ValueError(f"indexing={options['indexing']} must increase and end before f_max_iter={steps}")
     adjoints = _adjoints(options, len(ends))
     if not sliced:
-        if len({*adjoints[:-1]} | ({adjoints[-1]} if not options["ift"] else set())) > 1:
-            raise ValueError(f"grad={options['grad']} differs between indexed states: use one value, or core='sliced'")
-        adjoints = adjoints[-1:]
-    tol = options["f_tol"]
+        adjoints = [_one_for_all(adjoints, options)]
+    tol = _tolerance("f", options)
     evaluation = Stop(options["eval_f_max_iter"] or int(steps * options["eval_factor"]), tol, relative)
     return TorchDEQ(
         layers=tuple(
@@ -116,6 +115,8 @@ def from_torchdeq(args: Any) -> TorchDEQ:
 def _ends(options: dict[str, Any], sliced: bool) -> list[int]:
     """The evaluations whose states are supervised, the last one included."""
     steps, states = options["f_max_iter"], options["n_states"]
+    if states > steps:
+        raise ValueError(f"n_states={states} asks for more states than f_max_iter={steps} evaluations")
     if states <= 1:
         return [*options["indexing"], steps]
     gap = steps // states
@@ -133,9 +134,29 @@ def _adjoints(options: dict[str, Any], states: int) -> list[Adjoint]:
     adjoints: list[Adjoint] = [Phantom(steps=steps, damping=1 - options["tau"]) for steps in grads]
     if options["ift"] or options["hook_ift"]:
         relative = _choice("b_stop_mode", options, {"abs": False, "rel": True})
-        stop = Stop(options["b_max_iter"], options["b_tol"], relative)
+        stop = Stop(options["b_max_iter"], _tolerance("b", options), relative)
         adjoints[-1] = Implicit(_solver("b_solver", options), stop)
     return adjoints
+
+
+def _one_for_all(adjoints: list[Adjoint], options: dict[str, Any]) -> Adjoint:
+    """The adjoint of a solve whose indexed states are differentiated too."""
+    *indexed, last = adjoints
+    if isinstance(last, Implicit):
+        name = "ift" if options["ift"] else "hook_ift"
+        if any(adjoint != Phantom() for adjoint in indexed):
+            raise ValueError(
+                f"grad={options['grad']} with tau={options['tau']} has no counterpart for the indexed states of "
+                f"{name}=True: they carry that of one undamped evaluation; use grad=1 and tau=1, or core='sliced'"
+            )
+    elif any(adjoint != last for adjoint in indexed):
+        raise ValueError(f"grad={options['grad']} differs between indexed states: use one value, or core='sliced'")
+    return last
+
+
+def _tolerance(direction: str, options: dict[str, Any]) -> float | None:
+    """None for the solver that looks at no residual."""
+    return None if options[f"{direction}_solver"] == "simple_fixed_point_iter" else options[f"{direction}_tol"]
 
 
 def _solver(name: str, options: dict[str, Any]) -> Solver:
