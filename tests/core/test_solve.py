@@ -235,6 +235,21 @@ def test_describe_says_how_the_solve_went():
     assert solution.describe() == expected
 
 
+def test_describe_tells_those_that_converged_from_those_that_did_not():
+    slope = torch.tensor([[0.5], [0.5], [1.0], [-1.0]], dtype=torch.float64)
+    with torch.no_grad():
+        solve = {"solver": deq.FixedPointIteration(), "stop": deq.Stop(20, 1e-4)}
+        some = deq.fixed_point(lambda z: slope * z + 1, torch.zeros_like(slope), **solve)
+        none = deq.fixed_point(lambda z: -z + 1, torch.zeros(3, 2), **solve)
+    assert some.describe() == (
+        "2 of 4 samples converged in 14 steps, 2 did not in 20: "
+        "residual 5.00e-02 median, 1.00e+00 worst, 20 evaluations"
+    )
+    assert none.describe() == (
+        "0 of 3 samples converged, 3 did not in 20: residual 1.00e+00 median, 1.00e+00 worst, 20 evaluations"
+    )
+
+
 def test_the_layer_stops_by_its_mode_and_by_nothing_else():
     problem = PROBLEMS["linear"]()
     layer = deq.DEQ(stop=deq.Stop(5, None), eval_stop=deq.Stop(9, None), adjoint=deq.Unrolled())

@@ -33,14 +33,20 @@ class Solution:
     nfe: int
 
     def describe(self) -> str:
-        """One line for a log: how many samples converged, in how many steps, to which residual."""
+        """One line for a log: how many samples converged, in how many steps, and how far the others came."""
         samples = len(self.residual)
         if samples == 0:
             return f"0 samples, {self.nfe} evaluations"
-        lowest, highest = int(self.steps.min()), int(self.steps.max())
-        steps = f"{highest}" if lowest == highest else f"{lowest} to {highest}"
+        converged = int(self.converged.sum())
+        line, residual = f"{converged} of {samples} samples converged", self.residual
+        if converged:
+            steps = self.steps[self.converged]
+            lowest, highest = int(steps.min()), int(steps.max())
+            line += f" in {highest} steps" if lowest == highest else f" in {lowest} to {highest} steps"
+        if converged < samples:
+            residual = residual[self.converged.logical_not()]
+            line += f", {samples - converged} did not in {len(self.trace)}"
         return (
-            f"{int(self.converged.sum())} of {samples} samples converged in {steps} steps: "
-            f"residual {float(self.residual.median()):.2e} median, {float(self.residual.max()):.2e} worst, "
+            f"{line}: residual {float(residual.median()):.2e} median, {float(residual.max()):.2e} worst, "
             f"{self.nfe} evaluations"
         )
