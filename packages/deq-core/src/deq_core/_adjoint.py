@@ -39,7 +39,9 @@ class Adjoint(Protocol):
 class Unrolled:
     """Differentiates the solver's own operations: the exact gradient of what was computed, also with respect to z0.
 
-    Memory grows with the number of evaluations. Supports double backward and `torch.func`.
+    Memory grows with the number of evaluations, and behind an accelerated solver by its history too, once each: 40
+    evaluations hold 40 states with plain iteration and 550 with `Anderson()`. Supports double backward and
+    `torch.func`.
     """
 
     kind: Literal["unrolled"] = field(default="unrolled", repr=False, kw_only=True)
