@@ -228,6 +228,31 @@ def test_it_runs_in_inference_mode():
     assert solution.converged.all()
 
 
+def test_inference_mode_refuses_an_f_that_writes_into_its_argument():
+    def in_place(z):
+        return z.mul_(0.5).add_(1)
+
+    with torch.inference_mode(), pytest.raises(ValueError, match="changed its argument in place"):
+        deq.fixed_point(in_place, torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_an_f_that_returns_its_own_buffer_is_solved_as_one_that_does_not(solver, mode):
+    f_of, z0 = row_wise()
+    f, buffer = f_of(slice(None)), torch.empty_like(z0)
+    options = {"solver": SOLVERS[solver], "stop": deq.Stop(12, 1e-3), "record": (1, 2, 5)}
+    with mode():
+        expected = deq.fixed_point(f, z0, **options)
+        found = deq.fixed_point(lambda z: buffer.copy_(f(z)), z0, **options)
+        short = deq.fixed_point(lambda z: buffer.copy_(f(z)), z0, solver=SOLVERS[solver], stop=deq.Stop(1, None))
+    buffer.zero_()
+    for left, right in zip((*found.trajectory, found.value), (*expected.trajectory, expected.value), strict=True):
+        assert torch.equal(left, right)
+    assert torch.equal(found.trace, expected.trace)
+    assert torch.equal(short.value, expected.trajectory[0])
+
+
 def test_describe_says_how_the_solve_went():
     with torch.no_grad():
         solution = deq.fixed_point(lambda z: z / 2 + 1, torch.zeros(3, 2), solver=deq.FixedPointIteration())

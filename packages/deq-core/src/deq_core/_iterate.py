@@ -48,8 +48,10 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     active = torch.ones(batch, dtype=torch.bool, device=z.device)
     trace: list[Tensor] = []
     recorded: list[Tensor] = []
+    if eager:
+        f = _Guarded(f)
     for evaluation in range(1, stop.max_steps + 1):
-        fz = _evaluate(f, z) if eager else f(z)
+        fz = f(z)
         residual = stop.residual(z, fz, scratch)
         residual = torch.where(active, residual, trace[-1]) if trace else residual
         trace.append(residual)
@@ -78,15 +80,48 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     return Flat(best, recorded, lowest, steps, converged, torch.stack(trace), (z, fz, memory))
 
 
-def _evaluate(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """f(z), refusing an f that writes into its argument: the residual would compare the image with itself."""
-    if z.is_inference():
-        return f(z)
-    version = z._version
-    fz = f(z)
-    if z._version != version:
-        raise ValueError(
-            "f changed its argument in place (an nn.ReLU(inplace=True) on the state, or `z += ...`): "
-            "use the out-of-place operation"
-        )
-    return fz
+class _Guarded:
+    """f, whose images stay what they were, and which may not write into its argument.
+
+    A result buffer that f fills at every call (`out=`, a CUDA graph) would change the states kept from earlier
+    calls. The first image is copied, all are once the second shows that f uses its buffer again.
+    """
+
+    def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
+        self._f = f
+        self._calls = 0
+        self._first: Tensor | None = None
+        self._address: int | None = None
+        self._reuses = False
+
+    def __call__(self, z: Tensor) -> Tensor:
+        self._calls += 1
+        if z.is_inference() and self._calls == 1:
+            with torch.inference_mode(False):
+                z = z.clone()  # one that counts its versions; what f does to its argument it does every time
+        version = None if z.is_inference() else z._version
+        fz = self._f(z)
+        if version is not None and z._version != version:
+            raise ValueError(
+                "f changed its argument in place (an nn.ReLU(inplace=True) on the state, or `z += ...`): "
+                "use the out-of-place operation"
+            )
+        return fz if fz.requires_grad else self._kept(fz)
+
+    def _kept(self, fz: Tensor) -> Tensor:
+        if self._calls == 1:
+            self._first, self._address = fz, _address(fz)
+            return fz.clone()
+        # The first image was alive until here, so memory at its address is its own.
+        if self._first is not None:
+            self._reuses = self._address is not None and self._address == _address(fz)
+            self._first = None
+        return fz.clone() if self._reuses else fz
+
+
+def _address(x: Tensor) -> int | None:
+    """Where the elements lie; None for tensors without memory, such as those of `torch.func`."""
+    try:
+        return x.data_ptr() or None
+    except RuntimeError:
+        return None
