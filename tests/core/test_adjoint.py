@@ -1,5 +1,6 @@
 """Gradients: exact where they claim to be, bounded where they do not."""
 
+import gc
 from functools import partial
 
 import pytest
@@ -8,6 +9,7 @@ from tests.gradients import cosine, cotangent_of, exact_gradients, gradients
 from tests.problems import ACCELERATED, PROBLEMS, SOLVERS, TIGHT
 
 import deq_core as deq
+from deq_core._solver.broyden import Steps
 
 
 @pytest.mark.parametrize(
@@ -219,6 +221,16 @@ def test_shine_gives_every_sample_the_gradient_it_has_alone():
         alone = deq.fixed_point(partial(one_row, weight, row), problem.z0[:1], **options)
         (gradient,) = torch.autograd.grad(alone.value.square().sum(), row)
         torch.testing.assert_close(gradient[0], together[sample], rtol=1e-6, atol=1e-9)
+
+
+def test_shine_holds_the_steps_that_were_taken_and_no_more():
+    problem = PROBLEMS["tanh"]()
+    solution = deq.fixed_point(
+        problem.f, problem.z0, solver=deq.Broyden(), stop=deq.Stop(500, 1e-3), adjoint=deq.SHINE()
+    )
+    (memory,) = [found for found in gc.get_objects() if isinstance(found, Steps)]
+    assert memory.steps.shape[1] == memory.count == len(solution.trace) - 1
+    assert memory.steps.untyped_storage().nbytes() == memory.count * problem.z0.untyped_storage().nbytes()
 
 
 def test_shine_needs_broyden():

@@ -21,7 +21,7 @@ class SHINE:
     (I - Jᵀ)⁻¹g is approximated by the transpose of the estimate the forward solve built up, without a product with
     the Jacobian. Inexact: the estimate is good along the steps that were taken, so the gradient improves with the
     forward tolerance but need not converge to the exact one. `refine` starts an implicit solve from it, which is
-    exact. All steps of the solve, one state each, are kept until the backward pass. First order only.
+    exact. The steps that the solve took, one state each, are kept until the backward pass. First order only.
 
     Attributes:
         refine: how to improve the estimate, if at all.
@@ -41,6 +41,7 @@ class SHINE:
                 f"SHINE needs every step of the solve: Broyden(memory={len(memory.steps[0])}) gave up earlier ones "
                 f"in {len(flat.trace)} evaluations; use Broyden() or a smaller Stop(max_steps)"
             )
+        memory = _used(memory)
         # A sample's own steps are those before the evaluation that gave its state.
         pullback = partial(self._estimate, memory, (flat.steps - 1).clamp_min(0))
         with f.block():
@@ -51,6 +52,15 @@ class SHINE:
         if self.refine is None:
             return estimate
         return solve_adjoint(f, z, gradient, estimate, self.refine.solver, self.refine.stop)
+
+
+def _used(memory: Steps) -> Steps:
+    """The rows in use, without the buffers made for a solve of full length."""
+    rows = max(1, memory.count)
+    if rows == memory.steps.shape[1]:
+        return memory
+    gram = memory.gram[:, :rows, :rows].clone()
+    return Steps(memory.steps[:, :rows].clone(), gram, memory.first[:, :rows].clone(), memory.count)
 
 
 def transposed_inverse(memory: Steps, valid: Tensor, gradient: Tensor) -> Tensor:
