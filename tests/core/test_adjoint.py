@@ -224,11 +224,12 @@ def test_shine_gives_every_sample_the_gradient_it_has_alone():
 
 
 def test_shine_holds_the_steps_that_were_taken_and_no_more():
+    gc.collect()
     problem = PROBLEMS["tanh"]()
     solution = deq.fixed_point(
         problem.f, problem.z0, solver=deq.Broyden(), stop=deq.Stop(500, 1e-3), adjoint=deq.SHINE()
     )
-    (memory,) = [found for found in gc.get_objects() if isinstance(found, Steps)]
+    (memory,) = [found for found in gc.get_objects() if type(found) is Steps]
     assert memory.steps.shape[1] == memory.count == len(solution.trace) - 1
     assert memory.steps.untyped_storage().nbytes() == memory.count * problem.z0.untyped_storage().nbytes()
 
