@@ -234,6 +234,23 @@ def test_shine_holds_the_steps_that_were_taken_and_no_more():
     assert memory.steps.untyped_storage().nbytes() == memory.count * problem.z0.untyped_storage().nbytes()
 
 
+@pytest.mark.parametrize("wrap", [lambda rule: rule, lambda rule: deq.SHINE(refine=rule)], ids=["implicit", "shine"])
+def test_a_backward_solve_that_fails_says_so_when_asked(wrap):
+    problem = PROBLEMS["tanh"]()
+
+    def backward(on_failure, steps):
+        rule = deq.Implicit(stop=deq.Stop(steps, 1e-9), on_failure=on_failure)
+        options = {"solver": deq.Broyden(), "stop": deq.Stop(60, 1e-9), "adjoint": wrap(rule)}
+        deq.fixed_point(problem.f, problem.z0, **options).value.sum().backward()
+
+    backward("ignore", 2)
+    backward("raise", 60)
+    with pytest.warns(UserWarning, match=r"the backward pass: 4 of 4 samples did not reach a residual of 1e-09 in 2"):
+        backward("warn", 2)
+    with pytest.raises(deq.ConvergenceError, match="the backward pass"):
+        backward("raise", 2)
+
+
 def test_shine_needs_broyden():
     problem = PROBLEMS["linear"]()
     with pytest.raises(ValueError, match=r"solve with solver=Broyden\(\)"):

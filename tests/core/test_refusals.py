@@ -86,6 +86,7 @@ def test_a_wrong_choice_is_named(options, error, message):
         lambda: deq.Broyden(memory=0),
         lambda: deq.Phantom(steps=0),
         lambda: deq.Phantom(damping=1.5),
+        lambda: deq.Implicit(on_failure="print"),  # pyright: ignore[reportArgumentType]  the error under test
     ],
 )
 def test_impossible_settings_fail_at_construction(build):

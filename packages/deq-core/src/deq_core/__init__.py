@@ -8,6 +8,7 @@ from ._adjoint import Truncated as Truncated
 from ._adjoint import Unrolled as Unrolled
 from ._delta import to_delta as to_delta
 from ._delta_meter import DeltaMeter as DeltaMeter
+from ._failure import ConvergenceError as ConvergenceError
 from ._layer import DEQ as DEQ
 from ._monitor import Monitor as Monitor
 from ._monitor import summarize as summarize
@@ -23,7 +24,6 @@ from ._scope import VariationalDropout as VariationalDropout
 from ._scope import solve_scope as solve_scope
 from ._shine import SHINE as SHINE
 from ._solution import Solution as Solution
-from ._solve import ConvergenceError as ConvergenceError
 from ._solve import fixed_point as fixed_point
 from ._solver import GMRES as GMRES
 from ._solver import Anderson as Anderson

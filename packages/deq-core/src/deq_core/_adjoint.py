@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ._attach import Pullback, attach, one_step, transposed_jacobian
+from ._failure import OnFailure, announce, check_on_failure, failed, goal
 from ._iterate import Flat, iterate
 from ._map import Map
 from ._solver import Anderson, Solver
@@ -100,25 +101,45 @@ class Implicit:
     Attributes:
         solver: solves the adjoint equation.
         stop: when that ends; its tolerance is the relative error asked of the gradient.
+        on_failure: what the backward pass does when samples end above `stop.tol` (or, without a tolerance,
+            non-finite): "ignore", "warn" or "raise", as in `fixed_point`. Anything but "ignore" waits for the device.
     """
 
     solver: Solver = _BACKWARD_SOLVER
     stop: Stop = _BACKWARD_STOP
+    on_failure: OnFailure = "ignore"
     kind: Literal["implicit"] = field(default="implicit", repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_on_failure(self.on_failure)
 
     def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
         return _attached(f, z0, solve, self._solve_adjoint)
 
     def _solve_adjoint(self, f: Map, z: Tensor, gradient: Tensor) -> Tensor:
-        return solve_adjoint(f, z, gradient, gradient, self.solver, self.stop)
+        return solve_adjoint(f, z, gradient, gradient, self)
 
 
-def solve_adjoint(f: Map, z: Tensor, gradient: Tensor, start: Tensor, solver: Solver, stop: Stop) -> Tensor:
-    """u = Jᵀu + gradient at z, from `start`."""
+def solve_adjoint(f: Map, z: Tensor, gradient: Tensor, start: Tensor, by: Implicit) -> Tensor:
+    """u = Jᵀu + gradient at z, from `start`, as `by` says."""
     product = transposed_jacobian(f, z)
     if product is None:
         return gradient
-    return iterate(lambda u: product(u) + gradient, start, solver, stop).best
+    found = iterate(lambda u: product(u) + gradient, start, by.solver, by.stop)
+    if by.on_failure != "ignore":
+        _report(found, by)
+    return found.best
+
+
+def _report(found: Flat, by: Implicit) -> None:
+    above = failed(found.residual, found.converged, by.stop)
+    if bool(above.any()):
+        announce(
+            f"the backward pass: {int(above.sum())} of {len(above)} samples did not reach {goal(by.stop)} in "
+            f"{by.stop.max_steps} evaluations, worst {float(found.residual.max()):.2e}. Their gradient is off by about "
+            "that much or more: raise the max_steps of Implicit's stop, or use Implicit(solver=GMRES())",
+            by.on_failure,
+        )
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from ._adjoint import Adjoint, Implicit
+from ._failure import OnFailure
 from ._solution import Solution
-from ._solve import OnFailure, check_choices, fixed_point
+from ._solve import check_choices, fixed_point
 from ._solver import Anderson, Solver
 from ._stop import Stop
 from ._tree import Tree

@@ -51,7 +51,7 @@ class SHINE:
         estimate = transposed_inverse(memory, valid, gradient)
         if self.refine is None:
             return estimate
-        return solve_adjoint(f, z, gradient, estimate, self.refine.solver, self.refine.stop)
+        return solve_adjoint(f, z, gradient, estimate, self.refine)
 
 
 def _used(memory: Steps) -> Steps:

@@ -1,13 +1,13 @@
 """The entry point: f and a guess in, a solution out."""
 
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._adjoint import Adjoint, Implicit
+from ._failure import OnFailure, announce, check_on_failure, failed, goal
 from ._iterate import Flat, iterate
 from ._map import Map
 from ._solution import Solution
@@ -15,15 +15,9 @@ from ._solver import Anderson, Solver
 from ._stop import Stop
 from ._tree import Ravel, Tree
 
-OnFailure = Literal["ignore", "warn", "raise"]
-
 _SOLVER = Anderson()
 _STOP = Stop()
 _ADJOINT = Implicit()
-
-
-class ConvergenceError(RuntimeError):
-    """A solve with `on_failure="raise"` left samples above its tolerance."""
 
 
 def fixed_point(
@@ -100,8 +94,7 @@ def check_choices(solver: Any, stop: Any, adjoint: Any, on_failure: Any) -> None
     ):
         if isinstance(value, type) or not hasattr(value, method):
             raise TypeError(f"{name} must be an object such as {example}, got {value!r}")
-    if on_failure not in get_args(OnFailure):
-        raise ValueError(f"on_failure must be one of {', '.join(get_args(OnFailure))}, got {on_failure!r}")
+    check_on_failure(on_failure)
 
 
 def _checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
@@ -124,15 +117,12 @@ def _checked_residual(check: Callable[..., Tree], ravel: Ravel, z: Tensor, stop:
 
 
 def _report(solution: Solution, stop: Stop, on_failure: OnFailure) -> None:
-    failed = solution.residual.isfinite().logical_not() if stop.tol is None else solution.converged.logical_not()
-    if not bool(failed.any()):
+    above = failed(solution.residual, solution.converged, stop)
+    if not bool(above.any()):
         return
-    goal = "a finite residual" if stop.tol is None else f"a residual of {stop.tol:g}"
     message = (
-        f"{int(failed.sum())} of {len(failed)} samples did not reach {goal} in {stop.max_steps} evaluations "
+        f"{int(above.sum())} of {len(above)} samples did not reach {goal(stop)} in {stop.max_steps} evaluations "
         f"({solution.describe()}). f may not contract near its fixed point (see spectral_radius and weight_norm_), "
         "or max_steps may be too small, or tol below what the dtype resolves"
     )
-    if on_failure == "raise":
-        raise ConvergenceError(message)
-    warnings.warn(message, stacklevel=3)
+    announce(message, on_failure)
