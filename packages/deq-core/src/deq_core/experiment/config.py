@@ -81,8 +81,11 @@ def sections_read() -> tuple[str, ...]:
 
 
 def schema(kind: Any) -> dict[str, Any]:
-    """JSON schema of the dataclass `kind`, which forbids unknown keys at every level."""
-    whole = _adapter(kind).json_schema()
+    """JSON schema of the dataclass `kind`, which forbids unknown keys at every level.
+
+    Docstrings are left out, so that a schema on disk is outdated by what a configuration may hold and by nothing else.
+    """
+    whole = _undescribed(_adapter(kind).json_schema())
     (inner,) = whole["prefixItems"]
     definitions = whole.get("$defs", {})
     name = inner.get("$ref", "").removeprefix("#/$defs/")
@@ -137,6 +140,14 @@ def _adapter(kind: Any) -> TypeAdapter[tuple[Any]]:
     # pydantic refuses a configuration given for a dataclass itself; a tuple of one takes it and hands it down.
     tuple_of_one: Any = GenericAlias(tuple, (kind,))
     return TypeAdapter(tuple_of_one, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+
+
+def _undescribed(shape: Any) -> Any:
+    """A schema without the texts under `description`, which are docstrings."""
+    if isinstance(shape, dict):
+        kept = {key: value for key, value in shape.items() if key != "description" or not isinstance(value, str)}
+        return {key: _undescribed(value) for key, value in kept.items()}
+    return [_undescribed(item) for item in shape] if isinstance(shape, list) else shape
 
 
 def _document(path: Path) -> Any:
