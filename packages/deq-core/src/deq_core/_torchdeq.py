@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ._adjoint import Adjoint, Implicit, Phantom
@@ -91,7 +92,7 @@ def from_torchdeq(args: Any) -> TorchDEQ:
     solver = _solver("f_solver", options)
     steps, sliced = options["f_max_iter"], _choice("core", options, {"sliced": True, "indexing": False})
     ends = _ends(options, sliced)
-    lengths = [end - start for start, end in zip((0, *ends), ends, strict=False)] if sliced else [steps]
+    lengths = [end - start for start, end in pairwise((0, *ends))] if sliced else [steps]
     if min(lengths) < 1:
         raise ValueError(f"indexing={options['indexing']} must increase and end before f_max_iter={steps}")
     adjoints = _adjoints(options, len(ends))

@@ -1,5 +1,7 @@
 """Flow and errors as colours."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), 
 def colour_wheel() -> np.ndarray:
     """The 55 RGB colours of the Middlebury wheel, (55, 3), 0 to 255, from red by yellow, green and blue to magenta."""
     arcs = []
-    for count, start, end in zip(HUES, CORNERS, CORNERS[1:], strict=False):  # six arcs between seven corners
+    for count, (start, end) in zip(HUES, pairwise(CORNERS), strict=True):
         rise = np.floor(255 * np.arange(count) / count)[:, None]
         arcs.append(np.array(start) + np.sign(np.array(end) - np.array(start)) * rise)
     return np.concatenate(arcs)
