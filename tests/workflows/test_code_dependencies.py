@@ -1,5 +1,6 @@
 """A stage depends on all the code that its command imports, so that no result outlives the code it came from."""
 
+import importlib
 from pathlib import Path
 
 import grimp
@@ -22,15 +23,17 @@ def stages() -> dict[str, Job]:
 
 
 def needed(command: str, imports: grimp.ImportGraph) -> set[str]:
-    """Files of the modules behind a command: its own, the command line's, and all that they import.
+    """Files of the modules behind a command: the one that holds it, its own, and all that they import.
 
-    The command line imports most modules inside of its functions, one function a command, so of those modules only the
-    command's own count. A package's __init__.py only passes names on.
+    A module of commands imports most others inside of its functions, one function a command, so of those only the
+    command's own counts. A package's __init__.py only passes names on, and its cli.py only finds the module.
     """
     package, name = command.removeprefix("exec python -m workflows.stage ").split()[:2]
     package = package.replace("-", "_")
+    table = importlib.import_module(f"{package}.cli").COMMANDS
+    holder = next(module for module, names in table.items() if name in names)
     entries = {f"{package}.params", f"{package}.{ENTRIES.get(name, name)}"}
-    modules = {f"{package}.cli"}.union(entries, *(imports.find_upstream_modules(entry) for entry in entries))
+    modules = {holder}.union(entries, *(imports.find_upstream_modules(entry) for entry in entries))
     return {file for module in modules if (file := source(module)) is not None}
 
 

@@ -1,0 +1,121 @@
+"""Commands of the pipeline: its stages, and the schema that its parameters are checked against."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from deq_core.experiment import config
+from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
+from deq_core.experiment.files import write_json
+from deq_core.experiment.tracking import track
+from deq_flow.data.mini import MiniConfig, write_mini
+from deq_flow.params import Baseline, Evaluate, Flow, Model, Plot, Train
+
+SECTION = "run.flow"
+
+
+def schema(out: Annotated[Path, Positional]) -> None:
+    """Writes the JSON schema of the section `flow` of params.yaml to OUT."""
+    write_json(out, config.schema(Flow))
+
+
+def download(
+    out: Path = Path("data/flow"), profile: str = "run", params: Path = PARAMS, section: str | None = None
+) -> None:
+    """Writes the data of a profile below `out`: miniature sets, made from photographs that ship with the packages.
+
+    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. For the real
+    sets see `deq-flow fetch`.
+    """
+    section = section or f"{profile}.flow"
+    check(params, section)
+    write_mini(out, config.load(MiniConfig, params, f"{section}.data"))
+    files = [path for path in out.rglob("*") if path.is_file()]
+    finish({"files": len(files), "bytes": sum(path.stat().st_size for path in files)})
+
+
+def train(
+    method: str,
+    data: Path,
+    out: Path,
+    seed: int = 0,
+    params: Path = PARAMS,
+    section: str = SECTION,
+    scratch: Path = Path(".scratch"),
+) -> None:
+    """Trains the network that `method` names in the section's `model`; writes model.safetensors and history.csv.
+
+    A training that was interrupted resumes from its checkpoint below `scratch`.
+    """
+    from deq_flow import train as training
+
+    check(params, section)
+    model = config.load(Model, params, f"{section}.model.{method}")
+    recipe = config.load(Train, params, f"{section}.train")
+    parameters = {"method": method, "model": model, "train": recipe}
+    folder = (
+        scratch / f"flow_train-{method}-{seed}-{fingerprint(parameters, data / 'manifest.json', package='deq_flow')}"
+    )
+    with track("flow.train", parameters, out=out, seed=seed, scratch=folder) as log:
+        metrics = training.train(model, recipe, seed=seed, data=data, out=out, scratch=folder, log=log)
+    for abandoned in scratch.glob(f"flow_train-{method}-{seed}-*"):
+        shutil.rmtree(abandoned)
+    finish(metrics)
+
+
+def evaluate(model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Measures the trained network in the folder `model` on every set with ground truth, after every iteration."""
+    from deq_flow import evaluate as evaluation
+
+    check(params, section)
+    settings = config.load(Evaluate, params, f"{section}.evaluate")
+    with track("flow.evaluate", settings, out=out, parent_of=model / "model.safetensors") as log:
+        finish(evaluation.evaluate_network(model, settings, data=data, out=out, log=log))
+
+
+def baselines(data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Measures zero flow and OpenCV's DIS flow on every set with ground truth."""
+    from deq_flow import baselines as peers
+
+    check(params, section)
+    settings = config.load(Evaluate, params, f"{section}.evaluate")
+    peer_settings = config.load(dict[str, Baseline], params, f"{section}.baselines")
+    with track("flow.baselines", {"evaluate": settings, "baselines": peer_settings}, out=out) as log:
+        finish(peers.evaluate_baselines(peer_settings, settings, data=data, out=out, log=log))
+
+
+def plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Draws the figures from the tables below `results`."""
+    from deq_flow import plot as drawing
+
+    check(params, section)
+    settings = config.load(Plot, params, f"{section}.plot")
+    tables = tables_below(results, params, section)
+    with track("flow.plot", settings, out=out):
+        paths = drawing.figures(tables, settings, out=out)
+    finish({"figures": len(paths)})
+
+
+def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Writes report.md and metrics.json, means and standard deviations over seeds, to `out`."""
+    from deq_flow import report as reporting
+
+    check(params, section)
+    tables = tables_below(results, params, section)
+    figures = sorted(path.name for path in (results / "figures").iterdir())
+    metrics = reporting.report(tables, figures, out=out)
+    finish({f"{method}.epe": values["sintel_clean"]["epe"] for method, values in metrics.items()})
+
+
+def tables_below(results: Path, params: Path, section: str):
+    """The result folders of the methods and seeds of a profile."""
+    from deq_flow.tables import Tables
+
+    methods = config.load(tuple[str, ...], params, f"{section}.methods")
+    seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
+    return Tables.below(results, methods, seeds)
+
+
+def check(params: Path, section: str) -> None:
+    """Stops at any key of the section that is unknown or of a wrong type, whether this command reads it or not."""
+    config.check(Flow, params, section)
