@@ -12,10 +12,11 @@ import torch
 from tests.core.experiment.server import serving
 
 from deq_core.experiment.fetch import Source, fetch
+from deq_core.experiment.images import write_image
 from deq_core.experiment.resume import DownloadError
 from deq_flow.data.catalogue import SOURCES
 from deq_flow.data.check import check
-from deq_flow.data.io import write_flo, write_image, write_kitti, write_pfm
+from deq_flow.data.io import write_flo, write_kitti, write_pfm
 
 FLOW = torch.ones(2, 4, 6)
 GREY = torch.full((3, 4, 6), 99, dtype=torch.uint8)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment import images
+from deq_core.experiment.images import FileFormatError
 from deq_flow.data import check as check_module
 from deq_flow.data import io
 from deq_flow.data.catalogue import SOURCES
 from deq_flow.data.check import FOLDERS, PARTS, check
 from deq_flow.data.headers import size_of
-from deq_flow.data.io import FileFormatError
 from deq_flow.data.mini import MiniConfig, write_mini
 
 MINI = MiniConfig(height=24, width=32, train_pairs=2, val_pairs=1, scenes=1, frames=3, kitti_pairs=2)
@@ -125,7 +126,7 @@ def write_flo5(path: Path) -> None:
 
 
 def write_noise(path: Path) -> None:
-    io.write_image(path, torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 5, 7), dtype=np.uint8)))
+    images.write_image(path, torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 5, 7), dtype=np.uint8)))
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {

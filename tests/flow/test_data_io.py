@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment import images
+from deq_core.experiment.images import FileFormatError
 from deq_flow.data import io
-from deq_flow.data.io import FileFormatError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -110,17 +111,17 @@ def test_pfm_survives_a_round_trip(channels: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".ppm"])
 def test_images_survive_a_round_trip_in_rgb(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
-    io.write_image(path, image())
-    assert torch.equal(io.read_image(path), image())
+    images.write_image(path, image())
+    assert torch.equal(images.read_image(path), image())
     assert torch.equal(torch.from_numpy(cv2.imread(str(path)))[:, :, 2], image()[0])  # OpenCV's last channel is red
 
 
 def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     grey = np.random.default_rng(3).integers(0, 256, (4, 5), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "grey.png"), grey)
-    assert torch.equal(io.read_image(tmp_path / "grey.png"), torch.from_numpy(grey).expand(3, 4, 5))
+    assert torch.equal(images.read_image(tmp_path / "grey.png"), torch.from_numpy(grey).expand(3, 4, 5))
     cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([grey, grey, grey, grey]))
-    assert io.read_image(tmp_path / "alpha.png").shape == (3, 4, 5)
+    assert images.read_image(tmp_path / "alpha.png").shape == (3, 4, 5)
 
 
 def test_a_jpeg_with_a_thumbnail_and_trailing_bytes_is_whole(tmp_path: Path) -> None:
@@ -129,24 +130,24 @@ def test_a_jpeg_with_a_thumbnail_and_trailing_bytes_is_whole(tmp_path: Path) -> 
     segment = b"\xff\xe1" + (len(inner) + 2).to_bytes(2, "big") + inner
     path = tmp_path / "a.jpg"
     path.write_bytes(photograph[:2] + segment + photograph[2:] + b"appended")
-    assert io.read_image(path).shape == (3, 64, 64)
-    assert io.reaches_end(path.read_bytes())
+    assert images.read_image(path).shape == (3, 64, 64)
+    assert images.reaches_end(path.read_bytes())
     path.write_bytes(photograph[:2] + segment + photograph[2:-40])
-    assert not io.reaches_end(path.read_bytes())
+    assert not images.reaches_end(path.read_bytes())
     with pytest.raises(FileFormatError, match=r"a\.jpg: expected a complete \.jpg file"):
-        io.read_image(path)
+        images.read_image(path)
 
 
 def test_masks_survive_a_round_trip(tmp_path: Path) -> None:
     mask = torch.from_numpy(np.random.default_rng(4).uniform(size=(4, 5)) < 0.5)
-    io.write_mask(tmp_path / "a.png", mask)
-    assert torch.equal(io.read_mask(tmp_path / "a.png"), mask)
+    images.write_mask(tmp_path / "a.png", mask)
+    assert torch.equal(images.read_mask(tmp_path / "a.png"), mask)
 
 
 def everything(folder: Path) -> dict[str, Path]:
     """One file of every kind."""
-    io.write_image(folder / "image.png", image())
-    io.write_image(folder / "image.ppm", image())
+    images.write_image(folder / "image.png", image())
+    images.write_image(folder / "image.ppm", image())
     io.write_flo(folder / "flow.flo", flow())
     io.write_pfm(folder / "map.pfm", torch.randn(3, 4, 6))
     io.write_kitti(folder / "kitti.png", flow(), torch.ones(5, 7, dtype=torch.bool))
@@ -155,9 +156,9 @@ def everything(folder: Path) -> dict[str, Path]:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "image.png": io.read_image,
-    "image.ppm": io.read_image,
-    "photograph.jpg": io.read_image,
+    "image.png": images.read_image,
+    "image.ppm": images.read_image,
+    "photograph.jpg": images.read_image,
     "flow.flo": io.read_flo,
     "map.pfm": io.read_pfm,
     "kitti.png": io.read_kitti,
@@ -201,7 +202,7 @@ def test_a_png_with_a_changed_byte_is_an_error(name: str, tmp_path: Path) -> Non
 
 
 def test_an_ordinary_image_is_not_kitti_flow(tmp_path: Path) -> None:
-    io.write_image(tmp_path / "a.png", image())
+    images.write_image(tmp_path / "a.png", image())
     with pytest.raises(FileFormatError, match=r"a\.png: expected a 16-bit PNG of three channels, got uint8"):
         io.read_kitti(tmp_path / "a.png")
 
@@ -210,7 +211,7 @@ def test_writers_refuse_tensors_they_would_misinterpret(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"float32 flow \(2, h, w\), got torch.float32 \(5, 7, 2\)"):
         io.write_flo(tmp_path / "a.flo", flow().permute(1, 2, 0))
     with pytest.raises(ValueError, match=r"uint8 image \(3, h, w\), got torch.float32"):
-        io.write_image(tmp_path / "a.png", image().float())
+        images.write_image(tmp_path / "a.png", image().float())
     with pytest.raises(ValueError, match=r"float32 \(1 or 3, h, w\), got torch.float32 \(2, 5, 7\)"):
         io.write_pfm(tmp_path / "a.pfm", flow())
     assert list(tmp_path.iterdir()) == []

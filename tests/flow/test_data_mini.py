@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment import photographs
 from deq_core.experiment.files import OutputError
-from deq_flow.data import mini, photographs
+from deq_flow.data import mini
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.kitti import Kitti
 from deq_flow.data.mini import MiniConfig, write_mini

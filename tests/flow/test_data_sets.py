@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from deq_core.experiment import images
+from deq_core.experiment.images import FileFormatError
+from deq_core.experiment.layout import LayoutError
 from deq_flow.data import io
 from deq_flow.data.chairs import FlyingChairs
-from deq_flow.data.io import FileFormatError
 from deq_flow.data.kitti import Kitti
-from deq_flow.data.layout import LayoutError
 from deq_flow.data.samples import FlowSample
 from deq_flow.data.sintel import Sintel
 
@@ -28,8 +29,8 @@ def constant(u: float, v: float = 0.0, h: int = H) -> torch.Tensor:
 def chairs(tmp_path: Path) -> Path:
     folder = tmp_path / "FlyingChairs_release" / "data"
     for number in range(1, 6):
-        io.write_image(folder / f"{number:05d}_img1.ppm", grey(10 * number))
-        io.write_image(folder / f"{number:05d}_img2.ppm", grey(10 * number + 1))
+        images.write_image(folder / f"{number:05d}_img1.ppm", grey(10 * number))
+        images.write_image(folder / f"{number:05d}_img2.ppm", grey(10 * number + 1))
         io.write_flo(folder / f"{number:05d}_flow.flo", constant(number))
     (tmp_path / "chairs_split.txt").write_text("1\n2\n1\n1\n2\n")
     return tmp_path
@@ -42,7 +43,9 @@ def sintel(tmp_path: Path) -> Path:
             for scene, frames in (("market_2", 2), ("alley_1", 3)):
                 for frame in range(1, frames + 1):
                     level = 100 * (scene == "alley_1") + 10 * frame + (render == "final")
-                    io.write_image(tmp_path / "Sintel" / split / render / scene / f"frame_{frame:04d}.png", grey(level))
+                    images.write_image(
+                        tmp_path / "Sintel" / split / render / scene / f"frame_{frame:04d}.png", grey(level)
+                    )
                     if split == "training" and frame < frames:
                         stem = f"{scene}/frame_{frame:04d}"
                         io.write_flo(tmp_path / "Sintel" / split / "flow" / f"{stem}.flo", constant(frame))
@@ -57,7 +60,7 @@ def kitti(tmp_path: Path) -> Path:
         for suffix in (10, 11):
             for split in ("training", "testing"):
                 path = tmp_path / "KITTI" / split / "image_2" / f"{number:06d}_{suffix}.png"
-                io.write_image(path, grey(10 * number + suffix))
+                images.write_image(path, grey(10 * number + suffix))
         io.write_kitti(tmp_path / "KITTI/training/flow_occ" / f"{number:06d}_10.png", constant(number, 0.5), valid)
     return tmp_path
 
@@ -116,7 +119,7 @@ def test_flow_of_another_size_is_an_error_that_names_it(chairs: Path) -> None:
 
 
 def test_frames_of_different_size_are_an_error(chairs: Path) -> None:
-    io.write_image(chairs / "FlyingChairs_release/data/00001_img2.ppm", grey(0, h=H + 1))
+    images.write_image(chairs / "FlyingChairs_release/data/00001_img2.ppm", grey(0, h=H + 1))
     with pytest.raises(FileFormatError, match=r"00001_img2\.ppm: expected 6x4"):
         FlyingChairs(chairs)[0]
 
@@ -164,7 +167,7 @@ def test_a_test_split_has_frames_and_no_known_flow(sintel: Path, kitti: Path) ->
 def test_sintel_occlusions_are_read_where_they_exist(sintel: Path) -> None:
     mask = torch.zeros(H, W, dtype=torch.bool)
     mask[:, 0] = True
-    io.write_mask(sintel / "Sintel/training/occlusions/alley_1/frame_0001.png", mask)
+    images.write_mask(sintel / "Sintel/training/occlusions/alley_1/frame_0001.png", mask)
     pairs = Sintel(sintel)
     occluded = pairs[0].occluded
     assert occluded is not None
@@ -176,7 +179,7 @@ def test_sintel_invalid_masks_count_only_on_request(sintel: Path) -> None:
     mask = torch.zeros(H, W, dtype=torch.bool)
     mask[0] = True
     for scene, frame in (("alley_1", 1), ("alley_1", 2), ("market_2", 1)):
-        io.write_mask(sintel / "Sintel/training/invalid" / scene / f"frame_{frame:04d}.png", mask)
+        images.write_mask(sintel / "Sintel/training/invalid" / scene / f"frame_{frame:04d}.png", mask)
     assert Sintel(sintel)[0].valid.all()
     sample = Sintel(sintel, exclude_invalid=True)[0]
     assert torch.equal(sample.valid, ~mask)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment import images
+from deq_core.experiment.images import FileFormatError
+from deq_core.experiment.layout import LayoutError
 from deq_flow.data import io
 from deq_flow.data.frames import Frames
 from deq_flow.data.hd1k import Hd1k
-from deq_flow.data.io import FileFormatError
-from deq_flow.data.layout import LayoutError
 from deq_flow.data.spring import Spring, read_flo5
 from deq_flow.data.things import FlyingThings
 
@@ -42,7 +43,7 @@ def things(tmp_path: Path) -> Path:
                 for camera in ("left", "right"):
                     path = folder / f"frames_{render}pass" / split / scene / camera / f"{frame:04d}.png"
                     shade = 250 if camera == "right" else level(split, scene, frame, render == "final")
-                    io.write_image(path, grey(shade))
+                    images.write_image(path, grey(shade))
             for direction, word, sign in (("into_future", "IntoFuture", 1), ("into_past", "IntoPast", -1)):
                 flows = folder / "optical_flow" / split / scene / direction
                 stored = constant(sign * frame, 0.5, 777.0)
@@ -59,7 +60,7 @@ def hd1k(tmp_path: Path) -> Path:
     for sequence, count in ((0, 3), (7, 2)):
         for frame in range(count):
             name = f"{sequence:06d}_{frame:04d}.png"
-            io.write_image(folder / "hd1k_input/image_2" / name, grey(10 * sequence + frame))
+            images.write_image(folder / "hd1k_input/image_2" / name, grey(10 * sequence + frame))
             io.write_kitti(folder / "hd1k_flow_gt/flow_occ" / name, constant(float(sequence), float(frame)), valid)
     return tmp_path
 
@@ -69,7 +70,7 @@ def spring(tmp_path: Path) -> Path:
     for split, scene, count in (("train", "0001", 3), ("train", "0010", 2), ("test", "0003", 2)):
         for frame in range(1, count + 1):
             folder = tmp_path / "spring" / split / scene
-            io.write_image(folder / f"frame_left/frame_left_{frame:04d}.png", grey(10 * int(scene) + frame))
+            images.write_image(folder / f"frame_left/frame_left_{frame:04d}.png", grey(10 * int(scene) + frame))
             if split == "train" and frame < count:
                 path = folder / f"flow_FW_left/flow_FW_left_{frame:04d}.flo5"
                 path.parent.mkdir(exist_ok=True)
@@ -207,7 +208,7 @@ def test_without_h5py_spring_says_what_to_install(spring: Path, monkeypatch: pyt
 
 def test_frames_are_sorted_by_their_numbers(tmp_path: Path) -> None:
     for frame in (10, 9, 100, 8):
-        io.write_image(tmp_path / f"frame_{frame}.png", grey(frame))
+        images.write_image(tmp_path / f"frame_{frame}.png", grey(frame))
     (tmp_path / "notes.txt").write_text("not a frame")
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
@@ -220,7 +221,7 @@ def test_frames_are_sorted_by_their_numbers(tmp_path: Path) -> None:
 
 def test_a_loop_over_frames_ends(tmp_path: Path) -> None:
     for frame in range(3):
-        io.write_image(tmp_path / f"{frame}.ppm", grey(frame))
+        images.write_image(tmp_path / f"{frame}.ppm", grey(frame))
     assert len([Frames(tmp_path)[index] for index in range(2)]) == 2
     for index in (-1, 2):
         with pytest.raises(IndexError, match=f"from 0 to 1, got {index}"):
@@ -230,14 +231,14 @@ def test_a_loop_over_frames_ends(tmp_path: Path) -> None:
 def test_too_few_frames_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="absent: expected a folder of images"):
         Frames(tmp_path / "absent")
-    io.write_image(tmp_path / "1.png", grey(1))
+    images.write_image(tmp_path / "1.png", grey(1))
     with pytest.raises(LayoutError, match=r"expected at least two images .*, got 1"):
         Frames(tmp_path)
 
 
 def test_two_images_of_one_frame_are_an_error(tmp_path: Path) -> None:
     for name in ("1.png", "2.png", "2.ppm"):
-        io.write_image(tmp_path / name, grey(1))
+        images.write_image(tmp_path / name, grey(1))
     with pytest.raises(LayoutError, match=r"2\.png and 2\.ppm: two images of one name"):
         Frames(tmp_path)
 

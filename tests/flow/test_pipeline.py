@@ -277,7 +277,7 @@ def test_the_schema_on_disk_is_that_of_the_dataclasses(tmp_path: Path) -> None:
 
 
 def test_the_mini_profile_keeps_the_real_pair_and_test_photographs_out_of_training() -> None:
-    from deq_flow.data import photographs
+    from deq_core.experiment import photographs
 
     assert not set(photographs.TRAINING) & (set(photographs.VALIDATION) | set(photographs.TEST))
     assert not [name for name in photographs.TRAINING if "motorcycle" in name]

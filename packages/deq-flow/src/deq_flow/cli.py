@@ -12,8 +12,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-flow`; `arguments` are those of the command line by default."""
-    from deq_flow.data.io import FileFormatError
-    from deq_flow.data.layout import LayoutError
+    from deq_core.experiment.images import FileFormatError
+    from deq_core.experiment.layout import LayoutError
 
     commands.run(
         "deq-flow",

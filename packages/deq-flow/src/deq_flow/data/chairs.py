@@ -5,7 +5,8 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from deq_flow.data.layout import LayoutError, files_in, read_dense, read_pair, require
+from deq_core.experiment.layout import LayoutError, files_in, require
+from deq_flow.data.layout import read_dense, read_pair
 from deq_flow.data.samples import FlowSample
 
 SPLITS = {"train": "1", "val": "2"}

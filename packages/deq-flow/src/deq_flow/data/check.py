@@ -7,13 +7,14 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from deq_core.experiment.images import FileFormatError, decode
+from deq_core.experiment.layout import LayoutError
 from deq_flow.data.batches import SampleSet
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.hd1k import Hd1k
 from deq_flow.data.headers import size_of
-from deq_flow.data.io import FileFormatError, decode, read_flo, read_pfm
+from deq_flow.data.io import read_flo, read_pfm
 from deq_flow.data.kitti import Kitti
-from deq_flow.data.layout import LayoutError
 from deq_flow.data.sintel import Sintel
 from deq_flow.data.spring import Spring, read_flo5
 from deq_flow.data.things import FlyingThings

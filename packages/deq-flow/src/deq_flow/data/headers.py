@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from deq_flow.data.io import PFM_HEADER, damaged, flo_size, pfm_header
+from deq_core.experiment.images import damaged
+from deq_flow.data.io import PFM_HEADER, flo_size, pfm_header
 from deq_flow.data.spring import opened_flo5
 
 PNG_START = b"\x89PNG\r\n\x1a\n"

@@ -1,4 +1,4 @@
-"""Files of optical flow: images, Middlebury .flo, portable float maps, and KITTI's 16-bit PNG.
+"""Files of optical flow: Middlebury .flo, portable float maps, and KITTI's 16-bit PNG.
 
 Tensors are channels first. A reader either returns the whole file or raises `FileFormatError`; a writer leaves either
 the whole file or none.
@@ -14,45 +14,13 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.files import write_bytes
+from deq_core.experiment.images import damaged, decode, encode
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as little-endian float32
 PFM_HEADER = 128  # bytes, enough for any header
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 KITTI_SCALE = 64.0  # steps per pixel
 KITTI_OFFSET = 2.0**15
 KITTI_RANGE = (-KITTI_OFFSET / KITTI_SCALE, (2**16 - 1 - KITTI_OFFSET) / KITTI_SCALE)  # [-512, 512) pixels
-
-
-class FileFormatError(ValueError):
-    """A file is truncated, corrupt, or not of the format its name promises."""
-
-
-def damaged(path: Path, expected: str, got: str) -> FileFormatError:
-    """The error for a file that holds something else than expected."""
-    return FileFormatError(f"{path}: expected {expected}, got {got}; copy or unpack the file again")
-
-
-def read_image(path: Path) -> Tensor:
-    """uint8 (3, h, w), RGB: a grey image is repeated three times, an alpha channel dropped, 16 bits cut to 8."""
-    pixels = decode(path, cv2.IMREAD_COLOR)[:, :, ::-1]
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def write_image(path: Path, image: Tensor) -> None:
-    """Writes uint8 RGB (3, h, w) in the format of the suffix: .png or .ppm."""
-    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
-        raise ValueError(f"{path}: expected a uint8 image (3, h, w), got {image.dtype} {tuple(image.shape)}")
-    encode(path, image.permute(1, 2, 0).numpy()[:, :, ::-1])
-
-
-def read_mask(path: Path) -> Tensor:
-    """bool (h, w): True where the grey image is not black."""
-    return torch.from_numpy(decode(path, cv2.IMREAD_GRAYSCALE) > 0)
-
-
-def write_mask(path: Path, mask: Tensor) -> None:
-    """Writes bool (h, w) as a grey image, 255 where True."""
-    encode(path, mask.numpy().astype(np.uint8) * 255)
 
 
 def read_flo(path: Path) -> Tensor:
@@ -173,28 +141,3 @@ def check_flow(path: Path, flow: Tensor) -> tuple[int, int, int]:
     if flow.dtype != torch.float32 or flow.ndim != 3 or flow.shape[0] != 2:
         raise ValueError(f"{path}: expected float32 flow (2, h, w), got {flow.dtype} {tuple(flow.shape)}")
     return 2, flow.shape[1], flow.shape[2]
-
-
-def decode(path: Path, mode: int) -> np.ndarray:
-    """The pixels of an image file, channels last, as OpenCV's `mode` asks for them."""
-    data = path.read_bytes()
-    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), mode) if data else None
-    if pixels is None or (data[:2] == JPEG_START and not reaches_end(data)):
-        raise damaged(path, f"a complete {path.suffix or 'image'} file", f"{len(data)} bytes that do not decode")
-    return pixels
-
-
-def reaches_end(jpeg: bytes) -> bool:
-    """Whether an end marker follows the compressed pixels; without one, OpenCV 4 fills up the image with grey."""
-    position = 2
-    while jpeg[position : position + 1] == b"\xff" and jpeg[position + 1 : position + 2] != b"\xda":  # to the pixels
-        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
-    return JPEG_END in jpeg[position:]
-
-
-def encode(path: Path, pixels: np.ndarray) -> None:
-    """Writes pixels, channels last in OpenCV's order, in the format of the suffix."""
-    done, data = cv2.imencode(path.suffix, pixels)
-    if not done:
-        raise ValueError(f"{path}: OpenCV cannot write this format; use .png or .ppm")
-    write_bytes(path, data.tobytes())

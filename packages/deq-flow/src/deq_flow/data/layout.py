@@ -1,85 +1,15 @@
-"""What the data sets share: folders that must exist, frames that follow each other, flow of their size."""
+"""What the data sets share: pairs of frames of one size, and flow of their size."""
 
-import re
-from collections.abc import Iterable
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from deq_flow.data.io import damaged, read_flo, read_image
+from deq_core.experiment.images import read_image
+from deq_core.experiment.layout import require_size
+from deq_flow.data.io import read_flo
 
 DENSE_LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger components
-
-
-class LayoutError(ValueError):
-    """A data set on disk is missing, incomplete, or not laid out as released."""
-
-    def __init__(self, message: str, missing: Iterable[Path] = ()) -> None:
-        super().__init__(message)
-        self.missing = tuple(missing)
-        """Every missing file or folder, of which the message names the first ones."""
-
-
-def files_in(folder: Path, pattern: str, *, hint: str) -> list[Path]:
-    """The files of a folder that match, sorted by name.
-
-    Raises:
-        LayoutError: the folder is missing or holds none; `hint` says what to put there.
-    """
-    found = sorted(folder.glob(pattern)) if folder.is_dir() else []
-    if not found:
-        state = "holds none" if folder.is_dir() else "does not exist"
-        raise LayoutError(f"{folder}: expected files {pattern}, but the folder {state}; {hint}", [folder])
-    return found
-
-
-def by_folder(paths: list[Path]) -> dict[Path, list[Path]]:
-    """The paths of each folder, in the order they came."""
-    folders: dict[Path, list[Path]] = {}
-    for path in paths:
-        folders.setdefault(path.parent, []).append(path)
-    return folders
-
-
-def number(path: Path) -> int:
-    """The last number in the name of a file.
-
-    Raises:
-        LayoutError: there is none.
-    """
-    digits = re.findall(r"\d+", path.stem)
-    if not digits:
-        raise LayoutError(f"{path}: expected a name with the number of a frame")
-    return int(digits[-1])
-
-
-def following(frames: list[Path]) -> list[tuple[Path, Path]]:
-    """The frames of one video, sorted by name, as pairs of frames that follow each other.
-
-    Raises:
-        LayoutError: a number between the first and the last is missing; pairing what is left would skip it.
-    """
-    for first, second in pairwise(frames):
-        if number(second) != number(first) + 1:
-            raise LayoutError(
-                f"{second}: expected the frame after {first.name}, number {number(first) + 1}, which is missing; "
-                "unpack the data set again"
-            )
-    return list(pairwise(frames))
-
-
-def require(paths: list[Path], *, because: str) -> None:
-    """Checks that every path is a file.
-
-    Raises:
-        LayoutError: some are not; the first ones are named.
-    """
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        names = ", ".join(str(path) for path in missing[:3])
-        raise LayoutError(f"{len(missing)} files are missing ({because}): {names}; unpack the data set again", missing)
 
 
 def read_pair(first: Path, second: Path) -> tuple[Tensor, Tensor]:
@@ -91,17 +21,6 @@ def read_pair(first: Path, second: Path) -> tuple[Tensor, Tensor]:
     image1, image2 = read_image(first), read_image(second)
     require_size(second, image2, image1, what="the size of the frame before")
     return image1, image2
-
-
-def require_size(path: Path, values: Tensor, image: Tensor, *, what: str = "the size of its image") -> None:
-    """Checks that what `path` held is as high and wide as an image.
-
-    Raises:
-        FileFormatError: it is not.
-    """
-    if values.shape[-2:] != image.shape[-2:]:
-        (h, w), (height, width) = values.shape[-2:], image.shape[-2:]
-        raise damaged(path, f"{width}x{height} pixels, {what}", f"{w}x{h}")
 
 
 def read_dense(path: Path, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,20 +4,20 @@ Layers cut from photographs move by smooth maps that are known exactly, so flow 
 stereo pair with measured disparity comes with them. The same configuration always gives the same bytes.
 """
 
-import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from deq_core.experiment.files import output_directory, write_json, write_text
-from deq_flow.data import photographs
+from deq_core.experiment import photographs
+from deq_core.experiment.files import output_directory, write_text
+from deq_core.experiment.images import one_thread, write_image, write_mask
+from deq_core.experiment.manifest import write_manifest
 from deq_flow.data.final_pass import FinalPassConfig, final_pass, random_fog
-from deq_flow.data.io import write_flo, write_image, write_kitti, write_mask
+from deq_flow.data.io import write_flo, write_kitti
 from deq_flow.data.scenes import SceneConfig, View, exact_flow, random_scene, render
 
 # The second number of every item's seed: (seed, set, index).
@@ -83,20 +83,15 @@ def write_mini(root: Path, config: MiniConfig) -> None:
     Raises:
         OutputError: `root` cannot be written.
     """
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        with output_directory(root) as partial:
-            total = config.train_pairs + config.val_pairs + config.scenes * config.frames + config.kitti_pairs + 1
-            with tqdm(total=total, desc="mini data", unit="pair", disable=None) as progress:
-                write_chairs(partial, config, progress)
-                write_sintel(partial, config, progress)
-                write_kitti_pairs(partial, config, progress)
-                write_motorcycle(partial / "Motorcycle", config.motorcycle_scale)
-                progress.update()
-            write_manifest(partial, config)
-    finally:
-        cv2.setNumThreads(threads)
+    with one_thread(), output_directory(root) as partial:
+        total = config.train_pairs + config.val_pairs + config.scenes * config.frames + config.kitti_pairs + 1
+        with tqdm(total=total, desc="mini data", unit="pair", disable=None) as progress:
+            write_chairs(partial, config, progress)
+            write_sintel(partial, config, progress)
+            write_kitti_pairs(partial, config, progress)
+            write_motorcycle(partial / "Motorcycle", config.motorcycle_scale)
+            progress.update()
+        write_manifest(partial, config)
 
 
 def write_chairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
@@ -176,19 +171,6 @@ def write_motorcycle(root: Path, scale: int) -> None:
     reduced = np.where(valid, median / scale, 0)
     flow = np.stack([-reduced, np.zeros_like(reduced)]).astype(np.float32)
     write_kitti(folder / "flow_occ" / "000000_10.png", torch.from_numpy(flow), torch.from_numpy(valid))
-
-
-def write_manifest(root: Path, config: MiniConfig) -> None:
-    """manifest.json: the configuration, and bytes and sha256 of every file below `root`, by its path."""
-    files = {
-        path.relative_to(root).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-    write_json(root / "manifest.json", {"config": asdict(config), "files": files})
 
 
 def moving_pair(

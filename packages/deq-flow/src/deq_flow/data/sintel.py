@@ -6,18 +6,9 @@ from typing import Literal
 import torch
 from torch.utils.data import Dataset
 
-from deq_flow.data.io import read_mask
-from deq_flow.data.layout import (
-    LayoutError,
-    by_folder,
-    files_in,
-    following,
-    read_dense,
-    read_pair,
-    require,
-    require_size,
-    unknown_flow,
-)
+from deq_core.experiment.images import read_mask
+from deq_core.experiment.layout import LayoutError, by_folder, files_in, following, require, require_size
+from deq_flow.data.layout import read_dense, read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample
 
 HINT = "unpack MPI-Sintel-complete.zip so that root/Sintel holds training and test"

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deq_flow.data.io import damaged
-from deq_flow.data.layout import by_folder, files_in, following, known_flow, read_pair, require, unknown_flow
+from deq_core.experiment.images import damaged
+from deq_core.experiment.layout import by_folder, files_in, following, require
+from deq_flow.data.layout import known_flow, read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample
 
 HINT = "unpack the frame_left and flow_FW_left archives so that root/spring holds train and test"

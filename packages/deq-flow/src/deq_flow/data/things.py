@@ -5,8 +5,10 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from deq_flow.data.io import damaged, read_pfm
-from deq_flow.data.layout import by_folder, files_in, following, known_flow, read_pair, require
+from deq_core.experiment.images import damaged
+from deq_core.experiment.layout import by_folder, files_in, following, require
+from deq_flow.data.io import read_pfm
+from deq_flow.data.layout import known_flow, read_pair
 from deq_flow.data.samples import FlowSample
 
 HINT = (

@@ -1,0 +1,20 @@
+"""The list of what a folder of generated data holds, so that data can be told apart by one small file."""
+
+import hashlib
+from pathlib import Path
+
+from deq_core.experiment.config import plain
+from deq_core.experiment.files import write_json
+
+
+def write_manifest(root: Path, config: object) -> None:
+    """manifest.json: the configuration, and bytes and sha256 of every file below `root`, by its path."""
+    files = {
+        path.relative_to(root).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+    write_json(root / "manifest.json", {"config": plain(config), "files": files})
