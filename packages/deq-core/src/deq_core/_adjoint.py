@@ -120,12 +120,14 @@ class Implicit:
         return solve_adjoint(f, z, gradient, gradient, self)
 
 
-def solve_adjoint(f: Map, z: Tensor, gradient: Tensor, start: Tensor, by: Implicit) -> Tensor:
-    """u = Jᵀu + gradient at z, from `start`, as `by` says."""
+def solve_adjoint(
+    f: Map, z: Tensor, gradient: Tensor, start: Tensor, by: Implicit, loop: Callable[..., Flat] = iterate
+) -> Tensor:
+    """u = Jᵀu + gradient at z, from `start`, as `by` says; `loop` is called as `iterate` is."""
     product = transposed_jacobian(f, z)
     if product is None:
         return gradient
-    found = iterate(lambda u: product(u) + gradient, start, by.solver, by.stop)
+    found = loop(lambda u: product(u) + gradient, start, by.solver, by.stop)
     if by.on_failure != "ignore":
         _report(found, by)
     return found.best

@@ -32,11 +32,15 @@ def transposed_jacobian(f: Map, z: Tensor) -> Callable[[Tensor], Tensor] | None:
 
 def attach(f: Map, z: Tensor, pullback: Pullback) -> Tensor:
     """`z`, with gradients to what f closes over: `pullback(f, z, gradient)` is handed to the graph of f(z)."""
-    image = f(z)
+    return with_history(f(z), z, f, pullback)
+
+
+def with_history(image: Tensor, value: Tensor, f: Map, pullback: Pullback) -> Tensor:
+    """`value`, with the graph of `image`, to which `pullback(f, value, gradient)` is handed."""
     if not image.requires_grad:
-        return z
+        return value
     try:
-        return _Attach.apply(image, z, f, pullback)
+        return _Attach.apply(image, value, f, pullback)
     except RuntimeError as error:
         if "functorch" not in str(error):
             raise

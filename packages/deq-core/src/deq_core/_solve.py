@@ -53,7 +53,7 @@ def fixed_point(
         ConvergenceError: `on_failure="raise"` and a sample failed.
     """
     check_choices(solver, stop, adjoint, on_failure)
-    record = _checked_record(record, stop)
+    record = checked_record(record, stop)
     ravel = Ravel(z0)
     flat_f, start = Map(f, ravel), ravel.flatten(z0)
 
@@ -97,7 +97,8 @@ def check_choices(solver: Any, stop: Any, adjoint: Any, on_failure: Any) -> None
     check_on_failure(on_failure)
 
 
-def _checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
+def checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
+    """`record`, or ValueError where it is not increasing or beyond `stop`."""
     record = tuple(record)
     if any(later <= earlier for earlier, later in zip((0, *record), record, strict=False)):
         raise ValueError(f"record must be increasing evaluations counted from 1, got {record}")
