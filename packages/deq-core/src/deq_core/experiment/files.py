@@ -55,6 +55,30 @@ def output_directory(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def output_file(out: Path) -> Iterator[Path]:
+    """A path of the same name in a hidden folder beside `out`, for libraries that write files by themselves.
+
+    The file is moved to `out` on success and removed on failure, when `out` keeps its old content.
+
+    Raises:
+        OutputError: where `out` cannot be written, naming it and the remedy. Other errors pass unchanged.
+    """
+    with explained(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
+        _remove_abandoned(out)
+        folder = _beside(out, "partial")
+        folder.mkdir()
+    try:
+        with explained(out, inside=folder):
+            yield folder / out.name
+            (folder / out.name).replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Writes `data` to `path`, which at any moment holds its old content or all of the new.
 

@@ -1,0 +1,178 @@
+"""Frames come back as they were written, one at a time, and whatever cannot be read or written is said."""
+
+import resource
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from deq_core.experiment import video
+from deq_core.experiment.files import OutputError
+from deq_core.experiment.images import FileFormatError, write_image
+from deq_core.experiment.video import VideoError
+
+
+def moving(count: int, height: int = 48, width: int = 64) -> list[Tensor]:
+    """Smooth colours that move to the right."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    shades = [torch.stack([x + 2 * time, y, 128 + (x - y) // 2]) for time in range(count)]
+    return [shade.clamp(0, 255).to(torch.uint8) for shade in shades]
+
+
+@pytest.mark.parametrize("fps", [10.0, 24000 / 1001, 25.0])
+@pytest.mark.parametrize("count", [1, 2, 13])
+def test_a_lossless_video_gives_back_its_frames(tmp_path: Path, fps: float, count: int) -> None:
+    pictures = moving(count)
+    assert video.write(tmp_path / "a.mkv", pictures, fps) == count
+    read = video.frames(tmp_path / "a.mkv")
+    assert read.count == count
+    assert read.fps == pytest.approx(fps, rel=1e-3)
+    assert torch.equal(torch.stack(list(read)), torch.stack(pictures))
+    assert torch.equal(next(iter(read)), pictures[0]), "a second reading starts anew"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_a_lossy_video_gives_back_nearly_its_frames(tmp_path: Path, suffix: str) -> None:
+    pictures = moving(8)
+    video.write(tmp_path / f"a{suffix}", pictures, 25.0)
+    back = torch.stack(list(video.frames(tmp_path / f"a{suffix}"))).float()
+    assert (back - torch.stack(pictures)).abs().mean() < 3
+
+
+def test_odd_sides_are_extended_by_their_last_line(tmp_path: Path) -> None:
+    pictures = moving(2, 17, 23)
+    video.write(tmp_path / "a.mkv", pictures)
+    (first, _) = video.frames(tmp_path / "a.mkv")
+    assert first.shape == (3, 18, 24)
+    assert torch.equal(first[:, :17, :23], pictures[0])
+    assert torch.equal(first[:, 17], first[:, 16])
+    assert torch.equal(first[:, :, 23], first[:, :, 22])
+
+
+def test_the_frames_of_a_folder_are_sorted_by_number(tmp_path: Path) -> None:
+    pictures = moving(12)
+    for number, picture in enumerate(pictures):
+        write_image(tmp_path / f"frame_{number}.png", picture)
+    (tmp_path / ".hidden.png").write_bytes(b"not an image")
+    (tmp_path / "notes.txt").write_text("not a frame")
+    read = video.frames(tmp_path)
+    assert (read.count, read.fps) == (12, None)
+    assert torch.equal(torch.stack(list(read)), torch.stack(pictures))
+
+
+def test_listed_images_keep_their_order(tmp_path: Path) -> None:
+    paths = [tmp_path / "b.png", tmp_path / "a.ppm"]
+    for path, picture in zip(paths, moving(2), strict=True):
+        write_image(path, picture)
+    assert torch.equal(torch.stack(list(video.frames(paths))), torch.stack(moving(2)))
+
+
+def test_frames_are_read_and_written_one_at_a_time(tmp_path: Path) -> None:
+    video.write(tmp_path / "a.mkv", moving(40))
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def watched(pictures: video.Frames):
+        nonlocal most
+        for picture in pictures:
+            alive.append(weakref.ref(picture))
+            most = max(most, sum(one() is not None for one in alive))
+            yield picture
+
+    assert video.write(tmp_path / "b.mkv", watched(video.frames(tmp_path / "a.mkv"))) == 40
+    assert most <= 2, "the frame before lives until the next has been read"
+
+
+def test_a_damaged_frame_is_met_when_its_turn_comes(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png", moving(1)[0])
+    (tmp_path / "2.png").write_bytes(b"cut short")
+    read = iter(video.frames(tmp_path))
+    next(read)
+    with pytest.raises(FileFormatError, match=r"2\.png"):
+        next(read)
+
+
+def test_frames_of_different_sizes_are_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png", moving(1)[0])
+    write_image(tmp_path / "2.png", moving(1, 40, 64)[0])
+    with pytest.raises(VideoError, match="frame 2 has 64x40 pixels and the first 64x48"):
+        list(video.frames(tmp_path))
+
+
+def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
+    """Sources that are none, and what the error says."""
+    (root / "text.mp4").write_text("not a video")
+    (root / "empty.avi").touch()
+    (root / "empty").mkdir()
+    return {
+        "missing": (root / "missing.mp4", "no such file or folder"),
+        "text": (root / "text.mp4", "cannot open it as a video; convert"),
+        "empty file": (root / "empty.avi", "cannot open it as a video"),
+        "empty folder": (root / "empty", "expected images"),
+        "missing image": ([root / "1.png"], r"1\.png: no such file"),
+        "camera": (97, "camera 97: OpenCV cannot open it"),
+    }
+
+
+@pytest.mark.parametrize("name", ["missing", "text", "empty file", "empty folder", "missing image", "camera"])
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    source, message = unreadable(tmp_path)[name]
+    with pytest.raises(VideoError, match=message):
+        video.frames(source)
+
+
+def test_an_error_keeps_the_video_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    video.write(path, moving(3))
+    before = path.read_bytes()
+
+    def frames_that_break_off() -> Iterator[Tensor]:
+        yield moving(1)[0]
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        video.write(path, frames_that_break_off())
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"a\.gif: expected a name that ends in \.mp4, \.avi, \.mkv"):
+        video.write(tmp_path / "a.gif", moving(1))
+    with pytest.raises(VideoError, match="at least one frame"):
+        video.write(tmp_path / "a.mp4", [])
+    with pytest.raises(VideoError, match="64x48 pixels like the first, got 64x40"):
+        video.write(tmp_path / "a.mp4", [*moving(1), *moving(1, 40, 64)])
+    with pytest.raises(VideoError, match="expected uint8 frames"):
+        video.write(tmp_path / "a.mp4", [torch.zeros(3, 48, 64)])
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"(a file is where a folder is needed|a parent of it is a file)"):
+        video.write(tmp_path / "file" / "a.mp4", moving(1))
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(OutputError, match="a folder is where a file is needed"):
+        video.write(tmp_path / "folder.mp4", moving(1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
+def test_a_disk_that_fills_up_is_noticed(tmp_path: Path, suffix: str) -> None:
+    noise = (torch.randint(256, (3, 64, 64), dtype=torch.uint8) for _ in range(50))
+    message = "its 50 frames were not all stored; the disk may be full"
+    with files_of_at_most(60_000), pytest.raises(OutputError, match=message):
+        video.write(tmp_path / f"a{suffix}", noise)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A limit that stops writing as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
