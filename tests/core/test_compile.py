@@ -124,3 +124,20 @@ def test_functional_transforms_of_an_implicit_solve_are_refused(x):
 
     with pytest.raises(RuntimeError, match=r"Phantom\(\) or Unrolled\(\)"):
         torch.func.grad(loss)(x)
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.kind)
+def test_a_solve_whose_choices_are_made_in_the_graph_compiles_whole(x, solver):
+    weight, window = 0.1 * torch.eye(6), 3
+
+    def solve(x):
+        f = lambda z: torch.tanh(z @ weight + x)  # noqa: E731  the closure is the point
+        plain = deq.fixed_point(f, torch.zeros_like(x), solver=solver, stop=deq.Stop(5, None)).value
+        stop = deq.Stop(max_steps=5, tol=None, relative=False, norm=deq.max_norm)
+        accelerated = deq.fixed_point(f, plain, solver=deq.Anderson(window), stop=stop, adjoint=deq.Phantom())
+        return accelerated.value, accelerated.residual
+
+    with torch.no_grad():
+        found = torch.compile(solve, backend="eager", fullgraph=True)(x)
+        for left, right in zip(found, solve(x), strict=True):
+            torch.testing.assert_close(left, right)

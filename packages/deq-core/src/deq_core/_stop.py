@@ -39,7 +39,6 @@ class Stop:
         if not callable(self.norm):
             raise TypeError(f"norm must map (B, n) to (B,), such as two_norm, got {self.norm!r}")
 
-    @torch.no_grad()
     def residual(self, z: Tensor, fz: Tensor, scratch: Tensor | None = None) -> Tensor:
         """Residual of every sample, (B,).
 
@@ -47,6 +46,7 @@ class Stop:
             z, fz: a state and its image, (B, n).
             scratch: (B, n) to write the difference into, which spares the allocation of a large one.
         """
-        z, fz = z.detach(), fz.detach()
-        gap = self.norm(fz - z if scratch is None else torch.sub(fz, z, out=scratch))
-        return gap / self.norm(fz).clamp_min(_SMALLEST_LENGTH) if self.relative else gap
+        # As a decorator it would hide this method from a compiler that builds a Stop itself.
+        with torch.no_grad():
+            gap = self.norm(fz - z if scratch is None else torch.sub(fz, z, out=scratch))
+            return gap / self.norm(fz).clamp_min(_SMALLEST_LENGTH) if self.relative else gap
