@@ -2,11 +2,24 @@
 
 FLOW = PROFILE["flow"]
 FLOW_RUNS = expand("{method}-{seed}", method=FLOW["methods"], seed=FLOW["seeds"])
+FLOW_BEFORE = {"things": "train", "sintel": "things", "kitti": "sintel"}  # the stages of the curriculum
 FLOW_FIGURES = ["learning_curves", "epe", "iterations", "example"]
+
+
+def flow_threads(recipes, run):
+    """Threads of a training, by its recipe; the run is called method-seed."""
+    recipe = recipes[run.rpartition("-")[0]]
+    return recipe.get("threads", 1) * recipe.get("processes", 1)
 
 
 rule flow:
     input:
+        [
+            f"results/flow/evaluate_{stage}/{method}-{seed}/metrics.json"
+            for stage in FLOW_BEFORE
+            for method in FLOW["curriculum"][stage]["methods"]
+            for seed in FLOW["seeds"]
+        ],
         "results/flow/report.md",
         "results/flow/metrics.json",
 
@@ -33,9 +46,27 @@ rule flow_train:
         "results/flow/train/{run}/metrics.json",
     log:
         "results/logs/flow_train/{run}.log",
-    threads: FLOW["train"].get("threads", 1)
+    threads: lambda wildcards: flow_threads(FLOW["train"], wildcards.run)
     shell:
         "dvc --wait-for-lock repro --single-item flow_train@{wildcards.run} > {log} 2>&1"
+
+
+rule flow_curriculum:
+    input:
+        "data/flow/manifest.json",
+        lambda wildcards: f"results/flow/{FLOW_BEFORE[wildcards.stage]}/{wildcards.run}/model.safetensors",
+    output:
+        "results/flow/{stage}/{run}/model.safetensors",
+        "results/flow/{stage}/{run}/config.json",
+        "results/flow/{stage}/{run}/history.csv",
+        "results/flow/{stage}/{run}/metrics.json",
+    log:
+        "results/logs/flow_{stage}/{run}.log",
+    wildcard_constraints:
+        stage="|".join(FLOW_BEFORE),
+    threads: lambda wildcards: flow_threads(FLOW["curriculum"][wildcards.stage]["train"], wildcards.run)
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_{wildcards.stage}@{wildcards.run} > {log} 2>&1"
 
 
 rule flow_evaluate:
@@ -53,6 +84,25 @@ rule flow_evaluate:
     threads: FLOW["evaluate"].get("threads", 1)
     shell:
         "dvc --wait-for-lock repro --single-item flow_evaluate@{wildcards.run} > {log} 2>&1"
+
+
+rule flow_evaluate_curriculum:
+    input:
+        "data/flow/manifest.json",
+        "results/flow/{stage}/{run}/model.safetensors",
+        "results/flow/{stage}/{run}/config.json",
+    output:
+        "results/flow/evaluate_{stage}/{run}/samples.csv",
+        "results/flow/evaluate_{stage}/{run}/steps.csv",
+        "results/flow/evaluate_{stage}/{run}/metrics.json",
+        "results/flow/evaluate_{stage}/{run}/example.npz",
+    log:
+        "results/logs/flow_evaluate_{stage}/{run}.log",
+    wildcard_constraints:
+        stage="|".join(FLOW_BEFORE),
+    threads: FLOW["evaluate"].get("threads", 1)
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_evaluate_{wildcards.stage}@{wildcards.run} > {log} 2>&1"
 
 
 rule flow_baselines:

@@ -137,6 +137,8 @@ def test_each_set_is_made_from_its_own_photographs(tmp_path: Path, monkeypatch: 
         photographs.TEST,  # Sintel
         photographs.TEST,  # KITTI
         photographs.STEREO,
+        photographs.TRAINING,  # Training
+        photographs.TEST,  # Video
     ]
 
 

@@ -46,7 +46,8 @@ def data(profile: Flow, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(profile: Flow, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished pipeline: every method trained from every seed and evaluated, and the baselines."""
     root = tmp_path_factory.mktemp("results")
-    recipe = replace(profile.train, steps=3, every=replace(profile.train.every, evaluate=2))
+    recipe = profile.train["deq"]
+    recipe = replace(recipe, steps=3, every=replace(recipe.every, evaluate=2))
     for method in profile.methods:
         for seed in profile.seeds:
             name = f"{method}-{seed}"
@@ -120,7 +121,8 @@ def test_a_training_leaves_its_history_and_a_network_that_loads_from_the_file_al
 def test_the_same_seed_trains_the_same_bytes_and_another_seed_others(
     results: Path, profile: Flow, data: Path, tmp_path: Path
 ) -> None:
-    recipe = replace(profile.train, steps=3, every=replace(profile.train.every, evaluate=2))
+    recipe = profile.train["deq"]
+    recipe = replace(recipe, steps=3, every=replace(recipe.every, evaluate=2))
     for seed, same in ((0, True), (1, False)):
         out = tmp_path / str(seed)
         train(profile.model["deq"], recipe, seed=seed, data=data, out=out, scratch=tmp_path / "s", log=ignore)
@@ -238,8 +240,8 @@ def test_the_command_is_installed_and_prints_its_result_as_one_line_of_json(tmp_
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        (("gamma: 0.8", "gama: 0.8"), "run.flow.train.gama"),
-        (("batch_size: 8", "batch_size: eight"), "run.flow.train.batch_size"),
+        (("gamma: 0.8", "gama: 0.8"), "run.flow.train.deq.gama"),
+        (("batch_size: 8", "batch_size: eight"), "run.flow.train.deq.batch_size"),
         (("kind: phantom", "kind: fantom"), "run.flow.model.deq.layer.adjoint.kind"),
         (("methods: [deq, raft]", "methods: [deq, draft]"), "draft"),
     ],

@@ -7,7 +7,10 @@ from tests.workflows.checkout import copy, edit
 from tests.workflows.graphs import Job, differences, dvc_graph, snakemake_graph
 
 RULES, STAGES = "workflows/flow.smk", "dvc.yaml"
-TRAIN = "\n    cmd: >-\n      exec python -m workflows.stage deq-flow train"
+TRAIN = (
+    "\n    cmd: >-\n      exec python -m workflows.stage deq-flow train --method ${item.method} --seed ${item.seed}\n"
+    "      --data"
+)
 REPORT = '        expand("results/flow/figures/{figure}.svg"'
 MUTATIONS = {
     "a stage forgets a dependency": (STAGES, "      - results/flow/train/${key}/config.json\n    params", "    params"),
@@ -20,7 +23,8 @@ MUTATIONS = {
     "a rule forgets an output": (RULES, '        "results/flow/train/{run}/metrics.json",\n', ""),
     "a rule runs another stage": (RULES, "--single-item flow_plot", "--single-item flow_report"),
     "a rule misspells its stage": (RULES, "--single-item flow_download", "--single-item flow_downlaod"),
-    "a rule loses seeds": (RULES, 'seed=FLOW["seeds"]', 'seed=FLOW["seeds"][:1]'),
+    "a rule starts from another stage of the curriculum": (RULES, '"kitti": "sintel"', '"kitti": "things"'),
+    "a rule loses seeds": (RULES, 'method=FLOW["methods"], seed=FLOW["seeds"]', 'method=FLOW["methods"], seed=[0]'),
 }
 """Name: file, text, and what to put in its place."""
 

@@ -148,7 +148,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", [("snakemake", "--dry-run"), ("dvc", "repro", "--single-item", "flow_download")])
-@pytest.mark.parametrize(("key", "value"), [("flow.train.stepz", 5), ("flow.train.steps", "many")])
+@pytest.mark.parametrize(("key", "value"), [("flow.train.deq.stepz", 5), ("flow.train.deq.steps", "many")])
 def test_both_engines_stop_at_a_mistake_before_any_work(
     command: tuple[str, ...], key: str, value: object, checkout: Path
 ) -> None:

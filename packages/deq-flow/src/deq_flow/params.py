@@ -3,6 +3,7 @@
 A key that is not here, or of another type, stops every command before it does any work.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -10,8 +11,9 @@ from deq_core.experiment.config import Kind
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.solving import LayerConfig, StopConfig
 from deq_core.experiment.training import Every
-from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.mini import MiniConfig
+from deq_flow.data.mixes import MemberConfig
+from deq_flow.data.released import ReleasedConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class EquilibriumModel:
     """Whether corrected states are recorded in one solve, or each slice starts from the last one's gradient steps."""
     flow_gradient: Literal["detached", "full"] = "detached"
     """Whether gradients flow through the flow that a step starts from."""
+    head: int | None = None
+    """Inner channels of the flow head; None is those of the size. Version 1 of the release has 256 at every size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,32 +47,78 @@ class UnrolledModel:
 
 
 Model = Annotated[EquilibriumModel | UnrolledModel, Kind]
+Data = Annotated[MiniConfig | ReleasedConfig, Kind]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """The training recipe shared by all models, so that they are compared at equal steps and data."""
+    """The recipe of one stage of training: what is trained on, for how long, and how."""
 
     steps: int
     batch_size: int
+    """Samples of one update, over all processes and accumulated batches."""
+    mix: tuple[MemberConfig, ...]
+    """Training sets, how often each, and their augmentation."""
     optim: OptimConfig
-    augment: AugmentConfig
     gamma: float = 0.8
     """Weight of an earlier prediction against the next one in the sequence loss."""
+    freeze_batch_norm: bool = False
+    """Keeps batch normalisation at its running statistics, as the release does in every stage after FlyingChairs."""
+    noise: float = 0.0
+    """Both frames get Gaussian noise whose standard deviation is drawn for each batch, up to this, of 255."""
     every: Every = field(default_factory=Every)
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of autocast; float16 needs device cuda."""
+    processes: int = 1
+    """Processes that share an update's samples; on cuda each has a device of its own."""
+    accumulate: int = 1
+    """Batches, one after the other, that share a process's part of the samples, to save memory."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, which then is what is evaluated and kept."""
     threads: int = 1
-    """CPU threads of the job; part of the recipe because results are bitwise equal only at an equal count."""
+    """CPU threads of each process; part of the recipe because results are bitwise equal only at an equal count."""
     workers: int = 0
-    """Processes that load and augment data."""
+    """Processes that load and augment data, for each training process."""
     cache: bool = False
     """Whether decoded training pairs stay in memory; for small sets."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or self.threads < 1 or self.workers < 0:
+        counts = ("steps", "batch_size", "processes", "accumulate", "threads")
+        small = [f"{name} {getattr(self, name)}" for name in counts if getattr(self, name) < 1]
+        if small or self.workers < 0:
             raise ValueError(
-                "train: steps, batch_size and threads must be at least 1 and workers at least 0, got "
-                f"{self.steps}, {self.batch_size}, {self.threads} and {self.workers}"
+                f"train: expected {', '.join(counts)} of at least 1 and workers of at least 0, got "
+                f"{', '.join([*small, f'workers {self.workers}'])}"
             )
+        if self.batch_size % (self.processes * self.accumulate):
+            raise ValueError(
+                f"train: batch_size {self.batch_size} is not a multiple of processes x accumulate = "
+                f"{self.processes} x {self.accumulate}: their batches must be of one size"
+            )
+        if self.noise < 0:
+            raise ValueError(f"train: noise must be at least 0, got {self.noise}")
+        if not self.mix:
+            raise ValueError("train: mix must name at least one training set")
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples that one process passes through the network at a time."""
+        return self.batch_size // (self.processes * self.accumulate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of the curriculum: its networks, each with a recipe, from the weights of the stage before."""
+
+    methods: tuple[str, ...]
+    """Keys of `model` and `train` that are trained and evaluated."""
+    model: dict[str, Model]
+    train: dict[str, Train]
+
+    def __post_init__(self) -> None:
+        for place, known in (("model", self.model), ("train", self.train)):
+            require_keys("methods", self.methods, place, known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,22 +156,45 @@ class Plot:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """The stages after FlyingChairs, in their order (Teed and Deng, ECCV 2020, section 4)."""
+
+    things: Stage
+    sintel: Stage
+    kitti: Stage
+
+    def __post_init__(self) -> None:
+        for earlier, later in (("things", "sintel"), ("sintel", "kitti")):
+            require_keys(
+                f"{later}.methods", getattr(self, later).methods, f"{earlier}.methods", getattr(self, earlier).methods
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flow:
     """One profile of the optical-flow pipeline."""
 
     seeds: tuple[int, ...]
     methods: tuple[str, ...]
-    """Keys of `model` that are trained and evaluated."""
-    data: MiniConfig
+    """Keys of `model` and `train` that are trained on FlyingChairs and evaluated."""
+    data: Data
     model: dict[str, Model]
-    train: Train
+    train: dict[str, Train]
+    curriculum: Curriculum
     evaluate: Evaluate
     baselines: dict[str, Baseline]
     plot: Plot
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.methods) - set(self.model))
-        if unknown:
-            raise ValueError(f"methods: no such key in `model`: {', '.join(unknown)}; known: {', '.join(self.model)}")
+        for place, known in (("model", self.model), ("train", self.train)):
+            require_keys("methods", self.methods, place, known)
+        require_keys("curriculum.things.methods", self.curriculum.things.methods, "methods", self.methods)
         if not self.seeds:
             raise ValueError("seeds: expected at least one seed")
+
+
+def require_keys(name: str, wanted: Iterable[str], place: str, known: Iterable[str]) -> None:
+    """Raises ValueError where something wanted is not known."""
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise ValueError(f"{name}: not in `{place}`: {', '.join(unknown)}; there: {', '.join(known)}")

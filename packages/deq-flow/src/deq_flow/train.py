@@ -6,15 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deq_core.experiment import checkpoint
+from deq_core.experiment import checkpoint, distributed
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking import Log
 from deq_core.experiment.training import Losses, fit
-from deq_flow.data.batches import Cached, FlowBatch, batches
+from deq_flow.data.batches import Cached, FlowBatch, batches, same_shape
 from deq_flow.data.chairs import FlyingChairs
-from deq_flow.evaluate import same_shape
+from deq_flow.data.mixes import open_mix
+from deq_flow.data.released import located
 from deq_flow.loss import sequence_loss
 from deq_flow.metrics import epe
 from deq_flow.networks import build_network
@@ -22,58 +23,87 @@ from deq_flow.params import Model, Train
 
 
 def train(
-    model: Model, recipe: Train, *, seed: int, data: Path, out: Path, scratch: Path, log: Log
+    model: Model,
+    recipe: Train,
+    *,
+    seed: int,
+    data: Path,
+    out: Path,
+    scratch: Path,
+    log: Log,
+    start: Path | None = None,
 ) -> dict[str, float]:
     """Trains a network and writes model.safetensors, config.json, history.csv and metrics.json to `out`.
 
     Args:
         model: which network, and how it is solved and differentiated.
-        recipe: steps, batches, optimiser and augmentation.
+        recipe: data, steps, batches, optimiser and augmentation.
         seed: of the weights, the order of the data and its augmentation.
-        data: folder that holds FlyingChairs_release.
+        data: folder of the training sets, or of the manifest that says where they are.
         out: folder that appears, whole, when training is done.
         scratch: folder of the checkpoint that an interrupted training resumes from.
         log: receives every logged step.
+        start: folder of the network whose weights training starts from, the stage before in a curriculum; its solver
+            and gradient may differ.
 
     Returns:
         The newest value of everything in the history.
+
+    Raises:
+        LayoutError: a training set is not there or not complete.
+        CheckpointError: the weights of `start` are not those of this network.
     """
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
     network = build_network(model)
-    pairs = FlyingChairs(data, "train")
+    if start is not None:
+        path = start / "model.safetensors"
+        checkpoint.load_into(network, checkpoint.load_tensors(path), source=str(path))
+    network.to(distributed.device(recipe.device))
+    network.freeze_batch_norm(recipe.freeze_batch_norm)
+    mix = open_mix(recipe.mix, located(data))
     stream = batches(
-        Cached(pairs) if recipe.cache else pairs,
-        batch_size=recipe.batch_size,
-        augment=recipe.augment,
+        Cached(mix) if recipe.cache else mix,
+        batch_size=recipe.micro_batch,
+        augment=mix.augmentation,
         seed=seed,
         workers=recipe.workers,
     )
     history = fit(
         network,
         stream,
-        objective(recipe.gamma),
+        objective(recipe.gamma, recipe.noise),
         recipe.optim,
         steps=recipe.steps,
         seed=seed,
         scratch=scratch,
         log=log,
         every=recipe.every,
-        evaluate=validation(data, recipe.batch_size),
+        evaluate=validation(located(data), recipe.micro_batch),
+        precision=recipe.precision,
+        accumulate=recipe.accumulate,
+        ema=recipe.ema,
     )
     newest = {name: value for row in history for name, value in row.items()}
-    with output_directory(out) as partial:
-        checkpoint.save(partial / "model.safetensors", network, model)
-        write_rows(partial / "history.csv", history)
-        write_json(partial / "metrics.json", newest)
+    if distributed.rank() == 0:
+        with output_directory(out) as partial:
+            checkpoint.save(partial / "model.safetensors", network, model)
+            write_rows(partial / "history.csv", history)
+            write_json(partial / "metrics.json", newest)
     return newest
 
 
-def objective(gamma: float) -> Callable[[nn.Module, FlowBatch], Losses]:
-    """The sequence loss over every supervised prediction; beside it the error and convergence of the last one."""
+def objective(gamma: float, noise: float = 0.0) -> Callable[[nn.Module, FlowBatch], Losses]:
+    """The sequence loss over every supervised prediction; beside it the error and convergence of the last one.
+
+    Args:
+        gamma: weight of an earlier prediction against the next one.
+        noise: greatest standard deviation of the noise that both frames of a batch get, of 255.
+    """
 
     def losses(model: nn.Module, batch: FlowBatch) -> Losses:
-        output = model(batch.image1, batch.image2)
+        batch = batch.to(next(model.parameters()).device)
+        output = model(*(noisy((batch.image1, batch.image2), noise) if noise else (batch.image1, batch.image2)))
         total = sequence_loss(output.flows, batch.flow, batch.valid, gamma=gamma)
         parts: dict[str, Tensor | float] = {"epe": epe(output.flow.detach(), batch.flow, batch.valid).mean()}
         if output.solution is not None:
@@ -81,6 +111,13 @@ def objective(gamma: float) -> Callable[[nn.Module, FlowBatch], Losses]:
         return Losses(total, parts)
 
     return losses
+
+
+def noisy(images: tuple[Tensor, Tensor], greatest: float) -> tuple[Tensor, Tensor]:
+    """Images with Gaussian noise of one random standard deviation from 0 to `greatest`, within 0..255."""
+    deviation = greatest * torch.rand((), device=images[0].device)
+    first, second = ((image + deviation * torch.randn_like(image)).clamp(0, 255) for image in images)
+    return first, second
 
 
 def validation(data: Path, batch_size: int) -> Callable[[nn.Module], dict[str, float]]:
@@ -91,6 +128,7 @@ def validation(data: Path, batch_size: int) -> Callable[[nn.Module], dict[str, f
         values: dict[str, list[Tensor]] = {}
         for group in same_shape(pairs, batch_size):
             batch = FlowBatch.collate(group)
+            batch = batch.to(next(model.parameters()).device)
             output = model(batch.image1, batch.image2)
             values.setdefault("val_epe", []).append(epe(output.flow, batch.flow, batch.valid))
             if output.solution is not None:

@@ -5,6 +5,7 @@ every parameter: an implicit gradient solves a linear system by many of them.
 """
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from deq_core.experiment.config import ConfigError
 
 T = TypeVar("T")
 
@@ -49,6 +52,29 @@ class Workers:
 def rank() -> int:
     """The number of this process among those that torchrun started, 0 where it did not."""
     return int(os.environ.get("RANK", "0"))
+
+
+def device(kind: str) -> torch.device:
+    """The device of this process: the CPU, or of several CUDA devices the one that torchrun meant for it."""
+    if kind != "cuda":
+        return torch.device(kind)
+    if not torch.cuda.is_available():
+        raise ConfigError("device: cuda is not available to this process; use device: cpu, or check `nvidia-smi`")
+    index = int(os.environ.get("LOCAL_RANK", "0"))
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def become(module: str, arguments: Sequence[str], processes: int) -> None:
+    """Becomes torchrun with `processes` times `python -m module arguments`, unless this is such a process already.
+
+    Does nothing for one process. Signals, standard streams and the exit status are those of torchrun.
+    """
+    if processes == 1 or "RANK" in os.environ:
+        return
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    sys.stdout.flush()
+    os.execv(sys.executable, [*torchrun, "-m", module, *arguments])
 
 
 @contextmanager

@@ -1,15 +1,17 @@
 """Commands of the pipeline: its stages, and the schema that its parameters are checked against."""
 
 import shutil
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from deq_core.experiment import config
+from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
 from deq_core.experiment.files import write_json
 from deq_core.experiment.tracking import track
-from deq_flow.data.mini import MiniConfig, write_mini
-from deq_flow.params import Baseline, Evaluate, Flow, Model, Plot, Train
+from deq_flow.data.mini import write_mini
+from deq_flow.data.released import ReleasedConfig, prepare
+from deq_flow.params import Baseline, Data, Evaluate, Flow, Model, Plot, Train
 
 SECTION = "run.flow"
 
@@ -24,12 +26,16 @@ def download(
 ) -> None:
     """Writes the data of a profile below `out`: miniature sets, made from photographs that ship with the packages.
 
-    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. For the real
-    sets see `deq-flow fetch`.
+    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. With the
+    released sets, what is missing is fetched to where the profile says, and `out` gets a manifest of the files there.
     """
     section = section or f"{profile}.flow"
     check(params, section)
-    write_mini(out, config.load(MiniConfig, params, f"{section}.data"))
+    settings: Data = config.load(Data, params, f"{section}.data")
+    if isinstance(settings, ReleasedConfig):
+        prepare(out, settings)
+    else:
+        write_mini(out, settings)
     files = [path for path in out.rglob("*") if path.is_file()]
     finish({"files": len(files), "bytes": sum(path.stat().st_size for path in files)})
 
@@ -39,28 +45,36 @@ def train(
     data: Path,
     out: Path,
     seed: int = 0,
+    stage: Literal["chairs", "things", "sintel", "kitti"] = "chairs",
+    start: Path | None = None,
     params: Path = PARAMS,
     section: str = SECTION,
     scratch: Path = Path(".scratch"),
 ) -> None:
-    """Trains the network that `method` names in the section's `model`; writes model.safetensors and history.csv.
+    """Trains the network that `method` names; writes model.safetensors and history.csv.
 
-    A training that was interrupted resumes from its checkpoint below `scratch`.
+    The network and recipe are those of the section's `model` and `train`, or of a later `stage` in its `curriculum`,
+    which takes its first weights from the folder `start`. A training that was interrupted resumes from its checkpoint
+    below `scratch`.
     """
     from deq_flow import train as training
 
     check(params, section)
-    model = config.load(Model, params, f"{section}.model.{method}")
-    recipe = config.load(Train, params, f"{section}.train")
-    parameters = {"method": method, "model": model, "train": recipe}
-    folder = (
-        scratch / f"flow_train-{method}-{seed}-{fingerprint(parameters, data / 'manifest.json', package='deq_flow')}"
-    )
-    with track("flow.train", parameters, out=out, seed=seed, scratch=folder) as log:
-        metrics = training.train(model, recipe, seed=seed, data=data, out=out, scratch=folder, log=log)
-    for abandoned in scratch.glob(f"flow_train-{method}-{seed}-*"):
-        shutil.rmtree(abandoned)
-    finish(metrics)
+    place = section if stage == "chairs" else f"{section}.curriculum.{stage}"
+    model = config.load(Model, params, f"{place}.model.{method}")
+    recipe = config.load(Train, params, f"{place}.train.{method}")
+    distributed.become("deq_flow.cli", sys.argv[1:], recipe.processes)
+    parameters = {"method": method, "stage": stage, "model": model, "train": recipe}
+    first = [] if start is None else [start / "model.safetensors"]
+    job = "train" if stage == "chairs" else stage
+    name = f"flow_{job}-{method}-{seed}"
+    folder = scratch / f"{name}-{fingerprint(parameters, data / 'manifest.json', *first, package='deq_flow')}"
+    with track(f"flow.{job}", parameters, out=out, seed=seed, scratch=folder) as log:
+        metrics = training.train(model, recipe, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
+    if distributed.rank() == 0:
+        for abandoned in scratch.glob(f"{name}-*"):
+            shutil.rmtree(abandoned)
+        finish(metrics)
 
 
 def evaluate(model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:

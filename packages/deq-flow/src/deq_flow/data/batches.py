@@ -113,6 +113,19 @@ def batches(
     return stream
 
 
+def same_shape(pairs: SampleSet, batch_size: int) -> Iterator[list[FlowSample]]:
+    """All samples in order, in runs of at most `batch_size` whose images have one shape."""
+    group: list[FlowSample] = []
+    for index in range(len(pairs)):
+        sample = pairs[index]
+        if group and (len(group) == batch_size or sample.image1.shape != group[0].image1.shape):
+            yield group
+            group = []
+        group.append(sample)
+    if group:
+        yield group
+
+
 class AugmentedItems(Dataset[FlowSample]):
     """Samples by (epoch, index), augmented by the random numbers of that place."""
 

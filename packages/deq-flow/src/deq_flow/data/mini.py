@@ -6,6 +6,7 @@ stereo pair with measured disparity comes with them. The same configuration alwa
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from deq_core.experiment.images import one_thread, write_image, write_mask
 from deq_core.experiment.manifest import write_manifest
 from deq_flow.data.final_pass import FinalPassConfig, final_pass, random_fog
 from deq_flow.data.io import write_flo, write_kitti
+from deq_flow.data.mini_training import Studio, TrainingSetsConfig, write_training_sets
+from deq_flow.data.mini_videos import VideosConfig, write_videos
 from deq_flow.data.scenes import SceneConfig, View, exact_flow, random_scene, render
 
 # The second number of every item's seed: (seed, set, index).
@@ -48,6 +51,11 @@ class MiniConfig:
     """By how much the stereo pair (500 x 741) is reduced."""
     scene: SceneConfig = field(default_factory=SceneConfig)
     final: FinalPassConfig = field(default_factory=FinalPassConfig)
+    training: TrainingSetsConfig = field(default_factory=TrainingSetsConfig)
+    """Sets that the later stages of a curriculum train on, in the folder Training."""
+    videos: VideosConfig = field(default_factory=VideosConfig)
+    """Longer videos to evaluate on, in the folder Video."""
+    kind: Literal["mini"] = field(default="mini", repr=False)
 
     def __post_init__(self) -> None:
         least = {
@@ -76,7 +84,7 @@ class MiniConfig:
 
 
 def write_mini(root: Path, config: MiniConfig) -> None:
-    """Writes FlyingChairs_release, Sintel, KITTI, Motorcycle/KITTI and manifest.json to `root`.
+    """Writes FlyingChairs_release, Sintel, KITTI, Motorcycle/KITTI, Training, Video and manifest.json to `root`.
 
     `root` appears, or is replaced, once all is written. The manifest lists the size and sha256 of every file.
 
@@ -85,12 +93,16 @@ def write_mini(root: Path, config: MiniConfig) -> None:
     """
     with one_thread(), output_directory(root) as partial:
         total = config.train_pairs + config.val_pairs + config.scenes * config.frames + config.kitti_pairs + 1
+        total += config.training.views + config.videos.videos * config.videos.frames
         with tqdm(total=total, desc="mini data", unit="pair", disable=None) as progress:
             write_chairs(partial, config, progress)
             write_sintel(partial, config, progress)
             write_kitti_pairs(partial, config, progress)
             write_motorcycle(partial / "Motorcycle", config.motorcycle_scale)
             progress.update()
+            studio = Studio(config.seed, config.size, config.scene, config.final, config.kitti_density, progress.update)
+            write_training_sets(partial / "Training", config.training, studio)
+            write_videos(partial / "Video", config.videos, studio)
         write_manifest(partial, config)
 
 

@@ -39,6 +39,8 @@ class MemberConfig:
     augment: AugmentConfig
     weight: int = 1
     """How often each of its samples comes in an epoch, augmented anew each time."""
+    folder: str = "."
+    """Where the set is, below the folder of the data."""
 
     def __post_init__(self) -> None:
         if self.data not in get_args(TrainingSet):
@@ -114,11 +116,11 @@ class Mix(Dataset[FlowSample]):
 
 
 def open_mix(members: Sequence[MemberConfig], root: Path) -> Mix:
-    """The mix of the training sets below `root`; a set that several members name is read once.
+    """The mix of the training sets below `root`; a set that several members name in one folder is read once.
 
     Raises:
         LayoutError: a set is not there or not complete.
     """
-    names: set[TrainingSet] = {member.data for member in members}
-    sets = {name: READERS[name](root) for name in names}
-    return Mix(members, [sets[member.data] for member in members])
+    places: set[tuple[TrainingSet, str]] = {(member.data, member.folder) for member in members}
+    sets = {(data, folder): READERS[data](root / folder) for data, folder in places}
+    return Mix(members, [sets[member.data, member.folder] for member in members])

@@ -1,0 +1,59 @@
+"""Miniature videos, longer than the scenes of Sintel-mini, to start each frame from the one before."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deq_core.experiment import photographs
+from deq_core.experiment.images import write_image, write_mask
+from deq_flow.data.io import write_flo
+from deq_flow.data.mini_training import Studio, picture
+from deq_flow.data.scenes import exact_flow, random_scene, render
+
+VIDEO = 200  # the second number of every item's seed, after those of the other miniature sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideosConfig:
+    """How many videos, how long, and how what is in them moves.
+
+    A scene's own motion would leave the frame within some ten frames. So it swings: at frame k it is at the time
+    travel * sin(2 pi k / period) of its motion, and keeps both its speed and what it shows.
+    """
+
+    videos: int = 2
+    frames: int = 30
+    travel: float = 4.0
+    """How far to each side the scene goes, in frames of its motion."""
+    period: float = 30.0
+    """Frames from one swing to the next."""
+
+    def __post_init__(self) -> None:
+        if self.videos < 1 or self.frames < 2 or self.travel <= 0 or self.period <= 0:
+            raise ValueError(
+                "videos: expected at least 1 video of at least 2 frames, and travel and period above 0, got "
+                f"{self.videos}, {self.frames}, {self.travel} and {self.period}"
+            )
+
+    def time(self, frame: int) -> float:
+        """Where in its motion the scene is at a frame, counted from 0."""
+        return self.travel * float(np.sin(2 * np.pi * frame / self.period))
+
+
+def write_videos(root: Path, config: VideosConfig, studio: Studio) -> None:
+    """Writes the clean pass of Sintel/training below `root`, with flow and occlusions, from photographs for tests."""
+    folder = root / "Sintel" / "training"
+    pictures = photographs.load_all(photographs.TEST)
+    for index in range(config.videos):
+        layers = random_scene(studio.random(VIDEO, index), pictures, studio.size, studio.scene)
+        for frame in range(config.frames):
+            view = render(layers, config.time(frame), studio.size)
+            name = Path(f"video_{index + 1}") / f"frame_{frame + 1:04d}"
+            write_image(folder / "clean" / f"{name}.png", picture(view.image))
+            if frame + 1 < config.frames:
+                flow, occluded = exact_flow(layers, view, config.time(frame + 1))
+                write_flo(folder / "flow" / f"{name}.flo", torch.from_numpy(flow))
+                write_mask(folder / "occlusions" / f"{name}.png", torch.from_numpy(occluded))
+            studio.advance()
