@@ -1,25 +1,25 @@
 """Evaluation on the labelled sets: metrics per sample, and error and residual after every iteration."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from deq_core.experiment.files import output_directory, write_bytes, write_json
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
-from deq_flow.data.batches import FlowBatch, SampleSet
-from deq_flow.data.kitti import Kitti
+from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
 from deq_flow.data.samples import FlowSample
-from deq_flow.data.sintel import Sintel
-from deq_flow.metrics import epe, kitti_protocol, sample_metrics, sintel_protocol
-from deq_flow.models import DEQFlow
+from deq_flow.inference import Estimator, Inference, PaddingMode
+from deq_flow.metrics import SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
 from deq_flow.networks import Network, load_network
 from deq_flow.params import Evaluate
+from deq_flow.sets import EMBEDDED, SETS
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Prediction:
     """The flow after each iteration, (B, 2, H, W) each; empty where a method has none."""
     residuals: Tensor | None = None
     """(iterations, B), relative residual after each iteration of an equilibrium solve."""
+    solved: Mapping[str, Tensor] = field(default_factory=dict)
+    """What a solve took, (B,) each: steps, residual, converged."""
 
 
 Method = Callable[[FlowBatch], Prediction]
@@ -42,27 +44,17 @@ class Evaluation:
     """Results of one method on all sets."""
 
     samples: list[Row]
-    """One row a pair: set, name, pixels, and the metrics over its valid pixels."""
+    """One row a pair: set, name, and what `measured` says of it."""
     steps: list[Row]
     """One row a set and iteration: set, step, epe, residual."""
 
-
-PROTOCOLS = {
-    "sintel_clean": sintel_protocol,
-    "sintel_final": sintel_protocol,
-    "kitti": kitti_protocol,
-    "motorcycle": kitti_protocol,
-}
+    def __add__(self, other: "Evaluation") -> "Evaluation":
+        return Evaluation(self.samples + other.samples, self.steps + other.steps)
 
 
-def labelled_sets(data: Path) -> dict[str, SampleSet]:
-    """The sets with ground truth below `data`: none of them shares a photograph with training."""
-    return {
-        "sintel_clean": Sintel(data, render="clean"),
-        "sintel_final": Sintel(data, render="final"),
-        "kitti": Kitti(data),
-        "motorcycle": Kitti(data / "Motorcycle"),
-    }
+def labelled_sets(data: Path, names: Sequence[str] = tuple(EMBEDDED)) -> dict[str, SampleSet]:
+    """Sets with ground truth below `data` by their names in `sets.SETS`; those of the embedded data by default."""
+    return {name: SETS[name].read(data) for name in names}
 
 
 def evaluate(method: Method, sets: Mapping[str, SampleSet], *, batch_size: int) -> Evaluation:
@@ -72,45 +64,93 @@ def evaluate(method: Method, sets: Mapping[str, SampleSet], *, batch_size: int) 
     for name, pairs in sets.items():
         errors: list[Tensor] = []  # (iterations, B) each
         residuals: list[Tensor] = []
+        progress = tqdm(total=len(pairs), desc=name, unit="pair", disable=None)
         for group in same_shape(pairs, batch_size):
             batch = FlowBatch.collate(group)
             prediction = method(batch)
             for index, sample in enumerate(group):
-                metrics = sample_metrics(prediction.flow[index], sample.flow, sample.valid)
-                samples.append({"set": name, "name": sample.name, **metrics})
+                solved = {key: value[index].item() for key, value in prediction.solved.items()}
+                row = {"set": name, "name": sample.name, **measured(prediction.flow[index], sample), **solved}
+                samples.append(row)
             if prediction.trajectory:
                 errors.append(torch.stack([epe(flow, batch.flow, batch.valid) for flow in prediction.trajectory]))
             if prediction.residuals is not None:
                 residuals.append(prediction.residuals)
+            progress.update(len(group))
+        progress.close()
         steps.extend(step_rows(name, errors, residuals))
     return Evaluation(samples, steps)
+
+
+def measured(flow: Tensor, sample: FlowSample) -> dict[str, float]:
+    """Every metric of one flow (2, h, w): over the valid pixels, over parts of them, and as the release logs.
+
+    The names are those of `sample_metrics`; with a part's name before a dot those of `region_metrics`; and with
+    `released` before it those of `released_metrics`.
+    """
+    parts = regions_of(sample.flow, sample.valid, sample.occluded, sample.invalid)
+    logged = released_metrics(flow[None], sample.flow[None], sample.valid[None])
+    return {
+        **sample_metrics(flow, sample.flow, sample.valid),
+        **region_metrics(flow, sample.flow, parts),
+        **{f"released.{name}": float(value) for name, value in logged.items()},
+    }
 
 
 def evaluate_network(model: Path, config: Evaluate, *, data: Path, out: Path, log: Log) -> dict[str, float]:
     """Measures the trained network in the folder `model`; writes the tables, metrics.json and example.npz to `out`."""
     torch.set_num_threads(config.threads)
     sets = labelled_sets(data)
-    method = network_method(load_network(model), config)
-    measured = evaluate(method, sets, batch_size=config.batch_size)
-    for row in measured.steps:
+    network = load_network(model)
+    found = Evaluation([], [])
+    for name, pairs in sets.items():
+        method = network_method(network, config, padding=SETS[name].padding)
+        found += evaluate(method, {name: pairs}, batch_size=config.batch_size)
+    for row in found.steps:
         names = [key for key in row if key not in ("set", "step")]
         log({f"{row['set']}.{key}_at_step": numbers([row], key)[0] for key in names}, int(numbers([row], "step")[0]))
-    metrics = summary(measured.samples)
+    metrics = summary(found.samples)
     log(flat(metrics))
     with output_directory(out) as partial:
-        write_rows(partial / "samples.csv", measured.samples)
-        write_rows(partial / "steps.csv", measured.steps)
+        write_rows(partial / "samples.csv", found.samples)
+        write_rows(partial / "steps.csv", found.steps)
         write_json(partial / "metrics.json", metrics)
-        write_example(partial / "example.npz", method, sets["sintel_clean"], config.example)
+        write_example(
+            partial / "example.npz", Estimator(network, inference(config)), sets["sintel_clean"], config.example
+        )
     return flat(metrics)
 
 
-def write_example(path: Path, method: Method, pairs: SampleSet, index: int) -> None:
+def inference(config: Evaluate) -> Inference:
+    """How the pipeline runs a network at test time."""
+    return Inference(stop=config.stop, steps=config.unrolled_steps)
+
+
+def network_method(network: Network, config: Evaluate, *, padding: PaddingMode = "centre") -> Method:
+    """A network as a method: its prediction, and its trajectory of `config.sweep` iterations, both from one solve."""
+    estimate = Estimator(network, inference(config), padding=padding)
+    longest = max(config.sweep, estimate.steps)
+
+    def predict(batch: FlowBatch) -> Prediction:
+        output = estimate(batch.image1, batch.image2, steps=longest, record=range(1, longest + 1))
+        flows = [flow.cpu() for flow in output.flows]
+        residuals = None if output.solution is None else held(output.solution.trace.cpu(), longest)[: config.sweep]
+        return Prediction(flows[estimate.steps - 1], flows[: config.sweep], residuals)
+
+    return predict
+
+
+def held(trace: Tensor, iterations: int) -> Tensor:
+    """Residuals (evaluations, B) as (iterations, B): once all samples have converged, the last one stays."""
+    return torch.cat([trace, trace[-1:].expand(iterations - len(trace), -1)])
+
+
+def write_example(path: Path, estimate: Estimator, pairs: SampleSet, index: int) -> None:
     """Writes images, true flow and predicted flow of one pair, for a figure."""
     if not 0 <= index < len(pairs):
         raise ValueError(f"evaluate.example: expected a pair from 0 to {len(pairs) - 1}, got {index}")
     sample = pairs[index]
-    flow = method(FlowBatch.collate([sample])).flow[0]
+    flow = estimate(sample.image1[None], sample.image2[None]).flow[0]
     shown = {"image1": sample.image1, "image2": sample.image2, "target": sample.flow, "valid": sample.valid}
     arrays = {name: tensor.numpy() for name, tensor in {**shown, "flow": flow}.items()}
     buffer = io.BytesIO()
@@ -124,46 +164,31 @@ def flat(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def summary(samples: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """{set: metrics} by the protocol of each benchmark, with `pairs` the number of samples."""
+    """{set: metrics} by the protocol of each benchmark, with `pairs` the number of samples.
+
+    A part of the pixels, such as `occluded.epe`, is joined by the same protocol over the samples that have it;
+    `released.` values and what a solve took are means over samples.
+    """
     result: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(str(row["set"]) for row in samples):
         rows = [row for row in samples if row["set"] == name]
-        columns = {key: numbers(rows, key) for key in ("pixels", "epe", "px1", "px3", "px5", "f1_all")}
-        metrics = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        result[name] = {**PROTOCOLS[name](metrics), "pairs": len(rows)}
+        join = SETS[name].protocol
+        result[name] = join([values(row) for row in rows])
+        for part in dict.fromkeys(
+            key.removesuffix(".pixels") for row in rows for key in row if key.endswith(".pixels")
+        ):
+            having = [values(row, f"{part}.") for row in rows if f"{part}.pixels" in row]
+            result[name] |= {f"{part}.{key}": value for key, value in join(having).items()}
+        averaged = [*(f"released.{key}" for key in SHARES), "steps", "residual", "converged"]
+        result[name] |= {key: sum(numbers(rows, key)) / len(rows) for key in averaged if key in rows[0]}
+        result[name]["pairs"] = len(rows)
     return result
 
 
-def network_method(network: Network, config: Evaluate) -> Method:
-    """A network as a method, its stop that of `config`; its trajectory comes from a second, longer run."""
-    if isinstance(network, DEQFlow):
-        network.equilibrium = replace(network.equilibrium, eval_stop=config.stop.build())
-    steps = None if isinstance(network, DEQFlow) else config.unrolled_steps
-
-    def predict(batch: FlowBatch) -> Prediction:
-        with torch.no_grad():
-            flow = network(batch.image1, batch.image2, steps=steps).flow
-            sweep = network(batch.image1, batch.image2, steps=config.sweep, record=range(1, config.sweep + 1))
-        if sweep.solution is None:
-            return Prediction(flow, sweep.flows[:-1])
-        trace = sweep.solution.trace
-        held = trace[-1:].expand(config.sweep - len(trace), -1)  # a converged sample stays as it is
-        return Prediction(flow, sweep.flows[:-1], torch.cat([trace, held]))
-
-    return predict
-
-
-def same_shape(pairs: SampleSet, batch_size: int) -> Iterator[list[FlowSample]]:
-    """Runs of at most `batch_size` consecutive samples whose images have one shape."""
-    group: list[FlowSample] = []
-    for index in range(len(pairs)):
-        sample = pairs[index]
-        if group and (len(group) == batch_size or sample.image1.shape != group[0].image1.shape):
-            yield group
-            group = []
-        group.append(sample)
-    if group:
-        yield group
+def values(row: Row, prefix: str = "") -> dict[str, float]:
+    """The numbers of a row whose names begin with `prefix` and have no further dot, without it."""
+    names = [key for key in row if key.startswith(prefix) and "." not in key.removeprefix(prefix)]
+    return {key.removeprefix(prefix): numbers([row], key)[0] for key in names if not isinstance(row[key], str)}
 
 
 def step_rows(name: str, errors: Sequence[Tensor], residuals: Sequence[Tensor]) -> list[Row]:

@@ -4,6 +4,7 @@ Metrics of a sample are over its valid pixels. `sintel_protocol` and `kitti_prot
 `released_metrics` is what the DEQ-Flow release logs during training, which counts invalid pixels as perfect.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 MAX_FLOW = 400.0  # pixels; RAFT (Teed and Deng, ECCV 2020) neither trains nor measures on faster ones while training
 OUTLIER_PIXELS = 3.0  # KITTI: an outlier is off by more than 3 pixels
 OUTLIER_SHARE = 0.05  # and by more than 5 % of the true motion
+SPEEDS = {"s0_10": (0.0, 10.0), "s10_40": (10.0, 40.0), "s40": (40.0, math.inf)}
+"""Sintel's classes of true motion: least and, not included, greatest length, pixels."""
+SHARES = ("epe", "px1", "px3", "px5")
 
 
 def epe_map(flow: Tensor, target: Tensor) -> Tensor:
@@ -56,21 +60,60 @@ def sample_metrics(flow: Tensor, target: Tensor, valid: Tensor) -> dict[str, flo
     return {"pixels": float(valid.sum()), **means}
 
 
+def regions_of(
+    target: Tensor, valid: Tensor, occluded: Tensor | None = None, invalid: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The parts of a sample that are also measured apart, by name, each bool (h, w) within `valid`.
+
+    s0_10, s10_40, s40: by the length of the true motion, pixels, Sintel's classes. unoccluded, occluded: where image 2
+    shows the pixel and where not (Sintel's "matched" and "unmatched", KITTI's "noc" and the rest). not_invalid: without
+    the pixels that Sintel's own scoring leaves out and the published evaluations of RAFT and DEQ-Flow do not. A data
+    set that does not say lacks the part.
+    """
+    speed = torch.linalg.vector_norm(target, dim=0)
+    parts = {name: valid & (speed >= least) & (speed < limit) for name, (least, limit) in SPEEDS.items()}
+    if occluded is not None:
+        parts |= {"unoccluded": valid & ~occluded, "occluded": valid & occluded}
+    if invalid is not None:
+        parts["not_invalid"] = valid & ~invalid
+    return parts
+
+
+def region_metrics(flow: Tensor, target: Tensor, regions: Mapping[str, Tensor]) -> dict[str, float]:
+    """{region.pixels, region.epe, region.f1_all} of one sample for each region that has a pixel."""
+    error, wrong = epe_map(flow, target).double(), 100.0 * outliers(flow, target).double()
+    return {
+        f"{name}.{key}": value
+        for name, mask in regions.items()
+        if mask.any()
+        for key, value in (
+            ("pixels", float(mask.sum())),
+            ("epe", float(mean_over(error, mask))),
+            ("f1_all", float(mean_over(wrong, mask))),
+        )
+    }
+
+
 def sintel_protocol(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Metrics over all valid pixels of all samples together, as Sintel is scored, from their `sample_metrics`."""
+    """Metrics over all valid pixels of all samples together, as Sintel is scored.
+
+    Args:
+        samples: `pixels` and any of the other values of `sample_metrics`, the same of every sample.
+    """
     pixels = pixels_of(samples)
     total = sum(pixels)
     return {
         name: sum(count * sample[name] for count, sample in zip(pixels, samples, strict=True)) / total
-        for name in ("epe", "px1", "px3", "px5", "f1_all")
+        for name in (*SHARES, "f1_all")
+        if name in samples[0]
     }
 
 
 def kitti_protocol(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """As KITTI is scored after RAFT: `epe` and shares are means of the samples' means, `f1_all` is over all pixels."""
     together = sintel_protocol(samples)
-    means = {name: sum(sample[name] for sample in samples) / len(samples) for name in ("epe", "px1", "px3", "px5")}
-    return {**means, "f1_all": together["f1_all"]}
+    means = {name: sum(sample[name] for sample in samples) / len(samples) for name in together if name in SHARES}
+    return {**together, **means}
 
 
 def released_metrics(flow: Tensor, target: Tensor, valid: Tensor, *, max_flow: float = MAX_FLOW) -> dict[str, Tensor]:

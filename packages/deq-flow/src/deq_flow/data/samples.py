@@ -29,6 +29,9 @@ class FlowSample:
     """Where the pair comes from, unique within its data set."""
     occluded: Tensor | None = None
     """bool (h, w): pixels of image 1 that image 2 does not show; None where the data set does not say."""
+    invalid: Tensor | None = None
+    """bool (h, w): pixels whose flow is given, but which the data set's own scoring leaves out; None where it has no
+    such pixels."""
 
     def __post_init__(self) -> None:
         h, w = self.image1.shape[-2:]
@@ -38,6 +41,7 @@ class FlowSample:
             ("flow", self.flow, torch.float32, (2, h, w)),
             ("valid", self.valid, torch.bool, (h, w)),
             ("occluded", self.occluded, torch.bool, (h, w)),
+            ("invalid", self.invalid, torch.bool, (h, w)),
         ]
         for field, tensor, dtype, shape in checks:
             if tensor is not None and (tensor.dtype != dtype or tuple(tensor.shape) != shape):

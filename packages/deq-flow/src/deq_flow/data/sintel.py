@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from deq_core.experiment.images import read_mask
@@ -56,6 +57,8 @@ class Sintel(Dataset[FlowSample]):
                 raise LayoutError(f"{extra[0]}: flow without its two frames in {render}; unpack the data set again")
         if exclude_invalid and not (self.folder / "invalid").is_dir():
             raise LayoutError(f"{self.folder / 'invalid'}: no such folder, but exclude_invalid needs its masks; {HINT}")
+        if exclude_invalid and split == "training":
+            require([self.beside("invalid", index, ".png") for index in range(len(self))], because="invalid masks")
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -67,22 +70,24 @@ class Sintel(Dataset[FlowSample]):
         if self.split == "test":
             return FlowSample(image1, image2, *unknown_flow(image1), name)
         flow, valid = read_dense(self.beside("flow", index, ".flo"), image1)
-        if self.exclude_invalid:
-            invalid = self.beside("invalid", index, ".png")
-            mask = read_mask(invalid)
-            require_size(invalid, mask, image1)
-            valid = valid & ~mask
+        occluded, invalid = self.mask("occlusions", index, image1), self.mask("invalid", index, image1)
+        if self.exclude_invalid and invalid is not None:
+            valid = valid & ~invalid
             flow = torch.where(valid, flow, 0.0)
-        occluded = None
-        occlusions = self.beside("occlusions", index, ".png")
-        if occlusions.is_file():
-            occluded = read_mask(occlusions)
-            require_size(occlusions, occluded, image1)
-        return FlowSample(image1, image2, flow, valid, name, occluded)
+        return FlowSample(image1, image2, flow, valid, name, occluded, invalid)
 
     def sequences(self) -> dict[str, range]:
         """The indices of each scene's pairs in order of time: the second frame of one is the first of the next."""
         return dict(self.scenes)
+
+    def mask(self, kind: str, index: int, image: Tensor) -> Tensor | None:
+        """bool (h, w) of a pair's mask of a kind (occlusions, invalid); None where there is no such file."""
+        path = self.beside(kind, index, ".png")
+        if not path.is_file():
+            return None
+        mask = read_mask(path)
+        require_size(path, mask, image)
+        return mask
 
     def beside(self, kind: str, index: int, suffix: str) -> Path:
         """The file of another kind (flow, occlusions, invalid) that belongs to the first frame of a pair."""

@@ -1,0 +1,97 @@
+"""The sets with ground truth: what reads each, how its frames are padded, how its samples are joined, and its title."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from deq_core.experiment.config import ConfigError
+from deq_flow.data.batches import SampleSet
+from deq_flow.data.chairs import FlyingChairs
+from deq_flow.data.hd1k import Hd1k
+from deq_flow.data.kitti import Kitti
+from deq_flow.data.sintel import Sintel
+from deq_flow.data.spring import Spring
+from deq_flow.data.things import FlyingThings
+from deq_flow.inference import Inference, PaddingMode
+from deq_flow.metrics import kitti_protocol, sintel_protocol
+
+Joined = Callable[[Sequence[Mapping[str, float]]], dict[str, float]]
+
+
+@runtime_checkable
+class SequenceSet(SampleSet, Protocol):
+    """A set whose pairs come from videos."""
+
+    def sequences(self) -> dict[str, range]:
+        """The indices of each video's pairs in order of time: the second frame of one is the first of the next."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """One set, and the protocol that its published numbers follow."""
+
+    title: str
+    read: Callable[[Path], SampleSet]
+    """The set below a folder of data."""
+    protocol: Joined = sintel_protocol
+    """How the metrics of samples are joined."""
+    padding: PaddingMode = "centre"
+    steps: int = 24
+    """Iterations of RAFT and GMA in the evaluation of their releases."""
+
+
+SETS: Mapping[str, LabelledSet] = {
+    "chairs": LabelledSet("FlyingChairs, validation", lambda root: FlyingChairs(root, "val")),
+    "things_clean": LabelledSet("FlyingThings3D clean, test", lambda root: FlyingThings(root, "clean", "TEST")),
+    "things_final": LabelledSet("FlyingThings3D final, test", lambda root: FlyingThings(root, "final", "TEST")),
+    "sintel_clean": LabelledSet("Sintel clean", lambda root: Sintel(root, "clean"), steps=32),
+    "sintel_final": LabelledSet("Sintel final", lambda root: Sintel(root, "final"), steps=32),
+    "kitti": LabelledSet("KITTI 2015", Kitti, kitti_protocol, "bottom"),
+    "hd1k": LabelledSet("HD1K", Hd1k, kitti_protocol),
+    "spring": LabelledSet("Spring", Spring),
+    "motorcycle": LabelledSet("motorcycle (real)", lambda root: Kitti(root / "Motorcycle"), kitti_protocol),
+    "video": LabelledSet("long videos", lambda root: Sintel(root / "Video", "clean")),
+}
+"""By name; the last two come with the embedded data alone."""
+
+EMBEDDED: Mapping[str, LabelledSet] = {
+    "sintel_clean": replace(SETS["sintel_clean"], title="Sintel-mini clean"),
+    "sintel_final": replace(SETS["sintel_final"], title="Sintel-mini final"),
+    "kitti": replace(SETS["kitti"], title="KITTI-mini"),
+    "motorcycle": SETS["motorcycle"],
+}
+"""The sets of the pipeline's main table, none of which shares a photograph with training."""
+
+
+def as_published(choice: Inference, name: str) -> Inference:
+    """A choice whose iterations of unrolled networks, where it leaves them open, are those published for a set."""
+    return replace(choice, steps=choice.steps or SETS[name].steps)
+
+
+def sequences_of(name: str, root: Path) -> SequenceSet:
+    """The set `name` below `root` as videos.
+
+    Raises:
+        ConfigError: there is none, or its pairs do not come from videos.
+    """
+    if name not in SETS:
+        raise ConfigError(f"no set is named {name!r}; there are {', '.join(SETS)}")
+    pairs = SETS[name].read(root)
+    if not isinstance(pairs, SequenceSet):
+        raise ConfigError(f"the pairs of {name} are not consecutive frames of videos, as sintel_clean's are")
+    return pairs
+
+
+def named(name: str) -> tuple[str, ...]:
+    """The sets that `name` stands for: itself, or all of its parts (sintel: sintel_clean and sintel_final).
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = tuple(key for key in SETS if name in (key, key.partition("_")[0]))
+    if not found:
+        known = dict.fromkeys(part for key in SETS for part in (key.partition("_")[0], key))
+        raise ConfigError(f"no set is named {name!r}; there are {', '.join(known)}")
+    return found

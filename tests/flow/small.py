@@ -1,0 +1,68 @@
+"""Small Sintel and KITTI trees with every kind of mask, and networks small enough to run on them at once."""
+
+from pathlib import Path
+
+import torch
+
+from deq_core.experiment.images import write_image, write_mask
+from deq_flow import build
+from deq_flow.data.io import write_flo, write_kitti
+from deq_flow.models import RAFT, DEQFlow
+
+SCENES = {"alley_1": 4, "market_2": 3}
+"""Frames of each scene of Sintel."""
+
+
+def write_sintel(root: Path, split: str = "training", *, height: int = 32, width: int = 48) -> Path:
+    """Noise that moves by a few pixels a frame, with flow, occlusions and invalid masks for the training split."""
+    generator = torch.Generator().manual_seed(0)
+    folder = root / "Sintel" / split
+    for scene, frames in SCENES.items():
+        texture = 255 * torch.rand(1, 3, 24, 24, generator=generator)
+        wide = torch.nn.functional.interpolate(texture, (2 * height, 2 * width), mode="bicubic").clamp(0, 255)
+        for frame in range(1, frames + 1):
+            view = wide[0, :, 2 * frame : 2 * frame + height, 3 * frame : 3 * frame + width].to(torch.uint8)
+            name = f"{scene}/frame_{frame:04d}"
+            for render in ("clean", "final"):
+                write_image(folder / render / f"{name}.png", view if render == "clean" else view // 2 + 60)
+            if split == "training" and frame < frames:
+                flow = torch.tensor([-3.0, -2.0])[:, None, None].repeat(1, height, width)
+                flow[0, :4] = -20.0  # a fast part
+                write_flo(folder / "flow" / f"{name}.flo", flow)
+                for kind in ("occlusions", "invalid"):
+                    mask = torch.rand(height, width, generator=generator) < 0.2
+                    write_mask(folder / kind / f"{name}.png", mask)
+    return root
+
+
+def write_kitti_set(root: Path, split: str = "training", *, pairs: int = 2, height: int = 30, width: int = 45) -> Path:
+    """Noise of a size that needs padding; the training split has flow at random pixels, some of them occluded."""
+    generator = torch.Generator().manual_seed(1)
+    folder = root / "KITTI" / split
+    for index in range(pairs):
+        for suffix in (10, 11):
+            noise = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+            write_image(folder / "image_2" / f"{index:06d}_{suffix}.png", noise)
+        if split == "training":
+            flow = 4 * torch.randn(2, height, width, generator=generator)
+            known = torch.rand(height, width, generator=generator) < 0.5
+            seen = known & (torch.rand(height, width, generator=generator) < 0.7)
+            for kind, valid in (("flow_occ", known), ("flow_noc", seen)):
+                write_kitti(folder / kind / f"{index:06d}_10.png", flow, valid)
+    return root
+
+
+def equilibrium() -> DEQFlow:
+    """A random DEQ-Flow for images of quarter scale, in evaluation mode, the same every time."""
+    torch.manual_seed(0)
+    network = build("deq-flow-mini").eval()
+    assert isinstance(network, DEQFlow)
+    return network
+
+
+def unrolled() -> RAFT:
+    """A random RAFT for images of quarter scale, in evaluation mode, the same every time."""
+    torch.manual_seed(0)
+    network = build("raft-mini").eval()
+    assert isinstance(network, RAFT)
+    return network
