@@ -1,0 +1,30 @@
+"""Flow carried along itself to the next frame: where a warm start begins (Teed and Deng, ECCV 2020, section 3.3)."""
+
+import numpy as np
+import torch
+from scipy.spatial import KDTree
+from torch import Tensor
+
+
+def forward_interpolate(flow: Tensor) -> Tensor:
+    """Each vector of a flow (b, 2, h, w), in cells, taken to where it points, and every cell given the nearest of them.
+
+    As in RAFT's submission to Sintel, vectors that point to the border of the frame or beyond are left out, so that
+    what moves in from there begins with the motion nearest to it. A flow of which all vectors leave comes out as zero.
+    """
+    if flow.dim() != 4 or flow.shape[1] != 2:
+        raise ValueError(f"flow must be (b, 2, h, w), got {tuple(flow.shape)}")
+    fields = flow.detach().cpu().double().numpy()
+    return torch.from_numpy(np.stack([carried(field) for field in fields])).to(flow)
+
+
+def carried(flow: np.ndarray) -> np.ndarray:
+    """`forward_interpolate` of one float64 flow (2, h, w)."""
+    height, width = flow.shape[1:]
+    y, x = np.indices((height, width), dtype=np.float64)
+    target = np.stack([x + flow[0], y + flow[1]], axis=-1)
+    inside = (target > 0).all(axis=-1) & (target[..., 0] < width) & (target[..., 1] < height)
+    if not inside.any():
+        return np.zeros_like(flow)
+    _, nearest = KDTree(target[inside]).query(np.stack([x, y], axis=-1).reshape(-1, 2))
+    return flow[:, inside][:, nearest].reshape(flow.shape)

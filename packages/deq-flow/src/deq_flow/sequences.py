@@ -1,0 +1,122 @@
+"""Flow over videos: each pair starts afresh, or from what the pair before it came to."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from tqdm import tqdm
+
+from deq_core.experiment.results import Row, numbers
+from deq_flow.data.samples import FlowSample
+from deq_flow.inference import Estimator, Start
+from deq_flow.interpolate import forward_interpolate
+from deq_flow.metrics import sample_metrics
+from deq_flow.models import FlowOutput
+from deq_flow.models.network import State
+from deq_flow.sets import SequenceSet
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One pair of a video, estimated."""
+
+    sequence: str
+    number: int
+    """Of the pair in its video, from 1."""
+    sample: FlowSample
+    output: FlowOutput
+
+
+def start_from(start: Start, state: State | None) -> State | None:
+    """Where a pair begins, given the state (hidden, flow) that the pair before it ended in; None is a cold start.
+
+    cold                the pair before is not used
+    warm                zero hidden state, and the flow carried along itself: RAFT's warm start
+    reuse               the whole state as it is: fixed-point reuse
+    reuse_interpolated  the hidden state as it is, and the flow carried along itself: reuse as DEQ-Flow released it
+    """
+    if state is None or start == "cold":
+        return None
+    hidden, flow = state
+    match start:
+        case "warm":
+            return torch.zeros_like(hidden), forward_interpolate(flow)
+        case "reuse":
+            return hidden, flow
+        case "reuse_interpolated":
+            return hidden, forward_interpolate(flow)
+    raise ValueError(f"start must be cold, warm, reuse or reuse_interpolated, got {start!r}")
+
+
+def estimated(estimate: Estimator, pairs: SequenceSet, start: Start, *, progress: str) -> Iterator[Frame]:
+    """Every pair of every video in order; the first pair of each starts cold. `progress` titles the bar."""
+    with tqdm(total=len(pairs), desc=progress, unit="pair", disable=None) as bar:
+        for sequence, indices in pairs.sequences().items():
+            state: State | None = None
+            for number, index in enumerate(indices, start=1):
+                sample = pairs[index]
+                output = estimate(sample.image1[None], sample.image2[None], start_from(start, state))
+                state = output.state
+                yield Frame(sequence, number, sample, output)
+                bar.update()
+
+
+def measure(estimate: Estimator, pairs: SequenceSet, starts: Sequence[Start], *, title: str) -> list[Row]:
+    """One row a start and pair: start, sequence, frame, name, the error over valid pixels, and what the solve cost.
+
+    `iterations` is the number of evaluations that a solve used, and `steps` the one whose state is the flow: it has the
+    lowest residual. An unrolled network uses as many as it has, and has neither `residual` nor `converged`.
+    """
+    return [
+        {"start": start, **frame_row(frame, estimate.steps)}
+        for start in starts
+        for frame in estimated(estimate, pairs, start, progress=f"{title}, {start}")
+    ]
+
+
+def frame_row(frame: Frame, unrolled: int) -> Row:
+    """What `measure` says of one pair; `unrolled` is the number of iterations of a network without a solution."""
+    output, sample = frame.output, frame.sample
+    metrics = sample_metrics(output.flow[0].cpu(), sample.flow, sample.valid)
+    row: Row = {"sequence": frame.sequence, "frame": frame.number, "name": sample.name, **metrics}
+    if output.solution is None:
+        return {**row, "iterations": unrolled, "steps": unrolled, "nfe": unrolled}
+    solution = output.solution
+    return {
+        **row,
+        "iterations": len(solution.trace),
+        "steps": int(solution.steps[0]),
+        "nfe": solution.nfe,
+        "residual": float(solution.residual[0]),
+        "converged": bool(solution.converged[0]),
+    }
+
+
+def summary(rows: Sequence[Row], by: Sequence[str]) -> list[Row]:
+    """Rows averaged over the pairs that agree in the columns `by`: epe, px1, px3, f1_all, iterations, nfe and so on.
+
+    Each pair counts alike. `converged` is the share of the pairs.
+    """
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    averaged = ("epe", "px1", "px3", "px5", "f1_all", "iterations", "steps", "nfe", "residual", "converged")
+    return [
+        {
+            **dict(zip(by, key, strict=True)),
+            "pairs": len(group),
+            **{name: sum(numbers(group, name)) / len(group) for name in averaged if name in group[0]},
+        }
+        for key, group in groups.items()
+    ]
+
+
+def nested(rows: Sequence[Row], by: Sequence[str]) -> dict[str, Mapping]:
+    """Rows as dictionaries within dictionaries, a level for each of the columns `by`."""
+    result: dict = {}
+    for row in rows:
+        place = result
+        for name in by:
+            place = place.setdefault(str(row[name]), {})
+        place |= {key: value for key, value in row.items() if key not in by}
+    return result
