@@ -1,0 +1,57 @@
+"""A checkpoint on published sets: by the protocols of the releases, and over solvers, iterations and tolerances."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.results import write_rows
+from deq_core.experiment.tracking import Log
+from deq_flow.data.batches import FlowBatch
+from deq_flow.evaluate import Evaluation, Method, Prediction, evaluate, flat, labelled_sets, summary
+from deq_flow.inference import Estimator, Measure
+from deq_flow.models import RAFT, DEQFlow
+from deq_flow.sets import SETS, as_published
+from deq_flow.sweeps import summary as summary_of_sweeps
+from deq_flow.sweeps import sweep_rows
+
+
+def measure_checkpoint(
+    network: DEQFlow | RAFT, choice: Measure, names: Sequence[str], *, root: Path, out: Path, log: Log
+) -> dict[str, float]:
+    """Measures a network on the sets `names` below `root`.
+
+    Writes to `out` samples.csv, a row a pair; metrics.json, the published metrics of each set; and where there are
+    sweeps, sweeps.csv, a row a sweep, pair and point, and sweeps.json.
+
+    Returns:
+        {set.metric: value}.
+    """
+    sets = labelled_sets(root, names)
+    found = Evaluation([], [])
+    for name, pairs in sets.items():
+        method = solved_once(Estimator(network, as_published(choice.inference, name), padding=SETS[name].padding))
+        found += evaluate(method, {name: pairs}, batch_size=choice.batch_size)
+    metrics = summary(found.samples)
+    log(flat(metrics))
+    rows = sweep_rows(network, choice.sweeps, sets, batch_size=choice.batch_size)
+    with output_directory(out) as partial:
+        write_rows(partial / "samples.csv", found.samples)
+        write_json(partial / "metrics.json", metrics)
+        if rows:
+            write_rows(partial / "sweeps.csv", rows)
+            write_json(partial / "sweeps.json", summary_of_sweeps(rows))
+    return flat(metrics)
+
+
+def solved_once(estimate: Estimator) -> Method:
+    """A network as a method, with what its solve took."""
+
+    def predict(batch: FlowBatch) -> Prediction:
+        output = estimate(batch.image1, batch.image2)
+        if output.solution is None:
+            return Prediction(output.flow.cpu())
+        solution = output.solution
+        solved = {"steps": solution.steps, "residual": solution.residual, "converged": solution.converged}
+        return Prediction(output.flow.cpu(), solved={name: value.cpu() for name, value in solved.items()})
+
+    return predict

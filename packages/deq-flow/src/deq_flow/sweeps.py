@@ -1,0 +1,101 @@
+"""Error against iterations and tolerances, every point of a sweep from one solve of each pair."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from deq_core.experiment.results import Row, numbers
+from deq_core.experiment.solving import StopConfig
+from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
+from deq_flow.inference import Estimator, Inference, Sweep
+from deq_flow.metrics import sample_metrics
+from deq_flow.models import RAFT, DEQFlow, FlowOutput
+from deq_flow.sets import SETS
+
+Point = tuple[str, float]
+"""Of a sweep: ("iterations", 12) or ("tolerance", 0.01)."""
+
+
+def sweep_rows(
+    network: DEQFlow | RAFT, sweeps: Mapping[str, Sweep], sets: Mapping[str, SampleSet], *, batch_size: int
+) -> list[Row]:
+    """One row a sweep, pair and point: sweep, set, name, axis, at, iterations, [residual, converged,] metrics.
+
+    axis is "iterations" or "tolerance" and `at` the number on it; `iterations` are those that the point took, and
+    residual is that of its flow. An unrolled network has neither residual nor tolerances.
+    """
+    return [
+        {"sweep": title, "set": name, **row}
+        for title, sweep in sweeps.items()
+        for name, pairs in sets.items()
+        for row in rows_of(swept(network, sweep, name), sweep, pairs, batch_size, title=f"{name}, {title}")
+    ]
+
+
+def swept(network: DEQFlow | RAFT, sweep: Sweep, name: str) -> Estimator:
+    """The network as a sweep runs it on the set `name`: to its last iteration, whatever the residual."""
+    last = sweep.iterations[-1]
+    stop = StopConfig(max_steps=last, relative=sweep.relative)
+    return Estimator(network, Inference(solver=sweep.solver, stop=stop, steps=last), padding=SETS[name].padding)
+
+
+def rows_of(estimate: Estimator, sweep: Sweep, pairs: SampleSet, batch_size: int, *, title: str) -> Iterator[Row]:
+    """The rows of one sweep on one set, pair by pair."""
+    with tqdm(total=len(pairs), desc=title, unit="pair", disable=None) as progress:
+        for group in same_shape(pairs, batch_size):
+            batch = FlowBatch.collate(group)
+            output = estimate(batch.image1, batch.image2, record=range(1, sweep.iterations[-1] + 1))
+            points = [points_of(output, sweep, index) for index in range(len(group))]
+            for index, sample in enumerate(group):
+                for (axis, at), solved in points[index].items():
+                    flow = output.flows[int(solved["iterations"]) - 1][index].cpu()
+                    metrics = sample_metrics(flow, sample.flow, sample.valid)
+                    yield {"name": sample.name, "axis": axis, "at": at, **solved, **metrics}
+            progress.update(len(group))
+
+
+def points_of(output: FlowOutput, sweep: Sweep, index: int) -> dict[Point, dict[str, float]]:
+    """The points of a sweep for one sample of a batch: the iterations each takes, and how far it has converged."""
+    if output.solution is None:
+        return {("iterations", at): {"iterations": at} for at in sweep.iterations}
+    lowest = output.solution.trace[:, index].cummin(dim=0).values.cpu()
+    points: dict[Point, dict[str, float]] = {
+        ("iterations", at): {"iterations": at, "residual": float(lowest[at - 1])} for at in sweep.iterations
+    }
+    for tolerance in sweep.tolerances:
+        taken = first_below(lowest, tolerance)
+        reached = float(lowest[taken - 1])
+        points["tolerance", tolerance] = {
+            "iterations": taken,
+            "residual": reached,
+            "converged": float(reached <= tolerance),
+        }
+    return points
+
+
+def first_below(lowest: Tensor, tolerance: float) -> int:
+    """The evaluation, from 1, at which the lowest residual so far (n,) is within a tolerance; n where it never is."""
+    below = torch.nonzero(lowest <= tolerance)
+    return int(below[0]) + 1 if len(below) else len(lowest)
+
+
+def summary(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """{sweep: {set: {"iterations 12": {metric: value}}}}: joined over samples by each set's protocol.
+
+    iterations, residual and converged are means over samples, the last one the share that has.
+    """
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((str(row["sweep"]), str(row["set"]), f"{row['axis']} {row['at']}"), []).append(row)
+    result: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for (sweep, name, point), group in groups.items():
+        texts = ("sweep", "set", "name", "axis")
+        values = [{key: numbers([row], key)[0] for key in row if key not in texts} for row in group]
+        joined = SETS[name].protocol(values)
+        for key in ("iterations", "residual", "converged"):
+            if key in group[0]:
+                joined[key] = sum(numbers(group, key)) / len(group)
+        result.setdefault(sweep, {}).setdefault(name, {})[point] = joined
+    return result
