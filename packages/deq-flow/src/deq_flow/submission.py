@@ -1,0 +1,88 @@
+"""Predictions for the test splits of Sintel and KITTI, in the files that their leaderboards take."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from deq_core.experiment.files import output_directory
+from deq_flow.data.io import KITTI_RANGE, write_flo, write_kitti
+from deq_flow.data.kitti import Kitti
+from deq_flow.data.sintel import Sintel
+from deq_flow.inference import Estimator, Inference, Start
+from deq_flow.models import RAFT, DEQFlow, FlowOutput
+from deq_flow.sequences import estimated
+from deq_flow.sets import SETS, as_published
+
+Render = Literal["clean", "final"]
+
+
+def sintel(
+    network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path, start: Start = "cold"
+) -> dict[str, float]:
+    """Writes `out`/clean/SCENE/frame0001.flo and so on, and the same below final, for Sintel's bundler to pack.
+
+    The names are those of RAFT's and DEQ-Flow's submissions, without the underscore that the frames' names have.
+
+    Args:
+        network: in evaluation mode.
+        choice: how it is run.
+        root: folder that holds Sintel/test.
+        out: appears, or is replaced, once all files are written.
+        start: what a pair begins with; the first of each scene and pass starts cold.
+
+    Returns:
+        files: how many. iterations: the mean that a pair used.
+    """
+    estimate = Estimator(network, as_published(choice, "sintel_clean"), padding=SETS["sintel_clean"].padding)
+    used: list[int] = []
+    with output_directory(out) as partial:
+        for render in get_args(Render):
+            for frame in estimated(estimate, Sintel(root, render, "test"), start, progress=f"Sintel {render}"):
+                name = f"frame{frame.number:04d}.flo"
+                write_flo(partial / render / frame.sequence / name, frame.output.flow[0].cpu())
+                used.append(iterations(frame.output, estimate.steps))
+    return {"files": len(used), "iterations": sum(used) / len(used)}
+
+
+def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) -> dict[str, float]:
+    """Writes `out`/flow/000000_10.png and so on; the leaderboard takes a zip file with the folder flow at its root.
+
+    Every pixel is marked as valid. Components outside of the [-512, 512) pixels that the format holds are clipped to
+    it; the release let them wrap around.
+
+    Args:
+        network: in evaluation mode.
+        choice: how it is run.
+        root: folder that holds KITTI/testing.
+        out: appears, or is replaced, once all files are written.
+
+    Returns:
+        files: how many. iterations: the mean that a pair used. clipped: pixels that were.
+    """
+    estimate = Estimator(network, as_published(choice, "kitti"), padding=SETS["kitti"].padding)
+    pairs = Kitti(root, "testing")
+    used: list[int] = []
+    clipped = 0
+    with output_directory(out) as partial:
+        for index in tqdm(range(len(pairs)), desc="KITTI", unit="pair", disable=None):
+            sample = pairs[index]
+            output = estimate(sample.image1[None], sample.image2[None])
+            flow, beyond = within_range(output.flow[0].cpu())
+            write_kitti(partial / "flow" / f"{sample.name}_10.png", flow, torch.ones_like(sample.valid))
+            used.append(iterations(output, estimate.steps))
+            clipped += beyond
+    return {"files": len(used), "iterations": sum(used) / len(used), "clipped": clipped}
+
+
+def iterations(output: FlowOutput, unrolled: int) -> int:
+    """Evaluations that a solve used; `unrolled` for a network without one."""
+    return unrolled if output.solution is None else len(output.solution.trace)
+
+
+def within_range(flow: Tensor) -> tuple[Tensor, int]:
+    """Flow (2, h, w) clipped to what KITTI's format holds, and how many pixels that changed."""
+    held = flow.clamp(*KITTI_RANGE)
+    return held, int((held != flow).any(dim=0).sum())
