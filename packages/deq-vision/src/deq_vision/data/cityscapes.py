@@ -1,0 +1,176 @@
+"""Cityscapes (Cordts et al., CVPR 2016): street scenes with the class of every pixel, alone and as frames of videos."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from deq_core.experiment.images import damaged, decode, read_image
+from deq_core.experiment.layout import LayoutError, files_in, require, require_size
+from deq_vision.data.classes import CITYSCAPES, LabelSet
+from deq_vision.data.samples import SegmentedImage
+
+Split = Literal["train", "val", "test"]
+FOLDER = "cityscapes"
+HINT = (
+    "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip so that root/cityscapes holds leftImg8bit and "
+    "gtFine; `deq-vision fetch cityscapes` says where they are"
+)
+VIDEO_HINT = "unpack leftImg8bit_sequence_trainvaltest.zip so that root/cityscapes holds leftImg8bit_sequence"
+
+
+class Cityscapes(Dataset[SegmentedImage]):
+    """The annotated frames of `root`/cityscapes/leftImg8bit/`split`, with the labels of gtFine, sorted by name.
+
+    The labels of the release's test split are not published: its files mark every pixel as being of no class.
+
+    Args:
+        root: folder that holds cityscapes.
+        split: train (2975 frames), val (500) or test (1525).
+        labels: which label ids are classes.
+
+    Raises:
+        LayoutError: a folder, frame or label file is missing.
+    """
+
+    def __init__(self, root: Path, split: Split = "train", *, labels: LabelSet = CITYSCAPES) -> None:
+        self.labels = labels
+        self.images = files_in(root / FOLDER / "leftImg8bit" / split, "*/*_leftImg8bit.png", hint=HINT)
+        require([labels_of(image) for image in self.images], because="labels of the frames")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> SegmentedImage:
+        path = self.images[index]
+        image = read_image(path)
+        return SegmentedImage(image, read_labels(labels_of(path), image, self.labels), Frame.of(path).name)
+
+
+class CityscapesVideos(Sequence["Snippet"]):
+    """The videos around the annotated frames of a split: of leftImg8bit_sequence, 30 frames each, the 20th annotated.
+
+    Args:
+        root: folder that holds cityscapes.
+        split: as for `Cityscapes`.
+        before: frames before the annotated one, at most 19.
+        after: frames after it, at most 10.
+        labels: which label ids are classes.
+
+    Raises:
+        LayoutError: a folder, frame or label file is missing.
+        ValueError: more frames are asked for than there are.
+    """
+
+    def __init__(
+        self, root: Path, split: Split = "val", *, before: int = 19, after: int = 0, labels: LabelSet = CITYSCAPES
+    ) -> None:
+        if not 0 <= before <= 19 or not 0 <= after <= 10:
+            raise ValueError(
+                f"expected 0 to 19 frames before the annotated one and 0 to 10 after, got {before}, {after}"
+            )
+        frames = root / FOLDER / "leftImg8bit_sequence" / split
+        if not frames.is_dir():
+            raise LayoutError(f"{frames}: expected the frames of videos, but there is no such folder", [frames])
+        annotated = Cityscapes(root, split, labels=labels).images
+        self.snippets = [Snippet.around(image, frames, before, after, labels) for image in annotated]
+        require([path for snippet in self.snippets for path in snippet.frames], because=f"frames; {VIDEO_HINT}")
+
+    def __len__(self) -> int:
+        return len(self.snippets)
+
+    def __getitem__(self, index: int) -> "Snippet":  # pyright: ignore[reportIncompatibleMethodOverride]  # no slices
+        return self.snippets[index]
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """Consecutive frames of a video, read when they are asked for."""
+
+    name: str
+    frames: tuple[Path, ...]
+    annotated: int
+    """Which of the frames is."""
+    known: tuple[Path, ...]
+    """Where the labels of each frame are, if there are any: those of the release know the annotated frame alone."""
+    labels: LabelSet
+
+    @staticmethod
+    def around(image: Path, folder: Path, before: int, after: int, labels: LabelSet) -> "Snippet":
+        """The frames of `folder`/city around the annotated frame `image`."""
+        middle = Frame.of(image)
+        frames, known = [], []
+        for number in range(middle.number - before, middle.number + after + 1):
+            frame = Frame(middle.city, middle.sequence, number)
+            path = folder / middle.city / f"{frame.name}_leftImg8bit.png"
+            frames.append(path)
+            known.append(labels_of(image if number == middle.number else path))
+        return Snippet(middle.name, tuple(frames), before, tuple(known), labels)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def image(self, index: int) -> Tensor:
+        """uint8 RGB (3, h, w)."""
+        return read_image(self.frames[index])
+
+    def segmented(self, index: int) -> SegmentedImage | None:
+        """The frame with its labels, None where it has none."""
+        path = self.known[index]
+        if not path.is_file():
+            return None
+        image = self.image(index)
+        return SegmentedImage(image, read_labels(path, image, self.labels), Frame.of(self.frames[index]).name)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the name of a frame says: city_sequence_number, such as frankfurt_000000_000294."""
+
+    city: str
+    sequence: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Without what follows it in the names of files."""
+        return f"{self.city}_{self.sequence}_{self.number:06d}"
+
+    @staticmethod
+    def of(path: Path) -> "Frame":
+        """Of a file's name.
+
+        Raises:
+            LayoutError: it is no such name.
+        """
+        match = re.fullmatch(r"(.+)_(\d{6})_(\d{6})_leftImg8bit", path.stem)
+        if match is None:
+            raise LayoutError(f"{path}: expected a name such as aachen_000000_000019_leftImg8bit.png")
+        return Frame(match[1], match[2], int(match[3]))
+
+
+def labels_of(image: Path) -> Path:
+    """The label file of a frame: in gtFine, or, of frames of the mini set's videos, in gtFine_sequence."""
+    split = image.parents[1]
+    folder = split.parents[1] / split.parent.name.replace("leftImg8bit", "gtFine")
+    return folder / split.name / image.parent.name / image.name.replace("_leftImg8bit", "_gtFine_labelIds")
+
+
+def read_labels(path: Path, image: Tensor, labels: LabelSet) -> Tensor:
+    """uint8 (h, w), class indices of an image's label file.
+
+    Raises:
+        FileFormatError: the file is damaged, no 8-bit image of one channel, or not of the size of its image.
+    """
+    stored = decode(path, cv2.IMREAD_UNCHANGED)
+    if stored.ndim != 2 or stored.dtype != "uint8":
+        raise damaged(path, "an 8-bit image of one channel", f"{stored.dtype} of shape {stored.shape}")
+    ids = torch.from_numpy(stored)
+    require_size(path, ids, image)
+    return labels.indices(ids)

@@ -1,0 +1,167 @@
+"""The classes of the video data sets: what their label ids mean, and in which colours they are shown."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deq_vision.data.samples import IGNORED
+from deq_vision.data.street import NAMES as STREET_NAMES
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Which of the ids in Cityscapes' label files are the classes of a task, in the order of the network's outputs.
+
+    Raises:
+        ValueError: there are not as many names, ids, colours and (if any) weights.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    """RGB, as the publisher shows them."""
+    weights: tuple[float, ...] = ()
+    """Of the classes in the training loss; empty where all weigh the same."""
+
+    def __post_init__(self) -> None:
+        counts = {len(self.names), len(self.ids), len(self.colours), *([len(self.weights)] if self.weights else [])}
+        if len(counts) != 1:
+            raise ValueError(f"expected as many names, ids, colours and weights, got {sorted(counts)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def indices(self, ids: Tensor) -> Tensor:
+        """uint8 (h, w) class indices of label ids (h, w); ids of no class become `IGNORED`."""
+        table = torch.full((256,), IGNORED, dtype=torch.uint8)
+        table[list(self.ids)] = torch.arange(len(self), dtype=torch.uint8)
+        return table[ids.long()]
+
+    def label_ids(self, indices: Tensor) -> Tensor:
+        """uint8 (h, w) label ids of class indices (h, w), as the benchmark takes them; `IGNORED` becomes 0."""
+        table = torch.zeros(256, dtype=torch.uint8)
+        table[: len(self)] = torch.tensor(self.ids, dtype=torch.uint8)
+        return table[indices.long()]
+
+    def paint(self, indices: Tensor) -> Tensor:
+        """uint8 RGB (3, h, w): class indices (h, w) in their colours, what is `IGNORED` black."""
+        table = np.zeros((256, 3), dtype=np.uint8)
+        table[: len(self)] = self.colours
+        return torch.from_numpy(table[indices.numpy()]).permute(2, 0, 1).contiguous()
+
+
+# Names, ids and colours are those of the benchmark's evaluation (Cordts et al., CVPR 2016); the weights are those that
+# HRNet (Wang et al., TPAMI 2020) and, after it, MDEQ were trained with.
+CITYSCAPES = LabelSet(
+    names=(
+        "road",
+        "sidewalk",
+        "building",
+        "wall",
+        "fence",
+        "pole",
+        "traffic light",
+        "traffic sign",
+        "vegetation",
+        "terrain",
+        "sky",
+        "person",
+        "rider",
+        "car",
+        "truck",
+        "bus",
+        "train",
+        "motorcycle",
+        "bicycle",
+    ),
+    ids=(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
+    colours=(
+        (128, 64, 128),
+        (244, 35, 232),
+        (70, 70, 70),
+        (102, 102, 156),
+        (190, 153, 153),
+        (153, 153, 153),
+        (250, 170, 30),
+        (220, 220, 0),
+        (107, 142, 35),
+        (152, 251, 152),
+        (70, 130, 180),
+        (220, 20, 60),
+        (255, 0, 0),
+        (0, 0, 142),
+        (0, 0, 70),
+        (0, 60, 100),
+        (0, 80, 100),
+        (0, 0, 230),
+        (119, 11, 32),
+    ),
+    weights=(
+        0.8373,
+        0.918,
+        0.866,
+        1.0345,
+        1.0166,
+        0.9969,
+        0.9754,
+        1.0489,
+        0.8786,
+        1.0023,
+        0.9539,
+        0.9843,
+        1.1116,
+        0.9037,
+        1.0865,
+        1.0955,
+        1.0865,
+        1.1529,
+        1.0507,
+    ),
+)
+
+_PLACES = [CITYSCAPES.names.index(name) for name in STREET_NAMES]
+STREET = LabelSet(
+    names=STREET_NAMES,
+    ids=tuple(CITYSCAPES.ids[place] for place in _PLACES),
+    colours=tuple(CITYSCAPES.colours[place] for place in _PLACES),
+)
+"""The eight classes of the mini set, with their ids and colours in Cityscapes."""
+
+VID = {
+    "n02691156": "airplane",
+    "n02419796": "antelope",
+    "n02131653": "bear",
+    "n02834778": "bicycle",
+    "n01503061": "bird",
+    "n02924116": "bus",
+    "n02958343": "car",
+    "n02402425": "cattle",
+    "n02084071": "dog",
+    "n02121808": "domestic cat",
+    "n02503517": "elephant",
+    "n02118333": "fox",
+    "n02510455": "giant panda",
+    "n02342885": "hamster",
+    "n02374451": "horse",
+    "n02129165": "lion",
+    "n01674464": "lizard",
+    "n02484322": "monkey",
+    "n03790512": "motorcycle",
+    "n02324045": "rabbit",
+    "n02509815": "red panda",
+    "n02411705": "sheep",
+    "n01726692": "snake",
+    "n02355227": "squirrel",
+    "n02129604": "tiger",
+    "n04468005": "train",
+    "n01662784": "turtle",
+    "n04530566": "watercraft",
+    "n02062744": "whale",
+    "n02391049": "zebra",
+}
+"""The classes of ImageNet VID by their WordNet ids, in the benchmark's order."""
+
+STREET_OBJECTS = {"n00007846": "person", "n02958343": "car", "n02924116": "bus"}
+"""The classes of the mini set's objects, by the WordNet ids that ImageNet DET and VID have for them."""

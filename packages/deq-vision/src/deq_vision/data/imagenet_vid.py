@@ -1,0 +1,166 @@
+"""ImageNet VID and DET (Russakovsky et al., IJCV 2015): objects in the frames of videos, and in images."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from torch.utils.data import Dataset
+
+from deq_core.experiment.images import damaged, read_image
+from deq_core.experiment.layout import LayoutError, by_folder, files_in, require
+from deq_vision.data.annotations import Annotation, read_annotation
+from deq_vision.data.classes import VID
+from deq_vision.data.samples import AnnotatedImage
+
+FOLDER = "ILSVRC"
+HINT = (
+    "unpack ILSVRC2015_VID.tar.gz, and for the images ILSVRC2015_DET.tar.gz, so that root/ILSVRC holds Data, "
+    "Annotations and ImageSets; `deq-vision fetch vid` says where they are"
+)
+
+
+class ImageNetVid(Dataset[AnnotatedImage]):
+    """The frames of `root`/ILSVRC/Data/VID/`split`, videos and frames in sorted order.
+
+    The videos are those of ImageSets/VID: train_1.txt, train_2.txt and so on name training videos, one list for each
+    class, val.txt and test.txt name frames. The release's test split has no annotations.
+
+    Args:
+        root: folder that holds ILSVRC.
+        split: train (3862 videos), val (555) or, of the mini set, test.
+        classes: {WordNet id: name}, in the order of their indices; objects of others are left out.
+        frames_per_video: that many frames of each video, evenly spread; None takes all.
+
+    Raises:
+        LayoutError: a list, folder, frame or annotation is missing.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: Literal["train", "val", "test"] = "train",
+        *,
+        classes: Mapping[str, str] = VID,
+        frames_per_video: int | None = None,
+    ) -> None:
+        if frames_per_video is not None and frames_per_video < 1:
+            raise ValueError(f"frames_per_video must be at least 1, got {frames_per_video}")
+        self.classes = tuple(classes.values())
+        self.indices = {wordnet: index for index, wordnet in enumerate(classes)}
+        self.folder = root / FOLDER / "Data" / "VID" / split
+        self.annotations = root / FOLDER / "Annotations" / "VID" / split
+        videos = listed_videos(root / FOLDER / "ImageSets" / "VID", split)
+        self.images: list[Path] = []
+        self.videos: dict[str, range] = {}
+        for video in videos:
+            frames = spread(files_in(self.folder / video, "*.JPEG", hint=HINT), frames_per_video)
+            self.videos[video] = range(len(self.images), len(self.images) + len(frames))
+            self.images.extend(frames)
+        require([self.annotation_of(image) for image in self.images], because="annotations of the frames")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> AnnotatedImage:
+        path = self.images[index]
+        return annotated_image(path, self.annotation_of(path), self.indices, self.name(path))
+
+    def annotation(self, index: int) -> Annotation:
+        """What is known of a frame, without reading the frame."""
+        return read_annotation(self.annotation_of(self.images[index]), self.indices)
+
+    def sequences(self) -> dict[str, range]:
+        """The indices of each video's frames in order of time."""
+        return dict(self.videos)
+
+    def name(self, image: Path) -> str:
+        """video/frame."""
+        return image.relative_to(self.folder).with_suffix("").as_posix()
+
+    def annotation_of(self, image: Path) -> Path:
+        return self.annotations / image.relative_to(self.folder).with_suffix(".xml")
+
+
+class ImageNetDet(Dataset[AnnotatedImage]):
+    """The images of ImageNet DET that a list names, which detectors for videos are trained on besides VID's.
+
+    Args:
+        root: folder that holds ILSVRC.
+        listing: file below ILSVRC/ImageSets whose lines begin with an image below Data/DET, without its suffix. That of
+            the images with VID's classes was published with FGFA (Zhu et al., ICCV 2017) and is used since.
+        classes: as for `ImageNetVid`.
+
+    Raises:
+        LayoutError: the list, an image or an annotation is missing.
+        FileFormatError: the list is empty.
+    """
+
+    def __init__(
+        self, root: Path, listing: str = "DET_train_30classes.txt", *, classes: Mapping[str, str] = VID
+    ) -> None:
+        self.classes = tuple(classes.values())
+        self.indices = {wordnet: index for index, wordnet in enumerate(classes)}
+        self.folder = root / FOLDER / "Data" / "DET"
+        self.annotations = root / FOLDER / "Annotations" / "DET"
+        names = first_words(root / FOLDER / "ImageSets" / listing)
+        self.images = [self.folder / f"{name}.JPEG" for name in names]
+        require(self.images, because=f"images of {listing}; {HINT}")
+        require([self.annotation_of(image) for image in self.images], because=f"annotations of {listing}; {HINT}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> AnnotatedImage:
+        path = self.images[index]
+        name = path.relative_to(self.folder).with_suffix("").as_posix()
+        return annotated_image(path, self.annotation_of(path), self.indices, name)
+
+    def annotation_of(self, image: Path) -> Path:
+        return self.annotations / image.relative_to(self.folder).with_suffix(".xml")
+
+
+def annotated_image(image: Path, annotation: Path, indices: Mapping[str, int], name: str) -> AnnotatedImage:
+    """An image with its annotation.
+
+    Raises:
+        FileFormatError: a file is damaged, or the annotation is of an image of another size.
+    """
+    pixels, known = read_image(image), read_annotation(annotation, indices)
+    if tuple(pixels.shape[1:]) != known.size:
+        (height, width), (h, w) = pixels.shape[1:], known.size
+        raise damaged(annotation, f"the size of its image, {width}x{height}", f"{w}x{h}")
+    return AnnotatedImage(pixels, known.objects, name)
+
+
+def listed_videos(folder: Path, split: str) -> list[str]:
+    """The videos that the lists of a split name, sorted, each once.
+
+    Raises:
+        LayoutError: there is no list.
+    """
+    if split == "train":
+        return sorted({name for path in files_in(folder, "train_*.txt", hint=HINT) for name in first_words(path)})
+    frames = [Path(name) for name in first_words(folder / f"{split}.txt")]
+    return sorted(video.as_posix() for video in by_folder(frames))
+
+
+def first_words(path: Path) -> list[str]:
+    """The first word of each line.
+
+    Raises:
+        LayoutError: there is no such file.
+        FileFormatError: there is no line.
+    """
+    if not path.is_file():
+        raise LayoutError(f"{path}: expected a list, but there is none; {HINT}", [path])
+    words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    if not words:
+        raise damaged(path, "a list", "an empty file")
+    return words
+
+
+def spread(frames: Sequence[Path], count: int | None) -> Sequence[Path]:
+    """At most `count` of the frames, from the first on, evenly spread; all if None."""
+    if count is None or count >= len(frames):
+        return frames
+    return [frames[place * len(frames) // count] for place in range(count)]

@@ -1,0 +1,73 @@
+"""Writes clutter digits in the binary format of CIFAR-10. The same configuration always gives the same bytes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from deq_core.experiment import photographs
+from deq_core.experiment.files import output_directory, write_text
+from deq_core.experiment.images import one_thread
+from deq_core.experiment.manifest import write_manifest
+from deq_vision.data import cifar, digits
+from deq_vision.data.digits import DigitsConfig, Glyphs, clutter_digit
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniDigitsConfig:
+    """Every number of the clutter digits."""
+
+    seed: int = 0
+    train: int = 8000
+    """Images for training, spread over the five files of the release."""
+    val: int = 600
+    """Images for choosing settings, in a file that the release does not have: val_batch.bin."""
+    test: int = 1000
+    digits: DigitsConfig = field(default_factory=DigitsConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        if self.train < len(cifar.FILES["train"]) or min(self.val, self.test) < 1:
+            raise ValueError(
+                f"train must be at least {len(cifar.FILES['train'])}, val and test at least 1, "
+                f"got {self.train}, {self.val} and {self.test}"
+            )
+
+
+def write_digits(root: Path, config: MiniDigitsConfig) -> None:
+    """Writes cifar-10-batches-bin and manifest.json to `root`.
+
+    `root` appears, or is replaced, once all is written. The manifest lists the size and sha256 of every file.
+
+    Raises:
+        OutputError: `root` cannot be written.
+    """
+    parts = (
+        ("train", config.train, digits.TRAINING, photographs.TRAINING),
+        ("val", config.val, digits.VALIDATION, photographs.VALIDATION),
+        ("test", config.test, digits.TEST, photographs.TEST),
+    )
+    total = config.train + config.val + config.test
+    with (
+        one_thread(),
+        output_directory(root) as partial,
+        tqdm(total=total, desc="clutter digits", unit="image", disable=None) as progress,
+    ):
+        folder = partial / cifar.FOLDER
+        for kind, (split, count, glyphs, names) in enumerate(parts):
+            pictures, scans = photographs.load_all(names), Glyphs.load(glyphs)
+            places = np.array_split(np.arange(count), len(cifar.FILES[split]))
+            for name, indices in zip(cifar.FILES[split], places, strict=True):
+                images, labels = [], []
+                for index in indices:
+                    rng = np.random.default_rng([config.seed, kind, int(index)])
+                    labels.append(int(rng.integers(cifar.CLASSES)))
+                    images.append(clutter_digit(rng, labels[-1], scans, pictures, config.digits))
+                    progress.update()
+                stacked = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+                cifar.write_records(folder / name, stacked, torch.tensor(labels))
+        write_text(folder / "batches.meta.txt", "".join(f"{digit}\n" for digit in range(cifar.CLASSES)))
+        write_manifest(partial, config)

@@ -1,0 +1,124 @@
+"""The samples that the data sets return: images as uint8 RGB, and what is known of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+IGNORED = 255  # the class of pixels that are neither trained on nor measured, as Cityscapes has it
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image of one class.
+
+    Raises:
+        ValueError: the image has another type or shape than stated here, or the label is negative.
+    """
+
+    image: Tensor
+    """uint8 (3, h, w), RGB."""
+    label: int
+    """Index of its class."""
+    name: str
+    """Unique within the data set."""
+
+    def __post_init__(self) -> None:
+        check_image(self.name, self.image)
+        if self.label < 0:
+            raise ValueError(f"{self.name}: label must not be negative, got {self.label}")
+
+
+@dataclass(frozen=True)
+class SegmentedImage:
+    """An image and the class of every pixel.
+
+    Raises:
+        ValueError: a tensor has another type or shape than stated here.
+    """
+
+    image: Tensor
+    """uint8 (3, h, w), RGB."""
+    labels: Tensor
+    """uint8 (h, w): indices of classes, `IGNORED` where a pixel is of none."""
+    name: str
+    """Unique within the data set."""
+
+    def __post_init__(self) -> None:
+        check_image(self.name, self.image)
+        check(self.name, "labels", self.labels, torch.uint8, tuple(self.image.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The n objects of one image.
+
+    Raises:
+        ValueError: a tensor has another type or shape than stated here, or a box ends before it begins.
+    """
+
+    boxes: Tensor
+    """float32 (n, 4): left, top, right, bottom, pixels; a box of one pixel at the origin is (0, 0, 1, 1)."""
+    classes: Tensor
+    """int64 (n,): indices of classes."""
+    tracks: Tensor
+    """int64 (n,): the same number in all frames of a video that show the object; -1 where that is not known."""
+    occluded: Tensor
+    """bool (n,): something hides a part of it."""
+
+    def __post_init__(self) -> None:
+        count = len(self.boxes)
+        check("objects", "boxes", self.boxes, torch.float32, (count, 4))
+        check("objects", "classes", self.classes, torch.int64, (count,))
+        check("objects", "tracks", self.tracks, torch.int64, (count,))
+        check("objects", "occluded", self.occluded, torch.bool, (count,))
+        empty = (self.boxes[:, 2:] <= self.boxes[:, :2]).any(dim=1)
+        if empty.any():
+            raise ValueError(f"boxes must end right of and below where they begin, got {self.boxes[empty][0].tolist()}")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @staticmethod
+    def of(rows: Sequence[tuple[Sequence[float], int, int, bool]]) -> "Objects":
+        """From one (box, class, track, occluded) an object."""
+        boxes = torch.tensor([list(box) for box, *_ in rows], dtype=torch.float32).reshape(-1, 4)
+        classes, tracks, occluded = ([row[place] for row in rows] for place in (1, 2, 3))
+        return Objects(
+            boxes,
+            torch.tensor(classes, dtype=torch.int64),
+            torch.tensor(tracks, dtype=torch.int64),
+            torch.tensor(occluded, dtype=torch.bool),
+        )
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """An image and the objects in it.
+
+    Raises:
+        ValueError: the image has another type or shape than stated here.
+    """
+
+    image: Tensor
+    """uint8 (3, h, w), RGB."""
+    objects: Objects
+    name: str
+    """Unique within the data set."""
+
+    def __post_init__(self) -> None:
+        check_image(self.name, self.image)
+
+
+def check_image(name: str, image: Tensor) -> None:
+    """Raises ValueError unless the image is uint8 (3, h, w)."""
+    check(name, "image", image, torch.uint8, (3, *image.shape[-2:]))
+
+
+def check(name: str, field: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless the tensor has this type and shape."""
+    if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+        raise ValueError(
+            f"{name}: {field} must be {dtype} of shape {shape}, got {tensor.dtype} of shape {tuple(tensor.shape)}"
+        )
