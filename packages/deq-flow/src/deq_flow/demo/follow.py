@@ -1,0 +1,101 @@
+"""Flow from each frame of a video to the next, the state carried along; one pair of frames in memory at a time."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+import deq_core as deq
+from deq_flow.inference import Estimator, Start
+from deq_flow.models import RAFT, FlowOutput
+from deq_flow.sequences import start_from
+
+VIDEO = "video"
+"""Name of the one stream whose state is carried."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The motion from one frame to the next, on the CPU."""
+
+    image: Tensor
+    """uint8 RGB (3, h, w), the first of the two frames."""
+    flow: Tensor
+    """float32 (2, h, w), pixels, u to the right and v downwards."""
+    iterations: int
+    """Evaluations of the update that were spent on it."""
+    residual: float | None
+    """Relative residual of the state that gave the flow; None for an unrolled network."""
+    cold: bool
+    """Whether it started from nothing: the first frame, a frame at a scene cut or after one, or every one."""
+
+
+def follow(
+    estimate: Estimator,
+    frames: Iterable[Tensor],
+    *,
+    start: Start | None = None,
+    cut: float | None = 3.0,
+    side: int | None = None,
+) -> Iterator[Estimate]:
+    """The motion between consecutive frames, uint8 RGB (3, h, w) each; one estimate fewer than there are frames.
+
+    Args:
+        estimate: the network and how it is run.
+        frames: read one by one, as estimates are asked for.
+        start: what a pair begins with (see `sequences.start_from`); by default the whole state of the pair before
+            it, and for unrolled networks, which have no fixed point to stay at, its flow carried along itself.
+        cut: how many times the usual residual of a first evaluation makes a scene cut, where nothing is carried over;
+            None looks for no cut. Unrolled networks have no residual and do not look.
+        side: pixels that frames are reduced to along their longer side before they are compared; the flow that comes
+            back has the frames' own size and unit. None compares them as they are.
+    """
+    unrolled = isinstance(estimate.network, RAFT)
+    start = start or ("warm" if unrolled else "reuse")
+    stream = deq.Stream(cut)
+    carried = None
+    for image1, image2 in pairwise(frames):
+        first, second = (reduced(image, side)[None] for image in (image1, image2))
+        if not unrolled:
+            carried = stream.state([VIDEO])
+        beginning = start_from(start, carried)
+        output = estimate(first, second, beginning)
+        cold = beginning is None
+        spent = evaluations(output, estimate.steps)
+        if output.solution is None:
+            carried = output.state
+        elif stream.update(replace(output.solution, value=output.state), [VIDEO]).item():
+            output, cold = estimate(first, second), True
+            spent += evaluations(output, estimate.steps)
+        residual = None if output.solution is None else float(output.solution.residual)
+        yield Estimate(image1, enlarged(output.flow[0].cpu(), image1), spent, residual, cold)
+
+
+def evaluations(output: FlowOutput, steps: int) -> int:
+    """Evaluations that a solve used; an unrolled network uses all its `steps`."""
+    return steps if output.solution is None else len(output.solution.trace)
+
+
+def reduced(image: Tensor, side: int | None) -> Tensor:
+    """The image (3, h, w), its longer side brought down to `side` pixels if it is longer."""
+    height, width = image.shape[1:]
+    if side is None or max(height, width) <= side:
+        return image
+    factor = side / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    pixels = cv2.resize(image.permute(1, 2, 0).numpy(), size, interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def enlarged(flow: Tensor, image: Tensor) -> Tensor:
+    """The flow (2, h, w) in the size and the pixels of the image it was reduced from."""
+    height, width = image.shape[1:]
+    if flow.shape[1:] == (height, width):
+        return flow
+    factors = flow.new_tensor([width / flow.shape[2], height / flow.shape[1]])
+    larger = torch.nn.functional.interpolate(flow[None], (height, width), mode="bilinear", align_corners=False)[0]
+    return larger * factors[:, None, None]

@@ -1,0 +1,64 @@
+"""What a video of flow shows."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from deq_flow.demo.follow import Estimate
+from deq_flow.visualize import flow_to_rgb
+
+View = Literal["colour", "side-by-side", "arrows"]
+
+ARROWS = 40  # along the longer side
+ARROW, SHADOW = (255, 255, 255), (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The speed of full colour, which follows a video without flicker: up at once, down slowly."""
+
+    speed: float = 1.0
+    """Pixels."""
+    least: float = 1.0
+    """Pixels; where nothing moves, noise stays pale."""
+    decay: float = 0.97
+    """Share of the speed that is kept from frame to frame."""
+
+    def after(self, flow: Tensor) -> "Scale":
+        """The scale for a flow (2, h, w): nearly its fastest pixel, or what is left of the scale before."""
+        fastest = float(np.quantile(flow.norm(dim=0).numpy(), 0.995))
+        return Scale(max(fastest, self.decay * self.speed, self.least), self.least, self.decay)
+
+
+def picture(view: View, estimate: Estimate, max_speed: float) -> Tensor:
+    """uint8 RGB (3, h, w or 2 w): direction as hue, speed as saturation; beside the frame; or arrows on the frame.
+
+    `max_speed` is the speed of full saturation, pixels; faster pixels are darker.
+    """
+    match view:
+        case "colour":
+            return flow_to_rgb(estimate.flow, max_speed)
+        case "side-by-side":
+            return torch.cat([estimate.image, flow_to_rgb(estimate.flow, max_speed)], dim=2)
+        case "arrows":
+            return with_arrows(estimate.image, estimate.flow)
+
+
+def with_arrows(image: Tensor, flow: Tensor) -> Tensor:
+    """The image (3, h, w) with arrows from pixels of a grid to where they go; those under half a pixel are left out."""
+    canvas = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    height, width = canvas.shape[:2]
+    spacing = max(8, max(height, width) // ARROWS)
+    thickness = max(1, spacing // 16)
+    for colour, extra in ((SHADOW, 2), (ARROW, 0)):
+        for y in range(spacing // 2, height, spacing):
+            for x in range(spacing // 2, width, spacing):
+                u, v = flow[:, y, x].tolist()
+                if u * u + v * v >= 0.25:
+                    tip = (round(x + u), round(y + v))
+                    cv2.arrowedLine(canvas, (x, y), tip, colour, thickness + extra, cv2.LINE_AA, tipLength=0.3)
+    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))

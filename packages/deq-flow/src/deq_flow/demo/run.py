@@ -1,0 +1,202 @@
+"""The demo: a source of frames, a network, and a folder of products."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from deq_core.experiment import video
+from deq_core.experiment.config import plain
+from deq_core.experiment.files import OutputError, output_directory, write_json
+from deq_core.experiment.video import Frames, VideoError
+from deq_flow.demo.follow import Estimate, follow
+from deq_flow.demo.outputs import Add, Product, outputs
+from deq_flow.inference import Estimator, Start
+
+LEAST = 16  # pixels a side that a network needs
+SUMMARY = "demo.json"
+"""What the demo says of its own output; a folder without it is not replaced."""
+
+
+class DeviceError(ValueError):
+    """A device that this machine does not have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """What is made of a source."""
+
+    products: tuple[Product, ...] = ("colour", "side-by-side")
+    start: Start | None = None
+    """What a pair of frames begins with; see `follow`."""
+    side: int | None = None
+    """Longer side of the frames that the network sees, pixels; None is their own."""
+    max_speed: float | None = None
+    """Speed of full colour, pixels; None follows the video."""
+    fps: float | None = None
+    """Of the videos written; None is that of the source, or 25."""
+    container: str = ".mp4"
+    """Suffix of the videos written."""
+    frames: int | None = None
+    """Frames read at most; None is all."""
+
+    def __post_init__(self) -> None:
+        if not self.products:
+            raise ValueError("products: expected at least one")
+        if self.frames is not None and self.frames < 2:
+            raise ValueError(f"frames: expected at least 2, got {self.frames}")
+        for name, least in (("side", 16), ("max_speed", 0), ("fps", 0)):
+            value = getattr(self, name)
+            if value is not None and (value < least or value == 0):
+                raise ValueError(f"{name}: expected a number above 0{', at least 16' if least else ''}, got {value}")
+
+
+def source_of(names: Sequence[str]) -> video.Source:
+    """The source that the words of a command line name: a file, a folder, a camera's index, or two and more images."""
+    if len(names) > 1:
+        return [Path(name) for name in names]
+    (name,) = names
+    return int(name) if name.isdigit() and not Path(name).exists() else Path(name)
+
+
+def run(estimate: Estimator, frames: Frames, config: DemoConfig, *, out: Path, about: Any = None) -> dict[str, float]:
+    """Writes the products of the frames to the folder `out`, and demo.json: settings and means.
+
+    `out` appears whole when the last frame is done, and not at all after an error. Ctrl-C ends the frames: what was
+    done until then is finished and kept.
+
+    Args:
+        estimate: the network and how it is run.
+        frames: at least two.
+        config: what is made of them.
+        out: a new or an empty folder, or one that a demo wrote, which is replaced.
+        about: what demo.json says of the network besides.
+
+    Returns:
+        estimates, frames per second, mean iterations and residual, and whether every frame was done.
+
+    Raises:
+        VideoError: there are fewer than two frames, or they cannot be read or are too small.
+        OutputError: `out` cannot be written, or holds what no demo wrote.
+    """
+    refuse_foreign(out)
+    total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
+    if total is not None and total < 2:
+        raise too_few(frames.name, total)
+    read = large_enough(islice(frames, config.frames), frames.name)
+    means = Means()
+    with output_directory(out) as partial:
+        with outputs(
+            partial,
+            config.products,
+            fps=config.fps or frames.fps or video.DEFAULT_FPS,
+            container=config.container,
+            single=total == 2,
+            max_speed=config.max_speed,
+        ) as add:
+            complete = consume(
+                follow(estimate, read, start=config.start, side=config.side),
+                add,
+                means,
+                total=None if total is None else total - 1,
+                title=Path(frames.name).name,
+            )
+            if means.count == 0:
+                raise too_few(frames.name, 1)
+        values = {**means.values(), "complete": float(complete)}
+        settings = {"source": frames.name, "announced": frames.count, "config": plain(config), "network": about}
+        write_json(partial / SUMMARY, {**settings, **values})
+    return values
+
+
+def consume(estimates: Iterable[Estimate], add: Add, means: "Means", *, total: int | None, title: str) -> bool:
+    """Adds every estimate to the products and the means; False where Ctrl-C ended that, after one at least."""
+    with tqdm(total=total, desc=title, unit="frame", disable=None) as bar:
+        try:
+            for one in estimates:
+                add(one)
+                means.add(one)
+                bar.set_postfix(means.newest(one), refresh=False)
+                bar.update()
+        except KeyboardInterrupt:
+            if means.count == 0:
+                raise
+            return False
+    return True
+
+
+class Means:
+    """Means over a video, however long."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.iterations = 0
+        self.cold = 0
+        self.residual = 0.0
+        self.began = time.perf_counter()
+
+    def add(self, estimate: Estimate) -> None:
+        """Counts one more estimate."""
+        self.count += 1
+        self.iterations += estimate.iterations
+        self.cold += estimate.cold
+        self.residual += estimate.residual or 0.0
+
+    def newest(self, estimate: Estimate) -> dict[str, str]:
+        """What the progress bar says."""
+        shown = {"iterations": str(estimate.iterations), "mean": f"{self.iterations / self.count:.1f}"}
+        return shown if estimate.residual is None else {**shown, "residual": f"{estimate.residual:.1e}"}
+
+    def values(self) -> dict[str, float]:
+        """Estimates, how many of them started from nothing, and means."""
+        return {
+            "estimates": self.count,
+            "cold": self.cold,
+            "fps": self.count / (time.perf_counter() - self.began),
+            "iterations": self.iterations / self.count,
+            "residual": self.residual / self.count,
+        }
+
+
+def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
+    """The frames, which must be at least 16 pixels high and wide."""
+    for frame in frames:
+        if min(frame.shape[1:]) < LEAST:
+            raise VideoError(
+                f"{name}: expected frames of at least {LEAST} pixels a side, got {frame.shape[2]}x{frame.shape[1]}"
+            )
+        yield frame
+
+
+def too_few(name: str, count: int) -> VideoError:
+    """The error for a source without a pair."""
+    return VideoError(f"{name}: expected at least two frames, got {count}: motion is between two; name a second image")
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raises OutputError where a folder at `out` holds anything but what a demo wrote, since it would be replaced."""
+    if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
+        raise OutputError(f"cannot write {out}: this folder holds files that no demo wrote; choose a new folder")
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of that name; `auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        expected = "auto, cpu, cuda or cuda:N where there is such a GPU"
+        raise DeviceError(f"device: expected {expected}, got {name!r} ({str(error).splitlines()[0]})") from error
+    return device

@@ -1,0 +1,262 @@
+"""The motion in a video, followed from frame to frame, and what is written of it."""
+
+import json
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from deq_core.experiment import video
+from deq_core.experiment.files import OutputError
+from deq_core.experiment.images import FileFormatError, read_image, write_image
+from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.video import Frames, VideoError
+from deq_flow import build
+from deq_flow.data.io import read_flo, read_kitti
+from deq_flow.demo.follow import Estimate, enlarged, follow, reduced
+from deq_flow.demo.pictures import Scale, picture, with_arrows
+from deq_flow.demo.run import DemoConfig, DeviceError, chosen_device, run, source_of
+from deq_flow.inference import Estimator, Inference
+
+HEIGHT, WIDTH = 32, 48
+
+
+def scene(seed: int, count: int, step: int = 1) -> list[Tensor]:
+    """Frames of a smooth random pattern that moves to the right by `step` pixels a frame."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 8, 16))).float()
+    wide = torch.nn.functional.interpolate(coarse, (HEIGHT, 4 * WIDTH), mode="bicubic").clamp(0, 255).byte()[0]
+    return [wide[:, :, 2 * WIDTH - step * time :][:, :, :WIDTH].contiguous() for time in range(count)]
+
+
+def estimator(name: str = "deq-flow-mini", steps: int = 8) -> Estimator:
+    """An untrained network, which contracts as trained ones do."""
+    torch.manual_seed(0)
+    return Estimator(build(name).eval(), Inference(stop=StopConfig(max_steps=steps, tol=1e-3), steps=steps))
+
+
+def as_frames(pictures: list[Tensor], count: int | None = None) -> Frames:
+    """A source that announces `count` frames."""
+    return Frames("pictures", 12.0, count, lambda: iter(pictures))
+
+
+def test_each_pair_starts_from_the_fixed_point_of_the_one_before() -> None:
+    estimate = estimator()
+    pictures = scene(0, 4)
+    state = None
+    followed = list(follow(estimate, pictures, cut=None))
+    assert [one.cold for one in followed] == [True, False, False]
+    for one, first, second in zip(followed, pictures[:-1], pictures[1:], strict=True):
+        output = estimate(first[None], second[None], state)
+        assert output.solution is not None
+        assert torch.equal(one.image, first)
+        assert torch.equal(one.flow, output.flow[0])
+        assert one.iterations == len(output.solution.trace)
+        state = output.state
+
+
+def test_cold_starts_make_pairs_independent() -> None:
+    estimate = estimator()
+    pictures = scene(0, 4)
+    (_, alone) = follow(estimate, pictures[:3], start="cold")
+    (last,) = follow(estimate, pictures[1:3])
+    assert torch.equal(alone.flow, last.flow)
+    assert alone.cold
+
+
+def test_nothing_is_carried_over_a_scene_cut() -> None:
+    estimate = estimator()
+    first, second = scene(0, 5, step=0), scene(1, 4, step=0)
+    followed = list(follow(estimate, [*first, *second], cut=2.0))
+    assert [one.cold for one in followed] == [True, False, False, False, True, True, False, False]
+    (afresh, *_) = follow(estimate, second)
+    assert torch.equal(followed[5].flow, afresh.flow), "the new scene knows nothing of the old one"
+
+
+def test_an_unrolled_network_carries_its_flow_along() -> None:
+    estimate = estimator("raft-mini", steps=3)
+    pictures = scene(0, 3)
+    first, second = follow(estimate, pictures)
+    assert (first.cold, second.cold) == (True, False)
+    assert (second.iterations, second.residual) == (3, None)
+    afresh = estimate(pictures[1][None], pictures[2][None]).flow[0]
+    assert not torch.equal(second.flow, afresh)
+
+
+def test_frames_of_a_long_video_do_not_pile_up(tmp_path: Path) -> None:
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def long() -> Iterator[Tensor]:
+        nonlocal most
+        for time in range(30):
+            frame = torch.full((3, 16, 16), time, dtype=torch.uint8)
+            alive.append(weakref.ref(frame))
+            most = max(most, sum(one() is not None for one in alive))
+            yield frame
+
+    run(estimator(steps=1), Frames("long", None, None, long), DemoConfig(), out=tmp_path / "out")
+    assert len(alive) == 30
+    assert most <= 4, "the pair, the estimate before it, and the frame that is being read"
+
+
+def test_a_reduced_frame_gives_flow_in_the_units_of_the_whole_one() -> None:
+    image = torch.zeros(3, 60, 100, dtype=torch.uint8)
+    small = reduced(image, 50)
+    assert small.shape == (3, 30, 50)
+    assert reduced(image, 100) is image
+    flow = torch.stack([torch.full((30, 50), 1.5), torch.full((30, 50), -2.0)])
+    whole = enlarged(flow, image)
+    assert whole.shape == (2, 60, 100)
+    assert torch.allclose(whole, torch.tensor([3.0, -4.0])[:, None, None].expand_as(whole))
+
+
+def test_the_network_sees_reduced_frames() -> None:
+    pictures = scene(0, 2)
+    (one,) = follow(estimator(), pictures, side=24)
+    (small,) = follow(estimator(), [reduced(frame, 24) for frame in pictures])
+    assert torch.equal(one.flow, enlarged(small.flow, pictures[0]))
+
+
+def test_the_colour_scale_rises_at_once_and_falls_slowly() -> None:
+    still, fast = torch.zeros(2, 8, 8), torch.full((2, 8, 8), 6.0)
+    scale = Scale().after(still)
+    assert scale.speed == 1.0, "noise of a still video stays pale"
+    scale = scale.after(fast)
+    assert scale.speed == pytest.approx(72**0.5)
+    assert scale.after(still).speed == pytest.approx(0.97 * 72**0.5)
+
+
+def test_arrows_point_along_the_motion() -> None:
+    image = torch.full((3, 16, 16), 100, dtype=torch.uint8)
+    flow = torch.zeros(2, 16, 16)
+    assert torch.equal(with_arrows(image, flow), image), "what stands still has no arrow"
+    flow[0, 4, 4] = 8.0
+    changed = (with_arrows(image, flow) != image).any(dim=0)
+    assert changed[4, 4:12].all()
+    assert not changed[12:].any()
+    assert not changed[:, :2].any()
+
+
+@pytest.mark.parametrize(("view", "width"), [("colour", 48), ("side-by-side", 96), ("arrows", 48)])
+def test_views_have_the_height_of_the_frame(view, width: int) -> None:
+    shown = picture(view, Estimate(scene(0, 1)[0], torch.ones(2, HEIGHT, WIDTH), 1, None, True), 2.0)
+    assert (shown.dtype, shown.shape) == (torch.uint8, (3, HEIGHT, width))
+
+
+def test_a_video_becomes_videos_and_files_of_one_flow(tmp_path: Path) -> None:
+    video.write(tmp_path / "in.mp4", scene(0, 5), 12.0)
+    config = DemoConfig(products=("colour", "side-by-side", "arrows", "flo", "kitti", "npz"), container=".mkv")
+    frames = video.frames(tmp_path / "in.mp4")
+    values = run(estimator(), frames, config, out=tmp_path / "out")
+    assert (values["estimates"], values["cold"], values["complete"]) == (4, 1, 1)
+    for view, width in (("colour", WIDTH), ("side-by-side", 2 * WIDTH), ("arrows", WIDTH)):
+        written = video.frames(tmp_path / "out" / f"{view}.mkv")
+        assert (written.count, written.fps) == (4, 12.0)
+        assert [tuple(picture.shape) for picture in written] == 4 * [(3, HEIGHT, width)]
+    expected = list(follow(estimator(), frames))
+    for number, one in enumerate(expected):
+        assert torch.equal(read_flo(tmp_path / "out" / "flo" / f"{number:06d}.flo"), one.flow)
+        with np.load(tmp_path / "out" / "npz" / f"{number:06d}.npz") as archive:
+            assert np.array_equal(archive["flow"], one.flow.numpy())
+        rounded, valid = read_kitti(tmp_path / "out" / "kitti" / f"{number:06d}.png")
+        assert valid.all()
+        assert (rounded - one.flow).abs().max() <= 1 / 128
+    summary = json.loads((tmp_path / "out" / "demo.json").read_text())
+    assert summary["estimates"] == 4
+    assert summary["iterations"] == np.mean([one.iterations for one in expected])
+
+
+def test_two_images_become_a_picture(tmp_path: Path) -> None:
+    for name, frame in zip("ab", scene(0, 2), strict=True):
+        write_image(tmp_path / f"{name}.png", frame)
+    frames = video.frames(source_of([str(tmp_path / "a.png"), str(tmp_path / "b.png")]))
+    run(estimator(), frames, DemoConfig(), out=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["colour.png", "demo.json", "side-by-side.png"]
+    assert torch.equal(read_image(tmp_path / "out" / "side-by-side.png")[:, :, :WIDTH], scene(0, 1)[0])
+
+
+def test_the_words_of_a_command_line_name_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert source_of(["0"]) == 0
+    (tmp_path / "0").mkdir()
+    assert source_of(["0"]) == Path("0"), "a folder of that name comes before a camera"
+    assert source_of(["a.mp4"]) == Path("a.mp4")
+    assert source_of(["a.png", "b.png"]) == [Path("a.png"), Path("b.png")]
+
+
+def test_an_interrupt_keeps_what_was_done_as_a_whole(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[Tensor]:
+        yield from scene(0, 4)
+        raise KeyboardInterrupt
+
+    values = run(estimator(), Frames("camera 0", None, None, interrupted), DemoConfig(), out=tmp_path / "out")
+    assert (values["estimates"], values["complete"]) == (3, 0)
+    assert len(list(video.frames(tmp_path / "out" / "colour.mp4"))) == 3
+    assert len(list(video.frames(tmp_path / "out" / "side-by-side.mp4"))) == 3
+
+
+def test_an_interrupt_before_anything_was_done_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[Tensor]:
+        yield scene(0, 1)[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(estimator(), Frames("camera 0", None, None, interrupted), DemoConfig(), out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_frame_leaves_the_earlier_output(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(estimator(), as_frames(scene(0, 3), 3), DemoConfig(products=("flo",)), out=out)
+    folder = tmp_path / "in"
+    for number, frame in enumerate(scene(1, 3)):
+        write_image(folder / f"{number}.png", frame)
+    (folder / "2.png").write_bytes(b"damaged")
+    with pytest.raises(FileFormatError, match=r"2\.png"):
+        run(estimator(), video.frames(folder), DemoConfig(products=("flo",)), out=out)
+    (first, _) = follow(estimator(), scene(0, 3))
+    assert torch.equal(read_flo(out / "flo" / "000000.flo"), first.flow)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_folder_that_no_demo_wrote_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(OutputError, match="holds files that no demo wrote; choose a new folder"):
+        run(estimator(), as_frames(scene(0, 2), 2), DemoConfig(), out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("count", [1, None])
+def test_one_frame_is_too_few(tmp_path: Path, count: int | None) -> None:
+    with pytest.raises(VideoError, match="pictures: expected at least two frames, got 1"):
+        run(estimator(), as_frames(scene(0, 1), count), DemoConfig(), out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tiny_frames_are_refused(tmp_path: Path) -> None:
+    small = [frame[:, :12] for frame in scene(0, 2)]
+    with pytest.raises(VideoError, match="at least 16 pixels a side, got 48x12"):
+        run(estimator(), as_frames(small, 2), DemoConfig(), out=tmp_path / "out")
+
+
+def test_the_number_of_frames_can_be_limited(tmp_path: Path) -> None:
+    values = run(estimator(), as_frames(scene(0, 6), 6), DemoConfig(frames=3), out=tmp_path / "out")
+    assert values["estimates"] == 2
+
+
+def test_a_missing_device_is_named() -> None:
+    assert chosen_device("cpu") == torch.device("cpu")
+    for name in ("abacus", f"cuda:{torch.cuda.device_count()}"):
+        with pytest.raises(DeviceError, match=f"got '{name}'"):
+            chosen_device(name)
+
+
+@pytest.mark.parametrize("wrong", [{"products": ()}, {"side": 8}, {"fps": 0.0}, {"max_speed": -1.0}, {"frames": 1}])
+def test_settings_out_of_range_are_refused(wrong) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
+        DemoConfig(**wrong)
