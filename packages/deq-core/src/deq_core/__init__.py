@@ -20,6 +20,7 @@ from ._regularize import jacobian_frobenius as jacobian_frobenius
 from ._regularize import spectral_radius as spectral_radius
 from ._released import ReleasedSolution as ReleasedSolution
 from ._released import released_fixed_point as released_fixed_point
+from ._reversible import Reversible as Reversible
 from ._schedule import RandomSteps as RandomSteps
 from ._schedule import UnrolledWarmUp as UnrolledWarmUp
 from ._scope import VariationalDropout as VariationalDropout

@@ -9,13 +9,11 @@ from torch import Tensor
 
 from ._attach import Pullback, attach, one_step, transposed_jacobian
 from ._failure import OnFailure, announce, check_on_failure, failed, goal
-from ._iterate import Flat, iterate
+from ._iterate import Flat, Solve, iterate
 from ._map import Map
 from ._solver import Anderson, Solver
 from ._solver.base import check_damping
 from ._stop import Stop
-
-Solve = Callable[[Map, Tensor], Flat]
 
 _BACKWARD_SOLVER = Anderson()
 _BACKWARD_STOP = Stop(max_steps=40, tol=1e-6)
@@ -23,7 +21,10 @@ _BACKWARD_STOP = Stop(max_steps=40, tol=1e-6)
 
 @runtime_checkable
 class Adjoint(Protocol):
-    """How gradients reach what f closes over; called only while autograd records."""
+    """How gradients reach what f closes over; called only while autograd records.
+
+    An adjoint that is a `Solver` too solves by itself: `fixed_point` takes no other solver beside it.
+    """
 
     def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
         """The solution and the recorded states, both with gradients, and what `solve(f, z0)` found.
@@ -31,7 +32,7 @@ class Adjoint(Protocol):
         Args:
             f: the map on (B, n) states; enter `f.block()` round evaluations of one autograd mode.
             z0: (B, n) where the solve starts.
-            solve: runs the loop.
+            solve: runs the loop, and knows the choices made for it.
         """
         ...
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._map import Map
 from ._solver import Solver
 from ._stop import Stop
 
@@ -29,6 +30,26 @@ class Flat:
     converged: Tensor
     trace: Tensor
     last: tuple[Tensor, Tensor, Any]
+
+
+@dataclass(frozen=True)
+class Solve:
+    """A solve that is to be run, with the choices made for it.
+
+    Attributes:
+        solver, stop, record: as in `fixed_point`.
+        loop: `iterate`, or what is called as it is; None is `iterate`.
+    """
+
+    solver: Solver
+    stop: Stop
+    record: tuple[int, ...] = ()
+    loop: Callable[..., Flat] | None = None
+
+    def __call__(self, f: Map, z0: Tensor) -> Flat:
+        """Runs the loop on f from z0, (B, n)."""
+        with f.block():
+            return (self.loop or iterate)(f, z0, self.solver, self.stop, self.record)
 
 
 def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop, record: Sequence[int] = ()) -> Flat:

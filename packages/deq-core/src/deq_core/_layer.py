@@ -7,12 +7,11 @@ from torch import nn
 from ._adjoint import Adjoint, Implicit
 from ._failure import OnFailure
 from ._solution import Solution
-from ._solve import check_choices, fixed_point
-from ._solver import Anderson, Solver
+from ._solve import check_choices, choose_solver, fixed_point
+from ._solver import Solver
 from ._stop import Stop
 from ._tree import Tree
 
-_SOLVER = Anderson()
 _STOP = Stop()
 _ADJOINT = Implicit()
 
@@ -28,13 +27,14 @@ class DEQ(nn.Module):
     def __init__(
         self,
         *,
-        solver: Solver = _SOLVER,
+        solver: Solver | None = None,
         stop: Stop = _STOP,
         adjoint: Adjoint = _ADJOINT,
         eval_stop: Stop | None = None,
         on_failure: OnFailure = "ignore",
     ) -> None:
         super().__init__()
+        solver = choose_solver(solver, adjoint)
         check_choices(solver, stop, adjoint, on_failure)
         if eval_stop is not None:
             check_choices(solver, eval_stop, adjoint, on_failure)

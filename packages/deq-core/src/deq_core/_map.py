@@ -15,6 +15,8 @@ from torch.nn.utils import parametrize
 from ._scope import Scope, current_scope, enter
 from ._tree import Ravel, Tree
 
+Weights = dict[Any, Any]
+
 
 def apply(f: Callable[..., Tree], state: Tree) -> Tree:
     """f(h, c) for a tuple state, f(z) for any other."""
@@ -55,9 +57,17 @@ class Map:
         with noise, self._callers_autocast():
             return self.ravel.flatten(apply(self._f, state))
 
-    def block(self) -> AbstractContextManager[Any]:
-        """The circumstances of the solve. Open one block per autograd mode: weights are cached as first computed."""
-        return self.without_autocast() if torch.compiler.is_compiling() else self._block()
+    def block(self, weights: Weights | None = None) -> AbstractContextManager[Any]:
+        """The circumstances of the solve. Open one block per autograd mode: weights are cached as first computed.
+
+        Args:
+            weights: what `weights()` gave in an earlier block, to be used in this one too.
+        """
+        return self.without_autocast() if torch.compiler.is_compiling() else self._block(weights)
+
+    def weights(self) -> Weights:
+        """The parametrised weights computed in this block, and those it is still to compute."""
+        return parametrize._cache
 
     def without_autocast(self) -> AbstractContextManager[Any]:
         """Full precision, for the algebra of a solver: a matrix product in bfloat16 ends its convergence."""
@@ -68,21 +78,21 @@ class Map:
         return torch.autocast(**self._autocast) if self._autocast["enabled"] else nullcontext()
 
     @contextmanager
-    def _block(self) -> Iterator[None]:
+    def _block(self, weights: Weights | None) -> Iterator[None]:
         # A solve that began in a compiled graph has no scope; its backward may still run here.
-        with enter(self._scope or Scope()), self.without_autocast(), _fresh_weights():
+        with enter(self._scope or Scope()), self.without_autocast(), _own_weights({} if weights is None else weights):
             yield
 
 
 @contextmanager
-def _fresh_weights() -> Iterator[None]:
-    """`parametrize.cached()`, but apart from any such block around it.
+def _own_weights(weights: Weights) -> Iterator[None]:
+    """`parametrize.cached()` with a cache of its own, apart from any such block around it.
 
     A weight first computed without autograd in a surrounding block would stay detached in this one, and its
     parameters would silently receive no gradient.
     """
     outer = parametrize._cache
-    parametrize._cache = {}
+    parametrize._cache = weights
     try:
         with parametrize.cached():
             yield

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._adjoint import Adjoint, Implicit, Solve, Unrolled, solve_adjoint
+from ._adjoint import Adjoint, Implicit, Unrolled, solve_adjoint
 from ._attach import with_history
-from ._iterate import Flat
+from ._iterate import Flat, Solve
 from ._map import Map
 from ._solution import Solution
 from ._solve import check_choices, checked_record
@@ -86,10 +86,7 @@ def released_fixed_point(
     ravel = Ravel(z0)
     flat_f, start = Map(f, ravel), ravel.flatten(z0)
 
-    def solve(f: Map, z0: Tensor) -> Flat:
-        with f.block():
-            return iterate_as_released(f, z0, solver, stop, record)
-
+    solve = Solve(solver, stop, record, iterate_as_released)
     if not torch.is_grad_enabled():
         found = solve(flat_f, start)
         value, recorded = found.best, found.recorded

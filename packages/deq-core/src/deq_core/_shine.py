@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._adjoint import Implicit, Solve, solve_adjoint
+from ._adjoint import Implicit, solve_adjoint
 from ._attach import attach, one_step
-from ._iterate import Flat
+from ._iterate import Flat, Solve
 from ._map import Map
 from ._solver.broyden import Steps
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._adjoint import Adjoint, Implicit
 from ._failure import OnFailure, announce, check_on_failure, failed, goal
-from ._iterate import Flat, iterate
+from ._iterate import Solve
 from ._map import Map
 from ._solution import Solution
 from ._solver import Anderson, Solver
@@ -24,7 +24,7 @@ def fixed_point(
     f: Callable[..., Tree],
     z0: Tree,
     *,
-    solver: Solver = _SOLVER,
+    solver: Solver | None = None,
     stop: Stop = _STOP,
     adjoint: Adjoint = _ADJOINT,
     record: Sequence[int] = (),
@@ -37,7 +37,8 @@ def fixed_point(
         f: maps a state to a state of the same structure and shapes; may close over anything. A tuple's members are
             separate arguments, f(h, c); any other tree of tensors is one.
         z0: where to start: a tensor or a tree of tensors whose first dimension is the batch.
-        solver: how the next state is chosen.
+        solver: how the next state is chosen; `Anderson()` if none is given. `Reversible` is a solver too, and takes
+            no other.
         stop: when to end, and what residual means.
         adjoint: how gradients reach what f closes over. Used only while autograd records; `no_grad` and
             `inference_mode` skip it, `eval()` does not.
@@ -49,18 +50,17 @@ def fixed_point(
 
     Raises:
         ValueError: f returns another structure, shape or device than it was given, or changes its argument;
-            BatchNorm or ordinary dropout in training mode is inside f; `record` does not fit `stop`.
+            BatchNorm or ordinary dropout in training mode is inside f; `record` does not fit `stop`, or `solver` the
+            adjoint.
         ConvergenceError: `on_failure="raise"` and a sample failed.
     """
+    solver = choose_solver(solver, adjoint)
     check_choices(solver, stop, adjoint, on_failure)
     record = checked_record(record, stop)
     ravel = Ravel(z0)
     flat_f, start = Map(f, ravel), ravel.flatten(z0)
 
-    def solve(f: Map, z0: Tensor) -> Flat:
-        with f.block():
-            return iterate(f, z0, solver, stop, record)
-
+    solve = Solve(solver, stop, record)
     if torch.is_grad_enabled():
         value, recorded, found = adjoint(flat_f, start, solve)
     else:
@@ -83,6 +83,20 @@ def fixed_point(
     if on_failure != "ignore":
         _report(solution, stop, on_failure)
     return solution
+
+
+def choose_solver(solver: Solver | None, adjoint: Any) -> Solver:
+    """The solver given, or the one that goes with the adjoint.
+
+    Raises:
+        ValueError: the adjoint solves by itself, and not like this.
+    """
+    own = adjoint if hasattr(adjoint, "step") and not isinstance(adjoint, type) else None
+    if own is None:
+        return _SOLVER if solver is None else solver
+    if solver is not None and solver != own:
+        raise ValueError(f"{own!r} takes back a solve of its own: leave solver out or pass the same, got {solver!r}")
+    return own
 
 
 def check_choices(solver: Any, stop: Any, adjoint: Any, on_failure: Any) -> None:
