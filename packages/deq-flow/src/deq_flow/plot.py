@@ -1,5 +1,6 @@
 """Figures of the flow pipeline, drawn from its tables alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory
 from deq_core.experiment.plotting import Figure
-from deq_core.experiment.results import numbers, read_rows, statistic
+from deq_core.experiment.results import Row, numbers, read_rows, statistic
 from deq_flow.evaluate import summary
 from deq_flow.metrics import epe_map
 from deq_flow.params import Plot
@@ -17,13 +18,19 @@ from deq_flow.visualize import error_to_rgb, flow_to_rgb
 
 
 def figures(tables: Tables, config: Plot, *, out: Path) -> list[Path]:
-    """Draws learning_curves, epe, iterations and example as SVG into `out`; returns their paths."""
+    """Draws learning_curves, epe, iterations, example and, where starts were compared, reuse as SVG into `out`.
+
+    Returns:
+        their paths.
+    """
     drawings = {
         "learning_curves.svg": learning_curves(tables, config),
         "epe.svg": errors(tables),
         "iterations.svg": iterations(tables),
         "example.svg": example(tables),
     }
+    if tables.reuse:
+        drawings["reuse.svg"] = starts(tables)
     with output_directory(out) as partial:
         for name, drawing in drawings.items():
             plotting.save(drawing, partial / name, dpi=config.dpi)
@@ -84,6 +91,41 @@ def iterations(tables: Tables) -> Figure:
         axes.legend()
     panels[-1].set_yscale("log")
     return figure
+
+
+def starts(tables: Tables) -> Figure:
+    """EPE and evaluations of each frame of the videos, mean over videos and over seeds with a band of one deviation.
+
+    Two rows of panels a method, a column a budget, a curve a start.
+    """
+    runs = {
+        method: [read_rows(folder / "frames.csv") for folder in folders] for method, folders in tables.reuse.items()
+    }
+    budgets = list(dict.fromkeys(row["stop"] for rows in runs.values() for row in rows[0]))
+    quantities = (("epe", "EPE (px)"), ("iterations", "evaluations"))
+    figure, panels = plotting.figure(4.5 * len(budgets), 5.0 * len(runs), rows=2 * len(runs), columns=len(budgets))
+    places = iter(panels)
+    for method, rows in runs.items():
+        for key, label in quantities:
+            for budget in budgets:
+                axes = next(places)
+                for start in dict.fromkeys(row["start"] for row in rows[0]):
+                    curves = [by_frame(of_seed, {"stop": budget, "start": start}, key) for of_seed in rows]
+                    plotting.curve(axes, list(curves[0]), [list(of.values()) for of in curves], label=str(start))
+                axes.set_title(f"{method}, {budget}")
+                axes.set_xlabel("pair of the video")
+                axes.set_ylabel(label)
+                axes.legend()
+    return figure
+
+
+def by_frame(rows: Sequence[Row], having: Row, key: str) -> dict[float, float]:
+    """{frame: mean of `key`} over the rows that have these values, in order of time."""
+    mine = [row for row in rows if all(row[name] == value for name, value in having.items())]
+    values: dict[float, list[float]] = {}
+    for frame, value in sorted(zip(numbers(mine, "frame"), numbers(mine, key), strict=True)):
+        values.setdefault(frame, []).append(value)
+    return {frame: statistic(found).mean for frame, found in values.items()}
 
 
 def example(tables: Tables) -> Figure:

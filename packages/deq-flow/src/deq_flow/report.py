@@ -1,14 +1,18 @@
 """The report of the flow pipeline: one table of all methods and sets, with the figures below it."""
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 from deq_core.experiment.files import write_json, write_text
+from deq_core.experiment.results import Statistic, statistic
 from deq_flow.evaluate import summary
 from deq_flow.tables import SET_TITLES, Tables, samples_by_method
 
 Metrics = dict[str, dict[str, dict[str, float]]]
+ReuseMetrics = dict[str, dict[str, dict[str, dict[str, Statistic]]]]
 
 METHOD_NOTES = {
     "zero": "predicts no motion; its EPE is the mean length of the true flow",
@@ -75,11 +79,48 @@ def report(tables: Tables, figures: Sequence[str], *, out: Path) -> Metrics:
         table(values, "f1_all", digits=1),
         "## Share of pixels within 1 px (higher is better)",
         table(values, "px1", digits=3),
+        *reuse_section(tables),
         *(f"![{name}](figures/{name})" for name in figures),
     ]
     write_text(out / "report.md", "\n\n".join(parts) + "\n")
     write_json(out / "metrics.json", values)
     return values
+
+
+def reuse_metrics(tables: Tables) -> ReuseMetrics:
+    """{method: {budget: {start: {metric: statistic over seeds}}}} of the study of starts."""
+    result: ReuseMetrics = {}
+    for method, folders in tables.reuse.items():
+        runs = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+        result[method] = {
+            budget: {
+                start: {key: statistic([run[budget][start][key] for run in runs]) for key in values}
+                for start, values in by_start.items()
+            }
+            for budget, by_start in runs[0].items()
+        }
+    return result
+
+
+def reuse_section(tables: Tables) -> list[str]:
+    """Markdown of the study of starts: a table whose rows are the method, its budget and the start."""
+    lines = [
+        "| method | budget | start | EPE, px | evaluations | converged, % of pairs |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+    ]
+    for method, budgets in reuse_metrics(tables).items():
+        for budget, by_start in budgets.items():
+            for start, values in by_start.items():
+                converged = spread(values["converged"], 0, scale=100) if "converged" in values else "-"
+                cells = (spread(values["epe"], 2), spread(values["iterations"], 1), converged)
+                lines.append(f"| {method} | {budget} | {start} | {' | '.join(cells)} |")
+    return ["## Videos: starting from the last frame", "\n".join(lines)] if tables.reuse else []
+
+
+def spread(value: Statistic, digits: int, *, scale: float = 1.0) -> str:
+    """`1.23 ± 0.04`, or the bare mean where there is one seed."""
+    text = f"{scale * value.mean:.{digits}f}"
+    return text if math.isnan(value.std) else f"{text} ± {scale * value.std:.{digits}f}"
 
 
 def relative_to_zero(values: Metrics, method: str) -> float | None:

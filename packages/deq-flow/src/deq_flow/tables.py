@@ -1,16 +1,12 @@
 """The tables that training and evaluation leave on disk, as figures and report read them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deq_core.experiment.results import Row, read_rows
+from deq_flow.sets import EMBEDDED
 
-SET_TITLES = {
-    "sintel_clean": "Sintel-mini clean",
-    "sintel_final": "Sintel-mini final",
-    "kitti": "KITTI-mini",
-    "motorcycle": "motorcycle (real)",
-}
+SET_TITLES = {name: item.title for name, item in EMBEDDED.items()}
 
 
 @dataclass(frozen=True)
@@ -20,17 +16,26 @@ class Tables:
     train: dict[str, list[Path]]
     evaluate: dict[str, list[Path]]
     baselines: Path
+    reuse: dict[str, list[Path]] = field(default_factory=dict)
+    """Of the methods whose starts were compared."""
 
     @classmethod
-    def below(cls, results: Path, methods: tuple[str, ...], seeds: tuple[int, ...]) -> "Tables":
+    def below(
+        cls, results: Path, methods: tuple[str, ...], seeds: tuple[int, ...], reuse: tuple[str, ...] = ()
+    ) -> "Tables":
         """The folders that the pipeline writes below `results` for these methods and seeds.
 
         The sweep is read from the parameters and not from the disk, where a larger, earlier sweep may linger.
         """
+
+        def folders(stage: str, wanted: tuple[str, ...]) -> dict[str, list[Path]]:
+            return {method: [results / stage / f"{method}-{seed}" for seed in seeds] for method in wanted}
+
         return cls(
-            train={method: [results / "train" / f"{method}-{seed}" for seed in seeds] for method in methods},
-            evaluate={method: [results / "evaluate" / f"{method}-{seed}" for seed in seeds] for method in methods},
+            train=folders("train", methods),
+            evaluate=folders("evaluate", methods),
             baselines=results / "baselines",
+            reuse=folders("reuse", reuse),
         )
 
 

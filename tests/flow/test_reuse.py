@@ -1,0 +1,126 @@
+"""The study of reuse: miniature videos, its stage, and what figure and report make of it."""
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import pytest
+import torch
+
+import deq_core as deq
+from deq_core.experiment import checkpoint, plotting
+from deq_core.experiment.results import numbers, read_rows
+from deq_core.experiment.solving import LayerConfig, StopConfig
+from deq_core.experiment.tracking import ignore
+from deq_flow.data.final_pass import FinalPassConfig
+from deq_flow.data.mini_training import Studio
+from deq_flow.data.mini_videos import VideosConfig, write_videos
+from deq_flow.data.scenes import SceneConfig
+from deq_flow.inference import Reuse
+from deq_flow.networks import build_network
+from deq_flow.params import EquilibriumModel, Plot, UnrolledModel
+from deq_flow.plot import by_frame, starts
+from deq_flow.report import reuse_section
+from deq_flow.reuse import reuse_network
+from deq_flow.sets import sequences_of
+from deq_flow.tables import Tables
+
+VIDEOS = VideosConfig(videos=2, frames=3, period=12.0)
+SEEDS = (0, 1)
+CONFIG = Reuse(
+    methods=("deq", "raft"),
+    stops={"two": StopConfig(max_steps=2), "tolerance": StopConfig(max_steps=6, tol=0.2)},
+)
+MODELS = {
+    "deq": EquilibriumModel(
+        name="deq-flow-mini",
+        layer=LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=6), adjoint=deq.Phantom(steps=1)),
+    ),
+    "raft": UnrolledModel(name="raft-mini", steps=6),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    studio = Studio(0, (40, 56), SceneConfig(), FinalPassConfig(), 0.3, lambda: None)
+    write_videos(root / "Video", VIDEOS, studio)
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stage of two methods and two seeds, with networks that are not trained."""
+    root = tmp_path_factory.mktemp("results")
+    for method, model in MODELS.items():
+        for seed in SEEDS:
+            torch.manual_seed(seed)
+            name = f"{method}-{seed}"
+            checkpoint.save(root / "train" / name / "model.safetensors", build_network(model), model)
+            reuse_network(root / "train" / name, CONFIG, data=data, out=root / "reuse" / name, log=ignore)
+    return root
+
+
+def tables_of(results: Path) -> Tables:
+    return Tables.below(results, ("deq", "raft"), SEEDS, CONFIG.methods)
+
+
+def test_videos_swing_and_their_flow_leads_to_the_next_frame(data: Path) -> None:
+    pairs = sequences_of("video", data)
+    assert pairs.sequences() == {"video_1": range(2), "video_2": range(2, 4)}
+    for index in range(len(pairs)):
+        sample = pairs[index]
+        assert sample.occluded is not None
+        assert 0 < float(sample.flow.norm(dim=0).mean()) < 20
+        if index in (0, 2):
+            assert torch.equal(sample.image2, pairs[index + 1].image1)
+    whole = replace(VIDEOS, frames=30)
+    times = [whole.time(frame) for frame in range(whole.frames)]
+    assert max(np.abs(times)) == pytest.approx(whole.travel)
+    assert times[12] == pytest.approx(times[0], abs=1e-9), "after a period it is where it was"
+
+
+def test_every_budget_and_start_has_a_row_a_pair(results: Path) -> None:
+    rows = read_rows(results / "reuse" / "deq-1" / "frames.csv")
+    assert len(rows) == 2 * 3 * 4
+    assert {row["iterations"] for row in rows if row["stop"] == "two"} == {2}
+    assert max(numbers([row for row in rows if row["stop"] == "tolerance"], "iterations")) <= 6
+    unrolled = read_rows(results / "reuse" / "raft-0" / "frames.csv")
+    assert {(row["stop"], row["iterations"]) for row in unrolled} == {("two", 2), ("tolerance", 6)}
+
+
+def test_the_report_gives_each_start_its_mean_and_deviation_over_seeds(results: Path) -> None:
+    (heading, table) = reuse_section(tables_of(results))
+    assert "last frame" in heading
+    epe = []
+    for seed in SEEDS:
+        rows = read_rows(results / "reuse" / f"deq-{seed}" / "frames.csv")
+        epe.append(mean(numbers([row for row in rows if row["stop"] == "two" and row["start"] == "reuse"], "epe")))
+    line = next(line for line in table.splitlines() if line.startswith("| deq | two | reuse |"))
+    assert line.startswith(f"| deq | two | reuse | {mean(epe):.2f} ± {stdev(epe):.2f} | 2.0 ± 0.0 | ")
+    assert next(line for line in table.splitlines() if line.startswith("| raft | two | cold |")).endswith("| - |")
+    assert len(table.splitlines()) == 2 + 2 * 2 * 3
+
+
+def test_without_the_study_the_report_has_no_such_section(results: Path) -> None:
+    assert reuse_section(Tables.below(results, ("deq",), SEEDS)) == []
+
+
+def test_curves_are_means_over_the_videos_at_each_frame() -> None:
+    rows = [
+        {"start": "cold", "frame": 10, "epe": 5.0},
+        {"start": "cold", "frame": 2, "epe": 1.0},
+        {"start": "cold", "frame": 2, "epe": 3.0},
+        {"start": "warm", "frame": 2, "epe": 9.0},
+    ]
+    assert by_frame(rows, {"start": "cold"}, "epe") == {2.0: 2.0, 10.0: 5.0}
+
+
+def test_the_figure_is_drawn_to_the_same_bytes_twice(results: Path, tmp_path: Path) -> None:
+    drawn = [starts(tables_of(results)) for _ in range(2)]
+    for name, figure in zip(("a.svg", "b.svg"), drawn, strict=True):
+        plotting.save(figure, tmp_path / name, dpi=Plot().dpi)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert len(drawn[0].axes) == 2 * 2 * 2
+    assert [line.get_label() for line in drawn[0].axes[0].get_lines()] == list(CONFIG.starts)
