@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment import batches as batches_module
+from deq_core.experiment.batches import Cached
 from deq_core.experiment.images import FileFormatError
-from deq_flow.data import batches as batches_module
 from deq_flow.data.augment import AugmentConfig
-from deq_flow.data.batches import Cached, FlowBatch, batches
+from deq_flow.data.batches import FlowBatch, batches
 from deq_flow.data.samples import FlowSample
 
 CONFIG = AugmentConfig(crop=(16, 20), eraser_size=(3, 8))

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from deq_core.experiment import checkpoint, distributed
+from deq_core.experiment.batches import Cached
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking import Log
 from deq_core.experiment.training import Losses, fit
-from deq_flow.data.batches import Cached, FlowBatch, batches, same_shape
+from deq_flow.data.batches import FlowBatch, batches, same_shape
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.mixes import open_mix
 from deq_flow.data.released import located

@@ -1,27 +1,18 @@
-"""Batches of a data set as a function of the step: the same after an interruption and for any number of workers."""
+"""Batches of pairs with their flow, augmented."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
-import cv2
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deq_core.experiment.seeding import item_rng
+from deq_core.experiment import batches as experiment
 from deq_flow.data.augment import AugmentConfig, augment
 from deq_flow.data.samples import FlowSample
 
-
-class SampleSet(Protocol):
-    """What the data sets of this package are: samples by index."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> FlowSample: ...
-
+SampleSet = experiment.SampleSet[FlowSample]
+"""What the data sets of this package are: samples by index."""
 
 Augmentation = AugmentConfig | Callable[[int], AugmentConfig]
 """How every sample of a set is changed, or how the sample at an index is."""
@@ -63,19 +54,6 @@ class FlowBatch:
         return FlowBatch(*(tensor.to(device) for tensor in (self.image1, self.image2, self.flow, self.valid)))
 
 
-class Cached(Dataset[FlowSample]):
-    """A small data set read once and kept in memory."""
-
-    def __init__(self, samples: SampleSet) -> None:
-        self.samples = [samples[index] for index in range(len(samples))]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> FlowSample:
-        return self.samples[index]
-
-
 def batches(
     dataset: SampleSet, *, batch_size: int, augment: Augmentation | None, seed: int, workers: int = 0
 ) -> Callable[[int], Iterator[FlowBatch]]:
@@ -94,23 +72,21 @@ def batches(
     Raises:
         ValueError: the data set is smaller than a batch.
     """
-    if not 1 <= batch_size <= len(dataset):
-        raise ValueError(f"batch_size must be from 1 to the {len(dataset)} samples of the data set, got {batch_size}")
-    items = AugmentedItems(dataset, augment, seed)
+    change = None if augment is None else Augmented(augment)
+    return experiment.batches(
+        dataset, batch_size=batch_size, collate=FlowBatch.collate, change=change, seed=seed, workers=workers
+    )
 
-    def stream(start: int) -> Iterator[FlowBatch]:
-        loader = DataLoader(
-            items,
-            batch_sampler=StepSampler(len(dataset), batch_size, seed, start),
-            collate_fn=FlowBatch.collate,
-            num_workers=workers,
-            worker_init_fn=use_one_thread,
-            generator=torch.Generator(),  # its own, so that starting to iterate draws from no global generator
-        )
-        with opencv_without_threads():
-            return iter(loader)
 
-    return stream
+@dataclass(frozen=True)
+class Augmented:
+    """Augments a sample as its place in the data set asks for."""
+
+    augmentation: Augmentation
+
+    def __call__(self, sample: FlowSample, index: int, rng: np.random.Generator) -> FlowSample:
+        config = self.augmentation(index) if callable(self.augmentation) else self.augmentation
+        return augment(sample, config, rng)
 
 
 def same_shape(pairs: SampleSet, batch_size: int) -> Iterator[list[FlowSample]]:
@@ -124,56 +100,3 @@ def same_shape(pairs: SampleSet, batch_size: int) -> Iterator[list[FlowSample]]:
         group.append(sample)
     if group:
         yield group
-
-
-class AugmentedItems(Dataset[FlowSample]):
-    """Samples by (epoch, index), augmented by the random numbers of that place."""
-
-    def __init__(self, dataset: SampleSet, augmentation: Augmentation | None, seed: int) -> None:
-        self.dataset = dataset
-        self.augmentation = augmentation
-        self.seed = seed
-
-    def __getitem__(self, place: tuple[int, int]) -> FlowSample:
-        epoch, index = place
-        sample = self.dataset[index]
-        if self.augmentation is None:
-            return sample
-        config = self.augmentation(index) if callable(self.augmentation) else self.augmentation
-        return augment(sample, config, item_rng(self.seed, epoch, index))
-
-
-class StepSampler(Sampler[list[tuple[int, int]]]):
-    """The places (epoch, index) of each batch from step `start` on, without end."""
-
-    def __init__(self, samples: int, batch_size: int, seed: int, start: int) -> None:
-        self.samples = samples
-        self.batch_size = batch_size
-        self.seed = seed
-        self.start = start
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        per_epoch = self.samples // self.batch_size
-        epoch, position = divmod(self.start, per_epoch)
-        while True:
-            # The order is drawn as one item more, whose random numbers no sample uses.
-            order = item_rng(self.seed, epoch, self.samples).permutation(self.samples).tolist()
-            for batch in range(position, per_epoch):
-                yield [(epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
-            epoch, position = epoch + 1, 0
-
-
-@contextmanager
-def opencv_without_threads() -> Iterator[None]:
-    """Stops OpenCV's threads while workers are forked: with a copy of a pool without its threads they would hang."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
-
-
-def use_one_thread(_: int) -> None:
-    """Keeps OpenCV from starting threads in a worker, which has siblings enough."""
-    cv2.setNumThreads(1)

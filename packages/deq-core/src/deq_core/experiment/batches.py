@@ -1,0 +1,123 @@
+"""Batches of a data set as a function of the step: the same after an interruption and for any number of workers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from deq_core.experiment.images import one_thread
+from deq_core.experiment.seeding import item_rng
+
+Sample = TypeVar("Sample")
+Read = TypeVar("Read", covariant=True)
+Batch = TypeVar("Batch")
+
+Change = Callable[[Sample, int, np.random.Generator], Sample]
+"""Augmentation: a sample, its index in the data set, and the random numbers of this place of this epoch."""
+
+
+class SampleSet(Protocol[Read]):
+    """What data sets are: samples by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Read: ...
+
+
+class Cached(Dataset[Sample]):
+    """A small data set read once and kept in memory."""
+
+    def __init__(self, samples: SampleSet[Sample]) -> None:
+        self.samples = [samples[index] for index in range(len(samples))]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+def batches(
+    dataset: SampleSet[Sample],
+    *,
+    batch_size: int,
+    collate: Callable[[Sequence[Sample]], Batch],
+    change: Change[Sample] | None,
+    seed: int,
+    workers: int = 0,
+) -> Callable[[int], Iterator[Batch]]:
+    """A function whose value at `start` yields the batches of steps start, start + 1, ... without end.
+
+    Each epoch is a new permutation of the samples, without the last incomplete batch. The batch of a step, and the
+    random numbers that `change` gets for each of its samples, depend on the seed and the step alone.
+
+    Args:
+        dataset: map-style.
+        batch_size: samples a batch.
+        collate: joins samples to a batch.
+        change: augments a sample; None leaves all as they are. With workers it must be picklable.
+        seed: of the order and of the augmentation.
+        workers: processes that read and augment; 0 does both in this one.
+
+    Raises:
+        ValueError: the data set is smaller than a batch.
+    """
+    if not 1 <= batch_size <= len(dataset):
+        raise ValueError(f"batch_size must be from 1 to the {len(dataset)} samples of the data set, got {batch_size}")
+    items = ChangedItems(dataset, change, seed)
+
+    def stream(start: int) -> Iterator[Batch]:
+        loader = DataLoader(
+            items,
+            batch_sampler=StepSampler(len(dataset), batch_size, seed, start),
+            collate_fn=collate,
+            num_workers=workers,
+            worker_init_fn=use_one_thread,
+            generator=torch.Generator(),  # its own, so that starting to iterate draws from no global generator
+        )
+        with one_thread():  # while workers are forked
+            return iter(loader)
+
+    return stream
+
+
+class ChangedItems(Dataset[Sample], Generic[Sample]):
+    """Samples by (epoch, index), changed by the random numbers of that place."""
+
+    def __init__(self, dataset: SampleSet[Sample], change: Change[Sample] | None, seed: int) -> None:
+        self.dataset = dataset
+        self.change = change
+        self.seed = seed
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        epoch, index = place
+        sample = self.dataset[index]
+        return sample if self.change is None else self.change(sample, index, item_rng(self.seed, epoch, index))
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """The places (epoch, index) of each batch from step `start` on, without end."""
+
+    def __init__(self, samples: int, batch_size: int, seed: int, start: int) -> None:
+        self.samples = samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        per_epoch = self.samples // self.batch_size
+        epoch, position = divmod(self.start, per_epoch)
+        while True:
+            # The order is drawn as one item more, whose random numbers no sample uses.
+            order = item_rng(self.seed, epoch, self.samples).permutation(self.samples).tolist()
+            for batch in range(position, per_epoch):
+                yield [(epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
+            epoch, position = epoch + 1, 0
+
+
+def use_one_thread(_: int) -> None:
+    """Keeps OpenCV from starting threads in a worker, which has siblings enough."""
+    cv2.setNumThreads(1)
