@@ -1,1 +1,14 @@
-"""DEQ-Transformer language models. Empty so far."""
+"""Language models with deep equilibrium models: DEQ-Transformer (Bai et al., NeurIPS 2019)."""
+
+from deq_core.experiment.checkpoint import CheckpointError as CheckpointError
+
+from .config import VARIANTS as VARIANTS
+from .config import Architecture as Architecture
+from .config import Equilibrium as Equilibrium
+from .models import NAMES as NAMES
+from .models import DEQTransformer as DEQTransformer
+from .models import Memory as Memory
+from .models import SequenceOutput as SequenceOutput
+from .models import build as build
+from .networks import load as load
+from .networks import save as save

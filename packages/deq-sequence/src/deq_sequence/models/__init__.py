@@ -1,0 +1,7 @@
+"""DEQ-Transformer from its parts."""
+
+from .build import NAMES as NAMES
+from .build import build as build
+from .transformer import DEQTransformer as DEQTransformer
+from .transformer import Memory as Memory
+from .transformer import SequenceOutput as SequenceOutput

@@ -1,0 +1,90 @@
+"""Causal self-attention with relative positions and a memory (Dai et al., ACL 2019), as DEQ-Transformer has it."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import deq_core as deq
+from deq_sequence.config import Architecture
+
+
+@dataclass(frozen=True)
+class Context:
+    """What attention needs besides the state, none of which changes during a solve.
+
+    injection      (B, T, 3A) of the segment's tokens, added to queries, keys and values; A = heads * head_width
+    keys, values   (B, heads, M, head_width) of the memory
+    distances      (heads, head_width, M + T) projected positions: M + T - 1, ..., 1, 0 back
+    hidden         (T, M + T) True where a position may not look: ahead, or beyond the horizon
+    """
+
+    injection: Tensor
+    keys: Tensor
+    values: Tensor
+    distances: Tensor
+    hidden: Tensor
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head attention in which a score depends on contents and on the distance between two positions."""
+
+    def __init__(self, size: Architecture) -> None:
+        super().__init__()
+        self.heads = size.heads
+        self.horizon = size.horizon
+        self.qkv = nn.Linear(size.width, 3 * size.attention, bias=False)
+        self.position = nn.Linear(size.width, size.attention, bias=False)
+        self.content_bias = nn.Parameter(size.initial * torch.randn(size.heads, size.head_width))
+        self.position_bias = nn.Parameter(size.initial * torch.randn(size.heads, size.head_width))
+        self.weight_dropout = deq.VariationalDropout(size.attention_dropout)
+        self.output = nn.Linear(size.attention, size.width)
+
+    def forward(self, state: Tensor, context: Context) -> Tensor:
+        """What each position gathers from those before it: state (B, T, width) → (B, T, width)."""
+        query, key, value = (self._split(part) for part in (self.qkv(state) + context.injection).chunk(3, dim=-1))
+        key = torch.cat([context.keys, key], dim=2)
+        value = torch.cat([context.values, value], dim=2)
+        content = (query + self.content_bias[:, None]) @ key.mT
+        distance = shifted((query + self.position_bias[:, None]) @ context.distances)
+        scores = (content + distance) / math.sqrt(query.shape[-1])
+        weights = scores.masked_fill(context.hidden, -torch.inf).softmax(-1)
+        gathered = self.weight_dropout(weights) @ value
+        return self.output(gathered.transpose(1, 2).flatten(2))
+
+    def context(self, injection: Tensor, memory: Tensor, memory_injection: Tensor, positions: Tensor) -> Context:
+        """What a solve holds fixed.
+
+        injection                  (B, T, 3A) of the segment's tokens
+        memory, memory_injection   (B, M, width) and (B, M, 3A) of the tokens before, M may be 0
+        positions                  (M + T, width) embedded distances M + T - 1, ..., 0
+        """
+        length, past = injection.shape[1], memory.shape[1]
+        # The layers' weights, not the layers: a layer under the delta rule would take the memory for its last input.
+        _, key_weight, value_weight = self.qkv.weight.chunk(3)
+        _, key_injection, value_injection = memory_injection.chunk(3, dim=-1)
+        ahead = torch.ones(length, past + length, dtype=torch.bool, device=injection.device).triu(past + 1)
+        beyond = torch.ones_like(ahead).tril(past - self.horizon)
+        return Context(
+            injection=injection,
+            keys=self._split(F.linear(memory, key_weight) + key_injection),
+            values=self._split(F.linear(memory, value_weight) + value_injection),
+            distances=F.linear(positions, self.position.weight).unflatten(-1, (self.heads, -1)).permute(1, 2, 0),
+            hidden=ahead | beyond,
+        )
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, L, A) → (B, heads, L, head_width)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def shifted(scores: Tensor) -> Tensor:
+    """Scores (..., T, K) by distance, K - 1, ..., 0 back, as scores by position: row i moves T - 1 - i to the left.
+
+    Entries ahead of a row's own position come out arbitrary; they are masked. Appendix B of Dai et al.
+    """
+    *batch, rows, columns = scores.shape
+    padded = F.pad(scores, (1, 0)).reshape(*batch, columns + 1, rows)
+    return padded[..., 1:, :].reshape(scores.shape)

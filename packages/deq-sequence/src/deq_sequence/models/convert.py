@@ -1,0 +1,186 @@
+"""Released checkpoints of DEQ-Transformer: state dicts of the released code, by key list."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deq_core.experiment.checkpoint import CheckpointError
+from deq_sequence.config import VARIANTS, Architecture
+from deq_sequence.models.build import split
+from deq_sequence.models.positions import frequencies
+from deq_sequence.models.transformer import DEQTransformer
+
+# Each rule is applied to every key, in order.
+RENAMES = (
+    (r"^word_emb\.emb_layers\.", "embedding.tables."),
+    (r"^word_emb\.emb_projs\.", "embedding.projections."),
+    (r"^inject_conv\.", "injection."),
+    (r"^func\.dec_attn\.r_w_bias$", "cell.attention.content_bias"),
+    (r"^func\.dec_attn\.r_r_bias$", "cell.attention.position_bias"),
+    (r"^func\.dec_attn\.qkv_net\.", "cell.attention.qkv."),
+    (r"^func\.dec_attn\.r_net\.", "cell.attention.position."),
+    (r"^func\.dec_attn\.o_net\.", "cell.attention.output."),
+    (r"^func\.pos_ff\.ff1_net\.", "cell.expand."),
+    (r"^func\.pos_ff\.ff2_net\.", "cell.contract."),
+    (r"\.weight_g$", ".parametrizations.weight.original0"),
+    (r"\.weight_v$", ".parametrizations.weight.original1"),
+    (r"^crit\.cluster_(weight|bias)$", r"softmax.cluster_\1"),
+    (r"^crit\.out_layers\.(\d+)\.bias$", r"softmax.biases.\1"),
+    (r"^crit\.out_layers\.(\d+)\.weight$", r"softmax.tables.\1"),
+    (r"^crit\.out_projs\.(\d+)\.weight$", r"softmax.projections.\1"),
+)
+# Layers that are linear here and convolutions of length 1 in the release.
+CONVOLUTIONS = r"(injection|cell\.attention\.(qkv|position|output))\..*weight"
+FREQUENCIES = "pos_emb.inv_freq"
+
+
+def load_released(path: Path, *, variant: str = "wt103", **overrides: Any) -> DEQTransformer:
+    """The network in a released file, its sizes found from names and shapes; in evaluation mode.
+
+    What neither says (layer norm before or after, dropout, horizon, solver, memory) is as in `variant`, a name that
+    `build` knows, or in overrides. Raises CheckpointError for a file that holds anything else, listing what is missing,
+    unexpected and misshapen.
+    """
+    try:
+        return from_released(read_released(path), variant=variant, **overrides)
+    except CheckpointError as error:
+        raise error if str(path) in str(error) else CheckpointError(f"{path}: {error}") from None
+
+
+def read_released(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file that torch.save wrote, under the names they have there; runs no code from it."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{path}: not a file of tensors that torch.save wrote ({reason}); a whole pickled model, such as the "
+            "release's model.pt, has its tensors in model_state_dict.pth beside it"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: expected a dictionary of tensors (a state_dict), got {type(content).__name__}")
+    return content
+
+
+def from_released(state: Mapping[str, Tensor], *, variant: str = "wt103", **overrides: Any) -> DEQTransformer:
+    """The network that a released state dict belongs to, with its weights. See `load_released`."""
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown network {variant!r}; known are {', '.join(VARIANTS)}")
+    state = renamed(state)
+    of_size, of_equilibrium = split(overrides)
+    size = replace(recognised(state, VARIANTS[variant][0]), **of_size)
+    with torch.device("meta"):  # no time is spent on initial weights, and no random numbers
+        model = DEQTransformer(size, replace(VARIANTS[variant][1], **of_equilibrium))
+    expected, copies = model.state_dict(), tied(size)
+    check(state, {**expected, **{copy: expected[original] for copy, original in copies.items()}})
+    for copy, original in copies.items():
+        if not torch.equal(state[copy], state[original]):
+            raise CheckpointError(f"{copy} differs from {original}, so they cannot be tied: leave that to the file")
+    model.to_empty(device="cpu").load_state_dict({name: state[name] for name in expected})
+    return model.eval()
+
+
+def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` under the names and with the shapes used here."""
+    prefix = "module." if all(name.startswith("module.") for name in state) else ""
+    out: dict[str, Tensor] = {}
+    for name, value in state.items():
+        name = name.removeprefix(prefix)
+        if name == FREQUENCIES:
+            check_frequencies(value)
+            continue
+        for pattern, replacement in RENAMES:
+            name = re.sub(pattern, replacement, name)
+        out[name] = value.squeeze(-1) if re.match(CONVOLUTIONS, name) and value.dim() == 3 else value
+    return out
+
+
+def recognised(state: Mapping[str, Tensor], otherwise: Architecture) -> Architecture:
+    """The architecture whose parameters have these shapes; what cannot be seen is as in `otherwise`."""
+    tables = _numbered(state, "embedding.tables.", ".weight")
+    width = _shape(state, "injection.weight", (3 * otherwise.attention, otherwise.width))[-1]
+    heads, head_width = _shape(state, "cell.attention.content_bias", (otherwise.heads, otherwise.head_width))
+    rows = [table.shape[0] for table in tables] or [otherwise.vocabulary]
+    widths = [table.shape[1] for table in tables] or [width]
+    projected = "embedding.projections.0.weight" in state
+    return replace(
+        otherwise,
+        vocabulary=sum(rows),
+        cutoffs=tuple(sum(rows[:cluster]) for cluster in range(1, len(rows))),
+        division=_division(widths) if projected else 1,
+        embedding=widths[0],
+        width=width,
+        heads=heads,
+        head_width=head_width,
+        inner=_shape(state, "cell.expand.bias", (otherwise.inner,))[0],
+        weight_norm=any(name.endswith(".original0") for name in state),
+        tied_tables=all(_same(state, f"softmax.tables.{i}", f"embedding.tables.{i}.weight") for i in range(len(rows))),
+        tied_projections=tuple(
+            _same(state, f"softmax.projections.{i}", f"embedding.projections.{i}.weight") for i in range(len(rows))
+        )
+        if projected
+        else (),
+    )
+
+
+def tied(size: Architecture) -> dict[str, str]:
+    """What a released file holds twice and a model once: name in the softmax → name in the embedding."""
+    clusters = range(len(size.widths))
+    tables = [i for i in clusters if size.tied_tables]
+    projections = [i for i, is_tied in enumerate(size.tied_projections) if is_tied]
+    return {
+        **{f"softmax.tables.{i}": f"embedding.tables.{i}.weight" for i in tables},
+        **{f"softmax.projections.{i}": f"embedding.projections.{i}.weight" for i in projections},
+    }
+
+
+def check(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises one CheckpointError for all names that are missing, unexpected or of another shape."""
+    problems = [f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in state]
+    problems += [f"unexpected {name} {tuple(state[name].shape)}" for name in state if name not in expected]
+    problems += [
+        f"misshapen {name}: expected {tuple(expected[name].shape)}, got {tuple(state[name].shape)}"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
+    ]
+    if problems:
+        raise CheckpointError("not a complete checkpoint of a DEQ-Transformer:\n  " + "\n  ".join(problems))
+
+
+def check_frequencies(stored: Tensor) -> None:
+    """Raises for a checkpoint whose positions are embedded otherwise than here."""
+    expected = frequencies(2 * stored.numel(), torch.float32, torch.device("cpu"))
+    if stored.dim() != 1 or not torch.allclose(stored.float(), expected, rtol=1e-3, atol=0):
+        raise CheckpointError(f"{FREQUENCIES}: expected 10000^(-2i / width) for each i, got other numbers")
+
+
+def _numbered(state: Mapping[str, Tensor], before: str, after: str) -> list[Tensor]:
+    found = []
+    while (name := f"{before}{len(found)}{after}") in state:
+        found.append(state[name])
+    return found
+
+
+def _division(widths: list[int]) -> int:
+    """The number by which widths are divided from cluster to cluster; any above 1 for a single cluster."""
+    for division in range(2, widths[0] + 1):
+        if [widths[0] // division**cluster for cluster in range(len(widths))] == widths:
+            return division
+    return 1
+
+
+def _same(state: Mapping[str, Tensor], name: str, other: str) -> bool:
+    """Whether the two are equal, or cannot be compared: then the one that is there is the tied one."""
+    return name not in state or other not in state or torch.equal(state[name], state[other])
+
+
+def _shape(state: Mapping[str, Tensor], name: str, otherwise: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(state[name].shape) if name in state else otherwise

@@ -1,0 +1,244 @@
+"""DEQ-Transformer (Bai et al., NeurIPS 2019): a language model whose states are the fixed point of one layer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+import deq_core as deq
+from deq_sequence.config import Architecture, Equilibrium
+from deq_sequence.models.adaptive import AdaptiveEmbedding, AdaptiveSoftmax
+from deq_sequence.models.attention import Context
+from deq_sequence.models.cell import TransformerCell
+from deq_sequence.models.positions import sinusoids
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The last positions of what was read, which the next segment attends to. Detached.
+
+    states      (B, M, width) their equilibria
+    injections  (B, M, 3A) what their tokens inject; A = heads * head_width
+    """
+
+    states: Tensor
+    injections: Tensor
+
+    def __len__(self) -> int:
+        """Positions remembered."""
+        return self.states.shape[1]
+
+    def last(self, positions: int) -> "Memory":
+        """The last `positions` of it, all where there are fewer."""
+        start = max(0, len(self) - positions)
+        return Memory(self.states[:, start:], self.injections[:, start:])
+
+    def without_last(self, positions: int) -> "Memory":
+        """All but the last `positions`: what a segment may attend to that reads those again."""
+        end = max(0, len(self) - positions)
+        return Memory(self.states[:, :end], self.injections[:, :end])
+
+    def followed_by(self, other: "Memory") -> "Memory":
+        """This, then `other`."""
+        pairs = ((self.states, other.states), (self.injections, other.injections))
+        states, injections = (torch.cat([first, second], dim=1) for first, second in pairs)
+        return Memory(states, injections)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of tokens, encoded: what the cell needs besides its state.
+
+    injections  (B, T, 3A) of its tokens
+    memory      what came before
+    context     both, as attention reads them
+    """
+
+    injections: Tensor
+    memory: Memory
+    context: Context
+
+
+@dataclass(frozen=True)
+class SequenceOutput:
+    """What a language model returns for tokens (B, T).
+
+    log_probs  (B, T, vocabulary) log p of the token after each; None where targets were given
+    loss       mean of `losses`, nats a token; None where no targets were given
+    losses     (B, T) -log p of each target
+    memory     for the next segment; detached
+    solution   states (B, T, width) in `value`, with residuals, steps and trace of the solve
+    jacobian   (B,) estimates of |df/dstate|^2 / size at the states, where `probes` asked for them
+    """
+
+    log_probs: Tensor | None
+    loss: Tensor | None
+    losses: Tensor | None
+    memory: Memory
+    solution: deq.Solution
+    jacobian: Tensor | None
+
+
+class DEQTransformer(nn.Module):
+    """Predicts each next token from the states of a segment, solved for jointly, and a memory of those before.
+
+    `encode`, `map` and `losses` give the pieces of `forward`, for a solve of one's own or a look at the Jacobian:
+    `deq.fixed_point(model.map(segment), model.start(segment))` with `segment = model.encode(tokens, memory)`.
+
+    The cell is causal, so equilibria are. A solve that has not converged is so up to its residual: solvers that mix
+    whole states weigh them by the residuals of later positions too. Plain evaluations (`steps`) keep to the past
+    exactly.
+    """
+
+    def __init__(self, size: Architecture, equilibrium: Equilibrium) -> None:
+        super().__init__()
+        self.size = size
+        self.equilibrium = equilibrium
+        self.embedding = AdaptiveEmbedding(size)
+        self.embedding_dropout = deq.VariationalDropout(size.dropout, shared=(1,))
+        self.injection = nn.Linear(size.width, 3 * size.attention)
+        self.position_dropout = deq.VariationalDropout(size.dropout, shared=(0,))
+        self.cell = TransformerCell(size)
+        self.output_dropout = deq.VariationalDropout(
+            size.dropout, shared=(2,) if size.output_dropout == "positions" else (1,)
+        )
+        self.softmax = AdaptiveSoftmax(size)
+        nn.init.normal_(self.injection.weight, std=size.initial)
+        for layer in (self.injection, self.cell.attention.output, self.cell.expand, self.cell.contract):
+            nn.init.zeros_(layer.bias)
+        if size.weight_norm:
+            deq.weight_norm_(self.cell)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        memory: Memory | None = None,
+        *,
+        targets: Tensor | None = None,
+        start: Tensor | None = None,
+        steps: int | None = None,
+        record: Sequence[int] = (),
+        probes: int | Sequence[Tensor] = 0,
+    ) -> SequenceOutput:
+        """Reads a segment: tokens (B, T), integers below the vocabulary's size, batch first.
+
+        memory   of the segment before, for the same rows; None at the start of a text
+        targets  (B, T) the tokens that follow; gives losses instead of log-probabilities of the whole vocabulary
+        start    (B, T, width) where the solve begins, zeros by default; not used where its shape does not fit
+        steps    so many plain evaluations of the cell instead of a solve; by default the equilibrium's `steps`
+        record   evaluations whose states are returned in `solution.trajectory`
+        probes   random vectors of the Jacobian penalty (how many, or themselves, each (B, T, width)); 0 skips it
+        """
+        steps = self.equilibrium.steps if steps is None else steps
+        with deq.solve_scope():
+            segment = self.encode(tokens, memory)
+            f, begin = self.map(segment), self.start(segment, start)
+            solution = self._solve(f, begin, record) if steps is None else unrolled(f, begin, steps, record)
+            jacobian = None
+            if probes != 0:
+                jacobian = deq.jacobian_frobenius(f, solution.value.detach(), probes=probes)
+            states = self.output_dropout(solution.value)
+            losses = None if targets is None else self.losses(states, targets)
+            return SequenceOutput(
+                log_probs=self.log_probs(states) if targets is None else None,
+                loss=None if losses is None else losses.mean(),
+                losses=losses,
+                memory=self.remember(segment, solution.value),
+                solution=solution,
+                jacobian=jacobian,
+            )
+
+    def encode(self, tokens: Tensor, memory: Memory | None = None) -> Segment:
+        """Embeds tokens (B, T) and projects the memory to keys and values, once for all evaluations of the cell."""
+        check_tokens(tokens)
+        embedded = self.embedding_dropout(self.embedding(tokens))
+        injections = self.injection(embedded)
+        if memory is None:
+            memory = Memory(embedded.new_zeros(len(tokens), 0, self.size.width), injections[:, :0].detach())
+        check_memory(memory, tokens, self.size)
+        length = len(memory) + tokens.shape[1]
+        positions = self.position_dropout(sinusoids(length, self.size.width, like=embedded))
+        context = self.cell.context(injections, memory.states, memory.injections, positions)
+        return Segment(injections, memory, context)
+
+    def start(self, segment: Segment, previous: Tensor | None = None) -> Tensor:
+        """Where a solve begins: `previous` where its shape fits, else zeros, (B, T, width)."""
+        batch, length, _ = segment.injections.shape
+        return deq.warm_start(previous, segment.memory.states.new_zeros(batch, length, self.size.width))
+
+    def map(self, segment: Segment, cell: TransformerCell | None = None) -> Callable[[Tensor], Tensor]:
+        """The function of the state whose fixed point is sought; gradients reach the embedding through it.
+
+        `cell` is evaluated in place of the model's own: the copy `deq.to_delta` makes of it, for example.
+        """
+        layer = self.cell if cell is None else cell
+        return lambda state: layer(state, segment.context)
+
+    def losses(self, states: Tensor, targets: Tensor) -> Tensor:
+        """-log p of targets (B, T), in nats, from states (B, T, width), such as those of `solution.trajectory`."""
+        if states.shape[:-1] != targets.shape:
+            raise ValueError(
+                f"targets must be {tuple(states.shape[:-1])} as the tokens are, got {tuple(targets.shape)}"
+            )
+        return self.softmax.losses(states, targets, self.embedding)
+
+    def log_probs(self, states: Tensor) -> Tensor:
+        """log p of every token after each of states (B, T, width), (B, T, vocabulary)."""
+        return self.softmax.log_probs(states, self.embedding)
+
+    def remember(self, segment: Segment, states: Tensor) -> Memory:
+        """The last `equilibrium.memory` positions up to the end of the segment."""
+        read = Memory(states.detach(), segment.injections.detach())
+        return segment.memory.followed_by(read).last(self.equilibrium.memory)
+
+    def _solve(self, f: Callable[[Tensor], Tensor], begin: Tensor, record: Sequence[int]) -> deq.Solution:
+        choice = self.equilibrium
+        stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
+        return deq.fixed_point(f, begin, solver=choice.solver, stop=stop, adjoint=choice.adjoint, record=record)
+
+
+def unrolled(f: Callable[[Tensor], Tensor], state: Tensor, steps: int, record: Sequence[int] = ()) -> deq.Solution:
+    """`steps` plain evaluations of f from `state`, each differentiated: a weight-tied network of that depth.
+
+    Unlike a solve it returns the last state, whatever its residual.
+    """
+    if any(not 1 <= step <= steps for step in record):
+        raise ValueError(f"record must be evaluations from 1 to {steps}, got {tuple(record)}")
+    stop = deq.Stop(max_steps=steps, tol=None)
+    trace: list[Tensor] = []
+    trajectory: list[Tensor] = []
+    with parametrize.cached():
+        for step in range(1, steps + 1):
+            before, state = state, f(state)
+            trace.append(stop.residual(before.flatten(1), state.flatten(1)))
+            if step in record:
+                trajectory.append(state)
+    return deq.Solution(
+        value=state,
+        trajectory=tuple(trajectory),
+        residual=trace[-1],
+        steps=torch.full_like(trace[-1], steps, dtype=torch.long),
+        converged=torch.zeros_like(trace[-1], dtype=torch.bool),
+        trace=torch.stack(trace),
+        nfe=steps,
+    )
+
+
+def check_tokens(tokens: Tensor) -> None:
+    """Raises for what is no batch of token sequences."""
+    if tokens.dim() != 2 or tokens.shape[1] == 0:
+        raise ValueError(f"tokens must be (B, T) with T at least 1, batch first, got shape {tuple(tokens.shape)}")
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise TypeError(f"tokens must be integers, got {tokens.dtype}")
+
+
+def check_memory(memory: Memory, tokens: Tensor, size: Architecture) -> None:
+    """Raises for a memory of other rows or of another model."""
+    expected = (len(tokens), len(memory), size.width), (len(tokens), len(memory), 3 * size.attention)
+    got = tuple(memory.states.shape), tuple(memory.injections.shape)
+    if got != expected:
+        raise ValueError(
+            f"the memory must be of the same rows and model: expected states and injections {expected}, got {got}"
+        )

@@ -1,0 +1,121 @@
+"""Networks in files: ours, released ones, and those that come with the package."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+import deq_core as deq
+from deq_core.experiment import checkpoint, config
+from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.solving import ImplicitConfig, LayerConfig, Solver, StopConfig
+from deq_sequence.config import Architecture, Equilibrium
+from deq_sequence.models.build import split
+from deq_sequence.models.convert import load_released
+from deq_sequence.models.transformer import DEQTransformer
+
+SHIPPED: dict[str, Path] = {}
+"""Checkpoints that come with the package: name to folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What config.json beside a checkpoint holds: all that the network is but its weights."""
+
+    architecture: Architecture
+    layer: LayerConfig
+    memory: int
+    steps: int | None = None
+
+
+def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> DEQTransformer:
+    """The trained network in a file, in evaluation mode on the CPU.
+
+    path       a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
+               (.pkl, .pth, .pt; see `models.convert`), or the name of one in `SHIPPED`
+    variant    for a released file, the name of the network that it is of, such as "wt103-preln-reg": names and shapes
+               do not tell where layer norm stands, nor how it was solved; "wt103" by default
+    overrides  as in `build`: solver, stop, eval_stop, adjoint, memory, steps, norm, dropout, ...
+
+    Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
+    unexpected and misshapen, and ValueError for an unknown override.
+    """
+    if isinstance(path, str) and path in SHIPPED:
+        path = SHIPPED[path]
+    path = Path(path)
+    if not path.exists():
+        known = ", ".join(SHIPPED) or "none is"
+        raise CheckpointError(f"{path}: no such checkpoint, and none of that name is shipped ({known})")
+    path = path / "model.safetensors" if path.is_dir() else path
+    if path.suffix != ".safetensors":
+        return load_released(path, **({} if variant is None else {"variant": variant}), **overrides)
+    if variant is not None:
+        raise ValueError(f"variant is for released files; {path} says itself what it is of, got {variant!r}")
+    of_size, of_equilibrium = split(overrides)
+    tensors = checkpoint.load_tensors(path)
+    stored = config.load(Stored, path.with_name("config.json"))
+    with torch.device("meta"):  # no time is spent on initial weights, and no random numbers
+        model = DEQTransformer(
+            replace(stored.architecture, **of_size), replace(equilibrium_of(stored), **of_equilibrium)
+        )
+    checkpoint.load_into(model.to_empty(device="cpu"), tensors, source=str(path))
+    return model.eval()
+
+
+def save(path: Path, model: DEQTransformer) -> None:
+    """Writes the weights of `model` to `path` (.safetensors), and what it is to config.json beside it."""
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: a checkpoint is a .safetensors file; choose such a name")
+    checkpoint.save(path, model, stored_form(model))
+
+
+def stored_form(model: DEQTransformer) -> Stored:
+    """What config.json holds of `model`.
+
+    Raises ValueError for a solver, adjoint or norm that has no word there.
+    """
+    choice = model.equilibrium
+    adjoint = choice.adjoint
+    if isinstance(adjoint, deq.Implicit):
+        adjoint = ImplicitConfig(solver=_known_solver(adjoint.solver), stop=_stop_config(adjoint.stop))
+    elif not isinstance(adjoint, deq.Phantom | deq.Unrolled):
+        raise ValueError(f"config.json has words for Implicit, Phantom and Unrolled, got adjoint {adjoint}")
+    return Stored(
+        architecture=model.size,
+        layer=LayerConfig(
+            solver=_known_solver(choice.solver),
+            stop=_stop_config(choice.stop),
+            adjoint=adjoint,
+            eval_stop=None if choice.eval_stop is None else _stop_config(choice.eval_stop),
+        ),
+        memory=choice.memory,
+        steps=choice.steps,
+    )
+
+
+def equilibrium_of(stored: Stored) -> Equilibrium:
+    """The inverse of `stored_form`, less the architecture."""
+    layer = stored.layer.build()
+    return Equilibrium(
+        solver=layer.solver,
+        stop=layer.stop,
+        eval_stop=layer.eval_stop,
+        adjoint=layer.adjoint,
+        memory=stored.memory,
+        steps=stored.steps,
+    )
+
+
+def _known_solver(solver: deq.Solver) -> Any:
+    known = get_args(get_args(Solver)[0])
+    if not isinstance(solver, known):
+        raise ValueError(f"config.json has words for {', '.join(kind.__name__ for kind in known)}, got {solver}")
+    return solver
+
+
+def _stop_config(stop: deq.Stop) -> StopConfig:
+    names = {deq.two_norm: "two", deq.rms_norm: "rms", deq.max_norm: "max"}
+    if stop.norm not in names:
+        raise ValueError(f"config.json has words for two_norm, rms_norm and max_norm, got {stop.norm}")
+    return StopConfig(max_steps=stop.max_steps, tol=stop.tol, relative=stop.relative, norm=names[stop.norm])  # pyright: ignore[reportArgumentType]  one of the three
