@@ -1,0 +1,188 @@
+"""Networks by name and from files."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.sequence.parity import recorded, released_state
+from tests.sequence.small import small, some_tokens
+from torch import Tensor, nn
+
+import deq_core as deq
+import deq_sequence
+from deq_sequence import CheckpointError, build, load, save
+from deq_sequence.models.convert import from_released
+
+
+def released_file(folder: Path, state: dict[str, Tensor]) -> Path:
+    path = folder / "pretrained.pkl"
+    torch.save(state, path)
+    return path
+
+
+def numbers(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_released_configuration_has_the_released_parameters() -> None:
+    with torch.device("meta"):
+        model = build("wt103")
+    # The release counts three tied projections twice.
+    assert numbers(model) + 700 * (175 + 43 + 10) == 97_851_488
+    assert numbers(model.cell) == 69_753_000
+    assert model.size.widths == (700, 175, 43, 10)
+    assert model.size.edges == (0, 20_000, 40_000, 200_000, 267_735)
+
+
+@pytest.mark.parametrize("name", deq_sequence.NAMES)
+def test_every_name_builds_and_reads(name: str) -> None:
+    sizes: dict[str, Any] = {} if name == "mini" else {"vocabulary": 400, "cutoffs": (50, 100, 200), "inner": 40}
+    narrow = {} if name == "mini" else {"embedding": 64, "width": 20, "heads": 2, "head_width": 10}
+    model = build(name, **sizes, **narrow)
+    tokens = some_tokens()
+    output = model.train()(tokens, targets=tokens)
+    output.loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_variants_differ_as_released() -> None:
+    (base, plain), (_, regularised), (pre, _) = (
+        deq_sequence.VARIANTS[name] for name in ("wt103", "wt103-reg", "wt103-preln-reg")
+    )
+    assert (plain.stop.max_steps, plain.memory) == (30, 150)
+    assert (regularised.stop.max_steps, regularised.memory) == (12, 300)
+    assert (base.norm, pre.norm, pre.dropout, pre.attention_dropout) == ("post", "pre", 0.06, 0.01)
+
+
+def test_unknown_names_and_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="known are wt103"):
+        build("wt104")
+    with pytest.raises(ValueError, match=r"no option depth; there are .*adjoint.*memory.*solver"):
+        build("mini", depth=3)
+
+
+def test_a_saved_network_is_the_one_that_is_loaded(tmp_path: Path) -> None:
+    stop = deq.Stop(17, tol=1e-5, norm=deq.rms_norm)
+    adjoint = deq.Implicit(solver=deq.Broyden(), stop=deq.Stop(9, tol=1e-4))
+    model = small(norm="pre", solver=deq.Broyden(memory=5), stop=stop, adjoint=adjoint, memory=3).float()
+    save(tmp_path / "model.safetensors", model)
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        loaded = load(path)
+        assert loaded.size == model.size
+        assert loaded.equilibrium == model.equilibrium
+        assert not loaded.training
+        with torch.no_grad():
+            assert torch.equal(loaded(some_tokens()).log_probs, model(some_tokens()).log_probs)
+
+
+def test_overrides_replace_what_was_saved(tmp_path: Path) -> None:
+    model = small(eval_stop=deq.Stop(30)).float()
+    save(tmp_path / "model.safetensors", model)
+    loaded = load(tmp_path, solver=deq.FixedPointIteration(), stop=deq.Stop(5, tol=None), memory=2)
+    assert loaded.equilibrium.memory == 2
+    with torch.no_grad():
+        output = loaded(some_tokens())
+    assert output.solution.nfe == 5
+    assert len(output.memory) == 2
+    with pytest.raises(ValueError, match="no option depth"):
+        load(tmp_path, depth=3)
+
+
+def test_what_config_has_no_word_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="words for FixedPointIteration, Anderson, Broyden"):
+        save(tmp_path / "model.safetensors", small(solver=deq.TypeOneAnderson()))
+    with pytest.raises(ValueError, match="Implicit, Phantom and Unrolled"):
+        save(tmp_path / "model.safetensors", small(adjoint=deq.SHINE()))
+    with pytest.raises(CheckpointError, match="choose such a name"):
+        save(tmp_path / "model.pt", small())
+
+
+def test_a_released_file_is_recognised_by_its_shapes(tmp_path: Path) -> None:
+    path = released_file(tmp_path, released_state())
+    model = load(path, memory=20)
+    size = model.size
+    assert (size.vocabulary, size.cutoffs, size.division, size.embedding) == (1000, (200, 500), 4, 64)
+    assert (size.width, size.heads, size.head_width, size.inner) == (64, 4, 16, 128)
+    assert size.tied_tables
+    assert size.tied_projections == (False, True, True)
+    assert size.weight_norm
+    assert model.equilibrium.memory == 20
+    assert numbers(model) + 64 * (16 + 4) == recorded()["post_lnorm.float64"]["params"]
+
+
+def test_a_released_file_may_be_of_another_variant(tmp_path: Path) -> None:
+    path = released_file(tmp_path, {f"module.{name}": value for name, value in released_state().items()})
+    model = load(path, variant="wt103-preln-reg")
+    assert model.size.norm == "pre"
+    assert model.equilibrium.stop.max_steps == 14
+    with pytest.raises(ValueError, match="known are wt103"):
+        load(path, variant="wt102")
+
+
+def test_projections_that_differ_are_not_tied() -> None:
+    state = released_state()
+    state["crit.out_projs.2.weight"] = state["crit.out_projs.2.weight"] + 1
+    model = from_released(state)
+    assert model.size.tied_projections == (False, True, False)
+    torch.testing.assert_close(model.softmax.projections["2"], state["crit.out_projs.2.weight"])
+    with pytest.raises(CheckpointError, match="cannot be tied"):
+        from_released(state, tied_projections=(False, True, True))
+
+
+def test_everything_that_does_not_fit_is_in_one_error(tmp_path: Path) -> None:
+    state = released_state()
+    del state["func.pos_ff.ff2_net.bias"], state["crit.out_projs.1.weight"]
+    state["func.extra.weight"] = torch.zeros(3)
+    state["crit.cluster_bias"] = torch.zeros(5)
+    path = released_file(tmp_path, state)
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    for line in (
+        "missing cell.contract.bias (64,)",
+        "missing softmax.projections.1 (64, 16)",
+        "unexpected func.extra.weight (3,)",
+        "misshapen softmax.cluster_bias: expected (2,), got (5,)",
+    ):
+        assert line in message
+
+
+def test_other_positions_are_refused() -> None:
+    state = released_state()
+    state["pos_emb.inv_freq"] = torch.linspace(1, 0, 32)
+    with pytest.raises(CheckpointError, match=re.escape("10000^(-2i / width)")):
+        from_released(state)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (nn.Linear(2, 2), "has its tensors in model_state_dict.pth"),
+        ([1, 2], "got list"),
+        ({"epoch": 3}, "expected a dictionary of tensors"),
+        ({"weight": torch.zeros(2)}, "unexpected weight"),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path: Path, content: Any, message: str) -> None:
+    path = tmp_path / "other.pt"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load(tmp_path / "nothing.pkl")
+
+
+def test_a_converted_file_computes_the_same(tmp_path: Path) -> None:
+    model = load(released_file(tmp_path, released_state()))
+    save(tmp_path / "own" / "model.safetensors", model)
+    again = load(tmp_path / "own")
+    tokens = some_tokens(vocabulary=1000)
+    with torch.no_grad():
+        assert torch.equal(model(tokens).log_probs, again(tokens).log_probs)
