@@ -100,6 +100,20 @@ def expanding() -> Problem:
     return Problem(lambda z: -1.5 * z + torch.tanh(z @ weight.T) + bias, torch.zeros_like(bias), (weight, bias))
 
 
+def row_wise(batch: int = 5, size: int = 12, seed: int = 0) -> tuple[Callable[..., Any], Tensor]:
+    """A contraction evaluated row by row in the same order whatever the batch, so samples can be compared exactly."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    weight = weight * (0.9 / torch.linalg.matrix_norm(weight, 2))
+    gain = torch.linspace(0.2, 1.0, batch, dtype=torch.float64)[:, None]
+    inject = torch.randn(batch, size, generator=generator, dtype=torch.float64)
+
+    def f_of(rows):
+        return lambda z: torch.tanh(gain[rows] * (z[:, None, :] * weight).sum(2) + inject[rows])
+
+    return f_of, torch.zeros(batch, size, dtype=torch.float64)
+
+
 PROBLEMS = {
     "linear": linear,
     "tanh": tanh,

@@ -1,5 +1,6 @@
 """The one loop: a solver's proposals, evaluated, judged and kept per sample."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,16 +105,17 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
 class _Guarded:
     """f, whose images stay what they were, and which may not write into its argument.
 
-    A result buffer that f fills at every call (`out=`, a CUDA graph) would change the states kept from earlier
-    calls. The first image is copied, all are once the second shows that f uses its buffer again.
+    Result buffers that f fills again (`out=`, a CUDA graph, two in turn) would change the states kept from earlier
+    calls. The first images are copied until the third call, all are once it shows that f uses a buffer again. A longer
+    cycle is an error where torch counts what is written, which is not in inference mode.
     """
 
     def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
         self._f = f
         self._calls = 0
-        self._first: Tensor | None = None
-        self._address: int | None = None
+        self._first: list[Tensor] = []
         self._reuses = False
+        self._returned: list[tuple[weakref.ref[Tensor], int]] = []
 
     def __call__(self, z: Tensor) -> Tensor:
         self._calls += 1
@@ -130,14 +132,30 @@ class _Guarded:
         return fz if fz.requires_grad else self._kept(fz)
 
     def _kept(self, fz: Tensor) -> Tensor:
-        if self._calls == 1:
-            self._first, self._address = fz, _address(fz)
+        if self._calls <= 3 and not self._reuses:
+            # The first images are alive until here, so memory at the address of one is its own.
+            self._reuses = _address(fz) in {_address(first) for first in self._first} - {None}
+            self._first = [] if self._reuses or self._calls == 3 else [*self._first, fz]
+        fresh = not fz.is_inference() and fz._version == 0
+        if self._reuses or self._calls == 1 or (self._calls == 2 and not fresh):
             return fz.clone()
-        # The first image was alive until here, so memory at its address is its own.
-        if self._first is not None:
-            self._reuses = self._address is not None and self._address == _address(fz)
-            self._first = None
-        return fz.clone() if self._reuses else fz
+        if not fz.is_inference():
+            self._unchanged(fz)
+        return fz
+
+    def _unchanged(self, fz: Tensor) -> None:
+        """Raises if an image that is still in use is no longer what it was; looks after `fz` from now on."""
+        returned = []
+        for reference, version in self._returned:
+            image = reference()
+            if image is not None and image._version != version:
+                raise ValueError(
+                    "f overwrote the image of an earlier evaluation: it fills several buffers in turn. "
+                    "Return a new tensor every time (`buffer.clone()`)"
+                )
+            if image is not None:
+                returned.append((reference, version))
+        self._returned = [*returned, (weakref.ref(fz), fz._version)]
 
 
 def _address(x: Tensor) -> int | None:
