@@ -6,6 +6,8 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 import deq_core as deq
 
@@ -21,13 +23,49 @@ def test_record_beyond_the_last_evaluation_is_refused():
         deq.fixed_point(torch.cos, torch.zeros(1, 1), stop=deq.Stop(8), record=(9,))
 
 
-@pytest.mark.parametrize("module", [torch.nn.BatchNorm1d(3), torch.nn.Sequential(torch.nn.Dropout(0.5))])
+@pytest.mark.parametrize("module", [nn.BatchNorm1d(3), nn.Sequential(nn.Dropout(0.5))])
 def test_a_module_that_changes_f_between_evaluations_is_refused(module):
     with pytest.raises(ValueError, match="is inside f in training mode"):
         deq.fixed_point(module, torch.zeros(2, 3))
     module.eval()
     assert deq.fixed_point(module, torch.zeros(2, 3)).converged.all()
-    assert not torch.nn.modules.module._global_forward_pre_hooks
+    assert not nn.modules.module._global_forward_pre_hooks
+
+
+def attention(z):
+    heads = z[:, None]
+    return F.scaled_dot_product_attention(heads, heads, heads, dropout_p=0.5)[:, 0]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda z: F.dropout(torch.cos(z), 0.5),
+        attention,
+        nn.Sequential(nn.Linear(4, 4), nn.RReLU()),
+        lambda z: torch.cos(z + 0.1 * torch.randn_like(z)),
+    ],
+)
+@pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.Phantom(), deq.Unrolled(), deq.Reversible()])
+def test_an_f_that_draws_at_every_evaluation_is_refused(adjoint, f):
+    torch.manual_seed(0)
+    for steps in (2, 9) if isinstance(adjoint, deq.Unrolled | deq.Reversible) else (1, 2, 9):
+        with pytest.raises(ValueError, match="Use VariationalDropout, which draws one mask per solve"):
+            deq.fixed_point(f, torch.randn(3, 5, 4), stop=deq.Stop(steps, None), adjoint=adjoint)
+
+
+def test_random_numbers_that_do_not_show_are_no_offence():
+    """As when another thread draws them, or a mask is made once a solve."""
+    drop = deq.VariationalDropout(0.5)
+    probes = []
+
+    def f(z):
+        probes.append(torch.randn(3))
+        return torch.cos(drop(z))
+
+    solution = deq.fixed_point(f, torch.zeros(2, 64))
+    assert solution.converged.all()
+    assert solution.nfe == len(probes)
 
 
 def test_failure_can_be_ignored_warned_about_or_raised():
@@ -95,7 +133,7 @@ def test_a_norm_that_cannot_be_called_is_refused():
 
 
 def test_another_threads_modules_are_none_of_a_solves_business():
-    norm, failures = torch.nn.BatchNorm1d(3), []
+    norm, failures = nn.BatchNorm1d(3), []
     inside, done = threading.Event(), threading.Event()
 
     def train():

@@ -53,9 +53,33 @@ class Map:
     def __call__(self, z: Tensor) -> Tensor:
         self.evaluations += 1
         state = self.ravel.unflatten(z)
-        noise = _refusing_noise() if self.evaluations == 1 and not torch.compiler.is_compiling() else nullcontext()
-        with noise, self._callers_autocast():
+        if torch.compiler.is_compiling() or self.evaluations > 2:
+            return self._image(state)
+        if self.evaluations == 1:
+            with _refusing_noise():
+                return self._image(state)
+        # What is drawn once a solve has been drawn by now.
+        before = _random_state(self.ravel.device)
+        image = self._image(state)
+        if not torch.equal(before, _random_state(self.ravel.device)):
+            self._refuse_noise(state, image)
+        return image
+
+    def _image(self, state: Tree) -> Tensor:
+        with self._callers_autocast():
             return self.ravel.flatten(apply(self._f, state))
+
+    @torch.no_grad()
+    def _refuse_noise(self, state: Tree, image: Tensor) -> None:
+        """Raises if the random numbers that were drawn, maybe by another thread, show in the image."""
+        self.evaluations += 1
+        scale = 1e-3 * float(image.abs().max()) if image.isfinite().all() else 0.0
+        if not torch.allclose(self._image(state), image, rtol=1e-3, atol=scale, equal_nan=True):
+            raise ValueError(
+                "f draws random numbers at every evaluation (functional dropout, or the dropout inside attention): it "
+                "has no fixed point, and a backward pass would see another mask. Use VariationalDropout, which draws "
+                "one mask per solve, or drop outside of f"
+            )
 
     def block(self, weights: Weights | None = None) -> AbstractContextManager[Any]:
         """The circumstances of the solve. Open one block per autograd mode: weights are cached as first computed.
@@ -98,6 +122,14 @@ def _own_weights(weights: Weights) -> Iterator[None]:
             yield
     finally:
         parametrize._cache = outer
+
+
+def _random_state(device: torch.device) -> Tensor:
+    """The state of the device's random numbers."""
+    if device.type != "cuda":
+        return torch.get_rng_state()
+    # No state may be read while a graph is captured.
+    return torch.empty(0) if torch.cuda.is_current_stream_capturing() else torch.cuda.get_rng_state(device)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def fixed_point(
 
     Raises:
         ValueError: f returns another structure, shape or device than it was given, or changes its argument;
-            BatchNorm or ordinary dropout in training mode is inside f; `record` does not fit `stop`, or `solver` the
+            f draws random numbers at every evaluation, or BatchNorm in training mode is in it; `record` does not fit `stop`, or `solver` the
             adjoint.
         ConvergenceError: `on_failure="raise"` and a sample failed.
     """
