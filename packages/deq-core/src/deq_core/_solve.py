@@ -49,9 +49,9 @@ def fixed_point(
         on_failure: what to do when samples end above `stop.tol` (or, without a tolerance, non-finite).
 
     Raises:
-        ValueError: f returns another structure, shape or device than it was given, or changes its argument;
-            f draws random numbers at every evaluation, or BatchNorm in training mode is in it; `record` does not fit `stop`, or `solver` the
-            adjoint.
+        ValueError: f returns another structure, shape or device than it was given, changes its argument, draws
+            random numbers at every evaluation, or has BatchNorm in training mode in it; `record` does not fit `stop`,
+            or `solver` the adjoint.
         ConvergenceError: `on_failure="raise"` and a sample failed.
     """
     solver = choose_solver(solver, adjoint)
