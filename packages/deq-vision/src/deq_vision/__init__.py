@@ -1,1 +1,17 @@
-"""Multiscale deep equilibrium models for vision. Empty so far."""
+"""Multiscale deep equilibrium models for vision."""
+
+from .config import VARIANTS as VARIANTS
+from .config import Architecture as Architecture
+from .config import Classification as Classification
+from .config import Equilibrium as Equilibrium
+from .config import ModelConfig as ModelConfig
+from .config import Segmentation as Segmentation
+from .losses import classification_loss as classification_loss
+from .losses import segmentation_loss as segmentation_loss
+from .models import MDEQ as MDEQ
+from .models import NAMES as NAMES
+from .models import VisionOutput as VisionOutput
+from .models import build as build
+from .models import load as load
+from .models import load_released as load_released
+from .models import save as save

@@ -1,0 +1,96 @@
+"""Losses of classification and segmentation."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# In the order of the 19 training classes, road to bicycle; from the release.
+# fmt: off
+CITYSCAPES_WEIGHTS = (
+    0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
+    0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
+)
+# fmt: on
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardPixels:
+    """Online hard example mining: only pixels that the network is unsure of count.
+
+    probability  of the true class, below which a pixel counts
+    at_least     pixels that count at least, the hardest of the batch
+    """
+
+    probability: float = 0.9
+    at_least: int = 131072
+
+    def __post_init__(self) -> None:
+        if not 0 < self.probability <= 1 or self.at_least < 1:
+            raise ValueError(
+                f"probability must be above 0 and at most 1, at_least at least 1, got {self.probability} and "
+                f"{self.at_least}"
+            )
+
+
+def classification_loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Mean cross entropy of logits (B, classes) against labels (B,), a scalar.
+
+    smoothing  share of the true class's weight that is spread over all classes
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"expected logits (B, classes) and labels (B,), got {tuple(logits.shape)} and {tuple(labels.shape)}"
+        )
+    return F.cross_entropy(_at_least_single(logits), labels, label_smoothing=smoothing)
+
+
+def segmentation_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    weights: Tensor | None = None,
+    ignore: int = 255,
+    align_corners: bool = True,
+    hard: HardPixels | None = None,
+) -> Tensor:
+    """Cross entropy of logits, brought to the labels' size, averaged over the labelled pixels; a scalar.
+
+    Args:
+        logits: (B, classes, h, w).
+        labels: (B, H, W) class of every pixel.
+        weights: (classes,) of the classes; the mean is weighted by them. With `hard` the weighted losses' plain mean
+            is taken, as released.
+        ignore: label of pixels without one. A batch of nothing else has loss 0.
+        align_corners: how the bilinear enlargement places the grid's corners. The release has them on the image's
+            corners in training, and not so in its test.
+        hard: counts only hard pixels.
+    """
+    if logits.ndim != 4 or labels.ndim != 3 or len(labels) != len(logits):
+        raise ValueError(
+            f"expected logits (B, classes, h, w) and labels (B, H, W), got {tuple(logits.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+    logits = F.interpolate(
+        _at_least_single(logits), size=labels.shape[1:], mode="bilinear", align_corners=align_corners
+    )
+    weights = None if weights is None else weights.to(logits)
+    labels = labels.long()
+    losses = F.cross_entropy(logits, labels, weights, ignore_index=ignore, reduction="none")
+    counted = labels != ignore
+    inside = torch.where(counted, labels, 0)
+    if hard is None:
+        shares = counted.to(losses) if weights is None else torch.where(counted, weights[inside], 0.0)
+        return losses.sum() / shares.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+    with torch.no_grad():
+        sure = logits.softmax(1).gather(1, inside[:, None])[:, 0][counted]
+        if sure.numel() == 0:
+            return losses.sum()
+        bound = sure.kthvalue(min(hard.at_least + 1, sure.numel())).values.clamp_min(hard.probability)
+    chosen = losses[counted][sure < bound]
+    return chosen.sum() / max(1, chosen.numel())
+
+
+def _at_least_single(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

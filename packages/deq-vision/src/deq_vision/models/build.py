@@ -1,0 +1,125 @@
+"""Models by name, and from files."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import deq_core as deq
+from deq_core.experiment import checkpoint, config
+from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
+from deq_vision.config import VARIANTS, Architecture, Equilibrium, ModelConfig
+from deq_vision.models.convert import load_released
+from deq_vision.models.mdeq import MDEQ
+from deq_vision.models.shipped import SHIPPED, shipped_folder
+
+NAMES = tuple(VARIANTS)
+"""Every name `build` knows."""
+
+
+def build(name: str, **overrides: Any) -> MDEQ:
+    """A freshly initialised model; `name` is one of `NAMES`, or as the release writes it: cifar_TINY.
+
+    overrides are fields of `Architecture` (channels, dropout, head), `classes` of its head, and fields of `Equilibrium`
+    (solver, stop, eval_stop, adjoint, numerics); a stop without an eval_stop is for evaluation too.
+    Raises ValueError for an unknown name or override.
+    """
+    variant = VARIANTS.get(name.lower().replace("_", "-"))
+    if variant is None:
+        raise ValueError(f"unknown model {name!r}; known are {', '.join(NAMES)}")
+    of_size = {field.name for field in fields(Architecture)}
+    of_layer = {field.name for field in fields(Equilibrium)}
+    if unknown := sorted(overrides.keys() - of_size - of_layer - {"classes"}):
+        known = ", ".join(sorted(of_size | of_layer | {"classes"}))
+        raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {known}")
+    size = replace(variant.architecture, **{key: overrides[key] for key in overrides.keys() & of_size})
+    if "classes" in overrides:
+        size = size.with_classes(overrides["classes"])
+    return MDEQ(size, solved(variant.equilibrium, {key: overrides[key] for key in overrides.keys() & of_layer}))
+
+
+def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> MDEQ:
+    """The trained model in `path`, in evaluation mode.
+
+    Args:
+        path: a model.safetensors with its config.json beside it, or their folder; an official checkpoint (.pth or
+            .pth.tar), its variant found from names and shapes; or a name that ships with this package.
+        variant: which of the released variants a .pth file holds, where two have the same names and shapes (cifar-large
+            and cifar-large-reg differ in dropout and solver alone; the first is taken).
+        **overrides: fields of `Equilibrium`: solver, stop, eval_stop, adjoint, numerics. A stop without an eval_stop is
+            for evaluation too.
+
+    Raises:
+        CheckpointError: no such file or name; or a file that does not fit, with all that is missing, unexpected and
+            misshapen.
+        ValueError: an unknown override.
+    """
+    known = {field.name for field in fields(Equilibrium)}
+    if unknown := sorted(overrides.keys() - known):
+        raise ValueError(f"load has no option {', '.join(unknown)}; it has variant, {', '.join(sorted(known))}")
+    place = shipped_folder(str(path)) if str(path) in SHIPPED else Path(path)
+    if place.is_dir():
+        place = place / "model.safetensors"
+    if not place.exists():
+        raise CheckpointError(
+            f"{place}: no such file; expected a model.safetensors or its folder, an official .pth, or a name that "
+            f"ships with deq_vision: {', '.join(SHIPPED) or 'there is none'}"
+        )
+    if place.suffix != ".safetensors":
+        model = load_released(place, variant)
+    elif variant is None:
+        saved: ModelConfig = config.load(ModelConfig, place.with_name("config.json"))
+        with torch.random.fork_rng(devices=()):  # the initial weights are not used
+            model = MDEQ(saved.architecture, saved.equilibrium())
+        checkpoint.load_into(model, checkpoint.load_tensors(place), source=str(place))
+    else:
+        raise ValueError(f"variant is for official files; {place} says in its config.json what it is")
+    model.equilibrium = solved(model.equilibrium, overrides)
+    return model.eval()
+
+
+def save(path: Path, model: MDEQ) -> None:
+    """Writes `model` to `path` (.safetensors), and what `load` needs to know of it to config.json beside it."""
+    checkpoint.save(path, model, model_config(model))
+
+
+def model_config(model: MDEQ) -> ModelConfig:
+    """The configuration of `model`.
+
+    Raises:
+        ValueError: its solver, stop or adjoint is one that a configuration file has no word for.
+    """
+    choice = model.equilibrium
+    if not isinstance(choice.solver, deq.FixedPointIteration | deq.Anderson | deq.Broyden):
+        raise ValueError(f"a configuration has no word for the solver {choice.solver!r}: choose another to save with")
+    match choice.adjoint:
+        case deq.Implicit(solver=deq.FixedPointIteration() | deq.Anderson() | deq.Broyden() as solver) as adjoint:
+            adjoint = ImplicitConfig(solver=solver, stop=_stop_config(adjoint.stop))
+        case deq.Phantom() | deq.Unrolled() as adjoint:
+            pass
+        case other:
+            raise ValueError(f"a configuration has no word for the adjoint {other!r}: choose another to save with")
+    layer = LayerConfig(
+        solver=choice.solver,
+        stop=_stop_config(choice.stop),
+        adjoint=adjoint,
+        eval_stop=None if choice.eval_stop is None else _stop_config(choice.eval_stop),
+    )
+    return ModelConfig(architecture=model.size, layer=layer, numerics=choice.numerics)
+
+
+def solved(equilibrium: Equilibrium, overrides: dict[str, Any]) -> Equilibrium:
+    """`equilibrium` with some fields replaced; a stop without an eval_stop is for evaluation too."""
+    if "stop" in overrides:
+        overrides = {"eval_stop": None, **overrides}
+    return replace(equilibrium, **overrides)
+
+
+def _stop_config(stop: deq.Stop) -> StopConfig:
+    for name in ("two", "rms", "max"):
+        config = StopConfig(max_steps=stop.max_steps, tol=stop.tol, relative=stop.relative, norm=name)
+        if config.build() == stop:
+            return config
+    raise ValueError(f"a configuration has no word for the norm {stop.norm!r}: use two_norm, rms_norm or max_norm")

@@ -1,0 +1,164 @@
+"""Official checkpoints of MDEQ (locuslab/deq), whose segmentation models StreamDEQ uses too, by names and shapes."""
+
+import pickle
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deq_core.experiment.checkpoint import CheckpointError
+from deq_vision.config import VARIANTS
+from deq_vision.models.mdeq import MDEQ
+
+# Beginnings of names in the release and here; # is a number. The first that fits is applied, in either direction.
+RENAMES = (
+    ("downsample.0.", "stem.layers.0.conv."),
+    ("downsample.1.", "stem.layers.0.norm."),
+    ("downsample.3.", "stem.layers.1.conv."),
+    ("downsample.4.", "stem.layers.1.norm."),
+    ("downsample.DS#.", "stem.layers.#.conv."),
+    ("downsample.DS#-BN.", "stem.layers.#.norm."),
+    ("stage0.0.", "stem.projection.conv."),
+    ("stage0.1.", "stem.projection.norm."),
+    ("fullstage.branches.#.blocks.0.conv#.", "cell.branches.#.conv#."),
+    ("fullstage.branches.#.blocks.0.gn#.", "cell.branches.#.norm#."),
+    ("fullstage.fuse_layers.#.#.net.conv.", "cell.fuse.#.#.conv."),
+    ("fullstage.fuse_layers.#.#.net.gnorm.", "cell.fuse.#.#.norm."),
+    ("fullstage.fuse_layers.#.#.net.#.conv.", "cell.fuse.#.#.#.conv."),
+    ("fullstage.fuse_layers.#.#.net.#.gnorm.", "cell.fuse.#.#.#.norm."),
+    ("fullstage.post_fuse_layers.#.conv.", "cell.post.#.conv."),
+    ("fullstage.post_fuse_layers.#.gnorm.", "cell.post.#.norm."),
+    ("incre_modules.#.0.conv#.", "head.branches.#.conv#."),
+    ("incre_modules.#.0.bn#.", "head.branches.#.norm#."),
+    ("incre_modules.#.0.downsample.0.", "head.branches.#.shortcut.conv."),
+    ("incre_modules.#.0.downsample.1.", "head.branches.#.shortcut.norm."),
+    ("downsamp_modules.#.0.", "head.down.#.conv."),
+    ("downsamp_modules.#.1.", "head.down.#.norm."),
+    ("final_layer.0.", "head.final.conv."),
+    ("final_layer.1.", "head.final.norm."),
+    ("classifier.", "head.linear."),
+    ("last_layer.0.", "head.mix.conv."),
+    ("last_layer.1.", "head.mix.norm."),
+    ("last_layer.3.", "head.classify."),
+)
+ENDS = (("weight_g", "parametrizations.weight.original0"), ("weight_v", "parametrizations.weight.original1"))
+# The class weights of the loss, which the release's segmentation training saves with the model.
+UNUSED = re.compile(r"^loss\.")
+OUTPUT = re.compile(r"^head\.(linear|classify)\.weight$")
+
+
+def load_released(path: Path | str, variant: str | None = None) -> MDEQ:
+    """The model in an official file, a bare state dict or a resumable checkpoint; in evaluation mode.
+
+    Args:
+        path: the file.
+        variant: a name of `VARIANTS`, where two have the same names and shapes; found by itself otherwise.
+
+    Raises:
+        CheckpointError: a file that holds anything else, listing what is missing, unexpected and misshapen.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{path}: not a file of tensors written by torch.save: {error}") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path}: expected a dictionary of tensors (a state_dict), got {_summary(state)}")
+    try:
+        return from_released(state, variant)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def from_released(state: Mapping[str, Tensor], variant: str | None = None) -> MDEQ:
+    """The model that an official state dict belongs to, with its weights. See `load_released`."""
+    state = renamed(state)
+    closest, fewest = "", None
+    for name in [variant] if variant is not None else _likely(state):
+        model = _fresh(name, state)
+        complaints = _complaints(state, model.state_dict())
+        if not complaints:
+            model.load_state_dict(dict(state))
+            return model.eval()
+        if fewest is None or len(complaints) < len(fewest):
+            closest, fewest = name, complaints
+    listed = "\n  ".join(fewest or ())
+    raise CheckpointError(f"not an official MDEQ checkpoint known here; against the closest, {closest}:\n  {listed}")
+
+
+def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` under the names used here, without the prefixes that wrappers of the release leave."""
+    while prefix := next((p for p in ("module.", "model.") if _wrapped(state, p)), ""):
+        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    out = {_name(name, RENAMES, ENDS): value for name, value in state.items()}
+    for name in [name for name in out if name.endswith(".running_mean")]:
+        out.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    return out
+
+
+def official(name: str) -> str:
+    """The release's name of the parameter or buffer `name`; the inverse of `renamed`."""
+    return _name(name, [pair[::-1] for pair in RENAMES], [pair[::-1] for pair in ENDS])
+
+
+def _name(name: str, beginnings: Iterable[Sequence[str]], ends: Iterable[Sequence[str]]) -> str:
+    for old, new in ends:
+        if name.endswith(f".{old}"):
+            name = name.removesuffix(old) + new
+    for old, new in beginnings:
+        found = re.match(re.escape(old).replace(r"\#", r"(\d+)"), name)
+        if found:
+            numbers = iter(found.groups())
+            return re.sub("#", lambda _, numbers=numbers: next(numbers), new) + name[found.end() :]
+    return name
+
+
+def _wrapped(state: Mapping[str, Tensor], prefix: str) -> bool:
+    """Whether everything but the loss is under `prefix`."""
+    names = [name for name in state if not UNUSED.match(name)]
+    return bool(names) and all(name.startswith(prefix) for name in names)
+
+
+def _likely(state: Mapping[str, Tensor]) -> list[str]:
+    """The released variants with as wide branches as `state` has; all, where none has."""
+    known = {name: variant for name, variant in VARIANTS.items() if variant.equilibrium.numerics == "released"}
+    widths = tuple(
+        value.shape[0] for name, value in state.items() if re.match(r"cell\.branches\.\d+\.norm3\.weight$", name)
+    )
+    return [name for name, variant in known.items() if variant.architecture.channels == widths] or list(known)
+
+
+def _fresh(name: str, state: Mapping[str, Tensor]) -> MDEQ:
+    """The model of a variant, with as many classes as `state` has, and in double precision if that is."""
+    if name not in VARIANTS:
+        raise ValueError(f"unknown variant {name!r}; known are {', '.join(VARIANTS)}")
+    variant = VARIANTS[name]
+    outputs = [value.shape[0] for key, value in state.items() if OUTPUT.match(key)]
+    size = variant.architecture.with_classes(outputs[0]) if len(outputs) == 1 else variant.architecture
+    dtypes = {value.dtype for value in state.values() if value.is_floating_point()}
+    with torch.random.fork_rng(devices=()):  # the initial weights are not used
+        model = MDEQ(size, variant.equilibrium)
+    return model.double() if dtypes == {torch.float64} else model
+
+
+def _complaints(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """What keeps `state` from being `expected`, under the release's names."""
+    return [
+        *(f"missing {official(name)} {tuple(expected[name].shape)}" for name in expected if name not in state),
+        *(f"unexpected {official(name)} {tuple(state[name].shape)}" for name in state if name not in expected),
+        *(
+            f"misshapen {official(name)}: expected {tuple(expected[name].shape)}, got {tuple(state[name].shape)}"
+            for name in expected
+            if name in state and state[name].shape != expected[name].shape
+        ),
+    ]
+
+
+def _summary(state: Any) -> str:
+    if isinstance(state, dict):
+        return f"a dictionary with {', '.join(str(key) for key in list(state)[:5]) or 'nothing'}"
+    return type(state).__name__
