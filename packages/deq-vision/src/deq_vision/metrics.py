@@ -1,0 +1,71 @@
+"""Metrics of classification and of segmentation; those of detection are in `metrics_detection`."""
+
+import torch
+from torch import Tensor
+
+IGNORED = 255  # the class of pixels that are not measured
+
+
+def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
+    """bool (b,): whether the class `labels` (b,) is among the `k` of greatest `logits` (b, c).
+
+    Of equal logits the class of smaller index comes first. A sample with NaN among its logits is wrong.
+
+    Raises:
+        ValueError: the shapes do not fit, or k is not from 1 to c.
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"expected logits (b, c) and labels (b,), got {tuple(logits.shape)} and {tuple(labels.shape)}")
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k must be from 1 to the {logits.shape[1]} classes, got {k}")
+    own = logits.gather(1, labels[:, None])
+    earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
+    before = (logits > own) | ((logits == own) & earlier)
+    return (before.sum(dim=1) < k) & ~logits.isnan().any(dim=1)
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """int64 (classes, classes): how many pixels of each class (rows) were predicted as each class (columns).
+
+    Matrices of images add up to that of a data set. Pixels with the label `IGNORED` are left out.
+
+    Args:
+        predicted: whole numbers from 0 to classes - 1, of any shape.
+        labels: of the same shape, from 0 to classes - 1 or `IGNORED`.
+        classes: how many there are.
+
+    Raises:
+        ValueError: the shapes differ, or a measured pixel has another class.
+    """
+    if predicted.shape != labels.shape:
+        raise ValueError(f"expected the shape of the labels {tuple(labels.shape)}, got {tuple(predicted.shape)}")
+    measured = labels != IGNORED
+    truth, guess = labels[measured].long(), predicted[measured].long()
+    for name, values in (("labels", truth), ("predictions", guess)):
+        if len(values) and not 0 <= int(values.min()) <= int(values.max()) < classes:
+            got = f"{int(values.min())} to {int(values.max())}"
+            raise ValueError(f"{name} must be from 0 to {classes - 1} where they are measured, got {got}")
+    return torch.bincount(truth * classes + guess, minlength=classes**2).reshape(classes, classes)
+
+
+def segmentation_metrics(matrix: Tensor) -> dict[str, float]:
+    """The Cityscapes protocol from the `confusion` of a whole data set.
+
+    Returns:
+        miou: mean over all classes of the intersection over union, 0 for a class that is neither there nor predicted.
+        accuracy: share of the pixels that are right. mean_accuracy: mean over all classes of the share of their pixels.
+    """
+    counts = matrix.double()
+    right, there = counts.diagonal(), counts.sum(dim=1)
+    return {
+        "miou": float(intersection_over_union(matrix).mean()),
+        "accuracy": float(right.sum() / there.sum().clamp(min=1)),
+        "mean_accuracy": float((right / there.clamp(min=1)).mean()),
+    }
+
+
+def intersection_over_union(matrix: Tensor) -> Tensor:
+    """float64 (classes,): of each class, pixels that are it and are predicted as it over those that are either."""
+    counts = matrix.double()
+    right = counts.diagonal()
+    return right / (counts.sum(dim=1) + counts.sum(dim=0) - right).clamp(min=1)

@@ -1,0 +1,128 @@
+"""Logits of whole images from a network that sees pieces, mirror images or other sizes of them.
+
+The network is any function from images (b, c, h, w) to logits (b, classes, h', w') at a fraction of their size. Each
+function here returns such a function, or what it gives for some images, at their full size.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Network = Callable[[Tensor], Tensor]
+
+
+def full_size(network: Network, *, align_corners: bool = False) -> Network:
+    """The network with its logits interpolated to the size of the images.
+
+    MDEQ as released aligns corners while it trains and validates, and does not when it is tested.
+    """
+
+    def predict(images: Tensor) -> Tensor:
+        return resized(network(images), images.shape[2:], align_corners=align_corners)
+
+    return predict
+
+
+def mirrored(network: Network) -> Network:
+    """The mean of the logits of the images and of those, mirrored back, of the mirrored images."""
+
+    def predict(images: Tensor) -> Tensor:
+        return (network(images) + network(images.flip(-1)).flip(-1)) / 2
+
+    return predict
+
+
+def sliding(network: Network, window: tuple[int, int], stride: tuple[int, int] | None = None) -> Network:
+    """The mean of the logits of windows that cover the images, each pixel's over the windows that hold it.
+
+    A window that would pass the right or bottom edge is moved back inside; along an axis on which the image is smaller
+    than the window, it is cut to the image.
+
+    Args:
+        network: gives logits at the size of its images.
+        window: (h, w), pixels.
+        stride: between windows; `window` itself if None, as MDEQ is tested on Cityscapes.
+
+    Raises:
+        ValueError: window or stride are not positive, or the stride leaves gaps.
+    """
+    step = window if stride is None else stride
+    if min(*window, *step) < 1 or step[0] > window[0] or step[1] > window[1]:
+        raise ValueError(f"expected 1 <= stride <= window along both axes, got {step} and {window}")
+
+    def predict(images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        rows, columns = starts(height, window[0], step[0]), starts(width, window[1], step[1])
+        total, count = None, images.new_zeros(height, width)
+        for y in rows:
+            for x in columns:
+                part = (slice(y, y + window[0]), slice(x, x + window[1]))
+                logits = network(images[:, :, *part])
+                if total is None:
+                    total = logits.new_zeros(*logits.shape[:2], height, width)
+                total[:, :, *part] += logits
+                count[part] += 1
+        assert total is not None  # there is at least one window
+        return total / count
+
+    return predict
+
+
+def exponential(network: Network) -> Network:
+    """exp of the logits: the classes' order at a pixel stays, but sums over sizes and windows weigh sure ones more."""
+
+    def predict(images: Tensor) -> Tensor:
+        return network(images).exp()
+
+    return predict
+
+
+def several_scales(network: Network, scales: Sequence[float], *, align_corners: bool = False) -> Network:
+    """The sum of what the network gives for the images at each scale, interpolated to the images' own size.
+
+    Raises:
+        ValueError: there is no scale, or one is not positive.
+    """
+    if not scales or min(scales) <= 0:
+        raise ValueError(f"expected at least one scale, all positive, got {tuple(scales)}")
+
+    def predict(images: Tensor) -> Tensor:
+        size = images.shape[2:]
+        values = []
+        for scale in scales:
+            scaled = resized(images, [max(1, round(length * scale)) for length in size], align_corners=align_corners)
+            values.append(resized(network(scaled), size, align_corners=align_corners))
+        return torch.stack(values).sum(dim=0)
+
+    return predict
+
+
+def cityscapes_test(
+    network: Network,
+    *,
+    window: tuple[int, int] = (1024, 2048),
+    scales: Sequence[float] = (1.0,),
+    mirror: bool = False,
+) -> Network:
+    """How MDEQ is tested on Cityscapes: of what it gives, the greatest of a pixel is its class.
+
+    By default the whole image is seen once. At greater scales, windows slide over it side by side.
+    """
+    whole = full_size(network)
+    return several_scales(sliding(exponential(mirrored(whole) if mirror else whole), window), scales)
+
+
+def starts(length: int, window: int, stride: int) -> list[int]:
+    """Where windows begin that cover `length`, the last moved back inside."""
+    if length <= window:
+        return [0]
+    return [*range(0, length - window, stride), length - window]
+
+
+def resized(values: Tensor, size: Sequence[int] | torch.Size, *, align_corners: bool) -> Tensor:
+    """Bilinear interpolation of (b, c, h, w) to `size`."""
+    if tuple(values.shape[2:]) == tuple(size):
+        return values
+    return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=align_corners)

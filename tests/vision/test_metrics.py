@@ -1,0 +1,97 @@
+"""Top-k, and the Cityscapes protocol: values known by hand, and laws that tell it from its neighbours."""
+
+import pytest
+import torch
+
+from deq_vision.metrics import IGNORED, confusion, correct, intersection_over_union, segmentation_metrics
+
+
+def test_top_k_counts_the_classes_before_the_true_one() -> None:
+    logits = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0]], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 2])
+    assert correct(logits, labels).tolist() == [True, False, False]
+    assert correct(logits, labels, 2).tolist() == [True, False, True]
+    assert correct(logits, labels, 3).all()
+
+
+def test_top_k_agrees_with_sorting() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, 10, generator=generator)
+    labels = torch.randint(10, (200,), generator=generator)
+    for k in (1, 5):
+        expected = (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1)
+        assert torch.equal(correct(logits, labels, k), expected)
+
+
+def test_a_network_that_says_nothing_is_right_for_one_class_alone() -> None:
+    logits = torch.zeros(4, 4)
+    assert correct(logits, torch.arange(4)).tolist() == [True, False, False, False]
+    assert correct(logits, torch.arange(4), 2).tolist() == [True, True, False, False]
+
+
+def test_logits_that_are_not_numbers_are_wrong() -> None:
+    logits = torch.tensor([[float("nan"), 0.0], [1.0, float("nan")], [float("nan"), float("nan")]])
+    assert not correct(logits, torch.tensor([0, 0, 1])).any()
+    assert not correct(logits, torch.tensor([0, 0, 1]), 2).any()
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_k_must_be_a_number_of_classes(k: int) -> None:
+    with pytest.raises(ValueError, match=f"k must be from 1 to the 3 classes, got {k}"):
+        correct(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), k)
+    with pytest.raises(ValueError, match=r"got \(2, 3\) and \(3,\)"):
+        correct(torch.zeros(2, 3), torch.zeros(3, dtype=torch.long))
+
+
+def test_segmentation_by_hand() -> None:
+    labels = torch.tensor([[0, 0, 1, 1], [2, IGNORED, 1, 1]], dtype=torch.uint8)
+    predicted = torch.tensor([[0, 1, 1, 1], [2, 0, 1, 0]])
+    matrix = confusion(predicted, labels, 3)
+    assert matrix.tolist() == [[1, 1, 0], [1, 3, 0], [0, 0, 1]]
+    assert intersection_over_union(matrix).tolist() == pytest.approx([1 / 3, 3 / 5, 1.0])
+    found = segmentation_metrics(matrix)
+    assert found["miou"] == pytest.approx((1 / 3 + 3 / 5 + 1) / 3)
+    assert found["accuracy"] == pytest.approx(5 / 7)
+    assert found["mean_accuracy"] == pytest.approx((1 / 2 + 3 / 4 + 1) / 3)
+
+
+def test_ignored_pixels_change_nothing_whatever_is_predicted_there() -> None:
+    labels = torch.full((4, 4), IGNORED, dtype=torch.uint8)
+    labels[0] = 1
+    predicted = torch.ones(4, 4, dtype=torch.long)
+    other = predicted.clone()
+    other[1:] = 7  # no class, but nobody looks
+    assert torch.equal(confusion(predicted, labels, 3), confusion(other, labels, 3))
+
+
+def test_matrices_of_images_add_up_and_their_scores_do_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels, predicted = (torch.randint(4, (6, 8, 8), generator=generator) for _ in range(2))
+    labels[0] = 0
+    parts = [confusion(guess, truth, 4) for guess, truth in zip(predicted, labels, strict=True)]
+    whole = confusion(predicted, labels, 4)
+    assert torch.equal(torch.stack(parts).sum(dim=0), whole)
+    mean_of_images = sum(segmentation_metrics(part)["miou"] for part in parts) / len(parts)
+    assert segmentation_metrics(whole)["miou"] != pytest.approx(mean_of_images, abs=1e-3)
+
+
+def test_a_class_that_is_nowhere_counts_as_zero_as_released() -> None:
+    matrix = confusion(torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long), 19)
+    assert segmentation_metrics(matrix) == {"miou": 1 / 19, "accuracy": 1.0, "mean_accuracy": 1 / 19}
+
+
+def test_an_empty_set_has_no_score_but_zero() -> None:
+    assert segmentation_metrics(torch.zeros(3, 3, dtype=torch.long)) == {
+        "miou": 0.0,
+        "accuracy": 0.0,
+        "mean_accuracy": 0.0,
+    }
+
+
+def test_classes_out_of_range_are_an_error() -> None:
+    with pytest.raises(ValueError, match="predictions must be from 0 to 2 where they are measured, got 3 to 3"):
+        confusion(torch.tensor([3]), torch.tensor([0]), 3)
+    with pytest.raises(ValueError, match="labels must be from 0 to 2 where they are measured, got 4 to 4"):
+        confusion(torch.tensor([0]), torch.tensor([4]), 3)
+    with pytest.raises(ValueError, match=r"the shape of the labels \(2,\), got \(1,\)"):
+        confusion(torch.tensor([0]), torch.tensor([0, 0]), 3)

@@ -1,0 +1,90 @@
+"""Windows, mirror images and scales: what they give is what the network gives, where it sees all it needs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deq_vision.windows import cityscapes_test, full_size, mirrored, several_scales, sliding, starts
+
+IMAGES = torch.randn(2, 3, 12, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+MIX = torch.randn(5, 3, 1, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+BLUR = torch.randn(5, 3, 3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def pixelwise(images: Tensor) -> Tensor:
+    """Sees one pixel at a time."""
+    return F.conv2d(images, MIX)
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Sees neighbours too, and so where windows end."""
+    return F.conv2d(images, BLUR, padding=1)
+
+
+@pytest.mark.parametrize("stride", [None, (5, 4), (3, 8), (1, 1)])
+@pytest.mark.parametrize("window", [(5, 8), (12, 20), (30, 30), (12, 9)])
+def test_windows_of_a_pixelwise_network_give_what_the_whole_image_gives(
+    window: tuple[int, int], stride: tuple[int, int] | None
+) -> None:
+    found = sliding(
+        pixelwise, window, None if stride is None else (min(stride[0], window[0]), min(stride[1], window[1]))
+    )
+    torch.testing.assert_close(found(IMAGES), pixelwise(IMAGES))
+
+
+def test_a_window_as_large_as_the_image_sees_it_once() -> None:
+    torch.testing.assert_close(sliding(blurred, (12, 20))(IMAGES), blurred(IMAGES))
+
+
+def test_where_windows_overlap_their_logits_are_averaged() -> None:
+    found = sliding(blurred, (12, 16))(IMAGES)  # columns 0 to 15, then 4 to 19
+    left, right = blurred(IMAGES[..., :16]), blurred(IMAGES[..., 4:])
+    torch.testing.assert_close(found[..., :4], left[..., :4])
+    torch.testing.assert_close(found[..., 4:16], (left[..., 4:] + right[..., :12]) / 2)
+    torch.testing.assert_close(found[..., 16:], right[..., 12:])
+
+
+@pytest.mark.parametrize(
+    ("length", "window", "stride", "expected"),
+    [(10, 10, 10, [0]), (8, 10, 10, [0]), (20, 10, 10, [0, 10]), (25, 10, 10, [0, 10, 15]), (12, 10, 5, [0, 2])],
+)
+def test_windows_cover_every_pixel_and_pass_no_edge(length: int, window: int, stride: int, expected: list[int]) -> None:
+    assert starts(length, window, stride) == expected
+
+
+def test_mirroring_makes_a_network_blind_to_left_and_right() -> None:
+    found = mirrored(blurred)
+    torch.testing.assert_close(found(IMAGES.flip(-1)), found(IMAGES).flip(-1))
+    assert not torch.allclose(blurred(IMAGES.flip(-1)), blurred(IMAGES).flip(-1))
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_logits_are_brought_to_the_size_of_the_images(align_corners: bool) -> None:
+    def coarse(images: Tensor) -> Tensor:
+        return pixelwise(images)[:, :, ::4, ::4]
+
+    found = full_size(coarse, align_corners=align_corners)(IMAGES)
+    expected = F.interpolate(coarse(IMAGES), size=(12, 20), mode="bilinear", align_corners=align_corners)
+    assert torch.equal(found, expected)
+
+
+def test_one_scale_of_one_changes_nothing_and_two_scales_add_up() -> None:
+    torch.testing.assert_close(several_scales(blurred, [1.0])(IMAGES), blurred(IMAGES))
+    constant = torch.ones_like(IMAGES)
+    torch.testing.assert_close(several_scales(pixelwise, [0.5, 1.0, 1.5])(constant), 3 * pixelwise(constant))
+
+
+def test_the_test_of_cityscapes_finds_the_classes_of_the_logits() -> None:
+    found = cityscapes_test(blurred, window=(12, 20))(IMAGES)
+    assert torch.equal(found.argmax(dim=1), blurred(IMAGES).argmax(dim=1))
+    several = cityscapes_test(blurred, window=(12, 20), scales=(0.5, 1.0, 2.0), mirror=True)(IMAGES)
+    assert several.shape == (2, 5, 12, 20)
+    assert (several > 0).all()
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="1 <= stride <= window"):
+        sliding(pixelwise, (4, 4), (5, 4))
+    with pytest.raises(ValueError, match="at least one scale"):
+        several_scales(pixelwise, [])
