@@ -1,12 +1,15 @@
 """Weights, inputs and recorded numbers for comparisons with the released networks.
 
 The numbers in tests/golden/flow were recorded by running the released code on a CPU (torch 2.13, one thread, float32).
-Weights and inputs are drawn from the names of what they fill, so none are stored.
+Weights and inputs are drawn from the names of what they fill, so none are stored. Recordings of further variants are
+compared too where there are any: files VARIANT.{modules,forward,train}.json and VARIANT.forward.npz in the folder that
+the environment variable DEQ_FLOW_PARITY names, by default ../shared/parity/flow beside the checkout.
 """
 
 import gzip
 import json
 import math
+import os
 import zlib
 from functools import cache
 from pathlib import Path
@@ -18,19 +21,42 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "flow"
+FURTHER = Path(os.environ.get("DEQ_FLOW_PARITY", GOLDEN.parents[3] / "shared" / "parity" / "flow"))
+ALIKE = {"v2_gma": "v2_b_gma", "v1_gma": "v1_b_gma", "delta_b": "v2_b", "delta_h": "v2_h"}
+"""Recorded variants whose layout has another name."""
 
 
 @cache
 def recorded(name: str) -> dict[str, Any]:
-    """ "keys": parameter names and shapes of every released variant; "reference": recorded numbers."""
+    """What was recorded, by name.
+
+    "keys": parameter names and shapes of every released variant; "solvers": the releases' solvers alone;
+    "reference": modules, forward passes, training steps and losses of the variants that are kept here.
+    """
     return json.loads(gzip.decompress((GOLDEN / f"{name}.json.gz").read_bytes()))
+
+
+@cache
+def variants(kind: str) -> dict[str, Any]:
+    """Recordings of "modules", "forward" passes or "train" steps by variant, the further ones last."""
+    here = recorded("reference")[kind]
+    names = [path.name.removesuffix(f".{kind}.json") for path in sorted(FURTHER.glob(f"*.{kind}.json"))]
+    there = [name for name in names if name not in here and not name.startswith("delta")]
+    return here | {name: json.loads((FURTHER / f"{name}.{kind}.json").read_text()) for name in there}
 
 
 @cache
 def recorded_arrays() -> dict[str, np.ndarray]:
     """Recorded flow by "variant/run_low" (whole) and "variant/run_up" (rows 1, 5, 9, ..., columns 2, 6, 10, ...)."""
     with np.load(GOLDEN / "forward.npz") as file:
-        return dict(file)
+        arrays = dict(file)
+    for variant in variants("forward"):
+        path = FURTHER / f"{variant}.forward.npz"
+        if f"{variant}/iters12_low" not in arrays and f"{variant}/anderson12_low" not in arrays and path.exists():
+            with np.load(path) as file:
+                whole = {f"{variant}/{name}": file[name] for name in file}
+            arrays |= {name: a[..., 1::4, 2::4] if name.endswith("_up") else a for name, a in whole.items()}
+    return arrays
 
 
 def normal(name: str, shape: tuple[int, ...] | list[int]) -> Tensor:
@@ -41,8 +67,8 @@ def normal(name: str, shape: tuple[int, ...] | list[int]) -> Tensor:
 
 def released_state(variant: str) -> dict[str, Tensor]:
     """A state dict under the release's names, filled as the recordings were."""
-    keys = recorded("keys")[variant]["keys"]
-    deq = variant.startswith("v")
+    keys = recorded("keys")[ALIKE.get(variant, variant)]["keys"]
+    deq = variant.startswith(("v", "delta"))
     state = {name: _filled(name, shape, dtype, gain=1.0 if deq else 0.6) for name, shape, dtype in keys}
     for name in state:  # one storage in the release; the name written last decides
         if ".norm3." in name and (alias := name.replace(".norm3.", ".downsample.1.")) in state:

@@ -128,7 +128,7 @@ def test_an_unrolled_network_predicts_at_every_step() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_both_ways_of_looking_up_give_one_network(name: str) -> None:
-    stored, computed = (network(name, lookup=kind) for kind in ("all-pairs", "on-the-fly"))
+    stored, computed = (network(name, correlation=kind) for kind in ("all-pairs", "on-the-fly"))
     torch.testing.assert_close(run(computed, *pair(), steps=3).flow, run(stored, *pair(), steps=3).flow)
 
 

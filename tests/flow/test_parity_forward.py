@@ -1,25 +1,44 @@
 """Whole forward passes agree with the released code, solver by solver."""
 
+import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import torch
-from tests.flow.parity import images, recorded, recorded_arrays, released_state
-from torch import Tensor
+from tests.flow.parity import images, recorded, recorded_arrays, released_state, variants
 
 import deq_core as deq
 from deq_flow.models.convert import from_released
 from deq_flow.models.deq_flow import DEQFlow
+from deq_flow.models.flags import equilibrium_of
 from deq_flow.models.network import FlowOutput
 from deq_flow.models.raft import RAFT
 
-RELEASED_ANDERSON = deq.Anderson(window=6, ridge=1e-4, relative_ridge=False)
+RUNS = [
+    (variant, name)
+    for variant, names in variants("forward").items()
+    for name in names
+    if variant.startswith("v") and re.fullmatch(r"[a-z]+\d+", name)
+]
+UNMEASURED = {"anderson": 2, "broyden": 1, "naive": 0}
+"""Evaluations that a release makes before it measures."""
 
 
-def deq_flow(**choices: Any) -> DEQFlow:
-    model = from_released(released_state("v2_b"), eval_stop=None, **choices)
+def deq_flow(variant: str = "v2_b", **choices: Any) -> DEQFlow:
+    model = from_released(released_state(variant), **{"eval_stop": None, **choices})
     assert isinstance(model, DEQFlow)
     return model
+
+
+def released(variant: str, name: str, **choices: Any) -> DEQFlow:
+    """The network under the flags of a recorded run, such as anderson12."""
+    solver, budget = re.fullmatch(r"([a-z]+)(\d+)", name).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    solver = "naive_solver" if solver == "naive" else solver
+    flags = {"f_solver": solver, "f_thres": int(budget), "wnorm": True}
+    equilibrium = equilibrium_of("v1" if variant.startswith("v1") else "v2", flags)
+    named = {field.name: getattr(equilibrium, field.name) for field in fields(equilibrium)}
+    return deq_flow(variant, **named | {"eval_stop": None} | choices)
 
 
 def assert_agrees(output: FlowOutput, run: str, *, low: float, up: float) -> None:
@@ -30,25 +49,31 @@ def assert_agrees(output: FlowOutput, run: str, *, low: float, up: float) -> Non
         torch.testing.assert_close(output.flow[..., 1::4, 2::4], expected, rtol=0, atol=up)
 
 
-@pytest.mark.parametrize("unknown", ["flow", "position"])
-@pytest.mark.parametrize(
-    ("run", "solver"),
-    [
-        ("naive12", deq.FixedPointIteration()),
-        ("naive24", deq.FixedPointIteration()),
-        ("anderson12", RELEASED_ANDERSON),
-    ],
-)
-def test_flow_agrees_with_the_release(run: str, solver: deq.Solver, unknown: str) -> None:
-    reference = recorded("reference")["forward"]["v2_b"][run]
-    model = deq_flow(solver=solver, stop=deq.Stop(int(run[-2:]), tol=None, relative=False), unknown=unknown)
+@pytest.mark.parametrize(("variant", "name"), RUNS)
+def test_flow_agrees_with_the_release(variant: str, name: str) -> None:
+    reference = variants("forward")[variant][name]
+    model = released(variant, name)
     with torch.no_grad():
         output = model(*images())
-    assert_agrees(output, f"v2_b/{run}", low=10 * reference["noise_low"], up=10 * reference["noise_up"])
-    assert output.solution is not None
-    # The release's trace begins with a placeholder, and Anderson's leaves out two evaluations.
-    trace = torch.tensor(reference["abs_trace"][1:])
-    torch.testing.assert_close(output.solution.trace[-len(trace) :], trace, rtol=1e-3, atol=1e-4)
+    assert_agrees(output, f"{variant}/{name}", low=10 * reference["noise_low"], up=10 * reference["noise_up"])
+    hidden = output.state[0].double()
+    for statistic, ours in {"mean": hidden.mean(), "std": hidden.std(), "absmax": hidden.abs().max()}.items():
+        assert ours.item() == pytest.approx(reference["h"][statistic], rel=1e-4, abs=1e-5)
+    if variant.startswith("v2"):
+        assert output.solution is not None
+        trace = torch.tensor(reference["abs_trace"][1:])  # it begins with a placeholder
+        ours = output.solution.trace[UNMEASURED[re.sub(r"\d", "", name)] :]
+        torch.testing.assert_close(ours, trace, rtol=1e-2 if "broyden" in name else 1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["naive24", "anderson12"])
+def test_what_the_release_returns_is_the_best_state_where_the_residual_falls(name: str) -> None:
+    # So the flow is the release's too with the choices that are better in other cases.
+    reference = variants("forward")["v2_b"][name]
+    model = released("v2_b", name, returned="best", unknown="flow")
+    with torch.no_grad():
+        output = model(*images())
+    assert_agrees(output, f"v2_b/{name}", low=10 * reference["noise_low"], up=10 * reference["noise_up"])
 
 
 def test_relative_residuals_are_the_releases_where_the_state_holds_positions() -> None:
@@ -62,33 +87,6 @@ def test_relative_residuals_are_the_releases_where_the_state_holds_positions() -
         residuals[unknown] = solution.residual
     torch.testing.assert_close(residuals["position"], torch.tensor(reference["rel_lowest"]), rtol=1e-3, atol=0)
     assert (residuals["flow"] > 5 * residuals["position"]).all()
-
-
-def test_broyden_iterates_agree_with_the_release() -> None:
-    # The release returns the argument of the evaluation with the lowest residual, not its image.
-    reference = recorded("reference")["forward"]["v2_b"]["broyden12"]
-    model, solver = deq_flow(), deq.Broyden()
-    with torch.no_grad():
-        pair = model.encode(*images())
-        f, start = model.map(pair), model.start(pair)
-        sizes = [part[0].numel() for part in start]
-        z = torch.cat([part.flatten(1) for part in start], dim=1)
-        memory = solver.init(z, 13)
-        arguments, trace = [], []
-        for _ in range(13):
-            fz = torch.cat([part.flatten(1) for part in f(*unflatten(z, sizes, start))], dim=1)
-            arguments.append(z)
-            trace.append((fz - z).norm(dim=1))
-            z, memory = solver.step(z, fz, memory)
-        hidden, flow = unflatten(arguments[-1], sizes, start)
-        output = FlowOutput(pair.finish(flow, hidden), flow, (hidden, flow), None, ())
-    torch.testing.assert_close(torch.stack(trace[1:]), torch.tensor(reference["abs_trace"][1:]), rtol=1e-2, atol=1e-4)
-    assert_agrees(output, "v2_b/broyden12", low=10 * reference["noise_low"], up=10 * reference["noise_up"])
-
-
-def unflatten(z: Tensor, sizes: list[int], like: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    hidden, flow = z.split(sizes, dim=1)
-    return hidden.view_as(like[0]), flow.view_as(like[1])
 
 
 def test_reused_states_agree_with_the_release() -> None:
@@ -123,10 +121,11 @@ def test_spectral_radius_agrees_with_the_release(gradient: str) -> None:
     torch.testing.assert_close(radius, reference, rtol=0.05, atol=0)
 
 
-def test_raft_agrees_with_the_release() -> None:
-    model = from_released(released_state("raft"))
+@pytest.mark.parametrize("variant", [name for name in variants("forward") if not name.startswith("v")])
+def test_unrolled_flow_agrees_with_the_release(variant: str) -> None:
+    model = from_released(released_state(variant))
     assert isinstance(model, RAFT)
-    noise = recorded("reference")["forward"]["raft"]["iters12"]
+    noise = variants("forward")[variant]["iters12"]
     with torch.no_grad():
         output = model(*images(), steps=12)
-    assert_agrees(output, "raft/iters12", low=10 * noise["noise_low"], up=10 * noise["noise_up"])
+    assert_agrees(output, f"{variant}/iters12", low=10 * noise["noise_low"], up=10 * noise["noise_up"])

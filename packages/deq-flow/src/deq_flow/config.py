@@ -1,8 +1,8 @@
 """Sizes of the flow networks, and how they are solved. A variant is an instance, made from another with `replace`."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin
 
 import deq_core as deq
 
@@ -29,9 +29,16 @@ class Architecture:
     upsampling          "convex" (learned weights) or "bilinear"
     mask                inner channels of the head that predicts the convex weights
     attention           "global" adds the aggregated motion of GMA (Jiang et al. 2021)
+    attention_by        what positions attend by: "content", as in every released checkpoint, "position" (their distance
+                        in rows and in columns), or "both"
+    attention_positions rows and columns that the table of relative positions tells apart, 0 for none; GMA's files
+                        have one of 160, which its released weights do not use
     scale               pixels per cell of the grid on which flow is estimated: 8, or 4 for small images
-    lookup              "all-pairs" stores the correlation volume, "on-the-fly" computes each window when it is read,
+    correlation         "all-pairs" stores the correlation volume, "on-the-fly" computes each window when it is read,
                         "auto" stores the volume up to `correlation.VOLUME_LIMIT` entries
+    dropout             probability with which a channel of an encoder's output is zeroed in training
+    cell_dropout        probability with which a value behind the motion encoder's first convolutions is zeroed in
+                        training, the same ones in every evaluation of a solve; version 1's vdropout
     """
 
     encoder: Literal["residual", "bottleneck"] = "residual"
@@ -52,8 +59,12 @@ class Architecture:
     upsampling: Literal["convex", "bilinear"] = "convex"
     mask: int = 256
     attention: Literal["none", "global"] = "none"
+    attention_by: Literal["content", "position", "both"] = "content"
+    attention_positions: int = 0
     scale: Literal[4, 8] = 8
-    lookup: Literal["auto", "all-pairs", "on-the-fly"] = "auto"
+    correlation: Literal["auto", "all-pairs", "on-the-fly"] = "auto"
+    dropout: float = 0.0
+    cell_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.scale not in (4, 8):
@@ -66,11 +77,29 @@ class Architecture:
             )
         if self.motion <= 2:
             raise ValueError(f"motion must exceed the 2 channels that hold the flow, got {self.motion}")
+        if self.attention_by != "content" and self.attention_positions < 1:
+            raise ValueError(
+                f"attention_by={self.attention_by!r} needs attention_positions, the size of the table of relative "
+                f"positions (GMA's is 160), got {self.attention_positions}"
+            )
+        for name in ("dropout", "cell_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        _check_choices(self)
 
     @property
     def window(self) -> int:
         """Correlation values read per cell: levels * (2 radius + 1)^2."""
         return self.levels * (2 * self.radius + 1) ** 2
+
+
+def _check_choices(config: Any) -> None:
+    """Raises ValueError where a field that has a closed set of values has another."""
+    for choice in fields(config):
+        value = getattr(config, choice.name)
+        if get_origin(choice.type) is Literal and value not in get_args(choice.type):
+            known = ", ".join(repr(option) for option in get_args(choice.type))
+            raise ValueError(f"{choice.name} must be one of {known}, got {value!r}")
 
 
 BASE = Architecture()
@@ -147,6 +176,20 @@ MINI = replace(
     mask=48,
     scale=4,
 )
+# For frames of any size, trained on a CPU in about an hour: the size of the shipped checkpoint. A grid of quarter
+# resolution and cosine similarity for the reasons of MINI, but wider, and its windows reach 48 pixels.
+COMPACT = replace(
+    MINI,
+    stages=(32, 48, 64),
+    hidden=64,
+    context=64,
+    levels=3,
+    correlation_widths=(64, 48),
+    flow_widths=(32, 16),
+    motion=64,
+    head=64,
+    mask=64,
+)
 SIZES = {
     "tiny": TINY,
     "base": BASE,
@@ -155,6 +198,7 @@ SIZES = {
     "gigantic": GIGANTIC,
     "small": SMALL,
     "mini": MINI,
+    "compact": COMPACT,
 }
 
 
@@ -168,7 +212,8 @@ class Equilibrium:
     correction     evaluations whose states are supervised in training, besides the last (sparse fixed-point correction)
     chaining       "indexing" records the corrected states in one solve, the default of version 1. "sliced" solves from
                    one to the next, each slice starting from what the adjoint made of the last state, detached; the
-                   default of version 2. In evaluation there is always one solve
+                   default of version 2. "resumed" does so from the state that the solver returned, as version 1's
+                   sliced_core. In evaluation there is always one solve
     flow_gradient  "detached": the flow a step starts from carries no gradient, as in RAFT, and the Jacobian is well
                    inside the unit circle. "full" lets it pass (all_grad in the release): flow' = flow + change puts an
                    eigenvalue near 1 into the Jacobian, so use it with `Phantom`, not with `Implicit`
@@ -176,6 +221,8 @@ class Equilibrium:
                    state is (hidden, position), as released. Iterates, absolute residuals and gradients are the same,
                    because the solvers commute with a shift; but absolute coordinates dominate the denominator of a
                    relative residual, which comes out far smaller: the same tolerance is then much looser
+    returned       which state of a solve counts. "best": of every sample the image f(z) with the lowest residual.
+                   "v1", "v2" and "delta": the one that the solvers of those releases return; see `models.released`
     weight_norm    weight normalisation of the update block's convolutions
     """
 
@@ -184,12 +231,19 @@ class Equilibrium:
     eval_stop: deq.Stop | None = field(default_factory=lambda: deq.Stop(max_steps=60, tol=None))
     adjoint: deq.Adjoint | tuple[deq.Adjoint, ...] = field(default_factory=deq.Phantom)
     correction: tuple[int, ...] = ()
-    chaining: Literal["indexing", "sliced"] = "sliced"
+    chaining: Literal["indexing", "sliced", "resumed"] = "sliced"
     flow_gradient: Literal["detached", "full"] = "detached"
     unknown: Literal["flow", "position"] = "flow"
+    returned: Literal["best", "v1", "v2", "delta"] = "best"
     weight_norm: bool = True
 
     def __post_init__(self) -> None:
+        _check_choices(self)
+        adjoints = self.adjoint if isinstance(self.adjoint, tuple) else (self.adjoint,)
+        for adjoint in adjoints:  # says what is no solver, stop or adjoint
+            deq.DEQ(solver=self.solver, stop=self.stop, adjoint=adjoint, eval_stop=self.eval_stop)
+        if self.returned != "best" and any(isinstance(adjoint, deq.Unrolled) for adjoint in adjoints):
+            raise ValueError(f"returned={self.returned!r} picks a state of the solve, so it has no Unrolled() gradient")
         bounds = (0, *self.correction, self.stop.max_steps)
         if any(first >= second for first, second in pairwise(bounds)):
             raise ValueError(
@@ -208,3 +262,18 @@ MINI_EQUILIBRIUM = Equilibrium(
     eval_stop=deq.Stop(max_steps=12, tol=None),
     correction=(3,),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What config.json says beside a converted checkpoint: all that is needed to build its network.
+
+    family        "deq-flow" or "raft", GMA included
+    architecture  found from the names and shapes of the file that was converted
+    weight_norm   whether the update block's weights are lengths and directions
+    """
+
+    kind: Literal["converted"] = "converted"
+    family: Literal["deq-flow", "raft"]
+    architecture: Architecture
+    weight_norm: bool = False

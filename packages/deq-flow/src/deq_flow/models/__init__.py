@@ -1,8 +1,9 @@
 """DEQ-Flow, RAFT and GMA from one set of parts."""
 
+from deq_core.experiment.checkpoint import CheckpointError as CheckpointError
+
 from .build import NAMES as NAMES
 from .build import build as build
-from .convert import CheckpointError as CheckpointError
 from .convert import load_released as load_released
 from .deq_flow import DEQFlow as DEQFlow
 from .network import FlowOutput as FlowOutput

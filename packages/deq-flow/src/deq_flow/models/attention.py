@@ -1,21 +1,68 @@
 """Global motion aggregation (Jiang et al. 2021): motion features shared between positions that look alike."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Softmax of scaled dot products between all positions of the context, one head; computed once per image pair."""
+    """Softmax of scaled scores between all positions of the context, one head; computed once per image pair.
 
-    def __init__(self, context: int) -> None:
+    by         "content": the score of i for j is <q_i, k_j>; "position": q_i with the embeddings of how many rows and
+               columns j is away; "both": their sum
+    positions  size of the table of relative positions. With by="content" it is kept as released files have it, but
+               neither used nor trained
+    """
+
+    def __init__(
+        self, context: int, *, by: Literal["content", "position", "both"] = "content", positions: int = 0
+    ) -> None:
         super().__init__()
+        self.by = by
         self.to_qk = nn.Conv2d(context, 2 * context, 1, bias=False)
         self.scale = context**-0.5
+        self.pos_emb = RelativePositions(positions, context) if positions else None
+        if self.pos_emb is not None and by == "content":
+            self.pos_emb.requires_grad_(False)
 
     def forward(self, context: Tensor) -> Tensor:
         """(B, N, N) weights from context (B, C, h, w), N = h w; row i says where position i looks (equation 1)."""
-        query, key = self.to_qk(context).flatten(2).chunk(2, dim=1)
-        return torch.softmax(self.scale * query.mT @ key, dim=2)
+        query, key = self.to_qk(context).chunk(2, dim=1)
+        query = self.scale * query
+        scores = []
+        if self.by != "position":
+            scores.append(query.flatten(2).mT @ key.flatten(2))
+        if self.by != "content" and self.pos_emb is not None:
+            scores.append(self.pos_emb(query))
+        return torch.softmax(torch.stack(scores).sum(0) if len(scores) > 1 else scores[0], dim=2)
+
+
+class RelativePositions(nn.Module):
+    """Scores by how many rows and columns another position is away, one embedding for each number.
+
+    Distances of `size` and more count as size - 1, so that maps larger than the table have scores too; the release
+    has no answer for them.
+    """
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        self.size = size
+        self.rel_height = nn.Embedding(2 * size - 1, channels)
+        self.rel_width = nn.Embedding(2 * size - 1, channels)
+
+    def forward(self, query: Tensor) -> Tensor:
+        """(B, N, N) scores of queries (B, C, h, w), N = h w."""
+        batch, _, height, width = query.shape
+        rows = torch.einsum("bcyx,yvc->byxv", query, self._between(self.rel_height, height))
+        columns = torch.einsum("bcyx,xuc->byxu", query, self._between(self.rel_width, width))
+        return (rows[..., :, None] + columns[..., None, :]).view(batch, height * width, height * width)
+
+    def _between(self, embedding: nn.Embedding, length: int) -> Tensor:
+        """(length, length, C): row i, column j embeds j - i."""
+        place = torch.arange(length, device=embedding.weight.device)
+        distance = (place - place[:, None]).clamp(1 - self.size, self.size - 1)
+        return embedding(distance + self.size - 1)
 
 
 class Aggregate(nn.Module):

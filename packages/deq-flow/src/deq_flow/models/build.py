@@ -1,11 +1,14 @@
 """Networks by name."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Literal
 
-from deq_flow.config import MINI_EQUILIBRIUM, SIZES, Architecture, Equilibrium
+from deq_flow.config import MINI, MINI_EQUILIBRIUM, SIZES, Architecture, Equilibrium
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.models.raft import RAFT
+
+Family = Literal["deq-flow", "raft"]
 
 NAMES = (
     *(f"deq-flow-{size}" for size in SIZES),
@@ -14,25 +17,49 @@ NAMES = (
 )
 """Every name `build` knows. raft-large and so on are RAFT at DEQ-Flow's sizes, gma is RAFT with global attention."""
 
+WEIGHTLESS = frozenset({"attention_by", "cell_dropout", "correlation", "dropout"})
+"""Fields of `Architecture` that no weight depends on, which may be chosen anew for trained weights."""
+
+_GMA = replace(SIZES["base"], attention="global", attention_positions=160)
+_OF_SIZE = frozenset(field.name for field in fields(Architecture))
+_OF_FAMILY: dict[Family, frozenset[str]] = {
+    "deq-flow": frozenset(field.name for field in fields(Equilibrium)),
+    "raft": frozenset({"steps", "eval_steps"}),
+}
+
 
 def build(name: str, **overrides: Any) -> DEQFlow | RAFT:
     """A freshly initialised network; `name` is one of `NAMES`.
 
-    overrides are fields of `Architecture` (attention="global", head=256, scale=4) and, for deq-flow-*, of `Equilibrium`
-    (solver, stop, eval_stop, adjoint, correction, chaining, flow_gradient), for the others steps and eval_steps.
-    Raises ValueError for an unknown name or override.
+    overrides are fields of `Architecture` (attention="global", correlation="on-the-fly", head=256, scale=4) and, for
+    deq-flow-*, of `Equilibrium` (solver, stop, eval_stop, adjoint, correction, ...), for the others steps and
+    eval_steps. A `stop` or `steps` without an eval_stop or eval_steps is for training and evaluation.
+    Raises ValueError for an unknown name, override or value, and says which there are.
     """
     if name not in NAMES:
         raise ValueError(f"unknown network {name!r}; known are {', '.join(NAMES)}")
-    family, _, size = name.rpartition("-") if name not in ("raft", "gma") else (name, "", "base")
-    of_size = {field.name for field in fields(Architecture)}
-    of_model = {field.name for field in fields(Equilibrium)} if family == "deq-flow" else {"steps", "eval_steps"}
-    unknown = sorted(overrides.keys() - of_size - of_model)
-    if unknown:
-        raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(sorted(of_size | of_model))}")
-    architecture = replace(SIZES[size], attention="global") if family == "gma" else SIZES[size]
-    architecture = replace(architecture, **{key: overrides[key] for key in overrides.keys() & of_size})
-    choices = {key: overrides[key] for key in overrides.keys() & of_model}
+    family: Family = "deq-flow" if name.startswith("deq-flow-") else "raft"
+    size = "base" if name in ("raft", "gma") else name.removeprefix(f"{family}-")
+    check_overrides(name, overrides, _OF_SIZE | _OF_FAMILY[family])
+    return assemble(family, _GMA if name == "gma" else SIZES[size], overrides)
+
+
+def assemble(family: Family, size: Architecture, overrides: Mapping[str, Any]) -> DEQFlow | RAFT:
+    """The network of an architecture, under overrides that `check_overrides` has passed."""
+    mini = size == MINI
+    size = replace(size, **{key: overrides[key] for key in overrides.keys() & _OF_SIZE})
+    choices = {key: overrides[key] for key in overrides.keys() & _OF_FAMILY[family]}
     if family == "deq-flow":
-        return DEQFlow(architecture, replace(MINI_EQUILIBRIUM if size == "mini" else Equilibrium(), **choices))
-    return RAFT(architecture, **({"steps": 6, "eval_steps": 12} if size == "mini" else {}) | choices)
+        if "stop" in choices:
+            choices.setdefault("eval_stop", None)
+        return DEQFlow(size, replace(MINI_EQUILIBRIUM if mini else Equilibrium(), **choices))
+    if "steps" in choices:
+        choices.setdefault("eval_steps", choices["steps"])
+    return RAFT(size, **({"steps": 6, "eval_steps": 12} if mini else {}) | choices)
+
+
+def check_overrides(name: str, overrides: Mapping[str, Any], known: frozenset[str] | Family) -> None:
+    """Raises ValueError for an override outside `known`; of a family, known is what needs no other weights."""
+    known = known if isinstance(known, frozenset) else WEIGHTLESS | _OF_FAMILY[known]
+    if unknown := sorted(overrides.keys() - known):
+        raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Aggregate
 
@@ -76,13 +77,15 @@ class MotionEncoder(nn.Module):
         self.convc2 = nn.Conv2d(first, second, 3, padding=1) if len(size.correlation_widths) == 2 else None
         self.convf1 = nn.Conv2d(2, size.flow_widths[0], 7, padding=3)
         self.convf2 = nn.Conv2d(size.flow_widths[0], size.flow_widths[1], 3, padding=1)
+        self.dropc1 = deq.VariationalDropout(size.cell_dropout)
+        self.dropf1 = deq.VariationalDropout(size.cell_dropout)
         self.conv = nn.Conv2d(second + size.flow_widths[1], size.motion - 2, 3, padding=1)
 
     def forward(self, correlation: Tensor, flow: Tensor) -> Tensor:
-        matched = torch.relu(self.convc1(correlation))
+        matched = self.dropc1(torch.relu(self.convc1(correlation)))
         if self.convc2 is not None:
             matched = torch.relu(self.convc2(matched))
-        moved = torch.relu(self.convf2(torch.relu(self.convf1(flow))))
+        moved = torch.relu(self.convf2(self.dropf1(torch.relu(self.convf1(flow)))))
         joint = torch.relu(self.conv(torch.cat([matched, moved], dim=1)))
         return torch.cat([joint, flow], dim=1)
 

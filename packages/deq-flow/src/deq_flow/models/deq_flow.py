@@ -9,11 +9,13 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_flow.config import Architecture, Equilibrium
-from deq_flow.models.adjoints import PerState
+from deq_flow.models.adjoints import Noting, PerState
 from deq_flow.models.cell import UpdateBlock
 from deq_flow.models.network import FlowNetwork, FlowOutput, Pair, State
+from deq_flow.models.released import Returned
 
 Map = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Record = tuple[int, ...]
 
 
 class DEQFlow(FlowNetwork):
@@ -37,6 +39,7 @@ class DEQFlow(FlowNetwork):
         *,
         steps: int | None = None,
         record: Sequence[int] | None = None,
+        block: UpdateBlock | None = None,
     ) -> FlowOutput:
         """Flow between images (B, 3, H, W) of values 0..255.
 
@@ -44,20 +47,22 @@ class DEQFlow(FlowNetwork):
         steps   replaces the number of evaluations of the stopping rule
         record  evaluations whose flow is returned in `flows` besides the last, from one solve; by default the corrected
                 ones in training, none in evaluation. `record=range(1, n + 1)` is a sweep over iterations
+        block   evaluated in place of the model's own; see `map`
         """
         choice = self.equilibrium
         stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
         stop = stop if steps is None else replace(stop, max_steps=steps)
         pair = self.encode(image1, image2)
-        f, start = self.map(pair), self.start(pair, state)
-        if record is None and self.training and choice.chaining == "sliced":
-            solution = self._solve_in_slices(f, start, stop)
-        else:
-            if record is None:
-                record = choice.correction if self.training else ()
-            solution = self._solve(f, start, stop, tuple(record))
-        origin = self._origin(pair)
-        states = [(hidden, unknown - origin) for hidden, unknown in (*solution.trajectory, solution.value)]
+        f, start = self.map(pair, block), self.start(pair, state)
+        with self.shared_masks():  # by all slices
+            if record is None and self.training and choice.chaining != "indexing":
+                solution = self._solve_in_slices(f, start, stop)
+            else:
+                if record is None:
+                    record = choice.correction if self.training else ()
+                solution = self._solve(f, start, stop, choice.adjoint, tuple(record))
+        found = (*solution.trajectory, solution.value)
+        states = [(hidden, self.flow_of(unknown, pair)) for hidden, unknown in found]
         flows = tuple(pair.finish(flow, hidden) for hidden, flow in states)
         hidden, flow = states[-1]
         return FlowOutput(flows[-1], flow, (hidden.detach(), flow.detach()), solution, flows)
@@ -89,13 +94,24 @@ class DEQFlow(FlowNetwork):
 
         return f
 
+    def flow_of(self, unknown: Tensor, pair: Pair) -> Tensor:
+        """Flow (B, 2, h, w) in cells from the second part of a state."""
+        return unknown - self._origin(pair)
+
     def _origin(self, pair: Pair) -> Tensor:
         return pair.grid if self.equilibrium.unknown == "position" else torch.zeros_like(pair.grid)
 
-    def _solve(self, f: Map, start: State, stop: deq.Stop, record: tuple[int, ...]) -> deq.Solution:
-        adjoint = self.equilibrium.adjoint
+    def _solve(
+        self, f: Map, start: State, stop: deq.Stop, adjoint: deq.Adjoint | tuple[deq.Adjoint, ...], record: Record = ()
+    ) -> deq.Solution:
+        choice = self.equilibrium
         adjoint = PerState(adjoint) if isinstance(adjoint, tuple) else adjoint
-        return deq.fixed_point(f, start, solver=self.equilibrium.solver, stop=stop, adjoint=adjoint, record=record)
+        if choice.returned == "best":
+            return deq.fixed_point(f, start, solver=choice.solver, stop=stop, adjoint=adjoint, record=record)
+        wanted = adjoint if torch.is_grad_enabled() else None
+        adjoint = Returned(choice.returned, wanted)
+        with torch.enable_grad():  # only then is an adjoint asked; without one of its own it solves without autograd
+            return deq.fixed_point(f, start, solver=choice.solver, stop=stop, adjoint=adjoint, record=record)
 
     def _solve_in_slices(self, f: Map, start: State, stop: deq.Stop) -> deq.Solution:
         """Solves from one corrected state to the next, as one solution."""
@@ -106,9 +122,10 @@ class DEQFlow(FlowNetwork):
         adjoints = choice.adjoint if isinstance(choice.adjoint, tuple) else (choice.adjoint,) * (len(bounds) - 1)
         parts: list[deq.Solution] = []
         for (first, last), adjoint in zip(pairwise(bounds), adjoints, strict=True):
-            part = replace(stop, max_steps=last - first)
-            parts.append(deq.fixed_point(f, start, solver=choice.solver, stop=part, adjoint=adjoint))
-            hidden, unknown = parts[-1].value
+            noting = Noting(adjoint)
+            parts.append(self._solve(f, start, replace(stop, max_steps=last - first), noting))
+            moved: State = parts[-1].value
+            hidden, unknown = moved if choice.chaining == "sliced" or noting.state is None else noting.state
             start = (hidden.detach(), unknown.detach())
         states = [state for part in parts for state in (*part.trajectory, part.value)]
         return replace(

@@ -13,6 +13,7 @@ class Encoder(nn.Module):
     """(B, 3, H, W) images to (B, channels, H / scale, W / scale) features.
 
     Instance normalisation has neither weights nor running statistics, so a network that uses it has no norm keys.
+    In training, `dropout` is the probability with which a channel of a sample's features is zeroed.
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class Encoder(nn.Module):
         block: Literal["residual", "bottleneck"] = "residual",
         blocks: int = 2,
         scale: Literal[4, 8] = 8,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         make = ResidualBlock if block == "residual" else BottleneckBlock
@@ -39,13 +41,14 @@ class Encoder(nn.Module):
         self.layer2 = stage(first, second, 2)
         self.layer3 = stage(second, third, scale // 4)
         self.conv2 = nn.Conv2d(third, channels, 1)
+        self.dropout = nn.Dropout2d(dropout)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
         features = torch.relu(self.norm1(self.conv1(images)))
-        return self.conv2(self.layer3(self.layer2(self.layer1(features))))
+        return self.dropout(self.conv2(self.layer3(self.layer2(self.layer1(features)))))
 
 
 class ResidualBlock(nn.Module):

@@ -1,8 +1,9 @@
 """What DEQ-Flow and RAFT share: encoders, correlation, update block, upsampling."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -59,18 +60,12 @@ class FlowNetwork(nn.Module):
     def __init__(self, size: Architecture, *, context_outputs: int) -> None:
         super().__init__()
         self.size = size
-        self.fnet = Encoder(
-            size.features, size.stages, norm="instance", block=size.encoder, blocks=size.blocks, scale=size.scale
-        )
-        self.cnet = Encoder(
-            context_outputs,
-            size.stages,
-            norm=size.context_norm,
-            block=size.encoder,
-            blocks=size.blocks,
-            scale=size.scale,
-        )
-        self.attn = Attention(size.context) if size.attention == "global" else None
+        choices: Any = {"block": size.encoder, "blocks": size.blocks, "scale": size.scale, "dropout": size.dropout}
+        self.fnet = Encoder(size.features, size.stages, norm="instance", **choices)
+        self.cnet = Encoder(context_outputs, size.stages, norm=size.context_norm, **choices)
+        self.attn = None
+        if size.attention == "global":
+            self.attn = Attention(size.context, by=size.attention_by, positions=size.attention_positions)
         self.update_block = UpdateBlock(size)
         self.mask = mask_head(size.hidden, size.mask, size.scale) if size.upsampling == "convex" else None
         self._batch_norm_frozen = False
@@ -89,7 +84,7 @@ class FlowNetwork(nn.Module):
             features2,
             levels=self.size.levels,
             radius=self.size.radius,
-            kind=self.size.lookup,
+            kind=self.size.correlation,
             similarity=self.size.similarity,
         )
 
@@ -103,6 +98,10 @@ class FlowNetwork(nn.Module):
         if self.mask is None:
             return bilinear_upsample(flow, self.size.scale)
         return convex_upsample(flow, self.mask(hidden), self.size.scale)
+
+    def shared_masks(self) -> AbstractContextManager[None]:
+        """Within it, the cell's dropout draws its masks once."""
+        return deq.solve_scope() if self.size.cell_dropout and self.training else nullcontext()
 
     def freeze_batch_norm(self, frozen: bool = True) -> Self:
         """Keeps batch normalisation at its running statistics, also through later calls of `train()`.

@@ -56,12 +56,13 @@ class RAFT(FlowNetwork):
 
         flow = pair.grid.new_zeros(len(image1), *pair.grid.shape[1:]) if state is None else state[1]
         flows = []
-        for k in range(1, steps + 1):
-            flow = flow.detach()
-            hidden, change = step(hidden, pair.lookup(pair.grid + flow), flow)
-            flow = flow + change
-            if k in wanted or k == steps:
-                flows.append(pair.finish(flow, hidden))
+        with self.shared_masks():  # by all steps
+            for k in range(1, steps + 1):
+                flow = flow.detach()
+                hidden, change = step(hidden, pair.lookup(pair.grid + flow), flow)
+                flow = flow + change
+                if k in wanted or k == steps:
+                    flows.append(pair.finish(flow, hidden))
         if steps in wanted:
             flows.append(flows[-1])
         return FlowOutput(flows[-1], flow, (hidden.detach(), flow.detach()), None, tuple(flows))

@@ -1,0 +1,114 @@
+"""The command-line flags of the released DEQ-Flow programs, as an `Equilibrium`."""
+
+from collections.abc import Mapping
+from itertools import accumulate, pairwise
+from typing import Any, Literal
+
+import deq_core as deq
+from deq_flow.config import Equilibrium
+from deq_flow.models.adjoints import ImplicitStep, SupervisedPhantom
+
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "v1": {
+        "f_solver": "anderson",
+        "b_solver": "broyden",
+        "f_thres": 36,
+        "b_thres": 36,
+        "stop_mode": "abs",
+        "sliced_core": False,
+        "eval_factor": 1.5,
+        "n_losses": 1,
+        "indexing": (),
+        "phantom_grad": (1,),
+        "tau": 1.0,
+        "sup_all": False,
+        "ift": False,
+        "safe_ift": False,
+        "wnorm": False,
+    }
+}
+_DEFAULTS["v2"] = {
+    **{name: value for name, value in _DEFAULTS["v1"].items() if name not in ("stop_mode", "sliced_core")},
+    "f_thres": 40,
+    "b_thres": 40,
+    "f_eps": 1e-3,
+    "b_eps": 1e-3,
+    "f_stop_mode": "abs",
+    "b_stop_mode": "abs",
+    "indexing_core": False,
+    "eval_f_thres": 0,
+    "all_grad": False,
+}
+
+
+def equilibrium_of(release: Literal["v1", "v2"], flags: Mapping[str, Any]) -> Equilibrium:
+    """What the released program does under `flags`, given without dashes; those left out have their defaults there.
+
+    Budgets become evaluations of the update: the released Broyden makes one more than its `f_thres`, and a backward
+    solve starts from zero, whose image is the incoming gradient that ours starts from. Tolerances are judged sample
+    by sample where the releases wait for the slowest sample (version 2) or the whole batch (version 1).
+    Raises ValueError for flags that the program does not have, or whose values do not go together.
+    """
+    if unknown := sorted(flags.keys() - _DEFAULTS[release].keys()):
+        raise ValueError(f"{release} has no flag {', '.join(unknown)}; it has {', '.join(_DEFAULTS[release])}")
+    given = {**_DEFAULTS[release], **flags}
+    sliced = given["sliced_core"] if release == "v1" else not given["indexing_core"]
+    budgets = _slices(given)
+    if sliced:  # else it is the best state after so many evaluations that is recorded, of Broyden too
+        budgets = [evaluations(given["f_solver"], budget) for budget in budgets]
+    ends = [*accumulate(budgets)]
+    relative = given.get("f_stop_mode", given.get("stop_mode")) == "rel"
+    tol = given.get("f_eps", 1e-6 if relative else 1e-3)
+    in_evaluation = given.get("eval_f_thres") or int(given["f_thres"] * given["eval_factor"])
+    return Equilibrium(
+        solver=solver_of(given["f_solver"]),
+        stop=deq.Stop(ends[-1], tol=tol, relative=relative),
+        eval_stop=deq.Stop(evaluations(given["f_solver"], in_evaluation), tol=tol, relative=relative),
+        adjoint=_adjoints(given, len(ends)),
+        correction=tuple(ends[:-1]),
+        chaining=("resumed" if release == "v1" else "sliced") if sliced else "indexing",
+        flow_gradient="full" if given.get("all_grad") else "detached",
+        unknown="position",
+        returned=release,
+        weight_norm=given["wnorm"],
+    )
+
+
+def solver_of(name: str) -> deq.Solver:
+    """The solver that the releases call `name`, with their settings."""
+    solvers: dict[str, deq.Solver] = {
+        "anderson": deq.Anderson(window=6, ridge=1e-4, relative_ridge=False),
+        "broyden": deq.Broyden(),
+        "naive_solver": deq.FixedPointIteration(),
+    }
+    if name not in solvers:
+        raise ValueError(f"no release has a solver {name!r}; there are {', '.join(solvers)}")
+    return solvers[name]
+
+
+def evaluations(solver: str, budget: int) -> int:
+    """How often a released solver evaluates its function under a budget (`f_thres`)."""
+    return budget + 1 if solver == "broyden" else budget
+
+
+def _slices(given: Mapping[str, Any]) -> list[int]:
+    """The budget of each supervised state after the one before."""
+    if given["n_losses"] > 1:
+        return [given["f_thres"] // given["n_losses"]] * given["n_losses"]
+    ends = [0, *given["indexing"], given["f_thres"]]
+    return [last - first for first, last in pairwise(ends)]
+
+
+def _adjoints(given: Mapping[str, Any], states: int) -> deq.Adjoint | tuple[deq.Adjoint, ...]:
+    steps, damping = tuple(given["phantom_grad"]), 1 - given["tau"]
+    if len(steps) not in (1, states):
+        raise ValueError(f"phantom_grad must be one number, or one for each of {states} losses, got {steps}")
+    kind = SupervisedPhantom if given["sup_all"] else deq.Phantom
+    adjoints: list[deq.Adjoint] = [
+        kind(count, damping) for count in (steps if len(steps) == states else steps * states)
+    ]
+    if given["ift"]:
+        relative = given.get("b_stop_mode", given.get("stop_mode")) == "rel"
+        stop = deq.Stop(evaluations(given["b_solver"], given["b_thres"]) - 1, given.get("b_eps", 1e-3), relative)
+        adjoints[-1] = ImplicitStep(deq.Implicit(solver_of(given["b_solver"]), stop), safe=given["safe_ift"])
+    return adjoints[0] if states == 1 else tuple(adjoints)

@@ -1,0 +1,132 @@
+"""Which of the states that a solve visits the released solvers return.
+
+The core returns, of every sample, the image f(z) with the lowest residual. The releases differ, and numbers that came
+through them differ with it:
+
+- version 1 returns arguments z, and judges a batch by one residual, so that its samples are not independent;
+- version 2's `naive_solver` means to keep the best image but adds 1 to the bound (`diff < lowest + return_final`): an
+  image is taken while its residual is less than 1 above the last one taken, which for relative residuals is always.
+  Its Broyden returns an argument;
+- DeltaDEQ returns the last state, and for its damped iteration that is what the damped step made.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+import deq_core as deq
+
+Release = Literal["v1", "v2", "delta"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one released solver chooses.
+
+    state  "image" f(z), "argument" z, or "step": the damped mean of both that the iteration goes on from
+    first  evaluation from which on states count. The released Anderson makes two, Broyden one, before it measures
+    slack  a state is taken while its residual is below that of the last one taken plus this
+    batch  makes one residual of those of a batch; None leaves every sample its own
+    """
+
+    state: Literal["image", "argument", "step"]
+    first: int
+    slack: float = 0.0
+    batch: Callable[[Tensor], Tensor] | None = None
+
+
+RULES: dict[tuple[Release, str], Rule] = {
+    ("v1", "anderson"): Rule("argument", first=3, batch=torch.mean),
+    ("v1", "broyden"): Rule("argument", first=2, batch=torch.linalg.vector_norm),
+    ("v2", "fixed_point_iteration"): Rule("image", first=1, slack=1.0),
+    ("v2", "anderson"): Rule("image", first=3),
+    ("v2", "broyden"): Rule("argument", first=2),
+    ("delta", "fixed_point_iteration"): Rule("step", first=1, slack=torch.inf),
+    ("delta", "anderson"): Rule("image", first=3),
+    ("delta", "broyden"): Rule("argument", first=2),
+}
+
+
+def rule_of(release: Release, solver: deq.Solver) -> Rule:
+    """The rule by which `release` chooses a state of `solver`. Raises ValueError for a solver that it did not have."""
+    kind = getattr(solver, "kind", type(solver).__name__)
+    if (release, kind) not in RULES:
+        known = ", ".join(of for version, of in RULES if version == release)
+        raise ValueError(f"release {release!r} has no solver {kind}; it has {known}")
+    return RULES[release, kind]
+
+
+@dataclass(frozen=True)
+class Returned:
+    """An adjoint that hands the state a release would return to another adjoint.
+
+    release  whose rule is followed, for the solver, residual and recorded evaluations of the solve
+    adjoint  attaches gradients; None returns the states as they are, for evaluation
+    """
+
+    release: Release
+    adjoint: deq.Adjoint | None = None
+
+    def __call__(self, f: Any, z0: Tensor, solve: Any) -> tuple[Tensor, list[Tensor], Any]:
+        start = z0.detach()
+        visits = _Visits(f, start, rule_of(self.release, solve.solver), solve)
+        with torch.no_grad():
+            found = solve(visits, start)
+        recorded = visits.recorded + [visits.state] * (len(solve.record) - len(visits.recorded))
+        found = replace(found, best=visits.state, recorded=recorded, residual=visits.lowest, steps=visits.steps)
+        if self.adjoint is None:
+            return found.best, found.recorded, found
+        return self.adjoint(f, z0, replace(solve, loop=lambda *_: found))
+
+
+class _Visits:
+    """The map of a solve, which keeps the state to be returned as evaluations go by."""
+
+    def __init__(self, f: Any, start: Tensor, rule: Rule, solve: Any) -> None:
+        self._f, self._rule = f, rule
+        self._relative, self._record = solve.stop.relative, solve.record
+        self._damping: float = getattr(solve.solver, "damping", 0.0)
+        self._evaluations = 0
+        self.state = start
+        self.lowest = start.new_full((len(start),), torch.inf)
+        self.steps = torch.zeros(len(start), dtype=torch.long, device=start.device)
+        self.recorded: list[Tensor] = []
+
+    def block(self) -> AbstractContextManager[Any]:
+        return self._f.block()
+
+    def __call__(self, z: Tensor) -> Tensor:
+        fz = self._f(z)
+        self._evaluations += 1
+        if self._evaluations >= self._rule.first:
+            residual = self._residual(z, fz)
+            taken = residual < self.lowest + self._rule.slack
+            self.state = torch.where(taken[:, None], self._candidate(z, fz), self.state)
+            self.lowest = torch.where(taken, residual, self.lowest)
+            self.steps = torch.where(taken, self._evaluations, self.steps)
+        if self._evaluations in self._record:
+            self.recorded.append(self.state)
+        return fz
+
+    def _candidate(self, z: Tensor, fz: Tensor) -> Tensor:
+        match self._rule.state:
+            case "argument":
+                return z
+            case "step" if self._damping:
+                return torch.lerp(fz, z, self._damping)
+            case _:
+                return fz
+
+    def _residual(self, z: Tensor, fz: Tensor) -> Tensor:
+        gap, size = torch.linalg.vector_norm(fz - z, dim=1), torch.linalg.vector_norm(fz, dim=1)
+        match self._rule.batch:
+            case None:
+                return gap / size if self._relative else gap
+            case torch.mean:
+                return (gap / size if self._relative else gap).mean().expand(len(z))
+            case whole:
+                return (whole(gap) / whole(size) if self._relative else whole(gap)).expand(len(z))
