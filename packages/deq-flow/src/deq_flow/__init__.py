@@ -16,4 +16,4 @@ from .models import CheckpointError as CheckpointError
 from .models import DEQFlow as DEQFlow
 from .models import FlowOutput as FlowOutput
 from .models import build as build
-from .models import load_released as load_released
+from .networks import load as load

@@ -1,35 +1,113 @@
-"""Networks from the pipeline's configuration, fresh or trained."""
+"""Networks from a configuration or from a file."""
 
 from pathlib import Path
+from typing import Annotated, Any
+
+import torch
 
 from deq_core.experiment import checkpoint, config
+from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.config import Kind
+from deq_flow.config import Converted
 from deq_flow.models import RAFT, DEQFlow, build
-from deq_flow.params import EquilibriumModel, Model
+from deq_flow.models.build import assemble, check_overrides
+from deq_flow.models.convert import load_released, network_of, put, read_released
+from deq_flow.params import EquilibriumModel, UnrolledModel
 
 Network = DEQFlow | RAFT
+Stored = Annotated[EquilibriumModel | UnrolledModel | Converted, Kind]
+"""What config.json beside a checkpoint may hold: the configuration of its training, or what a conversion found."""
+
+SHIPPED: dict[str, Path] = {"default": Path(__file__).parent / "checkpoints" / "default"}
+"""Checkpoints that come with the package: name to folder."""
 
 
-def build_network(model: Model) -> Network:
-    """A freshly initialised network, with the solver and gradient of its training."""
-    if isinstance(model, EquilibriumModel):
-        layer = model.layer.build()
-        return build(
-            model.name,
-            solver=layer.solver,
-            stop=layer.stop,
-            eval_stop=layer.eval_stop,
-            adjoint=layer.adjoint,
-            correction=model.correction,
-            chaining=model.chaining,
-            flow_gradient=model.flow_gradient,
-        )
-    return build(model.name, steps=model.steps)
+def build_network(model: EquilibriumModel | UnrolledModel, **overrides: Any) -> Network:
+    """A freshly initialised network, with the solver and gradient of its training but for `overrides`."""
+    if isinstance(model, UnrolledModel):
+        return build(model.name, **{"steps": model.steps, "eval_steps": 2 * model.steps} | overrides)
+    layer = model.layer.build()
+    choices = {
+        "solver": layer.solver,
+        "stop": layer.stop,
+        "eval_stop": layer.eval_stop,
+        "adjoint": layer.adjoint,
+        "correction": model.correction,
+        "chaining": model.chaining,
+        "flow_gradient": model.flow_gradient,
+    }
+    return build(model.name, **choices | _for_evaluation_too(overrides))
+
+
+def load(path: Path | str, **overrides: Any) -> Network:
+    """The trained network in a file, in evaluation mode on the CPU.
+
+    path       a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
+               (.pth; see `models.convert`), or the name of one in `SHIPPED`, such as "default"
+    overrides  as in `build`, but for what weights depend on: solver, stop, eval_stop, adjoint, correlation, ..., and
+               for RAFT steps and eval_steps. A `stop` or `steps` without an eval_stop or eval_steps is for training
+               and evaluation
+
+    Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
+    unexpected and misshapen, and ValueError for an unknown override.
+    """
+    if isinstance(path, str) and path in SHIPPED:
+        if not SHIPPED[path].is_dir():
+            raise CheckpointError(f"{path}: this installation lacks its shipped checkpoint, {SHIPPED[path]}")
+        path = SHIPPED[path]
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint, and none of that name is shipped ({', '.join(SHIPPED)})")
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if path.suffix == ".safetensors":
+        return _load_ours(path, overrides)
+    return load_released(path, **overrides)
 
 
 def load_network(folder: Path) -> Network:
     """The trained network in `folder`, in evaluation mode, from its model.safetensors and config.json alone."""
-    path = folder / "model.safetensors"
-    model: Model = config.load(Model, folder / "config.json")
-    network = build_network(model)
-    checkpoint.load_into(network, checkpoint.load_tensors(path), source=str(path))
+    return load(folder / "model.safetensors")
+
+
+def convert(source: Path, out: Path) -> Converted:
+    """Writes the network of a released file to `out` (.safetensors), and what was found to config.json beside it.
+
+    Tensors have the names used here, so a v1 file becomes a v2 one, and weights stay normalised where they were.
+    Raises CheckpointError as `load` does; nothing is written then.
+    """
+    if out.suffix != ".safetensors":
+        raise CheckpointError(f"{out}: a converted checkpoint is a .safetensors file; choose such a name")
+    found = read_released(source)
+    try:
+        network = network_of(found)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    about = Converted(family=found.family, architecture=found.size, weight_norm=found.weight_norm)
+    checkpoint.save(out, network, about)
+    return about
+
+
+def _load_ours(path: Path, overrides: dict[str, Any]) -> Network:
+    tensors = checkpoint.load_tensors(path)
+    beside = path.with_name("config.json")
+    if not beside.exists():
+        raise CheckpointError(f"{beside}: no such file; a checkpoint has its config.json beside it")
+    stored: EquilibriumModel | UnrolledModel | Converted = config.load(Stored, beside)
+    family = "raft" if getattr(stored, "family", stored.kind) in ("raft", "unrolled") else "deq-flow"
+    check_overrides(str(path), overrides, family)
+    with torch.device("meta"):  # no time is spent on initial weights, and no random numbers
+        if isinstance(stored, Converted):
+            normed = {"weight_norm": stored.weight_norm} if family == "deq-flow" else {}
+            network = assemble(family, stored.architecture, {**overrides, **normed})
+        else:
+            network = build_network(stored, **overrides)
+    try:
+        put(network, tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return network.eval()
+
+
+def _for_evaluation_too(overrides: dict[str, Any]) -> dict[str, Any]:
+    return {"eval_stop": None, **overrides} if "stop" in overrides else overrides
