@@ -22,6 +22,8 @@ class Web:
     """Bytes after which the next responses break off, first the next one; whole ones follow."""
     codes: list[int] = field(default_factory=list)
     """Error codes of the next responses; good ones follow."""
+    turned_away: str | None = None
+    """Programs whose name begins so are refused."""
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and Range of each request."""
 
@@ -42,6 +44,9 @@ def serving() -> Iterator[Web]:
         def do_GET(self) -> None:
             asked = self.headers["Range"]
             web.requests.append((self.path, asked))
+            if web.turned_away and self.headers["User-Agent"].startswith(web.turned_away):
+                self.send_error(403)
+                return
             if web.codes:
                 self.send_error(web.codes.pop(0))
                 return

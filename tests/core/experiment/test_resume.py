@@ -40,6 +40,12 @@ def test_a_file_comes_whole_and_alone(web: Web, tmp_path: Path) -> None:
     assert web.asked == [None]
 
 
+def test_a_server_that_turns_pythons_own_client_away_is_answered(web: Web, tmp_path: Path) -> None:
+    web.turned_away = "Python-urllib"
+    get(web, tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == CONTENT
+
+
 def test_broken_connections_are_continued(web: Web, tmp_path: Path) -> None:
     web.breaks = [100_000, 50_000, 50_000, 50_000]
     get(web, tmp_path / "kept")

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from deq_core.experiment.files import OutputError, explained, write_text
 
 CHUNK = 1 << 20  # bytes
+AGENT = "deq-core"  # some servers turn away what Python calls itself
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)  # what a server says when it is worth asking again
 
 
@@ -62,7 +63,7 @@ def transfer(url: str, kept: Path, timeout: float) -> bool:
     """One attempt: appends to `kept`, or begins it anew. Whether it is whole now."""
     state = version_of(kept, url)
     have = size(kept) if state else 0
-    headers = {"Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity", "User-Agent": AGENT}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": state}
     try:
