@@ -1,0 +1,27 @@
+"""`deq-sequence`: the table of its commands, each with the module that holds it."""
+
+from collections.abc import Mapping, Sequence
+
+from deq_core.experiment import commands
+
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "deq_sequence.commands.data": ("fetch", "check-data"),
+    "deq_sequence.commands.checkpoints": ("convert",),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `deq-sequence`; `arguments` are those of the command line by default."""
+    from deq_sequence.data.corpora import CorpusError
+
+    commands.run(
+        "deq-sequence",
+        "Language models with deep equilibrium models.",
+        COMMANDS,
+        expected=(CorpusError,),
+        arguments=arguments,
+    )
+
+
+if __name__ == "__main__":
+    main()

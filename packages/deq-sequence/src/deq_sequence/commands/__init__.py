@@ -1,0 +1,1 @@
+"""The commands of `deq-sequence`, by topic."""

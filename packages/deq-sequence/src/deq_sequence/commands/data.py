@@ -1,0 +1,37 @@
+"""Commands for the published corpora."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.fetch import fetch as fetch_source
+from deq_sequence.data.catalogue import SOURCES
+from deq_sequence.data.corpora import check_wikitext
+
+
+def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
+    """Downloads the corpus NAME (wikitext-103, wikitext-2) to `root`.
+
+    A broken download is continued, and the whole file has the checksum of the original archive or is refused.
+    """
+    fetch_source(SOURCES[_known(name)], root)
+
+
+def check_data(name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True) -> None:
+    """Names what is missing or cut short in the corpus NAME below `root`; exits with 1 where something is.
+
+    `--no-released` is for texts of other lengths in the same layout.
+    """
+    problems = check_wikitext(root, _known(name), released=released)
+    for problem in problems:
+        print(problem)
+    finish({"problems": len(problems)})
+    if problems:
+        sys.exit(1)
+
+
+def _known(name: str) -> str:
+    if name not in SOURCES:
+        sys.exit(f"deq-sequence: expected one of {', '.join(SOURCES)}, got {name!r}")
+    return name

@@ -1,0 +1,1 @@
+"""Texts, vocabularies, and batches of tokens."""

@@ -1,0 +1,201 @@
+"""Texts as numbers: words, characters, or byte pairs."""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from deq_core.experiment.files import write_json
+from deq_sequence.data.corpora import CorpusError
+
+Kind = Literal["words", "characters", "byte_pairs"]
+END_OF_LINE = "<eos>"
+UNKNOWN = "<unk>"
+
+
+class Vocabulary(Protocol):
+    """A reversible numbering of a text's pieces; frequent ones have small numbers."""
+
+    def __len__(self) -> int:
+        """How many different tokens there are."""
+        ...
+
+    def encode(self, lines: Iterable[str]) -> np.ndarray:
+        """The tokens of a text given line by line, with its line ends, (tokens,) int32."""
+        ...
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text that tokens stand for."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` makes the vocabulary from, as JSON has it."""
+        ...
+
+
+def learn(kind: Kind, lines: Iterable[str], size: int | None = None) -> Vocabulary:
+    """The vocabulary of a training text.
+
+    size   how many tokens at most, those of special meaning included: the most frequent ones. Needed for byte pairs;
+           None takes all words or characters
+    """
+    match kind:
+        case "words":
+            return Words.learn(lines, size)
+        case "characters":
+            return Characters.learn(lines, size)
+        case "byte_pairs":
+            if size is None:
+                raise ValueError("byte_pairs need a size: how many tokens to learn")
+            return BytePairs.learn(lines, size)
+
+
+class Words:
+    """Words between blanks, and <eos> at the end of every line, as the release reads WikiText.
+
+    <eos> comes first, then words as frequent as they are, equally frequent ones in the order of the text.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = list(words)
+        self.numbers = {word: number for number, word in enumerate(self.words)}
+
+    @classmethod
+    def learn(cls, lines: Iterable[str], size: int | None = None) -> "Words":
+        counts = Counter(word for line in lines for word in line.split())
+        counts.pop(END_OF_LINE, None)
+        words = [END_OF_LINE, *(word for word, _ in counts.most_common())]
+        if size is not None and len(words) > size:
+            words = words[:size] if UNKNOWN in words[:size] else [*words[: size - 1], UNKNOWN]
+        return cls(words)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, lines: Iterable[str]) -> np.ndarray:
+        tokens, end, unknown = array("i"), self.numbers[END_OF_LINE], self.numbers.get(UNKNOWN)
+        for number, line in enumerate(lines, start=1):
+            for word in line.split():
+                token = self.numbers.get(word, unknown)
+                if token is None:
+                    raise CorpusError(
+                        f"line {number} has {word!r}, which is not among the {len(self)} words, nor is {UNKNOWN}: "
+                        "give the vocabulary a size smaller than the training text's, so that it has one"
+                    )
+                tokens.append(token)
+            tokens.append(end)
+        return np.frombuffer(tokens, dtype=np.int32).copy() if tokens else np.zeros(0, dtype=np.int32)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        words = (self.words[token] for token in tokens)
+        return "".join("\n" if word == END_OF_LINE else f" {word}" for word in words)
+
+    def state(self) -> dict[str, Any]:
+        return {"kind": "words", "words": self.words}
+
+
+class Characters:
+    """Single characters, line ends included; number 0 stands for any that the training text does not have."""
+
+    def __init__(self, characters: str) -> None:
+        self.characters = characters
+        self.numbers = {character: number for number, character in enumerate(characters, start=1)}
+
+    @classmethod
+    def learn(cls, lines: Iterable[str], size: int | None = None) -> "Characters":
+        counts: Counter[str] = Counter()
+        for line in lines:
+            counts.update(line)
+        ordered = sorted(counts, key=lambda character: (-counts[character], character))
+        return cls("".join(ordered if size is None else ordered[: size - 1]))
+
+    def __len__(self) -> int:
+        return len(self.characters) + 1
+
+    def encode(self, lines: Iterable[str]) -> np.ndarray:
+        tokens = array("i")
+        for line in lines:
+            tokens.extend(self.numbers.get(character, 0) for character in line)
+        return np.frombuffer(tokens, dtype=np.int32).copy() if tokens else np.zeros(0, dtype=np.int32)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return "".join("\ufffd" if token == 0 else self.characters[token - 1] for token in tokens)
+
+    def state(self) -> dict[str, Any]:
+        return {"kind": "characters", "characters": self.characters}
+
+
+class BytePairs:
+    """Byte pair encoding (Sennrich et al., ACL 2016) of bytes within words, by the `tokenizers` library.
+
+    Any text can be encoded, and comes back as it was.
+    """
+
+    def __init__(self, serialized: str) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer = Tokenizer.from_str(serialized)
+
+    @classmethod
+    def learn(cls, lines: Iterable[str], size: int) -> "BytePairs":
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        if size < len(alphabet):
+            raise ValueError(f"size must be at least {len(alphabet)}, one token a byte, got {size}")
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=sorted(alphabet), show_progress=False)
+        tokenizer.train_from_iterator(lines, trainer)
+        return cls(tokenizer.to_str())
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    def encode(self, lines: Iterable[str]) -> np.ndarray:
+        tokens = array("i")
+        for line in lines:
+            tokens.extend(self.tokenizer.encode(line).ids)
+        return np.frombuffer(tokens, dtype=np.int32).copy() if tokens else np.zeros(0, dtype=np.int32)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return self.tokenizer.decode(list(tokens))
+
+    def state(self) -> dict[str, Any]:
+        return {"kind": "byte_pairs", "tokenizer": json.loads(self.tokenizer.to_str())}
+
+
+def save(path: Path, vocabulary: Vocabulary) -> None:
+    """Writes a vocabulary as JSON."""
+    write_json(path, vocabulary.state())
+
+
+def load(path: Path) -> Vocabulary:
+    """The vocabulary that `save` wrote to `path`.
+
+    Raises CorpusError where there is none.
+    """
+    try:
+        return restore(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CorpusError(f"{path}: no such vocabulary; a model is used with the one it was trained with") from None
+    except (ValueError, KeyError) as error:
+        raise CorpusError(f"{path}: not a vocabulary ({error}); make it again") from error
+
+
+def restore(state: Mapping[str, Any]) -> Vocabulary:
+    """The vocabulary with this `state`."""
+    match state["kind"]:
+        case "words":
+            return Words(state["words"])
+        case "characters":
+            return Characters(state["characters"])
+        case "byte_pairs":
+            return BytePairs(json.dumps(state["tokenizer"]))
+        case kind:
+            raise ValueError(f"expected words, characters or byte_pairs, got {kind!r}")
