@@ -129,11 +129,21 @@ SOLVERS: dict[str, deq.Solver] = {
     "anderson-damped": deq.Anderson(window=4, damping=0.2),
     "broyden": deq.Broyden(),
     "broyden-short": deq.Broyden(memory=8),
+    "broyden-searched": deq.Broyden(line_search=deq.Armijo()),
     "type-one": deq.TypeOneAnderson(),
     "safeguarded": deq.Safeguarded(),
+    "reversible": deq.Reversible(),
 }
 
 # those that solve `expanding`
-ACCELERATED = ("anderson", "anderson-damped", "broyden", "broyden-short", "type-one", "safeguarded")
+ACCELERATED = (
+    "anderson",
+    "anderson-damped",
+    "broyden",
+    "broyden-short",
+    "broyden-searched",
+    "type-one",
+    "safeguarded",
+)
 
 TIGHT = deq.Stop(max_steps=400, tol=1e-13)

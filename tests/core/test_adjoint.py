@@ -255,6 +255,9 @@ def test_shine_needs_broyden():
     problem = PROBLEMS["linear"]()
     with pytest.raises(ValueError, match=r"solve with solver=Broyden\(\)"):
         deq.fixed_point(problem.f, problem.z0, adjoint=deq.SHINE())
+    searched = deq.Broyden(line_search=deq.Armijo())
+    with pytest.raises(ValueError, match="without a line search"):
+        deq.fixed_point(problem.f, problem.z0, solver=searched, adjoint=deq.SHINE())
 
 
 def test_shine_refuses_an_estimate_that_was_given_up():

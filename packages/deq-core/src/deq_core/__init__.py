@@ -30,6 +30,7 @@ from ._solution import Solution as Solution
 from ._solve import fixed_point as fixed_point
 from ._solver import GMRES as GMRES
 from ._solver import Anderson as Anderson
+from ._solver import Armijo as Armijo
 from ._solver import Broyden as Broyden
 from ._solver import ConjugateResidual as ConjugateResidual
 from ._solver import FixedPointIteration as FixedPointIteration

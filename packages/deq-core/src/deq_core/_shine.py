@@ -35,7 +35,10 @@ class SHINE:
             flat = solve(f, z0.detach())
         memory = flat.last[2]
         if not isinstance(memory, Steps):
-            raise ValueError("SHINE shares the inverse Jacobian of Broyden's method: solve with solver=Broyden()")
+            raise ValueError(
+                "SHINE shares the inverse Jacobian of Broyden's method: solve with solver=Broyden(), "
+                "without a line search"
+            )
         if len(flat.trace) - 1 > memory.count:
             raise ValueError(
                 f"SHINE needs every step of the solve: Broyden(memory={len(memory.steps[0])}) gave up earlier ones "

@@ -6,5 +6,7 @@ from .broyden import Broyden as Broyden
 from .fixed_point_iteration import FixedPointIteration as FixedPointIteration
 from .gmres import GMRES as GMRES
 from .gmres import ConjugateResidual as ConjugateResidual
+from .line_search import Armijo as Armijo
+from .line_search import Trial as Trial
 from .safeguarded import Safeguarded as Safeguarded
 from .type_one_anderson import TypeOneAnderson as TypeOneAnderson

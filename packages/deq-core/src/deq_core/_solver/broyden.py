@@ -6,7 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from . import searched_broyden
 from .base import in_place, inner_products, put, put_gap
+from .line_search import Armijo
+from .searched_broyden import Searched
 
 
 @dataclass
@@ -39,19 +42,26 @@ class Broyden:
     Attributes:
         memory: how many steps are kept; when they are full the estimate starts again from -I.
             `None` keeps all of a solve.
+        line_search: shortens steps that make the residual larger, sample by sample; each trial is an evaluation like
+            any other. `None` takes every step as it comes, which is what most equilibrium models need.
     """
 
     memory: int | None = None
+    line_search: Armijo | None = None
     kind: Literal["broyden"] = field(default="broyden", repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.memory is not None and self.memory < 1:
             raise ValueError(f"memory must be None or at least 1 step, got {self.memory!r}")
+        if self.line_search is not None and not isinstance(self.line_search, Armijo):
+            raise TypeError(f"line_search must be None or Armijo(...), got {self.line_search!r}")
 
-    def init(self, z: Tensor, max_steps: int) -> Steps:
+    def init(self, z: Tensor, max_steps: int) -> Steps | Searched:
         # The last evaluation of a solve takes no step.
         rows = max(1, max_steps - 1)
         rows = rows if self.memory is None else min(rows, self.memory)
+        if self.line_search is not None:
+            return searched_broyden.begin(z, rows)
         batch, size = z.shape
         return Steps(
             steps=z.new_empty(batch, rows, size),
@@ -59,7 +69,9 @@ class Broyden:
             first=z.new_zeros(batch, rows, dtype=torch.long),
         )
 
-    def step(self, z: Tensor, fz: Tensor, state: Steps) -> tuple[Tensor, Steps]:
+    def step(self, z: Tensor, fz: Tensor, state: Steps | Searched) -> tuple[Tensor, Steps | Searched]:
+        if isinstance(state, Searched):
+            return searched_broyden.step(z, fz, state, self.line_search or Armijo())
         count = state.count if state.count < state.steps.shape[1] else 0
         # The row of the new step holds the gap until the step is known.
         steps = put_gap(state.steps, count, z, fz)
