@@ -11,9 +11,9 @@ from deq_core.experiment import checkpoint, config
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
 from deq_vision.config import VARIANTS, Architecture, Equilibrium, ModelConfig
+from deq_vision.models import shipped
 from deq_vision.models.convert import load_released
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.models.shipped import SHIPPED, shipped_folder
 
 NAMES = tuple(VARIANTS)
 """Every name `build` knows."""
@@ -59,13 +59,14 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
     known = {field.name for field in fields(Equilibrium)}
     if unknown := sorted(overrides.keys() - known):
         raise ValueError(f"load has no option {', '.join(unknown)}; it has variant, {', '.join(sorted(known))}")
-    place = shipped_folder(str(path)) if str(path) in SHIPPED else Path(path)
+    folder = shipped.SHIPPED.get(str(path))
+    place = Path(path) if folder is None else shipped.FOLDER / folder
     if place.is_dir():
         place = place / "model.safetensors"
     if not place.exists():
         raise CheckpointError(
             f"{place}: no such file; expected a model.safetensors or its folder, an official .pth, or a name that "
-            f"ships with deq_vision: {', '.join(SHIPPED) or 'there is none'}"
+            f"ships with deq_vision: {', '.join(shipped.SHIPPED) or 'there is none'}"
         )
     if place.suffix != ".safetensors":
         model = load_released(place, variant)

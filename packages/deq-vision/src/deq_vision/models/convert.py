@@ -62,6 +62,8 @@ def load_released(path: Path | str, variant: str | None = None) -> MDEQ:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path}: not a file of tensors written by torch.save: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
@@ -135,7 +137,7 @@ def _likely(state: Mapping[str, Tensor]) -> list[str]:
 def _fresh(name: str, state: Mapping[str, Tensor]) -> MDEQ:
     """The model of a variant, with as many classes as `state` has, and in double precision if that is."""
     if name not in VARIANTS:
-        raise ValueError(f"unknown variant {name!r}; known are {', '.join(VARIANTS)}")
+        raise CheckpointError(f"unknown variant {name!r}; known are {', '.join(VARIANTS)}")
     variant = VARIANTS[name]
     outputs = [value.shape[0] for key, value in state.items() if OUTPUT.match(key)]
     size = variant.architecture.with_classes(outputs[0]) if len(outputs) == 1 else variant.architecture

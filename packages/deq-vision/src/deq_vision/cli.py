@@ -1,0 +1,18 @@
+"""`deq-vision`: the table of its commands, each with the module that holds it."""
+
+from collections.abc import Mapping, Sequence
+
+from deq_core.experiment import commands
+
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "deq_vision.commands.checkpoints": ("convert",),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `deq-vision`; `arguments` are those of the command line by default."""
+    commands.run("deq-vision", "Multiscale deep equilibrium models for vision.", COMMANDS, arguments=arguments)
+
+
+if __name__ == "__main__":
+    main()

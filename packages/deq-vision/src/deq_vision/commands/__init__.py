@@ -1,0 +1,1 @@
+"""Commands of `deq-vision`, by topic; see `deq_vision.cli`."""
