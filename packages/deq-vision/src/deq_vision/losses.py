@@ -83,11 +83,10 @@ def segmentation_loss(
     if hard is None:
         shares = counted.to(losses) if weights is None else torch.where(counted, weights[inside], 0.0)
         return losses.sum() / shares.sum().clamp_min(torch.finfo(losses.dtype).tiny)
-    with torch.no_grad():
-        sure = logits.softmax(1).gather(1, inside[:, None])[:, 0][counted]
-        if sure.numel() == 0:
-            return losses.sum()
-        bound = sure.kthvalue(min(hard.at_least + 1, sure.numel())).values.clamp_min(hard.probability)
+    sure = logits.detach().softmax(1).gather(1, inside[:, None])[:, 0][counted]
+    if sure.numel() == 0:
+        return losses.sum()
+    bound = sure.kthvalue(min(hard.at_least + 1, sure.numel())).values.clamp_min(hard.probability)
     chosen = losses[counted][sure < bound]
     return chosen.sum() / max(1, chosen.numel())
 
