@@ -10,7 +10,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,31 @@ from deq_vision.models.mdeq import MDEQ
 GOLDEN = Path(__file__).parents[1] / "golden" / "vision"
 FURTHER = Path(__file__).parents[3] / "shared" / "parity" / "vision"
 
-# Factors that make f contract, of the gains and the offsets of every branch's last norm and of the fusing norms.
-CONTRACTION = {
-    "cifar_TINY": (0.3, 20.0),
-    "cifar_LARGE": (0.4, 10.0),
-    "imagenet_SMALL": (0.5, 10.0),
-    "cityscapes_SMALL": (0.5, 10.0),
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a variant was run.
+
+    Attributes:
+        shape: of the images.
+        gain, offset: factors of the weights and biases of every branch's last norm and of the fusing norms, which
+            make f contract.
+        plain, broyden: relative residual after 18 steps, to two digits.
+    """
+
+    shape: tuple[int, int, int, int]
+    gain: float
+    offset: float
+    plain: float
+    broyden: float
+
+
+RECIPES = {
+    "cifar_TINY": Recipe((2, 3, 32, 32), 0.3, 20.0, plain=1.0e-2, broyden=1.3e-4),
+    "cifar_LARGE": Recipe((1, 3, 32, 32), 0.4, 10.0, plain=4.9e-3, broyden=6.7e-4),
+    "imagenet_SMALL": Recipe((1, 3, 64, 64), 0.5, 10.0, plain=2.4e-2, broyden=5.4e-3),
+    "cityscapes_SMALL": Recipe((1, 3, 64, 128), 0.5, 10.0, plain=2.2e-2, broyden=9.3e-3),
 }
-VARIANTS = [
-    name for name in CONTRACTION if (GOLDEN / f"{name}.json.gz").exists() or (FURTHER / f"{name}.json").exists()
-]
-"""Those whose numbers are at hand."""
 
 
 def _unpacked(name: str) -> dict[str, Any]:
@@ -57,12 +71,10 @@ def recorded(variant: str) -> dict[str, Any]:
     values = json.loads((FURTHER / f"{variant}.json").read_text())
     converged = json.loads((FURTHER / "converged.json").read_text())
     found = {"converged": converged[variant]} if variant in converged else {}
-    return {"recipe": values["recipe"], **values["float64"], **found}
+    return {**values["float64"], **found}
 
 
-VARIANTS = [
-    name for name in CONTRACTION if (GOLDEN / f"{name}.json.gz").exists() or (FURTHER / f"{name}.json").exists()
-]
+VARIANTS = [name for name in RECIPES if (GOLDEN / f"{name}.json.gz").exists() or (FURTHER / f"{name}.json").exists()]
 """Those whose numbers are at hand."""
 CONVERGED = [name for name in VARIANTS if "converged" in recorded(name)]
 """Those of them that were solved to rounding."""
@@ -78,10 +90,10 @@ def released_state(variant: str, *, contractive: bool = True) -> dict[str, Tenso
     """A float64 state dict under the release's names, filled as the recordings were."""
     state = {name: _filled(name, shape) for name, shape in keys()[variant]["keys"].items()}
     if contractive:
-        gains, offsets = CONTRACTION[variant]
+        recipe = RECIPES[variant]
         for name, value in state.items():
             if ".gn3." in name or ("fuse_layers" in name and "gnorm" in name and "post_fuse" not in name):
-                value.mul_(gains if name.endswith("weight") else offsets)
+                value.mul_(recipe.gain if name.endswith("weight") else recipe.offset)
     return state
 
 
@@ -97,7 +109,7 @@ def network(variant: str, *, contractive: bool = True, **choices: Any) -> MDEQ:
 
 def images(variant: str) -> Tensor:
     """The recorded runs' images."""
-    return normal(f"{variant}.x", recorded(variant)["recipe"]["x"])
+    return normal(f"{variant}.x", RECIPES[variant].shape)
 
 
 def branches(variant: str, model: MDEQ) -> tuple[Tensor, ...]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tests.vision.parity import (
     CONVERGED,
+    RECIPES,
     VARIANTS,
     assert_summary,
     branches,
@@ -56,6 +57,15 @@ def assert_solve(model: MDEQ, variant: str, run: str, **call: int) -> deq.Soluti
     for branch, summary in zip(output.state, expected["z"], strict=True):
         assert_summary(branch, summary, relative=SOLVE)
     return output.solution
+
+
+@pytest.mark.parametrize("variant", RECIPES)
+def test_every_recipe_converges_as_far_as_its_recording(variant: str) -> None:
+    recipe = RECIPES[variant]
+    model = network(variant, stop=deq.Stop(18, tol=None)).float()
+    x = images(variant).float()
+    assert model(x, steps=18).solution.residual[0].item() == pytest.approx(recipe.plain, rel=0.02)
+    assert model(x).solution.residual[0].item() == pytest.approx(recipe.broyden, rel=0.02)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
