@@ -108,7 +108,10 @@ def model_config(model: MDEQ) -> ModelConfig:
         adjoint=adjoint,
         eval_stop=None if choice.eval_stop is None else _stop_config(choice.eval_stop),
     )
-    return ModelConfig(architecture=model.size, layer=layer, numerics=choice.numerics)
+    config = ModelConfig(architecture=model.size, layer=layer, numerics=choice.numerics)
+    if config.equilibrium() != choice:
+        raise ValueError(f"a configuration has no word for all of {choice!r}, only for {config.equilibrium()!r}")
+    return config
 
 
 def solved(equilibrium: Equilibrium, overrides: dict[str, Any]) -> Equilibrium:
