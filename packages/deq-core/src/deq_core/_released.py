@@ -79,7 +79,8 @@ def released_fixed_point(
       K applications and nothing more: the release's pretraining.
 
     Raises:
-        ValueError: as `fixed_point`; a solver the release does not have; Anderson with less than 3 evaluations.
+        ValueError: as `fixed_point`; a solver the release does not have, a line search; Anderson with less than 3
+            evaluations.
     """
     check_choices(solver, stop, adjoint, "ignore")
     record = checked_record(record, stop)
@@ -166,6 +167,8 @@ def _rules(solver: Solver, stop: Stop, record: Sequence[int]) -> _Rules:
     if rules is None:
         known = ", ".join(kind.__name__ for kind in _RULES)
         raise ValueError(f"the released rules are those of {known}, got {solver!r}: solve with fixed_point instead")
+    if isinstance(solver, Broyden) and solver.line_search is not None:
+        raise ValueError(f"by the released rules Broyden takes its steps as they come, got {solver!r}")
     least = rules.first - rules.beyond
     if min(stop.max_steps, *record, stop.max_steps) < least:
         raise ValueError(
