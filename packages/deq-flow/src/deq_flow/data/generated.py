@@ -1,0 +1,103 @@
+"""Pairs of moving photographs rendered when they are asked for: as many as a training wants, with nothing on disk.
+
+More varied than the miniature sets, so that what is learned carries over to real frames: more and smaller objects,
+some of them thin, and on a share of the pairs blur, fog, noise and changing light.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from deq_flow.data.final_pass import FinalPassConfig, final_pass, random_fog
+from deq_flow.data.samples import FlowSample
+from deq_flow.data.scenes import Layer, SceneConfig, exact_flow, random_scene, render
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedConfig:
+    """What the pairs show; a pair is a function of the seed, the kind of set and its index."""
+
+    seed: int = 0
+    height: int = 96
+    width: int = 128
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    thin_share: float = 0.3
+    """Share of the objects that are several times as long as wide."""
+    rough_share: float = 0.5
+    """Share of the pairs that are blurred, foggy, noisy and unevenly exposed, as a camera might see them."""
+    final: FinalPassConfig = field(default_factory=FinalPassConfig)
+    """Greatest strength of these effects; of each a pair gets a random share."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("height", 16), ("width", 16)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("thin_share", "rough_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+
+
+class Generated(Dataset[FlowSample]):
+    """`count` pairs of `photographs`, uint8 RGB (h, w, 3) each; sets of different `kind` share no pair.
+
+    A pair is rendered when it is first asked for, and then kept.
+    """
+
+    def __init__(self, config: GeneratedConfig, photographs: tuple[np.ndarray, ...], *, kind: int, count: int) -> None:
+        self.config = config
+        self.photographs = photographs
+        self.kind = kind
+        self.count = count
+        self.rendered: dict[int, FlowSample] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> FlowSample:
+        if not 0 <= index < self.count:
+            raise IndexError(f"index must be from 0 to {self.count - 1}, got {index}")
+        if index not in self.rendered:
+            self.rendered[index] = self.render(index)
+        return self.rendered[index]
+
+    def render(self, index: int) -> FlowSample:
+        """Pair `index`, a function of it and of the configuration."""
+        config = self.config
+        size = (config.height, config.width)
+        rng = np.random.default_rng([config.seed, self.kind, index])
+        layers = random_scene(rng, self.photographs, size, config.scene)
+        layers = tuple(thinned(rng, layer, config.thin_share) for layer in layers)
+        first, second = (render(layers, time, size) for time in (-0.5, 0.5))
+        flow, occluded = exact_flow(layers, first, 0.5)
+        images = [first.image, second.image]
+        if rng.uniform() < config.rough_share:
+            effects = weakened(rng, config.final)
+            fog = random_fog(rng, effects)
+            onwards, _ = exact_flow(layers, second, 1.5)
+            images = [
+                final_pass(view.image, motion, view.top / len(layers), fog, rng, effects)
+                for view, motion in ((first, flow), (second, onwards))
+            ]
+        return FlowSample(
+            *(torch.from_numpy(image).permute(2, 0, 1).contiguous() for image in images),
+            flow=torch.from_numpy(flow),
+            valid=torch.ones(size, dtype=torch.bool),
+            name=f"generated_{self.kind}_{index:07d}",
+            occluded=torch.from_numpy(occluded),
+        )
+
+
+def thinned(rng: np.random.Generator, layer: Layer, share: float) -> Layer:
+    """The layer, its outline with probability `share` squeezed to a limb or a pole; the background stays."""
+    if layer.outline is None or rng.uniform() >= share:
+        return layer
+    amplitude = 0.3 * layer.outline.amplitude
+    amplitude[0] = rng.uniform(0.5, 0.75)  # order 2: 1 + this long and 1 - this wide
+    return replace(layer, outline=replace(layer.outline, amplitude=amplitude))
+
+
+def weakened(rng: np.random.Generator, config: FinalPassConfig) -> FinalPassConfig:
+    """Every effect at a random share of its strength."""
+    return FinalPassConfig(**{part.name: rng.uniform() * getattr(config, part.name) for part in fields(config)})

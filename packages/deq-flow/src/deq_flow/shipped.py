@@ -1,0 +1,182 @@
+"""The recipe of the shipped checkpoint: a network trained on generated pairs in phases, from a seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from deq_core.experiment import checkpoint
+from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.log import Log
+from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.photographs import TRAINING, VALIDATION, load_all
+from deq_core.experiment.results import write_rows
+from deq_core.experiment.seeding import derive, seed_everything
+from deq_core.experiment.solving import LayerConfig
+from deq_core.experiment.training import Every, Losses, fit
+from deq_core.experiment.update import Row
+from deq_flow.data.augment import AugmentConfig
+from deq_flow.data.batches import FlowBatch, batches, same_shape
+from deq_flow.data.generated import Generated, GeneratedConfig
+from deq_flow.loss import sequence_loss
+from deq_flow.metrics import epe
+from deq_flow.models import DEQFlow
+from deq_flow.models.network import State
+from deq_flow.networks import build_network
+from deq_flow.params import EquilibriumModel
+
+TRAINED_ON, WATCHED_WITH = range(2)
+"""Kinds of generated sets."""
+
+REACH = 3  # cells by which a state that is carried over is moved at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One phase of the training, with a learning-rate schedule of its own; it starts from the weights of the last."""
+
+    layer: LayerConfig
+    """How the network is solved and differentiated in this phase."""
+    correction: tuple[int, ...] = ()
+    """Evaluations whose states are supervised besides the last."""
+    pairs: int
+    """Generated pairs in an epoch."""
+    steps: int
+    batch_size: int
+    optim: OptimConfig
+    augment: AugmentConfig
+    gamma: float = 0.8
+    """Weight of an earlier prediction against the next one in the sequence loss."""
+    carried: float = 0.0
+    """Share of the batches whose solve begins as in a video, at a state carried over (see `carried_over`), not at zero:
+    so that a fixed point is reached from wherever a frame begins."""
+    ema: float | None = None
+    """Decay of the moving average of the weights that the phase ends with; None ends with the weights themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """Every number of the recipe."""
+
+    network: str
+    """A name that `deq_flow.build` knows."""
+    data: GeneratedConfig
+    phases: tuple[Phase, ...]
+    validation_pairs: int
+    """Generated pairs, of other photographs, that the training is watched with."""
+    every: Every = field(default_factory=Every)
+    threads: int = 1
+    """CPU threads; part of the recipe because results are bitwise equal only at an equal count."""
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise ValueError("phases: expected at least one")
+        if not self.network.startswith("deq-flow-"):
+            raise ValueError(f"network: expected a name such as deq-flow-compact, got {self.network!r}")
+
+    def model(self, phase: Phase) -> EquilibriumModel:
+        """The network as one phase solves it."""
+        return EquilibriumModel(name=self.network, layer=phase.layer, correction=phase.correction)
+
+
+def train_shipped(config: Shipped, *, seed: int, out: Path, scratch: Path, log: Log) -> dict[str, float]:
+    """Trains the network and writes model.safetensors, config.json, history.csv and metrics.json to `out`.
+
+    Args:
+        config: pairs, and the phases of the training.
+        seed: of the weights and of the order and augmentation of the pairs.
+        out: folder that appears, whole, when training is done.
+        scratch: folder of the checkpoints that an interrupted training resumes from, one a phase.
+        log: receives the logged steps of a phase, counted through all phases, when it is done.
+
+    Returns:
+        The newest value of everything in the history.
+    """
+    torch.set_num_threads(config.threads)
+    most = max(phase.pairs for phase in config.phases)
+    pairs = Generated(config.data, load_all(TRAINING), kind=TRAINED_ON, count=most)
+    measure = validation(config.data, config.validation_pairs)
+    seed_everything(seed)
+    network = equilibrium_network(config.model(config.phases[0]))
+    history: list[Row] = []
+    for number, phase in enumerate(config.phases):
+        network.equilibrium = equilibrium_network(config.model(phase)).equilibrium
+        done = sum(earlier.steps for earlier in config.phases[:number])
+        rows = fit(
+            network,
+            batches(
+                Subset(pairs, range(phase.pairs)),
+                batch_size=phase.batch_size,
+                augment=phase.augment,
+                seed=derive(seed, number),
+            ),
+            objective(phase.gamma, phase.carried),
+            phase.optim,
+            steps=phase.steps,
+            seed=derive(seed, number),
+            scratch=scratch / f"phase-{number + 1}",
+            every=config.every,
+            evaluate=measure,
+            ema=phase.ema,
+        )
+        for row in rows:
+            log({name: value for name, value in row.items() if name != "step"}, done + int(row["step"]))
+            history.append({**row, "phase": number + 1, "step": done + row["step"]})
+    newest = {name: value for row in history for name, value in row.items()}
+    with output_directory(out) as partial:
+        checkpoint.save(partial / "model.safetensors", network, config.model(config.phases[-1]))
+        write_rows(partial / "history.csv", history)
+        write_json(partial / "metrics.json", newest)
+    return newest
+
+
+def equilibrium_network(model: EquilibriumModel) -> DEQFlow:
+    """A freshly initialised DEQ-Flow network."""
+    network = build_network(model)
+    assert isinstance(network, DEQFlow)
+    return network
+
+
+def objective(gamma: float, carried: float) -> Callable[[nn.Module, FlowBatch], Losses]:
+    """The sequence loss over every supervised state; a share `carried` of the solves does not begin at zero."""
+
+    def losses(model: nn.Module, batch: FlowBatch) -> Losses:
+        start = carried_over(model, batch) if carried and torch.rand(()) < carried else None
+        output = model(batch.image1, batch.image2, start)
+        total = sequence_loss(output.flows, batch.flow, batch.valid, gamma=gamma)
+        error = epe(output.flow.detach(), batch.flow, batch.valid).mean()
+        return Losses(total, {"epe": error, "residual": output.solution.residual.mean()})
+
+    return losses
+
+
+@torch.no_grad()
+def carried_over(model: nn.Module, batch: FlowBatch) -> State:
+    """States to begin a batch with: what another frame might leave behind.
+
+    Either the pairs' own solutions, moved by up to 3 cells, as by a camera; or those of other pairs, as at a scene cut.
+    """
+    hidden, flow = model(batch.image1, batch.image2).state
+    down, right = torch.randint(-REACH, REACH + 1, (2,)).tolist()
+    shift, axes = ((down, right), (2, 3)) if torch.rand(()) < 0.5 else (1, 0)
+    return hidden.roll(shift, axes), flow.roll(shift, axes)
+
+
+def validation(config: GeneratedConfig, count: int, batch_size: int = 8) -> Callable[[nn.Module], dict[str, float]]:
+    """Measures a model on `count` pairs of other photographs: `val_epe`, pixels, and `val_residual` of the solve."""
+    pairs = Generated(config, load_all(VALIDATION), kind=WATCHED_WITH, count=count)
+    groups = [FlowBatch.collate(group) for group in same_shape(pairs, batch_size)]
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        errors: list[Tensor] = []
+        residuals: list[Tensor] = []
+        for batch in groups:
+            output = model(batch.image1, batch.image2)
+            errors.append(epe(output.flow, batch.flow, batch.valid))
+            residuals.append(output.solution.residual)
+        return {"val_epe": float(torch.cat(errors).mean()), "val_residual": float(torch.cat(residuals).mean())}
+
+    return measure
