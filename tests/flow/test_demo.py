@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment import video
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.images import FileFormatError, read_image, write_image
-from deq_core.experiment.solving import StopConfig
 from deq_core.experiment.video import Frames, VideoError
 from deq_flow import build
 from deq_flow.data.io import read_flo, read_kitti
-from deq_flow.demo.follow import Estimate, enlarged, follow, reduced
+from deq_flow.demo.follow import Estimate, astray, enlarged, follow, reduced
 from deq_flow.demo.pictures import Scale, picture, with_arrows
-from deq_flow.demo.run import DemoConfig, DeviceError, chosen_device, run, source_of
-from deq_flow.inference import Estimator, Inference
+from deq_flow.demo.run import DemoConfig, chosen_device, run, source_of
+from deq_flow.inference import Estimator
+from deq_flow.networks import Network
 
 HEIGHT, WIDTH = 32, 48
 
@@ -34,9 +35,14 @@ def scene(seed: int, count: int, step: int = 1) -> list[Tensor]:
 
 
 def estimator(name: str = "deq-flow-mini", steps: int = 8) -> Estimator:
+    """`network` as the demo runs it."""
+    return Estimator(network(name), DemoConfig(steps=steps, tolerance=1e-3).inference())
+
+
+def network(name: str = "deq-flow-mini") -> Network:
     """An untrained network, which contracts as trained ones do."""
     torch.manual_seed(0)
-    return Estimator(build(name).eval(), Inference(stop=StopConfig(max_steps=steps, tol=1e-3), steps=steps))
+    return build(name).eval()
 
 
 def as_frames(pictures: list[Tensor], count: int | None = None) -> Frames:
@@ -77,6 +83,26 @@ def test_nothing_is_carried_over_a_scene_cut() -> None:
     assert torch.equal(followed[5].flow, afresh.flow), "the new scene knows nothing of the old one"
 
 
+def test_a_flow_out_of_the_frame_is_astray() -> None:
+    still, out = torch.zeros(2, 20, 30), torch.zeros(2, 20, 30)
+    assert not astray(still)
+    out[0] = 14.0
+    assert not astray(out)
+    out[0] = -16.0
+    assert astray(out)
+    assert astray(torch.full((2, 20, 30), torch.nan))
+
+
+def test_a_solve_that_went_astray_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = scene(0, 4)
+    verdicts = iter([True, False])
+    monkeypatch.setattr("deq_flow.demo.follow.astray", lambda _: next(verdicts))
+    followed = list(follow(estimator(), pictures, cut=None))
+    assert [one.cold for one in followed] == [True, True, True], "nothing is left to begin the last pair with"
+    (_, alone) = follow(estimator(), pictures[:3], start="cold")
+    assert torch.equal(followed[1].flow, alone.flow)
+
+
 def test_an_unrolled_network_carries_its_flow_along() -> None:
     estimate = estimator("raft-mini", steps=3)
     pictures = scene(0, 3)
@@ -99,7 +125,7 @@ def test_frames_of_a_long_video_do_not_pile_up(tmp_path: Path) -> None:
             most = max(most, sum(one() is not None for one in alive))
             yield frame
 
-    run(estimator(steps=1), Frames("long", None, None, long), DemoConfig(), out=tmp_path / "out")
+    run(network(), Frames("long", None, None, long), DemoConfig(steps=1), out=tmp_path / "out")
     assert len(alive) == 30
     assert most <= 4, "the pair, the estimate before it, and the frame that is being read"
 
@@ -150,9 +176,11 @@ def test_views_have_the_height_of_the_frame(view, width: int) -> None:
 
 def test_a_video_becomes_videos_and_files_of_one_flow(tmp_path: Path) -> None:
     video.write(tmp_path / "in.mp4", scene(0, 5), 12.0)
-    config = DemoConfig(products=("colour", "side-by-side", "arrows", "flo", "kitti", "npz"), container=".mkv")
+    config = DemoConfig(
+        products=("colour", "side-by-side", "arrows", "flo", "kitti", "npz"), steps=8, tolerance=1e-3, container=".mkv"
+    )
     frames = video.frames(tmp_path / "in.mp4")
-    values = run(estimator(), frames, config, out=tmp_path / "out")
+    values = run(network(), frames, config, out=tmp_path / "out")
     assert (values["estimates"], values["cold"], values["complete"]) == (4, 1, 1)
     for view, width in (("colour", WIDTH), ("side-by-side", 2 * WIDTH), ("arrows", WIDTH)):
         written = video.frames(tmp_path / "out" / f"{view}.mkv")
@@ -175,7 +203,7 @@ def test_two_images_become_a_picture(tmp_path: Path) -> None:
     for name, frame in zip("ab", scene(0, 2), strict=True):
         write_image(tmp_path / f"{name}.png", frame)
     frames = video.frames(source_of([str(tmp_path / "a.png"), str(tmp_path / "b.png")]))
-    run(estimator(), frames, DemoConfig(), out=tmp_path / "out")
+    run(network(), frames, DemoConfig(), out=tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["colour.png", "demo.json", "side-by-side.png"]
     assert torch.equal(read_image(tmp_path / "out" / "side-by-side.png")[:, :, :WIDTH], scene(0, 1)[0])
 
@@ -194,7 +222,7 @@ def test_an_interrupt_keeps_what_was_done_as_a_whole(tmp_path: Path) -> None:
         yield from scene(0, 4)
         raise KeyboardInterrupt
 
-    values = run(estimator(), Frames("camera 0", None, None, interrupted), DemoConfig(), out=tmp_path / "out")
+    values = run(network(), Frames("camera 0", None, None, interrupted), DemoConfig(), out=tmp_path / "out")
     assert (values["estimates"], values["complete"]) == (3, 0)
     assert len(list(video.frames(tmp_path / "out" / "colour.mp4"))) == 3
     assert len(list(video.frames(tmp_path / "out" / "side-by-side.mp4"))) == 3
@@ -206,20 +234,20 @@ def test_an_interrupt_before_anything_was_done_leaves_nothing(tmp_path: Path) ->
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(estimator(), Frames("camera 0", None, None, interrupted), DemoConfig(), out=tmp_path / "out")
+        run(network(), Frames("camera 0", None, None, interrupted), DemoConfig(), out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_frame_leaves_the_earlier_output(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run(estimator(), as_frames(scene(0, 3), 3), DemoConfig(products=("flo",)), out=out)
+    run(network(), as_frames(scene(0, 3), 3), DemoConfig(products=("flo",)), out=out)
     folder = tmp_path / "in"
     for number, frame in enumerate(scene(1, 3)):
         write_image(folder / f"{number}.png", frame)
     (folder / "2.png").write_bytes(b"damaged")
     with pytest.raises(FileFormatError, match=r"2\.png"):
-        run(estimator(), video.frames(folder), DemoConfig(products=("flo",)), out=out)
-    (first, _) = follow(estimator(), scene(0, 3))
+        run(network(), video.frames(folder), DemoConfig(products=("flo",)), out=out)
+    (first, _) = follow(Estimator(network(), DemoConfig().inference()), scene(0, 3))
     assert torch.equal(read_flo(out / "flo" / "000000.flo"), first.flow)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
@@ -227,36 +255,38 @@ def test_a_damaged_frame_leaves_the_earlier_output(tmp_path: Path) -> None:
 def test_a_folder_that_no_demo_wrote_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(OutputError, match="holds files that no demo wrote; choose a new folder"):
-        run(estimator(), as_frames(scene(0, 2), 2), DemoConfig(), out=tmp_path)
+        run(network(), as_frames(scene(0, 2), 2), DemoConfig(), out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize("count", [1, None])
 def test_one_frame_is_too_few(tmp_path: Path, count: int | None) -> None:
     with pytest.raises(VideoError, match="pictures: expected at least two frames, got 1"):
-        run(estimator(), as_frames(scene(0, 1), count), DemoConfig(), out=tmp_path / "out")
+        run(network(), as_frames(scene(0, 1), count), DemoConfig(), out=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_tiny_frames_are_refused(tmp_path: Path) -> None:
     small = [frame[:, :12] for frame in scene(0, 2)]
     with pytest.raises(VideoError, match="at least 16 pixels a side, got 48x12"):
-        run(estimator(), as_frames(small, 2), DemoConfig(), out=tmp_path / "out")
+        run(network(), as_frames(small, 2), DemoConfig(), out=tmp_path / "out")
 
 
 def test_the_number_of_frames_can_be_limited(tmp_path: Path) -> None:
-    values = run(estimator(), as_frames(scene(0, 6), 6), DemoConfig(frames=3), out=tmp_path / "out")
+    values = run(network(), as_frames(scene(0, 6), 6), DemoConfig(frames=3), out=tmp_path / "out")
     assert values["estimates"] == 2
 
 
 def test_a_missing_device_is_named() -> None:
     assert chosen_device("cpu") == torch.device("cpu")
     for name in ("abacus", f"cuda:{torch.cuda.device_count()}"):
-        with pytest.raises(DeviceError, match=f"got '{name}'"):
+        with pytest.raises(ConfigError, match=f"got '{name}'"):
             chosen_device(name)
 
 
-@pytest.mark.parametrize("wrong", [{"products": ()}, {"side": 8}, {"fps": 0.0}, {"max_speed": -1.0}, {"frames": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"side": 8}, {"fps": 0.0}, {"max_speed": -1.0}, {"frames": 1}, {"steps": 0}, {"tolerance": 0.0}]
+)
 def test_settings_out_of_range_are_refused(wrong) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))}: expected"):
         DemoConfig(**wrong)

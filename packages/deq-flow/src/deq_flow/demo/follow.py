@@ -12,6 +12,7 @@ from torch import Tensor
 import deq_core as deq
 from deq_flow.inference import Estimator, Start
 from deq_flow.models import RAFT, FlowOutput
+from deq_flow.models.network import State
 from deq_flow.sequences import start_from
 
 VIDEO = "video"
@@ -50,29 +51,43 @@ def follow(
         start: what a pair begins with (see `sequences.start_from`); by default the whole state of the pair before
             it, and for unrolled networks, which have no fixed point to stay at, its flow carried along itself.
         cut: how many times the usual residual of a first evaluation makes a scene cut, where nothing is carried over;
-            None looks for no cut. Unrolled networks have no residual and do not look.
+            None looks for no cut, nor does a network without a residual. Nothing is carried over either where most
+            of a flow that did not begin at zero points out of the frame.
         side: pixels that frames are reduced to along their longer side before they are compared; the flow that comes
             back has the frames' own size and unit. None compares them as they are.
     """
-    unrolled = isinstance(estimate.network, RAFT)
-    start = start or ("warm" if unrolled else "reuse")
+    start = start or ("warm" if isinstance(estimate.network, RAFT) else "reuse")
     stream = deq.Stream(cut)
-    carried = None
+    carried: State | None = None
     for image1, image2 in pairwise(frames):
         first, second = (reduced(image, side)[None] for image in (image1, image2))
-        if not unrolled:
-            carried = stream.state([VIDEO])
         beginning = start_from(start, carried)
         output = estimate(first, second, beginning)
-        cold = beginning is None
-        spent = evaluations(output, estimate.steps)
-        if output.solution is None:
-            carried = output.state
-        elif stream.update(replace(output.solution, value=output.state), [VIDEO]).item():
+        spent, cold, lost = evaluations(output, estimate.steps), beginning is None, False
+        carried = output.state
+        if output.solution is not None:
+            lost = bool(stream.update(replace(output.solution, value=carried), [VIDEO]))
+            carried = stream.state([VIDEO])
+        if not cold and (lost or astray(output.flow[0])):
+            stream.forget(VIDEO)
+            carried = None
             output, cold = estimate(first, second), True
             spent += evaluations(output, estimate.steps)
         residual = None if output.solution is None else float(output.solution.residual)
         yield Estimate(image1, enlarged(output.flow[0].cpu(), image1), spent, residual, cold)
+
+
+def astray(flow: Tensor) -> bool:
+    """Whether most vectors of a flow (2, h, w) point out of the frame.
+
+    No camera moves so, but a solve that begins far from its fixed point may run there, where nothing can be compared,
+    and would stay.
+    """
+    height, width = flow.shape[1:]
+    x = flow[0] + torch.arange(width, device=flow.device)
+    y = flow[1] + torch.arange(height, device=flow.device)[:, None]
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return inside.float().mean().item() < 0.5
 
 
 def evaluations(output: FlowOutput, steps: int) -> int:

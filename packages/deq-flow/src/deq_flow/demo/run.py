@@ -5,34 +5,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from deq_core.experiment import video
-from deq_core.experiment.config import plain
+from deq_core.experiment.config import ConfigError, plain
 from deq_core.experiment.files import OutputError, output_directory, write_json
+from deq_core.experiment.solving import StopConfig
 from deq_core.experiment.video import Frames, VideoError
 from deq_flow.demo.follow import Estimate, follow
 from deq_flow.demo.outputs import Add, Product, outputs
-from deq_flow.inference import Estimator, Start
+from deq_flow.inference import Estimator, Inference, Start
+from deq_flow.networks import Network
 
 LEAST = 16  # pixels a side that a network needs
 SUMMARY = "demo.json"
 """What the demo says of its own output; a folder without it is not replaced."""
 
 
-class DeviceError(ValueError):
-    """A device that this machine does not have."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """What is made of a source."""
+    """How the frames of a source are compared, and what is made of that.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
 
     products: tuple[Product, ...] = ("colour", "side-by-side")
+    steps: int = 24
+    """Iterations at most."""
+    tolerance: float = 0.02
+    """Relative residual at which a fixed point is near enough; unrolled networks have none and use all `steps`."""
     start: Start | None = None
     """What a pair of frames begins with; see `follow`."""
     side: int | None = None
@@ -48,13 +53,19 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         if not self.products:
-            raise ValueError("products: expected at least one")
-        if self.frames is not None and self.frames < 2:
-            raise ValueError(f"frames: expected at least 2, got {self.frames}")
-        for name, least in (("side", 16), ("max_speed", 0), ("fps", 0)):
+            raise ConfigError("save: expected at least one product")
+        for name, least in (("steps", 1), ("frames", 2), ("side", LEAST)):
             value = getattr(self, name)
-            if value is not None and (value < least or value == 0):
-                raise ValueError(f"{name}: expected a number above 0{', at least 16' if least else ''}, got {value}")
+            if value is not None and value < least:
+                raise ConfigError(f"{name}: expected at least {least}, got {value}")
+        for name in ("tolerance", "max_speed", "fps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name}: expected a number above 0, got {value}")
+
+    def inference(self) -> Inference:
+        """How the network is run."""
+        return Inference(stop=StopConfig(max_steps=self.steps, tol=self.tolerance), steps=self.steps)
 
 
 def source_of(names: Sequence[str]) -> video.Source:
@@ -65,18 +76,18 @@ def source_of(names: Sequence[str]) -> video.Source:
     return int(name) if name.isdigit() and not Path(name).exists() else Path(name)
 
 
-def run(estimate: Estimator, frames: Frames, config: DemoConfig, *, out: Path, about: Any = None) -> dict[str, float]:
+def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name: str = "") -> dict[str, float]:
     """Writes the products of the frames to the folder `out`, and demo.json: settings and means.
 
     `out` appears whole when the last frame is done, and not at all after an error. Ctrl-C ends the frames: what was
     done until then is finished and kept.
 
     Args:
-        estimate: the network and how it is run.
+        network: in evaluation mode, on the device that it shall run on.
         frames: at least two.
-        config: what is made of them.
+        config: how they are compared, and what is made of that.
         out: a new or an empty folder, or one that a demo wrote, which is replaced.
-        about: what demo.json says of the network besides.
+        name: of the network, for demo.json.
 
     Returns:
         estimates, frames per second, mean iterations and residual, and whether every frame was done.
@@ -101,7 +112,7 @@ def run(estimate: Estimator, frames: Frames, config: DemoConfig, *, out: Path, a
             max_speed=config.max_speed,
         ) as add:
             complete = consume(
-                follow(estimate, read, start=config.start, side=config.side),
+                follow(Estimator(network, config.inference()), read, start=config.start, side=config.side),
                 add,
                 means,
                 total=None if total is None else total - 1,
@@ -110,7 +121,7 @@ def run(estimate: Estimator, frames: Frames, config: DemoConfig, *, out: Path, a
             if means.count == 0:
                 raise too_few(frames.name, 1)
         values = {**means.values(), "complete": float(complete)}
-        settings = {"source": frames.name, "announced": frames.count, "config": plain(config), "network": about}
+        settings = {"source": frames.name, "announced": frames.count, "config": plain(config), "network": name}
         write_json(partial / SUMMARY, {**settings, **values})
     return values
 
@@ -189,7 +200,7 @@ def chosen_device(name: str) -> torch.device:
     """The device of that name; `auto` is CUDA where there is one, else the CPU.
 
     Raises:
-        DeviceError: there is no such device.
+        ConfigError: there is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -198,5 +209,5 @@ def chosen_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError, NotImplementedError) as error:
         expected = "auto, cpu, cuda or cuda:N where there is such a GPU"
-        raise DeviceError(f"device: expected {expected}, got {name!r} ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"device: expected {expected}, got {name!r} ({str(error).splitlines()[0]})") from error
     return device

@@ -1,0 +1,67 @@
+"""The demo. Its options are numbers, unlike those of other commands: it is no experiment, and knows no params.yaml."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from deq_core.experiment import video
+from deq_core.experiment.commands import Positional, finish
+from deq_flow.demo.outputs import Product
+from deq_flow.demo.run import DemoConfig, chosen_device, run, source_of
+from deq_flow.inference import Start
+from deq_flow.networks import load
+
+
+def demo(
+    source: Annotated[str, Positional],
+    more: Annotated[tuple[str, ...], Positional] = (),
+    *,
+    out: Path,
+    model: str = "default",
+    save: tuple[Product, ...] = ("colour", "side-by-side"),
+    start: Start | None = None,
+    steps: int = 24,
+    tolerance: float = 0.02,
+    side: int | None = None,
+    max_speed: float | None = None,
+    fps: float | None = None,
+    container: Literal["mp4", "avi", "mkv"] = "mp4",
+    frames: int | None = None,
+    device: str = "auto",
+) -> None:
+    """Writes the motion in a video to the folder OUT: colours, arrows, files of flow.
+
+    SOURCE is a video file, a folder of frames, the first of two or more images, or the index of a camera. Ctrl-C ends
+    it; what was done until then is kept.
+
+    Args:
+        source: what to look at.
+        more: further images.
+        out: a new folder, or one of an earlier demo, which is replaced.
+        model: name of a shipped checkpoint, or a file: a trained one of this package or a released one (.pth).
+        save: colour, side-by-side and arrows are videos, or pictures of two images; flo, kitti and npz are files of
+            flow, one a frame.
+        start: what each frame begins with: cold, nothing; warm, the last flow carried along itself; reuse, the last
+            fixed point, the default; reuse_interpolated, both. Networks without a fixed point begin warm.
+        steps: iterations at most.
+        tolerance: relative residual at which a fixed point is near enough.
+        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it.
+        max_speed: speed of full colour, pixels a frame; by default it follows the video.
+        fps: frames per second of the videos written; by default those of the source.
+        container: format of the videos written; mkv is lossless.
+        frames: how many frames to read at most.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    config = DemoConfig(
+        products=save,
+        steps=steps,
+        tolerance=tolerance,
+        start=start,
+        side=side,
+        max_speed=max_speed,
+        fps=fps,
+        container=f".{container}",
+        frames=frames,
+    )
+    pictures = video.frames(source_of((source, *more)))
+    network = load(model).to(chosen_device(device))
+    finish(run(network, pictures, config, out=out, name=model))
