@@ -99,6 +99,28 @@ def test_phantom_gradients_are_those_of_the_steps_after_the_solution(steps, damp
         torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
 
 
+def test_recorded_phantom_steps_are_supervised_states():
+    problem = PROBLEMS["tanh"]()
+    adjoint = deq.Phantom(steps=5, damping=0.2, record=(1, 4))
+    solution = deq.fixed_point(problem.f, problem.z0, adjoint=adjoint, record=(3, 6), stop=deq.Stop(9, None))
+    assert len(solution.trajectory) == 2 * 3 + 2
+    states = (*solution.trajectory, solution.value)
+    for i, solved in enumerate((3, 6, 9)):
+        for j, steps in enumerate((1, 4, 5)):
+            shorter = deq.Phantom(steps=steps, damping=0.2)
+            expected = deq.fixed_point(problem.f, problem.z0, adjoint=shorter, stop=deq.Stop(solved, None)).value
+            found = torch.autograd.grad(states[3 * i + j].sum(), problem.parameters, retain_graph=True)
+            for left, right in zip(found, torch.autograd.grad(expected.sum(), problem.parameters), strict=True):
+                torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(states[3 * i + j], expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("record", [(0, 2), (2, 1), (3,), (2, 2)])
+def test_recorded_phantom_steps_come_before_the_last(record):
+    with pytest.raises(ValueError, match="record must be increasing steps from 1 to 2"):
+        deq.Phantom(steps=3, record=record)
+
+
 @pytest.mark.parametrize("name", ["linear", "tanh", "convolution", "pair"])
 def test_phantom_gradients_point_the_right_way_and_more_steps_point_better(name):
     problem = PROBLEMS[name]()

@@ -6,8 +6,6 @@ import pytest
 from benchmarks.core import choosing, gradients
 from benchmarks.core.pages import markdown, read_table, with_table
 
-from deq_core import _torchdeq
-
 
 def counts(cells):
     return [math.inf if count == choosing.NEVER else int(count) for cell in cells for count in cell.split(" / ")]
@@ -52,9 +50,3 @@ def test_gradients_are_as_exact_and_as_cheap_as_their_page_says():
         written, found = ([float(cell) for cell in row] for row in (cells, now[way]))
         assert found[:2] == pytest.approx(written[:2], abs=0.11), way
         assert found[2:] == pytest.approx(written[2:], abs=1), way
-
-
-def test_every_option_of_torchdeq_is_on_its_page():
-    page = (choosing.PAGE.parent / "from-torchdeq.md").read_text()
-    missing = [name for name in (*_torchdeq._KNOWN, *_torchdeq._UNSUPPORTED) if f"`{name}" not in page]
-    assert not missing

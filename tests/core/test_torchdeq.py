@@ -1,9 +1,13 @@
 """torchdeq's configurations, read into our objects."""
 
 import argparse
+import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import deq_core as deq
 
@@ -27,7 +31,6 @@ def test_an_indexing_configuration():
     assert layer.eval_stop == deq.Stop(54, 1e-3, relative=False)
     assert layer.adjoint == deq.Phantom(steps=1, damping=0.4)
     assert converted.record == (6, 12, 18, 24, 30)
-    assert converted.weight_norm
 
 
 def test_a_sliced_configuration():
@@ -35,7 +38,6 @@ def test_a_sliced_configuration():
     assert [layer.stop.max_steps for layer in converted.layers] == [20, 20]
     assert all(layer.adjoint == deq.Phantom(steps=3) for layer in converted.layers)
     assert converted.record == ()
-    assert not converted.weight_norm
 
 
 def test_slices_between_indices():
@@ -95,9 +97,12 @@ def test_the_layer_solves():
         ({"f_solver": "newton"}, "f_solver must be one of fixed_point_iter, .* got 'newton'"),
         ({"f_stop_mode": "relative"}, "f_stop_mode must be one of abs, rel"),
         ({"core": "jump"}, "core must be one of sliced, indexing"),
-        ({"norm_type": "spectral_norm"}, "norm_type must be one of weight_norm, none"),
-        ({"sup_gap": 2}, "sup_gap=2 has no counterpart: solve in slices"),
-        ({"sup_loc": [1]}, "sup_loc=.* has no counterpart"),
+        ({"norm_type": "batch_norm"}, "norm_type must be one of weight_norm, spectral_norm, none, got 'batch_norm'"),
+        ({"sup_gap": 2}, "sup_gap=2 is beyond grad=1: torchdeq supervises no state"),
+        ({"sup_loc": [2, 4], "grad": 4}, r"sup_loc=\(2, 4\) names the last of grad=4 steps.*counts it twice"),
+        ({"sup_loc": [0, 2], "grad": 4}, r"names no phantom step: \[0\] of 1 to 4"),
+        ({"sup_loc": [7], "grad": [2, 4], "n_states": 2}, r"names no phantom step: \[7\] of 1 to 4"),
+        ({"core": "indexing", "n_states": 2, "ift": True, "grad": 2, "sup_gap": 1}, "indexed states of ift=True"),
         ({"grad": [1, 2], "n_states": 3}, r"grad=\(1, 2\) has 2 values for 3"),
         ({"core": "indexing", "n_states": 2, "grad": [1, 2]}, "differs between indexed states"),
         ({"core": "indexing", "n_states": 2, "ift": True, "grad": 3}, "grad=3 .* indexed states of ift=True"),
@@ -111,5 +116,93 @@ def test_what_has_no_counterpart_is_refused_by_name(options, message):
         deq.from_torchdeq(options)
 
 
-def test_unsupported_options_may_stand_at_their_defaults():
-    assert deq.from_torchdeq({"sup_loc": [], "sup_gap": -1, "sradius_mode": False, "indexing": None}).layers
+@pytest.mark.parametrize(
+    ("options", "adjoint"),
+    [
+        ({"grad": 6, "sup_gap": 2}, deq.Phantom(6, record=(2, 4))),
+        ({"grad": 6, "sup_gap": 4}, deq.Phantom(4)),
+        ({"grad": 3, "sup_gap": 1, "tau": 0.5}, deq.Phantom(3, 0.5, record=(1, 2))),
+        ({"grad": 6, "sup_loc": [4, 2]}, deq.Phantom(6, record=(2, 4))),
+        ({"grad": 6, "sup_gap": 3, "sup_loc": [99]}, deq.Phantom(6, record=(3,))),
+        ({"grad": 6, "sup_gap": -1, "sup_loc": None}, deq.Phantom(6)),
+    ],
+)
+def test_supervised_phantom_steps(options, adjoint):
+    assert deq.from_torchdeq(options).layers[0].adjoint == adjoint
+
+
+@pytest.mark.parametrize(
+    ("options", "call", "solver"),
+    [
+        ({}, {"tau": 0.9}, deq.FixedPointIteration(damping=1 - 0.9)),
+        ({"f_solver": "anderson"}, {"m": 3, "lam": 1e-8}, deq.Anderson(3, 1e-8, relative_ridge=False)),
+        ({"f_solver": "broyden"}, {"LBFGS_thres": 8}, deq.Broyden(8)),
+        ({"f_solver": "broyden"}, {"ls": True}, deq.Broyden(line_search=deq.Armijo())),
+    ],
+)
+def test_the_solvers_own_options(options, call, solver):
+    assert deq.from_torchdeq(options, call).layers[0].solver == solver
+    with pytest.raises(ValueError, match=r"solver_kwargs \['window'\] are not options of f_solver"):
+        deq.from_torchdeq(options, {**call, "window": 3})
+
+
+def layer():
+    torch.manual_seed(0)
+    return nn.Linear(6, 4, dtype=torch.float64)
+
+
+def lengths(weight):
+    return weight.norm(dim=1)
+
+
+def test_norms_are_applied_with_their_options():
+    def normed(**options):
+        weight = deq.from_torchdeq(options).norm(layer()).weight
+        assert isinstance(weight, torch.Tensor)
+        return weight.detach()
+
+    plain = layer().weight.detach()
+    assert torch.equal(normed(norm_type="none"), plain)
+    torch.testing.assert_close(normed(), plain)
+    torch.testing.assert_close(lengths(normed(norm_no_scale=True, norm_target_norm=0.3)), plain.new_full((4,), 0.3))
+    clipped = normed(norm_no_scale=True, norm_target_norm=0.6, norm_clip=True)
+    torch.testing.assert_close(lengths(clipped), lengths(plain).clamp_max(0.6))
+    assert (lengths(plain) < 0.6).any()
+    assert (lengths(plain) > 0.6).any()
+
+    spectral = {"norm_type": "spectral_norm", "norm_target_norm": 0.5, "sn_n_power_iters": 30}
+    for no_scale in (True, False):
+        found = torch.linalg.matrix_norm(normed(**spectral, norm_no_scale=no_scale), 2)
+        torch.testing.assert_close(found, torch.tensor(0.5, dtype=torch.float64))
+    wide = {**spectral, "norm_target_norm": 50.0, "norm_clip": True, "norm_clip_value": 2.0}
+    torch.testing.assert_close(normed(**wide), 2 * plain)
+
+
+def test_a_norm_skips_what_it_is_told_to():
+    cell = deq.from_torchdeq({}).norm(nn.Sequential(layer(), layer()), skip=("1",))
+    assert [key for key, _ in cell.named_parameters() if key.endswith("original0")] == [
+        "0.parametrizations.weight.original0"
+    ]
+
+
+def test_what_belongs_to_the_objective_is_handed_on():
+    options = {"gamma": 0.7, "jac_loss_weight": 0.1, "jac_loss_freq": 0.3, "jac_incremental": 5, "sradius_mode": True}
+    converted = deq.from_torchdeq(options)
+    assert {name: getattr(converted, name) for name in options} == options
+
+
+NAMES = json.loads((Path(__file__).parents[1] / "golden" / "torchdeq_names.json").read_text())
+
+
+def test_every_name_is_on_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "from-torchdeq.md").read_text()
+    words = {word for span in re.findall(r"`([^`\n]+)`", page) for word in re.findall(r"--\w+|\w+", span)}
+    assert not {*NAMES["torchdeq"], *NAMES["torchdeq exports"]} - words
+    assert not {f"--{flag}" for flag in NAMES["deq-flow"]} - words
+
+
+def test_every_option_of_torchdeq_is_known():
+    before = dict.fromkeys(OF_TORCHDEQ)
+    with pytest.raises(ValueError, match="must be one of") as caught:
+        deq.from_torchdeq(before)
+    assert "not options of torchdeq" not in str(caught.value)

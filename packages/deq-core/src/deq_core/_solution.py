@@ -15,7 +15,8 @@ class Solution:
         value: the state, in the structure of z0: of every sample the finite image f(z) with the lowest residual.
             Under autograd it carries gradients to everything f closes over, as the adjoint defines them.
         trajectory: the states asked for by `record`, exactly as many, each the best of the evaluations up to there
-            (what a solve with that many steps returns); a converged sample repeats its last one.
+            (what a solve with that many steps returns); a converged sample repeats its last one. A `Phantom` that
+            records steps puts theirs before each of them, and before the value.
         residual: (B,) |f(z) - z| (over |f(z)| when relative) at the evaluation that gave `value`; infinite where
             no evaluation was finite.
         steps: (B,) that evaluation, counted from 1; 0 where no evaluation was finite and `value` is z0.

@@ -1,14 +1,19 @@
 """Reading a torchdeq configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from torch import nn
+
 from ._adjoint import Adjoint, Implicit, Phantom
 from ._layer import DEQ
-from ._solver import Anderson, Broyden, FixedPointIteration, Solver
+from ._solver import Anderson, Armijo, Broyden, FixedPointIteration, Solver
+from ._spectral_norm import spectral_norm_
 from ._stop import Stop
+from ._weight_norm import weight_norm_
 
 # name → torchdeq 0.1's default
 _KNOWN: dict[str, Any] = {
@@ -28,24 +33,28 @@ _KNOWN: dict[str, Any] = {
     "hook_ift": False,
     "grad": 1,
     "tau": 1.0,
+    "sup_gap": -1,
+    "sup_loc": (),
     "n_states": 1,
     "indexing": (),
     "norm_type": "weight_norm",
+    "norm_no_scale": False,
+    "norm_clip": False,
+    "norm_clip_value": 1.0,
+    "norm_target_norm": 1.0,
+    "sn_n_power_iters": 1,
     "gamma": 0.8,
     "jac_loss_weight": 0.0,
     "jac_loss_freq": 0.0,
+    "jac_incremental": 0,
+    "sradius_mode": False,
 }
-# What has no counterpart may be present at its default.
-_UNSUPPORTED: dict[str, tuple[Any, str]] = {
-    "sup_gap": (-1, "solve in slices and supervise their values"),
-    "sup_loc": ((), "solve in slices and supervise their values"),
-    "norm_no_scale": (False, "weight_norm_ always learns the lengths"),
-    "norm_clip": (False, "weight_norm_ does not clip"),
-    "norm_clip_value": (1.0, "weight_norm_ does not clip"),
-    "norm_target_norm": (1.0, "weight_norm_ begins at the weight's own length"),
-    "sn_n_power_iters": (1, "there is one power iteration a forward"),
-    "jac_incremental": (0, "schedule the weight in the objective"),
-    "sradius_mode": (False, "call spectral_radius(f, solution.value)"),
+# solver → what a call's solver_kwargs may hold for it
+_SOLVER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "fixed_point_iter": ("tau",),
+    "simple_fixed_point_iter": ("tau",),
+    "anderson": ("m", "lam", "tau"),
+    "broyden": ("LBFGS_thres", "ls"),
 }
 
 
@@ -57,39 +66,41 @@ class TorchDEQ:
         layers: one solve each. Several are torchdeq's slices: every one starts from the last one's `value.detach()`,
             and the values of all are supervised.
         record: for `layers[0](f, z0, record=record)` in training: the indexed states.
-        weight_norm: whether the cell is to be passed to `weight_norm_`.
+        norm: to be called with the cell, and perhaps names to skip: `weight_norm_`, `spectral_norm_`, or what leaves
+            the cell as it is, with the configuration's options.
         gamma: for `exponential_weights`.
         jac_loss_weight, jac_loss_freq: weight and probability of the `jacobian_frobenius` term.
+        jac_incremental: after how many training steps torchdeq's examples add 0.1 to that weight; 0 is never.
+        sradius_mode: whether to look at `spectral_radius` in validation.
     """
 
     layers: tuple[DEQ, ...]
     record: tuple[int, ...]
-    weight_norm: bool
+    norm: Callable[..., nn.Module]
     gamma: float
     jac_loss_weight: float
     jac_loss_freq: float
+    jac_incremental: int
+    sradius_mode: bool
 
 
-def from_torchdeq(args: Any) -> TorchDEQ:
+def from_torchdeq(args: Any, solver_kwargs: Mapping[str, Any] | None = None) -> TorchDEQ:
     """The layers and settings that a torchdeq 0.1 configuration stands for, with its numerics.
 
     Args:
         args: a mapping, or an object with attributes (`argparse.Namespace`), of torchdeq's options; missing ones take
             its defaults. It is not changed.
+        solver_kwargs: what its `deq(f, z0, solver_kwargs=...)` is called with: `m`, `lam`, `tau`, `LBFGS_thres`, `ls`.
 
     Raises:
         ValueError: an unknown option, or a value without counterpart; the message names it.
     """
     given = dict(args) if isinstance(args, Mapping) else dict(vars(args))
-    if unknown := sorted(given.keys() - _KNOWN.keys() - _UNSUPPORTED.keys()):
+    if unknown := sorted(given.keys() - _KNOWN.keys()):
         raise ValueError(f"not options of torchdeq: {unknown}; pass its own options only, which are {sorted(_KNOWN)}")
-    for name, (default, instead) in _UNSUPPORTED.items():
-        value = given.get(name, default)
-        if _plain(value) != default:
-            raise ValueError(f"{name}={value!r} has no counterpart: {instead}")
     options = {name: _plain(given.get(name, default)) for name, default in _KNOWN.items()}
     relative = _choice("f_stop_mode", options, {"abs": False, "rel": True})
-    solver = _solver("f_solver", options)
+    solver = _solver("f_solver", options, solver_kwargs or {})
     steps, sliced = options["f_max_iter"], _choice("core", options, {"sliced": True, "indexing": False})
     ends = _ends(options, sliced)
     lengths = [end - start for start, end in pairwise((0, *ends))] if sliced else [steps]
@@ -106,10 +117,12 @@ def from_torchdeq(args: Any) -> TorchDEQ:
             for length, adjoint in zip(lengths, adjoints, strict=True)
         ),
         record=() if sliced else tuple(ends[:-1]),
-        weight_norm=_choice("norm_type", options, {"weight_norm": True, "none": False}),
+        norm=_norm(options),
         gamma=options["gamma"],
         jac_loss_weight=options["jac_loss_weight"],
         jac_loss_freq=options["jac_loss_freq"],
+        jac_incremental=options["jac_incremental"],
+        sradius_mode=options["sradius_mode"],
     )
 
 
@@ -132,12 +145,32 @@ def _adjoints(options: dict[str, Any], states: int) -> list[Adjoint]:
     grads = grads * states if len(grads) == 1 else grads
     if len(grads) != states:
         raise ValueError(f"grad={options['grad']} has {len(grads)} values for {states} supervised states")
-    adjoints: list[Adjoint] = [Phantom(steps=steps, damping=1 - options["tau"]) for steps in grads]
+    supervised = [loc for loc in options["sup_loc"] if not 1 <= loc <= max(grads)]
+    if supervised and options["sup_gap"] <= 0:
+        raise ValueError(f"sup_loc={options['sup_loc']} names no phantom step: {supervised} of 1 to {max(grads)}")
+    adjoints: list[Adjoint] = [_phantom(steps, options) for steps in grads]
     if options["ift"] or options["hook_ift"]:
         relative = _choice("b_stop_mode", options, {"abs": False, "rel": True})
         stop = Stop(options["b_max_iter"], _tolerance("b", options), relative)
-        adjoints[-1] = Implicit(_solver("b_solver", options), stop)
+        adjoints[-1] = Implicit(_solver("b_solver", options, {}), stop)
     return adjoints
+
+
+def _phantom(steps: int, options: dict[str, Any]) -> Phantom:
+    """Phantom steps with those of their states that are supervised."""
+    gap, locations, damping = options["sup_gap"], options["sup_loc"], 1 - options["tau"]
+    if gap > 0:
+        # The release supervises every gap-th state alone; what it computes after the last of them is lost.
+        if gap > steps:
+            raise ValueError(f"sup_gap={gap} is beyond grad={steps}: torchdeq supervises no state at all")
+        steps -= steps % gap
+        return Phantom(steps, damping, record=tuple(range(gap, steps, gap)))
+    if steps in locations:
+        raise ValueError(
+            f"sup_loc={locations} names the last of grad={steps} steps, which is supervised anyway: torchdeq counts it "
+            "twice. Leave it out, and weight that state in your loss"
+        )
+    return Phantom(steps, damping, record=tuple(sorted({location for location in locations if location < steps})))
 
 
 def _one_for_all(adjoints: list[Adjoint], options: dict[str, Any]) -> Adjoint:
@@ -160,16 +193,36 @@ def _tolerance(direction: str, options: dict[str, Any]) -> float | None:
     return None if options[f"{direction}_solver"] == "simple_fixed_point_iter" else options[f"{direction}_tol"]
 
 
-def _solver(name: str, options: dict[str, Any]) -> Solver:
-    released = Anderson(window=6, ridge=1e-4, relative_ridge=False)
-    plain = FixedPointIteration()
-    solvers: dict[str, Solver] = {
-        "fixed_point_iter": plain,
-        "simple_fixed_point_iter": plain,
-        "anderson": released,
-        "broyden": Broyden(),
+def _solver(name: str, options: dict[str, Any], given: Mapping[str, Any]) -> Solver:
+    chosen = options[name]
+    allowed = _choice(name, options, _SOLVER_OPTIONS)
+    if unknown := sorted(given.keys() - {*allowed}):
+        raise ValueError(f"solver_kwargs {unknown} are not options of {name}={chosen!r}, which are {list(allowed)}")
+    damping = 1 - given.get("tau", 1.0)
+    if chosen == "anderson":
+        return Anderson(given.get("m", 6), given.get("lam", 1e-4), damping, relative_ridge=False)
+    if chosen == "broyden":
+        # The release searches for the whole batch at once.
+        return Broyden(given.get("LBFGS_thres"), Armijo() if given.get("ls", False) else None)
+    return FixedPointIteration(damping)
+
+
+def _norm(options: dict[str, Any]) -> Callable[..., nn.Module]:
+    """What to call with the cell."""
+    clip = options["norm_clip_value"] if options["norm_clip"] else None
+    length, learned = options["norm_target_norm"], not options["norm_no_scale"]
+    norms = {
+        "weight_norm": partial(weight_norm_, length=None if learned else length, clip=clip),
+        "spectral_norm": partial(
+            spectral_norm_, bound=length, iterations=options["sn_n_power_iters"], learned=learned, clip=clip
+        ),
+        "none": _as_it_is,
     }
-    return _choice(name, options, solvers)
+    return _choice("norm_type", options, norms)
+
+
+def _as_it_is(module: nn.Module, skip: Sequence[str] = ()) -> nn.Module:
+    return module
 
 
 def _choice(name: str, options: dict[str, Any], choices: dict[str, Any]) -> Any:
