@@ -7,6 +7,8 @@ from deq_core.experiment import commands
 COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_flow.commands.pipeline": ("download", "train", "evaluate", "baselines", "plot", "report", "schema"),
     "deq_flow.commands.data": ("fetch", "check-data"),
+    "deq_flow.commands.demo": ("demo",),
+    "deq_flow.commands.shipped": ("train-shipped",),
 }
 
 
@@ -14,12 +16,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-flow`; `arguments` are those of the command line by default."""
     from deq_core.experiment.images import FileFormatError
     from deq_core.experiment.layout import LayoutError
+    from deq_core.experiment.video import VideoError
 
     commands.run(
         "deq-flow",
         "Optical flow with deep equilibrium models.",
         COMMANDS,
-        expected=(FileFormatError, LayoutError),
+        expected=(FileFormatError, LayoutError, VideoError),
         arguments=arguments,
     )
 
