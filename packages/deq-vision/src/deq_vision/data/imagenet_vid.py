@@ -137,24 +137,29 @@ def listed_videos(folder: Path, split: str) -> list[str]:
 
     Raises:
         LayoutError: there is no list.
+        FileFormatError: the lists are empty.
     """
     if split == "train":
-        return sorted({name for path in files_in(folder, "train_*.txt", hint=HINT) for name in first_words(path)})
+        lists = files_in(folder, "train_*.txt", hint=HINT)
+        videos = sorted({name for path in lists for name in first_words(path, may_be_empty=True)})
+        if not videos:
+            raise damaged(lists[0], "a list of videos, here or in its neighbours", "empty files")
+        return videos
     frames = [Path(name) for name in first_words(folder / f"{split}.txt")]
     return sorted(video.as_posix() for video in by_folder(frames))
 
 
-def first_words(path: Path) -> list[str]:
+def first_words(path: Path, *, may_be_empty: bool = False) -> list[str]:
     """The first word of each line.
 
     Raises:
         LayoutError: there is no such file.
-        FileFormatError: there is no line.
+        FileFormatError: there is no line, though there must be.
     """
     if not path.is_file():
         raise LayoutError(f"{path}: expected a list, but there is none; {HINT}", [path])
     words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-    if not words:
+    if not words and not may_be_empty:
         raise damaged(path, "a list", "an empty file")
     return words
 

@@ -68,11 +68,16 @@ def random_material(
         side = int(rng.integers(SIDE // 2, largest, endpoint=True))
         y, x = (int(rng.integers(length - side, endpoint=True)) for length in photograph.shape[:2])
         pieces.append(photograph[y : y + side, x : x + side])
-    piece = max(pieces, key=lambda pixels: float(pixels[::4, ::4].mean(axis=2).std()))
+    piece = max(pieces, key=lambda pixels: float(pixels[::4, ::4, 1].std()))
     piece = cv2.resize(piece, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     light = piece.mean(axis=2, keepdims=True)
     spread = max(float(light.std()), 1.0)
     hue = piece - light
     texture = colour + grain / spread * (light - light.mean()) + chroma * (hue - hue.mean(axis=(0, 1)))
     texture = np.rint(texture.clip(0, 255)).astype(np.uint8)
-    return np.stack([texture, *(cv2.GaussianBlur(texture, (0, 0), 0.5 * 2**level) for level in range(1, LEVELS))])
+    return np.stack([texture, *(blurred(texture, SIDE >> level) for level in range(1, LEVELS))])
+
+
+def blurred(texture: np.ndarray, side: int) -> np.ndarray:
+    """The texture as if it had only side x side texels."""
+    return cv2.resize(cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA), (SIDE, SIDE))

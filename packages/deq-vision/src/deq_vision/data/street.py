@@ -29,6 +29,7 @@ COLOURS: tuple[tuple[float, float, float], ...] = (
 SPREAD = (14.0, 18.0, 34.0, 24.0, 30.0, 55.0, 60.0, 55.0)
 """Standard deviation of the mean colours of surfaces of each class."""
 REACH = 260.0  # metres of street ahead of the camera
+HOUSES, HEDGES = 6, 3  # materials that the walls of a street share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +157,8 @@ def random_street(rng: np.random.Generator, photographs: tuple[np.ndarray, ...],
     kerb = rng.uniform(3.6, 4.6)
     front = kerb + rng.uniform(2.2, 3.6)
     kinds = [ROAD, SIDEWALK, VEGETATION, SKY]  # of the materials, by their numbers
-    walls = (random_wall(rng, kinds), random_wall(rng, kinds))
+    kinds += [BUILDING] * HOUSES + [VEGETATION] * HEDGES
+    walls = (random_wall(rng, 4), random_wall(rng, 4))
     camera = random_camera(rng, kerb, config)
     movers = [leader(rng, camera, kinds)] if rng.uniform() < config.leader else []
     for _ in range(rng.integers(*config.movers, endpoint=True)):
@@ -188,28 +190,22 @@ def random_camera(rng: np.random.Generator, kerb: float, config: StreetConfig) -
     )
 
 
-def random_wall(rng: np.random.Generator, kinds: list[int]) -> Wall:
-    """Houses, hedges and gaps from behind the camera to `REACH`; adds their materials to `kinds`."""
-    edges, heights, parts, materials = [-40.0], [], [], []
+def random_wall(rng: np.random.Generator, first: int) -> Wall:
+    """Houses, hedges and gaps from behind the camera to `REACH`; their materials have the numbers from `first` on."""
+    edges, heights, kinds, materials = [-40.0], [], [], []
     while edges[-1] < REACH:
         choice = rng.uniform()
-        far = len(parts) > 12  # what is far shares its material
         if choice < 0.7:
             kind, height, length = BUILDING, rng.uniform(6, 18), rng.uniform(7, 20)
         elif choice < 0.9:
             kind, height, length = VEGETATION, rng.uniform(1.5, 7), rng.uniform(5, 15)
         else:
             kind, height, length = VEGETATION, 0.0, rng.uniform(4, 10)
-        if far and kind in parts:
-            material = materials[parts.index(kind)]
-        else:
-            material = len(kinds)
-            kinds.append(kind)
         edges.append(edges[-1] + length)
         heights.append(height)
-        parts.append(kind)
-        materials.append(material)
-    return Wall(np.array(edges), np.array(heights), np.array(parts), np.array(materials))
+        kinds.append(kind)
+        materials.append(first + int(rng.integers(HOUSES) if kind == BUILDING else HOUSES + rng.integers(HEDGES)))
+    return Wall(np.array(edges), np.array(heights), np.array(kinds), np.array(materials))
 
 
 def leader(rng: np.random.Generator, camera: Camera, kinds: list[int]) -> Mover:

@@ -125,23 +125,22 @@ def trace_ground(street: Street, hit: Trace, origin: tuple[float, float], rays: 
 
 def trace_wall(street: Street, hit: Trace, side: int, wall: Wall, origin: tuple[float, float], rays: Rays) -> None:
     """One side's houses and hedges, where nothing hit so far is nearer."""
-    sideways, ahead, up = rays
-    towards = side * sideways > 1e-6
-    depth = np.where(towards, (side * street.front - origin[0]) / np.where(towards, sideways, 1.0), np.inf)
-    towards &= (depth < REACH) & (depth < hit.depth)
-    depth = np.where(towards, depth, 0.0)
+    towards = np.nonzero(side * rays[0] > 1e-6)
+    sideways, ahead, up = (ray[towards] for ray in rays)
+    depth = (side * street.front - origin[0]) / sideways
     z, y = origin[1] + ahead * depth, street.camera.height + up * depth
     index = np.searchsorted(wall.edges, z, side="right") - 1
-    towards &= (index >= 0) & (index < len(wall.heights))
+    within = (index >= 0) & (index < len(wall.heights)) & (depth < REACH) & (depth < hit.depth[towards])
     index = index.clip(0, len(wall.heights) - 1)
     kind, top = wall.kinds[index], wall.heights[index]
     ragged = top * (1 + 0.08 * np.sin(1.7 * z) + 0.06 * np.sin(4.1 * z + 1))
-    where = towards & (y <= np.where(kind == VEGETATION, ragged, top)) & (top > 0)
-    hit.label[where] = kind[where]
-    hit.material[where] = wall.materials[index][where]
-    hit.across[where] = z[where]
-    hit.along[where] = y[where]
-    hit.depth[where] = depth[where]
+    seen = within & (y <= np.where(kind == VEGETATION, ragged, top)) & (top > 0)
+    where = (towards[0][seen], towards[1][seen])
+    hit.label[where] = kind[seen]
+    hit.material[where] = wall.materials[index][seen]
+    hit.across[where] = z[seen]
+    hit.along[where] = y[seen]
+    hit.depth[where] = depth[seen]
 
 
 def trace_movers(
