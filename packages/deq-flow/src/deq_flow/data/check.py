@@ -1,15 +1,13 @@
 """Checks a data set on disk: every file that should be there, and whether each one is whole."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
-from deq_core.experiment.images import FileFormatError, decode
-from deq_core.experiment.layout import LayoutError
-from deq_flow.data.batches import SampleSet
+from deq_core.experiment import checks
+from deq_core.experiment.checks import Part, Problem
+from deq_core.experiment.images import decode
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.hd1k import Hd1k
 from deq_flow.data.headers import size_of
@@ -18,29 +16,6 @@ from deq_flow.data.kitti import Kitti
 from deq_flow.data.sintel import Sintel
 from deq_flow.data.spring import Spring, read_flo5
 from deq_flow.data.things import FlyingThings
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with a file or folder."""
-
-    path: Path
-    fault: str
-
-    def __str__(self) -> str:
-        return self.fault if str(self.path) in self.fault else f"{self.path}: {self.fault}"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A split or render pass of a data set."""
-
-    place: str
-    """The folder of its frames, below that of the set."""
-    read: Callable[[Path], SampleSet]
-    pairs: int | None = None
-    """How many pairs the release has, where that is known."""
-
 
 FOLDERS: Mapping[str, str] = {
     "chairs": "FlyingChairs_release",
@@ -99,26 +74,5 @@ def check(name: str, root: Path, *, released: bool = True, thorough: bool = Fals
     """
     if name not in PARTS:
         raise ValueError(f"expected one of the sets {', '.join(PARTS)}, got {name!r}")
-    folder = root / FOLDERS[name]
-    problems: list[Problem] = []
-    present = [part for part in PARTS[name] if (folder / part.place).is_dir()]
-    for part in PARTS[name]:
-        if part not in present and (released or not present):
-            problems.append(Problem(folder / part.place, "the folder is missing"))
-    for part in present:
-        try:
-            pairs = len(part.read(root))
-        except LayoutError as error:
-            missing = [Problem(path, "missing") for path in error.missing]
-            problems.extend(missing or [Problem(folder, str(error))])
-        else:
-            if released and part.pairs is not None and pairs != part.pairs:
-                fault = f"expected {part.pairs} pairs as released, got {pairs}"
-                problems.append(Problem(folder / part.place, fault))
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in CONTENTS and path.is_file())
-    for path in tqdm(files, desc=f"checking {name}", unit="file", disable=None):
-        try:
-            CONTENTS[path.suffix.lower()](path) if thorough else size_of(path)
-        except (FileFormatError, OSError) as error:
-            problems.append(Problem(path, str(error)))
-    return list(dict.fromkeys(problems))
+    whole = CONTENTS if thorough else dict.fromkeys(CONTENTS, lambda path: size_of(path))
+    return checks.check(root / FOLDERS[name], PARTS[name], whole, released=released, unit="pairs")
