@@ -80,6 +80,10 @@ class Objects:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def to(self, device: torch.device | str) -> "Objects":
+        """The objects on a device."""
+        return Objects(*(values.to(device) for values in (self.boxes, self.classes, self.tracks, self.occluded)))
+
     @staticmethod
     def of(rows: Sequence[tuple[Sequence[float], int, int, bool]]) -> "Objects":
         """From one (box, class, track, occluded) an object."""

@@ -1,0 +1,180 @@
+"""Batches of images for each task, normalised; which they are depends on the seed and the step alone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from deq_core.experiment import batches as experiment
+from deq_core.experiment.batches import SampleSet
+from deq_vision.data.samples import AnnotatedImage, LabelledImage, Objects, SegmentedImage
+from deq_vision.data.scenes import AugmentAnnotated, AugmentSegmented, SceneAugment
+from deq_vision.data.transforms import Augment, CropFlip, Normalisation, ResizedCrop
+
+Sample = TypeVar("Sample")
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Images with their classes."""
+
+    images: Tensor
+    """float32 (b, 3, h, w), normalised."""
+    labels: Tensor
+    """int64 (b,)."""
+
+    @staticmethod
+    def collate(samples: Sequence[LabelledImage], normalisation: Normalisation) -> "LabelledBatch":
+        """The samples as a batch.
+
+        Raises:
+            ValueError: there is none, or they differ in size.
+        """
+        labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
+        return LabelledBatch(normalisation.apply(stacked(samples)), labels)
+
+    def to(self, device: torch.device | str) -> "LabelledBatch":
+        """The batch on a device."""
+        return LabelledBatch(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class SegmentedBatch:
+    """Images with the classes of their pixels."""
+
+    images: Tensor
+    """float32 (b, 3, h, w), normalised."""
+    labels: Tensor
+    """int64 (b, h, w); `samples.IGNORED` where a pixel is of no class."""
+
+    @staticmethod
+    def collate(samples: Sequence[SegmentedImage], normalisation: Normalisation) -> "SegmentedBatch":
+        """The samples as a batch.
+
+        Raises:
+            ValueError: there is none, or they differ in size.
+        """
+        images = stacked(samples)
+        return SegmentedBatch(normalisation.apply(images), torch.stack([sample.labels for sample in samples]).long())
+
+    def to(self, device: torch.device | str) -> "SegmentedBatch":
+        """The batch on a device."""
+        return SegmentedBatch(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class AnnotatedBatch:
+    """Images with their objects."""
+
+    images: Tensor
+    """float32 (b, 3, h, w), normalised; smaller ones are padded with 0, the mean colour, below and to the right."""
+    objects: tuple[Objects, ...]
+    """Of each image, in its pixels."""
+    sizes: tuple[tuple[int, int], ...]
+    """(h, w) of each image without padding."""
+
+    @staticmethod
+    def collate(samples: Sequence[AnnotatedImage], normalisation: Normalisation, multiple: int = 1) -> "AnnotatedBatch":
+        """The samples as a batch whose height and width are multiples of a number.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not samples:
+            raise ValueError("a batch needs samples, got none")
+        sizes = tuple((sample.image.shape[1], sample.image.shape[2]) for sample in samples)
+        height, width = (-(-max(lengths) // multiple) * multiple for lengths in zip(*sizes, strict=True))
+        images = torch.zeros(len(samples), 3, height, width)
+        for place, sample in enumerate(samples):
+            images[place, :, : sizes[place][0], : sizes[place][1]] = normalisation.apply(sample.image)
+        return AnnotatedBatch(images, tuple(sample.objects for sample in samples), sizes)
+
+    def to(self, device: torch.device | str) -> "AnnotatedBatch":
+        """The batch on a device."""
+        return AnnotatedBatch(self.images.to(device), tuple(entry.to(device) for entry in self.objects), self.sizes)
+
+
+def labelled_batches(
+    dataset: SampleSet[LabelledImage],
+    *,
+    batch_size: int,
+    augment: CropFlip | ResizedCrop | None,
+    normalisation: Normalisation,
+    seed: int,
+    workers: int = 0,
+) -> Callable[[int], Iterator[LabelledBatch]]:
+    """Batches of classification from any step on; see `deq_core.experiment.batches.batches`."""
+    collate = partial(LabelledBatch.collate, normalisation=normalisation)
+    change = None if augment is None else Augment(augment)
+    return experiment.batches(
+        dataset, batch_size=batch_size, collate=collate, change=change, seed=seed, workers=workers
+    )
+
+
+def segmented_batches(
+    dataset: SampleSet[SegmentedImage],
+    *,
+    batch_size: int,
+    augment: SceneAugment | None,
+    normalisation: Normalisation,
+    seed: int,
+    workers: int = 0,
+) -> Callable[[int], Iterator[SegmentedBatch]]:
+    """Batches of segmentation from any step on; see `deq_core.experiment.batches.batches`."""
+    collate = partial(SegmentedBatch.collate, normalisation=normalisation)
+    change = None if augment is None else AugmentSegmented(augment)
+    return experiment.batches(
+        dataset, batch_size=batch_size, collate=collate, change=change, seed=seed, workers=workers
+    )
+
+
+def annotated_batches(
+    dataset: SampleSet[AnnotatedImage],
+    *,
+    batch_size: int,
+    augment: SceneAugment | None,
+    normalisation: Normalisation,
+    seed: int,
+    multiple: int = 1,
+    workers: int = 0,
+) -> Callable[[int], Iterator[AnnotatedBatch]]:
+    """Batches of detection from any step on; see `deq_core.experiment.batches.batches`.
+
+    `multiple` is what the height and width of a batch are multiples of.
+    """
+    collate = partial(AnnotatedBatch.collate, normalisation=normalisation, multiple=multiple)
+    change = None if augment is None else AugmentAnnotated(augment)
+    return experiment.batches(
+        dataset, batch_size=batch_size, collate=collate, change=change, seed=seed, workers=workers
+    )
+
+
+def in_order(
+    dataset: SampleSet[Sample], batch_size: int, collate: Callable[[Sequence[Sample]], Batch]
+) -> Iterator[Batch]:
+    """Every sample once, in the data set's order; the last batch may be smaller.
+
+    Raises:
+        ValueError: batch_size is less than 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    for start in range(0, len(dataset), batch_size):
+        yield collate([dataset[index] for index in range(start, min(start + batch_size, len(dataset)))])
+
+
+def stacked(samples: Sequence[LabelledImage] | Sequence[SegmentedImage]) -> Tensor:
+    """uint8 (b, 3, h, w).
+
+    Raises:
+        ValueError: there is no sample, or they differ in size.
+    """
+    sizes = {tuple(sample.image.shape[1:]): sample.name for sample in samples}
+    if len(sizes) != 1:
+        listing = ", ".join(f"{name} {size}" for size, name in sizes.items()) or "no sample"
+        raise ValueError(f"a batch needs samples of one size (h, w), got {listing}; crop them, or use batch size 1")
+    return torch.stack([sample.image for sample in samples])

@@ -1,0 +1,59 @@
+"""ImageNet (Russakovsky et al., IJCV 2015): images in folders named by the WordNet ids of their classes."""
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from torch.utils.data import Dataset
+
+from deq_core.experiment.images import read_image
+from deq_core.experiment.layout import LayoutError
+from deq_vision.data.samples import LabelledImage
+
+FOLDER = "imagenet"
+HINT = (
+    "unpack ILSVRC2012_img_train.tar and, in it, each class's archive as a folder; sort the images of "
+    "ILSVRC2012_img_val.tar into folders of the same names; `deq-vision fetch imagenet` says where they are"
+)
+
+
+class ImageNet(Dataset[LabelledImage]):
+    """The images of `root`/imagenet/`split`/n01440764/... and so on, classes and images in sorted order.
+
+    Args:
+        root: folder that holds imagenet.
+        split: train (1,281,167 images of 1000 classes) or val (50,000).
+
+    Raises:
+        LayoutError: the folder is missing, holds no folder of a class, or a class has no image.
+    """
+
+    def __init__(self, root: Path, split: Literal["train", "val"] = "train") -> None:
+        self.folder = root / FOLDER / split
+        if not self.folder.is_dir():
+            raise LayoutError(f"{self.folder}: expected folders of classes, but there is none; {HINT}", [self.folder])
+        entries = os.scandir(self.folder)  # a million files: no path is looked at twice
+        self.synsets = sorted(entry.name for entry in entries if re.fullmatch(r"n\d{8}", entry.name) and entry.is_dir())
+        if not self.synsets:
+            raise LayoutError(f"{self.folder}: expected folders such as n01440764, but it holds none; {HINT}")
+        self.images: list[tuple[int, str]] = []
+        for label, synset in enumerate(self.synsets):
+            names = sorted(entry.name for entry in os.scandir(self.folder / synset) if is_image(entry.name))
+            if not names:
+                empty = self.folder / synset
+                raise LayoutError(f"{empty}: expected images (*.JPEG), but the folder holds none; {HINT}", [empty])
+            self.images.extend((label, name) for name in names)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> LabelledImage:
+        label, name = self.images[index]
+        synset = self.synsets[label]
+        return LabelledImage(read_image(self.folder / synset / name), label, f"{synset}/{Path(name).stem}")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is named as the release's images are, or with the suffix of a smaller copy of it."""
+    return name.lower().endswith((".jpeg", ".jpg", ".png"))

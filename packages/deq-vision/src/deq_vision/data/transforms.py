@@ -1,0 +1,162 @@
+"""Augmentation and what evaluation does to images: cropped, mirrored, scaled. Every result is a function of its inputs.
+
+What is drawn from the generator is kept apart from what is done with it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from deq_vision.data.samples import LabelledImage
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """What pixels are shifted and scaled by before a network sees them; shares of the greatest value, RGB."""
+
+    mean: Colour
+    std: Colour
+
+    def __post_init__(self) -> None:
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+
+    def apply(self, images: Tensor) -> Tensor:
+        """float32 (..., 3, h, w) of uint8 images."""
+        mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
+        return (images.float() / 255 - mean) / std
+
+    def undo(self, images: Tensor) -> Tensor:
+        """uint8 (..., 3, h, w) of normalised images."""
+        mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
+        return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+CIFAR = Normalisation(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropFlip:
+    """A crop of the image's own size out of the image with a black border, half of them mirrored: CIFAR's."""
+
+    padding: int = 4
+    """Width of the border, pixels."""
+    flip_chance: float = 0.5
+    kind: Literal["crop_flip"] = field(default="crop_flip", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.padding < 0:
+            raise ValueError(f"padding must not be negative, got {self.padding}")
+        check_chance(self.flip_chance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizedCrop:
+    """A part of the image of random area and shape at one size, half of them mirrored: ImageNet's."""
+
+    size: int = 224
+    """Height and width of the result, pixels."""
+    area: tuple[float, float] = (0.08, 1.0)
+    """Least and greatest share of the image's area."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and greatest width over height of the part."""
+    flip_chance: float = 0.5
+    tries: int = 10
+    """Parts drawn until one fits into the image; after that, the largest part in the middle is taken."""
+    kind: Literal["resized_crop"] = field(default="resized_crop", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.tries < 0:
+            raise ValueError(f"size must be at least 1 and tries at least 0, got {self.size} and {self.tries}")
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise ValueError(f"area must be 0 < least <= greatest <= 1, got {self.area}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio must be 0 < least <= greatest, got {self.ratio}")
+        check_chance(self.flip_chance)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Augments labelled images as one of the above asks for."""
+
+    config: CropFlip | ResizedCrop
+
+    def __call__(self, sample: LabelledImage, _: int, rng: np.random.Generator) -> LabelledImage:
+        image = crop_flip if isinstance(self.config, CropFlip) else resized_crop
+        return replace(sample, image=image(sample.image, self.config, rng))  # pyright: ignore[reportArgumentType]
+
+
+def crop_flip(image: Tensor, config: CropFlip, rng: np.random.Generator) -> Tensor:
+    """An image of the same size, its content shifted by up to `padding`."""
+    _, height, width = image.shape
+    y, x = rng.integers(2 * config.padding, size=2, endpoint=True).tolist()
+    padded = torch.nn.functional.pad(image, [config.padding] * 4)
+    return flipped(padded[:, y : y + height, x : x + width], rng.uniform() < config.flip_chance)
+
+
+def resized_crop(image: Tensor, config: ResizedCrop, rng: np.random.Generator) -> Tensor:
+    """(3, size, size)."""
+    y, x, height, width = random_part(image.shape[1:], config, rng)
+    part = image[:, y : y + height, x : x + width]
+    return flipped(resize(part, (config.size, config.size)), rng.uniform() < config.flip_chance)
+
+
+def random_part(size: Sequence[int], config: ResizedCrop, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a part of an image (h, w)."""
+    h, w = size
+    for _ in range(config.tries):
+        area = h * w * rng.uniform(*config.area)
+        ratio = math.exp(rng.uniform(math.log(config.ratio[0]), math.log(config.ratio[1])))
+        height, width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < height <= h and 0 < width <= w:
+            y, x = int(rng.integers(h - height, endpoint=True)), int(rng.integers(w - width, endpoint=True))
+            return y, x, height, width
+    ratio = min(max(w / h, config.ratio[0]), config.ratio[1])
+    height, width = min(h, round(w / ratio)), min(w, round(h * ratio))
+    return (h - height) // 2, (w - width) // 2, height, width
+
+
+def centre_crop(image: Tensor, *, short_side: int = 256, size: int = 224) -> Tensor:
+    """(3, size, size): the middle of the image, of which the shorter side is first made `short_side` pixels long.
+
+    Raises:
+        ValueError: the crop is larger than that.
+    """
+    if not 1 <= size <= short_side:
+        raise ValueError(f"expected 1 <= size <= short_side, got {size} and {short_side}")
+    _, h, w = image.shape
+    scale = short_side / min(h, w)
+    scaled = resize(image, (max(size, round(h * scale)), max(size, round(w * scale))))
+    y, x = ((length - size) // 2 for length in scaled.shape[1:])
+    return scaled[:, y : y + size, x : x + size].contiguous()
+
+
+def resize(image: Tensor, size: tuple[int, int], *, smooth: bool = True) -> Tensor:
+    """uint8 (c, h, w) at another size (h, w), bilinear; where it shrinks and `smooth`, the mean of its pixels."""
+    if tuple(image.shape[1:]) == size:
+        return image
+    shrinks = size[0] * size[1] < image.shape[1] * image.shape[2]
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    method = cv2.INTER_AREA if smooth and shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(pixels, size[::-1], interpolation=method)
+    return torch.from_numpy(np.ascontiguousarray(resized.reshape(*size, -1).transpose(2, 0, 1)))
+
+
+def flipped(image: Tensor, flip: bool) -> Tensor:
+    """The image, mirrored left to right if `flip`."""
+    return (image.flip(-1) if flip else image).contiguous()
+
+
+def check_chance(chance: float) -> None:
+    """Raises ValueError unless it is a probability."""
+    if not 0 <= chance <= 1:
+        raise ValueError(f"flip_chance must be in [0, 1], got {chance}")
