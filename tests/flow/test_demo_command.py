@@ -1,0 +1,107 @@
+"""`deq-flow demo` from the command line: any source, any checkpoint, and messages instead of tracebacks."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from deq_core import FixedPointIteration, Phantom
+from deq_core.experiment import checkpoint, video
+from deq_core.experiment.images import write_image
+from deq_core.experiment.solving import LayerConfig, StopConfig
+from deq_flow import build
+from deq_flow.cli import main
+from deq_flow.params import EquilibriumModel
+
+
+def moving(count: int) -> list[Tensor]:
+    """Stripes that move to the right, uint8 RGB (3, 32, 48)."""
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(48.0), indexing="ij")
+    return [(127 + 100 * torch.sin((x - time) / 4 + y / 7)).byte().expand(3, -1, -1).clone() for time in range(count)]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A real video file of four frames."""
+    video.write(tmp_path / "clip.mp4", moving(4), 12.0)
+    return tmp_path / "clip.mp4"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as `deq-flow train` writes it."""
+    folder = tmp_path_factory.mktemp("trained")
+    layer = LayerConfig(solver=FixedPointIteration(), stop=StopConfig(max_steps=4), adjoint=Phantom(steps=1))
+    checkpoint.save(
+        folder / "model.safetensors", build("deq-flow-mini"), EquilibriumModel(name="deq-flow-mini", layer=layer)
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as RAFT was released: names of a DataParallel model, pickled by torch."""
+    path = tmp_path_factory.mktemp("released") / "raft-small.pth"
+    state = build("raft-small").state_dict()
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
+    return path
+
+
+def test_a_video_with_the_shipped_checkpoint(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = clip.with_name("out")
+    main(["demo", str(clip), "--out", str(out)])
+    values = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (values["estimates"], values["complete"]) == (3, 1)
+    assert sorted(path.name for path in out.iterdir()) == ["colour.mp4", "demo.json", "side-by-side.mp4"]
+    assert json.loads((out / "demo.json").read_text())["network"] == "default"
+    assert len(list(video.frames(out / "colour.mp4"))) == 3
+
+
+def test_a_folder_with_a_trained_checkpoint(tmp_path: Path, trained: Path) -> None:
+    for number, frame in enumerate(moving(3)):
+        write_image(tmp_path / "in" / f"{number}.png", frame)
+    out = tmp_path / "out"
+    main(["demo", str(tmp_path / "in"), "--out", str(out), "--model", str(trained), "--save", "arrows", "flo"])
+    assert sorted(path.name for path in out.iterdir()) == ["arrows.mp4", "demo.json", "flo"]
+    assert sorted(path.name for path in (out / "flo").iterdir()) == ["000000.flo", "000001.flo"]
+
+
+def test_two_images_with_a_released_checkpoint(tmp_path: Path, released: Path) -> None:
+    names = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    for name, frame in zip(names, moving(2), strict=True):
+        write_image(Path(name), frame)
+    out = tmp_path / "out"
+    main(["demo", *names, "--out", str(out), "--model", str(released), "--steps", "2", "--save", "colour", "kitti"])
+    assert sorted(path.name for path in out.iterdir()) == ["colour.png", "demo.json", "kitti"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["missing.mp4"], "missing.mp4: no such file or folder"),
+        (["text.mp4"], "text.mp4: OpenCV cannot open it as a video"),
+        (["still.mp4"], "still.mp4: expected at least two frames, got 1"),
+        (["clip.mp4", "--model", "missing.pth"], "missing.pth: no such checkpoint"),
+        (["clip.mp4", "--model", "text.mp4"], "text.mp4"),
+        (["clip.mp4", "--device", "abacus"], "device: expected auto, cpu, cuda"),
+        (["clip.mp4", "--steps", "0"], "steps: expected at least 1, got 0"),
+        (["clip.mp4", "--out", "text.mp4"], "cannot write text.mp4"),
+        (["clip.mp4", "--out", "text.mp4/out"], "cannot write text.mp4/out"),
+        (["clip.mp4", "--out", "."], "holds files that no demo wrote"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    clip: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, change: list[str], message: str
+) -> None:
+    monkeypatch.chdir(clip.parent)
+    Path("text.mp4").write_text("not a video")
+    video.write(Path("still.mp4"), moving(1))
+    before = sorted(Path().iterdir())
+    given = ["demo", "--out", "out", "--model", str(trained), *change]
+    with pytest.raises(SystemExit) as caught:
+        main(given)
+    assert str(caught.value).startswith("deq-flow: ")
+    assert message in str(caught.value)
+    assert sorted(Path().iterdir()) == before, "nothing is left behind"
