@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deq_flow.models import correlation as module
+from deq_flow.models import on_the_fly
 from deq_flow.models.correlation import AllPairs, OnTheFly, correlation
 
 Kind = Literal["all-pairs", "on-the-fly"]
@@ -89,9 +90,10 @@ def test_nothing_is_seen_from_far_outside(kind: Kind) -> None:
         assert math.isinf(place) or window.isfinite().all()
 
 
-@pytest.mark.parametrize(("kind", "dense_rows"), [("all-pairs", 0), ("on-the-fly", 0), ("on-the-fly", 1000)])
-def test_gradients_reach_features_and_positions(monkeypatch: pytest.MonkeyPatch, kind: Kind, dense_rows: int) -> None:
-    monkeypatch.setattr(module._RowProducts, "DENSE", dense_rows)
+@pytest.mark.parametrize(("kind", "gather"), [("all-pairs", 1), ("on-the-fly", 0), ("on-the-fly", 1000)])
+def test_gradients_reach_features_and_positions(monkeypatch: pytest.MonkeyPatch, kind: Kind, gather: int) -> None:
+    monkeypatch.setattr(on_the_fly, "GATHER", gather)
+    monkeypatch.setitem(on_the_fly.TILE, "cpu", 2)
     first, second = (x[:1, :2, :3, :4].clone().requires_grad_() for x in features())
     position = (targets()[:1, :, :3, :4] * 0.5 + 0.123).requires_grad_()
 
@@ -102,10 +104,13 @@ def test_gradients_reach_features_and_positions(monkeypatch: pytest.MonkeyPatch,
     assert torch.autograd.gradgradcheck(windows, (first, second, position))
 
 
-@pytest.mark.parametrize("dense_rows", [0, 30, 1000], ids=["gathered", "mixed", "multiplied"])
-def test_windows_computed_when_read_are_those_of_the_volume(monkeypatch: pytest.MonkeyPatch, dense_rows: int) -> None:
-    monkeypatch.setattr(module._RowProducts, "BLOCK", 2000)  # so that several blocks are needed
-    monkeypatch.setattr(module._RowProducts, "DENSE", dense_rows)
+@pytest.mark.parametrize("gather", [0.0, 0.8, 1000], ids=["gathered", "mixed", "multiplied"])
+@pytest.mark.parametrize("tile", [1, 2, 4, 64])
+def test_windows_computed_when_read_are_those_of_the_volume(
+    monkeypatch: pytest.MonkeyPatch, gather: float, tile: int
+) -> None:
+    monkeypatch.setitem(on_the_fly.TILE, "cpu", tile)
+    monkeypatch.setattr(on_the_fly, "GATHER", gather)
     gradients = []
     for kind in KINDS:
         first, second = (x.requires_grad_() for x in features())
@@ -115,6 +120,35 @@ def test_windows_computed_when_read_are_those_of_the_volume(monkeypatch: pytest.
         gradients.append((window, *torch.autograd.grad((weights * window).sum(), (first, second, position))))
     for stored, computed in zip(*gradients, strict=True):
         torch.testing.assert_close(computed, stored)
+
+
+def test_both_ways_agree_in_single_precision_at_the_size_of_sintel_quartered() -> None:
+    generator = torch.Generator().manual_seed(2)
+    first, second = torch.randn(2, 1, 64, 28, 64, generator=generator)
+    y, x = torch.meshgrid(torch.arange(28.0), torch.arange(64.0), indexing="ij")
+    position = torch.stack([x, y])[None] + 3 * torch.randn(1, 2, 28, 64, generator=generator)
+    results = []
+    for kind in KINDS:
+        leaves = [leaf.clone().requires_grad_() for leaf in (first, second, position)]
+        window = correlation(leaves[0], leaves[1], kind=kind)(leaves[2])
+        results.append((window, *torch.autograd.grad(window.square().mean(), leaves)))
+    for stored, computed in zip(*results, strict=True):
+        torch.testing.assert_close(computed, stored, rtol=1e-4, atol=1e-4 * float(stored.detach().abs().max()))
+
+
+def test_a_tile_is_multiplied_with_what_it_sees_alone() -> None:
+    # Flow is the identity: a tile of 8 x 8 with radius 4 sees at most 17 x 17 cells and the zeros around them.
+    second = features(40, 48, batch=1)[1]
+    y, x = torch.meshgrid(torch.arange(40), torch.arange(48), indexing="ij")
+    columns, rows = (place.reshape(-1, 1) + torch.arange(-4, 6) for place in (x, y))
+    columns = torch.where((columns < 0) | (columns >= 48), 48, columns)
+    rows = torch.where((rows < 0) | (rows >= 40), 40, rows)
+    window = on_the_fly.Window(columns, rows, (40, 48), (40, 48), level=0)
+    target = F.pad(second, (0, 1, 0, 1))[0].permute(1, 2, 0)
+    tiles = list(on_the_fly._tiles(window, target))
+    assert len(tiles) == 5 * 6
+    assert max(len(tile.part(target)) for tile in tiles) == 18 * 18
+    assert not any(tile.gathered for tile in tiles)
 
 
 def test_memory_of_windows_computed_when_read_does_not_grow_with_the_square_of_the_pixels() -> None:

@@ -115,7 +115,7 @@ def network_of(found: Recognised, **overrides: Any) -> DEQFlow | RAFT:
         overrides = {"weight_norm": found.weight_norm, **overrides}
         if overrides["weight_norm"] != found.weight_norm:
             state = split(state) if overrides["weight_norm"] else fused(state)
-    with torch.device("meta"):  # no time is spent on initial weights, and no random numbers
+    with torch.random.fork_rng(devices=[]):  # initial weights take no random numbers from the caller
         model = assemble(found.family, found.size, overrides)
     put(model, state)
     return model.eval()

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deq_flow.models.on_the_fly import Window, products
+
 VOLUME_LIMIT = 2**28
 """Entries (1 GiB in float32) above which `kind="auto"` computes windows when they are read instead of storing all."""
 
@@ -76,7 +78,8 @@ class AllPairs:
     def __call__(self, position: Tensor) -> Tensor:
         windows = []
         for k, (volume, (height, width)) in enumerate(zip(self.volumes, self.sizes, strict=True)):
-            index, fraction = _window(position / 2**k, self.radius, height, width)
+            columns, rows, fraction = _window(position / 2**k, self.radius, height, width)
+            index = (columns[:, :, None] + rows[:, None, :] * (width + 1)).flatten(1)
             row = torch.arange(len(index), device=index.device) * volume.shape[2]
             patch = volume.flatten().index_select(0, (index + row[:, None]).flatten()).view_as(index)
             windows.append(_interpolate(patch, fraction, self.radius))
@@ -90,68 +93,21 @@ class OnTheFly:
         self.radius = radius
         self.sizes = [level.shape[2:] for level in maps]
         self.source = source
-        self.targets = [F.pad(level, (0, 1, 0, 1)).flatten(2).mT for level in maps]  # (B, (h_k + 1)(w_k + 1), C)
+        # (B, h_k + 1, w_k + 1, C), so that the features of a cell lie together
+        self.targets = [F.pad(level, (0, 1, 0, 1)).permute(0, 2, 3, 1).contiguous() for level in maps]
 
     def __call__(self, position: Tensor) -> Tensor:
+        grid = (position.shape[2], position.shape[3])
         windows = []
         for k, (target, (height, width)) in enumerate(zip(self.targets, self.sizes, strict=True)):
-            index, fraction = _window(position / 2**k, self.radius, height, width)
-            patch = torch.stack(
-                [
-                    _RowProducts.apply(*sample)
-                    for sample in zip(self.source, target, index.view(len(position), -1, index.shape[1]), strict=True)
-                ]
-            )
-            windows.append(_interpolate(patch.flatten(0, 1), fraction, self.radius))
+            columns, rows, fraction = _window(position / 2**k, self.radius, height, width)
+            samples = zip(self.source, target, columns.chunk(len(target)), rows.chunk(len(target)), strict=True)
+            patches = [
+                products(source, features, Window(column, row, grid, (height, width), k))
+                for source, features, column, row in samples
+            ]
+            windows.append(_interpolate(torch.cat(patches), fraction, self.radius))
         return _as_map(windows, position)
-
-
-class _RowProducts(torch.autograd.Function):
-    """out[n, k] = <source[n], target[index[n, k]]>, in blocks of n; only the three arguments are saved.
-
-    Up to DENSE rows of `target` a block is multiplied with all of them and the wanted products are picked: on a CPU a
-    matrix product is some 200 times faster than the same number of products of gathered rows, of which a window of
-    radius 4 has 100.
-    """
-
-    BLOCK = 2**23  # values held at a time: 32 MiB in float32
-    DENSE = 20_000
-
-    @staticmethod
-    def forward(ctx, source: Tensor, target: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(source, target, index)
-        dense, rows = _RowProducts.plan(target, index)
-        out = []
-        for block, chosen in zip(source.split(rows), index.split(rows), strict=True):
-            if dense:
-                out.append((block @ target.mT).gather(1, chosen))
-            else:
-                out.append(torch.bmm(target[chosen], block[:, :, None]).squeeze(2))
-        return torch.cat(out)
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        source, target, index = ctx.saved_tensors
-        (grad,) = grads
-        dense, rows = _RowProducts.plan(target, index)
-        grad_source = []
-        grad_target = torch.zeros_like(target)
-        for block, chosen, weight in zip(source.split(rows), index.split(rows), grad.split(rows), strict=True):
-            if dense:
-                spread = weight.new_zeros(len(block), len(target)).scatter_add(1, chosen, weight)
-                grad_source.append(spread @ target)
-                grad_target = grad_target + spread.mT @ block
-            else:
-                grad_source.append(torch.bmm(weight[:, None], target[chosen]).squeeze(1))
-                products = (weight[:, :, None] * block[:, None]).flatten(0, 1)
-                grad_target = grad_target.index_add(0, chosen.flatten(), products)
-        return torch.cat(grad_source), grad_target, None
-
-    @staticmethod
-    def plan(target: Tensor, index: Tensor) -> tuple[bool, int]:
-        """Whether to multiply with all targets, and how many rows of source make a block."""
-        dense = len(target) <= _RowProducts.DENSE
-        return dense, max(1, _RowProducts.BLOCK // (len(target) if dense else index.shape[1] * target.shape[1]))
 
 
 def _pyramid(features: Tensor, levels: int) -> list[Tensor]:
@@ -163,17 +119,19 @@ def _pyramid(features: Tensor, levels: int) -> list[Tensor]:
     return maps
 
 
-def _window(position: Tensor, radius: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Flat indices (B N, (2r + 2)^2), x slow, into a map padded by one row and column, and the fractions (2, B N)."""
+def _window(position: Tensor, radius: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns and rows (B N, 2r + 2) of the cells around positions, and the positions' fractions (2, B N).
+
+    Outside the map a column is `width` and a row is `height`: where a padded map has zeros.
+    """
     x, y = position.permute(1, 0, 2, 3).flatten(1)
     offsets = torch.arange(-radius, radius + 2, device=position.device)
     floor = torch.stack([x, y]).detach().floor()
-    column = floor[0].long()[:, None] + offsets
-    row = floor[1].long()[:, None] + offsets
-    column = torch.where((column < 0) | (column >= width), width, column)
-    row = torch.where((row < 0) | (row >= height), height, row)
-    index = column[:, :, None] + row[:, None, :] * (width + 1)
-    return index.flatten(1), torch.stack([x, y]) - floor
+    columns = floor[0].long()[:, None] + offsets
+    rows = floor[1].long()[:, None] + offsets
+    columns = torch.where((columns < 0) | (columns >= width), width, columns)
+    rows = torch.where((rows < 0) | (rows >= height), height, rows)
+    return columns, rows, torch.stack([x, y]) - floor
 
 
 def _interpolate(patch: Tensor, fraction: Tensor, radius: int) -> Tensor:
