@@ -45,8 +45,7 @@ def run(model: nn.Module, *arguments: Any, **options: Any) -> FlowOutput:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_builds(name: str) -> None:
-    with torch.device("meta"):
-        model = build(name)
+    model = build(name)
     assert isinstance(model, DEQFlow) == name.startswith("deq-flow-")
 
 

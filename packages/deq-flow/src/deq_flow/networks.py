@@ -52,7 +52,7 @@ def load(path: Path | str, **overrides: Any) -> Network:
     unexpected and misshapen, and ValueError for an unknown override.
     """
     if isinstance(path, str) and path in SHIPPED:
-        if not SHIPPED[path].is_dir():
+        if not (SHIPPED[path] / "model.safetensors").exists():
             raise CheckpointError(f"{path}: this installation lacks its shipped checkpoint, {SHIPPED[path]}")
         path = SHIPPED[path]
     path = Path(path)
@@ -96,7 +96,7 @@ def _load_ours(path: Path, overrides: dict[str, Any]) -> Network:
     stored: EquilibriumModel | UnrolledModel | Converted = config.load(Stored, beside)
     family = "raft" if getattr(stored, "family", stored.kind) in ("raft", "unrolled") else "deq-flow"
     check_overrides(str(path), overrides, family)
-    with torch.device("meta"):  # no time is spent on initial weights, and no random numbers
+    with torch.random.fork_rng(devices=[]):  # initial weights take no random numbers from the caller
         if isinstance(stored, Converted):
             normed = {"weight_norm": stored.weight_norm} if family == "deq-flow" else {}
             network = assemble(family, stored.architecture, {**overrides, **normed})
