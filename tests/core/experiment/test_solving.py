@@ -32,13 +32,39 @@ def test_every_part_reaches_the_layer(tmp_path: Path) -> None:
     stop = deq.Stop(max_steps=20, tol=1e-8, norm=deq.rms_norm)
     assert built.adjoint == deq.Implicit(solver=deq.Broyden(memory=7), stop=stop)
     assert built.eval_stop == deq.Stop(max_steps=60, tol=None)
+    assert built.on_failure == "ignore"
+
+
+def test_failures_are_dealt_with_as_the_configuration_says(tmp_path: Path) -> None:
+    built = layer(
+        tmp_path,
+        """
+        solver: {kind: broyden, line_search: {trials: 3}}
+        stop: {max_steps: 30, tol: 1e-9}
+        adjoint: {kind: implicit, solver: {kind: gmres}, stop: {max_steps: 20, tol: 1e-8}, on_failure: warn}
+        on_failure: raise
+        """,
+    )
+    assert built.solver == deq.Broyden(line_search=deq.Armijo(trials=3))
+    assert built.adjoint == deq.Implicit(deq.GMRES(), deq.Stop(20, 1e-8), on_failure="warn")
+    assert built.on_failure == "raise"
+
+
+def test_a_reversible_layer_names_its_solver_twice(tmp_path: Path) -> None:
+    text = "{solver: {kind: %s}, stop: {max_steps: 9}, adjoint: {kind: reversible}}"
+    assert layer(tmp_path, text % "reversible").solver == deq.Reversible()
+    with pytest.raises(ConfigError, match="leave solver out or pass the same"):
+        layer(tmp_path, text % "anderson")
 
 
 @pytest.mark.parametrize(
     ("text", "adjoint"),
     [
         ("{kind: phantom, steps: 3, damping: 0.25}", deq.Phantom(steps=3, damping=0.25)),
+        ("{kind: phantom, steps: 3, record: [1]}", deq.Phantom(steps=3, record=(1,))),
         ("{kind: unrolled}", deq.Unrolled()),
+        ("{kind: truncated, terms: 3}", deq.Truncated(3)),
+        ("{kind: jacobian_free}", deq.JacobianFree()),
     ],
 )
 def test_gradients_by_name(tmp_path: Path, text: str, adjoint: object) -> None:
