@@ -40,3 +40,11 @@ def test_derived_seeds_differ_by_place_and_fit_every_generator() -> None:
     assert len({seed % 2**32 for seed in seeds}) == 400  # the bits that PyTorch's CPU generator uses
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derive(1, 2) == derive(1, 2) != derive(2, 1)
+
+
+def test_what_made_an_item_is_not_drawn_again_for_its_augmentation() -> None:
+    """A generated label, the first draw of its item, was once also the first draw of its crop: it could be read there."""
+    places = [(0, 0, index) for index in range(200)]
+    made = np.array([np.random.default_rng(place).random() for place in places])
+    drawn = np.array([item_rng(*place).random() for place in places])
+    assert abs(np.corrcoef(made, drawn)[0, 1]) < 0.2

@@ -5,6 +5,9 @@ import random
 import numpy as np
 import torch
 
+_ITEMS = 1
+"""Keeps the draws for items of training apart from all that is drawn from the same numbers elsewhere."""
+
 
 def seed_everything(seed: int) -> None:
     """Seeds Python's, NumPy's and PyTorch's global generators (on every device), for code that draws from them."""
@@ -17,8 +20,12 @@ def seed_everything(seed: int) -> None:
 
 
 def item_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The generator of item `index` in epoch `epoch`; independent of all others of the same seed."""
-    return np.random.default_rng([seed, epoch, index])
+    """The generator of item `index` in epoch `epoch`; independent of all others of the same seed.
+
+    Independent of `np.random.default_rng([seed, epoch, index])` too: where data are generated from three such numbers,
+    training would otherwise draw again what made an image, and could read its label from how it is augmented.
+    """
+    return np.random.default_rng(np.random.SeedSequence([seed, epoch, index], spawn_key=(_ITEMS,)))
 
 
 def derive(seed: int, *place: int) -> int:
