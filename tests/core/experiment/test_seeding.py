@@ -43,7 +43,7 @@ def test_derived_seeds_differ_by_place_and_fit_every_generator() -> None:
 
 
 def test_what_made_an_item_is_not_drawn_again_for_its_augmentation() -> None:
-    """A generated label, the first draw of its item, was once also the first draw of its crop: it could be read there."""
+    """The first draw made a label, and once also the crop it was trained on: the label could be read there."""
     places = [(0, 0, index) for index in range(200)]
     made = np.array([np.random.default_rng(place).random() for place in places])
     drawn = np.array([item_rng(*place).random() for place in places])
