@@ -75,7 +75,7 @@ def entries(items: Sequence[Found] | Sequence[Truth]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for image, item in enumerate(items, start=1):
         for index, (left, top, right, bottom) in enumerate(item.boxes.tolist()):
-            row = {"image_id": image, "category_id": int(item.classes[index]) + 1, "id": len(rows) + 1}
+            row: dict[str, Any] = {"image_id": image, "category_id": int(item.classes[index]) + 1, "id": len(rows) + 1}
             row["bbox"] = [left, top, right - left, bottom - top]
             if isinstance(item, Found):
                 row["score"] = float(item.scores[index])
