@@ -15,14 +15,18 @@ LAYERS = [
     nn.Conv2d(4, 6, 3, padding="same", groups=2, bias=False),
     nn.Conv2d(4, 4, 1, groups=4),
     nn.Conv1d(4, 5, 3, stride=2, padding=1),
+    nn.Conv1d(4, 6, 4, dilation=2, groups=2, bias=False),
+    nn.Conv3d(4, 3, (1, 2, 3), padding=(0, 1, 1)),
     nn.Linear(7, 3),
 ]
+SHAPES = {nn.Conv2d: (2, 4, 6, 7), nn.Conv1d: (2, 4, 9), nn.Conv3d: (2, 4, 3, 4, 5), nn.Linear: (2, 3, 7)}
 
 
+@pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
-def test_sparse_macs_count_the_products_of_what_was_sent(layer):
+def test_sparse_macs_count_the_products_of_what_was_sent(layer, batched):
     """Against counting, for every element sent, the weights it meets: the layer applied to ones, with ones."""
-    shape = {nn.Conv1d: (2, 4, 9), nn.Linear: (2, 3, 7)}.get(type(layer), (2, 4, 6, 7))
+    shape = SHAPES[type(layer)][0 if batched else 1 :]
     delta, meter = deq.to_delta(layer, 0.5)
     generator = torch.Generator().manual_seed(0)
     first, change = torch.zeros(shape), torch.randn(shape, generator=generator)
@@ -57,3 +61,18 @@ def test_the_releases_count_leaves_the_kernel_area_out():
     assert meter.release_dense == 2 * dense
     assert meter.release_sparse == pytest.approx(dense * 0.5 + dense * 5 / 100 + 100)
     assert meter.pixel_sparsity == pytest.approx(1 - (25 + 5) / 50)
+
+
+def test_tiles_are_active_where_any_of_their_pixels_is():
+    layer = nn.Conv2d(3, 3, 3, padding=1)
+    delta, meter = deq.to_delta(layer, 0.5)
+    first = torch.zeros(2, 3, 20, 17)
+    change = torch.zeros_like(first)
+    change[0, 1, 3, 3] = change[0, 0, 7, 7] = change[0, 2, 8, 0] = change[1, 0, 19, 16] = 1.0
+    with torch.no_grad(), deq.solve_scope():
+        delta(first)
+        delta(first + change)
+    tiles = 2 * 3 * 3
+    assert meter.layers[""].tiles == 2 * tiles
+    assert meter.tile_sparsity == pytest.approx(1 - (tiles + 3) / (2 * tiles))
+    assert meter.pixel_sparsity == pytest.approx(1 - (680 + 4) / (2 * 680))

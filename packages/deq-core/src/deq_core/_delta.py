@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from ._delta_meter import DeltaMeter
+from ._delta_meter import DeltaMeter, spatial_rank
 from ._scope import current_scope
 from ._weight_norm import affine_layers
 
@@ -34,7 +34,8 @@ def to_delta(
     |d| ≤ threshold, it returns Y ← layer(d) + Y - bias (DeltaDEQ, NeurIPS 2024; the arithmetic of its release). At
     threshold 0 that is the dense layer up to rounding. A layer used twice in one evaluation keeps two memories.
 
-    Memories begin with a solve and end with it; outside a solve, and while autograd records, layers are dense.
+    Memories begin with a solve and end with it; outside a solve, and while autograd records, layers are dense. They
+    belong to the calls of one forward of the copy, which must be the one who calls its layers.
     Transposed convolutions stay dense. In-place activations of the copy are made out-of-place: they would write into
     the memories.
 
@@ -74,6 +75,7 @@ def to_delta(
         if getattr(part, "inplace", False):
             part.inplace = False  # pyright: ignore[reportArgumentType]  an activation's plain attribute
     delta.register_forward_pre_hook(engine.begin)
+    delta.register_forward_hook(engine.end, always_call=True)
     return delta, meter
 
 
@@ -106,10 +108,15 @@ class _Engine:
     refresh_every: int | None
     meter: DeltaMeter
     kept: dict[object, Any] | None
+    calls: dict[str, int] | None = None
 
     def begin(self, module: nn.Module, inputs: Any) -> None:
         """A new evaluation of the cell."""
-        self.calls: dict[str, int] = {}
+        self.calls = {}
+
+    def end(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """The evaluation is over."""
+        self.calls = None
 
     def site(self, name: str) -> tuple[dict[object, Any], object] | None:
         """Where this call's memory lies; None where nothing is to be remembered."""
@@ -120,6 +127,11 @@ class _Engine:
             if scope is None:
                 return None
             memories = scope.once(self.meter, "memories", dict)
+        if self.calls is None:
+            raise ValueError(
+                f"layer {name!r} was called on its own: within a solve, call the module that to_delta returned, whose "
+                "forward tells its calls apart"
+            )
         call = self.calls.get(name, 0)
         self.calls[name] = call + 1
         return memories, (name, call)
@@ -157,7 +169,7 @@ class _Rule:
         y = self.dense(change) + memory.y
         bias = self.layer.bias
         if isinstance(bias, Tensor):
-            y = y - (bias if isinstance(self.layer, nn.Linear) else bias.reshape(-1, *[1] * (y.dim() - 2)))
+            y = y - bias.reshape(-1, *[1] * spatial_rank(self.layer))
         count.add(self.layer, change, y, x, dense=False)
         memories[key] = _Memory(x if self.engine.reference == "seen" else memory.x + change, y, evaluation)
         return y

@@ -16,6 +16,8 @@ class LayerCount:
     Attributes:
         elements, sent: input elements, and those that were not skipped; a dense evaluation sends all.
         pixels, active: input positions, all channels together, and those with any element sent.
+        tiles, active_tiles: squares of 8 x 8 input positions, and those with any element sent; for layers that are
+            not convolutions in the plane, positions.
         dense_macs: what a dense evaluation takes: outputs · input channels / groups · kernel area.
         sparse_macs: the products of the elements sent with every weight that reaches an output, so kernel area,
             stride, dilation, groups and borders are counted.
@@ -28,6 +30,8 @@ class LayerCount:
     sent: Tensor | int = 0
     pixels: int = 0
     active: Tensor | int = 0
+    tiles: int = 0
+    active_tiles: Tensor | int = 0
     dense_macs: int = 0
     sparse_macs: Tensor | int = 0
     release_dense: int = 0
@@ -44,12 +48,20 @@ class LayerCount:
             raw: the input before the rule.
             dense: whether all of `sent` was used, zero or not.
         """
-        channel = 1 if isinstance(layer, _ConvNd) else sent.dim() - 1
+        rank = spatial_rank(layer)
+        channel = sent.dim() - 1 - rank
         mask = torch.ones_like(sent, dtype=torch.bool) if dense else sent != 0
         self.elements += sent.numel()
         self.sent = self.sent + mask.sum()
-        self.pixels += sent.numel() // sent.shape[channel]
-        self.active = self.active + mask.any(channel).sum()
+        pixels = mask.any(channel)
+        self.pixels += pixels.numel()
+        self.active = self.active + pixels.sum()
+        tiles = pixels
+        if rank == 2:
+            planes = pixels.reshape(-1, 1, *pixels.shape[-2:]).float()
+            tiles = torch.nn.functional.max_pool2d(planes, 8, ceil_mode=True)
+        self.tiles += tiles.numel()
+        self.active_tiles = self.active_tiles + tiles.sum()
         inputs, area = _fan_in(layer)
         macs = output.numel() * inputs * area
         self.dense_macs += macs
@@ -62,10 +74,12 @@ class LayerCount:
     def _products(self, layer: nn.Module, mask: Tensor, output: Tensor) -> Tensor:
         if not isinstance(layer, _ConvNd):
             return mask.sum() * output.shape[-1]
-        if mask.shape not in self._reach:
-            self._reach[mask.shape] = _reach(layer, mask.shape[2:], output.shape[2:]).to(mask.device)
-        positions = mask.sum(dim=(0, 1), dtype=torch.long)
-        return (positions * self._reach[mask.shape]).sum() * (output.shape[1] // layer.groups)
+        rank = spatial_rank(layer)
+        size = mask.shape[-rank:]
+        if size not in self._reach:
+            self._reach[size] = _reach(layer, size, output.shape[-rank:]).to(mask.device)
+        positions = mask.sum(dim=tuple(range(mask.dim() - rank)), dtype=torch.long)
+        return (positions * self._reach[size]).sum() * (layer.out_channels // layer.groups)
 
 
 class DeltaMeter:
@@ -98,6 +112,11 @@ class DeltaMeter:
     def pixel_sparsity(self) -> float:
         """Share of positions at which every channel was skipped: what hardware that works on pixels can use."""
         return 1 - self._sum("active") / max(1, self._sum("pixels"))
+
+    @property
+    def tile_sparsity(self) -> float:
+        """Share of 8 x 8 tiles in which everything was skipped: what hardware that works on tiles can use."""
+        return 1 - self._sum("active_tiles") / max(1, self._sum("tiles"))
 
     @property
     def dense_macs(self) -> int:
@@ -133,6 +152,11 @@ class DeltaMeter:
 
     def _sum(self, name: str) -> float:
         return sum(float(getattr(count, name)) for count in self.layers.values())
+
+
+def spatial_rank(layer: nn.Module) -> int:
+    """Dimensions of a layer's input behind its channels."""
+    return len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
 
 
 def _fan_in(layer: nn.Module) -> tuple[int, int]:
