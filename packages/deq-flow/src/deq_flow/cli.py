@@ -7,6 +7,9 @@ from deq_core.experiment import commands
 COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_flow.commands.pipeline": ("download", "train", "evaluate", "baselines", "plot", "report", "schema"),
     "deq_flow.commands.data": ("fetch", "check-data"),
+    "deq_flow.commands.checkpoints": ("convert", "export"),
+    "deq_flow.commands.evaluation": ("evaluate-checkpoint", "sequences", "submit"),
+    "deq_flow.commands.reuse": ("reuse",),
     "deq_flow.commands.demo": ("demo",),
     "deq_flow.commands.shipped": ("train-shipped",),
 }
