@@ -1,0 +1,246 @@
+"""The delta rule on flow networks: what is measured, and what it costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+import deq_core as deq
+from deq_core.experiment.results import numbers
+from deq_core.experiment.solving import StopConfig
+from deq_flow import build
+from deq_flow.data.samples import FlowSample
+from deq_flow.delta import cases, groups, sweep
+from deq_flow.delta_counts import Changes, add
+from deq_flow.delta_params import Example, Rule, Sweep, Variant
+from deq_flow.delta_trial import Prices, Trial
+from deq_flow.models import DEQFlow
+
+SOLVERS = {
+    "km": deq.FixedPointIteration(damping=0.1),
+    "anderson": deq.Anderson(window=3),
+    "broyden": deq.Broyden(),
+}
+STEPS = 5
+SET = "sintel_clean"  # for its protocol
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of no video."""
+
+    samples: Sequence[FlowSample]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int, /) -> FlowSample:
+        return self.samples[index]
+
+
+class Videos(Pairs):
+    """Two videos, of three pairs and of two."""
+
+    def sequences(self) -> dict[str, range]:
+        return {"long": range(3), "short": range(3, 5)}
+
+
+def sample(number: int, *, height: int = 32) -> FlowSample:
+    generator = torch.Generator().manual_seed(number)
+    images = torch.randint(0, 256, (2, 3, height, 40), dtype=torch.uint8, generator=generator)
+    flow = torch.randn(2, height, 40, generator=generator)
+    valid = torch.ones(height, 40, dtype=torch.bool)
+    return FlowSample(images[0], images[1], flow, valid, f"pair {number}")
+
+
+@pytest.fixture(scope="module")
+def model() -> DEQFlow:
+    torch.manual_seed(0)
+    narrow = dict.fromkeys(("features", "hidden", "context", "motion", "head", "mask"), 8)
+    pairs = dict.fromkeys(("correlation_widths", "flow_widths"), (8, 8))
+    network = build("deq-flow-mini", stages=(8, 8, 8), **narrow, **pairs)
+    assert isinstance(network, DEQFlow)
+    return network.double().eval()
+
+
+def settings(thresholds: tuple[float, ...] = (0.0, 0.05), **changes) -> Sweep:
+    variant = Variant(
+        solver=SOLVERS["km"],
+        stop=StopConfig(max_steps=STEPS),
+        rule=Rule(thresholds=thresholds),
+        starts=("cold", "reuse", "stream"),
+    )
+    example = Example(variant="km", threshold=thresholds[-1])
+    config = Sweep(sets=(SET,), variants={"km": variant}, dense_steps=(2, STEPS), example=example)
+    return replace(config, **changes)
+
+
+def found(trials: list[Trial], start: str, threshold: float | None, steps: int = STEPS) -> Trial:
+    (trial,) = (
+        trial
+        for trial in trials
+        if (trial.case.start, trial.case.threshold, trial.case.stop.max_steps) == (start, threshold, steps)
+    )
+    return trial
+
+
+def errors(trial: Trial) -> list[float]:
+    return [metrics["epe"] for metrics in trial.metrics]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_threshold_zero_is_the_dense_solve_whatever_the_solver_and_start(model: DEQFlow, solver: str) -> None:
+    config = settings((0.0,))
+    config = replace(config, variants={"km": replace(config.variants["km"], solver=SOLVERS[solver])})
+    trials = sweep(model, SET, Videos([sample(number) for number in range(5)]), config)
+    for start in ("cold", "reuse", "stream"):
+        dense = found(trials, "reuse" if start == "stream" else start, None)
+        assert errors(found(trials, start, 0.0)) == pytest.approx(errors(dense), rel=1e-6)
+        assert len(errors(dense)) == 5
+
+
+def test_a_reused_state_is_that_of_the_pair_before(model: DEQFlow) -> None:
+    pairs = Videos([sample(number) for number in range(5)])
+    trial = found(sweep(model, SET, pairs, settings()), "reuse", None)
+    state, expected = None, []
+    with torch.no_grad():
+        for index in range(3):
+            pair = model.encode(pairs[index].image1[None], pairs[index].image2[None])
+            start = model.start(pair, state)
+            stop = deq.Stop(STEPS, None)
+            state = deq.fixed_point(model.map(pair), start, solver=SOLVERS["km"], stop=stop).value
+            flow = pair.finish(state[1], state[0])[0]
+            expected.append(float((flow - pairs[index].flow).norm(dim=0).mean()))
+    by_name = dict(zip(trial.names, errors(trial), strict=True))
+    assert [by_name[f"pair {index}"] for index in range(3)] == pytest.approx(expected, rel=1e-5)
+
+
+def test_scenes_solved_together_are_solved_as_alone(model: DEQFlow) -> None:
+    pairs = Videos([sample(number) for number in range(5)])
+    apart, together = (sweep(model, SET, pairs, settings(batch_size=size, frames=2)) for size in (1, 2))
+    for left, right in zip(apart, together, strict=True):
+        errors_apart, errors_together = (dict(zip(trial.names, errors(trial), strict=True)) for trial in (left, right))
+        assert errors_apart == pytest.approx(errors_together, rel=1e-6)
+        assert left.row(SET)["macs_sparse"] == right.row(SET)["macs_sparse"]
+
+
+class Products(TorchFunctionMode):
+    """Counts the multiply-accumulates of every convolution within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.conv2d:
+            self.macs += result.numel() * args[1][0].numel()
+        return result
+
+
+def test_work_is_that_of_the_convolutions(model: DEQFlow) -> None:
+    block, cells = model.update_block, 2 * 5 * 7
+    prices = Prices.of(block, ("flow_head.conv2",))
+    size = model.size
+    hidden, context, window, flow = (
+        torch.zeros(2, channels, 5, 7).double() for channels in (size.hidden, size.context, size.window, 2)
+    )
+    with torch.no_grad():
+        with Products() as straight:
+            block(hidden, context, window, flow)
+        with Products() as once:
+            step = block.bind(context)
+        with Products() as each:
+            step(hidden, window, flow)
+    assert straight.macs == cells * prices.block
+    assert once.macs == cells * prices.context
+    assert each.macs == cells * (prices.block - prices.context)
+    assert prices.left == 2 * size.head * 9
+
+
+def test_rows_add_up(model: DEQFlow) -> None:
+    trials = sweep(model, SET, Videos([sample(number) for number in range(5)]), settings())
+    trial = found(trials, "cold", 0.05)
+    whole, evaluations, layers = trial.row(SET), trial.by_evaluation(SET), trial.by_layer(SET)
+    assert numbers(evaluations, "evaluation") == list(range(1, STEPS + 1))
+    for column in ("macs_dense", "macs_sparse", "release_sparse"):
+        assert sum(numbers(evaluations, column)) == pytest.approx(whole[column])
+    left = trial.prices.left * trial.evaluated
+    assert sum(numbers(layers, "macs_sparse")) + left == pytest.approx(whole["macs_sparse"])
+    assert (
+        whole["macs_dense"]
+        == trial.prices.block * trial.evaluated
+        == found(trials, "cold", None).row(SET)["macs_dense"]
+    )
+    assert trial.evaluated == 5 * STEPS * 8 * 10
+    hoisted = trial.evaluated * (trial.prices.block - trial.prices.context) + 5 * 8 * 10 * trial.prices.context
+    assert whole["macs_hoisted"] == hoisted
+    assert numbers(evaluations, "macs_saved")[0] == 0  # the first evaluation is dense
+
+
+def test_a_larger_threshold_saves_more_and_an_infinite_one_all_but_the_first_evaluation(model: DEQFlow) -> None:
+    config = settings((0.0, 0.01, 0.1, 1e9))
+    trials = sweep(model, SET, Pairs([sample(number) for number in range(2)]), config)
+    saved = numbers([found(trials, "cold", threshold).row(SET) for threshold in (0.0, 0.01, 0.1, 1e9)], "macs_saved")
+    assert saved == sorted(saved)
+    assert len(set(saved)) == 4
+    trial = found(trials, "cold", 1e9)
+    assert saved[-1] == pytest.approx((1 - 1 / STEPS) * (1 - trial.prices.left / trial.prices.block))
+
+
+def test_a_still_video_costs_a_stream_next_to_nothing_after_its_first_pair(model: DEQFlow) -> None:
+    still = [replace(sample(0), name=f"pair {number}") for number in range(5)]
+    trials = sweep(model, SET, Videos(still), settings((0.05,), sequences=1))
+    reuse, stream = (numbers([found(trials, start, 0.05).row(SET)], "macs_saved")[0] for start in ("reuse", "stream"))
+    assert stream > reuse  # whose first evaluation of every pair is dense
+    first = found(trials, "stream", 0.05).by_evaluation(SET)[:1]
+    assert numbers(first, "macs_saved")[0] > 0
+
+
+def test_single_pairs_are_solved_from_a_cold_start_alone(model: DEQFlow) -> None:
+    assert {case.start for case in cases(settings(), single=True)} == {"cold"}
+    asked = [(case.start, case.threshold, case.stop.max_steps) for case in cases(settings(), single=False)]
+    assert len(asked) == len(set(asked)) == 2 * 2 + 3 * 2
+
+
+def test_a_group_holds_scenes_of_one_size_and_length() -> None:
+    pairs = Pairs([sample(0), sample(1), sample(2, height=48), sample(3)])
+    assert list(groups(pairs, settings(batch_size=2))) == [
+        [range(1), range(1, 2)],
+        [range(2, 3)],
+        [range(3, 4)],
+    ]
+    videos = Videos([sample(number) for number in range(5)])
+    assert list(groups(videos, settings(batch_size=2))) == [[range(3)], [range(3, 5)]]
+    assert list(groups(videos, settings(batch_size=2, frames=2))) == [[range(2), range(3, 5)]]
+
+
+def test_changes_are_counted_by_element_pixel_and_tile() -> None:
+    changes = Changes(0.5)
+    state = torch.zeros(1, 2, 9, 8)
+    changes.see(state)
+    moved = state.clone()
+    moved[0, 0, 0, 0], moved[0, 1, 0, 1], moved[0, 1, 8, 7] = 1.0, 0.5, -1.0
+    changes.see(moved)
+    first, second = changes.sums
+    assert first.tolist() == [144, 144, 72, 72, 2, 2]
+    assert second.tolist() == [144, 2, 72, 2, 2, 2]
+    assert changes.maps[1][0, 0, :2].tolist() == [0.5, 0.0]
+
+
+def test_tables_of_different_lengths_are_added() -> None:
+    total: Tensor | None = None
+    for length in (2, 3, 1):
+        total = add(total, torch.ones(length, 4))
+    assert total is not None
+    assert total[:, 0].tolist() == [3, 2, 1]
+
+
+def test_an_example_that_is_not_measured_is_refused() -> None:
+    with pytest.raises(ValueError, match="example: expected a variant and one of its thresholds"):
+        settings(example=Example(variant="km", threshold=0.3))
+    with pytest.raises(ValueError, match="thresholds: expected numbers of at least 0"):
+        Rule(thresholds=(-1.0,))
