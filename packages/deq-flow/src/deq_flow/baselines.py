@@ -11,6 +11,7 @@ from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.results import Row, write_rows
 from deq_core.experiment.tracking import Log
 from deq_flow.data.batches import FlowBatch
+from deq_flow.data.released import located
 from deq_flow.evaluate import Method, Prediction, evaluate, flat, labelled_sets, summary
 from deq_flow.params import Baseline, Evaluate
 
@@ -25,7 +26,7 @@ def evaluate_baselines(
     peers: Mapping[str, Baseline], config: Evaluate, *, data: Path, out: Path, log: Log
 ) -> dict[str, float]:
     """Measures zero flow and the configured peers; writes samples.csv and metrics.json to `out`."""
-    sets = labelled_sets(data)
+    sets = labelled_sets(located(data))
     methods: dict[str, Method] = {"zero": zero, **{name: dis(peer) for name, peer in peers.items()}}
     rows: list[Row] = []
     metrics: dict[str, dict[str, dict[str, float]]] = {}

@@ -14,6 +14,7 @@ from deq_core.experiment.files import output_directory, write_bytes, write_json
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
 from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
+from deq_flow.data.released import located
 from deq_flow.data.samples import FlowSample
 from deq_flow.inference import Estimator, Inference, PaddingMode
 from deq_flow.metrics import SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
@@ -100,7 +101,7 @@ def measured(flow: Tensor, sample: FlowSample) -> dict[str, float]:
 def evaluate_network(model: Path, config: Evaluate, *, data: Path, out: Path, log: Log) -> dict[str, float]:
     """Measures the trained network in the folder `model`; writes the tables, metrics.json and example.npz to `out`."""
     torch.set_num_threads(config.threads)
-    sets = labelled_sets(data)
+    sets = labelled_sets(located(data))
     network = load_network(model)
     found = Evaluation([], [])
     for name, pairs in sets.items():

@@ -7,6 +7,7 @@ import torch
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
+from deq_flow.data.released import located
 from deq_flow.inference import Estimator, Reuse, Starts
 from deq_flow.models import RAFT, DEQFlow
 from deq_flow.networks import load_network
@@ -19,7 +20,7 @@ BY = ("stop", "start")
 def reuse_network(model: Path, config: Reuse, *, data: Path, out: Path, log: Log) -> dict[str, float]:
     """Compares the starts of the trained network in the folder `model` on the videos of the pipeline."""
     torch.set_num_threads(config.threads)
-    return compare_starts(load_network(model), config, config.set, root=data, out=out, log=log)
+    return compare_starts(load_network(model), config, config.set, root=located(data), out=out, log=log)
 
 
 def compare_starts(
