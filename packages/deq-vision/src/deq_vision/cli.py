@@ -6,12 +6,22 @@ from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_vision.commands.checkpoints": ("convert",),
+    "deq_vision.commands.data": ("download", "fetch", "check-data"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-vision`; `arguments` are those of the command line by default."""
-    commands.run("deq-vision", "Multiscale deep equilibrium models for vision.", COMMANDS, arguments=arguments)
+    from deq_core.experiment.images import FileFormatError
+    from deq_core.experiment.layout import LayoutError
+
+    commands.run(
+        "deq-vision",
+        "Multiscale deep equilibrium models for vision.",
+        COMMANDS,
+        expected=(FileFormatError, LayoutError),
+        arguments=arguments,
+    )
 
 
 if __name__ == "__main__":

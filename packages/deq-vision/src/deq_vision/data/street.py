@@ -240,9 +240,9 @@ def random_mover(rng: np.random.Generator, kerb: float, front: float, config: St
     else:
         width, height = rng.uniform(7.0, 10.0) if crossing else rng.uniform(2.4, 2.7), rng.uniform(2.8, 3.4)
         pace, lane = rng.choice((0.0, rng.uniform(0.1, 0.4))), rng.uniform(1.6, kerb - 1.0)
-        z = max(z, 9.0)
+        z += 4.0
     kinds.append(kind)
-    way = pace if rng.uniform() < 0.5 else -pace
+    way = float(pace if rng.uniform() < 0.5 else -pace)
     return Mover(
         kind=kind,
         pose="side" if crossing else "front",

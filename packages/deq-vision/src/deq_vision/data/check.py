@@ -1,0 +1,88 @@
+"""Checks a published or mini data set on disk; see `deq_core.experiment.checks`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+
+from deq_core.experiment import checks
+from deq_core.experiment.checks import Part, Problem
+from deq_core.experiment.image_headers import image_size
+from deq_core.experiment.images import decode
+from deq_vision.data import cifar, cityscapes, imagenet, imagenet_vid
+from deq_vision.data.annotations import parse
+from deq_vision.data.cifar import Cifar10
+from deq_vision.data.cityscapes import Cityscapes, CityscapesVideos
+from deq_vision.data.imagenet import ImageNet
+from deq_vision.data.imagenet_vid import ImageNetDet, ImageNetVid
+
+FOLDERS: Mapping[str, str] = {
+    "cifar10": cifar.FOLDER,
+    "imagenet": imagenet.FOLDER,
+    "cityscapes": cityscapes.FOLDER,
+    "cityscapes-videos": cityscapes.FOLDER,
+    "vid": imagenet_vid.FOLDER,
+    "det": imagenet_vid.FOLDER,
+}
+PARTS: Mapping[str, tuple[Part, ...]] = {
+    "cifar10": (Part("", Cifar10, 50_000), Part("", lambda root: Cifar10(root, "test"), 10_000)),
+    "imagenet": (Part("train", ImageNet, 1_281_167), Part("val", lambda root: ImageNet(root, "val"), 50_000)),
+    "cityscapes": (
+        Part("leftImg8bit/train", Cityscapes, 2_975),
+        Part("leftImg8bit/val", lambda root: Cityscapes(root, "val"), 500),
+        Part("leftImg8bit/test", lambda root: Cityscapes(root, "test"), 1_525),
+    ),
+    "cityscapes-videos": (
+        Part("leftImg8bit_sequence/train", lambda root: CityscapesVideos(root, "train", after=10), 2_975),
+        Part("leftImg8bit_sequence/val", lambda root: CityscapesVideos(root, "val", after=10), 500),
+        Part("leftImg8bit_sequence/test", lambda root: CityscapesVideos(root, "test", after=10), 1_525),
+    ),
+    "vid": (
+        Part("Data/VID/train", ImageNetVid, 1_122_397),
+        Part("Data/VID/val", lambda root: ImageNetVid(root, "val"), 176_126),
+    ),
+    "det": (Part("Data/DET", ImageNetDet),),
+}
+"""Counts: those of the publishers' pages, and of the development kit of ILSVRC 2015."""
+PLACES: Mapping[str, tuple[str, ...]] = {
+    "cityscapes": ("leftImg8bit", "gtFine"),
+    "cityscapes-videos": ("leftImg8bit_sequence", "gtFine_sequence"),
+    "vid": ("Data/VID", "Annotations/VID"),
+    "det": ("Data/DET", "Annotations/DET"),
+}
+"""Where, in a folder that sets share, the files of each are."""
+HEADERS: Mapping[str, Callable[[Path], object]] = {
+    ".bin": cifar.read_records,
+    ".jpeg": image_size,
+    ".jpg": image_size,
+    ".png": image_size,
+    ".xml": parse,
+}
+CONTENTS: Mapping[str, Callable[[Path], object]] = {
+    **HEADERS,
+    **dict.fromkeys((".jpeg", ".jpg", ".png"), lambda path: decode(path, cv2.IMREAD_UNCHANGED)),
+}
+
+
+def check(name: str, root: Path, *, released: bool = True, thorough: bool = False) -> list[Problem]:
+    """What is wrong with the data set `name` below `root`; empty if it is complete and every file whole.
+
+    Every file that a reader needs must be there, and every image and annotation of the set be whole by its header and
+    length.
+
+    Args:
+        name: cifar10, imagenet, cityscapes, cityscapes-videos, vid or det.
+        root: folder of the data sets.
+        released: whether the numbers of samples must be those of the release, and every split be there. False for a
+            mini set or a part of the release, of which only what is there is checked.
+        thorough: whether images are decoded whole, which finds damage in their middle and takes hours.
+
+    Raises:
+        ValueError: there is no such set.
+    """
+    if name not in PARTS:
+        raise ValueError(f"expected one of the sets {', '.join(PARTS)}, got {name!r}")
+    whole = CONTENTS if thorough else HEADERS
+    folder = root / FOLDERS[name]
+    places = [folder / place for place in PLACES.get(name, ("",))]
+    return checks.check(folder, PARTS[name], whole, released=released, unit="samples", places=places)

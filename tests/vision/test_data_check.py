@@ -1,0 +1,179 @@
+"""What is wrong with a data set on disk, where sets come from, and the commands for both."""
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deq_core.experiment import fetch as fetch_module
+from deq_core.experiment.resume import DownloadError
+from deq_vision import cli
+from deq_vision.data.catalogue import SOURCES
+from deq_vision.data.check import FOLDERS, PARTS, check
+from deq_vision.data.cifar import Cifar10
+from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.mini_street import MiniStreetConfig, write_street
+
+STREET = MiniStreetConfig(height=32, width=64, train_streets=2, train_frames=1, val_streets=1, test_streets=1)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("mini") / "data"
+    write_street(root, STREET)
+    write_digits(root.parent / "digits", MiniDigitsConfig(train=5, val=1, test=1))
+    (root.parent / "digits/cifar-10-batches-bin").rename(root / "cifar-10-batches-bin")
+    return root
+
+
+@pytest.fixture
+def data(pristine: Path, tmp_path: Path) -> Path:
+    for path in pristine.rglob("*"):
+        if path.is_file():
+            copy = tmp_path / path.relative_to(pristine)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def faults(name: str, root: Path, *, thorough: bool = False) -> list[str]:
+    found = check(name, root, released=False, thorough=thorough)
+    return [str(problem).replace(str(root), "data") for problem in found]
+
+
+MINI = ("cifar10", "cityscapes", "vid")
+
+
+@pytest.mark.parametrize("name", MINI)
+@pytest.mark.parametrize("thorough", [False, True])
+def test_a_whole_set_has_no_problem(pristine: Path, name: str, thorough: bool) -> None:
+    assert faults(name, pristine, thorough=thorough) == []
+
+
+def test_other_numbers_than_released_are_problems(pristine: Path) -> None:
+    folder = pristine / "cifar-10-batches-bin"
+    assert [str(problem) for problem in check("cifar10", pristine)] == [
+        f"{folder}: expected 50000 samples as released, got 5",
+        f"{folder}: expected 10000 samples as released, got 1",
+    ]
+
+
+def test_splits_that_were_not_unpacked_are_problems_of_the_release_alone(pristine: Path) -> None:
+    found = [problem.path.relative_to(pristine).as_posix() for problem in check("cityscapes-videos", pristine)]
+    assert found[0] == "cityscapes/leftImg8bit_sequence/train"
+    assert faults("cityscapes-videos", pristine) == []
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_an_absent_set_is_a_problem(tmp_path: Path, name: str) -> None:
+    found = faults(name, tmp_path)
+    assert found
+    assert all(fault.startswith(f"data/{FOLDERS[name]}") for fault in found)
+
+
+def test_every_missing_and_every_damaged_file_is_named(data: Path) -> None:
+    truth = data / "cityscapes/gtFine/val/midtown/midtown_000000_000019_gtFine_labelIds.png"
+    truth.unlink()
+    assert faults("cityscapes", data) == [f"data/{truth.relative_to(data)}: missing"]
+    video = data / "ILSVRC/Annotations/VID/val/ILSVRC2015_val_00000000"
+    (video / "000004.xml").write_text("<annotation>")
+    frame = data / "ILSVRC/Data/VID/val/ILSVRC2015_val_00000000/000005.JPEG"
+    frame.write_bytes(frame.read_bytes()[:-30])
+    first, second = faults("vid", data)
+    assert first.startswith("data/ILSVRC/Annotations/VID/val/ILSVRC2015_val_00000000/000004.xml: expected an XML file")
+    assert second.startswith("data/ILSVRC/Data/VID/val/ILSVRC2015_val_00000000/000005.JPEG: expected")
+    records = data / "cifar-10-batches-bin/data_batch_2.bin"
+    records.write_bytes(records.read_bytes()[:-1])
+    (found,) = faults("cifar10", data)
+    assert found.startswith("data/cifar-10-batches-bin/data_batch_2.bin: expected records of 3073 bytes")
+
+
+def test_an_unknown_set_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected one of the sets cifar10, .* got 'coco'"):
+        check("coco", tmp_path)
+
+
+def test_every_set_of_the_catalogue_can_be_checked() -> None:
+    assert set(SOURCES) == set(PARTS) == set(FOLDERS)
+
+
+# The catalogue
+
+
+def archive_of(folder: Path) -> Callable[..., None]:
+    """Stands in for pooch: packs a folder as if it had been downloaded, whatever checksum is asked for."""
+
+    def retrieve(_: str, __: str | None, *, fname: str, path: Path, **___: object) -> None:
+        with tarfile.open(path / fname, "w:gz") as archive:
+            archive.add(folder, folder.name)
+
+    return retrieve
+
+
+def test_what_is_fetched_lies_where_the_reader_looks(
+    pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_module.pooch, "retrieve", archive_of(pristine / "cifar-10-batches-bin"))
+    fetch_module.fetch(SOURCES["cifar10"], tmp_path)
+    assert len(Cifar10(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name != "cifar10"])
+def test_sets_behind_a_login_say_what_to_do(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"is fetched by hand from https://.*: log in and download"):
+        fetch_module.fetch(SOURCES[name], tmp_path)
+
+
+# The commands
+
+
+def run(*arguments: object) -> None:
+    cli.main([str(argument) for argument in arguments])
+
+
+def test_the_mini_sets_are_written_from_their_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        "tiny:\n  vision:\n    data:\n"
+        "      digits: {train: 5, val: 1, test: 2}\n"
+        "      street: {height: 32, width: 64, train_streets: 1, train_frames: 1, val_streets: 1, test_streets: 1}\n"
+    )
+    for part, folder in (("digits", "cifar-10-batches-bin"), ("street", "cityscapes")):
+        run("download", part, "--out", tmp_path / part, "--profile", "tiny", "--params", params)
+        files = [path for path in (tmp_path / part).rglob("*") if path.is_file()]
+        last = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert last == {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
+        assert (tmp_path / part / folder).is_dir()
+        assert (tmp_path / part / "manifest.json").is_file()
+
+
+def test_a_key_that_is_unknown_stops_the_command(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text("run:\n  vision:\n    data:\n      digits: {trian: 5}\n")
+    with pytest.raises(SystemExit, match=r"deq-vision: .*run\.vision\.data\.digits\.trian: expected one of the keys"):
+        run("download", "digits", "--out", tmp_path / "digits", "--params", params)
+    assert not (tmp_path / "digits").exists()
+
+
+def test_the_check_prints_problems_and_fails(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("check-data", "cifar10", "--root", data, "--no-released")
+    assert json.loads(capsys.readouterr().out) == {"problems": 0}
+    with pytest.raises(SystemExit) as leaving:
+        run("check-data", "cifar10", "--root", data)
+    assert leaving.value.code == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "expected 50000 samples as released, got 5" in lines[0]
+    assert json.loads(lines[-1]) == {"problems": 2}
+
+
+@pytest.mark.parametrize("command", ["fetch", "check-data"])
+def test_an_unknown_name_says_which_there_are(command: str) -> None:
+    with pytest.raises(SystemExit, match=rf"deq-vision {command}: expected one of cifar10, imagenet, .*, got 'coco'"):
+        run(command, "coco")
+
+
+def test_fetching_by_hand_leaves_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"deq-vision: ImageNet VID, ILSVRC 2015 is fetched by hand from https://"):
+        run("fetch", "vid", "--root", tmp_path)
