@@ -1,0 +1,52 @@
+"""Commands for checkpoint files."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import deq_core as deq
+from deq_core.experiment.commands import Positional, finish
+from deq_flow.export import ExportError, Format
+from deq_flow.export import export as export_network
+from deq_flow.networks import convert as convert_file
+from deq_flow.networks import load
+
+
+def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional]) -> None:
+    """Writes the network in a released file SOURCE (.pth) to OUT (.safetensors), and what it is to config.json beside.
+
+    DEQ-Flow of versions 1 and 2 and of torchdeq's zoo, RAFT, GMA and torchvision's RAFT are recognised from names and
+    shapes. A file that is none of them, or not whole, is refused with everything that is wrong.
+    """
+    about = convert_file(source, out)
+    size = about.architecture
+    print(
+        f"{source}: {about.family}, hidden {size.hidden}, context {size.context}, features {size.features}, "
+        f"flow head {size.head}, attention {size.attention}, weight normalisation {about.weight_norm}"
+    )
+    finish({"bytes": out.stat().st_size})
+
+
+def export(
+    checkpoint: Annotated[Path, Positional],
+    format: Format,
+    out: Path,
+    height: int,
+    width: int,
+    steps: int,
+    solver: Literal["own", "fixed_point_iteration"] = "own",
+) -> None:
+    """Writes the network in CHECKPOINT, with a fixed number of iterations and image size, to OUT, and checks it.
+
+    CHECKPOINT is a file or folder that `deq_flow.load` takes, or default. The file's inputs are image1 and image2,
+    (1, 3, height, width) of values 0 to 255, its output is flow, (1, 2, height, width) in pixels. ONNX can express
+    plain iteration only: for a network with another solver name that one.
+    """
+    overrides = {} if solver == "own" else {"solver": deq.FixedPointIteration()}
+    network = load(str(checkpoint), **overrides)
+    try:
+        result = export_network(network, out, format=format, height=height, width=width, steps=steps)
+    except ExportError as error:
+        sys.exit(f"deq-flow export: {error}")
+    metrics = {"bytes": out.stat().st_size, "largest": result.largest}
+    finish(metrics if result.difference is None else {**metrics, "difference": result.difference})
