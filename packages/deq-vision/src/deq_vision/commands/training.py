@@ -1,0 +1,62 @@
+"""Commands that train models and measure them."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from deq_core.experiment import config, distributed
+from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
+from deq_core.experiment.files import write_json
+from deq_core.experiment.tracking import track
+from deq_vision.params import Evaluate, Experiment, Vision
+
+SECTION = "run.vision"
+
+
+def schema(out: Annotated[Path, Positional]) -> None:
+    """Writes the JSON schema of the section `vision` of params.yaml to OUT."""
+    write_json(out, config.schema(Vision))
+
+
+def train(
+    experiment: str,
+    data: Path,
+    out: Path,
+    seed: int = 0,
+    params: Path = PARAMS,
+    section: str = SECTION,
+    scratch: Path = Path(".scratch"),
+) -> None:
+    """Trains the model of the experiment that `experiment` names; writes model.safetensors and history.csv to `out`.
+
+    A training that was interrupted resumes from its checkpoint below `scratch`.
+    """
+    from deq_vision import train as training
+
+    config.check(Vision, params, section)
+    settings = config.load(Experiment, params, f"{section}.experiments.{experiment}")
+    distributed.become("deq_vision.cli", sys.argv[1:], settings.recipe.processes)
+    name = f"vision_train-{experiment}-{seed}"
+    manifest = data / settings.task.folder / "manifest.json"
+    files = [manifest] if manifest.exists() else []  # released sets have none
+    folder = scratch / f"{name}-{fingerprint({'experiment': settings}, *files, package='deq_vision')}"
+    with track("vision.train", settings, out=out, seed=seed, scratch=folder) as log:
+        metrics = training.train(settings, seed=seed, data=data, out=out, scratch=folder, log=log)
+    if distributed.rank() == 0:
+        for abandoned in scratch.glob(f"{name}-*"):
+            shutil.rmtree(abandoned)
+        finish(metrics)
+
+
+def evaluate(
+    experiment: str, model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION
+) -> None:
+    """Measures the trained model in the folder `model`, after its solve and after each evaluation of a longer one."""
+    from deq_vision import evaluate as evaluation
+
+    config.check(Vision, params, section)
+    task = config.load(Experiment, params, f"{section}.experiments.{experiment}").task
+    settings = config.load(Evaluate, params, f"{section}.evaluate.{experiment}")
+    with track("vision.evaluate", settings, out=out, parent_of=model / "model.safetensors") as log:
+        finish(evaluation.evaluate_model(model, task, settings, data=data, out=out, log=log))

@@ -1,0 +1,75 @@
+"""Evaluation of one model: its metrics, and metric and residual after every evaluation of the solve."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import deq_core as deq
+from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.results import Row, numbers, write_rows
+from deq_core.experiment.tracking import Log
+from deq_vision.models.build import load
+from deq_vision.models.mdeq import MDEQ
+from deq_vision.params import Classify, Evaluate, Segment
+from deq_vision.tasks import Tally, batches_in_order
+
+
+def evaluate(model: MDEQ, task: Classify | Segment, config: Evaluate, data: Path) -> tuple[dict[str, float], list[Row]]:
+    """Metrics of the reported solve, and one row (step, metrics, residual) an evaluation, of the same split.
+
+    The sweep is one solve: its states are those that a solve of so many evaluations returns.
+    """
+    final = Tally(task)
+    sweep = [Tally(task) for _ in range(config.sweep)]
+    residuals: list[Tensor] = []  # (evaluations, B) each
+    solved: list[Tensor] = []
+    steps: list[Tensor] = []
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        for batch in batches_in_order(task, data, config.split, config.batch_size):
+            batch = batch.to(device)
+            output = model(batch.images, stop=config.stop.build())
+            final.add(output.logits, batch.labels)
+            solved.append(output.solution.residual)
+            steps.append(output.solution.steps.float())
+            longer = model.solve(model.inject(batch.images), stop=exhaustive(config), record=range(1, config.sweep + 1))
+            for tally, state in zip(sweep, longer.trajectory, strict=True):
+                assert model.head is not None
+                tally.add(model.head(state), batch.labels)
+            trace = longer.trace[: config.sweep]
+            residuals.append(torch.cat([trace, trace[-1:].expand(config.sweep - len(trace), -1)]))
+    means = torch.cat(residuals, dim=1).mean(dim=1)
+    rows: list[Row] = [
+        {"step": step, **tally.metrics(), "residual": float(residual)}
+        for step, (tally, residual) in enumerate(zip(sweep, means, strict=True), start=1)
+    ]
+    metrics = {
+        **final.metrics(),
+        "residual": float(torch.cat(solved).mean()),
+        "steps": float(torch.cat(steps).mean()),
+        "samples": final.count,
+    }
+    return metrics, rows
+
+
+def exhaustive(config: Evaluate) -> deq.Stop:
+    """A stop that spends every evaluation of the sweep."""
+    return replace(config.stop.build(), max_steps=config.sweep, tol=None)
+
+
+def evaluate_model(
+    model: Path, task: Classify | Segment, config: Evaluate, *, data: Path, out: Path, log: Log
+) -> dict[str, float]:
+    """Measures the trained model in the folder `model`; writes steps.csv and metrics.json to `out`."""
+    torch.set_num_threads(config.threads)
+    metrics, rows = evaluate(load(model), task, config, data)
+    for row in rows:
+        values = {f"{key}_at_step": numbers([row], key)[0] for key in row if key != "step"}
+        log(values, int(numbers([row], "step")[0]))
+    log(metrics)
+    with output_directory(out) as partial:
+        write_rows(partial / "steps.csv", rows)
+        write_json(partial / "metrics.json", metrics)
+    return metrics

@@ -1,0 +1,121 @@
+"""What the tasks differ in: their data, loss and metrics."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deq_core.experiment.batches import Cached, SampleSet
+from deq_vision.data import classes
+from deq_vision.data.batches import (
+    LabelledBatch,
+    SegmentedBatch,
+    in_order,
+    labelled_batches,
+    segmented_batches,
+)
+from deq_vision.data.cifar import Cifar10
+from deq_vision.data.cityscapes import Cityscapes
+from deq_vision.data.imagenet import ImageNet
+from deq_vision.losses import CITYSCAPES_WEIGHTS, classification_loss, segmentation_loss
+from deq_vision.metrics import confusion, correct, segmentation_metrics
+from deq_vision.params import Classify, Recipe, Segment
+
+Split = Literal["train", "val", "test"]
+LABELS = {"cityscapes": classes.CITYSCAPES, "street": classes.STREET}
+
+
+def samples(task: Classify | Segment, data: Path, split: Split) -> SampleSet[Any]:
+    """The samples of a split of the task's data set.
+
+    Raises:
+        LayoutError: the set is not there or not complete.
+    """
+    root = data / task.folder
+    if isinstance(task, Segment):
+        return Cityscapes(root, split, labels=LABELS[task.labels])
+    if task.data == "cifar10":
+        return Cifar10(root, split)
+    return ImageNet(root, "train" if split == "train" else "val")
+
+
+def training_batches(task: Classify | Segment, recipe: Recipe, data: Path, seed: int) -> Callable[[int], Iterator[Any]]:
+    """Batches of the training split from any step on, augmented and normalised."""
+    found = samples(task, data, "train")
+    found = Cached(found) if recipe.cache else found
+    shared = {
+        "batch_size": recipe.micro_batch,
+        "normalisation": task.normalisation,
+        "seed": seed,
+        "workers": recipe.workers,
+    }
+    if isinstance(task, Classify):
+        return labelled_batches(found, augment=task.augment, **shared)
+    return segmented_batches(found, augment=task.augment, **shared)
+
+
+def batches_in_order(task: Classify | Segment, data: Path, split: Split, batch_size: int) -> Iterator[Any]:
+    """Every sample of a split once."""
+    collate = LabelledBatch.collate if isinstance(task, Classify) else SegmentedBatch.collate
+    return in_order(samples(task, data, split), batch_size, partial(collate, normalisation=task.normalisation))
+
+
+def loss(task: Classify | Segment, logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean loss that the task is trained by, a scalar."""
+    if isinstance(task, Classify):
+        return classification_loss(logits, labels, smoothing=task.smoothing)
+    weights = torch.tensor(CITYSCAPES_WEIGHTS) if task.class_weights else None
+    return segmentation_loss(logits, labels, weights=weights, hard=task.hard)
+
+
+def training_metric(task: Classify | Segment, logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of the images, or of the labelled pixels, that are right; a scalar."""
+    if isinstance(task, Classify):
+        return correct(logits, labels).float().mean()
+    with torch.no_grad():
+        right = predicted_classes(logits, labels) == labels
+        return right[labels != 255].float().mean()
+
+
+def predicted_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """int64 (B, H, W), the class of every pixel of the labels' grid, as the release's test has it."""
+    return F.interpolate(logits.float(), size=labels.shape[1:], mode="bilinear", align_corners=False).argmax(dim=1)
+
+
+class Tally:
+    """Adds up what the metrics of a task need, batch by batch."""
+
+    def __init__(self, task: Classify | Segment) -> None:
+        self.task = task
+        self.count = 0
+        self.sums: dict[str, float] = {}
+        self.matrix: Tensor | None = None
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Counts a batch."""
+        self.count += len(labels)
+        self._sum("loss", float(loss(self.task, logits, labels)) * len(labels))
+        if isinstance(self.task, Classify):
+            self._sum("top1", float(correct(logits, labels).sum()))
+            if logits.shape[1] > 5:
+                self._sum("top5", float(correct(logits, labels, 5).sum()))
+        else:
+            matrix = confusion(predicted_classes(logits, labels), labels, logits.shape[1])
+            self.matrix = matrix if self.matrix is None else self.matrix + matrix
+
+    def _sum(self, name: str, value: float) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def metrics(self) -> dict[str, float]:
+        """Of all that was counted: loss, and top1 and top5, or miou, accuracy and mean_accuracy."""
+        means = {name: value / self.count for name, value in self.sums.items()}
+        return means if self.matrix is None else {**means, **segmentation_metrics(self.matrix)}
+
+
+def headline(task: Classify | Segment) -> str:
+    """The metric that the task is known by."""
+    return "top1" if isinstance(task, Classify) else "miou"

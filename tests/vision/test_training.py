@@ -1,0 +1,181 @@
+"""Models are trained unrolled at first and then through the equilibrium, and measured after every evaluation."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import deq_core as deq
+from deq_core.experiment import config
+from deq_core.experiment.checkpoint import load_tensors
+from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.results import read_rows
+from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
+from deq_core.experiment.tracking import ignore
+from deq_core.experiment.training import Every
+from deq_vision import load
+from deq_vision.cli import main
+from deq_vision.config import MINI_DIGITS, MINI_STREET, Classification, ModelConfig
+from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.scenes import SceneAugment
+from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip
+from deq_vision.evaluate import evaluate
+from deq_vision.models.mdeq import MDEQ
+from deq_vision.params import (
+    Classify,
+    Evaluate,
+    Experiment,
+    JacobianPenalty,
+    MiniSets,
+    Pretraining,
+    Recipe,
+    Segment,
+    Vision,
+)
+from deq_vision.tasks import Tally, batches_in_order
+from deq_vision.train import between, objective, train
+
+LAYER = LayerConfig(
+    solver=deq.FixedPointIteration(),
+    stop=StopConfig(max_steps=3),
+    adjoint=ImplicitConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=3)),
+)
+RECIPE = Recipe(
+    steps=4,
+    batch_size=4,
+    optim=OptimConfig(lr=1e-3),
+    pretraining=Pretraining(steps=2, depth=(1, 3)),
+    every=Every(checkpoint=1),
+)
+SMALL = replace(MINI_DIGITS, channels=(8, 8), expansion=1, head=Classification(channels=(8, 8), final=8, classes=10))
+DIGITS = Experiment(
+    task=Classify(data="cifar10", folder="digits", augment=CropFlip(padding=2, flip_chance=0.0), normalisation=CIFAR),
+    model=ModelConfig(architecture=SMALL, layer=LAYER),
+    recipe=RECIPE,
+)
+STREET = Experiment(
+    task=Segment(labels="street", folder="street", augment=SceneAugment(crop=(32, 64)), normalisation=IMAGENET),
+    model=ModelConfig(architecture=replace(SMALL, head=MINI_STREET.head), layer=LAYER),
+    recipe=RECIPE,
+)
+SETS = MiniSets(
+    digits=MiniDigitsConfig(train=20, val=5, test=7),
+    street=MiniStreetConfig(height=32, width=64, train_streets=4, train_frames=1, val_streets=1, test_streets=1),
+)
+MEASURE = Evaluate(stop=StopConfig(max_steps=3), sweep=4, batch_size=5)
+EXPERIMENTS = {"digits": DIGITS, "street": STREET}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_digits(root / "digits", SETS.digits)
+    write_street(root / "street", SETS.street)
+    return root
+
+
+def run(experiment: Experiment, data: Path, folder: Path, seed: int = 0) -> dict[str, float]:
+    return train(experiment, seed=seed, data=data, out=folder / "out", scratch=folder / "scratch", log=ignore)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_training_ends_with_a_model_that_loads_and_is_measured(name: str, data: Path, tmp_path: Path) -> None:
+    experiment = EXPERIMENTS[name]
+    newest = run(experiment, data, tmp_path)
+    headline = {"digits": "top1", "street": "miou"}[name]
+    assert {"task_loss", "accuracy", "residual", "val_loss", f"val_{headline}", "val_residual"} <= newest.keys()
+    metrics, rows = evaluate(load(tmp_path / "out"), experiment.task, MEASURE, data)
+    assert metrics["samples"] == {"digits": 7, "street": 1}[name]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert metrics[headline] == rows[2][headline]
+    assert metrics["loss"] == pytest.approx(rows[2]["loss"], rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(data: Path, tmp_path: Path) -> None:
+    weights = []
+    for number, seed in enumerate((0, 0, 1)):
+        run(DIGITS, data, tmp_path / str(number), seed)
+        weights.append(load_tensors(tmp_path / str(number) / "out" / "model.safetensors"))
+    assert all(weights[0][key].equal(tensor) for key, tensor in weights[1].items())
+    assert not all(weights[0][key].equal(tensor) for key, tensor in weights[2].items())
+
+
+def test_a_point_of_the_sweep_is_a_solve_of_so_many_evaluations(data: Path) -> None:
+    torch.manual_seed(0)
+    model = MDEQ(DIGITS.model.architecture, DIGITS.model.equilibrium()).eval()
+    _, rows = evaluate(model, DIGITS.task, MEASURE, data)
+    for row in rows:
+        tally = Tally(DIGITS.task)
+        for batch in batches_in_order(DIGITS.task, data, "test", 5):
+            with torch.no_grad():
+                tally.add(model(batch.images, stop=deq.Stop(int(row["step"]), tol=None)).logits, batch.labels)
+        assert row["loss"] == pytest.approx(tally.metrics()["loss"], rel=1e-5)
+
+
+def losses(recipe: Recipe, step: int, data: Path) -> tuple[dict[str, Any], float]:
+    """Parts and total of update `step` on the first test images, from the same weights."""
+    torch.manual_seed(0)
+    model = MDEQ(DIGITS.model.architecture, DIGITS.model.equilibrium())
+    batch = next(batches_in_order(DIGITS.task, data, "test", 7))
+    torch.manual_seed(1)
+    found = objective(DIGITS.task, recipe, seed=0)(model, (step, batch))
+    return dict(found.parts), float(found.total.detach())
+
+
+def test_the_penalty_is_added_with_its_weight_and_ends_when_it_should(data: Path) -> None:
+    plain, total = losses(RECIPE, 3, data)
+    assert "jacobian" not in plain
+    for step, weight in ((1, 0.5), (2, 2.0), (4, 3.0), (9, 0.0)):
+        penalty = JacobianPenalty(weight=2.0, pretraining_weight=0.5, growth=1.0, growth_every=2, until=9)
+        parts, total = losses(replace(RECIPE, jacobian=penalty), step, data)
+        assert total == pytest.approx(float(parts["task_loss"]) + weight * float(parts["jacobian"]), rel=1e-5)
+        assert (float(parts["jacobian"]) > 0) == (weight > 0)
+
+
+def test_a_penalty_of_chance_zero_is_never_drawn(data: Path) -> None:
+    parts, _ = losses(replace(RECIPE, jacobian=JacobianPenalty(weight=2.0, chance=0.0)), 3, data)
+    assert parts["jacobian"] == 0.0
+
+
+def test_depths_are_drawn_within_their_bounds_and_reach_both() -> None:
+    draws = torch.Generator().manual_seed(0)
+    drawn = {between((2, 4), draws) for _ in range(50)}
+    assert drawn == {2, 3, 4}
+
+
+def test_the_commands_train_and_measure_from_a_file(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    profile = Vision(seeds=(0,), data=SETS, experiments={"digits": DIGITS}, evaluate={"digits": MEASURE})
+    (tmp_path / "params.yaml").write_text(json.dumps({"run": {"vision": config.plain(profile)}}))
+    main(["train", "--experiment", "digits", "--data", str(data), "--out", "out"])
+    assert list((tmp_path / ".scratch").iterdir()) == []
+    main(["evaluate", "--experiment", "digits", "--model", "out", "--data", str(data), "--out", "measured"])
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    metrics = json.loads((tmp_path / "measured" / "metrics.json").read_text())
+    assert last["top1"] == pytest.approx(metrics["top1"], abs=1e-6)
+    assert len(read_rows(tmp_path / "measured" / "steps.csv")) == MEASURE.sweep
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: Pretraining(steps=1, depth=(3, 2)), "1 <= least <= most"),
+        (lambda: JacobianPenalty(weight=1.0, chance=2.0), "a chance from 0 to 1"),
+        (lambda: replace(RECIPE, batch_size=5, accumulate=2), "batch_size 5 is not a multiple"),
+        (lambda: replace(RECIPE, jitter=(1, -1)), "jitter must be"),
+        (lambda: Segment(labels="street", normalisation=CIFAR, class_weights=True), "known for cityscapes alone"),
+        (
+            lambda: Vision(seeds=(0,), data=SETS, experiments={"digits": DIGITS}, evaluate={}),
+            "missing for the experiments digits",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        make()
