@@ -115,7 +115,7 @@ def archive_of(folder: Path) -> Callable[..., None]:
 def test_what_is_fetched_lies_where_the_reader_looks(
     pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch_module.pooch, "retrieve", archive_of(pristine / "cifar-10-batches-bin"))
+    monkeypatch.setattr("deq_core.experiment.fetch.pooch.retrieve", archive_of(pristine / "cifar-10-batches-bin"))
     fetch_module.fetch(SOURCES["cifar10"], tmp_path)
     assert len(Cifar10(tmp_path)) == 5
 

@@ -1,0 +1,155 @@
+"""What can be predicted without a network: from raw pixels, from places, or from how often each class comes."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
+
+from deq_core.experiment.batches import SampleSet
+from deq_vision.data.samples import IGNORED, AnnotatedImage, LabelledImage, SegmentedImage
+
+Classifier = Callable[[Tensor], Tensor]
+"""From images uint8 (b, 3, h, w) to classes int64 (b,), or, in segmentation, (b, h, w)."""
+
+
+def linear_classifier(samples: SampleSet[LabelledImage], *, strength: float = 1e-3, steps: int = 50) -> Classifier:
+    """Multinomial logistic regression of standardised pixels.
+
+    Args:
+        samples: of one size.
+        strength: inverse of the weight of the penalty on squared coefficients.
+        steps: of L-BFGS.
+    """
+    pixels, labels = flat(samples)
+    mean, spread = pixels.mean(axis=0), pixels.std(axis=0).clip(min=1e-3)
+    model = fitted(LogisticRegression(C=strength, max_iter=steps), (pixels - mean) / spread, labels)
+    return lambda images: predicted(model, (rows(images) - mean) / spread)
+
+
+def nearest_neighbours(samples: SampleSet[LabelledImage], *, neighbours: int = 5) -> Classifier:
+    """The most frequent class of the images whose pixels differ least."""
+    model = KNeighborsClassifier(neighbours).fit(*flat(samples))
+    return lambda images: predicted(model, rows(images))
+
+
+def majority_class(samples: SampleSet[SegmentedImage], classes: int) -> Classifier:
+    """The class with most pixels, everywhere."""
+    counts = sum(torch.bincount(samples[index].labels.flatten().long(), minlength=256) for index in range(len(samples)))
+    most = int(torch.as_tensor(counts)[:classes].argmax())
+    return lambda images: torch.full((len(images), *images.shape[2:]), most)
+
+
+def position_prior(samples: SampleSet[SegmentedImage], classes: int) -> Classifier:
+    """The most frequent class of each place; samples and images are of one size."""
+    counts = torch.zeros(classes, *samples[0].labels.shape, dtype=torch.int64)
+    for index in range(len(samples)):
+        labels = samples[index].labels.long()
+        counts += torch.stack([labels == place for place in range(classes)])
+    prior = counts.argmax(dim=0)
+    return lambda images: prior.expand(len(images), *prior.shape)
+
+
+def pixel_classifier(
+    samples: SampleSet[SegmentedImage], *, pixels: int = 40_000, steps: int = 200, seed: int = 0
+) -> Classifier:
+    """Logistic regression of single pixels: of their colour and place, and of the products of two of these.
+
+    Args:
+        samples: of one size.
+        pixels: how many, drawn at random, it is fitted to.
+        steps: of L-BFGS.
+        seed: of that draw.
+    """
+    features, labels = [], []
+    rng = np.random.default_rng(seed)
+    share = -(-pixels // len(samples))
+    for index in range(len(samples)):
+        sample = samples[index]
+        known = np.flatnonzero(sample.labels.flatten().numpy() != IGNORED)
+        chosen = rng.choice(known, min(share, len(known)), replace=False)
+        features.append(colours_and_places(sample.image[None])[chosen])
+        labels.append(sample.labels.flatten().numpy()[chosen])
+    model = fitted(LogisticRegression(max_iter=steps), np.concatenate(features), np.concatenate(labels))
+
+    def predict(images: Tensor) -> Tensor:
+        return predicted(model, colours_and_places(images)).reshape(len(images), *images.shape[2:])
+
+    return predict
+
+
+@dataclass(frozen=True)
+class PriorBoxes:
+    """What is found in every image alike."""
+
+    boxes: Tensor
+    """float32 (n, 4)."""
+    scores: Tensor
+    """float32 (n,): share of the images in which the box covers an object of its class at least by half."""
+    classes: Tensor
+    """int64 (n,)."""
+
+
+def prior_boxes(samples: SampleSet[AnnotatedImage], classes: int, *, per_class: int = 1, seed: int = 0) -> PriorBoxes:
+    """The mean box of each class, or of `per_class` clusters of its boxes; images are of one size."""
+    objects = [samples[index].objects for index in range(len(samples))]
+    boxes, scores, labels = [], [], []
+    for place in range(classes):
+        each = [entry.boxes[entry.classes == place] for entry in objects]
+        known = torch.cat(each)
+        if not len(known):
+            continue
+        clusters = KMeans(min(per_class, len(known)), random_state=seed).fit(known.numpy())
+        for box in torch.from_numpy(clusters.cluster_centers_).float():
+            boxes.append(box)
+            scores.append(sum(bool((overlap(box, mine) >= 0.5).any()) for mine in each) / len(each))
+            labels.append(place)
+    stacked = torch.stack(boxes) if boxes else torch.zeros(0, 4)
+    return PriorBoxes(stacked, torch.tensor(scores), torch.tensor(labels, dtype=torch.int64))
+
+
+def overlap(box: Tensor, others: Tensor) -> Tensor:
+    """(n,): intersection over union of a box (4,) and others (n, 4)."""
+    low, high = torch.maximum(box[:2], others[:, :2]), torch.minimum(box[2:], others[:, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=1)
+    return shared / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(dim=1) - shared)
+
+
+def flat(samples: SampleSet[LabelledImage]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (n, 3 h w) and labels (n,)."""
+    found = [samples[index] for index in range(len(samples))]
+    return rows(torch.stack([sample.image for sample in found])), np.array([sample.label for sample in found])
+
+
+def rows(images: Tensor) -> np.ndarray:
+    """float32 (b, 3 h w), from 0 to 1."""
+    return images.flatten(1).numpy().astype(np.float32) / 255
+
+
+def colours_and_places(images: Tensor) -> np.ndarray:
+    """float32 (b h w, 20): red, green, blue, column and row from -1 to 1, and the products of two of them."""
+    count, _, height, width = images.shape
+    column = np.broadcast_to(np.linspace(-1, 1, width), (count, height, width))
+    row = np.broadcast_to(np.linspace(-1, 1, height)[:, None], (count, height, width))
+    colour = images.permute(1, 0, 2, 3).numpy() / 127.5 - 1
+    values = np.stack([*colour, column, row], axis=-1).reshape(-1, 5).astype(np.float32)
+    products = [values[:, left] * values[:, right] for left in range(5) for right in range(left, 5)]
+    return np.column_stack([values, *products])
+
+
+def fitted(model: LogisticRegression, values: np.ndarray, labels: np.ndarray) -> LogisticRegression:
+    """The model after its steps, whether or not it has converged by then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(values, labels)
+
+
+def predicted(model: LogisticRegression | KNeighborsClassifier, values: np.ndarray) -> Tensor:
+    """int64 (n,), the classes of rows (n, features)."""
+    return torch.from_numpy(np.asarray(model.predict(values)).astype(np.int64))
