@@ -12,7 +12,7 @@ import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.checkpoint import load_tensors
 from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.results import read_rows
+from deq_core.experiment.results import numbers, read_rows
 from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
 from deq_core.experiment.tracking import ignore
 from deq_core.experiment.training import Every
@@ -112,7 +112,7 @@ def test_a_point_of_the_sweep_is_a_solve_of_so_many_evaluations(data: Path) -> N
         tally = Tally(DIGITS.task)
         for batch in batches_in_order(DIGITS.task, data, "test", 5):
             with torch.no_grad():
-                tally.add(model(batch.images, stop=deq.Stop(int(row["step"]), tol=None)).logits, batch.labels)
+                tally.add(model(batch.images, stop=deq.Stop(int(numbers([row], "step")[0]), tol=None)).logits, batch.labels)
         assert row["loss"] == pytest.approx(tally.metrics()["loss"], rel=1e-5)
 
 
