@@ -1,5 +1,7 @@
 """Gradients of fixed points, exact and as found, shared by the tests of the adjoints."""
 
+from typing import Any
+
 import torch
 
 import deq_core as deq
@@ -33,3 +35,18 @@ def cotangent_of(problem, seed=0):
 def cosine(left, right):
     left, right = torch.cat([g.flatten() for g in left]), torch.cat([g.flatten() for g in right])
     return torch.nn.functional.cosine_similarity(left, right, dim=0).item()
+
+
+def reversibly(by: deq.Reversible) -> dict[str, Any]:
+    """What `fixed_point` is to be told."""
+    return {"adjoint": by}
+
+
+def unrolled(by: deq.Reversible) -> dict[str, Any]:
+    """The same iteration, differentiated by autograd."""
+    return {"solver": by, "adjoint": deq.Unrolled()}
+
+
+def assert_equal_gradients(found, expected, tolerance=1e-10):
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=tolerance, atol=tolerance)

@@ -56,8 +56,9 @@ def test_gradients_accumulate():
     torch.testing.assert_close(bias.grad, 2 * once[1], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("reentrant", [True, False])
 @pytest.mark.parametrize("adjoint", [deq.Implicit(stop=TIGHT), deq.Phantom(steps=2), deq.Unrolled()])
-def test_checkpointing_changes_nothing(adjoint):
+def test_checkpointing_changes_nothing(adjoint, reentrant):
     problem = PROBLEMS["tanh"]()
 
     def solve(inject):
@@ -65,23 +66,26 @@ def test_checkpointing_changes_nothing(adjoint):
         return deq.fixed_point(f, problem.z0, stop=TIGHT, adjoint=adjoint).value
 
     plain = torch.autograd.grad(solve(problem.parameters[1]).sum(), problem.parameters)
-    kept = checkpoint(solve, problem.parameters[1], use_reentrant=False)
-    for left, right in zip(torch.autograd.grad(kept.sum(), problem.parameters), plain, strict=True):
-        assert torch.equal(left, right)
+    # The reentrant kind allows `backward` only.
+    checkpoint(solve, problem.parameters[1], use_reentrant=reentrant).sum().backward()
+    for parameter, expected in zip(problem.parameters, plain, strict=True):
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, expected)
 
 
 class Layer(nn.Module):
-    def __init__(self):
+    def __init__(self, adjoint):
         super().__init__()
         self.linear = deq.weight_norm_(nn.Linear(6, 6))
-        self.deq = deq.DEQ(adjoint=deq.Implicit(stop=deq.Stop(40, 1e-7)))
+        self.deq = deq.DEQ(adjoint=adjoint)
 
     def forward(self, x):
         return self.deq(lambda z: torch.tanh(0.3 * self.linear(z) + x), torch.zeros_like(x)).value
 
 
-def test_distributed_data_parallel_reduces_every_gradient_once(tmp_path):
-    layer, x = Layer(), torch.randn(3, 6)
+@pytest.mark.parametrize("adjoint", [deq.Implicit(stop=deq.Stop(40, 1e-7)), deq.Reversible(), deq.Phantom(2)])
+def test_distributed_data_parallel_reduces_every_gradient_once(tmp_path, adjoint):
+    layer, x = Layer(adjoint), torch.randn(3, 6)
     expected = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
@@ -140,6 +144,31 @@ def test_a_weight_cast_in_the_forward_solve_still_gets_its_gradient():
         solution.value.sum().backward()
     assert linear.weight.grad is not None
     assert linear.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("tol", [None, 1e-4])
+@pytest.mark.parametrize(
+    "adjoint",
+    [
+        deq.Implicit(),
+        deq.Phantom(2),
+        deq.Unrolled(),
+        deq.Truncated(),
+        deq.JacobianFree(),
+        deq.SHINE(),
+        deq.Reversible(),
+    ],
+    ids=lambda adjoint: adjoint.kind,
+)
+def test_an_empty_batch_has_gradients_of_zero(adjoint, tol):
+    weight, x = torch.eye(3, requires_grad=True), torch.zeros(0, 3, requires_grad=True)
+    solver = deq.Broyden() if isinstance(adjoint, deq.SHINE) else None
+    stop = deq.Stop(4, tol)
+    f = lambda z: torch.tanh(0.3 * z @ weight + x)  # noqa: E731  the closure is the point
+    solution = deq.fixed_point(f, torch.zeros(0, 3), solver=solver, stop=stop, adjoint=adjoint, record=(2,))
+    found = torch.autograd.grad(solution.value.sum() + solution.trajectory[0].sum(), (weight, x))
+    assert torch.equal(found[0], torch.zeros(3, 3))
+    assert found[1].shape == (0, 3)
 
 
 def test_a_constant_f_has_no_gradient_to_carry():

@@ -107,25 +107,6 @@ def test_a_layer_with_a_fixed_number_of_steps_exports(x, solver):
         torch.testing.assert_close(exported.module()(x), layer(x))
 
 
-@pytest.mark.parametrize("adjoint", [deq.Phantom(steps=2), deq.Unrolled()], ids=lambda adjoint: adjoint.kind)
-def test_functional_transforms_reach_through(x, adjoint):
-    def loss(inject):
-        f = lambda z: torch.tanh(0.4 * z + inject)  # noqa: E731  the closure is the point
-        stop = deq.Stop(6, None)
-        return deq.fixed_point(f, torch.zeros_like(x), stop=stop, adjoint=adjoint).value.sum()
-
-    x.requires_grad_()
-    torch.testing.assert_close(torch.func.grad(loss)(x), torch.autograd.grad(loss(x), x)[0])
-
-
-def test_functional_transforms_of_an_implicit_solve_are_refused(x):
-    def loss(inject):
-        return deq.fixed_point(lambda z: torch.tanh(0.4 * z + inject), torch.zeros_like(x)).value.sum()
-
-    with pytest.raises(RuntimeError, match=r"Phantom\(\) or Unrolled\(\)"):
-        torch.func.grad(loss)(x)
-
-
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.kind)
 def test_a_solve_whose_choices_are_made_in_the_graph_compiles_whole(x, solver):
     weight, window = 0.1 * torch.eye(6), 3

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ._attach import Pullback, attach, one_step, transposed_jacobian
+from ._attach import Pullback, attach, one_step, refuse_forward_mode, transposed_jacobian
 from ._failure import OnFailure, announce, check_on_failure, failed, goal
 from ._iterate import Flat, Solve, iterate
 from ._map import Map
@@ -83,6 +83,7 @@ class Phantom:
             raise ValueError(f"record must be increasing steps from 1 to {self.steps - 1}, got {self.record}")
 
     def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
+        refuse_forward_mode()
         with torch.no_grad():
             flat = solve(f, z0.detach())
         with f.block():
@@ -202,6 +203,7 @@ class JacobianFree:
 
 def _attached(f: Map, z0: Tensor, solve: Solve, pullback: Pullback) -> tuple[Tensor, list[Tensor], Flat]:
     """The solution with the gradients of `pullback`, the recorded states with those of one evaluation."""
+    refuse_forward_mode()
     with torch.no_grad():
         flat = solve(f, z0.detach())
     with f.block():

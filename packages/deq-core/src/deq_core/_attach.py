@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ._map import Map
 
@@ -28,6 +29,15 @@ def transposed_jacobian(f: Map, z: Tensor) -> Callable[[Tensor], Tensor] | None:
         return torch.autograd.grad(fz, z, u, retain_graph=True, materialize_grads=True)[0]
 
     return product
+
+
+def refuse_forward_mode() -> None:
+    """Raises within forward-mode differentiation, which follows the solver where a gradient does not."""
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+        raise RuntimeError(
+            "forward-mode differentiation (torch.func.jvp, dual tensors) follows the solver's own steps: "
+            "use adjoint=Unrolled()"
+        )
 
 
 def attach(f: Map, z: Tensor, pullback: Pullback) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._map import Map
 from ._solver import Solver
+from ._solver.base import in_transform
 from ._stop import Stop
 
 
@@ -60,10 +61,11 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     returns by itself. With a tolerance there is one host synchronisation an evaluation; without one there is none.
     """
     eager = not torch.compiler.is_compiling()
-    look = eager and (stop.tol is not None or z.device.type == "cpu")
+    transformed = eager and in_transform()
+    look = eager and (stop.tol is not None or (z.device.type == "cpu" and not transformed))
     batch = len(z)
     memory = solver.init(z, stop.max_steps)
-    scratch = torch.empty_like(z) if eager else None
+    scratch = torch.empty_like(z) if eager and not transformed else None
     fz = best = z
     lowest = z.new_full((batch,), torch.inf)
     steps = torch.zeros(batch, dtype=torch.long, device=z.device)
@@ -83,7 +85,7 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
         active = active & residual.isfinite()
         if stop.tol is not None:
             active = active & (residual > stop.tol)
-        improved, going = torch.stack([better, active]).sum(1).tolist() if look else (None, None)
+        improved, going = _counts(better, active) if look else (None, None)
         if improved == batch:
             best = fz
         elif improved != 0:
@@ -100,6 +102,20 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     recorded += [best] * (len(record) - len(recorded))
     converged = lowest <= stop.tol if stop.tol is not None else torch.zeros_like(active)
     return Flat(best, recorded, lowest, steps, converged, torch.stack(trace), (z, fz, memory))
+
+
+def _counts(better: Tensor, active: Tensor) -> tuple[int, int]:
+    """How many samples improved, and how many go on: what the host waits for."""
+    try:
+        improved, going = torch.stack([better, active]).sum(1).tolist()
+    except RuntimeError as error:
+        if not in_transform():
+            raise
+        raise RuntimeError(
+            "torch.vmap cannot follow a solve that looks at its residuals: use Stop(n, tol=None), or no vmap, as the "
+            "samples of a batch are solved one by one anyway"
+        ) from error
+    return improved, going
 
 
 class _Guarded:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ._adjoint import Implicit, solve_adjoint
-from ._attach import attach, one_step
+from ._attach import attach, one_step, refuse_forward_mode
 from ._iterate import Flat, Solve
 from ._map import Map
 from ._solver.broyden import Steps
@@ -31,6 +31,7 @@ class SHINE:
     kind: Literal["shine"] = field(default="shine", repr=False, kw_only=True)
 
     def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
+        refuse_forward_mode()
         with torch.no_grad():
             flat = solve(f, z0.detach())
         memory = flat.last[2]

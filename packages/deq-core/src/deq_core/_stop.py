@@ -46,6 +46,7 @@ class Stop:
             z, fz: a state and its image, (B, n).
             scratch: (B, n) to write the difference into, which spares the allocation of a large one.
         """
+        z, fz = z.detach(), fz.detach()
         # As a decorator it would hide this method from a compiler that builds a Stop itself.
         with torch.no_grad():
             gap = self.norm(fz - z if scratch is None else torch.sub(fz, z, out=scratch))

@@ -27,7 +27,12 @@ class Solver(Protocol):
 
 def in_place() -> bool:
     """Whether buffers may be overwritten: not where autograd may need the old contents, nor in a traced graph."""
-    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling() and not in_transform()
+
+
+def in_transform() -> bool:
+    """Whether this runs under a transform of `torch.func`, whose tensors cannot be written into others."""
+    return torch._C._are_functorch_transforms_active()
 
 
 def put(buffer: Tensor, slot: int, row: Tensor) -> Tensor:
