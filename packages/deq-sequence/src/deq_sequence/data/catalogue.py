@@ -16,7 +16,7 @@ LICENCE = (
 SOURCES: Mapping[str, Source] = {
     "wikitext-103": Source(
         title="WikiText-103",
-        page="https://arxiv.org/abs/1609.07843",
+        page=HOST,
         licence=f"{LICENCE} 190 MB packed.",
         archives=(
             Archive(
@@ -28,7 +28,7 @@ SOURCES: Mapping[str, Source] = {
     ),
     "wikitext-2": Source(
         title="WikiText-2",
-        page="https://arxiv.org/abs/1609.07843",
+        page=HOST,
         licence=f"{LICENCE} 4 MB packed.",
         archives=(
             Archive(
