@@ -13,7 +13,8 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.solving import StopConfig
 from deq_flow.data.batches import FlowBatch
 from deq_flow.evaluate import Prediction, evaluate, labelled_sets, measured, network_method, summary
-from deq_flow.inference import Estimator, Inference
+from deq_flow.inference import Estimator
+from deq_flow.inference_params import Inference
 from deq_flow.models import RAFT, DEQFlow
 from deq_flow.models.padding import Padding
 from deq_flow.params import Evaluate

@@ -17,7 +17,7 @@ from deq_flow.data.final_pass import FinalPassConfig
 from deq_flow.data.mini_training import Studio
 from deq_flow.data.mini_videos import VideosConfig, write_videos
 from deq_flow.data.scenes import SceneConfig
-from deq_flow.inference import Reuse
+from deq_flow.inference_params import Reuse
 from deq_flow.networks import build_network
 from deq_flow.params import EquilibriumModel, Plot, UnrolledModel
 from deq_flow.plot import by_frame, starts

@@ -11,7 +11,8 @@ from tests.flow.small import SCENES, equilibrium, unrolled, write_sintel
 from deq_core.experiment.log import Log, ignore
 from deq_core.experiment.results import numbers, read_rows
 from deq_core.experiment.solving import StopConfig
-from deq_flow.inference import Estimator, Inference, Start, Starts
+from deq_flow.inference import Estimator
+from deq_flow.inference_params import Inference, Start, Starts
 from deq_flow.reuse import compare_starts
 from deq_flow.sequences import Frame, estimated, measure, start_from, summary
 from deq_flow.sets import SequenceSet, sequences_of

@@ -12,7 +12,8 @@ from deq_flow import submission
 from deq_flow.data.io import read_flo, read_kitti
 from deq_flow.data.kitti import Kitti
 from deq_flow.data.sintel import Sintel
-from deq_flow.inference import Estimator, Inference
+from deq_flow.inference import Estimator
+from deq_flow.inference_params import Inference
 
 TWO = Inference(stop=StopConfig(max_steps=2), steps=2)
 

@@ -12,7 +12,8 @@ from deq_core.experiment.results import numbers, read_rows
 from deq_core.experiment.solving import Solver, StopConfig
 from deq_core.experiment.tracking import ignore
 from deq_flow.evaluate import labelled_sets
-from deq_flow.inference import Estimator, Inference, Measure, Sweep
+from deq_flow.inference import Estimator
+from deq_flow.inference_params import Inference, Measure, Sweep
 from deq_flow.measure import measure_checkpoint
 from deq_flow.metrics import sample_metrics
 from deq_flow.sweeps import first_below, summary, sweep_rows

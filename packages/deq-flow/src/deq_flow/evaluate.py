@@ -16,7 +16,8 @@ from deq_core.experiment.tracking import Log
 from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
 from deq_flow.data.released import located
 from deq_flow.data.samples import FlowSample
-from deq_flow.inference import Estimator, Inference, PaddingMode
+from deq_flow.inference import Estimator, PaddingMode
+from deq_flow.inference_params import Inference
 from deq_flow.metrics import SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
 from deq_flow.networks import Network, load_network
 from deq_flow.params import Evaluate

@@ -1,15 +1,14 @@
-"""How a trained network is run: solver, stop, iterations and precision at test time."""
+"""A trained network with its choices for test time: solver, stop, iterations, precision and padding."""
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from deq_core.experiment.solving import Solver, StopConfig
+from deq_flow.inference_params import Inference
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
 from deq_flow.models.network import State
 from deq_flow.models.padding import Padding
@@ -17,90 +16,7 @@ from deq_flow.models.padding import Padding
 PaddingMode = Literal["centre", "bottom"]
 """Where frames are padded to a multiple of a network's scale; see `models.padding.Padding`."""
 
-Start = Literal["cold", "warm", "reuse", "reuse_interpolated"]
-"""What a pair starts from, given the pair before it in a video; see `sequences.start_from`."""
-
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inference:
-    """How a network is run; what is None is as the network itself has it."""
-
-    solver: Solver | None = None
-    """Of an equilibrium network."""
-    stop: StopConfig | None = None
-    """Of an equilibrium network."""
-    steps: int | None = None
-    """Iterations of an unrolled network."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of autocast. RAFT's submission to Sintel was made in float16."""
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """One solver at many numbers of iterations and tolerances, all from a single solve of each pair."""
-
-    solver: Solver | None = None
-    """Of an equilibrium network; None is its own."""
-    iterations: tuple[int, ...]
-    """The error is measured after each of these."""
-    tolerances: tuple[float, ...] = ()
-    """And, for an equilibrium network, where the residual first comes down to each of these, or after the most
-    iterations where it never does: what a solve with that tolerance returns."""
-    relative: bool = True
-    """Whether the residual is relative to the norm of f(z)."""
-
-    def __post_init__(self) -> None:
-        if not self.iterations or any(earlier >= later for earlier, later in pairwise((0, *self.iterations))):
-            raise ValueError(f"iterations: expected ascending numbers of at least 1, got {list(self.iterations)}")
-        if any(tolerance <= 0 for tolerance in self.tolerances):
-            raise ValueError(f"tolerances: expected numbers above 0, got {list(self.tolerances)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """How a checkpoint is measured on published sets. The default is the protocol of the releases, cold."""
-
-    inference: Inference = field(default_factory=Inference)
-    sweeps: dict[str, Sweep] = field(default_factory=dict)
-    """Further solves by name; an empty one costs nothing."""
-    batch_size: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Starts:
-    """Which starts of the frames of a video are compared, and at which budgets."""
-
-    starts: tuple[Start, ...] = ("cold", "warm", "reuse")
-    stops: dict[str, StopConfig] = field(default_factory=dict)
-    """Budgets by name: stops of an equilibrium network, of which an unrolled one takes `max_steps`. Where there is
-    none, the network's own is the one."""
-
-    def __post_init__(self) -> None:
-        if not self.starts or len(set(self.starts)) != len(self.starts):
-            raise ValueError(f"starts: expected at least one, each once, got {list(self.starts)}")
-
-    def budgets(self) -> dict[str, Inference]:
-        """How the network is run, by the name of the budget; `own` is that of the network."""
-        if not self.stops:
-            return {"own": Inference()}
-        return {name: Inference(stop=stop, steps=stop.max_steps) for name, stop in self.stops.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reuse(Starts):
-    """The study of reuse on embedded videos."""
-
-    methods: tuple[str, ...]
-    """Trained networks, keys of `model`."""
-    set: str = "video"
-    """Set whose pairs come from videos; see `sets.SETS`."""
-    threads: int = 1
 
 
 class Estimator:

@@ -8,7 +8,8 @@ from deq_core.experiment.results import write_rows
 from deq_core.experiment.tracking import Log
 from deq_flow.data.batches import FlowBatch
 from deq_flow.evaluate import Evaluation, Method, Prediction, evaluate, flat, labelled_sets, summary
-from deq_flow.inference import Estimator, Measure
+from deq_flow.inference import Estimator
+from deq_flow.inference_params import Measure
 from deq_flow.models import RAFT, DEQFlow
 from deq_flow.sets import SETS, as_published
 from deq_flow.sweeps import summary as summary_of_sweeps

@@ -8,7 +8,8 @@ from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
 from deq_flow.data.released import located
-from deq_flow.inference import Estimator, Reuse, Starts
+from deq_flow.inference import Estimator
+from deq_flow.inference_params import Reuse, Starts
 from deq_flow.models import RAFT, DEQFlow
 from deq_flow.networks import load_network
 from deq_flow.sequences import measure, nested, summary

@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from deq_core.experiment.results import Row, numbers
 from deq_flow.data.samples import FlowSample
-from deq_flow.inference import Estimator, Start
+from deq_flow.inference import Estimator
+from deq_flow.inference_params import Start
 from deq_flow.interpolate import forward_interpolate
 from deq_flow.metrics import sample_metrics
 from deq_flow.models import FlowOutput

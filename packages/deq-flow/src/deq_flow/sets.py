@@ -13,7 +13,8 @@ from deq_flow.data.kitti import Kitti
 from deq_flow.data.sintel import Sintel
 from deq_flow.data.spring import Spring
 from deq_flow.data.things import FlyingThings
-from deq_flow.inference import Inference, PaddingMode
+from deq_flow.inference import PaddingMode
+from deq_flow.inference_params import Inference
 from deq_flow.metrics import kitti_protocol, sintel_protocol
 
 Joined = Callable[[Sequence[Mapping[str, float]]], dict[str, float]]

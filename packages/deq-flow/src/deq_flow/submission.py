@@ -11,7 +11,8 @@ from deq_core.experiment.files import output_directory
 from deq_flow.data.io import KITTI_RANGE, write_flo, write_kitti
 from deq_flow.data.kitti import Kitti
 from deq_flow.data.sintel import Sintel
-from deq_flow.inference import Estimator, Inference, Start
+from deq_flow.inference import Estimator
+from deq_flow.inference_params import Inference, Start
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
 from deq_flow.sequences import estimated
 from deq_flow.sets import SETS, as_published

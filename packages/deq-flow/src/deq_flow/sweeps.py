@@ -9,7 +9,8 @@ from tqdm import tqdm
 from deq_core.experiment.results import Row, numbers
 from deq_core.experiment.solving import StopConfig
 from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
-from deq_flow.inference import Estimator, Inference, Sweep
+from deq_flow.inference import Estimator
+from deq_flow.inference_params import Inference, Sweep
 from deq_flow.metrics import sample_metrics
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
 from deq_flow.sets import SETS

@@ -7,7 +7,7 @@ from deq_core.experiment import video
 from deq_core.experiment.commands import Positional, finish
 from deq_flow.demo.outputs import Product
 from deq_flow.demo.run import DemoConfig, chosen_device, run, source_of
-from deq_flow.inference import Start
+from deq_flow.inference_params import Start
 from deq_flow.networks import load
 
 
@@ -20,7 +20,7 @@ def demo(
     save: tuple[Product, ...] = ("colour", "side-by-side"),
     start: Start | None = None,
     steps: int = 24,
-    tolerance: float = 0.02,
+    tolerance: float = 0.05,
     side: int | None = None,
     max_speed: float | None = None,
     fps: float | None = None,
