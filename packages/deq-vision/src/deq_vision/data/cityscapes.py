@@ -98,7 +98,7 @@ class Snippet:
     annotated: int
     """Which of the frames is."""
     known: tuple[Path, ...]
-    """Where the labels of each frame are, if there are any: those of the release know the annotated frame alone."""
+    """Where the labels of each frame are, if it has any: in the release, the annotated frame alone does."""
     labels: LabelSet
 
     @staticmethod

@@ -83,7 +83,7 @@ class MiniStreetConfig:
 def write_street(root: Path, config: MiniStreetConfig) -> None:
     """Writes cityscapes, ILSVRC and manifest.json to `root`.
 
-    Beyond the releases, the labels of every frame of the test videos are in cityscapes/gtFine_sequence, and VID has
+    Beyond the releases, the labels of every frame of the videos are in cityscapes/gtFine_sequence, and VID has
     annotations of a test split. `root` appears, or is replaced, once all is written. The manifest lists the size and
     sha256 of every file.
 
@@ -129,7 +129,6 @@ def write_cityscapes(root: Path, split: str, index: int, number: int, street: St
         encode(truth / f"{stem}_gtFine_instanceIds.png", instance_ids(labels, view, street))
     if split != "train":
         write_image(folder / "leftImg8bit_sequence" / split / city / f"{stem}_leftImg8bit.png", picture(view))
-    if split == "test":
         encode(folder / "gtFine_sequence" / split / city / f"{stem}_gtFine_labelIds.png", labels)
 
 
