@@ -1,6 +1,8 @@
 """The update block: context computed once, attention, upsampling."""
 
+import itertools
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -80,6 +82,47 @@ def test_attention_rows_are_weights_and_aggregation_starts_as_the_identity() -> 
     torch.nn.init.eye_(aggregate.to_v.weight.data[:, :, 0, 0])
     looked_at = torch.einsum("bij,bcj->bci", attention, motion.flatten(2)).view_as(motion)
     torch.testing.assert_close(aggregate(attention, motion), motion + looked_at)
+
+
+def by_distance(query: Tensor, attention: Attention) -> Tensor:
+    """The definition: for every pair of positions, the query with the embeddings of rows and columns between them."""
+    assert attention.pos_emb is not None
+    size = attention.pos_emb.size
+    batch, _, height, width = query.shape
+    scores = query.new_empty(batch, height, width, height, width)
+    for y, x, v, u in itertools.product(range(height), range(width), range(height), range(width)):
+        rows, columns = (min(max(d, 1 - size), size - 1) + size - 1 for d in (v - y, u - x))
+        embedded = attention.pos_emb.rel_height.weight[rows] + attention.pos_emb.rel_width.weight[columns]
+        scores[:, y, x, v, u] = query[:, :, y, x] @ embedded
+    return scores.view(batch, height * width, -1)
+
+
+@pytest.mark.parametrize("by", ["position", "both"])
+@pytest.mark.parametrize("size", [8, 3], ids=["in the table", "larger than the table"])
+def test_attention_by_position_scores_how_far_away_another_is(by: Literal["position", "both"], size: int) -> None:
+    torch.manual_seed(0)
+    attention = Attention(6, by=by, positions=size).double()
+    context = torch.randn(2, 6, 4, 5, dtype=torch.float64)
+    query, key = (6**-0.5 * part if i == 0 else part for i, part in enumerate(attention.to_qk(context).chunk(2, 1)))
+    scores = by_distance(query, attention)
+    if by == "both":
+        scores = scores + query.flatten(2).mT @ key.flatten(2)
+    torch.testing.assert_close(attention(context), torch.softmax(scores, dim=2))
+
+
+def test_a_table_of_positions_that_content_does_not_use_is_kept_and_not_trained() -> None:
+    torch.manual_seed(0)
+    attention, context = Attention(6, positions=4), torch.randn(2, 6, 4, 5)
+    names = [name for name, parameter in attention.named_parameters() if not parameter.requires_grad]
+    assert names == ["pos_emb.rel_height.weight", "pos_emb.rel_width.weight"]
+    plain = Attention(6)
+    plain.to_qk = attention.to_qk
+    assert torch.equal(attention(context), plain(context))
+
+
+def test_attention_by_position_needs_a_table() -> None:
+    with pytest.raises(ValueError, match=r"attention_by='both' needs attention_positions, .* got 0"):
+        replace(GLOBAL, attention_by="both")
 
 
 @pytest.mark.parametrize("scale", [4, 8])

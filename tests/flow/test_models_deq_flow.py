@@ -9,7 +9,7 @@ from tests.flow.test_models_network import SMALL, pair
 import deq_core as deq
 from deq_flow.config import Equilibrium
 from deq_flow.models import DEQFlow, build
-from deq_flow.models.adjoints import PerState, SupervisedPhantom
+from deq_flow.models.adjoints import ImplicitStep, PerState, SupervisedPhantom
 
 
 def network(**choices: Any) -> DEQFlow:
@@ -49,6 +49,79 @@ def test_indexing_records_the_states_of_one_solve() -> None:
     with torch.no_grad():
         for ours, steps in zip(indexed.flows, (3, 5, 7), strict=True):
             torch.testing.assert_close(ours, model(*pair(), steps=steps).flow)
+
+
+def test_resumed_slices_start_from_what_the_solver_returned() -> None:
+    # With plain iteration that is what one solve passes through, and the phantom step leads aside.
+    choices: dict[str, Any] = {"stop": STOP, "correction": (2, 4)}
+    resumed, indexed = (network(chaining=how, **choices).train()(*pair()) for how in ("resumed", "indexing"))
+    for ours, expected in zip(resumed.flows, indexed.flows, strict=True):
+        torch.testing.assert_close(ours, expected)
+    # A solver with a memory begins anew in every slice.
+    choices["solver"] = deq.Anderson()
+    resumed, indexed = (network(chaining=how, **choices).train()(*pair()) for how in ("resumed", "indexing"))
+    torch.testing.assert_close(resumed.flows[0], indexed.flows[0])
+    assert not torch.allclose(resumed.flows[1], indexed.flows[1])
+
+
+def test_a_release_returns_the_argument_whose_image_is_the_best() -> None:
+    outputs = {}
+    for returned in ("best", "v1"):
+        model = network(solver=deq.Anderson(), returned=returned, stop=STOP).eval()
+        with torch.no_grad():
+            outputs[returned] = model(*pair())
+    assert model.equilibrium.eval_stop is None
+    with torch.no_grad():
+        step = model.map(model.encode(*pair()))
+        image = step(*outputs["v1"].solution.value)
+    torch.testing.assert_close(image, outputs["best"].solution.value)
+    torch.testing.assert_close(outputs["v1"].solution.residual, outputs["best"].solution.residual)
+
+
+@pytest.mark.parametrize("returned", ["v1", "v2", "delta"])
+def test_gradients_are_those_of_the_state_a_release_returns(returned: str) -> None:
+    model = network(solver=deq.Anderson(), returned=returned, stop=STOP, adjoint=deq.Phantom(1)).train()
+    output = model(*pair())
+    with torch.no_grad():
+        state = model.eval()(*pair()).solution.value
+    step = model.map(model.encode(*pair()))
+    hidden, flow = step(*state)
+    expected = model.upsample(flow, hidden)
+    torch.testing.assert_close(output.flow, expected)
+    gradients = [
+        torch.autograd.grad(flows.square().sum(), list(model.parameters())) for flows in (output.flow, expected)
+    ]
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_a_release_has_no_unrolled_gradient() -> None:
+    with pytest.raises(ValueError, match=r"returned='v2' picks a state .* no Unrolled\(\) gradient"):
+        Equilibrium(returned="v2", adjoint=deq.Unrolled())
+
+
+def test_the_implicit_step_is_one_evaluation_on_with_the_gradient_of_the_solution() -> None:
+    torch.manual_seed(0)
+    weight = (0.3 * torch.randn(5, 5, dtype=torch.float64)).requires_grad_()
+    start, probe = torch.randn(2, 3, 5, dtype=torch.float64)
+
+    def f(z: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(z @ weight.T + 1)
+
+    def solved(adjoint: deq.Adjoint, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        solver, stop = deq.Anderson(), deq.Stop(steps, tol=None)
+        value = deq.fixed_point(f, start, solver=solver, stop=stop, adjoint=adjoint).value
+        (gradient,) = torch.autograd.grad((value * probe).sum(), weight)
+        return value.detach(), gradient
+
+    implicit = deq.Implicit(stop=deq.Stop(60, tol=1e-12))
+    value, gradient = solved(implicit, 3)
+    stepped, same = solved(ImplicitStep(implicit), 3)
+    torch.testing.assert_close(stepped, f(value).detach())
+    torch.testing.assert_close(same, gradient)
+    safe, other = solved(ImplicitStep(implicit, safe=True), 3)
+    torch.testing.assert_close(safe, stepped)
+    assert not torch.allclose(other, gradient)  # three steps do not reach the solution
+    torch.testing.assert_close(solved(ImplicitStep(implicit, safe=True), 30)[1], solved(implicit, 30)[1])
 
 
 def test_a_sweep_over_iterations_is_one_solve() -> None:

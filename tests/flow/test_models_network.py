@@ -145,6 +145,48 @@ def test_every_parameter_learns(name: str, attention: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_dropout_zeroes_channels_of_the_features_in_training_alone(name: str) -> None:
+    model = network(name, dropout=0.4)
+    first, second = pair(batch=2)
+    images = torch.cat([first, second]) / 255
+    whole = model.fnet(images)
+    torch.testing.assert_close(whole, network(name).fnet(images))
+    torch.manual_seed(1)
+    dropped = model.fnet.train()(images)
+    zeroed = (dropped == 0).all(dim=(2, 3))
+    assert 0 < zeroed.float().mean() < 1
+    assert not torch.equal(zeroed[:2], zeroed[2:])  # both images of a pair have masks of their own
+    torch.testing.assert_close(dropped, torch.where(zeroed[:, :, None, None], 0.0, whole / 0.6))
+    assert run(model.train(), first, second).flow.isfinite().all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_cells_dropout_keeps_its_masks_throughout_a_forward_pass(name: str) -> None:
+    choices = {"correction": (2,), "stop": deq.Stop(4, tol=None)} if name == "deq-flow-base" else {"steps": 4}
+    model = network(name, cell_dropout=0.5, **choices).train().freeze_batch_norm()
+    masks: list[list[Tensor]] = [[], []]
+    encoder = model.update_block.encoder
+    for layer, seen in zip((encoder.dropc1, encoder.dropf1), masks, strict=True):
+
+        def look(layer: nn.Module, inputs: tuple[Tensor], output: Tensor, seen: list[Tensor] = seen) -> None:
+            seen.append(torch.where(inputs[0] == 0, torch.nan, (output != 0).float()))
+
+        layer.register_forward_hook(look)
+    model(*pair())
+    for seen in masks:
+        assert len(seen) >= 4
+        known = torch.stack(seen)
+        assert all(((known[0] == other) | known[0].isnan() | other.isnan()).all() for other in known)
+        assert 0.2 < known.nanmean() < 0.8
+    before = [len(seen) for seen in masks]
+    model(*pair())
+    assert not all(
+        torch.equal(seen[0].nan_to_num(nan=2), seen[count].nan_to_num(nan=2))
+        for seen, count in zip(masks, before, strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_frozen_batch_norm_stays_frozen(name: str) -> None:
     model = network(name).train()
     norm = model.cnet.norm1

@@ -56,7 +56,7 @@ class RelativePositions(nn.Module):
         batch, _, height, width = query.shape
         rows = torch.einsum("bcyx,yvc->byxv", query, self._between(self.rel_height, height))
         columns = torch.einsum("bcyx,xuc->byxu", query, self._between(self.rel_width, width))
-        return (rows[..., :, None] + columns[..., None, :]).view(batch, height * width, height * width)
+        return (rows[..., :, None] + columns[..., None, :]).reshape(batch, height * width, height * width)
 
     def _between(self, embedding: nn.Embedding, length: int) -> Tensor:
         """(length, length, C): row i, column j embeds j - i."""

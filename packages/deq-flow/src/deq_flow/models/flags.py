@@ -7,6 +7,7 @@ from typing import Any, Literal
 import deq_core as deq
 from deq_flow.config import Equilibrium
 from deq_flow.models.adjoints import ImplicitStep, SupervisedPhantom
+from deq_flow.models.released import rule_of
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "v1": {
@@ -52,6 +53,7 @@ def equilibrium_of(release: Literal["v1", "v2"], flags: Mapping[str, Any]) -> Eq
     if unknown := sorted(flags.keys() - _DEFAULTS[release].keys()):
         raise ValueError(f"{release} has no flag {', '.join(unknown)}; it has {', '.join(_DEFAULTS[release])}")
     given = {**_DEFAULTS[release], **flags}
+    rule_of(release, solver_of(given["f_solver"]))  # a solver that the program has
     sliced = given["sliced_core"] if release == "v1" else not given["indexing_core"]
     budgets = _slices(given)
     if sliced:  # else it is the best state after so many evaluations that is recorded, of Broyden too
