@@ -3,6 +3,7 @@
 from .config import VARIANTS as VARIANTS
 from .config import Architecture as Architecture
 from .config import Classification as Classification
+from .config import Detection as Detection
 from .config import Equilibrium as Equilibrium
 from .config import ModelConfig as ModelConfig
 from .config import Segmentation as Segmentation

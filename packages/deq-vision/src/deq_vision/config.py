@@ -30,7 +30,17 @@ class Segmentation:
     kind: Literal["segmentation"] = field(default="segmentation", repr=False)
 
 
-Head = Annotated[Classification | Segmentation, Kind]
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """Boxes: at every cell of branch 0's grid a score of each class and a box; see `models.detection`."""
+
+    channels: int
+    """Of the layers between the branches and these."""
+    classes: int
+    kind: Literal["detection"] = field(default="detection", repr=False)
+
+
+Head = Annotated[Classification | Segmentation | Detection, Kind]
 
 
 @dataclass(frozen=True, kw_only=True)

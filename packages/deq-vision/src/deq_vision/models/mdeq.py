@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_vision.config import Architecture, Classification, Equilibrium, Segmentation
+from deq_vision.config import Architecture, Classification, Detection, Equilibrium, Segmentation
 from deq_vision.models.cell import Cell, State
+from deq_vision.models.detection import Detector
 from deq_vision.models.heads import Classifier, Segmenter
 from deq_vision.models.stem import Injection, Stem
 
@@ -17,7 +18,8 @@ from deq_vision.models.stem import Injection, Stem
 class VisionOutput:
     """What a model returns for a batch of images.
 
-    logits    (B, classes), or (B, classes, h, w) on the grid of branch 0: a quarter of the image for Cityscapes
+    logits    (B, classes), or (B, classes, h, w) on the grid of branch 0: a quarter of the image for Cityscapes. Of a
+              detector (B, classes + 4, h, w); see `models.detection`
     state     the branches, which the next frame may start from, detached
     solution  residuals, steps and trace of the solve, its value with gradients
     """
@@ -39,7 +41,7 @@ class MDEQ(nn.Module):
         logits = model.head(solution.value)
     """
 
-    head: Classifier | Segmenter | None
+    head: Classifier | Segmenter | Detector | None
 
     def __init__(self, size: Architecture, equilibrium: Equilibrium) -> None:
         super().__init__()
@@ -52,6 +54,8 @@ class MDEQ(nn.Module):
                 self.head = Classifier(size, head)
             case Segmentation() as head:
                 self.head = Segmenter(size, head)
+            case Detection() as head:
+                self.head = Detector(size, head)
             case None:
                 self.head = None
         _initialise(self)

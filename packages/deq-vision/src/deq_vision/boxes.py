@@ -1,0 +1,56 @@
+"""Boxes (n, 4), left, top, right, bottom in pixels: how much they overlap, and which are left of many on one object."""
+
+import torch
+from torch import Tensor
+
+
+def area(boxes: Tensor) -> Tensor:
+    """(...,), of boxes (..., 4); 0 for one that ends before it begins."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)
+
+
+def intersection(boxes: Tensor, others: Tensor) -> Tensor:
+    """(...,), the area that boxes (..., 4) share with others of the same or a broadcast shape."""
+    low, high = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
+    return (high - low).clamp(min=0).prod(dim=-1)
+
+
+def overlap(boxes: Tensor, others: Tensor) -> Tensor:
+    """(n, m): intersection over union of boxes (n, 4) and others (m, 4)."""
+    shared = intersection(boxes[:, None], others[None])
+    union = area(boxes)[:, None] + area(others)[None] - shared
+    return shared / union.clamp(min=torch.finfo(boxes.dtype).tiny)
+
+
+def generalized_overlap(boxes: Tensor, others: Tensor) -> Tensor:
+    """(n,): intersection over union of pairs, less the share of their hull that neither covers; from -1 to 1.
+
+    Unlike the former it has a gradient where boxes do not meet (Rezatofighi et al., CVPR 2019, eq. 1).
+    """
+    shared = intersection(boxes, others)
+    union = area(boxes) + area(others) - shared
+    low, high = torch.minimum(boxes[..., :2], others[..., :2]), torch.maximum(boxes[..., 2:], others[..., 2:])
+    hull = (high - low).prod(dim=-1)
+    tiny = torch.finfo(boxes.dtype).tiny
+    return shared / union.clamp(min=tiny) - (hull - union) / hull.clamp(min=tiny)
+
+
+def non_maximum_suppression(boxes: Tensor, scores: Tensor, classes: Tensor, threshold: float) -> Tensor:
+    """int64 (k,): the boxes to keep, the surest first; of equal scores the earlier.
+
+    A box is dropped if it overlaps a kept, surer one of its class by more than `threshold`.
+
+    Args:
+        boxes: (n, 4).
+        scores: (n,).
+        classes: int64 (n,).
+        threshold: intersection over union, from 0 to 1.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    boxes, classes = boxes[order], classes[order]
+    rivals = ((overlap(boxes, boxes) > threshold) & (classes[:, None] == classes[None])).cpu()
+    kept = torch.ones(len(boxes), dtype=torch.bool)
+    for place in range(len(boxes)):
+        if kept[place]:
+            kept[place + 1 :] &= ~rivals[place, place + 1 :]
+    return order[kept.to(order.device)]

@@ -1,0 +1,163 @@
+"""What the task of detection is made of: its data, loss and metrics. `tasks` has those of the other two."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset
+
+from deq_core.experiment.batches import Cached, SampleSet
+from deq_vision.boxes import overlap
+from deq_vision.data import classes
+from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order
+from deq_vision.data.imagenet_vid import ImageNetDet, ImageNetVid
+from deq_vision.data.samples import AnnotatedImage, Objects
+from deq_vision.data.scenes import SceneAugment, fitted
+from deq_vision.data.transforms import resize
+from deq_vision.detect_params import Detect
+from deq_vision.detection_targets import detection_loss
+from deq_vision.metrics_detection import Found, Truth, coco_metrics, vid_map
+from deq_vision.models.detection import Detections, detect
+from deq_vision.params import Recipe
+
+Split = Literal["train", "val", "test"]
+OBJECTS: Mapping[str, Mapping[str, str]] = {"vid": classes.VID, "street": classes.STREET_OBJECTS}
+"""The classes of a task by WordNet ids, in the order of the network's scores."""
+HEADLINE = "ap50"
+
+
+def samples(task: Detect, data: Path, split: Split) -> SampleSet[AnnotatedImage]:
+    """The annotated frames of a split, and for training the still images where the task asks for them.
+
+    Raises:
+        LayoutError: the set is not there or not complete.
+    """
+    root, names = data / task.folder, OBJECTS[task.objects]
+    if split != "train":
+        return Fitted(ImageNetVid(root, split, classes=names), task.test_sides)
+    frames = ImageNetVid(root, split, classes=names, frames_per_video=task.frames_per_video)
+    return ConcatDataset([frames, ImageNetDet(root, classes=names)]) if task.still_images else frames
+
+
+class Fitted:
+    """Annotated images no larger than an image is tested at, their boxes with them."""
+
+    def __init__(self, images: SampleSet[AnnotatedImage], sides: tuple[int, int] | None) -> None:
+        self.images, self.sides = images, sides
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> AnnotatedImage:
+        sample = self.images[index]
+        image, factor = fit(sample.image, self.sides)
+        known = sample.objects
+        objects = Objects(known.boxes * factor, known.classes, known.tracks, known.occluded)
+        return AnnotatedImage(image, objects, sample.name)
+
+
+def fit(image: Tensor, sides: tuple[int, int] | None) -> tuple[Tensor, float]:
+    """The image (3, h, w) with its sides brought to (longer, shorter) at most, and how many times as large it is."""
+    if sides is None:
+        return image, 1.0
+    size = fitted(tuple(image.shape[1:]), SceneAugment(long_side=sides[0], short_side=sides[1], crop=None))
+    return resize(image, size, smooth=False), max(size) / max(image.shape[1:])
+
+
+def training_batches(
+    task: Detect, recipe: Recipe, data: Path, seed: int, *, multiple: int
+) -> Callable[[int], Iterator[AnnotatedBatch]]:
+    """Batches of the training split from any step on, augmented, normalised, and of sides that are multiples."""
+    found = samples(task, data, "train")
+    return annotated_batches(
+        Cached(found) if recipe.cache else found,
+        batch_size=recipe.micro_batch,
+        augment=task.augment,
+        normalisation=task.normalisation,
+        seed=seed,
+        multiple=multiple,
+        workers=recipe.workers,
+    )
+
+
+def batches_in_order(
+    task: Detect, data: Path, split: Split, batch_size: int, *, multiple: int
+) -> Iterator[AnnotatedBatch]:
+    """Every sample of a split once."""
+    collate = partial(AnnotatedBatch.collate, normalisation=task.normalisation, multiple=multiple)
+    return in_order(samples(task, data, split), batch_size, collate)
+
+
+def stride_of(maps: Tensor, images: Tensor) -> int:
+    """Pixels of the images that a cell of their maps is wide."""
+    return images.shape[3] // maps.shape[3]
+
+
+def loss(task: Detect, maps: Tensor, batch: AnnotatedBatch) -> Tensor:
+    """The mean loss that a detector is trained by, a scalar."""
+    return detection_loss(maps, batch.objects, stride_of(maps, batch.images), task.loss)
+
+
+def predictions(task: Detect, maps: Tensor, batch: AnnotatedBatch) -> list[Detections]:
+    """What is found in each image."""
+    return detect(maps, list(batch.sizes), stride_of(maps, batch.images), task.decoding)
+
+
+@torch.no_grad()
+def training_metric(task: Detect, maps: Tensor, batch: AnnotatedBatch) -> Tensor:
+    """Share of the objects that a detection of their class covers by half, whatever else is found; a scalar."""
+    hits = 0
+    for known, found in zip(batch.objects, predictions(task, maps, batch), strict=True):
+        if len(known) and len(found):
+            alike = known.classes[:, None] == found.classes[None]
+            hits += int(((overlap(known.boxes, found.boxes) >= 0.5) & alike).any(dim=1).sum())
+    return torch.tensor(hits / max(1, sum(len(known) for known in batch.objects)))
+
+
+class DetectionTally:
+    """Keeps what was found in images, and measures it."""
+
+    def __init__(self, task: Detect) -> None:
+        self.task = task
+        self.found: list[Found] = []
+        self.truth: list[Truth] = []
+        self.loss = 0.0
+
+    def add(self, maps: Tensor, batch: AnnotatedBatch) -> None:
+        """Counts a batch."""
+        self.loss += float(loss(self.task, maps, batch)) * len(batch.images)
+        self.add_found(predictions(self.task, maps, batch), batch.objects)
+
+    def add_found(self, found: Sequence[Detections], objects: Sequence[Objects]) -> None:
+        """Counts detections of images with these objects."""
+        self.found.extend(as_found(one) for one in found)
+        self.truth.extend(as_truth(one) for one in objects)
+
+    @property
+    def count(self) -> int:
+        """Images."""
+        return len(self.found)
+
+    def metrics(self) -> dict[str, float]:
+        """Of all that was counted: loss, COCO's values (ap50 among them), and VID's map50; 0 where nothing occurs."""
+        return {"loss": self.loss / max(1, self.count), **detection_metrics(self.found, self.truth, self.task)}
+
+
+def detection_metrics(found: Sequence[Found], truth: Sequence[Truth], task: Detect) -> dict[str, float]:
+    """COCO's average precision and recall, and VID's; without an object in the images there is nothing to measure."""
+    number = len(OBJECTS[task.objects])
+    return {**coco_metrics(found, truth, number), **vid_map(found, truth, number)}
+
+
+def as_found(found: Detections) -> Found:
+    """As the metrics take it."""
+    found = found.cpu()
+    return Found(found.boxes, found.scores, found.classes)
+
+
+def as_truth(objects: Objects) -> Truth:
+    """As the metrics take it."""
+    return Truth(objects.boxes.cpu(), objects.classes.cpu())

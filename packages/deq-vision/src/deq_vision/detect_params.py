@@ -1,0 +1,36 @@
+"""Detection as a task of `params.yaml`."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from deq_vision.data.scenes import SceneAugment
+from deq_vision.data.transforms import Normalisation
+from deq_vision.detection_targets import DetectionLoss
+from deq_vision.models.detection import Decoding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detect:
+    """Boxes around objects, of frames in ImageNet VID's layout."""
+
+    objects: Literal["vid", "street"]
+    """The 30 classes of ImageNet VID, or the three of the mini set."""
+    folder: str = "."
+    """Where the set is, below the folder of the data."""
+    still_images: bool = False
+    """Whether ImageNet DET's images of these classes are trained on too, as StreamDEQ's detector was."""
+    frames_per_video: int | None = None
+    """Frames of each training video, evenly spread; None takes all. Those used for VID take 15."""
+    augment: SceneAugment | None = None
+    test_sides: tuple[int, int] | None = None
+    """Longest longer and shorter side that an image has when it is tested, pixels; None leaves images as they are."""
+    normalisation: Normalisation
+    loss: DetectionLoss = field(default_factory=DetectionLoss)
+    decoding: Decoding = field(default_factory=Decoding)
+    kind: Literal["detect"] = field(default="detect", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.test_sides is not None and not self.test_sides[0] >= self.test_sides[1] >= 1:
+            raise ValueError(f"test_sides must be longer >= shorter >= 1, got {self.test_sides}")
+        if self.frames_per_video is not None and self.frames_per_video < 1:
+            raise ValueError(f"frames_per_video must be at least 1, got {self.frames_per_video}")
