@@ -1,0 +1,193 @@
+"""StreamDEQ (Ertenli, Akbas & Cinbis, ECCV 2022): a model on video, each solve begun where the last frame's ended."""
+
+import copy
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import deq_core as deq
+from deq_vision.config import Numerics
+from deq_vision.models.cell import State
+from deq_vision.models.mdeq import MDEQ
+from deq_vision.models.stem import Injection
+
+VIDEO = "video"
+"""Name of the one stream where nobody names any."""
+
+
+@dataclass(frozen=True)
+class StreamOutput:
+    """What a model gives for one frame of each of some streams, without gradients."""
+
+    logits: Tensor | None
+    """As the model's head gives them; None where it has none."""
+    state: State
+    """The branches."""
+    residual: Tensor
+    """(b,), of the state; see `deq_core.Solution`."""
+    evaluations: Tensor
+    """int64 (b,): evaluations of f that the stream needed for the frame, those before a scene cut was seen included."""
+    cold: Tensor
+    """bool (b,): the frame began at zeros: the first of a stream, one of another size, one behind a scene cut."""
+    nfe: int
+    """Evaluations of f that were made for all of them, on the whole batch or on a part of it."""
+
+
+class StreamDEQ:
+    """A model that keeps one state a stream from frame to frame.
+
+        stream = StreamDEQ(model, deq.Stop(max_steps=2, tol=None))
+        for frame in frames:                            # normalised, (1, 3, H, W)
+            output = stream(frame)
+
+    A batch holds one frame of each of some streams, in any order; streams may begin and end at any time. What a stream
+    gives is what it gives alone. K evaluations cost K evaluations: of one, the result is f at the last frame's state.
+
+    Args:
+        model: any MDEQ, in evaluation mode; it is not changed.
+        stop: of the solve of a frame. Without a tolerance each frame gets `max_steps` evaluations, as in the paper;
+            with one, a frame gets as many as it needs.
+        first: of a frame that begins at zeros; `stop` if None, as in the paper.
+        warm: whether frames begin at the last state. False is the paper's baseline: all begin at zeros.
+        cut: how many times the usual residual of a first evaluation makes a scene cut, where the state is dropped and
+            the frame solved again from zeros; None looks for no cut. See `deq_core.Stream`.
+        solver: in place of the model's.
+        numerics: "core", whatever the model has: only there streams of a batch do not mix, and K evaluations are K.
+            "released" is for the numbers of the release, K + 1 evaluations of Broyden's method, one stream at a time.
+    """
+
+    def __init__(
+        self,
+        model: MDEQ,
+        stop: deq.Stop,
+        *,
+        first: deq.Stop | None = None,
+        warm: bool = True,
+        cut: float | None = None,
+        solver: deq.Solver | None = None,
+        numerics: Numerics = "core",
+    ) -> None:
+        if model.training:
+            raise ValueError("the model must be in evaluation mode: call eval() on it")
+        if cut is not None and not warm:
+            raise ValueError(
+                f"cut needs warm: frames that begin at zeros have no cut, got cut {cut}, warm False"
+            )
+        own = model.equilibrium
+        self.model = copy.copy(model)  # shares the weights
+        self.model.equilibrium = replace(own, solver=solver or own.solver, numerics=numerics)
+        self.stop = stop
+        self.first = first or stop
+        self.warm = warm
+        self._stream = deq.Stream(cut)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, names: Sequence[Hashable] = (VIDEO,)) -> StreamOutput:
+        """The output for normalised images (b, 3, H, W), one of each of the streams `names`.
+
+        Raises:
+            ValueError: there is not one different name an image, or several streams meet under released numerics.
+        """
+        if len(names) != len(images) or len(set(names)) != len(names):
+            raise ValueError(f"expected {len(images)} different names, one an image, got {list(names)}")
+        if self.model.equilibrium.numerics == "released" and len(names) > 1:
+            raise ValueError(f"released numerics mix the samples of a batch: one stream at a time, got {list(names)}")
+        injection = self.model.inject(images)
+        previous = self._stream.state(names) if self.warm else None
+        start = self.model.start(injection, previous)
+        cold = began_cold(previous, start)
+        frame = _Frame(injection, start, tuple(names), [torch.empty_like(z) for z in start], cold)
+        if self.first == self.stop:
+            self._solve(frame, list(range(len(names))), self.stop)
+        else:
+            for stop, rows in ((self.stop, frame.rows(cold=False)), (self.first, frame.rows(cold=True))):
+                self._solve(frame, rows, stop)
+        head = self.model.head
+        state = tuple(frame.value)
+        return StreamOutput(
+            logits=None if head is None else head(state),
+            state=state,
+            residual=frame.residual,
+            evaluations=frame.evaluations,
+            cold=torch.tensor(cold, device=images.device),
+            nfe=frame.nfe,
+        )
+
+    def end(self, name: Hashable = VIDEO) -> None:
+        """Forgets a stream, whose next frame is its first again."""
+        self._stream.forget(name)
+
+    def _solve(self, frame: "_Frame", rows: list[int], stop: deq.Stop) -> None:
+        """Solves some rows of a frame; of these, those behind a scene cut again from zeros."""
+        if not rows:
+            return
+        solution = self.model.solve(frame.injection_of(rows), frame.start_of(rows), stop=stop)
+        frame.keep(solution, rows, counted_alone=self.model.equilibrium.numerics == "core")
+        if not self.warm:
+            return
+        names = [frame.names[row] for row in rows]
+        for row, name in zip(rows, names, strict=True):
+            if frame.cold[row]:
+                self._stream.forget(name)  # what was usual for another size says nothing
+        cuts = self._stream.update(solution, names).tolist()
+        again = [row for row, cut in zip(rows, cuts, strict=True) if cut]
+        for row in again:
+            frame.cold[row] = True
+            for z in frame.start:
+                z[row] = 0
+        self._solve(frame, again, self.first)
+
+
+def began_cold(previous: State | None, start: State) -> list[bool]:
+    """Which rows of `start`, made from `previous` by `warm_start`, are zeros for want of a state."""
+    if previous is None or any(old.shape != new.shape for old, new in zip(previous, start, strict=True)):
+        return [True] * len(start[0])
+    return previous[0].flatten(1)[:, 0].isnan().tolist()  # the whole row is, of a stream that is not known
+
+
+def padded(images: Tensor, multiple: int) -> Tensor:
+    """Normalised images (b, 3, h, w) with zeros, the mean colour, below and to the right: sides that are multiples."""
+    height, width = images.shape[2:]
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple))
+
+
+class _Frame:
+    """The solves of one batch, put together."""
+
+    def __init__(
+        self, injection: Injection, start: State, names: tuple[Hashable, ...], value: list[Tensor], cold: list[bool]
+    ) -> None:
+        self.injection, self.start, self.names, self.value, self.cold = injection, start, names, value, cold
+        self.residual = start[0].new_zeros(len(names))
+        self.evaluations = torch.zeros(len(names), dtype=torch.long, device=start[0].device)
+        self.nfe = 0
+
+    def rows(self, *, cold: bool) -> list[int]:
+        """Those that begin at zeros, or those that do not."""
+        return [row for row, value in enumerate(self.cold) if value == cold]
+
+    def injection_of(self, rows: list[int]) -> Injection:
+        """What enters f in some rows."""
+        if len(rows) == len(self.names):
+            return self.injection
+        return self.injection[rows] if isinstance(self.injection, Tensor) else tuple(u[rows] for u in self.injection)
+
+    def start_of(self, rows: list[int]) -> State:
+        """Where some rows begin."""
+        return self.start if len(rows) == len(self.names) else tuple(z[rows] for z in self.start)
+
+    def keep(self, solution: deq.Solution, rows: list[int], *, counted_alone: bool) -> None:
+        """Takes a solution over into its rows."""
+        if len(rows) == len(self.names):
+            self.value, self.residual = list(solution.value), solution.residual
+        else:
+            for whole, part in zip(self.value, solution.value, strict=True):
+                whole[rows] = part
+            self.residual = self.residual.clone()
+            self.residual[rows] = solution.residual
+        made = torch.full_like(solution.steps, solution.nfe)
+        self.evaluations[rows] += torch.where(solution.converged, solution.steps, made) if counted_alone else made
+        self.nfe += solution.nfe
