@@ -1,0 +1,138 @@
+"""What is measured of a run over videos: the task's metric by place in the video, and what the solves cost."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from deq_vision.data.samples import Objects
+from deq_vision.detect import OBJECTS, as_found, as_truth, detection_metrics
+from deq_vision.detect_params import Detect
+from deq_vision.metrics import confusion, segmentation_metrics
+from deq_vision.metrics_detection import Found, Truth, ap50_by_class
+from deq_vision.models.detection import detect
+from deq_vision.params import Segment
+from deq_vision.tasks import LABELS
+from deq_vision.videos import Shown
+from deq_vision.windows import resized
+
+Known = TypeVar("Known")
+Place = tuple[int, int]
+"""Number of a video, and of a frame within it."""
+
+
+class Scores(Protocol[Known]):
+    """Metrics of frames, kept apart by video and place, so that any part of them can be measured."""
+
+    def add(self, logits: Tensor, images: Tensor, shown: Sequence[Shown[Known]]) -> None:
+        """Counts a batch: the network's logits for padded images (b, 3, H, W), and the frames these are of."""
+        ...
+
+    def places(self) -> list[Place]:
+        """Of the frames that were measured."""
+        ...
+
+    def metrics(self, places: Iterable[Place]) -> dict[str, float]:
+        """All metrics of the frames at these places; none where there is nothing to measure."""
+        ...
+
+    def headline(self, places: Iterable[Place]) -> dict[str, float]:
+        """The one that the task is known by, for tables of many rows."""
+        ...
+
+
+class SegmentationScores:
+    """Confusion matrices."""
+
+    def __init__(self, task: Segment) -> None:
+        self.classes = len(LABELS[task.labels])
+        self.matrices: dict[Place, Tensor] = {}
+
+    def add(self, logits: Tensor, images: Tensor, shown: Sequence[Shown[Tensor]]) -> None:
+        """See `Scores`."""
+        if all(one.frame.known is None for one in shown):
+            return
+        predicted = pixel_classes(logits, (images.shape[2], images.shape[3])).cpu()
+        for row, one in zip(predicted, shown, strict=True):
+            if one.frame.known is not None:
+                height, width = one.frame.known.shape
+                matrix = confusion(row[:height, :width], one.frame.known, self.classes)
+                self.matrices[one.video, one.index] = matrix
+
+    def places(self) -> list[Place]:
+        """See `Scores`."""
+        return list(self.matrices)
+
+    def metrics(self, places: Iterable[Place]) -> dict[str, float]:
+        """See `Scores`."""
+        matrices = [self.matrices[place] for place in places]
+        return segmentation_metrics(torch.stack(matrices).sum(dim=0)) if matrices else {}
+
+    def headline(self, places: Iterable[Place]) -> dict[str, float]:
+        """See `Scores`."""
+        return {name: value for name, value in self.metrics(places).items() if name == "miou"}
+
+
+class DetectionScores:
+    """Detections and objects."""
+
+    def __init__(self, task: Detect) -> None:
+        self.task = task
+        self.frames: dict[Place, tuple[Found, Truth]] = {}
+
+    def add(self, logits: Tensor, images: Tensor, shown: Sequence[Shown[Objects]]) -> None:
+        """See `Scores`."""
+        sizes = [(one.frame.image.shape[1], one.frame.image.shape[2]) for one in shown]
+        found = detect(logits, sizes, images.shape[3] // logits.shape[3], self.task.decoding)
+        for one, seen in zip(shown, found, strict=True):
+            if one.frame.known is not None:
+                self.frames[one.video, one.index] = as_found(seen), as_truth(one.frame.known)
+
+    def places(self) -> list[Place]:
+        """See `Scores`."""
+        return list(self.frames)
+
+    def metrics(self, places: Iterable[Place]) -> dict[str, float]:
+        """See `Scores`."""
+        return detection_metrics(*self._of(places), self.task)
+
+    def headline(self, places: Iterable[Place]) -> dict[str, float]:
+        """See `Scores`."""
+        values = [
+            value for value in ap50_by_class(*self._of(places), len(OBJECTS[self.task.objects])) if value is not None
+        ]
+        return {"ap50": sum(values) / len(values)} if values else {}
+
+    def _of(self, places: Iterable[Place]) -> tuple[list[Found], list[Truth]]:
+        pairs = [self.frames[place] for place in places]
+        return [found for found, _ in pairs], [truth for _, truth in pairs]
+
+
+def pixel_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """int64 (b, H, W), the class of every pixel of images of `size`, as the release's test has it."""
+    return resized(logits.float(), size, align_corners=False).argmax(dim=1)
+
+
+@dataclass
+class Costs(Generic[Known]):
+    """What the solves of frames cost, by place in their video."""
+
+    values: dict[int, list[tuple[float, float, float]]] = field(default_factory=lambda: defaultdict(list))
+    """{index: (residual, evaluations, milliseconds) of each frame there}."""
+
+    def add(self, residual: Tensor, evaluations: Tensor, milliseconds: float, shown: Sequence[Shown[Known]]) -> None:
+        """Counts a batch that took so long; each of its frames took its share."""
+        share = milliseconds / len(shown)
+        for one, left, spent in zip(shown, residual.tolist(), evaluations.tolist(), strict=True):
+            self.values[one.index].append((left, spent, share))
+
+    def means(self, chosen: Callable[[int], bool]) -> dict[str, float]:
+        """Mean residual, evaluations and milliseconds of the frames whose index is chosen."""
+        rows = [row for index, entries in self.values.items() if chosen(index) for row in entries]
+        sums = [sum(column) for column in zip(*rows, strict=True)]
+        return dict(
+            zip(("residual", "evaluations", "milliseconds"), (total / len(rows) for total in sums), strict=True)
+        )

@@ -1,0 +1,159 @@
+"""Evaluation on video: warm starts, cold starts with as many evaluations, and the converged baseline, side by side."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import deq_core as deq
+from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.results import Row, write_rows
+from deq_core.experiment.tracking import Log
+from deq_vision.data.transforms import Normalisation
+from deq_vision.detect_params import Detect
+from deq_vision.models.build import load
+from deq_vision.models.mdeq import MDEQ
+from deq_vision.params import Segment
+from deq_vision.stream import StreamDEQ, padded
+from deq_vision.stream_params import StreamEvaluate
+from deq_vision.stream_scores import Costs, DetectionScores, Place, Scores, SegmentationScores
+from deq_vision.videos import Shown, Video, annotated_videos, play, segmented_videos
+
+
+@dataclass
+class Run:
+    """One way to spend evaluations on the frames of videos, and what came of it."""
+
+    mode: str
+    """warm, cold, converged, or the name of an adaptive run."""
+    steps: int
+    """Evaluations that a frame gets at most."""
+    stream: StreamDEQ
+    scores: Scores[Any]
+    costs: Costs[Any]
+
+
+def runs(model: MDEQ, task: Segment | Detect, config: StreamEvaluate) -> list[Run]:
+    """The runs that `config` asks for, all with one solver: the baseline, then warm and cold by budget, then others."""
+
+    def run(mode: str, stop: deq.Stop, *, warm: bool, cut: float | None = None) -> Run:
+        stream = StreamDEQ(model, stop, warm=warm, cut=cut, solver=config.solver)
+        scores = SegmentationScores(task) if isinstance(task, Segment) else DetectionScores(task)
+        return Run(mode, stop.max_steps, stream, scores, Costs())
+
+    budgets = [deq.Stop(max_steps=count, tol=None) for count in config.budgets]
+    return [
+        run("converged", config.converged.build(), warm=False),
+        *(run(mode, stop, warm=mode == "warm") for stop in budgets for mode in ("warm", "cold")),
+        *(run(name, stop.build(), warm=True, cut=config.cut) for name, stop in config.adaptive.items()),
+    ]
+
+
+def show(runs: Sequence[Run], videos: Sequence[Video[Any]], normalisation: Normalisation, streams: int) -> None:
+    """Shows the videos to every run, frame by frame; a stream ends with its video."""
+    for shown in play(videos, streams):
+        for run in runs:
+            see(run, shown, normalisation)
+
+
+def see(run: Run, shown: Sequence[Shown[Any]], normalisation: Normalisation) -> None:
+    """One frame of each of some streams in one run; the clock runs from normalised images to logits."""
+    model = run.stream.model
+    device = next(model.parameters()).device
+    frames = torch.stack([one.frame.image for one in shown]).to(device)
+    images = padded(normalisation.apply(frames), model.size.multiple)
+    names = [one.video for one in shown]
+    synchronise(device)
+    began = time.perf_counter()
+    output = run.stream(images, names)
+    synchronise(device)
+    run.costs.add(output.residual, output.evaluations, 1e3 * (time.perf_counter() - began), shown)
+    if output.logits is None:
+        raise ValueError("the model has no head: streaming is measured by the task's metric")
+    run.scores.add(output.logits, images, shown)
+    for one in shown:
+        if one.last:
+            run.stream.end(one.video)
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits for the device, so that a clock shows what was done and not what was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def frame_rows(run: Run) -> list[Row]:
+    """One row an index within the videos: the metric of all frames there, if any is known, and what they cost."""
+    measured = grouped(run.scores.places(), by=1)
+    rows: list[Row] = []
+    for index in sorted(run.costs.values):
+        costs = run.costs.means(lambda place, index=index: place == index)
+        metric = run.scores.headline(measured.get(index, []))
+        rows.append({"mode": run.mode, "steps": run.steps, "frame": index, **costs, **metric})
+    return rows
+
+
+def video_rows(run: Run, videos: Sequence[Video[Any]]) -> list[Row]:
+    """One row a video: the metric of its frames."""
+    return [
+        {"mode": run.mode, "steps": run.steps, "video": videos[number].name, **run.scores.headline(places)}
+        for number, places in sorted(grouped(run.scores.places(), by=0).items())
+    ]
+
+
+def grouped(places: Sequence[Place], *, by: int) -> dict[int, list[Place]]:
+    """The places by their video (0) or their index within it (1)."""
+    groups: dict[int, list[Place]] = {}
+    for place in places:
+        groups.setdefault(place[by], []).append(place)
+    return groups
+
+
+def summary_row(run: Run, videos: Sequence[Video[Any]], config: StreamEvaluate) -> Row:
+    """The metrics of all frames; `annotated_...` of those that the protocol measures, `settled_...` of later ones."""
+    places = run.scores.places()
+    metrics = run.scores.metrics(places)
+    parts = {
+        "annotated_": [place for place in places if videos[place[0]].annotated in (None, place[1])],
+        "settled_": [place for place in places if place[1] >= config.settled],
+    }
+    more = {f"{part}{name}": value for part, some in parts.items() for name, value in run.scores.headline(some).items()}
+    costs = run.costs.means(lambda _: True)
+    return {"mode": run.mode, "steps": run.steps, "frames": len(places), **costs, **metrics, **more}
+
+
+def evaluate_stream(
+    model: Path, task: Segment | Detect, config: StreamEvaluate, *, data: Path, out: Path, log: Log
+) -> dict[str, float]:
+    """Measures the trained model in the folder `model` on video.
+
+    Writes summary.csv, one row a run; frames.csv, one row a run and place in the videos; videos.csv, one row a run and
+    video; and metrics.json: the summary's headline metric, evaluations and milliseconds, named `<mode>_<steps>.<name>`.
+
+    Raises:
+        LayoutError: the data set is not there or not complete.
+    """
+    torch.set_num_threads(config.threads)
+    videos: Sequence[Video[Any]] = (
+        segmented_videos(task, config, data) if isinstance(task, Segment) else annotated_videos(task, config, data)
+    )
+    every = runs(load(model), task, config)
+    show(every, videos, task.normalisation, config.streams)
+    summary = [summary_row(run, videos, config) for run in every]
+    headline = "miou" if isinstance(task, Segment) else "ap50"
+    metrics = {
+        f"{row['mode']}_{row['steps']}.{name}": float(value)
+        for row in summary
+        for name in (headline, f"annotated_{headline}", f"settled_{headline}", "evaluations", "milliseconds")
+        if isinstance(value := row.get(name), int | float)
+    }
+    log(metrics)
+    with output_directory(out) as partial:
+        write_rows(partial / "summary.csv", summary)
+        write_rows(partial / "frames.csv", [row for run in every for row in frame_rows(run)])
+        write_rows(partial / "videos.csv", [row for run in every for row in video_rows(run, videos)])
+        write_json(partial / "metrics.json", metrics)
+    return metrics

@@ -1,0 +1,151 @@
+"""Videos with what is known of their frames, as streaming shows them: several at a time, ending one by one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, Protocol, TypeVar
+
+from torch import Tensor
+
+from deq_vision.data.cityscapes import CityscapesVideos, Snippet
+from deq_vision.data.imagenet_vid import ImageNetVid
+from deq_vision.data.samples import Objects
+from deq_vision.detect import OBJECTS, fit
+from deq_vision.detect_params import Detect
+from deq_vision.params import Segment
+from deq_vision.stream_params import StreamEvaluate
+from deq_vision.tasks import LABELS
+
+Known = TypeVar("Known")
+Sides = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class VideoFrame(Generic[Known]):
+    """A frame of a video."""
+
+    image: Tensor
+    """uint8 RGB (3, h, w)."""
+    known: Known | None
+    """Labels (h, w), or objects; None where nobody knows."""
+
+
+class Video(Protocol[Known]):
+    """What is shown."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def annotated(self) -> int | None:
+        """Which frame the protocol measures; None: all that are known."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def frame(self, index: int) -> VideoFrame[Known]:
+        """Reads a frame."""
+        ...
+
+
+@dataclass(frozen=True)
+class SegmentedVideo:
+    """A snippet of Cityscapes; the release has labels of its annotated frame alone, the mini set's test of each."""
+
+    snippet: Snippet
+
+    @property
+    def name(self) -> str:
+        return self.snippet.name
+
+    @property
+    def annotated(self) -> int | None:
+        return self.snippet.annotated
+
+    def __len__(self) -> int:
+        return len(self.snippet)
+
+    def frame(self, index: int) -> VideoFrame[Tensor]:
+        known = self.snippet.segmented(index)
+        return VideoFrame(self.snippet.image(index), None) if known is None else VideoFrame(known.image, known.labels)
+
+
+@dataclass(frozen=True)
+class AnnotatedVideo:
+    """A video of ImageNet VID, whose every frame is annotated."""
+
+    name: str
+    images: ImageNetVid
+    places: range
+    """Of its frames among the images."""
+    sides: Sides | None
+    """Greatest sides of the frames; see `detect.fit`."""
+    annotated: Literal[None] = None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def frame(self, index: int) -> VideoFrame[Objects]:
+        sample = self.images[self.places[index]]
+        image, factor = fit(sample.image, self.sides)
+        known = sample.objects
+        return VideoFrame(image, Objects(known.boxes * factor, known.classes, known.tracks, known.occluded))
+
+
+def segmented_videos(task: Segment, config: StreamEvaluate, data: Path) -> list[SegmentedVideo]:
+    """The snippets of a split.
+
+    Raises:
+        LayoutError: the set is not there or not complete.
+    """
+    labels = LABELS[task.labels]
+    snippets = CityscapesVideos(
+        data / task.folder, config.split, before=config.before, after=config.after, labels=labels
+    )
+    return [SegmentedVideo(snippet) for snippet in snippets]
+
+
+def annotated_videos(task: Detect, config: StreamEvaluate, data: Path) -> list[AnnotatedVideo]:
+    """The videos of a split.
+
+    Raises:
+        LayoutError: the set is not there or not complete.
+    """
+    images = ImageNetVid(data / task.folder, config.split, classes=OBJECTS[task.objects])
+    return [AnnotatedVideo(name, images, places, task.test_sides) for name, places in images.sequences().items()]
+
+
+@dataclass(frozen=True)
+class Shown(Generic[Known]):
+    """A frame that is shown, and which it is."""
+
+    video: int
+    """Number of its video."""
+    index: int
+    """Number of the frame within its video, from 0."""
+    last: bool
+    """Whether its video ends with it."""
+    frame: VideoFrame[Known]
+
+
+def play(videos: Sequence[Video[Known]], streams: int) -> Iterator[list[Shown[Known]]]:
+    """Frames of up to `streams` videos at a time, each once and in order; where one ends, the next begins in its place.
+
+    The frames that come together have one size: of several sizes, each comes by itself.
+    """
+    waiting = iter([number for number, video in enumerate(videos) if len(video)])
+    showing: dict[int, int] = {}  # video: its next frame
+    while True:
+        while len(showing) < streams and (number := next(waiting, None)) is not None:
+            showing[number] = 0
+        if not showing:
+            return
+        by_size: dict[tuple[int, ...], list[Shown[Known]]] = {}
+        for number, index in list(showing.items()):
+            last = index + 1 == len(videos[number])
+            frame = videos[number].frame(index)
+            by_size.setdefault(tuple(frame.image.shape), []).append(Shown(number, index, last, frame))
+            showing[number] = index + 1
+            if last:
+                del showing[number]
+        yield from by_size.values()
