@@ -18,7 +18,7 @@ from deq_core.experiment.tracking import ignore
 from deq_core.experiment.training import Every
 from deq_vision import load
 from deq_vision.cli import main
-from deq_vision.config import MINI_DIGITS, MINI_STREET, Classification, ModelConfig
+from deq_vision.config import MINI_DIGITS, MINI_STREET, VARIANTS, Classification, ModelConfig
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
@@ -39,6 +39,7 @@ from deq_vision.params import (
 from deq_vision.tasks import Tally, batches_in_order
 from deq_vision.train import between, objective, train
 
+ROOT = Path(__file__).parents[2]
 LAYER = LayerConfig(
     solver=deq.FixedPointIteration(),
     stop=StopConfig(max_steps=3),
@@ -67,6 +68,19 @@ SETS = MiniSets(
     street=MiniStreetConfig(height=32, width=64, train_streets=4, train_frames=1, val_streets=1, test_streets=1),
 )
 MEASURE = Evaluate(stop=StopConfig(max_steps=3), sweep=4, batch_size=5)
+BATCH_RATE_DECAY = {
+    "cifar-tiny": (128, 1e-3, 2.5e-6),
+    "cifar-large": (128, 1e-3, 0.0),
+    "cifar-large-reg": (96, 1e-3, 0.0),
+    "imagenet-small": (128, 0.05, 5e-5),
+    "imagenet-small-reg": (128, 0.04, 2e-5),
+    "imagenet-large": (128, 0.05, 1e-4),
+    "imagenet-large-reg": (128, 0.05, 1e-4),
+    "imagenet-xl": (256, 0.05, 1e-4),
+    "cityscapes-small": (12, 0.01, 2e-4),
+    "cityscapes-large": (12, 0.01, 3e-4),
+    "cityscapes-xl": (16, 0.01, 3e-4),
+}
 EXPERIMENTS = {"digits": DIGITS, "street": STREET}
 
 
@@ -112,7 +126,9 @@ def test_a_point_of_the_sweep_is_a_solve_of_so_many_evaluations(data: Path) -> N
         tally = Tally(DIGITS.task)
         for batch in batches_in_order(DIGITS.task, data, "test", 5):
             with torch.no_grad():
-                tally.add(model(batch.images, stop=deq.Stop(int(numbers([row], "step")[0]), tol=None)).logits, batch.labels)
+                tally.add(
+                    model(batch.images, stop=deq.Stop(int(numbers([row], "step")[0]), tol=None)).logits, batch.labels
+                )
         assert row["loss"] == pytest.approx(tally.metrics()["loss"], rel=1e-5)
 
 
@@ -179,3 +195,17 @@ def test_the_commands_train_and_measure_from_a_file(
 def test_settings_that_make_no_sense_are_refused(make: Any, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         make()
+
+
+def test_the_released_recipes_are_for_the_released_models() -> None:
+    """Sizes, solvers and tolerances of the profile are those of `build`; updates and rates are the release's."""
+    paper = config.check(Vision, ROOT / "params.yaml", "paper.vision")
+    released = {name: variant for name, variant in VARIANTS.items() if variant.equilibrium.numerics == "released"}
+    assert paper.experiments.keys() == released.keys()
+    for name, variant in released.items():
+        experiment = paper.experiments[name]
+        assert experiment.model.architecture == variant.architecture, name
+        assert experiment.model.equilibrium() == variant.equilibrium, name
+        found = (experiment.recipe.batch_size, experiment.recipe.optim.lr, experiment.recipe.optim.weight_decay)
+        assert found == BATCH_RATE_DECAY[name], name
+        assert (experiment.recipe.jacobian is not None) == name.endswith("reg"), name

@@ -37,10 +37,11 @@ def test_onecycle_is_the_released_run_s() -> None:
     assert learning_rate(OptimConfig(lr=1.25e-4, schedule="onecycle"), 120_099, 120_000) == pytest.approx(5e-10)
 
 
-def test_cosine_is_torch_s() -> None:
-    config = OptimConfig(lr=0.3, schedule="cosine")
+@pytest.mark.parametrize("floor", [0.0, 0.01])
+def test_cosine_is_torch_s(floor: float) -> None:
+    config = OptimConfig(lr=0.3, schedule="cosine", floor=floor)
     optimizer = build(config, [nn.Parameter(torch.zeros(1))])
-    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50, eta_min=floor)
     for rate in rates(config, 50):
         assert rate == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
         optimizer.step()
@@ -91,6 +92,9 @@ def test_frozen_parameters_are_left_out() -> None:
         ({"lr": 1.0, "clip": 0.0}, "clip"),
         ({"lr": 1.0, "warmup": 5, "schedule": "onecycle"}, "warmup"),
         ({"lr": 1.0, "momentum": 0.9}, "momentum: belongs to sgd"),
+        ({"lr": 1.0, "name": "sgd", "nesterov": True}, "nesterov: belongs to sgd with momentum"),
+        ({"lr": 1.0, "floor": 0.1}, "floor: belongs to cosine"),
+        ({"lr": 1.0, "schedule": "cosine", "floor": 2.0}, "from 0 to lr"),
     ],
 )
 def test_an_impossible_recipe_is_refused_at_once(options: dict[str, Any], expected: str) -> None:

@@ -126,12 +126,12 @@ def between(bounds: tuple[int, int], draws: torch.Generator) -> int:
 
 
 def validation(task: Classify | Segment, recipe: Recipe, data: Path) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures a model on the validation split: `val_loss`, the headline metric, and `val_residual` of the solve."""
+    """Measures a model on the split that training is watched on: `val_loss`, the headline metric, and `val_residual` of the solve."""
 
     def measure(model: nn.Module) -> dict[str, float]:
         tally = Tally(task)
         residuals: list[Tensor] = []
-        for batch in batches_in_order(task, data, "val", recipe.micro_batch):
+        for batch in batches_in_order(task, data, task.watched, recipe.micro_batch):
             batch = batch.to(next(model.parameters()).device)
             output = model(batch.images)
             tally.add(output.logits, batch.labels)

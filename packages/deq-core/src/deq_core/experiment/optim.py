@@ -23,8 +23,12 @@ class OptimConfig:
     eps: float = 1e-8
     momentum: float = 0.0
     """Momentum of sgd."""
+    nesterov: bool = False
+    """Whether sgd's momentum is Nesterov's."""
     schedule: Literal["onecycle", "cosine", "constant"] = "constant"
-    """onecycle has a warm-up of its own; cosine falls to zero at the last step."""
+    """onecycle has a warm-up of its own; cosine falls to `floor` at the last step."""
+    floor: float = 0.0
+    """Learning rate at the end of cosine."""
     warmup: int = 0
     """Steps over which cosine and constant rise linearly to `lr`."""
     clip: float | None = None
@@ -39,6 +43,10 @@ class OptimConfig:
             raise ValueError(f"clip: expected a number above 0 or null, got {self.clip}")
         if self.warmup < 0 or (self.warmup and self.schedule == "onecycle"):
             raise ValueError(f"warmup: expected 0 for onecycle, otherwise at least 0 steps, got {self.warmup}")
+        if self.floor and (self.schedule != "cosine" or not 0 <= self.floor <= self.lr):
+            raise ValueError(f"floor: belongs to cosine, from 0 to lr, got {self.floor} with {self.schedule}")
+        if self.nesterov and not (self.name == "sgd" and self.momentum):
+            raise ValueError(f"nesterov: belongs to sgd with momentum, got {self.name} with {self.momentum}")
         if self.momentum and self.name != "sgd":
             raise ValueError(f"momentum: belongs to sgd; {self.name} has betas, got momentum {self.momentum}")
 
@@ -53,7 +61,13 @@ def build(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.opti
             kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
             return kind(trained, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay)
         case "sgd":
-            return torch.optim.SGD(trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+            return torch.optim.SGD(
+                trained,
+                lr=config.lr,
+                momentum=config.momentum,
+                nesterov=config.nesterov,
+                weight_decay=config.weight_decay,
+            )
 
 
 def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
@@ -63,7 +77,8 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
             return config.lr * _onecycle(step, steps + 100)
         case "cosine":
             progress = max(step - config.warmup, 0) / max(steps - config.warmup, 1)
-            return config.lr * _warm(step, config.warmup) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+            share = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+            return _warm(step, config.warmup) * (config.floor + (config.lr - config.floor) * share)
         case "constant":
             return config.lr * _warm(step, config.warmup)
 
