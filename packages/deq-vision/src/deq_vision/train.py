@@ -126,7 +126,7 @@ def between(bounds: tuple[int, int], draws: torch.Generator) -> int:
 
 
 def validation(task: Classify | Segment, recipe: Recipe, data: Path) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures a model on the split that training is watched on: `val_loss`, the headline metric, and `val_residual` of the solve."""
+    """Measures a model on the split that training is watched on: val_loss, the headline metric, and val_residual."""
 
     def measure(model: nn.Module) -> dict[str, float]:
         tally = Tally(task)
