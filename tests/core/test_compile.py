@@ -53,7 +53,11 @@ def test_only_f_is_under_autocast_in_a_graph_too(x):
         torch.testing.assert_close(compiled(x), residual(x))
 
 
-@pytest.mark.parametrize("adjoint", [deq.Phantom(steps=2), deq.Unrolled()], ids=lambda adjoint: adjoint.kind)
+# The tracer instantiates the function of a custom gradient itself.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize(
+    "adjoint", [deq.Phantom(steps=2), deq.Unrolled(), deq.JacobianFree()], ids=lambda adjoint: adjoint.kind
+)
 def test_its_gradients_compile_too(x, adjoint):
     layer = Layer(deq.Anderson(window=3), adjoint)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
@@ -66,8 +70,11 @@ def test_its_gradients_compile_too(x, adjoint):
 # Both warnings are about what torch's tracer does itself.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_an_implicit_solve_breaks_the_graph_and_keeps_its_gradients(x):
-    layer = Layer(deq.Anderson(window=3), deq.Implicit(stop=deq.Stop(8, None)))
+@pytest.mark.parametrize(
+    "adjoint", [deq.Implicit(stop=deq.Stop(8, None)), deq.Reversible()], ids=lambda adjoint: adjoint.kind
+)
+def test_other_gradients_break_the_graph_and_stay_what_they_are(x, adjoint):
+    layer = Layer(None, adjoint)
     compiled = torch.compile(layer, backend="aot_eager")
     expected = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
     found = torch.autograd.grad(compiled(x).square().sum(), list(layer.parameters()))

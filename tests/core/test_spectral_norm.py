@@ -41,6 +41,23 @@ def test_weights_have_the_norm_asked_for():
         )
 
 
+def test_a_norm_may_be_learned_for_every_channel():
+    layer = deq.spectral_norm_(nn.Linear(6, 4), bound=0.8, learned=True, iterations=30)
+    torch.testing.assert_close(torch.linalg.matrix_norm(layer.weight, 2), torch.tensor(0.8))
+    scale = dict(layer.named_parameters())["parametrizations.weight.0.scale"]
+    assert torch.equal(scale, torch.full((4, 1), 0.8))
+    layer.weight.sum().backward()
+    assert scale.grad is not None
+    assert "bound=0.8, learned=True" in repr(layer)
+
+
+def test_a_clip_bounds_the_factor():
+    layer = nn.Linear(6, 4)
+    before = layer.weight.detach().clone()
+    deq.spectral_norm_(layer, bound=100.0, clip=1.0)
+    assert torch.equal(layer.weight, before)
+
+
 def test_keys_are_torchs_own():
     ours, theirs = deq.spectral_norm_(nn.Conv2d(3, 4, 3)), spectral_norm(nn.Conv2d(3, 4, 3))
     ours.load_state_dict(theirs.state_dict())
@@ -88,6 +105,7 @@ def test_evaluation_leaves_the_vectors_alone(x):
     [
         (lambda: deq.spectral_norm_(Cell(), bound=0.0), "bound must be above 0"),
         (lambda: deq.spectral_norm_(Cell(), iterations=0), "iterations at least 1"),
+        (lambda: deq.spectral_norm_(Cell(), clip=0.0), "clip must be None or above 0"),
         (lambda: deq.spectral_norm_(Cell(), skip=("iner",)), r"skip names no module: \['iner'\]"),
         (lambda: deq.spectral_norm_(deq.weight_norm_(Cell())), "'inner' is parametrised already"),
     ],

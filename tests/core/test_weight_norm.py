@@ -74,3 +74,30 @@ def test_a_module_without_affine_layers_is_refused():
 def test_a_single_layer_is_normalised():
     layer = deq.weight_norm_(nn.Linear(3, 2))
     assert "parametrizations.weight.original0" in layer.state_dict()
+
+
+def test_a_length_that_is_set_is_not_learned():
+    block = deq.weight_norm_(Block(), length=0.5)
+    assert not [key for key in block.state_dict() if key.endswith(("original0", "original1"))]
+    torch.testing.assert_close(block.conv.weight.flatten(1).norm(dim=1), torch.full((4,), 0.5))
+    torch.testing.assert_close(block.up.weight.transpose(0, 1).flatten(1).norm(dim=1), torch.full((5,), 0.5))
+    assert "length=0.5, clip=None" in repr(block)
+
+
+def test_a_clip_shortens_and_never_lengthens():
+    block = deq.weight_norm_(Block(), clip=1.0)
+    before = block.conv.weight.detach().clone()
+    lengths = dict(block.named_parameters())["conv.parametrizations.weight.original0"]
+    with torch.no_grad():
+        lengths.mul_(torch.tensor([0.5, 2.0, 1.0, 0.1])[:, None, None, None])
+    expected = before * torch.tensor([0.5, 1.0, 1.0, 0.1])[:, None, None, None]
+    torch.testing.assert_close(block.conv.weight, expected)
+    block.conv.weight.sum().backward()
+    assert lengths.grad is not None
+
+
+@pytest.mark.parametrize("options", [{"length": 0.0}, {"clip": -1.0}])
+def test_impossible_lengths_are_named(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name} must be None or above 0"):
+        deq.weight_norm_(Block(), **options)
