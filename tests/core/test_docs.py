@@ -34,6 +34,11 @@ def public_names():
     return [name for name in vars(deq_core) if not name.startswith("_") and name != "experiment"]
 
 
+def test_every_public_name_is_on_the_page_of_the_core():
+    listed = (DOCS / "deq-core.md").read_text().split("## Every name")[1].split("\n## ")[0]
+    assert {*re.findall(r"`(\w+)`", listed)} == {*public_names()}
+
+
 @pytest.mark.parametrize("name", public_names())
 def test_every_public_name_has_a_docstring_of_its_own(name):
     thing = getattr(deq_core, name)
