@@ -1,0 +1,43 @@
+"""The demo. Its options are numbers, unlike those of other commands: it is no experiment, and knows no params.yaml."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from deq_core.experiment.commands import Positional, finish
+from deq_vision.models.build import load
+
+
+def demo(
+    source: Annotated[Path, Positional],
+    *,
+    checkpoint: str,
+    out: Path = Path("demo"),
+    side: int | None = None,
+    least_score: float = 0.3,
+    pixels: Literal["auto", "imagenet", "cifar"] = "auto",
+    names: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Writes what a network sees in an image, or in the images of a folder, to the folder OUT.
+
+    demo.json has the best classes with their probabilities, the share of each class of pixels, or boxes with their
+    scores; the latter two are drawn too, in one PNG file an image.
+
+    Args:
+        source: an image or a folder of images.
+        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships.
+        out: a new folder, or one of an earlier demo, which is replaced.
+        side: longer side of the images that the network sees, pixels; larger ones are reduced to it.
+        least_score: detections below it are not shown.
+        pixels: mean and deviation of the pixels that the network was trained with.
+        names: file of the classes' names, one a line.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    from deq_vision.demo import images_of, run
+    from deq_vision.subject import subject_of
+    from deq_vision.viewer import Viewer, chosen_device
+
+    images = images_of(source)
+    model = load(checkpoint).to(chosen_device(device))
+    viewer = Viewer(model, subject_of(model, pixels=pixels, names=names), side=side, least_score=least_score)
+    finish(run(viewer, images, out=out, name=checkpoint))

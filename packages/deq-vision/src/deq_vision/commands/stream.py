@@ -1,0 +1,89 @@
+"""Streaming: a video from the command line, whose options are numbers since it is no experiment, and the evaluation."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from deq_core.experiment import config, video
+from deq_core.experiment.commands import PARAMS, Positional, finish
+from deq_core.experiment.config import ConfigError, Kind
+from deq_core.experiment.tracking import track
+from deq_vision.detect_params import Detect
+from deq_vision.models.build import load
+from deq_vision.params import Segment
+from deq_vision.stream_params import StreamEvaluate
+
+VideoTask = Annotated[Segment | Detect, Kind]
+
+
+def stream(
+    source: Annotated[str, Positional],
+    *,
+    checkpoint: str,
+    out: Path,
+    task: Literal["segment", "detect"] | None = None,
+    steps: int = 2,
+    tolerance: float | None = None,
+    warm: bool = True,
+    cut: float = 4.0,
+    side: int | None = None,
+    least_score: float = 0.3,
+    pixels: Literal["auto", "imagenet", "cifar"] = "auto",
+    names: Path | None = None,
+    fps: float | None = None,
+    frames: int | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Writes a video with what a network sees in SOURCE, each frame's solve begun at the state of the last.
+
+    SOURCE is a video file, a folder of frames, or the index of a camera. Ctrl-C ends it; what was done until then is
+    kept. Below each frame stand the network's frames per second, the residual and the evaluations of f.
+
+    Args:
+        source: what to look at.
+        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships.
+        out: the video; its name ends in .mp4, .avi or .mkv (lossless).
+        task: what the checkpoint must be for.
+        steps: evaluations of f a frame. The first frame, and one behind a scene cut, get what the model has itself.
+        tolerance: residual at which a frame is done before that.
+        warm: whether a frame begins at the state of the last; `--no-warm` shows the difference.
+        cut: how many times the usual residual of a first evaluation makes a scene cut.
+        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it.
+        least_score: detections below it are not shown.
+        pixels: mean and deviation of the pixels that the network was trained with.
+        names: file of the classes' names, one a line.
+        fps: frames per second of the video written; by default those of the source.
+        frames: how many frames to read at most.
+        device: auto, cpu, cuda or cuda:N.
+        threads: of the CPU.
+    """
+    from deq_vision.stream_video import StreamConfig, chosen_threads, write_stream
+    from deq_vision.subject import subject_of
+    from deq_vision.viewer import Viewer, chosen_device
+
+    settings = StreamConfig(steps=steps, tolerance=tolerance, warm=warm, cut=cut, fps=fps, frames=frames)
+    chosen_threads(threads)
+    pictures = video.frames(int(source) if source.isdigit() and not Path(source).exists() else Path(source))
+    model = load(checkpoint).to(chosen_device(device))
+    subject = subject_of(model, pixels=pixels, names=names)
+    if subject.task == "classify" or task not in (None, subject.task):
+        wanted = task or "segment or detect"
+        raise ConfigError(f"checkpoint: expected one to {wanted} with, got {checkpoint}, which is to {subject.task}")
+    viewer = Viewer(model, subject, side=side, least_score=least_score)
+    finish(write_stream(viewer, pictures, settings, out=out))
+
+
+def evaluate_stream(
+    experiment: str, model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = "run.vision"
+) -> None:
+    """Measures the trained model in the folder `model` on video: warm, cold and converged starts, side by side.
+
+    The task is that of the experiment that `experiment` names, to segment or to detect; what is compared is the
+    section's `stream` of that name. Writes summary.csv, frames.csv, videos.csv and metrics.json to `out`.
+    """
+    from deq_vision import streaming
+
+    task = config.load(VideoTask, params, f"{section}.experiments.{experiment}.task")
+    settings = config.load(StreamEvaluate, params, f"{section}.stream.{experiment}")
+    with track("vision.stream", settings, out=out, parent_of=model / "model.safetensors") as log:
+        finish(streaming.evaluate_stream(model, task, settings, data=data, out=out, log=log))

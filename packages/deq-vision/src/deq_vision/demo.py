@@ -1,0 +1,96 @@
+"""What a network sees in images: classes with probabilities, pixels in colour, or boxes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from deq_core.experiment.files import OutputError, output_directory, write_json
+from deq_core.experiment.images import read_image, write_image
+from deq_core.experiment.video import IMAGES, VideoError, image_files, size_of
+from deq_vision.viewer import LEAST, Viewer
+
+SUMMARY = "demo.json"
+"""What the demo says of its own output; a folder without it is not replaced."""
+BEST = 5
+"""Classes that are named of an image."""
+
+
+def images_of(source: Path) -> tuple[Path, ...]:
+    """The image at `source`, or the images of that folder in natural order.
+
+    Raises:
+        VideoError: there is no such file, or no image.
+    """
+    if source.is_dir():
+        found = image_files(source)
+        if not found:
+            raise VideoError(f"{source}: expected images ({', '.join(IMAGES)}), got none")
+        return found
+    if not source.is_file():
+        raise VideoError(f"{source}: no such file or folder")
+    if source.suffix.lower() not in IMAGES:
+        raise VideoError(f"{source}: expected an image ({', '.join(IMAGES)}); `deq-vision stream` takes videos")
+    return (source,)
+
+
+def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") -> dict[str, float]:
+    """Writes demo.json to the folder `out`, and a picture of each image, but for classification.
+
+    Args:
+        viewer: the model, in evaluation mode, and what it is about.
+        images: files.
+        out: a new or an empty folder, or one that a demo wrote, which is replaced.
+        name: of the checkpoint, for demo.json.
+
+    Returns:
+        How many images there were, mean evaluations and residual.
+
+    Raises:
+        VideoError: an image is too small.
+        FileFormatError: an image is damaged.
+        OutputError: `out` cannot be written, or holds what no demo wrote.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
+        raise OutputError(f"cannot write {out}: this folder holds files that no demo wrote; choose a new folder")
+    entries = []
+    with output_directory(out) as partial:
+        for path in tqdm(images, desc="images", unit="image", disable=None):
+            frame = read_image(path)
+            entry, picture = see(viewer, frame, path)
+            entries.append({"image": str(path), **entry})
+            if picture is not None:
+                write_image(partial / f"{path.name}.png", picture)
+        means = {key: sum(entry[key] for entry in entries) / len(entries) for key in ("evaluations", "residual")}
+        write_json(partial / SUMMARY, {"checkpoint": name, "task": viewer.subject.task, "images": entries, **means})
+    return {"images": len(entries), **means}
+
+
+@torch.no_grad()
+def see(viewer: Viewer, frame: Tensor, path: Path) -> tuple[dict, Tensor | None]:
+    """What the model gives for an image uint8 (3, h, w), as JSON takes it, and a picture of it."""
+    if min(frame.shape[1:]) < LEAST:
+        raise VideoError(f"{path}: expected at least {LEAST} pixels a side, got {size_of(frame)}")
+    images, names = viewer.prepare(frame), viewer.subject.names
+    output = viewer.model(images)
+    entry = {"evaluations": output.solution.nfe, "residual": float(output.solution.residual)}
+    match viewer.subject.task:
+        case "classify":
+            values, order = viewer.probabilities(output.logits).topk(min(BEST, len(names)))
+            best = [
+                {"class": names[index], "probability": value}
+                for index, value in zip(order.tolist(), values.tolist(), strict=True)
+            ]
+            return {**entry, "classes": best}, None
+        case "segment":
+            classes = viewer.classes(output.logits, images, frame)
+            counts = classes.flatten().bincount(minlength=len(names)) / classes.numel()
+            shares = {name: share for name, share in zip(names, counts.tolist(), strict=True) if share}
+            return {**entry, "shares": shares}, viewer.draw(output.logits, images, frame)
+        case "detect":
+            found = viewer.detections(output.logits, images, frame)
+            rows = zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
+            boxes = [{"class": names[kind], "score": score, "box": box} for box, score, kind in rows]
+            return {**entry, "boxes": boxes}, viewer.draw(output.logits, images, frame)

@@ -1,0 +1,80 @@
+"""What a network saw, drawn on the image: classes of pixels in colour, boxes with names, a line of text below."""
+
+import colorsys
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from deq_vision.models.detection import Detections
+
+Colour = tuple[int, int, int]
+
+READABLE = 480  # pixels of width that text needs; smaller images are shown enlarged
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def palette(count: int) -> tuple[Colour, ...]:
+    """Colours that differ in hue, for classes that have none of their own."""
+    shades = [colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 0.95) for index in range(count)]
+    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in shades)
+
+
+def enlarged(image: Tensor) -> Tensor:
+    """The image (3, h, w), every pixel repeated so often that text on it can be read."""
+    factor = max(1, -(-READABLE // image.shape[2]))
+    return image.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2) if factor > 1 else image
+
+
+def with_classes(image: Tensor, classes: Tensor, colours: Sequence[Colour], *, opacity: float = 0.5) -> Tensor:
+    """The image uint8 (3, h, w) below the colours of its pixels' classes (h, w)."""
+    painted = torch.tensor(colours, dtype=torch.float32)[classes].permute(2, 0, 1)
+    return torch.lerp(image.float(), painted, opacity).round().to(torch.uint8)
+
+
+def with_boxes(image: Tensor, found: Detections, names: Sequence[str], colours: Sequence[Colour]) -> Tensor:
+    """The image uint8 (3, h, w), enlarged if it is small, with boxes, their classes and scores; the surest on top."""
+    factor = enlarged(image).shape[2] / image.shape[2]
+    canvas = as_pixels(enlarged(image))
+    scale, thickness = font(canvas.shape[1])
+    for box, score, kind in reversed(
+        list(zip((found.boxes * factor).tolist(), found.scores.tolist(), found.classes.tolist(), strict=True))
+    ):
+        left, top, right, bottom = (round(edge) for edge in box)
+        cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colours[kind], thickness)
+        label = f"{names[kind]} {score:.2f}"
+        (width, height), below = cv2.getTextSize(label, FONT, scale, 1)
+        base = max(top, height + below)
+        cv2.rectangle(canvas, (left, base - height - below), (left + width, base), colours[kind], cv2.FILLED)
+        cv2.putText(canvas, label, (left, base - below // 2), FONT, scale, BLACK, 1, cv2.LINE_AA)
+    return as_image(canvas)
+
+
+def with_caption(image: Tensor, text: str) -> Tensor:
+    """The image uint8 (3, h, w), enlarged if it is small, with a line of text in a black strip below it."""
+    image = enlarged(image)
+    width = image.shape[2]
+    scale, _ = font(width)
+    (length, height), below = cv2.getTextSize(text, FONT, scale, 1)
+    strip = np.zeros((2 * (height + below), width, 3), dtype=np.uint8)
+    fitting = scale * min(1.0, (width - 8) / max(1, length))
+    cv2.putText(strip, text, (4, height + below), FONT, fitting, WHITE, 1, cv2.LINE_AA)
+    return torch.cat([image, as_image(strip)], dim=1)
+
+
+def font(width: int) -> tuple[float, int]:
+    """Scale of text, and thickness of lines, in an image so many pixels wide."""
+    return max(0.45, width / 1600), max(1, round(width / 500))
+
+
+def as_pixels(image: Tensor) -> np.ndarray:
+    """A copy (h, w, 3) of the image (3, h, w) to draw on."""
+    return image.permute(1, 2, 0).contiguous().numpy().copy()
+
+
+def as_image(pixels: np.ndarray) -> Tensor:
+    """uint8 (3, h, w)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,0 +1,185 @@
+"""A video with what a network sees in it, each frame's solve begun at the last one's: one frame in memory at a time."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import deq_core as deq
+from deq_core.experiment import video
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.video import Frames, VideoError
+from deq_vision.models.mdeq import MDEQ
+from deq_vision.overlay import with_caption
+from deq_vision.stream import StreamDEQ, StreamOutput
+from deq_vision.streaming import synchronise
+from deq_vision.viewer import LEAST, Viewer
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """How the frames of a video are solved.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    steps: int = 2
+    """Evaluations of f that a frame gets at most. The first frame, and one behind a scene cut, get the model's own."""
+    tolerance: float | None = None
+    """Residual, as the model measures it, at which a frame is done before that; None spends all `steps`."""
+    warm: bool = True
+    """Whether a frame begins at the last one's state."""
+    cut: float = 4.0
+    """How many times the usual residual of a first evaluation makes a scene cut."""
+    fps: float | None = None
+    """Of the video written; None is that of the source, or 25."""
+    frames: int | None = None
+    """Frames read at most; None is all."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "frames"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {value}")
+        for name in ("tolerance", "fps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name}: expected a number above 0, got {value}")
+        if not self.cut > 1:
+            raise ConfigError(f"cut: expected a number above 1, got {self.cut}")
+
+    def stream(self, model: MDEQ) -> StreamDEQ:
+        """The model as it is run."""
+        own = model.equilibrium.eval_stop or model.equilibrium.stop
+        stop = deq.Stop(max_steps=self.steps, tol=self.tolerance, relative=own.relative, norm=own.norm)
+        if not self.warm:
+            return StreamDEQ(model, stop, warm=False)
+        return StreamDEQ(model, stop, first=own, cut=self.cut)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame and what the network gave for it."""
+
+    frame: Tensor
+    """uint8 RGB (3, h, w)."""
+    images: Tensor
+    """What the network saw of it, (1, 3, H, W)."""
+    output: StreamOutput
+    seconds: float
+    """From what the network saw to its logits."""
+
+
+def follow(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor]) -> Iterator[Seen]:
+    """What the network gives for each frame, read one by one as they are asked for."""
+    device = next(viewer.model.parameters()).device
+    for frame in frames:
+        images = viewer.prepare(frame)
+        synchronise(device)
+        began = time.perf_counter()
+        output = stream(images)
+        synchronise(device)
+        yield Seen(frame, images, output, time.perf_counter() - began)
+
+
+def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: Path) -> dict[str, float]:
+    """Writes the video `out`: the frames with what the network sees, its speed, residual and evaluations below.
+
+    `out` appears whole when the last frame is done, and not at all after an error. Ctrl-C ends the frames: what was
+    done until then is finished and kept.
+
+    Returns:
+        frames; how many began at zeros; frames per second of the network, mean evaluations and residual; whether every
+        frame was done.
+
+    Raises:
+        VideoError: the frames cannot be read, or are too small.
+        OutputError: `out` cannot be written.
+    """
+    means = Means()
+    total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
+    read = large_enough(islice(frames, config.frames), frames.name)
+    seen = follow(config.stream(viewer.model), viewer, read)
+    with (
+        video.writer(out, config.fps or frames.fps or video.DEFAULT_FPS) as add,
+        tqdm(total=total, desc=Path(frames.name).name, unit="frame", disable=None) as bar,
+    ):
+        complete = True
+        try:
+            for one in seen:
+                means.add(one)
+                add(picture(viewer, one, means.fps))
+                bar.update()
+        except KeyboardInterrupt:
+            if means.count == 0:
+                raise
+            complete = False
+    return {**means.values(), "complete": float(complete)}
+
+
+def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
+    """The frames, which must be at least 16 pixels high and wide."""
+    for frame in frames:
+        if min(frame.shape[1:]) < LEAST:
+            raise VideoError(f"{name}: expected frames of at least {LEAST} pixels a side, got {video.size_of(frame)}")
+        yield frame
+
+
+def picture(viewer: Viewer, seen: Seen, fps: float) -> Tensor:
+    """uint8 (3, h, w): the frame as the network sees it, and a caption."""
+    output = seen.output
+    assert output.logits is not None  # a subject has a head
+    caption = f"{fps:.1f} fps   residual {output.residual.item():.1e}   evaluations {output.evaluations.item()}"
+    if output.cold.item():
+        caption += "   cold"
+    return with_caption(viewer.draw(output.logits, seen.images, seen.frame), caption)
+
+
+class Means:
+    """Means over a video, however long."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.cold = 0
+        self.evaluations = 0
+        self.residual = 0.0
+        self.seconds = 0.0
+        self.recent: float | None = None
+
+    def add(self, seen: Seen) -> None:
+        """Counts one more frame."""
+        self.count += 1
+        self.cold += int(seen.output.cold)
+        self.evaluations += int(seen.output.evaluations)
+        self.residual += float(seen.output.residual)
+        self.seconds += seen.seconds
+        self.recent = seen.seconds if self.recent is None else 0.9 * self.recent + 0.1 * seen.seconds
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the network, over the last few."""
+        return 1 / max(self.recent or 0.0, 1e-9)
+
+    def values(self) -> dict[str, float]:
+        """Of all frames."""
+        return {
+            "frames": self.count,
+            "cold": self.cold,
+            "fps": self.count / max(self.seconds, 1e-9),
+            "evaluations": self.evaluations / max(1, self.count),
+            "residual": self.residual / max(1, self.count),
+        }
+
+
+def chosen_threads(count: int | None) -> None:
+    """Lets torch use so many threads of the CPU; None leaves that to torch."""
+    if count is not None:
+        if count < 1:
+            raise ConfigError(f"threads: expected at least 1, got {count}")
+        torch.set_num_threads(count)

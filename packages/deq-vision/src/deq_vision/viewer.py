@@ -1,0 +1,93 @@
+"""Frames of any size in, pictures of what a network makes of them out: shared by the demo and by streaming."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from deq_core.experiment.config import ConfigError
+from deq_vision.data.transforms import centre_crop, resize
+from deq_vision.models.detection import Decoding, Detections, detect
+from deq_vision.models.mdeq import MDEQ
+from deq_vision.overlay import with_boxes, with_classes
+from deq_vision.stream import padded
+from deq_vision.stream_scores import pixel_classes
+from deq_vision.subject import Subject
+
+LEAST = 16  # pixels a side
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Prepares frames for a model of a subject, and draws what it gives for them."""
+
+    model: MDEQ
+    subject: Subject
+    side: int | None = None
+    """Longer side of the frames that the model sees, pixels; None is their own. Not for classification."""
+    least_score: float = 0.3
+    """Detections below it are not shown."""
+
+    def prepare(self, frame: Tensor) -> Tensor:
+        """float32 (1, 3, H, W) of a frame uint8 (3, h, w): reduced or cropped, normalised, padded; on the device."""
+        if self.subject.task == "classify":
+            short, size = self.subject.crop
+            seen = centre_crop(frame, short_side=short, size=size)
+        else:
+            seen = resize(frame, self.seen_size(frame))
+        device = next(self.model.parameters()).device
+        return padded(self.subject.normalisation.apply(seen.to(device))[None], self.model.size.multiple)
+
+    def seen_size(self, frame: Tensor) -> tuple[int, int]:
+        """(h, w) of what the model sees of a frame (3, h, w)."""
+        height, width = frame.shape[1:]
+        if self.side is None or max(height, width) <= self.side:
+            return height, width
+        factor = self.side / max(height, width)
+        return max(1, round(factor * height)), max(1, round(factor * width))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """float32 (classes,), on the CPU."""
+        return logits[0].float().softmax(dim=0).cpu()
+
+    def classes(self, logits: Tensor, images: Tensor, frame: Tensor) -> Tensor:
+        """int64 (h, w), the class of every pixel of the frame."""
+        height, width = self.seen_size(frame)
+        seen = pixel_classes(logits, (images.shape[2], images.shape[3]))[0, :height, :width].cpu()
+        if seen.shape == frame.shape[1:]:
+            return seen
+        size = (frame.shape[2], frame.shape[1])
+        larger = cv2.resize(seen.numpy().astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
+        return torch.from_numpy(larger).long()
+
+    def detections(self, logits: Tensor, images: Tensor, frame: Tensor) -> Detections:
+        """Boxes in the pixels of the frame, on the CPU."""
+        size = self.seen_size(frame)
+        decoding = Decoding(least_score=self.least_score)
+        (found,) = detect(logits, [size], images.shape[3] // logits.shape[3], decoding)
+        return found.cpu().scaled(frame.shape[2] / size[1])
+
+    def draw(self, logits: Tensor, images: Tensor, frame: Tensor) -> Tensor:
+        """The frame with what the model sees in it, uint8 (3, h, w); a small one with boxes is enlarged."""
+        if self.subject.task == "segment":
+            return with_classes(frame, self.classes(logits, images, frame), self.subject.colours)
+        return with_boxes(frame, self.detections(logits, images, frame), self.subject.names, self.subject.colours)
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of that name; `auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        expected = "auto, cpu, cuda or cuda:N where there is such a GPU"
+        raise ConfigError(f"device: expected {expected}, got {name!r} ({str(error).splitlines()[0]})") from error
+    return device

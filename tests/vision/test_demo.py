@@ -1,0 +1,327 @@
+"""Images and videos with what a network sees in them, in Python and from the command line."""
+
+import json
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import deq_core as deq
+from deq_core.experiment import video
+from deq_core.experiment.commands import run as run_command
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.files import OutputError
+from deq_core.experiment.images import FileFormatError, read_image, write_image
+from deq_core.experiment.video import Frames, VideoError
+from deq_vision import MDEQ, Classification, Detection, Segmentation, build, save
+from deq_vision.data.classes import CITYSCAPES, STREET
+from deq_vision.data.transforms import CIFAR, IMAGENET
+from deq_vision.demo import images_of, run
+from deq_vision.models.detection import Detections
+from deq_vision.overlay import palette, with_boxes, with_caption, with_classes
+from deq_vision.stream import StreamDEQ
+from deq_vision.stream_video import StreamConfig, follow, write_stream
+from deq_vision.subject import subject_of
+from deq_vision.viewer import Viewer, chosen_device
+
+HEIGHT, WIDTH = 30, 50  # no multiples of 8
+HEADS = {
+    "segment": Segmentation(classes=8),
+    "detect": Detection(channels=8, classes=3),
+    "classify": Classification(channels=(4, 4), final=8, classes=10),
+}
+
+
+def network(task: str = "segment") -> MDEQ:
+    torch.manual_seed(1)
+    return build(
+        "mini-street",
+        head=HEADS[task],
+        channels=(8, 8),
+        expansion=2,
+        solver=deq.FixedPointIteration(),
+        stop=deq.Stop(5, None),
+    ).eval()
+
+
+def viewer(task: str = "segment", **choices: object) -> Viewer:
+    model = network(task)
+    return Viewer(model, subject_of(model), **choices)  # pyright: ignore[reportArgumentType]
+
+
+def scene(count: int, seed: int = 0) -> list[Tensor]:
+    """Waves that move to the right, uint8 RGB (3, h, w)."""
+    y, x = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
+    return [
+        (127 + 100 * torch.sin((x - time) / (4 + seed) + y / 7)).byte().expand(3, -1, -1).clone()
+        for time in range(count)
+    ]
+
+
+def as_frames(pictures: list[Tensor]) -> Frames:
+    return Frames("pictures", None, len(pictures), lambda: iter(pictures))
+
+
+def main(arguments: list[str]) -> None:
+    """The commands as `deq-vision` runs them."""
+    commands = {"deq_vision.commands.stream": ("stream",), "deq_vision.commands.demo": ("demo",)}
+    run_command("deq-vision", "", commands, expected=(FileFormatError, VideoError), arguments=arguments)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A checkpoint for each task."""
+    folders = {task: tmp_path_factory.mktemp(task) for task in HEADS}
+    for task, folder in folders.items():
+        save(folder / "model.safetensors", network(task))
+    return folders
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A real video file of six frames."""
+    video.write(tmp_path / "clip.mp4", scene(6), 12.0)
+    return tmp_path / "clip.mp4"
+
+
+def test_a_subject_is_known_from_the_head() -> None:
+    assert subject_of(network("segment")).names == STREET.names
+    assert subject_of(network("detect")).names == ("person", "car", "bus")
+    digits = subject_of(network("classify"))
+    assert (digits.normalisation, digits.crop, digits.names[3]) == (CIFAR, (32, 32), "class 3")
+    city = subject_of(build("cityscapes-small"))
+    assert (city.task, city.colours, city.normalisation) == ("segment", CITYSCAPES.colours, IMAGENET)
+    unknown = subject_of(build("mini-street", classes=5))
+    assert (len(unknown.names), len(set(unknown.colours))) == (5, 5)
+    with pytest.raises(ConfigError, match="features only"):
+        subject_of(build("mini-video"))
+
+
+def test_names_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("\n".join("abcdefghij") + "\n\n")
+    assert subject_of(network("classify"), names=tmp_path / "names.txt").names == tuple("abcdefghij")
+    with pytest.raises(ConfigError, match="expected 8 names, one a line, got 10"):
+        subject_of(network("segment"), names=tmp_path / "names.txt")
+
+
+def test_classes_are_seen_through() -> None:
+    image = torch.full((3, 2, 2), 100, dtype=torch.uint8)
+    drawn = with_classes(image, torch.tensor([[0, 1], [1, 0]]), [(200, 0, 0), (0, 100, 50)])
+    assert drawn[:, 0, 0].tolist() == [150, 50, 50]
+    assert drawn[:, 0, 1].tolist() == [50, 100, 75]
+
+
+def test_boxes_are_drawn_where_they_are() -> None:
+    image = torch.zeros(3, 500, 600, dtype=torch.uint8)
+    found = Detections(torch.tensor([[100.0, 200, 300, 400]]), torch.tensor([0.9]), torch.tensor([1]))
+    drawn = with_boxes(image, found, ("a", "b"), [(9, 9, 9), (10, 20, 30)])
+    assert drawn[:, 300, 100].tolist() == [10, 20, 30], "its left edge"
+    assert drawn[:, 399, 200].tolist() == [10, 20, 30], "its lower edge"
+    assert drawn[:, 300, 200].sum() == drawn[:, 300, 350].sum() == 0, "neither within nor beside it"
+    assert image.sum() == 0, "the image itself stays"
+
+
+def test_small_images_are_enlarged_until_text_can_be_read() -> None:
+    assert with_caption(torch.zeros(3, 64, 128, dtype=torch.uint8), "text").shape[2] == 4 * 128
+    large = torch.zeros(3, 300, 700, dtype=torch.uint8)
+    captioned = with_caption(large, "x" * 300)
+    assert captioned.shape[2] == 700
+    assert captioned.shape[1] > 300
+    assert captioned[:, 300:].max() > 100, "there is text, which fits"
+    assert captioned[:, 300:, -3:].max() == 0
+
+
+def test_a_palette_has_no_colour_twice() -> None:
+    assert len(set(palette(40))) == 40
+
+
+@pytest.mark.parametrize("task", ["segment", "detect"])
+def test_a_video_becomes_a_video(task: str, tmp_path: Path) -> None:
+    pictures = scene(6)
+    video.write(tmp_path / "in.mkv", pictures, 12.0)
+    values = write_stream(
+        viewer(task), video.frames(tmp_path / "in.mkv"), StreamConfig(steps=1), out=tmp_path / "o" / "out.mkv"
+    )
+    assert (values["frames"], values["cold"], values["complete"]) == (6, 1, 1)
+    assert values["evaluations"] == (5 + 5 * 1) / 6, "the first frame has the model's own"
+    written = video.frames(tmp_path / "o" / "out.mkv")
+    assert (written.count, written.fps) == (6, 12.0)
+    assert next(iter(written)).shape[2] == 10 * WIDTH
+
+
+def test_what_is_drawn_is_what_the_stream_gives(tmp_path: Path) -> None:
+    look, config = viewer(), StreamConfig(steps=2)
+    write_stream(look, as_frames(scene(4)), config, out=tmp_path / "out.mkv")
+    stream = StreamDEQ(look.model, deq.Stop(2, None), first=deq.Stop(5, None), cut=4.0)
+    for frame, shown in zip(scene(4), video.frames(tmp_path / "out.mkv"), strict=True):
+        images = look.prepare(frame)
+        logits = stream(images).logits
+        assert logits is not None
+        assert torch.equal(shown[:, : 10 * HEIGHT : 10, ::10], look.draw(logits, images, frame))
+
+
+def test_a_stream_of_the_other_modes() -> None:
+    look = viewer()
+    cold = list(follow(StreamConfig(steps=3, warm=False).stream(look.model), look, scene(3)))
+    assert [int(one.output.evaluations) for one in cold] == [3, 3, 3]
+    assert all(one.output.cold for one in cold)
+    adaptive = StreamConfig(steps=4, tolerance=10.0).stream(look.model)
+    assert [int(one.output.evaluations) for one in follow(adaptive, look, scene(3))] == [5, 1, 1]
+
+
+def test_frames_of_a_long_video_do_not_pile_up(tmp_path: Path) -> None:
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def long() -> Iterator[Tensor]:
+        nonlocal most
+        for time in range(30):
+            frame = torch.full((3, 16, 16), time, dtype=torch.uint8)
+            alive.append(weakref.ref(frame))
+            most = max(most, sum(one() is not None for one in alive))
+            yield frame
+
+    write_stream(viewer(), Frames("long", None, None, long), StreamConfig(steps=1), out=tmp_path / "out.mp4")
+    assert len(alive) == 30
+    assert most <= 3
+
+
+def test_an_interrupt_keeps_what_was_done(tmp_path: Path) -> None:
+    def interrupted(count: int) -> Iterator[Tensor]:
+        yield from scene(count)
+        raise KeyboardInterrupt
+
+    frames = Frames("camera 0", None, None, lambda: interrupted(3))
+    values = write_stream(viewer(), frames, StreamConfig(), out=tmp_path / "out.mp4")
+    assert (values["frames"], values["complete"]) == (3, 0)
+    assert len(list(video.frames(tmp_path / "out.mp4"))) == 3
+    with pytest.raises(KeyboardInterrupt):
+        write_stream(
+            viewer(), Frames("x", None, None, lambda: interrupted(0)), StreamConfig(), out=tmp_path / "none.mp4"
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize("side", [None, 24])
+def test_results_have_the_size_of_the_frame(side: int | None) -> None:
+    frame = scene(1)[0]
+    for task in ("segment", "detect"):
+        look = viewer(task, side=side, least_score=0.0)
+        images = look.prepare(frame)
+        assert all(length % 8 == 0 for length in images.shape[2:])
+        assert (max(images.shape[2:]) <= 24) == (side is not None)
+        logits = look.model(images).logits.detach()
+        if task == "segment":
+            assert look.classes(logits, images, frame).shape == (HEIGHT, WIDTH)
+        else:
+            boxes = look.detections(logits, images, frame).boxes
+            assert (boxes <= torch.tensor([WIDTH, HEIGHT] * 2) + 1e-3).all()
+            assert boxes[:, 2].max() > WIDTH / 2
+
+
+def test_images_become_pictures_and_numbers(tmp_path: Path) -> None:
+    for number, frame in enumerate(scene(2)):
+        write_image(tmp_path / "in" / f"{number}.png", frame)
+    for task in HEADS:
+        look = viewer(task, least_score=0.05)
+        values = run(look, images_of(tmp_path / "in"), out=tmp_path / task, name="small")
+        assert (values["images"], values["evaluations"]) == (2, 5)
+        summary = json.loads((tmp_path / task / "demo.json").read_text())
+        assert (summary["task"], len(summary["images"])) == (task, 2)
+        first = summary["images"][0]
+        logits = look.model(look.prepare(scene(1)[0])).logits.detach()
+        if task == "classify":
+            expected = logits[0].softmax(0)
+            assert first["classes"][0]["class"] == f"class {int(expected.argmax())}"
+            assert first["classes"][0]["probability"] == pytest.approx(expected.max().item(), rel=1e-5)
+            assert sorted(path.name for path in (tmp_path / task).iterdir()) == ["demo.json"]
+        else:
+            assert read_image(tmp_path / task / "1.png.png").dtype == torch.uint8
+        if task == "segment":
+            assert sum(first["shares"].values()) == pytest.approx(1)
+        if task == "detect":
+            assert first["boxes"] == sorted(first["boxes"], key=lambda box: -box["score"])
+            assert set(first["boxes"][0]) == {"class", "score", "box"}
+
+
+def test_a_damaged_image_leaves_the_earlier_output(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", scene(1)[0])
+    run(viewer(), [tmp_path / "a.png"], out=tmp_path / "out")
+    (tmp_path / "b.png").write_bytes(b"damaged")
+    with pytest.raises(FileFormatError, match=r"b\.png"):
+        run(viewer(), [tmp_path / "a.png", tmp_path / "b.png"], out=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png.png", "demo.json"]
+
+
+def test_a_folder_that_no_demo_wrote_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(OutputError, match="holds files that no demo wrote"):
+        run(viewer(), [], out=tmp_path)
+
+
+def test_a_video_from_the_command_line(
+    clip: Path, trained: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for task in ("segment", "detect"):
+        out = clip.with_name(f"{task}.mp4")
+        main(["stream", str(clip), "--task", task, "--checkpoint", str(trained[task]), "--out", str(out)])
+        values = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (values["frames"], values["complete"], values["cold"]) == (6, 1, 1)
+        assert len(list(video.frames(out))) == 6
+
+
+def test_an_image_from_the_command_line(
+    tmp_path: Path, trained: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "a.png", scene(1)[0])
+    main(["demo", str(tmp_path / "a.png"), "--checkpoint", str(trained["classify"]), "--out", str(tmp_path / "out")])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 1
+    assert (tmp_path / "out" / "demo.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["stream", "missing.mp4"], "missing.mp4: no such file or folder"),
+        (["stream", "text.mp4"], "text.mp4: OpenCV cannot open it as a video"),
+        (["stream", "clip.mp4", "--task", "detect"], "expected one to detect with, got"),
+        (["stream", "clip.mp4", "--checkpoint", "nowhere"], "nowhere: no such file; expected a model.safetensors"),
+        (["stream", "clip.mp4", "--steps", "0"], "steps: expected at least 1, got 0"),
+        (["stream", "clip.mp4", "--tolerance", "0"], "tolerance: expected a number above 0, got 0"),
+        (["stream", "clip.mp4", "--cut", "1"], "cut: expected a number above 1, got 1"),
+        (["stream", "clip.mp4", "--threads", "0"], "threads: expected at least 1, got 0"),
+        (["stream", "clip.mp4", "--device", "abacus"], "device: expected auto, cpu, cuda"),
+        (["stream", "clip.mp4", "--out", "out.gif"], "out.gif: expected a name that ends in .mp4, .avi, .mkv"),
+        (["stream", "clip.mp4", "--names", "text.mp4"], "names: text.mp4: expected 8 names"),
+        (["stream", "tiny.mkv"], "tiny.mkv: expected frames of at least 16 pixels a side, got 12x12"),
+        (["demo", "missing.png"], "missing.png: no such file or folder"),
+        (["demo", "clip.mp4"], "clip.mp4: expected an image"),
+        (["demo", "empty"], "empty: expected images"),
+        (["demo", "tiny.png"], "tiny.png: expected at least 16 pixels a side, got 12x12"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    clip: Path, trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch, change: list[str], message: str
+) -> None:
+    monkeypatch.chdir(clip.parent)
+    Path("text.mp4").write_text("not a video")
+    Path("empty").mkdir()
+    small = torch.zeros(3, 12, 12, dtype=torch.uint8)
+    video.write(Path("tiny.mkv"), [small, small])
+    write_image(Path("tiny.png"), small)
+    before = sorted(Path().iterdir())
+    given = [*change[:2], "--out", "out.mp4", "--checkpoint", str(trained["segment"]), *change[2:]]
+    with pytest.raises(SystemExit) as caught:
+        main(given)
+    assert str(caught.value).startswith("deq-vision: ")
+    assert message in str(caught.value)
+    assert sorted(Path().iterdir()) == before, "nothing is left behind"
+
+
+def test_a_missing_device_is_named() -> None:
+    assert chosen_device("cpu") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="got 'abacus'"):
+        chosen_device("abacus")
