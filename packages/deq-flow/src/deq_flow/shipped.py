@@ -16,22 +16,19 @@ from deq_core.experiment.photographs import TRAINING, VALIDATION, load_all
 from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import derive, seed_everything
 from deq_core.experiment.solving import LayerConfig
-from deq_core.experiment.training import Every, Losses, fit
+from deq_core.experiment.training import Every, fit
 from deq_core.experiment.update import Row
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch, batches, same_shape
 from deq_flow.data.generated import Generated, GeneratedConfig
-from deq_flow.loss import sequence_loss
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow
-from deq_flow.models.network import State
 from deq_flow.networks import build_network
 from deq_flow.params import EquilibriumModel
+from deq_flow.train import objective
 
 TRAINED_ON, WATCHED_WITH = range(2)
 """Kinds of generated sets."""
-
-REACH = 3  # cells by which a state that is carried over is moved at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +47,6 @@ class Phase:
     augment: AugmentConfig
     gamma: float = 0.8
     """Weight of an earlier prediction against the next one in the sequence loss."""
-    carried: float = 0.0
-    """Share of the batches whose solve begins as in a video, at a state carried over (see `carried_over`), not at zero:
-    so that a fixed point is reached from wherever a frame begins."""
     ema: float | None = None
     """Decay of the moving average of the weights that the phase ends with; None ends with the weights themselves."""
 
@@ -113,7 +107,7 @@ def train_shipped(config: Shipped, *, seed: int, out: Path, scratch: Path, log: 
                 augment=phase.augment,
                 seed=derive(seed, number),
             ),
-            objective(phase.gamma, phase.carried),
+            objective(phase.gamma),
             phase.optim,
             steps=phase.steps,
             seed=derive(seed, number),
@@ -138,31 +132,6 @@ def equilibrium_network(model: EquilibriumModel) -> DEQFlow:
     network = build_network(model)
     assert isinstance(network, DEQFlow)
     return network
-
-
-def objective(gamma: float, carried: float) -> Callable[[nn.Module, FlowBatch], Losses]:
-    """The sequence loss over every supervised state; a share `carried` of the solves does not begin at zero."""
-
-    def losses(model: nn.Module, batch: FlowBatch) -> Losses:
-        start = carried_over(model, batch) if carried and torch.rand(()) < carried else None
-        output = model(batch.image1, batch.image2, start)
-        total = sequence_loss(output.flows, batch.flow, batch.valid, gamma=gamma)
-        error = epe(output.flow.detach(), batch.flow, batch.valid).mean()
-        return Losses(total, {"epe": error, "residual": output.solution.residual.mean()})
-
-    return losses
-
-
-@torch.no_grad()
-def carried_over(model: nn.Module, batch: FlowBatch) -> State:
-    """States to begin a batch with: what another frame might leave behind.
-
-    Either the pairs' own solutions, moved by up to 3 cells, as by a camera; or those of other pairs, as at a scene cut.
-    """
-    hidden, flow = model(batch.image1, batch.image2).state
-    down, right = torch.randint(-REACH, REACH + 1, (2,)).tolist()
-    shift, axes = ((down, right), (2, 3)) if torch.rand(()) < 0.5 else (1, 0)
-    return hidden.roll(shift, axes), flow.roll(shift, axes)
 
 
 def validation(config: GeneratedConfig, count: int, batch_size: int = 8) -> Callable[[nn.Module], dict[str, float]]:

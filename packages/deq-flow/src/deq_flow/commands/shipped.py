@@ -3,17 +3,21 @@
 from pathlib import Path
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import PARAMS, fingerprint, finish
+from deq_core.experiment.commands import fingerprint, finish
 from deq_core.experiment.tracking import track
+from deq_flow.networks import SHIPPED
 from deq_flow.shipped import Shipped
 from deq_flow.shipped import train_shipped as train
+
+RECIPE = SHIPPED["default"] / "recipe.yaml"
+"""The numbers that it was made with, which stay with it."""
 
 
 def train_shipped(
     out: Path,
     seed: int = 0,
-    params: Path = PARAMS,
-    section: str = "shipped.flow",
+    params: Path = RECIPE,
+    section: str = "",
     scratch: Path = Path(".scratch"),
 ) -> None:
     """Trains the network of the shipped checkpoint from nothing, about an hour of one CPU core; writes it to OUT.

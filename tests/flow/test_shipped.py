@@ -1,0 +1,100 @@
+"""The checkpoint that comes with the package, and the recipe that made it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import deq_core as deq
+import deq_flow
+from deq_core.experiment import config
+from deq_core.experiment.log import ignore
+from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.photographs import VALIDATION, load_all, motorcycle
+from deq_core.experiment.solving import LayerConfig, StopConfig
+from deq_core.experiment.training import Every
+from deq_flow.data.augment import AugmentConfig
+from deq_flow.data.batches import FlowBatch
+from deq_flow.data.generated import Generated, GeneratedConfig
+from deq_flow.data.mini import blocks
+from deq_flow.metrics import epe
+from deq_flow.networks import SHIPPED
+from deq_flow.params import EquilibriumModel
+from deq_flow.shipped import WATCHED_WITH, Phase, Shipped, train_shipped
+
+PHASE = Phase(
+    layer=LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=2), adjoint=deq.Phantom(steps=1)),
+    correction=(1,),
+    pairs=3,
+    steps=2,
+    batch_size=2,
+    optim=OptimConfig(lr=1e-3, clip=1.0),
+    augment=AugmentConfig(crop=(16, 24), eraser_chance=0.0, margin=1),
+    ema=0.5,
+)
+RECIPE = Shipped(
+    network="deq-flow-mini",
+    data=GeneratedConfig(height=24, width=32),
+    validation_pairs=2,
+    phases=(PHASE, replace(PHASE, pairs=4)),
+    every=Every(log=1),
+)
+
+
+def trained(recipe: Shipped, root: Path, name: str) -> dict[str, Tensor]:
+    """The weights that a recipe comes to."""
+    train_shipped(recipe, seed=0, out=root / name, scratch=root / f"{name}-scratch", log=ignore)
+    return deq_flow.load(root / name).state_dict()
+
+
+def test_training_is_a_function_of_the_seed_and_its_phases_follow_each_other(tmp_path: Path) -> None:
+    whole = trained(RECIPE, tmp_path, "whole")
+    (tmp_path / "again-scratch").mkdir()
+    (tmp_path / "whole-scratch" / "phase-1").rename(tmp_path / "again-scratch" / "phase-1")
+    again = trained(RECIPE, tmp_path, "again")
+    assert all(torch.equal(whole[name], again[name]) for name in whole), "resumed after the first phase"
+    history = (tmp_path / "whole" / "history.csv").read_text().splitlines()
+    assert len(history) == 1 + 4
+    alone = trained(replace(RECIPE, phases=RECIPE.phases[1:]), tmp_path, "alone")
+    assert any(not torch.equal(whole[name], alone[name]) for name in whole), "the second starts from the first"
+
+
+def test_only_a_network_with_a_fixed_point_is_trained() -> None:
+    with pytest.raises(ValueError, match="expected a name such as deq-flow-compact, got 'raft-mini'"):
+        replace(RECIPE, network="raft-mini")
+
+
+def test_the_recipe_beside_the_shipped_checkpoint_makes_such_a_network() -> None:
+    recipe = config.load(Shipped, SHIPPED["default"] / "recipe.yaml")
+    stored = config.load(EquilibriumModel, SHIPPED["default"] / "config.json")
+    assert recipe.model(recipe.phases[-1]) == stored
+
+
+def test_the_shipped_checkpoint_is_small() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED["default"].rglob("*")) < 12e6
+
+
+def test_it_sees_the_motion_of_photographs_it_has_never_seen() -> None:
+    network = deq_flow.load("default")
+    recipe = GeneratedConfig(seed=7, height=96, width=128)
+    pairs = Generated(recipe, load_all(VALIDATION), kind=WATCHED_WITH, count=8)
+    batch = FlowBatch.collate([pairs[index] for index in range(8)])
+    with torch.no_grad():
+        flow = network(batch.image1, batch.image2).flow
+    assert epe(flow, batch.flow, batch.valid).mean() < 0.35 * batch.flow.norm(dim=1).mean()
+
+
+def test_it_sees_the_motion_in_a_real_pair() -> None:
+    left, right, disparity = motorcycle()
+    images = [
+        torch.from_numpy(blocks(image.astype("float32"), 4).mean(axis=2)).permute(2, 0, 1)[None]
+        for image in (left, right)
+    ]
+    truth = -torch.from_numpy(blocks(disparity, 4)).median(dim=2).values / 4
+    valid = truth.isfinite()
+    with torch.no_grad():
+        flow = deq_flow.load("default")(*images).flow[0]
+    error = torch.hypot(flow[0] - truth, flow[1])[valid].mean()
+    assert error < 0.2 * truth[valid].abs().mean()
