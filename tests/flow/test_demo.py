@@ -14,6 +14,7 @@ from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.images import FileFormatError, read_image, write_image
+from deq_core.experiment.photographs import VALIDATION, load_all
 from deq_core.experiment.video import Frames, VideoError
 from deq_flow import build
 from deq_flow.data.io import read_flo, read_kitti
@@ -21,7 +22,7 @@ from deq_flow.demo.follow import Estimate, astray, enlarged, follow, reduced
 from deq_flow.demo.pictures import Scale, picture, with_arrows
 from deq_flow.demo.run import DemoConfig, chosen_device, run, source_of
 from deq_flow.inference import Estimator
-from deq_flow.networks import Network
+from deq_flow.networks import Network, load
 
 HEIGHT, WIDTH = 32, 48
 
@@ -75,12 +76,17 @@ def test_cold_starts_make_pairs_independent() -> None:
 
 
 def test_nothing_is_carried_over_a_scene_cut() -> None:
-    estimate = estimator()
-    first, second = scene(0, 5, step=0), scene(1, 4, step=0)
-    followed = list(follow(estimate, [*first, *second], cut=2.0))
-    assert [one.cold for one in followed] == [True, False, False, False, True, True, False, False]
+    estimate = Estimator(load("default"), DemoConfig().inference())
+    first, second = ([photograph[:, :64, x : x + 96] for x in range(200, 204)] for photograph in photographs())
+    followed = list(follow(estimate, [*first, *second]))
+    assert [one.cold for one in followed] == [True, False, False, True, True, False, False]
     (afresh, *_) = follow(estimate, second)
-    assert torch.equal(followed[5].flow, afresh.flow), "the new scene knows nothing of the old one"
+    assert torch.equal(followed[4].flow, afresh.flow), "the new scene knows nothing of the old one"
+
+
+def photographs() -> list[Tensor]:
+    """Two real ones, uint8 RGB (3, h, w)."""
+    return [torch.from_numpy(pixels).permute(2, 0, 1) for pixels in load_all(VALIDATION[:2])]
 
 
 def test_a_flow_out_of_the_frame_is_astray() -> None:
