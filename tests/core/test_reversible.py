@@ -220,6 +220,27 @@ def test_a_failing_sample_does_not_spoil_the_gradients_of_others(tol):
     torch.testing.assert_close(found[[0, 2]], expected[[0, 2]], rtol=1e-12, atol=0)
 
 
+def test_f_may_write_into_what_it_made_unless_that_is_needed():
+    weight = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).div_(3).requires_grad_()
+    stop, z0 = deq.Stop(7, None), torch.ones(2, 4)
+
+    def gradient(f, options):
+        return torch.autograd.grad(deq.fixed_point(f, z0, stop=stop, **options).value.sum(), weight)[0]
+
+    def sound(z):
+        return (z @ weight).add_(0.5).relu_()
+
+    def unsound(z):
+        hidden = torch.sigmoid(z @ weight)
+        return hidden.mul_(0.9)
+
+    assert torch.equal(gradient(sound, reversibly(HALF)), gradient(sound, unrolled(HALF)))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        gradient(unsound, unrolled(HALF))
+    with pytest.raises(RuntimeError, match="f changed in place what evaluation 7 needs"):
+        gradient(unsound, reversibly(HALF))
+
+
 def test_an_f_that_does_not_repeat_itself_is_an_error():
     weight, calls = torch.eye(3, requires_grad=True), []
 

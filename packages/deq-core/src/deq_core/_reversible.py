@@ -39,8 +39,9 @@ class Reversible:
 
     The gradient is the one of `Unrolled` behind the same iteration: exact for what was computed, whether it converged
     or not, for recorded states and for z0 too, and it can be differentiated again. A tolerance works as ever: the way
-    back of a sample begins where it stopped. Memory is that of two evaluations, whatever their number; the backward
-    pass evaluates f once more for each, under the solve's own masks, weights and autocast. Not for `torch.func`.
+    back of a sample begins where it stopped. Memory is that of two evaluations, whatever their number, beside graphs
+    without tensors (a custom function in f must keep its own by `save_for_backward`); the backward pass evaluates f
+    once more for each, under the solve's own masks, weights and autocast. Not for `torch.func`.
 
     It solves by its own iteration, which is a solver too: leave `solver` out, or pass the same object; another is
     refused. So the value is the same with and without autograd.
@@ -159,7 +160,7 @@ class _WayBack:
         self._saved: list[int] = []
         self._weights: Weights | None = None
         self._last, self._steps = Pair(z0, z0), torch.empty(0)
-        self._at, self._pair, self._tensors = 0, self._last, list[Tensor]()
+        self._at, self._pair, self._tensors = 0, self._last, list[tuple[Tensor, int]]()
 
     def __call__(self, z: Tensor) -> Tensor:
         """f(z)."""
@@ -187,7 +188,13 @@ class _WayBack:
             self._at, self._pair, self._tensors = len(self._saved), self._last, []
         while self._at > evaluation:
             self._back()
-        return self._tensors[index]
+        tensor, version = self._tensors[index]
+        if tensor._version != version:
+            raise RuntimeError(
+                f"f changed in place what evaluation {evaluation + 1} needs for its backward pass: "
+                "use out-of-place operations"
+            )
+        return tensor
 
     def _back(self) -> None:
         """Goes to the evaluation before, finds what it had saved, and the state before its own."""
@@ -205,7 +212,7 @@ class _WayBack:
         self._tensors = []
 
         def pack(tensor: Tensor) -> None:
-            self._tensors.append(tensor.detach())
+            self._tensors.append((tensor.detach(), tensor._version))
 
         with self._f.block(self._weights), torch.enable_grad(), saved_tensors_hooks(pack, _unneeded):
             z = current.to(self._f.ravel.dtype).requires_grad_(self._differentiable[evaluation])
