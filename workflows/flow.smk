@@ -3,7 +3,14 @@
 FLOW = PROFILE["flow"]
 FLOW_RUNS = expand("{method}-{seed}", method=FLOW["methods"], seed=FLOW["seeds"])
 FLOW_BEFORE = {"things": "train", "sintel": "things", "kitti": "sintel"}  # the stages of the curriculum
-FLOW_FIGURES = ["learning_curves", "epe", "iterations", "example"]
+FLOW_FIGURES = ["learning_curves", "epe", "iterations", "example", "reuse"]
+FLOW_REUSED = expand("{method}-{seed}", method=FLOW["reuse"]["methods"], seed=FLOW["seeds"])
+FLOW_FOLLOWED = [
+    f"{stage}/{method}-{seed}"
+    for stage in FLOW_BEFORE
+    for method in FLOW["curriculum"][stage]["methods"]
+    for seed in FLOW["seeds"]
+]
 
 
 def flow_threads(recipes, run):
@@ -14,12 +21,6 @@ def flow_threads(recipes, run):
 
 rule flow:
     input:
-        [
-            f"results/flow/evaluate_{stage}/{method}-{seed}/metrics.json"
-            for stage in FLOW_BEFORE
-            for method in FLOW["curriculum"][stage]["methods"]
-            for seed in FLOW["seeds"]
-        ],
         "results/flow/report.md",
         "results/flow/metrics.json",
 
@@ -105,6 +106,22 @@ rule flow_evaluate_curriculum:
         "dvc --wait-for-lock repro --single-item flow_evaluate_{wildcards.stage}@{wildcards.run} > {log} 2>&1"
 
 
+rule flow_reuse:
+    input:
+        "data/flow/manifest.json",
+        "results/flow/train/{run}/model.safetensors",
+        "results/flow/train/{run}/config.json",
+    output:
+        "results/flow/reuse/{run}/frames.csv",
+        "results/flow/reuse/{run}/sequences.csv",
+        "results/flow/reuse/{run}/metrics.json",
+    log:
+        "results/logs/flow_reuse/{run}.log",
+    threads: FLOW["reuse"].get("threads", 1)
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_reuse@{wildcards.run} > {log} 2>&1"
+
+
 rule flow_baselines:
     input:
         "data/flow/manifest.json",
@@ -125,6 +142,7 @@ rule flow_plot:
         expand("results/flow/evaluate/{run}/steps.csv", run=FLOW_RUNS),
         expand("results/flow/evaluate/{run}/example.npz", run=FLOW_RUNS),
         "results/flow/baselines/samples.csv",
+        expand("results/flow/reuse/{run}/frames.csv", run=FLOW_REUSED),
     output:
         report(
             "results/flow/figures/learning_curves.svg",
@@ -146,6 +164,11 @@ rule flow_plot:
             caption="report/flow_example.rst",
             category="Flow",
         ),
+        report(
+            "results/flow/figures/reuse.svg",
+            caption="report/flow_reuse.rst",
+            category="Flow",
+        ),
     log:
         "results/logs/flow_plot.log",
     threads: 1
@@ -156,6 +179,8 @@ rule flow_plot:
 rule flow_report:
     input:
         expand("results/flow/evaluate/{run}/samples.csv", run=FLOW_RUNS),
+        expand("results/flow/evaluate_{place}/samples.csv", place=FLOW_FOLLOWED),
+        expand("results/flow/reuse/{run}/metrics.json", run=FLOW_REUSED),
         "results/flow/baselines/samples.csv",
         expand("results/flow/figures/{figure}.svg", figure=FLOW_FIGURES),
     output:

@@ -23,8 +23,8 @@ from deq_flow.evaluate import Prediction, evaluate, evaluate_network, labelled_s
 from deq_flow.networks import load_network
 from deq_flow.params import Baseline, Flow
 from deq_flow.plot import figures
-from deq_flow.report import metrics, report
-from deq_flow.tables import Tables
+from deq_flow.report import curriculum_section, metrics, report
+from deq_flow.tables import Tables, samples_by_method
 from deq_flow.train import train
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,18 @@ def test_the_report_gives_mean_and_deviation_over_seeds(results: Path, profile: 
     assert f"{mean(each):.2f} ± {stdev(each):.2f}" in text
     assert "figures/epe.svg" in text
     assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(values))
-    assert list(metrics(tables_of(results, profile))) == ["zero", "dis", "dis_fine", "deq", "raft"]
+    assert list(metrics(samples_by_method(tables_of(results, profile)))) == ["zero", "dis", "dis_fine", "deq", "raft"]
+
+
+def test_the_report_follows_a_method_through_the_curriculum(results: Path, profile: Flow, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    shutil.copytree(results / "evaluate", tmp_path / "results" / "evaluate_things")
+    tables = Tables.below(tmp_path / "results", profile.methods, profile.seeds, curriculum={"things": ("deq",)})
+    _, text = curriculum_section(tables)
+    rows = [line.split(" | ") for line in text.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["| deq, chairs", "| deq, things"]
+    assert rows[0][1:] == rows[1][1:]
+    assert curriculum_section(tables_of(results, profile)) == []
 
 
 def test_figures_are_drawn_to_the_same_bytes_twice(results: Path, profile: Flow, tmp_path: Path) -> None:

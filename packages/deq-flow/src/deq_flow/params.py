@@ -14,6 +14,7 @@ from deq_core.experiment.training import Every
 from deq_flow.data.mini import MiniConfig
 from deq_flow.data.mixes import MemberConfig
 from deq_flow.data.released import ReleasedConfig
+from deq_flow.inference_params import Reuse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +183,7 @@ class Flow:
     train: dict[str, Train]
     curriculum: Curriculum
     evaluate: Evaluate
+    reuse: Reuse
     baselines: dict[str, Baseline]
     plot: Plot
 
@@ -189,6 +191,7 @@ class Flow:
         for place, known in (("model", self.model), ("train", self.train)):
             require_keys("methods", self.methods, place, known)
         require_keys("curriculum.things.methods", self.curriculum.things.methods, "methods", self.methods)
+        require_keys("reuse.methods", self.reuse.methods, "methods", self.methods)
         if not self.seeds:
             raise ValueError("seeds: expected at least one seed")
 

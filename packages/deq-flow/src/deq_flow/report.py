@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Statistic, statistic
+from deq_core.experiment.results import Row, Statistic, statistic
 from deq_flow.evaluate import summary
-from deq_flow.tables import SET_TITLES, Tables, samples_by_method
+from deq_flow.tables import SET_TITLES, Tables, samples_by_method, samples_by_stage
 
 Metrics = dict[str, dict[str, dict[str, float]]]
 ReuseMetrics = dict[str, dict[str, dict[str, dict[str, Statistic]]]]
@@ -21,10 +21,13 @@ METHOD_NOTES = {
 }
 
 
-def metrics(tables: Tables) -> Metrics:
-    """{method: {set: {metric: mean over seeds, metric_std: standard deviation}}}, with `seeds` their number."""
+def metrics(samples: Mapping[str, Sequence[Sequence[Row]]]) -> Metrics:
+    """{method: {set: {metric: mean over seeds, metric_std: standard deviation}}}, with `seeds` their number.
+
+    `samples` are rows of each method, a list a seed.
+    """
     result: Metrics = {}
-    for method, runs in samples_by_method(tables).items():
+    for method, runs in samples.items():
         summaries = [summary(rows) for rows in runs]
         result[method] = {}
         for name in summaries[0]:
@@ -59,7 +62,7 @@ def cell(values: Mapping[str, float], metric: str, digits: int) -> str:
 
 def report(tables: Tables, figures: Sequence[str], *, out: Path) -> Metrics:
     """Writes report.md and metrics.json to the folder `out`; figures are linked by name in `figures/`."""
-    values = metrics(tables)
+    values = metrics(samples_by_method(tables))
     trained = [method for method in values if method in tables.evaluate]
     seeds = max(int(values[method][name]["seeds"]) for method in trained for name in values[method])
     pairs = ", ".join(f"{SET_TITLES[name]} {int(of['pairs'])}" for name, of in values[trained[0]].items())
@@ -79,12 +82,20 @@ def report(tables: Tables, figures: Sequence[str], *, out: Path) -> Metrics:
         table(values, "f1_all", digits=1),
         "## Share of pixels within 1 px (higher is better)",
         table(values, "px1", digits=3),
+        *curriculum_section(tables),
         *reuse_section(tables),
         *(f"![{name}](figures/{name})" for name in figures),
     ]
     write_text(out / "report.md", "\n\n".join(parts) + "\n")
     write_json(out / "metrics.json", values)
     return values
+
+
+def curriculum_section(tables: Tables) -> list[str]:
+    """Markdown of the curriculum: the error after each of its stages."""
+    if not tables.curriculum:
+        return []
+    return ["## End-point error after each stage of the curriculum, px", table(metrics(samples_by_stage(tables)))]
 
 
 def reuse_metrics(tables: Tables) -> ReuseMetrics:

@@ -1,5 +1,6 @@
 """The tables that training and evaluation leave on disk, as figures and report read them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,10 +19,18 @@ class Tables:
     baselines: Path
     reuse: dict[str, list[Path]] = field(default_factory=dict)
     """Of the methods whose starts were compared."""
+    curriculum: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
+    """Evaluations after each stage that followed FlyingChairs, in order."""
 
     @classmethod
     def below(
-        cls, results: Path, methods: tuple[str, ...], seeds: tuple[int, ...], reuse: tuple[str, ...] = ()
+        cls,
+        results: Path,
+        methods: tuple[str, ...],
+        seeds: tuple[int, ...],
+        *,
+        reuse: tuple[str, ...] = (),
+        curriculum: Mapping[str, tuple[str, ...]] | None = None,
     ) -> "Tables":
         """The folders that the pipeline writes below `results` for these methods and seeds.
 
@@ -36,6 +45,7 @@ class Tables:
             evaluate=folders("evaluate", methods),
             baselines=results / "baselines",
             reuse=folders("reuse", reuse),
+            curriculum={stage: folders(f"evaluate_{stage}", names) for stage, names in (curriculum or {}).items()},
         )
 
 
@@ -50,3 +60,15 @@ def samples_by_method(tables: Tables) -> dict[str, list[list[Row]]]:
         method: [read_rows(folder / "samples.csv") for folder in folders] for method, folders in tables.evaluate.items()
     }
     return {**baselines, **trained}
+
+
+def samples_by_stage(tables: Tables) -> dict[str, list[list[Row]]]:
+    """{"method, stage": one list of sample rows a seed}, in the order of the curriculum."""
+    stages = {"chairs": tables.evaluate, **tables.curriculum}
+    followed = list(dict.fromkeys(method for methods in tables.curriculum.values() for method in methods))
+    return {
+        f"{method}, {stage}": [read_rows(folder / "samples.csv") for folder in methods[method]]
+        for method in followed
+        for stage, methods in stages.items()
+        if method in methods
+    }

@@ -127,7 +127,12 @@ def tables_below(results: Path, params: Path, section: str):
 
     methods = config.load(tuple[str, ...], params, f"{section}.methods")
     seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
-    return Tables.below(results, methods, seeds)
+    reuse = config.load(tuple[str, ...], params, f"{section}.reuse.methods")
+    curriculum = {
+        stage: config.load(tuple[str, ...], params, f"{section}.curriculum.{stage}.methods")
+        for stage in ("things", "sintel", "kitti")
+    }
+    return Tables.below(results, methods, seeds, reuse=reuse, curriculum=curriculum)
 
 
 def check(params: Path, section: str) -> None:
