@@ -237,7 +237,7 @@ def test_f_may_write_into_what_it_made_unless_that_is_needed():
     assert torch.equal(gradient(sound, reversibly(HALF)), gradient(sound, unrolled(HALF)))
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         gradient(unsound, unrolled(HALF))
-    with pytest.raises(RuntimeError, match="f changed in place what evaluation 7 needs"):
+    with pytest.raises(RuntimeError, match=r"f changed in place what evaluation \d needs"):
         gradient(unsound, reversibly(HALF))
 
 
