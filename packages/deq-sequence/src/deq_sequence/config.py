@@ -144,7 +144,7 @@ def _regularised(steps: int, backward: int) -> Equilibrium:
     return Equilibrium(stop=deq.Stop(max_steps=steps, tol=1e-3), adjoint=adjoint, memory=300)
 
 
-# For corpora of a few megabytes, trained on a CPU for minutes.
+# For corpora of a few megabytes, trained on a CPU for minutes: characters, and byte pairs.
 MINI = Architecture(
     vocabulary=128,
     cutoffs=(),
@@ -159,10 +159,12 @@ MINI = Architecture(
     tied_projections=(),
     initial=0.1,
 )
+MINI_WIDE = replace(MINI, vocabulary=768, embedding=96, width=96, head_width=24, inner=384)
 MINI_EQUILIBRIUM = Equilibrium(
-    solver=deq.Anderson(),
+    solver=deq.Anderson(window=5),
     stop=deq.Stop(max_steps=12, tol=1e-3),
-    adjoint=deq.Implicit(stop=deq.Stop(max_steps=12, tol=1e-3)),
+    eval_stop=deq.Stop(max_steps=24, tol=1e-3),
+    adjoint=deq.Implicit(solver=deq.Anderson(window=5), stop=deq.Stop(max_steps=8, tol=1e-3)),
     memory=64,
 )
 
@@ -171,4 +173,5 @@ VARIANTS = {
     "wt103-reg": (WT103_REG, _regularised(12, 13)),
     "wt103-preln-reg": (WT103_PRELN_REG, _regularised(14, 14)),
     "mini": (MINI, MINI_EQUILIBRIUM),
+    "mini-wide": (MINI_WIDE, MINI_EQUILIBRIUM),
 }
