@@ -155,7 +155,8 @@ class _Guarded:
         fresh = not fz.is_inference() and fz._version == 0
         if self._reuses or self._calls == 1 or (self._calls == 2 and not fresh):
             return fz.clone()
-        if not fz.is_inference():
+        # What f has never written into is no buffer that it fills.
+        if not fresh and not fz.is_inference():
             self._unchanged(fz)
         return fz
 
