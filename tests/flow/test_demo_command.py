@@ -1,6 +1,7 @@
 """`deq-flow demo` from the command line: any source, any checkpoint, and messages instead of tracebacks."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,12 @@ def test_two_images_with_a_released_checkpoint(tmp_path: Path, released: Path) -
     out = tmp_path / "out"
     main(["demo", *names, "--out", str(out), "--model", str(released), "--steps", "2", "--save", "colour", "kitti"])
     assert sorted(path.name for path in out.iterdir()) == ["colour.png", "demo.json", "kitti"]
+
+
+def test_the_code_of_its_page_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "demo.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    exec(compile(block, "docs/demo.md", "exec"), {})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from deq_flow.visualize import flow_to_rgb
 
 View = Literal["colour", "side-by-side", "arrows"]
 
-ARROWS = 40  # along the longer side
+ARROWS = 24  # along the longer side
 ARROW, SHADOW = (255, 255, 255), (0, 0, 0)
 
 
