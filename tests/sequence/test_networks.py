@@ -160,6 +160,21 @@ def test_everything_that_does_not_fit_is_in_one_error(tmp_path: Path) -> None:
         assert line in message
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("func.dec_attn.r_w_bias", (64,)),
+        ("word_emb.emb_layers.1.weight", (0, 16)),
+        ("inject_conv.weight", (192, 63, 1)),
+    ],
+)
+def test_shapes_of_no_network_are_one_error(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+    path = released_file(tmp_path, {**released_state(), name: torch.zeros(shape)})
+    with pytest.raises(CheckpointError, match="shapes are those of no DEQ-Transformer") as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
 def test_other_positions_are_refused() -> None:
     state = released_state()
     state["pos_emb.inv_freq"] = torch.linspace(1, 0, 32)

@@ -76,7 +76,11 @@ def from_released(state: Mapping[str, Tensor], *, variant: str = "wt103", **over
         raise ValueError(f"unknown network {variant!r}; known are {', '.join(VARIANTS)}")
     state = renamed(state)
     of_size, of_equilibrium = split(overrides)
-    size = replace(recognised(state, VARIANTS[variant][0]), **of_size)
+    try:
+        found = recognised(state, VARIANTS[variant][0])
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(f"the shapes are those of no DEQ-Transformer: {error}") from error
+    size = replace(found, **of_size)
     with torch.device("meta"):  # no time is spent on initial weights, and no random numbers
         model = DEQTransformer(size, replace(VARIANTS[variant][1], **of_equilibrium))
     expected, copies = model.state_dict(), tied(size)
