@@ -179,16 +179,21 @@ MINI = replace(
 # For frames of any size, trained on a CPU in about an hour: the size of the shipped checkpoint. A grid of quarter
 # resolution and cosine similarity for the reasons of MINI, but wider, and its windows reach 48 pixels.
 COMPACT = replace(
-    MINI,
+    BASE,
     stages=(32, 48, 64),
+    blocks=1,
+    features=64,
+    similarity="cosine",
     hidden=64,
     context=64,
     levels=3,
+    radius=3,
     correlation_widths=(64, 48),
     flow_widths=(32, 16),
     motion=64,
     head=64,
     mask=64,
+    scale=4,
 )
 SIZES = {
     "tiny": TINY,
