@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.stream import speed
 from torch import Tensor, nn
 
 import deq_core as deq
@@ -241,6 +242,26 @@ def test_a_tally_of_maps_measures_what_they_hold(street: Path) -> None:
         tally.add(random_maps(batch.images), batch)
     assert tally.metrics()["ap50"] < 0.1
     assert tally.metrics()["loss"] > 1
+
+
+def test_the_benchmark_times_all_modes_on_the_same_frames(
+    street: Path, segmenter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--data", str(street), "--budgets", "1", "2", "--most", "4", "--before", "3", "--settled", "2"]
+    speed.main([str(segmenter), *given, "--solver", "broyden", "--out", str(tmp_path / "speed.csv")])
+    rows = read_rows(tmp_path / "speed.csv")
+    assert [(row["mode"], row["steps"]) for row in rows] == [
+        ("converged", 4),
+        ("warm", 1),
+        ("cold", 1),
+        ("warm", 2),
+        ("cold", 2),
+    ]
+    assert [row["evaluations"] for row in rows[1:]] == [1, 1, 2, 2]
+    assert rows[0]["speed_up"] == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 + 5
+    assert printed[3].startswith("| warm | 1 | 1.0 |")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """StreamDEQ (Ertenli, Akbas & Cinbis, ECCV 2022): a model on video, each solve begun where the last frame's ended."""
 
-import copy
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -73,12 +72,10 @@ class StreamDEQ:
         if model.training:
             raise ValueError("the model must be in evaluation mode: call eval() on it")
         if cut is not None and not warm:
-            raise ValueError(
-                f"cut needs warm: frames that begin at zeros have no cut, got cut {cut}, warm False"
-            )
-        own = model.equilibrium
-        self.model = copy.copy(model)  # shares the weights
-        self.model.equilibrium = replace(own, solver=solver or own.solver, numerics=numerics)
+            raise ValueError(f"cut needs warm: frames that begin at zeros have no cut, got cut {cut}, warm False")
+        self.model = model
+        self.solver = solver or model.equilibrium.solver
+        self.numerics: Numerics = numerics
         self.stop = stop
         self.first = first or stop
         self.warm = warm
@@ -93,7 +90,7 @@ class StreamDEQ:
         """
         if len(names) != len(images) or len(set(names)) != len(names):
             raise ValueError(f"expected {len(images)} different names, one an image, got {list(names)}")
-        if self.model.equilibrium.numerics == "released" and len(names) > 1:
+        if self.numerics == "released" and len(names) > 1:
             raise ValueError(f"released numerics mix the samples of a batch: one stream at a time, got {list(names)}")
         injection = self.model.inject(images)
         previous = self._stream.state(names) if self.warm else None
@@ -124,8 +121,10 @@ class StreamDEQ:
         """Solves some rows of a frame; of these, those behind a scene cut again from zeros."""
         if not rows:
             return
-        solution = self.model.solve(frame.injection_of(rows), frame.start_of(rows), stop=stop)
-        frame.keep(solution, rows, counted_alone=self.model.equilibrium.numerics == "core")
+        find = deq.released_fixed_point if self.numerics == "released" else deq.fixed_point
+        f = self.model.map(frame.injection_of(rows))
+        solution = find(f, frame.start_of(rows), solver=self.solver, stop=stop)
+        frame.keep(solution, rows, counted_alone=self.numerics == "core")
         if not self.warm:
             return
         names = [frame.names[row] for row in rows]

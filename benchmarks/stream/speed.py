@@ -1,0 +1,162 @@
+"""Wall-clock time of a frame: warm with K evaluations against the converged baseline, one solver, in one run.
+
+    python -m benchmarks.stream.speed CHECKPOINT --data data/vision/street [--solver broyden] [--split test] [--write]
+
+CHECKPOINT is the folder of a trained model that segments. The videos of the set are shown one after another, frame by
+frame; every mode gets each frame, and each time another mode is the first, so that what else the machine does falls on
+all alike. A frame's time goes from its normalised pixels to its logits: stem, solve and head. The ratios are of medians
+over all frames but the first few of each video. The converged baseline begins every frame at zeros and ends at its
+tolerance. The mIoU is that of the labelled ones among these frames; how much faster streaming is at equal mIoU is to be
+read from both columns, against cold starts with fewer evaluations too.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+import torch
+
+import deq_core as deq
+from benchmarks.core.pages import markdown, with_table
+from deq_core.experiment.files import write_text
+from deq_core.experiment.results import Row, write_rows
+from deq_core.experiment.solving import StopConfig
+from deq_vision import MDEQ, load
+from deq_vision.data.classes import STREET
+from deq_vision.data.transforms import IMAGENET
+from deq_vision.params import Segment
+from deq_vision.stream_params import StreamEvaluate
+from deq_vision.streaming import Run, runs, see
+from deq_vision.subject import subject_of
+from deq_vision.videos import SegmentedVideo, play, segmented_videos
+
+PAGE = Path(__file__).parents[2] / "docs" / "streaming.md"
+HEADER = ("start", "K", "evaluations", "ms, median", "ms, 10-90 %", "times as fast", "mIoU")
+SOLVERS: dict[str, deq.Broyden | deq.Anderson | deq.FixedPointIteration] = {
+    "broyden": deq.Broyden(),
+    "anderson": deq.Anderson(),
+    "plain": deq.FixedPointIteration(),
+}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a mode took and reached."""
+
+    mode: str
+    steps: int
+    milliseconds: tuple[float, ...]
+    """Of each frame that counts."""
+    evaluations: float
+    """Mean."""
+    miou: float
+
+    @property
+    def median(self) -> float:
+        """Milliseconds."""
+        return median(self.milliseconds)
+
+
+def measure(model: MDEQ, videos: Sequence[SegmentedVideo], task: Segment, config: StreamEvaluate) -> list[Speed]:
+    """The modes, side by side; the first video is shown once before, so that nothing is used for the first time."""
+    for shown in play(videos[:1], 1):
+        for run in runs(model, task, config):
+            see(run, shown, task.normalisation)
+    every = runs(model, task, config)
+    for number, shown in enumerate(play(videos, 1)):
+        first = number % len(every)
+        for run in (*every[first:], *every[:first]):
+            see(run, shown, task.normalisation)
+    return [speed(run, config.settled) for run in every]
+
+
+def speed(run: Run, settled: int) -> Speed:
+    """What a run took and reached from frame `settled` of each video on."""
+    rows = [row for index, entries in run.costs.values.items() if index >= settled for row in entries]
+    if not rows:
+        raise ValueError(f"expected videos of more than {settled} frames")
+    places = [place for place in run.scores.places() if place[1] >= settled]
+    return Speed(
+        run.mode,
+        run.steps,
+        tuple(milliseconds for _, _, milliseconds in rows),
+        sum(spent for _, spent, _ in rows) / len(rows),
+        run.scores.headline(places).get("miou", float("nan")),
+    )
+
+
+def table(speeds: Sequence[Speed]) -> str:
+    """In Markdown; "times as fast" as the first, the converged baseline."""
+    rows = []
+    for entry in speeds:
+        low, *_, high = quantiles(entry.milliseconds, n=10)
+        rows.append(
+            (
+                entry.mode,
+                str(entry.steps),
+                f"{entry.evaluations:.1f}",
+                f"{entry.median:.2f}",
+                f"{low:.2f} to {high:.2f}",
+                f"{speeds[0].median / entry.median:.2f}",
+                f"{entry.miou:.4f}",
+            )
+        )
+    return markdown(HEADER, rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("checkpoint", type=Path, help="folder of a trained model that segments")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder that holds cityscapes/, of the release or mini"
+    )
+    parser.add_argument("--split", choices=("val", "test"), default="test")
+    parser.add_argument("--solver", choices=SOLVERS, help="of all modes; the model's own by default")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[1, 2, 4, 8], help="evaluations of f a frame")
+    parser.add_argument("--most", type=int, default=24, help="evaluations of the baseline at most")
+    parser.add_argument("--tolerance", type=float, default=1e-3, help="relative residual at which the baseline ends")
+    parser.add_argument("--before", type=int, default=19, help="frames before the annotated one")
+    parser.add_argument("--after", type=int, default=0, help="frames behind it")
+    parser.add_argument("--settled", type=int, default=5, help="first frame of a video that counts")
+    parser.add_argument("--videos", type=int, help="how many videos; all by default")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="CSV file of the rows")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/streaming.md")
+    options = parser.parse_args(arguments)
+
+    torch.set_num_threads(options.threads)
+    model = load(options.checkpoint)
+    classes = len(subject_of(model).names)
+    task = Segment(labels="street" if classes == len(STREET) else "cityscapes", normalisation=IMAGENET)
+    config = StreamEvaluate(
+        budgets=tuple(options.budgets),
+        converged=StopConfig(max_steps=options.most, tol=options.tolerance),
+        solver=None if options.solver is None else SOLVERS[options.solver],
+        split=options.split,
+        before=options.before,
+        after=options.after,
+        settled=options.settled,
+    )
+    speeds = measure(model, segmented_videos(task, config, options.data)[: options.videos], task, config)
+    print(table(speeds))
+    if options.out is not None:
+        rows: list[Row] = [
+            {
+                "mode": entry.mode,
+                "steps": entry.steps,
+                "evaluations": entry.evaluations,
+                "milliseconds": entry.median,
+                "speed_up": speeds[0].median / entry.median,
+                "miou": entry.miou,
+            }
+            for entry in speeds
+        ]
+        write_rows(options.out, rows)
+    if options.write:
+        write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), "speed", table(speeds)))
+
+
+if __name__ == "__main__":
+    main()
