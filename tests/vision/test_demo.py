@@ -23,7 +23,7 @@ from deq_vision.demo import images_of, run
 from deq_vision.models.detection import Detections
 from deq_vision.overlay import palette, with_boxes, with_caption, with_classes
 from deq_vision.stream import StreamDEQ
-from deq_vision.stream_video import StreamConfig, follow, write_stream
+from deq_vision.stream_video import CUT, StreamConfig, follow, write_stream
 from deq_vision.subject import subject_of
 from deq_vision.viewer import Viewer, chosen_device
 
@@ -155,7 +155,7 @@ def test_a_video_becomes_a_video(task: str, tmp_path: Path) -> None:
 def test_what_is_drawn_is_what_the_stream_gives(tmp_path: Path) -> None:
     look, config = viewer(), StreamConfig(steps=2)
     write_stream(look, as_frames(scene(4)), config, out=tmp_path / "out.mkv")
-    stream = StreamDEQ(look.model, deq.Stop(2, None), first=deq.Stop(5, None), cut=4.0)
+    stream = StreamDEQ(look.model, deq.Stop(2, None), first=deq.Stop(5, None), cut=CUT)
     for frame, shown in zip(scene(4), video.frames(tmp_path / "out.mkv"), strict=True):
         images = look.prepare(frame)
         logits = stream(images).logits

@@ -20,6 +20,10 @@ from deq_vision.stream import StreamDEQ, StreamOutput
 from deq_vision.streaming import synchronise
 from deq_vision.viewer import LEAST, Viewer
 
+CUT = 2.5
+"""A start at zeros has a relative residual of 1, and a start in another scene hardly more: where what is usual is a
+third, a greater factor would never be reached."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
@@ -35,7 +39,7 @@ class StreamConfig:
     """Residual, as the model measures it, at which a frame is done before that; None spends all `steps`."""
     warm: bool = True
     """Whether a frame begins at the last one's state."""
-    cut: float = 4.0
+    cut: float = CUT
     """How many times the usual residual of a first evaluation makes a scene cut."""
     fps: float | None = None
     """Of the video written; None is that of the source, or 25."""
