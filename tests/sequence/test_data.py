@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from deq_sequence.data import corpora, mini, vocabulary
+from deq_sequence.data import corpora, mini, tokens, vocabulary
 from deq_sequence.data.batches import batches, windows
 from deq_sequence.data.catalogue import SOURCES
-from deq_sequence.data.corpora import SPLITS, CorpusError, check_wikitext, read_files, read_wikitext
+from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, check_wikitext, read_files, read_wikitext
 from deq_sequence.data.vocabulary import BytePairs, Characters, Kind, Words
 
 LINES = ["the cat saw the dog\n", "\n", "the dog ran\n"]
@@ -56,9 +56,9 @@ def test_wikitext_is_read_as_published(tmp_path: Path) -> None:
     words = Words.learn(corpus.lines("train"))
     assert words.words[0] == "<eos>"
     assert "<unk>" in words.words
-    tokens = words.encode(lines)
-    assert words.decode(tokens).split() == "".join(lines).split()
-    assert (tokens == 0).sum() == len(lines)
+    numbers = words.encode(lines)
+    assert words.decode(numbers).split() == "".join(lines).split()
+    assert (numbers == 0).sum() == len(lines)
 
 
 def test_a_text_cut_short_is_noticed(tmp_path: Path) -> None:
@@ -120,10 +120,10 @@ def test_texts_come_back_as_they_were(kind: Kind, size: int | None) -> None:
     corpus = mini.mini()
     learnt = vocabulary.learn(kind, corpus.lines("valid"), size)
     lines = list(corpus.lines("valid"))
-    tokens = learnt.encode(lines)
-    assert tokens.dtype == np.int32
-    assert tokens.max() < len(learnt)
-    assert learnt.decode(tokens.tolist()) == "".join(lines)
+    numbers = learnt.encode(lines)
+    assert numbers.dtype == np.int32
+    assert numbers.max() < len(learnt)
+    assert learnt.decode(numbers.tolist()) == "".join(lines)
 
 
 def test_byte_pairs_hold_any_text() -> None:
@@ -236,3 +236,41 @@ def test_rows_of_windows_are_those_of_the_release() -> None:
     assert first.tokens.tolist() == [[0, 1, 2, 3], [11, 12, 13, 14]]
     assert third.targets.tolist() == [[9, 10], [20, 21]]
     assert second.again == 0
+
+
+def small_corpus() -> Corpus:
+    return Corpus({"train": "".join(LINES), "valid": "the dog\n", "test": "the cat ran\n"})
+
+
+@pytest.mark.parametrize(("kind", "size"), [("words", None), ("characters", None), ("byte_pairs", 260)])
+def test_numbered_texts_are_the_same_when_read_again(tmp_path: Path, kind: Kind, size: int | None) -> None:
+    numbered = tokens.number(small_corpus(), kind, size)
+    tokens.write(tmp_path / "tokens", numbered)
+    again = tokens.read(tmp_path / "tokens")
+    for split in SPLITS:
+        assert torch.equal(again.texts[split], numbered.texts[split])
+        text = again.vocabulary.decode(again.texts[split].tolist())
+        assert text.split() == "".join(small_corpus().lines(split)).split()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such text"),
+        (np.array([0.5]), "a row of int32"),
+        (np.array([99], dtype=np.int32), "int32 below 6"),
+        (b"\x93NUMPY", "not an array"),
+        (b"", "not an array"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_named(tmp_path: Path, content: Any, message: str) -> None:
+    tokens.write(tmp_path, tokens.number(small_corpus(), "words"))
+    path = tmp_path / "test.npy"
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content)
+    with pytest.raises(CorpusError, match=message) as caught:
+        tokens.read(tmp_path)
+    assert str(path) in str(caught.value)

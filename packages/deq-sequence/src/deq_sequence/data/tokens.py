@@ -1,0 +1,54 @@
+"""A corpus as numbers on disk, so that a large one is read and numbered once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deq_core.experiment.files import output_directory
+from deq_sequence.data import vocabulary as vocabularies
+from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, Split
+from deq_sequence.data.vocabulary import Kind, Vocabulary
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The three texts of a corpus, (N,) int32 each, and the vocabulary of the training text they are numbered by."""
+
+    texts: Mapping[Split, Tensor]
+    vocabulary: Vocabulary
+
+
+def number(corpus: Corpus, kind: Kind, size: int | None = None) -> Tokens:
+    """Learns a vocabulary from the training text and numbers all three; see `vocabulary.learn`."""
+    learnt = vocabularies.learn(kind, corpus.lines("train"), size)
+    return Tokens({split: torch.from_numpy(learnt.encode(corpus.lines(split))) for split in SPLITS}, learnt)
+
+
+def write(out: Path, tokens: Tokens) -> None:
+    """Writes vocabulary.json and {train,valid,test}.npy to the folder `out`, which appears whole or not at all."""
+    with output_directory(out) as partial:
+        vocabularies.save(partial / "vocabulary.json", tokens.vocabulary)
+        for split, text in tokens.texts.items():
+            np.save(partial / f"{split}.npy", text.numpy())
+
+
+def read(folder: Path) -> Tokens:
+    """What `write` wrote. Raises CorpusError where it is not, or is damaged."""
+    vocabulary = vocabularies.load(folder / "vocabulary.json")
+    return Tokens({split: _text(folder / f"{split}.npy", len(vocabulary)) for split in SPLITS}, vocabulary)
+
+
+def _text(path: Path, vocabulary: int) -> Tensor:
+    try:
+        text = np.load(path)
+    except FileNotFoundError:
+        raise CorpusError(f"{path}: no such text; number the corpus again") from None
+    except (EOFError, ValueError) as error:
+        raise CorpusError(f"{path}: not an array of numbers ({error}); number the corpus again") from error
+    if text.ndim != 1 or text.dtype != np.int32 or (len(text) and not 0 <= text.min() <= text.max() < vocabulary):
+        raise CorpusError(f"{path}: expected a row of int32 below {vocabulary}; number the corpus again")
+    return torch.from_numpy(text)
