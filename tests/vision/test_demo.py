@@ -11,12 +11,12 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment import video
-from deq_core.experiment.commands import run as run_command
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.images import FileFormatError, read_image, write_image
-from deq_core.experiment.video import Frames, VideoError
+from deq_core.experiment.video import Frames
 from deq_vision import MDEQ, Classification, Detection, Segmentation, build, save
+from deq_vision.cli import main
 from deq_vision.data.classes import CITYSCAPES, STREET
 from deq_vision.data.transforms import CIFAR, IMAGENET
 from deq_vision.demo import images_of, run
@@ -63,12 +63,6 @@ def scene(count: int, seed: int = 0) -> list[Tensor]:
 
 def as_frames(pictures: list[Tensor]) -> Frames:
     return Frames("pictures", None, len(pictures), lambda: iter(pictures))
-
-
-def main(arguments: list[str]) -> None:
-    """The commands as `deq-vision` runs them."""
-    commands = {"deq_vision.commands.stream": ("stream",), "deq_vision.commands.demo": ("demo",)}
-    run_command("deq-vision", "", commands, expected=(FileFormatError, VideoError), arguments=arguments)
 
 
 @pytest.fixture(scope="module")

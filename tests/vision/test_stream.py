@@ -1,6 +1,9 @@
 """Streams: each begins where it ended, is what it is alone, costs what was asked for, and knows a cut."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -256,3 +259,27 @@ def test_images_are_padded_below_and_to_the_right() -> None:
     assert torch.equal(larger[:, :, :5], image)
     assert larger[:, :, 5:].abs().sum() == 0
     assert torch.equal(padded(larger, 4), larger)
+
+
+def test_the_code_of_the_documentation_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(block, "streaming.md", "exec"), names)
+    assert names["output"].evaluations.item() == 2
+    assert not names["output"].cold
+
+
+@pytest.mark.gpu
+def test_streams_on_the_gpu_are_those_on_the_cpu() -> None:
+    frames = [*video(4, 0), *video(2, 50)]
+    outputs = {}
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        stream = StreamDEQ(model().to(device), exactly(3), first=exactly(9), cut=3.0)
+        pairs = [torch.cat([frame, other]) for frame, other in zip(frames, video(6, 1), strict=True)]
+        outputs[device] = [stream(pair.to(device), ("a", "b")) for pair in pairs]
+    for ours, theirs in zip(outputs["cpu"], outputs["cuda"], strict=True):
+        torch.testing.assert_close(theirs.state[0].cpu(), ours.state[0], rtol=0, atol=1e-9)
+        assert theirs.evaluations.tolist() == ours.evaluations.tolist()
+        assert theirs.cold.tolist() == ours.cold.tolist()

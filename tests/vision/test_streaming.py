@@ -17,6 +17,7 @@ from deq_core.experiment.solving import StopConfig
 from deq_core.experiment.tracking import ignore
 from deq_vision import MDEQ, Detection, Segmentation, build, save
 from deq_vision import load as load_model
+from deq_vision.cli import main
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.detect import DetectionTally, batches_in_order, loss, samples, training_batches, training_metric
@@ -242,6 +243,19 @@ def test_a_tally_of_maps_measures_what_they_hold(street: Path) -> None:
         tally.add(random_maps(batch.images), batch)
     assert tally.metrics()["ap50"] < 0.1
     assert tally.metrics()["loss"] > 1
+
+
+def test_the_evaluation_from_the_command_line(
+    street: Path, segmenter: Path, tracking_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tracking_database.parent
+    task = {**plain(SEGMENT), "folder": street.name}
+    section = {"experiments": {"streets": {"task": task}}, "stream": {"streets": plain(CONFIG)}}
+    (folder / "params.yaml").write_text(json.dumps({"run": {"vision": section}}))
+    given = ["--experiment", "streets", "--model", str(segmenter), "--data", str(street.parent)]
+    main(["evaluate-stream", *given, "--out", str(folder / "out")])
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["warm_2.miou"] == pytest.approx(read_rows(folder / "out" / "summary.csv")[3]["miou"], abs=1e-6)
 
 
 def test_the_benchmark_times_all_modes_on_the_same_frames(

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
+    "deq_vision.commands.training": ("train", "evaluate", "schema"),
+    "deq_vision.commands.stream": ("stream", "evaluate-stream"),
+    "deq_vision.commands.demo": ("demo",),
     "deq_vision.commands.checkpoints": ("convert",),
     "deq_vision.commands.data": ("download", "fetch", "check-data"),
 }
@@ -14,12 +17,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-vision`; `arguments` are those of the command line by default."""
     from deq_core.experiment.images import FileFormatError
     from deq_core.experiment.layout import LayoutError
+    from deq_core.experiment.video import VideoError
 
     commands.run(
         "deq-vision",
         "Multiscale deep equilibrium models for vision.",
         COMMANDS,
-        expected=(FileFormatError, LayoutError),
+        expected=(FileFormatError, LayoutError, VideoError),
         arguments=arguments,
     )
 
