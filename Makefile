@@ -65,5 +65,5 @@ $(INSTALLED): constraints.txt requirements.txt pyproject.toml $(wildcard package
 	fi
 	@touch .venv-unfinished
 	@echo "Installing the versions of constraints.txt (2 GB; minutes the first time)"
-	PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet --no-compile -r requirements.txt
+	PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet -r requirements.txt
 	@echo "$(CURDIR)" > $@ && rm .venv-unfinished
