@@ -1,4 +1,4 @@
-"""Images and videos with what a network sees in them, in Python and from the command line."""
+"""Images and videos with what a network sees in them."""
 
 import json
 import weakref
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.vision.pictures import HEADS, HEIGHT, WIDTH, as_frames, network, scene, viewer
 from torch import Tensor
 
 import deq_core as deq
@@ -15,8 +16,7 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.images import FileFormatError, read_image, write_image
 from deq_core.experiment.video import Frames
-from deq_vision import MDEQ, Classification, Detection, Segmentation, build, save
-from deq_vision.cli import main
+from deq_vision import build
 from deq_vision.data.classes import CITYSCAPES, STREET
 from deq_vision.data.transforms import CIFAR, IMAGENET
 from deq_vision.demo import images_of, run
@@ -25,60 +25,7 @@ from deq_vision.overlay import palette, with_boxes, with_caption, with_classes
 from deq_vision.stream import StreamDEQ
 from deq_vision.stream_video import CUT, StreamConfig, follow, write_stream
 from deq_vision.subject import subject_of
-from deq_vision.viewer import Viewer, chosen_device
-
-HEIGHT, WIDTH = 30, 50  # no multiples of 8
-HEADS = {
-    "segment": Segmentation(classes=8),
-    "detect": Detection(channels=8, classes=3),
-    "classify": Classification(channels=(4, 4), final=8, classes=10),
-}
-
-
-def network(task: str = "segment") -> MDEQ:
-    torch.manual_seed(1)
-    return build(
-        "mini-street",
-        head=HEADS[task],
-        channels=(8, 8),
-        expansion=2,
-        solver=deq.FixedPointIteration(),
-        stop=deq.Stop(5, None),
-    ).eval()
-
-
-def viewer(task: str = "segment", **choices: object) -> Viewer:
-    model = network(task)
-    return Viewer(model, subject_of(model), **choices)  # pyright: ignore[reportArgumentType]
-
-
-def scene(count: int, seed: int = 0) -> list[Tensor]:
-    """Waves that move to the right, uint8 RGB (3, h, w)."""
-    y, x = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
-    return [
-        (127 + 100 * torch.sin((x - time) / (4 + seed) + y / 7)).byte().expand(3, -1, -1).clone()
-        for time in range(count)
-    ]
-
-
-def as_frames(pictures: list[Tensor]) -> Frames:
-    return Frames("pictures", None, len(pictures), lambda: iter(pictures))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A checkpoint for each task."""
-    folders = {task: tmp_path_factory.mktemp(task) for task in HEADS}
-    for task, folder in folders.items():
-        save(folder / "model.safetensors", network(task))
-    return folders
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    """A real video file of six frames."""
-    video.write(tmp_path / "clip.mp4", scene(6), 12.0)
-    return tmp_path / "clip.mp4"
+from deq_vision.viewer import chosen_device
 
 
 def test_a_subject_is_known_from_the_head() -> None:
@@ -254,65 +201,6 @@ def test_a_folder_that_no_demo_wrote_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(OutputError, match="holds files that no demo wrote"):
         run(viewer(), [], out=tmp_path)
-
-
-def test_a_video_from_the_command_line(
-    clip: Path, trained: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    for task in ("segment", "detect"):
-        out = clip.with_name(f"{task}.mp4")
-        main(["stream", str(clip), "--task", task, "--checkpoint", str(trained[task]), "--out", str(out)])
-        values = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert (values["frames"], values["complete"], values["cold"]) == (6, 1, 1)
-        assert len(list(video.frames(out))) == 6
-
-
-def test_an_image_from_the_command_line(
-    tmp_path: Path, trained: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_image(tmp_path / "a.png", scene(1)[0])
-    main(["demo", str(tmp_path / "a.png"), "--checkpoint", str(trained["classify"]), "--out", str(tmp_path / "out")])
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 1
-    assert (tmp_path / "out" / "demo.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (["stream", "missing.mp4"], "missing.mp4: no such file or folder"),
-        (["stream", "text.mp4"], "text.mp4: OpenCV cannot open it as a video"),
-        (["stream", "clip.mp4", "--task", "detect"], "expected one to detect with, got"),
-        (["stream", "clip.mp4", "--checkpoint", "nowhere"], "nowhere: no such file; expected a model.safetensors"),
-        (["stream", "clip.mp4", "--steps", "0"], "steps: expected at least 1, got 0"),
-        (["stream", "clip.mp4", "--tolerance", "0"], "tolerance: expected a number above 0, got 0"),
-        (["stream", "clip.mp4", "--cut", "1"], "cut: expected a number above 1, got 1"),
-        (["stream", "clip.mp4", "--threads", "0"], "threads: expected at least 1, got 0"),
-        (["stream", "clip.mp4", "--device", "abacus"], "device: expected auto, cpu, cuda"),
-        (["stream", "clip.mp4", "--out", "out.gif"], "out.gif: expected a name that ends in .mp4, .avi, .mkv"),
-        (["stream", "clip.mp4", "--names", "text.mp4"], "names: text.mp4: expected 8 names"),
-        (["stream", "tiny.mkv"], "tiny.mkv: expected frames of at least 16 pixels a side, got 12x12"),
-        (["demo", "missing.png"], "missing.png: no such file or folder"),
-        (["demo", "clip.mp4"], "clip.mp4: expected an image"),
-        (["demo", "empty"], "empty: expected images"),
-        (["demo", "tiny.png"], "tiny.png: expected at least 16 pixels a side, got 12x12"),
-    ],
-)
-def test_what_cannot_be_done_is_said_in_one_line(
-    clip: Path, trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch, change: list[str], message: str
-) -> None:
-    monkeypatch.chdir(clip.parent)
-    Path("text.mp4").write_text("not a video")
-    Path("empty").mkdir()
-    small = torch.zeros(3, 12, 12, dtype=torch.uint8)
-    video.write(Path("tiny.mkv"), [small, small])
-    write_image(Path("tiny.png"), small)
-    before = sorted(Path().iterdir())
-    given = [*change[:2], "--out", "out.mp4", "--checkpoint", str(trained["segment"]), *change[2:]]
-    with pytest.raises(SystemExit) as caught:
-        main(given)
-    assert str(caught.value).startswith("deq-vision: ")
-    assert message in str(caught.value)
-    assert sorted(Path().iterdir()) == before, "nothing is left behind"
 
 
 def test_a_missing_device_is_named() -> None:
