@@ -24,7 +24,7 @@ def stream(
     steps: int = 2,
     tolerance: float | None = None,
     warm: bool = True,
-    cut: float = 2.5,
+    cut: float = 1.8,
     side: int | None = None,
     least_score: float = 0.3,
     pixels: Literal["auto", "imagenet", "cifar"] = "auto",
