@@ -17,7 +17,7 @@ from deq_core.experiment.tracking import ignore
 from deq_flow.baselines import dis, evaluate_baselines, zero
 from deq_flow.cli import main
 from deq_flow.data.batches import FlowBatch
-from deq_flow.data.mini import write_mini
+from deq_flow.data.mini import MiniConfig, write_mini
 from deq_flow.data.samples import FlowSample
 from deq_flow.evaluate import Prediction, evaluate, evaluate_network, labelled_sets, network_method, summary
 from deq_flow.networks import load_network
@@ -38,6 +38,7 @@ def profile() -> Flow:
 @pytest.fixture(scope="module")
 def data(profile: Flow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "flow"
+    assert isinstance(profile.data, MiniConfig)
     write_mini(root, profile.data)
     return root
 

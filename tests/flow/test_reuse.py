@@ -63,7 +63,7 @@ def results(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tables_of(results: Path) -> Tables:
-    return Tables.below(results, ("deq", "raft"), SEEDS, CONFIG.methods)
+    return Tables.below(results, ("deq", "raft"), SEEDS, reuse=CONFIG.methods)
 
 
 def test_videos_swing_and_their_flow_leads_to_the_next_frame(data: Path) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from deq_core.experiment.checks import Problem
 from deq_core.experiment.fetch import fetch
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.layout import LayoutError
 from deq_flow.data.catalogue import SOURCES
-from deq_flow.data.check import FOLDERS, Problem, check
+from deq_flow.data.check import FOLDERS, check
 
 SetName = Literal["chairs", "things", "sintel", "kitti", "hd1k", "spring"]
 SHOWN = 20
