@@ -18,11 +18,12 @@ from deq_core.experiment.tracking import ignore
 from deq_core.experiment.training import Every
 from deq_vision import load
 from deq_vision.cli import main
-from deq_vision.config import MINI_DIGITS, MINI_STREET, VARIANTS, Classification, ModelConfig
+from deq_vision.config import MINI_DIGITS, MINI_STREET, VARIANTS, Classification, Detection, ModelConfig
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip
+from deq_vision.detect_params import Detect
 from deq_vision.evaluate import evaluate
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import (
@@ -36,7 +37,7 @@ from deq_vision.params import (
     Segment,
     Vision,
 )
-from deq_vision.tasks import Tally, batches_in_order
+from deq_vision.tasks import batches_in_order, tally
 from deq_vision.train import between, objective, train
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,12 @@ BATCH_RATE_DECAY = {
     "cityscapes-large": (12, 0.01, 3e-4),
     "cityscapes-xl": (16, 0.01, 3e-4),
 }
-EXPERIMENTS = {"digits": DIGITS, "street": STREET}
+DETECT = Experiment(
+    task=Detect(objects="street", folder="street", normalisation=IMAGENET),
+    model=ModelConfig(architecture=replace(SMALL, head=Detection(channels=8, classes=3)), layer=LAYER),
+    recipe=RECIPE,
+)
+EXPERIMENTS = {"digits": DIGITS, "street": STREET, "detect": DETECT}
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +106,10 @@ def run(experiment: Experiment, data: Path, folder: Path, seed: int = 0) -> dict
 def test_training_ends_with_a_model_that_loads_and_is_measured(name: str, data: Path, tmp_path: Path) -> None:
     experiment = EXPERIMENTS[name]
     newest = run(experiment, data, tmp_path)
-    headline = {"digits": "top1", "street": "miou"}[name]
+    headline = {"digits": "top1", "street": "miou", "detect": "ap50"}[name]
     assert {"task_loss", "accuracy", "residual", "val_loss", f"val_{headline}", "val_residual"} <= newest.keys()
     metrics, rows = evaluate(load(tmp_path / "out"), experiment.task, MEASURE, data)
-    assert metrics["samples"] == {"digits": 7, "street": 1}[name]
+    assert metrics["samples"] == {"digits": 7, "street": 1, "detect": 30}[name]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert metrics[headline] == rows[2][headline]
     assert metrics["loss"] == pytest.approx(rows[2]["loss"], rel=1e-5)
@@ -123,20 +129,19 @@ def test_a_point_of_the_sweep_is_a_solve_of_so_many_evaluations(data: Path) -> N
     model = MDEQ(DIGITS.model.architecture, DIGITS.model.equilibrium()).eval()
     _, rows = evaluate(model, DIGITS.task, MEASURE, data)
     for row in rows:
-        tally = Tally(DIGITS.task)
-        for batch in batches_in_order(DIGITS.task, data, "test", 5):
+        counted = tally(DIGITS.task)
+        stop = deq.Stop(int(numbers([row], "step")[0]), tol=None)
+        for batch in batches_in_order(DIGITS.task, data, "test", 5, multiple=1):
             with torch.no_grad():
-                tally.add(
-                    model(batch.images, stop=deq.Stop(int(numbers([row], "step")[0]), tol=None)).logits, batch.labels
-                )
-        assert row["loss"] == pytest.approx(tally.metrics()["loss"], rel=1e-5)
+                counted.add(model(batch.images, stop=stop).logits, batch)
+        assert row["loss"] == pytest.approx(counted.metrics()["loss"], rel=1e-5)
 
 
 def losses(recipe: Recipe, step: int, data: Path) -> tuple[dict[str, Any], float]:
     """Parts and total of update `step` on the first test images, from the same weights."""
     torch.manual_seed(0)
     model = MDEQ(DIGITS.model.architecture, DIGITS.model.equilibrium())
-    batch = next(batches_in_order(DIGITS.task, data, "test", 7))
+    batch = next(batches_in_order(DIGITS.task, data, "test", 7, multiple=1))
     torch.manual_seed(1)
     found = objective(DIGITS.task, recipe, seed=0)(model, (step, batch))
     return dict(found.parts), float(found.total.detach())

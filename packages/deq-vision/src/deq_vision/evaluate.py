@@ -10,40 +10,41 @@ import deq_core as deq
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
+from deq_vision.detect_params import Detect
 from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.params import Classify, Evaluate, Segment
-from deq_vision.tasks import Tally, batches_in_order
+from deq_vision.params import Evaluate
+from deq_vision.tasks import Scored, batches_in_order, tally
 
 
-def evaluate(model: MDEQ, task: Classify | Segment, config: Evaluate, data: Path) -> tuple[dict[str, float], list[Row]]:
+def evaluate(model: MDEQ, task: Scored | Detect, config: Evaluate, data: Path) -> tuple[dict[str, float], list[Row]]:
     """Metrics of the reported solve, and one row (step, metrics, residual) an evaluation, of the same split.
 
     The sweep is one solve: its states are those that a solve of so many evaluations returns.
     """
-    final = Tally(task)
-    sweep = [Tally(task) for _ in range(config.sweep)]
+    final = tally(task)
+    sweep = [tally(task) for _ in range(config.sweep)]
     residuals: list[Tensor] = []  # (evaluations, B) each
     solved: list[Tensor] = []
     steps: list[Tensor] = []
     device = next(model.parameters()).device
     with torch.no_grad():
-        for batch in batches_in_order(task, data, config.split, config.batch_size):
+        for batch in batches_in_order(task, data, config.split, config.batch_size, multiple=model.size.multiple):
             batch = batch.to(device)
             output = model(batch.images, stop=config.stop.build())
-            final.add(output.logits, batch.labels)
+            final.add(output.logits, batch)
             solved.append(output.solution.residual)
             steps.append(output.solution.steps.float())
             longer = model.solve(model.inject(batch.images), stop=exhaustive(config), record=range(1, config.sweep + 1))
-            for tally, state in zip(sweep, longer.trajectory, strict=True):
+            for counted, state in zip(sweep, longer.trajectory, strict=True):
                 assert model.head is not None
-                tally.add(model.head(state), batch.labels)
+                counted.add(model.head(state), batch)
             trace = longer.trace[: config.sweep]
             residuals.append(torch.cat([trace, trace[-1:].expand(config.sweep - len(trace), -1)]))
     means = torch.cat(residuals, dim=1).mean(dim=1)
     rows: list[Row] = [
-        {"step": step, **tally.metrics(), "residual": float(residual)}
-        for step, (tally, residual) in enumerate(zip(sweep, means, strict=True), start=1)
+        {"step": step, **counted.metrics(), "residual": float(residual)}
+        for step, (counted, residual) in enumerate(zip(sweep, means, strict=True), start=1)
     ]
     metrics = {
         **final.metrics(),
@@ -60,7 +61,7 @@ def exhaustive(config: Evaluate) -> deq.Stop:
 
 
 def evaluate_model(
-    model: Path, task: Classify | Segment, config: Evaluate, *, data: Path, out: Path, log: Log
+    model: Path, task: Scored | Detect, config: Evaluate, *, data: Path, out: Path, log: Log
 ) -> dict[str, float]:
     """Measures the trained model in the folder `model`; writes steps.csv and metrics.json to `out`."""
     torch.set_num_threads(config.threads)

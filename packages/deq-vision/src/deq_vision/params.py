@@ -12,7 +12,9 @@ from deq_vision.data.mini_digits import MiniDigitsConfig
 from deq_vision.data.mini_street import MiniStreetConfig
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop
+from deq_vision.detect_params import Detect
 from deq_vision.losses import HardPixels
+from deq_vision.stream_params import StreamEvaluate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class Segment:
             raise ValueError(f"class_weights: known for cityscapes alone, got labels {self.labels}")
 
 
-Task = Annotated[Classify | Segment, Kind]
+Task = Annotated[Classify | Segment | Detect, Kind]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +195,8 @@ class Vision:
     experiments: dict[str, Experiment]
     evaluate: dict[str, Evaluate]
     """How the model of the experiment of that name is measured."""
+    stream: dict[str, StreamEvaluate] = field(default_factory=dict)
+    """And how on videos."""
 
     def __post_init__(self) -> None:
         if not self.seeds:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from deq_core.experiment.batches import Cached, SampleSet
+from deq_vision import detect
 from deq_vision.data import classes
 from deq_vision.data.batches import (
     LabelledBatch,
@@ -21,15 +22,19 @@ from deq_vision.data.batches import (
 from deq_vision.data.cifar import Cifar10
 from deq_vision.data.cityscapes import Cityscapes
 from deq_vision.data.imagenet import ImageNet
+from deq_vision.data.samples import IGNORED
+from deq_vision.detect_params import Detect
 from deq_vision.losses import CITYSCAPES_WEIGHTS, classification_loss, segmentation_loss
 from deq_vision.metrics import confusion, correct, segmentation_metrics
 from deq_vision.params import Classify, Recipe, Segment
 
 Split = Literal["train", "val", "test"]
+Scored = Classify | Segment
+"""Tasks whose outputs are scores of classes."""
 LABELS = {"cityscapes": classes.CITYSCAPES, "street": classes.STREET}
 
 
-def samples(task: Classify | Segment, data: Path, split: Split) -> SampleSet[Any]:
+def samples(task: Scored, data: Path, split: Split) -> SampleSet[Any]:
     """The samples of a split of the task's data set.
 
     Raises:
@@ -43,8 +48,15 @@ def samples(task: Classify | Segment, data: Path, split: Split) -> SampleSet[Any
     return ImageNet(root, "train" if split == "train" else "val")
 
 
-def training_batches(task: Classify | Segment, recipe: Recipe, data: Path, seed: int) -> Callable[[int], Iterator[Any]]:
-    """Batches of the training split from any step on, augmented and normalised."""
+def training_batches(
+    task: Scored | Detect, recipe: Recipe, data: Path, seed: int, *, multiple: int
+) -> Callable[[int], Iterator[Any]]:
+    """Batches of the training split from any step on, augmented and normalised.
+
+    `multiple` is what height and width of images must be multiples of; those of boxes are padded.
+    """
+    if isinstance(task, Detect):
+        return detect.training_batches(task, recipe, data, seed, multiple=multiple)
     found = samples(task, data, "train")
     found = Cached(found) if recipe.cache else found
     shared = {
@@ -58,27 +70,35 @@ def training_batches(task: Classify | Segment, recipe: Recipe, data: Path, seed:
     return segmented_batches(found, augment=task.augment, **shared)
 
 
-def batches_in_order(task: Classify | Segment, data: Path, split: Split, batch_size: int) -> Iterator[Any]:
+def batches_in_order(
+    task: Scored | Detect, data: Path, split: Split, batch_size: int, *, multiple: int
+) -> Iterator[Any]:
     """Every sample of a split once."""
+    if isinstance(task, Detect):
+        return detect.batches_in_order(task, data, split, batch_size, multiple=multiple)
     collate = LabelledBatch.collate if isinstance(task, Classify) else SegmentedBatch.collate
     return in_order(samples(task, data, split), batch_size, partial(collate, normalisation=task.normalisation))
 
 
-def loss(task: Classify | Segment, logits: Tensor, labels: Tensor) -> Tensor:
+def loss(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tensor:
     """The mean loss that the task is trained by, a scalar."""
+    if isinstance(task, Detect):
+        return detect.loss(task, outputs, batch)
     if isinstance(task, Classify):
-        return classification_loss(logits, labels, smoothing=task.smoothing)
+        return classification_loss(outputs, batch.labels, smoothing=task.smoothing)
     weights = torch.tensor(CITYSCAPES_WEIGHTS) if task.class_weights else None
-    return segmentation_loss(logits, labels, weights=weights, hard=task.hard)
+    return segmentation_loss(outputs, batch.labels, weights=weights, hard=task.hard)
 
 
-def training_metric(task: Classify | Segment, logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of the images, or of the labelled pixels, that are right; a scalar."""
+def training_metric(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tensor:
+    """Share of the images, of the labelled pixels, or of the objects that are right; a scalar."""
+    if isinstance(task, Detect):
+        return detect.training_metric(task, outputs, batch)
     if isinstance(task, Classify):
-        return correct(logits, labels).float().mean()
+        return correct(outputs, batch.labels).float().mean()
     with torch.no_grad():
-        right = predicted_classes(logits, labels) == labels
-        return right[labels != 255].float().mean()
+        right = predicted_classes(outputs, batch.labels) == batch.labels
+        return right[batch.labels != IGNORED].float().mean()
 
 
 def predicted_classes(logits: Tensor, labels: Tensor) -> Tensor:
@@ -86,36 +106,60 @@ def predicted_classes(logits: Tensor, labels: Tensor) -> Tensor:
     return F.interpolate(logits.float(), size=labels.shape[1:], mode="bilinear", align_corners=False).argmax(dim=1)
 
 
-class Tally:
+class Tally(Protocol):
     """Adds up what the metrics of a task need, batch by batch."""
 
-    def __init__(self, task: Classify | Segment) -> None:
-        self.task = task
+    @property
+    def count(self) -> int:
+        """Samples so far."""
+        ...
+
+    def add(self, outputs: Tensor, batch: Any, /) -> None:
+        """Counts a batch."""
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """Of all that was counted: the loss, and what the task is measured by."""
+        ...
+
+
+def tally(task: Scored | Detect) -> Tally:
+    """An empty tally."""
+    return detect.DetectionTally(task) if isinstance(task, Detect) else ScoreTally(task)
+
+
+class ScoreTally:
+    """The tally of classification (loss, top1, top5) and of segmentation (loss, miou, accuracy, mean_accuracy)."""
+
+    def __init__(self, task: Scored) -> None:
+        self.task: Scored = task
         self.count = 0
         self.sums: dict[str, float] = {}
         self.matrix: Tensor | None = None
 
-    def add(self, logits: Tensor, labels: Tensor) -> None:
+    def add(self, outputs: Tensor, batch: Any, /) -> None:
         """Counts a batch."""
-        self.count += len(labels)
-        self._sum("loss", float(loss(self.task, logits, labels)) * len(labels))
+        self.count += len(batch.labels)
+        self._sum("loss", float(loss(self.task, outputs, batch)) * len(batch.labels))
         if isinstance(self.task, Classify):
-            self._sum("top1", float(correct(logits, labels).sum()))
-            if logits.shape[1] > 5:
-                self._sum("top5", float(correct(logits, labels, 5).sum()))
+            self._sum("top1", float(correct(outputs, batch.labels).sum()))
+            if outputs.shape[1] > 5:
+                self._sum("top5", float(correct(outputs, batch.labels, 5).sum()))
         else:
-            matrix = confusion(predicted_classes(logits, labels), labels, logits.shape[1])
+            matrix = confusion(predicted_classes(outputs, batch.labels), batch.labels, outputs.shape[1])
             self.matrix = matrix if self.matrix is None else self.matrix + matrix
 
     def _sum(self, name: str, value: float) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + value
 
     def metrics(self) -> dict[str, float]:
-        """Of all that was counted: loss, and top1 and top5, or miou, accuracy and mean_accuracy."""
+        """Of all that was counted."""
         means = {name: value / self.count for name, value in self.sums.items()}
         return means if self.matrix is None else {**means, **segmentation_metrics(self.matrix)}
 
 
-def headline(task: Classify | Segment) -> str:
+def headline(task: Scored | Detect) -> str:
     """The metric that the task is known by."""
+    if isinstance(task, Detect):
+        return detect.HEADLINE
     return "top1" if isinstance(task, Classify) else "miou"

@@ -16,9 +16,10 @@ from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import derive, seed_everything
 from deq_core.experiment.tracking import Log
 from deq_core.experiment.training import Losses, fit
+from deq_vision.detect_params import Detect
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.params import Classify, Experiment, Recipe, Segment
-from deq_vision.tasks import Tally, batches_in_order, headline, loss, training_batches, training_metric
+from deq_vision.params import Experiment, Recipe
+from deq_vision.tasks import Scored, batches_in_order, headline, loss, tally, training_batches, training_metric
 
 
 def train(experiment: Experiment, *, seed: int, data: Path, out: Path, scratch: Path, log: Log) -> dict[str, float]:
@@ -45,7 +46,7 @@ def train(experiment: Experiment, *, seed: int, data: Path, out: Path, scratch: 
     model.to(distributed.device(recipe.device))
     history = fit(
         model,
-        numbered(training_batches(task, recipe, data, seed)),
+        numbered(training_batches(task, recipe, data, seed, multiple=model.size.multiple)),
         objective(task, recipe, seed),
         recipe.optim,
         steps=recipe.steps,
@@ -72,7 +73,7 @@ def numbered(batches: Callable[[int], Iterator[Any]]) -> Callable[[int], Iterato
     return lambda start: zip(count(start), batches(start), strict=False)  # neither ends
 
 
-def objective(task: Classify | Segment, recipe: Recipe, seed: int) -> Callable[[nn.Module, tuple[int, Any]], Losses]:
+def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.Module, tuple[int, Any]], Losses]:
     """The task's loss, and the Jacobian's penalty where the update has one; beside them accuracy and convergence."""
     batches_an_update = recipe.accumulate * recipe.processes
 
@@ -91,10 +92,10 @@ def objective(task: Classify | Segment, recipe: Recipe, seed: int) -> Callable[[
             logits = model.head(solution.value) if model.head is not None else None
             if logits is None:
                 raise ValueError("model: this task needs an architecture with a head; set model.architecture.head")
-            total = loss(task, logits, samples.labels)
+            total = loss(task, logits, samples)
             parts: dict[str, Tensor | float] = {
                 "task_loss": total.detach(),
-                "accuracy": training_metric(task, logits.detach(), samples.labels),
+                "accuracy": training_metric(task, logits.detach(), samples),
                 "residual": solution.residual.mean(),
             }
             penalty = 0.0
@@ -125,18 +126,20 @@ def between(bounds: tuple[int, int], draws: torch.Generator) -> int:
     return int(torch.randint(bounds[0], bounds[1] + 1, (), generator=draws))
 
 
-def validation(task: Classify | Segment, recipe: Recipe, data: Path) -> Callable[[nn.Module], dict[str, float]]:
+def validation(task: Scored | Detect, recipe: Recipe, data: Path) -> Callable[[nn.Module], dict[str, float]]:
     """Measures a model on the split that training is watched on: val_loss, the headline metric, and val_residual."""
 
     def measure(model: nn.Module) -> dict[str, float]:
-        tally = Tally(task)
+        assert isinstance(model, MDEQ)
+        counted = tally(task)
         residuals: list[Tensor] = []
-        for batch in batches_in_order(task, data, task.watched, recipe.micro_batch):
+        multiple = model.size.multiple
+        for batch in batches_in_order(task, data, task.watched, recipe.micro_batch, multiple=multiple):
             batch = batch.to(next(model.parameters()).device)
             output = model(batch.images)
-            tally.add(output.logits, batch.labels)
+            counted.add(output.logits, batch)
             residuals.append(output.solution.residual)
-        metrics = tally.metrics()
+        metrics = counted.metrics()
         values = {f"val_{name}": metrics[name] for name in ("loss", headline(task))}
         return {**values, "val_residual": float(torch.cat(residuals).mean())}
 
