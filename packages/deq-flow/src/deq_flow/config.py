@@ -39,6 +39,9 @@ class Architecture:
     dropout             probability with which a channel of an encoder's output is zeroed in training
     cell_dropout        probability with which a value behind the motion encoder's first convolutions is zeroed in
                         training, the same ones in every evaluation of a solve; version 1's vdropout
+    recompute           whether backward computes the encoders' activations again rather than keep them: most of what a
+                        step of DEQ-Flow keeps, for one pass more through them. An encoder whose batch normalisation
+                        gathers statistics keeps its own
     """
 
     encoder: Literal["residual", "bottleneck"] = "residual"
@@ -65,6 +68,7 @@ class Architecture:
     correlation: Literal["auto", "all-pairs", "on-the-fly"] = "auto"
     dropout: float = 0.0
     cell_dropout: float = 0.0
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.scale not in (4, 8):
