@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import deq_core as deq
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.results import numbers
 from deq_core.experiment.solving import StopConfig
 from deq_flow import build
 from deq_flow.data.samples import FlowSample
 from deq_flow.delta import cases, groups, sweep
 from deq_flow.delta_counts import Changes, add
-from deq_flow.delta_params import Example, Rule, Sweep, Variant
+from deq_flow.delta_params import Example, Part, Rule, Sweep, Variant
 from deq_flow.delta_trial import Prices, Trial
 from deq_flow.models import DEQFlow
 
@@ -26,6 +27,8 @@ SOLVERS = {
 }
 STEPS = 5
 SET = "sintel_clean"  # for its protocol
+ALL = Part(starts=("cold", "reuse", "stream"))
+COLD = {SET: Part()}
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,9 @@ def settings(thresholds: tuple[float, ...] = (0.0, 0.05), **changes) -> Sweep:
         solver=SOLVERS["km"],
         stop=StopConfig(max_steps=STEPS),
         rule=Rule(thresholds=thresholds),
-        starts=("cold", "reuse", "stream"),
     )
     example = Example(variant="km", threshold=thresholds[-1])
-    config = Sweep(sets=(SET,), variants={"km": variant}, dense_steps=(2, STEPS), example=example)
+    config = Sweep(sets={SET: ALL}, variants={"km": variant}, dense_steps=(2, STEPS), example=example)
     return replace(config, **changes)
 
 
@@ -120,7 +122,9 @@ def test_a_reused_state_is_that_of_the_pair_before(model: DEQFlow) -> None:
 
 def test_scenes_solved_together_are_solved_as_alone(model: DEQFlow) -> None:
     pairs = Videos([sample(number) for number in range(5)])
-    apart, together = (sweep(model, SET, pairs, settings(batch_size=size, frames=2)) for size in (1, 2))
+    apart, together = (
+        sweep(model, SET, pairs, settings(batch_size=size, sets={SET: replace(ALL, frames=2)})) for size in (1, 2)
+    )
     for left, right in zip(apart, together, strict=True):
         errors_apart, errors_together = (dict(zip(trial.names, errors(trial), strict=True)) for trial in (left, right))
         assert errors_apart == pytest.approx(errors_together, rel=1e-6)
@@ -182,7 +186,7 @@ def test_rows_add_up(model: DEQFlow) -> None:
 
 
 def test_a_larger_threshold_saves_more_and_an_infinite_one_all_but_the_first_evaluation(model: DEQFlow) -> None:
-    config = settings((0.0, 0.01, 0.1, 1e9))
+    config = settings((0.0, 0.01, 0.1, 1e9), sets=COLD)
     trials = sweep(model, SET, Pairs([sample(number) for number in range(2)]), config)
     saved = numbers([found(trials, "cold", threshold).row(SET) for threshold in (0.0, 0.01, 0.1, 1e9)], "macs_saved")
     assert saved == sorted(saved)
@@ -193,29 +197,27 @@ def test_a_larger_threshold_saves_more_and_an_infinite_one_all_but_the_first_eva
 
 def test_a_still_video_costs_a_stream_next_to_nothing_after_its_first_pair(model: DEQFlow) -> None:
     still = [replace(sample(0), name=f"pair {number}") for number in range(5)]
-    trials = sweep(model, SET, Videos(still), settings((0.05,), sequences=1))
+    trials = sweep(model, SET, Videos(still), settings((0.05,), sets={SET: replace(ALL, sequences=1)}))
     reuse, stream = (numbers([found(trials, start, 0.05).row(SET)], "macs_saved")[0] for start in ("reuse", "stream"))
     assert stream > reuse  # whose first evaluation of every pair is dense
     first = found(trials, "stream", 0.05).by_evaluation(SET)[:1]
     assert numbers(first, "macs_saved")[0] > 0
 
 
-def test_single_pairs_are_solved_from_a_cold_start_alone(model: DEQFlow) -> None:
-    assert {case.start for case in cases(settings(), single=True)} == {"cold"}
-    asked = [(case.start, case.threshold, case.stop.max_steps) for case in cases(settings(), single=False)]
-    assert len(asked) == len(set(asked)) == 2 * 2 + 3 * 2
+def test_a_dense_solve_is_measured_once_for_each_solver_and_start(model: DEQFlow) -> None:
+    asked = [(case.start, case.threshold, case.stop.max_steps) for case in cases(settings(), ALL.starts)]
+    assert len(asked) == len(set(asked)) == 2 * 2 + 3 * 2  # stream without the rule is reuse
+    with pytest.raises(ConfigError, match="single pairs start cold, got cold, reuse, stream"):
+        sweep(model, SET, Pairs([sample(0)]), settings())
 
 
 def test_a_group_holds_scenes_of_one_size_and_length() -> None:
     pairs = Pairs([sample(0), sample(1), sample(2, height=48), sample(3)])
-    assert list(groups(pairs, settings(batch_size=2))) == [
-        [range(1), range(1, 2)],
-        [range(2, 3)],
-        [range(3, 4)],
-    ]
+    assert list(groups(pairs, Part(), 2)) == [[range(1), range(1, 2)], [range(2, 3)], [range(3, 4)]]
     videos = Videos([sample(number) for number in range(5)])
-    assert list(groups(videos, settings(batch_size=2))) == [[range(3)], [range(3, 5)]]
-    assert list(groups(videos, settings(batch_size=2, frames=2))) == [[range(2), range(3, 5)]]
+    assert list(groups(videos, ALL, 2)) == [[range(3)], [range(3, 5)]]
+    assert list(groups(videos, replace(ALL, frames=2), 2)) == [[range(2), range(3, 5)]]
+    assert list(groups(videos, replace(ALL, sequences=1), 2)) == [[range(3)]]
 
 
 def test_changes_are_counted_by_element_pixel_and_tile() -> None:

@@ -12,6 +12,15 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_flow.commands.reuse": ("reuse",),
     "deq_flow.commands.demo": ("demo",),
     "deq_flow.commands.shipped": ("train-shipped",),
+    "deq_flow.commands.delta": (
+        "delta",
+        "convergence",
+        "sine",
+        "inr",
+        "delta-plot",
+        "delta-report",
+        "delta-schema",
+    ),
 }
 
 

@@ -17,8 +17,9 @@ from deq_core.experiment.solving import Solver
 from deq_core.experiment.tracking import Log
 from deq_flow.arrays import write_arrays
 from deq_flow.data.batches import FlowBatch, SampleSet
+from deq_flow.data.released import located
 from deq_flow.data.samples import FlowSample
-from deq_flow.delta_params import Start, Sweep
+from deq_flow.delta_params import Example, Part, Start, Sweep
 from deq_flow.delta_trial import Case, Trial
 from deq_flow.models import DEQFlow
 from deq_flow.models.network import Pair
@@ -27,15 +28,11 @@ from deq_flow.networks import load_network
 from deq_flow.sets import SETS, SequenceSet
 
 
-def cases(config: Sweep, *, single: bool) -> list[Case]:
-    """What is measured on a set: each solver densely after some numbers of steps, then each variant's thresholds.
-
-    single: whether the set has no sequences, so that only cold starts make sense.
-    """
+def cases(config: Sweep, starts: Sequence[Start]) -> list[Case]:
+    """What is measured on a set: each solver densely after some numbers of steps, then each variant's thresholds."""
     found: list[Case] = []
     dense: set[tuple[Solver, Start]] = set()
     for name, variant in config.variants.items():
-        starts: dict[Start, None] = dict.fromkeys(("cold",) if single else variant.starts)
         for start in starts:
             plain: Start = "reuse" if start == "stream" else start  # a dense solve has no memories to keep
             if (variant.solver, plain) not in dense:
@@ -47,21 +44,22 @@ def cases(config: Sweep, *, single: bool) -> list[Case]:
     return found
 
 
-def scenes(pairs: SampleSet, config: Sweep) -> list[range]:
+def scenes(pairs: SampleSet, part: Part) -> list[range]:
     """Indices of the pairs of each video; single pairs are videos of one."""
-    found = (
-        pairs.sequences().values() if isinstance(pairs, SequenceSet) else (range(i, i + 1) for i in range(len(pairs)))
-    )
-    return [scene[: config.frames] for scene in islice(found, config.sequences)]
+    if isinstance(pairs, SequenceSet):
+        return [scene[: part.frames] for scene in islice(pairs.sequences().values(), part.sequences)]
+    if set(part.starts) != {"cold"}:
+        raise ConfigError(f"starts: single pairs start cold, got {', '.join(part.starts)}")
+    return [range(index, index + 1) for index in range(len(pairs))][: part.sequences]
 
 
-def groups(pairs: SampleSet, config: Sweep) -> Iterator[list[range]]:
+def groups(pairs: SampleSet, part: Part, batch_size: int) -> Iterator[list[range]]:
     """Up to `batch_size` consecutive scenes of as many pairs, whose images have one shape."""
     group: list[range] = []
     kind = None
-    for scene in scenes(pairs, config):
+    for scene in scenes(pairs, part):
         found = (len(scene), pairs[scene[0]].image1.shape)
-        if group and (len(group) == config.batch_size or found != kind):
+        if group and (len(group) == batch_size or found != kind):
             yield group
             group = []
         group.append(scene)
@@ -72,9 +70,10 @@ def groups(pairs: SampleSet, config: Sweep) -> Iterator[list[range]]:
 
 def sweep(model: DEQFlow, name: str, pairs: SampleSet, config: Sweep) -> list[Trial]:
     """Every case of `config` on the set `name`; each pair is encoded once for all of them."""
-    trials = [Trial(model, case, config.skip) for case in cases(config, single=not isinstance(pairs, SequenceSet))]
+    part = config.sets[name]
+    trials = [Trial(model, case, config.skip) for case in cases(config, part.starts)]
     first: list[Tensor | None] = []
-    for group in groups(pairs, config):
+    for group in groups(pairs, part, config.batch_size):
         for trial in trials:
             trial.begin()
         for indices in zip(*group, strict=True):
@@ -110,14 +109,14 @@ def evaluate_delta(model: Path, config: Sweep, *, data: Path, out: Path, log: Lo
     network = equilibrium_network(model).to(config.device)
     tables: dict[str, list[Row]] = {"sweep": [], "samples": [], "layers": [], "evaluations": []}
     maps: dict[str, Tensor] = {}
-    for name, pairs in labelled(data, config.sets).items():
+    for name, pairs in labelled(data, tuple(config.sets)).items():
         trials = sweep(network, name, pairs, config)
         tables["sweep"] += [trial.row(name) for trial in trials]
         tables["samples"] += [row for trial in trials for row in trial.by_sample(name)]
         tables["layers"] += [row for trial in trials for row in trial.by_layer(name)]
         tables["evaluations"] += [row for trial in trials for row in trial.by_evaluation(name)]
         if not maps:
-            maps = example(trials, pairs, config)
+            maps = example(trials, pairs, config.sets[name], config.example)
     metrics = named(tables["sweep"])
     log(metrics)
     with output_directory(out) as partial:
@@ -137,22 +136,21 @@ def equilibrium_network(folder: Path) -> DEQFlow:
 
 
 def labelled(data: Path, names: Sequence[str]) -> dict[str, SampleSet]:
-    """The sets of these names below `data`."""
+    """The sets of these names in the pipeline's folder `data`."""
     if unknown := [name for name in names if name not in SETS]:
         raise ConfigError(f"sets: expected names of {', '.join(SETS)}, got {', '.join(unknown)}")
-    return {name: SETS[name].read(data) for name in names}
+    return {name: SETS[name].read(located(data)) for name in names}
 
 
-def example(trials: Sequence[Trial], pairs: SampleSet, config: Sweep) -> dict[str, Tensor]:
+def example(trials: Sequence[Trial], pairs: SampleSet, part: Part, chosen: Example) -> dict[str, Tensor]:
     """The last pair of the first scene, and by the start of its solve, which cells still changed."""
-    chosen = config.example
     maps = {
         trial.case.start: trial.example
         for trial in trials
         if (trial.case.variant, trial.case.threshold) == (chosen.variant, chosen.threshold)
         and trial.example is not None
     }
-    return {"image": pairs[scenes(pairs, config)[0][-1]].image1, **maps}
+    return {"image": pairs[scenes(pairs, part)[0][-1]].image1, **maps}
 
 
 def named(rows: Sequence[Row]) -> dict[str, float]:

@@ -41,8 +41,23 @@ class Variant:
     stop: StopConfig
     """Of solves under the rule; a tolerance is measured by the delta cell itself."""
     rule: Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What of a set is measured, and how its frames start."""
+
     starts: tuple[Start, ...] = ("cold",)
-    """Sets of single pairs are always solved from a cold start."""
+    """All but cold need a set of videos."""
+    sequences: int | None = None
+    """The first so many videos (or single pairs) of the set; None takes all."""
+    frames: int | None = None
+    """The first so many pairs of a video; None takes all."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("sequences", self.sequences), ("frames", self.frames), ("starts", len(self.starts))):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +72,13 @@ class Example:
 class Sweep:
     """Error of flow networks against the work that the delta rule leaves."""
 
-    sets: tuple[str, ...]
-    """Sets with ground truth: sintel_clean, sintel_final, kitti, motorcycle."""
+    sets: dict[str, Part]
+    """By names of `sets.SETS`."""
     variants: dict[str, Variant]
     dense_steps: tuple[int, ...]
     """Evaluations of the dense solves that the delta rule is compared with."""
     skip: tuple[str, ...] = ("flow_head.conv2",)
     """Layers of the update block that stay dense; the release's choice."""
-    sequences: int | None = None
-    """The first so many scenes (or single pairs) of a set; None takes all."""
-    frames: int | None = None
-    """The first so many pairs of a scene; None takes all."""
     batch_size: int = 1
     """Scenes (or single pairs) solved together. With a tolerance take 1: a batch goes on until all are done."""
     example: Example
@@ -76,10 +87,8 @@ class Sweep:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("sequences", "frames", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {self.batch_size}")
         variant = self.variants.get(self.example.variant)
         if variant is None or self.example.threshold not in variant.rule.thresholds:
             raise ValueError(f"example: expected a variant and one of its thresholds, got {self.example}")

@@ -1,0 +1,115 @@
+"""Commands of the delta studies: what of an equilibrium solve can be skipped, and when its parts settle."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from deq_core.experiment import config
+from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
+from deq_core.experiment.files import write_json
+from deq_core.experiment.tracking import track
+from deq_flow.delta_params import Convergence, Delta, Images, Representation, Sine, Sweep
+
+SECTION = "run.delta"
+
+
+def delta_schema(out: Annotated[Path, Positional]) -> None:
+    """Writes the JSON schema of the section `delta` of params.yaml to OUT."""
+    write_json(out, config.schema(Delta))
+
+
+def delta(model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Measures the equilibrium network in the folder `model` under the delta rule: error against the work left."""
+    from deq_flow.delta import evaluate_delta
+
+    check(params, section)
+    settings = config.load(Sweep, params, f"{section}.sweep")
+    with track("delta.sweep", settings, out=out, parent_of=model / "model.safetensors") as log:
+        finish(evaluate_delta(model, settings, data=data, out=out, log=log))
+
+
+def convergence(model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Watches when the elements of the state of the equilibrium network in the folder `model` settle."""
+    from deq_flow.convergence import watch_convergence
+
+    check(params, section)
+    settings = config.load(Convergence, params, f"{section}.convergence")
+    with track("delta.convergence", settings, out=out, parent_of=model / "model.safetensors") as log:
+        finish(watch_convergence(model, settings, data=data, out=out, log=log))
+
+
+def sine(
+    fit: str,
+    out: Path,
+    seed: int = 0,
+    params: Path = PARAMS,
+    section: str = SECTION,
+    scratch: Path = Path(".scratch"),
+) -> None:
+    """Fits the sine that `fit` names in the section's `sine`, and studies how its units settle.
+
+    A training that was interrupted resumes from its checkpoint below `scratch`.
+    """
+    from deq_flow.inr.sine import fit_sine
+
+    check(params, section)
+    settings = config.load(Sine, params, f"{section}.sine.{fit}")
+    folder = scratch / f"delta_sine-{fit}-{seed}-{fingerprint({'fit': settings}, package='deq_flow')}"
+    with track("delta.sine", settings, out=out, seed=seed, scratch=folder) as log:
+        metrics = fit_sine(settings, seed=seed, out=out, scratch=folder, log=log)
+    for abandoned in scratch.glob(f"delta_sine-{fit}-{seed}-*"):
+        shutil.rmtree(abandoned)
+    finish(metrics)
+
+
+def inr(
+    representation: str,
+    out: Path,
+    seed: int = 0,
+    params: Path = PARAMS,
+    section: str = SECTION,
+    scratch: Path = Path(".scratch"),
+) -> None:
+    """Trains an implicit representation of an image, named in the section, and measures it under the delta rule.
+
+    A training that was interrupted resumes from its checkpoint below `scratch`.
+    """
+    from deq_flow.inr.images import fit_image
+
+    check(params, section)
+    settings = config.load(Images, params, f"{section}.images")
+    chosen = config.load(Representation, params, f"{section}.representations.{representation}")
+    parameters = {"images": settings, "representation": chosen}
+    folder = scratch / f"delta_inr-{representation}-{seed}-{fingerprint(parameters, package='deq_flow')}"
+    with track("delta.inr", parameters, out=out, seed=seed, scratch=folder) as log:
+        metrics = fit_image(settings, chosen, seed=seed, out=out, scratch=folder, log=log)
+    for abandoned in scratch.glob(f"delta_inr-{representation}-{seed}-*"):
+        shutil.rmtree(abandoned)
+    finish(metrics)
+
+
+def delta_plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Draws the figures of the delta studies from the tables below `results`."""
+    from deq_flow.delta_plot import figures
+    from deq_flow.delta_tables import DeltaTables
+
+    settings = check(params, section)
+    with track("delta.plot", {"dpi": settings.dpi}, out=out):
+        paths = figures(DeltaTables.below(results, settings), out=out, dpi=settings.dpi)
+    finish({"figures": len(paths)})
+
+
+def delta_report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Writes the report of the delta studies, means and standard deviations over seeds, to `out`."""
+    from deq_flow.delta_report import report
+    from deq_flow.delta_tables import DeltaTables
+
+    settings = check(params, section)
+    images = sorted(path.name for path in (results / "figures").iterdir())
+    metrics = report(DeltaTables.below(results, settings), images, out=out)
+    finish({name: value for name, value in metrics.items() if name.endswith("macs_saved")})
+
+
+def check(params: Path, section: str) -> Delta:
+    """The whole section; stops at any key that is unknown or of a wrong type, whether the command reads it or not."""
+    return config.check(Delta, params, section)
