@@ -51,11 +51,10 @@ def load(path: Path | str, **overrides: Any) -> Network:
     Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
     unexpected and misshapen, and ValueError for an unknown override.
     """
-    if isinstance(path, str) and path in SHIPPED:
-        if not (SHIPPED[path] / "model.safetensors").exists():
-            raise CheckpointError(f"{path}: this installation lacks its shipped checkpoint, {SHIPPED[path]}")
-        path = SHIPPED[path]
-    path = Path(path)
+    shipped = SHIPPED.get(str(path))
+    if shipped is not None and not (shipped / "model.safetensors").exists():
+        raise CheckpointError(f"{path}: this installation lacks its shipped checkpoint, {shipped}")
+    path = shipped or Path(path)
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint, and none of that name is shipped ({', '.join(SHIPPED)})")
     if path.is_dir():

@@ -1,6 +1,6 @@
 """Networks by name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, Literal
 
@@ -10,17 +10,31 @@ from deq_flow.models.raft import RAFT
 
 Family = Literal["deq-flow", "raft"]
 
-NAMES = (
-    *(f"deq-flow-{size}" for size in SIZES),
-    *("raft" if size == "base" else f"raft-{size}" for size in SIZES),
-    "gma",
-)
-"""Every name `build` knows. raft-large and so on are RAFT at DEQ-Flow's sizes, gma is RAFT with global attention."""
 
-WEIGHTLESS = frozenset({"attention_by", "cell_dropout", "correlation", "dropout"})
+def _networks() -> Iterator[tuple[str, Family, Architecture]]:
+    for size, architecture in SIZES.items():
+        yield f"deq-flow-{size}", "deq-flow", architecture
+    for size in ("tiny", "base", "large", "huge", "gigantic"):
+        yield f"deq-flow-{size}-gma", "deq-flow", replace(SIZES[size], attention="global")
+    for size in ("large", "huge", "gigantic"):  # in the others the head is the same
+        yield f"deq-flow-{size}-v1", "deq-flow", replace(SIZES[size], head=256)
+        yield f"deq-flow-{size}-v1-gma", "deq-flow", replace(SIZES[size], head=256, attention="global")
+    for size, architecture in SIZES.items():
+        yield ("raft" if size == "base" else f"raft-{size}"), "raft", architecture
+    yield "gma", "raft", replace(SIZES["base"], attention="global", attention_positions=160)
+
+
+_NETWORKS: dict[str, tuple[Family, Architecture]] = {
+    name: (family, architecture) for name, family, architecture in _networks()
+}
+
+NAMES = tuple(_NETWORKS)
+"""Every name `build` knows. -gma has global attention, -v1 the narrower flow head of version 1 (the release's
+old_version); raft-large and so on are RAFT at DEQ-Flow's sizes, gma is RAFT with global attention."""
+
+WEIGHTLESS = frozenset({"attention_by", "cell_dropout", "correlation", "dropout", "recompute"})
 """Fields of `Architecture` that no weight depends on, which may be chosen anew for trained weights."""
 
-_GMA = replace(SIZES["base"], attention="global", attention_positions=160)
 _OF_SIZE = frozenset(field.name for field in fields(Architecture))
 _OF_FAMILY: dict[Family, frozenset[str]] = {
     "deq-flow": frozenset(field.name for field in fields(Equilibrium)),
@@ -38,10 +52,9 @@ def build(name: str, **overrides: Any) -> DEQFlow | RAFT:
     """
     if name not in NAMES:
         raise ValueError(f"unknown network {name!r}; known are {', '.join(NAMES)}")
-    family: Family = "deq-flow" if name.startswith("deq-flow-") else "raft"
-    size = "base" if name in ("raft", "gma") else name.removeprefix(f"{family}-")
+    family, architecture = _NETWORKS[name]
     check_overrides(name, overrides, _OF_SIZE | _OF_FAMILY[family])
-    return assemble(family, _GMA if name == "gma" else SIZES[size], overrides)
+    return assemble(family, architecture, overrides)
 
 
 def assemble(family: Family, size: Architecture, overrides: Mapping[str, Any]) -> DEQFlow | RAFT:
