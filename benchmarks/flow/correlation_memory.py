@@ -1,12 +1,12 @@
 """Memory of the two ways of reading correlations: all pairs stored, or computed on the fly.
 
-    python -m benchmarks.flow.correlation_memory [--model deq-flow-base] [--steps 2] [--limit 8e9] [--out FILE]
+    python -m benchmarks.flow.correlation_memory [--model deq-flow-base] [--steps 2] [--limit 8e9] [--write]
 
-For every size of images it counts the entries of the correlation volume, and what autograd saves for the backward pass
-of one lookup; and it measures, each in a process of its own, the largest resident set (Python and torch included) of
-one pair through the whole network without autograd. Where the volume alone would pass `--limit` bytes the network is
-not run with it. Counts depend on shapes alone; the resident set depends a little on allocator and threads, and not on
-the number of steps, because plain iteration keeps one state.
+For every size of images it counts the correlation volume, and measures, each in a process of its own, the largest
+resident set (Python and torch included) of one pair through the whole network without autograd, and of one lookup into
+features of 256 channels with its backward pass. Where the volume alone would pass half of `--limit` bytes it is not
+made. The count depends on shapes alone; the resident set depends a little on allocator and threads, and not on the
+number of steps, because plain iteration keeps one state.
 """
 
 import argparse
@@ -18,14 +18,26 @@ from typing import Literal
 
 import torch
 
-from benchmarks.flow.saved_bytes import SavedStorages
+from benchmarks.core.pages import markdown, with_table
 from deq_core.experiment.files import write_text
 from deq_flow import build
 from deq_flow.models.correlation import VOLUME_LIMIT, correlation
+from deq_flow.models.network import positions
 
 Kind = Literal["all-pairs", "on-the-fly"]
 KINDS: tuple[Kind, ...] = ("all-pairs", "on-the-fly")
-SIZES = {"368x496": (368, 496), "436x1024": (436, 1024), "1080x1920": (1080, 1920), "2160x3840": (2160, 3840)}
+PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+HEADER = (
+    "images",
+    "volume",
+    "pair, all-pairs",
+    "pair, on-the-fly",
+    "lookup and backward, all-pairs",
+    "lookup and backward, on-the-fly",
+    "chosen",
+)
+NOT_RUN = "-"
+SIZES = {"368x496": (368, 496), "436x1024": (436, 1024), "720x1280": (720, 1280), "1080x1920": (1080, 1920)}
 
 
 def volume_entries(height: int, width: int, levels: int = 4) -> int:
@@ -34,80 +46,63 @@ def volume_entries(height: int, width: int, levels: int = 4) -> int:
     return rows * columns * sum((rows >> level) * (columns >> level) for level in range(levels))
 
 
-def lookup_saves(height: int, width: int, kind: Kind, channels: int = 256) -> int:
-    """Bytes that autograd saves for one lookup on the grid of a pair, the features themselves included."""
-    grid = (1, channels, -(-height // 8), -(-width // 8))
-    first, second = torch.zeros(grid, requires_grad=True), torch.zeros(grid, requires_grad=True)
-    position = torch.zeros(1, 2, *grid[2:])
-    saved = SavedStorages(set())
-    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
-        kept = correlation(first, second, kind=kind)(position)
-    total = saved.total
-    del kept  # alive until here, so that no address was used twice
-    return total
-
-
 def peak(model: str, height: int, width: int, kind: Kind, steps: int) -> int:
-    """Largest resident set, bytes, of a process that estimates the flow of one pair."""
+    """Largest resident set, bytes, of a process that does what `work` does."""
     command = [sys.executable, "-m", "benchmarks.flow.correlation_memory", "--child", model, str(height), str(width)]
     run = subprocess.run([*command, kind, str(steps)], check=True, capture_output=True, text=True)
     return int(run.stdout)
 
 
-def estimate(model: str, height: int, width: int, kind: Kind, steps: int) -> int:
-    """What the child does: one pair, and the largest resident set so far."""
+def work(model: str, height: int, width: int, kind: Kind, steps: int) -> None:
+    """One pair through the network without autograd; with `model` "lookup", one lookup and its backward pass."""
     torch.manual_seed(0)
+    if model == "lookup":
+        grid = (1, 256, -(-height // 8), -(-width // 8))
+        first, second = torch.randn(grid, requires_grad=True), torch.randn(grid, requires_grad=True)
+        correlation(first, second, kind=kind)(positions(first.detach())).sum().backward()
+        return
     network = build(model, correlation=kind).eval()
     with torch.inference_mode():
         network(255 * torch.rand(1, 3, height, width), 255 * torch.rand(1, 3, height, width), steps=steps)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def table(model: str, steps: int, limit: float) -> str:
-    """The measurements in Markdown."""
-    lines = [
-        "| images | correlation volume | saved by a lookup, all-pairs | on-the-fly | peak, all-pairs | on-the-fly |",
-        "| :--- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+def rows(model: str, steps: int, limit: float) -> list[list[str]]:
+    """The table, one row a size."""
+    out = []
     for name, (height, width) in SIZES.items():
         volume = 4 * volume_entries(height, width)
-        cells = [f"{volume / 1e9:.2f} GB"]
-        cells += [
-            f"{lookup_saves(height, width, kind) / 1e9:.2f} GB" if kind == "on-the-fly" or 2 * volume < limit else "-"
+        fits = {"all-pairs": 2 * volume < limit, "on-the-fly": True}
+        peaks = [
+            gigabytes(peak(what, height, width, kind, steps)) if fits[kind] else NOT_RUN
+            for what in (model, "lookup")
             for kind in KINDS
         ]
-        cells += [
-            f"{peak(model, height, width, kind, steps) / 1e9:.2f} GB"
-            if kind == "on-the-fly" or 2 * volume < limit
-            else "-"
-            for kind in KINDS
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    chosen = {
-        name: "on-the-fly" if volume_entries(*size) > VOLUME_LIMIT else "all-pairs" for name, size in SIZES.items()
-    }
-    return "\n".join(
-        [*lines, "", "Chosen by itself: " + ", ".join(f"{k} at {name}" for name, k in chosen.items()) + "."]
-    )
+        out.append([name, gigabytes(volume), *peaks, KINDS[volume_entries(height, width) > VOLUME_LIMIT]])
+    return out
+
+
+def gigabytes(count: float) -> str:
+    """Bytes as GB, two digits."""
+    return f"{count / 1e9:.2f} GB"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="deq-flow-base")
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=8e9)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--limit", type=float, default=8e9, help="bytes; a volume of more than half of it is not made")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/checkpoints.md")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         model, height, width, kind, steps = options.child
-        print(estimate(model, int(height), int(width), kind, int(steps)))
+        work(model, int(height), int(width), kind, int(steps))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
         return
-    text = table(options.model, options.steps, options.limit)
-    print(text)
-    if options.out:
-        write_text(options.out, text + "\n")
+    table = markdown(HEADER, rows(options.model, options.steps, options.limit))
+    print(table)
+    if options.write:
+        write_text(PAGE, with_table(PAGE.read_text(), "correlation", table))
 
 
 if __name__ == "__main__":
