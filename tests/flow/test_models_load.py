@@ -41,23 +41,23 @@ def test_every_network_keeps_the_contract(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_network_takes_and_refuses_overrides(name: str) -> None:
-    model = deq_flow.build(name, correlation="on-the-fly")
+    model = small(name, correlation="on-the-fly")
     assert model.size.correlation == "on-the-fly"
     with pytest.raises(ValueError, match=r"has no option colour; it has .*correlation.*dropout"):
-        deq_flow.build(name, colour="red")
+        small(name, colour="red")
     with pytest.raises(ValueError, match="correlation must be one of 'auto', 'all-pairs', 'on-the-fly', got 'no'"):
-        deq_flow.build(name, correlation="no")
+        small(name, correlation="no")
     if isinstance(model, DEQFlow):
         stop = deq.Stop(5, tol=None)
-        chosen = deq_flow.build(name, solver=deq.Broyden(), stop=stop, adjoint=deq.JacobianFree())
+        chosen = small(name, solver=deq.Broyden(), stop=stop, adjoint=deq.JacobianFree())
         assert isinstance(chosen, DEQFlow)
         assert chosen.equilibrium.solver == deq.Broyden()
         assert (chosen.equilibrium.stop, chosen.equilibrium.eval_stop) == (stop, None)
         assert chosen.equilibrium.adjoint == deq.JacobianFree()
         with pytest.raises(TypeError, match="solver must be an object such as"):
-            deq_flow.build(name, solver="anderson")
+            small(name, solver="anderson")
     else:
-        chosen = deq_flow.build(name, steps=3)
+        chosen = small(name, steps=3)
         assert isinstance(chosen, RAFT)
         assert (chosen.steps, chosen.eval_steps) == (3, 3)
 
