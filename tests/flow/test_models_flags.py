@@ -3,8 +3,9 @@
 import pytest
 
 import deq_core as deq
-from deq_flow.models.adjoints import ImplicitStep, PerState, SupervisedPhantom
+from deq_flow.models.adjoints import PerState, SupervisedPhantom
 from deq_flow.models.flags import equilibrium_of, evaluations
+from deq_flow.models.released import ReleasedImplicit
 
 RELEASED_ANDERSON = deq.Anderson(window=6, ridge=1e-4, relative_ridge=False)
 
@@ -64,7 +65,7 @@ def test_the_implicit_gradient_is_the_last_losses_alone() -> None:
     adjoint = equilibrium_of("v2", flags).adjoint
     assert isinstance(adjoint, tuple)
     assert adjoint[0] == deq.Phantom(1)
-    assert adjoint[1] == ImplicitStep(deq.Implicit(deq.Broyden(), deq.Stop(30, 1e-6, relative=True)), safe=False)
+    assert adjoint[1] == ReleasedImplicit(deq.Broyden(), deq.Stop(31, 1e-6, relative=True), "v2", safe=False)
 
 
 def test_flags_that_a_program_does_not_have_are_refused() -> None:

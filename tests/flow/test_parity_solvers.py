@@ -48,11 +48,13 @@ def problem(name: str, dtype: torch.dtype) -> tuple[Callable[[Tensor], Tensor], 
 SHAPES = {"W": (3, 12, 12), "b": (3, 12), "x0": (3, 12)}
 
 
-def solve(release: Release, run: str, steps: int, dtype: torch.dtype = torch.float32) -> deq.Solution:
+def solve(
+    release: Release, run: str, steps: int, dtype: torch.dtype = torch.float32, tol: float | None = None
+) -> deq.Solution:
     of, solver, mode = run.split("/")
     f, start = problem(of, dtype)
     relative, record = mode == "rel", tuple(at for at in (4, 8, 12) if at <= steps)
-    stop = deq.Stop(steps, tol=None, relative=relative)
+    stop = deq.Stop(steps, tol=tol, relative=relative)
     return deq.fixed_point(f, start, solver=SOLVERS[solver], stop=stop, adjoint=Returned(release), record=record)
 
 
@@ -87,6 +89,15 @@ def test_the_release_records_these_states(release: Release, run: str) -> None:
     assert verdicts[0]
     assert False not in verdicts
     assert len(verdicts) >= 2
+
+
+@pytest.mark.parametrize(("release", "run"), [run for run in RUNS if "contract" in run[1]])
+def test_the_release_ends_after_as_many_evaluations(release: Release, run: str) -> None:
+    reference = recorded("solvers")[release][run]
+    damped = 0.9 if "km_solver" in run else 1.0  # its residual is that of the damped map
+    solution = solve(release, run, 13 if "broyden" in run else 12, tol=1e-3 / damped)
+    assert solution.nfe == len(solution.trace) == reference["nfe"]
+    torch.testing.assert_close(solution.value.flatten(), torch.tensor(reference["x"]), rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize(("release", "run"), [run for run in RUNS if run[0] == "v2" and "contract" in run[1]])

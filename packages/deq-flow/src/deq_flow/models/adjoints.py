@@ -49,28 +49,6 @@ class PerState:
         return states[-1], states[:-1], found
 
 
-@dataclass(frozen=True)
-class ImplicitStep:
-    """The release's implicit gradient: the value is one evaluation beyond the solution, the gradient is the solution's.
-
-    `deq_core.Implicit` returns the solution itself. Where the solver is plain iteration, one evaluation more is the
-    same; behind Anderson's or Broyden's method it is not. With `safe`, the release's safe_ift, the gradient is that of
-    the value.
-    """
-
-    implicit: deq.Implicit = field(default_factory=deq.Implicit)
-    safe: bool = False
-    kind: Literal["implicit_step"] = field(default="implicit_step", repr=False, kw_only=True)
-
-    def __call__(self, f: Any, z0: Tensor, solve: Any) -> tuple[Tensor, list[Tensor], Any]:
-        with torch.no_grad():
-            found = solve(f, z0.detach())
-            with f.block():
-                image = f(found.best)
-        value, recorded, _ = _attached(self.implicit, f, image if self.safe else found.best, found)
-        return image + (value - value.detach()), recorded, found
-
-
 class Noting:
     """Another adjoint, which also keeps the state it is given: what the solver returned, before any step from it."""
 

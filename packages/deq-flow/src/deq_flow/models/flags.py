@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import deq_core as deq
 from deq_flow.config import Equilibrium
-from deq_flow.models.adjoints import ImplicitStep, SupervisedPhantom
-from deq_flow.models.released import rule_of
+from deq_flow.models.adjoints import SupervisedPhantom
+from deq_flow.models.released import Release, ReleasedImplicit, rule_of
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "v1": {
@@ -45,9 +45,7 @@ _DEFAULTS["v2"] = {
 def equilibrium_of(release: Literal["v1", "v2"], flags: Mapping[str, Any]) -> Equilibrium:
     """What the released program does under `flags`, given without dashes; those left out have their defaults there.
 
-    Budgets become evaluations of the update: the released Broyden makes one more than its `f_thres`, and a backward
-    solve starts from zero, whose image is the incoming gradient that ours starts from. Tolerances are judged sample
-    by sample where the releases wait for the slowest sample (version 2) or the whole batch (version 1).
+    Budgets become evaluations of the update: the released Broyden makes one more than its `f_thres`.
     Raises ValueError for flags that the program does not have, or whose values do not go together.
     """
     if unknown := sorted(flags.keys() - _DEFAULTS[release].keys()):
@@ -66,7 +64,7 @@ def equilibrium_of(release: Literal["v1", "v2"], flags: Mapping[str, Any]) -> Eq
         solver=solver_of(given["f_solver"]),
         stop=deq.Stop(ends[-1], tol=tol, relative=relative),
         eval_stop=deq.Stop(evaluations(given["f_solver"], in_evaluation), tol=tol, relative=relative),
-        adjoint=_adjoints(given, len(ends)),
+        adjoint=_adjoints(release, given, len(ends)),
         correction=tuple(ends[:-1]),
         chaining=("resumed" if release == "v1" else "sliced") if sliced else "indexing",
         flow_gradient="full" if given.get("all_grad") else "detached",
@@ -101,7 +99,7 @@ def _slices(given: Mapping[str, Any]) -> list[int]:
     return [last - first for first, last in pairwise(ends)]
 
 
-def _adjoints(given: Mapping[str, Any], states: int) -> deq.Adjoint | tuple[deq.Adjoint, ...]:
+def _adjoints(release: Release, given: Mapping[str, Any], states: int) -> deq.Adjoint | tuple[deq.Adjoint, ...]:
     steps, damping = tuple(given["phantom_grad"]), 1 - given["tau"]
     if len(steps) not in (1, states):
         raise ValueError(f"phantom_grad must be one number, or one for each of {states} losses, got {steps}")
@@ -111,6 +109,6 @@ def _adjoints(given: Mapping[str, Any], states: int) -> deq.Adjoint | tuple[deq.
     ]
     if given["ift"]:
         relative = given.get("b_stop_mode", given.get("stop_mode")) == "rel"
-        stop = deq.Stop(evaluations(given["b_solver"], given["b_thres"]) - 1, given.get("b_eps", 1e-3), relative)
-        adjoints[-1] = ImplicitStep(deq.Implicit(solver_of(given["b_solver"]), stop), safe=given["safe_ift"])
+        stop = deq.Stop(evaluations(given["b_solver"], given["b_thres"]), given.get("b_eps", 1e-3), relative)
+        adjoints[-1] = ReleasedImplicit(solver_of(given["b_solver"]), stop, release, safe=given["safe_ift"])
     return adjoints[0] if states == 1 else tuple(adjoints)

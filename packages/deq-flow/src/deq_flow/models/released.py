@@ -12,7 +12,8 @@ through them differ with it:
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -62,7 +63,10 @@ def rule_of(release: Release, solver: deq.Solver) -> Rule:
 
 @dataclass(frozen=True)
 class Returned:
-    """An adjoint that hands the state a release would return to another adjoint.
+    """An adjoint that solves by a release's rules and hands the state that it would return to another adjoint.
+
+    The solve ends when the slowest sample is within the tolerance, in version 1 when the batch is; until then no
+    sample is left alone. Broyden's further reasons to give up (a stall, growth a millionfold) are left out.
 
     release  whose rule is followed, for the solver, residual and recorded evaluations of the solve
     adjoint  attaches gradients; None returns the states as they are, for evaluation
@@ -72,15 +76,68 @@ class Returned:
     adjoint: deq.Adjoint | None = None
 
     def __call__(self, f: Any, z0: Tensor, solve: Any) -> tuple[Tensor, list[Tensor], Any]:
-        start = z0.detach()
+        start, stop = z0.detach(), solve.stop
         visits = _Visits(f, start, rule_of(self.release, solve.solver), solve)
         with torch.no_grad():
-            found = solve(visits, start)
-        recorded = visits.recorded + [visits.state] * (len(solve.record) - len(visits.recorded))
-        found = replace(found, best=visits.state, recorded=recorded, residual=visits.lowest, steps=visits.steps)
+            found = replace(solve, stop=replace(stop, tol=None))(visits, start)
+        found = replace(
+            found,
+            best=visits.state,
+            recorded=visits.recorded + [visits.state] * (len(solve.record) - len(visits.recorded)),
+            residual=visits.lowest,
+            steps=visits.steps,
+            converged=visits.lowest < (0.0 if stop.tol is None else stop.tol),
+            trace=found.trace[: visits.evaluations],
+        )
         if self.adjoint is None:
             return found.best, found.recorded, found
         return self.adjoint(f, z0, replace(solve, loop=lambda *_: found))
+
+
+@dataclass(frozen=True)
+class ReleasedImplicit:
+    """The releases' implicit gradient (`ift`): the value is f(z) of the state z that the solver returned.
+
+    The gradient g of that value becomes u = J^T u + g, solved from zero by the release's rules, with the Jacobian at z.
+    `deq_core.Implicit` returns z itself and starts from g. A tolerance far above the length of g, such as the
+    releases' default of 1e-3, ends the solve at once: u is then g, the gradient of one step.
+
+    solver, stop  of the backward solve
+    release       whose rules it follows
+    safe          the Jacobian is that at f(z), `safe_ift`
+    """
+
+    solver: deq.Solver
+    stop: deq.Stop
+    release: Release
+    safe: bool = False
+    kind: Literal["released_implicit"] = field(default="released_implicit", repr=False, kw_only=True)
+
+    def __call__(self, f: Any, z0: Tensor, solve: Any) -> tuple[Tensor, list[Tensor], Any]:
+        with torch.no_grad():
+            found = solve(f, z0.detach())
+        with f.block():
+            value, recorded = f(found.best), [f(z) for z in found.recorded]
+        if value.requires_grad:
+            value.register_hook(partial(self._solve, f, value.detach() if self.safe else found.best))
+        return value, recorded, found
+
+    def _solve(self, f: Any, z: Tensor, gradient: Tensor) -> Tensor:
+        with f.block(), torch.enable_grad():
+            z = z.detach().requires_grad_()
+            image = f(z)
+
+        def step(u: Tensor) -> Tensor:
+            return torch.autograd.grad(image, z, u, retain_graph=True, materialize_grads=True)[0] + gradient
+
+        with torch.enable_grad(), f.without_autocast():  # an adjoint is asked only where autograd records
+            return deq.fixed_point(
+                step,
+                torch.zeros_like(gradient),
+                solver=self.solver,
+                stop=self.stop,
+                adjoint=Returned(self.release),
+            ).value
 
 
 class _Visits:
@@ -88,9 +145,10 @@ class _Visits:
 
     def __init__(self, f: Any, start: Tensor, rule: Rule, solve: Any) -> None:
         self._f, self._rule = f, rule
-        self._relative, self._record = solve.stop.relative, solve.record
+        self._stop, self._record = solve.stop, solve.record
         self._damping: float = getattr(solve.solver, "damping", 0.0)
-        self._evaluations = 0
+        self._ended = False
+        self.evaluations = 0
         self.state = start
         self.lowest = start.new_full((len(start),), torch.inf)
         self.steps = torch.zeros(len(start), dtype=torch.long, device=start.device)
@@ -100,15 +158,18 @@ class _Visits:
         return self._f.block()
 
     def __call__(self, z: Tensor) -> Tensor:
+        if self._ended:
+            return z
         fz = self._f(z)
-        self._evaluations += 1
-        if self._evaluations >= self._rule.first:
+        self.evaluations += 1
+        if self.evaluations >= self._rule.first:
             residual = self._residual(z, fz)
             taken = residual < self.lowest + self._rule.slack
             self.state = torch.where(taken[:, None], self._candidate(z, fz), self.state)
             self.lowest = torch.where(taken, residual, self.lowest)
-            self.steps = torch.where(taken, self._evaluations, self.steps)
-        if self._evaluations in self._record:
+            self.steps = torch.where(taken, self.evaluations, self.steps)
+            self._ended = self._stop.tol is not None and bool(residual.max() < self._stop.tol)
+        if self.evaluations in self._record:
             self.recorded.append(self.state)
         return fz
 
@@ -125,8 +186,8 @@ class _Visits:
         gap, size = torch.linalg.vector_norm(fz - z, dim=1), torch.linalg.vector_norm(fz, dim=1)
         match self._rule.batch:
             case None:
-                return gap / size if self._relative else gap
+                return gap / size if self._stop.relative else gap
             case torch.mean:
-                return (gap / size if self._relative else gap).mean().expand(len(z))
+                return (gap / size if self._stop.relative else gap).mean().expand(len(z))
             case whole:
-                return (whole(gap) / whole(size) if self._relative else whole(gap)).expand(len(z))
+                return (whole(gap) / whole(size) if self._stop.relative else whole(gap)).expand(len(z))
