@@ -136,6 +136,17 @@ def test_both_ways_agree_in_single_precision_at_the_size_of_sintel_quartered() -
         torch.testing.assert_close(computed, stored, rtol=1e-4, atol=1e-4 * float(stored.detach().abs().max()))
 
 
+@pytest.mark.gpu
+def test_both_ways_agree_on_a_gpu() -> None:
+    results = []
+    for kind in KINDS:
+        leaves = [leaf.float().cuda().requires_grad_() for leaf in (*features(40, 70), targets(40, 70))]
+        window = correlation(leaves[0], leaves[1], kind=kind)(leaves[2])
+        results.append((window, *torch.autograd.grad(window.square().mean(), leaves)))
+    for stored, computed in zip(*results, strict=True):
+        torch.testing.assert_close(computed, stored, rtol=1e-4, atol=1e-4)
+
+
 def test_a_tile_is_multiplied_with_what_it_sees_alone() -> None:
     # Flow is the identity: a tile of 8 x 8 with radius 4 sees at most 17 x 17 cells and the zeros around them.
     second = features(40, 48, batch=1)[1]
