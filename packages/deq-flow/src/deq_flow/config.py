@@ -39,9 +39,9 @@ class Architecture:
     dropout             probability with which a channel of an encoder's output is zeroed in training
     cell_dropout        probability with which a value behind the motion encoder's first convolutions is zeroed in
                         training, the same ones in every evaluation of a solve; version 1's vdropout
-    recompute           whether backward computes the encoders' activations again rather than keep them: most of what a
-                        step of DEQ-Flow keeps, for one pass more through them. An encoder whose batch normalisation
-                        gathers statistics keeps its own
+    recompute           whether backward computes the encoders' activations again, image by image, rather than keep
+                        them: most of what a step of DEQ-Flow keeps, for one pass more through them. An encoder whose
+                        batch normalisation gathers statistics keeps its own
     """
 
     encoder: Literal["residual", "bottleneck"] = "residual"

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Norm = Literal["instance", "batch", "none"]
 
@@ -46,9 +47,20 @@ class Encoder(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, *, recompute: bool = False) -> Tensor:
+        """`recompute` keeps nothing but the images, and in backward runs one of them after the other again.
+
+        Not where batch normalisation gathers statistics, which a second pass would change.
+        """
+        gathers = any(isinstance(module, nn.BatchNorm2d) and module.training for module in self.modules())
+        if recompute and torch.is_grad_enabled() and not gathers:
+            alone = [checkpoint(self._project, image, use_reentrant=False) for image in images.split(1)]
+            return self.dropout(torch.cat(alone))
+        return self.dropout(self._project(images))
+
+    def _project(self, images: Tensor) -> Tensor:
         features = torch.relu(self.norm1(self.conv1(images)))
-        return self.dropout(self.conv2(self.layer3(self.layer2(self.layer1(features)))))
+        return self.conv2(self.layer3(self.layer2(self.layer1(features))))
 
 
 class ResidualBlock(nn.Module):

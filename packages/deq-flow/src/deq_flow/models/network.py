@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 import deq_core as deq
 from deq_flow.config import Architecture
@@ -78,8 +77,8 @@ class FlowNetwork(nn.Module):
         padding = Padding(height, width, self.size.scale)
         dtype = self.fnet.conv1.weight.dtype
         first, second = (padding.pad(2 * (image.to(dtype) / 255) - 1) for image in (image1, image2))
-        features1, features2 = self._run(self.fnet, torch.cat([first, second])).chunk(2)
-        context = self._run(self.cnet, first)
+        features1, features2 = self.fnet(torch.cat([first, second]), recompute=self.size.recompute).chunk(2)
+        context = self.cnet(first, recompute=self.size.recompute)
         lookup = correlation(
             features1,
             features2,
@@ -93,13 +92,6 @@ class FlowNetwork(nn.Module):
             return padding.crop(self.upsample(flow, hidden))
 
         return Pair(lookup, context, positions(features1), finish)
-
-    def _run(self, encoder: Encoder, images: Tensor) -> Tensor:
-        # A second pass through batch normalisation in training would count the batch twice.
-        counts = any(isinstance(module, nn.BatchNorm2d) and module.training for module in encoder.modules())
-        if self.size.recompute and torch.is_grad_enabled() and not counts:
-            return checkpoint(encoder, images, use_reentrant=False)
-        return encoder(images)
 
     def upsample(self, flow: Tensor, hidden: Tensor) -> Tensor:
         """Flow (B, 2, h, w) in cells to (B, 2, scale h, scale w) in pixels."""
