@@ -21,6 +21,12 @@ except (parameters.ParameterError, dvc_state.StateError) as error:
     raise WorkflowError(str(error)) from None
 
 
+def threads_of(recipes, run):
+    """Threads of a training by its recipe; the run is called method-seed."""
+    recipe = recipes[run.rpartition("-")[0]]
+    return recipe.get("threads", 1) * recipe.get("processes", 1)
+
+
 wildcard_constraints:
     run="[^/]+",
 

@@ -13,12 +13,6 @@ FLOW_FOLLOWED = [
 ]
 
 
-def flow_threads(recipes, run):
-    """Threads of a training, by its recipe; the run is called method-seed."""
-    recipe = recipes[run.rpartition("-")[0]]
-    return recipe.get("threads", 1) * recipe.get("processes", 1)
-
-
 rule flow:
     input:
         "results/flow/report.md",
@@ -47,7 +41,7 @@ rule flow_train:
         "results/flow/train/{run}/metrics.json",
     log:
         "results/logs/flow_train/{run}.log",
-    threads: lambda wildcards: flow_threads(FLOW["train"], wildcards.run)
+    threads: lambda wildcards: threads_of(FLOW["train"], wildcards.run)
     shell:
         "dvc --wait-for-lock repro --single-item flow_train@{wildcards.run} > {log} 2>&1"
 
@@ -65,7 +59,7 @@ rule flow_curriculum:
         "results/logs/flow_{stage}/{run}.log",
     wildcard_constraints:
         stage="|".join(FLOW_BEFORE),
-    threads: lambda wildcards: flow_threads(FLOW["curriculum"][wildcards.stage]["train"], wildcards.run)
+    threads: lambda wildcards: threads_of(FLOW["curriculum"][wildcards.stage]["train"], wildcards.run)
     shell:
         "dvc --wait-for-lock repro --single-item flow_{wildcards.stage}@{wildcards.run} > {log} 2>&1"
 

@@ -11,14 +11,16 @@ TRAIN = (
     "\n    cmd: >-\n      exec python -m workflows.stage deq-flow train --method ${item.method} --seed ${item.seed}\n"
     "      --data"
 )
+REUSE = "    params:\n      - run.flow.reuse\n"
+REUSED = '    output:\n        "results/flow/reuse/{run}/frames.csv"'
 REPORT = '        expand("results/flow/figures/{figure}.svg"'
 MUTATIONS = {
-    "a stage forgets a dependency": (STAGES, "      - results/flow/train/${key}/config.json\n    params", "    params"),
+    "a stage forgets a dependency": (STAGES, "      - results/flow/train/${key}/config.json\n" + REUSE, REUSE),
     "a stage depends on too much": (STAGES, "- results/flow/figures\n", "- results/flow/figures\n      - data/flow\n"),
     "a stage writes under another name": (STAGES, "- results/flow/report.md", "- results/flow/summary.md"),
     "a stage trains other seeds": (STAGES, "seed: ${run.flow.seeds}" + TRAIN, "seed: [0]" + TRAIN),
     "a stage is renamed": (STAGES, "  flow_baselines:\n", "  flow_peers:\n"),
-    "a rule forgets an input": (RULES, '        "results/flow/train/{run}/config.json",\n    output', "    output"),
+    "a rule forgets an input": (RULES, '        "results/flow/train/{run}/config.json",\n' + REUSED, REUSED),
     "a rule reads what the stage does not": (RULES, REPORT, '        "data/flow/manifest.json",\n' + REPORT),
     "a rule forgets an output": (RULES, '        "results/flow/train/{run}/metrics.json",\n', ""),
     "a rule runs another stage": (RULES, "--single-item flow_plot", "--single-item flow_report"),
