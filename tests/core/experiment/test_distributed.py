@@ -31,7 +31,7 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
         assert row["largest"] == pytest.approx(expected["largest"], rel=1e-12)
     tensors = load_file(tmp_path / "out" / "model.safetensors")
     for name, parameter in model.named_parameters():
-        # What this bias adds, batch normalisation takes away: its gradient is rounding, which Adam's division magnifies.
+        # Batch normalisation takes away what this bias adds: its gradient is rounding, which Adam's division magnifies.
         floor = 1e-9 if name == "0.bias" else 0.0
         assert torch.allclose(tensors[name], parameter, rtol=1e-12, atol=floor), name
 
