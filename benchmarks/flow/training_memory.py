@@ -29,7 +29,7 @@ from deq_flow import build, sequence_loss
 from deq_flow.models.network import FlowNetwork
 
 PAGE = Path(__file__).parents[2] / "docs" / "deq-flow.md"
-HEADER = ("network", "encoders", "iterations", "saved", "peak", "RAFT 24 saves", "RAFT 24's peak")
+HEADER = ("network", "encoders", "iterations", "saved", "peak", "RAFT 24 saves", "RAFT 24 peaks at")
 MEGA = 1e6
 RAFT, ONE_STEP, RELEASED = "RAFT, unrolled", "DEQ-Flow, 1-step gradient", "DEQ-Flow, 2 losses of 3 phantom steps"
 

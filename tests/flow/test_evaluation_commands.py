@@ -22,9 +22,9 @@ test:
       anderson: {solver: {kind: anderson, window: 3}, iterations: [2]}
   starts:
     starts: [cold, reuse]
-    stops:
-      three: {max_steps: 3}
-      wrong: {max_steps: 3, tolerance: 0.1}
+    budgets:
+      three: {stop: {max_steps: 3}, steps: 3}
+      wrong: {stop: {max_steps: 3, tolerance: 0.1}}
   run: {stop: {max_steps: 2}, precision: bfloat16}
 """
 

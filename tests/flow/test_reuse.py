@@ -17,7 +17,7 @@ from deq_flow.data.final_pass import FinalPassConfig
 from deq_flow.data.mini_training import Studio
 from deq_flow.data.mini_videos import VideosConfig, write_videos
 from deq_flow.data.scenes import SceneConfig
-from deq_flow.inference_params import Reuse
+from deq_flow.inference_params import Inference, Reuse
 from deq_flow.networks import build_network
 from deq_flow.params import EquilibriumModel, Plot, UnrolledModel
 from deq_flow.plot import by_frame, starts
@@ -30,7 +30,10 @@ VIDEOS = VideosConfig(videos=2, frames=3, period=12.0)
 SEEDS = (0, 1)
 CONFIG = Reuse(
     methods=("deq", "raft"),
-    stops={"two": StopConfig(max_steps=2), "tolerance": StopConfig(max_steps=6, tol=0.2)},
+    budgets={
+        "two": Inference(stop=StopConfig(max_steps=2), steps=2),
+        "tolerance": Inference(stop=StopConfig(max_steps=6, tol=0.2), steps=6),
+    },
 )
 MODELS = {
     "deq": EquilibriumModel(
@@ -84,10 +87,10 @@ def test_videos_swing_and_their_flow_leads_to_the_next_frame(data: Path) -> None
 def test_every_budget_and_start_has_a_row_a_pair(results: Path) -> None:
     rows = read_rows(results / "reuse" / "deq-1" / "frames.csv")
     assert len(rows) == 2 * 3 * 4
-    assert {row["iterations"] for row in rows if row["stop"] == "two"} == {2}
-    assert max(numbers([row for row in rows if row["stop"] == "tolerance"], "iterations")) <= 6
+    assert {row["iterations"] for row in rows if row["budget"] == "two"} == {2}
+    assert max(numbers([row for row in rows if row["budget"] == "tolerance"], "iterations")) <= 6
     unrolled = read_rows(results / "reuse" / "raft-0" / "frames.csv")
-    assert {(row["stop"], row["iterations"]) for row in unrolled} == {("two", 2), ("tolerance", 6)}
+    assert {(row["budget"], row["iterations"]) for row in unrolled} == {("two", 2), ("tolerance", 6)}
 
 
 def test_the_report_gives_each_start_its_mean_and_deviation_over_seeds(results: Path) -> None:
@@ -96,7 +99,7 @@ def test_the_report_gives_each_start_its_mean_and_deviation_over_seeds(results: 
     epe = []
     for seed in SEEDS:
         rows = read_rows(results / "reuse" / f"deq-{seed}" / "frames.csv")
-        epe.append(mean(numbers([row for row in rows if row["stop"] == "two" and row["start"] == "reuse"], "epe")))
+        epe.append(mean(numbers([row for row in rows if row["budget"] == "two" and row["start"] == "reuse"], "epe")))
     line = next(line for line in table.splitlines() if line.startswith("| deq | two | reuse |"))
     assert line.startswith(f"| deq | two | reuse | {mean(epe):.2f} ± {stdev(epe):.2f} | 2.0 ± 0.0 | ")
     assert next(line for line in table.splitlines() if line.startswith("| raft | two | cold |")).endswith("| - |")

@@ -109,20 +109,20 @@ def test_means_are_over_the_pairs_that_agree() -> None:
 
 def test_starts_are_compared_at_every_budget(tmp_path: Path) -> None:
     root = write_sintel(tmp_path / "data")
-    config = Starts(starts=("cold", "reuse"), stops={"two": StopConfig(max_steps=2), "one": StopConfig(max_steps=1)})
+    config = Starts(starts=("cold", "reuse"), budgets={"two": TWO, "one": Inference(stop=StopConfig(max_steps=1))})
     log = Kept()
     out = tmp_path / "out"
     values = compare_starts(equilibrium(), config, "sintel_clean", root=root, out=out, log=log)
     rows = read_rows(out / "frames.csv")
     assert len(rows) == 2 * 2 * 5
-    assert {(row["stop"], row["start"], row["iterations"]) for row in rows} == {
+    assert {(row["budget"], row["start"], row["iterations"]) for row in rows} == {
         ("two", "cold", 2),
         ("two", "reuse", 2),
         ("one", "cold", 1),
         ("one", "reuse", 1),
     }
     means = json.loads((out / "metrics.json").read_text())
-    mine = [row for row in rows if row["stop"] == "two" and row["start"] == "reuse"]
+    mine = [row for row in rows if row["budget"] == "two" and row["start"] == "reuse"]
     assert means["two"]["reuse"]["epe"] == pytest.approx(sum(numbers(mine, "epe")) / 5)
     assert values["two.reuse.epe"] == means["two"]["reuse"]["epe"]
     assert len(read_rows(out / "sequences.csv")) == 2 * 2 * 2
@@ -135,7 +135,7 @@ def test_without_budgets_the_network_keeps_its_own(tmp_path: Path) -> None:
     compare_starts(network, Starts(starts=("cold",)), "sintel_final", root=root, out=out, log=ignore)
     stop = network.equilibrium.eval_stop
     assert stop is not None
-    assert {(row["stop"], row["iterations"]) for row in read_rows(out / "frames.csv")} == {("own", stop.max_steps)}
+    assert {(row["budget"], row["iterations"]) for row in read_rows(out / "frames.csv")} == {("own", stop.max_steps)}
 
 
 def test_no_start_or_one_twice_is_refused() -> None:

@@ -64,19 +64,14 @@ class Starts:
     """Which starts of the frames of a video are compared, and at which budgets."""
 
     starts: tuple[Start, ...] = ("cold", "warm", "reuse")
-    stops: dict[str, StopConfig] = field(default_factory=dict)
-    """Budgets by name: stops of an equilibrium network, of which an unrolled one takes `max_steps`. Where there is
-    none, the network's own is the one."""
+    budgets: dict[str, Inference] = field(default_factory=lambda: {"own": Inference()})
+    """How the network is run, by a name for the tables; each is a run of its own over the videos."""
 
     def __post_init__(self) -> None:
         if not self.starts or len(set(self.starts)) != len(self.starts):
             raise ValueError(f"starts: expected at least one, each once, got {list(self.starts)}")
-
-    def budgets(self) -> dict[str, Inference]:
-        """How the network is run, by the name of the budget; `own` is that of the network."""
-        if not self.stops:
-            return {"own": Inference()}
-        return {name: Inference(stop=stop, steps=stop.max_steps) for name, stop in self.stops.items()}
+        if not self.budgets:
+            raise ValueError("budgets: expected at least one")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,7 @@ def starts(tables: Tables) -> Figure:
     runs = {
         method: [read_rows(folder / "frames.csv") for folder in folders] for method, folders in tables.reuse.items()
     }
-    budgets = list(dict.fromkeys(row["stop"] for rows in runs.values() for row in rows[0]))
+    budgets = list(dict.fromkeys(row["budget"] for rows in runs.values() for row in rows[0]))
     quantities = (("epe", "EPE (px)"), ("iterations", "evaluations"))
     figure, panels = plotting.figure(4.5 * len(budgets), 5.0 * len(runs), rows=2 * len(runs), columns=len(budgets))
     places = iter(panels)
@@ -110,7 +110,7 @@ def starts(tables: Tables) -> Figure:
             for budget in budgets:
                 axes = next(places)
                 for start in dict.fromkeys(row["start"] for row in rows[0]):
-                    curves = [by_frame(of_seed, {"stop": budget, "start": start}, key) for of_seed in rows]
+                    curves = [by_frame(of_seed, {"budget": budget, "start": start}, key) for of_seed in rows]
                     plotting.curve(axes, list(curves[0]), [list(of.values()) for of in curves], label=str(start))
                 axes.set_title(f"{method}, {budget}")
                 axes.set_xlabel("pair of the video")

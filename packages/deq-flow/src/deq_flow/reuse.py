@@ -15,7 +15,7 @@ from deq_flow.networks import load_network
 from deq_flow.sequences import measure, nested, summary
 from deq_flow.sets import SETS, sequences_of
 
-BY = ("stop", "start")
+BY = ("budget", "start")
 
 
 def reuse_network(model: Path, config: Reuse, *, data: Path, out: Path, log: Log) -> dict[str, float]:
@@ -37,12 +37,12 @@ def compare_starts(
     """
     pairs = sequences_of(name, root)
     frames: list[Row] = []
-    for stop, choice in config.budgets().items():
+    for budget, choice in config.budgets.items():
         estimate = Estimator(network, choice, padding=SETS[name].padding)
-        rows = measure(estimate, pairs, config.starts, title=f"{name}, {stop}")
-        frames.extend({"stop": stop, **row} for row in rows)
+        rows = measure(estimate, pairs, config.starts, title=f"{name}, {budget}")
+        frames.extend({"budget": budget, **row} for row in rows)
     for row in frames:
-        place = f"{row['stop']}.{row['start']}.{row['sequence']}"
+        place = f"{row['budget']}.{row['start']}.{row['sequence']}"
         values = {f"{place}.{key}": numbers([row], key)[0] for key in ("epe", "iterations")}
         log(values, int(numbers([row], "frame")[0]))
     means = summary(frames, BY)
@@ -51,5 +51,7 @@ def compare_starts(
         write_rows(partial / "sequences.csv", summary(frames, (*BY, "sequence")))
         write_json(partial / "metrics.json", nested(means, BY))
     return {
-        f"{row['stop']}.{row['start']}.{key}": numbers([row], key)[0] for row in means for key in ("epe", "iterations")
+        f"{row['budget']}.{row['start']}.{key}": numbers([row], key)[0]
+        for row in means
+        for key in ("epe", "iterations")
     }

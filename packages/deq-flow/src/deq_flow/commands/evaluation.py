@@ -27,7 +27,7 @@ def evaluate_checkpoint(
 
     CHECKPOINT is a released file (.pth), a folder that training wrote, or the name of a shipped one. `set` is chairs,
     things, sintel, kitti, hd1k or spring, or one part such as sintel_clean. `section` names parameters
-    (deq_flow.inference.Measure) with another solver or budget, or with sweeps over them.
+    (deq_flow.inference_params.Measure) with another solver or budget, or with sweeps over them.
     """
     from deq_flow.measure import measure_checkpoint
     from deq_flow.sets import named
@@ -49,8 +49,8 @@ def sequences(
 ) -> None:
     """Compares cold, warm and reused starts of CHECKPOINT on the videos of a set below `root`.
 
-    `set` is sintel_clean, sintel_final, hd1k or spring. `section` names parameters (deq_flow.inference.Starts) with
-    the starts and budgets to compare; without it every start has the network's own budget.
+    `set` is sintel_clean, sintel_final, hd1k or spring. `section` names parameters (deq_flow.inference_params.Starts)
+    with the starts and budgets to compare; without it every start has the network's own budget.
     """
     from deq_flow.reuse import compare_starts
 
@@ -73,7 +73,7 @@ def submit(
     """Writes the files that the leaderboard of Sintel or KITTI takes, made with CHECKPOINT from the test split.
 
     `start` is where the frames of Sintel's videos begin: cold, warm (as RAFT's submission), reuse or
-    reuse_interpolated. `section` names parameters (deq_flow.inference.Inference) with another solver or budget.
+    reuse_interpolated. `section` names parameters (deq_flow.inference_params.Inference) with another solver or budget.
     """
     from deq_flow import submission
 
