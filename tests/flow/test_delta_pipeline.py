@@ -48,7 +48,7 @@ run:
           solver: {kind: anderson}
           stop: {max_steps: 3}
           rule: {thresholds: [0.05], reference: sent}
-      example: {variant: km, threshold: 0.05}
+      example: {set: sintel_clean, variant: km, threshold: 0.05}
     convergence:
       sets: [sintel_clean]
       solver: {kind: fixed_point_iteration}

@@ -75,7 +75,7 @@ def settings(thresholds: tuple[float, ...] = (0.0, 0.05), **changes) -> Sweep:
         stop=StopConfig(max_steps=STEPS),
         rule=Rule(thresholds=thresholds),
     )
-    example = Example(variant="km", threshold=thresholds[-1])
+    example = Example(set=SET, variant="km", threshold=thresholds[-1])
     config = Sweep(sets={SET: ALL}, variants={"km": variant}, dense_steps=(2, STEPS), example=example)
     return replace(config, **changes)
 
@@ -242,7 +242,7 @@ def test_tables_of_different_lengths_are_added() -> None:
 
 
 def test_an_example_that_is_not_measured_is_refused() -> None:
-    with pytest.raises(ValueError, match="example: expected a variant and one of its thresholds"):
-        settings(example=Example(variant="km", threshold=0.3))
+    with pytest.raises(ValueError, match="example: expected a set, a variant and one of its thresholds"):
+        settings(example=Example(set=SET, variant="km", threshold=0.3))
     with pytest.raises(ValueError, match="thresholds: expected numbers of at least 0"):
         Rule(thresholds=(-1.0,))

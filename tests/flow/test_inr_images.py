@@ -131,7 +131,9 @@ def test_training_at_threshold_zero_is_dense_training(threshold: float | None, t
     other, history = train(config, replace(SIREN, threshold=threshold), seed=0, scratch=tmp_path / "b", log=ignore)
     for left, right in zip(dense.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-5)
-    assert ("macs_sparse" in history[0]) == (threshold is not None)
+    assert all(row["macs_dense"] == 144 * 24 * 24 * 6 for row in history)
+    assert all(0.5 * row["macs_dense"] < row["macs_sparse"] <= row["macs_dense"] for row in history)
+    assert (history[0]["macs_sparse"] == history[0]["macs_dense"]) or threshold is not None
 
 
 def test_the_delta_rule_saves_work_in_training_and_the_image_is_still_learned(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def evaluate_delta(model: Path, config: Sweep, *, data: Path, out: Path, log: Lo
         tables["samples"] += [row for trial in trials for row in trial.by_sample(name)]
         tables["layers"] += [row for trial in trials for row in trial.by_layer(name)]
         tables["evaluations"] += [row for trial in trials for row in trial.by_evaluation(name)]
-        if not maps:
+        if name == config.example.set:
             maps = example(trials, pairs, config.sets[name], config.example)
     metrics = named(tables["sweep"])
     log(metrics)

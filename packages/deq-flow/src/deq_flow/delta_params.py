@@ -64,6 +64,7 @@ class Part:
 class Example:
     """One solve of a sweep."""
 
+    set: str
     variant: str
     threshold: float
 
@@ -82,7 +83,7 @@ class Sweep:
     batch_size: int = 1
     """Scenes (or single pairs) solved together. With a tolerance take 1: a batch goes on until all are done."""
     example: Example
-    """Whose maps are kept: those of the first scene of the first set."""
+    """Whose maps are kept: those of the last pair of the first scene."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
@@ -90,8 +91,12 @@ class Sweep:
         if self.batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {self.batch_size}")
         variant = self.variants.get(self.example.variant)
-        if variant is None or self.example.threshold not in variant.rule.thresholds:
-            raise ValueError(f"example: expected a variant and one of its thresholds, got {self.example}")
+        if (
+            variant is None
+            or self.example.threshold not in variant.rule.thresholds
+            or self.example.set not in self.sets
+        ):
+            raise ValueError(f"example: expected a set, a variant and one of its thresholds, got {self.example}")
 
 
 @dataclass(frozen=True, kw_only=True)

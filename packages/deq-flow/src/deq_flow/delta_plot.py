@@ -1,6 +1,7 @@
 """Figures of the delta studies on flow networks, drawn from their tables alone; those of `inr.plot` beside them."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -61,65 +62,66 @@ def flow_tradeoff(tables: DeltaTables) -> Figure:
     """EPE against true MACs above, and against the release's count below, a column a set."""
     table = shared_of(rows(tables.sweep, "sweep"))
     sets = list(dict.fromkeys(str(row["set"]) for row in table))
-    figure, axes = plotting.figure(3.6 * len(sets), 6.5, rows=2, columns=len(sets))
+    figure, axes = plotting.figure(4.0 * len(sets), 6.5, rows=2, columns=len(sets))
+    ways = dict.fromkeys((row["variant"], row["start"]) for row in table if "threshold" in row)
+    colours = dict(zip(ways, cycle(plotting.PALETTE)))
     for column, name in enumerate(sets):
         true, release = axes[column], axes[len(sets) + column]
         own = [row for row in table if row["set"] == name]
-        for variant, start in dict.fromkeys((row["variant"], row["start"]) for row in own):
+        for variant, start in ways:
             chosen = [row for row in own if (row["variant"], row["start"]) == (variant, start)]
-            dense = [row for row in chosen if "threshold" not in row]
+            look = {"label": f"{variant}, {start}", "color": colours[variant, start]}
+            for line, x, rule in (("-", "work", True), (":", "hoisted", False)):
+                part = [row for row in chosen if ("threshold" in row) == rule]
+                if part and (rule or variant == table[0]["variant"]):
+                    label = look["label"] if rule else f"{look['label']}, dense with fewer steps"
+                    by = "threshold" if rule else "max_steps"
+                    tradeoff(true, part, by=by, x=x, y="epe", line=line, **{**look, "label": label})
             sparse = [row for row in chosen if "threshold" in row]
-            if dense:
-                label = f"dense, {variant}, {start}"
-                tradeoff(true, dense, by="max_steps", x="hoisted", y="epe", label=label, line=":")
             if sparse:
-                label = f"{variant}, {start}"
-                tradeoff(true, sparse, by="threshold", x="work", y="epe", label=label)
-                tradeoff(release, sparse, by="threshold", x="release", y="epe", label=label)
+                tradeoff(release, sparse, by="threshold", x="release", y="epe", **look)
         true.set_title(EMBEDDED[name].title if name in EMBEDDED else name)
         true.set_xlabel("MACs, % of the dense solve's")
         release.set_xlabel("release's count, % of its dense one")
         for place in (true, release):
             place.set_ylabel("EPE (px)")
-            place.set_xscale("log")
-    axes[0].legend(fontsize="x-small")
+    axes[len(sets) - 1].legend(fontsize="x-small")
     return figure
 
 
 def flow_activity(tables: DeltaTables) -> Figure:
-    """Shares of the hidden state that still change at each evaluation, and what the layers skip, in the first set."""
+    """Shares of the hidden state that still change at each evaluation, and what the layers skip, in one set.
+
+    The set is the one with the most starts; thresholds are those of the first variant, and the middle one of them.
+    """
     table = rows(tables.sweep, "evaluations")
-    first = [row for row in table if all(row[key] == table[0][key] for key in ("set", "variant"))]
-    thresholds = list(dict.fromkeys(numbers(first, "threshold")))
+    starts = {name: {row["start"] for row in table if row["set"] == name} for name in {row["set"]: 0 for row in table}}
+    name = max(starts, key=lambda name: len(starts[name]))
+    own = [row for row in table if row["set"] == name and row["variant"] == table[0]["variant"]]
+    thresholds = list(dict.fromkeys(numbers(own, "threshold")))
     middle = thresholds[len(thresholds) // 2]
-    figure, (state, work, layers) = plotting.figure(11.0, 3.6, columns=3)
-    for start in dict.fromkeys(row["start"] for row in first):
-        chosen = [row for row in first if row["start"] == start and row["threshold"] == middle]
+    figure, (state, work, layers) = plotting.figure(12.0, 3.8, columns=3)
+    for start in dict.fromkeys(row["start"] for row in own):
+        chosen = [row for row in own if row["start"] == start and row["threshold"] == middle]
         for part in ("elements", "pixels", "tiles"):
-            x, values = mean_by(chosen, "evaluation", f"state_{part}")
-            plotting.curve(state, x, values, label=f"{part}, {start}")
-    state.set_title(f"hidden state changed by more than {middle:g}")
+            plotting.curve(state, *mean_by(chosen, "evaluation", f"state_{part}"), label=f"{part}, {start}")
+    state.set_title(f"{name}: hidden state changed by more than {middle:g}")
     state.set_ylabel("share")
-    start = first[0]["start"]
+    first = own[0]["start"]
     for threshold in thresholds:
-        chosen = [row for row in first if row["start"] == start and row["threshold"] == threshold]
-        x, values = mean_by(chosen, "evaluation", "macs_saved")
-        plotting.curve(work, x, values, label=f"{threshold:g}")
-    work.set_title(f"MACs saved, {start}, by threshold")
+        chosen = [row for row in own if row["start"] == first and row["threshold"] == threshold]
+        plotting.curve(work, *mean_by(chosen, "evaluation", "macs_saved"), label=f"{threshold:g}")
+    work.set_title(f"MACs saved, {first}, by threshold")
     for place in (state, work):
         place.set_xlabel("evaluation")
         place.set_ylim(-0.03, 1.03)
         place.legend(fontsize="x-small")
-    by_layer = [
-        row
-        for row in rows(tables.sweep, "layers")
-        if all(row[key] == first[0][key] for key in ("set", "variant", "start")) and row["threshold"] == middle
-    ]
+    wanted = {"set": name, "variant": own[0]["variant"], "start": first, "threshold": middle}
+    by_layer = [row for row in rows(tables.sweep, "layers") if wanted.items() <= row.items()]
     skipped = {part: aggregate(by_layer, ("layer",), f"{part}_skipped") for part in ("elements", "pixels")}
     names = dict.fromkeys(row["layer"] for row in by_layer)
-    groups = {str(name): {part: found[(name,)] for part, found in skipped.items()} for name in names}
-    plotting.bars(layers, groups)
-    layers.set_title(f"inputs skipped, {start}, at {middle:g}")
+    plotting.bars(layers, {str(layer): {part: found[(layer,)] for part, found in skipped.items()} for layer in names})
+    layers.set_title(f"inputs skipped, {first}, at {middle:g}")
     layers.tick_params(axis="x", rotation=90, labelsize="x-small")
     layers.legend(fontsize="x-small")
     return figure
@@ -146,15 +148,18 @@ def flow_convergence(tables: DeltaTables) -> Figure:
     for part, criterion in dict.fromkeys((row["part"], row["criterion"]) for row in histogram):
         chosen = [r for r in histogram if (r["set"], r["part"], r["criterion"]) == (name, part, criterion)]
         x, values = mean_by(chosen, "step", "share")
-        plotting.curve(settled, x, [np.cumsum(own).tolist() for own in values], label=f"{part}, {criterion}")
+        reached = [np.cumsum(own).tolist()[:-1] for own in values]  # at the last step are those that never settled
+        plotting.curve(settled, x[:-1], reached, label=f"{part}, {criterion}")
     settled.set_ylabel("share of elements settled")
+    settled.set_ylim(0, 1.03)
     table = [row for row in rows(folders, "steps") if row["set"] == name]
     for column in ("epe", "residual"):
         plotting.curve(steps, *mean_by(table, "step", column), label=column)
     steps.set_yscale("log")
     table = [row for row in rows(folders, "components") if row["set"] == name]
-    plotting.curve(components, *mean_by(table, "component", "cumulative"), label="explained variance")
+    plotting.curve(components, *mean_by(table, "component", "cumulative"), label="explained")
     components.set_xlabel("component")
+    components.set_ylabel("explained variance, together")
     for path in first_arrays(folders, "maps")["paths"]:
         paths.plot(path[:, 0], path[:, 1], marker=".", linewidth=0.8)
     paths.set_xlabel("component 1")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Row, Value, numbers, statistic
+from deq_core.experiment.results import Row, Value, numbers, read_rows, statistic
 from deq_flow.delta_plot import shared_of
 from deq_flow.delta_tables import DeltaTables, rows
 
@@ -29,6 +29,7 @@ def report(tables: DeltaTables, figures: Sequence[str], *, out: Path) -> dict[st
         quality_table(tables.sine, "mse", "{:.1e}"),
         "## Images",
         quality_table(tables.images, "psnr", "{:.2f}"),
+        training_table(tables.images),
         *(f"![{name}](figures/{name})" for name in figures),
     ]
     values = means(tables)
@@ -101,6 +102,24 @@ def quality_table(studies: Mapping[str, Sequence[Path]], quality: str, form: str
             lines.append([name, f"{rule}, {threshold:g}", *cells])
     unit = {"mse": "mean squared error", "psnr": "PSNR, dB"}[quality]
     return markdown(["fit", "evaluation", unit, "MACs, %", "release's count, %"], lines)
+
+
+def training_table(representations: Mapping[str, Sequence[Path]]) -> str:
+    """A row a representation: the quality at the end of training, and the work of its solves."""
+    lines = []
+    for name, folders in representations.items():
+        totals: list[dict[str, Value]] = []
+        for folder in folders:
+            history = read_rows(folder / "history.csv")
+            sparse, dense = (sum(numbers(history, f"macs_{kind}")) for kind in ("sparse", "dense"))
+            quality = numbers(history, "psnr")[-1]
+            totals.append({"psnr": quality, "work": sparse / 1e9, "share": 100 * sparse / dense})
+        cells = [
+            spread(totals, column, form)
+            for column, form in (("psnr", "{:.2f}"), ("work", "{:.1f}"), ("share", "{:.1f}"))
+        ]
+        lines.append([name, *cells])
+    return markdown(["training", "PSNR, dB", "MACs of its solves, 10⁹", "of dense solves, %"], lines)
 
 
 def means(tables: DeltaTables) -> dict[str, float]:

@@ -6,13 +6,16 @@ from typing import Any
 from deq_core.experiment.results import Row, numbers, statistic
 
 
-def tradeoff(axes: Any, rows: Sequence[Row], *, by: str, x: str, y: str, label: str, line: str = "-") -> None:
+def tradeoff(
+    axes: Any, rows: Sequence[Row], *, by: str, x: str, y: str, label: str, line: str = "-", color: str | None = None
+) -> None:
     """Draws the means of columns `x` and `y` for each value of column `by`, joined in the order of `x`.
 
     Args:
         axes: of a figure of `deq_core.experiment.plotting`.
         rows: of all seeds; error bars are one sample standard deviation, where there is more than one seed.
         line: style of the line, as matplotlib writes it.
+        color: of the line; the next of the house style by default.
     """
     groups: dict[Any, list[Row]] = {}
     for row in rows:
@@ -28,6 +31,7 @@ def tradeoff(axes: Any, rows: Sequence[Row], *, by: str, x: str, y: str, label: 
         yerr=[quality.std for _, quality in points],
         label=label,
         linestyle=line,
+        color=color,
         marker="o",
         markersize=3,
         linewidth=1,

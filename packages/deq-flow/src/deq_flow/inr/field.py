@@ -50,6 +50,7 @@ class DEQField(nn.Module):
         super().__init__()
         inputs = config.layers + 1
         self.kind, self.width, self.inputs = config.kind, config.width, inputs
+        self.macs = config.layers * config.width**2  # multiply-accumulates of one evaluation at one point
         self.injection = nn.Linear(2, inputs * config.width)
         with torch.no_grad():
             self.injection.weight.mul_(config.scale / math.sqrt(inputs))

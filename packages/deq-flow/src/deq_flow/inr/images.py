@@ -57,8 +57,8 @@ def train(
 ) -> tuple[DEQField, list[dict[str, float]]]:
     """A trained field and its history.
 
-    Each row has the loss (mean squared error of values in [-1, 1]), psnr (before the update), residual (mean) and,
-    where training solves follow the delta rule, what it left of the work: macs_dense and macs_sparse.
+    Each row has the loss (mean squared error of values in [-1, 1]), psnr (before the update), residual (mean), and the
+    work of the solve: macs_dense, and macs_sparse, which the delta rule left of it; also by the release's count.
     """
     target = picture(config.picture)
     height, width, channels = target.shape
@@ -94,13 +94,13 @@ def objective(field: DEQField, representation: Representation) -> Callable[[nn.M
         found = model.field(points, model.state, cell)
         if model.state is not None:
             model.state = found.solution.value.detach()
-        parts: dict[str, Tensor | float] = {
+        macs = len(found.solution.trace) * len(points) * model.field.macs
+        work = {"macs_dense": macs, "macs_sparse": macs} if meter is None else shares(totals(meter))
+        parts = {
             "psnr": psnr(found.values.detach(), target),
             "residual": found.solution.residual.mean(),
+            **{name: value for name, value in work.items() if name.endswith(("_dense", "_sparse"))},
         }
-        if meter is not None:
-            work = shares(totals(meter))
-            parts |= {name: work[name] for name in ("macs_dense", "macs_sparse", "release_dense", "release_sparse")}
         return Losses(F.mse_loss(found.values, target), parts)
 
     return losses
@@ -181,7 +181,7 @@ def fit_image(
         "components": 1.0 + sum(value < 0.99 for value in numbers(tables["components"], "cumulative")),
         **by_threshold(tables["thresholds"], "psnr"),
     }
-    if "macs_sparse" in history[0]:
+    if representation.threshold is not None:
         for count in ("macs", "release"):
             sparse, dense = (sum(row[f"{count}_{kind}"] for row in history) for kind in ("sparse", "dense"))
             metrics[f"train_{count}_saved"] = 1 - sparse / dense

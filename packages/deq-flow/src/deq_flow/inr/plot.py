@@ -42,13 +42,14 @@ def sine_figure(fits: Mapping[str, Folders]) -> Figure:
 
 def image_figures(representations: Mapping[str, Folders]) -> dict[str, Figure]:
     """Quality and work of every representation, and the images of the first seed."""
-    figure, axes = plotting.figure(9.5, 3.2 * len(representations), rows=len(representations), columns=3)
+    figure, axes = plotting.figure(12.5, 3.2 * len(representations), rows=len(representations), columns=4)
     pictures = []
     for number, (name, folders) in enumerate(representations.items()):
-        quality, settled, work = axes[3 * number : 3 * number + 3]
+        training, quality, settled, work = axes[4 * number : 4 * number + 4]
+        draw_training(training, rows(folders, "history"))
+        training.set_title(f"{name}: training")
         steps = rows(folders, "steps")
         plotting.curve(quality, *mean_by(steps, "step", "psnr"), label="dense")
-        quality.set_title(name)
         quality.set_xlabel("evaluations")
         quality.set_ylabel("PSNR (dB)")
         draw_settling(settled, rows(folders, "histogram"))
@@ -62,6 +63,18 @@ def image_figures(representations: Mapping[str, Folders]) -> dict[str, Figure]:
         titles = ["target", f"{name}: dense", *list(arrays)[2:6]]
         pictures.append([(title, colours(image)) for title, image in zip(titles, shown, strict=True)])
     return {"inr.svg": figure, "inr_images.svg": plotting.image_grid(pictures, width=11.0)}
+
+
+def draw_training(axes, table: list[Row]) -> None:
+    """The quality of training against the work of its solves up to there, and what that is without the delta rule."""
+    runs = by_run(table)
+    qualities = [numbers(own, "psnr") for own in runs]
+    for count, label in (("macs_sparse", "as trained"), ("macs_dense", "dense solves")):
+        work = np.mean([np.cumsum(numbers(own, count)) for own in runs], axis=0) / 1e9
+        plotting.curve(axes, work.tolist(), qualities, label=label)
+    axes.set_xlabel("MACs of training solves, 10⁹")
+    axes.set_ylabel("PSNR (dB)")
+    axes.legend(fontsize="x-small")
 
 
 def draw_settling(axes, table: list[Row]) -> None:
