@@ -183,6 +183,9 @@ def test_rows_add_up(model: DEQFlow) -> None:
     hoisted = trial.evaluated * (trial.prices.block - trial.prices.context) + 5 * 8 * 10 * trial.prices.context
     assert whole["macs_hoisted"] == hoisted
     assert numbers(evaluations, "macs_saved")[0] == 0  # the first evaluation is dense
+    for row in (whole, *evaluations, *layers):
+        elements, pixels, tiles = (numbers([row], f"{part}_skipped")[0] for part in ("elements", "pixels", "tiles"))
+        assert elements >= pixels >= tiles - 1e-12
 
 
 def test_a_larger_threshold_saves_more_and_an_infinite_one_all_but_the_first_evaluation(model: DEQFlow) -> None:

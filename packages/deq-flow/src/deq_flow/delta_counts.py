@@ -18,6 +18,8 @@ FIELDS = (
     "sent",
     "pixels",
     "active",
+    "tiles",
+    "active_tiles",
     "dense_macs",
     "sparse_macs",
     "release_dense",
@@ -113,13 +115,14 @@ def add(total: Tensor | None, more: Tensor) -> Tensor:
 def shares(counts: Tensor) -> dict[str, float]:
     """Columns of a table from counts (..., FIELDS), summed over all but the last dimension.
 
-    elements_skipped and pixels_skipped are shares of the layers' inputs, a pixel being skipped where all of its
-    channels are; macs_* and release_* are numbers of operations.
+    elements_skipped, pixels_skipped and tiles_skipped are shares of the layers' inputs; a pixel is skipped where all of
+    its channels are, a tile of 8x8 where all of its pixels are. macs_* and release_* are numbers of operations.
     """
     sums = dict(zip(FIELDS, counts.reshape(-1, len(FIELDS)).sum(dim=0).tolist(), strict=True))
     return {
         "elements_skipped": 1 - sums["sent"] / sums["elements"],
         "pixels_skipped": 1 - sums["active"] / sums["pixels"],
+        "tiles_skipped": 1 - sums["active_tiles"] / sums["tiles"],
         "macs_dense": sums["dense_macs"],
         "macs_sparse": sums["sparse_macs"],
         "macs_saved": 1 - sums["sparse_macs"] / sums["dense_macs"],

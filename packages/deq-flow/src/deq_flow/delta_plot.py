@@ -13,7 +13,6 @@ from deq_core.experiment.plotting import Figure
 from deq_core.experiment.results import Row, aggregate, numbers
 from deq_flow.delta_tables import DeltaTables, first_arrays, rows
 from deq_flow.inr.plot import image_figures, sine_figure
-from deq_flow.sets import EMBEDDED
 from deq_flow.tradeoff import mean_by, tradeoff
 
 SHOWN = (2, 3, 5, 8, 12)
@@ -80,7 +79,7 @@ def flow_tradeoff(tables: DeltaTables) -> Figure:
             sparse = [row for row in chosen if "threshold" in row]
             if sparse:
                 tradeoff(release, sparse, by="threshold", x="release", y="epe", **look)
-        true.set_title(EMBEDDED[name].title if name in EMBEDDED else name)
+        true.set_title(name)
         true.set_xlabel("MACs, % of the dense solve's")
         release.set_xlabel("release's count, % of its dense one")
         for place in (true, release):
@@ -118,7 +117,7 @@ def flow_activity(tables: DeltaTables) -> Figure:
         place.legend(fontsize="x-small")
     wanted = {"set": name, "variant": own[0]["variant"], "start": first, "threshold": middle}
     by_layer = [row for row in rows(tables.sweep, "layers") if wanted.items() <= row.items()]
-    skipped = {part: aggregate(by_layer, ("layer",), f"{part}_skipped") for part in ("elements", "pixels")}
+    skipped = {part: aggregate(by_layer, ("layer",), f"{part}_skipped") for part in ("elements", "pixels", "tiles")}
     names = dict.fromkeys(row["layer"] for row in by_layer)
     plotting.bars(layers, {str(layer): {part: found[(layer,)] for part, found in skipped.items()} for layer in names})
     layers.set_title(f"inputs skipped, {first}, at {middle:g}")

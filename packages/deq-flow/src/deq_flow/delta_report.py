@@ -46,18 +46,14 @@ def flow_table(tables: DeltaTables) -> str:
         line = [str(part) for part in (name, variant, start)]
         error = [spread(group, "epe", "{:.3f}"), spread(group, "f1_all", "{:.1f}")]
         if threshold is None:
-            line += [f"dense, {steps} steps", *error, spread(group, "hoisted", "{:.1f}"), "", ""]
+            line += [f"dense, {steps} steps", *error, spread(group, "hoisted", "{:.1f}"), "", "", ""]
         else:
             work = [spread(group, column, "{:.1f}") for column in ("work", "release")]
-            line += [
-                f"{steps} steps, threshold {threshold:g}",
-                *error,
-                *work,
-                spread(group, "pixels_skipped", "{:.2f}"),
-            ]
+            skipped = [spread(group, f"{part}_skipped", "{:.2f}") for part in ("elements", "pixels")]
+            line += [f"{steps} steps, threshold {threshold:g}", *error, *work, *skipped]
         lines.append(line)
-    heads = ["set", "solver", "start", "evaluation", "EPE, px", "F1, %", "MACs, %", "release's, %", "pixels skipped"]
-    return markdown(heads, lines)
+    heads = ["set", "solver", "start", "evaluation", "EPE, px", "F1, %", "MACs, %", "release's, %"]
+    return markdown([*heads, "elements skipped", "pixels skipped"], lines)
 
 
 def settling_table(tables: DeltaTables) -> str:
