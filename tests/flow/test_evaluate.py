@@ -18,7 +18,7 @@ from deq_flow.inference_params import Inference
 from deq_flow.models import RAFT, DEQFlow
 from deq_flow.models.padding import Padding
 from deq_flow.params import Evaluate
-from deq_flow.sets import EMBEDDED, SETS, as_published, named, sequences_of
+from deq_flow.sets import EMBEDDED, SETS, as_published, named, sequences_of, titles
 
 CONFIG = Evaluate(stop=StopConfig(max_steps=4), unrolled_steps=3, sweep=6, batch_size=2)
 
@@ -166,3 +166,16 @@ def test_what_a_solve_took_is_a_column_and_its_mean_in_the_summary(root: Path) -
     found = evaluate(method, labelled_sets(root, ["sintel_clean"]), batch_size=5)
     assert [row["steps"] for row in found.samples] == [0, 1, 2, 3, 4]
     assert summary(found.samples)["sintel_clean"]["steps"] == 2.0
+
+
+def test_sets_measured_with_the_motorcycle_are_titled_as_the_embedded_ones() -> None:
+    assert list(titles(["kitti", "sintel_clean"]).items()) == [
+        ("sintel_clean", "Sintel clean"),
+        ("kitti", "KITTI 2015"),
+    ]
+    assert titles(["motorcycle", "kitti"]) == {"kitti": "KITTI-mini", "motorcycle": "motorcycle (real)"}
+
+
+def test_a_set_that_is_not_there_is_named(root: Path) -> None:
+    with pytest.raises(ConfigError, match="no set is named 'kiti'"):
+        labelled_sets(root, ["kiti"])

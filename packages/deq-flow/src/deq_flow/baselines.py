@@ -26,7 +26,7 @@ def evaluate_baselines(
     peers: Mapping[str, Baseline], config: Evaluate, *, data: Path, out: Path, log: Log
 ) -> dict[str, float]:
     """Measures zero flow and the configured peers; writes samples.csv and metrics.json to `out`."""
-    sets = labelled_sets(located(data))
+    sets = labelled_sets(located(data), config.sets)
     methods: dict[str, Method] = {"zero": zero, **{name: dis(peer) for name, peer in peers.items()}}
     rows: list[Row] = []
     metrics: dict[str, dict[str, dict[str, float]]] = {}

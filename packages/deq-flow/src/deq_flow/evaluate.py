@@ -21,7 +21,7 @@ from deq_flow.inference_params import Inference
 from deq_flow.metrics import SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
 from deq_flow.networks import Network, load_network
 from deq_flow.params import Evaluate
-from deq_flow.sets import EMBEDDED, SETS
+from deq_flow.sets import EMBEDDED, SETS, known
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,13 @@ class Evaluation:
 
 
 def labelled_sets(data: Path, names: Sequence[str] = tuple(EMBEDDED)) -> dict[str, SampleSet]:
-    """Sets with ground truth below `data` by their names in `sets.SETS`; those of the embedded data by default."""
-    return {name: SETS[name].read(data) for name in names}
+    """Sets with ground truth below `data` by their names in `sets.SETS`; those of the embedded data by default.
+
+    Raises:
+        ConfigError: a name is not there.
+        LayoutError: a set is not below `data`, or not complete.
+    """
+    return {name: known(name).read(data) for name in names}
 
 
 def evaluate(method: Method, sets: Mapping[str, SampleSet], *, batch_size: int) -> Evaluation:
@@ -102,7 +107,7 @@ def measured(flow: Tensor, sample: FlowSample) -> dict[str, float]:
 def evaluate_network(model: Path, config: Evaluate, *, data: Path, out: Path, log: Log) -> dict[str, float]:
     """Measures the trained network in the folder `model`; writes the tables, metrics.json and example.npz to `out`."""
     torch.set_num_threads(config.threads)
-    sets = labelled_sets(located(data))
+    sets = labelled_sets(located(data), config.sets)
     network = load_network(model)
     found = Evaluation([], [])
     for name, pairs in sets.items():
@@ -117,9 +122,9 @@ def evaluate_network(model: Path, config: Evaluate, *, data: Path, out: Path, lo
         write_rows(partial / "samples.csv", found.samples)
         write_rows(partial / "steps.csv", found.steps)
         write_json(partial / "metrics.json", metrics)
-        write_example(
-            partial / "example.npz", Estimator(network, inference(config)), sets["sintel_clean"], config.example
-        )
+        shown = config.sets[0]
+        estimate = Estimator(network, inference(config), padding=SETS[shown].padding)
+        write_example(partial / "example.npz", estimate, sets[shown], config.example)
     return flat(metrics)
 
 

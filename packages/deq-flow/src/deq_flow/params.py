@@ -126,16 +126,24 @@ class Stage:
 class Evaluate:
     """How trained models and baselines are measured."""
 
-    stop: StopConfig
-    """Stop of the equilibrium solve at test time."""
-    unrolled_steps: int
-    """Iterations of unrolled models at test time."""
+    sets: tuple[str, ...] = ("sintel_clean", "sintel_final", "kitti", "motorcycle")
+    """Sets with ground truth; see `sets.SETS`."""
+    stop: StopConfig | None = None
+    """Stop of the equilibrium solve at test time; None is each model's own."""
+    unrolled_steps: int | None = None
+    """Iterations of unrolled models at test time; None is each model's own."""
     sweep: int
     """Error and residual are also measured after each iteration up to this one."""
     batch_size: int = 8
     example: int = 0
-    """Index of the pair of Sintel clean that the example figure shows."""
+    """Index of the pair of the first set that the example figure shows."""
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.sets or len(set(self.sets)) != len(self.sets):
+            raise ValueError(f"evaluate.sets: expected at least one, each once, got {list(self.sets)}")
+        if min(self.sweep, self.batch_size, self.threads) < 1:
+            raise ValueError("evaluate: sweep, batch_size and threads must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from deq_core.experiment.results import Row, numbers, read_rows, statistic
 from deq_flow.evaluate import summary
 from deq_flow.metrics import epe_map
 from deq_flow.params import Plot
-from deq_flow.tables import SET_TITLES, Tables, samples_by_method
+from deq_flow.sets import titles
+from deq_flow.tables import Tables, samples_by_method
 from deq_flow.visualize import error_to_rgb, flow_to_rgb
 
 
@@ -61,11 +62,11 @@ def learning_curves(tables: Tables, config: Plot) -> Figure:
 def errors(tables: Tables) -> Figure:
     """EPE of every method on every set; error bars are one standard deviation over seeds."""
     figure, (axes,) = plotting.figure(9.0, 3.5)
-    groups = {title: {} for title in SET_TITLES.values()}
-    for method, runs in samples_by_method(tables).items():
-        summaries = [summary(rows) for rows in runs]
-        for name, title in SET_TITLES.items():
-            groups[title][method] = statistic([by_set[name]["epe"] for by_set in summaries])
+    summaries = {method: [summary(rows) for rows in runs] for method, runs in samples_by_method(tables).items()}
+    groups = {
+        title: {method: statistic([of[name]["epe"] for of in seeds]) for method, seeds in summaries.items()}
+        for name, title in titles(next(iter(summaries.values()))[0]).items()
+    }
     plotting.bars(axes, groups)
     axes.set_ylabel("EPE (px)")
     axes.legend(ncols=2)
@@ -75,19 +76,18 @@ def errors(tables: Tables) -> Figure:
 def iterations(tables: Tables) -> Figure:
     """EPE after each iteration on Sintel clean and KITTI, and the relative residual of the equilibrium solves."""
     figure, panels = plotting.figure(9.0, 3.5, columns=3)
-    for method, folders in tables.evaluate.items():
-        runs = [read_rows(folder / "steps.csv") for folder in folders]
-        for axes, name, key in zip(
-            panels, ("sintel_clean", "kitti", "sintel_clean"), ("epe", "epe", "residual"), strict=True
-        ):
-            chosen = [[row for row in rows if row["set"] == name] for rows in runs]
+    runs = {name: [read_rows(folder / "steps.csv") for folder in folders] for name, folders in tables.evaluate.items()}
+    headings = titles(str(row["set"]) for of_seed in runs.values() for row in of_seed[0])
+    shown = (("sintel_clean", "epe"), ("kitti", "epe"), ("sintel_clean", "residual"))
+    labels = {"epe": "EPE (px)", "residual": "relative residual"}
+    for axes, (name, key) in zip(panels, shown, strict=True):
+        for method, seeds in runs.items():
+            chosen = [[row for row in rows if row["set"] == name] for rows in seeds]
             if key in chosen[0][0]:
                 plotting.curve(axes, numbers(chosen[0], "step"), [numbers(rows, key) for rows in chosen], label=method)
-    titles = (SET_TITLES["sintel_clean"], SET_TITLES["kitti"], SET_TITLES["sintel_clean"])
-    for axes, title, label in zip(panels, titles, ("EPE (px)", "EPE (px)", "relative residual"), strict=True):
-        axes.set_title(title)
+        axes.set_title(headings[name])
         axes.set_xlabel("iterations at test time")
-        axes.set_ylabel(label)
+        axes.set_ylabel(labels[key])
         axes.legend()
     panels[-1].set_yscale("log")
     return figure

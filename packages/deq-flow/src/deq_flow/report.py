@@ -9,7 +9,8 @@ from statistics import mean, stdev
 from deq_core.experiment.files import write_json, write_text
 from deq_core.experiment.results import Row, Statistic, statistic
 from deq_flow.evaluate import summary
-from deq_flow.tables import SET_TITLES, Tables, samples_by_method, samples_by_stage
+from deq_flow.sets import titles
+from deq_flow.tables import Tables, samples_by_method, samples_by_stage
 
 Metrics = dict[str, dict[str, dict[str, float]]]
 ReuseMetrics = dict[str, dict[str, dict[str, dict[str, Statistic]]]]
@@ -43,11 +44,8 @@ def metrics(samples: Mapping[str, Sequence[Sequence[Row]]]) -> Metrics:
 
 def table(values: Metrics, metric: str = "epe", digits: int = 2) -> str:
     """Markdown table of one metric: a row a method, a column a set, mean ± standard deviation over seeds."""
-    sets = [name for name in SET_TITLES if name in next(iter(values.values()))]
-    lines = [
-        "| method | " + " | ".join(SET_TITLES[name] for name in sets) + " |",
-        "| --- |" + " ---: |" * len(sets),
-    ]
+    sets = titles(next(iter(values.values())))
+    lines = [f"| method | {' | '.join(sets.values())} |", "| --- |" + " ---: |" * len(sets)]
     for method, by_set in values.items():
         cells = [cell(by_set[name], metric, digits) for name in sets]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
@@ -65,7 +63,8 @@ def report(tables: Tables, figures: Sequence[str], *, out: Path) -> Metrics:
     values = metrics(samples_by_method(tables))
     trained = [method for method in values if method in tables.evaluate]
     seeds = max(int(values[method][name]["seeds"]) for method in trained for name in values[method])
-    pairs = ", ".join(f"{SET_TITLES[name]} {int(of['pairs'])}" for name, of in values[trained[0]].items())
+    measured = values[trained[0]]
+    pairs = ", ".join(f"{title} {int(measured[name]['pairs'])}" for name, title in titles(measured).items())
     ratios = [
         f"- {method}: Sintel clean EPE is {ratio:.2f} of zero flow's"
         for method in values

@@ -1,6 +1,6 @@
 """The sets with ground truth: what reads each, how its frames are padded, how its samples are joined, and its title."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -77,12 +77,31 @@ def sequences_of(name: str, root: Path) -> SequenceSet:
     Raises:
         ConfigError: there is none, or its pairs do not come from videos.
     """
-    if name not in SETS:
-        raise ConfigError(f"no set is named {name!r}; there are {', '.join(SETS)}")
-    pairs = SETS[name].read(root)
+    pairs = known(name).read(root)
     if not isinstance(pairs, SequenceSet):
         raise ConfigError(f"the pairs of {name} are not consecutive frames of videos, as sintel_clean's are")
     return pairs
+
+
+def known(name: str) -> LabelledSet:
+    """The set of a name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in SETS:
+        raise ConfigError(f"no set is named {name!r}; there are {', '.join(SETS)}")
+    return SETS[name]
+
+
+def titles(names: Iterable[str]) -> dict[str, str]:
+    """The titles of some sets that were measured together, in the order of the table.
+
+    With the motorcycle, which no published set has, they are those of the embedded data.
+    """
+    together = set(names)
+    table = {**SETS, **EMBEDDED} if "motorcycle" in together else SETS
+    return {name: item.title for name, item in table.items() if name in together}
 
 
 def named(name: str) -> tuple[str, ...]:

@@ -5,9 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deq_core.experiment.results import Row, read_rows
-from deq_flow.sets import EMBEDDED
-
-SET_TITLES = {name: item.title for name, item in EMBEDDED.items()}
 
 
 @dataclass(frozen=True)
