@@ -140,6 +140,7 @@ def test_every_iteration_is_measured_and_the_prediction_is_the_one_after_the_ste
     assert numbers(clean, "step") == list(range(1, profile.evaluate.sweep + 1))
     assert "residual" not in clean[0]
     whole = json.loads((results / "evaluate" / "raft-0" / "metrics.json").read_text())
+    assert profile.evaluate.unrolled_steps is not None
     assert clean[profile.evaluate.unrolled_steps - 1]["epe"] == pytest.approx(whole["sintel_clean"]["epe"], rel=1e-5)
     solved = read_rows(results / "evaluate" / "deq-0" / "steps.csv")
     assert len(solved) == 4 * profile.evaluate.sweep
