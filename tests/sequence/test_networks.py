@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 import deq_core as deq
 import deq_sequence
-from deq_sequence import CheckpointError, build, load, save
+from deq_sequence import CheckpointError, build, load, load_vocabulary, save
+from deq_sequence.data import vocabulary as vocabularies
+from deq_sequence.data.vocabulary import learn
 from deq_sequence.models.convert import from_released
 
 
@@ -75,6 +77,27 @@ def test_a_saved_network_is_the_one_that_is_loaded(tmp_path: Path) -> None:
         assert not loaded.training
         with torch.no_grad():
             assert torch.equal(loaded(some_tokens()).log_probs, model(some_tokens()).log_probs)
+
+
+def test_a_checkpoint_carries_its_vocabulary(tmp_path: Path) -> None:
+    vocabulary = learn("characters", ["to be or not to be\n"])
+    model = small(vocabulary=len(vocabulary)).float()
+    save(tmp_path / "model.safetensors", model, vocabulary)
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        loaded = load_vocabulary(path, load(path))
+        assert loaded.state() == vocabulary.state()
+
+
+def test_a_vocabulary_of_another_model_is_refused(tmp_path: Path) -> None:
+    vocabulary = learn("characters", ["to be or not to be\n"])
+    with pytest.raises(ValueError, match="has 9 tokens, the model has 40"):
+        save(tmp_path / "model.safetensors", small(), vocabulary)
+    save(tmp_path / "model.safetensors", small().float())
+    with pytest.raises(CheckpointError, match=r"vocabulary.json: no such file, so the tokens of model.safetensors"):
+        load_vocabulary(tmp_path, load(tmp_path))
+    vocabularies.save(tmp_path / "vocabulary.json", vocabulary)
+    with pytest.raises(CheckpointError, match="not the vocabulary of model.safetensors: it has 9 tokens"):
+        load_vocabulary(tmp_path, load(tmp_path))
 
 
 def test_overrides_replace_what_was_saved(tmp_path: Path) -> None:

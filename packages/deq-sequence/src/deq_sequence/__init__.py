@@ -11,4 +11,5 @@ from .models import Memory as Memory
 from .models import SequenceOutput as SequenceOutput
 from .models import build as build
 from .networks import load as load
+from .networks import load_vocabulary as load_vocabulary
 from .networks import save as save

@@ -11,12 +11,16 @@ from deq_core.experiment import checkpoint, config
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.solving import ImplicitConfig, LayerConfig, Solver, StopConfig
 from deq_sequence.config import Architecture, Equilibrium
+from deq_sequence.data import vocabulary as vocabularies
+from deq_sequence.data.vocabulary import Vocabulary
 from deq_sequence.models.build import split
 from deq_sequence.models.convert import load_released
 from deq_sequence.models.transformer import DEQTransformer
 
 SHIPPED: dict[str, Path] = {}
 """Checkpoints that come with the package: name to folder."""
+VOCABULARY = "vocabulary.json"
+"""The file beside a checkpoint that says which text its tokens stand for; see `data.vocabulary`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +45,7 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
     Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
     unexpected and misshapen, and ValueError for an unknown override.
     """
-    if isinstance(path, str) and path in SHIPPED:
-        path = SHIPPED[path]
-    path = Path(path)
-    if not path.exists():
-        known = ", ".join(SHIPPED) or "none is"
-        raise CheckpointError(f"{path}: no such checkpoint, and none of that name is shipped ({known})")
-    path = path / "model.safetensors" if path.is_dir() else path
+    path = located(path)
     if path.suffix != ".safetensors":
         return load_released(path, **({} if variant is None else {"variant": variant}), **overrides)
     if variant is not None:
@@ -63,11 +61,50 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
     return model.eval()
 
 
-def save(path: Path, model: DEQTransformer) -> None:
-    """Writes the weights of `model` to `path` (.safetensors), and what it is to config.json beside it."""
+def load_vocabulary(path: Path | str, model: DEQTransformer) -> Vocabulary:
+    """The vocabulary that the checkpoint `path`, from which `model` was loaded, was trained with; `path` as in `load`.
+
+    Raises CheckpointError where there is none beside it, or one of another size than the model's, and CorpusError for
+    a file that is no vocabulary.
+    """
+    path = located(path)
+    beside = path.with_name(VOCABULARY)
+    if not beside.exists():
+        raise CheckpointError(
+            f"{beside}: no such file, so the tokens of {path.name} stand for no text; `deq-sequence train` writes it. "
+            "For a checkpoint without one, put it there: that of the data the model was trained on"
+        )
+    vocabulary = vocabularies.load(beside)
+    if complaint := _misfit(vocabulary, model):
+        raise CheckpointError(f"{beside}: not the vocabulary of {path.name}: {complaint}")
+    return vocabulary
+
+
+def save(path: Path, model: DEQTransformer, vocabulary: Vocabulary | None = None) -> None:
+    """Writes the weights of `model` to `path` (.safetensors), and what it is to config.json beside it.
+
+    vocabulary   which text its tokens stand for, to vocabulary.json beside it: without it no text can be read or
+                 generated. ValueError where it has another size than the model's
+    """
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: a checkpoint is a .safetensors file; choose such a name")
+    if vocabulary is not None:
+        if complaint := _misfit(vocabulary, model):
+            raise ValueError(f"vocabulary must be the model's: {complaint}")
+        vocabularies.save(path.with_name(VOCABULARY), vocabulary)
     checkpoint.save(path, model, stored_form(model))
+
+
+def located(path: Path | str) -> Path:
+    """The file that `path` names: itself, that in a folder of ours, or a shipped checkpoint's. It exists.
+
+    Raises CheckpointError where it does not.
+    """
+    path = SHIPPED.get(str(path)) or Path(path)
+    if not path.exists():
+        known = ", ".join(SHIPPED) or "none is"
+        raise CheckpointError(f"{path}: no such checkpoint, and none of that name is shipped ({known})")
+    return path / "model.safetensors" if path.is_dir() else path
 
 
 def stored_form(model: DEQTransformer) -> Stored:
@@ -105,6 +142,12 @@ def equilibrium_of(stored: Stored) -> Equilibrium:
         memory=stored.memory,
         steps=stored.steps,
     )
+
+
+def _misfit(vocabulary: Vocabulary, model: DEQTransformer) -> str | None:
+    if len(vocabulary) == model.size.vocabulary:
+        return None
+    return f"it has {len(vocabulary)} tokens, the model has {model.size.vocabulary}"
 
 
 def _known_solver(solver: deq.Solver) -> Any:
