@@ -96,7 +96,7 @@ def test_a_vocabulary_of_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"vocabulary.json: no such file, so the tokens of model.safetensors"):
         load_vocabulary(tmp_path, load(tmp_path))
     vocabularies.save(tmp_path / "vocabulary.json", vocabulary)
-    with pytest.raises(CheckpointError, match="not the vocabulary of model.safetensors: it has 9 tokens"):
+    with pytest.raises(CheckpointError, match=r"not the vocabulary of model\.safetensors: it has 9 tokens"):
         load_vocabulary(tmp_path, load(tmp_path))
 
 

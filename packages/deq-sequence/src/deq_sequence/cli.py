@@ -7,6 +7,7 @@ from deq_core.experiment import commands
 COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_sequence.commands.data": ("fetch", "check-data"),
     "deq_sequence.commands.checkpoints": ("convert",),
+    "deq_sequence.commands.generate": ("generate",),
 }
 
 

@@ -53,11 +53,12 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
     of_size, of_equilibrium = split(overrides)
     tensors = checkpoint.load_tensors(path)
     stored = config.load(Stored, path.with_name("config.json"))
-    with torch.device("meta"):  # no time is spent on initial weights, and no random numbers
+    # Not on the meta device: there, initial weights make torch load its compiler, which takes longer than they do.
+    with torch.random.fork_rng(devices=[]):  # initial weights take no random numbers from the caller
         model = DEQTransformer(
             replace(stored.architecture, **of_size), replace(equilibrium_of(stored), **of_equilibrium)
         )
-    checkpoint.load_into(model.to_empty(device="cpu"), tensors, source=str(path))
+    checkpoint.load_into(model, tensors, source=str(path))
     return model.eval()
 
 

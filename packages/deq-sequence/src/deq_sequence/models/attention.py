@@ -54,26 +54,30 @@ class RelativeAttention(nn.Module):
         gathered = self.weight_dropout(weights) @ value
         return self.output(gathered.transpose(1, 2).flatten(2))
 
-    def context(self, injection: Tensor, memory: Tensor, memory_injection: Tensor, positions: Tensor) -> Context:
+    def keys_values(self, states: Tensor, injections: Tensor) -> tuple[Tensor, Tensor]:
+        """What later positions see of some: states (B, M, width), injections (B, M, 3A) → (B, heads, M, head_width)."""
+        # The layer's weight, not the layer: under the delta rule it would take these states for its last input.
+        _, key_weight, value_weight = self.qkv.weight.chunk(3)
+        _, key_injection, value_injection = injections.chunk(3, dim=-1)
+        keys = F.linear(states, key_weight) + key_injection
+        values = F.linear(states, value_weight) + value_injection
+        return self._split(keys), self._split(values)
+
+    def distances(self, positions: Tensor) -> Tensor:
+        """Embedded distances (K, width) as queries meet them, (heads, head_width, K)."""
+        return F.linear(positions, self.position.weight).unflatten(-1, (self.heads, -1)).permute(1, 2, 0)
+
+    def context(self, injection: Tensor, keys: Tensor, values: Tensor, distances: Tensor) -> Context:
         """What a solve holds fixed.
 
-        injection                  (B, T, 3A) of the segment's tokens
-        memory, memory_injection   (B, M, width) and (B, M, 3A) of the tokens before, M may be 0
-        positions                  (M + T, width) embedded distances M + T - 1, ..., 0
+        injection      (B, T, 3A) of the segment's tokens
+        keys, values   (B, heads, M, head_width) of the tokens before, M may be 0
+        distances      (heads, head_width, M + T) of the distances M + T - 1, ..., 0
         """
-        length, past = injection.shape[1], memory.shape[1]
-        # The layers' weights, not the layers: a layer under the delta rule would take the memory for its last input.
-        _, key_weight, value_weight = self.qkv.weight.chunk(3)
-        _, key_injection, value_injection = memory_injection.chunk(3, dim=-1)
+        length, past = injection.shape[1], keys.shape[2]
         ahead = torch.ones(length, past + length, dtype=torch.bool, device=injection.device).triu(past + 1)
         beyond = torch.ones_like(ahead).tril(past - self.horizon)
-        return Context(
-            injection=injection,
-            keys=self._split(F.linear(memory, key_weight) + key_injection),
-            values=self._split(F.linear(memory, value_weight) + value_injection),
-            distances=F.linear(positions, self.position.weight).unflatten(-1, (self.heads, -1)).permute(1, 2, 0),
-            hidden=ahead | beyond,
-        )
+        return Context(injection, keys, values, distances, hidden=ahead | beyond)
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, L, A) → (B, heads, L, head_width)."""

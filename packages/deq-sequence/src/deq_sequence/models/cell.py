@@ -36,9 +36,18 @@ class TransformerCell(nn.Module):
         return out if self.norm == "pre" else normalized(out)
 
     def context(self, injection: Tensor, memory: Tensor, memory_injection: Tensor, positions: Tensor) -> Context:
-        """What a solve holds fixed; see `RelativeAttention.context`. `memory` holds states."""
-        memory = normalized(memory) if self.norm == "pre" else memory
-        return self.attention.context(injection, memory, memory_injection, positions)
+        """What a solve holds fixed.
+
+        injection                  (B, T, 3A) of the segment's tokens
+        memory, memory_injection   (B, M, width) states and (B, M, 3A) of the tokens before, M may be 0
+        positions                  (M + T, width) embedded distances M + T - 1, ..., 0
+        """
+        keys, values = self.keys_values(memory, memory_injection)
+        return self.attention.context(injection, keys, values, self.attention.distances(positions))
+
+    def keys_values(self, states: Tensor, injections: Tensor) -> tuple[Tensor, Tensor]:
+        """What later positions see of those with these states; see `RelativeAttention.keys_values`."""
+        return self.attention.keys_values(normalized(states) if self.norm == "pre" else states, injections)
 
 
 def normalized(x: Tensor) -> Tensor:

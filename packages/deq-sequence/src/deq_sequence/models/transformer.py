@@ -131,11 +131,10 @@ class DEQTransformer(nn.Module):
         record   evaluations whose states are returned in `solution.trajectory`
         probes   random vectors of the Jacobian penalty (how many, or themselves, each (B, T, width)); 0 skips it
         """
-        steps = self.equilibrium.steps if steps is None else steps
         with deq.solve_scope():
             segment = self.encode(tokens, memory)
-            f, begin = self.map(segment), self.start(segment, start)
-            solution = self._solve(f, begin, record) if steps is None else unrolled(f, begin, steps, record)
+            f = self.map(segment)
+            solution = self.solve(f, self.start(segment, start), steps=steps, record=record)
             jacobian = None
             if probes != 0:
                 jacobian = deq.jacobian_frobenius(f, solution.value.detach(), probes=probes)
@@ -176,6 +175,22 @@ class DEQTransformer(nn.Module):
         layer = self.cell if cell is None else cell
         return lambda state: layer(state, segment.context)
 
+    def solve(
+        self,
+        f: Callable[[Tensor], Tensor],
+        begin: Tensor,
+        *,
+        steps: int | None = None,
+        record: Sequence[int] = (),
+    ) -> deq.Solution:
+        """The state that `forward` reads off: the equilibrium, or what `steps` evaluations give (its own, by default)."""
+        choice = self.equilibrium
+        steps = choice.steps if steps is None else steps
+        if steps is not None:
+            return unrolled(f, begin, steps, record)
+        stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
+        return deq.fixed_point(f, begin, solver=choice.solver, stop=stop, adjoint=choice.adjoint, record=record)
+
     def losses(self, states: Tensor, targets: Tensor) -> Tensor:
         """-log p of targets (B, T), in nats, from states (B, T, width), such as those of `solution.trajectory`."""
         if states.shape[:-1] != targets.shape:
@@ -192,11 +207,6 @@ class DEQTransformer(nn.Module):
         """The last `equilibrium.memory` positions up to the end of the segment."""
         read = Memory(states.detach(), segment.injections.detach())
         return segment.memory.followed_by(read).last(self.equilibrium.memory)
-
-    def _solve(self, f: Callable[[Tensor], Tensor], begin: Tensor, record: Sequence[int]) -> deq.Solution:
-        choice = self.equilibrium
-        stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
-        return deq.fixed_point(f, begin, solver=choice.solver, stop=stop, adjoint=choice.adjoint, record=record)
 
 
 def unrolled(f: Callable[[Tensor], Tensor], state: Tensor, steps: int, record: Sequence[int] = ()) -> deq.Solution:

@@ -1,0 +1,124 @@
+"""Text from a prompt.
+
+The command's options are numbers, unlike those of others: it is no experiment, and knows no params.yaml.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import torch
+from torch.nn.utils import parametrize
+
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.device import chosen_device
+from deq_sequence.data.prompt import encode_prompt, unknown_tokens
+from deq_sequence.data.text_stream import TextStream
+from deq_sequence.generate import Drawn, Start
+from deq_sequence.generate import generate as continuations
+from deq_sequence.models import DEQTransformer
+from deq_sequence.models.reader import Reader
+from deq_sequence.networks import load, load_vocabulary
+from deq_sequence.sampling import Sampling
+
+
+def generate(
+    prompt: str,
+    checkpoint: str = "default",
+    *,
+    length: int = 400,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float = 0.95,
+    seed: int = 0,
+    start: Start = "token",
+    context: int | None = None,
+    steps: int | None = None,
+    tolerance: float | None = None,
+    device: str = "cpu",
+) -> None:
+    """Goes on with a text, printing each token as it is drawn; on stderr, at the end, what the solves took.
+
+    Ctrl-C ends it. One seed gives one text on one machine.
+
+    Args:
+        prompt: the beginning of the text, printed too; `-` reads it from stdin.
+        checkpoint: name of a shipped one, a file, or a folder that training wrote, with vocabulary.json in it.
+        length: tokens to draw.
+        temperature: divides log-probabilities; 0 takes the most probable token.
+        top_k: draw from the k most probable tokens only.
+        top_p: draw from the most probable tokens that together have this probability.
+        seed: of the draws.
+        start: where the solve of a new position begins: cold, at zeros; previous, at the state of the position before;
+            token, at that of the last position with the same token.
+        context: positions before a token that it sees; by default those that the network remembers.
+        steps: evaluations of the cell at most in a solve; by default the checkpoint's.
+        tolerance: relative residual at which a solve ends; by default the checkpoint's.
+        device: auto, cpu, cuda or cuda:N. For one text the CPU is the faster one unless the network is large.
+    """
+    if length < 1:
+        raise ConfigError(f"length: expected at least 1 token, got {length}")
+    place = chosen_device(device)
+    model = load(checkpoint).to(place)
+    vocabulary = load_vocabulary(checkpoint, model)
+    tokens = torch.from_numpy(encode_prompt(vocabulary, sys.stdin.read() if prompt == "-" else prompt)).long()
+    try:
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, never=unknown_tokens(vocabulary))
+        reader = Reader(stopping(model, steps, tolerance), context=context)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    drawn = continuations(reader, tokens.to(place), sampling, seed=seed, start=start)
+    with parametrize.cached():  # weights are normalised once for all solves
+        sys.exit(show(vocabulary.decode(tokens.tolist()), islice(drawn, length), TextStream(vocabulary)))
+
+
+def stopping(model: DEQTransformer, steps: int | None, tolerance: float | None) -> DEQTransformer:
+    """`model`, whose solves end as asked; what is None stays. ValueError where a number is out of range."""
+    choice = model.equilibrium
+    stop = choice.eval_stop or choice.stop
+    asked = replace(
+        stop,
+        max_steps=stop.max_steps if steps is None else steps,
+        tol=stop.tol if tolerance is None else tolerance,
+    )
+    model.equilibrium = replace(choice, eval_stop=asked)
+    return model
+
+
+def show(prompt: str, drawn: Iterator[Drawn], stream: TextStream) -> int:
+    """Prints a text as its tokens come and then, on stderr, what they took; the exit status of the command."""
+    status, tokens, evaluations, log_prob = 0, 0, 0, 0.0
+    began = time.perf_counter()
+    try:
+        write(prompt)
+        for one in drawn:
+            if tokens == 0:
+                began = time.perf_counter()  # the prompt has been read
+            write(stream.push(one.token))
+            evaluations += one.solution.nfe if tokens else 0
+            tokens += 1
+            log_prob += one.log_prob
+        write(stream.finish())
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # of `deq-sequence generate ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    write("\n")
+    if tokens > 1:
+        seconds = time.perf_counter() - began
+        print(
+            f"{tokens} tokens, {(tokens - 1) / seconds:.0f} a second, {evaluations / (tokens - 1):.1f} evaluations "
+            f"each, {-log_prob / tokens:.2f} nats each",
+            file=sys.stderr,
+        )
+    return status
+
+
+def write(text: str) -> None:
+    """Prints a piece at once; what the terminal's encoding lacks becomes a question mark."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, errors="replace").decode(encoding), end="", flush=True)

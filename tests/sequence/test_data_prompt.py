@@ -1,0 +1,67 @@
+"""A user's text becomes tokens or an error, and tokens become text as they come."""
+
+import random
+
+import pytest
+
+from deq_sequence.data.prompt import PromptError, encode_prompt, unknown_tokens
+from deq_sequence.data.text_stream import TextStream
+from deq_sequence.data.vocabulary import Vocabulary, learn
+
+TEXT = ["to be or not to be : <unk>\n", "that is the question\n", "où est ☃ ?\n"]
+WORDS, CHARACTERS, PAIRS = learn("words", TEXT), learn("characters", TEXT), learn("byte_pairs", TEXT, 270)
+
+
+@pytest.mark.parametrize("vocabulary", [CHARACTERS, PAIRS])
+@pytest.mark.parametrize("text", ["to be", "to be\n", "\n", "to\nbe ", " ☃"])
+def test_a_prompt_is_its_text(vocabulary: Vocabulary, text: str) -> None:
+    assert vocabulary.decode(encode_prompt(vocabulary, text).tolist()) == text
+
+
+def test_a_line_of_words_ends_where_the_prompt_ends_it() -> None:
+    end = WORDS.encode([""]).tolist()
+    assert encode_prompt(WORDS, "to be").tolist() + end == encode_prompt(WORDS, "to be\n").tolist()
+    assert encode_prompt(WORDS, "that is\nto be").tolist() == [
+        *WORDS.encode(["that is"]).tolist(),
+        *WORDS.encode(["to be"]).tolist()[:-1],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "text", "message"),
+    [
+        (CHARACTERS, "", "empty"),
+        (WORDS, "  ", "has no words"),
+        (CHARACTERS, "to zoo 7 z", "lacks 'z', '7'; leave"),
+        (WORDS, "to see or not", "lacks 'see'; leave"),
+    ],
+)
+def test_a_prompt_that_cannot_be_read_says_what_to_change(vocabulary: Vocabulary, text: str, message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        encode_prompt(vocabulary, text)
+
+
+def test_what_stands_for_unknown_text_is_known() -> None:
+    assert unknown_tokens(CHARACTERS) == (0,)
+    (unknown,) = unknown_tokens(WORDS)
+    assert WORDS.decode([unknown]) == " <unk>"
+    assert unknown_tokens(learn("words", ["to be"])) == ()
+    assert unknown_tokens(PAIRS) == ()
+
+
+@pytest.mark.parametrize("vocabulary", [WORDS, CHARACTERS, PAIRS])
+def test_pieces_of_text_make_the_whole(vocabulary: Vocabulary) -> None:
+    draws = random.Random(0)
+    for length in (1, 7, 300):
+        tokens = [draws.randrange(len(vocabulary)) for _ in range(length)]
+        stream = TextStream(vocabulary)
+        pieces = [stream.push(token) for token in tokens]
+        assert "".join(pieces) + stream.finish() == vocabulary.decode(tokens)
+
+
+def test_a_character_of_several_bytes_comes_whole() -> None:
+    bytes_only = learn("byte_pairs", ["a"], 256)
+    stream = TextStream(bytes_only)
+    pieces = [stream.push(token) for token in bytes_only.encode(["é☃𝄞"]).tolist()]
+    assert pieces == ["", "é", "", "", "☃", "", "", "", "𝄞"]
+    assert stream.finish() == ""
