@@ -20,7 +20,7 @@ from deq_flow import build
 from deq_flow.data.io import read_flo, read_kitti
 from deq_flow.demo.follow import Estimate, astray, enlarged, follow, reduced
 from deq_flow.demo.pictures import Scale, picture, with_arrows
-from deq_flow.demo.run import DemoConfig, chosen_device, run, source_of
+from deq_flow.demo.run import DemoConfig, run, source_of
 from deq_flow.inference import Estimator
 from deq_flow.networks import Network, load
 
@@ -281,13 +281,6 @@ def test_tiny_frames_are_refused(tmp_path: Path) -> None:
 def test_the_number_of_frames_can_be_limited(tmp_path: Path) -> None:
     values = run(network(), as_frames(scene(0, 6), 6), DemoConfig(frames=3), out=tmp_path / "out")
     assert values["estimates"] == 2
-
-
-def test_a_missing_device_is_named() -> None:
-    assert chosen_device("cpu") == torch.device("cpu")
-    for name in ("abacus", f"cuda:{torch.cuda.device_count()}"):
-        with pytest.raises(ConfigError, match=f"got '{name}'"):
-            chosen_device(name)
 
 
 @pytest.mark.parametrize(

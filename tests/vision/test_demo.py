@@ -25,7 +25,6 @@ from deq_vision.overlay import palette, with_boxes, with_caption, with_classes
 from deq_vision.stream import StreamDEQ
 from deq_vision.stream_video import CUT, StreamConfig, follow, write_stream
 from deq_vision.subject import subject_of
-from deq_vision.viewer import chosen_device
 
 
 def test_a_subject_is_known_from_the_head() -> None:
@@ -201,9 +200,3 @@ def test_a_folder_that_no_demo_wrote_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(OutputError, match="holds files that no demo wrote"):
         run(viewer(), [], out=tmp_path)
-
-
-def test_a_missing_device_is_named() -> None:
-    assert chosen_device("cpu") == torch.device("cpu")
-    with pytest.raises(ConfigError, match="got 'abacus'"):
-        chosen_device("abacus")

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deq_core.experiment.config import ConfigError
 from deq_vision.data.transforms import centre_crop, resize
 from deq_vision.models.detection import Decoding, Detections, detect
 from deq_vision.models.mdeq import MDEQ
@@ -74,20 +73,3 @@ class Viewer:
         if self.subject.task == "segment":
             return with_classes(frame, self.classes(logits, images, frame), self.subject.colours)
         return with_boxes(frame, self.detections(logits, images, frame), self.subject.names, self.subject.colours)
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (AssertionError, RuntimeError, NotImplementedError) as error:
-        expected = "auto, cpu, cuda or cuda:N where there is such a GPU"
-        raise ConfigError(f"device: expected {expected}, got {name!r} ({str(error).splitlines()[0]})") from error
-    return device

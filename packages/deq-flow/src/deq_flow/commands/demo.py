@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from deq_core.experiment import video
 from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.device import chosen_device
 from deq_flow.demo.outputs import Product
-from deq_flow.demo.run import DemoConfig, chosen_device, run, source_of
+from deq_flow.demo.run import DemoConfig, run, source_of
 from deq_flow.inference_params import Start
 from deq_flow.networks import load
 

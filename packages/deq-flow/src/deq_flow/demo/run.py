@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -195,20 +194,3 @@ def refuse_foreign(out: Path) -> None:
     """Raises OutputError where a folder at `out` holds anything but what a demo wrote, since it would be replaced."""
     if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
         raise OutputError(f"cannot write {out}: this folder holds files that no demo wrote; choose a new folder")
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (AssertionError, RuntimeError, NotImplementedError) as error:
-        expected = "auto, cpu, cuda or cuda:N where there is such a GPU"
-        raise ConfigError(f"device: expected {expected}, got {name!r} ({str(error).splitlines()[0]})") from error
-    return device

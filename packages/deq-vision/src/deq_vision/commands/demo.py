@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.device import chosen_device
 from deq_vision.models.build import load
 
 
@@ -35,7 +36,7 @@ def demo(
     """
     from deq_vision.demo import images_of, run
     from deq_vision.subject import subject_of
-    from deq_vision.viewer import Viewer, chosen_device
+    from deq_vision.viewer import Viewer
 
     images = images_of(source)
     model = load(checkpoint).to(chosen_device(device))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from deq_core.experiment import config, video
 from deq_core.experiment.commands import PARAMS, Positional, finish
 from deq_core.experiment.config import ConfigError, Kind
+from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking import track
 from deq_vision.detect_params import Detect
 from deq_vision.models.build import load
@@ -59,7 +60,7 @@ def stream(
     """
     from deq_vision.stream_video import StreamConfig, chosen_threads, write_stream
     from deq_vision.subject import subject_of
-    from deq_vision.viewer import Viewer, chosen_device
+    from deq_vision.viewer import Viewer
 
     settings = StreamConfig(steps=steps, tolerance=tolerance, warm=warm, cut=cut, fps=fps, frames=frames)
     chosen_threads(threads)
