@@ -76,7 +76,7 @@ def test_every_misfit_is_listed_in_one_error() -> None:
     assert lines[0] == "model.safetensors does not fit Network:"
     assert "  missing last.bias (2,)" in lines
     assert "  unexpected stray (4,)" in lines
-    assert "  last.weight: expected shape (2, 5), got (2, 3)" in lines
+    assert "  misshapen last.weight: expected (2, 5), got (2, 3)" in lines
     assert_equal(model, before)
 
 
@@ -150,3 +150,14 @@ def test_a_state_runs_no_code(tmp_path: Path) -> None:
     checkpoint.save_state(path, {"model": nn.Linear(1, 1)})
     with pytest.raises(CheckpointError, match=r"training\.pt: not the state of a training"):
         checkpoint.load_state(path)
+
+
+def test_misfits_are_told_in_the_words_of_the_reader() -> None:
+    there = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    expected = {"b": torch.zeros(4), "c": torch.zeros(5)}
+    assert checkpoint.misfits(there, expected, name=str.upper) == [
+        "missing C (5,)",
+        "unexpected A (2,)",
+        "misshapen B: expected (4,), got (3,)",
+    ]
+    assert checkpoint.misfits(there, there) == []

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +70,32 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str = 
     Raises:
         CheckpointError: one, listing all names that are missing, unexpected, or of another shape.
     """
-    own = model.state_dict()
-    complaints = [f"  missing {name} {tuple(own[name].shape)}" for name in own if name not in tensors]
-    complaints += [f"  unexpected {name} {tuple(tensors[name].shape)}" for name in tensors if name not in own]
-    complaints += [
-        f"  {name}: expected shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}"
-        for name, tensor in tensors.items()
-        if name in own and own[name].shape != tensor.shape
-    ]
+    complaints = misfits(tensors, model.state_dict())
     if complaints:
-        listed = "\n".join(complaints)
+        listed = "\n".join(f"  {complaint}" for complaint in complaints)
         raise CheckpointError(f"{source} does not fit {type(model).__name__}:\n{listed}")
     model.load_state_dict(dict(tensors), strict=True)
+
+
+def misfits(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, name: Callable[[str], str] = str
+) -> list[str]:
+    """What keeps `tensors` from having the names and shapes of `expected`, a line for each; empty if nothing does.
+
+    Args:
+        tensors: what there is.
+        expected: what there should be.
+        name: what the reader calls the tensor of that name, such as its name in a released file.
+    """
+    return [
+        *(f"missing {name(key)} {tuple(expected[key].shape)}" for key in expected if key not in tensors),
+        *(f"unexpected {name(key)} {tuple(tensors[key].shape)}" for key in tensors if key not in expected),
+        *(
+            f"misshapen {name(key)}: expected {tuple(expected[key].shape)}, got {tuple(tensors[key].shape)}"
+            for key in expected
+            if key in tensors and tensors[key].shape != expected[key].shape
+        ),
+    ]
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

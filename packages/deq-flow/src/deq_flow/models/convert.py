@@ -126,14 +126,7 @@ def put(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Raises CheckpointError, one for all names that are missing, unexpected or of another shape.
     """
-    expected = model.state_dict()
-    problems = [f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in state]
-    problems += [f"unexpected {name} {tuple(state[name].shape)}" for name in state if name not in expected]
-    problems += [
-        f"misshapen {name}: expected {tuple(expected[name].shape)}, got {tuple(state[name].shape)}"
-        for name in expected
-        if name in state and state[name].shape != expected[name].shape
-    ]
+    problems = checkpoint.misfits(state, model.state_dict())
     if problems:
         raise CheckpointError("not a complete checkpoint of a known flow network:\n  " + "\n  ".join(problems))
     wide = {

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.checkpoint import CheckpointError, misfits
 from deq_sequence.config import VARIANTS, Architecture
 from deq_sequence.models.build import split
 from deq_sequence.models.positions import frequencies
@@ -148,13 +148,7 @@ def tied(size: Architecture) -> dict[str, str]:
 
 def check(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Raises one CheckpointError for all names that are missing, unexpected or of another shape."""
-    problems = [f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in state]
-    problems += [f"unexpected {name} {tuple(state[name].shape)}" for name in state if name not in expected]
-    problems += [
-        f"misshapen {name}: expected {tuple(expected[name].shape)}, got {tuple(state[name].shape)}"
-        for name in expected
-        if name in state and state[name].shape != expected[name].shape
-    ]
+    problems = misfits(state, expected)
     if problems:
         raise CheckpointError("not a complete checkpoint of a DEQ-Transformer:\n  " + "\n  ".join(problems))
 

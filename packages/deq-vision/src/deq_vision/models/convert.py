@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.checkpoint import CheckpointError, misfits
 from deq_vision.config import VARIANTS
 from deq_vision.models.mdeq import MDEQ
 
@@ -82,7 +82,7 @@ def from_released(state: Mapping[str, Tensor], variant: str | None = None) -> MD
     closest, fewest = "", None
     for name in [variant] if variant is not None else _likely(state):
         model = _fresh(name, state)
-        complaints = _complaints(state, model.state_dict())
+        complaints = misfits(state, model.state_dict(), name=official)
         if not complaints:
             model.load_state_dict(dict(state))
             return model.eval()
@@ -145,19 +145,6 @@ def _fresh(name: str, state: Mapping[str, Tensor]) -> MDEQ:
     with torch.random.fork_rng(devices=()):  # the initial weights are not used
         model = MDEQ(size, variant.equilibrium)
     return model.double() if dtypes == {torch.float64} else model
-
-
-def _complaints(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """What keeps `state` from being `expected`, under the release's names."""
-    return [
-        *(f"missing {official(name)} {tuple(expected[name].shape)}" for name in expected if name not in state),
-        *(f"unexpected {official(name)} {tuple(state[name].shape)}" for name in state if name not in expected),
-        *(
-            f"misshapen {official(name)}: expected {tuple(expected[name].shape)}, got {tuple(state[name].shape)}"
-            for name in expected
-            if name in state and state[name].shape != expected[name].shape
-        ),
-    ]
 
 
 def _summary(state: Any) -> str:
