@@ -22,7 +22,16 @@ from deq_vision.params import Experiment, Recipe
 from deq_vision.tasks import Scored, batches_in_order, headline, loss, tally, training_batches, training_metric
 
 
-def train(experiment: Experiment, *, seed: int, data: Path, out: Path, scratch: Path, log: Log) -> dict[str, float]:
+def train(
+    experiment: Experiment,
+    *,
+    seed: int,
+    data: Path,
+    out: Path,
+    scratch: Path,
+    log: Log,
+    start: Path | None = None,
+) -> dict[str, float]:
     """Trains a model and writes model.safetensors, config.json, history.csv and metrics.json to `out`.
 
     Args:
@@ -32,17 +41,22 @@ def train(experiment: Experiment, *, seed: int, data: Path, out: Path, scratch: 
         out: folder that appears, whole, when training is done.
         scratch: folder of the checkpoint that an interrupted training resumes from.
         log: receives every logged step.
+        start: folder of the model whose weights training starts from; its solver and gradient may differ.
 
     Returns:
         The newest value of everything in the history.
 
     Raises:
         LayoutError: the data set is not there or not complete.
+        CheckpointError: the weights of `start` are not those of this model.
     """
     task, recipe = experiment.task, experiment.recipe
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
     model = MDEQ(experiment.model.architecture, experiment.model.equilibrium())
+    if start is not None:
+        path = start / "model.safetensors"
+        checkpoint.load_into(model, checkpoint.load_tensors(path), source=str(path))
     model.to(distributed.device(recipe.device))
     history = fit(
         model,
