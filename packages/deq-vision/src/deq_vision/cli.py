@@ -6,6 +6,14 @@ from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_vision.commands.training": ("train", "evaluate", "schema"),
+    "deq_vision.commands.stability": (
+        "stability-pretrain",
+        "stability-train",
+        "stability-evaluate",
+        "stability-plot",
+        "stability-report",
+        "stability-schema",
+    ),
     "deq_vision.commands.stream": ("stream", "evaluate-stream"),
     "deq_vision.commands.demo": ("demo",),
     "deq_vision.commands.checkpoints": ("convert",),

@@ -14,6 +14,7 @@ from deq_vision.detect_params import Detect
 from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Evaluate
+from deq_vision.sweep import Sweep
 from deq_vision.tasks import Scored, batches_in_order, tally
 
 
@@ -23,8 +24,7 @@ def evaluate(model: MDEQ, task: Scored | Detect, config: Evaluate, data: Path) -
     The sweep is one solve: its states are those that a solve of so many evaluations returns.
     """
     final = tally(task)
-    sweep = [tally(task) for _ in range(config.sweep)]
-    residuals: list[Tensor] = []  # (evaluations, B) each
+    sweep = Sweep(task, exhaustive(config))
     solved: list[Tensor] = []
     steps: list[Tensor] = []
     device = next(model.parameters()).device
@@ -35,24 +35,14 @@ def evaluate(model: MDEQ, task: Scored | Detect, config: Evaluate, data: Path) -
             final.add(output.logits, batch)
             solved.append(output.solution.residual)
             steps.append(output.solution.steps.float())
-            longer = model.solve(model.inject(batch.images), stop=exhaustive(config), record=range(1, config.sweep + 1))
-            for counted, state in zip(sweep, longer.trajectory, strict=True):
-                assert model.head is not None
-                counted.add(model.head(state), batch)
-            trace = longer.trace[: config.sweep]
-            residuals.append(torch.cat([trace, trace[-1:].expand(config.sweep - len(trace), -1)]))
-    means = torch.cat(residuals, dim=1).mean(dim=1)
-    rows: list[Row] = [
-        {"step": step, **counted.metrics(), "residual": float(residual)}
-        for step, (counted, residual) in enumerate(zip(sweep, means, strict=True), start=1)
-    ]
+            sweep.add(model, batch)
     metrics = {
         **final.metrics(),
         "residual": float(torch.cat(solved).mean()),
         "steps": float(torch.cat(steps).mean()),
         "samples": final.count,
     }
-    return metrics, rows
+    return metrics, sweep.rows()
 
 
 def exhaustive(config: Evaluate) -> deq.Stop:

@@ -1,0 +1,43 @@
+"""Metrics after every evaluation of a solve, from one solve a batch."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import deq_core as deq
+from deq_core.experiment.results import Row
+from deq_vision.detect_params import Detect
+from deq_vision.models.mdeq import MDEQ
+from deq_vision.tasks import Scored, tally
+
+
+class Sweep:
+    """Adds up, batch by batch, what the metrics of a task need at each of `steps` evaluations.
+
+    The states are those that solves of so many evaluations return; `stop` gives norm and scale of the residual.
+    """
+
+    def __init__(self, task: Scored | Detect, stop: deq.Stop) -> None:
+        self.stop = stop
+        self.tallies = [tally(task) for _ in range(stop.max_steps)]
+        self.residuals: list[Tensor] = []  # (evaluations, B) each
+
+    def add(self, model: MDEQ, batch: Any) -> None:
+        """Solves and counts a batch, without gradients."""
+        assert model.head is not None
+        steps = len(self.tallies)
+        with torch.no_grad():
+            solution = model.solve(model.inject(batch.images), stop=self.stop, record=range(1, steps + 1))
+            for counted, state in zip(self.tallies, solution.trajectory, strict=True):
+                counted.add(model.head(state), batch)
+        trace = solution.trace[:steps]
+        self.residuals.append(torch.cat([trace, trace[-1:].expand(steps - len(trace), -1)]))
+
+    def rows(self) -> list[Row]:
+        """One row (step, metrics, residual) an evaluation; the residual is a mean over samples."""
+        means = torch.cat(self.residuals, dim=1).mean(dim=1)
+        return [
+            {"step": step, **counted.metrics(), "residual": float(residual)}
+            for step, (counted, residual) in enumerate(zip(self.tallies, means, strict=True), start=1)
+        ]
