@@ -1,74 +1,22 @@
-"""What the delta rule computed and which elements of a state still change, evaluation by evaluation."""
+"""Which elements of a state still change, evaluation by evaluation; with what the delta rule computed meanwhile."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from deq_core import DeltaMeter, to_delta
-from deq_flow.delta_params import Rule
+from deq_core.experiment.delta import FIELDS as FIELDS
+from deq_core.experiment.delta import Counted as Counted
+from deq_core.experiment.delta import add as add
+from deq_core.experiment.delta import delta_cell as delta_cell
+from deq_core.experiment.delta import shares as shares
+from deq_core.experiment.delta import totals as totals
 
-Cell = TypeVar("Cell", bound=nn.Module)
-
-FIELDS = (
-    "elements",
-    "sent",
-    "pixels",
-    "active",
-    "tiles",
-    "active_tiles",
-    "dense_macs",
-    "sparse_macs",
-    "release_dense",
-    "release_sparse",
-)
-"""The columns of counts: attributes of `deq_core`'s count of one layer."""
 CHANGES = ("elements", "elements_changed", "pixels", "pixels_changed", "tiles", "tiles_changed")
 """The columns of changes."""
 TILE = 8  # cells; the side of the blocks that a GPU kernel would skip
-
-
-def delta_cell(cell: Cell, rule: Rule, threshold: float, **options: Any) -> tuple[Cell, DeltaMeter]:
-    """`deq_core.to_delta` as `rule` says; options are `skip` and `across_solves`."""
-    return to_delta(
-        cell,
-        threshold,
-        reference=rule.reference,
-        relative=rule.relative,
-        refresh_every=rule.refresh_every,
-        **options,
-    )
-
-
-class Counted:
-    """A map under the delta rule; `counts` has what each of its evaluations cost, layer by layer."""
-
-    def __init__(self, f: Callable[..., Any], meter: DeltaMeter) -> None:
-        self._f, self._meter = f, meter
-        self._before = totals(meter)
-        self._counts: list[Tensor] = []
-
-    def __call__(self, *state: Tensor) -> Any:
-        image = self._f(*state)
-        after = totals(self._meter)
-        self._counts.append(after - self._before)
-        self._before = after
-        return image
-
-    @property
-    def counts(self) -> Tensor:
-        """(evaluations, layers, FIELDS), float64."""
-        return torch.stack(self._counts)
-
-
-def totals(meter: DeltaMeter) -> Tensor:
-    """(layers, FIELDS) float64: everything counted since the meter was made or reset."""
-    return torch.tensor(
-        [[float(getattr(layer, name)) for name in FIELDS] for layer in meter.layers.values()], dtype=torch.float64
-    )
 
 
 @dataclass
@@ -100,36 +48,6 @@ class Changes:
         self.maps.append(share)
         numbers = [changed.numel(), changed.sum(), pixels.numel(), pixels.sum(), tiles.numel(), tiles.sum()]
         self.sums.append(torch.tensor([float(number) for number in numbers], dtype=torch.float64))
-
-
-def add(total: Tensor | None, more: Tensor) -> Tensor:
-    """The sum of two tables whose first dimension is the evaluation, the shorter one continued by zeros."""
-    if total is None:
-        return more
-    result = more.new_zeros(max(len(total), len(more)), *more.shape[1:])
-    result[: len(total)] += total
-    result[: len(more)] += more
-    return result
-
-
-def shares(counts: Tensor) -> dict[str, float]:
-    """Columns of a table from counts (..., FIELDS), summed over all but the last dimension.
-
-    elements_skipped, pixels_skipped and tiles_skipped are shares of the layers' inputs; a pixel is skipped where all of
-    its channels are, a tile of 8x8 where all of its pixels are. macs_* and release_* are numbers of operations.
-    """
-    sums = dict(zip(FIELDS, counts.reshape(-1, len(FIELDS)).sum(dim=0).tolist(), strict=True))
-    return {
-        "elements_skipped": 1 - sums["sent"] / sums["elements"],
-        "pixels_skipped": 1 - sums["active"] / sums["pixels"],
-        "tiles_skipped": 1 - sums["active_tiles"] / sums["tiles"],
-        "macs_dense": sums["dense_macs"],
-        "macs_sparse": sums["sparse_macs"],
-        "macs_saved": 1 - sums["sparse_macs"] / sums["dense_macs"],
-        "release_dense": sums["release_dense"],
-        "release_sparse": sums["release_sparse"],
-        "release_saved": 1 - sums["release_sparse"] / sums["release_dense"],
-    }
 
 
 def still(changes: Tensor) -> dict[str, float]:

@@ -183,7 +183,7 @@ class DEQTransformer(nn.Module):
         steps: int | None = None,
         record: Sequence[int] = (),
     ) -> deq.Solution:
-        """The state that `forward` reads off: the equilibrium, or what `steps` evaluations give (its own, by default)."""
+        """The state that `forward` reads off: the equilibrium, or what `steps` evaluations give (default: its own)."""
         choice = self.equilibrium
         steps = choice.steps if steps is None else steps
         if steps is not None:

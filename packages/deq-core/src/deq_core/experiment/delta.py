@@ -1,0 +1,125 @@
+"""Studies of the delta rule: how it is configured, and what each evaluation under it costs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from deq_core import DeltaMeter, to_delta
+from deq_core.experiment.solving import Solver, StopConfig
+
+Cell = TypeVar("Cell", bound=nn.Module)
+
+FIELDS = (
+    "elements",
+    "sent",
+    "pixels",
+    "active",
+    "tiles",
+    "active_tiles",
+    "dense_macs",
+    "sparse_macs",
+    "release_dense",
+    "release_sparse",
+)
+"""The columns of counts: attributes of `deq_core`'s count of one layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """The delta rule and its thresholds; see `deq_core.to_delta`."""
+
+    thresholds: tuple[float, ...]
+    """Changes up to this size are skipped; each threshold is one solve of all pairs."""
+    reference: Literal["seen", "sent"] = "seen"
+    """What a change is measured against: "seen", the last input, is the release's rule."""
+    relative: bool = False
+    """Whether thresholds are shares of the root mean square of a layer's input."""
+    refresh_every: int | None = None
+    """Evaluations from one dense one to the next; None is none but the first."""
+
+    def __post_init__(self) -> None:
+        if any(threshold < 0 for threshold in self.thresholds):
+            raise ValueError(f"thresholds: expected numbers of at least 0, got {list(self.thresholds)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A solver, and the delta rule within its evaluations."""
+
+    solver: Solver
+    stop: StopConfig
+    """Of solves under the rule; a tolerance is measured by the delta cell itself."""
+    rule: Rule
+
+
+def delta_cell(cell: Cell, rule: Rule, threshold: float, **options: Any) -> tuple[Cell, DeltaMeter]:
+    """`deq_core.to_delta` as `rule` says; options are `skip` and `across_solves`."""
+    return to_delta(
+        cell,
+        threshold,
+        reference=rule.reference,
+        relative=rule.relative,
+        refresh_every=rule.refresh_every,
+        **options,
+    )
+
+
+class Counted:
+    """A map under the delta rule; `counts` has what each of its evaluations cost, layer by layer."""
+
+    def __init__(self, f: Callable[..., Any], meter: DeltaMeter) -> None:
+        self._f, self._meter = f, meter
+        self._before = totals(meter)
+        self._counts: list[Tensor] = []
+
+    def __call__(self, *state: Tensor) -> Any:
+        image = self._f(*state)
+        after = totals(self._meter)
+        self._counts.append(after - self._before)
+        self._before = after
+        return image
+
+    @property
+    def counts(self) -> Tensor:
+        """(evaluations, layers, FIELDS), float64."""
+        return torch.stack(self._counts)
+
+
+def totals(meter: DeltaMeter) -> Tensor:
+    """(layers, FIELDS) float64: everything counted since the meter was made or reset."""
+    return torch.tensor(
+        [[float(getattr(layer, name)) for name in FIELDS] for layer in meter.layers.values()], dtype=torch.float64
+    )
+
+
+def add(total: Tensor | None, more: Tensor) -> Tensor:
+    """The sum of two tables whose first dimension is the evaluation, the shorter one continued by zeros."""
+    if total is None:
+        return more
+    result = more.new_zeros(max(len(total), len(more)), *more.shape[1:])
+    result[: len(total)] += total
+    result[: len(more)] += more
+    return result
+
+
+def shares(counts: Tensor) -> dict[str, float]:
+    """Columns of a table from counts (..., FIELDS), summed over all but the last dimension.
+
+    elements_skipped, pixels_skipped and tiles_skipped are shares of the layers' inputs; a pixel is skipped where all of
+    its channels are, a tile of 8x8 where all of its pixels are. macs_* and release_* are numbers of operations.
+    """
+    sums = dict(zip(FIELDS, counts.reshape(-1, len(FIELDS)).sum(dim=0).tolist(), strict=True))
+    return {
+        "elements_skipped": 1 - sums["sent"] / sums["elements"],
+        "pixels_skipped": 1 - sums["active"] / sums["pixels"],
+        "tiles_skipped": 1 - sums["active_tiles"] / sums["tiles"],
+        "macs_dense": sums["dense_macs"],
+        "macs_sparse": sums["sparse_macs"],
+        "macs_saved": 1 - sums["sparse_macs"] / sums["dense_macs"],
+        "release_dense": sums["release_dense"],
+        "release_sparse": sums["release_sparse"],
+        "release_saved": 1 - sums["release_sparse"] / sums["release_dense"],
+    }
