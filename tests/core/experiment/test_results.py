@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deq_core.experiment.results import Statistic, Value, aggregate, numbers, read_rows, statistic, write_rows
+from deq_core.experiment.results import (
+    Statistic,
+    Value,
+    aggregate,
+    cell,
+    numbers,
+    over_seeds,
+    read_rows,
+    statistic,
+    write_rows,
+)
 
 values = st.one_of(
     st.integers(-(2**60), 2**60),
@@ -86,3 +96,11 @@ def test_a_diverged_seed_shows_in_the_mean() -> None:
     found = statistic([1.0, math.inf])
     assert found.mean == math.inf
     assert math.isnan(found.std)
+
+
+def test_values_over_seeds_have_a_mean_and_where_there_are_several_a_deviation() -> None:
+    found = over_seeds([{"epe": 1.0, "px1": 0.5}, {"epe": 2.0, "px1": 0.5}])
+    assert found == {"epe": 1.5, "epe_std": pytest.approx(0.5**0.5), "px1": 0.5, "px1_std": 0.0}
+    assert over_seeds([{"epe": 1.0}]) == {"epe": 1.0}
+    assert cell(found, "epe", 2) == "1.50 ± 0.71"
+    assert cell({"epe": 1.0}, "epe", 1) == "1.0"

@@ -3,11 +3,11 @@
 A key that is not here, or of another type, stops every command before it does any work.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from deq_core.experiment.config import Kind
+from deq_core.experiment.config import Kind, require_keys
+from deq_core.experiment.look import Plot
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.solving import LayerConfig, StopConfig
 from deq_core.experiment.training import Every
@@ -156,15 +156,6 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plot:
-    """Look of the figures."""
-
-    dpi: int = 120
-    smoothing: int = 20
-    """Training steps averaged for one point of a learning curve."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Curriculum:
     """The stages after FlyingChairs, in their order (Teed and Deng, ECCV 2020, section 4)."""
 
@@ -202,10 +193,3 @@ class Flow:
         require_keys("reuse.methods", self.reuse.methods, "methods", self.methods)
         if not self.seeds:
             raise ValueError("seeds: expected at least one seed")
-
-
-def require_keys(name: str, wanted: Iterable[str], place: str, known: Iterable[str]) -> None:
-    """Raises ValueError where something wanted is not known."""
-    unknown = sorted(set(wanted) - set(known))
-    if unknown:
-        raise ValueError(f"{name}: not in `{place}`: {', '.join(unknown)}; there: {', '.join(known)}")

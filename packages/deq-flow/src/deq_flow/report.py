@@ -4,10 +4,9 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Row, Statistic, statistic
+from deq_core.experiment.results import Row, Statistic, cell, over_seeds, statistic
 from deq_flow.evaluate import summary
 from deq_flow.sets import titles
 from deq_flow.tables import Tables, samples_by_method, samples_by_stage
@@ -32,13 +31,10 @@ def metrics(samples: Mapping[str, Sequence[Sequence[Row]]]) -> Metrics:
         summaries = [summary(rows) for rows in runs]
         result[method] = {}
         for name in summaries[0]:
-            values = {key: [by_set[name][key] for by_set in summaries] for key in summaries[0][name]}
-            pairs = values.pop("pairs")[0]
-            result[method][name] = {"pairs": pairs, "seeds": len(summaries)}
-            for key, series in values.items():
-                result[method][name][key] = mean(series)
-                if len(series) > 1:
-                    result[method][name][f"{key}_std"] = stdev(series)
+            values = over_seeds([by_set[name] for by_set in summaries])
+            pairs = values.pop("pairs")
+            values.pop("pairs_std", None)
+            result[method][name] = {"pairs": int(pairs), "seeds": len(summaries), **values}
     return result
 
 
@@ -50,12 +46,6 @@ def table(values: Metrics, metric: str = "epe", digits: int = 2) -> str:
         cells = [cell(by_set[name], metric, digits) for name in sets]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def cell(values: Mapping[str, float], metric: str, digits: int) -> str:
-    """`1.23 ± 0.04`, or the bare mean where there is one seed."""
-    text = f"{values[metric]:.{digits}f}"
-    return f"{text} ± {values[f'{metric}_std']:.{digits}f}" if f"{metric}_std" in values else text
 
 
 def report(tables: Tables, figures: Sequence[str], *, out: Path) -> Metrics:

@@ -1,7 +1,7 @@
 """Turns sections of params.yaml into frozen dataclasses, strictly. The only file that imports pydantic."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import GenericAlias
@@ -92,6 +92,13 @@ def schema(kind: Any) -> dict[str, Any]:
     if name and not _mentions(definitions, name):
         inner = definitions.pop(name)
     return {**inner, "$defs": definitions} if definitions else inner
+
+
+def require_keys(name: str, wanted: Iterable[str], place: str, known: Iterable[str]) -> None:
+    """Raises ValueError where something wanted is not known."""
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise ValueError(f"{name}: not in `{place}`: {', '.join(unknown)}; there: {', '.join(known)}")
 
 
 def plain(config: object) -> Any:

@@ -95,6 +95,23 @@ def statistic(values: Sequence[float]) -> Statistic:
     return Statistic(mean=mean, std=statistics.stdev(values) if finite else math.nan, n=len(values))
 
 
+def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """{name: mean over the runs, name_std: sample standard deviation where there are several}, for every name."""
+    found: dict[str, float] = {}
+    for name in runs[0]:
+        value = statistic([run[name] for run in runs])
+        found[name] = value.mean
+        if not math.isnan(value.std):
+            found[f"{name}_std"] = value.std
+    return found
+
+
+def cell(values: Mapping[str, float], name: str, digits: int) -> str:
+    """`1.23 ± 0.04` of what `over_seeds` gives, or the bare mean where there is one seed."""
+    text = f"{values[name]:.{digits}f}"
+    return f"{text} ± {values[f'{name}_std']:.{digits}f}" if f"{name}_std" in values else text
+
+
 def _written(value: Value) -> str:
     if isinstance(value, float):
         return repr(float(value))  # of a NumPy float too

@@ -1,0 +1,73 @@
+"""Released data sets as the data of a pipeline: found, checked and listed in a manifest, but left where they are.
+
+They take hundreds of gigabytes, so that the pipeline's folder holds `manifest.json` alone, which says where they lie.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from deq_core.experiment.checks import Problem
+from deq_core.experiment.fetch import Source, fetch
+from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.layout import LayoutError
+
+SHOWN = 20
+
+
+def prepare(
+    out: Path,
+    root: Path,
+    sets: Sequence[str],
+    *,
+    program: str,
+    sources: Mapping[str, Source],
+    folders: Mapping[str, str],
+    check: Callable[[str, Path], Sequence[Problem]],
+) -> None:
+    """Fetches the sets that are not at `root` yet, checks all, and writes `out`/manifest.json.
+
+    The manifest lists every file with its size; so that what was trained on them is outdated when the files change.
+
+    Args:
+        out: folder of the pipeline.
+        root: folder of the sets.
+        sets: names of those that are used.
+        program: whose command `check-data` lists all problems.
+        sources: where sets are published.
+        folders: of each set, below `root`.
+        check: what is wrong with a set below a folder.
+
+    Raises:
+        LayoutError: something is missing or damaged, by file; or a set must be got by hand, with instructions.
+        DownloadError: a download failed; it continues next time.
+    """
+    problems: list[Problem] = []
+    for name in sets:
+        if not (root / folders[name]).exists() and name in sources:
+            fetch(sources[name], root)
+        problems += check(name, root)
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems[:SHOWN])
+        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise LayoutError(
+            f"data: {len(problems)} problems below {root}; `{program} check-data` lists each set's:\n{listed}{more}"
+        )
+    files = {
+        path.relative_to(root).as_posix(): path.stat().st_size
+        for folder in dict.fromkeys(folders[name] for name in sets)
+        for path in sorted((root / folder).rglob("*"))
+        if path.is_file()
+    }
+    with output_directory(out) as partial:
+        write_json(partial / "manifest.json", {"root": str(root.resolve()), "files": files})
+
+
+def located(data: Path) -> Path:
+    """The folder that holds the sets of the pipeline's folder `data`: itself, or where its manifest says."""
+    manifest = data / "manifest.json"
+    try:
+        root = json.loads(manifest.read_text()).get("root")
+    except FileNotFoundError:
+        return data  # a folder of sets that no pipeline wrote
+    return data if root is None else Path(root)
