@@ -7,9 +7,11 @@ report: "workflows/report/workflow.rst"
 
 include: "workflows/common.smk"
 include: "workflows/flow.smk"
+include: "workflows/vision.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.flow.input,
+        rules.vision.input,

@@ -3,11 +3,14 @@
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deq_core.experiment import fetch as fetch_module
+from deq_core.experiment.layout import LayoutError
+from deq_core.experiment.released import located
 from deq_core.experiment.resume import DownloadError
 from deq_vision import cli
 from deq_vision.data.catalogue import SOURCES
@@ -15,7 +18,9 @@ from deq_vision.data.check import FOLDERS, PARTS, check
 from deq_vision.data.cifar import Cifar10
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.released import ReleasedSets, prepare
 
+ROOT = Path(__file__).parents[2]
 STREET = MiniStreetConfig(height=32, width=64, train_streets=2, train_frames=1, val_streets=1, test_streets=1)
 
 
@@ -134,27 +139,38 @@ def run(*arguments: object) -> None:
 
 
 def test_the_mini_sets_are_written_from_their_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    params = tmp_path / "params.yaml"
-    params.write_text(
-        "tiny:\n  vision:\n    data:\n"
-        "      digits: {train: 5, val: 1, test: 2}\n"
-        "      street: {height: 32, width: 64, train_streets: 1, train_frames: 1, val_streets: 1, test_streets: 1}\n"
-    )
-    for part, folder in (("digits", "cifar-10-batches-bin"), ("street", "cityscapes")):
-        run("download", part, "--out", tmp_path / part, "--profile", "tiny", "--params", params)
-        files = [path for path in (tmp_path / part).rglob("*") if path.is_file()]
-        last = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert last == {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
-        assert (tmp_path / part / folder).is_dir()
-        assert (tmp_path / part / "manifest.json").is_file()
+    out = tmp_path / "vision"
+    run("download", "--out", out, "--profile", "smoke", "--params", ROOT / "params.yaml")
+    files = [path for path in out.rglob("*") if path.is_file()]
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last == {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
+    for folder in ("digits/cifar-10-batches-bin", "street/cityscapes", "street/ILSVRC"):
+        assert (out / folder).is_dir()
+    for place in (out, out / "digits", out / "street"):
+        listed = json.loads((place / "manifest.json").read_text())["files"]
+        assert listed.keys() == {
+            path.relative_to(place).as_posix() for path in files if place in path.parents and path.parent != place
+        } | ({"digits/manifest.json", "street/manifest.json"} if place == out else set())
 
 
 def test_a_key_that_is_unknown_stops_the_command(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
-    params.write_text("run:\n  vision:\n    data:\n      digits: {trian: 5}\n")
+    params.write_text(
+        (ROOT / "params.yaml").read_text().replace("digits: {seed: 0, train:", "digits: {seed: 0, trian:")
+    )
     with pytest.raises(SystemExit, match=r"deq-vision: .*run\.vision\.data\.digits\.trian: expected one of the keys"):
-        run("download", "digits", "--out", tmp_path / "digits", "--params", params)
-    assert not (tmp_path / "digits").exists()
+        run("download", "--out", tmp_path / "vision", "--params", params)
+    assert not (tmp_path / "vision").exists()
+
+
+def test_released_sets_stay_where_they_are_and_are_found_through_the_manifest(data: Path, tmp_path: Path) -> None:
+    config = ReleasedSets(root=str(data), sets=("cifar10", "cityscapes"), complete=False)
+    prepare(tmp_path / "vision", config)
+    assert [path.name for path in (tmp_path / "vision").iterdir()] == ["manifest.json"]
+    assert located(tmp_path / "vision") == data.resolve()
+    with pytest.raises(LayoutError, match=r"expected 50000 samples as released"):
+        prepare(tmp_path / "whole", replace(config, complete=True))
+    assert not (tmp_path / "whole").exists()
 
 
 def test_the_check_prints_problems_and_fails(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,13 +24,14 @@ from deq_vision.detect import DetectionTally, batches_in_order, loss, samples, t
 from deq_vision.detect_params import Detect
 from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.models.detection import Decoding, Detections
-from deq_vision.params import Recipe, Segment
+from deq_vision.params import Recipe, Segment, Vision
 from deq_vision.stream import StreamDEQ, padded
 from deq_vision.stream_params import StreamEvaluate
 from deq_vision.stream_scores import SegmentationScores, pixel_classes
 from deq_vision.streaming import evaluate_stream, runs, show, summary_row
 from deq_vision.videos import SegmentedVideo, VideoFrame, annotated_videos, play, segmented_videos
 
+ROOT = Path(__file__).parents[2]
 SEGMENT = Segment(labels="street", normalisation=IMAGENET)
 DETECT = Detect(objects="street", normalisation=IMAGENET, decoding=Decoding(limit=5))
 CONFIG = StreamEvaluate(
@@ -133,7 +134,7 @@ def test_the_cityscapes_protocol(street: Path, segmenter: Path, tmp_path: Path) 
     assert {row["frames"] for row in summary} == {2 * 5}
     for row in summary:
         assert row["evaluations"] == row["steps"] or row["mode"] in ("converged", "adaptive")
-        assert {"miou", "accuracy", "annotated_miou", "settled_miou", "residual", "milliseconds"} <= row.keys()
+        assert {"miou", "accuracy", "annotated_miou", "settled_miou", "residual", "evaluations"} <= row.keys()
     frames = read_rows(tmp_path / "out" / "frames.csv")
     assert [row["frame"] for row in frames if (row["mode"], row["steps"]) == ("warm", 2)] == [0, 1, 2, 3, 4]
     at = {(row["mode"], row["steps"], row["frame"]): row for row in frames}
@@ -249,10 +250,11 @@ def test_the_evaluation_from_the_command_line(
     street: Path, segmenter: Path, tracking_database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tracking_database.parent
-    task = {**plain(SEGMENT), "folder": street.name}
-    section = {"experiments": {"streets": {"task": task}}, "stream": {"streets": plain(CONFIG)}}
+    section = plain(load(Vision, ROOT / "params.yaml", "smoke.vision"))
+    section["experiments"]["street"]["task"] = {**plain(SEGMENT), "folder": street.name}
+    section["stream"]["street"] = plain(CONFIG)
     (folder / "params.yaml").write_text(json.dumps({"run": {"vision": section}}))
-    given = ["--experiment", "streets", "--model", str(segmenter), "--data", str(street.parent)]
+    given = ["--experiment", "street", "--model", str(segmenter), "--data", str(street.parent)]
     main(["evaluate-stream", *given, "--out", str(folder / "out")])
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["warm_2.miou"] == pytest.approx(read_rows(folder / "out" / "summary.csv")[3]["miou"], abs=1e-6)

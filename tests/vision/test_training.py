@@ -17,8 +17,10 @@ from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
 from deq_core.experiment.tracking import ignore
 from deq_core.experiment.training import Every
 from deq_vision import load
+from deq_vision.baseline_params import Linear
 from deq_vision.cli import main
 from deq_vision.config import MINI_DIGITS, MINI_STREET, VARIANTS, Classification, Detection, ModelConfig
+from deq_vision.data.mini import MiniSets
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
@@ -31,12 +33,12 @@ from deq_vision.params import (
     Evaluate,
     Experiment,
     JacobianPenalty,
-    MiniSets,
     Pretraining,
     Recipe,
     Segment,
     Vision,
 )
+from deq_vision.stream_params import StreamEvaluate
 from deq_vision.tasks import batches_in_order, tally
 from deq_vision.train import between, objective, train
 
@@ -88,6 +90,17 @@ DETECT = Experiment(
     recipe=RECIPE,
 )
 EXPERIMENTS = {"digits": DIGITS, "street": STREET, "detect": DETECT}
+STREAM = StreamEvaluate(budgets=(1,), converged=StopConfig(max_steps=2, tol=1e-3))
+PROFILE = Vision(
+    seeds=(0,),
+    trained=("digits", "street"),
+    streamed=("street",),
+    data=SETS,
+    experiments=EXPERIMENTS,
+    baselines={},
+    evaluate={"digits": MEASURE, "street": MEASURE},
+    stream={"street": STREAM},
+)
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +185,7 @@ def test_the_commands_train_and_measure_from_a_file(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    profile = Vision(seeds=(0,), data=SETS, experiments={"digits": DIGITS}, evaluate={"digits": MEASURE})
-    (tmp_path / "params.yaml").write_text(json.dumps({"run": {"vision": config.plain(profile)}}))
+    (tmp_path / "params.yaml").write_text(json.dumps({"run": {"vision": config.plain(PROFILE)}}))
     main(["train", "--experiment", "digits", "--data", str(data), "--out", "out"])
     assert list((tmp_path / ".scratch").iterdir()) == []
     main(["evaluate", "--experiment", "digits", "--model", "out", "--data", str(data), "--out", "measured"])
@@ -191,9 +203,15 @@ def test_the_commands_train_and_measure_from_a_file(
         (lambda: replace(RECIPE, batch_size=5, accumulate=2), "batch_size 5 is not a multiple"),
         (lambda: replace(RECIPE, jitter=(1, -1)), "jitter must be"),
         (lambda: Segment(labels="street", normalisation=CIFAR, class_weights=True), "known for cityscapes alone"),
+        (lambda: replace(PROFILE, evaluate={}), "trained: not in `evaluate`: digits, street"),
+        (lambda: replace(PROFILE, trained=("digits", "streets")), "trained: not in `experiments`: streets"),
+        (lambda: replace(PROFILE, streamed=("detect",)), "streamed: not in `trained`: detect"),
+        (lambda: replace(PROFILE, stream={}), "streamed: not in `stream`: street"),
+        (lambda: replace(PROFILE, streamed=("digits",), stream={"digits": STREAM}), "digits is to classify"),
+        (lambda: replace(PROFILE, seeds=()), "seeds: expected at least one"),
         (
-            lambda: Vision(seeds=(0,), data=SETS, experiments={"digits": DIGITS}, evaluate={}),
-            "missing for the experiments digits",
+            lambda: replace(PROFILE, baselines={"street": {"a": Linear()}}),
+            r"baselines\.street\.a: linear is no baseline of a task to segment",
         ),
     ],
 )

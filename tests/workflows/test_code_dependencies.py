@@ -8,13 +8,13 @@ import pytest
 from tests.workflows.checkout import ROOT
 from tests.workflows.graphs import Job, dvc_graph
 
-ENTRIES = {"download": "data.mini"}
+ENTRIES = {"download": "data.mini", "evaluate-stream": "streaming"}
 """Module that does the work of a command, where it has not the command's own name."""
 
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
-    return grimp.build_graph("deq_core", "deq_flow", cache_dir=None)
+    return grimp.build_graph("deq_core", "deq_flow", "deq_vision", cache_dir=None)
 
 
 @pytest.fixture(scope="module")

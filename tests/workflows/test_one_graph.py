@@ -6,7 +6,11 @@ import pytest
 from tests.workflows.checkout import copy, edit
 from tests.workflows.graphs import Job, differences, dvc_graph, snakemake_graph
 
-RULES, STAGES = "workflows/flow.smk", "dvc.yaml"
+RULES, VISION, STAGES = "workflows/flow.smk", "workflows/vision.smk", "dvc.yaml"
+STREAMED = (
+    "      - results/vision/train/${key}/model.safetensors\n      - results/vision/train/${key}/config.json\n"
+    "    params:\n      - run.vision.experiments.${item.experiment}.task\n      - run.vision.stream"
+)
 TRAIN = (
     "\n    cmd: >-\n      exec python -m workflows.stage deq-flow train --method ${item.method} --seed ${item.seed}\n"
     "      --data"
@@ -26,6 +30,8 @@ MUTATIONS = {
     "a rule runs another stage": (RULES, "--single-item flow_plot", "--single-item flow_report"),
     "a rule misspells its stage": (RULES, "--single-item flow_download", "--single-item flow_downlaod"),
     "a rule starts from another stage of the curriculum": (RULES, '"kitti": "sintel"', '"kitti": "things"'),
+    "a stage of videos forgets its model": (STAGES, STREAMED, STREAMED.replace("model.safetensors", "metrics.json")),
+    "a rule streams more than its stage": (VISION, 'experiment=VISION["streamed"]', 'experiment=VISION["trained"]'),
     "a rule loses seeds": (RULES, 'method=FLOW["methods"], seed=FLOW["seeds"]', 'method=FLOW["methods"], seed=[0]'),
 }
 """Name: file, text, and what to put in its place."""
@@ -65,7 +71,7 @@ def test_a_difference_is_noticed(mutation: str, checkout: Path, rules: dict[str,
     before = file.read_text()
     edit(file, old, new)
     try:
-        if name == RULES:
+        if name != STAGES:
             rules = snakemake_graph(checkout)
         else:
             stages = dvc_graph(checkout)

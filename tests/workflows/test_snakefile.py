@@ -9,11 +9,18 @@ from tests.workflows.checkout import copy, run
 
 from workflows import workspace
 
-TARGETS = ["all", "flow", "flow_download", "flow_baselines", "flow_plot", "flow_report"]
+TARGETS = [
+    "all",
+    *("flow", "flow_download", "flow_baselines", "flow_plot", "flow_report"),
+    *("vision", "vision_download", "vision_plot", "vision_report"),
+]
 FILES = [
     "results/flow/train/deq-0/model.safetensors",
     "results/flow/evaluate/raft-1/metrics.json",
     "results/flow/figures/epe.svg",
+    "results/vision/baselines/digits/metrics.json",
+    "results/vision/train/street-2/model.safetensors",
+    "results/vision/stream/detect-1/summary.csv",
 ]
 
 

@@ -6,6 +6,7 @@ from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_vision.commands.training": ("train", "evaluate", "schema"),
+    "deq_vision.commands.pipeline": ("baselines", "plot", "report"),
     "deq_vision.commands.stability": (
         "stability-pretrain",
         "stability-train",

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 import deq_core as deq
+from deq_core.experiment import distributed
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.released import located
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
 from deq_vision.detect_params import Detect
@@ -55,7 +57,7 @@ def evaluate_model(
 ) -> dict[str, float]:
     """Measures the trained model in the folder `model`; writes steps.csv and metrics.json to `out`."""
     torch.set_num_threads(config.threads)
-    metrics, rows = evaluate(load(model), task, config, data)
+    metrics, rows = evaluate(load(model).to(distributed.device(config.device)), task, config, located(data))
     for row in rows:
         values = {f"{key}_at_step": numbers([row], key)[0] for key in row if key != "step"}
         log(values, int(numbers([row], "step")[0]))

@@ -1,15 +1,18 @@
 """The `vision` section of params.yaml as dataclasses: tasks, recipes and how models are measured."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from deq_core.experiment.config import Kind
+from deq_core.experiment.config import Kind, require_keys
+from deq_core.experiment.look import Plot
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.solving import StopConfig
 from deq_core.experiment.training import Every
+from deq_vision.baseline_params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
 from deq_vision.config import ModelConfig
-from deq_vision.data.mini_digits import MiniDigitsConfig
-from deq_vision.data.mini_street import MiniStreetConfig
+from deq_vision.data.mini import MiniSets
+from deq_vision.data.released import ReleasedSets
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop
 from deq_vision.detect_params import Detect
@@ -173,17 +176,23 @@ class Evaluate:
     sweep: int
     """Metric and residual are also measured after each evaluation up to this one, from one solve."""
     batch_size: int = 50
-    split: Literal["val", "test"] = "test"
-    """Settings are chosen on val; test is measured once they are."""
+    split: Literal["train", "val", "test"] = "test"
+    """Settings are chosen on val; test is measured once they are. On train one sees how much is learnt by heart."""
+    device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
+    def __post_init__(self) -> None:
+        if min(self.sweep, self.batch_size, self.threads) < 1:
+            raise ValueError(f"evaluate: expected sweep, batch_size and threads of at least 1, got {self}")
 
-@dataclass(frozen=True, kw_only=True)
-class MiniSets:
-    """The embedded data sets."""
 
-    digits: MiniDigitsConfig = field(default_factory=MiniDigitsConfig)
-    street: MiniStreetConfig = field(default_factory=MiniStreetConfig)
+Data = Annotated[MiniSets | ReleasedSets, Kind]
+OF_TASK: Mapping[type, tuple[type, ...]] = {
+    Classify: (Linear, Neighbours),
+    Segment: (Majority, Position, Pixels),
+    Detect: (Boxes,),
+}
+"""Which baselines a task has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,15 +200,34 @@ class Vision:
     """One profile of the vision experiments."""
 
     seeds: tuple[int, ...]
-    data: MiniSets
+    trained: tuple[str, ...]
+    """Keys of `experiments` that the pipeline trains, from every seed, and measures."""
+    streamed: tuple[str, ...]
+    """Those of them that it measures on videos."""
+    data: Data
     experiments: dict[str, Experiment]
+    baselines: dict[str, dict[str, Baseline]]
+    """By name, what the model of an experiment is compared with."""
     evaluate: dict[str, Evaluate]
     """How the model of the experiment of that name is measured."""
-    stream: dict[str, StreamEvaluate] = field(default_factory=dict)
+    stream: dict[str, StreamEvaluate]
     """And how on videos."""
+    plot: Plot = field(default_factory=Plot)
 
     def __post_init__(self) -> None:
-        if not self.seeds:
-            raise ValueError("seeds: expected at least one seed")
-        if unmeasured := sorted(self.experiments.keys() - self.evaluate.keys()):
-            raise ValueError(f"evaluate: missing for the experiments {', '.join(unmeasured)}")
+        for name in ("seeds", "trained", "streamed"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: expected at least one")
+        require_keys("trained", self.trained, "experiments", self.experiments)
+        require_keys("trained", self.trained, "evaluate", self.evaluate)
+        require_keys("streamed", self.streamed, "trained", self.trained)
+        require_keys("streamed", self.streamed, "stream", self.stream)
+        require_keys("baselines", self.baselines, "trained", self.trained)
+        for name in self.streamed:
+            if isinstance(self.experiments[name].task, Classify):
+                raise ValueError(f"streamed: {name} is to classify; videos are for segmentation and detection")
+        for name, baselines in self.baselines.items():
+            task = self.experiments[name].task
+            for key, baseline in baselines.items():
+                if not isinstance(baseline, OF_TASK[type(task)]):
+                    raise ValueError(f"baselines.{name}.{key}: {baseline.kind} is no baseline of a task to {task.kind}")

@@ -34,6 +34,7 @@ class StreamEvaluate:
     """Frames from this one of a video on, counted from 0, are those in which a warm state has settled."""
     streams: int = 8
     """Videos that are shown at a time, one frame of each in a batch."""
+    device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -130,9 +131,14 @@ class Costs(Generic[Known]):
             self.values[one.index].append((left, spent, share))
 
     def means(self, chosen: Callable[[int], bool]) -> dict[str, float]:
-        """Mean residual, evaluations and milliseconds of the frames whose index is chosen."""
+        """Mean residual and evaluations of the frames whose index is chosen."""
+        residuals, evaluations, _ = self._columns(chosen)
+        return {"residual": fmean(residuals), "evaluations": fmean(evaluations)}
+
+    def milliseconds(self) -> float:
+        """Mean of all frames: no result that comes again, so it is in no table."""
+        return fmean(self._columns(lambda _: True)[2])
+
+    def _columns(self, chosen: Callable[[int], bool]) -> tuple[list[float], list[float], list[float]]:
         rows = [row for index, entries in self.values.items() if chosen(index) for row in entries]
-        sums = [sum(column) for column in zip(*rows, strict=True)]
-        return dict(
-            zip(("residual", "evaluations", "milliseconds"), (total / len(rows) for total in sums), strict=True)
-        )
+        return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]

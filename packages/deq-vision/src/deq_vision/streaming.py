@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 import deq_core as deq
+from deq_core.experiment import distributed
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.released import located
 from deq_core.experiment.results import Row, write_rows
 from deq_core.experiment.tracking import Log
 from deq_vision.data.transforms import Normalisation
@@ -131,26 +133,29 @@ def evaluate_stream(
     """Measures the trained model in the folder `model` on video.
 
     Writes summary.csv, one row a run; frames.csv, one row a run and place in the videos; videos.csv, one row a run and
-    video; and metrics.json: the summary's headline metric, evaluations and milliseconds, named `<mode>_<steps>.<name>`.
+    video; and metrics.json: the summary's headline metric and evaluations, named `<mode>_<steps>.<name>`. Milliseconds,
+    which no second run repeats, go to `log` alone.
 
     Raises:
         LayoutError: the data set is not there or not complete.
     """
     torch.set_num_threads(config.threads)
+    data = located(data)
     videos: Sequence[Video[Any]] = (
         segmented_videos(task, config, data) if isinstance(task, Segment) else annotated_videos(task, config, data)
     )
-    every = runs(load(model), task, config)
+    every = runs(load(model).to(distributed.device(config.device)), task, config)
     show(every, videos, task.normalisation, config.streams)
     summary = [summary_row(run, videos, config) for run in every]
     headline = "miou" if isinstance(task, Segment) else "ap50"
     metrics = {
         f"{row['mode']}_{row['steps']}.{name}": float(value)
         for row in summary
-        for name in (headline, f"annotated_{headline}", f"settled_{headline}", "evaluations", "milliseconds")
+        for name in (headline, f"annotated_{headline}", f"settled_{headline}", "evaluations")
         if isinstance(value := row.get(name), int | float)
     }
     log(metrics)
+    log({f"{run.mode}_{run.steps}.milliseconds": run.costs.milliseconds() for run in every})
     with output_directory(out) as partial:
         write_rows(partial / "summary.csv", summary)
         write_rows(partial / "frames.csv", [row for run in every for row in frame_rows(run)])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_core.experiment import checkpoint, distributed
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.released import located
 from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import derive, seed_everything
 from deq_core.experiment.tracking import Log
@@ -50,7 +51,7 @@ def train(
         LayoutError: the data set is not there or not complete.
         CheckpointError: the weights of `start` are not those of this model.
     """
-    task, recipe = experiment.task, experiment.recipe
+    task, recipe, data = experiment.task, experiment.recipe, located(data)
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
     model = MDEQ(experiment.model.architecture, experiment.model.equilibrium())

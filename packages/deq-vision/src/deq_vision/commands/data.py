@@ -2,35 +2,33 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, Positional, finish
 from deq_core.experiment.fetch import fetch as fetch_source
 from deq_vision.data import check as checks
 from deq_vision.data.catalogue import SOURCES
-from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
-from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.mini import write_mini
+from deq_vision.data.released import ReleasedSets, prepare
+from deq_vision.params import Data, Vision
 
 
 def download(
-    part: Annotated[Literal["digits", "street"], Positional],
-    out: Path,
-    profile: str = "run",
-    params: Path = PARAMS,
-    section: str | None = None,
+    out: Path = Path("data/vision"), profile: str = "run", params: Path = PARAMS, section: str | None = None
 ) -> None:
-    """Writes a mini set to `out`: clutter digits, or videos of streets, made from what ships with the packages.
+    """Writes the data of a profile below `out`: clutter digits and videos of streets, of pieces of photographs.
 
-    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. For the real
-    sets see `deq-vision fetch`.
+    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. With the
+    released sets, what is missing is fetched to where the profile says, and `out` gets a manifest of the files there.
     """
-    place = f"{section or f'{profile}.vision'}.data.{part}"
-    match part:
-        case "digits":
-            write_digits(out, config.load(MiniDigitsConfig, params, place))
-        case "street":
-            write_street(out, config.load(MiniStreetConfig, params, place))
+    section = section or f"{profile}.vision"
+    config.check(Vision, params, section)
+    settings: Data = config.load(Data, params, f"{section}.data")
+    if isinstance(settings, ReleasedSets):
+        prepare(out, settings)
+    else:
+        write_mini(out, settings)
     files = [path for path in out.rglob("*") if path.is_file()]
     finish({"files": len(files), "bytes": sum(path.stat().st_size for path in files)})
 

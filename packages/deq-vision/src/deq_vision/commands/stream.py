@@ -10,7 +10,7 @@ from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking import track
 from deq_vision.detect_params import Detect
 from deq_vision.models.build import load
-from deq_vision.params import Segment
+from deq_vision.params import Segment, Vision
 from deq_vision.stream_params import StreamEvaluate
 
 VideoTask = Annotated[Segment | Detect, Kind]
@@ -84,6 +84,7 @@ def evaluate_stream(
     """
     from deq_vision import streaming
 
+    config.check(Vision, params, section)
     task = config.load(VideoTask, params, f"{section}.experiments.{experiment}.task")
     settings = config.load(StreamEvaluate, params, f"{section}.stream.{experiment}")
     with track("vision.stream", settings, out=out, parent_of=model / "model.safetensors") as log:

@@ -9,7 +9,7 @@ from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
 from deq_core.experiment.files import write_json
 from deq_core.experiment.tracking import track
-from deq_vision.params import Evaluate, Experiment, Vision
+from deq_vision.params import Evaluate, Experiment, Task, Vision
 
 SECTION = "run.vision"
 
@@ -56,7 +56,7 @@ def evaluate(
     from deq_vision import evaluate as evaluation
 
     config.check(Vision, params, section)
-    task = config.load(Experiment, params, f"{section}.experiments.{experiment}").task
+    task = config.load(Task, params, f"{section}.experiments.{experiment}.task")
     settings = config.load(Evaluate, params, f"{section}.evaluate.{experiment}")
     with track("vision.evaluate", settings, out=out, parent_of=model / "model.safetensors") as log:
         finish(evaluation.evaluate_model(model, task, settings, data=data, out=out, log=log))

@@ -1,0 +1,136 @@
+"""Measures what can be predicted without a network, on the split that networks are measured on."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deq_core.experiment.batches import SampleSet
+from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.released import located
+from deq_core.experiment.tracking import Log
+from deq_vision import detect, tasks
+from deq_vision.baseline_params import (
+    Baseline,
+    Boxes,
+    Linear,
+    Majority,
+    Neighbours,
+    OfImages,
+    OfPixels,
+    Pixels,
+    Position,
+)
+from deq_vision.data.baselines import (
+    Classifier,
+    linear_classifier,
+    majority_class,
+    nearest_neighbours,
+    pixel_classifier,
+    position_prior,
+    prior_boxes,
+)
+from deq_vision.detect import DetectionTally
+from deq_vision.detect_params import Detect
+from deq_vision.metrics import confusion, segmentation_metrics
+from deq_vision.models.detection import Detections
+from deq_vision.params import Classify, Evaluate, Segment, Task
+from deq_vision.tasks import LABELS
+
+Metrics = dict[str, dict[str, float]]
+
+
+def evaluate_baselines(
+    baselines: Mapping[str, Baseline], task: Task, config: Evaluate, *, data: Path, out: Path, log: Log
+) -> Metrics:
+    """Fits the baselines of a task to its training split and measures them; writes metrics.json to `out`.
+
+    Returns:
+        {baseline: {metric: value}}
+
+    Raises:
+        LayoutError: the data set is not there or not complete.
+    """
+    torch.set_num_threads(config.threads)
+    root = located(data)
+    found = {name: measure(baseline, task, config, root) for name, baseline in baselines.items()}
+    log({f"{name}.{key}": value for name, metrics in found.items() for key, value in metrics.items()})
+    with output_directory(out) as partial:
+        write_json(partial / "metrics.json", found)
+    return found
+
+
+def measure(baseline: Baseline, task: Task, config: Evaluate, data: Path) -> dict[str, float]:
+    """Metrics of one baseline.
+
+    Raises:
+        ValueError: it is of another task.
+    """
+    match task, baseline:
+        case Classify(), Linear() | Neighbours():
+            return of_images(baseline, task, config, data)
+        case Segment(), Majority() | Position() | Pixels():
+            return of_pixels(baseline, task, config, data)
+        case Detect(), Boxes():
+            return of_boxes(baseline, task, config, data)
+    raise ValueError(f"baselines: {baseline.kind} is no baseline of a task to {task.kind}")
+
+
+def of_images(baseline: OfImages, task: Classify, config: Evaluate, data: Path) -> dict[str, float]:
+    """top1 of a classifier of images."""
+    train = tasks.samples(task, data, "train")
+    match baseline:
+        case Linear():
+            classify = linear_classifier(train, strength=baseline.strength, steps=baseline.steps)
+        case Neighbours():
+            classify = nearest_neighbours(train, neighbours=baseline.neighbours)
+    right = [
+        predicted == sample.label
+        for samples in grouped(tasks.samples(task, data, config.split), config.batch_size)
+        for sample, predicted in zip(samples, classified(classify, samples), strict=True)
+    ]
+    return {"top1": float(torch.stack(right).float().mean()), "samples": len(right)}
+
+
+def of_pixels(baseline: OfPixels, task: Segment, config: Evaluate, data: Path) -> dict[str, float]:
+    """Metrics of segmentation of a classifier of pixels."""
+    train, classes = tasks.samples(task, data, "train"), len(LABELS[task.labels])
+    match baseline:
+        case Majority():
+            classify = majority_class(train, classes)
+        case Position():
+            classify = position_prior(train, classes)
+        case Pixels():
+            classify = pixel_classifier(train, pixels=baseline.pixels, steps=baseline.steps, seed=baseline.seed)
+    matrix, count = torch.zeros(classes, classes, dtype=torch.int64), 0
+    for samples in grouped(tasks.samples(task, data, config.split), config.batch_size):
+        labels = torch.stack([sample.labels for sample in samples])
+        matrix += confusion(classified(classify, samples), labels, classes)
+        count += len(samples)
+    return {**segmentation_metrics(matrix), "samples": count}
+
+
+def of_boxes(baseline: Boxes, task: Detect, config: Evaluate, data: Path) -> dict[str, float]:
+    """Metrics of detection of boxes that are found in every image alike."""
+    train = detect.samples(task, data, "train")
+    prior = prior_boxes(train, len(detect.OBJECTS[task.objects]), per_class=baseline.per_class, seed=baseline.seed)
+    found = Detections(prior.boxes, prior.scores, prior.classes)
+    tested = detect.samples(task, data, config.split)
+    counted = DetectionTally(task)
+    counted.add_found([found] * len(tested), [tested[index].objects for index in range(len(tested))])
+    metrics = counted.metrics()
+    del metrics["loss"]  # of a network's maps
+    return {**metrics, "samples": counted.count}
+
+
+def grouped(samples: SampleSet[Any], size: int) -> Iterator[list[Any]]:
+    """The samples in order, `size` at a time."""
+    for start in range(0, len(samples), size):
+        yield [samples[index] for index in range(start, min(start + size, len(samples)))]
+
+
+def classified(classify: Classifier, samples: list[Any]) -> Tensor:
+    """What a classifier says of the images of samples, which are of one size."""
+    return classify(torch.stack([sample.image for sample in samples]))

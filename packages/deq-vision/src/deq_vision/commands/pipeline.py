@@ -1,0 +1,63 @@
+"""Commands of the pipeline that are no training and no evaluation of a network: peers, figures and report."""
+
+from pathlib import Path
+
+from deq_core.experiment import config
+from deq_core.experiment.commands import PARAMS, finish
+from deq_core.experiment.look import Plot
+from deq_core.experiment.tracking import track
+from deq_vision.baseline_params import Baseline
+from deq_vision.params import Evaluate, Task, Vision
+
+SECTION = "run.vision"
+
+
+def baselines(experiment: str, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Measures the baselines of the experiment that `experiment` names, on the split that its networks are measured on.
+
+    Writes metrics.json to `out`.
+    """
+    from deq_vision import baselines as peers
+
+    config.check(Vision, params, section)
+    task = config.load(Task, params, f"{section}.experiments.{experiment}.task")
+    settings = config.load(Evaluate, params, f"{section}.evaluate.{experiment}")
+    wanted = config.load(dict[str, Baseline], params, f"{section}.baselines.{experiment}")
+    with track("vision.baselines", {"evaluate": settings, "baselines": wanted}, out=out) as log:
+        found = peers.evaluate_baselines(wanted, task, settings, data=data, out=out, log=log)
+    finish({f"{name}.{key}": value for name, values in found.items() for key, value in values.items()})
+
+
+def plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Draws the figures from the tables below `results`."""
+    from deq_vision import plot as drawing
+
+    config.check(Vision, params, section)
+    settings = config.load(Plot, params, f"{section}.plot")
+    tables = tables_below(results, params, section)
+    with track("vision.plot", settings, out=out):
+        paths = drawing.figures(tables, settings, out=out)
+    finish({"figures": len(paths)})
+
+
+def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Writes report.md and metrics.json, means and standard deviations over seeds, to `out`."""
+    from deq_vision import report as reporting
+    from deq_vision.tables import MDEQ, headline
+
+    config.check(Vision, params, section)
+    tables = tables_below(results, params, section)
+    figures = sorted(path.name for path in (results / "figures").iterdir())
+    found = reporting.report(tables, figures, out=out)["scores"]
+    finish({f"{name}.{(metric := headline(methods[MDEQ]))}": methods[MDEQ][metric] for name, methods in found.items()})
+
+
+def tables_below(results: Path, params: Path, section: str):
+    """The result folders of the experiments and seeds of a profile."""
+    from deq_vision.tables import Tables
+
+    trained = config.load(tuple[str, ...], params, f"{section}.trained")
+    streamed = config.load(tuple[str, ...], params, f"{section}.streamed")
+    seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
+    peers = config.load(dict[str, dict[str, Baseline]], params, f"{section}.baselines")
+    return Tables.below(results, trained=trained, streamed=streamed, baselines=peers, seeds=seeds)

@@ -1,0 +1,31 @@
+"""The embedded data of the pipeline: clutter digits and videos of streets, side by side."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from deq_core.experiment.files import output_directory
+from deq_core.experiment.manifest import write_manifest
+from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.mini_street import MiniStreetConfig, write_street
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniSets:
+    """The embedded data sets."""
+
+    digits: MiniDigitsConfig = field(default_factory=MiniDigitsConfig)
+    street: MiniStreetConfig = field(default_factory=MiniStreetConfig)
+    kind: Literal["mini"] = field(default="mini", repr=False)
+
+
+def write_mini(root: Path, config: MiniSets) -> None:
+    """Writes the folders digits and street, and manifest.json, to `root`; all of it or nothing.
+
+    Raises:
+        OutputError: `root` cannot be written.
+    """
+    with output_directory(root) as partial:
+        write_digits(partial / "digits", config.digits)
+        write_street(partial / "street", config.street)
+        write_manifest(partial, config)
