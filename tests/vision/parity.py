@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 import deq_core as deq
-from deq_vision.losses import CITYSCAPES_WEIGHTS, classification_loss, segmentation_loss
+from deq_vision.data.classes import CITYSCAPES
+from deq_vision.losses import classification_loss, segmentation_loss
 from deq_vision.models.convert import from_released, renamed
 from deq_vision.models.mdeq import MDEQ
 
@@ -138,7 +139,7 @@ def loss(variant: str, logits: Tensor) -> Tensor:
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     labels = (row // 8 + column // 8) % classes
     labels[:, ::16] = 255
-    weights = torch.tensor(CITYSCAPES_WEIGHTS)
+    weights = torch.tensor(CITYSCAPES.weights)
     return segmentation_loss(logits, labels.expand(batch, -1, -1), weights=weights)
 
 

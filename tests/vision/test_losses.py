@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_vision.losses import CITYSCAPES_WEIGHTS, HardPixels, classification_loss, segmentation_loss
+from deq_vision.data.classes import CITYSCAPES
+from deq_vision.losses import HardPixels, classification_loss, segmentation_loss
 
 
 def case(*, scale: int = 1, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -81,8 +82,8 @@ def test_hard_pixels_are_the_unsure_ones_or_the_hardest(probability: float, at_l
 
 
 def test_cityscapes_has_a_weight_a_class() -> None:
-    assert len(CITYSCAPES_WEIGHTS) == 19
-    assert sum(CITYSCAPES_WEIGHTS) / 19 == pytest.approx(1, abs=0.01)
+    assert len(CITYSCAPES.weights) == 19
+    assert sum(CITYSCAPES.weights) / 19 == pytest.approx(1, abs=0.01)
 
 
 def test_smoothing_mixes_in_the_mean_over_classes() -> None:

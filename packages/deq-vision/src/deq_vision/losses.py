@@ -6,14 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# In the order of the 19 training classes, road to bicycle; from the release.
-# fmt: off
-CITYSCAPES_WEIGHTS = (
-    0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
-    0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
-)
-# fmt: on
-
 
 @dataclass(frozen=True, kw_only=True)
 class HardPixels:

@@ -70,7 +70,7 @@ def stream_table(runs: Mapping[str, Mapping[str, float]]) -> str:
 def overview(found: Metrics) -> str:
     """Markdown for the first page: of each experiment its best baseline and the networks, on images and on videos."""
     rows = []
-    for name, methods in found["scores"].items():
+    for name, methods in sorted(found["scores"].items()):
         metric = headline(methods[MDEQ])
         peers = {key: values[metric] for key, values in methods.items() if key != MDEQ}
         best = max(peers, key=lambda key: peers[key]) if peers else ""

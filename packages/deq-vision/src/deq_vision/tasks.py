@@ -24,7 +24,7 @@ from deq_vision.data.cityscapes import Cityscapes
 from deq_vision.data.imagenet import ImageNet
 from deq_vision.data.samples import IGNORED
 from deq_vision.detect_params import Detect
-from deq_vision.losses import CITYSCAPES_WEIGHTS, classification_loss, segmentation_loss
+from deq_vision.losses import classification_loss, segmentation_loss
 from deq_vision.metrics import confusion, correct, segmentation_metrics
 from deq_vision.params import Classify, Recipe, Segment
 
@@ -86,7 +86,7 @@ def loss(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tensor:
         return detect.loss(task, outputs, batch)
     if isinstance(task, Classify):
         return classification_loss(outputs, batch.labels, smoothing=task.smoothing)
-    weights = torch.tensor(CITYSCAPES_WEIGHTS) if task.class_weights else None
+    weights = torch.tensor(LABELS[task.labels].weights) if task.class_weights else None
     return segmentation_loss(outputs, batch.labels, weights=weights, hard=task.hard)
 
 
