@@ -11,6 +11,7 @@ import torch
 import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.checkpoint import load_tensors
+from deq_core.experiment.images import write_image
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.results import numbers, read_rows
 from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
@@ -128,6 +129,22 @@ def test_training_ends_with_a_model_that_loads_and_is_measured(name: str, data: 
     assert metrics["loss"] == pytest.approx(rows[2]["loss"], rel=1e-5)
 
 
+def test_images_of_many_sizes_are_tested_by_their_middle(tmp_path: Path) -> None:
+    for height, width in ((40, 60), (50, 30)):
+        image = torch.zeros(3, height, width, dtype=torch.uint8)
+        image[:, height // 2, width // 2] = 255
+        write_image(tmp_path / f"imagenet/val/n01440764/{height}.JPEG", image)
+    task = Classify(data="imagenet", test_crop=(32, 24), normalisation=IMAGENET)
+    (batch,) = batches_in_order(task, tmp_path, "test", 2, multiple=1)
+    assert batch.images.shape == (2, 3, 24, 24)
+    for image in batch.images:
+        row, column = divmod(int(image.sum(dim=0).argmax()), 24)
+        assert abs(row - 12) <= 1
+        assert abs(column - 12) <= 1
+    with pytest.raises(ValueError, match="a batch needs samples of one size"):
+        list(batches_in_order(replace(task, test_crop=None), tmp_path, "test", 2, multiple=1))
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(data: Path, tmp_path: Path) -> None:
     weights = []
     for number, seed in enumerate((0, 0, 1)):
@@ -208,6 +225,7 @@ def test_the_commands_train_and_measure_from_a_file(
         (lambda: replace(PROFILE, streamed=("detect",)), "streamed: not in `trained`: detect"),
         (lambda: replace(PROFILE, stream={}), "streamed: not in `stream`: street"),
         (lambda: replace(PROFILE, streamed=("digits",), stream={"digits": STREAM}), "digits is to classify"),
+        (lambda: Classify(data="imagenet", test_crop=(24, 32), normalisation=IMAGENET), "shorter side >= crop"),
         (lambda: replace(PROFILE, seeds=()), "seeds: expected at least one"),
         (
             lambda: replace(PROFILE, baselines={"street": {"a": Linear()}}),

@@ -28,12 +28,19 @@ class Classify:
     folder: str = "."
     """Where the set is, below the folder of the data."""
     augment: Annotated[CropFlip | ResizedCrop, Kind] | None = None
+    test_crop: tuple[int, int] | None = None
+    """In evaluation: the shorter side that an image is brought to, and the side of the square that is cut from its
+    middle, pixels; None leaves images as they are. ImageNet's differ in size and need one."""
     normalisation: Normalisation
     smoothing: float = 0.0
     """Share of the true class's weight that is spread over all classes."""
     watched: Literal["val", "test"] = "val"
     """Split that training is watched on; CIFAR-10 as released has no val."""
     kind: Literal["classify"] = field(default="classify", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.test_crop is not None and not self.test_crop[0] >= self.test_crop[1] >= 1:
+            raise ValueError(f"test_crop: expected shorter side >= crop >= 1, got {self.test_crop}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from deq_core.experiment.batches import Cached, SampleSet
 from deq_vision import detect
 from deq_vision.data import classes
 from deq_vision.data.batches import (
+    CentreCropped,
     LabelledBatch,
     SegmentedBatch,
     in_order,
@@ -76,8 +77,11 @@ def batches_in_order(
     """Every sample of a split once."""
     if isinstance(task, Detect):
         return detect.batches_in_order(task, data, split, batch_size, multiple=multiple)
-    collate = LabelledBatch.collate if isinstance(task, Classify) else SegmentedBatch.collate
-    return in_order(samples(task, data, split), batch_size, partial(collate, normalisation=task.normalisation))
+    found = samples(task, data, split)
+    if isinstance(task, Segment):
+        return in_order(found, batch_size, partial(SegmentedBatch.collate, normalisation=task.normalisation))
+    found = found if task.test_crop is None else CentreCropped(found, *task.test_crop)
+    return in_order(found, batch_size, partial(LabelledBatch.collate, normalisation=task.normalisation))
 
 
 def loss(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """Batches of images for each task, normalised; which they are depends on the seed and the step alone."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from deq_core.experiment import batches as experiment
 from deq_core.experiment.batches import SampleSet
 from deq_vision.data.samples import AnnotatedImage, LabelledImage, Objects, SegmentedImage
 from deq_vision.data.scenes import AugmentAnnotated, AugmentSegmented, SceneAugment
-from deq_vision.data.transforms import Augment, CropFlip, Normalisation, ResizedCrop
+from deq_vision.data.transforms import Augment, CropFlip, Normalisation, ResizedCrop, centre_crop
 
 Sample = TypeVar("Sample")
 Batch = TypeVar("Batch")
@@ -151,6 +151,23 @@ def annotated_batches(
     return experiment.batches(
         dataset, batch_size=batch_size, collate=collate, change=change, seed=seed, workers=workers
     )
+
+
+class CentreCropped:
+    """Labelled images as ImageNet is tested on: a square of `side` pixels from the middle of each.
+
+    Its shorter side is made `short_side` pixels long before.
+    """
+
+    def __init__(self, images: SampleSet[LabelledImage], short_side: int, side: int) -> None:
+        self.images, self.short_side, self.side = images, short_side, side
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> LabelledImage:
+        sample = self.images[index]
+        return replace(sample, image=centre_crop(sample.image, short_side=self.short_side, size=self.side))
 
 
 def in_order(
