@@ -22,7 +22,7 @@ except (parameters.ParameterError, dvc_state.StateError) as error:
 
 
 def threads_of(recipes, run):
-    """Threads of a training by its recipe; the run is called method-seed."""
+    """Threads of a job by its recipe or settings; the run is called method-seed."""
     recipe = recipes[run.rpartition("-")[0]]
     return recipe.get("threads", 1) * recipe.get("processes", 1)
 

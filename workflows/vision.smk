@@ -8,11 +8,6 @@ VISION_STREAMS = expand("{experiment}-{seed}", experiment=VISION["streamed"], se
 VISION_FIGURES = ["learning_curves", "scores", "evaluations", "stream", "stream_frames"]
 
 
-def vision_threads(section, run):
-    """Threads that a section of the parameters gives to the experiment of a run."""
-    return VISION[section][run.rpartition("-")[0]].get("threads", 1)
-
-
 rule vision:
     input:
         "results/vision/report.md",
@@ -68,7 +63,7 @@ rule vision_evaluate:
         "results/vision/evaluate/{run}/metrics.json",
     log:
         "results/logs/vision_evaluate/{run}.log",
-    threads: lambda wildcards: vision_threads("evaluate", wildcards.run)
+    threads: lambda wildcards: threads_of(VISION["evaluate"], wildcards.run)
     shell:
         "dvc --wait-for-lock repro --single-item vision_evaluate@{wildcards.run} > {log} 2>&1"
 
@@ -85,7 +80,7 @@ rule vision_stream:
         "results/vision/stream/{run}/metrics.json",
     log:
         "results/logs/vision_stream/{run}.log",
-    threads: lambda wildcards: vision_threads("stream", wildcards.run)
+    threads: lambda wildcards: threads_of(VISION["stream"], wildcards.run)
     shell:
         "dvc --wait-for-lock repro --single-item vision_stream@{wildcards.run} > {log} 2>&1"
 

@@ -10,6 +10,7 @@ import torch
 
 import deq_core as deq
 from deq_core.experiment import checkpoint, plotting
+from deq_core.experiment.look import Plot
 from deq_core.experiment.results import numbers, read_rows
 from deq_core.experiment.solving import LayerConfig, StopConfig
 from deq_core.experiment.tracking import ignore
@@ -19,7 +20,7 @@ from deq_flow.data.mini_videos import VideosConfig, write_videos
 from deq_flow.data.scenes import SceneConfig
 from deq_flow.inference_params import Inference, Reuse
 from deq_flow.networks import build_network
-from deq_flow.params import EquilibriumModel, Plot, UnrolledModel
+from deq_flow.params import EquilibriumModel, UnrolledModel
 from deq_flow.plot import by_frame, starts
 from deq_flow.report import reuse_section
 from deq_flow.reuse import reuse_network

@@ -44,7 +44,7 @@ def results(profile: Vision, data: Path, tmp_path_factory: pytest.TempPathFactor
     """A finished pipeline: every experiment trained from two seeds, measured, and compared with its baselines."""
     root = tmp_path_factory.mktemp("results")
     for name in profile.trained:
-        experiment = profile.experiments[name]
+        experiment, settings = profile.experiments[name], profile.evaluate[name]
         experiment = replace(
             experiment, recipe=replace(experiment.recipe, every=replace(experiment.recipe.every, log=1))
         )
@@ -52,7 +52,6 @@ def results(profile: Vision, data: Path, tmp_path_factory: pytest.TempPathFactor
             run, scratch = f"{name}-{seed}", root / "scratch" / f"{name}-{seed}"
             model = root / "train" / run
             train(experiment, seed=seed, data=data, out=model, scratch=scratch, log=ignore)
-            settings = profile.evaluate[name]
             evaluate_model(model, experiment.task, settings, data=data, out=root / "evaluate" / run, log=ignore)
             if not isinstance(experiment.task, Classify) and name in profile.streamed:
                 streaming = profile.stream[name]

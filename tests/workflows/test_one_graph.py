@@ -31,7 +31,7 @@ MUTATIONS = {
     "a rule misspells its stage": (RULES, "--single-item flow_download", "--single-item flow_downlaod"),
     "a rule starts from another stage of the curriculum": (RULES, '"kitti": "sintel"', '"kitti": "things"'),
     "a stage of videos forgets its model": (STAGES, STREAMED, STREAMED.replace("model.safetensors", "metrics.json")),
-    "a rule streams more than its stage": (VISION, 'experiment=VISION["streamed"]', 'experiment=VISION["trained"]'),
+    "a rule streams other seeds": (VISION, '["streamed"], seed=VISION["seeds"]', '["streamed"], seed=[0]'),
     "a rule loses seeds": (RULES, 'method=FLOW["methods"], seed=FLOW["seeds"]', 'method=FLOW["methods"], seed=[0]'),
 }
 """Name: file, text, and what to put in its place."""

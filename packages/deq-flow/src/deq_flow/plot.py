@@ -8,11 +8,11 @@ import torch
 
 from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory
+from deq_core.experiment.look import Plot
 from deq_core.experiment.plotting import Figure
 from deq_core.experiment.results import Row, numbers, read_rows, statistic
 from deq_flow.evaluate import summary
 from deq_flow.metrics import epe_map
-from deq_flow.params import Plot
 from deq_flow.sets import titles
 from deq_flow.tables import Tables, samples_by_method
 from deq_flow.visualize import error_to_rgb, flow_to_rgb

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
 from deq_core.experiment.files import write_json
+from deq_core.experiment.look import Plot
 from deq_core.experiment.tracking import track
 from deq_flow.data.mini import write_mini
 from deq_flow.data.released import ReleasedConfig, prepare
-from deq_flow.params import Baseline, Data, Evaluate, Flow, Model, Plot, Train
+from deq_flow.params import Baseline, Data, Evaluate, Flow, Model, Train
 
 SECTION = "run.flow"
 
