@@ -41,7 +41,7 @@ from deq_vision.params import (
 )
 from deq_vision.stream_params import StreamEvaluate
 from deq_vision.tasks import batches_in_order, tally
-from deq_vision.train import between, objective, train
+from deq_vision.train import objective, train
 
 ROOT = Path(__file__).parents[2]
 LAYER = LayerConfig(
@@ -190,12 +190,6 @@ def test_the_penalty_is_added_with_its_weight_and_ends_when_it_should(data: Path
 def test_a_penalty_of_chance_zero_is_never_drawn(data: Path) -> None:
     parts, _ = losses(replace(RECIPE, jacobian=JacobianPenalty(weight=2.0, chance=0.0)), 3, data)
     assert parts["jacobian"] == 0.0
-
-
-def test_depths_are_drawn_within_their_bounds_and_reach_both() -> None:
-    draws = torch.Generator().manual_seed(0)
-    drawn = {between((2, 4), draws) for _ in range(50)}
-    assert drawn == {2, 3, 4}
 
 
 def test_the_commands_train_and_measure_from_a_file(

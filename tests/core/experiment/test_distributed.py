@@ -43,6 +43,7 @@ def test_a_process_alone_shares_and_sums_nothing() -> None:
         alone.sum_([tensor])
         assert tensor.equal(torch.ones(3))
         assert list(alone.share([1, 2, 3])) == [1, 2, 3]
+        assert alone.gathered({"a": tensor})["a"].equal(tensor)
     assert not torch.distributed.is_initialized()
 
 

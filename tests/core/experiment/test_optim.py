@@ -48,6 +48,14 @@ def test_cosine_is_torch_s(floor: float) -> None:
         theirs.step()
 
 
+def test_whole_cosine_is_the_closed_form_over_all_steps_once_warm() -> None:
+    config = OptimConfig(lr=0.3, schedule="whole_cosine", warmup=4)
+    found = [learning_rate(config, step, 10) for step in range(11)]
+    assert found[:4] == [0.3 * (step + 1) / 4 for step in range(4)]
+    for step in range(4, 11):
+        assert found[step] == pytest.approx(0.15 * (1 + math.cos(math.pi * step / 10)), abs=1e-12)
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_a_warmup_rises_linearly_to_the_peak(schedule: Any) -> None:
     found = rates(OptimConfig(lr=0.5, schedule=schedule, warmup=4), 12)

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -222,6 +222,35 @@ def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path: Path) -> N
     history = fit(model, numbers, objective, SGD, steps=1, seed=0, scratch=tmp_path, precision="float16")
     assert math.isinf(history[0]["gradient_norm"])
     assert model.weight.equal(before)
+
+
+def test_what_batches_hand_on_is_part_of_the_checkpoint(tmp_path: Path) -> None:
+    """A loss that depends on all batches before it: killed and resumed, the weights are those of an unbroken run."""
+
+    def trained(scratch: Path, stop_at: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        carried: dict[str, Tensor] = {}
+
+        def objective(model: nn.Module, batch: Tensor) -> Losses:
+            before = carried.get("mean", torch.zeros(3, dtype=torch.float64))
+            carried["mean"] = 0.5 * before + 0.5 * batch.mean(dim=0)
+            return squares(model, batch + before)
+
+        def log(values: Mapping[str, float], step: int) -> None:
+            if step == stop_at:
+                raise KeyboardInterrupt
+
+        model = line()
+        options = {"steps": 9, "seed": 0, "scratch": scratch, "every": Every(checkpoint=2)}
+        fit(model, points(4), objective, SGD, log=log, carried=carried, **options)  # pyright: ignore[reportArgumentType]  of the log, which is only called
+        return model.weight.detach(), carried
+
+    unbroken, end = trained(tmp_path / "unbroken")
+    for stop_at in (3, 6):
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "broken", stop_at)
+    resumed, end_of_resumed = trained(tmp_path / "broken")
+    assert resumed.equal(unbroken)
+    assert end_of_resumed["mean"].equal(end["mean"])
 
 
 def test_a_stream_that_ends_is_an_error(tmp_path: Path) -> None:

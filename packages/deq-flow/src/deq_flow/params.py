@@ -3,14 +3,13 @@
 A key that is not here, or of another type, stops every command before it does any work.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from deq_core.experiment.config import Kind, require_keys
 from deq_core.experiment.look import Plot
-from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.recipe import Recipe
 from deq_core.experiment.solving import LayerConfig, StopConfig
-from deq_core.experiment.training import Every
 from deq_flow.data.mini import MiniConfig
 from deq_flow.data.mixes import MemberConfig
 from deq_flow.data.released import ReleasedConfig
@@ -52,60 +51,30 @@ Data = Annotated[MiniConfig | ReleasedConfig, Kind]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class Train(Recipe):
     """The recipe of one stage of training: what is trained on, for how long, and how."""
 
-    steps: int
-    batch_size: int
-    """Samples of one update, over all processes and accumulated batches."""
     mix: tuple[MemberConfig, ...]
     """Training sets, how often each, and their augmentation."""
-    optim: OptimConfig
     gamma: float = 0.8
     """Weight of an earlier prediction against the next one in the sequence loss."""
     freeze_batch_norm: bool = False
     """Keeps batch normalisation at its running statistics, as the release does in every stage after FlyingChairs."""
     noise: float = 0.0
     """Both frames get Gaussian noise whose standard deviation is drawn for each batch, up to this, of 255."""
-    every: Every = field(default_factory=Every)
-    device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of autocast; float16 needs device cuda."""
-    processes: int = 1
-    """Processes that share an update's samples; on cuda each has a device of its own."""
-    accumulate: int = 1
-    """Batches, one after the other, that share a process's part of the samples, to save memory."""
-    ema: float | None = None
-    """Decay of a moving average of the weights, which then is what is evaluated and kept."""
-    threads: int = 1
-    """CPU threads of each process; part of the recipe because results are bitwise equal only at an equal count."""
     workers: int = 0
     """Processes that load and augment data, for each training process."""
     cache: bool = False
     """Whether decoded training pairs stay in memory; for small sets."""
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "processes", "accumulate", "threads")
-        small = [f"{name} {getattr(self, name)}" for name in counts if getattr(self, name) < 1]
-        if small or self.workers < 0:
-            raise ValueError(
-                f"train: expected {', '.join(counts)} of at least 1 and workers of at least 0, got "
-                f"{', '.join([*small, f'workers {self.workers}'])}"
-            )
-        if self.batch_size % (self.processes * self.accumulate):
-            raise ValueError(
-                f"train: batch_size {self.batch_size} is not a multiple of processes x accumulate = "
-                f"{self.processes} x {self.accumulate}: their batches must be of one size"
-            )
+        super().__post_init__()
+        if self.workers < 0:
+            raise ValueError(f"train: workers must be at least 0, got {self.workers}")
         if self.noise < 0:
             raise ValueError(f"train: noise must be at least 0, got {self.noise}")
         if not self.mix:
             raise ValueError("train: mix must name at least one training set")
-
-    @property
-    def micro_batch(self) -> int:
-        """Samples that one process passes through the network at a time."""
-        return self.batch_size // (self.processes * self.accumulate)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,9 @@ from torch import Tensor, nn
 
 from deq_core.experiment import checkpoint, distributed
 from deq_core.experiment.batches import Cached
-from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking import Log
-from deq_core.experiment.training import Losses, fit
+from deq_core.experiment.training import Losses, fit, keep
 from deq_flow.data.batches import FlowBatch, batches, same_shape
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.mixes import open_mix
@@ -85,13 +83,7 @@ def train(
         accumulate=recipe.accumulate,
         ema=recipe.ema,
     )
-    newest = {name: value for row in history for name, value in row.items()}
-    if distributed.rank() == 0:
-        with output_directory(out) as partial:
-            checkpoint.save(partial / "model.safetensors", network, model)
-            write_rows(partial / "history.csv", history)
-            write_json(partial / "metrics.json", newest)
-    return newest
+    return keep(out, network, model, history)
 
 
 def objective(gamma: float, noise: float = 0.0) -> Callable[[nn.Module, FlowBatch], Losses]:

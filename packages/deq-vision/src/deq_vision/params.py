@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from deq_core.experiment.config import Kind, require_keys
 from deq_core.experiment.look import Plot
-from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.recipe import EquilibriumRecipe
+from deq_core.experiment.recipe import JacobianPenalty as JacobianPenalty
+from deq_core.experiment.recipe import Pretraining as Pretraining
 from deq_core.experiment.solving import StopConfig
-from deq_core.experiment.training import Every
 from deq_vision.baseline_params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
 from deq_vision.config import ModelConfig
 from deq_vision.data.mini import MiniSets
@@ -69,100 +70,18 @@ Task = Annotated[Classify | Segment | Detect, Kind]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretraining:
-    """The first updates: a few applications of f, unrolled, instead of a solve."""
-
-    steps: int
-    """Updates."""
-    depth: tuple[int, int]
-    """Least and most applications; each update draws its own, so that the network is good after any."""
-
-    def __post_init__(self) -> None:
-        if self.steps < 0 or not 1 <= self.depth[0] <= self.depth[1]:
-            raise ValueError(f"pretraining: expected steps of at least 0 and 1 <= least <= most, got {self}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class JacobianPenalty:
-    """Regularisation of the Jacobian at the solution (Bai, Koltun & Kolter, ICML 2021)."""
-
-    weight: float
-    chance: float = 1.0
-    """Probability that an update has the penalty."""
-    pretraining_weight: float = 0.0
-    """Weight while pretraining."""
-    growth: float = 0.0
-    """Added to the weight after each `growth_every` updates that follow the pretraining."""
-    growth_every: int = 1
-    until: int | None = None
-    """Update from which on there is no penalty."""
-    probes: int = 1
-    """Random vectors of Hutchinson's estimate."""
-
-    def __post_init__(self) -> None:
-        if self.weight < 0 or self.pretraining_weight < 0 or not 0 <= self.chance <= 1:
-            raise ValueError(f"jacobian: expected weights of at least 0 and a chance from 0 to 1, got {self}")
-        if self.growth_every < 1 or self.probes < 1:
-            raise ValueError(f"jacobian: expected growth_every and probes of at least 1, got {self}")
-
-    def at(self, step: int, pretraining: int) -> float:
-        """The weight at update `step`, counted from 0, after `pretraining` updates of pretraining."""
-        if self.until is not None and step >= self.until:
-            return 0.0
-        if step < pretraining:
-            return self.pretraining_weight
-        return self.weight + self.growth * ((step - pretraining) // self.growth_every)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(EquilibriumRecipe):
     """How a model is trained."""
 
-    steps: int
-    batch_size: int
-    """Samples of one update, over all processes and accumulated batches."""
-    optim: OptimConfig
-    pretraining: Pretraining | None = None
-    jacobian: JacobianPenalty | None = None
-    jitter: tuple[int, int] = (0, 0)
-    """Least and greatest random change of the solve's evaluations, drawn for each update that has a penalty."""
-    every: Every = field(default_factory=Every)
-    device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    processes: int = 1
-    accumulate: int = 1
-    ema: float | None = None
-    threads: int = 1
-    """CPU threads of each process; part of the recipe because results are bitwise equal only at an equal count."""
     workers: int = 0
+    """Processes that load and augment data, for each training process."""
     cache: bool = False
     """Whether decoded training samples stay in memory; for small sets."""
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "processes", "accumulate", "threads")
-        small = [f"{name} {getattr(self, name)}" for name in counts if getattr(self, name) < 1]
-        if small or self.workers < 0:
-            raise ValueError(
-                f"recipe: expected {', '.join(counts)} of at least 1 and workers of at least 0, got "
-                f"{', '.join([*small, f'workers {self.workers}'])}"
-            )
-        if self.batch_size % (self.processes * self.accumulate):
-            raise ValueError(
-                f"recipe: batch_size {self.batch_size} is not a multiple of processes x accumulate = "
-                f"{self.processes} x {self.accumulate}: their batches must be of one size"
-            )
-        if self.jitter[0] > self.jitter[1]:
-            raise ValueError(f"recipe: jitter must be (least, greatest), got {self.jitter}")
-
-    @property
-    def micro_batch(self) -> int:
-        """Samples that one process passes through the network at a time."""
-        return self.batch_size // (self.processes * self.accumulate)
-
-    @property
-    def unrolled_updates(self) -> int:
-        """Updates of pretraining."""
-        return 0 if self.pretraining is None else self.pretraining.steps
+        super().__post_init__()
+        if self.workers < 0:
+            raise ValueError(f"recipe: workers must be at least 0, got {self.workers}")
 
 
 @dataclass(frozen=True, kw_only=True)

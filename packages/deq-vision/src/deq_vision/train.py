@@ -1,8 +1,6 @@
 """Training of one model: unrolled at first, then through the equilibrium, with the Jacobian's penalty on the way."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,10 @@ from torch import Tensor, nn
 
 import deq_core as deq
 from deq_core.experiment import checkpoint, distributed
-from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.released import located
-from deq_core.experiment.results import write_rows
-from deq_core.experiment.seeding import derive, seed_everything
+from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking import Log
-from deq_core.experiment.training import Losses, fit
+from deq_core.experiment.training import Losses, fit, keep, numbered
 from deq_vision.detect_params import Detect
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Experiment, Recipe
@@ -74,36 +70,24 @@ def train(
         accumulate=recipe.accumulate,
         ema=recipe.ema,
     )
-    newest = {name: value for row in history for name, value in row.items()}
-    if distributed.rank() == 0:
-        with output_directory(out) as partial:
-            checkpoint.save(partial / "model.safetensors", model, experiment.model)
-            write_rows(partial / "history.csv", history)
-            write_json(partial / "metrics.json", newest)
-    return newest
-
-
-def numbered(batches: Callable[[int], Iterator[Any]]) -> Callable[[int], Iterator[tuple[int, Any]]]:
-    """The same batches, each with its number: what an update does depends on how far training is."""
-    return lambda start: zip(count(start), batches(start), strict=False)  # neither ends
+    return keep(out, model, experiment.model, history)
 
 
 def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.Module, tuple[int, Any]], Losses]:
     """The task's loss, and the Jacobian's penalty where the update has one; beside them accuracy and convergence."""
-    batches_an_update = recipe.accumulate * recipe.processes
 
     def losses(model: nn.Module, batch: tuple[int, Any]) -> Losses:
         assert isinstance(model, MDEQ)
         number, samples = batch
-        step = number // batches_an_update
+        plan = recipe.plan(seed, number // recipe.batches)
         samples = samples.to(next(model.parameters()).device)
-        draws = torch.Generator().manual_seed(derive(seed, step))
-        weight = 0.0 if recipe.jacobian is None else recipe.jacobian.at(step, recipe.unrolled_updates)
-        if recipe.jacobian is not None and weight and float(torch.rand((), generator=draws)) >= recipe.jacobian.chance:
-            weight = 0.0
         with deq.solve_scope():
             injection = model.inject(samples.images)
-            solution = solve(model, injection, recipe, step, draws, jitter=weight > 0)
+            solution = (
+                model.solve(injection, stop=plan.stop(model.equilibrium.stop))
+                if plan.depth is None
+                else model.solve(injection, steps=plan.depth)
+            )
             logits = model.head(solution.value) if model.head is not None else None
             if logits is None:
                 raise ValueError("model: this task needs an architecture with a head; set model.architecture.head")
@@ -114,31 +98,14 @@ def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.
                 "residual": solution.residual.mean(),
             }
             penalty = 0.0
-            if weight and recipe.jacobian is not None:
+            if plan.penalty and recipe.jacobian is not None:
                 penalty = model.jacobian_penalty(injection, solution, probes=recipe.jacobian.probes)
-                total = total + weight * penalty
+                total = total + plan.penalty * penalty
         if recipe.jacobian is not None:
             parts["jacobian"] = penalty.detach() if isinstance(penalty, Tensor) else penalty
         return Losses(total, parts)
 
     return losses
-
-
-def solve(
-    model: MDEQ, injection: Any, recipe: Recipe, step: int, draws: torch.Generator, *, jitter: bool
-) -> deq.Solution:
-    """The solution of update `step`: unrolled while pretraining, else of as many evaluations as the recipe says."""
-    if recipe.pretraining is not None and step < recipe.pretraining.steps:
-        return model.solve(injection, steps=between(recipe.pretraining.depth, draws))
-    stop = model.equilibrium.stop
-    if jitter and recipe.jitter != (0, 0):
-        stop = replace(stop, max_steps=max(1, stop.max_steps + between(recipe.jitter, draws)))
-    return model.solve(injection, stop=stop)
-
-
-def between(bounds: tuple[int, int], draws: torch.Generator) -> int:
-    """A whole number within bounds, both included."""
-    return int(torch.randint(bounds[0], bounds[1] + 1, (), generator=draws))
 
 
 def validation(task: Scored | Detect, recipe: Recipe, data: Path) -> Callable[[nn.Module], dict[str, float]]:

@@ -6,13 +6,15 @@ So an evaluation does not import the code of the demo, and a stage of the pipeli
 import hashlib
 import importlib
 import json
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import tyro
 
-from deq_core.experiment import config
+from deq_core.experiment import config, distributed
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import OutputError
@@ -78,6 +80,18 @@ def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) ->
     for path in [*sources(package, "deq_core"), *files]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def resumable(scratch: Path, name: str, digest: str) -> Iterator[Path]:
+    """The folder below `scratch` that the training `name` resumes from, where its `fingerprint` is still `digest`.
+
+    When the block is left without an error, it is removed, and with it those that earlier versions left behind.
+    """
+    yield scratch / f"{name}-{digest}"
+    if distributed.rank() == 0:
+        for finished in scratch.glob(f"{name}-*"):
+            shutil.rmtree(finished)
 
 
 def sources(*packages: str) -> list[Path]:

@@ -6,7 +6,7 @@ every parameter: an implicit gradient solves a linear system by many of them.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -40,6 +40,18 @@ class Workers:
         dist.all_reduce(flat)
         for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(summed.view_as(tensor))
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of all processes, on the CPU; no two may use the same name."""
+        own = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+        if self.size == 1:
+            return own
+        everywhere: list[dict[str, Tensor]] = [{}] * self.size
+        dist.all_gather_object(everywhere, own)
+        merged = {name: tensor for one in everywhere for name, tensor in one.items()}
+        if len(merged) != sum(map(len, everywhere)):
+            raise ValueError(f"expected names that no two processes use, got {sorted(map(sorted, everywhere))}")
+        return merged
 
     def share_state_(self, model: nn.Module) -> None:
         """Gives every process the weights and buffers of the first."""

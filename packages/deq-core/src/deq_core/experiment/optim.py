@@ -25,12 +25,13 @@ class OptimConfig:
     """Momentum of sgd."""
     nesterov: bool = False
     """Whether sgd's momentum is Nesterov's."""
-    schedule: Literal["onecycle", "cosine", "constant"] = "constant"
-    """onecycle has a warm-up of its own; cosine falls to `floor` at the last step."""
+    schedule: Literal["onecycle", "cosine", "whole_cosine", "constant"] = "constant"
+    """onecycle has a warm-up of its own; cosine falls from `lr` after the warm-up to `floor` at the last step;
+    whole_cosine is that of all steps, whose beginning the warm-up replaces: DEQ-Transformer's release."""
     floor: float = 0.0
     """Learning rate at the end of cosine."""
     warmup: int = 0
-    """Steps over which cosine and constant rise linearly to `lr`."""
+    """Steps over which the rate rises linearly to `lr`."""
     clip: float | None = None
     """Largest 2-norm of the whole gradient; a longer one is scaled down to it."""
 
@@ -43,7 +44,7 @@ class OptimConfig:
             raise ValueError(f"clip: expected a number above 0 or null, got {self.clip}")
         if self.warmup < 0 or (self.warmup and self.schedule == "onecycle"):
             raise ValueError(f"warmup: expected 0 for onecycle, otherwise at least 0 steps, got {self.warmup}")
-        if self.floor and (self.schedule != "cosine" or not 0 <= self.floor <= self.lr):
+        if self.floor and (self.schedule not in ("cosine", "whole_cosine") or not 0 <= self.floor <= self.lr):
             raise ValueError(f"floor: belongs to cosine, from 0 to lr, got {self.floor} with {self.schedule}")
         if self.nesterov and not (self.name == "sgd" and self.momentum):
             raise ValueError(f"nesterov: belongs to sgd with momentum, got {self.name} with {self.momentum}")
@@ -77,8 +78,9 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
             return config.lr * _onecycle(step, steps + 100)
         case "cosine":
             progress = max(step - config.warmup, 0) / max(steps - config.warmup, 1)
-            share = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-            return _warm(step, config.warmup) * (config.floor + (config.lr - config.floor) * share)
+            return _warm(step, config.warmup) * _cosine(config, progress)
+        case "whole_cosine":
+            return config.lr * _warm(step, config.warmup) if step < config.warmup else _cosine(config, step / steps)
         case "constant":
             return config.lr * _warm(step, config.warmup)
 
@@ -93,6 +95,10 @@ def _onecycle(step: int, total: int) -> float:
     if step <= peak:
         return 1 / 25 + (1 - 1 / 25) * step / peak
     return 1 + (1 / 250_000 - 1) * (step - peak) / (end - peak)
+
+
+def _cosine(config: OptimConfig, progress: float) -> float:
+    return config.floor + (config.lr - config.floor) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def _warm(step: int, warmup: int) -> float:

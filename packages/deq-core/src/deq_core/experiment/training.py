@@ -5,21 +5,24 @@ and random numbers are functions of the step, and everything else is in the chec
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deq_core.experiment import checkpoint, distributed
 from deq_core.experiment.averaging import Average
 from deq_core.experiment.config import Scalar, flatten
+from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.log import Log, ignore
 from deq_core.experiment.optim import OptimConfig, build
 from deq_core.experiment.progress import Progress
+from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.update import Batch, Row, Update
 from deq_core.experiment.update import Losses as Losses
@@ -59,6 +62,7 @@ def fit(
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
     accumulate: int = 1,
     ema: float | None = None,
+    carried: MutableMapping[str, Tensor] | None = None,
 ) -> list[Row]:
     """Trains `model` in place and returns the history, one row for each logged step, counted from 1.
 
@@ -80,6 +84,8 @@ def fit(
         precision: of autocast around the objective; float16 scales the loss and needs CUDA.
         accumulate: batches whose mean gradient makes one update.
         ema: decay of a moving average of the weights, which then is what is evaluated and returned.
+        carried: what `objective` hands from batch to batch, such as a recurrent state, which it reads and replaces
+            here; part of the checkpoint. Each process keeps its own, under names that no other uses.
 
     Under torchrun each process takes every n-th batch, and the result is that of one process with `accumulate` n
     times as large; every process prepares all batches, the price of a stream that knows nothing of processes. Running
@@ -104,6 +110,7 @@ def fit(
             torch.amp.GradScaler(device.type, enabled=precision == "float16"),
             None if ema is None else Average(model, ema),
             flatten({**numbers, "batches of an update": update.batches}),
+            {} if carried is None else carried,
         )
         workers.share_state_(model)
         path = scratch / "training.pt"
@@ -132,8 +139,10 @@ def fit(
                         _record(log, state.history[-1])
                 if progress is not None:
                     progress.update(state.step, values)
-                if first and (last or state.step % every.checkpoint == 0):
-                    state.save(path)
+                if last or state.step % every.checkpoint == 0:
+                    everywhere = workers.gathered(state.carried)
+                    if first:
+                        state.save(path, everywhere)
     if state.average is not None:
         state.average.copy_to(model)
     return state.history
@@ -149,20 +158,23 @@ class _State:
     average: Average | None
     numbers: Mapping[str, Scalar]
     """What the training was asked to be; a checkpoint of another one is refused."""
+    carried: MutableMapping[str, Tensor]
+    """What this process's batches hand on."""
     step: int = 0
     """Updates done."""
     history: list[Row] = field(default_factory=list)
     recent: list[Row] = field(default_factory=list)
     """Values of the steps since the last row of the history."""
 
-    def save(self, path: Path) -> None:
-        """Replaces the checkpoint at `path`."""
+    def save(self, path: Path, carried: Mapping[str, Tensor]) -> None:
+        """Replaces the checkpoint at `path`; `carried` is of all processes."""
         state = {
             "numbers": dict(self.numbers),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": None if self.average is None else self.average.values,
+            "carried": dict(carried),
             "step": self.step,
             "history": self.history,
             "recent": self.recent,
@@ -182,6 +194,8 @@ class _State:
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load(state["average"])
+        self.carried.clear()
+        self.carried.update(state["carried"])
         self.step, self.history, self.recent = state["step"], state["history"], state["recent"]
 
     def evaluate(self, measure: Callable[[nn.Module], dict[str, float]], seed: int) -> dict[str, float]:
@@ -192,6 +206,34 @@ class _State:
             measured = measure(self.model)
         self.model.train()
         return {name: float(value) for name, value in measured.items()}
+
+
+def numbered(batches: Callable[[int], Iterable[Batch]]) -> Callable[[int], Iterator[tuple[int, Batch]]]:
+    """The same batches, each with its number, for an objective that depends on how far training is."""
+    return lambda start: zip(count(start), batches(start), strict=False)  # neither ends
+
+
+def keep(
+    out: Path,
+    model: nn.Module,
+    config: object,
+    history: Sequence[Row],
+    *,
+    beside: Callable[[Path], None] = lambda folder: None,
+) -> Row:
+    """Writes model.safetensors, config.json, history.csv and metrics.json to the folder `out`, which appears whole.
+
+    Only the first process writes. `beside` writes what else belongs into the folder it is given. Returns the newest
+    value of everything in the history, which metrics.json holds.
+    """
+    newest = {name: value for row in history for name, value in row.items()}
+    if distributed.rank() == 0:
+        with output_directory(out) as partial:
+            checkpoint.save(partial / "model.safetensors", model, config)
+            write_rows(partial / "history.csv", history)
+            write_json(partial / "metrics.json", newest)
+            beside(partial)
+    return newest
 
 
 def _record(log: Log, row: Row) -> None:

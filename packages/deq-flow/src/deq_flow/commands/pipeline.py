@@ -1,12 +1,11 @@
 """Commands of the pipeline: its stages, and the schema that its parameters are checked against."""
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
+from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
 from deq_core.experiment.look import Plot
 from deq_core.experiment.tracking import track
@@ -69,12 +68,13 @@ def train(
     first = [] if start is None else [start / "model.safetensors"]
     job = "train" if stage == "chairs" else stage
     name = f"flow_{job}-{method}-{seed}"
-    folder = scratch / f"{name}-{fingerprint(parameters, data / 'manifest.json', *first, package='deq_flow')}"
-    with track(f"flow.{job}", parameters, out=out, seed=seed, scratch=folder) as log:
+    digest = fingerprint(parameters, data / "manifest.json", *first, package="deq_flow")
+    with (
+        resumable(scratch, name, digest) as folder,
+        track(f"flow.{job}", parameters, out=out, seed=seed, scratch=folder) as log,
+    ):
         metrics = training.train(model, recipe, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
     if distributed.rank() == 0:
-        for abandoned in scratch.glob(f"{name}-*"):
-            shutil.rmtree(abandoned)
         finish(metrics)
 
 

@@ -1,12 +1,11 @@
 """Commands that train models and measure them."""
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
+from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
 from deq_core.experiment.tracking import track
 from deq_vision.params import Evaluate, Experiment, Task, Vision
@@ -40,12 +39,13 @@ def train(
     name = f"vision_train-{experiment}-{seed}"
     manifest = data / settings.task.folder / "manifest.json"
     files = [manifest] if manifest.exists() else []  # released sets have none
-    folder = scratch / f"{name}-{fingerprint({'experiment': settings}, *files, package='deq_vision')}"
-    with track("vision.train", settings, out=out, seed=seed, scratch=folder) as log:
+    digest = fingerprint({"experiment": settings}, *files, package="deq_vision")
+    with (
+        resumable(scratch, name, digest) as folder,
+        track("vision.train", settings, out=out, seed=seed, scratch=folder) as log,
+    ):
         metrics = training.train(settings, seed=seed, data=data, out=out, scratch=folder, log=log)
     if distributed.rank() == 0:
-        for abandoned in scratch.glob(f"{name}-*"):
-            shutil.rmtree(abandoned)
         finish(metrics)
 
 
