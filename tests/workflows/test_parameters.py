@@ -134,7 +134,7 @@ def test_every_profile_agrees_with_the_schemas(profile: str, tmp_path: Path) -> 
     assert load(path).keys() == {path.stem for path in (ROOT / "workflows" / "schemas").glob("*.json")}
 
 
-@pytest.mark.parametrize("pipeline", ["flow", "vision"])
+@pytest.mark.parametrize("pipeline", ["flow", "sequence", "vision"])
 def test_the_schema_of_a_pipeline_is_what_its_package_writes(pipeline: str, tmp_path: Path) -> None:
     command = str(Path(sys.executable).with_name(f"deq-{pipeline}"))
     run(tmp_path, command, "schema", "schema.json")

@@ -119,6 +119,7 @@ class DEQTransformer(nn.Module):
         targets: Tensor | None = None,
         start: Tensor | None = None,
         steps: int | None = None,
+        stop: deq.Stop | None = None,
         record: Sequence[int] = (),
         probes: int | Sequence[Tensor] = 0,
     ) -> SequenceOutput:
@@ -128,13 +129,14 @@ class DEQTransformer(nn.Module):
         targets  (B, T) the tokens that follow; gives losses instead of log-probabilities of the whole vocabulary
         start    (B, T, width) where the solve begins, zeros by default; not used where its shape does not fit
         steps    so many plain evaluations of the cell instead of a solve; by default the equilibrium's `steps`
+        stop     when the solve ends; by default the equilibrium's `stop`, or `eval_stop` in evaluation mode
         record   evaluations whose states are returned in `solution.trajectory`
         probes   random vectors of the Jacobian penalty (how many, or themselves, each (B, T, width)); 0 skips it
         """
         with deq.solve_scope():
             segment = self.encode(tokens, memory)
             f = self.map(segment)
-            solution = self.solve(f, self.start(segment, start), steps=steps, record=record)
+            solution = self.solve(f, self.start(segment, start), steps=steps, stop=stop, record=record)
             jacobian = None
             if probes != 0:
                 jacobian = deq.jacobian_frobenius(f, solution.value.detach(), probes=probes)
@@ -181,6 +183,7 @@ class DEQTransformer(nn.Module):
         begin: Tensor,
         *,
         steps: int | None = None,
+        stop: deq.Stop | None = None,
         record: Sequence[int] = (),
     ) -> deq.Solution:
         """The state that `forward` reads off: the equilibrium, or what `steps` evaluations give (default: its own)."""
@@ -188,7 +191,8 @@ class DEQTransformer(nn.Module):
         steps = choice.steps if steps is None else steps
         if steps is not None:
             return unrolled(f, begin, steps, record)
-        stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
+        if stop is None:
+            stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
         return deq.fixed_point(f, begin, solver=choice.solver, stop=stop, adjoint=choice.adjoint, record=record)
 
     def losses(self, states: Tensor, targets: Tensor) -> Tensor:

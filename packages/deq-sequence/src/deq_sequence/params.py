@@ -1,0 +1,152 @@
+"""The `sequence` section of params.yaml as dataclasses: texts, models, recipes and how models are measured."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.recipe import EquilibriumRecipe
+from deq_core.experiment.solving import LayerConfig, Solver, StopConfig
+from deq_sequence.config import VARIANTS, Architecture, Equilibrium
+from deq_sequence.data.texts import Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A DEQ-Transformer, or the same layer unrolled."""
+
+    name: str
+    """Sizes: a name that `deq_sequence.build` knows, such as mini. The vocabulary is that of the text."""
+    layer: LayerConfig
+    """Solver, stop and gradient."""
+    memory: int
+    """Positions remembered from segment to segment."""
+    steps: int | None = None
+    """A number makes the weight-tied transformer of that depth instead: so many evaluations, each differentiated."""
+    dropout: float | None = None
+    """None is that of the sizes."""
+
+    def __post_init__(self) -> None:
+        if self.name not in VARIANTS:
+            raise ValueError(f"model: name must be one of {', '.join(VARIANTS)}, got {self.name!r}")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"model: dropout must be from 0 to below 1, got {self.dropout}")
+        self.equilibrium()
+
+    def architecture(self, vocabulary: int) -> Architecture:
+        """The sizes, for a text with so many different tokens."""
+        size = VARIANTS[self.name][0]
+        size = size if self.dropout is None else replace(size, dropout=self.dropout)
+        try:
+            return replace(size, vocabulary=vocabulary)
+        except ValueError as error:
+            raise ConfigError(f"model: {self.name} cannot have the text's vocabulary: {error}") from None
+
+    def equilibrium(self) -> Equilibrium:
+        """How it is solved."""
+        layer = self.layer.build()
+        return Equilibrium(
+            solver=layer.solver,
+            stop=layer.stop,
+            eval_stop=layer.eval_stop,
+            adjoint=layer.adjoint,
+            memory=self.memory,
+            steps=self.steps,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(EquilibriumRecipe):
+    """The recipe of a training. A sample is a segment of one row of the text."""
+
+    text: str
+    """Key of `texts`."""
+    length: int
+    """Tokens of a segment."""
+    shift: bool = False
+    """Whether each epoch begins at another place of the text, so that rows and segments are cut elsewhere."""
+    watch: int | None = None
+    """Tokens of the validation text that training is watched on; None is all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length < 1 or (self.watch is not None and self.watch < 2):
+            raise ValueError(f"train: length must be at least 1 and watch at least 2, got {self.length}, {self.watch}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """How trained models are measured."""
+
+    text: str
+    """Key of `texts`; the training's own."""
+    length: int
+    """Tokens of a segment."""
+    memory: int
+    """Positions remembered from segment to segment."""
+    batch_size: int
+    """Rows that the text is read in, side by side; each begins without memory."""
+    stride: int | None = None
+    """Tokens from one segment to the next; None is `length`, as released. Less reads tokens again, as context."""
+    stop: StopConfig | None = None
+    """Stop of the solve that is reported; None is the model's own."""
+    sweep: int
+    """Perplexity and residual are also measured after each evaluation up to this one."""
+    solvers: dict[str, Solver]
+    """Solvers of the sweep, by what they are called."""
+    sweep_tokens: int | None = None
+    """Tokens of the text that the sweep reads; None is all."""
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.length, self.batch_size, self.sweep, self.threads) < 1 or self.memory < 0:
+            raise ValueError(
+                "evaluate: length, batch_size, sweep and threads must be at least 1 and memory at least 0, got "
+                f"{self.length}, {self.batch_size}, {self.sweep}, {self.threads} and {self.memory}"
+            )
+        if self.stride is not None and not 1 <= self.stride <= self.length:
+            raise ValueError(f"evaluate: stride must be from 1 to length = {self.length}, got {self.stride}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """Kneser-Ney language models of several orders, on every text."""
+
+    orders: tuple[int, ...] = (1, 2, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """How figures are drawn."""
+
+    dpi: int = 120
+    smoothing: int = 20
+    """Steps of training whose mean is one point of a curve."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequence:
+    """One profile of the language models."""
+
+    seeds: tuple[int, ...]
+    methods: tuple[str, ...]
+    """Keys of `model`, `train` and `evaluate` that are trained and measured."""
+    texts: dict[str, Text]
+    model: dict[str, Model]
+    train: dict[str, Train]
+    evaluate: dict[str, Evaluate]
+    baselines: Baselines = field(default_factory=Baselines)
+    plot: Plot = field(default_factory=Plot)
+
+    def __post_init__(self) -> None:
+        if not self.seeds or not self.methods:
+            raise ValueError("seeds and methods: expected at least one of each")
+        for place in ("model", "train", "evaluate"):
+            require("methods", self.methods, place, getattr(self, place))
+        for place, parts in (("train", self.train), ("evaluate", self.evaluate)):
+            require(f"{place}.text", [part.text for part in parts.values()], "texts", self.texts)
+
+
+def require(what: str, names: Iterable[str], place: str, known: Iterable[str]) -> None:
+    """Raises ValueError for names that are not keys of a part of the section."""
+    if missing := sorted(set(names) - set(known)):
+        raise ValueError(f"{what}: not in `{place}`: {', '.join(missing)}; there are {', '.join(known)}")

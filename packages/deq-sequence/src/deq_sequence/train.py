@@ -1,0 +1,147 @@
+"""Training of one language model: unrolled at first, then through the equilibrium; memory goes from batch to batch."""
+
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from deq_core.experiment import distributed
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.seeding import seed_everything
+from deq_core.experiment.tracking import Log
+from deq_core.experiment.training import Losses, fit, keep, numbered
+from deq_sequence.data import tokens as stored
+from deq_sequence.data import vocabulary as vocabularies
+from deq_sequence.data.batches import TokenBatch, batches
+from deq_sequence.measure import measure
+from deq_sequence.models.transformer import DEQTransformer, Memory
+from deq_sequence.networks import VOCABULARY, stored_form
+from deq_sequence.params import Model, Train
+
+
+def train(
+    model: Model, recipe: Train, *, seed: int, data: Path, out: Path, scratch: Path, log: Log
+) -> dict[str, float]:
+    """Trains a model and writes it, its vocabulary.json, history.csv and metrics.json to `out`.
+
+    Args:
+        model: its sizes, and how it is solved and differentiated.
+        recipe: text, steps, batches and optimiser.
+        seed: of the weights, the shifts of the text and everything drawn in training.
+        data: folder of the prepared texts.
+        out: folder that appears, whole, when training is done.
+        scratch: folder of the checkpoint that an interrupted training resumes from.
+        log: receives every logged step.
+
+    Returns:
+        The newest value of everything in the history.
+
+    Raises:
+        CorpusError: the text is not there or damaged.
+        ConfigError: the sizes cannot have the text's vocabulary, or its rows would be too short.
+    """
+    torch.set_num_threads(recipe.threads)
+    seed_everything(seed)
+    read = stored.read(data / recipe.text)
+    network = DEQTransformer(model.architecture(len(read.vocabulary)), model.equilibrium())
+    network.to(distributed.device(recipe.device))
+    memories: dict[str, Tensor] = {}
+    stream = training_batches(recipe, read.texts["train"], seed)
+    history = fit(
+        network,
+        numbered(stream),
+        objective(recipe, seed, memories),
+        recipe.optim,
+        steps=recipe.steps,
+        seed=seed,
+        scratch=scratch,
+        log=log,
+        every=recipe.every,
+        evaluate=validation(recipe, read.texts["valid"]),
+        precision=recipe.precision,
+        accumulate=recipe.accumulate,
+        ema=recipe.ema,
+        carried=memories,
+    )
+    return keep(
+        out,
+        network,
+        stored_form(network),
+        history,
+        beside=lambda folder: vocabularies.save(folder / VOCABULARY, read.vocabulary),
+    )
+
+
+def training_batches(recipe: Train, text: Tensor, seed: int) -> Callable[[int], Iterator[TokenBatch]]:
+    """Segments of the training text from any batch on; each process and each accumulated batch has a lane."""
+    try:
+        return batches(
+            text,
+            batch_size=recipe.micro_batch,
+            length=recipe.length,
+            seed=seed,
+            shift=recipe.shift,
+            lanes=recipe.batches,
+        )
+    except ValueError as error:
+        raise ConfigError(f"train: {error}") from None
+
+
+def objective(
+    recipe: Train, seed: int, memories: MutableMapping[str, Tensor]
+) -> Callable[[nn.Module, tuple[int, TokenBatch]], Losses]:
+    """Mean loss of a batch's tokens, nats, and the Jacobian's penalty where the update has one.
+
+    `memories` has the memory of every lane, which a batch reads and replaces.
+    """
+
+    def losses(model: nn.Module, batch: tuple[int, TokenBatch]) -> Losses:
+        assert isinstance(model, DEQTransformer)
+        number, segment = batch
+        plan = recipe.plan(seed, number // recipe.batches)
+        device = next(model.parameters()).device
+        probes = recipe.jacobian.probes if recipe.jacobian is not None and plan.penalty else 0
+        output = model(
+            segment.tokens.to(device),
+            None if segment.first else remembered(memories, segment.lane, device),
+            targets=segment.targets.to(device),
+            steps=plan.depth,
+            stop=plan.stop(model.equilibrium.stop),
+            probes=probes,
+        )
+        memories.update(by_name(output.memory, segment.lane))
+        assert output.loss is not None
+        parts: dict[str, Tensor | float] = {
+            "task_loss": output.loss.detach(),
+            "residual": output.solution.residual.mean(),
+            "evaluations": float(output.solution.nfe),
+        }
+        if recipe.jacobian is not None:
+            parts["jacobian"] = 0.0 if output.jacobian is None else output.jacobian.detach().mean()
+        if output.jacobian is None:
+            return Losses(output.loss, parts)
+        return Losses(output.loss + plan.penalty * output.jacobian.mean(), parts)
+
+    return losses
+
+
+def by_name(memory: Memory, lane: int) -> dict[str, Tensor]:
+    """A memory as tensors that go into a checkpoint."""
+    return {f"lane {lane} states": memory.states, f"lane {lane} injections": memory.injections}
+
+
+def remembered(memories: MutableMapping[str, Tensor], lane: int, device: torch.device) -> Memory:
+    """The inverse of `by_name`."""
+    return Memory(memories[f"lane {lane} states"].to(device), memories[f"lane {lane} injections"].to(device))
+
+
+def validation(recipe: Train, text: Tensor) -> Callable[[nn.Module], dict[str, float]]:
+    """Measures a model on the validation text, by segments of the training's length: val_loss and val_residual."""
+
+    def values(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, DEQTransformer)
+        found = measure(model, text[: recipe.watch], length=recipe.length, batch_size=recipe.batch_size).score
+        return {"val_loss": found.loss, "val_perplexity": found.perplexity, "val_residual": found.residual}
+
+    return values

@@ -1,0 +1,48 @@
+"""A small profile of the language models, and its texts, for tests of training and measuring."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import deq_core as deq
+from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.recipe import Pretraining
+from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
+from deq_core.experiment.training import Every
+from deq_sequence.data.texts import Embedded, Text, prepare
+from deq_sequence.params import Evaluate, Model, Sequence, Train
+
+LAYER = LayerConfig(
+    solver=deq.FixedPointIteration(),
+    stop=StopConfig(max_steps=3),
+    adjoint=ImplicitConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=3)),
+)
+MODEL = Model(name="mini", layer=LAYER, memory=6)
+UNROLLED = replace(MODEL, steps=2)
+RECIPE = Train(
+    text="characters",
+    length=8,
+    watch=100,
+    steps=6,
+    batch_size=4,
+    optim=OptimConfig(lr=1e-3),
+    pretraining=Pretraining(steps=3, depth=(1, 3)),
+    every=Every(checkpoint=1),
+)
+MEASURE = Evaluate(
+    text="characters", length=8, memory=6, batch_size=4, sweep=4, solvers={"plain": deq.FixedPointIteration()}
+)
+TEXT = Text(corpus=Embedded(), tokens="characters", limit=300)
+PROFILE = Sequence(
+    seeds=(0,),
+    methods=("deq", "unrolled"),
+    texts={"characters": TEXT},
+    model={"deq": MODEL, "unrolled": UNROLLED},
+    train={"deq": RECIPE, "unrolled": replace(RECIPE, pretraining=None)},
+    evaluate={"deq": MEASURE, "unrolled": MEASURE},
+)
+
+
+def prepared(folder: Path) -> Path:
+    """The profile's texts as numbers, below `folder`."""
+    prepare(folder / "characters", TEXT)
+    return folder

@@ -1,0 +1,233 @@
+"""Models are trained unrolled, then through the equilibrium; memory is a state of the training, whoever trains."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.flow.interrupted import Interrupt, Interrupted
+from tests.sequence.recipes import MODEL, PROFILE, RECIPE, TEXT, UNROLLED, prepared
+from torch import Tensor
+
+from deq_core.experiment import config
+from deq_core.experiment.checkpoint import load_tensors
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.optim import learning_rate
+from deq_core.experiment.recipe import JacobianPenalty
+from deq_core.experiment.results import numbers, read_rows
+from deq_core.experiment.tracking import ignore
+from deq_sequence import load, load_vocabulary
+from deq_sequence.cli import main
+from deq_sequence.config import VARIANTS
+from deq_sequence.data import tokens as stored
+from deq_sequence.data.batches import TokenBatch, batches
+from deq_sequence.data.corpora import CorpusError
+from deq_sequence.models.transformer import DEQTransformer
+from deq_sequence.params import Model, Sequence, Train, require
+from deq_sequence.train import objective, remembered, train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared(tmp_path_factory.mktemp("data"))
+
+
+def run(folder: Path, data: Path, model: Model = MODEL, recipe: Train = RECIPE, seed: int = 0, log: Any = ignore):
+    return train(model, recipe, seed=seed, data=data, out=folder / "out", scratch=folder / "scratch", log=log)
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    return load_tensors(folder / "out" / "model.safetensors")
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(first[name].equal(tensor) for name, tensor in second.items())
+
+
+@pytest.mark.parametrize("model", [MODEL, UNROLLED], ids=["equilibrium", "unrolled"])
+def test_training_ends_with_a_model_that_loads(model: Model, data: Path, tmp_path: Path) -> None:
+    newest = run(tmp_path, data, model)
+    assert {"task_loss", "residual", "evaluations", "val_loss", "val_perplexity", "val_residual"} <= newest.keys()
+    loaded = load(tmp_path / "out")
+    assert loaded.equilibrium == model.equilibrium()
+    vocabulary = load_vocabulary(tmp_path / "out", loaded)
+    assert vocabulary.state() == stored.read(data / "characters").vocabulary.state()
+    rows = read_rows(tmp_path / "out" / "history.csv")
+    depths = numbers(rows, "evaluations")
+    assert set(depths[:3]) <= {1.0, 2.0, 3.0}
+    assert set(depths[3:]) == ({2.0} if model.steps else {4.0})  # one more, for the gradient
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(data: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(tmp_path / name, data, seed=seed)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("change", [{}, {"accumulate": 2, "shift": True}], ids=["plain", "accumulated and shifted"])
+def test_a_killed_training_resumes_to_the_same_bits(change: dict[str, Any], data: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, **change)
+    run(tmp_path / "unbroken", data, recipe=recipe)
+    for step in (2, 5):
+        with pytest.raises(Interrupted):
+            run(tmp_path / "broken", data, recipe=recipe, log=Interrupt(step))
+    run(tmp_path / "broken", data, recipe=recipe)
+    for name in ("model.safetensors", "history.csv", "metrics.json"):
+        assert (tmp_path / "broken/out" / name).read_bytes() == (tmp_path / "unbroken/out" / name).read_bytes()
+
+
+def tried(recipe: Train, numbered: list[tuple[int, TokenBatch]], memories: dict[str, Tensor]) -> list[float]:
+    """Losses of some batches in turn, by the same weights."""
+    torch.manual_seed(0)
+    model = DEQTransformer(MODEL.architecture(96), MODEL.equilibrium()).train()
+    losses = objective(recipe, 0, memories)
+    return [float(losses(model, batch).total.detach()) for batch in numbered]
+
+
+def test_a_batch_reads_what_the_one_before_in_its_lane_remembered(data: Path) -> None:
+    text = stored.read(data / "characters").texts["train"]
+    recipe = replace(RECIPE, accumulate=2, pretraining=None)
+    stream = batches(text, batch_size=2, length=8, lanes=2)(0)
+    numbered = [(number, next(stream)) for number in range(4)]
+    memories: dict[str, Tensor] = {}
+    in_turn = tried(recipe, numbered, memories)
+    assert set(memories) == {f"lane {lane} {part}" for lane in (0, 1) for part in ("states", "injections")}
+    assert len(remembered(memories, 1, torch.device("cpu"))) == MODEL.memory
+    alone: dict[str, Tensor] = {}
+    of_lane = [batch for batch in numbered if batch[1].lane == 1]
+    assert tried(recipe, of_lane, alone) == [in_turn[1], in_turn[3]]
+    forgetting = [(number, replace(batch, first=True)) for number, batch in of_lane]
+    assert tried(recipe, forgetting, {})[1] != in_turn[3]
+
+
+def test_the_penalty_is_added_with_its_weight(data: Path) -> None:
+    text = stored.read(data / "characters").texts["train"]
+    batch = (4, next(batches(text, batch_size=4, length=8)(0)))
+    torch.manual_seed(0)
+    model = DEQTransformer(MODEL.architecture(96), MODEL.equilibrium())
+    for chance in (0.0, 1.0):
+        recipe = replace(RECIPE, jacobian=JacobianPenalty(weight=2.0, chance=chance))
+        found = objective(recipe, 0, {})(model, batch)
+        assert (float(found.parts["jacobian"]) > 0) == (chance == 1.0)
+        expected = float(found.parts["task_loss"]) + 2.0 * float(found.parts["jacobian"])
+        assert float(found.total.detach()) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_recipe_may_take_bfloat16_averages_and_a_penalty(data: Path, tmp_path: Path) -> None:
+    change = {"precision": "bfloat16", "ema": 0.5, "jacobian": JacobianPenalty(weight=0.1), "jitter": (-1, 0)}
+    newest = run(tmp_path, data, recipe=replace(RECIPE, **change))
+    assert newest["jacobian"] > 0
+    assert newest["val_loss"] > 0
+
+
+def test_a_text_that_was_not_prepared_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"characters/vocabulary\.json: no such vocabulary"):
+        run(tmp_path, tmp_path)
+
+
+def test_rows_that_would_be_too_short_are_an_error(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="300 tokens are too few for 200 rows of at least two"):
+        run(tmp_path, data, recipe=replace(RECIPE, batch_size=200))
+
+
+def test_sizes_that_cannot_have_the_vocabulary_are_an_error(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="model: wt103 cannot have the text's vocabulary: cutoffs must ascend"):
+        run(tmp_path, data, model=replace(MODEL, name="wt103"))
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: replace(MODEL, name="midi"), "name must be one of wt103, .*, mini, mini-wide, got 'midi'"),
+        (lambda: replace(MODEL, memory=-1), "memory must be at least 0 positions"),
+        (lambda: replace(RECIPE, length=0), "length must be at least 1"),
+        (lambda: replace(TEXT, tokens="byte_pairs"), "byte_pairs need a size"),
+        (lambda: replace(PROFILE, methods=("deq", "rnn")), "methods: not in `model`: rnn; there are deq, unrolled"),
+        (lambda: replace(PROFILE, texts={}), "train.text: not in `texts`: characters"),
+        (lambda: replace(PROFILE, seeds=()), "expected at least one of each"),
+        (lambda: require("a", ["b"], "c", []), "a: not in `c`: b"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make: Callable[[], Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        make()
+
+
+def test_the_commands_train_and_measure_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(json.dumps({"run": {"sequence": config.plain(PROFILE)}}))
+    main(["prepare", "--out", "data"])
+    assert set(json.loads((tmp_path / "data" / "manifest.json").read_text())["files"]) == {
+        f"characters/{name}" for name in ("vocabulary.json", "train.npy", "valid.npy", "test.npy")
+    }
+    main(["train", "--method", "deq", "--data", "data", "--out", "out"])
+    assert list((tmp_path / ".scratch").iterdir()) == []
+    main(["evaluate", "--method", "deq", "--model", "out", "--data", "data", "--out", "measured"])
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    metrics = json.loads((tmp_path / "measured" / "metrics.json").read_text())
+    assert last["perplexity"] == pytest.approx(metrics["perplexity"], abs=1e-6)
+    assert len(read_rows(tmp_path / "measured" / "steps.csv")) == 4
+    main(["baselines", "--data", "data", "--out", "peers"])
+    assert [row["order"] for row in read_rows(tmp_path / "peers" / "orders.csv")] == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_curve_of_one(data: Path, tmp_path: Path) -> None:
+    """The same four rows of text: two processes of two, with a memory each, or one of four. Killed ones resume."""
+    curves = {}
+    for name, change in (("one", {}), ("two", {"processes": 2})):
+        recipe = replace(RECIPE, **change)
+        section = config.plain(replace(PROFILE, train={"deq": recipe, "unrolled": recipe}))
+        params = tmp_path / f"{name}.json"
+        params.write_text(json.dumps({"run": {"sequence": section}}))
+        (data / "manifest.json").write_text("{}")
+        command = [sys.executable, "-m", "deq_sequence.cli", "train", "--method", "deq", "--data", str(data)]
+        done = subprocess.run(
+            [*command, "--out", name, "--params", str(params)],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
+        curves[name] = read_rows(tmp_path / name / "history.csv")
+    for two, one in zip(curves["two"], curves["one"], strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
+        assert two["residual"] == pytest.approx(one["residual"], rel=1e-3)
+
+
+def test_the_released_recipes_are_for_the_released_models() -> None:
+    """Sizes, solvers and tolerances of the profile are those of `build`; updates and rates are the release's."""
+    paper = config.check(Sequence, ROOT / "params.yaml", "paper.sequence")
+    penalties = {
+        "wt103": None,
+        "wt103-reg": (1.9, 0.35, 0.1, 35_000),
+        "wt103-preln-reg": (2.0, 0.4, 0.1, 30_000),
+    }
+    assert set(paper.methods) == set(penalties)
+    for name, penalty in penalties.items():
+        size, equilibrium = VARIANTS[name]
+        assert paper.model[name].architecture(size.vocabulary) == size, name
+        assert paper.model[name].equilibrium() == equilibrium, name
+        recipe = paper.train[name]
+        assert (recipe.steps, recipe.batch_size, recipe.micro_batch, recipe.length) == (300_000, 56, 14, 150)
+        assert (recipe.optim.lr, recipe.optim.warmup, recipe.optim.clip) == (2.5e-4, 16_000, 0.25)
+        assert learning_rate(recipe.optim, 150_000, recipe.steps) == pytest.approx(1.25e-4)
+        assert recipe.unrolled_updates == 32_000
+        found = recipe.jacobian
+        assert penalty == (None if found is None else (found.weight, found.chance, found.growth, found.growth_every))
+        assert {recipe.plan(1111, step).change for step in range(40_000, 40_050)} == ({-2, -1, 0} if found else {0})
+        assert paper.evaluate[name].memory == equilibrium.memory
