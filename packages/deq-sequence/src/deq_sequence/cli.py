@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
-    "deq_sequence.commands.pipeline": ("prepare", "train", "evaluate", "baselines", "schema"),
+    "deq_sequence.commands.pipeline": ("prepare", "train", "evaluate", "baselines", "plot", "report", "schema"),
     "deq_sequence.commands.data": ("fetch", "check-data"),
     "deq_sequence.commands.checkpoints": ("convert",),
     "deq_sequence.commands.generate": ("generate",),

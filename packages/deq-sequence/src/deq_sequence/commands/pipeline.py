@@ -11,7 +11,7 @@ from deq_core.experiment.manifest import write_manifest
 from deq_core.experiment.tracking import track
 from deq_sequence.data import texts
 from deq_sequence.data.corpora import Split
-from deq_sequence.params import Baselines, Evaluate, Model, Sequence, Train
+from deq_sequence.params import Baselines, Evaluate, Model, Plot, Sequence, Train
 
 SECTION = "run.sequence"
 
@@ -91,6 +91,38 @@ def baselines(data: Path, out: Path, split: Split = "test", params: Path = PARAM
     protocols = {one.text: one for one in config.load(dict[str, Evaluate], params, f"{section}.evaluate").values()}
     with track("sequence.baselines", {"baselines": settings, "evaluate": protocols}, out=out) as log:
         finish(peers.evaluate_baselines(settings, protocols, data=data, out=out, log=log, split=split))
+
+
+def plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Draws the figures from the tables below `results`."""
+    from deq_sequence import plot as drawing
+
+    check(params, section)
+    settings = config.load(Plot, params, f"{section}.plot")
+    tables = tables_below(results, params, section)
+    with track("sequence.plot", settings, out=out):
+        paths = drawing.figures(tables, settings, out=out)
+    finish({"figures": len(paths)})
+
+
+def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Writes report.md and metrics.json, means and standard deviations over seeds, to `out`."""
+    from deq_sequence import report as reporting
+
+    check(params, section)
+    tables = tables_below(results, params, section)
+    figures = sorted(path.name for path in (results / "figures").iterdir())
+    scores = reporting.report(tables, figures, out=out)["scores"]
+    finish({method: values["perplexity"] for by_method in scores.values() for method, values in by_method.items()})
+
+
+def tables_below(results: Path, params: Path, section: str):
+    """The result folders of the methods and seeds of a profile."""
+    from deq_sequence.tables import Tables
+
+    methods = config.load(tuple[str, ...], params, f"{section}.methods")
+    seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
+    return Tables.below(results, methods, seeds, config.load(dict[str, Evaluate], params, f"{section}.evaluate"))
 
 
 def check(params: Path, section: str) -> None:
