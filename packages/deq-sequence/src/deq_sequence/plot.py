@@ -3,11 +3,9 @@
 import math
 from pathlib import Path
 
-from matplotlib.axes import Axes
-
 from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.plotting import Figure
+from deq_core.experiment.plotting import Axes, Figure
 from deq_core.experiment.results import Row, numbers, read_rows
 from deq_sequence.params import Plot
 from deq_sequence.tables import Tables, scores, sweeps
