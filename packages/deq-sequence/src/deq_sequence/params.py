@@ -1,9 +1,9 @@
 """The `sequence` section of params.yaml as dataclasses: texts, models, recipes and how models are measured."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from deq_core.experiment.config import ConfigError
+from deq_core.experiment.config import ConfigError, require_keys
+from deq_core.experiment.look import Plot as Plot
 from deq_core.experiment.recipe import EquilibriumRecipe
 from deq_core.experiment.solving import LayerConfig, Solver, StopConfig
 from deq_sequence.config import VARIANTS, Architecture, Equilibrium
@@ -115,15 +115,6 @@ class Baselines:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plot:
-    """How figures are drawn."""
-
-    dpi: int = 120
-    smoothing: int = 20
-    """Steps of training whose mean is one point of a curve."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Sequence:
     """One profile of the language models."""
 
@@ -141,12 +132,6 @@ class Sequence:
         if not self.seeds or not self.methods:
             raise ValueError("seeds and methods: expected at least one of each")
         for place in ("model", "train", "evaluate"):
-            require("methods", self.methods, place, getattr(self, place))
+            require_keys("methods", self.methods, place, getattr(self, place))
         for place, parts in (("train", self.train), ("evaluate", self.evaluate)):
-            require(f"{place}.text", [part.text for part in parts.values()], "texts", self.texts)
-
-
-def require(what: str, names: Iterable[str], place: str, known: Iterable[str]) -> None:
-    """Raises ValueError for names that are not keys of a part of the section."""
-    if missing := sorted(set(names) - set(known)):
-        raise ValueError(f"{what}: not in `{place}`: {', '.join(missing)}; there are {', '.join(known)}")
+            require_keys(f"{place}.text", [part.text for part in parts.values()], "texts", self.texts)
