@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from ._map import Map
+from ._norms import NORMS
 from ._solver import Solver
-from ._solver.base import in_transform
+from ._solver.base import in_place, in_transform
 from ._stop import Stop
+from ._tally import Tally
 
 
 @dataclass(frozen=True)
@@ -63,59 +65,51 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     eager = not torch.compiler.is_compiling()
     transformed = eager and in_transform()
     look = eager and (stop.tol is not None or (z.device.type == "cpu" and not transformed))
-    batch = len(z)
+    tally = Tally(z, stop.tol, look=look)
     memory = solver.init(z, stop.max_steps)
-    scratch = torch.empty_like(z) if eager and not transformed else None
+    room = _Room(solver, z) if eager and not transformed else None
     fz = best = z
-    lowest = z.new_full((batch,), torch.inf)
-    steps = torch.zeros(batch, dtype=torch.long, device=z.device)
-    active = torch.ones(batch, dtype=torch.bool, device=z.device)
-    trace: list[Tensor] = []
     recorded: list[Tensor] = []
     if eager:
         f = _Guarded(f)
     for evaluation in range(1, stop.max_steps + 1):
         fz = f(z)
-        residual = stop.residual(z, fz, scratch)
-        residual = torch.where(active, residual, trace[-1]) if trace else residual
-        trace.append(residual)
-        better = active & (residual < lowest)
-        lowest = torch.where(better, residual, lowest)
-        steps = torch.where(better, evaluation, steps)
-        active = active & residual.isfinite()
-        if stop.tol is not None:
-            active = active & (residual > stop.tol)
-        improved, going = _counts(better, active) if look else (None, None)
-        if improved == batch:
+        residual = stop.residual(z, fz, None if room is None else room(memory, stop))
+        improved, going = tally.judge(residual)
+        if improved == len(z):
             best = fz
         elif improved != 0:
-            best = torch.where(better[:, None], fz, best)
+            best = torch.where(tally.better[:, None], fz, best)
         if evaluation in record:
             recorded.append(best)
         if evaluation == stop.max_steps or (going == 0 and stop.tol is not None):
             break
         proposal, memory = solver.step(z, fz, memory)
-        if going == batch or (going is None and not torch.is_grad_enabled()):
+        if going == len(z) or (going is None and not torch.is_grad_enabled()):
             z = proposal
         else:
-            z = torch.where(active[:, None], proposal, z)
+            z = torch.where(tally.active[:, None], proposal, z)
     recorded += [best] * (len(record) - len(recorded))
-    converged = lowest <= stop.tol if stop.tol is not None else torch.zeros_like(active)
-    return Flat(best, recorded, lowest, steps, converged, torch.stack(trace), (z, fz, memory))
+    converged = tally.converged()
+    return Flat(best, recorded, tally.lowest, tally.steps(), converged, torch.stack(tally.trace), (z, fz, memory))
 
 
-def _counts(better: Tensor, active: Tensor) -> tuple[int, int]:
-    """How many samples improved, and how many go on: what the host waits for."""
-    try:
-        improved, going = torch.stack([better, active]).sum(1).tolist()
-    except RuntimeError as error:
-        if not in_transform():
-            raise
-        raise RuntimeError(
-            "torch.vmap cannot follow a solve that looks at its residuals: use Stop(n, tol=None), or no vmap, as the "
-            "samples of a batch are solved one by one anyway"
-        ) from error
-    return improved, going
+class _Room:
+    """Where f(z) - z is written for the residual: into the memory of a solver that wants it there, once for both."""
+
+    def __init__(self, solver: Solver, z: Tensor) -> None:
+        self._row = getattr(solver, "gap_row", None) if in_place() else None
+        self._z = z
+        self._scratch: Tensor | None = None
+
+    def __call__(self, memory: Any, stop: Stop) -> Tensor:
+        # Another norm might write into its argument.
+        row = self._row(memory) if self._row is not None and stop.norm in NORMS else None
+        if row is not None:
+            return row
+        if self._scratch is None:
+            self._scratch = torch.empty_like(self._z)
+        return self._scratch
 
 
 class _Guarded:

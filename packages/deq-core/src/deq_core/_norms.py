@@ -17,3 +17,6 @@ def rms_norm(x: Tensor) -> Tensor:
 def max_norm(x: Tensor) -> Tensor:
     """Largest magnitude in every sample, (B,)."""
     return torch.linalg.vector_norm(x, ord=float("inf"), dim=1)
+
+
+NORMS = (two_norm, rms_norm, max_norm)

@@ -50,6 +50,9 @@ class Ravel:
         self.dtype = torch.float32
         for dtype in self.dtypes:
             self.dtype = torch.promote_types(self.dtype, dtype)
+        # A state that is one tensor, in the order and precision of its columns, needs nothing but a view.
+        ordered = self.orders[0] == sorted(self.orders[0])
+        self._bare = isinstance(tree, Tensor) and ordered and self.dtypes == [self.dtype]
 
     def flatten(self, tree: Tree) -> Tensor:
         """The tree as a (B, n) matrix; a view of it where the layout allows.
@@ -57,6 +60,8 @@ class Ravel:
         Raises:
             ValueError: the tree's structure or a leaf's shape or device is not the state's; the message names the leaf.
         """
+        if self._is_bare(tree):
+            return tree.reshape(self.batch, self.sizes[0])
         leaves, structure = _pytree.tree_flatten(tree)
         if structure != self.structure:
             raise ValueError(
@@ -78,6 +83,8 @@ class Ravel:
 
     def unflatten(self, flat: Tensor) -> Tree:
         """The (B, n) matrix as a tree like the one this layout was made from."""
+        if self._bare:
+            return flat.reshape(self.shapes[0]).to(self.dtype)
         leaves = []
         parts = (flat,) if len(self.sizes) == 1 else flat.split(self.sizes, dim=1)
         for part, shape, dtype, order in zip(parts, self.shapes, self.dtypes, self.orders, strict=True):
@@ -86,6 +93,15 @@ class Ravel:
                 leaf = leaf.permute([order.index(axis) for axis in range(len(order))])
             leaves.append(leaf.to(dtype))
         return _pytree.tree_unflatten(leaves, self.structure)
+
+    def _is_bare(self, tree: Tree) -> bool:
+        return (
+            self._bare
+            and isinstance(tree, Tensor)
+            and tree.shape == self.shapes[0]
+            and tree.dtype == self.dtype
+            and tree.device == self.device
+        )
 
 
 def same_structure(left: Tree, right: Tree) -> bool:

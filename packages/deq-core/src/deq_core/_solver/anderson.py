@@ -1,5 +1,6 @@
 """Anderson acceleration."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,14 +17,16 @@ class History:
     Attributes:
         images: (B, window, n) f(z).
         gaps: (B, window, n) f(z) - z.
-        gram: (B, window, window) inner products of the gaps.
+        gram: (B, window, window) inner products of the gaps, float64.
         count: evaluations seen; the newest lies in row (count - 1) % window.
+        given: whether the next gap lies in its row already.
     """
 
     images: Tensor
     gaps: Tensor
     gram: Tensor
     count: int = 0
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,21 +65,29 @@ class Anderson:
         return History(
             images=z.new_empty(batch, window, size),
             gaps=z.new_empty(batch, window, size),
-            gram=z.new_empty(batch, window, window),
+            gram=z.new_empty(batch, window, window, dtype=torch.float64),
         )
+
+    def gap_row(self, state: History) -> Tensor:
+        """(B, n) where the next `step` looks for f(z) - z; see `Solver`."""
+        state.given = True
+        return state.gaps[:, state.count % state.gaps.shape[1]]
 
     def step(self, z: Tensor, fz: Tensor, state: History) -> tuple[Tensor, History]:
         window = state.gram.shape[1]
         slot, filled = state.count % window, min(state.count + 1, window)
-        images, gaps = put(state.images, slot, fz), put_gap(state.gaps, slot, z, fz)
-        row = inner_products(gaps[:, slot], gaps[:, :filled])
+        images = put(state.images, slot, fz)
+        gaps = state.gaps if state.given else put_gap(state.gaps, slot, z, fz)
+        seen, seen_gaps = (images, gaps) if filled == window else (images[:, :filled], gaps[:, :filled])
+        row = inner_products(gaps[:, slot], seen_gaps)
         gram = state.gram if in_place() else state.gram.clone()
         gram[:, slot, :filled] = row
         gram[:, :filled, slot] = row
         weights = mixing_weights(gram[:, :filled, :filled], self.ridge, self.relative_ridge, newest=slot)
-        mixed = torch.bmm(weights[:, None], images[:, :filled])[:, 0]
+        weights = weights.to(z.dtype)[:, None]
+        mixed = torch.bmm(weights, seen)[:, 0]
         if self.damping and state.count:
-            mixed = mixed - self.damping * torch.bmm(weights[:, None], gaps[:, :filled])[:, 0]
+            mixed = mixed - self.damping * torch.bmm(weights, seen_gaps)[:, 0]
         return mixed, History(images, gaps, gram, state.count + 1)
 
 
@@ -86,21 +97,24 @@ def mixing_weights(gram: Tensor, ridge: float, relative: bool, newest: int) -> T
     A sample whose system cannot be solved gets weight 1 on the newest image: a plain iteration.
 
     Args:
-        gram: (B, m, m) inner products gᵢ · gⱼ.
+        gram: (B, m, m) inner products gᵢ · gⱼ, float64.
         ridge: regularisation; see `Anderson`.
         relative: whether the ridge scales with each |gᵢ|².
         newest: the row of the newest evaluation.
     """
-    system = gram.double()
-    length = system.diagonal(dim1=1, dim2=2).clamp_min(1e-60).sqrt()
-    # With D = diag(|g|), (K + ridge D²) α ∝ 1 is solved as D⁻¹ (D⁻¹ K D⁻¹ + ridge I)⁻¹ D⁻¹ 1.
-    inverse = length.amin(1, keepdim=True) / length if relative else torch.ones_like(length)
     if relative:
-        system = system / (length[:, :, None] * length[:, None, :])
-    system = system + ridge * torch.eye(system.shape[1], dtype=system.dtype, device=system.device)
-    weights = inverse * torch.linalg.solve_ex(system, inverse).result
+        # With D = diag(|g|), (K + ridge D²) α ∝ 1 is solved as D⁻¹ (D⁻¹ K D⁻¹ + ridge I)⁻¹ D⁻¹ 1.
+        inverse = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-60).rsqrt()
+        system = gram * (inverse[:, :, None] * inverse[:, None])
+        system.diagonal(dim1=1, dim2=2).add_(ridge)
+        weights = inverse * torch.linalg.solve_ex(system, inverse).result
+    else:
+        system = gram + ridge * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+        weights = torch.linalg.solve_ex(system, torch.ones_like(system[:, 0])).result
     weights = weights / weights.sum(1, keepdim=True)
+    if in_place() and gram.device.type == "cpu" and math.isfinite(weights.sum().item()):
+        return weights
     plain = torch.zeros_like(weights)
     plain[:, newest] = 1
     solved = weights.isfinite().all(1, keepdim=True)
-    return torch.where(solved, weights, plain).to(gram.dtype)
+    return torch.where(solved, weights, plain)

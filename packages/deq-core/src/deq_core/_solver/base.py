@@ -11,6 +11,10 @@ class Solver(Protocol):
     """An update rule for z = f(z) on flat (B, n) states: it proposes the next state from what it has seen.
 
     A solver never calls f and owns no loop. Every sample is treated as if it were alone: no operation may mix rows.
+
+    One that keeps f(z) - z may also have `gap_row(state) -> Tensor | None`, the (B, n) row of its memory where the next
+    `step` looks for it. The loop then writes it there for the residual, which spares a pass over both; None says that
+    there is no such row this time. After `gap_row` the state is only good for that `step`.
     """
 
     def init(self, z: Tensor, max_steps: int) -> Any:

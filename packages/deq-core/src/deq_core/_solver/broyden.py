@@ -22,12 +22,14 @@ class Steps:
         first: (B, memory) for every step the first one that counts with it: earlier ones belong to an estimate that
             the sample gave up.
         count: how many rows are in use.
+        given: whether the next gap lies in its row already.
     """
 
     steps: Tensor
     gram: Tensor
     first: Tensor
     count: int = 0
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,19 @@ class Broyden:
             first=z.new_zeros(batch, rows, dtype=torch.long),
         )
 
+    def gap_row(self, state: Steps | Searched) -> Tensor | None:
+        """(B, n) where the next `step` looks for f(z) - z; see `Solver`."""
+        if isinstance(state, Searched) or state.count == state.steps.shape[1]:
+            return None
+        state.given = True
+        return state.steps[:, state.count]
+
     def step(self, z: Tensor, fz: Tensor, state: Steps | Searched) -> tuple[Tensor, Steps | Searched]:
         if isinstance(state, Searched):
             return searched_broyden.step(z, fz, state, self.line_search or Armijo())
         count = state.count if state.count < state.steps.shape[1] else 0
         # The row of the new step holds the gap until the step is known.
-        steps = put_gap(state.steps, count, z, fz)
+        steps = state.steps if state.given else put_gap(state.steps, count, z, fz)
         step = steps[:, count]
         if count == 0:
             inner = step.new_zeros(len(step), 0, dtype=torch.float64)
