@@ -1,76 +1,76 @@
-"""What a solver costs beside f, and how many evaluations it needs, next to torchdeq 0.1 in the same process.
+"""What a solver costs beside f, next to torchdeq 0.1 in the same process: docs/against-torchdeq.md.
 
     pip install --no-deps --target build/torchdeq torchdeq==0.1
-    python benchmarks/core/solvers.py --torchdeq build/torchdeq --out build/solvers.json
+    python -m benchmarks.core.solvers [--sizes 100000 1000000 10000000] [--device cpu] [--write]
 
 Overhead is wall time minus the time spent in f, a float32 diagonal map, per evaluation; the two libraries take turns
-and the median of `--repeats` rounds is reported, so that a busy machine disturbs both alike. `floor` is the time to
-move the bytes a solver cannot avoid at the bandwidth of a plain copy measured in the same run.
+and the median over rounds is reported, so that a busy machine disturbs both alike. Large states get fewer rounds.
+Where other programs want the same cores, `--clock cpu --threads 1` counts this thread's CPU time instead.
+`floor` is the time to move the bytes that a solver cannot avoid, at the bandwidth of a plain copy measured in the same
+run. `calls` is the time of the calls of torch that read and write the states, made one after the other and nothing
+else: what no library that is made of such calls can pass.
 """
 
 import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 import deq_core as deq
+from benchmarks.core import torchdeq
+from benchmarks.core.pages import markdown, with_table
+from benchmarks.core.torchdeq import Run, ours, theirs
+from deq_core.experiment.files import write_json, write_text
 
-Run = Callable[[Callable[[Tensor], Tensor], Tensor, int, float], Any]
-
+PAGE = Path(__file__).parents[2] / "docs" / "against-torchdeq.md"
 Problem = tuple[Callable[[Tensor], Tensor], Tensor]
 
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.thread_time}
 WINDOW, STEPS, BATCH = 6, 30, 8
 
 
-def ours(solver: deq.Solver) -> Run:
-    def run(f: Callable[[Tensor], Tensor], z0: Tensor, steps: int, tol: float) -> deq.Solution:
-        return deq.fixed_point(f, z0, solver=solver, stop=deq.Stop(steps, tol))
+@dataclass(frozen=True)
+class Overhead:
+    """Milliseconds an evaluation, beside f."""
 
-    return run
-
-
-def theirs(name: str, **options: Any) -> Run:
-    from torchdeq.solver import get_solver  # pyright: ignore[reportMissingImports]  a dependency of this script only
-
-    solver = get_solver(name)
-
-    def run(f: Callable[[Tensor], Tensor], z0: Tensor, steps: int, tol: float) -> Any:
-        return solver(f, z0, max_iter=steps, tol=tol, stop_mode="rel", **options)
-
-    return run
+    solver: str
+    size: int
+    here: float
+    torchdeq: float
+    floor: float
+    calls: float
 
 
 class Timed:
     """f, and the seconds and calls spent in it."""
 
-    def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
-        self.f, self.seconds, self.calls = f, 0.0, 0
+    def __init__(self, f: Callable[[Tensor], Tensor], clock: Clock) -> None:
+        self.f, self.clock, self.seconds, self.calls = f, clock, 0.0, 0
 
     def __call__(self, z: Tensor) -> Tensor:
         _wait(z)
-        start = time.perf_counter()
+        start = self.clock()
         image = self.f(z)
         _wait(z)
-        self.seconds += time.perf_counter() - start
+        self.seconds += self.clock() - start
         self.calls += 1
         return image
 
 
-def overhead(run: Run, f: Callable[[Tensor], Tensor], z0: Tensor) -> float:
+def overhead(run: Run, f: Callable[[Tensor], Tensor], z0: Tensor, clock: Clock) -> float:
     """Milliseconds an evaluation beside f."""
-    timed = Timed(f)
+    timed = Timed(f, clock)
     _wait(z0)
-    start = time.perf_counter()
+    start = clock()
     run(timed, z0, STEPS, 0.0)
     _wait(z0)
-    return 1e3 * (time.perf_counter() - start - timed.seconds) / timed.calls
+    return 1e3 * (clock() - start - timed.seconds) / timed.calls
 
 
 def diagonal(batch: int, size: int, device: torch.device) -> Problem:
@@ -78,20 +78,6 @@ def diagonal(batch: int, size: int, device: torch.device) -> Problem:
     slope = torch.linspace(-0.9, 0.9, size, device=device)
     shift = torch.randn(batch, size, generator=torch.Generator().manual_seed(0)).to(device)
     return lambda z: torch.addcmul(shift, slope, z), torch.zeros(batch, size, device=device)
-
-
-def copy_milliseconds(batch: int, size: int, device: torch.device, repeats: int) -> float:
-    """Milliseconds to read or to write one state, from the time of a copy."""
-    source = torch.randn(batch, size, device=device)
-    target = torch.empty_like(source)
-    times = []
-    for _ in range(repeats):
-        _wait(source)
-        start = time.perf_counter()
-        target.copy_(source)
-        _wait(source)
-        times.append(1e3 * (time.perf_counter() - start) / 2)
-    return statistics.median(times)
 
 
 def passes(kind: str) -> float:
@@ -106,48 +92,28 @@ def passes(kind: str) -> float:
     return residual
 
 
-def problems(device: torch.device) -> dict[str, Problem]:
-    """Contractions on which evaluations are counted: dense, convolutional, and a larger convolutional one."""
-    generator = torch.Generator().manual_seed(0)
+def calls(kind: str, z: Tensor) -> Callable[[], object]:
+    """The calls of torch on whole states that an evaluation makes, with a history of the average length."""
+    image, gap = torch.randn_like(z), torch.randn_like(z)
+    rows = {"anderson": WINDOW, "broyden": STEPS // 2}.get(kind, 0)
+    history, images = (z.new_ones(len(z), max(rows, 1), z.shape[1]) for _ in range(2))
+    weights = z.new_ones(len(z), 1, max(rows, 1))
 
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+    def run() -> object:
+        if rows:
+            row = history[:, 0]
+            torch.sub(image, z, out=row)
+            residual = torch.linalg.vector_norm(row, dim=1), torch.linalg.vector_norm(image, dim=1)
+            products = torch.bmm(row[:, None], history.mT)
+            if kind == "anderson":
+                images[:, 0] = image
+                return residual, products, torch.bmm(weights, images)
+            row[:, None].baddbmm_(weights, history, beta=0.0, alpha=0.0)
+            return residual, products, z + row
+        torch.sub(image, z, out=gap)
+        return torch.linalg.vector_norm(gap, dim=1), torch.linalg.vector_norm(image, dim=1)
 
-    weight = normal(512, 512)
-    weight = (weight + weight.T) / 2
-    weight = (0.9 * weight / torch.linalg.matrix_norm(weight, 2)).to(device)
-    inject = normal(32, 512).to(device)
-    found: dict[str, Problem] = {"mlp": (lambda z: torch.tanh(z @ weight.T + inject), torch.zeros_like(inject))}
-    for name, shape in (("conv", (8, 64, 32, 32)), ("large", (1, 128, 64, 64))):
-        found[name] = _convolution(normal(shape[1], shape[1], 3, 3).to(device), normal(*shape).to(device))
-    return found
-
-
-def _convolution(kernel: Tensor, inject: Tensor) -> Problem:
-    """tanh(K * z + x) with K scaled to operator norm 0.9 by the power method."""
-    conv2d, transposed = torch.nn.functional.conv2d, torch.nn.functional.conv_transpose2d
-    vector = torch.randn_like(inject[:1])
-    for _ in range(50):
-        vector = transposed(conv2d(vector / vector.norm(), kernel, padding=1), kernel, padding=1)
-    kernel = 0.9 * kernel / vector.norm().sqrt()
-    return lambda z: torch.tanh(conv2d(z, kernel, padding=1) + inject), torch.zeros_like(inject)
-
-
-def evaluations(run: Run, f: Callable[[Tensor], Tensor], z0: Tensor, tol: float) -> int | None:
-    """Calls of f until every sample's relative residual, checked here, was below tol; None beyond 150."""
-    calls, reached = 0, None
-
-    def counted(z: Tensor) -> Tensor:
-        nonlocal calls, reached
-        calls += 1
-        image = f(z)
-        residual = (image - z).flatten(1).norm(dim=1) / image.flatten(1).norm(dim=1)
-        if reached is None and bool((residual <= tol).all()):
-            reached = calls
-        return image
-
-    run(counted, z0, 150, tol)
-    return reached
+    return run
 
 
 def _wait(like: Tensor) -> None:
@@ -155,63 +121,83 @@ def _wait(like: Tensor) -> None:
         torch.cuda.synchronize(like.device)
 
 
-def measure_overhead(
-    solvers: dict[str, tuple[Run, Run]], device: torch.device, sizes: list[int], repeats: int
-) -> list[dict[str, Any]]:
-    rows = []
-    for size in sizes:
-        f, z0 = diagonal(BATCH, size // BATCH, device)
-        unit = copy_milliseconds(BATCH, size // BATCH, device, repeats)
-        for name, pair in solvers.items():
-            times: tuple[list[float], list[float]] = ([], [])
-            for _ in range(repeats + 1):
-                for run, found in zip(pair, times, strict=True):
-                    found.append(overhead(run, f, z0))
-            mine, other = (statistics.median(found[1:]) for found in times)  # the first round warms up
-            floor = unit * passes(name)
-            rows.append({"solver": name, "size": size, "ms": mine, "torchdeq_ms": other, "floor_ms": floor})
-            print(
-                f"{name:10} {size:9,} floats: {mine:8.3f} ms, torchdeq {other:8.3f} ms, "
-                f"ratio {mine / other:.2f}, {mine / floor:.1f}x of the floor ({other / floor:.1f}x)"
-            )
-    return rows
+def milliseconds(run: Callable[[], object], like: Tensor, clock: Clock) -> float:
+    _wait(like)
+    start = clock()
+    run()
+    _wait(like)
+    return 1e3 * (clock() - start)
 
 
-def count_evaluations(solvers: dict[str, tuple[Run, Run]], device: torch.device) -> list[dict[str, Any]]:
-    rows = []
-    for problem, (f, z0) in problems(device).items():
-        for name, (our, their) in solvers.items():
-            for tol in (1e-3, 1e-6):
-                mine, other = evaluations(our, f, z0, tol), evaluations(their, f, z0, tol)
-                rows.append({"problem": problem, "solver": name, "tol": tol, "ours": mine, "torchdeq": other})
-                print(f"{problem:6} {name:10} to {tol:g}: {mine} evaluations, torchdeq {other}")
-    return rows
+def measure(name: str, pair: tuple[Run, Run], size: int, device: torch.device, rounds: int, clock: Clock) -> Overhead:
+    """Medians over `rounds` in which both libraries, the copy and the bare calls take turns."""
+    f, z0 = diagonal(BATCH, size // BATCH, device)
+    source, target, bare = torch.randn_like(z0), torch.empty_like(z0), calls(name, torch.randn_like(z0))
+    found: list[list[float]] = [[], [], [], []]
+    for _ in range(rounds + 1):
+        for run, times in zip(pair, found[:2], strict=True):
+            times.append(overhead(run, f, z0, clock))
+        copies = [milliseconds(lambda: target.copy_(source), z0, clock) / 2 for _ in range(10)]
+        found[2].append(statistics.median(copies))
+        found[3].append(statistics.median([milliseconds(bare, z0, clock) for _ in range(10)]))
+    here, there, unit, made = (statistics.median(times[1:]) for times in found)  # the first round warms up
+    return Overhead(name, size, here, there, unit * passes(name), made)
 
 
+def table(rows: list[Overhead]) -> str:
+    header = ["solver, floats", "here", "torchdeq", "of torchdeq's", "of the floor", "torchdeq's", "of its calls"]
+    return markdown(
+        header,
+        [
+            [
+                f"{row.solver}, 1e{len(str(row.size)) - 1}",
+                f"{row.here:.3f} ms",
+                f"{row.torchdeq:.3f} ms",
+                f"{row.here / row.torchdeq:.2f}",
+                f"{row.here / row.floor:.1f}x",
+                f"{row.torchdeq / row.floor:.1f}x",
+                f"{row.here / row.calls:.1f}x",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def rounds_for(size: int, most: int) -> int:
+    """Fewer rounds for large states, whose times differ less: a round of Broyden's on 1e7 takes half a minute."""
+    return most if size <= 1_000_000 else max(3, most // 7)
+
+
+@torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torchdeq", type=Path, required=True, help="folder torchdeq 0.1 was installed into")
+    torchdeq.add_option(parser)
     parser.add_argument("--out", type=Path, help="where to write the numbers as JSON")
-    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--rounds", type=int, default=21, help="rounds for sizes up to 1e6")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
-    parser.add_argument("--skip-evaluations", action="store_true")
+    parser.add_argument("--solvers", nargs="+", default=["iteration", "anderson", "broyden"])
+    parser.add_argument("--page", type=Path, help="page whose table is replaced, such as docs/against-torchdeq.md")
     options = parser.parse_args()
-    sys.path.insert(0, str(options.torchdeq))
+    torchdeq.use(options.torchdeq)
     torch.set_num_threads(options.threads)
-    torch.set_grad_enabled(False)
-    device = torch.device(options.device)
-    solvers = {
+    pairs = {
         "iteration": (ours(deq.FixedPointIteration()), theirs("fixed_point_iter")),
         "anderson": (ours(deq.Anderson(window=WINDOW)), theirs("anderson", m=WINDOW)),
         "broyden": (ours(deq.Broyden()), theirs("broyden")),
     }
-    rows = measure_overhead(solvers, device, options.sizes, options.repeats)
-    counts = [] if options.skip_evaluations else count_evaluations(solvers, device)
+    device, rows = torch.device(options.device), []
+    for name in options.solvers:
+        for size in options.sizes:
+            rounds = rounds_for(size, options.rounds)
+            rows.append(measure(name, pairs[name], size, device, rounds, CLOCKS[options.clock]))
+            print(table(rows[-1:]).splitlines()[-1], flush=True)
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({"overhead": rows, "evaluations": counts}, indent=2) + "\n")
+        write_json(options.out, [asdict(row) for row in rows])
+    if options.page is not None:
+        write_text(options.page, with_table(options.page.read_text(), "overhead", table(rows)))
 
 
 if __name__ == "__main__":
