@@ -1,5 +1,6 @@
 """Correlation between every pair of positions, pooled over four scales and read in windows (Teed & Deng 2020, 3.2)."""
 
+import importlib.util
 import math
 from typing import Literal, Protocol
 
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deq_flow.models.layout import traced
 from deq_flow.models.on_the_fly import Window, products
 
 VOLUME_LIMIT = 2**28
@@ -59,7 +61,9 @@ def correlation(
         if kind == "auto":
             entries = batch * height * width * sum(level.shape[2] * level.shape[3] for level in maps)
             kind = "all-pairs" if entries <= VOLUME_LIMIT else "on-the-fly"
-        return (AllPairs if kind == "all-pairs" else OnTheFly)(source, maps, radius)
+        if kind == "all-pairs":
+            return AllPairs(source, maps, radius)
+        return (ByKernel if kernel_runs(source) else OnTheFly)(source, maps, radius)
 
 
 class AllPairs:
@@ -79,9 +83,12 @@ class AllPairs:
         windows = []
         for k, (volume, (height, width)) in enumerate(zip(self.volumes, self.sizes, strict=True)):
             columns, rows, fraction = _window(position / 2**k, self.radius, height, width)
-            index = (columns[:, :, None] + rows[:, None, :] * (width + 1)).flatten(1)
-            row = torch.arange(len(index), device=index.device) * volume.shape[2]
-            patch = volume.flatten().index_select(0, (index + row[:, None]).flatten()).view_as(index)
+            cell = torch.arange(len(rows), device=rows.device) * volume.shape[2]
+            start = cell[:, None] + rows * (width + 1)
+            if volume.numel() < 2**31:
+                start, columns = start.int(), columns.int()
+            index = columns[:, :, None] + start[:, None, :]
+            patch = volume.flatten().index_select(0, index.flatten()).view_as(index)
             windows.append(_interpolate(patch, fraction, self.radius))
         return _as_map(windows, position)
 
@@ -108,6 +115,42 @@ class OnTheFly:
             ]
             windows.append(_interpolate(torch.cat(patches), fraction, self.radius))
         return _as_map(windows, position)
+
+
+class ByKernel:
+    """`OnTheFly` by kernels in Triton, for a GPU."""
+
+    def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
+        self.radius, self.source = radius, source
+        self.targets = [level.permute(0, 2, 3, 1).contiguous() for level in maps]
+
+    def __call__(self, position: Tensor) -> Tensor:
+        from deq_flow.models import on_the_fly_triton as kernel  # needs Triton, which is not everywhere
+
+        side = 2 * self.radius + 2
+        windows = []
+        for k, target in enumerate(self.targets):
+            place = (position / 2**k).permute(1, 0, 2, 3).flatten(1)
+            floor = place.detach().floor()
+            first = (floor - self.radius).nan_to_num(-side)
+            left, top = (
+                corner.clamp(-side, length).int() for corner, length in zip(first, target.shape[2:0:-1], strict=True)
+            )
+            patch = kernel.products(self.source, target, left, top, side)
+            windows.append(_interpolate(patch, place - floor, self.radius))
+        return _as_map(windows, position)
+
+
+def kernel_runs(features: Tensor) -> bool:
+    """Whether windows of `features` are computed by `ByKernel`.
+
+    On NVIDIA GPUs of compute capability 8.0 and on AMD's, where Triton is installed; not in a graph that is being
+    recorded, and not where `torch.use_deterministic_algorithms` asks for sums in a fixed order.
+    """
+    if not features.is_cuda or importlib.util.find_spec("triton") is None:
+        return False
+    capable = torch.version.hip is not None or torch.cuda.get_device_capability(features.device) >= (8, 0)
+    return capable and not (traced() or torch.are_deterministic_algorithms_enabled())
 
 
 def _pyramid(features: Tensor, levels: int) -> list[Tensor]:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deq_flow.models.layout import traced
+
 TILE = {"cpu": 8}
 """Side of a tile at full resolution, in cells; twice as long at every level further, where windows reach twice as far.
 Elsewhere than on a CPU it is LARGE_TILE, because the number of operations counts more than their size."""
@@ -139,8 +141,7 @@ def _bounds(window: Window, side: int) -> list[tuple[int, int, int, int]]:
     In a traced or compiled graph it is the whole map, because the graph must not depend on the flow.
     """
     (height, width), (tall, wide) = window.grid, window.size
-    tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]  a documented name
-    if tracing or torch.compiler.is_compiling():
+    if traced():
         return [(0, tall, 0, wide)] * (-(-height // side) * -(-width // side))
     ends = []
     for places, length in ((window.rows, tall), (window.columns, wide)):
