@@ -51,7 +51,8 @@ def solved(threshold: float | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     if threshold is not None:
         block, meter = delta_cell(model.update_block, RELEASED, threshold, skip=("flow_head.conv2",))
     with torch.no_grad():
-        pair = model.encode(*images())
+        with torch.enable_grad():  # both images as one batch, whose rounding the thresholds were compared with
+            pair = model.encode(*images())
         start = model.start(pair)
         f = model.map(pair, block) if meter is None else Counted(model.map(pair, block), meter)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Aggregate
+from deq_flow.models.layout import channels_last
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(hidden, correlation window, flow) to (hidden, change of flow)."""
@@ -46,11 +47,12 @@ class UpdateBlock(nn.Module):
 
         A third of the GRU's products at equal widths. Equal to `forward` up to rounding, gradients included.
         """
-        gru = self.gru.bind(context)
+        gru = self.gru.bind(channels_last(context))
 
         def step(hidden: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-            hidden = gru(hidden, self._motion(correlation, flow, attention))
-            return hidden, self.flow_head(hidden)
+            motion = self._motion(channels_last(correlation), channels_last(flow), attention, inplace=True)
+            hidden = gru(channels_last(hidden), motion)
+            return hidden, self.flow_head(hidden, inplace=True)
 
         return step
 
@@ -62,8 +64,8 @@ class UpdateBlock(nn.Module):
 
         return step
 
-    def _motion(self, correlation: Tensor, flow: Tensor, attention: Tensor | None) -> Tensor:
-        motion = self.encoder(correlation, flow)
+    def _motion(self, correlation: Tensor, flow: Tensor, attention: Tensor | None, *, inplace: bool = False) -> Tensor:
+        motion = self.encoder(correlation, flow, inplace=inplace)
         return motion if attention is None else torch.cat([motion, self.gma(attention, motion)], dim=1)
 
 
@@ -81,12 +83,13 @@ class MotionEncoder(nn.Module):
         self.dropf1 = deq.VariationalDropout(size.cell_dropout)
         self.conv = nn.Conv2d(second + size.flow_widths[1], size.motion - 2, 3, padding=1)
 
-    def forward(self, correlation: Tensor, flow: Tensor) -> Tensor:
-        matched = self.dropc1(torch.relu(self.convc1(correlation)))
+    def forward(self, correlation: Tensor, flow: Tensor, *, inplace: bool = False) -> Tensor:
+        """`inplace` writes over what a convolution returned, which is faster; the delta rule remembers it, though."""
+        matched = self.dropc1(F.relu(self.convc1(correlation), inplace))
         if self.convc2 is not None:
-            matched = torch.relu(self.convc2(matched))
-        moved = torch.relu(self.convf2(self.dropf1(torch.relu(self.convf1(flow)))))
-        joint = torch.relu(self.conv(torch.cat([matched, moved], dim=1)))
+            matched = F.relu(self.convc2(matched), inplace)
+        moved = F.relu(self.convf2(self.dropf1(F.relu(self.convf1(flow), inplace))), inplace)
+        joint = F.relu(self.conv(torch.cat([matched, moved], dim=1)), inplace)
         return torch.cat([joint, flow], dim=1)
 
 
@@ -123,9 +126,9 @@ class ConvGRU(nn.Module):
         def step(hidden: Tensor, motion: Tensor) -> Tensor:
             for gates, gates_bias, candidate, candidate_bias, padding in units:
                 joint = torch.cat([hidden, motion], dim=1)
-                update, reset = torch.sigmoid(F.conv2d(joint, gates, padding=padding) + gates_bias).chunk(2, dim=1)
+                update, reset = F.conv2d(joint, gates, padding=padding).add_(gates_bias).sigmoid_().chunk(2, dim=1)
                 joint = torch.cat([reset * hidden, motion], dim=1)
-                fresh = torch.tanh(F.conv2d(joint, candidate, padding=padding) + candidate_bias)
+                fresh = F.conv2d(joint, candidate, padding=padding).add_(candidate_bias).tanh_()
                 hidden = torch.lerp(hidden, fresh.to(hidden.dtype), update.to(hidden.dtype))
             return hidden
 
@@ -154,5 +157,6 @@ class FlowHead(nn.Module):
         self.conv1 = nn.Conv2d(hidden, inner, 3, padding=1)
         self.conv2 = nn.Conv2d(inner, 2, 3, padding=1)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.conv2(torch.relu(self.conv1(hidden)))
+    def forward(self, hidden: Tensor, *, inplace: bool = False) -> Tensor:
+        """`inplace` is that of the motion encoder."""
+        return self.conv2(F.relu(self.conv1(hidden), inplace))
