@@ -34,7 +34,7 @@ class Straight:
 
         As in version 2 the newest state counts unless its residual is 1 above the lowest one so far.
         """
-        padding = Padding(*image1.shape[2:], self.size.scale)
+        padding = Padding(image1.shape[2], image1.shape[3], self.size.scale)
         volumes, context, grid = self.encode(image1, image2)
         start = context.new_zeros(len(context), self.size.hidden, *context.shape[2:])
         state = best = joined(start, grid)
@@ -51,7 +51,7 @@ class Straight:
 
     def encode(self, image1: Tensor, image2: Tensor) -> tuple["Volumes", Tensor, Tensor]:
         """Correlations, context and the position of every cell."""
-        padding = Padding(*image1.shape[2:], self.size.scale)
+        padding = Padding(image1.shape[2], image1.shape[3], self.size.scale)
         first, second = (2 * (padding.pad(image) / 255) - 1 for image in (image1, image2))
         features1, features2 = features(self.network.fnet, torch.cat([first, second])).chunk(2)
         volumes = Volumes(features1, features2, self.size.levels, self.size.radius)

@@ -34,16 +34,18 @@ class _Products(torch.autograd.Function):
         ctx.save_for_backward(source, target, left, top)
         ctx.side = side
         out = source.new_empty(len(left), side**2)
-        _forward[(len(left),)](source, target, left, top, out, *_sizes(source, target, side))
+        launch: Any = _forward
+        launch[(len(left),)](source, target, left, top, out, *_sizes(source, target, side))
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]  the decorator's
         source, target, left, top = ctx.saved_tensors
         grad_source, grad_target = torch.empty_like(source), torch.zeros_like(target)
         sizes = _sizes(source, target, ctx.side)
-        _backward[(len(left),)](source, target, left, top, grads[0].contiguous(), grad_source, grad_target, *sizes)
+        launch: Any = _backward
+        launch[(len(left),)](source, target, left, top, grads[0].contiguous(), grad_source, grad_target, *sizes)
         return grad_source, grad_target, None, None, None
 
 
