@@ -8,6 +8,7 @@ report: "workflows/report/workflow.rst"
 include: "workflows/common.smk"
 include: "workflows/flow.smk"
 include: "workflows/vision.smk"
+include: "workflows/stability.smk"
 
 
 rule all:
@@ -15,3 +16,4 @@ rule all:
     input:
         rules.flow.input,
         rules.vision.input,
+        rules.stability.input,

@@ -169,7 +169,7 @@ TABLES = tables(
 
 
 def test_a_change_is_taken_within_a_seed_and_then_averaged(tmp_path: Path) -> None:
-    values = report(TABLES, ["test.svg"], longer=(1, 7), out=tmp_path)
+    values = report(TABLES, ["curves.svg"], longer=(1, 7), out=tmp_path)
     assert values["test.unrolled-2.top1"] == pytest.approx(0.46)
     assert values["test.unrolled-2.top1_at_5_change"] == pytest.approx(-0.06)
     assert values["test.unrolled-2.top1_at_5_change_std"] == pytest.approx(0.0424, abs=1e-4)
@@ -183,10 +183,10 @@ def test_a_change_is_taken_within_a_seed_and_then_averaged(tmp_path: Path) -> No
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_a_figure_a_split_is_drawn_to_the_same_bytes(tmp_path: Path) -> None:
+def test_the_figure_is_drawn_to_the_same_bytes(tmp_path: Path) -> None:
     (first,) = figures(TABLES, out=tmp_path / "a", dpi=50)
     (second,) = figures(TABLES, out=tmp_path / "b", dpi=50)
-    assert first.name == "test.svg"
+    assert first.name == "curves.svg"
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -209,7 +209,7 @@ def test_the_commands_lead_from_data_to_the_report(data: Path, tmp_path: Path) -
     page = ["--results", str(results), "--params", str(params)]
     main(["stability-plot", *page, "--out", str(results / "figures")])
     main(["stability-report", *page, "--out", str(results)])
-    assert "![test.svg](figures/test.svg)" in (results / "report.md").read_text()
+    assert "![curves.svg](figures/curves.svg)" in (results / "report.md").read_text()
     assert not list((tmp_path / "scratch").glob("stability-*"))
 
 

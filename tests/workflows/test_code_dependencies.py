@@ -8,7 +8,15 @@ import pytest
 from tests.workflows.checkout import ROOT
 from tests.workflows.graphs import Job, dvc_graph
 
-ENTRIES = {"download": "data.mini", "evaluate-stream": "streaming"}
+ENTRIES = {
+    "download": "data.mini",
+    "evaluate-stream": "streaming",
+    "stability-pretrain": "train",
+    "stability-train": "train",
+    "stability-evaluate": "stability",
+    "stability-plot": "stability_plot",
+    "stability-report": "stability_report",
+}
 """Module that does the work of a command, where it has not the command's own name."""
 
 
