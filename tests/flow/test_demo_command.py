@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -48,6 +50,58 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = build("raft-small").state_dict()
     torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
     return path
+
+
+class Camera:
+    """Stands for OpenCV's capture of a camera: it announces no length, and goes on until its plug is pulled."""
+
+    let_go = 0
+
+    def __init__(self, index: int | str) -> None:
+        self.there = index == 3
+        self.left = moving(5)
+
+    def isOpened(self) -> bool:
+        return self.there
+
+    def get(self, what: int) -> float:
+        return 30.0 if what == cv2.CAP_PROP_FPS else -1.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        if not self.left:
+            return False, None
+        return True, self.left.pop(0).permute(1, 2, 0).flip(2).numpy()
+
+    def release(self) -> None:
+        Camera.let_go += 1
+
+
+def test_a_camera_by_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(Camera, "let_go", 0)
+    main(["demo", "3", "--out", str(tmp_path / "out"), "--save", "npz", "flo"])
+    summary = json.loads((tmp_path / "out" / "demo.json").read_text())
+    assert (summary["source"], summary["announced"], summary["estimates"]) == ("camera 3", None, 4)
+    assert len(list((tmp_path / "out").rglob("*.npz"))) == len(list((tmp_path / "out").rglob("*.flo"))) == 4
+    assert Camera.let_go == 2, "once after it was asked what it has, once after the last frame"
+
+
+def test_a_camera_read_so_far_as_asked_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(Camera, "let_go", 0)
+    main(["demo", "3", "--out", str(tmp_path / "out"), "--save", "flo", "--frames", "3"])
+    assert len(list((tmp_path / "out").rglob("*.flo"))) == 2
+    assert Camera.let_go == 2
+
+
+def test_a_camera_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    with pytest.raises(SystemExit) as stopped:
+        main(["demo", "7", "--out", str(tmp_path / "out")])
+    assert "camera 7: OpenCV cannot open it as a video; connect it, or choose another index" in str(stopped.value.code)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_video_with_the_shipped_checkpoint(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -238,8 +238,9 @@ def test_data_are_checked_by_name(data: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_set_that_is_fetched_by_hand_says_how() -> None:
-    assert "by hand" in failure_of("fetch", "spring")
-    assert "sintel" in failure_of("fetch", "sintle")
+    for command in ("fetch", "download"):
+        assert "by hand" in failure_of(command, "spring")
+        assert "sintel" in failure_of(command, "sintle")
 
 
 def test_the_command_is_installed_and_prints_its_result_as_one_line_of_json(tmp_path: Path) -> None:

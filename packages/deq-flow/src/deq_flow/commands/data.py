@@ -11,13 +11,13 @@ from deq_flow.data.catalogue import SOURCES
 
 
 def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
-    """Downloads the published data set NAME (chairs, things, sintel, kitti, hd1k) to `root`, or says how to get it.
+    """Downloads the published data set NAME to `root`, or says how to get it.
 
-    A broken download is continued. No checksum of these files is published: the first download's is recorded beside
-    the archive and asked of every later one.
+    NAME is chairs, things, sintel, kitti, hd1k or spring. A broken download is continued. No checksum of these files
+    is published: the first download's is recorded beside the archive and asked of every later one.
     """
     if name not in SOURCES:
-        sys.exit(f"deq-flow fetch: expected one of {', '.join(SOURCES)}, got {name!r}")
+        sys.exit(f"deq-flow: expected a data set, one of {', '.join(SOURCES)}, got {name!r}")
     fetch_source(SOURCES[name], root)
 
 

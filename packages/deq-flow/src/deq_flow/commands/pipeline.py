@@ -9,6 +9,7 @@ from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
 from deq_core.experiment.files import write_json
 from deq_core.experiment.look import Plot
 from deq_core.experiment.tracking import track
+from deq_flow.commands.data import fetch
 from deq_flow.data.mini import write_mini
 from deq_flow.data.released import ReleasedConfig, prepare
 from deq_flow.params import Baseline, Data, Evaluate, Flow, Model, Train
@@ -22,13 +23,23 @@ def schema(out: Annotated[Path, Positional]) -> None:
 
 
 def download(
-    out: Path = Path("data/flow"), profile: str = "run", params: Path = PARAMS, section: str | None = None
+    name: Annotated[str, Positional] = "",
+    out: Path | None = None,
+    profile: str = "run",
+    params: Path = PARAMS,
+    section: str | None = None,
 ) -> None:
-    """Writes the data of a profile below `out`: miniature sets, made from photographs that ship with the packages.
+    """Writes a profile's data below `out`, by default `data/flow`: miniature sets, from photographs in the packages.
+
+    With NAME, downloads that published set to `out`, by default `data`, as `fetch` does.
 
     `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. With the
     released sets, what is missing is fetched to where the profile says, and `out` gets a manifest of the files there.
     """
+    if name:
+        fetch(name, Path("data") if out is None else out)
+        return
+    out = Path("data/flow") if out is None else out
     section = section or f"{profile}.flow"
     check(params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
