@@ -9,6 +9,7 @@ from statistics import mean, stdev
 import pytest
 
 from deq_core.experiment import config
+from deq_core.experiment.layout import LayoutError
 from deq_core.experiment.results import numbers, read_rows
 from deq_core.experiment.tracking import ignore
 from deq_vision.baselines import evaluate_baselines
@@ -128,6 +129,11 @@ def test_figures_and_report_are_made_of_one_seed_too(results: Path, profile: Vis
     found = report(one, [], out=tmp_path)
     assert "miou_std" not in found["scores"]["street"][MDEQ]
     assert list(found["scores"]["street"]) == [MDEQ]
+
+
+def test_results_that_are_missing_are_named(results: Path) -> None:
+    with pytest.raises(LayoutError, match=r"4 of 9 are missing, such as train/digits-7; `snakemake vision` makes them"):
+        Tables.below(results, trained=["digits", "street"], streamed=[], baselines=["digits"], seeds=[0, 7])
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:

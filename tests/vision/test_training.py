@@ -38,6 +38,7 @@ from deq_vision.params import (
     Recipe,
     Segment,
     Vision,
+    Windows,
 )
 from deq_vision.stream_params import StreamEvaluate
 from deq_vision.tasks import batches_in_order, tally
@@ -145,6 +146,28 @@ def test_images_of_many_sizes_are_tested_by_their_middle(tmp_path: Path) -> None
         list(batches_in_order(replace(task, test_crop=None), tmp_path, "test", 2, multiple=1))
 
 
+def test_one_window_of_the_whole_image_changes_nothing(data: Path) -> None:
+    torch.manual_seed(0)
+    model = MDEQ(STREET.model.architecture, STREET.model.equilibrium()).eval()
+    plain, _ = evaluate(model, STREET.task, MEASURE, data)
+    once, rows = evaluate(model, STREET.task, replace(MEASURE, windows=Windows(window=(32, 64))), data)
+    assert once.pop("loss") == pytest.approx(plain["loss"], rel=1e-2)  # the training's loss aligns corners
+    assert once == {name: value for name, value in plain.items() if name != "loss"}
+    several = Windows(window=(20, 36), scales=(0.75, 1.25), mirror=True)  # no multiples of what the branches need
+    views, again = evaluate(model, STREET.task, replace(MEASURE, windows=several), data)
+    assert again == rows, "the sweep sees whole images"
+    assert views["loss"] != pytest.approx(plain["loss"], rel=1e-4)
+    assert views["residual"] == plain["residual"]
+
+
+def test_batch_norms_that_share_their_statistics_keep_their_names() -> None:
+    model = MDEQ(SMALL, DIGITS.model.equilibrium())
+    names = model.state_dict().keys()
+    assert torch.nn.SyncBatchNorm.convert_sync_batchnorm(model) is model
+    assert model.state_dict().keys() == names
+    assert any(isinstance(part, torch.nn.SyncBatchNorm) for part in model.modules())
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(data: Path, tmp_path: Path) -> None:
     weights = []
     for number, seed in enumerate((0, 0, 1)):
@@ -212,6 +235,12 @@ def test_the_commands_train_and_measure_from_a_file(
         (lambda: Pretraining(steps=1, depth=(3, 2)), "1 <= least <= most"),
         (lambda: JacobianPenalty(weight=1.0, chance=2.0), "a chance from 0 to 1"),
         (lambda: replace(RECIPE, batch_size=5, accumulate=2), "batch_size 5 is not a multiple"),
+        (lambda: replace(RECIPE, sync_batch_norm=True), "sync_batch_norm needs device cuda, got cpu"),
+        (lambda: Windows(scales=()), "windows: expected sides"),
+        (
+            lambda: replace(PROFILE, evaluate={**PROFILE.evaluate, "digits": replace(MEASURE, windows=Windows())}),
+            r"evaluate\.digits\.windows: are of segmentation alone",
+        ),
         (lambda: replace(RECIPE, jitter=(1, -1)), "jitter must be"),
         (lambda: Segment(labels="street", normalisation=CIFAR, class_weights=True), "known for cityscapes alone"),
         (lambda: replace(PROFILE, evaluate={}), "trained: not in `evaluate`: digits, street"),

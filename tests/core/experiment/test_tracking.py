@@ -278,3 +278,14 @@ def test_ignoring_does_nothing(client: MlflowClient, tmp_path: Path) -> None:
 def test_mlflow_is_imported_when_a_run_begins_and_not_before() -> None:
     script = "import sys, deq_core.experiment.training, deq_core.experiment.tracking; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_a_model_that_is_not_there_is_for_the_block_to_miss(client: MlflowClient, tmp_path: Path) -> None:
+    with (
+        pytest.raises(LookupError, match="no model"),
+        track("flow.evaluate", {}, out=tmp_path / "out", parent_of=tmp_path / "model.safetensors"),
+    ):
+        raise LookupError("no model")
+    (run,) = runs(client)
+    assert run.info.status == "FAILED"
+    assert "mlflow.parentRunId" not in run.data.tags

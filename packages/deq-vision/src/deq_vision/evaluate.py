@@ -15,16 +15,20 @@ from deq_core.experiment.tracking import Log
 from deq_vision.detect_params import Detect
 from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.params import Evaluate
+from deq_vision.params import Evaluate, Windows
+from deq_vision.stream import padded
 from deq_vision.sweep import Sweep
 from deq_vision.tasks import Scored, batches_in_order, tally
+from deq_vision.windows import Network, cityscapes_test, resized
 
 
 def evaluate(model: MDEQ, task: Scored | Detect, config: Evaluate, data: Path) -> tuple[dict[str, float], list[Row]]:
     """Metrics of the reported solve, and one row (step, metrics, residual) an evaluation, of the same split.
 
-    The sweep is one solve: its states are those that a solve of so many evaluations returns.
+    The sweep is one solve: its states are those that a solve of so many evaluations returns. Residual and steps of the
+    metrics are those of whole images.
     """
+    views = None if config.windows is None else several_views(model, config.windows, config.stop.build())
     final = tally(task)
     sweep = Sweep(task, exhaustive(config))
     solved: list[Tensor] = []
@@ -34,7 +38,7 @@ def evaluate(model: MDEQ, task: Scored | Detect, config: Evaluate, data: Path) -
         for batch in batches_in_order(task, data, config.split, config.batch_size, multiple=model.size.multiple):
             batch = batch.to(device)
             output = model(batch.images, stop=config.stop.build())
-            final.add(output.logits, batch)
+            final.add(output.logits if views is None else views(batch.images), batch)
             solved.append(output.solution.residual)
             steps.append(output.solution.steps.float())
             sweep.add(model, batch)
@@ -45,6 +49,18 @@ def evaluate(model: MDEQ, task: Scored | Detect, config: Evaluate, data: Path) -
         "samples": final.count,
     }
     return metrics, sweep.rows()
+
+
+def several_views(model: MDEQ, config: Windows, stop: deq.Stop) -> Network:
+    """Logits (b, classes, h, w) of images (b, 3, h, w) from windows, sizes and mirror images."""
+
+    def whole(images: Tensor) -> Tensor:
+        seen = padded(images, model.size.multiple)
+        logits = resized(model(seen, stop=stop).logits, seen.shape[2:], align_corners=False)
+        return logits[:, :, : images.shape[2], : images.shape[3]]
+
+    scores = cityscapes_test(whole, window=config.window, scales=config.scales, mirror=config.mirror)
+    return lambda images: scores(images).log()  # sums of exp of logits: the order stays, and losses have a meaning
 
 
 def exhaustive(config: Evaluate) -> deq.Stop:

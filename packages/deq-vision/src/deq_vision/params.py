@@ -77,11 +77,15 @@ class Recipe(EquilibriumRecipe):
     """Processes that load and augment data, for each training process."""
     cache: bool = False
     """Whether decoded training samples stay in memory; for small sets."""
+    sync_batch_norm: bool = False
+    """Whether batch normalisation takes its statistics over all processes; torch has that for GPUs alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.workers < 0:
             raise ValueError(f"recipe: workers must be at least 0, got {self.workers}")
+        if self.sync_batch_norm and self.device != "cuda":
+            raise ValueError(f"recipe: sync_batch_norm needs device cuda, got {self.device}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +95,21 @@ class Experiment:
     task: Task
     model: ModelConfig
     recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Segmentation of an image from several views, whose scores are added up; see `windows.cityscapes_test`."""
+
+    window: tuple[int, int] = (1024, 2048)
+    """(h, w) of the windows that slide over it side by side, pixels."""
+    scales: tuple[float, ...] = (1.0,)
+    mirror: bool = False
+    """Whether each window is seen mirrored too."""
+
+    def __post_init__(self) -> None:
+        if min(self.window) < 1 or not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"windows: expected sides of at least 1, and scales, all positive, got {self}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +123,8 @@ class Evaluate:
     batch_size: int = 50
     split: Literal["train", "val", "test"] = "test"
     """Settings are chosen on val; test is measured once they are. On train one sees how much is learnt by heart."""
+    windows: Windows | None = None
+    """Of segmentation: how an image is seen for the metrics reported; None is once and whole. The sweep always is."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
@@ -152,6 +173,9 @@ class Vision:
         for name in self.streamed:
             if isinstance(self.experiments[name].task, Classify):
                 raise ValueError(f"streamed: {name} is to classify; videos are for segmentation and detection")
+        for name in self.trained:
+            if self.evaluate[name].windows is not None and not isinstance(self.experiments[name].task, Segment):
+                raise ValueError(f"evaluate.{name}.windows: are of segmentation alone")
         for name, baselines in self.baselines.items():
             task = self.experiments[name].task
             for key, baseline in baselines.items():

@@ -54,6 +54,8 @@ def train(
     if start is not None:
         path = start / "model.safetensors"
         checkpoint.load_into(model, checkpoint.load_tensors(path), source=str(path))
+    if recipe.sync_batch_norm:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, since the model itself is no batch norm
     model.to(distributed.device(recipe.device))
     history = fit(
         model,

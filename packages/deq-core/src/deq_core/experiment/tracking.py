@@ -57,6 +57,7 @@ def track(
             it has already are not sent again. The identity is no part of `out`, which stays reproducible.
         tags: further tags.
         parent_of: a file, such as the model an evaluation reads: the run that wrote this content becomes the parent.
+            Where there is no such file, there is no parent: that is for the block to say, which reads it.
         inputs: further files read, tagged `dep.<path>` with their MD5.
     """
     if distributed.rank() != 0:
@@ -206,7 +207,7 @@ def _new(client: "MlflowClient", name: str, config: object, seed: int | None, pa
 
     experiment = _experiment(client, re.split(r"[\W_]+", name.strip())[0])
     tags = {"mlflow.user": provenance.user(), **({} if seed is None else {"seed": str(seed)})}
-    parent = _writer(client, [experiment], parent_of) if parent_of else None
+    parent = _writer(client, [experiment], parent_of) if parent_of and parent_of.is_file() else None
     if parent is not None:
         tags["mlflow.parentRunId"] = parent.info.run_id
     stage = os.environ.get("DVC_STAGE", "")
