@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.device import chosen_device
+from deq_vision.models import shipped
 from deq_vision.models.build import load
 
 
 def demo(
     source: Annotated[Path, Positional],
     *,
-    checkpoint: str,
+    checkpoint: str | None = None,
+    task: Literal["classify", "segment", "detect"] | None = None,
     out: Path = Path("demo"),
     side: int | None = None,
     least_score: float = 0.3,
@@ -26,9 +29,12 @@ def demo(
 
     Args:
         source: an image or a folder of images.
-        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships.
+        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships: digits, street,
+            detect. By default the one that ships for the task; these know the mini sets, not the world.
+        task: what the checkpoint must be for; by default whatever it is, and to segment without one.
         out: a new folder, or one of an earlier demo, which is replaced.
-        side: longer side of the images that the network sees, pixels; larger ones are reduced to it.
+        side: longer side of the images that the network sees, pixels; larger ones are reduced to it, by default to 128
+            with a checkpoint that ships.
         least_score: detections below it are not shown.
         pixels: mean and deviation of the pixels that the network was trained with.
         names: file of the classes' names, one a line.
@@ -39,6 +45,10 @@ def demo(
     from deq_vision.viewer import Viewer
 
     images = images_of(source)
+    checkpoint, side = shipped.chosen(checkpoint, task, side)
     model = load(checkpoint).to(chosen_device(device))
-    viewer = Viewer(model, subject_of(model, pixels=pixels, names=names), side=side, least_score=least_score)
+    subject = subject_of(model, pixels=pixels, names=names)
+    if task not in (None, subject.task):
+        raise ConfigError(f"checkpoint: expected one to {task} with, got {checkpoint}, which is to {subject.task}")
+    viewer = Viewer(model, subject, side=side, least_score=least_score)
     finish(run(viewer, images, out=out, name=checkpoint))

@@ -9,6 +9,7 @@ from deq_core.experiment.config import ConfigError, Kind
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking import track
 from deq_vision.detect_params import Detect
+from deq_vision.models import shipped
 from deq_vision.models.build import load
 from deq_vision.params import Segment, Vision
 from deq_vision.stream_params import StreamEvaluate
@@ -19,8 +20,8 @@ VideoTask = Annotated[Segment | Detect, Kind]
 def stream(
     source: Annotated[str, Positional],
     *,
-    checkpoint: str,
     out: Path,
+    checkpoint: str | None = None,
     task: Literal["segment", "detect"] | None = None,
     steps: int = 2,
     tolerance: float | None = None,
@@ -42,14 +43,16 @@ def stream(
 
     Args:
         source: what to look at.
-        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships.
         out: the video; its name ends in .mp4, .avi or .mkv (lossless).
-        task: what the checkpoint must be for.
+        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships: street, detect. By
+            default the one that ships for the task; these know the mini set, not the world.
+        task: what the checkpoint must be for; by default whatever it is, and to segment without one.
         steps: evaluations of f a frame. The first frame, and one behind a scene cut, get what the model has itself.
         tolerance: residual at which a frame is done before that.
         warm: whether a frame begins at the state of the last; `--no-warm` shows the difference.
         cut: how many times the usual residual of a first evaluation makes a scene cut.
-        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it.
+        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it, by default to
+            128 with a checkpoint that ships.
         least_score: detections below it are not shown.
         pixels: mean and deviation of the pixels that the network was trained with.
         names: file of the classes' names, one a line.
@@ -65,6 +68,7 @@ def stream(
     settings = StreamConfig(steps=steps, tolerance=tolerance, warm=warm, cut=cut, fps=fps, frames=frames)
     chosen_threads(threads)
     pictures = video.frames(int(source) if source.isdigit() and not Path(source).exists() else Path(source))
+    checkpoint, side = shipped.chosen(checkpoint, task, side)
     model = load(checkpoint).to(chosen_device(device))
     subject = subject_of(model, pixels=pixels, names=names)
     if subject.task == "classify" or task not in (None, subject.task):

@@ -66,7 +66,7 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
     if not place.exists():
         raise CheckpointError(
             f"{place}: no such file; expected a model.safetensors or its folder, an official .pth, or a name that "
-            f"ships with deq_vision: {', '.join(shipped.SHIPPED) or 'there is none'}"
+            f"ships with deq_vision: {', '.join(shipped.SHIPPED)}"
         )
     if place.suffix != ".safetensors":
         model = load_released(place, variant)
