@@ -15,6 +15,7 @@ from deq_sequence.data import tokens as stored
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.corpora import CorpusError, Split
 from deq_sequence.data.vocabulary import Vocabulary
+from deq_sequence.delta_params import Delta
 from deq_sequence.measure import Measured, Score, Sweep, measure
 from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.networks import VOCABULARY, load, located
@@ -41,13 +42,13 @@ def evaluate_model(
     return metrics
 
 
-def fitting(path: Path, vocabulary: Vocabulary, config: Evaluate) -> DEQTransformer:
+def fitting(path: Path, vocabulary: Vocabulary, config: Evaluate | Delta) -> DEQTransformer:
     """The model of a checkpoint, to be measured as `config` says on a text with this vocabulary.
 
     Raises CorpusError where it was trained with another one; a released file says its size alone.
     """
     model = load(path, memory=config.memory)
-    if config.stop is not None:
+    if isinstance(config, Evaluate) and config.stop is not None:
         model.equilibrium = replace(model.equilibrium, eval_stop=config.stop.build())
     own = located(path).with_name(VOCABULARY)
     if model.size.vocabulary != len(vocabulary) or (

@@ -8,6 +8,7 @@ from deq_core.experiment.recipe import EquilibriumRecipe
 from deq_core.experiment.solving import LayerConfig, Solver, StopConfig
 from deq_sequence.config import VARIANTS, Architecture, Equilibrium
 from deq_sequence.data.texts import Text
+from deq_sequence.delta_params import Delta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +126,8 @@ class Sequence:
     model: dict[str, Model]
     train: dict[str, Train]
     evaluate: dict[str, Evaluate]
+    delta: dict[str, Delta] = field(default_factory=dict)
+    """Methods that are measured under the delta rule too."""
     baselines: Baselines = field(default_factory=Baselines)
     plot: Plot = field(default_factory=Plot)
 
@@ -133,5 +136,6 @@ class Sequence:
             raise ValueError("seeds and methods: expected at least one of each")
         for place in ("model", "train", "evaluate"):
             require_keys("methods", self.methods, place, getattr(self, place))
-        for place, parts in (("train", self.train), ("evaluate", self.evaluate)):
+        require_keys("delta", self.delta, "methods", self.methods)
+        for place, parts in (("train", self.train), ("evaluate", self.evaluate), ("delta", self.delta)):
             require_keys(f"{place}.text", [part.text for part in parts.values()], "texts", self.texts)

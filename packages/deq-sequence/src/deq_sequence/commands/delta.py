@@ -1,0 +1,34 @@
+"""The command of the delta study: what of a solve can be skipped at which perplexity."""
+
+from pathlib import Path
+
+from deq_core.experiment import config
+from deq_core.experiment.commands import PARAMS, finish
+from deq_core.experiment.tracking import track
+from deq_sequence.data.corpora import Split
+from deq_sequence.delta_params import Delta
+from deq_sequence.params import Sequence
+
+SECTION = "run.sequence"
+
+
+def delta(
+    method: str,
+    model: Path,
+    data: Path,
+    out: Path,
+    split: Split = "test",
+    params: Path = PARAMS,
+    section: str = SECTION,
+) -> None:
+    """Measures the trained model in the folder `model` under the delta rule: perplexity against the work left.
+
+    Thresholds and solvers are those of the section's `delta`, under the name of the method. Writes sweep.csv, a row a
+    way of solving, layers.csv, evaluations.csv and metrics.json to `out`.
+    """
+    from deq_sequence.delta import evaluate_delta
+
+    config.check(Sequence, params, section)
+    settings = config.load(Delta, params, f"{section}.delta.{method}")
+    with track("sequence.delta", settings, out=out, parent_of=model / "model.safetensors") as log:
+        finish(evaluate_delta(model, settings, data=data, out=out, log=log, split=split))

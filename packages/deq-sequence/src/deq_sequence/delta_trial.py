@@ -1,0 +1,157 @@
+"""One way to solve the segments of a text, densely or by the delta rule: how well it predicts, and what it costs.
+
+What is counted are the multiply-accumulates of the solves: the cell's linear layers, and the products of attention
+(queries with keys, queries with distances, weights with values), which stay dense. Embedding, injection, the memory's
+keys and values and the softmax are no part of a solve. `release_*` is DeltaDEQ's own count of the layers under it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+import deq_core as deq
+from deq_core.experiment.delta import Counted, Rule, add, delta_cell, shares
+from deq_core.experiment.results import Row
+from deq_core.experiment.solving import Solver
+from deq_sequence.data.batches import Window
+from deq_sequence.delta_params import Start
+from deq_sequence.models.transformer import DEQTransformer, Memory
+from deq_sequence.starts import Starts
+
+NOT_CALLED = "attention.position"
+"""A layer of the cell that no evaluation calls: distances are projected once a solve."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to solve the segments of a text."""
+
+    variant: str
+    solver: Solver
+    stop: deq.Stop
+    start: Start = "cold"
+    rule: Rule | None = None
+    threshold: float | None = None
+    """Of `rule`; None evaluates densely."""
+
+    def columns(self) -> Row:
+        """What tells its rows from others'."""
+        return {
+            "variant": self.variant,
+            "start": self.start,
+            "threshold": self.threshold,
+            "max_steps": self.stop.max_steps,
+        }
+
+
+class Trial:
+    """A case on its way through a text: reads segment after segment with a memory of its own, and adds up."""
+
+    def __init__(self, model: DEQTransformer, case: Case, skip: Sequence[str] = ()) -> None:
+        self.model, self.case = model, case
+        self.tokens = self.solves = self.evaluations = 0
+        self.nats = self.residuals = 0.0
+        self.counts: Tensor | None = None
+        self._left: list[float] = []  # products of each evaluation that stay dense
+        self._memory: Memory | None = None
+        self._states: Tensor | None = None
+        self._starts = Starts("token" if case.start == "token" else "cold")
+        self._cell, self._meter = model.cell, None
+        dense = linear_layers(model.cell)
+        if case.rule is not None and case.threshold is not None:
+            self._cell, self._meter = delta_cell(
+                model.cell,
+                case.rule,
+                case.threshold,
+                skip=(*skip, NOT_CALLED),
+                across_solves=case.start == "stream",
+            )
+            dense = {name: layer for name, layer in dense.items() if name not in self._meter.layers}
+        self._price = sum(layer.weight.numel() for layer in dense.values())
+
+    @torch.no_grad()
+    def read(self, window: Window) -> None:
+        """Solves the next segment and scores its targets."""
+        model, case = self.model, self.case
+        segment = model.encode(window.tokens, self._memory)
+        f = model.map(segment, self._cell)
+        counted = None if self._meter is None else Counted(f, self._meter)
+        solution = deq.fixed_point(
+            f if counted is None else counted,
+            model.start(segment, self._begin(window.tokens)),
+            solver=case.solver,
+            stop=case.stop,
+            check=model.map(segment),
+        )
+        if counted is not None:
+            self.counts = add(self.counts, counted.counts)
+        evaluations = solution.nfe - 1  # without the check
+        self._leave(evaluations, window.tokens.numel(), len(segment.memory) + window.tokens.shape[1])
+        self._starts.see(window.tokens, solution.value)
+        self._states = solution.value
+        self._memory = model.remember(segment, solution.value).without_last(window.again)
+        losses = model.losses(solution.value, window.targets)[:, -window.scored :]
+        self.tokens += losses.numel()
+        self.nats += float(losses.double().sum())
+        self.solves += len(losses)
+        self.evaluations += evaluations * len(losses)
+        self.residuals += float(solution.residual.double().sum())
+
+    def row(self) -> Row:
+        """Perplexity, residual of the dense cell at the state, and the work of all solves together."""
+        loss = self.nats / self.tokens
+        return {
+            **self.case.columns(),
+            "tokens": self.tokens,
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "residual": self.residuals / self.solves,
+            "evaluations": self.evaluations / self.solves,
+            **self._work(self.counts, sum(self._left)),
+        }
+
+    def by_evaluation(self) -> list[Row]:
+        """One row an evaluation under the rule."""
+        counts = () if self.counts is None else self.counts
+        return [
+            {**self.case.columns(), "evaluation": number, **self._work(of_one, left)}
+            for number, (of_one, left) in enumerate(zip(counts, self._left, strict=self.counts is not None), start=1)
+        ]
+
+    def by_layer(self) -> list[Row]:
+        """One row a layer under the rule, over all evaluations."""
+        if self.counts is None or self._meter is None:
+            return []
+        layers = zip(self._meter.layers, self.counts.unbind(dim=1), strict=True)
+        return [{**self.case.columns(), "layer": layer, **shares(counts)} for layer, counts in layers]
+
+    def _begin(self, tokens: Tensor) -> Tensor | None:
+        if self.case.start in ("previous", "stream"):
+            return self._states
+        return self._starts.begin(tokens)
+
+    def _leave(self, evaluations: int, positions: int, seen: int) -> None:
+        """Counts what is dense in the evaluations of a segment: layers not under the rule, and attention's products."""
+        products = positions * (self._price + 3 * seen * self.model.size.attention)
+        self._left += [0.0] * (evaluations - len(self._left))
+        for number in range(evaluations):
+            self._left[number] += products
+
+    def _work(self, counts: Tensor | None, left: float) -> dict[str, float]:
+        """MACs a token: `left` is on both sides."""
+        if counts is None:
+            return {"macs_dense": left / self.tokens, "macs_sparse": left / self.tokens, "macs_saved": 0.0}
+        work = shares(counts)
+        dense, sparse = work["macs_dense"] + left, work["macs_sparse"] + left
+        of_layers = {"layers_saved": work["macs_saved"], "release_saved": work["release_saved"]}
+        skipped = {"elements_skipped": work["elements_skipped"], "positions_skipped": work["pixels_skipped"]}
+        per_token = {"macs_dense": dense / self.tokens, "macs_sparse": sparse / self.tokens}
+        return {**per_token, "macs_saved": 1 - sparse / dense, **of_layers, **skipped}
+
+
+def linear_layers(cell: nn.Module) -> dict[str, nn.Linear]:
+    """The layers that an evaluation of the cell calls, by name."""
+    return {name: layer for name, layer in cell.named_modules() if isinstance(layer, nn.Linear) and name != NOT_CALLED}
