@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--videos", type=int, help="how many videos; all by default")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="CSV file of the rows")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/streaming.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/streaming.md (solver: plain by default, or broyden)")
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
@@ -155,7 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         write_rows(options.out, rows)
     if options.write:
-        write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), "speed", table(speeds)))
+        block = "speed" if options.solver is None else f"speed-{options.solver}"
+        write_text(PAGE, with_table(PAGE.read_text(encoding="utf-8"), block, table(speeds)))
 
 
 if __name__ == "__main__":
