@@ -1,6 +1,6 @@
 """What a token costs when a language model reads a text token by token: docs/sequence.md.
 
-    python -m benchmarks.sequence.generation [--checkpoint default] [--tokens 400] [--write]
+    python -m benchmarks.sequence.generation --checkpoint DIR [--tokens 400] [--write]
 
 The same text, the beginning of the corpus's validation text, is read in every way, so all read equal tokens:
 
@@ -134,7 +134,7 @@ def measure(model: DEQTransformer, text: Tensor, tolerances: Sequence[float], wi
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table, and writes it to the page if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--checkpoint", default="default")
+    parser.add_argument("--checkpoint", required=True, help="a folder that training wrote")
     parser.add_argument("--tokens", type=int, default=400)
     parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-2, 1e-3, 1e-4])
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
