@@ -9,6 +9,7 @@ include: "workflows/common.smk"
 include: "workflows/flow.smk"
 include: "workflows/vision.smk"
 include: "workflows/stability.smk"
+include: "workflows/delta.smk"
 
 
 rule all:
@@ -17,3 +18,4 @@ rule all:
         rules.flow.input,
         rules.vision.input,
         rules.stability.input,
+        rules.delta.input,

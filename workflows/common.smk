@@ -31,6 +31,11 @@ wildcard_constraints:
     run="[^/]+",
 
 
+# Folders of results are called by the run, or by the checkpoint where it comes with the package and has no seed.
+TRAINED = r"[^/]+-\d+"
+SHIPPED = r"(?![^/]+-\d+/)[^/]+"
+
+
 onstart:
     try:
         workspace.claim()

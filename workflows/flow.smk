@@ -4,7 +4,10 @@ FLOW = PROFILE["flow"]
 FLOW_RUNS = expand("{method}-{seed}", method=FLOW["methods"], seed=FLOW["seeds"])
 FLOW_BEFORE = {"things": "train", "sintel": "things", "kitti": "sintel"}  # the stages of the curriculum
 FLOW_FIGURES = ["learning_curves", "epe", "iterations", "example", "reuse"]
-FLOW_REUSED = expand("{method}-{seed}", method=FLOW["reuse"]["methods"], seed=FLOW["seeds"])
+FLOW_REUSED = [
+    *expand("{method}-{seed}", method=FLOW["reuse"]["methods"], seed=FLOW["seeds"]),
+    *FLOW["reuse"]["shipped"],
+]
 FLOW_FOLLOWED = [
     f"{stage}/{method}-{seed}"
     for stage in FLOW_BEFORE
@@ -111,9 +114,27 @@ rule flow_reuse:
         "results/flow/reuse/{run}/metrics.json",
     log:
         "results/logs/flow_reuse/{run}.log",
+    wildcard_constraints:
+        run=TRAINED,
     threads: FLOW["reuse"].get("threads", 1)
     shell:
         "dvc --wait-for-lock repro --single-item flow_reuse@{wildcards.run} > {log} 2>&1"
+
+
+rule flow_reuse_shipped:
+    input:
+        "data/flow/manifest.json",
+    output:
+        "results/flow/reuse/{shipped}/frames.csv",
+        "results/flow/reuse/{shipped}/sequences.csv",
+        "results/flow/reuse/{shipped}/metrics.json",
+    log:
+        "results/logs/flow_reuse_shipped/{shipped}.log",
+    wildcard_constraints:
+        shipped=SHIPPED,
+    threads: FLOW["reuse"].get("threads", 1)
+    shell:
+        "dvc --wait-for-lock repro --single-item flow_reuse_shipped@{wildcards.shipped} > {log} 2>&1"
 
 
 rule flow_baselines:

@@ -19,12 +19,12 @@ from deq_flow.data.mini_training import TrainingSetsConfig
 from deq_flow.data.mini_videos import VideosConfig
 from deq_flow.delta import equilibrium_network, evaluate_delta, labelled
 from deq_flow.delta_params import Delta
-from deq_flow.delta_plot import figures, shared_of
+from deq_flow.delta_plot import figures
 from deq_flow.delta_report import markdown, report, spread
-from deq_flow.delta_tables import DeltaTables
+from deq_flow.delta_tables import DeltaTables, shared_of
 from deq_flow.inr.images import fit_image
 from deq_flow.inr.sine import fit_sine
-from deq_flow.networks import build_network
+from deq_flow.networks import SHIPPED, build_network
 from deq_flow.params import EquilibriumModel, UnrolledModel
 from deq_flow.settling import settled_after
 
@@ -32,30 +32,38 @@ PARAMETERS = """
 run:
   delta:
     seeds: [0, 1]
-    method: deq
+    methods: [deq]
+    method_seeds: [0, 1]
+    stage: train
+    shipped: [default]
+    dpi: 120
     sweep:
-      sets:
-        sintel_clean: {starts: [cold, stream], frames: 2}
-        kitti: {}
-      dense_steps: [1, 3]
-      batch_size: 2
-      variants:
-        km:
-          solver: {kind: fixed_point_iteration, damping: 0.1}
-          stop: {max_steps: 3}
-          rule: {thresholds: [0, 0.05]}
-        anderson:
-          solver: {kind: anderson}
-          stop: {max_steps: 3}
-          rule: {thresholds: [0.05], reference: sent}
-      example: {set: sintel_clean, variant: km, threshold: 0.05}
+      deq: &sweep
+        sets:
+          sintel_clean: {starts: [cold, stream], frames: 2}
+          kitti: {}
+        dense_steps: [1, 3]
+        batch_size: 2
+        variants:
+          km:
+            solver: {kind: fixed_point_iteration, damping: 0.1}
+            stop: {max_steps: 3}
+            rule: {thresholds: [0, 0.05]}
+          anderson:
+            solver: {kind: anderson}
+            stop: {max_steps: 3}
+            rule: {thresholds: [0.05], reference: sent}
+        example: {set: sintel_clean, variant: km, threshold: 0.05}
+      default: {<<: *sweep, sets: {sintel_clean: {frames: 1}}}
     convergence:
-      sets: [sintel_clean]
-      solver: {kind: fixed_point_iteration}
-      steps: 6
-      tolerance: 0.05
-      pairs: 2
-      points: 3
+      deq: &watch
+        sets: [sintel_clean]
+        solver: {kind: fixed_point_iteration}
+        steps: 6
+        tolerance: 0.05
+        pairs: 2
+        points: 3
+      default: {<<: *watch, steps: 3, pairs: 1}
     sine:
       release: &sine
         steps: 3
@@ -125,10 +133,13 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(settings: Delta, data: Path, networks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every study of every seed."""
     root = tmp_path_factory.mktemp("results")
+    sweep, steps = settings.sweep["default"], settings.convergence["default"]
+    evaluate_delta(SHIPPED["default"], sweep, data=data, out=root / "sweep" / "default", log=ignore)
+    watch_convergence(SHIPPED["default"], steps, data=data, out=root / "convergence" / "default", log=ignore)
     for seed in settings.seeds:
         model, name = networks / f"deq-{seed}", f"deq-{seed}"
-        evaluate_delta(model, settings.sweep, data=data, out=root / "sweep" / name, log=ignore)
-        watch_convergence(model, settings.convergence, data=data, out=root / "convergence" / name, log=ignore)
+        evaluate_delta(model, settings.sweep["deq"], data=data, out=root / "sweep" / name, log=ignore)
+        watch_convergence(model, settings.convergence["deq"], data=data, out=root / "convergence" / name, log=ignore)
         for fit, chosen in settings.sine.items():
             out, scratch = root / "sine" / f"{fit}-{seed}", root / "scratch" / f"{fit}-{seed}"
             fit_sine(chosen, seed=seed, out=out, scratch=scratch, log=ignore)
@@ -139,10 +150,22 @@ def results(settings: Delta, data: Path, networks: Path, tmp_path_factory: pytes
     return root
 
 
+def tables_of(results: Path, settings: Delta) -> DeltaTables:
+    return DeltaTables.below(
+        results,
+        methods=settings.methods,
+        method_seeds=settings.method_seeds,
+        shipped=settings.shipped,
+        fits=tuple(settings.sine),
+        representations=tuple(settings.representations),
+        seeds=settings.seeds,
+    )
+
+
 def test_a_sweep_leaves_one_row_a_case_and_one_a_pair(results: Path, settings: Delta) -> None:
     folder = results / "sweep" / "deq-0"
     table = read_rows(folder / "sweep.csv")
-    videos, pairs = ([row for row in table if row["set"] == name] for name in settings.sweep.sets)
+    videos, pairs = ([row for row in table if row["set"] == name] for name in settings.sweep["deq"].sets)
     # dense and under the rule, from two starts; km: 2 thresholds, anderson: 1
     assert len(videos) == 2 * (2 + 2) + 2 * (2 + 1)
     assert len(pairs) == 2 + 2 + 2 + 1
@@ -172,7 +195,7 @@ def test_maps_show_all_cells_at_the_first_evaluation_and_fewer_later(results: Pa
 def test_settling_is_that_of_the_trajectory(results: Path, networks: Path, data: Path, settings: Delta) -> None:
     model = equilibrium_network(networks / "deq-0")
     pairs = labelled(data, ["sintel_clean"])["sintel_clean"]
-    states, errors, residuals = trajectory(model, pairs[0], settings.convergence)
+    states, errors, residuals = trajectory(model, pairs[0], settings.convergence["deq"])
     with torch.no_grad():
         pair = model.encode(pairs[0].image1[None], pairs[0].image2[None])
         f, z = model.map(pair), model.start(pair)
@@ -187,14 +210,14 @@ def test_settling_is_that_of_the_trajectory(results: Path, networks: Path, data:
     torch.testing.assert_close(torch.from_numpy(arrays["hidden_lasting"]), expected)
     assert arrays["paths"].shape == (3, 6, model.size.hidden + 2)
     rows = read_rows(results / "convergence" / "deq-0" / "steps.csv")
-    other, _, _ = (trajectory(model, pairs[index], settings.convergence)[1] for index in (1, 0, 0))
+    other, _, _ = (trajectory(model, pairs[index], settings.convergence["deq"])[1] for index in (1, 0, 0))
     assert numbers(rows, "epe") == pytest.approx([(a + b) / 2 for a, b in zip(errors, other, strict=True)])
     shares = [row for row in read_rows(results / "convergence" / "deq-0" / "histogram.csv") if row["part"] == "flow"]
     assert sum(numbers(shares, "share")) == pytest.approx(2)  # by each criterion
 
 
 def test_the_report_gives_mean_and_deviation_over_seeds(results: Path, settings: Delta, tmp_path: Path) -> None:
-    values = report(DeltaTables.below(results, settings), ["inr.svg"], out=tmp_path)
+    values = report(tables_of(results, settings), ["inr.svg"], out=tmp_path)
     quality = [
         numbers([row], "psnr")[0]
         for seed in settings.seeds
@@ -207,8 +230,9 @@ def test_the_report_gives_mean_and_deviation_over_seeds(results: Path, settings:
     assert " ± " in text
     assert "figures/inr.svg" in text
     assert json.loads((tmp_path / "metrics.json").read_text()) == values
-    widths = {line.count("|") for line in text.splitlines() if line.startswith("| sintel_clean")}
+    widths = {line.count("|") for line in text.splitlines() if line.startswith(("| deq | ", "| default | "))}
     assert len(widths) == 1
+    assert "| flow, default, sintel_clean, hidden |" in text
 
 
 def test_work_is_a_share_of_the_longest_dense_solve() -> None:
@@ -253,14 +277,15 @@ def test_commands_run_the_studies_to_the_same_bytes(
     assert 0 < printed(capsys)["train_macs_saved"] < 1
     assert [path.name for path in (tmp_path / ".scratch").iterdir()] == []
     for name in ("delta", "convergence"):
-        command(tmp_path, name, "--model", str(networks / "deq-0"), "--data", str(data), "--out", f"out/{name}")
+        model = str(networks / "deq-0")
+        command(tmp_path, name, "--network", "deq", "--model", model, "--data", str(data), "--out", f"out/{name}")
         printed(capsys)
     for study, name in (("sweep", "delta"), ("convergence", "convergence")):
         for path in (results / study / "deq-0").iterdir():
             assert path.read_bytes() == (tmp_path / "out" / name / path.name).read_bytes(), path
-    drawn = figures(DeltaTables.below(results, settings), out=results / "figures", dpi=120)
+    drawn = figures(tables_of(results, settings), out=results / "figures", dpi=120)
     assert {path.stem for path in drawn} == {
-        *("flow_tradeoff", "flow_activity", "flow_maps", "flow_convergence", "flow_settling"),
+        *("flow_tradeoff", "flow_release", "flow_activity", "flow_maps", "flow_convergence", "flow_settling"),
         *("sine", "inr", "inr_images"),
     }
     command(tmp_path, "delta-plot", "--results", str(results), "--out", "out/figures")
@@ -268,7 +293,7 @@ def test_commands_run_the_studies_to_the_same_bytes(
     for path in drawn:
         assert path.read_bytes() == (tmp_path / "out" / "figures" / path.name).read_bytes(), path.name
     command(tmp_path, "delta-report", "--results", str(results), "--out", "out")
-    assert "flow.kitti.anderson.cold.0.05.macs_saved" in printed(capsys)
+    assert "flow.deq.kitti.anderson.cold.0.05.macs_saved" in printed(capsys)
     assert "![sine.svg](figures/sine.svg)" in (tmp_path / "out" / "report.md").read_text()
     command(tmp_path, "delta-schema", "schema.json")
     assert json.loads((tmp_path / "schema.json").read_text()) == config.schema(Delta)
@@ -280,6 +305,8 @@ def test_commands_run_the_studies_to_the_same_bytes(
         (("evaluations: 4", "evaluation: 4"), "run.delta.images.evaluation"),
         (("variant: km", "variant: kn"), "run.delta.sweep"),
         (("tolerance: 0.05", "tolerance: 0"), "run.delta.convergence"),
+        (("shipped: [default]", "shipped: [other]"), "run.delta: methods, shipped: not in `sweep`: other"),
+        (("methods: [deq]", "methods: [default]"), "run.delta: methods, shipped: expected at least one network, each"),
     ],
 )
 def test_a_bad_parameter_stops_any_command(
@@ -296,6 +323,6 @@ def test_a_network_without_a_fixed_point_is_refused(tmp_path: Path, settings: De
     model = UnrolledModel(name="raft-mini", steps=2)
     checkpoint.save(tmp_path / "model.safetensors", build_network(model), model)
     with pytest.raises(checkpoint.CheckpointError, match="expected an equilibrium network, got RAFT"):
-        evaluate_delta(tmp_path, settings.sweep, data=data, out=tmp_path / "out", log=ignore)
+        evaluate_delta(tmp_path, settings.sweep["deq"], data=data, out=tmp_path / "out", log=ignore)
     with pytest.raises(config.ConfigError, match=r"sets: expected names of chairs, .*, got sintel"):
         labelled(data, ["sintel"])

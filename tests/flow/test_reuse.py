@@ -31,6 +31,7 @@ VIDEOS = VideosConfig(videos=2, frames=3, period=12.0)
 SEEDS = (0, 1)
 CONFIG = Reuse(
     methods=("deq", "raft"),
+    shipped=(),
     budgets={
         "two": Inference(stop=StopConfig(max_steps=2), steps=2),
         "tolerance": Inference(stop=StopConfig(max_steps=6, tol=0.2), steps=6),

@@ -16,6 +16,10 @@ ENTRIES = {
     "stability-evaluate": "stability",
     "stability-plot": "stability_plot",
     "stability-report": "stability_report",
+    "sine": "inr.sine",
+    "inr": "inr.images",
+    "delta-plot": "delta_plot",
+    "delta-report": "delta_report",
 }
 """Module that does the work of a command, where it has not the command's own name."""
 

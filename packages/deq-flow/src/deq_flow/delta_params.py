@@ -12,6 +12,7 @@ from deq_core.experiment.delta import Variant as Variant
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.solving import LayerConfig, Solver
 from deq_core.experiment.training import Every
+from deq_flow.params import require_keys
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated", "stream"]
 """What a solve starts from: see `sequences.start_from`; "stream" is reuse that keeps the delta memories too."""
@@ -198,19 +199,34 @@ class Delta:
     """One profile of the studies of the delta rule."""
 
     seeds: tuple[int, ...]
-    """Of the sine and the images, and of the trained flow networks that are measured."""
-    method: str
-    """Key of the flow section's `model`: the equilibrium network that is measured."""
-    sweep: Sweep
-    convergence: Convergence
+    """Of the sine and the images."""
+    methods: tuple[str, ...]
+    """Keys of the flow section's `model`: the trained equilibrium networks that are measured."""
+    method_seeds: tuple[int, ...]
+    """Of those networks; seeds of the flow section."""
+    stage: Literal["train", "things", "sintel", "kitti"]
+    """Of the flow section's training after which they are measured; "train" is FlyingChairs."""
+    shipped: tuple[str, ...]
+    """Checkpoints that come with the package, measured beside them: names of `networks.SHIPPED`."""
+    sweep: dict[str, Sweep]
+    """By network, a key of `methods` or `shipped`."""
+    convergence: dict[str, Convergence]
+    """By network."""
     sine: dict[str, Sine]
     """Fits by name."""
     images: Images
     representations: dict[str, Representation]
     """Of that image, by name."""
-    dpi: int = 120
+    dpi: int
     """Of maps within figures."""
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("seeds: expected at least one seed")
+        if self.methods and not self.method_seeds:
+            raise ValueError("method_seeds: expected at least one seed, as there are methods")
+        networks = (*self.methods, *self.shipped)
+        if not networks or len(set(networks)) != len(networks):
+            raise ValueError(f"methods, shipped: expected at least one network, each once, got {list(networks)}")
+        require_keys("methods, shipped", networks, "sweep", self.sweep)
+        require_keys("methods, shipped", networks, "convergence", self.convergence)

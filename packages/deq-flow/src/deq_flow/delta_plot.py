@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory
 from deq_core.experiment.plotting import Figure
-from deq_core.experiment.results import Row, aggregate, numbers
-from deq_flow.delta_tables import DeltaTables, first_arrays, rows
+from deq_core.experiment.results import aggregate, numbers
+from deq_flow.delta_tables import DeltaTables, Folders, first_arrays, rows, shared_of
 from deq_flow.inr.plot import image_figures, sine_figure
 from deq_flow.tradeoff import mean_by, tradeoff
 
@@ -22,7 +22,8 @@ SHOWN = (2, 3, 5, 8, 12)
 def figures(tables: DeltaTables, *, out: Path, dpi: int) -> list[Path]:
     """Draws the figures as SVG into `out`; returns their paths."""
     drawings: dict[str, Figure] = {
-        "flow_tradeoff.svg": flow_tradeoff(tables),
+        "flow_tradeoff.svg": flow_tradeoff(tables, "work"),
+        "flow_release.svg": flow_tradeoff(tables, "release"),
         "flow_activity.svg": flow_activity(tables),
         "flow_maps.svg": flow_maps(tables),
         "flow_convergence.svg": flow_convergence(tables),
@@ -36,75 +37,65 @@ def figures(tables: DeltaTables, *, out: Path, dpi: int) -> list[Path]:
     return [out / name for name in drawings]
 
 
-def shared_of(table: Sequence[Row]) -> list[Row]:
-    """Rows with their work as a share, in per cent, of the longest dense solve's of their set.
+def flow_tradeoff(tables: DeltaTables, count: Literal["work", "release"]) -> Figure:
+    """EPE against the work left by one of the counts, a row a network and a column a set.
 
-    `work` by the true count, `hoisted` likewise for dense solves that treat the context once, and `release` by the
-    release's count, whose dense solve is that of the row itself.
+    Against the true count, dense solves with fewer steps are drawn too, their context treated once.
     """
-    whole: dict[Any, float] = {}
-    for row in table:
-        (dense,) = numbers([row], "macs_dense")
-        whole[row["set"]] = max(whole.get(row["set"], 0.0), dense)
-    found = []
-    for row in table:
-        hoisted, sparse = numbers([row], "macs_hoisted")[0], numbers([row], "macs_sparse")[0]
-        total = whole[row["set"]]
-        more: Row = {"work": 100 * sparse / total, "hoisted": 100 * hoisted / total}
-        if "release_saved" in row:
-            more["release"] = 100 * (1 - numbers([row], "release_saved")[0])
-        found.append({**row, **more})
-    return found
-
-
-def flow_tradeoff(tables: DeltaTables) -> Figure:
-    """EPE against true MACs above, and against the release's count below, a column a set."""
-    table = shared_of(rows(tables.sweep, "sweep"))
-    sets = list(dict.fromkeys(str(row["set"]) for row in table))
-    figure, axes = plotting.figure(4.0 * len(sets), 6.5, rows=2, columns=len(sets))
-    ways = dict.fromkeys((row["variant"], row["start"]) for row in table if "threshold" in row)
-    colours = dict(zip(ways, cycle(plotting.PALETTE)))
-    for column, name in enumerate(sets):
-        true, release = axes[column], axes[len(sets) + column]
-        own = [row for row in table if row["set"] == name]
-        for variant, start in ways:
-            chosen = [row for row in own if (row["variant"], row["start"]) == (variant, start)]
-            look = {"label": f"{variant}, {start}", "color": colours[variant, start]}
-            for line, x, rule in (("-", "work", True), (":", "hoisted", False)):
-                part = [row for row in chosen if ("threshold" in row) == rule]
-                if part and (rule or variant == table[0]["variant"]):
-                    label = look["label"] if rule else f"{look['label']}, dense with fewer steps"
-                    by = "threshold" if rule else "max_steps"
-                    tradeoff(true, part, by=by, x=x, y="epe", line=line, **{**look, "label": label})
-            sparse = [row for row in chosen if "threshold" in row]
-            if sparse:
-                tradeoff(release, sparse, by="threshold", x="release", y="epe", **look)
-        true.set_title(name)
-        true.set_xlabel("MACs, % of the dense solve's")
-        release.set_xlabel("release's count, % of its dense one")
-        for place in (true, release):
+    by_network = {name: shared_of(rows(folders, "sweep")) for name, folders in tables.sweep.items()}
+    sets = list(dict.fromkeys(str(row["set"]) for table in by_network.values() for row in table))
+    shape = {"rows": len(by_network), "columns": len(sets)}
+    figure, axes = plotting.figure(4.2 * len(sets), 3.4 * len(by_network), **shape)
+    places = iter(axes)
+    for network, table in by_network.items():
+        ways = dict.fromkeys((row["variant"], row["start"]) for row in table if "threshold" in row)
+        colours = dict(zip(ways, cycle(plotting.PALETTE)))
+        for name in sets:
+            place = next(places)
+            own = [row for row in table if row["set"] == name]
+            for variant, start in ways:
+                chosen = [row for row in own if (row["variant"], row["start"]) == (variant, start)]
+                sparse = [row for row in chosen if "threshold" in row]
+                dense = [row for row in chosen if "threshold" not in row]
+                look = {"y": "epe", "color": colours[variant, start]}
+                if sparse:
+                    tradeoff(place, sparse, by="threshold", x=count, label=f"{variant}, {start}", **look)
+                if dense and count == "work":
+                    label = f"{variant}, {start}, fewer dense steps"
+                    tradeoff(place, dense, by="max_steps", x="hoisted", label=label, line=":", **look)
+            place.set_title(f"{network}: {name}")
+            place.set_xlabel({"work": "MACs", "release": "release's count"}[count] + ", % of the dense solve's")
             place.set_ylabel("EPE (px)")
-    axes[len(sets) - 1].legend(fontsize="x-small")
+            if own:
+                place.legend(fontsize="xx-small")
     return figure
 
 
 def flow_activity(tables: DeltaTables) -> Figure:
-    """Shares of the hidden state that still change at each evaluation, and what the layers skip, in one set.
+    """Shares of the hidden state that still change at each evaluation, and what the layers skip; a row a network.
 
     The set is the one with the most starts; thresholds are those of the first variant, and the middle one of them.
     """
-    table = rows(tables.sweep, "evaluations")
+    figure, axes = plotting.figure(12.0, 3.8 * len(tables.sweep), rows=len(tables.sweep), columns=3)
+    for number, (network, folders) in enumerate(tables.sweep.items()):
+        draw_activity(axes[3 * number : 3 * number + 3], network, folders)
+    return figure
+
+
+def draw_activity(axes: Sequence[Any], network: str, folders: Folders) -> None:
+    """The three panels of one network."""
+    state, work, layers = axes
+    table = rows(folders, "evaluations")
     starts = {name: {row["start"] for row in table if row["set"] == name} for name in {row["set"]: 0 for row in table}}
     name = max(starts, key=lambda name: len(starts[name]))
     own = [row for row in table if row["set"] == name and row["variant"] == table[0]["variant"]]
     thresholds = list(dict.fromkeys(numbers(own, "threshold")))
     middle = thresholds[len(thresholds) // 2]
-    figure, (state, work, layers) = plotting.figure(12.0, 3.8, columns=3)
     for start in dict.fromkeys(row["start"] for row in own):
         chosen = [row for row in own if row["start"] == start and row["threshold"] == middle]
         for part in ("elements", "pixels", "tiles"):
             plotting.curve(state, *mean_by(chosen, "evaluation", f"state_{part}"), label=f"{part}, {start}")
-    state.set_title(f"{name}: hidden state changed by more than {middle:g}")
+    state.set_title(f"{network}, {name}: hidden state changed by over {middle:g}")
     state.set_ylabel("share")
     first = own[0]["start"]
     for threshold in thresholds:
@@ -116,32 +107,40 @@ def flow_activity(tables: DeltaTables) -> Figure:
         place.set_ylim(-0.03, 1.03)
         place.legend(fontsize="x-small")
     wanted = {"set": name, "variant": own[0]["variant"], "start": first, "threshold": middle}
-    by_layer = [row for row in rows(tables.sweep, "layers") if wanted.items() <= row.items()]
+    by_layer = [row for row in rows(folders, "layers") if wanted.items() <= row.items()]
     skipped = {part: aggregate(by_layer, ("layer",), f"{part}_skipped") for part in ("elements", "pixels", "tiles")}
     names = dict.fromkeys(row["layer"] for row in by_layer)
     plotting.bars(layers, {str(layer): {part: found[(layer,)] for part, found in skipped.items()} for layer in names})
     layers.set_title(f"inputs skipped, {first}, at {middle:g}")
     layers.tick_params(axis="x", rotation=90, labelsize="x-small")
     layers.legend(fontsize="x-small")
-    return figure
 
 
 def flow_maps(tables: DeltaTables) -> Figure:
-    """Which cells of the example still change, evaluation by evaluation, a row a start."""
-    arrays = first_arrays(tables.sweep, "maps")
-    image = arrays.pop("image").transpose(1, 2, 0)
-    grid = []
-    for start, maps in arrays.items():
-        shown = [number for number in SHOWN if number <= len(maps)] or [len(maps)]
-        cells = [(f"{start}: evaluation {number}", maps[number - 1]) for number in shown]
-        grid.append([("frame 1", image), *cells])
+    """Which cells of the example still change, evaluation by evaluation, a row a network and start."""
+    found = {network: first_arrays(folders, "maps") for network, folders in tables.sweep.items()}
+    images = {network: arrays.pop("image").transpose(1, 2, 0) for network, arrays in found.items()}
+    shortest = min(len(maps) for arrays in found.values() for maps in arrays.values())
+    shown = [number for number in SHOWN if number <= shortest] or [shortest]
+    grid = [
+        [(network, images[network]), *((f"{start}: evaluation {number}", maps[number - 1]) for number in shown)]
+        for network, arrays in found.items()
+        for start, maps in arrays.items()
+    ]
     return plotting.image_grid(grid, width=11.0)
 
 
 def flow_convergence(tables: DeltaTables) -> Figure:
-    """When the elements of the states settle, error and residual, principal components and paths."""
-    folders = tables.convergence
-    figure, (settled, steps, components, paths) = plotting.figure(12.5, 3.4, columns=4)
+    """When the elements of the states settle, error and residual, principal components and paths; a row a network."""
+    figure, axes = plotting.figure(12.5, 3.4 * len(tables.convergence), rows=len(tables.convergence), columns=4)
+    for number, (network, folders) in enumerate(tables.convergence.items()):
+        draw_convergence(axes[4 * number : 4 * number + 4], network, folders)
+    return figure
+
+
+def draw_convergence(axes: Sequence[Any], network: str, folders: Folders) -> None:
+    """The four panels of one network, of its first set."""
+    settled, steps, components, paths = axes
     histogram = rows(folders, "histogram")
     name = histogram[0]["set"]
     for part, criterion in dict.fromkeys((row["part"], row["criterion"]) for row in histogram):
@@ -166,13 +165,14 @@ def flow_convergence(tables: DeltaTables) -> Figure:
     for place in (settled, steps):
         place.set_xlabel("step")
         place.legend(fontsize="x-small")
-    settled.set_title(str(name))
-    return figure
+    settled.set_title(f"{network}, {name}")
 
 
 def flow_settling(tables: DeltaTables) -> Figure:
-    """Mean steps to settle at each cell of one pair."""
-    arrays = first_arrays(tables.convergence, "maps")
-    cells = [("frame 1", arrays["image"].transpose(1, 2, 0))]
-    cells += [(f"{part}: steps to settle", arrays[f"{part}_lasting"]) for part in ("hidden", "flow")]
-    return plotting.image_grid([cells], width=9.0)
+    """Mean steps to settle at each cell of one pair, a row a network."""
+    grid = []
+    for network, folders in tables.convergence.items():
+        arrays = first_arrays(folders, "maps")
+        cells = [(network, arrays["image"].transpose(1, 2, 0))]
+        grid.append([*cells, *((f"{part}: steps to settle", arrays[f"{part}_lasting"]) for part in ("hidden", "flow"))])
+    return plotting.image_grid(grid, width=9.0)

@@ -2,24 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from deq_core.experiment.files import write_json, write_text
 from deq_core.experiment.results import Row, Value, numbers, read_rows, statistic
-from deq_flow.delta_plot import shared_of
-from deq_flow.delta_tables import DeltaTables, rows
+from deq_flow.delta_tables import DeltaTables, grouped, rows, shared_of
+from deq_flow.savings import Savings, savings
 
 CASE = ("set", "variant", "start", "threshold", "max_steps")
 """The columns that tell the cases of a sweep apart."""
 
 
-def report(tables: DeltaTables, figures: Sequence[str], *, out: Path) -> dict[str, float]:
-    """Writes report.md and metrics.json to `out`; returns the means over seeds that metrics.json holds."""
-    seeds = len(tables.sweep)
+def report(tables: DeltaTables, figures: Sequence[str], *, out: Path) -> dict[str, Any]:
+    """Writes report.md and metrics.json to `out`; returns what metrics.json holds.
+
+    That is {"name": mean over seeds} of the main numbers, and under "savings" what was saved within which loss.
+    """
+    found = savings(tables)
     parts = [
         "# The delta rule on equilibrium solves",
-        f"Means ± standard deviation over {seeds} seeds. MACs: multiply-accumulates of the layers of the solved map, "
-        "kernel area included. Release's count: as DeltaDEQ counts, without kernel area. Work is given in per cent of "
-        "the longest dense solve.",
+        "Means ± standard deviation over seeds; a shipped checkpoint is one network and has none. MACs: "
+        "multiply-accumulates of the layers of the solved map, kernel area included. Release's count: as DeltaDEQ "
+        "counts, without kernel area. Work is given in per cent of the longest dense solve.",
+        "## Work saved within a loss",
+        "Of the longest dense solve's MACs: by the largest threshold whose mean error (EPE; of images, PSNR) is within "
+        "the bound of the dense solve's from the same start, and by a dense solve with fewer steps within that bound.",
+        savings_table(found),
         "## Flow networks",
         flow_table(tables),
         "Dense rows treat the context once a solve (`hoisted`), as this package's own dense path does.",
@@ -32,41 +40,59 @@ def report(tables: DeltaTables, figures: Sequence[str], *, out: Path) -> dict[st
         training_table(tables.images),
         *(f"![{name}](figures/{name})" for name in figures),
     ]
-    values = means(tables)
+    values: dict[str, Any] = {**means(tables), "savings": found}
     write_text(out / "report.md", "\n\n".join(parts) + "\n")
     write_json(out / "metrics.json", values)
     return values
 
 
+def savings_table(found: Savings, subjects: Sequence[str] | None = None) -> str:
+    """A row a subject (all by default) and bound."""
+    lines = [
+        [subject, bound, *saved_cells(values, "", "threshold {}"), *saved_cells(values, "fewer_", "{} steps")]
+        for subject, bounds in found.items()
+        if subjects is None or subject in subjects
+        for bound, values in bounds.items()
+    ]
+    return markdown(["subject", "loss up to", "saved by the rule, %", "at", "saved by fewer steps, %", "by"], lines)
+
+
+def saved_cells(values: Mapping[str, float | str], prefix: str, form: str) -> list[str]:
+    """The share, with its deviation where there is one, and how it was reached."""
+    if f"{prefix}saved" not in values:
+        return ["none within", ""]
+    text = f"{values[f'{prefix}saved']:.1f}"
+    if f"{prefix}saved_std" in values:
+        text += f" ± {values[f'{prefix}saved_std']:.1f}"
+    return [text, form.format(values[f"{prefix}way"])]
+
+
 def flow_table(tables: DeltaTables) -> str:
-    """A row a set, variant, start and threshold (or number of dense steps)."""
+    """A row a network, set, variant, start and threshold (or number of dense steps)."""
     lines = []
-    for key, group in grouped(shared_of(rows(tables.sweep, "sweep")), CASE).items():
-        name, variant, start, threshold, steps = key
-        line = [str(part) for part in (name, variant, start)]
-        error = [spread(group, "epe", "{:.3f}"), spread(group, "f1_all", "{:.1f}")]
-        if threshold is None:
-            line += [f"dense, {steps} steps", *error, spread(group, "hoisted", "{:.1f}"), "", "", ""]
-        else:
-            work = [spread(group, column, "{:.1f}") for column in ("work", "release")]
-            skipped = [spread(group, f"{part}_skipped", "{:.2f}") for part in ("elements", "pixels")]
-            line += [f"{steps} steps, threshold {threshold:g}", *error, *work, *skipped]
-        lines.append(line)
-    heads = ["set", "solver", "start", "evaluation", "EPE, px", "F1, %", "MACs, %", "release's, %"]
+    for network, folders in tables.sweep.items():
+        for key, group in grouped(shared_of(rows(folders, "sweep")), CASE).items():
+            name, variant, start, threshold, steps = key
+            line = [network, *(str(part) for part in (name, variant, start))]
+            error = [spread(group, "epe", "{:.3f}"), spread(group, "f1_all", "{:.1f}")]
+            if threshold is None:
+                line += [f"dense, {steps} steps", *error, spread(group, "hoisted", "{:.1f}"), "", "", ""]
+            else:
+                work = [spread(group, column, "{:.1f}") for column in ("work", "release")]
+                skipped = [spread(group, f"{part}_skipped", "{:.2f}") for part in ("elements", "pixels")]
+                line += [f"{steps} steps, threshold {threshold:g}", *error, *work, *skipped]
+            lines.append(line)
+    heads = ["network", "set", "solver", "start", "evaluation", "EPE, px", "F1, %", "MACs, %", "release's, %"]
     return markdown([*heads, "elements skipped", "pixels skipped"], lines)
 
 
 def settling_table(tables: DeltaTables) -> str:
     """Percentiles of the steps to settle for good, a row a study and part."""
     lines = []
-    studies = {f"flow, {row['set']}, {row['part']}": row for row in rows(tables.convergence, "distribution")}
-    for name in studies:
-        chosen = [
-            row
-            for row in rows(tables.convergence, "distribution")
-            if f"flow, {row['set']}, {row['part']}" == name and row["criterion"] == "lasting"
-        ]
-        lines.append([name, *settling_cells(chosen)])
+    for network, folders in tables.convergence.items():
+        found = [row for row in rows(folders, "distribution") if row["criterion"] == "lasting"]
+        for (name, part), chosen in grouped(found, ("set", "part")).items():
+            lines.append([f"flow, {network}, {name}, {part}", *settling_cells(chosen)])
     for kind, folders in (("sine", tables.sine), ("image", tables.images)):
         for name, own in folders.items():
             chosen = [row for row in rows(own, "distribution") if row["criterion"] == "lasting"]
@@ -121,12 +147,14 @@ def training_table(representations: Mapping[str, Sequence[Path]]) -> str:
 def means(tables: DeltaTables) -> dict[str, float]:
     """Main numbers, means over seeds, under one name each."""
     found: dict[str, float] = {}
-    for key, group in grouped(rows(tables.sweep, "sweep"), CASE).items():
-        name, variant, start, threshold, steps = key
-        how = f"dense-{steps}" if threshold is None else f"{threshold:g}"
-        for column in ("epe", "f1_all", "macs_saved", "release_saved"):
-            if column in group[0]:
-                found[f"flow.{name}.{variant}.{start}.{how}.{column}"] = statistic(numbers(group, column)).mean
+    for network, networks in tables.sweep.items():
+        for key, group in grouped(rows(networks, "sweep"), CASE).items():
+            name, variant, start, threshold, steps = key
+            how = f"dense-{steps}" if threshold is None else f"{threshold:g}"
+            for column in ("epe", "f1_all", "macs_saved", "release_saved"):
+                if column in group[0]:
+                    place = f"flow.{network}.{name}.{variant}.{start}.{how}.{column}"
+                    found[place] = statistic(numbers(group, column)).mean
     for study, folders in (("sine", tables.sine), ("image", tables.images)):
         quality = {"sine": "mse", "image": "psnr"}[study]
         for name, own in folders.items():
@@ -138,14 +166,6 @@ def means(tables: DeltaTables) -> dict[str, float]:
                     value = statistic(numbers(group, column)).mean
                     found[f"{study}.{name}.{rule}.{threshold:g}.{column}"] = value
     return found
-
-
-def grouped(table: Sequence[Row], by: Sequence[str]) -> dict[tuple, list[Row]]:
-    """Rows that agree in the columns `by`, one a seed; a column that a row lacks is None."""
-    groups: dict[tuple, list[Row]] = {}
-    for row in table:
-        groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
-    return groups
 
 
 def spread(group: Sequence[Mapping[str, Value]], column: str, form: str) -> str:

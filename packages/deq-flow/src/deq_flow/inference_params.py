@@ -80,6 +80,8 @@ class Reuse(Starts):
 
     methods: tuple[str, ...]
     """Trained networks, keys of `model`."""
+    shipped: tuple[str, ...]
+    """Checkpoints that come with the package, names of `networks.SHIPPED`."""
     set: str = "video"
     """Set whose pairs come from videos; see `sets.SETS`."""
     threads: int = 1

@@ -15,7 +15,7 @@ class Tables:
     evaluate: dict[str, list[Path]]
     baselines: Path
     reuse: dict[str, list[Path]] = field(default_factory=dict)
-    """Of the methods whose starts were compared."""
+    """Of the methods whose starts were compared; one folder for a shipped checkpoint."""
     curriculum: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
     """Evaluations after each stage that followed FlyingChairs, in order."""
 
@@ -27,6 +27,7 @@ class Tables:
         seeds: tuple[int, ...],
         *,
         reuse: tuple[str, ...] = (),
+        shipped: tuple[str, ...] = (),
         curriculum: Mapping[str, tuple[str, ...]] | None = None,
     ) -> "Tables":
         """The folders that the pipeline writes below `results` for these methods and seeds.
@@ -41,7 +42,7 @@ class Tables:
             train=folders("train", methods),
             evaluate=folders("evaluate", methods),
             baselines=results / "baselines",
-            reuse=folders("reuse", reuse),
+            reuse={**folders("reuse", reuse), **{name: [results / "reuse" / name] for name in shipped}},
             curriculum={stage: folders(f"evaluate_{stage}", names) for stage, names in (curriculum or {}).items()},
         )
 

@@ -18,22 +18,30 @@ def delta_schema(out: Annotated[Path, Positional]) -> None:
     write_json(out, config.schema(Delta))
 
 
-def delta(model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
-    """Measures the equilibrium network in the folder `model` under the delta rule: error against the work left."""
+def delta(network: str, model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+    """Measures an equilibrium network under the delta rule: error against the work left.
+
+    It is in the folder `model`; `network` is its name in the section's `sweep`.
+    """
     from deq_flow.delta import evaluate_delta
 
     check(params, section)
-    settings = config.load(Sweep, params, f"{section}.sweep")
+    settings = config.load(Sweep, params, f"{section}.sweep.{network}")
     with track("delta.sweep", settings, out=out, parent_of=model / "model.safetensors") as log:
         finish(evaluate_delta(model, settings, data=data, out=out, log=log))
 
 
-def convergence(model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
-    """Watches when the elements of the state of the equilibrium network in the folder `model` settle."""
+def convergence(
+    network: str, model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION
+) -> None:
+    """Watches when the elements of the state of an equilibrium network settle.
+
+    It is in the folder `model`; `network` is its name in the section's `convergence`.
+    """
     from deq_flow.convergence import watch_convergence
 
     check(params, section)
-    settings = config.load(Convergence, params, f"{section}.convergence")
+    settings = config.load(Convergence, params, f"{section}.convergence.{network}")
     with track("delta.convergence", settings, out=out, parent_of=model / "model.safetensors") as log:
         finish(watch_convergence(model, settings, data=data, out=out, log=log))
 
@@ -91,25 +99,41 @@ def inr(
 def delta_plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
     """Draws the figures of the delta studies from the tables below `results`."""
     from deq_flow.delta_plot import figures
-    from deq_flow.delta_tables import DeltaTables
 
-    settings = check(params, section)
-    with track("delta.plot", {"dpi": settings.dpi}, out=out):
-        paths = figures(DeltaTables.below(results, settings), out=out, dpi=settings.dpi)
+    check(params, section)
+    dpi = config.load(int, params, f"{section}.dpi")
+    tables = tables_below(results, params, section)
+    with track("delta.plot", {"dpi": dpi}, out=out):
+        paths = figures(tables, out=out, dpi=dpi)
     finish({"figures": len(paths)})
 
 
 def delta_report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
     """Writes the report of the delta studies, means and standard deviations over seeds, to `out`."""
     from deq_flow.delta_report import report
-    from deq_flow.delta_tables import DeltaTables
 
-    settings = check(params, section)
+    check(params, section)
+    tables = tables_below(results, params, section)
     images = sorted(path.name for path in (results / "figures").iterdir())
-    metrics = report(DeltaTables.below(results, settings), images, out=out)
+    metrics = report(tables, images, out=out)
     finish({name: value for name, value in metrics.items() if name.endswith("macs_saved")})
 
 
-def check(params: Path, section: str) -> Delta:
-    """The whole section; stops at any key that is unknown or of a wrong type, whether the command reads it or not."""
-    return config.check(Delta, params, section)
+def tables_below(results: Path, params: Path, section: str):
+    """The result folders of the studies of a profile."""
+    from deq_flow.delta_tables import DeltaTables
+
+    return DeltaTables.below(
+        results,
+        methods=config.load(tuple[str, ...], params, f"{section}.methods"),
+        method_seeds=config.load(tuple[int, ...], params, f"{section}.method_seeds"),
+        shipped=config.load(tuple[str, ...], params, f"{section}.shipped"),
+        fits=tuple(config.load(dict[str, Sine], params, f"{section}.sine")),
+        representations=tuple(config.load(dict[str, Representation], params, f"{section}.representations")),
+        seeds=config.load(tuple[int, ...], params, f"{section}.seeds"),
+    )
+
+
+def check(params: Path, section: str) -> None:
+    """Stops at any key of the section that is unknown or of a wrong type, whether the command reads it or not."""
+    config.check(Delta, params, section)

@@ -139,12 +139,12 @@ def tables_below(results: Path, params: Path, section: str):
 
     methods = config.load(tuple[str, ...], params, f"{section}.methods")
     seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
-    reuse = config.load(tuple[str, ...], params, f"{section}.reuse.methods")
+    reuse, shipped = (config.load(tuple[str, ...], params, f"{section}.reuse.{key}") for key in ("methods", "shipped"))
     curriculum = {
         stage: config.load(tuple[str, ...], params, f"{section}.curriculum.{stage}.methods")
         for stage in ("things", "sintel", "kitti")
     }
-    return Tables.below(results, methods, seeds, reuse=reuse, curriculum=curriculum)
+    return Tables.below(results, methods, seeds, reuse=reuse, shipped=shipped, curriculum=curriculum)
 
 
 def check(params: Path, section: str) -> None:
