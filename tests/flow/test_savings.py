@@ -19,7 +19,7 @@ def dense(steps: int, epe: float) -> Row:
 
 
 def sparse(threshold: float, epe: float, left: float, **more: str) -> Row:
-    work = {"macs_dense": 1000.0, "macs_sparse": left, "macs_hoisted": 900.0}
+    work: Row = {"macs_dense": 1000.0, "macs_sparse": left, "macs_hoisted": 900.0}
     return {**KEY, "threshold": threshold, "max_steps": 10, "epe": epe, **work, **more}
 
 
@@ -30,7 +30,7 @@ def tables(tmp_path: Path, seeds: Sequence[Sequence[Row]]) -> DeltaTables:
 
 
 def test_the_cheapest_way_within_the_bound_is_chosen_by_means_over_seeds() -> None:
-    groups = {
+    groups: dict[str, list[Row]] = {
         "0.01": [{"epe": 1.0, "work": 60.0}, {"epe": 1.0, "work": 50.0}],
         "0.1": [{"epe": 1.0, "work": 30.0}, {"epe": 1.08, "work": 10.0}],  # 1.04: one seed alone is beyond 5 %
         "1": [{"epe": 2.0, "work": 5.0}, {"epe": 0.5, "work": 5.0}],
