@@ -233,6 +233,7 @@ def test_the_report_gives_mean_and_deviation_over_seeds(results: Path, settings:
     widths = {line.count("|") for line in text.splitlines() if line.startswith(("| deq | ", "| default | "))}
     assert len(widths) == 1
     assert "| flow, default, sintel_clean, hidden |" in text
+    assert values["settling"]["image, siren"].keys() >= {"p5", "p50_std", "unsettled"}
 
 
 def test_work_is_a_share_of_the_longest_dense_solve() -> None:

@@ -7,12 +7,12 @@ the state have stopped to change, on flow networks, on a sine fitted by a recurr
 from dataclasses import dataclass, field
 from typing import Literal
 
+from deq_core.experiment.config import require_keys
 from deq_core.experiment.delta import Rule as Rule
 from deq_core.experiment.delta import Variant as Variant
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.solving import LayerConfig, Solver
 from deq_core.experiment.training import Every
-from deq_flow.params import require_keys
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated", "stream"]
 """What a solve starts from: see `sequences.start_from`; "stream" is reuse that keeps the delta memories too."""

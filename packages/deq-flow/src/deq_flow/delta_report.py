@@ -5,20 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Row, Value, numbers, read_rows, statistic
+from deq_core.experiment.results import Row, Value, cell, numbers, over_seeds, read_rows, statistic
 from deq_flow.delta_tables import DeltaTables, grouped, rows, shared_of
 from deq_flow.savings import Savings, savings
 
 CASE = ("set", "variant", "start", "threshold", "max_steps")
 """The columns that tell the cases of a sweep apart."""
 
+Settling = dict[str, dict[str, float]]
+"""{subject: {p5, p50, p95 (steps), unsettled (share), and their deviations _std}}."""
+
 
 def report(tables: DeltaTables, figures: Sequence[str], *, out: Path) -> dict[str, Any]:
     """Writes report.md and metrics.json to `out`; returns what metrics.json holds.
 
-    That is {"name": mean over seeds} of the main numbers, and under "savings" what was saved within which loss.
+    That is {"name": mean over seeds} of the main numbers, under "savings" what was saved within which loss, and under
+    "settling" when elements settled.
     """
-    found = savings(tables)
+    found, settled = savings(tables), settling(tables)
     parts = [
         "# The delta rule on equilibrium solves",
         "Means ± standard deviation over seeds; a shipped checkpoint is one network and has none. MACs: "
@@ -32,7 +36,7 @@ def report(tables: DeltaTables, figures: Sequence[str], *, out: Path) -> dict[st
         flow_table(tables),
         "Dense rows treat the context once a solve (`hoisted`), as this package's own dense path does.",
         "## When elements settle",
-        settling_table(tables),
+        settling_table(settled),
         "## Sine",
         quality_table(tables.sine, "mse", "{:.1e}"),
         "## Images",
@@ -40,7 +44,7 @@ def report(tables: DeltaTables, figures: Sequence[str], *, out: Path) -> dict[st
         training_table(tables.images),
         *(f"![{name}](figures/{name})" for name in figures),
     ]
-    values: dict[str, Any] = {**means(tables), "savings": found}
+    values: dict[str, Any] = {**means(tables), "savings": found, "settling": settled}
     write_text(out / "report.md", "\n\n".join(parts) + "\n")
     write_json(out / "metrics.json", values)
     return values
@@ -86,24 +90,33 @@ def flow_table(tables: DeltaTables) -> str:
     return markdown([*heads, "elements skipped", "pixels skipped"], lines)
 
 
-def settling_table(tables: DeltaTables) -> str:
-    """Percentiles of the steps to settle for good, a row a study and part."""
-    lines = []
+def settling(tables: DeltaTables) -> Settling:
+    """Percentiles of the steps to settle for good, and the share that never did, of every study and part."""
+    found: dict[str, list[Row]] = {}
     for network, folders in tables.convergence.items():
-        found = [row for row in rows(folders, "distribution") if row["criterion"] == "lasting"]
-        for (name, part), chosen in grouped(found, ("set", "part")).items():
-            lines.append([f"flow, {network}, {name}, {part}", *settling_cells(chosen)])
-    for kind, folders in (("sine", tables.sine), ("image", tables.images)):
-        for name, own in folders.items():
-            chosen = [row for row in rows(own, "distribution") if row["criterion"] == "lasting"]
-            lines.append([f"{kind}, {name}", *settling_cells(chosen)])
+        for row in rows(folders, "distribution"):
+            found.setdefault(f"flow, {network}, {row['set']}, {row['part']}", []).append(row)
+    for kind, studies in (("sine", tables.sine), ("image", tables.images)):
+        found |= {f"{kind}, {name}": rows(folders, "distribution") for name, folders in studies.items()}
+    return {
+        name: over_seeds(
+            [
+                {key: numbers([row], key)[0] for key in ("p5", "p50", "p95", "unsettled")}
+                for row in own
+                if row["criterion"] == "lasting"
+            ]
+        )
+        for name, own in found.items()
+    }
+
+
+def settling_table(found: Settling) -> str:
+    """A row a study and part."""
+    lines = []
+    for name, values in found.items():
+        share = {f"never{key.removeprefix('unsettled')}": 100 * values[key] for key in values if "unsettled" in key}
+        lines.append([name, *(cell(values, part, 1) for part in ("p5", "p50", "p95")), cell(share, "never", 1)])
     return markdown(["elements", "5 %", "50 %", "95 %", "never settled, %"], lines)
-
-
-def settling_cells(group: Sequence[Row]) -> list[str]:
-    """The percentiles, and the share that never settled."""
-    cells = [spread(group, name, "{:.1f}") for name in ("p5", "p50", "p95")]
-    return [*cells, spread([{"never": 100 * numbers([row], "unsettled")[0]} for row in group], "never", "{:.1f}")]
 
 
 def quality_table(studies: Mapping[str, Sequence[Path]], quality: str, form: str) -> str:

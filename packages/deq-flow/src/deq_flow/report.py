@@ -1,18 +1,18 @@
 """The report of the flow pipeline: one table of all methods and sets, with the figures below it."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Row, Statistic, cell, over_seeds, statistic
+from deq_core.experiment.results import Row, cell, over_seeds
 from deq_flow.evaluate import summary
 from deq_flow.sets import titles
 from deq_flow.tables import Tables, samples_by_method, samples_by_stage
 
 Metrics = dict[str, dict[str, dict[str, float]]]
-ReuseMetrics = dict[str, dict[str, dict[str, dict[str, Statistic]]]]
+ReuseMetrics = dict[str, dict[str, dict[str, dict[str, float]]]]
+"""{method: {budget: {start: {metric: mean over seeds, metric_std: standard deviation}}}}."""
 
 METHOD_NOTES = {
     "zero": "predicts no motion; its EPE is the mean length of the true flow",
@@ -88,39 +88,38 @@ def curriculum_section(tables: Tables) -> list[str]:
 
 
 def reuse_metrics(tables: Tables) -> ReuseMetrics:
-    """{method: {budget: {start: {metric: statistic over seeds}}}} of the study of starts."""
+    """The study of starts, means and standard deviations over seeds."""
     result: ReuseMetrics = {}
     for method, folders in tables.reuse.items():
         runs = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
         result[method] = {
-            budget: {
-                start: {key: statistic([run[budget][start][key] for run in runs]) for key in values}
-                for start, values in by_start.items()
-            }
+            budget: {start: over_seeds([run[budget][start] for run in runs]) for start in by_start}
             for budget, by_start in runs[0].items()
         }
     return result
 
 
-def reuse_section(tables: Tables) -> list[str]:
-    """Markdown of the study of starts: a table whose rows are the method, its budget and the start."""
+def reuse_table(found: ReuseMetrics) -> str:
+    """A row a method, budget and start."""
     lines = [
         "| method | budget | start | EPE, px | evaluations | converged, % of pairs |",
         "| --- | --- | --- | ---: | ---: | ---: |",
     ]
-    for method, budgets in reuse_metrics(tables).items():
+    for method, budgets in found.items():
         for budget, by_start in budgets.items():
             for start, values in by_start.items():
-                converged = spread(values["converged"], 0, scale=100) if "converged" in values else "-"
-                cells = (spread(values["epe"], 2), spread(values["iterations"], 1), converged)
+                share = {name: 100 * value for name, value in values.items() if name.startswith("converged")}
+                converged = cell(share, "converged", 0) if share else "-"
+                cells = (cell(values, "epe", 2), cell(values, "iterations", 1), converged)
                 lines.append(f"| {method} | {budget} | {start} | {' | '.join(cells)} |")
-    return ["## Videos: starting from the last frame", "\n".join(lines)] if tables.reuse else []
+    return "\n".join(lines)
 
 
-def spread(value: Statistic, digits: int, *, scale: float = 1.0) -> str:
-    """`1.23 ± 0.04`, or the bare mean where there is one seed."""
-    text = f"{scale * value.mean:.{digits}f}"
-    return text if math.isnan(value.std) else f"{text} ± {scale * value.std:.{digits}f}"
+def reuse_section(tables: Tables) -> list[str]:
+    """Markdown of the study of starts."""
+    if not tables.reuse:
+        return []
+    return ["## Videos: starting from the last frame", reuse_table(reuse_metrics(tables))]
 
 
 def relative_to_zero(values: Metrics, method: str) -> float | None:
