@@ -34,7 +34,8 @@ def tolerances(solver: Solver, root: Path) -> tuple[float, float, float]:
     assert solution is not None
     lowest = solution.trace[:, 0].cummin(0).values
     assert lowest[3] < lowest[0]
-    return 2.0 * float(lowest[0]), float(lowest[3]), 0.5 * float(lowest[-1])
+    # not the residual itself, whose last bit depends on how many samples are solved together
+    return 2.0 * float(lowest[0]), 1.001 * float(lowest[3]), 0.5 * float(lowest[-1])
 
 
 @pytest.mark.parametrize("solver", [deq.FixedPointIteration(), deq.Anderson(window=3)])
