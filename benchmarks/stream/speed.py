@@ -123,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--videos", type=int, help="how many videos; all by default")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="CSV file of the rows")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/streaming.md (solver: plain by default, or broyden)")
+    about = "put the table into docs/streaming.md (solver: plain by default, or broyden)"
+    parser.add_argument("--write", action="store_true", help=about)
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(options.threads)
