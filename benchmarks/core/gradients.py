@@ -34,7 +34,7 @@ class Way:
     """A solve and its gradient."""
 
     adjoint: deq.Adjoint
-    solver: deq.Solver = _BROYDEN
+    solver: deq.Solver | None = _BROYDEN
     stop: deq.Stop = _FORWARD
 
 

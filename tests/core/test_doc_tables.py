@@ -3,8 +3,10 @@
 import math
 
 import pytest
-from benchmarks.core import choosing, gradients
+from benchmarks.core import choosing, evaluations, gradients
 from benchmarks.core.pages import markdown, read_table, with_table
+
+import deq_core as deq
 
 
 def counts(cells):
@@ -50,3 +52,23 @@ def test_gradients_are_as_exact_and_as_cheap_as_their_page_says():
         written, found = ([float(cell) for cell in row] for row in (cells, now[way]))
         assert found[:2] == pytest.approx(written[:2], abs=0.11), way
         assert found[2:] == pytest.approx(written[2:], abs=1), way
+
+
+def test_no_solver_takes_more_evaluations_than_are_written_beside_torchdeqs():
+    said = read_table(evaluations.PAGE.read_text(), "evaluations beside torchdeq")
+    for label, pair in evaluations.PAIRS.items():
+        if label in ("Anderson", "Broyden"):
+            _, *now = evaluations.row(label, evaluations.by_default(pair))
+            assert counts(now) == pytest.approx(counts(said[label]), abs=1), label
+
+
+def test_memory_held_for_the_backward_pass_grows_under_unrolling_alone():
+    at = gradients.problem()
+
+    def held(adjoint, solver, length):
+        return gradients.cost(at, gradients.Way(adjoint, solver, deq.Stop(length, None))).states
+
+    plain = deq.FixedPointIteration()
+    for adjoint, solver in ((deq.Implicit(), plain), (deq.Phantom(5), plain), (deq.Reversible(damping=0.9), None)):
+        assert held(adjoint, solver, 200) == pytest.approx(held(adjoint, solver, 10), abs=0.01), adjoint
+    assert held(deq.Unrolled(), plain, 200) > 10 * held(deq.Unrolled(), plain, 10)

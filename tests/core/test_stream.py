@@ -104,6 +104,45 @@ def test_no_jump_is_looked_for_when_none_is_asked():
         assert not stream.update(solve_frame(scale * frames(0, ["a"]), stream.state(["a"])), ["a"]).any()
 
 
+def solve_once(x, state):
+    """One evaluation a frame, whose relative residual is large in every frame."""
+    start = deq.warm_start(state, torch.zeros_like(x))
+    return deq.fixed_point(lambda z: torch.tanh(0.8 * z.roll(1, 1) + x), start, stop=deq.Stop(1, None))
+
+
+def test_a_level_sees_a_cut_that_no_factor_of_a_large_residual_reaches():
+    by_factor, by_level = deq.Stream(cut=4.0), deq.Stream(cut=None, level=1.0)
+    noise = torch.Generator().manual_seed(0)
+    scene = 2 * torch.randn(1, 400, generator=noise)
+    for step in range(6):
+        x = scene + 0.7 * torch.randn(1, 400, generator=noise) if step < 5 else -scene
+        seen = []
+        for stream in (by_factor, by_level):
+            solution = solve_once(x, stream.state(["a"]))
+            seen.append(bool(stream.update(solution, ["a"])))
+        assert seen == [False, step == 5], step
+    assert 0.25 < by_factor.state_dict()["usual"]["a"] < 0.9
+    assert by_level.state(["a"]) is None
+
+
+def test_a_level_needs_no_history_and_lets_a_first_frame_be():
+    stream = deq.Stream(cut=None, level=1.0)
+    x = torch.linspace(1, 2, 6)[None]
+    cold = solve_once(x, stream.state(["a"]))
+    assert float(cold.trace[0]) == 1
+    assert not stream.update(cold, ["a"]).any()
+    assert stream.update(solve_once(-x, stream.state(["a"])), ["a"]).all()
+
+
+def test_another_size_is_no_cut():
+    stream = deq.Stream(cut=2.0, level=1.0)
+    for step in range(3):
+        stream.update(solve_frame(frames(step, ["a"]), stream.state(["a"])), ["a"])
+    larger = torch.ones(1, 9)
+    assert not stream.update(solve_frame(larger, stream.state(["a"])), ["a"]).any()
+    assert stream.state(["a"]).shape == (1, 9)
+
+
 def test_a_stream_that_changed_its_size_starts_afresh():
     stream = deq.Stream()
     stream.update(solve_frame(frames(0, ["a", "bb"]), None), ["a", "bb"])
@@ -144,7 +183,7 @@ def test_every_sample_needs_a_name_of_its_own(names):
         deq.Stream().update(solve_frame(frames(0, ["a", "bb"]), None), names)
 
 
-@pytest.mark.parametrize("options", [{"cut": 1.0}, {"memory": 1.0}])
+@pytest.mark.parametrize("options", [{"cut": 1.0}, {"memory": 1.0}, {"level": 0.0}])
 def test_impossible_settings_fail_at_construction(options):
     with pytest.raises(ValueError, match="must be"):
         deq.Stream(**options)

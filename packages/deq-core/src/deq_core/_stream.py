@@ -42,21 +42,29 @@ class Stream:
         sol = model(frames, stream.state(names))
         cut = stream.update(sol, names)               # (b,) bool
 
-    A scene cut is a jump of the residual at the first evaluation: more than `cut` times what warm starts of that
-    stream usually have. The stream then forgets its state; solve again where that matters. A change of size needs no
-    care: `warm_start` drops a state that does not fit.
+    A scene cut is seen at the first evaluation of a warm start, in either of two ways: its residual is more than `cut`
+    times what warm starts of that stream usually have, or it is at least `level`. The stream then forgets its state;
+    solve again where that matters. A change of size needs no care: `warm_start` drops a state that does not fit.
+
+    A relative residual |f(z) - z| / |f(z)| is 1 at a start from zeros and hardly more in another scene, so a factor of
+    what is usual is never reached where the usual one is large, as after one evaluation a frame. A level needs no
+    history: at 1 the last state is of no more use than zeros.
 
     Args:
         cut: the factor that makes a jump; `None` never looks for one.
+        level: the residual, as the solve's `Stop` measures it, from which on a warm start is a cut; `None` for none.
         memory: share of the past in the running mean of the usual residual, in [0, 1).
     """
 
-    def __init__(self, cut: float | None = 4.0, *, memory: float = 0.8) -> None:
+    def __init__(self, cut: float | None = 4.0, *, level: float | None = None, memory: float = 0.8) -> None:
         if cut is not None and not cut > 1:
             raise ValueError(f"cut must be None or above 1, got {cut!r}")
+        if level is not None and not level > 0:
+            raise ValueError(f"level must be None or above 0, got {level!r}")
         if not 0 <= memory < 1:
             raise ValueError(f"memory must be at least 0 and below 1, got {memory!r}")
         self.cut = cut
+        self.level = level
         self.memory = memory
         self._states: dict[Hashable, Tree] = {}
         self._usual: dict[Hashable, float] = {}
@@ -93,17 +101,28 @@ class Stream:
         cuts = []
         for row, name in enumerate(names):
             usual = self._usual.get(name)
-            cuts.append(self.cut is not None and usual is not None and not first[row] <= self.cut * usual)
+            warm = self._fits(name, solution)
+            cuts.append(warm and self._is_cut(first[row], usual))
             if cuts[-1] or not last[row]:
                 self.forget(name)
                 continue
-            if name in self._states:
+            if warm:
                 self._usual[name] = (
                     first[row] if usual is None else self.memory * usual + (1 - self.memory) * first[row]
                 )
             self._states.pop(name, None)  # the newest state comes last
             self._states[name] = map_leaves(lambda leaf, row=row: leaf[row : row + 1].detach().clone(), solution.value)
         return torch.tensor(cuts, dtype=torch.bool, device=solution.residual.device)
+
+    def _fits(self, name: Hashable, solution: Solution) -> bool:
+        """Whether the stream has a state that a solve of this size may have begun with."""
+        shapes = [leaf.shape[1:] for leaf in leaves_of(solution.value)]
+        return name in self._states and [leaf.shape[1:] for leaf in leaves_of(self._states[name])] == shapes
+
+    def _is_cut(self, first: float, usual: float | None) -> bool:
+        """Whether a warm start with this first residual is in another scene; one that is no number is."""
+        jumped = self.cut is not None and usual is not None and not first <= self.cut * usual
+        return jumped or (self.level is not None and not first < self.level)
 
     def forget(self, name: Hashable) -> None:
         """Drops a stream; unknown names are no error, so that every clip may end with it."""
