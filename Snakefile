@@ -7,6 +7,7 @@ report: "workflows/report/workflow.rst"
 
 include: "workflows/common.smk"
 include: "workflows/flow.smk"
+include: "workflows/sequence.smk"
 include: "workflows/vision.smk"
 include: "workflows/stability.smk"
 include: "workflows/delta.smk"
@@ -16,6 +17,7 @@ rule all:
     default_target: True
     input:
         rules.flow.input,
+        rules.sequence.input,
         rules.vision.input,
         rules.stability.input,
         rules.delta.input,

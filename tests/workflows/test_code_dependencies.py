@@ -11,6 +11,7 @@ from tests.workflows.graphs import Job, dvc_graph
 ENTRIES = {
     "download": "data.mini",
     "evaluate-stream": "streaming",
+    "prepare": "data.texts",
     "stability-pretrain": "train",
     "stability-train": "train",
     "stability-evaluate": "stability",
@@ -26,7 +27,7 @@ ENTRIES = {
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
-    return grimp.build_graph("deq_core", "deq_flow", "deq_vision", cache_dir=None)
+    return grimp.build_graph("deq_core", "deq_flow", "deq_sequence", "deq_vision", cache_dir=None)
 
 
 @pytest.fixture(scope="module")

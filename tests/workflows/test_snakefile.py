@@ -12,12 +12,15 @@ from workflows import workspace
 TARGETS = [
     "all",
     *("flow", "flow_download", "flow_baselines", "flow_plot", "flow_report"),
+    *("sequence", "sequence_prepare", "sequence_baselines", "sequence_plot", "sequence_report"),
     *("vision", "vision_download", "vision_plot", "vision_report"),
 ]
 FILES = [
     "results/flow/train/deq-0/model.safetensors",
     "results/flow/evaluate/raft-1/metrics.json",
     "results/flow/figures/epe.svg",
+    "results/sequence/train/characters-deq-0/vocabulary.json",
+    "results/sequence/evaluate/byte-pairs-deq-1/steps.csv",
     "results/vision/baselines/digits/metrics.json",
     "results/vision/train/street-2/model.safetensors",
     "results/vision/stream/detect-1/summary.csv",
