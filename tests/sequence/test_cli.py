@@ -1,14 +1,22 @@
 """The commands of `deq-sequence` do what their functions do, and fail with a sentence."""
 
+import hashlib
+import io
 import json
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from tests.core.experiment.server import serving
 from tests.sequence.parity import released_state
 
+from deq_core.experiment import resume
 from deq_sequence import load
 from deq_sequence.cli import main
+from deq_sequence.commands import data as commands
+from deq_sequence.data.catalogue import SOURCES
 from deq_sequence.data.mini import write_mini_wikitext
 
 
@@ -39,6 +47,42 @@ def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         main(["check-data", "wikitext-2", "--root", str(tmp_path)])
     assert caught.value.code == 1
     assert "lines, got" in capsys.readouterr().out
+
+
+def zipped(root: Path, name: str) -> bytes:
+    """The archive of a corpus, its files below a folder of its name as in the published one."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((root / name).iterdir()):
+            archive.write(path, f"{name}/{path.name}")
+    return data.getvalue()
+
+
+def test_a_corpus_is_fetched_over_a_connection_that_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_mini_wikitext(tmp_path / "origin")
+    content = zipped(tmp_path / "origin", "wikitext-2")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(resume, "CHUNK", 10_000)
+    with serving() as web:
+        web.files["wikitext-2-v1.zip"] = content
+        checksum = f"md5:{hashlib.md5(content).hexdigest()}"
+        (archive,) = SOURCES["wikitext-2"].archives
+        local = replace(archive, urls=(web.url("wikitext-2-v1.zip"),), checksum=checksum)
+        sources = {**SOURCES, "wikitext-2": replace(SOURCES["wikitext-2"], archives=(local,))}
+        monkeypatch.setattr(commands, "SOURCES", sources)
+        web.breaks = [len(content) // 2]
+        main(["fetch", "wikitext-2", "--root", str(tmp_path / "data")])
+        assert len(web.asked) == 2
+        wrong = replace(local, out="other", checksum=f"md5:{'0' * 32}")
+        monkeypatch.setattr(commands, "SOURCES", {"wikitext-2": replace(SOURCES["wikitext-2"], archives=(wrong,))})
+        with pytest.raises(SystemExit, match=r"deq-sequence: .*wikitext-2-v1"):
+            main(["fetch", "wikitext-2", "--root", str(tmp_path / "data")])
+    main(["check-data", "wikitext-2", "--root", str(tmp_path / "data"), "--no-released"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"problems": 0}
+    for path in (tmp_path / "origin" / "wikitext-2").iterdir():
+        assert (tmp_path / "data" / "wikitext-2" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_an_unknown_corpus_is_named() -> None:

@@ -135,7 +135,7 @@ def test_a_text_that_was_not_prepared_is_named(tmp_path: Path) -> None:
 
 
 def test_rows_that_would_be_too_short_are_an_error(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="300 tokens are too few for 200 rows of at least two"):
+    with pytest.raises(CorpusError, match="train: 300 tokens are too few for 200 rows of at least two"):
         run(tmp_path, data, recipe=replace(RECIPE, batch_size=200))
 
 
@@ -150,7 +150,7 @@ def test_sizes_that_cannot_have_the_vocabulary_are_an_error(data: Path, tmp_path
         (lambda: replace(MODEL, name="midi"), "name must be one of wt103, .*, mini, mini-wide, got 'midi'"),
         (lambda: replace(MODEL, memory=-1), "memory must be at least 0 positions"),
         (lambda: replace(RECIPE, length=0), "length must be at least 1"),
-        (lambda: replace(TEXT, tokens="byte_pairs"), "byte_pairs need a size"),
+        (lambda: replace(TEXT, tokens="byte_pairs"), "byte_pairs need a size of at least 256 tokens, got None"),
         (lambda: replace(PROFILE, methods=("deq", "rnn")), "methods: not in `model`: rnn"),
         (lambda: replace(PROFILE, texts={}), "train.text: not in `texts`: characters"),
         (lambda: replace(PROFILE, seeds=()), "expected at least one of each"),

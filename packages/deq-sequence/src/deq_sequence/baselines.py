@@ -40,8 +40,8 @@ def evaluate_baselines(
 
 def peer(text: Tokens, order: int, batch_size: int, split: Split) -> dict[str, float]:
     """Loss, perplexity and bits per character of one order, on all tokens of `batch_size` rows but each one's first."""
+    measured = stored.check_rows(text, split, batch_size)
     counted = KneserNey(text.texts["train"].numpy(), len(text.vocabulary), order)
-    measured = text.texts[split]
     width = len(measured) // batch_size
     losses = np.concatenate([[np.nan], counted.losses(measured.numpy())])  # the text's first token is not predicted
     rows = losses[: batch_size * width].reshape(batch_size, width)[:, 1:]

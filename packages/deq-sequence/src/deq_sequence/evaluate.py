@@ -28,13 +28,14 @@ def evaluate_model(
     """Measures the trained model in `model`, a checkpoint or its folder; writes steps.csv and metrics.json to `out`."""
     torch.set_num_threads(config.threads)
     read = stored.read(data / config.text)
-    found = evaluate(fitting(model, read.vocabulary, config), read.texts[split], config)
+    text = stored.check_rows(read, split, config.batch_size)
+    found = evaluate(fitting(model, read.vocabulary, config), text, config)
     rows = steps(found)
     for row in rows:
         name = str(row["solver"])
         values = {f"{name}/{key}": float(row[key]) for key in ("perplexity", "residual")}  # pyright: ignore[reportArgumentType]  numbers
         log(values, int(row["step"]))  # pyright: ignore[reportArgumentType]  a number
-    metrics = summary(found.score, characters(read.texts[split], read.vocabulary, config.batch_size))
+    metrics = summary(found.score, characters(text, read.vocabulary, config.batch_size))
     log(metrics)
     with output_directory(out) as partial:
         write_rows(partial / "steps.csv", rows)

@@ -1,13 +1,12 @@
 """Training of one language model: unrolled at first, then through the equilibrium; memory goes from batch to batch."""
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import ConfigError
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking import Log
 from deq_core.experiment.training import Losses, fit, keep, numbered
@@ -38,8 +37,8 @@ def train(
         The newest value of everything in the history.
 
     Raises:
-        CorpusError: the text is not there or damaged.
-        ConfigError: the sizes cannot have the text's vocabulary, or its rows would be too short.
+        CorpusError: the text is not there, damaged or too short for its rows.
+        ConfigError: the sizes cannot have the text's vocabulary.
     """
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
@@ -47,7 +46,15 @@ def train(
     network = DEQTransformer(model.architecture(len(read.vocabulary)), model.equilibrium())
     network.to(distributed.device(recipe.device))
     memories: dict[str, Tensor] = {}
-    stream = training_batches(recipe, read.texts["train"], seed)
+    stream = batches(
+        stored.check_rows(read, "train", recipe.batch_size),
+        batch_size=recipe.micro_batch,
+        length=recipe.length,
+        seed=seed,
+        shift=recipe.shift,
+        lanes=recipe.batches,
+    )
+    watched = stored.check_rows(read, "valid", recipe.batch_size, limit=recipe.watch)
     history = fit(
         network,
         numbered(stream),
@@ -58,7 +65,7 @@ def train(
         scratch=scratch,
         log=log,
         every=recipe.every,
-        evaluate=validation(recipe, read.texts["valid"]),
+        evaluate=validation(recipe, watched),
         precision=recipe.precision,
         accumulate=recipe.accumulate,
         ema=recipe.ema,
@@ -71,21 +78,6 @@ def train(
         history,
         beside=lambda folder: vocabularies.save(folder / VOCABULARY, read.vocabulary),
     )
-
-
-def training_batches(recipe: Train, text: Tensor, seed: int) -> Callable[[int], Iterator[TokenBatch]]:
-    """Segments of the training text from any batch on; each process and each accumulated batch has a lane."""
-    try:
-        return batches(
-            text,
-            batch_size=recipe.micro_batch,
-            length=recipe.length,
-            seed=seed,
-            shift=recipe.shift,
-            lanes=recipe.batches,
-        )
-    except ValueError as error:
-        raise ConfigError(f"train: {error}") from None
 
 
 def objective(
@@ -141,7 +133,7 @@ def validation(recipe: Train, text: Tensor) -> Callable[[nn.Module], dict[str, f
 
     def values(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, DEQTransformer)
-        found = measure(model, text[: recipe.watch], length=recipe.length, batch_size=recipe.batch_size).score
+        found = measure(model, text, length=recipe.length, batch_size=recipe.batch_size).score
         return {"val_loss": found.loss, "val_perplexity": found.perplexity, "val_residual": found.residual}
 
     return values

@@ -51,8 +51,9 @@ class Text:
     """Tokens that are kept of each split; None keeps all."""
 
     def __post_init__(self) -> None:
-        if self.tokens == "byte_pairs" and self.size is None:
-            raise ValueError("text: byte_pairs need a size, how many tokens to learn")
+        least = 256 if self.tokens == "byte_pairs" else 2
+        if (self.tokens == "byte_pairs" and self.size is None) or (self.size is not None and self.size < least):
+            raise ValueError(f"text: {self.tokens} need a size of at least {least} tokens, got {self.size}")
         if self.limit is not None and self.limit < 2:
             raise ValueError(f"text: limit must be at least 2 tokens, got {self.limit}")
 

@@ -25,7 +25,7 @@ class Tokens:
 def number(corpus: Corpus, kind: Kind, size: int | None = None) -> Tokens:
     """Learns a vocabulary from the training text and numbers all three; see `vocabulary.learn`."""
     learnt = vocabularies.learn(kind, corpus.lines("train"), size)
-    return Tokens({split: torch.from_numpy(learnt.encode(corpus.lines(split))) for split in SPLITS}, learnt)
+    return Tokens({split: _numbered(corpus, split, learnt) for split in SPLITS}, learnt)
 
 
 def write(out: Path, tokens: Tokens) -> None:
@@ -40,6 +40,26 @@ def read(folder: Path) -> Tokens:
     """What `write` wrote. Raises CorpusError where it is not, or is damaged."""
     vocabulary = vocabularies.load(folder / "vocabulary.json")
     return Tokens({split: _text(folder / f"{split}.npy", len(vocabulary)) for split in SPLITS}, vocabulary)
+
+
+def check_rows(texts: Tokens, split: Split, rows: int, *, limit: int | None = None) -> Tensor:
+    """A text, or its first `limit` tokens, to be read in so many rows side by side.
+
+    Raises CorpusError where those would be shorter than two tokens.
+    """
+    text = texts.texts[split][:limit]
+    if len(text) // rows < 2:
+        raise CorpusError(f"{split}: {len(text)} tokens are too few for {rows} rows of at least two; use fewer rows")
+    return text
+
+
+def _numbered(corpus: Corpus, split: Split, vocabulary: Vocabulary) -> Tensor:
+    try:
+        return torch.from_numpy(vocabulary.encode(corpus.lines(split)))
+    except CorpusError as error:
+        source = corpus.texts[split]
+        named = f"{source}: " if isinstance(source, Path) and str(source) not in str(error) else ""
+        raise CorpusError(f"{named}{error}") from None
 
 
 def _text(path: Path, vocabulary: int) -> Tensor:
