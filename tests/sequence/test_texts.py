@@ -20,7 +20,8 @@ LINES = "the cat sat on the mat\nthe dog sat on the log\n"
 def files(tmp_path: Path) -> Files:
     for split, text in (("train", LINES * 20), ("valid", LINES), ("test", "the cat sat on the log\n" * 4)):
         (tmp_path / f"{split}.txt").write_text(text, encoding="utf-8")
-    return Files(**{split: str(tmp_path / f"{split}.txt") for split in ("train", "valid", "test")})
+    train, valid, test = (str(tmp_path / f"{split}.txt") for split in ("train", "valid", "test"))
+    return Files(train=train, valid=valid, test=test)
 
 
 @pytest.mark.parametrize(("kind", "size"), [("characters", None), ("words", None), ("byte_pairs", 260)])
