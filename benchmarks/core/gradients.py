@@ -48,6 +48,7 @@ WAYS: dict[str, Way] = {
     "`JacobianFree()`": Way(deq.JacobianFree()),
     "`SHINE()`": Way(deq.SHINE()),
     "`SHINE(refine=Implicit())`": Way(deq.SHINE(refine=deq.Implicit())),
+    "`Reversible()`, 40 steps": Way(deq.Reversible(), None, _FORTY),
     "`Unrolled()`, 40 plain steps": Way(deq.Unrolled(), _PLAIN, _FORTY),
     "`Unrolled()`, 40 Anderson steps": Way(deq.Unrolled(), deq.Anderson(), _FORTY),
 }
