@@ -79,7 +79,12 @@ class Stability:
         """
         if steps not in self.steps:
             raise ValueError(f"steps: expected one of {', '.join(map(str, self.steps))}, got {steps}")
-        layer = replace(self.model.layer, stop=replace(self.model.layer.stop, max_steps=steps), eval_stop=None)
-        if method == "unrolled":
-            layer = replace(layer, adjoint=deq.Unrolled())
-        return Experiment(task=self.task, model=replace(self.model, layer=layer), recipe=self.training)
+        return Experiment(task=self.task, model=variant(self.model, method, steps), recipe=self.training)
+
+
+def variant(model: ModelConfig, method: Method, steps: int) -> ModelConfig:
+    """`model` solved by `steps` evaluations in training, with the gradient of `method`."""
+    layer = replace(model.layer, stop=replace(model.layer.stop, max_steps=steps), eval_stop=None)
+    if method == "unrolled":
+        layer = replace(layer, adjoint=deq.Unrolled())
+    return replace(model, layer=layer)

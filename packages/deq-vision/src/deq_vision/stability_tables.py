@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deq_core.experiment.results import Row, numbers, read_rows
-from deq_vision.stability_params import Method, Stability
+from deq_vision.stability_params import Method
 
 CURVES = {"top1": "top-1 accuracy", "loss": "loss", "residual": "relative residual"}
 """What is measured after each evaluation."""
@@ -23,16 +23,21 @@ class StabilityTables:
     """Of all splits, a list a seed."""
 
     @classmethod
-    def below(cls, results: Path, study: Stability) -> "StabilityTables":
-        """Those that the pipeline writes below `results`; the sweep is the parameters', whatever else lies there."""
+    def below(
+        cls,
+        results: Path,
+        methods: tuple[Method, ...],
+        steps: tuple[int, ...],
+        seeds: tuple[int, ...],
+        splits: tuple[str, ...],
+    ) -> "StabilityTables":
+        """Those that the pipeline writes below `results`; the study is the parameters', whatever else lies there."""
         rows: dict[tuple[int, Method], list[list[Row]]] = {
-            (steps, method): [
-                read_rows(results / "evaluate" / f"{method}-{steps}-{seed}" / "steps.csv") for seed in study.seeds
-            ]
-            for steps in study.steps
-            for method in study.methods
+            (n, method): [read_rows(results / "evaluate" / f"{method}-{n}-{seed}" / "steps.csv") for seed in seeds]
+            for n in steps
+            for method in methods
         }
-        return cls(splits=study.measure.splits, steps=study.steps, methods=study.methods, rows=rows)
+        return cls(splits=splits, steps=steps, methods=methods, rows=rows)
 
     @property
     def seeds(self) -> int:

@@ -2,15 +2,20 @@
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
 from deq_core.experiment.files import write_json
 from deq_core.experiment.tracking import track
-from deq_vision.params import Experiment
-from deq_vision.stability_params import Method, Stability
+from deq_vision.config import ModelConfig
+from deq_vision.params import Classify, Experiment, Recipe
+from deq_vision.stability_params import Measure, Method, Stability, variant
+
+if TYPE_CHECKING:
+    from deq_vision.stability_tables import StabilityTables
 
 SECTION = "run.stability"
 SCRATCH = Path(".scratch")
@@ -28,8 +33,8 @@ def stability_pretrain(
 
     A training that was interrupted resumes from its checkpoint below `scratch`.
     """
-    study: Stability = config.load(Stability, params, section)
-    fit("pretraining", study.pretrained(), seed=seed, data=data, out=out, scratch=scratch)
+    experiment = loaded(params, section, "pretraining")
+    fit("pretraining", experiment, seed=seed, data=data, out=out, scratch=scratch)
 
 
 def stability_train(
@@ -47,12 +52,20 @@ def stability_train(
 
     A training that was interrupted resumes from its checkpoint below `scratch`.
     """
-    study: Stability = config.load(Stability, params, section)
-    try:
-        experiment = study.trained(method, steps)
-    except ValueError as error:
-        raise config.ConfigError(f"{params}: {section}: {error}") from error
+    if steps < 1:
+        raise config.ConfigError(f"--steps: expected at least 1 evaluation, got {steps}")
+    experiment = loaded(params, section, "training")
+    experiment = replace(experiment, model=variant(experiment.model, method, steps))
     fit(f"{method}-{steps}", experiment, seed=seed, data=data, out=out, scratch=scratch, start=start)
+
+
+def loaded(params: Path, section: str, recipe: str) -> Experiment:
+    """The training by the recipe of that name. Only what it depends on is read, as DVC records it."""
+    return Experiment(
+        task=config.load(Classify, params, f"{section}.task"),
+        model=config.load(ModelConfig, params, f"{section}.model"),
+        recipe=config.load(Recipe, params, f"{section}.{recipe}"),
+    )
 
 
 def fit(
@@ -81,28 +94,39 @@ def stability_evaluate(model: Path, data: Path, out: Path, params: Path = PARAMS
     """Measures the network in the folder `model` after every evaluation of a longer solve than it was trained with."""
     from deq_vision import stability
 
-    study: Stability = config.load(Stability, params, section)
-    with track("stability.evaluate", study.measure, out=out, parent_of=model / "model.safetensors") as log:
-        finish(stability.measure(model, study.task, study.measure, data=data, out=out, log=log))
+    task = config.load(Classify, params, f"{section}.task")
+    settings = config.load(Measure, params, f"{section}.measure")
+    with track("stability.evaluate", settings, out=out, parent_of=model / "model.safetensors") as log:
+        finish(stability.measure(model, task, settings, data=data, out=out, log=log))
 
 
 def stability_plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
     """Draws the figures of the study from the tables below `results`."""
     from deq_vision.stability_plot import figures
-    from deq_vision.stability_tables import StabilityTables
 
-    study: Stability = config.load(Stability, params, section)
-    with track("stability.plot", {"dpi": study.dpi}, out=out):
-        paths = figures(StabilityTables.below(results, study), out=out, dpi=study.dpi)
+    dpi = config.load(int, params, f"{section}.dpi")
+    with track("stability.plot", {"dpi": dpi}, out=out):
+        paths = figures(tables_below(results, params, section), out=out, dpi=dpi)
     finish({"figures": len(paths)})
 
 
 def stability_report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
     """Writes the report of the study, means and standard deviations over seeds, to `out`."""
     from deq_vision.stability_report import report
+
+    longer = config.load(tuple[int, ...], params, f"{section}.longer")
+    images = sorted(path.name for path in (results / "figures").iterdir())
+    finish(report(tables_below(results, params, section), images, longer=longer, out=out))
+
+
+def tables_below(results: Path, params: Path, section: str) -> "StabilityTables":
+    """The tables of the study below `results`."""
     from deq_vision.stability_tables import StabilityTables
 
-    study: Stability = config.load(Stability, params, section)
-    images = sorted(path.name for path in (results / "figures").iterdir())
-    metrics = report(StabilityTables.below(results, study), images, longer=study.longer, out=out)
-    finish(metrics)
+    return StabilityTables.below(
+        results,
+        methods=config.load(tuple[Method, ...], params, f"{section}.methods"),
+        steps=config.load(tuple[int, ...], params, f"{section}.steps"),
+        seeds=config.load(tuple[int, ...], params, f"{section}.seeds"),
+        splits=config.load(tuple[str, ...], params, f"{section}.measure.splits"),
+    )
