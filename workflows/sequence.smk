@@ -5,11 +5,6 @@ SEQUENCE_RUNS = expand("{method}-{seed}", method=SEQUENCE["methods"], seed=SEQUE
 SEQUENCE_FIGURES = ["learning_curves", "iterations", "bits_per_character"]
 
 
-def sequence_threads(wildcards):
-    """Threads of an evaluation."""
-    return SEQUENCE["evaluate"][wildcards.run.rpartition("-")[0]].get("threads", 1)
-
-
 rule sequence:
     input:
         "results/sequence/report.md",
@@ -68,7 +63,7 @@ rule sequence_evaluate:
         "results/sequence/evaluate/{run}/metrics.json",
     log:
         "results/logs/sequence_evaluate/{run}.log",
-    threads: sequence_threads
+    threads: lambda wildcards: threads_of(SEQUENCE["evaluate"], wildcards.run)
     shell:
         "dvc --wait-for-lock repro --single-item sequence_evaluate@{wildcards.run} > {log} 2>&1"
 
