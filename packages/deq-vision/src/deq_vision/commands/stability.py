@@ -1,13 +1,12 @@
 """Commands of the stability study: networks trained with N evaluations of f, in two ways, and tested with others."""
 
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
+from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
 from deq_core.experiment.tracking import track
 from deq_vision.config import ModelConfig
@@ -61,6 +60,7 @@ def stability_train(
 
 def loaded(params: Path, section: str, recipe: str) -> Experiment:
     """The training by the recipe of that name. Only what it depends on is read, as DVC records it."""
+    config.check(Stability, params, section)
     return Experiment(
         task=config.load(Classify, params, f"{section}.task"),
         model=config.load(ModelConfig, params, f"{section}.model"),
@@ -78,15 +78,15 @@ def fit(
     manifest = data / experiment.task.folder / "manifest.json"
     files = [manifest] if manifest.exists() else []  # released sets have none
     files += [] if start is None else [start / "model.safetensors"]
-    whole = f"stability-{name}-{seed}"
-    folder = scratch / f"{whole}-{fingerprint({'experiment': experiment}, *files, package='deq_vision')}"
+    digest = fingerprint({"experiment": experiment}, *files, package="deq_vision")
     parent = None if start is None else start / "model.safetensors"
     job = "stability.pretrain" if start is None else "stability.train"
-    with track(job, experiment, out=out, seed=seed, scratch=folder, parent_of=parent) as log:
+    with (
+        resumable(scratch, f"stability-{name}-{seed}", digest) as folder,
+        track(job, experiment, out=out, seed=seed, scratch=folder, parent_of=parent) as log,
+    ):
         metrics = training.train(experiment, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
     if distributed.rank() == 0:
-        for abandoned in scratch.glob(f"{whole}-*"):
-            shutil.rmtree(abandoned)
         finish(metrics)
 
 
