@@ -1,7 +1,7 @@
 """Memory of a solve beside torchdeq 0.1, and of a training step by its length: docs/against-torchdeq.md.
 
     pip install --no-deps --target build/torchdeq torchdeq==0.1
-    python -m benchmarks.core.memory [--write]
+    python -m benchmarks.core.memory [--write]    # with docs/figures/memory.svg
 
 Greatest resident memory while a solve, or a solve and its backward pass, runs, over what was in use before (Linux), in
 states of a million float32 numbers. Each series is a process of its own, in which freed memory goes back at once.
@@ -10,7 +10,7 @@ states of a million float32 numbers. Each series is a process of its own, in whi
 import argparse
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,11 +18,13 @@ from torch import Tensor
 
 import deq_core as deq
 from benchmarks.core import torchdeq
-from benchmarks.core.pages import markdown, with_table
+from benchmarks.core.pages import markdown, read_table, with_table
 from benchmarks.core.torchdeq import Run, ours, theirs
 from deq_core.experiment.files import write_text
+from deq_core.experiment.plotting import Figure, curve, figure, save
 
 PAGE = Path(__file__).parents[2] / "docs" / "against-torchdeq.md"
+FIGURE = PAGE.parent / "figures" / "memory.svg"
 BATCH, SIZE, STEPS, WINDOW = 8, 125_000, 30, 6
 LENGTHS = (5, 10, 20, 50, 100, 200)
 HERE, THERE = "here", "torchdeq"
@@ -86,6 +88,27 @@ def of_training(name: str) -> list[float]:
     return [_peak(lambda length=length: step(z0, length)) / _bytes(z0) for length in LENGTHS]
 
 
+def draw(steps: Mapping[str, Sequence[str]]) -> Figure:
+    """Memory of a training step against the evaluations of its solve.
+
+    Args:
+        steps: the table "memory of a step": adjoint -> states at each of LENGTHS.
+    """
+    drawn, (axes,) = figure(6, 3.5)
+    for name, states in steps.items():
+        curve(axes, LENGTHS, [[float(count) for count in states]], label=name.strip("`"))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(LENGTHS, [f"{length}" for length in LENGTHS])
+    axes.set_yticks(LENGTHS, [f"{length}" for length in LENGTHS])
+    axes.minorticks_off()
+    axes.set_ylim(LENGTHS[0], 1.25 * LENGTHS[-1])
+    axes.set_xlabel("evaluations of the forward solve")
+    axes.set_ylabel("states in memory, at most")
+    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return drawn
+
+
 def _bytes(z: Tensor) -> int:
     return z.untyped_storage().nbytes()
 
@@ -107,8 +130,9 @@ def _resident(name: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     torchdeq.add_option(parser)
-    parser.add_argument("--write", action="store_true", help="replace the tables in the page")
+    parser.add_argument("--write", action="store_true", help="replace the figure, and the tables in the page")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--figure", type=Path, default=FIGURE)
     options = parser.parse_args()
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     spawn = multiprocessing.get_context("spawn")
@@ -124,7 +148,9 @@ def main() -> None:
     print(steps)
     if options.write:
         page = with_table(options.page.read_text(), "memory of a solve", solves)
-        write_text(options.page, with_table(page, "memory of a step", steps))
+        page = with_table(page, "memory of a step", steps)
+        write_text(options.page, page)
+        save(draw(read_table(page, "memory of a step")), options.figure)
 
 
 if __name__ == "__main__":

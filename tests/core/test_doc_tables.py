@@ -3,10 +3,11 @@
 import math
 
 import pytest
-from benchmarks.core import choosing, evaluations, gradients
+from benchmarks.core import choosing, evaluations, gradients, memory
 from benchmarks.core.pages import markdown, read_table, with_table
 
 import deq_core as deq
+from deq_core.experiment.plotting import save
 
 
 def counts(cells):
@@ -72,3 +73,12 @@ def test_memory_held_for_the_backward_pass_grows_under_unrolling_alone():
     for adjoint, solver in ((deq.Implicit(), plain), (deq.Phantom(5), plain), (deq.Reversible(damping=0.9), None)):
         assert held(adjoint, solver, 200) == pytest.approx(held(adjoint, solver, 10), abs=0.01), adjoint
     assert held(deq.Unrolled(), plain, 200) > 10 * held(deq.Unrolled(), plain, 10)
+
+
+def test_the_figure_of_memory_is_that_of_its_table(tmp_path):
+    steps = read_table(memory.PAGE.read_text(), "memory of a step")
+    assert list(steps) == list(memory.ADJOINTS)
+    save(memory.draw(steps), tmp_path / "memory.svg")
+    assert (tmp_path / "memory.svg").read_bytes() == memory.FIGURE.read_bytes(), (
+        "the figure is behind its table: run `python -m benchmarks.core.memory --write`"
+    )
