@@ -3,9 +3,10 @@
 import json
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tests.workflows.checkout import run
 
@@ -65,20 +66,20 @@ def differences(snakemake: Mapping[str, Job], dvc: Mapping[str, Job]) -> list[st
     A folder that DVC writes stands for its manifest.json in Snakemake, and a folder that DVC reads for the files that
     Snakemake reads below it. Code and parameters are DVC's alone.
     """
+    jobs, stages = Writers(snakemake), Writers(dvc)
     return [
         *(f"{name}: a stage that no rule runs" for name in sorted(dvc.keys() - snakemake.keys())),
         *(f"{name}: a rule runs it, but there is no such stage" for name in sorted(snakemake.keys() - dvc.keys())),
         *(
             f"{name}: {sentence}"
             for name in sorted(snakemake.keys() & dvc.keys())
-            for sentence in job_differences(name, snakemake, dvc)
+            for sentence in job_differences(snakemake[name], dvc[name], jobs, stages)
         ),
     ]
 
 
-def job_differences(name: str, snakemake: Mapping[str, Job], dvc: Mapping[str, Job]) -> Iterator[str]:
+def job_differences(job: Job, stage: Job, jobs: "Writers", stages: "Writers") -> Iterator[str]:
     """Where a rule and its stage disagree."""
-    job, stage = snakemake[name], dvc[name]
     outputs = {path if Path(path).suffix else f"{path}/manifest.json" for path in stage.outputs}
     if job.outputs != outputs:
         yield f"outputs only in Snakemake {sorted(job.outputs - outputs)}, only in DVC {sorted(outputs - job.outputs)}"
@@ -89,19 +90,33 @@ def job_differences(name: str, snakemake: Mapping[str, Job], dvc: Mapping[str, J
     for path in sorted(path for path in data if Path(path).suffix):
         if path not in job.inputs:
             yield f"DVC depends on {path}, which Snakemake does not list"
-    ours, theirs = producers(job, snakemake), producers(stage, dvc)
+    ours, theirs = jobs.before(job), stages.before(stage)
     if ours != theirs:
         yield f"comes after {sorted(ours - theirs)} in Snakemake alone, after {sorted(theirs - ours)} in DVC alone"
 
 
-def producers(job: Job, graph: Mapping[str, Job]) -> set[str]:
-    """The jobs that write what this one reads, a folder standing for all that is written below it."""
-    return {
-        name
-        for name, other in graph.items()
-        if any(
-            Path(output).is_relative_to(path) or Path(path).is_relative_to(output)
-            for output in other.outputs
-            for path in job.inputs
-        )
-    }
+class Writers:
+    """Which jobs of a graph write what a job reads."""
+
+    def __init__(self, graph: Mapping[str, Job]) -> None:
+        self._at: defaultdict[str, set[str]] = defaultdict(set)
+        self._below: defaultdict[str, set[str]] = defaultdict(set)
+        for name, job in graph.items():
+            for output in job.outputs:
+                self._at[output].add(name)
+                for folder in folders_of(output):
+                    self._below[folder].add(name)
+
+    def before(self, job: Job) -> set[str]:
+        """The jobs that write what this one reads, a folder standing for all that is written below it."""
+        found = set()
+        for path in job.inputs:
+            found |= self._at[path] | self._below[path]
+            for folder in folders_of(path):
+                found |= self._at[folder]
+        return found
+
+
+def folders_of(path: str) -> Iterator[str]:
+    """The folders that a relative path is in, innermost first."""
+    return (parent.as_posix() for parent in PurePosixPath(path).parents)
