@@ -21,7 +21,7 @@ reproduce: $(INSTALLED)  ## run what is not up to date: data, training, evaluati
 	$(IN_VENV) snakemake --cores $(CORES) $(TARGET)
 
 test: lint  ## all checks and tests
-	$(IN_VENV) python -m pytest --numprocesses 2 --dist loadfile
+	$(IN_VENV) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)  ## style, types, import directions
 	$(IN_VENV) ruff check
