@@ -32,7 +32,7 @@ def curves(tables: StabilityTables) -> Figure:
         for axes in shared:
             axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         shared[0].set_ylabel(f"{CURVES[metric]}, {split}")
-    for axes, steps in zip(panels, tables.steps, strict=False):
+    for axes, steps in zip(panels[:columns], tables.steps, strict=True):
         axes.set_title(f"{steps} evaluations in training")
     for axes in panels[-columns:]:
         axes.set_xlabel("evaluations of f at test time")
