@@ -25,7 +25,7 @@ from deq_vision.params import Classify, Experiment
 from deq_vision.stability import measure
 from deq_vision.stability_params import Measure, Method, Stability
 from deq_vision.stability_plot import figures
-from deq_vision.stability_report import report
+from deq_vision.stability_report import overview, report
 from deq_vision.stability_tables import StabilityTables
 from deq_vision.train import train
 
@@ -181,6 +181,18 @@ def test_a_change_is_taken_within_a_seed_and_then_averaged(tmp_path: Path) -> No
     assert "| 2 | unrolled | 0.460 ± 0.028 | -0.020 ± 0.014 |  | -0.060 ± 0.042 |" in page
     lines = [line for line in page.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_the_overview_repeats_what_the_report_wrote(tmp_path: Path) -> None:
+    lines = overview(report(TABLES, [], longer=(1,), out=tmp_path)).splitlines()
+    assert lines[0].startswith("| N | gradient | top-1 accuracy at N | change at 5 |")
+    assert [line.split(" | ")[:2] for line in lines[2:]] == [
+        ["| 2", "implicit gradient"],
+        ["| 2", "unrolled"],
+        ["| 3", "implicit gradient"],
+        ["| 3", "unrolled"],
+    ]
+    assert lines[3].startswith("| 2 | unrolled | 0.460 ± 0.028 | -0.060 ± 0.042 |")
 
 
 def test_the_figure_is_drawn_to_the_same_bytes(tmp_path: Path) -> None:

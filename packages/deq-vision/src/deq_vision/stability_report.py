@@ -1,10 +1,11 @@
 """The report of the stability study: each network at the evaluations of its training, and the change beyond them."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Statistic, statistic
+from deq_core.experiment.results import statistic
 from deq_vision.stability_params import Method
 from deq_vision.stability_tables import CURVES, TITLES, StabilityTables
 
@@ -63,30 +64,51 @@ def line(
         seeds = tables.curves(steps, method, split, metric)
         form = "{:.1e}" if metric == "residual" else "{:.3f}"
         name = f"{split}.{method}-{steps}.{metric}"
-        cells.append(cell(keep(values, name, [curve[steps - 1] for curve in seeds]), form))
+        keep(values, name, [curve[steps - 1] for curve in seeds])
+        cells.append(cell(values, name, form))
         for place in at:
             if place is None:
                 cells.append("")
             elif metric == "residual":
-                cells.append(cell(keep(values, f"{name}_at_{place}", [curve[place - 1] for curve in seeds]), form))
+                keep(values, f"{name}_at_{place}", [curve[place - 1] for curve in seeds])
+                cells.append(cell(values, f"{name}_at_{place}", form))
             else:
-                changes = [curve[place - 1] - curve[steps - 1] for curve in seeds]
-                cells.append(cell(keep(values, f"{name}_at_{place}_change", changes), "{:+.3f}"))
+                keep(values, f"{name}_at_{place}_change", [curve[place - 1] - curve[steps - 1] for curve in seeds])
+                cells.append(cell(values, f"{name}_at_{place}_change", "{:+.3f}"))
     return cells
 
 
-def keep(values: dict[str, float], name: str, seeds: Sequence[float]) -> Statistic:
-    """The statistic of the seeds, which `values` gets under `name`."""
+def keep(values: dict[str, float], name: str, seeds: Sequence[float]) -> None:
+    """Puts the mean of the seeds under `name` into `values`, and their deviation where there are several."""
     found = statistic(seeds)
     values[name] = found.mean
     if found.n > 1:
         values[f"{name}_std"] = found.std
-    return found
 
 
-def cell(found: Statistic, form: str) -> str:
+def cell(values: Mapping[str, float], name: str, form: str) -> str:
     """`0.51 ± 0.02`, or the bare mean of one seed."""
-    return form.format(found.mean) + (f" ± {form.format(found.std).lstrip('+')}" if found.n > 1 else "")
+    text = form.format(values[name])
+    return f"{text} ± {form.format(values[f'{name}_std']).lstrip('+')}" if f"{name}_std" in values else text
+
+
+def overview(values: Mapping[str, float], split: str = "test") -> str:
+    """Markdown of what `report` wrote to metrics.json: a row an N and gradient, at N and at the end of the sweep."""
+    names = "\n".join(values)
+    trained = re.findall(rf"^{split}\.(\w+)-(\d+)\.top1$", names, re.MULTILINE)
+    last = max(int(place) for place in re.findall(r"\.top1_at_(\d+)_change$", names, re.MULTILINE))
+    lines = []
+    for method, steps in sorted(trained, key=lambda pair: int(pair[1])):
+        name = f"{split}.{method}-{steps}"
+        shown = {
+            "top1": "{:.3f}",
+            f"top1_at_{last}_change": "{:+.3f}",
+            "residual": "{:.1e}",
+            f"residual_at_{last}": "{:.1e}",
+        }
+        lines.append([steps, TITLES[method], *(cell(values, f"{name}.{key}", form) for key, form in shown.items())])
+    heads = ["top-1 accuracy at N", f"change at {last}", "relative residual at N", f"at {last}"]
+    return table(["N", "gradient", *heads], lines)
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
