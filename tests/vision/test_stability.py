@@ -12,6 +12,7 @@ from tests.vision.test_training import DIGITS, MEASURE, RECIPE, SETS
 import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.checkpoint import CheckpointError, load_tensors
+from deq_core.experiment.files import write_json
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.results import Row, numbers, read_rows
 from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
@@ -135,6 +136,16 @@ def test_a_row_of_the_sweep_is_what_a_solve_of_so_many_evaluations_gives(data: P
         assert row["loss"] == pytest.approx(alone["loss"], rel=1e-5)
     assert metrics["test.loss_last"] == rows[4]["loss"]
     assert metrics["val.top1_last"] == rows[9]["top1"]
+
+
+def test_sets_are_measured_where_the_manifest_says(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "manifest.json", {"root": str(data)})
+    splits = Measure(sweep=5, batch_size=4)
+    found = [
+        measure(pretrained, STUDY.task, splits, data=folder, out=tmp_path / name, log=ignore)
+        for name, folder in (("here", data), ("there", tmp_path))
+    ]
+    assert found[0] == found[1]
 
 
 def test_a_sweep_that_ends_before_the_evaluations_of_training_is_refused(data: Path, pretrained: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 
+from deq_core.experiment import distributed
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.released import located
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
 from deq_vision.models.build import load
@@ -28,7 +30,8 @@ def measure(model: Path, task: Classify, config: Measure, *, data: Path, out: Pa
         ValueError: the sweep ends before that number.
     """
     torch.set_num_threads(config.threads)
-    network = load(model)
+    device, root = distributed.device(config.device), located(data)
+    network = load(model).to(device)
     trained = network.equilibrium.stop.max_steps
     if trained > config.sweep:
         raise ValueError(f"measure.sweep: expected at least the {trained} evaluations of {model}, got {config.sweep}")
@@ -36,8 +39,8 @@ def measure(model: Path, task: Classify, config: Measure, *, data: Path, out: Pa
     metrics: dict[str, float] = {"trained_steps": trained}
     for split in config.splits:
         counted = Sweep(task, replace(network.equilibrium.stop, max_steps=config.sweep, tol=None))
-        for batch in batches_in_order(task, data, split, config.batch_size, multiple=network.size.multiple):
-            counted.add(network, batch)
+        for batch in batches_in_order(task, root, split, config.batch_size, multiple=network.size.multiple):
+            counted.add(network, batch.to(device))
         found = counted.rows()
         rows += [{"split": split, **row} for row in found]
         for place, ending in ((trained, ""), (config.sweep, "_last")):

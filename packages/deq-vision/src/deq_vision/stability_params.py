@@ -24,6 +24,7 @@ class Measure:
     splits: tuple[Literal["train", "val", "test"], ...] = ("test",)
     """Settings are chosen on val; test is measured once they are."""
     batch_size: int = 50
+    device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:
