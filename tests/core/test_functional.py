@@ -72,6 +72,28 @@ def test_a_solve_of_fixed_length_is_mapped_over(x, solver):
         torch.testing.assert_close(mapped(many), expected.detach())
 
 
+@pytest.mark.parametrize("adjoint", FOLLOWED, ids=lambda adjoint: adjoint.kind)
+def test_gradients_reach_out_of_a_mapped_solve(x, adjoint):
+    shift, many = torch.zeros(4, dtype=torch.float64, requires_grad=True), torch.stack([x, -x])
+    loss = lambda solves: torch.stack(list(solves)).square().sum()  # noqa: E731  of the states
+    mapped = torch.func.vmap(lambda inject: solve(inject + shift, adjoint))(many)
+    expected = torch.autograd.grad(loss(solve(inject + shift, adjoint) for inject in many), shift)
+    torch.testing.assert_close(torch.autograd.grad(loss(mapped), shift), expected)
+
+
+@pytest.mark.parametrize("adjoint", REFUSED, ids=lambda adjoint: adjoint.kind)
+def test_a_gradient_that_a_mapped_solve_would_lose_is_refused(x, adjoint):
+    solver = deq.Broyden() if isinstance(adjoint, deq.SHINE) else None
+    shift, many = torch.zeros(4, dtype=torch.float64, requires_grad=True), torch.stack([x, -x])
+    mapped = torch.func.vmap(lambda inject: solve(inject + shift, adjoint, solver))
+    with pytest.raises(RuntimeError, match=r"does not pass through torch\.vmap: use .*Unrolled\(\), or torch\.no_grad"):
+        mapped(many)
+    with pytest.raises(RuntimeError, match=r"does not pass through torch\.(vmap|func)"):
+        torch.func.grad(lambda many: mapped(many).sum())(many)
+    shift.requires_grad_(False)
+    assert mapped(many).shape == many.shape
+
+
 def test_a_solve_with_a_tolerance_is_not():
     with torch.no_grad(), pytest.raises(RuntimeError, match=r"torch\.vmap cannot follow .* use Stop\(n, tol=None\)"):
         torch.func.vmap(lambda inject: solve(inject, deq.Unrolled(), stop=deq.Stop()))(torch.ones(2, 3, 4))

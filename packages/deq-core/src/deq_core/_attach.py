@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
 
 from ._map import Map
+from ._solver.base import in_transform
 
 Pullback = Callable[[Map, Tensor, Tensor], Tensor]
 
@@ -40,6 +42,19 @@ def refuse_forward_mode() -> None:
         )
 
 
+def refuse_mapped(image: Tensor) -> None:
+    """Raises where `torch.vmap` hides that an image has a gradient, which would be lost without a word."""
+    if torch.compiler.is_compiling() or not in_transform() or not is_batchedtensor(image):
+        return
+    while is_functorch_wrapped_tensor(image):
+        image = get_unwrapped(image)
+    if image.requires_grad:
+        raise RuntimeError(
+            "this gradient does not pass through torch.vmap: use adjoint=Phantom() or Unrolled(), or torch.no_grad() "
+            "where no gradient is needed"
+        )
+
+
 def attach(f: Map, z: Tensor, pullback: Pullback) -> Tensor:
     """`z`, with gradients to what f closes over: `pullback(f, z, gradient)` is handed to the graph of f(z)."""
     return with_history(f(z), z, f, pullback)
@@ -48,6 +63,7 @@ def attach(f: Map, z: Tensor, pullback: Pullback) -> Tensor:
 def with_history(image: Tensor, value: Tensor, f: Map, pullback: Pullback) -> Tensor:
     """`value`, with the graph of `image`, to which `pullback(f, value, gradient)` is handed."""
     if not image.requires_grad:
+        refuse_mapped(image)
         return value
     try:
         return _Attach.apply(image, value, f, pullback)

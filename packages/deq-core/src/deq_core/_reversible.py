@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd.graph import saved_tensors_hooks
 
+from ._attach import refuse_mapped
 from ._failure import OnFailure, announce, check_on_failure
 from ._iterate import Flat, Solve, iterate
 from ._map import Map, Weights
@@ -94,6 +95,7 @@ def _solve_reversibly(by: Reversible, f: Map, z0: Tensor, solve: Solve) -> tuple
         raise RuntimeError(
             "a reversible solve does not pass through torch.func transforms: use adjoint=Unrolled()"
         ) from error
+    refuse_mapped(flat.best)
     way_back.end(flat.last[2])
     return flat.best, flat.recorded, flat
 
