@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from tests.gradients import cotangent_of, exact_gradients, gradients
-from tests.problems import PROBLEMS, TIGHT
+from tests.problems import PROBLEMS, SOLVERS, TIGHT
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -248,6 +248,35 @@ def test_a_failing_sample_does_not_spoil_the_gradients_of_others():
         broken, sound = gradient(True, adjoint), gradient(False, adjoint)
         assert broken.isfinite().all()
         assert torch.equal(broken[[0, 2]], sound[[0, 2]])
+
+
+@pytest.mark.parametrize("tol", [None, 1e-4])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_failing_sample_does_not_spoil_the_unrolled_gradient_of_a_shared_weight(solver, bad, tol):
+    """Whatever a solver makes of what is not finite, 0 times it must not reach the weight."""
+    problem = PROBLEMS["tanh"]()
+    weight, inject = problem.parameters
+
+    def weights_gradient(fails, cotangent):
+        calls = 0
+
+        def f(z):
+            nonlocal calls
+            calls += 1
+            broken = torch.zeros(len(z), 1, dtype=torch.bool)
+            broken[1] = fails and calls >= 4
+            return torch.where(broken, bad, torch.tanh(z @ weight.T + inject))
+
+        options = {"solver": SOLVERS[solver], "stop": deq.Stop(9, tol), "adjoint": deq.Unrolled()}
+        solution = deq.fixed_point(f, problem.z0, record=(2,), **options)
+        return torch.autograd.grad((solution.value * cotangent).sum(), weight)[0]
+
+    everywhere = cotangent_of(problem)
+    elsewhere = everywhere.clone()
+    elsewhere[1] = 0
+    assert torch.equal(weights_gradient(True, elsewhere), weights_gradient(False, elsewhere))
+    assert weights_gradient(True, everywhere).isfinite().all()
 
 
 def test_solves_in_threads_do_not_meet():

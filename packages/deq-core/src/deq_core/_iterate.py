@@ -84,7 +84,11 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
             recorded.append(best)
         if evaluation == stop.max_steps or (going == 0 and stop.tol is not None):
             break
-        proposal, memory = solver.step(z, fz, memory)
+        image = fz
+        if torch.is_grad_enabled() and going != len(z):
+            # A gradient of zero times what is not finite is not zero: a solver sees no such image of a graph.
+            image = torch.where(tally.active[:, None], fz, z)
+        proposal, memory = solver.step(z, image, memory)
         if going == len(z) or (going is None and not torch.is_grad_enabled()):
             z = proposal
         else:

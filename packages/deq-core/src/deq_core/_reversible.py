@@ -88,7 +88,7 @@ def _solve_reversibly(by: Reversible, f: Map, z0: Tensor, solve: Solve) -> tuple
     way_back = _WayBack(by, f, z0.detach())
     try:
         with f.block():
-            flat = iterate(way_back, z0, _Tracking(by, solve.stop), solve.stop, solve.record)
+            flat = iterate(way_back, z0, _Tracking(by, solve.stop, way_back), solve.stop, solve.record)
     except RuntimeError as error:
         if "saved tensor hooks" not in str(error):
             raise
@@ -129,6 +129,7 @@ class _Tracking:
 
     by: Reversible
     stop: Stop
+    f: "_WayBack"
 
     def init(self, z: Tensor, max_steps: int) -> Tracked:
         pair = self.by.init(z, max_steps)
@@ -138,7 +139,8 @@ class _Tracking:
 
     def step(self, z: Tensor, fz: Tensor, state: Tracked) -> tuple[Tensor, Tracked]:
         proposal, pair = self.by.step(z, fz, state.pair)
-        residual = self.stop.residual(z, fz)
+        # Of a sample that has ended, fz is not the image.
+        residual = self.stop.residual(z, self.f.image)
         going = state.going & residual.isfinite()
         if self.stop.tol is not None:
             going = going & (residual > self.stop.tol)
@@ -154,9 +156,13 @@ class _WayBack:
 
     The backward pass asks for evaluations from the last to the first, and so the states are found: the one before
     last from the last two. The first evaluation is kept as it is, with what it computes for all (parametrised weights).
+
+    Attributes:
+        image: (B, n) of the last call, without its graph, until the solve ends.
     """
 
     def __init__(self, by: Reversible, f: Map, z0: Tensor) -> None:
+        self.image = z0
         self._by, self._f, self._z0 = by, f, z0
         self._differentiable: list[bool] = []
         self._saved: list[int] = []
@@ -166,6 +172,11 @@ class _WayBack:
 
     def __call__(self, z: Tensor) -> Tensor:
         """f(z)."""
+        fz = self._evaluated(z)
+        self.image = fz.detach()
+        return fz
+
+    def _evaluated(self, z: Tensor) -> Tensor:
         evaluation = len(self._saved)
         self._differentiable.append(z.requires_grad)
         self._saved.append(0)
@@ -182,6 +193,7 @@ class _WayBack:
 
     def end(self, found: Tracked) -> None:
         """Where the way back begins."""
+        self.image = self._z0
         self._last, self._steps = found.last, found.steps
 
     def _unpack(self, place: tuple[int, int]) -> Tensor:
