@@ -1,12 +1,12 @@
 """Gradients under what torch does round them: many graphs, threads, checkpointing, autocast, garbage collection."""
 
 import gc
+import itertools
 import threading
 import weakref
 
 import pytest
 import torch
-import torch.distributed as dist
 from tests.gradients import cotangent_of, exact_gradients, gradients
 from tests.problems import PROBLEMS, SOLVERS, TIGHT
 from torch import nn
@@ -56,47 +56,33 @@ def test_gradients_accumulate():
     torch.testing.assert_close(bias.grad, 2 * once[1], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("reentrant", [True, False])
-@pytest.mark.parametrize("adjoint", [deq.Implicit(stop=TIGHT), deq.Phantom(steps=2), deq.Unrolled()])
+@pytest.mark.parametrize(
+    ("adjoint", "reentrant"),
+    [
+        *itertools.product(
+            (deq.Implicit(), deq.Unrolled(), deq.Truncated(), deq.JacobianFree(), deq.SHINE(), deq.Reversible()),
+            (True, False),
+        ),
+        (deq.Phantom(2), False),
+    ],
+)
 def test_checkpointing_changes_nothing(adjoint, reentrant):
     problem = PROBLEMS["tanh"]()
+    solver = deq.Broyden() if isinstance(adjoint, deq.SHINE) else None
 
     def solve(inject):
         f = lambda z: torch.tanh(z @ problem.parameters[0].T + inject)  # noqa: E731  the closure is the point
-        return deq.fixed_point(f, problem.z0, stop=TIGHT, adjoint=adjoint).value
+        return deq.fixed_point(f, problem.z0, solver=solver, adjoint=adjoint).value
 
-    plain = torch.autograd.grad(solve(problem.parameters[1]).sum(), problem.parameters)
+    value = solve(problem.parameters[1])
+    plain = torch.autograd.grad(value.square().sum(), problem.parameters)
+    checkpointed = checkpoint(solve, problem.parameters[1], use_reentrant=reentrant)
+    assert torch.equal(checkpointed, value)
     # The reentrant kind allows `backward` only.
-    checkpoint(solve, problem.parameters[1], use_reentrant=reentrant).sum().backward()
+    checkpointed.square().sum().backward()
     for parameter, expected in zip(problem.parameters, plain, strict=True):
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, expected)
-
-
-class Layer(nn.Module):
-    def __init__(self, adjoint):
-        super().__init__()
-        self.linear = deq.weight_norm_(nn.Linear(6, 6))
-        self.deq = deq.DEQ(adjoint=adjoint)
-
-    def forward(self, x):
-        return self.deq(lambda z: torch.tanh(0.3 * self.linear(z) + x), torch.zeros_like(x)).value
-
-
-@pytest.mark.parametrize("adjoint", [deq.Implicit(stop=deq.Stop(40, 1e-7)), deq.Reversible(), deq.Phantom(2)])
-def test_distributed_data_parallel_reduces_every_gradient_once(tmp_path, adjoint):
-    layer, x = Layer(adjoint), torch.randn(3, 6)
-    expected = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        parallel = nn.parallel.DistributedDataParallel(layer)
-        for _ in range(2):
-            layer.zero_grad()
-            parallel(x).square().sum().backward()
-    finally:
-        dist.destroy_process_group()
-    for parameter, gradient in zip(layer.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient)
 
 
 @pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.Phantom(), deq.Unrolled()])
