@@ -1,5 +1,6 @@
 """What sets one solver apart from another."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tests.problems import PROBLEMS
 
 import deq_core as deq
+from deq_core._solver import broyden
 
 BROYDEN: Any = deq.Broyden()
 
@@ -160,6 +162,41 @@ def test_a_short_broyden_memory_restarts_and_still_converges(memory):
     problem = PROBLEMS["tanh"]()
     solution = solve(problem.f, problem.z0, deq.Broyden(memory=memory), tol=1e-12)
     assert solution.converged.all()
+
+
+@pytest.mark.parametrize("stop", [deq.Stop(40, None), deq.Stop(40, 1e-3)])
+@pytest.mark.parametrize("memory", [1, 4, None])
+@pytest.mark.parametrize("name", ["tanh", "expanding", "one arrives", "one rests", "one fails", "constant"])
+def test_broyden_keeps_the_system_that_it_would_build(monkeypatch, name, memory, stop):
+    """To the last bit, also where samples give up their estimates at different evaluations."""
+
+    def found():
+        calls = itertools.count(1)
+        problem = PROBLEMS["expanding" if name == "expanding" else "tanh"]()
+        second = torch.arange(len(problem.z0))[:, None] == 1
+
+        def f(z):
+            image = problem.f(z)
+            match name:
+                case "one arrives":
+                    return torch.where(second, torch.round(32 * image) / 64, image)
+                case "one rests":
+                    return torch.where(second & (next(calls) == 5), z, image)
+                case "one fails":
+                    return torch.where(second & (next(calls) > 6), torch.nan, image)
+                case "constant":
+                    return torch.ones_like(z)
+            return image
+
+        solution = deq.fixed_point(f, problem.z0, solver=deq.Broyden(memory), stop=stop)
+        return solution.value, solution.trace, solution.steps
+
+    with torch.no_grad():
+        kept = found()
+        monkeypatch.setattr(broyden, "_may_look", lambda z: False)
+        built = found()
+    for left, right in zip(kept, built, strict=True):
+        torch.testing.assert_close(left, right, rtol=0, atol=0, equal_nan=True)
 
 
 def test_broyden_matches_the_dense_update():
