@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 import deq_core as deq
@@ -84,7 +85,7 @@ def together(rank: int, folder: Path) -> None:
 def trained(tmp_path_factory) -> list[dict[str, dict[str, Tensor]]]:
     """process -> adjoint -> state of the layer."""
     folder = tmp_path_factory.mktemp("together")
-    multiprocessing.spawn(together, (folder,), nprocs=PROCESSES)
+    spawn(together, (folder,), nprocs=PROCESSES)
     return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
