@@ -8,6 +8,7 @@ from torch import Tensor
 from ._stop import Stop
 
 OnFailure = Literal["ignore", "warn", "raise"]
+_CHOICES = get_args(OnFailure)  # the compiler of torch 2.6 does not call get_args
 
 
 class ConvergenceError(RuntimeError):
@@ -15,8 +16,8 @@ class ConvergenceError(RuntimeError):
 
 
 def check_on_failure(on_failure: Any) -> None:
-    if on_failure not in get_args(OnFailure):
-        raise ValueError(f"on_failure must be one of {', '.join(get_args(OnFailure))}, got {on_failure!r}")
+    if on_failure not in _CHOICES:
+        raise ValueError(f"on_failure must be one of {', '.join(_CHOICES)}, got {on_failure!r}")
 
 
 def failed(residual: Tensor, converged: Tensor, stop: Stop) -> Tensor:

@@ -105,7 +105,12 @@ class Map:
     def _block(self, weights: Weights | None) -> Iterator[None]:
         # A solve that began in a compiled graph has no scope; its backward may still run here.
         with enter(self._scope or Scope()), self.without_autocast(), _own_weights({} if weights is None else weights):
-            yield
+            try:
+                yield
+            finally:
+                if self._autocast["enabled"]:
+                    # Up to torch 2.6 a weight that was cast without autograd would be taken from the cache with it.
+                    torch.clear_autocast_cache()
 
 
 @contextmanager
@@ -139,7 +144,7 @@ def _refusing_noise() -> Iterator[None]:
     owner = threading.get_ident()
 
     def check(module: nn.Module, inputs: Any) -> None:
-        noisy = isinstance(module, _BatchNorm | _DropoutNd) and module.training
+        noisy = isinstance(module, (_BatchNorm, _DropoutNd)) and module.training  # no union: torch 2.6 compiles none
         # The hook is global: another thread's modules are none of this solve's.
         if not noisy or (not torch.compiler.is_compiling() and threading.get_ident() != owner):
             return
