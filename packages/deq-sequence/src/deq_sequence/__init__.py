@@ -13,3 +13,4 @@ from .models import build as build
 from .networks import load as load
 from .networks import load_vocabulary as load_vocabulary
 from .networks import save as save
+from .shipped import SHIPPED as SHIPPED

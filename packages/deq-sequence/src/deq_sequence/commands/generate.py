@@ -28,7 +28,7 @@ from deq_sequence.starts import Start
 
 def generate(
     prompt: str,
-    checkpoint: str,
+    checkpoint: str = "default",
     *,
     length: int = 400,
     temperature: float = 0.8,
@@ -47,7 +47,7 @@ def generate(
 
     Args:
         prompt: the beginning of the text, printed too; `-` reads it from stdin.
-        checkpoint: a file, or a folder that training wrote, with vocabulary.json in it.
+        checkpoint: a file, or a folder that training wrote, with vocabulary.json in it; or default, the one that ships.
         length: tokens to draw.
         temperature: divides log-probabilities; 0 takes the most probable token.
         top_k: draw from the k most probable tokens only.
