@@ -2,6 +2,7 @@
 
 SEQUENCE = PROFILE["sequence"]
 SEQUENCE_RUNS = expand("{method}-{seed}", method=SEQUENCE["methods"], seed=SEQUENCE["seeds"])
+SEQUENCE_DELTAS = expand("{method}-{seed}", method=SEQUENCE["delta"], seed=SEQUENCE["seeds"])
 SEQUENCE_FIGURES = ["learning_curves", "iterations", "bits_per_character"]
 
 
@@ -9,6 +10,8 @@ rule sequence:
     input:
         "results/sequence/report.md",
         "results/sequence/metrics.json",
+        "results/sequence/delta_report/report.md",
+        "results/sequence/delta_report/metrics.json",
 
 
 rule sequence_prepare:
@@ -111,3 +114,39 @@ rule sequence_report:
     threads: 1
     shell:
         "dvc --wait-for-lock repro --single-item sequence_report > {log} 2>&1"
+
+
+rule sequence_delta:
+    input:
+        "data/sequence/manifest.json",
+        "results/sequence/train/{run}/model.safetensors",
+        "results/sequence/train/{run}/config.json",
+        "results/sequence/train/{run}/vocabulary.json",
+    output:
+        "results/sequence/delta/{run}/sweep.csv",
+        "results/sequence/delta/{run}/layers.csv",
+        "results/sequence/delta/{run}/evaluations.csv",
+        "results/sequence/delta/{run}/metrics.json",
+    log:
+        "results/logs/sequence_delta/{run}.log",
+    threads: lambda wildcards: threads_of(SEQUENCE["delta"], wildcards.run)
+    shell:
+        "dvc --wait-for-lock repro --single-item sequence_delta@{wildcards.run} > {log} 2>&1"
+
+
+rule sequence_delta_report:
+    input:
+        expand("results/sequence/delta/{run}/sweep.csv", run=SEQUENCE_DELTAS),
+    output:
+        "results/sequence/delta_report/report.md",
+        "results/sequence/delta_report/metrics.json",
+        report(
+            "results/sequence/delta_report/tradeoff.svg",
+            caption="report/sequence_delta.rst",
+            category="Sequence",
+        ),
+    log:
+        "results/logs/sequence_delta_report.log",
+    threads: 1
+    shell:
+        "dvc --wait-for-lock repro --single-item sequence_delta_report > {log} 2>&1"

@@ -12,18 +12,17 @@ from tests.sequence.recipes import PROFILE, TEXT, prepared
 from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
-from deq_core.experiment import plotting
 from deq_core.experiment.config import plain
 from deq_core.experiment.delta import Rule, Variant
 from deq_core.experiment.files import write_json
-from deq_core.experiment.results import numbers, read_rows
+from deq_core.experiment.results import Row, numbers, read_rows, write_rows
 from deq_core.experiment.solving import StopConfig
 from deq_sequence import build, save
 from deq_sequence.cli import main
 from deq_sequence.data import tokens as stored
 from deq_sequence.delta import cases, sweep
 from deq_sequence.delta_params import Delta
-from deq_sequence.delta_plot import delta_figure
+from deq_sequence.delta_report import FIGURE, cheapest, compared, report
 from deq_sequence.delta_trial import Trial
 from deq_sequence.measure import measure
 
@@ -129,10 +128,61 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], message: str) -
         replace(STUDY, **wrong)
 
 
-def test_the_command_writes_tables_that_the_figure_is_drawn_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data, out = prepared(tmp_path / "data"), tmp_path / "out"
+def written(folder: Path, *rows: Row) -> Path:
+    """A folder with such a sweep in it; a row without threshold is a dense solve."""
+    case = {"variant": "plain", "solver": "plain", "start": "cold", "max_steps": 4, "residual": 0.1}
+    write_rows(folder / "sweep.csv", [{**case, "elements_skipped": 0.5, **row} for row in rows])
+    return folder
+
+
+def sweep_of(folder: Path, seed: int) -> Path:
+    """Dense solves of 4 and 2 evaluations, and three thresholds; the second saves half at 2 % more perplexity."""
+    return written(
+        folder / f"deq-{seed}",
+        {"perplexity": 5.0, "macs_sparse": 4e6},
+        {"perplexity": 5.02 + 0.01 * seed, "macs_sparse": 2e6, "max_steps": 2},
+        {"perplexity": 5.0, "macs_sparse": 3e6 + 2e5 * seed, "threshold": 0.0},
+        {"perplexity": 5.1, "macs_sparse": 2e6, "threshold": 0.1},
+        {"perplexity": 6.0, "macs_sparse": 1e6, "threshold": 0.5},
+        {"perplexity": 5.3, "macs_sparse": 1e6, "threshold": 0.1, "start": "stream"},
+        {"perplexity": 5.2, "macs_sparse": 2e6, "start": "previous"},
+    )
+
+
+def test_work_is_a_share_of_the_longest_dense_solve_from_the_same_start(tmp_path: Path) -> None:
+    rows = compared(sweep_of(tmp_path, 0))
+    assert numbers(rows, "work") == [100, 50, 75, 50, 25, 50, 100]
+
+
+def test_the_report_has_the_largest_saving_within_each_bound(tmp_path: Path) -> None:
+    metrics = report({"deq": [sweep_of(tmp_path, seed) for seed in (0, 1)]}, out=tmp_path / "out", dpi=50)
+    strict, lenient, stream, _ = metrics["savings"]
+    assert (strict["loss"], strict["threshold"], strict["fewer_steps"]) == (0.01, 0.0, 2)
+    assert strict["saved"] == pytest.approx(22.5)
+    assert strict["saved_std"] == pytest.approx(5 / math.sqrt(2))
+    assert (lenient["loss"], lenient["threshold"], lenient["saved"]) == (0.05, 0.1, 50)
+    assert (stream["start"], stream["fewer_steps"]) == ("stream", 4)
+    assert "saved" not in stream, "no threshold is within 1 % of the longest dense solve"
+    assert metrics["means"]["deq.plain.cold.dense-2.perplexity"] == pytest.approx(5.025)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| deq | plain | cold | 1 % | 22.5 ± 3.5 | 0 | 50.0 ± 0.0 | 2 |" in text
+    assert "| deq | plain | stream | 1 % | none within |  | 0.0 ± 0.0 | 4 |" in text
+    assert "| deq | plain | cold | threshold 0.5, 4 | 6.000 ± 0.000 | 1.0e-01 ± 0.0e+00 | 1.00 ± 0.00 | 25.0" in text
+    assert f"({FIGURE})" in text
+    assert (tmp_path / "out" / FIGURE).stat().st_size > 1000
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
+
+
+def test_nothing_is_saved_where_no_mean_is_within_the_bound() -> None:
+    rows: list[Row] = [{"perplexity": 5.0, "work": 10.0}, {"perplexity": 7.0, "work": 10.0}]
+    assert cheapest({0.1: rows}, 5.9) is None
+    found = cheapest({0.1: rows}, 6.0)
+    assert found is not None
+    assert (found[0], found[1].mean) == (0.1, 90)
+
+
+def test_the_commands_write_tables_and_the_report_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = prepared(tmp_path / "data"), tmp_path / "delta" / "deq-0"
     vocabulary = stored.read(data / "characters").vocabulary
     torch.manual_seed(0)
     save(tmp_path / "model" / "model.safetensors", build("mini", vocabulary=len(vocabulary)), vocabulary)
@@ -140,7 +190,8 @@ def test_the_command_writes_tables_that_the_figure_is_drawn_from(
     profile = replace(PROFILE, texts={"characters": TEXT}, delta={"deq": study})
     write_json(tmp_path / "params.json", {"sequence": plain(profile)})
     places = ["--model", str(tmp_path / "model"), "--data", str(data), "--out", str(out)]
-    main(["delta", "--method", "deq", *places, "--params", str(tmp_path / "params.json"), "--section", "sequence"])
+    section = ["--params", str(tmp_path / "params.json"), "--section", "sequence"]
+    main(["delta", "--method", "deq", *places, *section])
     metrics = json.loads((out / "metrics.json").read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {k: round(v, 6) for k, v in metrics.items()}
     assert metrics["plain.cold.0.perplexity"] == pytest.approx(metrics["plain.cold.dense-4.perplexity"], rel=1e-4)
@@ -148,5 +199,7 @@ def test_the_command_writes_tables_that_the_figure_is_drawn_from(
     assert len(rows) == len(cases(study))
     assert all(math.isfinite(value) for value in numbers(rows, "perplexity"))
     assert {row["evaluation"] for row in read_rows(out / "evaluations.csv")} == {1, 2, 3, 4}
-    plotting.save(delta_figure({"deq": [out, out]}), tmp_path / "delta.svg", dpi=50)
-    assert (tmp_path / "delta.svg").stat().st_size > 1000
+    main(["delta-report", "--results", str(tmp_path / "delta"), "--out", str(tmp_path / "report"), *section])
+    told = json.loads((tmp_path / "report" / "metrics.json").read_text())["means"]
+    assert told["deq.plain.cold.0.perplexity"] == metrics["plain.cold.0.perplexity"]
+    assert told["deq.plain.cold.dense-4.work"] == 100

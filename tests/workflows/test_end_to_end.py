@@ -86,7 +86,7 @@ def test_every_job_reads_the_parameters_that_dvc_tracks_for_it(finished: Path) -
     stages = recorded(finished)
     kinds = {stage.partition("@")[0] for stage in sections}
     assert kinds >= {"flow_train", "flow_evaluate", "flow_baselines", "flow_plot"}
-    assert kinds >= {f"sequence_{kind}" for kind in ("baselines", "train", "evaluate", "plot")}
+    assert kinds >= {f"sequence_{kind}" for kind in ("baselines", "train", "evaluate", "plot", "delta", "delta_report")}
     assert kinds >= {f"vision_{kind}" for kind in ("baselines", "train", "evaluate", "stream", "plot")}
     for stage, values in sections.items():
         read = [set(value.split(",")) - {""} for value in values]  # "" is a whole file: config.json, a dependency

@@ -31,6 +31,11 @@ MUTATIONS = {
     "a rule misspells its stage": (RULES, "--single-item flow_download", "--single-item flow_downlaod"),
     "a rule starts from another stage of the curriculum": (RULES, '"kitti": "sintel"', '"kitti": "things"'),
     "a stage of videos forgets its model": (STAGES, STREAMED, STREAMED.replace("model.safetensors", "metrics.json")),
+    "a rule measures other seeds under the delta rule": (
+        "workflows/sequence.smk",
+        'method=SEQUENCE["delta"], seed=SEQUENCE["seeds"]',
+        'method=SEQUENCE["delta"], seed=[0]',
+    ),
     "a rule streams other seeds": (VISION, '["streamed"], seed=VISION["seeds"]', '["streamed"], seed=[0]'),
     "a rule loses seeds": (RULES, 'method=FLOW["methods"], seed=FLOW["seeds"]', 'method=FLOW["methods"], seed=[0]'),
 }

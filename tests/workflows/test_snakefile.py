@@ -13,6 +13,7 @@ TARGETS = [
     "all",
     *("flow", "flow_download", "flow_baselines", "flow_plot", "flow_report"),
     *("sequence", "sequence_prepare", "sequence_baselines", "sequence_plot", "sequence_report"),
+    "sequence_delta_report",
     *("vision", "vision_download", "vision_plot", "vision_report"),
 ]
 FILES = [
@@ -21,6 +22,7 @@ FILES = [
     "results/flow/figures/epe.svg",
     "results/sequence/train/characters-deq-0/vocabulary.json",
     "results/sequence/evaluate/byte-pairs-deq-1/steps.csv",
+    "results/sequence/delta/characters-deq-1/sweep.csv",
     "results/vision/baselines/digits/metrics.json",
     "results/vision/train/street-2/model.safetensors",
     "results/vision/stream/detect-1/summary.csv",

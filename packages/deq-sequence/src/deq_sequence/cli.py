@@ -9,7 +9,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_sequence.commands.data": ("fetch", "check-data"),
     "deq_sequence.commands.checkpoints": ("convert",),
     "deq_sequence.commands.generate": ("generate",),
-    "deq_sequence.commands.delta": ("delta",),
+    "deq_sequence.commands.delta": ("delta", "delta-report"),
 }
 
 

@@ -1,6 +1,6 @@
 """The figure of the delta study, drawn from its tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deq_core.experiment import plotting
@@ -10,7 +10,7 @@ from deq_core.experiment.results import Row, numbers, read_rows
 MEGA = 1e6
 
 
-def delta_figure(studies: dict[str, Sequence[Path]]) -> Figure:
+def delta_figure(studies: Mapping[str, Sequence[Path]]) -> Figure:
     """Perplexity against the work of a token's solve, a column a method: a line a start through the thresholds of each
     variant, and one through dense solves that were stopped earlier.
 

@@ -41,6 +41,7 @@ class Case:
         """What tells its rows from others'."""
         return {
             "variant": self.variant,
+            "solver": str(self.solver),
             "start": self.start,
             "threshold": self.threshold,
             "max_steps": self.stop.max_steps,
