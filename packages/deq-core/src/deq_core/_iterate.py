@@ -36,7 +36,7 @@ class Flat:
     last: tuple[Tensor, Tensor, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed as an object: the compiler of torch 2.6 does so before there are fields
 class Solve:
     """A solve that is to be run, with the choices made for it.
 

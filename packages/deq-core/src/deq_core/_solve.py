@@ -114,7 +114,7 @@ def check_choices(solver: Any, stop: Any, adjoint: Any, on_failure: Any) -> None
 def checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
     """`record`, or ValueError where it is not increasing or beyond `stop`."""
     record = tuple(record)
-    if any(later <= earlier for earlier, later in zip((0, *record), record, strict=False)):
+    if any(later <= earlier for earlier, later in zip((0, *record)[:-1], record, strict=True)):
         raise ValueError(f"record must be increasing evaluations counted from 1, got {record}")
     if record and record[-1] > stop.max_steps:
         raise ValueError(
