@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from benchmarks.core.pages import with_table
 
-from workflows.publish import flow_table
+from workflows.publish import FIGURES, TABLES, published
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,7 +40,17 @@ def test_the_make_targets_exist() -> None:
         assert known.returncode in (0, 1), known.stderr
 
 
-def test_the_table_is_made_from_the_published_results() -> None:
-    assert with_table(README, "flow", flow_table(ROOT / "docs" / "results" / "flow.json")) == README, (
-        "run `python -m workflows.publish` after the pipeline"
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page, tables in TABLES.items() for name in tables])
+def test_a_table_is_made_from_the_published_results(page: str, name: str) -> None:
+    text = (ROOT / page).read_text()
+    source, make = TABLES[page][name]
+    assert with_table(text, name, make(published(source))) == text, (
+        f"{page}: run `python -m workflows.publish` after the pipeline"
     )
+
+
+@pytest.mark.parametrize("pipeline", FIGURES)
+def test_published_figures_are_shown(pipeline: str) -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    prefix = pipeline.replace("/", "_")
+    assert [name for name in FIGURES[pipeline] if f"(figures/{prefix}_{name}.svg)" not in pages] == []

@@ -1,6 +1,6 @@
 """Copies results into the documentation: `python -m workflows.publish [PIPELINE ...]`, after the pipelines have run.
 
-Tables in README.md stand between markers and are made from docs/results/*.json, so a test can tell a stale one.
+Tables of README.md and docs stand between markers, made from docs/results/*.json, so that a test can tell a stale one.
 """
 
 import json
@@ -8,46 +8,116 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.core.pages import with_table
 
+from deq_core.experiment.files import write_json, write_text
+from deq_flow import delta_report, tables
 from deq_flow import report as flow
+from deq_flow.commands.pipeline import SECTION, tables_below
+from deq_sequence import delta_report as sequence_delta
 from deq_sequence import report as sequence
+from deq_vision import report as vision
+from deq_vision import stability_report as stability
 
 ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
+RESULTS = ROOT / "docs" / "results"
 FIGURES = {
-    "flow": ("epe", "iterations", "learning_curves", "example"),
+    "flow": ("epe", "iterations", "learning_curves", "example", "reuse"),
     "sequence": ("iterations", "learning_curves", "bits_per_character"),
+    "sequence/delta_report": ("tradeoff",),
+    "vision": ("scores", "evaluations", "stream", "stream_frames", "learning_curves"),
+    "stability": ("curves",),
+    "delta": ("flow_tradeoff", "flow_activity", "flow_maps", "flow_convergence", "sine", "inr", "inr_images"),
 }
-"""Figures of each pipeline that the documentation shows."""
+"""Figures that the documentation shows, by the folder of results that a report wrote."""
 
 
 def main(pipelines: Sequence[str]) -> None:
-    """Takes over results of pipelines: their metrics, their figures, and with them the tables of README.md."""
-    (DOCS / "results").mkdir(parents=True, exist_ok=True)
-    (DOCS / "figures").mkdir(parents=True, exist_ok=True)
-    readme = ROOT / "README.md"
-    for name in pipelines:
-        results = ROOT / "results" / name
-        shutil.copyfile(results / "metrics.json", DOCS / "results" / f"{name}.json")
-        for figure in FIGURES[name]:
-            shutil.copyfile(results / "figures" / f"{figure}.svg", DOCS / "figures" / f"{name}_{figure}.svg")
-        readme.write_text(with_table(readme.read_text(), name, TABLES[name](DOCS / "results" / f"{name}.json")))
+    """Takes over the results of some pipelines, by default of all: their metrics, figures and tables."""
+    unknown = [name for name in pipelines if name not in FIGURES]
+    if unknown:
+        raise SystemExit(f"no pipeline is called {', '.join(unknown)}; there are {', '.join(FIGURES)}")
+    for name in pipelines or FIGURES:
+        take(name)
+    for page, found in TABLES.items():
+        for name, (source, make) in found.items():
+            if (RESULTS / f"{source}.json").exists():
+                write_text(ROOT / page, with_table((ROOT / page).read_text(), name, make(published(source))))
 
 
-def flow_table(path: Path) -> str:
-    """The table of end-point errors, and each method's error against zero flow's."""
-    metrics: flow.Metrics = json.loads(path.read_text())
-    return flow.table({name: metrics[name] for name in ("zero", "dis", "dis_fine", "raft", "deq") if name in metrics})
+def take(pipeline: str) -> None:
+    """Metrics and figures of a pipeline, into docs/results and docs/figures."""
+    results, figures = ROOT / "results" / pipeline, ROOT / "docs" / "figures"
+    name_of = "_".join(Path(pipeline).parts)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    figures.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(results / "metrics.json", RESULTS / f"{name_of}.json")
+    for name in FIGURES[pipeline]:
+        (figure,) = results.glob(f"**/{name}.svg")
+        shutil.copyfile(figure, figures / f"{name_of}_{name}.svg")
+    if pipeline == "flow":  # its metrics.json is of the main study
+        found = tables_below(results, ROOT / "params.yaml", SECTION)
+        write_json(RESULTS / "flow_reuse.json", flow.reuse_metrics(found))
+        write_json(RESULTS / "flow_curriculum.json", flow.metrics(tables.samples_by_stage(found)))
 
 
-def sequence_table(path: Path) -> str:
-    """The table of perplexities."""
-    return sequence.table(json.loads(path.read_text()))
+def published(source: str) -> Any:
+    """What docs/results holds of a study."""
+    return json.loads((RESULTS / f"{source}.json").read_text())
 
 
-TABLES: dict[str, Callable[[Path], str]] = {"flow": flow_table, "sequence": sequence_table}
+def main_methods(found: flow.Metrics) -> str:
+    """The table of end-point errors."""
+    return flow.table({name: found[name] for name in ("zero", "dis", "dis_fine", "raft", "deq") if name in found})
+
+
+def curriculum(found: flow.Metrics) -> str:
+    """The table of end-point errors after each stage, in the order of training."""
+    order = ("chairs", "things", "sintel", "kitti")
+    return flow.table({name: found[name] for name in sorted(found, key=lambda name: order.index(name.split(", ")[1]))})
+
+
+def main_savings(found: dict[str, Any]) -> str:
+    """What the rule saves on images and from cold starts on pairs, and on videos with memories that are kept."""
+    endings = ("sintel_clean, km, cold", "video, km, stream", "siren, seen", "fourier, seen")
+    return delta_report.savings_table(found["savings"], [name for name in found["savings"] if name.endswith(endings)])
+
+
+Table = tuple[str, Callable[[Any], str]]
+"""The file of docs/results that it is made from, and how."""
+
+TABLES: dict[str, dict[str, Table]] = {
+    "README.md": {
+        "flow": ("flow", main_methods),
+        "vision": ("vision", vision.overview),
+        "sequence": ("sequence", sequence.table),
+        "delta": ("delta", main_savings),
+    },
+    "docs/deq-flow.md": {"curriculum": ("flow_curriculum", curriculum), "reuse": ("flow_reuse", flow.reuse_table)},
+    "docs/delta.md": {
+        "savings": ("delta", lambda found: delta_report.savings_table(found["savings"])),
+        "settling": ("delta", lambda found: delta_report.settling_table(found["settling"])),
+    },
+    "docs/deq-vision.md": {
+        **{
+            name: ("vision", lambda found, name=name: vision.score_table(found["scores"][name]))
+            for name in ("digits", "street", "detect")
+        },
+        "stability": ("stability", stability.overview),
+    },
+    "docs/streaming.md": {
+        f"{name}-videos": ("vision", lambda found, name=name: vision.stream_table(found["stream"][name]))
+        for name in ("street", "detect")
+    },
+    "docs/sequence.md": {
+        "sweeps": ("sequence", sequence.sweep_table),
+        "savings": ("sequence_delta_report", lambda found: sequence_delta.savings_table(found["savings"])),
+    },
+}
+"""By page, and by the name between its markers."""
+
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(TABLES))
+    main(sys.argv[1:])

@@ -45,11 +45,12 @@ def figure(width: float = 6.0, height: float = 3.5, *, rows: int = 1, columns: i
     return drawn, list(grid.flat)
 
 
-def curve(axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], *, label: str) -> None:
+def curve(axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], *, label: str, **look: Any) -> None:
     """Draws the mean over seeds against `x` (n,), with a band of one sample standard deviation to each side.
 
     Args:
         seeds: (seeds, n), one row of values for each seed; a single row has no band.
+        look: of the line, as `Axes.plot` takes it: `color`, `linestyle`, `marker`; the next colour by default.
     """
     values = np.asarray(seeds, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(x):
@@ -58,7 +59,7 @@ def curve(axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], *, l
         )
     mean = values.mean(axis=0)
     with mpl.rc_context(_STYLE):
-        (line,) = axes.plot(x, mean, label=label)
+        (line,) = axes.plot(x, mean, label=label, **look)
         if len(values) > 1:
             std = values.std(axis=0, ddof=1)
             axes.fill_between(x, mean - std, mean + std, color=line.get_color(), alpha=0.2, linewidth=0)
