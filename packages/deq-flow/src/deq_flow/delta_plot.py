@@ -38,36 +38,38 @@ def figures(tables: DeltaTables, *, out: Path, dpi: int) -> list[Path]:
 
 
 def flow_tradeoff(tables: DeltaTables, count: Literal["work", "release"]) -> Figure:
-    """EPE against the work left by one of the counts, a row a network and a column a set.
+    """EPE against the work left by one of the counts: a row a network and set, a column a solver, a colour a start.
 
     Against the true count, dense solves with fewer steps are drawn too, their context treated once.
     """
     by_network = {name: shared_of(rows(folders, "sweep")) for name, folders in tables.sweep.items()}
-    sets = list(dict.fromkeys(str(row["set"]) for table in by_network.values() for row in table))
-    shape = {"rows": len(by_network), "columns": len(sets)}
-    figure, axes = plotting.figure(4.2 * len(sets), 3.4 * len(by_network), **shape)
-    places = iter(axes)
-    for network, table in by_network.items():
-        ways = dict.fromkeys((row["variant"], row["start"]) for row in table if "threshold" in row)
-        colours = dict(zip(ways, cycle(plotting.PALETTE)))
-        for name in sets:
-            place = next(places)
-            own = [row for row in table if row["set"] == name]
-            for variant, start in ways:
-                chosen = [row for row in own if (row["variant"], row["start"]) == (variant, start)]
-                sparse = [row for row in chosen if "threshold" in row]
-                dense = [row for row in chosen if "threshold" not in row]
-                look = {"y": "epe", "color": colours[variant, start]}
-                if sparse:
-                    tradeoff(place, sparse, by="threshold", x=count, label=f"{variant}, {start}", **look)
-                if dense and count == "work":
-                    label = f"{variant}, {start}, fewer dense steps"
-                    tradeoff(place, dense, by="max_steps", x="hoisted", label=label, line=":", **look)
-            place.set_title(f"{network}: {name}")
-            place.set_xlabel({"work": "MACs", "release": "release's count"}[count] + ", % of the dense solve's")
-            place.set_ylabel("EPE (px)")
-            if own:
-                place.legend(fontsize="xx-small")
+    every = [row for table in by_network.values() for row in table]
+    variants, starts = (list(dict.fromkeys(str(row[key]) for row in every)) for key in ("variant", "start"))
+    colours = dict(zip(starts, cycle(plotting.PALETTE)))
+    lines = [
+        (network, name) for network, table in by_network.items() for name in dict.fromkeys(r["set"] for r in table)
+    ]
+    shape = {"rows": len(lines), "columns": len(variants)}
+    figure, axes = plotting.figure(3.6 * len(variants), 2.6 * len(lines), **shape)
+    places = [(network, name, variant) for network, name in lines for variant in variants]
+    for place, (network, name, variant) in zip(axes, places, strict=True):
+        for start in starts:
+            case = {"set": name, "variant": variant, "start": start}
+            chosen = [row for row in by_network[network] if all(row[key] == case[key] for key in case)]
+            sparse = [row for row in chosen if "threshold" in row]
+            dense = [row for row in chosen if "threshold" not in row]
+            look = {"y": "epe", "color": colours[start]}
+            if sparse:
+                tradeoff(place, sparse, by="threshold", x=count, label=start, **look)
+            if dense and count == "work":
+                tradeoff(
+                    place, dense, by="max_steps", x="hoisted", label=f"{start}, fewer dense steps", line=":", **look
+                )
+        place.set_title(f"{network}: {name}, {variant}")
+        place.set_xlabel({"work": "MACs", "release": "release's count"}[count] + ", % of the dense solve's")
+        place.set_ylabel("EPE (px)")
+        if place.has_data():
+            place.legend(fontsize="xx-small")
     return figure
 
 
