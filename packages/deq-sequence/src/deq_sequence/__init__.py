@@ -10,7 +10,7 @@ from .models import DEQTransformer as DEQTransformer
 from .models import Memory as Memory
 from .models import SequenceOutput as SequenceOutput
 from .models import build as build
+from .networks import SHIPPED as SHIPPED
 from .networks import load as load
 from .networks import load_vocabulary as load_vocabulary
 from .networks import save as save
-from .shipped import SHIPPED as SHIPPED

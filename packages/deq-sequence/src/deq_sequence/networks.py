@@ -17,7 +17,7 @@ from deq_sequence.models.build import split
 from deq_sequence.models.convert import load_released
 from deq_sequence.models.transformer import DEQTransformer
 
-SHIPPED: dict[str, Path] = {}
+SHIPPED: dict[str, Path] = {"default": Path(__file__).parent / "checkpoints" / "default"}
 """Checkpoints that come with the package: name to folder."""
 VOCABULARY = "vocabulary.json"
 """The file beside a checkpoint that says which text its tokens stand for; see `data.vocabulary`."""
@@ -103,7 +103,7 @@ def located(path: Path | str) -> Path:
     """
     path = SHIPPED.get(str(path)) or Path(path)
     if not path.exists():
-        known = ", ".join(SHIPPED) or "none is"
+        known = ", ".join(SHIPPED)
         raise CheckpointError(f"{path}: no such checkpoint, and none of that name is shipped ({known})")
     return path / "model.safetensors" if path.is_dir() else path
 
