@@ -1,6 +1,8 @@
 """Reads YAML by the 1.2 core schema, as DVC does, with PyYAML, whose own reading is that of YAML 1.1."""
 
+import io
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,17 @@ for _tag, _pattern, _first in (
 
 
 def read(path: Path) -> Any:
-    """The document in `path`; `yaml.YAMLError` where it is none, `OSError` where it cannot be read."""
-    with path.open(encoding="utf-8") as file:
-        return yaml.load(file, Loader=_Loader)
+    """The document in `path`, to be looked at and not changed: the same text is parsed once, and given to all.
+
+    Raises:
+        yaml.YAMLError: the file is no YAML.
+        OSError: it cannot be read.
+    """
+    return _parsed(path.read_text(encoding="utf-8"), path)
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str, path: Path) -> Any:
+    stream = io.StringIO(text)
+    stream.name = str(path)  # what PyYAML calls it in an error
+    return yaml.load(stream, Loader=_Loader)
