@@ -8,7 +8,7 @@ import torch
 
 import deq_core as deq
 from deq_core.experiment import checkpoint, config
-from deq_core.experiment.results import numbers, read_rows
+from deq_core.experiment.results import markdown, numbers, read_rows, spread
 from deq_core.experiment.solving import LayerConfig, StopConfig
 from deq_core.experiment.tracking import ignore
 from deq_flow.arrays import read_arrays
@@ -20,7 +20,7 @@ from deq_flow.data.mini_videos import VideosConfig
 from deq_flow.delta import equilibrium_network, evaluate_delta, labelled
 from deq_flow.delta_params import Delta
 from deq_flow.delta_plot import figures
-from deq_flow.delta_report import markdown, report, spread
+from deq_flow.delta_report import report
 from deq_flow.delta_tables import DeltaTables, shared_of
 from deq_flow.inr.images import fit_image
 from deq_flow.inr.sine import fit_sine

@@ -5,8 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Row, Value, cell, numbers, over_seeds, read_rows, statistic
-from deq_flow.delta_tables import DeltaTables, grouped, rows, shared_of
+from deq_core.experiment.results import (
+    Row,
+    Value,
+    cell,
+    grouped,
+    markdown,
+    numbers,
+    over_seeds,
+    read_rows,
+    spread,
+    statistic,
+)
+from deq_flow.delta_tables import DeltaTables, rows, shared_of
 from deq_flow.savings import Savings, savings
 
 CASE = ("set", "variant", "start", "threshold", "max_steps")
@@ -179,16 +190,3 @@ def means(tables: DeltaTables) -> dict[str, float]:
                     value = statistic(numbers(group, column)).mean
                     found[f"{study}.{name}.{rule}.{threshold:g}.{column}"] = value
     return found
-
-
-def spread(group: Sequence[Mapping[str, Value]], column: str, form: str) -> str:
-    """`1.23 ± 0.04`, or the bare mean where there is one seed."""
-    found = statistic(numbers(group, column))
-    text = form.format(found.mean)
-    return text if found.n == 1 else f"{text} ± {form.format(found.std)}"
-
-
-def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    rule = ["---"] * len(heads)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))

@@ -83,11 +83,3 @@ def shared_of(table: Sequence[Row]) -> list[Row]:
             more["release"] = 100 * (1 - numbers([row], "release_saved")[0])
         found.append({**row, **more})
     return found
-
-
-def grouped(table: Sequence[Row], by: Sequence[str]) -> dict[tuple, list[Row]]:
-    """Rows that agree in the columns `by`, one a seed; a column that a row lacks is None."""
-    groups: dict[tuple, list[Row]] = {}
-    for row in table:
-        groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
-    return groups

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deq_core.experiment.results import Row, Statistic, numbers, statistic
-from deq_flow.delta_tables import DeltaTables, grouped, rows, shared_of
+from deq_core.experiment.results import Row, Statistic, grouped, numbers, statistic
+from deq_flow.delta_tables import DeltaTables, rows, shared_of
 
 Groups = Mapping[str, Sequence[Row]]
 """Rows of all seeds by what was done: a threshold, or a number of dense steps."""

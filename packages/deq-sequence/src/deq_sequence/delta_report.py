@@ -7,7 +7,7 @@ from typing import Any
 
 from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory, write_json, write_text
-from deq_core.experiment.results import Row, Statistic, numbers, read_rows, statistic
+from deq_core.experiment.results import Row, Statistic, cell, grouped, markdown, numbers, read_rows, spread, statistic
 from deq_sequence.delta_plot import delta_figure
 
 FIGURE = "tradeoff.svg"
@@ -15,7 +15,6 @@ LOSSES = (0.01, 0.05)
 """Bounds that savings are given for: shares of the perplexity of the longest dense solve."""
 MEGA = 1e6
 
-Groups = dict[tuple[Any, ...], list[Row]]
 Savings = list[dict[str, Any]]
 """A dictionary a method, variant, start and bound: by the rule `saved` (per cent) and `threshold`, by fewer dense
 evaluations `fewer_saved` and `fewer_steps`, with deviations _std. What nothing within the bound saves is missing."""
@@ -72,22 +71,14 @@ def peer(start: Any) -> Any:
     return "previous" if start == "stream" else start
 
 
-def grouped(rows: Sequence[Row], *columns: str) -> Groups:
-    """Rows that agree in some columns, in order of first appearance; a column that a row lacks is None."""
-    groups: Groups = {}
-    for row in rows:
-        groups.setdefault(tuple(row.get(column) for column in columns), []).append(row)
-    return groups
-
-
 def savings(method: str, rows: Sequence[Row]) -> Savings:
     """What the rule and fewer evaluations save within each bound, for every variant and start."""
     found: Savings = []
-    densely = grouped(dense(rows), "solver", "start")
+    densely = grouped(dense(rows), ("solver", "start"))
     under_rule = [row for row in rows if "threshold" in row]
-    for (variant, start, solver), own in grouped(under_rule, "variant", "start", "solver").items():
-        fewer = {steps: of_seeds for (steps,), of_seeds in grouped(densely[solver, peer(start)], "max_steps").items()}
-        thresholds = {threshold: of_seeds for (threshold,), of_seeds in grouped(own, "threshold").items()}
+    for (variant, start, solver), own in grouped(under_rule, ("variant", "start", "solver")).items():
+        fewer = {key: of_seeds for (key,), of_seeds in grouped(densely[solver, peer(start)], ("max_steps",)).items()}
+        thresholds = {key: of_seeds for (key,), of_seeds in grouped(own, ("threshold",)).items()}
         reference = statistic(numbers(fewer[max(fewer)], "perplexity")).mean
         for loss in LOSSES:
             case = {"method": method, "variant": variant, "start": start, "loss": loss}
@@ -128,9 +119,9 @@ def means(tables: Mapping[str, Sequence[Row]]) -> dict[str, float]:
     }
 
 
-def cases(rows: Sequence[Row]) -> Groups:
+def cases(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[Row]]:
     """The rows of all seeds by case."""
-    return grouped(rows, "variant", "start", "threshold", "max_steps")
+    return grouped(rows, ("variant", "start", "threshold", "max_steps"))
 
 
 def savings_table(found: Savings) -> str:
@@ -152,8 +143,7 @@ def saved(case: Mapping[str, Any], name: str, way: str) -> list[str]:
     """The share, with its deviation where there is one, and how it was reached."""
     if name not in case:
         return ["none within", ""]
-    spread = f" ± {case[f'{name}_std']:.1f}" if f"{name}_std" in case else ""
-    return [f"{case[name]:.1f}{spread}", f"{case[way]:g}"]
+    return [cell(case, name, 1), f"{case[way]:g}"]
 
 
 def cases_table(tables: Mapping[str, Sequence[Row]]) -> str:
@@ -163,24 +153,13 @@ def cases_table(tables: Mapping[str, Sequence[Row]]) -> str:
         for (variant, start, threshold, steps), of_seeds in cases(rows).items():
             how = f"dense, {steps}" if threshold is None else f"threshold {threshold:g}, {steps}"
             million: list[Row] = [{"million": numbers([row], "macs_sparse")[0] / MEGA} for row in of_seeds]
-            skipped = "" if threshold is None else cell(of_seeds, "elements_skipped", ".2f")
+            skipped = "" if threshold is None else spread(of_seeds, "elements_skipped", "{:.2f}")
             numbers_of = [
-                cell(of_seeds, "perplexity", ".3f"),
-                cell(of_seeds, "residual", ".1e"),
-                cell(million, "million", ".2f"),
-                cell(of_seeds, "work", ".1f"),
+                spread(of_seeds, "perplexity", "{:.3f}"),
+                spread(of_seeds, "residual", "{:.1e}"),
+                spread(million, "million", "{:.2f}"),
+                spread(of_seeds, "work", "{:.1f}"),
             ]
             lines.append([method, str(variant), str(start), how, *numbers_of, skipped])
     heads = ["method", "solver", "start", "evaluations", "perplexity", "residual", "MACs, million", "work, %"]
     return markdown([*heads, "elements skipped"], lines)
-
-
-def cell(of_seeds: Sequence[Row], column: str, form: str) -> str:
-    """`1.23 ± 0.04`, or the bare mean where there is one seed."""
-    found = statistic(numbers(of_seeds, column))
-    return f"{found.mean:{form}}" if found.n == 1 else f"{found.mean:{form}} ± {found.std:{form}}"
-
-
-def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads), *lines))

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deq_core.experiment.files import write_text
 
@@ -85,6 +86,14 @@ def aggregate(rows: Sequence[Mapping[str, Value]], by: Sequence[str], value: str
     return {key: statistic(values) for key, values in groups.items()}
 
 
+def grouped(rows: Sequence[Row], by: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows that agree in the columns `by`, in order of first appearance; a column that a row lacks is None."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
+    return groups
+
+
 def statistic(values: Sequence[float]) -> Statistic:
     """Mean, sample standard deviation and count of `values`, of which there must be one at least."""
     if not values:
@@ -110,6 +119,19 @@ def cell(values: Mapping[str, float], name: str, digits: int) -> str:
     """`1.23 ± 0.04` of what `over_seeds` gives, or the bare mean where there is one seed."""
     text = f"{values[name]:.{digits}f}"
     return f"{text} ± {values[f'{name}_std']:.{digits}f}" if f"{name}_std" in values else text
+
+
+def spread(rows: Sequence[Mapping[str, Value]], column: str, form: str) -> str:
+    """`1.23 ± 0.04` of a column of rows, one a seed, or the bare mean where there is one."""
+    found = statistic(numbers(rows, column))
+    text = form.format(found.mean)
+    return text if found.n == 1 else f"{text} ± {form.format(found.std)}"
+
+
+def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    rule = ["---"] * len(heads)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
 
 
 def _written(value: Value) -> str:
