@@ -10,7 +10,7 @@ import numpy as np
 from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory
 from deq_core.experiment.plotting import Figure
-from deq_core.experiment.results import aggregate, numbers
+from deq_core.experiment.results import aggregate, grouped, numbers
 from deq_flow.delta_tables import DeltaTables, Folders, first_arrays, rows, shared_of
 from deq_flow.inr.plot import image_figures, sine_figure
 from deq_flow.tradeoff import mean_by, tradeoff
@@ -42,23 +42,23 @@ def flow_tradeoff(tables: DeltaTables, count: Literal["work", "release"]) -> Fig
 
     Against the true count, dense solves with fewer steps are drawn too, their context treated once.
     """
-    by_network = {name: shared_of(rows(folders, "sweep")) for name, folders in tables.sweep.items()}
-    every = [row for table in by_network.values() for row in table]
-    variants, starts = (list(dict.fromkeys(str(row[key]) for row in every)) for key in ("variant", "start"))
-    colours = dict(zip(starts, cycle(plotting.PALETTE)))
-    lines = [
-        (network, name) for network, table in by_network.items() for name in dict.fromkeys(r["set"] for r in table)
-    ]
+    cases = {
+        (network, *case): own
+        for network, folders in tables.sweep.items()
+        for case, own in grouped(shared_of(rows(folders, "sweep")), ("set", "variant", "start")).items()
+    }
+    lines = list(dict.fromkeys((network, name) for network, name, _, _ in cases))
+    variants = list(dict.fromkeys(variant for _, _, variant, _ in cases))
+    colours = dict(zip(dict.fromkeys(start for *_, start in cases), cycle(plotting.PALETTE)))
     shape = {"rows": len(lines), "columns": len(variants)}
     figure, axes = plotting.figure(3.6 * len(variants), 2.6 * len(lines), **shape)
     places = [(network, name, variant) for network, name in lines for variant in variants]
     for place, (network, name, variant) in zip(axes, places, strict=True):
-        for start in starts:
-            case = {"set": name, "variant": variant, "start": start}
-            chosen = [row for row in by_network[network] if all(row[key] == case[key] for key in case)]
+        for start, colour in colours.items():
+            chosen = cases.get((network, name, variant, start), [])
             sparse = [row for row in chosen if "threshold" in row]
             dense = [row for row in chosen if "threshold" not in row]
-            look = {"y": "epe", "color": colours[start]}
+            look = {"y": "epe", "color": colour}
             if sparse:
                 tradeoff(place, sparse, by="threshold", x=count, label=start, **look)
             if dense and count == "work":
