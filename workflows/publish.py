@@ -26,7 +26,7 @@ RESULTS = ROOT / "docs" / "results"
 FIGURES = {
     "flow": ("epe", "iterations", "learning_curves", "example", "reuse"),
     "sequence": ("iterations", "learning_curves", "bits_per_character"),
-    "sequence/delta_report": ("tradeoff",),
+    "sequence/delta_report": ("tradeoff",),  # the figure lies beside the report
     "vision": ("scores", "evaluations", "stream", "stream_frames", "learning_curves"),
     "stability": ("curves",),
     "delta": ("flow_tradeoff", "flow_activity", "flow_maps", "flow_convergence", "sine", "inr", "inr_images"),
@@ -43,20 +43,19 @@ def main(pipelines: Sequence[str]) -> None:
         take(name)
     for page, found in TABLES.items():
         for name, (source, make) in found.items():
-            if (RESULTS / f"{source}.json").exists():
-                write_text(ROOT / page, with_table((ROOT / page).read_text(), name, make(published(source))))
+            write_text(ROOT / page, with_table((ROOT / page).read_text(), name, make(published(source))))
 
 
 def take(pipeline: str) -> None:
     """Metrics and figures of a pipeline, into docs/results and docs/figures."""
     results, figures = ROOT / "results" / pipeline, ROOT / "docs" / "figures"
-    name_of = "_".join(Path(pipeline).parts)
+    drawn = results / "figures" if (results / "figures").is_dir() else results
+    name_of = pipeline.replace("/", "_")
     RESULTS.mkdir(parents=True, exist_ok=True)
     figures.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(results / "metrics.json", RESULTS / f"{name_of}.json")
     for name in FIGURES[pipeline]:
-        (figure,) = results.glob(f"**/{name}.svg")
-        shutil.copyfile(figure, figures / f"{name_of}_{name}.svg")
+        shutil.copyfile(drawn / f"{name}.svg", figures / f"{name_of}_{name}.svg")
     if pipeline == "flow":  # its metrics.json is of the main study
         found = tables_below(results, ROOT / "params.yaml", SECTION)
         write_json(RESULTS / "flow_reuse.json", flow.reuse_metrics(found))
