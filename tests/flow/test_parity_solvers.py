@@ -94,18 +94,20 @@ def test_the_release_records_these_states(release: Release, run: str) -> None:
 @pytest.mark.parametrize(("release", "run"), [run for run in RUNS if "contract" in run[1]])
 def test_the_release_ends_after_as_many_evaluations(release: Release, run: str) -> None:
     reference = recorded("solvers")[release][run]
-    damped = 0.9 if "km_solver" in run else 1.0  # its residual is that of the damped map
-    solution = solve(release, run, 13 if "broyden" in run else 12, tol=1e-3 / damped)
+    solution = solve(release, run, 13 if "broyden" in run else 12, tol=1e-3)
     assert solution.nfe == len(solution.trace) == reference["nfe"]
     torch.testing.assert_close(solution.value.flatten(), torch.tensor(reference["x"]), rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize(("release", "run"), [run for run in RUNS if run[0] == "v2" and "contract" in run[1]])
+@pytest.mark.parametrize(("release", "run"), [run for run in RUNS if "contract" in run[1]])
 def test_residuals_are_the_releases(release: Release, run: str) -> None:
+    """Of every sample; in version 1 of the batch, the same for all; of the damped map where the release has one."""
     reference = recorded("solvers")[release][run]
     _, solver, mode = run.split("/")
     trace = solve(release, run, reference["nfe"]).trace[UNMEASURED.get(solver, 0) :]
-    theirs = torch.tensor(reference[f"{mode}_trace"])[1 : len(trace) + 1]
+    theirs = torch.tensor(reference[f"{mode}_trace"])
+    # The other releases' begin with a placeholder, version 1's is filled up with its lowest.
+    theirs = theirs[: len(trace), None].expand_as(trace) if release == "v1" else theirs[1 : len(trace) + 1]
     torch.testing.assert_close(trace, theirs, rtol=1e-3, atol=1e-6)
 
 

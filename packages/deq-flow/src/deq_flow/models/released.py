@@ -7,7 +7,8 @@ through them differ with it:
 - version 2's `naive_solver` means to keep the best image but adds 1 to the bound (`diff < lowest + return_final`): an
   image is taken while its residual is less than 1 above the last one taken, which for relative residuals is always.
   Its Broyden returns an argument;
-- DeltaDEQ returns the last state, and for its damped iteration that is what the damped step made.
+- DeltaDEQ returns the last state, and for its damped iteration that is what the damped step made. The residual is by
+  how much that step moved.
 """
 
 from collections.abc import Callable
@@ -87,7 +88,7 @@ class Returned:
             residual=visits.lowest,
             steps=visits.steps,
             converged=visits.lowest < (0.0 if stop.tol is None else stop.tol),
-            trace=found.trace[: visits.evaluations],
+            trace=torch.stack(visits.trace),
         )
         if self.adjoint is None:
             return found.best, found.recorded, found
@@ -153,6 +154,7 @@ class _Visits:
         self.lowest = start.new_full((len(start),), torch.inf)
         self.steps = torch.zeros(len(start), dtype=torch.long, device=start.device)
         self.recorded: list[Tensor] = []
+        self.trace: list[Tensor] = []
 
     def block(self) -> AbstractContextManager[Any]:
         return self._f.block()
@@ -162,10 +164,13 @@ class _Visits:
             return z
         fz = self._f(z)
         self.evaluations += 1
+        candidate = self._candidate(z, fz)
+        # The release's damped map makes the step itself, and it is that map's residual.
+        residual = self._residual(z, candidate if self._rule.state == "step" else fz)
+        self.trace.append(residual)
         if self.evaluations >= self._rule.first:
-            residual = self._residual(z, fz)
             taken = residual < self.lowest + self._rule.slack
-            self.state = torch.where(taken[:, None], self._candidate(z, fz), self.state)
+            self.state = torch.where(taken[:, None], candidate, self.state)
             self.lowest = torch.where(taken, residual, self.lowest)
             self.steps = torch.where(taken, self.evaluations, self.steps)
             self._ended = self._stop.tol is not None and bool(residual.max() < self._stop.tol)
