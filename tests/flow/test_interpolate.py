@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import griddata
 from tests.flow.parity import images, recorded, recorded_arrays, released_state
 
 import deq_core as deq
@@ -16,6 +17,16 @@ def test_interpolation_is_that_of_the_release() -> None:
     arrays = recorded_arrays()
     found = forward_interpolate(torch.from_numpy(arrays["v2_b/reuse_first_low"]))
     assert torch.equal(found, torch.from_numpy(arrays["v2_b/forward_interpolate"]))
+
+
+def test_between_equally_near_vectors_the_choice_is_that_of_the_release() -> None:
+    """Which calls griddata; whole and half vectors land where several are as near."""
+    flow = torch.randint(-6, 7, (1, 2, 23, 31)) / 2
+    y, x = np.indices((23, 31))
+    (u, v), target = flow[0].double().numpy(), np.stack([x, y]) + flow[0].double().numpy()
+    inside = (target > 0).all(axis=0) & (target[0] < 31) & (target[1] < 23)
+    expected = [griddata(target[:, inside].T, part[inside], (x, y), method="nearest") for part in (u, v)]
+    np.testing.assert_array_equal(forward_interpolate(flow)[0].numpy(), np.stack(expected))
 
 
 def test_every_sample_of_a_batch_is_carried_by_itself() -> None:

@@ -26,5 +26,6 @@ def carried(flow: np.ndarray) -> np.ndarray:
     inside = (target > 0).all(axis=-1) & (target[..., 0] < width) & (target[..., 1] < height)
     if not inside.any():
         return np.zeros_like(flow)
-    _, nearest = KDTree(target[inside]).query(np.stack([x, y], axis=-1).reshape(-1, 2))
+    tree = KDTree(target[inside], leafsize=16)  # of scipy's griddata, which decides between equally near vectors
+    _, nearest = tree.query(np.stack([x, y], axis=-1).reshape(-1, 2))
     return flow[:, inside][:, nearest].reshape(flow.shape)
