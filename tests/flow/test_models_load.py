@@ -180,6 +180,30 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
         convert(cut, tmp_path / "out.pth")
 
 
+@pytest.mark.parametrize("content", [b"", b"hello", b"<html>quota exceeded</html>", b"\x80"])
+def test_a_file_of_something_else_is_refused_with_how_it_begins(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "download.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        deq_flow.load(path)
+    assert f"{path}: not a whole file of tensors" in str(caught.value)
+    assert f"{len(content)} bytes that begin with {content[:16]!r}; download it again" in str(caught.value)
+
+
+def test_a_file_of_more_than_tensors_is_refused_with_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save(torch.nn.Linear(2, 2), path)
+    with pytest.raises(
+        CheckpointError, match=r"model.pth: expected tensors alone, got Python objects .* state_dict\(\)"
+    ):
+        deq_flow.load(path)
+    torch.save({"weight": torch.zeros(2), "step": 3}, path)
+    with pytest.raises(CheckpointError, match=r"expected a dictionary of tensors .*, got in it 'step': int"):
+        deq_flow.load(path)
+    with pytest.raises(CheckpointError, match=f"{tmp_path}: expected a file, got a folder"):
+        convert(tmp_path, tmp_path / "out.safetensors")
+
+
 def test_a_checkpoint_without_its_configuration_is_refused(tmp_path: Path) -> None:
     torch.save(released_state("raft_small"), tmp_path / "raft.pth")
     convert(tmp_path / "raft.pth", tmp_path / "model.safetensors")

@@ -64,6 +64,27 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def load_saved(path: Path) -> Any:
+    """What torch.save wrote to `path`, with all tensors on the CPU; runs no code from it.
+
+    Raises:
+        CheckpointError: where there is no such file, it is cut short or damaged, or holds more than tensors.
+    """
+    data = _read(path)
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # on bytes that are no pickle torch.load raises nearly anything
+        if "Unsupported global" in str(error):
+            raise CheckpointError(
+                f"{path}: expected tensors alone, got Python objects such as a whole model; where it was made, save "
+                "its state_dict() instead"
+            ) from error
+        raise CheckpointError(
+            f"{path}: not a whole file of tensors that torch.save wrote, but {len(data)} bytes that begin with "
+            f"{data[:16]!r}; download it again"
+        ) from error
+
+
 def load_into(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str = "the checkpoint") -> None:
     """Copies `tensors` into `model`, whose every weight and buffer must be there with its shape, and nothing else.
 
@@ -129,6 +150,8 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: expected a file, got a folder; name the checkpoint in it") from None
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -1,6 +1,5 @@
 """Released checkpoints: DEQ-Flow versions 1 and 2, torchdeq's zoo, RAFT, GMA, and torchvision's names for RAFT."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,20 +64,15 @@ def read_released(path: Path | str) -> Recognised:
     path = Path(path)
     if path.suffix == ".safetensors":
         return recognised(checkpoint.load_tensors(path))
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{path}: not a whole file of tensors that torch.save wrote ({reason}); download it again"
-        ) from error
+    content = checkpoint.load_saved(path)
     for name in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a dictionary of tensors (a state_dict), got {type(content).__name__}")
+    others = [f"{name!r}: {type(value).__name__}" for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CheckpointError(f"{path}: expected a dictionary of tensors (a state_dict), got in it {', '.join(others)}")
     return recognised(content)
 
 
