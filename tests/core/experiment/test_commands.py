@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deq_core.experiment import commands
+from deq_core.experiment.config import ConfigError
 
 SOURCE = '''
 from deq_core.experiment.commands import finish
@@ -68,3 +69,10 @@ def test_a_fingerprint_changes_with_parameters_and_files_and_with_nothing_else(t
 def test_a_defect_shows_its_traceback() -> None:
     with pytest.raises(KeyError, match="told you so"):
         commands.run("planted", "Tests.", TABLE, arguments=["stumble"])
+
+
+def test_what_a_training_depends_on_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"manifest.json: no such file; name the folder that an earlier command wrote"
+    ):
+        commands.fingerprint({}, tmp_path / "manifest.json", package="deq_core")

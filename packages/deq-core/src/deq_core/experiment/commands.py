@@ -75,10 +75,18 @@ def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) ->
         parameters: dataclasses and plain values.
         files: whose content counts.
         package: import name of the package that trains; its sources count beside those of deq_core.
+
+    Raises:
+        ConfigError: there is no such file.
     """
     digest = hashlib.sha256(json.dumps(config.plain(parameters), sort_keys=True).encode())
     for path in [*sources(package, "deq_core"), *files]:
-        digest.update(path.read_bytes())
+        try:
+            digest.update(path.read_bytes())
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{path}: no such file; name the folder that an earlier command wrote it to, or run that command first"
+            ) from None
     return digest.hexdigest()[:16]
 
 
