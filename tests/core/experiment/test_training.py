@@ -11,6 +11,7 @@ from tests.core.experiment.lesson import lesson
 from torch import Tensor, nn
 
 from deq_core.experiment import checkpoint
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.training import Every, Losses, NonFiniteError, fit
@@ -190,7 +191,7 @@ def test_bfloat16_computes_low_and_keeps_weights_high(tmp_path: Path) -> None:
 
 
 def test_float16_is_refused_on_the_cpu(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="precision: float16 needs CUDA, got a model on cpu"):
+    with pytest.raises(ConfigError, match="precision: float16 needs CUDA, got a model on cpu"):
         fit(line(), points(4), squares, SGD, steps=1, seed=0, scratch=tmp_path, precision="float16")
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from deq_core.experiment import checkpoint, distributed
 from deq_core.experiment.averaging import Average
-from deq_core.experiment.config import Scalar, flatten
+from deq_core.experiment.config import ConfigError, Scalar, flatten
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.log import Log, ignore
 from deq_core.experiment.optim import OptimConfig, build
@@ -92,13 +92,14 @@ def fit(
     statistics, such as those of batch normalisation, are those of the first process's batches. Each process evaluates.
 
     Raises:
+        ConfigError: float16 without CUDA.
         NonFiniteError: where the loss or the gradient is not finite. The checkpoint stays that of an earlier step.
         CheckpointError: where the checkpoint is damaged or of a training with other numbers.
     """
     every = every or Every()
     device = next(model.parameters()).device
     if precision == "float16" and device.type != "cuda":
-        raise ValueError(f"precision: float16 needs CUDA, got a model on {device}; use bfloat16 or float32")
+        raise ConfigError(f"precision: float16 needs CUDA, got a model on {device}; use bfloat16 or float32")
     if steps < 1 or accumulate < 1:
         raise ValueError(f"steps and accumulate: expected at least 1, got {steps} and {accumulate}")
     with distributed.workers(device) as workers:
