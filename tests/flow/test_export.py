@@ -94,6 +94,14 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("wrong", "least"), [({"height": 8}, 16), ({"width": 15}, 16), ({"steps": 0}, 1)])
+def test_numbers_out_of_range_are_refused(wrong: dict[str, int], least: int, tmp_path: Path) -> None:
+    ((name, value),) = wrong.items()
+    numbers = {"height": 16, "width": 16, "steps": 1} | wrong
+    with pytest.raises(ExportError, match=f"{name}: expected at least {least}, got {value}"):
+        export(network("raft"), tmp_path / "flow.pt", format="torchscript", **numbers)
+
+
 def test_a_state_that_only_a_release_returns_is_refused() -> None:
     with pytest.raises(ExportError, match="returned='v2' cannot be exported; load with returned='best'"):
         FixedSteps(network("deq-flow-base", returned="v2"), 2)

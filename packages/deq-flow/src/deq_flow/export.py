@@ -106,9 +106,12 @@ def export(network: Network, out: Path, *, format: Format, height: int, width: i
     """Writes `network`, with `steps` evaluations for one pair of images (1, 3, height, width), to `out`, and checks it.
 
     The file's inputs are image1 and image2, float32 of values 0..255, its output flow (1, 2, height, width) in pixels.
-    Raises ExportError where the packages for it are missing, or the file computes something else than the network;
-    it is not written then.
+    Raises ExportError where a number is out of range, the packages for it are missing, or the file computes something
+    else than the network; it is not written then.
     """
+    for name, value, least in (("height", height, 16), ("width", width, 16), ("steps", steps, 1)):
+        if value < least:
+            raise ExportError(f"{name}: expected at least {least}, got {value}")
     network = copy.deepcopy(network).cpu().float().eval()
     module = FixedSteps(network, steps).requires_grad_(False)
     example, other = _images(0, height, width), _images(1, height, width)
