@@ -71,6 +71,12 @@ def test_every_missing_file_is_named(data: Path) -> None:
     assert faults("sintel", data) == [f"data/{stem}: missing" for stem in stems]
 
 
+def test_an_empty_folder_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "FlyingChairs_release" / "data").mkdir(parents=True)
+    (fault,) = faults("chairs", tmp_path)
+    assert "data: expected files *_flow.flo, but the folder holds none; " in fault
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_an_absent_set_is_a_problem(tmp_path: Path, name: str) -> None:
     found = faults(name, tmp_path)

@@ -62,7 +62,7 @@ def check(
         try:
             count = len(part.read(folder.parent))
         except LayoutError as error:
-            missing = [Problem(path, "missing") for path in error.missing]
+            missing = [Problem(path, "missing") for path in error.missing if not path.exists()]
             problems.extend(missing or [Problem(folder, str(error))])
         except FileFormatError as error:
             problems.append(Problem(folder / part.place, str(error)))
