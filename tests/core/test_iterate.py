@@ -103,6 +103,7 @@ def judged_one_by_one(residuals, tol):
 INF, NAN = float("inf"), float("nan")
 
 
+@pytest.mark.parametrize("copies", [1, 100])  # the host judges a few samples, torch many
 @pytest.mark.parametrize("look", [True, False])
 @pytest.mark.parametrize("tol", [None, 0.1])
 @pytest.mark.parametrize(
@@ -116,16 +117,24 @@ INF, NAN = float("inf"), float("nan")
         [[], []],
     ],
 )
-def test_a_tally_judges_every_sample_as_if_it_were_alone(columns, tol, look):
-    residuals = torch.tensor(columns).T
-    tally = Tally(torch.zeros(2, 3), tol, look=look)
+def test_a_tally_judges_every_sample_as_if_it_were_alone(columns, tol, look, copies):
+    residuals = torch.tensor(columns * copies).T
+    tally = Tally(torch.zeros(2 * copies, 3), tol, look=look)
     for residual in residuals:
         tally.judge(residual)
-    for row, column in enumerate(columns):
+    for row, column in enumerate(columns * copies):
         lowest, step, going = judged_one_by_one(residuals[:, row].tolist(), tol)
         assert (float(tally.lowest[row]), int(tally.steps()[row])) == (lowest, step), column
         assert bool(tally.active[row]) is going
-    assert tally.converged().tolist() == ((tally.lowest <= tol) if tol else torch.zeros(2) > 0).tolist()
+    assert tally.converged().tolist() == ((tally.lowest <= tol) if tol else torch.zeros(2 * copies) > 0).tolist()
+
+
+@pytest.mark.parametrize("copies", [1, 200])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_residual_equal_to_the_tolerance_as_its_dtype_has_it_has_arrived(dtype, copies):
+    tally = Tally(torch.zeros(copies, 3, dtype=dtype), 0.1, look=True)
+    assert tally.judge(torch.full((copies,), 0.1, dtype=dtype)) == (copies, 0)
+    assert tally.converged().all()
 
 
 def test_a_tally_counts_who_improved_and_who_goes_on():

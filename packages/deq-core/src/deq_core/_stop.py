@@ -46,8 +46,10 @@ class Stop:
             z, fz: a state and its image, (B, n).
             scratch: (B, n) to write the difference into, which spares the allocation of a large one.
         """
+        if torch.is_grad_enabled():
+            # As a decorator it would hide this method from a compiler that builds a Stop itself.
+            with torch.no_grad():
+                return self.residual(z, fz, scratch)
         z, fz = z.detach(), fz.detach()
-        # As a decorator it would hide this method from a compiler that builds a Stop itself.
-        with torch.no_grad():
-            gap = self.norm(fz - z if scratch is None else torch.sub(fz, z, out=scratch))
-            return gap / self.norm(fz).clamp_min(_SMALLEST_LENGTH) if self.relative else gap
+        gap = self.norm(fz - z if scratch is None else torch.sub(fz, z, out=scratch))
+        return gap / self.norm(fz).clamp_min(_SMALLEST_LENGTH) if self.relative else gap

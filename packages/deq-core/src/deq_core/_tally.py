@@ -5,6 +5,9 @@ from torch import Tensor
 
 from ._solver.base import in_transform
 
+# So many samples or fewer are judged number by number on the host, which is quicker than four calls on tiny tensors.
+_FEW = 128
+
 
 class Tally:
     """The residuals of a solve, judged as they come.
@@ -34,16 +37,20 @@ class Tally:
         self._all_active = look
         # The evaluation at which all samples improved, where that is the last at which any has.
         self._all_better = 0
+        # Where the host judges: what every sample has to fall below, and the tolerance as the residuals' dtype has it.
+        self._bars: list[float] | None = None
+        self._bottom: float | None = None
 
     def judge(self, residual: Tensor) -> tuple[int | None, int | None]:
         """How many samples improved and how many go on, by the residuals (B,) of one more evaluation.
 
         None and None where the host may not wait to know.
         """
-        if self._all_active and _holds(self._usual(residual)):
+        if self._all_active and self._usual(residual):
             self.trace.append(residual)
             self.lowest, self._all_better = residual, len(self.trace)
             return self._batch, self._batch
+        self._bars = None
         if self._all_better:
             self._steps, self._all_better = torch.full_like(self._steps, self._all_better), 0
         if self.trace and not self._all_active:
@@ -69,20 +76,24 @@ class Tally:
         """(B,) whose lowest residual is within the tolerance; nobody's without one."""
         return torch.zeros_like(self.active) if self._tol is None else self.lowest <= self._tol
 
-    def _usual(self, residual: Tensor) -> Tensor:
-        """(B,) who improved and goes on."""
-        better = residual < self.lowest
-        return better if self._tol is None else better & (residual > self._tol)
+    def _usual(self, residual: Tensor) -> bool:
+        """Whether every sample improves and goes on: what the host waits for."""
+        try:
+            if self._batch <= _FEW:
+                return self._few_usual(residual.tolist(), residual.dtype)
+            better = residual < self.lowest
+            return bool((better if self._tol is None else better & (residual > self._tol)).all())
+        except RuntimeError as error:
+            if not in_transform():
+                raise
+            raise RuntimeError(
+                "torch.vmap cannot follow a solve that looks at its residuals: use Stop(n, tol=None), or no vmap, as "
+                "the samples of a batch are solved one by one anyway"
+            ) from error
 
-
-def _holds(samples: Tensor) -> bool:
-    """Whether it holds for all: what the host waits for."""
-    try:
-        return bool(samples.all())
-    except RuntimeError as error:
-        if not in_transform():
-            raise
-        raise RuntimeError(
-            "torch.vmap cannot follow a solve that looks at its residuals: use Stop(n, tol=None), or no vmap, as the "
-            "samples of a batch are solved one by one anyway"
-        ) from error
+    def _few_usual(self, residual: list[float], dtype: torch.dtype) -> bool:
+        if self._bottom is None:
+            self._bottom = -1.0 if self._tol is None else torch.tensor(self._tol, dtype=dtype).item()
+        bars = self.lowest.tolist() if self._bars is None else self._bars
+        self._bars, bottom = residual, self._bottom
+        return all(bottom < value < bar for value, bar in zip(residual, bars, strict=True))

@@ -84,10 +84,10 @@ class Anderson:
         gram[:, slot, :filled] = row
         gram[:, :filled, slot] = row
         weights = mixing_weights(gram[:, :filled, :filled], self.ridge, self.relative_ridge, newest=slot)
-        weights = weights.to(z.dtype)[:, None]
-        mixed = torch.bmm(weights, seen)[:, 0]
+        weights = weights.to(z.dtype).unsqueeze(1)
+        mixed = torch.bmm(weights, seen).squeeze(1)
         if self.damping and state.count:
-            mixed = mixed - self.damping * torch.bmm(weights, seen_gaps)[:, 0]
+            mixed = mixed - self.damping * torch.bmm(weights, seen_gaps).squeeze(1)
         return mixed, History(images, gaps, gram, state.count + 1)
 
 
@@ -105,7 +105,7 @@ def mixing_weights(gram: Tensor, ridge: float, relative: bool, newest: int) -> T
     if relative:
         # With D = diag(|g|), (K + ridge D²) α ∝ 1 is solved as D⁻¹ (D⁻¹ K D⁻¹ + ridge I)⁻¹ D⁻¹ 1.
         inverse = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-60).rsqrt()
-        system = gram * (inverse[:, :, None] * inverse[:, None])
+        system = gram * (inverse.unsqueeze(2) * inverse.unsqueeze(1))
         system.diagonal(dim1=1, dim2=2).add_(ridge)
         weights = inverse * torch.linalg.solve_ex(system, inverse).result
     else:

@@ -56,7 +56,7 @@ def put_gap(buffer: Tensor, slot: int, z: Tensor, fz: Tensor) -> Tensor:
 
 def inner_products(row: Tensor, rows: Tensor) -> Tensor:
     """(B, n) · (B, m, n) → (B, m). Written as a row times a matrix, which reads long rows once on every device."""
-    return torch.bmm(row[:, None], rows.mT)[:, 0]
+    return torch.bmm(row.unsqueeze(1), rows.mT).squeeze(1)
 
 
 def check_damping(damping: float) -> None:
