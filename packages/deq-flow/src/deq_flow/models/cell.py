@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Aggregate
-from deq_flow.models.layout import channels_last
+from deq_flow.models.layout import channels_last, few_channels, free
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(hidden, correlation window, flow) to (hidden, change of flow)."""
@@ -159,4 +159,5 @@ class FlowHead(nn.Module):
 
     def forward(self, hidden: Tensor, *, inplace: bool = False) -> Tensor:
         """`inplace` is that of the motion encoder."""
-        return self.conv2(F.relu(self.conv1(hidden), inplace))
+        inner = F.relu(self.conv1(hidden), inplace)
+        return few_channels(inner, self.conv2) if inplace and free(inner) else self.conv2(inner)

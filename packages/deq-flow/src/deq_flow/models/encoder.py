@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from deq_flow.models.layout import channels_last, traced
+from deq_flow.models.layout import channels_last, free, normalised, traced
 
 Norm = Literal["instance", "batch", "none"]
 
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         return self.dropout(self._project(images))
 
     def _project(self, images: Tensor) -> Tensor:
-        features = self.norm1(self.conv1(images)).relu_()
+        features = normalised(images, self.conv1, self.norm1).relu_()
         return self.conv2(self.layer3(self.layer2(self.layer1(features))))
 
 
@@ -85,9 +85,18 @@ class ResidualBlock(nn.Module):
         self.downsample = _shortcut(inputs, outputs, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm1(self.conv1(x)).relu_()
-        y = self.norm2(self.conv2(y)).relu_()
-        return (self.downsample(x) + y).relu_()
+        y = normalised(x, self.conv1, self.norm1).relu_()
+        y = normalised(y, self.conv2, self.norm2).relu_()
+        return _joined(self.downsample(x), y)
+
+
+class Shortcut(nn.Sequential):
+    """A convolution and its norm."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        convolution, norm = self
+        assert isinstance(convolution, nn.Conv2d)
+        return normalised(input, convolution, norm)
 
 
 class BottleneckBlock(nn.Module):
@@ -105,10 +114,10 @@ class BottleneckBlock(nn.Module):
         self.downsample = _shortcut(inputs, outputs, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm1(self.conv1(x)).relu_()
-        y = self.norm2(self.conv2(y)).relu_()
-        y = self.norm3(self.conv3(y)).relu_()
-        return (self.downsample(x) + y).relu_()
+        y = normalised(x, self.conv1, self.norm1).relu_()
+        y = normalised(y, self.conv2, self.norm2).relu_()
+        y = normalised(y, self.conv3, self.norm3).relu_()
+        return _joined(self.downsample(x), y)
 
 
 class InstanceNorm(nn.InstanceNorm2d):
@@ -126,10 +135,15 @@ class InstanceNorm(nn.InstanceNorm2d):
         return super().forward(input)
 
 
+def _joined(shortcut: Tensor, y: Tensor) -> Tensor:
+    """relu(shortcut + y), in the memory of `y` where that may be."""
+    return (y.add_(shortcut) if free(y) else shortcut + y).relu_()
+
+
 def _shortcut(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride), _norm(norm, outputs))
+    return Shortcut(nn.Conv2d(inputs, outputs, 1, stride=stride), _norm(norm, outputs))
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:

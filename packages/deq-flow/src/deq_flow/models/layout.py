@@ -1,7 +1,9 @@
 """How feature maps lie in memory."""
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -16,3 +18,38 @@ def channels_last(x: Tensor) -> Tensor:
 def traced() -> bool:
     """Whether a graph is being recorded, by TorchScript, `torch.compile` or an exporter."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def free(x: Tensor) -> bool:
+    """Whether what `x` goes through may be computed otherwise than its modules say.
+
+    For values alone, on a CPU, where it was measured: autograd, exporters and autocast need the modules' operations.
+    """
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return False
+    return not (torch.is_grad_enabled() or traced() or torch.is_autocast_enabled("cpu"))
+
+
+def normalised(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """`norm(convolution(x))`; batch normalisation by running statistics goes into the weights where it may."""
+    if not (isinstance(norm, nn.BatchNorm2d) and not norm.training and free(x)):
+        return norm(convolution(x))
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert not isinstance(convolution.padding, str)
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    return F.conv2d(x, weight, bias, convolution.stride, convolution.padding)
+
+
+def few_channels(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """`convolution(x)` of stride 1, as one product of all taps whose results are added where they belong.
+
+    For one or two outputs: the convolution itself computes eight and drops the rest.
+    """
+    height, width = convolution.kernel_size
+    taps = convolution.weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2)
+    products = taps.expand(len(x), -1, -1) @ x.flatten(2)
+    sums = F.fold(products, x.shape[2:], (height, width), padding=(height // 2, width // 2))
+    return sums if convolution.bias is None else sums + convolution.bias[:, None, None]

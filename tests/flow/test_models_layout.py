@@ -1,0 +1,55 @@
+"""Shorter ways to the values of layers."""
+
+import pytest
+import torch
+from torch import nn
+
+from deq_flow.models.layout import channels_last, few_channels, free, normalised
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 5)])
+def test_few_channels_are_those_of_the_convolution(kernel: tuple[int, int], bias: bool) -> None:
+    torch.manual_seed(0)
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    convolution = nn.Conv2d(6, 2, kernel, padding=padding, bias=bias).double()
+    x = channels_last(torch.randn(3, 6, 5, 7, dtype=torch.float64))
+    torch.testing.assert_close(few_channels(x, convolution), convolution(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_running_statistics_may_be_part_of_the_weights(affine: bool) -> None:
+    torch.manual_seed(0)
+    convolution, norm = nn.Conv2d(3, 4, 3, stride=2, padding=1).double(), nn.BatchNorm2d(4, affine=affine).double()
+    for _ in range(3):
+        norm(convolution(torch.randn(2, 3, 8, 9, dtype=torch.float64)) + 2)
+    if affine:
+        nn.init.uniform_(norm.weight, 0.5, 2.0)
+        nn.init.uniform_(norm.bias)
+    norm.eval()
+    x = torch.randn(2, 3, 8, 9, dtype=torch.float64)
+    called = []
+    norm.register_forward_hook(lambda *_: called.append(1))
+    with torch.no_grad():
+        merged = normalised(x, convolution, norm)
+        assert not called
+        torch.testing.assert_close(merged, norm(convolution(x)), rtol=1e-12, atol=1e-12)
+    assert normalised(x, convolution, norm).equal(norm(convolution(x)))
+
+
+def test_gathering_statistics_is_left_to_the_norm() -> None:
+    convolution, norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+    with torch.no_grad():
+        normalised(torch.randn(2, 3, 8, 9) + 5, convolution, norm)
+    assert norm.num_batches_tracked == 1
+
+
+@torch.no_grad()
+def test_autocast_and_half_precision_and_autograd_keep_the_modules_operations() -> None:
+    x = torch.zeros(1)
+    assert free(x)
+    assert not free(x.bfloat16())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not free(x)
+    with torch.enable_grad():
+        assert not free(x)
