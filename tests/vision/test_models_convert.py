@@ -151,11 +151,41 @@ def test_a_wrong_file_is_refused_with_everything_that_is_wrong(tmp_path: Path) -
     assert len(message.splitlines()) == 5
 
 
-def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path) -> None:
+def test_of_another_models_tensors_what_is_expected_is_said_without_a_comparison(tmp_path: Path) -> None:
+    path = tmp_path / "resnet.pth"
+    torch.save({"layer1.0.conv1.weight": torch.ones(2)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path}: expected an official MDEQ checkpoint, with tensors such as "
+        "fullstage.branches.0.blocks.0.gn3.weight, got a dictionary with layer1.0.conv1.weight"
+    )
+
+
+def test_a_file_without_the_norms_of_a_branch_is_compared_with_its_own_variant() -> None:
+    state = {name: value for name, value in blank("cifar_TINY").items() if ".branches.1.blocks.0.gn" not in name}
+    with pytest.raises(CheckpointError, match=r"against the closest, cifar-tiny:\n  missing .*gn1\.weight") as caught:
+        from_released(state)
+    assert len(str(caught.value).splitlines()) == 7
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", torch.nn.Linear(2, 2)], ids=["empty", "text", "model"])
+def test_a_file_of_something_else_is_refused_by_name(content: bytes | torch.nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
-    path.write_text("not a checkpoint")
-    with pytest.raises(CheckpointError, match=r"other\.pth: not a file of tensors"):
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError) as caught:
         load_released(path)
+    assert str(caught.value) == (
+        f"{path}: not a file of tensors that torch.save wrote: copy it again, or, of a whole pickled model, save the "
+        "state_dict where its code is"
+    )
+
+
+def test_other_content_is_refused_by_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "other.pth"
     torch.save({"epoch": 3}, path)
     with pytest.raises(CheckpointError, match=r"other\.pth: expected a dictionary of tensors .* with epoch"):
         load_released(path)

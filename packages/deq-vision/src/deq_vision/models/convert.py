@@ -64,8 +64,11 @@ def load_released(path: Path | str, variant: str | None = None) -> MDEQ:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path}: not a file of tensors written by torch.save: {error}") from error
+    except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: not a file of tensors that torch.save wrote: copy it again, or, of a whole pickled model, save "
+            "the state_dict where its code is"
+        ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
@@ -126,12 +129,24 @@ def _wrapped(state: Mapping[str, Tensor], prefix: str) -> bool:
 
 
 def _likely(state: Mapping[str, Tensor]) -> list[str]:
-    """The released variants with as wide branches as `state` has; all, where none has."""
+    """The released variants with as wide branches as `state` has; all, where none has.
+
+    Raises:
+        CheckpointError: `state` has no branch.
+    """
+    found = {name: re.match(r"cell\.branches\.(\d+)\.norm[23]\.weight$", name) for name in state}
+    widths = {int(match[1]): state[name].shape[0] for name, match in found.items() if match and state[name].ndim}
+    if not widths:
+        raise CheckpointError(
+            f"expected an official MDEQ checkpoint, with tensors such as {official('cell.branches.0.norm3.weight')}, "
+            f"got {_summary(dict(state))}"
+        )
     known = {name: variant for name, variant in VARIANTS.items() if variant.equilibrium.numerics == "released"}
-    widths = tuple(
-        value.shape[0] for name, value in state.items() if re.match(r"cell\.branches\.\d+\.norm3\.weight$", name)
-    )
-    return [name for name, variant in known.items() if variant.architecture.channels == widths] or list(known)
+    return [
+        name
+        for name, variant in known.items()
+        if widths.items() <= dict(enumerate(variant.architecture.channels)).items()
+    ] or list(known)
 
 
 def _fresh(name: str, state: Mapping[str, Tensor]) -> MDEQ:
