@@ -162,6 +162,20 @@ def test_results_have_the_size_of_the_frame(side: int | None) -> None:
             assert boxes[:, 2].max() > WIDTH / 2
 
 
+@pytest.mark.parametrize(
+    ("choice", "complaint"),
+    [
+        ({"side": 0}, "side: expected at least 16 pixels, got 0"),
+        ({"side": -5}, "side: expected at least 16 pixels, got -5"),
+        ({"least_score": 1.5}, "least_score: expected a number from 0 to 1, got 1.5"),
+        ({"least_score": float("nan")}, "least_score: expected a number from 0 to 1, got nan"),
+    ],
+)
+def test_numbers_that_show_nothing_are_refused(choice: dict[str, float], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        viewer("detect", **choice)
+
+
 def test_images_become_pictures_and_numbers(tmp_path: Path) -> None:
     for number, frame in enumerate(scene(2)):
         write_image(tmp_path / "in" / f"{number}.png", frame)

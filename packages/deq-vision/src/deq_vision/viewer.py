@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deq_core.experiment.config import ConfigError
 from deq_vision.data.transforms import centre_crop, resize
 from deq_vision.models.detection import Decoding, Detections, detect
 from deq_vision.models.mdeq import MDEQ
@@ -20,7 +21,11 @@ LEAST = 16  # pixels a side
 
 @dataclass(frozen=True)
 class Viewer:
-    """Prepares frames for a model of a subject, and draws what it gives for them."""
+    """Prepares frames for a model of a subject, and draws what it gives for them.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
 
     model: MDEQ
     subject: Subject
@@ -28,6 +33,12 @@ class Viewer:
     """Longer side of the frames that the model sees, pixels; None is their own. Not for classification."""
     least_score: float = 0.3
     """Detections below it are not shown."""
+
+    def __post_init__(self) -> None:
+        if self.side is not None and self.side < LEAST:
+            raise ConfigError(f"side: expected at least {LEAST} pixels, got {self.side}")
+        if not 0 <= self.least_score <= 1:
+            raise ConfigError(f"least_score: expected a number from 0 to 1, got {self.least_score}")
 
     def prepare(self, frame: Tensor) -> Tensor:
         """float32 (1, 3, H, W) of a frame uint8 (3, h, w): reduced or cropped, normalised, padded; on the device."""
