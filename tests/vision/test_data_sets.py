@@ -121,6 +121,17 @@ def test_imagenet_says_what_is_missing(tmp_path: Path) -> None:
         ImageNet(tmp_path, "val")
 
 
+def test_a_class_that_one_split_of_imagenet_lacks_would_renumber_the_others(tmp_path: Path) -> None:
+    for place in ("train/n01440764", "train/n01443537", "val/n01443537"):
+        path = tmp_path / "imagenet" / place / f"{Path(place).name}_0.JPEG"
+        encode(path, noise(0, 20, 30).permute(1, 2, 0).numpy())
+    with pytest.raises(
+        LayoutError, match=r"imagenet/val: expected the classes of .*train.* lacks 1 of them: n01440764;"
+    ):
+        ImageNet(tmp_path, "val")
+    assert len(ImageNet(tmp_path, "train")) == 2
+
+
 # Cityscapes
 
 

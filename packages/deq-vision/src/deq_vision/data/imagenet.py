@@ -21,24 +21,35 @@ HINT = (
 class ImageNet(Dataset[LabelledImage]):
     """The images of `root`/imagenet/`split`/n01440764/... and so on, classes and images in sorted order.
 
+    A class has the same number in both splits, so where both are there they must have the same classes.
+
     Args:
         root: folder that holds imagenet.
         split: train (1,281,167 images of 1000 classes) or val (50,000).
 
     Raises:
-        LayoutError: the folder is missing, holds no folder of a class, or a class has no image.
+        LayoutError: the folder is missing, holds no folder of a class or lacks one that the other split has, or a class
+            has no image.
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"] = "train") -> None:
         self.folder = root / FOLDER / split
         if not self.folder.is_dir():
             raise LayoutError(f"{self.folder}: expected folders of classes, but there is none; {HINT}", [self.folder])
-        entries = os.scandir(self.folder)  # a million files: no path is looked at twice
-        self.synsets = sorted(entry.name for entry in entries if re.fullmatch(r"n\d{8}", entry.name) and entry.is_dir())
+        self.synsets = classes_in(self.folder)
         if not self.synsets:
             raise LayoutError(f"{self.folder}: expected folders such as n01440764, but it holds none; {HINT}")
+        other = self.folder.with_name("val" if split == "train" else "train")
+        if other.is_dir() and (missing := sorted(set(classes_in(other)) - set(self.synsets))):
+            absent = [self.folder / synset for synset in missing]
+            raise LayoutError(
+                f"{self.folder}: expected the classes of {other}, without which the others have wrong numbers; it "
+                f"lacks {len(missing)} of them: {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}; {HINT}",
+                absent,
+            )
         self.images: list[tuple[int, str]] = []
         for label, synset in enumerate(self.synsets):
+            # a million files: no path is looked at twice
             names = sorted(entry.name for entry in os.scandir(self.folder / synset) if is_image(entry.name))
             if not names:
                 empty = self.folder / synset
@@ -52,6 +63,11 @@ class ImageNet(Dataset[LabelledImage]):
         label, name = self.images[index]
         synset = self.synsets[label]
         return LabelledImage(read_image(self.folder / synset / name), label, f"{synset}/{Path(name).stem}")
+
+
+def classes_in(folder: Path) -> list[str]:
+    """The folders of classes, sorted by their names."""
+    return sorted(entry.name for entry in os.scandir(folder) if re.fullmatch(r"n\d{8}", entry.name) and entry.is_dir())
 
 
 def is_image(name: str) -> bool:
