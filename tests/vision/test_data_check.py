@@ -95,6 +95,18 @@ def test_every_missing_and_every_damaged_file_is_named(data: Path) -> None:
     assert found.startswith("data/cifar-10-batches-bin/data_batch_2.bin: expected records of 3073 bytes")
 
 
+def test_a_box_that_ends_before_it_begins_is_found(data: Path) -> None:
+    path = data / "ILSVRC/Annotations/VID/val/ILSVRC2015_val_00000000/000004.xml"
+    left = "<name>n02958343</name><bndbox><xmax>3</xmax><xmin>9</xmin><ymax>5</ymax><ymin>1</ymin></bndbox>"
+    path.write_text(
+        f"<annotation><size><width>64</width><height>32</height></size><object>{left}</object></annotation>"
+    )
+    (fault,) = faults("vid", data)
+    assert fault.startswith(
+        "data/ILSVRC/Annotations/VID/val/ILSVRC2015_val_00000000/000004.xml: expected boxes that end"
+    )
+
+
 def test_an_unknown_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected one of the sets cifar10, .* got 'coco'"):
         check("coco", tmp_path)

@@ -9,8 +9,8 @@ from deq_core.experiment import checks
 from deq_core.experiment.checks import Part, Problem
 from deq_core.experiment.image_headers import image_size
 from deq_core.experiment.images import decode
-from deq_vision.data import cifar, cityscapes, imagenet, imagenet_vid
-from deq_vision.data.annotations import parse
+from deq_vision.data import cifar, cityscapes, classes, imagenet, imagenet_vid
+from deq_vision.data.annotations import read_annotation
 from deq_vision.data.cifar import Cifar10
 from deq_vision.data.cityscapes import Cityscapes, CityscapesVideos
 from deq_vision.data.imagenet import ImageNet
@@ -51,12 +51,13 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "det": ("Data/DET", "Annotations/DET"),
 }
 """Where, in a folder that sets share, the files of each are."""
+EVERY_OBJECT = dict.fromkeys((*classes.VID, *classes.STREET_OBJECTS), 0)
 HEADERS: Mapping[str, Callable[[Path], object]] = {
     ".bin": cifar.read_records,
     ".jpeg": image_size,
     ".jpg": image_size,
     ".png": image_size,
-    ".xml": parse,
+    ".xml": lambda path: read_annotation(path, EVERY_OBJECT),
 }
 CONTENTS: Mapping[str, Callable[[Path], object]] = {
     **HEADERS,
