@@ -20,7 +20,16 @@ from deq_core.experiment.training import Every
 from deq_vision import load
 from deq_vision.baseline_params import Linear
 from deq_vision.cli import main
-from deq_vision.config import MINI_DIGITS, MINI_STREET, VARIANTS, Classification, Detection, ModelConfig
+from deq_vision.config import (
+    MINI_DIGITS,
+    MINI_STREET,
+    VARIANTS,
+    Classification,
+    Detection,
+    Head,
+    ModelConfig,
+    Segmentation,
+)
 from deq_vision.data.mini import MiniSets
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
@@ -115,6 +124,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(experiment: Experiment, data: Path, folder: Path, seed: int = 0) -> dict[str, float]:
     return train(experiment, seed=seed, data=data, out=folder / "out", scratch=folder / "scratch", log=ignore)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "head", "complaint"),
+    [
+        (STREET, SMALL.head, "a task to segment needs Segmentation, got Classification"),
+        (STREET, None, "a task to segment needs Segmentation, got None"),
+        (STREET, Segmentation(classes=19), "the task has 8, got 19"),
+        (DETECT, Detection(channels=8, classes=30), "the task has 3, got 30"),
+        (DIGITS, Classification(channels=(8, 8), final=8, classes=9), "the task has 10, got 9"),
+    ],
+)
+def test_a_head_that_is_not_the_tasks_is_refused_before_training(
+    experiment: Experiment, head: Head | None, complaint: str
+) -> None:
+    architecture = replace(experiment.model.architecture, head=head)
+    with pytest.raises(ValueError, match=complaint):
+        replace(experiment, model=replace(experiment.model, architecture=architecture))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -11,7 +11,9 @@ from deq_core.experiment.recipe import JacobianPenalty as JacobianPenalty
 from deq_core.experiment.recipe import Pretraining as Pretraining
 from deq_core.experiment.solving import StopConfig
 from deq_vision.baseline_params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
-from deq_vision.config import ModelConfig
+from deq_vision.config import Classification, Detection, ModelConfig, Segmentation
+from deq_vision.data.cifar import CLASSES
+from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID
 from deq_vision.data.mini import MiniSets
 from deq_vision.data.released import ReleasedSets
 from deq_vision.data.scenes import SceneAugment
@@ -95,6 +97,25 @@ class Experiment:
     task: Task
     model: ModelConfig
     recipe: Recipe
+
+    def __post_init__(self) -> None:
+        kind, classes = needed(self.task)
+        head = self.model.architecture.head
+        if not isinstance(head, kind):
+            raise ValueError(f"model.architecture.head: a task to {self.task.kind} needs {kind.__name__}, got {head}")
+        if classes not in (None, head.classes):
+            raise ValueError(f"model.architecture.head.classes: the task has {classes}, got {head.classes}")
+
+
+def needed(task: Task) -> tuple[type[Classification | Segmentation | Detection], int | None]:
+    """The kind of head that a task needs, and its classes; None where the data say how many."""
+    match task:
+        case Classify():
+            return Classification, CLASSES if task.data == "cifar10" else None
+        case Segment():
+            return Segmentation, len(CITYSCAPES if task.labels == "cityscapes" else STREET)
+        case Detect():
+            return Detection, len(VID if task.objects == "vid" else STREET_OBJECTS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,9 +90,8 @@ def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.
                 if plan.depth is None
                 else model.solve(injection, steps=plan.depth)
             )
-            logits = model.head(solution.value) if model.head is not None else None
-            if logits is None:
-                raise ValueError("model: this task needs an architecture with a head; set model.architecture.head")
+            assert model.head is not None  # an experiment's model has one
+            logits = model.head(solution.value)
             total = loss(task, logits, samples)
             parts: dict[str, Tensor | float] = {
                 "task_loss": total.detach(),
