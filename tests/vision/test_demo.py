@@ -3,6 +3,7 @@
 import json
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,17 @@ def test_a_video_becomes_a_video(task: str, tmp_path: Path) -> None:
     written = video.frames(tmp_path / "o" / "out.mkv")
     assert (written.count, written.fps) == (6, 12.0)
     assert next(iter(written)).shape[2] == 10 * WIDTH
+
+
+def test_a_video_with_fewer_frames_than_it_announces_is_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Frames("whole.avi", None, 3, lambda: iter(scene(3)))
+    write_stream(viewer(), whole, StreamConfig(), out=tmp_path / "out.mkv")
+    write_stream(viewer(), replace(whole, count=6), StreamConfig(frames=3), out=tmp_path / "out.mkv")
+    assert "damaged" not in capsys.readouterr().err
+    write_stream(viewer(), replace(whole, name="cut.avi", count=6), StreamConfig(), out=tmp_path / "out.mkv")
+    assert "cut.avi: expected 6 frames, of which 3 could be decoded: it may be damaged" in capsys.readouterr().err
 
 
 def test_what_is_drawn_is_what_the_stream_gives(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A video with what a network sees in it, each frame's solve begun at the last one's: one frame in memory at a time."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: P
     """Writes the video `out`: the frames with what the network sees, its speed, residual and evaluations below.
 
     `out` appears whole when the last frame is done, and not at all after an error. Ctrl-C ends the frames: what was
-    done until then is finished and kept.
+    done until then is finished and kept. Fewer frames than the source announces are said on stderr.
 
     Returns:
         frames; how many began at zeros; frames per second of the network, mean evaluations and residual; whether every
@@ -124,6 +125,12 @@ def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: P
             if means.count == 0:
                 raise
             complete = False
+    if complete and total is not None and means.count < total:
+        print(
+            f"{frames.name}: expected {total} frames, of which {means.count} could be decoded: it may be damaged; copy "
+            "it again",
+            file=sys.stderr,
+        )
     return {**means.values(), "complete": float(complete)}
 
 
