@@ -110,7 +110,7 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
     (root / "empty").mkdir()
     return {
         "missing": (root / "missing.mp4", "no such file or folder"),
-        "text": (root / "text.mp4", "cannot open it as a video; convert"),
+        "text": (root / "text.mp4", "cannot open it as a video; copy it again if it may be damaged, or convert"),
         "empty file": (root / "empty.avi", "cannot open it as a video"),
         "empty folder": (root / "empty", "expected images"),
         "missing image": ([root / "1.png"], r"1\.png: no such file"),

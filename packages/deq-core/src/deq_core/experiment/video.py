@@ -132,7 +132,9 @@ def opened(source: int | Path) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
     if not capture.isOpened():
         capture.release()
-        remedy = "connect it, or choose another index" if isinstance(source, int) else "convert it to .mp4 or to images"
+        remedy = "connect it, or choose another index"
+        if not isinstance(source, int):
+            remedy = "copy it again if it may be damaged, or convert it to .mp4 or to images"
         raise VideoError(f"{described(source)}: OpenCV cannot open it as a video; {remedy}")
     return capture
 
