@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = [sys.executable, "-m", "deq_core.experiment.distributed", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, "-m", "tests.core.experiment.lesson", tmp_path / "two", tmp_path / "out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LESSON_ACCUMULATE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -50,3 +50,15 @@ def test_a_process_alone_shares_and_sums_nothing() -> None:
 def test_batches_are_dealt_in_turn() -> None:
     dealt = [list(Workers(rank, 3).share(range(7))) for rank in range(3)]
     assert dealt == [[0, 3, 6], [1, 4], [2, 5]]
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_says_why_without_a_traceback_of_the_launcher(tmp_path: Path) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text("import sys; sys.exit('data: expected a folder')\n")
+    given = ["--standalone", "--nproc-per-node", "2", str(script)]
+    command = [sys.executable, "-m", "deq_core.experiment.distributed", *given]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "data: expected a folder" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -84,9 +84,20 @@ def become(module: str, arguments: Sequence[str], processes: int) -> None:
     """
     if processes == 1 or "RANK" in os.environ:
         return
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    torchrun = [sys.executable, "-m", __name__, "--standalone", "--nproc-per-node", str(processes)]
     sys.stdout.flush()
     os.execv(sys.executable, [*torchrun, "-m", module, *arguments])
+
+
+def launch(arguments: Sequence[str]) -> None:
+    """torchrun, without a traceback of its own where a process failed: that one has said why."""
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    try:
+        run.main(list(arguments))
+    except ChildFailedError:
+        sys.exit(1)
 
 
 @contextmanager
@@ -103,3 +114,7 @@ def workers(device: torch.device) -> Iterator[Workers]:
     finally:
         if owner:
             dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    launch(sys.argv[1:])
