@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.stream import speed
+from benchmarks.stream import speed, tolerance
 from torch import Tensor, nn
 
 import deq_core as deq
@@ -278,6 +278,18 @@ def test_the_benchmark_times_all_modes_on_the_same_frames(
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2 + 5
     assert printed[3].startswith("| warm | 1 | 1.0 |")
+
+
+def test_a_looser_tolerance_takes_fewer_evaluations(
+    street: Path, segmenter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tolerance.main([str(segmenter), "--data", str(street), "--videos", "1"])
+    rows = [[cell.strip() for cell in line.split("|")[2:4]] for line in capsys.readouterr().out.splitlines()[2:]]
+    fixed = {start: float(spent) for start, spent in rows if start.startswith("warm")}
+    assert fixed == {"warm 1": 1, "warm 2": 2, "warm 3": 3, "warm 4": 4}
+    spent = [float(count) for start, count in rows if start.startswith("to ")]
+    assert len(spent) == len(tolerance.TOLERANCES)
+    assert spent == sorted(spent, reverse=True)
 
 
 @pytest.mark.parametrize(
