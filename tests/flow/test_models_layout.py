@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from deq_flow.models.layout import channels_last, few_channels, free, normalised
+from deq_flow.models.layout import channels_last, few_channels, free, normalised, tanh_
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -42,6 +42,15 @@ def test_gathering_statistics_is_left_to_the_norm() -> None:
     with torch.no_grad():
         normalised(torch.randn(2, 3, 8, 9) + 5, convolution, norm)
     assert norm.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_tanh_is_within_rounding(grad: bool) -> None:
+    x = torch.linspace(-12, 12, 5001)
+    with torch.set_grad_enabled(grad):
+        found = tanh_(x.clone())
+    torch.testing.assert_close(found.double(), x.double().tanh(), rtol=0, atol=2e-7)
+    assert found.equal(x.tanh()) is grad
 
 
 @torch.no_grad()

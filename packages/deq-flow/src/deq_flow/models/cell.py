@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Aggregate
-from deq_flow.models.layout import channels_last, few_channels, free
+from deq_flow.models.layout import channels_last, few_channels, free, tanh_
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(hidden, correlation window, flow) to (hidden, change of flow)."""
@@ -128,7 +128,7 @@ class ConvGRU(nn.Module):
                 joint = torch.cat([hidden, motion], dim=1)
                 update, reset = F.conv2d(joint, gates, padding=padding).add_(gates_bias).sigmoid_().chunk(2, dim=1)
                 joint = torch.cat([reset * hidden, motion], dim=1)
-                fresh = F.conv2d(joint, candidate, padding=padding).add_(candidate_bias).tanh_()
+                fresh = tanh_(F.conv2d(joint, candidate, padding=padding).add_(candidate_bias))
                 hidden = torch.lerp(hidden, fresh.to(hidden.dtype), update.to(hidden.dtype))
             return hidden
 

@@ -53,3 +53,11 @@ def few_channels(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     products = taps.expand(len(x), -1, -1) @ x.flatten(2)
     sums = F.fold(products, x.shape[2:], (height, width), padding=(height // 2, width // 2))
     return sums if convolution.bias is None else sums + convolution.bias[:, None, None]
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """tanh of `x`, in its memory.
+
+    Where it may be, as 2 sigmoid(2 x) - 1, for which PyTorch takes a quarter of the time; it is off by up to 2e-7.
+    """
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1) if free(x) else x.tanh_()
