@@ -208,7 +208,7 @@ def test_other_positions_are_refused() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (nn.Linear(2, 2), "has its tensors in model_state_dict.pth"),
+        (nn.Linear(2, 2), "whole model; .* model_state_dict.pth has the tensors"),
         ([1, 2], "got list"),
         ({"epoch": 3}, "expected a dictionary of tensors"),
         ({"weight": torch.zeros(2)}, "unexpected weight"),
@@ -220,6 +220,13 @@ def test_other_files_are_refused_by_name(tmp_path: Path, content: Any, message: 
     with pytest.raises(CheckpointError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_page_of_a_web_site_is_refused_by_how_it_begins(tmp_path: Path) -> None:
+    path = tmp_path / "model_state_dict.pth"
+    path.write_text("<!DOCTYPE html><html>")
+    with pytest.raises(CheckpointError, match="begin with b'<!DOCTYPE html>"):
+        load(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Released checkpoints of DEQ-Transformer: state dicts of the released code, by key list."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deq_core.experiment.checkpoint import CheckpointError, misfits
+from deq_core.experiment.checkpoint import CheckpointError, load_saved, misfits
 from deq_sequence.config import VARIANTS, Architecture
 from deq_sequence.models.build import split
 from deq_sequence.models.positions import frequencies
@@ -56,14 +55,10 @@ def load_released(path: Path, *, variant: str = "wt103", **overrides: Any) -> DE
 def read_released(path: Path) -> dict[str, Tensor]:
     """The tensors in a file that torch.save wrote, under the names they have there; runs no code from it."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
+        content = load_saved(path)
+    except CheckpointError as error:
         raise CheckpointError(
-            f"{path}: not a file of tensors that torch.save wrote ({reason}); a whole pickled model, such as the "
-            "release's model.pt, has its tensors in model_state_dict.pth beside it"
+            f"{error} (of the release's files model_state_dict.pth has the tensors, model.pt is a whole model)"
         ) from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: expected a dictionary of tensors (a state_dict), got {type(content).__name__}")

@@ -1,6 +1,5 @@
 """Official checkpoints of MDEQ (locuslab/deq), whose segmentation models StreamDEQ uses too, by names and shapes."""
 
-import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deq_core.experiment.checkpoint import CheckpointError, misfits
+from deq_core.experiment.checkpoint import CheckpointError, load_saved, misfits
 from deq_vision.config import VARIANTS
 from deq_vision.models.mdeq import MDEQ
 
@@ -60,15 +59,7 @@ def load_released(path: Path | str, variant: str | None = None) -> MDEQ:
     Raises:
         CheckpointError: a file that holds anything else, listing what is missing, unexpected and misshapen.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path}: not a file of tensors that torch.save wrote: copy it again, or, of a whole pickled model, save "
-            "the state_dict where its code is"
-        ) from error
+    state = load_saved(Path(path))
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
