@@ -108,17 +108,23 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
     (root / "text.mp4").write_text("not a video")
     (root / "empty.avi").touch()
     (root / "empty").mkdir()
+    write_image(root / "2.png", moving(1)[0])
     return {
         "missing": (root / "missing.mp4", "no such file or folder"),
         "text": (root / "text.mp4", "cannot open it as a video; copy it again if it may be damaged, or convert"),
         "empty file": (root / "empty.avi", "cannot open it as a video"),
         "empty folder": (root / "empty", "expected images"),
         "missing image": ([root / "1.png"], r"1\.png: no such file"),
+        "image, video": ([root / "2.png", root / "text.mp4"], r"text\.mp4: no image; several inputs must be"),
+        "image, folder": ([root / "2.png", root / "empty"], "empty: a folder; several inputs must all be images"),
         "camera": (97, "camera 97: OpenCV cannot open it"),
     }
 
 
-@pytest.mark.parametrize("name", ["missing", "text", "empty file", "empty folder", "missing image", "camera"])
+@pytest.mark.parametrize(
+    "name",
+    ["missing", "text", "empty file", "empty folder", "missing image", "image, video", "image, folder", "camera"],
+)
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     source, message = unreadable(tmp_path)[name]
     with pytest.raises(VideoError, match=message):

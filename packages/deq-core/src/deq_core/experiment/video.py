@@ -72,7 +72,7 @@ def frames(source: Source) -> Frames:
         fps, _ = announced(source)
         return Frames(f"camera {source}", fps, None, lambda: captured(source))
     if not isinstance(source, Path):
-        return of_images(tuple(source), ", ".join(str(path) for path in source))
+        return of_images(listed(source), ", ".join(str(path) for path in source))
     if source.is_dir():
         return of_images(image_files(source), str(source))
     if not source.exists():
@@ -81,6 +81,16 @@ def frames(source: Source) -> Frames:
         return of_images((source,), str(source))
     fps, count = announced(source)
     return Frames(str(source), fps, count, lambda: captured(source))
+
+
+def listed(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Several inputs, which must all be images."""
+    for path in paths:
+        image = path.suffix.lower() in IMAGES or cv2.haveImageReader(str(path))
+        if path.is_dir() or (path.is_file() and not image):
+            what = "a folder" if path.is_dir() else "no image"
+            raise VideoError(f"{path}: {what}; several inputs must all be images, a video or a folder is given alone")
+    return tuple(paths)
 
 
 def of_images(paths: tuple[Path, ...], name: str) -> Frames:
