@@ -105,6 +105,31 @@ def test_damage_in_the_middle_is_found_by_reading_all(data: Path) -> None:
     assert found.startswith("data/Sintel/training/clean/scene_1/frame_0002.png: expected a complete .png file")
 
 
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize("folder", ["flow_occ", "flow_noc"])
+def test_an_image_of_eight_bits_is_no_flow(data: Path, folder: str, thorough: bool) -> None:
+    path = data / "KITTI/training" / folder / "000000_10.png"
+    write_noise(path)
+    (found,) = faults("kitti", data, thorough=thorough)
+    assert "000000_10.png: expected a 16-bit PNG of three channels, got 8 bits" in found
+
+
+def test_a_map_of_one_channel_is_no_flow_but_may_be_a_disparity(tmp_path: Path) -> None:
+    io.write_pfm(tmp_path / "disparity" / "a.pfm", torch.ones(1, 5, 7))
+    io.write_pfm(tmp_path / "optical_flow" / "a.pfm", torch.ones(1, 5, 7))
+    assert size_of(tmp_path / "disparity" / "a.pfm") == (5, 7)
+    with pytest.raises(FileFormatError, match="expected three channels"):
+        size_of(tmp_path / "optical_flow" / "a.pfm")
+
+
+def test_reading_all_finds_what_the_header_shows_too(data: Path) -> None:
+    path = data / "Sintel/training/clean/scene_1/frame_0002.png"
+    path.write_bytes(path.read_bytes()[:-20])  # OpenCV still makes an image of it
+    for thorough in (False, True):
+        (found,) = faults("sintel", data, thorough=thorough)
+        assert "expected chunks up to IEND" in found
+
+
 def test_an_unreadable_file_is_a_problem_not_the_end(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def size(path: Path) -> tuple[int, int]:
         if path.name == "000000_10.png":

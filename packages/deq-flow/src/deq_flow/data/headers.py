@@ -1,10 +1,16 @@
-"""Whether a file is whole, by its header and length alone: much faster than reading it."""
+"""Whether a file is whole and of the kind that its folder says, by its header and length: faster than reading it."""
 
 from pathlib import Path
 
 from deq_core.experiment.image_headers import beginning, image_size
+from deq_core.experiment.images import damaged
 from deq_flow.data.io import PFM_HEADER, flo_size, pfm_header
 from deq_flow.data.spring import opened_flo5
+
+KITTI_FLOW = ("flow_occ", "flow_noc")
+"""Folders of KITTI and HD1K whose images are flow."""
+THINGS_FLOW = "optical_flow"
+"""Folder of FlyingThings3D below which maps are flow."""
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -16,11 +22,18 @@ def size_of(path: Path) -> tuple[int, int]:
     """
     match path.suffix.lower():
         case ".png" | ".ppm":
-            return image_size(path)
+            size = image_size(path)
+            if path.parent.name in KITTI_FLOW and (kind := tuple(beginning(path, 26)[24:])) != (16, 2):
+                bits, colours = kind
+                raise damaged(path, "a 16-bit PNG of three channels", f"{bits} bits of PNG's colour type {colours}")
+            return size
         case ".flo":
             return flo_size(path, beginning(path, 12), path.stat().st_size)
         case ".pfm":
-            return pfm_header(path, beginning(path, PFM_HEADER), path.stat().st_size).shape[:2]
+            height, width, channels = pfm_header(path, beginning(path, PFM_HEADER), path.stat().st_size).shape
+            if THINGS_FLOW in path.parts and channels != 3:
+                raise damaged(path, "three channels, of which the third is not used", f"{channels}")
+            return height, width
         case ".flo5":
             with opened_flo5(path) as stored:
                 return stored.shape[0], stored.shape[1]
