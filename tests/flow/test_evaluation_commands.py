@@ -13,6 +13,8 @@ from deq_core.experiment.solving import LayerConfig, StopConfig
 from deq_flow.cli import main
 from deq_flow.params import EquilibriumModel
 
+VIDEOS = "the sets of videos are sintel_clean, sintel_final, hd1k, spring"
+
 PARAMS = """
 test:
   measure:
@@ -99,7 +101,9 @@ def test_submissions_are_written_where_asked(folder: Path, capsys: pytest.Captur
         (("evaluate-checkpoint", "net", "--set", "sintle", "--out", "out"), ("sintle", "sintel")),
         (("evaluate-checkpoint", "nets", "--set", "sintel", "--out", "out"), ("nets", "no such checkpoint")),
         (("evaluate-checkpoint", "net", "--set", "spring", "--out", "out"), ("spring", "unpack")),
-        (("sequences", "net", "--set", "kitti", "--out", "out"), ("kitti", "not consecutive")),
+        (("sequences", "net", "--set", "kitti", "--out", "out"), ("kitti", "not consecutive", VIDEOS)),
+        (("sequences", "net", "--set", "sintel", "--out", "out"), ("sintel", "no set", VIDEOS)),
+        (("sequences", "net", "--set", "chairs", "--out", "out"), ("chairs", "not consecutive", VIDEOS)),
         (("sequences", "net", "--out", "out", "--section", "test.starts"), ("tolerance", "params.yaml")),
         (("submit", "sintel", "net", "--out", "out", "--root", "elsewhere"), ("elsewhere", "unpack")),
     ],

@@ -57,6 +57,9 @@ SETS: Mapping[str, LabelledSet] = {
 }
 """By name; the last two come with the embedded data alone."""
 
+VIDEOS = ("sintel_clean", "sintel_final", "hd1k", "spring", "video")
+"""Those whose pairs are consecutive frames of videos."""
+
 EMBEDDED: Mapping[str, LabelledSet] = {
     "sintel_clean": replace(SETS["sintel_clean"], title="Sintel-mini clean"),
     "sintel_final": replace(SETS["sintel_final"], title="Sintel-mini final"),
@@ -77,9 +80,11 @@ def sequences_of(name: str, root: Path) -> SequenceSet:
     Raises:
         ConfigError: there is none, or its pairs do not come from videos.
     """
-    pairs = known(name).read(root)
-    if not isinstance(pairs, SequenceSet):
-        raise ConfigError(f"the pairs of {name} are not consecutive frames of videos, as sintel_clean's are")
+    if name not in VIDEOS:
+        fault = f"the pairs of {name} are not consecutive frames" if name in SETS else f"no set is named {name!r}"
+        raise ConfigError(f"{fault}; the sets of videos are {', '.join(VIDEOS)}")
+    pairs = SETS[name].read(root)
+    assert isinstance(pairs, SequenceSet)
     return pairs
 
 
