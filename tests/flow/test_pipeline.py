@@ -285,6 +285,20 @@ def test_a_damaged_file_stops_the_training_that_reads_it_by_name(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_later_stage_says_that_it_begins_from_random_weights(
+    tracking_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smoke_params(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "model.safetensors").touch()
+    monkeypatch.setattr("deq_flow.train.train", lambda *_, **__: {})
+    said = []
+    for given in (["chairs"], ["things"], ["things", "--start", "."]):
+        main(["train", "--method", "deq", "--data", ".", "--out", "out", "--stage", *given])
+        said.append("random weights; --start names" in capsys.readouterr().err)
+    assert said == [False, True, False]
+
+
 def test_the_schema_on_disk_is_that_of_the_dataclasses(tmp_path: Path) -> None:
     schema = config.schema(Flow)
     assert json.loads((ROOT / "workflows" / "schemas" / "flow.json").read_text()) == schema, (

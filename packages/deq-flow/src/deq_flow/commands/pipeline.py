@@ -65,8 +65,8 @@ def train(
     """Trains the network that `method` names; writes model.safetensors and history.csv.
 
     The network and recipe are those of the section's `model` and `train`, or of a later `stage` in its `curriculum`,
-    which takes its first weights from the folder `start`. A training that was interrupted resumes from its checkpoint
-    below `scratch`.
+    which takes its first weights from the folder `start`, or random ones without it. A training that was interrupted
+    resumes from its checkpoint below `scratch`.
     """
     from deq_flow import train as training
 
@@ -75,6 +75,9 @@ def train(
     model = config.load(Model, params, f"{place}.model.{method}")
     recipe = config.load(Train, params, f"{place}.train.{method}")
     distributed.become("deq_flow.cli", sys.argv[1:], recipe.processes)
+    if stage != "chairs" and start is None and distributed.rank() == 0:
+        before = "--start names the folder of the stage before, whose weights the curriculum takes"
+        print(f"deq-flow train: {stage} begins from random weights; {before}", file=sys.stderr)
     parameters = {"method": method, "stage": stage, "model": model, "train": recipe}
     first = [] if start is None else [start / "model.safetensors"]
     job = "train" if stage == "chairs" else stage
