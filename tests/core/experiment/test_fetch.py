@@ -176,6 +176,15 @@ def test_a_web_page_instead_of_the_archive_is_neither_kept_nor_recorded(web: Web
     assert names(tmp_path / "downloads") == []
 
 
+def test_a_web_page_instead_of_another_file_is_neither_kept_nor_recorded(web: Web, tmp_path: Path) -> None:
+    web.files["split.txt"] = b"\n<!DOCTYPE html>\n<title>Please log in</title>"
+    split = Archive(out="Chairs/chairs_split.txt", urls=(web.url("split.txt"),))
+    with pytest.raises(DownloadError, match=r"expected split\.txt, got a web page"):
+        get(replace(source(web), archives=(split,)), tmp_path)
+    assert not (tmp_path / "Chairs").exists()
+    assert names(tmp_path / "downloads") == []
+
+
 def test_two_processes_do_not_write_one_file(web: Web, tmp_path: Path) -> None:
     (tmp_path / "downloads").mkdir()
     with (

@@ -125,7 +125,9 @@ def obtain(archive: Archive, path: Path, *, tries: int, pause: float) -> None:
     try:
         if path.name.endswith(SUFFIXES):
             check_archive(path)
-    except ArchiveError:
+        else:
+            refuse_page(path)
+    except (ArchiveError, DownloadError):
         if fresh:
             path.unlink()
         raise
@@ -133,6 +135,14 @@ def obtain(archive: Archive, path: Path, *, tries: int, pause: float) -> None:
         first = checksum(path, "sha256")
         write_text(record, f"{first.removeprefix('sha256:')}  {path.name}\n")
         say(f"no checksum is published for {path.name}; recorded in {record}, for later downloads to match: {first}")
+
+
+def refuse_page(path: Path) -> None:
+    """Raises DownloadError where a file is a page of a web site, such as one that asks for a login."""
+    with path.open("rb") as file:
+        beginning = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if beginning.startswith((b"<!doctype html", b"<html")) and path.suffix not in (".html", ".htm"):
+        raise DownloadError(f"{path}: expected {path.name}, got a web page: the site may ask for a login")
 
 
 def download_any(archive: Archive, path: Path, known: str | None, says: str, downloader: Any) -> None:
