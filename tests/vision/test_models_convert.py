@@ -13,6 +13,7 @@ from deq_core.experiment.checkpoint import CheckpointError
 from deq_vision import NAMES, VARIANTS, build, load, load_released, save
 from deq_vision.cli import main
 from deq_vision.models.convert import from_released, official, renamed
+from deq_vision.train import begin
 
 LAYOUTS = sorted(keys())
 
@@ -201,6 +202,14 @@ def test_other_content_is_refused_by_what_it_is(tmp_path: Path) -> None:
     torch.save([1, 2], path)
     with pytest.raises(CheckpointError, match="got list"):
         load_released(path)
+
+
+def test_training_may_start_from_an_official_file(tmp_path: Path) -> None:
+    torch.save(released(), tmp_path / "tiny.pth")
+    model = build("cifar-tiny")
+    begin(model, tmp_path / "tiny.pth")
+    wanted = load_released(tmp_path / "tiny.pth").state_dict()
+    assert all(value.equal(wanted[name]) for name, value in model.state_dict().items())
 
 
 def test_the_command_writes_what_load_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

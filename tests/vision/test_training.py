@@ -10,7 +10,7 @@ import torch
 
 import deq_core as deq
 from deq_core.experiment import config
-from deq_core.experiment.checkpoint import load_tensors
+from deq_core.experiment.checkpoint import CheckpointError, load_tensors
 from deq_core.experiment.images import write_image
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.results import numbers, read_rows
@@ -51,7 +51,7 @@ from deq_vision.params import (
 )
 from deq_vision.stream_params import StreamEvaluate
 from deq_vision.tasks import batches_in_order, tally
-from deq_vision.train import objective, train
+from deq_vision.train import begin, objective, train
 
 ROOT = Path(__file__).parents[2]
 LAYER = LayerConfig(
@@ -157,6 +157,37 @@ def test_training_ends_with_a_model_that_loads_and_is_measured(name: str, data: 
     assert metrics["loss"] == pytest.approx(rows[2]["loss"], rel=1e-5)
 
 
+def test_a_model_of_another_task_lends_all_but_its_head(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(DIGITS, data, tmp_path)
+    found = load_tensors(tmp_path / "out" / "model.safetensors")
+    model = MDEQ(STREET.model.architecture, STREET.model.equilibrium())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    begin(model, tmp_path / "out")
+    for name, value in model.state_dict().items():
+        assert value.equal(before[name] if name.startswith("head.") else found[name]), name
+    assert "has the head of another task" in capsys.readouterr().err
+
+
+def test_a_model_of_the_same_task_lends_its_head_too(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(DIGITS, data, tmp_path)
+    model = MDEQ(DIGITS.model.architecture, DIGITS.model.equilibrium())
+    begin(model, tmp_path / "out")
+    found = load_tensors(tmp_path / "out" / "model.safetensors")
+    assert all(value.equal(found[name]) for name, value in model.state_dict().items())
+    assert "head" not in capsys.readouterr().err
+
+
+def test_a_start_of_another_body_is_refused(data: Path, tmp_path: Path) -> None:
+    run(DIGITS, data, tmp_path)
+    wider = replace(SMALL, channels=(8, 16))
+    with pytest.raises(CheckpointError, match=r"does not fit MDEQ:(?s:.*)cell\."):
+        begin(MDEQ(wider, DIGITS.model.equilibrium()), tmp_path / "out")
+
+
 def test_images_of_many_sizes_are_tested_by_their_middle(tmp_path: Path) -> None:
     for height, width in ((40, 60), (50, 30)):
         image = torch.zeros(3, height, width, dtype=torch.uint8)
@@ -254,6 +285,10 @@ def test_the_commands_train_and_measure_from_a_file(
     metrics = json.loads((tmp_path / "measured" / "metrics.json").read_text())
     assert last["top1"] == pytest.approx(metrics["top1"], abs=1e-6)
     assert len(read_rows(tmp_path / "measured" / "steps.csv")) == MEASURE.sweep
+    main(["train", "--experiment", "street", "--data", str(data), "--out", "street", "--start", "out"])
+    assert "has the head of another task" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"elsewhere.*no such file"):
+        main(["train", "--experiment", "street", "--data", str(data), "--out", "other", "--start", "elsewhere"])
 
 
 @pytest.mark.parametrize(

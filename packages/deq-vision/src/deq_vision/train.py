@@ -1,6 +1,7 @@
 """Training of one model: unrolled at first, then through the equilibrium, with the Jacobian's penalty on the way."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking import Log
 from deq_core.experiment.training import Losses, fit, keep, numbered
 from deq_vision.detect_params import Detect
+from deq_vision.models.convert import load_released
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Experiment, Recipe
 from deq_vision.tasks import Scored, batches_in_order, headline, loss, tally, training_batches, training_metric
@@ -38,22 +40,22 @@ def train(
         out: folder that appears, whole, when training is done.
         scratch: folder of the checkpoint that an interrupted training resumes from.
         log: receives every logged step.
-        start: folder of the model whose weights training starts from; its solver and gradient may differ.
+        start: the model whose weights training starts from, the head's where they fit: its folder, or an official file.
+            Its solver and gradient may differ.
 
     Returns:
         The newest value of everything in the history.
 
     Raises:
         LayoutError: the data set is not there or not complete.
-        CheckpointError: the weights of `start` are not those of this model.
+        CheckpointError: the weights of `start`, the head's aside, are not those of this model.
     """
     task, recipe, data = experiment.task, experiment.recipe, located(data)
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
     model = MDEQ(experiment.model.architecture, experiment.model.equilibrium())
     if start is not None:
-        path = start / "model.safetensors"
-        checkpoint.load_into(model, checkpoint.load_tensors(path), source=str(path))
+        begin(model, start)
     if recipe.sync_batch_norm:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, since the model itself is no batch norm
     model.to(distributed.device(recipe.device))
@@ -73,6 +75,25 @@ def train(
         ema=recipe.ema,
     )
     return keep(out, model, experiment.model, history)
+
+
+def begin(model: MDEQ, start: Path) -> None:
+    """Gives `model` the weights found at `start`, and leaves a head that has others as it is.
+
+    So the released segmentation begins with what a classifier of ImageNet has learnt.
+    """
+    path = start / "model.safetensors" if start.is_dir() else start
+    found = checkpoint.load_tensors(path) if path.suffix == ".safetensors" else load_released(path).state_dict()
+    own = model.state_dict()
+    if checkpoint.misfits(_head(found), _head(own)):
+        if distributed.rank() == 0:
+            print(f"{path}: has the head of another task; this one's begins with random weights", file=sys.stderr)
+        found = {name: value for name, value in found.items() if name not in _head(found)} | _head(own)
+    checkpoint.load_into(model, found, source=str(path))
+
+
+def _head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if name.startswith("head.")}
 
 
 def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.Module, tuple[int, Any]], Losses]:

@@ -26,10 +26,13 @@ def train(
     params: Path = PARAMS,
     section: str = SECTION,
     scratch: Path = Path(".scratch"),
+    start: Path | None = None,
 ) -> None:
     """Trains the model of the experiment that `experiment` names; writes model.safetensors and history.csv to `out`.
 
-    A training that was interrupted resumes from its checkpoint below `scratch`.
+    Its first weights are random, or those of the model at `start`, a trained one's folder or an official file: the
+    released Cityscapes models began as ImageNet's. A head of another task is left out. A training that was interrupted
+    resumes from its checkpoint below `scratch`.
     """
     from deq_vision import train as training
 
@@ -39,12 +42,14 @@ def train(
     name = f"vision_train-{experiment}-{seed}"
     manifest = data / settings.task.folder / "manifest.json"
     files = [manifest] if manifest.exists() else []  # released sets have none
+    first = start / "model.safetensors" if start is not None and start.is_dir() else start
+    files += [] if first is None else [first]
     digest = fingerprint({"experiment": settings}, *files, package="deq_vision")
     with (
         resumable(scratch, name, digest) as folder,
-        track("vision.train", settings, out=out, seed=seed, scratch=folder) as log,
+        track("vision.train", settings, out=out, seed=seed, scratch=folder, parent_of=first) as log,
     ):
-        metrics = training.train(settings, seed=seed, data=data, out=out, scratch=folder, log=log)
+        metrics = training.train(settings, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
     if distributed.rank() == 0:
         finish(metrics)
 
