@@ -132,7 +132,7 @@ def test_scenes_solved_together_are_solved_as_alone(model: DEQFlow) -> None:
 
 
 class Products(TorchFunctionMode):
-    """Counts the multiply-accumulates of every convolution within."""
+    """Counts the multiply-accumulates of every convolution and matrix product within."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,6 +142,8 @@ class Products(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if func is torch.conv2d:
             self.macs += result.numel() * args[1][0].numel()
+        if func is torch.Tensor.matmul:
+            self.macs += result.numel() * args[0].shape[-1]
         return result
 
 

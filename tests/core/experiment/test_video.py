@@ -115,7 +115,7 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
         "empty file": (root / "empty.avi", "cannot open it as a video"),
         "empty folder": (root / "empty", "expected images"),
         "missing image": ([root / "1.png"], r"1\.png: no such file"),
-        "image, video": ([root / "2.png", root / "text.mp4"], r"text\.mp4: no image; several inputs must be"),
+        "image, video": ([root / "2.png", root / "text.mp4"], r"text\.mp4: no image; several inputs must all be"),
         "image, folder": ([root / "2.png", root / "empty"], "empty: a folder; several inputs must all be images"),
         "camera": (97, "camera 97: OpenCV cannot open it"),
     }
