@@ -11,6 +11,7 @@ import deq_core as deq
 from deq_flow.config import Architecture, Equilibrium
 from deq_flow.models.adjoints import Noting, PerState
 from deq_flow.models.cell import UpdateBlock
+from deq_flow.models.layout import channels_last, free
 from deq_flow.models.network import FlowNetwork, FlowOutput, Pair, State
 from deq_flow.models.released import Returned
 
@@ -71,6 +72,8 @@ class DEQFlow(FlowNetwork):
         """Where a solve begins: `state` where it fits, else zero hidden state and zero flow."""
         batch, _, height, width = pair.context.shape
         hidden = pair.grid.new_zeros(batch, self.size.hidden, height, width)
+        if free(hidden):
+            hidden = channels_last(hidden)  # as the cell has it, or it is turned around twice an evaluation
         hidden, flow = deq.warm_start(state, (hidden, torch.zeros_like(hidden[:, :2])))
         return hidden, flow + self._origin(pair)
 
