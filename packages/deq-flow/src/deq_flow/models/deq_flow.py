@@ -55,6 +55,8 @@ class DEQFlow(FlowNetwork):
         stop = stop if steps is None else replace(stop, max_steps=steps)
         pair = self.encode(image1, image2)
         f, start = self.map(pair, block), self.start(pair, state)
+        if block is None and free(start[0]):
+            start = (channels_last(start[0]), start[1])  # as the cell has it, not turned around at every step
         with self.shared_masks():  # by all slices
             if record is None and self.training and choice.chaining != "indexing":
                 solution = self._solve_in_slices(f, start, stop)
@@ -72,8 +74,6 @@ class DEQFlow(FlowNetwork):
         """Where a solve begins: `state` where it fits, else zero hidden state and zero flow."""
         batch, _, height, width = pair.context.shape
         hidden = pair.grid.new_zeros(batch, self.size.hidden, height, width)
-        if free(hidden):
-            hidden = channels_last(hidden)  # as the cell has it, or it is turned around twice an evaluation
         hidden, flow = deq.warm_start(state, (hidden, torch.zeros_like(hidden[:, :2])))
         return hidden, flow + self._origin(pair)
 
