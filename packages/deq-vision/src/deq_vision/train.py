@@ -20,6 +20,8 @@ from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Experiment, Recipe
 from deq_vision.tasks import Scored, batches_in_order, headline, loss, tally, training_batches, training_metric
 
+HEAD = "head."
+
 
 def train(
     experiment: Experiment,
@@ -77,23 +79,28 @@ def train(
     return keep(out, model, experiment.model, history)
 
 
+def weights_of(start: Path) -> Path:
+    """The file of the weights: that in a folder of ours, or an official one itself."""
+    return start / "model.safetensors" if start.is_dir() else start
+
+
 def begin(model: MDEQ, start: Path) -> None:
     """Gives `model` the weights found at `start`, and leaves a head that has others as it is.
 
     So the released segmentation begins with what a classifier of ImageNet has learnt.
     """
-    path = start / "model.safetensors" if start.is_dir() else start
+    path = weights_of(start)
     found = checkpoint.load_tensors(path) if path.suffix == ".safetensors" else load_released(path).state_dict()
-    own = model.state_dict()
-    if checkpoint.misfits(_head(found), _head(own)):
+    head = _head(model.state_dict())
+    if checkpoint.misfits(_head(found), head):
         if distributed.rank() == 0:
             print(f"{path}: has the head of another task; this one's begins with random weights", file=sys.stderr)
-        found = {name: value for name, value in found.items() if name not in _head(found)} | _head(own)
+        found = {name: value for name, value in found.items() if not name.startswith(HEAD)} | head
     checkpoint.load_into(model, found, source=str(path))
 
 
 def _head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in tensors.items() if name.startswith("head.")}
+    return {name: value for name, value in tensors.items() if name.startswith(HEAD)}
 
 
 def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.Module, tuple[int, Any]], Losses]:

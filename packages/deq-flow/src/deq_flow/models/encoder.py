@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from deq_flow.models.layout import channels_last, free, normalised, traced
+from deq_flow.models.layout import channels_last, free, normalised, values_alone
 
 Norm = Literal["instance", "batch", "none"]
 
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         if recompute and torch.is_grad_enabled() and not gathers:
             alone = [checkpoint(self._project, image, use_reentrant=False) for image in images.split(1)]
             return self.dropout(torch.cat(alone))
-        if images.device.type == "cpu" and not (torch.is_grad_enabled() or gathers or traced()):
+        if images.device.type == "cpu" and values_alone() and not gathers:
             alone = [self._project(channels_last(image)) for image in images.split(1)]
             return self.dropout(torch.cat(alone))
         return self.dropout(self._project(images))
@@ -130,7 +130,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
-        if last and len(input) == 1 and not (torch.is_grad_enabled() or traced()):
+        if last and len(input) == 1 and values_alone():
             return F.batch_norm(input, None, None, training=True, eps=self.eps)
         return super().forward(input)
 

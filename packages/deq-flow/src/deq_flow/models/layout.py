@@ -1,4 +1,4 @@
-"""How feature maps lie in memory."""
+"""How feature maps lie in memory, and shorter ways to the values of layers."""
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,11 @@ def traced() -> bool:
     return torch.jit.is_tracing() or torch.compiler.is_compiling()  # pyright: ignore[reportPrivateImportUsage]
 
 
+def values_alone() -> bool:
+    """Whether nothing but values is wanted: neither gradients nor a graph."""
+    return not (torch.is_grad_enabled() or traced())
+
+
 def free(x: Tensor) -> bool:
     """Whether what `x` goes through may be computed otherwise than its modules say.
 
@@ -27,7 +32,7 @@ def free(x: Tensor) -> bool:
     """
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return False
-    return not (torch.is_grad_enabled() or traced() or torch.is_autocast_enabled("cpu"))
+    return values_alone() and not torch.is_autocast_enabled("cpu")
 
 
 def normalised(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:

@@ -42,7 +42,7 @@ def train(
     name = f"vision_train-{experiment}-{seed}"
     manifest = data / settings.task.folder / "manifest.json"
     files = [manifest] if manifest.exists() else []  # released sets have none
-    first = start / "model.safetensors" if start is not None and start.is_dir() else start
+    first = None if start is None else training.weights_of(start)
     files += [] if first is None else [first]
     digest = fingerprint({"experiment": settings}, *files, package="deq_vision")
     with (
