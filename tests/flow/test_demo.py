@@ -258,6 +258,16 @@ def test_a_damaged_frame_leaves_the_earlier_output(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
+def test_a_source_that_ends_before_its_announced_frames_is_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = DemoConfig(products=("flo",))
+    run(network(), as_frames(scene(0, 3), 3), config, out=tmp_path / "out")
+    assert "damaged" not in capsys.readouterr().err
+    run(network(), as_frames(scene(0, 3), 6), config, out=tmp_path / "out")
+    assert "pictures: expected 6 frames, of which 3 could be decoded: it may be damaged" in capsys.readouterr().err
+
+
 def test_a_folder_that_no_demo_wrote_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(OutputError, match="holds files that no demo wrote; choose a new folder"):

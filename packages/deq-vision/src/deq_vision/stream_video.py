@@ -1,6 +1,5 @@
 """A video with what a network sees in it, each frame's solve begun at the last one's: one frame in memory at a time."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -125,12 +124,8 @@ def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: P
             if means.count == 0:
                 raise
             complete = False
-    if complete and total is not None and means.count < total:
-        print(
-            f"{frames.name}: expected {total} frames, of which {means.count} could be decoded: it may be damaged; copy "
-            "it again",
-            file=sys.stderr,
-        )
+    if complete:
+        video.tell_of_fewer(frames.name, total, means.count)
     return {**means.values(), "complete": float(complete)}
 
 

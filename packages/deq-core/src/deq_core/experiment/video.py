@@ -5,6 +5,7 @@ a file that it cannot decode.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,6 +136,15 @@ def captured(source: int | Path) -> Iterator[Tensor]:
             found, pixels = capture.read()
     finally:
         capture.release()
+
+
+def tell_of_fewer(name: str, announced: int | None, found: int) -> None:
+    """Says on stderr that a source ended before the frames that were asked for and that it announced."""
+    if announced is not None and found < announced:
+        print(
+            f"{name}: expected {announced} frames, of which {found} could be decoded: it may be damaged; copy it again",
+            file=sys.stderr,
+        )
 
 
 def opened(source: int | Path) -> cv2.VideoCapture:

@@ -80,7 +80,7 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
     """Writes the products of the frames to the folder `out`, and demo.json: settings and means.
 
     `out` appears whole when the last frame is done, and not at all after an error. Ctrl-C ends the frames: what was
-    done until then is finished and kept.
+    done until then is finished and kept. Fewer frames than the source announces are said on stderr.
 
     Args:
         network: in evaluation mode, on the device that it shall run on.
@@ -123,6 +123,8 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
         values = {**means.values(), "complete": float(complete)}
         settings = {"source": frames.name, "announced": frames.count, "config": plain(config), "network": name}
         write_json(partial / SUMMARY, {**settings, **values})
+    if complete:
+        video.tell_of_fewer(frames.name, total, means.count + 1)
     return values
 
 
