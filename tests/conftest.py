@@ -37,12 +37,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.get_closest_marker("gpu") is None]
 
 
-@pytest.fixture(autouse=True)
-def same_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fixed seeds and one thread; no variable of a pipeline or tracking server around the tests reaches them."""
+def seed() -> None:
+    """Torch alone begins a process from a seed of chance, and goes on from where the last test left it."""
     random.seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002 - libraries draw from the global generator
     torch.manual_seed(SEED)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Weights that a test module makes as it is imported are the same in every process."""
+    if isinstance(collector, pytest.Module):
+        seed()
+
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
+    """A fixture that several tests share does not depend on which tests ran before it."""
+    if fixturedef.scope != "function":
+        seed()
+
+
+@pytest.fixture(autouse=True)
+def same_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fixed seeds and one thread; no variable of a pipeline or tracking server around the tests reaches them."""
+    seed()
     torch.set_num_threads(1)
     for name in ("DVC_STAGE", "DEQ_ENGINE", "MLFLOW_TRACKING_URI", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
