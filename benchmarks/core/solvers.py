@@ -1,14 +1,21 @@
 """What a solver costs beside f, next to torchdeq 0.1 in the same process: docs/against-torchdeq.md.
 
     pip install --no-deps --target build/torchdeq torchdeq==0.1
-    python -m benchmarks.core.solvers [--sizes 100000 1000000 10000000] [--device cpu] [--write]
+    python -m benchmarks.core.solvers [--sizes 100000 1000000 10000000] [--device cpu] [--page docs/against-torchdeq.md]
 
 Overhead is wall time minus the time spent in f, a float32 diagonal map, per evaluation; the two libraries take turns
 and the median over rounds is reported, so that a busy machine disturbs both alike. Large states get fewer rounds.
 Where other programs want the same cores, `--clock cpu --threads 1` counts this thread's CPU time instead.
-`floor` is the time to move the bytes that a solver cannot avoid, at the bandwidth of a plain copy measured in the same
-run. `calls` is the time of the calls of torch that read and write the states, made one after the other and nothing
-else: what no library that is made of such calls can pass.
+
+- floor: the time to move the bytes that a solver cannot avoid, at the bandwidth of the memory, which is that of a plain
+  copy of 1e7 floats in the same run.
+- cached: the same at the speed of a copy of one state. A small one lies in a cache that no history of states fits in.
+- calls: the time of the calls of torch that read and write the states, made one after the other and nothing else: what
+  no library that is made of such calls can pass.
+
+For large states the C library takes fresh pages from the system and hands them back every time. The page faults cost
+more than the work, and neither library has a say in it. So measure twice: as it is, and with
+MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000000 in the environment (glibc) and --table "overhead, memory kept".
 """
 
 import argparse
@@ -27,12 +34,12 @@ from benchmarks.core.pages import markdown, with_table
 from benchmarks.core.torchdeq import Run, ours, theirs
 from deq_core.experiment.files import write_json, write_text
 
-PAGE = Path(__file__).parents[2] / "docs" / "against-torchdeq.md"
 Problem = tuple[Callable[[Tensor], Tensor], Tensor]
 
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.thread_time}
 WINDOW, STEPS, BATCH = 6, 30, 8
+MEMORY = 10_000_000  # floats that no cache holds
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Overhead:
     here: float
     torchdeq: float
     floor: float
+    cached: float
     calls: float
 
 
@@ -132,22 +140,38 @@ def milliseconds(run: Callable[[], object], like: Tensor, clock: Clock) -> float
 def measure(name: str, pair: tuple[Run, Run], size: int, device: torch.device, rounds: int, clock: Clock) -> Overhead:
     """Medians over `rounds` in which both libraries, the copy and the bare calls take turns."""
     f, z0 = diagonal(BATCH, size // BATCH, device)
-    source, target, bare = torch.randn_like(z0), torch.empty_like(z0), calls(name, torch.randn_like(z0))
-    found: list[list[float]] = [[], [], [], []]
+    bare = calls(name, torch.randn_like(z0))
+    copies = [copy(MEMORY, device), copy(z0.numel(), device)]
+    found: list[list[float]] = [[], [], [], [], []]
     for _ in range(rounds + 1):
         for run, times in zip(pair, found[:2], strict=True):
             times.append(overhead(run, f, z0, clock))
-        copies = [milliseconds(lambda: target.copy_(source), z0, clock) / 2 for _ in range(10)]
-        found[2].append(statistics.median(copies))
-        found[3].append(statistics.median([milliseconds(bare, z0, clock) for _ in range(10)]))
-    here, there, unit, made = (statistics.median(times[1:]) for times in found)  # the first round warms up
-    return Overhead(name, size, here, there, unit * passes(name), made)
+        for run, times in zip([*copies, bare], found[2:], strict=True):
+            times.append(statistics.median([milliseconds(run, z0, clock) for _ in range(10)]))
+    here, there, memory, cache, made = (statistics.median(times[1:]) for times in found)  # the first round warms up
+    once = passes(name) / 2  # a copy reads and writes
+    return Overhead(name, size, here, there, once * memory * z0.numel() / MEMORY, once * cache, made)
+
+
+def copy(size: int, device: torch.device) -> Callable[[], object]:
+    """A copy of `size` floats."""
+    source, target = torch.randn(size, device=device), torch.zeros(size, device=device)
+    return lambda: target.copy_(source)
 
 
 def table(rows: list[Overhead]) -> str:
-    header = ["solver, floats", "here", "torchdeq", "of torchdeq's", "of the floor", "torchdeq's", "of its calls"]
+    names = (
+        "solver, floats",
+        "here",
+        "torchdeq",
+        "of torchdeq's",
+        "of the floor",
+        "torchdeq's",
+        "cached",
+        "of its calls",
+    )
     return markdown(
-        header,
+        list(names),
         [
             [
                 f"{row.solver}, 1e{len(str(row.size)) - 1}",
@@ -156,6 +180,7 @@ def table(rows: list[Overhead]) -> str:
                 f"{row.here / row.torchdeq:.2f}",
                 f"{row.here / row.floor:.1f}x",
                 f"{row.torchdeq / row.floor:.1f}x",
+                f"{row.here / row.cached:.1f}x",
                 f"{row.here / row.calls:.1f}x",
             ]
             for row in rows
@@ -180,6 +205,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--solvers", nargs="+", default=["iteration", "anderson", "broyden"])
     parser.add_argument("--page", type=Path, help="page whose table is replaced, such as docs/against-torchdeq.md")
+    parser.add_argument("--table", default="overhead", help="the table's name on that page")
     options = parser.parse_args()
     torchdeq.use(options.torchdeq)
     torch.set_num_threads(options.threads)
@@ -197,7 +223,7 @@ def main() -> None:
     if options.out is not None:
         write_json(options.out, [asdict(row) for row in rows])
     if options.page is not None:
-        write_text(options.page, with_table(options.page.read_text(), "overhead", table(rows)))
+        write_text(options.page, with_table(options.page.read_text(), options.table, table(rows)))
 
 
 if __name__ == "__main__":
