@@ -18,6 +18,9 @@ from hypothesis import HealthCheck, settings
 
 SEED = 20201
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, be it by torch
+
 # A machine may have other work: no test fails because it is slow.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")

@@ -1,7 +1,6 @@
-"""The correlation lookup by kernels in Triton: the volume's windows and gradients, in its interpreter and on a GPU."""
+"""The correlation lookup by kernels in Triton: the volume's windows and gradients, on a GPU or else interpreted."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,15 +9,7 @@ from torch import Tensor
 from deq_flow.models import correlation as module
 from deq_flow.models.correlation import AllPairs, ByKernel, OnTheFly, correlation
 
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels() -> Iterator[None]:
-    """Kernels are interpreted where there is no GPU, which Triton decides when it is imported."""
-    with pytest.MonkeyPatch.context() as patch:
-        if not torch.cuda.is_available():
-            patch.setenv("TRITON_INTERPRET", "1")
-        pytest.importorskip("triton")
-        yield
+pytest.importorskip("triton")
 
 
 def windows_and_gradients(kind: type[AllPairs] | type[ByKernel], device: str, channels: int) -> list[Tensor]:
