@@ -12,12 +12,13 @@ from tests.vision.test_training import DIGITS, MEASURE, RECIPE, SETS
 import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.checkpoint import CheckpointError, load_tensors
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import write_json
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.results import Row, numbers, read_rows
 from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
 from deq_core.experiment.tracking import ignore
-from deq_vision import load
+from deq_vision import MDEQ, load, save
 from deq_vision.cli import main
 from deq_vision.config import ModelConfig
 from deq_vision.data.mini_digits import write_digits
@@ -151,6 +152,12 @@ def test_sets_are_measured_where_the_manifest_says(data: Path, pretrained: Path,
 def test_a_sweep_that_ends_before_the_evaluations_of_training_is_refused(data: Path, pretrained: Path) -> None:
     with pytest.raises(ValueError, match=r"measure\.sweep: expected at least the 4 evaluations of"):
         measure(pretrained, STUDY.task, Measure(sweep=3), data=data, out=pretrained.parent / "short", log=ignore)
+
+
+def test_a_network_of_other_classes_is_not_measured(data: Path, tmp_path: Path) -> None:
+    save(tmp_path / "model.safetensors", MDEQ(STUDY.model.architecture.with_classes(9), STUDY.model.equilibrium()))
+    with pytest.raises(ConfigError, match=r"expected a head for Classification with 10 classes, .*, got .* with 9"):
+        measure(tmp_path, STUDY.task, Measure(sweep=5), data=data, out=tmp_path / "out", log=ignore)
 
 
 def tables(changes: dict[tuple[int, Method], list[float]]) -> StabilityTables:

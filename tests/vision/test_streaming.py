@@ -10,7 +10,7 @@ from benchmarks.stream import speed, tolerance
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment.config import check, load, plain
+from deq_core.experiment.config import ConfigError, check, load, plain
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.results import read_rows
 from deq_core.experiment.solving import StopConfig
@@ -176,6 +176,12 @@ def test_frames_without_labels_are_not_measured(street: Path, segmenter: Path, t
     show(every, [SegmentedVideo(replace(video.snippet, known=known))], IMAGENET, 2)
     assert every[0].scores.places() == [(0, 3)]
     assert sorted(every[0].costs.values) == [0, 1, 2, 3, 4]
+
+
+def test_a_network_of_another_task_is_not_measured(street: Path, detector: Path, tmp_path: Path) -> None:
+    message = "expected a head for Segmentation with 8 classes, those of .* street, got Detection with 3"
+    with pytest.raises(ConfigError, match=message):
+        evaluate_stream(detector, SEGMENT, CONFIG, data=street, out=tmp_path / "out", log=ignore)
 
 
 def test_the_vid_protocol(street: Path, detector: Path, tmp_path: Path) -> None:

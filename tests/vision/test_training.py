@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import torch
 import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.checkpoint import CheckpointError, load_tensors
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.images import write_image
 from deq_core.experiment.optim import OptimConfig
 from deq_core.experiment.results import numbers, read_rows
 from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
 from deq_core.experiment.tracking import ignore
 from deq_core.experiment.training import Every
-from deq_vision import load
+from deq_vision import load, save
 from deq_vision.baseline_params import Linear
 from deq_vision.cli import main
 from deq_vision.config import (
@@ -36,7 +38,7 @@ from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip
 from deq_vision.detect_params import Detect
-from deq_vision.evaluate import evaluate
+from deq_vision.evaluate import evaluate, evaluate_model
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import (
     Classify,
@@ -46,6 +48,7 @@ from deq_vision.params import (
     Pretraining,
     Recipe,
     Segment,
+    Task,
     Vision,
     Windows,
 )
@@ -66,7 +69,8 @@ RECIPE = Recipe(
     pretraining=Pretraining(steps=2, depth=(1, 3)),
     every=Every(checkpoint=1),
 )
-SMALL = replace(MINI_DIGITS, channels=(8, 8), expansion=1, head=Classification(channels=(8, 8), final=8, classes=10))
+TEN = Classification(channels=(8, 8), final=8, classes=10)
+SMALL = replace(MINI_DIGITS, channels=(8, 8), expansion=1, head=TEN)
 DIGITS = Experiment(
     task=Classify(data="cifar10", folder="digits", augment=CropFlip(padding=2, flip_chance=0.0), normalisation=CIFAR),
     model=ModelConfig(architecture=SMALL, layer=LAYER),
@@ -95,6 +99,7 @@ BATCH_RATE_DECAY = {
     "cityscapes-large": (12, 0.01, 3e-4),
     "cityscapes-xl": (16, 0.01, 3e-4),
 }
+EQUILIBRIUM = DIGITS.model.equilibrium()
 DETECT = Experiment(
     task=Detect(objects="street", folder="street", normalisation=IMAGENET),
     model=ModelConfig(architecture=replace(SMALL, head=Detection(channels=8, classes=3)), layer=LAYER),
@@ -142,6 +147,66 @@ def test_a_head_that_is_not_the_tasks_is_refused_before_training(
     architecture = replace(experiment.model.architecture, head=head)
     with pytest.raises(ValueError, match=complaint):
         replace(experiment, model=replace(experiment.model, architecture=architecture))
+
+
+def folders(root: Path, classes: int) -> Path:
+    """ImageNet's two splits below `root` with two images a class."""
+    for split, number, image in product(("train", "val"), range(classes), range(2)):
+        black = torch.zeros(3, 16, 16, dtype=torch.uint8)
+        write_image(root / f"imagenet/{split}/n{number:08d}/{image}.png", black)
+    return root
+
+
+def photographs(classes: int) -> Experiment:
+    """Classification of ImageNet's folders by a head with so many classes."""
+    head = Classification(channels=(8, 8), final=8, classes=classes)
+    model = ModelConfig(architecture=replace(SMALL, head=head), layer=LAYER)
+    return Experiment(task=Classify(data="imagenet", normalisation=IMAGENET), model=model, recipe=RECIPE)
+
+
+@pytest.mark.parametrize("there", [2, 4])
+def test_another_number_of_classes_than_the_heads_is_refused_before_the_first_batch(there: int, tmp_path: Path) -> None:
+    data = folders(tmp_path / "data", there)
+    message = (
+        rf"^model\.architecture\.head\.classes: expected Classification with {there} classes, those of "
+        rf".*imagenet/train, got Classification with 3; set it to {there}, or task\.folder"
+    )
+    with pytest.raises(ConfigError, match=message):
+        run(photographs(3), data, tmp_path)
+    assert not (tmp_path / "scratch").exists()
+    model = MDEQ(photographs(3).model.architecture, EQUILIBRIUM).eval()
+    save(tmp_path / "trained" / "model.safetensors", model)
+    message = (
+        rf"trained: expected a head for Classification with {there} classes, those of .*imagenet/val, got "
+        r"Classification with 3; choose the task and the folder"
+    )
+    with pytest.raises(ConfigError, match=message):
+        evaluate_model(
+            tmp_path / "trained", photographs(3).task, MEASURE, data=data, out=tmp_path / "measured", log=ignore
+        )
+
+
+def test_as_many_folders_as_the_head_has_classes_are_trained_on_and_measured(tmp_path: Path) -> None:
+    data = folders(tmp_path / "data", 3)
+    run(photographs(3), data, tmp_path)
+    metrics, _ = evaluate(load(tmp_path / "out"), photographs(3).task, MEASURE, data)
+    assert metrics["samples"] == 6
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "message"),
+    [
+        (DIGITS.task, replace(TEN, classes=9), r"10 classes, those of task\.data cifar10, got .* with 9"),
+        (STREET.task, Segmentation(classes=19), r"8 classes, those of task\.labels street, got .* with 19"),
+        (DETECT.task, Detection(channels=8, classes=30), r"3 classes, those of task\.objects street, got .* with 30"),
+        (STREET.task, TEN, "expected a head for Segmentation with 8 classes, .*, got Classification with 10"),
+        (STREET.task, None, "expected a head for Segmentation .*, got a network without a head"),
+    ],
+)
+def test_a_network_of_another_task_is_not_measured(task: Task, head: Head | None, message: str, data: Path) -> None:
+    model = MDEQ(replace(SMALL, head=head), EQUILIBRIUM).eval()
+    with pytest.raises(ConfigError, match=message):
+        evaluate(model, task, MEASURE, data)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

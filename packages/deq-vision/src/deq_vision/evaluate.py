@@ -18,16 +18,23 @@ from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Evaluate, Windows
 from deq_vision.stream import padded
 from deq_vision.sweep import Sweep
-from deq_vision.tasks import Scored, batches_in_order, tally
+from deq_vision.tasks import Scored, batches_in_order, require_head, tally
 from deq_vision.windows import Network, cityscapes_test, resized
 
 
-def evaluate(model: MDEQ, task: Scored | Detect, config: Evaluate, data: Path) -> tuple[dict[str, float], list[Row]]:
+def evaluate(
+    model: MDEQ, task: Scored | Detect, config: Evaluate, data: Path, *, source: Path | str = "the model"
+) -> tuple[dict[str, float], list[Row]]:
     """Metrics of the reported solve, and one row (step, metrics, residual) an evaluation, of the same split.
 
     The sweep is one solve: its states are those that a solve of so many evaluations returns. Residual and steps of the
-    metrics are those of whole images.
+    metrics are those of whole images. `source` is where the model is from, for messages.
+
+    Raises:
+        LayoutError: the data set is not there or not complete.
+        ConfigError: it has another number of classes than the model's head.
     """
+    require_head(task, model.size.head, data, config.split, source=source)
     views = None if config.windows is None else several_views(model, config.windows, config.stop.build())
     final = tally(task)
     sweep = Sweep(task, exhaustive(config))
@@ -73,7 +80,8 @@ def evaluate_model(
 ) -> dict[str, float]:
     """Measures the trained model in the folder `model`; writes steps.csv and metrics.json to `out`."""
     torch.set_num_threads(config.threads)
-    metrics, rows = evaluate(load(model).to(distributed.device(config.device)), task, config, located(data))
+    network = load(model).to(distributed.device(config.device))
+    metrics, rows = evaluate(network, task, config, located(data), source=model)
     for row in rows:
         values = {f"{key}_at_step": numbers([row], key)[0] for key in row if key != "step"}
         log(values, int(numbers([row], "step")[0]))

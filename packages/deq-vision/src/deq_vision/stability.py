@@ -14,7 +14,7 @@ from deq_vision.models.build import load
 from deq_vision.params import Classify
 from deq_vision.stability_params import Measure
 from deq_vision.sweep import Sweep
-from deq_vision.tasks import batches_in_order
+from deq_vision.tasks import batches_in_order, require_head
 
 
 def measure(model: Path, task: Classify, config: Measure, *, data: Path, out: Path, log: Log) -> dict[str, float]:
@@ -28,6 +28,7 @@ def measure(model: Path, task: Classify, config: Measure, *, data: Path, out: Pa
 
     Raises:
         ValueError: the sweep ends before that number.
+        ConfigError: the data have another number of classes than the network's head.
     """
     torch.set_num_threads(config.threads)
     device, root = distributed.device(config.device), located(data)
@@ -35,6 +36,8 @@ def measure(model: Path, task: Classify, config: Measure, *, data: Path, out: Pa
     trained = network.equilibrium.stop.max_steps
     if trained > config.sweep:
         raise ValueError(f"measure.sweep: expected at least the {trained} evaluations of {model}, got {config.sweep}")
+    for split in config.splits:
+        require_head(task, network.size.head, root, split, source=model)
     rows: list[Row] = []
     metrics: dict[str, float] = {"trained_steps": trained}
     for split in config.splits:

@@ -22,6 +22,7 @@ from deq_vision.params import Segment
 from deq_vision.stream import StreamDEQ, padded
 from deq_vision.stream_params import StreamEvaluate
 from deq_vision.stream_scores import Costs, DetectionScores, Place, Scores, SegmentationScores
+from deq_vision.tasks import require_head
 from deq_vision.videos import Shown, Video, annotated_videos, play, segmented_videos
 
 
@@ -138,13 +139,16 @@ def evaluate_stream(
 
     Raises:
         LayoutError: the data set is not there or not complete.
+        ConfigError: the model's head is not the task's.
     """
     torch.set_num_threads(config.threads)
     data = located(data)
     videos: Sequence[Video[Any]] = (
         segmented_videos(task, config, data) if isinstance(task, Segment) else annotated_videos(task, config, data)
     )
-    every = runs(load(model).to(distributed.device(config.device)), task, config)
+    network = load(model).to(distributed.device(config.device))
+    require_head(task, network.size.head, data, config.split, source=model)
+    every = runs(network, task, config)
     show(every, videos, task.normalisation, config.streams)
     summary = [summary_row(run, videos, config) for run in every]
     headline = "miou" if isinstance(task, Segment) else "ap50"

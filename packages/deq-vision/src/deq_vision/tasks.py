@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deq_core.experiment.batches import Cached, SampleSet
+from deq_core.experiment.config import ConfigError
 from deq_vision import detect
+from deq_vision.config import Head
 from deq_vision.data import classes
 from deq_vision.data.batches import (
     CentreCropped,
@@ -22,12 +24,12 @@ from deq_vision.data.batches import (
 )
 from deq_vision.data.cifar import Cifar10
 from deq_vision.data.cityscapes import Cityscapes
-from deq_vision.data.imagenet import ImageNet
+from deq_vision.data.imagenet import ImageNet, folder_of, synsets_of
 from deq_vision.data.samples import IGNORED
 from deq_vision.detect_params import Detect
 from deq_vision.losses import classification_loss, segmentation_loss
 from deq_vision.metrics import confusion, correct, segmentation_metrics
-from deq_vision.params import Classify, Recipe, Segment
+from deq_vision.params import Classify, Recipe, Segment, needed
 
 Split = Literal["train", "val", "test"]
 Scored = Classify | Segment
@@ -46,7 +48,56 @@ def samples(task: Scored, data: Path, split: Split) -> SampleSet[Any]:
         return Cityscapes(root, split, labels=LABELS[task.labels])
     if task.data == "cifar10":
         return Cifar10(root, split)
-    return ImageNet(root, "train" if split == "train" else "val")
+    return ImageNet(root, imagenet_split(split))
+
+
+def imagenet_split(split: Split) -> Literal["train", "val"]:
+    """Where the samples of a split are: the labels of ImageNet's test split are not published."""
+    return "train" if split == "train" else "val"
+
+
+def require_head(
+    task: Scored | Detect, head: Head | None, data: Path, split: Split, *, source: Path | str | None = None
+) -> None:
+    """Checks that a head has an output for each class of a split of the task's data, and for nothing else.
+
+    Fewer classes than outputs are refused too: classes are numbered within their set, so that with some of them gone
+    the others have other numbers than the network learnt.
+
+    Args:
+        task: what the network is trained or measured for.
+        head: of the network.
+        data: folder of the data sets.
+        split: which one is looked at.
+        source: where a trained network is from; None is a network that is still to be trained.
+
+    Raises:
+        LayoutError: the set is not there or lacks classes.
+        ConfigError: the head is of another kind, or has another number of classes.
+    """
+    kind, count = needed(task)
+    match task:
+        case Classify(data="imagenet"):
+            where = data / task.folder, imagenet_split(split)
+            count, whose = len(synsets_of(*where)), str(folder_of(*where))
+        case Classify():
+            whose = f"task.data {task.data}"
+        case Segment():
+            whose = f"task.labels {task.labels}"
+        case Detect():
+            whose = f"task.objects {task.objects}"
+    if isinstance(head, kind) and head.classes == count:
+        return
+    got = "a network without a head" if head is None else f"{type(head).__name__} with {head.classes}"
+    if source is not None:
+        raise ConfigError(
+            f"{source}: expected a head for {kind.__name__} with {count} classes, those of {whose}, got {got}; choose "
+            f"the task and the folder (task.folder) that it was trained with, or another network"
+        )
+    raise ConfigError(
+        f"model.architecture.head.classes: expected {kind.__name__} with {count} classes, those of {whose}, got {got}; "
+        f"set it to {count}, or task.folder to the data that it is for"
+    )
 
 
 def training_batches(

@@ -18,7 +18,16 @@ from deq_vision.detect_params import Detect
 from deq_vision.models.convert import load_released
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Experiment, Recipe
-from deq_vision.tasks import Scored, batches_in_order, headline, loss, tally, training_batches, training_metric
+from deq_vision.tasks import (
+    Scored,
+    batches_in_order,
+    headline,
+    loss,
+    require_head,
+    tally,
+    training_batches,
+    training_metric,
+)
 
 HEAD = "head."
 
@@ -50,9 +59,12 @@ def train(
 
     Raises:
         LayoutError: the data set is not there or not complete.
+        ConfigError: it has another number of classes than the model's head.
         CheckpointError: the weights of `start`, the head's aside, are not those of this model.
     """
     task, recipe, data = experiment.task, experiment.recipe, located(data)
+    for split in ("train", task.watched):
+        require_head(task, experiment.model.architecture.head, data, split)
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
     model = MDEQ(experiment.model.architecture, experiment.model.equilibrium())

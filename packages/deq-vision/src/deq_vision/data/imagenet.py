@@ -33,20 +33,8 @@ class ImageNet(Dataset[LabelledImage]):
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"] = "train") -> None:
-        self.folder = root / FOLDER / split
-        if not self.folder.is_dir():
-            raise LayoutError(f"{self.folder}: expected folders of classes, but there is none; {HINT}", [self.folder])
-        self.synsets = classes_in(self.folder)
-        if not self.synsets:
-            raise LayoutError(f"{self.folder}: expected folders such as n01440764, but it holds none; {HINT}")
-        other = self.folder.with_name("val" if split == "train" else "train")
-        if other.is_dir() and (missing := sorted(set(classes_in(other)) - set(self.synsets))):
-            absent = [self.folder / synset for synset in missing]
-            raise LayoutError(
-                f"{self.folder}: expected the classes of {other}, without which the others have wrong numbers; it "
-                f"lacks {len(missing)} of them: {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}; {HINT}",
-                absent,
-            )
+        self.folder = folder_of(root, split)
+        self.synsets = synsets_of(root, split)
         self.images: list[tuple[int, str]] = []
         for label, synset in enumerate(self.synsets):
             # a million files: no path is looked at twice
@@ -63,6 +51,34 @@ class ImageNet(Dataset[LabelledImage]):
         label, name = self.images[index]
         synset = self.synsets[label]
         return LabelledImage(read_image(self.folder / synset / name), label, f"{synset}/{Path(name).stem}")
+
+
+def folder_of(root: Path, split: Literal["train", "val"]) -> Path:
+    """Where the classes of a split are."""
+    return root / FOLDER / split
+
+
+def synsets_of(root: Path, split: Literal["train", "val"]) -> list[str]:
+    """The classes of a split in the order of their numbers, without a look at its images.
+
+    Raises:
+        LayoutError: the folder is missing, holds no folder of a class or lacks one that the other split has.
+    """
+    folder = folder_of(root, split)
+    if not folder.is_dir():
+        raise LayoutError(f"{folder}: expected folders of classes, but there is none; {HINT}", [folder])
+    synsets = classes_in(folder)
+    if not synsets:
+        raise LayoutError(f"{folder}: expected folders such as n01440764, but it holds none; {HINT}")
+    other = folder.with_name("val" if split == "train" else "train")
+    if other.is_dir() and (missing := sorted(set(classes_in(other)) - set(synsets))):
+        absent = [folder / synset for synset in missing]
+        raise LayoutError(
+            f"{folder}: expected the classes of {other}, without which the others have wrong numbers; it "
+            f"lacks {len(missing)} of them: {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}; {HINT}",
+            absent,
+        )
+    return synsets
 
 
 def classes_in(folder: Path) -> list[str]:
