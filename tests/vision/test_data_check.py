@@ -95,6 +95,15 @@ def test_every_missing_and_every_damaged_file_is_named(data: Path) -> None:
     assert found.startswith("data/cifar-10-batches-bin/data_batch_2.bin: expected records of 3073 bytes")
 
 
+def test_a_jpeg_that_was_cut_off_before_an_end_marker_is_found_by_decoding_it(data: Path) -> None:
+    frame = data / "ILSVRC/Data/VID/val/ILSVRC2015_val_00000000/000005.JPEG"
+    content = frame.read_bytes()
+    frame.write_bytes(content[: len(content) * 3 // 4] + b"\xff\xd9")
+    assert faults("vid", data) == []
+    (fault,) = faults("vid", data, thorough=True)
+    assert fault.startswith(f"data/{frame.relative_to(data)}: expected pixels that decode without a fault, got")
+
+
 def test_a_box_that_ends_before_it_begins_is_found(data: Path) -> None:
     path = data / "ILSVRC/Annotations/VID/val/ILSVRC2015_val_00000000/000004.xml"
     left = "<name>n02958343</name><bndbox><xmax>3</xmax><xmin>9</xmin><ymax>5</ymax><ymin>1</ymin></bndbox>"

@@ -49,7 +49,9 @@ def check_data(
 ) -> None:
     """Names what is missing or damaged in the data set NAME below `root`; exits with 1 where something is.
 
-    NAME is as for `fetch`. `--no-released` is for a part of a set or a mini set; `--thorough` decodes every file.
+    NAME is as for `fetch`. `--no-released` is for a part of a set or a mini set. Headers and lengths are looked at;
+    `--thorough` decodes every image. Then an image that was cut off is found wherever it ends, and a PNG that was
+    overwritten; a JPEG has no checksum, so a few wrong bytes in its middle may pass.
     """
     if name not in checks.PARTS:
         sys.exit(f"deq-vision check-data: expected one of {', '.join(checks.PARTS)}, got {name!r}")
