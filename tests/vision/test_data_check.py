@@ -1,14 +1,17 @@
 """What is wrong with a data set on disk, where sets come from, and the commands for both."""
 
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deq_core.experiment import fetch as fetch_module
+from deq_core.experiment.images import FileFormatError, encode
 from deq_core.experiment.layout import LayoutError
 from deq_core.experiment.released import located
 from deq_core.experiment.resume import DownloadError
@@ -16,6 +19,7 @@ from deq_vision import cli
 from deq_vision.data.catalogue import SOURCES
 from deq_vision.data.check import FOLDERS, PARTS, check
 from deq_vision.data.cifar import Cifar10
+from deq_vision.data.cityscapes import Cityscapes
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.released import ReleasedSets, prepare
@@ -93,6 +97,62 @@ def test_every_missing_and_every_damaged_file_is_named(data: Path) -> None:
     records.write_bytes(records.read_bytes()[:-1])
     (found,) = faults("cifar10", data)
     assert found.startswith("data/cifar-10-batches-bin/data_batch_2.bin: expected records of 3073 bytes")
+
+
+LABELS = "cityscapes/gtFine/val/midtown/midtown_000000_000019_gtFine_labelIds.png"
+SEQUENCE = "cityscapes/leftImg8bit_sequence/val/midtown/midtown_000000_{:06d}_leftImg8bit.png"
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_labels_of_another_size_than_their_frame_are_found(data: Path, thorough: bool) -> None:
+    labels, frame = data / LABELS, "data/cityscapes/leftImg8bit/val/midtown/midtown_000000_000019_leftImg8bit.png"
+    encode(labels, np.full((32, 60), 7, np.uint8))
+    assert faults("cityscapes", data, thorough=thorough) == [
+        f"data/{LABELS}: expected 64x32 pixels, the size of {frame}, got 60x32; copy or unpack the file again"
+    ]
+    with pytest.raises(FileFormatError, match="expected 64x32 pixels, the size of its image, got 60x32"):
+        Cityscapes(data, "val")[0]
+
+
+def test_labels_of_another_size_than_their_frame_of_a_video_are_found(data: Path) -> None:
+    for number in (19, 20):
+        encode(data / SEQUENCE.format(number), np.zeros((16, 64, 3), np.uint8))
+    found = faults("cityscapes-videos", data)
+    assert [fault.partition(":")[0].removeprefix("data/cityscapes/") for fault in found] == [
+        "gtFine/val/midtown/midtown_000000_000019_gtFine_labelIds.png",
+        "gtFine_sequence/val/midtown/midtown_000000_000019_gtFine_labelIds.png",
+        "gtFine_sequence/val/midtown/midtown_000000_000020_gtFine_labelIds.png",
+    ]
+    assert all("expected 64x16 pixels, the size of data/cityscapes/leftImg8bit_sequence" in fault for fault in found)
+
+
+def test_a_damaged_frame_is_the_only_problem_of_its_pair(data: Path) -> None:
+    frame = data / SEQUENCE.format(20)
+    frame.write_bytes(frame.read_bytes()[:-20])
+    (fault,) = faults("cityscapes-videos", data)
+    assert fault.startswith(f"data/{SEQUENCE.format(20)}: expected chunks up to IEND")
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (np.full((32, 64), 255, np.uint8), "label ids from 0 to 33, got 255"),
+        (np.full((32, 64), 34, np.uint8), "label ids from 0 to 33, got 34"),
+        (np.full((32, 64), 7, np.uint16), r"an 8-bit image of one channel, got uint16"),
+        (np.full((32, 64, 3), 7, np.uint8), r"an 8-bit image of one channel, got uint8 of shape \(32, 64, 3\)"),
+    ],
+)
+def test_labels_that_are_no_ids_are_found_by_decoding_them(data: Path, stored: np.ndarray, expected: str) -> None:
+    encode(data / LABELS, stored)
+    assert faults("cityscapes", data) == []
+    (fault,) = faults("cityscapes", data, thorough=True)
+    assert re.match(rf"data/{LABELS}: expected {expected}", fault)
+
+
+def test_other_images_of_labels_may_have_any_values(data: Path) -> None:
+    path = data / LABELS
+    encode(path.with_name(path.name.replace("labelIds", "instanceIds")), np.full((16, 16), 26001, np.uint16))
+    assert faults("cityscapes", data, thorough=True) == []
 
 
 def test_a_jpeg_that_was_cut_off_before_an_end_marker_is_found_by_decoding_it(data: Path) -> None:

@@ -7,6 +7,7 @@ from deq_core.experiment import checks
 from deq_core.experiment.checks import Part, Problem
 from deq_core.experiment.image_contents import whole_pixels
 from deq_core.experiment.image_headers import image_size
+from deq_core.experiment.images import FileFormatError, damaged
 from deq_vision.data import cifar, cityscapes, classes, imagenet, imagenet_vid
 from deq_vision.data.annotations import read_annotation
 from deq_vision.data.cifar import Cifar10
@@ -44,22 +45,57 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
 """Counts: those of the publishers' pages, and of the development kit of ILSVRC 2015."""
 PLACES: Mapping[str, tuple[str, ...]] = {
     "cityscapes": ("leftImg8bit", "gtFine"),
-    "cityscapes-videos": ("leftImg8bit_sequence", "gtFine_sequence"),
+    "cityscapes-videos": ("leftImg8bit_sequence", "gtFine_sequence", "gtFine"),
     "vid": ("Data/VID", "Annotations/VID"),
     "det": ("Data/DET", "Annotations/DET"),
 }
 """Where, in a folder that sets share, the files of each are."""
 EVERY_OBJECT = dict.fromkeys((*classes.VID, *classes.STREET_OBJECTS), 0)
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """Height and width of a PNG by its header; label files of Cityscapes must be as large as their frames.
+
+    Raises:
+        FileFormatError: the file is damaged, or of another size than a frame that is there and whole.
+    """
+    size = image_size(path)
+    for frame in cityscapes.frames_of(path) if path.match(cityscapes.LABELS) else ():
+        try:
+            height, width = image_size(frame)
+        except (FileFormatError, FileNotFoundError):
+            continue  # that is said of the frame itself
+        if size != (height, width):
+            raise damaged(path, f"{width}x{height} pixels, the size of {frame}", f"{size[1]}x{size[0]}")
+    return size
+
+
+def whole_frame(path: Path) -> None:
+    """Decodes a PNG; label files of Cityscapes must hold its ids, for others would be taken for pixels of no class.
+
+    Raises:
+        FileFormatError: the file is damaged, of another size than its frame, or no map of label ids.
+    """
+    stored = whole_pixels(path)
+    frame_size(path)
+    if path.match(cityscapes.LABELS):
+        cityscapes.require_one_channel(path, stored)
+        if (greatest := int(stored.max())) > cityscapes.GREATEST_ID:
+            raise damaged(path, f"label ids from 0 to {cityscapes.GREATEST_ID}", str(greatest))
+
+
 HEADERS: Mapping[str, Callable[[Path], object]] = {
     ".bin": cifar.read_records,
     ".jpeg": image_size,
     ".jpg": image_size,
-    ".png": image_size,
+    ".png": frame_size,
     ".xml": lambda path: read_annotation(path, EVERY_OBJECT),
 }
 CONTENTS: Mapping[str, Callable[[Path], object]] = {
     **HEADERS,
-    **dict.fromkeys((".jpeg", ".jpg", ".png"), whole_pixels),
+    ".jpeg": whole_pixels,
+    ".jpg": whole_pixels,
+    ".png": whole_frame,
 }
 
 
@@ -67,15 +103,15 @@ def check(name: str, root: Path, *, released: bool = True, thorough: bool = Fals
     """What is wrong with the data set `name` below `root`; empty if it is complete and every file whole.
 
     Every file that a reader needs must be there, and every image and annotation of the set be whole by its header and
-    length.
+    length. Label files of Cityscapes must have the sizes of their frames.
 
     Args:
         name: cifar10, imagenet, cityscapes, cityscapes-videos, vid or det.
         root: folder of the data sets.
         released: whether the numbers of samples must be those of the release, and every split be there. False for a
             mini set or a part of the release, of which only what is there is checked.
-        thorough: whether images are decoded whole, which finds damage in their middle and takes hours; see
-            `deq_core.experiment.image_contents` for what no decoder notices.
+        thorough: whether images are decoded whole, which takes hours. It finds damage in their middle (but see
+            `deq_core.experiment.image_contents`), and label files that hold other numbers than label ids.
 
     Raises:
         ValueError: there is no such set.

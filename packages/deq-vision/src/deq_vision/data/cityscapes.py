@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -22,6 +23,10 @@ HINT = (
     "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip so that root/cityscapes holds leftImg8bit and "
     "gtFine; `deq-vision fetch cityscapes` says where they are"
 )
+LABELS = "*_gtFine_labelIds.png"
+"""Names of label files; the release has other images of labels beside them, which nobody reads."""
+GREATEST_ID = 33
+"""Of the release's label ids, which begin at 0: what has a negative one is not drawn."""
 VIDEO_HINT = "unpack leftImg8bit_sequence_trainvaltest.zip so that root/cityscapes holds leftImg8bit_sequence"
 
 
@@ -162,6 +167,15 @@ def labels_of(image: Path) -> Path:
     return folder / split.name / image.parent.name / image.name.replace("_leftImg8bit", "_gtFine_labelIds")
 
 
+def frames_of(labels: Path) -> list[Path]:
+    """The frames that a label file is read with: its own, and of annotated frames the same one of the videos."""
+    split = labels.parents[1]
+    name = labels.name.replace("_gtFine_labelIds", "_leftImg8bit")
+    own = split.parent.name.replace("gtFine", "leftImg8bit")
+    folders = dict.fromkeys((own, "leftImg8bit_sequence"))
+    return [split.parents[1] / folder / split.name / labels.parent.name / name for folder in folders]
+
+
 def read_labels(path: Path, image: Tensor, labels: LabelSet) -> Tensor:
     """uint8 (h, w), class indices of an image's label file.
 
@@ -169,8 +183,13 @@ def read_labels(path: Path, image: Tensor, labels: LabelSet) -> Tensor:
         FileFormatError: the file is damaged, no 8-bit image of one channel, or not of the size of its image.
     """
     stored = decode(path, cv2.IMREAD_UNCHANGED)
-    if stored.ndim != 2 or stored.dtype != "uint8":
-        raise damaged(path, "an 8-bit image of one channel", f"{stored.dtype} of shape {stored.shape}")
+    require_one_channel(path, stored)
     ids = torch.from_numpy(stored)
     require_size(path, ids, image)
     return labels.indices(ids)
+
+
+def require_one_channel(path: Path, stored: np.ndarray) -> None:
+    """Raises FileFormatError unless the pixels of a label file are 8-bit numbers, one each."""
+    if stored.ndim != 2 or stored.dtype != "uint8":
+        raise damaged(path, "an 8-bit image of one channel", f"{stored.dtype} of shape {stored.shape}")
