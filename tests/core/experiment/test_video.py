@@ -5,7 +5,9 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
 import torch
 from torch import Tensor
@@ -129,6 +131,37 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     source, message = unreadable(tmp_path)[name]
     with pytest.raises(VideoError, match=message):
         video.frames(source)
+
+
+def log_level(*given: int) -> int:
+    """OpenCV's, after it was set where one is given."""
+    logging: Any = getattr(cv2.utils, "logging", cv2)
+    if given:
+        logging.setLogLevel(*given)
+    return logging.getLogLevel()
+
+
+@pytest.fixture
+def warnings() -> Iterator[int]:
+    """The level at which OpenCV warns, which is set, and its own again afterwards."""
+    before = log_level()
+    yield log_level(3)
+    log_level(before)
+
+
+def test_an_absent_camera_is_said_by_our_error_alone(warnings: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(VideoError, match="camera 97: OpenCV cannot open it"):
+        video.frames(97)
+    assert capfd.readouterr().err == ""
+    assert log_level() == warnings, "OpenCV warns of other things as before"
+
+
+def test_more_of_opencvs_log_stays_where_it_was_asked_for(warnings: int, capfd: pytest.CaptureFixture[str]) -> None:
+    log_level(warnings + 1)
+    with pytest.raises(VideoError):
+        video.frames(97)
+    assert "VIDEOIO" in capfd.readouterr().err
+    assert log_level() == warnings + 1
 
 
 def test_an_error_keeps_the_video_that_was_there(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Frames in and frames out, one at a time: a video of any length takes the memory of one frame.
 
 Frames are uint8 RGB tensors (3, h, w). What OpenCV calls a success is checked here: it reports neither a full disk nor
-a file that it cannot decode.
+a file that it cannot decode. Where the size of frames changes within a video file, it scales them to the size of the
+first and says so nowhere.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +28,9 @@ CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "FFV1"}
 """Codec of each container that can be written: MPEG-4 part 2, which plays nearly everywhere; JPEG; and lossless."""
 
 DEFAULT_FPS = 25.0
+
+SILENT, WARNINGS = 0, 3
+"""Of OpenCV's log levels; it begins at the second."""
 
 Source = int | Path | Sequence[Path]
 """A camera, a video file or a folder of frames, or the frames themselves in order."""
@@ -149,7 +154,8 @@ def tell_of_fewer(name: str, announced: int | None, found: int) -> None:
 
 def opened(source: int | Path) -> cv2.VideoCapture:
     """OpenCV's reader of a video file or a camera."""
-    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    with quiet():
+        capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
     if not capture.isOpened():
         capture.release()
         remedy = "connect it, or choose another index"
@@ -157,6 +163,22 @@ def opened(source: int | Path) -> cv2.VideoCapture:
             remedy = "copy it again if it may be damaged, or convert it to .mp4 or to images"
         raise VideoError(f"{described(source)}: OpenCV cannot open it as a video; {remedy}")
     return capture
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps OpenCV's warnings off stderr, of which an absent camera has several, unless OPENCV_LOG_LEVEL asks for more.
+
+    Its level is one of the process.
+    """
+    logging: Any = getattr(cv2.utils, "logging", cv2)  # cv2 itself before OpenCV 4.13
+    level = logging.getLogLevel()
+    if level <= WARNINGS:
+        logging.setLogLevel(SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)
 
 
 def described(source: int | Path) -> str:
