@@ -1,6 +1,7 @@
 """From data to report through the functions and commands of deq-vision, at the size of the smoke profile."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,15 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert stopped.value.code == 0
         shown = capsys.readouterr().out
         assert "--out" in shown or "OUT" in shown or "NAME" in shown, command
+
+
+def test_an_option_that_is_not_given_says_in_the_help_what_happens_then(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (name for names in COMMANDS.values() for name in names):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        shown = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+        for option in re.split(r"(?= --[a-z])", shown):
+            assert "(default: None)" not in option or "by default" in option.lower(), f"{command}{option}"
 
 
 def test_a_damaged_file_stops_the_baselines_by_name(data: Path, tracking_database: Path, tmp_path: Path) -> None:

@@ -11,8 +11,11 @@ from deq_vision.models.convert import load_released
 def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional], variant: str | None = None) -> None:
     """Writes the official checkpoint SOURCE (.pth) as OUT (.safetensors), with a config.json beside it.
 
-    Its variant is found from names and shapes. `--variant` says which it is where two are alike: cifar-large and
-    cifar-large-reg differ in dropout and solver alone.
+    Args:
+        source: the official file.
+        out: where to write.
+        variant: which it is where two are alike: cifar-large and cifar-large-reg differ in dropout and solver alone.
+            By default it is found from names and shapes, the first of two.
     """
     model = load_released(source, variant)
     save(out, model)

@@ -17,10 +17,16 @@ from deq_vision.params import Data, Vision
 def download(
     out: Path = Path("data/vision"), profile: str = "run", params: Path = PARAMS, section: str | None = None
 ) -> None:
-    """Writes the data of a profile below `out`: clutter digits and videos of streets, of pieces of photographs.
+    """Writes the data of a profile to OUT: of the mini sets, clutter digits and videos of streets.
 
-    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. With the
-    released sets, what is missing is fetched to where the profile says, and `out` gets a manifest of the files there.
+    Of the released sets, what is missing is fetched to where the profile says, and OUT gets a manifest of the files
+    there.
+
+    Args:
+        out: folder that appears, or is replaced, once all is written.
+        profile: a key of PARAMS, such as mini or smoke; `run` is the one that the pipelines use.
+        params: the file of all numbers.
+        section: of PARAMS that is read, dots between its keys; by default PROFILE.vision.
     """
     section = section or f"{profile}.vision"
     config.check(Vision, params, section)
@@ -49,8 +55,8 @@ def check_data(
 ) -> None:
     """Names what is missing or damaged in the data set NAME below `root`; exits with 1 where something is.
 
-    NAME is as for `fetch`. `--no-released` is for a part of a set or a mini set. Headers and lengths are looked at;
-    `--thorough` decodes every image. Then an image that was cut off is found wherever it ends, and a PNG that was
+    NAME is as for `fetch`. `--no-released` is for a part of a set or a mini set. Headers and lengths are looked at, and
+    with `--thorough` every image is decoded: then one that was cut off is found wherever it ends, and a PNG that was
     overwritten; a JPEG has no checksum, so a few wrong bytes in its middle may pass.
     """
     if name not in checks.PARTS:

@@ -34,11 +34,12 @@ def demo(
         task: what the checkpoint must be for; by default whatever it is, and to segment without one.
         out: a new folder, or one of an earlier demo, which is replaced.
         side: longer side of the images that the network sees, pixels; larger ones are reduced to it, by default to 128
-            with a checkpoint that ships.
+            with a checkpoint that ships, and not at all with another.
         least_score: detections below it are not shown.
-        pixels: mean and deviation of the pixels that the network was trained with.
-        names: file of the classes' names, one a line.
-        device: auto, cpu, cuda or cuda:N.
+        pixels: mean and deviation of the pixels that the network was trained with; auto is CIFAR's for ten classes of
+            images and ImageNet's otherwise.
+        names: file of the classes' names, one a line; by default those of the set that has so many, or numbers.
+        device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
     """
     from deq_vision.demo import images_of, run
     from deq_vision.subject import subject_of

@@ -48,18 +48,19 @@ def stream(
             default the one that ships for the task; these know the mini set, not the world.
         task: what the checkpoint must be for; by default whatever it is, and to segment without one.
         steps: evaluations of f a frame. The first frame, and one behind a scene cut, get what the model has itself.
-        tolerance: residual at which a frame is done before that.
+        tolerance: residual at which a frame is done before that; by default it gets all STEPS.
         warm: whether a frame begins at the state of the last; `--no-warm` shows the difference.
         cut: how many times the usual residual of a first evaluation makes a scene cut.
         side: longer side of the frames that the network sees, pixels; larger frames are reduced to it, by default to
-            128 with a checkpoint that ships.
+            128 with a checkpoint that ships, and not at all with another.
         least_score: detections below it are not shown.
-        pixels: mean and deviation of the pixels that the network was trained with.
-        names: file of the classes' names, one a line.
-        fps: frames per second of the video written; by default those of the source.
-        frames: how many frames to read at most.
-        device: auto, cpu, cuda or cuda:N.
-        threads: of the CPU.
+        pixels: mean and deviation of the pixels that the network was trained with; auto is CIFAR's for ten classes of
+            images and ImageNet's otherwise.
+        names: file of the classes' names, one a line; by default those of the set that has so many, or numbers.
+        fps: frames per second of the video written; by default those of the source, or 25.
+        frames: how many frames to read at most; by default all.
+        device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
+        threads: of the CPU; by default as many as torch chooses.
     """
     from deq_vision.stream_video import StreamConfig, chosen_threads, write_stream
     from deq_vision.subject import subject_of

@@ -30,9 +30,11 @@ def train(
 ) -> None:
     """Trains the model of the experiment that `experiment` names; writes model.safetensors and history.csv to `out`.
 
-    Its first weights are random, or those of the model at `start`, a trained one's folder or an official file: the
-    released Cityscapes models began as ImageNet's. A head of another task is left out. A training that was interrupted
-    resumes from its checkpoint below `scratch`.
+    A training that was interrupted resumes from its checkpoint below `scratch`.
+
+    Args:
+        start: the model whose weights it begins with, a trained one's folder or an official file: the released
+            Cityscapes models began as ImageNet's. A head of another task is left out. By default weights are random.
     """
     from deq_vision import train as training
 
