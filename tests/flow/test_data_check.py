@@ -91,7 +91,7 @@ def test_every_damaged_file_is_named_and_no_other(data: Path) -> None:
     frame.write_bytes(b"")
     first, second = faults("chairs", data)
     assert first.startswith("data/FlyingChairs_release/data/00001_flow.flo: expected 12 + 8 * 32 * 24 bytes")
-    assert second.startswith("data/FlyingChairs_release/data/00003_img2.ppm: expected a header")
+    assert second.startswith("data/FlyingChairs_release/data/00003_img2.ppm: expected a PNG, a JPEG or a binary PPM")
 
 
 def test_damage_in_the_middle_is_found_by_reading_all(data: Path) -> None:
@@ -112,6 +112,9 @@ def test_an_image_of_eight_bits_is_no_flow(data: Path, folder: str, thorough: bo
     write_noise(path)
     (found,) = faults("kitti", data, thorough=thorough)
     assert "000000_10.png: expected a 16-bit PNG of three channels, got 8 bits" in found
+    path.write_bytes(cv2.imencode(".jpg", np.zeros((24, 32, 3), np.uint8))[1].tobytes())
+    (found,) = faults("kitti", data, thorough=thorough)
+    assert "000000_10.png: expected a PNG file, got" in found
 
 
 def test_a_map_of_one_channel_is_no_flow_but_may_be_a_disparity(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ from deq_vision.data.catalogue import SOURCES
 from deq_vision.data.check import FOLDERS, PARTS, check
 from deq_vision.data.cifar import Cifar10
 from deq_vision.data.cityscapes import Cityscapes
+from deq_vision.data.imagenet import ImageNet
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.released import ReleasedSets, prepare
@@ -149,6 +151,14 @@ def test_labels_that_are_no_ids_are_found_by_decoding_them(data: Path, stored: n
     assert re.match(rf"data/{LABELS}: expected {expected}", fault)
 
 
+@pytest.mark.parametrize("thorough", [False, True])
+def test_labels_as_jpeg_have_other_numbers_than_were_written(data: Path, thorough: bool) -> None:
+    labels = data / LABELS
+    labels.write_bytes(cv2.imencode(".jpg", np.full((32, 64), 7, np.uint8))[1].tobytes())
+    (fault,) = faults("cityscapes", data, thorough=thorough)
+    assert fault.startswith(f"data/{LABELS}: expected a PNG file, got")
+
+
 def test_other_images_of_labels_may_have_any_values(data: Path) -> None:
     path = data / LABELS
     encode(path.with_name(path.name.replace("labelIds", "instanceIds")), np.full((16, 16), 26001, np.uint16))
@@ -174,6 +184,21 @@ def test_a_box_that_ends_before_it_begins_is_found(data: Path) -> None:
     assert fault.startswith(
         "data/ILSVRC/Annotations/VID/val/ILSVRC2015_val_00000000/000004.xml: expected boxes that end"
     )
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_a_png_by_the_name_of_a_jpeg_is_whole_if_it_is(tmp_path: Path, thorough: bool) -> None:
+    """As n02105855_2933.JPEG of ImageNet's release is."""
+    path = tmp_path / "imagenet/train/n02105855/n02105855_2933.JPEG"
+    path.parent.mkdir(parents=True)
+    content = cv2.imencode(".png", np.full((9, 5, 3), 7, np.uint8))[1].tobytes()
+    path.write_bytes(content)
+    assert ImageNet(tmp_path)[0].image.shape == (3, 9, 5)
+    assert faults("imagenet", tmp_path, thorough=thorough) == []
+    prepare(tmp_path / "manifest", ReleasedSets(root=str(tmp_path), sets=("imagenet",), complete=False))
+    path.write_bytes(content[:-12])
+    (fault,) = faults("imagenet", tmp_path)
+    assert fault.startswith("data/imagenet/train/n02105855/n02105855_2933.JPEG: expected chunks up to IEND")
 
 
 def test_an_unknown_set_is_an_error(tmp_path: Path) -> None:

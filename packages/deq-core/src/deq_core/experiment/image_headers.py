@@ -5,27 +5,25 @@ from pathlib import Path
 
 from deq_core.experiment.images import JPEG_END, JPEG_START, damaged
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_START, PPM_START = b"\x89PNG\r\n\x1a\n", b"P6"
 TRAILER = 65536  # bytes at the end of a JPEG file that may follow its last marker: some cameras append to it
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG markers that begin a frame, and so state its size
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image: .png, .ppm, .jpg or .jpeg.
+    """Height and width of a PNG, a JPEG or a binary PPM, whatever the file is called: decoders ask for no name either.
 
     Raises:
         FileFormatError: the file is empty, truncated or something else.
-        ValueError: the suffix is another one.
     """
-    match path.suffix.lower():
-        case ".png":
-            return png_size(path)
-        case ".ppm":
-            return ppm_size(path)
-        case ".jpg" | ".jpeg":
-            return jpeg_size(path)
-        case suffix:
-            raise ValueError(f"{path}: expected one of .png, .ppm, .jpg and .jpeg, got {suffix!r}")
+    start = beginning(path, len(PNG_START))
+    if start == PNG_START:
+        return png_size(path)
+    if start.startswith(JPEG_START):
+        return jpeg_size(path)
+    if start.startswith(PPM_START):
+        return ppm_size(path)
+    raise damaged(path, "a PNG, a JPEG or a binary PPM file", f"{path.stat().st_size} bytes that begin with {start!r}")
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -55,7 +53,7 @@ def ppm_size(path: Path) -> tuple[int, int]:
     """Of a binary PPM."""
     start, length = beginning(path, 256), path.stat().st_size
     space = rb"(?:\s|#[^\n]*\n)+"
-    header = re.match(rb"P6" + space + rb"(\d+)" + space + rb"(\d+)" + space + rb"(\d+)\s", start)
+    header = re.match(PPM_START + space + rb"(\d+)" + space + rb"(\d+)" + space + rb"(\d+)\s", start)
     if header is None:
         raise damaged(path, "a header 'P6 width height maximum'", repr(start[:24]))
     width, height, depth = int(header[1]), int(header[2]), 1 if int(header[3]) < 256 else 2
@@ -70,9 +68,7 @@ def jpeg_size(path: Path) -> tuple[int, int]:
     length = path.stat().st_size
     size = None
     with path.open("rb") as file:
-        start = file.read(2)
-        if start != JPEG_START:
-            raise damaged(path, "a JPEG file", f"{start!r}, {length} bytes")
+        file.seek(len(JPEG_START))
         while True:
             marker = file.read(2)
             while marker == b"\xff\xff":  # fill bytes

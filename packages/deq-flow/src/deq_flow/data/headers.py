@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deq_core.experiment.image_headers import beginning, image_size
+from deq_core.experiment.image_headers import beginning, image_size, png_size
 from deq_core.experiment.images import damaged
 from deq_flow.data.io import PFM_HEADER, flo_size, pfm_header
 from deq_flow.data.spring import opened_flo5
@@ -22,8 +22,10 @@ def size_of(path: Path) -> tuple[int, int]:
     """
     match path.suffix.lower():
         case ".png" | ".ppm":
-            size = image_size(path)
-            if path.parent.name in KITTI_FLOW and (kind := tuple(beginning(path, 26)[24:])) != (16, 2):
+            if path.parent.name not in KITTI_FLOW:
+                return image_size(path)
+            size = png_size(path)
+            if (kind := tuple(beginning(path, 26)[24:])) != (16, 2):
                 bits, colours = kind
                 raise damaged(path, "a 16-bit PNG of three channels", f"{bits} bits of PNG's colour type {colours}")
             return size

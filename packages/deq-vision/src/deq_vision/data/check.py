@@ -6,7 +6,7 @@ from pathlib import Path
 from deq_core.experiment import checks
 from deq_core.experiment.checks import Part, Problem
 from deq_core.experiment.image_contents import whole_pixels
-from deq_core.experiment.image_headers import image_size
+from deq_core.experiment.image_headers import image_size, png_size
 from deq_core.experiment.images import FileFormatError, damaged
 from deq_vision.data import cifar, cityscapes, classes, imagenet, imagenet_vid
 from deq_vision.data.annotations import read_annotation
@@ -54,13 +54,15 @@ EVERY_OBJECT = dict.fromkeys((*classes.VID, *classes.STREET_OBJECTS), 0)
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """Height and width of a PNG by its header; label files of Cityscapes must be as large as their frames.
+    """Height and width of an image by its header; label files of Cityscapes must be PNGs as large as their frames.
 
     Raises:
         FileFormatError: the file is damaged, or of another size than a frame that is there and whole.
     """
-    size = image_size(path)
-    for frame in cityscapes.frames_of(path) if path.match(cityscapes.LABELS) else ():
+    if not path.match(cityscapes.LABELS):
+        return image_size(path)
+    size = png_size(path)  # a JPEG would have other numbers than were written
+    for frame in cityscapes.frames_of(path):
         try:
             height, width = image_size(frame)
         except (FileFormatError, FileNotFoundError):
@@ -71,7 +73,7 @@ def frame_size(path: Path) -> tuple[int, int]:
 
 
 def whole_frame(path: Path) -> None:
-    """Decodes a PNG; label files of Cityscapes must hold its ids, for others would be taken for pixels of no class.
+    """Decodes an image; label files of Cityscapes must hold its ids, for others would be taken for pixels of no class.
 
     Raises:
         FileFormatError: the file is damaged, of another size than its frame, or no map of label ids.
