@@ -75,3 +75,13 @@ def test_stderr_is_the_process_s_own_afterwards(tmp_path: Path, capfd: pytest.Ca
             whole_pixels(path)
         os.write(2, b"here\n")
         assert capfd.readouterr().err == "here\n"
+
+
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_a_whole_file_with_less_detail(tmp_path: Path) -> None:
+    """What no decoder can tell: the page says so."""
+    path, content = tmp_path / "a.jpg", jpeg("progressive")
+    path.write_bytes(content)
+    whole = whole_pixels(path)
+    path.write_bytes(content[: content.rindex(b"\xff\xda")] + b"\xff\xd9")
+    assert whole_pixels(path).shape == whole.shape
+    assert not np.array_equal(whole_pixels(path), whole)

@@ -1,8 +1,8 @@
 """Whether an image file is whole, by decoding it: much slower than `image_headers`, and it sees damage in the middle.
 
 A PNG has checksums. A JPEG has none: its decoder fills up what is missing, calls that a success, and only remarks on it
-in a line on stderr, which is read here. What was cut off always leaves such a line; a few wrong bytes may decode to
-other pixels without one: docs/vision-data.md has the shares.
+in a line on stderr, which is read here. What was cut off leaves such a line, unless a progressive file ends between two
+scans; a few wrong bytes may decode to other pixels without one: docs/vision-data.md has the shares.
 """
 
 import os
