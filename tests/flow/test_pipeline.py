@@ -1,6 +1,7 @@
 """From data to report through the functions and commands of deq-flow, at the size of the smoke profile."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -222,6 +223,14 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert stopped.value.code == 0
         shown = capsys.readouterr().out
         assert "--out" in shown or "OUT" in shown or "NAME" in shown
+
+
+def test_help_says_where_a_download_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["download", "--help"])
+    shown = capsys.readouterr().out
+    assert re.search(r"--out .*\(default: data/flow; with NAME, data\)", shown)
+    assert "default: None" not in shown
 
 
 def test_data_are_checked_by_name(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,11 @@ def functions(commands: Mapping[str, Sequence[str]]) -> list[Callable[..., None]
     ]
 
 
+def default(text: str) -> object:
+    """Marks a parameter whose default is chosen later: `Annotated[Path | None, default("data")]` says so in help."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
 def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) -> str:
     """Digest of what a training depends on, the code included: only a training that is the same may be resumed.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish, resumable
+from deq_core.experiment.commands import PARAMS, Positional, default, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
 from deq_core.experiment.look import Plot
 from deq_core.experiment.tracking import track
@@ -23,15 +23,15 @@ def schema(out: Annotated[Path, Positional]) -> None:
 
 
 def download(
-    name: Annotated[str, Positional] = "",
-    out: Path | None = None,
+    name: Annotated[str, Positional, default("a profile's data")] = "",
+    out: Annotated[Path | None, default("data/flow; with NAME, data")] = None,
     profile: str = "run",
     params: Path = PARAMS,
-    section: str | None = None,
+    section: Annotated[str | None, default("PROFILE.flow")] = None,
 ) -> None:
-    """Writes a profile's data below `out`, by default `data/flow`: miniature sets, from photographs in the packages.
+    """Writes a profile's data below `out`: miniature sets, from photographs in the packages.
 
-    With NAME, downloads that published set to `out`, by default `data`, as `fetch` does.
+    With NAME, downloads that published set to `out`, as `fetch` does.
 
     `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. With the
     released sets, what is missing is fetched to where the profile says, and `out` gets a manifest of the files there.
