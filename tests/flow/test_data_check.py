@@ -1,5 +1,6 @@
 """What is wrong with a data set on disk: missing files, damaged files, other numbers than released."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from deq_flow.data import check as check_module
 from deq_flow.data import io
 from deq_flow.data.catalogue import SOURCES
 from deq_flow.data.check import FOLDERS, PARTS, check
-from deq_flow.data.headers import size_of
+from deq_flow.data.headers import KITTI_FLOW, size_of
 from deq_flow.data.mini import MiniConfig, write_mini
+from deq_flow.data.things import DIRECTIONS
 
 MINI = MiniConfig(height=24, width=32, train_pairs=2, val_pairs=1, scenes=1, frames=3, kitti_pairs=2)
 
@@ -131,6 +133,93 @@ def test_reading_all_finds_what_the_header_shows_too(data: Path) -> None:
     for thorough in (False, True):
         (found,) = faults("sintel", data, thorough=thorough)
         assert "expected chunks up to IEND" in found
+
+
+OTHER_SIZES = {
+    "FlyingChairs_release/data/00001_img2.ppm": "the first frame of its pair",
+    "FlyingChairs_release/data/00003_flow.flo": "its image",
+    "FlyingThings3D/frames_cleanpass/TRAIN/A/0000/left/0007.png": "the first frame of its pair",
+    "FlyingThings3D/optical_flow/TRAIN/A/0000/into_future/left/OpticalFlowIntoFuture_0006_L.pfm": "its image",
+    "Sintel/training/clean/scene_1/frame_0003.png": "the first frame of its pair",
+    "Sintel/training/flow/scene_1/frame_0001.flo": "its image",
+    "Sintel/training/occlusions/scene_1/frame_0002.png": "its image",
+    "KITTI/training/image_2/000000_11.png": "the first frame of its pair",
+    "KITTI/training/flow_occ/000001_10.png": "its image",
+    "KITTI/training/flow_noc/000001_10.png": "its image",
+    "HD1k/hd1k_input/image_2/000000_0001.png": "the first frame of its pair",
+    "HD1k/hd1k_flow_gt/flow_occ/000000_0000.png": "its image",
+    "spring/train/0001/frame_left/frame_left_0002.png": "the first frame of its pair",
+    "spring/train/0001/flow_FW_left/flow_FW_left_0001.flo5": "its image",
+}
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize("name", PARTS)
+def test_every_file_of_another_size_than_its_frame_is_named(data: Path, name: str, thorough: bool) -> None:
+    """KITTI's pairs are of several sizes; Spring's flow is twice as large as its frames."""
+    add_published_layouts(data)
+    assert faults(name, data, thorough=thorough) == []
+    wrong = {path: what for path, what in OTHER_SIZES.items() if path.startswith(FOLDERS[name])}
+    for path in wrong:
+        write_sized(data / path, 5, 7)
+    found = faults(name, data, thorough=thorough)
+    for path, what in wrong.items():
+        fault = rf"data/{path}: expected \d+x\d+ pixels, .*the size of {what}, got 7x5;"
+        assert any(re.match(fault, line) for line in found), path
+    assert all(" pixels, " in line for line in found)
+    if name == "spring":
+        assert f"expected {2 * 32}x{2 * 24} pixels, 2 times the size" in "".join(found)
+
+
+def test_a_frame_between_others_differs_from_both_and_from_its_flow(data: Path) -> None:
+    write_sized(data / "Sintel/training/final/scene_1/frame_0002.png", 5, 7)
+    found = faults("sintel", data)
+    assert [fault.split(":")[0].removeprefix("data/Sintel/training/") for fault in found] == [
+        "final/scene_1/frame_0002.png",
+        "final/scene_1/frame_0003.png",
+        "flow/scene_1/frame_0002.flo",
+        "occlusions/scene_1/frame_0002.png",
+    ]
+
+
+def test_a_damaged_file_has_no_size_to_differ(data: Path) -> None:
+    (data / "KITTI/training/image_2/000000_10.png").write_bytes(b"")
+    assert len(faults("kitti", data)) == 1
+
+
+def add_published_layouts(root: Path) -> None:
+    """A pair of each of the sets that have no miniature, and one of KITTI of another size."""
+    things, spring = root / "FlyingThings3D", root / "spring" / "train" / "0001"
+    for frame in ("0006", "0007"):
+        write_sized(things / f"frames_cleanpass/TRAIN/A/0000/left/{frame}.png", 24, 32)
+        for direction, prefix in DIRECTIONS.items():
+            path = things / f"optical_flow/TRAIN/A/0000/{direction}/left/{prefix}_{frame}_L.pfm"
+            write_sized(path, 24, 32)
+    for frame in (0, 1):
+        write_sized(root / f"HD1k/hd1k_input/image_2/000000_{frame:04d}.png", 24, 32)
+        write_sized(root / f"HD1k/hd1k_flow_gt/flow_occ/000000_{frame:04d}.png", 24, 32)
+    for frame in (1, 2):
+        write_sized(spring / f"frame_left/frame_left_{frame:04d}.png", 24, 32)
+    write_sized(spring / "flow_FW_left" / "flow_FW_left_0001.flo5", 48, 64)
+    for name in ("image_2/000099_10", "image_2/000099_11", "flow_occ/000099_10"):
+        write_sized(root / "KITTI" / "training" / f"{name}.png", 20, 36)
+
+
+def write_sized(path: Path, height: int, width: int) -> None:
+    """A frame, flow or mask, whichever belongs at such a path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    match path.suffix:
+        case ".flo":
+            io.write_flo(path, torch.ones(2, height, width))
+        case ".pfm":
+            io.write_pfm(path, torch.ones(3, height, width))
+        case ".flo5":
+            with h5py.File(path, "w") as file:
+                file.create_dataset("flow", data=np.zeros((height, width, 2), dtype=np.float32))
+        case _ if path.parent.name in KITTI_FLOW:
+            io.write_kitti(path, torch.ones(2, height, width), torch.ones(height, width, dtype=torch.bool))
+        case _:
+            images.write_image(path, torch.zeros(3, height, width, dtype=torch.uint8))
 
 
 def test_an_unreadable_file_is_a_problem_not_the_end(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,13 @@
 """Data sets on disk: folders that must exist, frames that follow each other, files of one size."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from torch import Tensor
 
-from deq_core.experiment.images import damaged
+from deq_core.experiment.images import FileFormatError, damaged
 
 
 class LayoutError(ValueError):
@@ -86,5 +86,10 @@ def require_size(path: Path, values: Tensor, image: Tensor, *, what: str = "the 
         FileFormatError: it is not.
     """
     if values.shape[-2:] != image.shape[-2:]:
-        (h, w), (height, width) = values.shape[-2:], image.shape[-2:]
-        raise damaged(path, f"{width}x{height} pixels, {what}", f"{w}x{h}")
+        raise other_size(path, values.shape[-2:], image.shape[-2:], what=what)
+
+
+def other_size(path: Path, size: Sequence[int], expected: Sequence[int], *, what: str) -> FileFormatError:
+    """The error for a file of another height and width than expected."""
+    (h, w), (height, width) = size, expected
+    return damaged(path, f"{width}x{height} pixels, {what}", f"{w}x{h}")

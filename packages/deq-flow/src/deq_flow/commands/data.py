@@ -24,9 +24,9 @@ def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
 def check_data(
     name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True, thorough: bool = False
 ) -> None:
-    """Names what is missing or damaged in the data set NAME below `root`; exits with 1 where something is.
+    """Names what is missing, damaged or of another size than its frame in the data set NAME; exits with 1 where it is.
 
-    `--no-released` is for a part of a set or a miniature; `--thorough` decodes every file.
+    The set is below `root`. `--no-released` is for a part of a set or a miniature; `--thorough` decodes every file.
     """
     if name not in checks.PARTS:
         sys.exit(f"deq-flow check-data: expected one of {', '.join(checks.PARTS)}, got {name!r}")

@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 
 from deq_core.experiment.layout import LayoutError, files_in, require
 from deq_flow.data.layout import read_dense, read_pair
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.samples import FlowSample, PairFiles
 
 SPLITS = {"train": "1", "val": "2"}
 HINT = "unpack FlyingChairs.zip so that root/FlyingChairs_release/data holds 00001_img1.ppm and so on"
@@ -37,9 +37,16 @@ class FlyingChairs(Dataset[FlowSample]):
         return len(self.names)
 
     def __getitem__(self, index: int) -> FlowSample:
-        name = self.names[index]
-        image1, image2 = read_pair(self.folder / f"{name}_img1.ppm", self.folder / f"{name}_img2.ppm")
-        return FlowSample(image1, image2, *read_dense(self.folder / f"{name}_flow.flo", image1), name)
+        pair = self.files(index)
+        image1, image2 = read_pair(pair.first, pair.second)
+        (flow,) = pair.beside
+        return FlowSample(image1, image2, *read_dense(flow, image1), self.names[index])
+
+    def files(self, index: int) -> PairFiles:
+        """The files of a pair."""
+        start = self.folder / self.names[index]
+        first, second, flow = (Path(f"{start}_{end}") for end in ("img1.ppm", "img2.ppm", "flow.flo"))
+        return PairFiles(first, second, (flow,))
 
 
 def read_split(root: Path, *, pairs: int) -> list[str]:

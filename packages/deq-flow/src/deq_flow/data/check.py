@@ -1,18 +1,23 @@
-"""Checks a data set on disk: every file that should be there, and whether each one is whole."""
+"""Checks a data set on disk: every file that should be there, whether each is whole, and of the size of its pair."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import cv2
 
 from deq_core.experiment import checks
 from deq_core.experiment.checks import Part, Problem
-from deq_core.experiment.images import decode
+from deq_core.experiment.images import FileFormatError, decode
+from deq_core.experiment.layout import LayoutError, other_size
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.hd1k import Hd1k
 from deq_flow.data.headers import size_of
 from deq_flow.data.io import read_flo, read_pfm
 from deq_flow.data.kitti import Kitti
+from deq_flow.data.samples import PairFiles
 from deq_flow.data.sintel import Sintel
 from deq_flow.data.spring import Spring, read_flo5
 from deq_flow.data.things import FlyingThings
@@ -59,8 +64,8 @@ CONTENTS: Mapping[str, Callable[[Path], object]] = {
 def check(name: str, root: Path, *, released: bool = True, thorough: bool = False) -> list[Problem]:
     """What is wrong with the data set `name` below `root`; empty if it is complete and every file whole.
 
-    Every file that a reader needs must be there, and the header and length of every image and flow file of the set
-    must fit each other.
+    Every file that a reader needs must be there, the header and length of every image and flow file of the set must
+    fit each other, and both frames, flow and masks of a pair be of one size.
 
     Args:
         name: chairs, things, sintel, kitti, hd1k or spring.
@@ -75,10 +80,49 @@ def check(name: str, root: Path, *, released: bool = True, thorough: bool = Fals
     if name not in PARTS:
         raise ValueError(f"expected one of the sets {', '.join(PARTS)}, got {name!r}")
 
+    sizes: dict[Path, tuple[int, int]] = {}
+
     def whole(path: Path) -> None:
-        size_of(path)
+        sizes[path] = size_of(path)
         if thorough:
             CONTENTS[path.suffix.lower()](path)
 
     readers = dict.fromkeys(CONTENTS, whole)
-    return checks.check(root / FOLDERS[name], PARTS[name], readers, released=released, unit="pairs")
+    parts = [replace(part, read=cache(part.read)) for part in PARTS[name]]
+    problems = checks.check(root / FOLDERS[name], parts, readers, released=released, unit="pairs")
+    for part in parts:
+        try:
+            pairs = part.read(root)
+        except (FileFormatError, LayoutError):
+            continue  # of which there is a problem already
+        assert isinstance(pairs, PairSet)
+        problems.extend(unequal((pairs.files(index) for index in range(len(pairs))), sizes))
+    return list({str(problem): problem for problem in problems}.values())
+
+
+@runtime_checkable
+class PairSet(Protocol):
+    """A set that knows the files of its pairs."""
+
+    def __len__(self) -> int: ...
+
+    def files(self, index: int) -> PairFiles:
+        """The files of a pair."""
+        ...
+
+
+def unequal(pairs: Iterable[PairFiles], sizes: Mapping[Path, tuple[int, int]]) -> Iterator[Problem]:
+    """The files that are not of the size of their pair's first frame; what has no size is damaged, and left out."""
+    for pair in pairs:
+        if pair.first not in sizes:
+            continue
+        height, width = sizes[pair.first]
+        image = "the size of its image" if pair.grid == 1 else f"{pair.grid} times the size of its image"
+        others = (
+            (pair.second, 1, "the size of the first frame of its pair"),
+            *((path, pair.grid, image) for path in pair.beside),
+        )
+        for path, grid, what in others:
+            expected = (grid * height, grid * width)
+            if sizes.get(path, expected) != expected:
+                yield Problem(path, str(other_size(path, sizes[path], expected, what=what)))

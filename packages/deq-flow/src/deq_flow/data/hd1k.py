@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 from deq_core.experiment.layout import files_in, following, require, require_size
 from deq_flow.data.io import read_kitti
 from deq_flow.data.layout import read_pair
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.samples import FlowSample, PairFiles
 
 HINT = "unpack hd1k_input.zip and hd1k_flow_gt.zip so that root/HD1k holds hd1k_input and hd1k_flow_gt"
 
@@ -48,6 +48,11 @@ class Hd1k(Dataset[FlowSample]):
         flow, valid = read_kitti(path)
         require_size(path, flow, image1)
         return FlowSample(image1, image2, flow, valid, first.stem)
+
+    def files(self, index: int) -> PairFiles:
+        """The files of a pair."""
+        first, second = self.pairs[index]
+        return PairFiles(first, second, (self.flows / first.name,))
 
     def sequences(self) -> dict[str, range]:
         """The indices of each sequence's pairs in order of time: the second frame of one is the first of the next."""

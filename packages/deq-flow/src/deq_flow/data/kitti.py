@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from deq_core.experiment.layout import files_in, require, require_size
 from deq_flow.data.io import read_kitti
 from deq_flow.data.layout import read_pair, unknown_flow
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.samples import FlowSample, PairFiles
 
 HINT = "unpack data_scene_flow.zip so that root/KITTI holds training and testing"
 
@@ -51,3 +51,10 @@ class Kitti(Dataset[FlowSample]):
             require_size(unoccluded, seen, image1)
             occluded = valid & ~seen
         return FlowSample(image1, image2, flow, valid, name, occluded)
+
+    def files(self, index: int) -> PairFiles:
+        """The files of a pair."""
+        images, name = self.folder / "image_2", f"{self.names[index]}_10.png"
+        flows = [self.folder / kind / name for kind in ("flow_occ", "flow_noc")] if self.split == "training" else []
+        present = tuple(path for path in flows if path.is_file())
+        return PairFiles(images / name, images / f"{self.names[index]}_11.png", present)

@@ -1,6 +1,7 @@
-"""The sample every flow data set returns."""
+"""The sample every flow data set returns, and the files it is read from."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -49,3 +50,15 @@ class FlowSample:
                     f"{self.name}: {field} must be {dtype} of shape {shape} (the size of image1), "
                     f"got {tensor.dtype} of shape {tuple(tensor.shape)}"
                 )
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The files of a pair, which are of one height and width."""
+
+    first: Path
+    second: Path
+    beside: tuple[Path, ...] = ()
+    """Flow and masks of the first frame, as many as are published and there."""
+    grid: int = 1
+    """Points of the flow for each pixel of a frame, along either side."""

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from deq_core.experiment.images import read_mask
 from deq_core.experiment.layout import LayoutError, by_folder, files_in, following, require, require_size
 from deq_flow.data.layout import read_dense, read_pair, unknown_flow
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.samples import FlowSample, PairFiles
 
 HINT = "unpack MPI-Sintel-complete.zip so that root/Sintel holds training and test"
 
@@ -75,6 +75,12 @@ class Sintel(Dataset[FlowSample]):
             valid = valid & ~invalid
             flow = torch.where(valid, flow, 0.0)
         return FlowSample(image1, image2, flow, valid, name, occluded, invalid)
+
+    def files(self, index: int) -> PairFiles:
+        """The files of a pair."""
+        kinds = {"flow": ".flo", "occlusions": ".png", "invalid": ".png"} if self.split == "training" else {}
+        paths = [self.beside(kind, index, suffix) for kind, suffix in kinds.items()]
+        return PairFiles(*self.pairs[index], tuple(path for path in paths if path.is_file()))
 
     def sequences(self) -> dict[str, range]:
         """The indices of each scene's pairs in order of time: the second frame of one is the first of the next."""

@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 from deq_core.experiment.images import damaged
 from deq_core.experiment.layout import by_folder, files_in, following, require
 from deq_flow.data.layout import known_flow, read_pair, unknown_flow
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.samples import FlowSample, PairFiles
 
 HINT = "unpack the frame_left and flow_FW_left archives so that root/spring holds train and test"
+GRID = 2  # points of the flow for each pixel of a frame, along either side
 
 
 class Spring(Dataset[FlowSample]):
@@ -58,7 +59,12 @@ class Spring(Dataset[FlowSample]):
         if self.split == "test":
             return FlowSample(image1, image2, *unknown_flow(image1), name)
         path = flow_of(first)
-        return FlowSample(image1, image2, *known_flow(path, read_flo5(path)[:, ::2, ::2], image1), name)
+        return FlowSample(image1, image2, *known_flow(path, read_flo5(path)[:, ::GRID, ::GRID], image1), name)
+
+    def files(self, index: int) -> PairFiles:
+        """The files of a pair."""
+        first, second = self.pairs[index]
+        return PairFiles(first, second, () if self.split == "test" else (flow_of(first),), grid=GRID)
 
     def sequences(self) -> dict[str, range]:
         """The indices of each scene's pairs in order of time: the second frame of one is the first of the next."""

@@ -9,7 +9,7 @@ from deq_core.experiment.images import damaged
 from deq_core.experiment.layout import by_folder, files_in, following, require
 from deq_flow.data.io import read_pfm
 from deq_flow.data.layout import known_flow, read_pair
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.samples import FlowSample, PairFiles
 
 HINT = (
     "unpack the frames and optical_flow archives so that root/FlyingThings3D holds frames_cleanpass, "
@@ -69,6 +69,10 @@ class FlyingThings(Dataset[FlowSample]):
         scene = "/".join(first.parts[-4:-2])
         name = f"{scene}/{first.stem}-{second.stem}"
         return FlowSample(image1, image2, *known_flow(path, values[:2], image1), name)
+
+    def files(self, index: int) -> PairFiles:
+        """The files of a pair."""
+        return PairFiles(*self.pairs[index], (self.flows[index],))
 
 
 def frame_of(flow: Path) -> str:
