@@ -208,6 +208,23 @@ def failure_of(*arguments: str) -> str:
     return stopped.value.code
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("schema",),
+        ("download", "--params", str(ROOT / "params.yaml"), "--profile", "smoke", "--out"),
+        ("sine", "--fit", "release", "--params", str(ROOT / "params.yaml"), "--section", "smoke.delta", "--out"),
+        ("export", "default", "--format", "onnx", "--height", "64", "--width", "64", "--steps", "1", "--out"),
+        ("evaluate-checkpoint", "default", "--set", "kitti", "--out"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_output_that_cannot_be_made_is_one_line_before_any_work(arguments: tuple[str, ...]) -> None:
+    message = failure_of(*arguments, "/proc/no/out")
+    assert message.startswith("deq-flow: cannot write /proc/no/out: the folder is not there, nor can it be made")
+    assert "\n" not in message
+
+
 def smoke_params(cwd: Path, *changes: tuple[str, str]) -> None:
     text = (ROOT / "params.yaml").read_text().replace("run: *mini", "run: *smoke")
     for old, new in changes:

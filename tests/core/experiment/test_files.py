@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -15,7 +16,15 @@ from pathlib import Path
 import pytest
 
 from deq_core.experiment import files
-from deq_core.experiment.files import OutputError, output_directory, write_bytes, write_json, write_text
+from deq_core.experiment.files import (
+    OutputError,
+    output_directory,
+    output_file,
+    require_writable,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 ALONE = f"""
 import runpy, sys
@@ -196,6 +205,48 @@ def test_a_folder_nobody_may_write_says_so(write: Callable[[Path], None]) -> Non
         write(out)
 
 
+@pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])
+def test_a_folder_nobody_can_make_says_so(write: Callable[[Path], None]) -> None:
+    with pytest.raises(OutputError, match=r"cannot write /proc/no/out: .*nor can it be made: choose another folder"):
+        write(Path("/proc/no/out"))
+
+
+@pytest.mark.parametrize("out", [".", "/", ".."])
+@pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])
+def test_a_place_without_a_name_of_its_own_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None], out: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputError, match=rf"^cannot write {re.escape(out)}: .*choose a new name in it$"):
+        write(Path(out))
+    assert names(tmp_path) == ["here"]
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_what_cannot_be_written_is_known_before(tmp_path: Path, folder: bool) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    other = tmp_path / ("file" if folder else "folder")
+    places = [tmp_path / "file" / "a" / "out", Path("/proc/no/out"), Path("/sys/deq-out"), Path("."), other]
+    write = output_directory if folder else output_file
+    for out in places:
+        for attempt in (lambda out: require_writable(out, folder=folder), lambda out: write(out).__enter__()):
+            with pytest.raises(OutputError, match=f"^cannot write {re.escape(str(out))}: .*choose a") as caught:
+                attempt(out)
+            assert "@" not in str(caught.value), "no name of a hidden file"
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_what_can_be_written_leaves_no_trace_of_the_question(tmp_path: Path, folder: bool) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    for out in ("new", "a/b/new", "folder" if folder else "file"):
+        require_writable(tmp_path / out, folder=folder)
+    assert names(tmp_path) == ["file", "folder"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_folder_in_the_place_of_a_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "name").mkdir()
     with pytest.raises(OutputError, match="a folder is where a file is needed"):
@@ -216,6 +267,9 @@ def test_a_fault_of_an_input_passes_unchanged(tmp_path: Path) -> None:
         (tmp_path / "input" / "missing").read_text()
     with pytest.raises(FileNotFoundError), output_directory(tmp_path / "out"):
         (tmp_path / "missing").read_text()
+    unnamed = FileNotFoundError(errno.ENOENT, "unable to open file")  # as h5py has it
+    with pytest.raises(FileNotFoundError, match="unable to open"), output_directory(tmp_path / "out"):
+        raise unnamed
 
 
 def test_a_new_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:

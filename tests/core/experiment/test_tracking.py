@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from deq_core.experiment import config, tracking
+from deq_core.experiment.files import OutputError
 from deq_core.experiment.tracking import find, ignore, track
 
 pytestmark = pytest.mark.usefixtures("tracking_database")
@@ -109,6 +110,14 @@ def test_the_commit_and_whether_files_differ_from_it(client: MlflowClient, tmp_p
     clean, dirty = runs(client)
     assert clean.data.tags["mlflow.source.git.commit"] == git("rev-parse", "HEAD")
     assert (clean.data.tags["git.dirty"], dirty.data.tags["git.dirty"]) == ("false", "true")
+
+
+def test_an_output_that_cannot_be_written_ends_before_there_is_a_run(client: MlflowClient, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (Path("/proc/no/out"), tmp_path / "file" / "out", tmp_path / "file"):
+        with pytest.raises(OutputError, match=f"cannot write {out}"), track("flow", {}, out=out):
+            raise AssertionError("the block must not begin")
+    assert runs(client) == []
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("bad\nworse"), "FAILED"), (KeyboardInterrupt(), "KILLED")])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment.files import write_bytes
+from deq_core.experiment.files import require_writable, write_bytes
 from deq_flow.models.convert import Recognised, network_of
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.networks import Network
@@ -112,6 +112,7 @@ def export(network: Network, out: Path, *, format: Format, height: int, width: i
     for name, value, least in (("height", height, 16), ("width", width, 16), ("steps", steps, 1)):
         if value < least:
             raise ExportError(f"{name}: expected at least {least}, got {value}")
+    require_writable(out, folder=False)
     network = copy.deepcopy(network).cpu().float().eval()
     module = FixedSteps(network, steps).requires_grad_(False)
     example, other = _images(0, height, width), _images(1, height, width)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _REMEDIES = {
+    errno.ENOENT: "the folder is not there, nor can it be made: choose another folder",
     errno.ENOSPC: "the disk is full: free space there or choose another folder",
     errno.EDQUOT: "your disk quota is used up: free space there or choose another folder",
     errno.EFBIG: "the file would pass the size limit of this process or file system: see `ulimit -f`",
@@ -42,8 +43,7 @@ def output_directory(out: Path) -> Iterator[Path]:
     partial = _beside(out, "partial")
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists() and not out.is_dir():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
+        _require_place(out, folder=True)
         _remove_abandoned(out)
         partial.mkdir()
     try:
@@ -66,8 +66,7 @@ def output_file(out: Path) -> Iterator[Path]:
     """
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        if out.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
+        _require_place(out, folder=False)
         _remove_abandoned(out)
         folder = _beside(out, "partial")
         folder.mkdir()
@@ -77,6 +76,20 @@ def output_file(out: Path) -> Iterator[Path]:
             (folder / out.name).replace(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_writable(out: Path, *, folder: bool) -> None:
+    """Raises now, before long work, what writing the folder or file `out` would raise after it; leaves no trace.
+
+    Raises:
+        OutputError: where `out` cannot be written, naming it and the remedy.
+    """
+    trial = _beside(out, "trial").name
+    with explained(out):
+        _require_place(out, folder=folder)
+        nearest = next(parent for parent in out.absolute().parents if os.path.lexists(parent))
+        (nearest / trial).mkdir()
+        (nearest / trial).rmdir()
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -131,7 +144,7 @@ def explained(out: Path, inside: Path | None = None) -> Iterator[None]:
     """Turns an `OSError` about writing `out` into an `OutputError`, for code that writes in ways of its own.
 
     Within the body of `output_directory`, `inside` tells an error about what is written there, or about no named
-    file (a full disk), from one about a file the body reads.
+    file (a full disk), from one about a file the body reads (which alone may be missing).
     """
     try:
         yield
@@ -140,10 +153,13 @@ def explained(out: Path, inside: Path | None = None) -> Iterator[None]:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0)
         named = error.filename if isinstance(error.filename, str | os.PathLike) else None
-        about_input = inside is not None and named is not None and not Path(named).is_relative_to(inside)
+        named_here = error.errno != errno.ENOENT if named is None else Path(named).is_relative_to(inside or "")
+        about_input = inside is not None and not named_here
         if remedy is None or about_input:
             raise
-        fault = OutputError(f"cannot write {out}: {remedy} ({error.strerror}{f': {named}' if named else ''})")
+        hidden = named is not None and Path(named).name.startswith(f".{out.name}.")  # says nothing to who named `out`
+        about = f": {named}" if named and not hidden else ""
+        fault = OutputError(f"cannot write {out}: {remedy} ({error.strerror}{about})")
         fault.errno = error.errno
         raise fault from error
 
@@ -161,8 +177,18 @@ def _put_in_place(partial: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _require_place(out: Path, *, folder: bool) -> None:
+    """Raises what the system would where a file is in the place of a folder, or a folder in that of a file."""
+    if folder and out.exists() and not out.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
+    if not folder and out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
+
+
 def _beside(path: Path, word: str) -> Path:
     """A new hidden name beside `path` that says which process of which machine it belongs to."""
+    if path.name in ("", ".."):
+        raise OutputError(f"cannot write {path}: it would be replaced whole: choose a new name in it")
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{word}@{socket.gethostname()}@{os.getpid()}")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from deq_core.experiment import distributed, provenance
 from deq_core.experiment.config import flatten, plain, sections_read
-from deq_core.experiment.files import write_json
+from deq_core.experiment.files import require_writable, write_json
 from deq_core.experiment.log import Log as Log
 from deq_core.experiment.log import ignore as ignore
 from deq_core.experiment.store import artifact_location, prepare, sqlite_path
@@ -59,10 +59,14 @@ def track(
         parent_of: a file, such as the model an evaluation reads: the run that wrote this content becomes the parent.
             Where there is no such file, there is no parent: that is for the block to say, which reads it.
         inputs: further files read, tagged `dep.<path>` with their MD5.
+
+    Raises:
+        OutputError: `out` cannot be written; there is no run then.
     """
     if distributed.rank() != 0:
         yield ignore
         return
+    require_writable(out, folder=True)
     client = connect()
     entity = _unfinished(client, scratch) or _new(client, name, config, seed, parent_of)
     run = _Run(client, entity, scratch)
