@@ -68,6 +68,36 @@ def test_a_curve_is_the_mean_with_a_band_of_one_standard_deviation() -> None:
     assert heights.max() == pytest.approx(4.0)
 
 
+def test_a_band_that_reaches_zero_ends_where_its_logarithmic_axis_does(tmp_path: Path) -> None:
+    seeds = [[1.0, 0.1, 0.01, 0.004], [1.2, 0.9, 0.4, 0.005]]
+    drawn, (log, linear) = plotting.figure(columns=2)
+    for axes in (log, linear):
+        plotting.curve(axes, [1, 2, 3, 4], seeds, label="a")
+    log.set_yscale("log")
+    log.set_ylim(1e-3, 2)
+    before = np.array(linear.collections[0].get_paths()[0].vertices)
+    plotting.save(drawn, tmp_path / "a.svg")
+    ended, same = (np.asarray(axes.collections[0].get_paths()[0].vertices) for axes in (log, linear))
+    assert before[:, 1].min() < 0
+    assert np.array_equal(same, before)
+    assert np.array_equal(ended, np.where(before > 0, before, 1e-3))
+
+
+def test_a_positive_band_is_drawn_as_it_is_on_a_logarithmic_axis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def saved(name: str) -> bytes:
+        drawn, (axes,) = plotting.figure()
+        plotting.curve(axes, [1, 2], [[1.0, 0.1], [1.2, 0.12]], label="a")
+        axes.set_yscale("log")
+        plotting.save(drawn, tmp_path / name)
+        return (tmp_path / name).read_bytes()
+
+    ended = saved("ended.svg")
+    monkeypatch.setattr(plotting, "_end_bands", lambda axes: None)
+    assert saved("as_it_is.svg") == ended
+
+
 def test_a_single_seed_has_no_band_and_no_error_bar() -> None:
     _, (axes,) = plotting.figure()
     plotting.curve(axes, [1, 2], [[1.0, 4.0]], label="a")

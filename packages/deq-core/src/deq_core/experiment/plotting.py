@@ -10,6 +10,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes as Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Figure
 
 from deq_core.experiment.files import write_bytes
@@ -122,13 +123,30 @@ def image_grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], *, width: float
 def save(drawn: Figure, path: Path, *, dpi: int = 120) -> None:
     """Writes a figure as SVG or PNG, by the suffix of `path`; the same figure gives the same bytes.
 
+    On a logarithmic axis a band that reaches zero or below goes down to the end of the axis.
+
     Args:
         dpi: pixels an inch, of a PNG and of images within an SVG.
     """
     metadata = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
     if path.suffix not in metadata:
         raise ValueError(f"{path}: expected a name that ends in .svg or .png")
+    for axes in drawn.axes:
+        if axes.get_yscale() == "log":
+            _end_bands(axes)
     buffer = io.BytesIO()
     with mpl.rc_context(_STYLE):
         drawn.savefig(buffer, format=path.suffix[1:], dpi=dpi, metadata=metadata[path.suffix])
     write_bytes(path, buffer.getvalue())
+
+
+def _end_bands(axes: Axes) -> None:
+    """Puts the points of bands that have no logarithm at the lower end of the axis.
+
+    matplotlib puts them a thousand decades down, so that the edge from the last positive point falls straight.
+    """
+    lowest = axes.get_ylim()[0]
+    for band in axes.collections:
+        for path in band.get_paths() if isinstance(band, PolyCollection) else ():
+            heights = np.asarray(path.vertices)[:, 1]
+            path.vertices = np.column_stack([np.asarray(path.vertices)[:, 0], np.where(heights > 0, heights, lowest)])
