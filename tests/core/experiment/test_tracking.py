@@ -120,6 +120,13 @@ def test_an_output_that_cannot_be_written_ends_before_there_is_a_run(client: Mlf
     assert runs(client) == []
 
 
+def test_a_store_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////sys/deq/mlflow.db")
+    remedy = "cannot write /sys/deq/mlflow.db: .* MLFLOW_TRACKING_URI names another place"
+    with pytest.raises(OutputError, match=remedy), track("flow", {}, out=tmp_path / "out"):
+        raise AssertionError("the block must not begin")
+
+
 @pytest.mark.parametrize(("error", "status"), [(ValueError("bad\nworse"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
 def test_an_error_passes_and_its_run_says_so(
     client: MlflowClient, tmp_path: Path, error: BaseException, status: str

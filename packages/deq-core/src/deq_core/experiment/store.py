@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from deq_core.experiment.files import OutputError, explained
+
 
 def prepare(path: Path, build: Callable[[Path], None]) -> None:
     """Makes the SQLite file `path` where it is not there yet; `build` makes a file of the name it is given.
@@ -15,9 +17,20 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
     MLflow creates its tables without a lock, so processes that meet at a new file break each other's migration
     ("duplicate column name"). Here one builds the file under another name while the rest wait, and it appears whole.
     It uses a write-ahead log, with which readers and one writer do not wait for each other.
+
+    Raises:
+        OutputError: it cannot be made.
     """
     if path.exists():
         return
+    try:
+        with explained(path):
+            _make(path, build)
+    except OutputError as error:
+        raise OutputError(f"{error}; MLFLOW_TRACKING_URI names another place for the tracking store") from error
+
+
+def _make(path: Path, build: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):
         if path.exists():
