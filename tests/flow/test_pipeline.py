@@ -242,6 +242,20 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert "--out" in shown or "OUT" in shown or "NAME" in shown
 
 
+@pytest.mark.parametrize(
+    ("command", "pipeline"),
+    [("plot", "flow"), ("report", "flow"), ("delta-plot", "delta"), ("delta-report", "delta")],
+)
+def test_results_that_are_missing_are_named(
+    command: str, pipeline: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    smoke_params(tmp_path)
+    with pytest.raises(SystemExit, match=rf"(?s)results: expected .*`snakemake {pipeline}` makes them"):
+        main([command, "--results", "results", "--out", "out"])
+    assert not Path("out").exists()
+
+
 def test_help_says_where_a_download_goes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["download", "--help"])

@@ -10,7 +10,7 @@ from statistics import mean, stdev
 import pytest
 
 from deq_core.experiment import config
-from deq_core.experiment.layout import LayoutError
+from deq_core.experiment.layout import LayoutError, all_there
 from deq_core.experiment.results import numbers, read_rows
 from deq_core.experiment.tracking import ignore
 from deq_vision.baselines import evaluate_baselines
@@ -133,8 +133,9 @@ def test_figures_and_report_are_made_of_one_seed_too(results: Path, profile: Vis
 
 
 def test_results_that_are_missing_are_named(results: Path) -> None:
+    tables = Tables.below(results, trained=["digits", "street"], streamed=[], baselines=["digits"], seeds=[0, 7])
     with pytest.raises(LayoutError, match=r"4 of 9 are missing, such as train/digits-7; `snakemake vision` makes them"):
-        Tables.below(results, trained=["digits", "street"], streamed=[], baselines=["digits"], seeds=[0, 7])
+        all_there(tables, results, "vision")
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:

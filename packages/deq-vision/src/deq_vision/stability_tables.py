@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from deq_core.experiment.layout import all_there
 from deq_core.experiment.results import Row, numbers, read_rows
 from deq_vision.stability_params import Method
 
@@ -31,12 +32,18 @@ class StabilityTables:
         seeds: tuple[int, ...],
         splits: tuple[str, ...],
     ) -> "StabilityTables":
-        """Those that the pipeline writes below `results`; the study is the parameters', whatever else lies there."""
-        rows: dict[tuple[int, Method], list[list[Row]]] = {
-            (n, method): [read_rows(results / "evaluate" / f"{method}-{n}-{seed}" / "steps.csv") for seed in seeds]
+        """Those that the pipeline writes below `results`; the study is the parameters', whatever else lies there.
+
+        Raises:
+            LayoutError: some of them are not there.
+        """
+        folders: dict[tuple[int, Method], list[Path]] = {
+            (n, method): [results / "evaluate" / f"{method}-{n}-{seed}" for seed in seeds]
             for n in steps
             for method in methods
         }
+        all_there(folders, results, "stability")
+        rows = {key: [read_rows(folder / "steps.csv") for folder in repeated] for key, repeated in folders.items()}
         return cls(splits=splits, steps=steps, methods=methods, rows=rows)
 
     @property

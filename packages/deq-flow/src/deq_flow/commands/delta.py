@@ -7,6 +7,7 @@ from typing import Annotated
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
 from deq_core.experiment.files import write_json
+from deq_core.experiment.layout import all_there, figures_below
 from deq_core.experiment.tracking import track
 from deq_flow.delta_params import Convergence, Delta, Images, Representation, Sine, Sweep
 
@@ -114,7 +115,7 @@ def delta_report(results: Path, out: Path, params: Path = PARAMS, section: str =
 
     check(params, section)
     tables = tables_below(results, params, section)
-    images = sorted(path.name for path in (results / "figures").iterdir())
+    images = figures_below(results, "delta")
     metrics = report(tables, images, out=out)
     finish({name: value for name, value in metrics.items() if name.endswith("macs_saved")})
 
@@ -123,7 +124,7 @@ def tables_below(results: Path, params: Path, section: str):
     """The result folders of the studies of a profile."""
     from deq_flow.delta_tables import DeltaTables
 
-    return DeltaTables.below(
+    tables = DeltaTables.below(
         results,
         methods=config.load(tuple[str, ...], params, f"{section}.methods"),
         method_seeds=config.load(tuple[int, ...], params, f"{section}.method_seeds"),
@@ -132,6 +133,7 @@ def tables_below(results: Path, params: Path, section: str):
         representations=tuple(config.load(dict[str, Representation], params, f"{section}.representations")),
         seeds=config.load(tuple[int, ...], params, f"{section}.seeds"),
     )
+    return all_there(tables, results, "delta")
 
 
 def check(params: Path, section: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Positional, default, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
+from deq_core.experiment.layout import all_there, figures_below
 from deq_core.experiment.look import Plot
 from deq_core.experiment.tracking import track
 from deq_flow.commands.data import fetch
@@ -131,7 +132,7 @@ def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTI
 
     check(params, section)
     tables = tables_below(results, params, section)
-    figures = sorted(path.name for path in (results / "figures").iterdir())
+    figures = figures_below(results, "flow")
     metrics = reporting.report(tables, figures, out=out)
     finish({f"{method}.epe": values["sintel_clean"]["epe"] for method, values in metrics.items()})
 
@@ -147,7 +148,8 @@ def tables_below(results: Path, params: Path, section: str):
         stage: config.load(tuple[str, ...], params, f"{section}.curriculum.{stage}.methods")
         for stage in ("things", "sintel", "kitti")
     }
-    return Tables.below(results, methods, seeds, reuse=reuse, shipped=shipped, curriculum=curriculum)
+    tables = Tables.below(results, methods, seeds, reuse=reuse, shipped=shipped, curriculum=curriculum)
+    return all_there(tables, results, "flow")
 
 
 def check(params: Path, section: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, finish
+from deq_core.experiment.layout import all_there
 from deq_core.experiment.tracking import track
 from deq_sequence.data.corpora import Split
 from deq_sequence.delta_params import Delta
@@ -46,6 +47,7 @@ def delta_report(results: Path, out: Path, params: Path = PARAMS, section: str =
     methods = config.load(dict[str, Delta], params, f"{section}.delta")
     seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
     studies = {method: [results / f"{method}-{seed}" for seed in seeds] for method in methods}
+    all_there(studies, results, "sequence")
     with track("sequence.delta_report", settings, out=out):
         metrics = report(studies, out=out, dpi=settings.dpi)
     finish({name: value for name, value in metrics["means"].items() if name.endswith(".perplexity")})

@@ -7,6 +7,7 @@ from typing import Annotated
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.layout import all_there, figures_below
 from deq_core.experiment.manifest import write_manifest
 from deq_core.experiment.tracking import track
 from deq_sequence.data import texts
@@ -111,7 +112,7 @@ def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTI
 
     check(params, section)
     tables = tables_below(results, params, section)
-    figures = sorted(path.name for path in (results / "figures").iterdir())
+    figures = figures_below(results, "sequence")
     scores = reporting.report(tables, figures, out=out)["scores"]
     finish({method: values["perplexity"] for by_method in scores.values() for method, values in by_method.items()})
 
@@ -122,7 +123,8 @@ def tables_below(results: Path, params: Path, section: str):
 
     methods = config.load(tuple[str, ...], params, f"{section}.methods")
     seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
-    return Tables.below(results, methods, seeds, config.load(dict[str, Evaluate], params, f"{section}.evaluate"))
+    evaluate = config.load(dict[str, Evaluate], params, f"{section}.evaluate")
+    return all_there(Tables.below(results, methods, seeds, evaluate), results, "sequence")
 
 
 def check(params: Path, section: str) -> None:

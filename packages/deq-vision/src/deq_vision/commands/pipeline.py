@@ -4,6 +4,7 @@ from pathlib import Path
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, finish
+from deq_core.experiment.layout import all_there, figures_below
 from deq_core.experiment.look import Plot
 from deq_core.experiment.tracking import track
 from deq_vision.baseline_params import Baseline
@@ -47,7 +48,7 @@ def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTI
 
     config.check(Vision, params, section)
     tables = tables_below(results, params, section)
-    figures = sorted(path.name for path in (results / "figures").iterdir())
+    figures = figures_below(results, "vision")
     found = reporting.report(tables, figures, out=out)["scores"]
     finish({f"{name}.{(metric := headline(methods[MDEQ]))}": methods[MDEQ][metric] for name, methods in found.items()})
 
@@ -60,4 +61,5 @@ def tables_below(results: Path, params: Path, section: str):
     streamed = config.load(tuple[str, ...], params, f"{section}.streamed")
     seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
     peers = config.load(dict[str, dict[str, Baseline]], params, f"{section}.baselines")
-    return Tables.below(results, trained=trained, streamed=streamed, baselines=peers, seeds=seeds)
+    tables = Tables.below(results, trained=trained, streamed=streamed, baselines=peers, seeds=seeds)
+    return all_there(tables, results, "vision")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
+from deq_core.experiment.layout import figures_below
 from deq_core.experiment.tracking import track
 from deq_vision.config import ModelConfig
 from deq_vision.params import Classify, Experiment, Recipe
@@ -115,7 +116,7 @@ def stability_report(results: Path, out: Path, params: Path = PARAMS, section: s
     from deq_vision.stability_report import report
 
     longer = config.load(tuple[int, ...], params, f"{section}.longer")
-    images = sorted(path.name for path in (results / "figures").iterdir())
+    images = figures_below(results, "stability")
     finish(report(tables_below(results, params, section), images, longer=longer, out=out))
 
 
