@@ -1,6 +1,7 @@
 """Commands of the pipeline: its stages, and the schema that its parameters are checked against."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -120,7 +121,7 @@ def plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION
 
     check(params, section)
     settings = config.load(Plot, params, f"{section}.plot")
-    tables = tables_below(results, params, section)
+    tables = tables_below(results, params, section, stages=())
     with track("flow.plot", settings, out=out):
         paths = drawing.figures(tables, settings, out=out)
     finish({"figures": len(paths)})
@@ -137,16 +138,15 @@ def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTI
     finish({f"{method}.epe": values["sintel_clean"]["epe"] for method, values in metrics.items()})
 
 
-def tables_below(results: Path, params: Path, section: str):
-    """The result folders of the methods and seeds of a profile."""
+def tables_below(results: Path, params: Path, section: str, stages: Sequence[str] = ("things", "sintel", "kitti")):
+    """The result folders of the methods and seeds of a profile, and of the stages that followed FlyingChairs."""
     from deq_flow.tables import Tables
 
     methods = config.load(tuple[str, ...], params, f"{section}.methods")
     seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
     reuse, shipped = (config.load(tuple[str, ...], params, f"{section}.reuse.{key}") for key in ("methods", "shipped"))
     curriculum = {
-        stage: config.load(tuple[str, ...], params, f"{section}.curriculum.{stage}.methods")
-        for stage in ("things", "sintel", "kitti")
+        stage: config.load(tuple[str, ...], params, f"{section}.curriculum.{stage}.methods") for stage in stages
     }
     tables = Tables.below(results, methods, seeds, reuse=reuse, shipped=shipped, curriculum=curriculum)
     return all_there(tables, results, "flow")
