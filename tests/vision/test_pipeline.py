@@ -10,8 +10,9 @@ from statistics import mean, stdev
 import pytest
 
 from deq_core.experiment import config
-from deq_core.experiment.layout import LayoutError, all_there
+from deq_core.experiment.layout import LayoutError
 from deq_core.experiment.results import numbers, read_rows
+from deq_core.experiment.stages import all_there
 from deq_core.experiment.tracking import ignore
 from deq_vision.baselines import evaluate_baselines
 from deq_vision.cli import COMMANDS, main

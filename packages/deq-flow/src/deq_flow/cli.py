@@ -27,14 +27,13 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-flow`; `arguments` are those of the command line by default."""
     from deq_core.experiment.images import FileFormatError
-    from deq_core.experiment.layout import LayoutError
     from deq_core.experiment.video import VideoError
 
     commands.run(
         "deq-flow",
         "Optical flow with deep equilibrium models.",
         COMMANDS,
-        expected=(FileFormatError, LayoutError, VideoError),
+        expected=(FileFormatError, VideoError),
         arguments=arguments,
     )
 

@@ -15,14 +15,13 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-sequence`; `arguments` are those of the command line by default."""
-    from deq_core.experiment.layout import LayoutError
     from deq_sequence.data.corpora import CorpusError
 
     commands.run(
         "deq-sequence",
         "Language models with deep equilibrium models.",
         COMMANDS,
-        expected=(CorpusError, LayoutError),
+        expected=(CorpusError,),
         arguments=arguments,
     )
 

@@ -25,14 +25,13 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-vision`; `arguments` are those of the command line by default."""
     from deq_core.experiment.images import FileFormatError
-    from deq_core.experiment.layout import LayoutError
     from deq_core.experiment.video import VideoError
 
     commands.run(
         "deq-vision",
         "Multiscale deep equilibrium models for vision.",
         COMMANDS,
-        expected=(FileFormatError, LayoutError, VideoError),
+        expected=(FileFormatError, VideoError),
         arguments=arguments,
     )
 

@@ -17,6 +17,7 @@ import tyro
 from deq_core.experiment import config, distributed
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.errors import LayoutError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.resume import DownloadError
 from deq_core.experiment.training import NonFiniteError
@@ -27,7 +28,7 @@ PARAMS = Path("params.yaml")
 Positional = tyro.conf.Positional
 """Marks a parameter that is given without its name: `Annotated[Path, Positional]`."""
 
-EXPECTED = (ArchiveError, CheckpointError, ConfigError, DownloadError, NonFiniteError, OutputError)
+EXPECTED = (ArchiveError, CheckpointError, ConfigError, DownloadError, LayoutError, NonFiniteError, OutputError)
 """Errors whose message is all a user needs; any other is a defect and shows its traceback."""
 
 

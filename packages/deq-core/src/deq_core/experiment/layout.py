@@ -1,26 +1,14 @@
 """Data sets on disk: folders that must exist, frames that follow each other, files of one size."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
 
 from torch import Tensor
 
+from deq_core.experiment.errors import LayoutError as LayoutError
 from deq_core.experiment.images import FileFormatError, damaged
-
-Tables = TypeVar("Tables")
-
-
-class LayoutError(ValueError):
-    """A data set on disk is missing, incomplete, or not laid out as released."""
-
-    def __init__(self, message: str, missing: Iterable[Path] = ()) -> None:
-        super().__init__(message)
-        self.missing = tuple(missing)
-        """Every missing file or folder, of which the message names the first ones."""
 
 
 def files_in(folder: Path, pattern: str, *, hint: str) -> list[Path]:
@@ -97,48 +85,3 @@ def other_size(path: Path, size: Sequence[int], expected: Sequence[int], *, what
     """The error for a file of another height and width than expected."""
     (h, w), (height, width) = size, expected
     return damaged(path, f"{width}x{height} pixels, {what}", f"{w}x{h}")
-
-
-def all_there(tables: Tables, results: Path, pipeline: str) -> Tables:
-    """The same tables, whose folders all are there.
-
-    Args:
-        tables: folders as a figure or a report reads them: a data class, a mapping or a sequence, nested.
-        results: the folder that they are below.
-        pipeline: what makes them.
-
-    Raises:
-        LayoutError: a stage before this one has not left its folder.
-    """
-    wanted = list(dict.fromkeys(_folders(tables)))
-    if missing := [folder for folder in wanted if not folder.is_dir()]:
-        raise LayoutError(
-            f"{results}: expected the results of every stage before this one, but {len(missing)} of {len(wanted)} "
-            f"are missing, such as {missing[0].relative_to(results)}; `snakemake {pipeline}` makes them",
-            missing,
-        )
-    return tables
-
-
-def figures_below(results: Path, pipeline: str) -> list[str]:
-    """Names of the figures of a pipeline, sorted.
-
-    Raises:
-        LayoutError: none were drawn.
-    """
-    folder = results / "figures"
-    if not folder.is_dir():
-        raise LayoutError(f"{folder}: expected the figures of the plot before; `snakemake {pipeline}` draws them")
-    return sorted(path.name for path in folder.iterdir())
-
-
-def _folders(tables: Any) -> Iterator[Path]:
-    if isinstance(tables, Path):
-        yield tables
-    elif is_dataclass(tables):
-        yield from _folders([getattr(tables, each.name) for each in fields(tables)])
-    elif isinstance(tables, Mapping):
-        yield from _folders(list(tables.values()))
-    elif isinstance(tables, Sequence) and not isinstance(tables, str):
-        for each in tables:
-            yield from _folders(each)

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Positional, default, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
-from deq_core.experiment.layout import all_there, figures_below
 from deq_core.experiment.look import Plot
+from deq_core.experiment.stages import all_there, figures_below
 from deq_core.experiment.tracking import track
 from deq_flow.commands.data import fetch
 from deq_flow.data.mini import write_mini

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, finish
-from deq_core.experiment.layout import all_there
+from deq_core.experiment.stages import all_there
 from deq_core.experiment.tracking import track
 from deq_sequence.data.corpora import Split
 from deq_sequence.delta_params import Delta

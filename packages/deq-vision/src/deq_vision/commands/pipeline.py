@@ -4,8 +4,8 @@ from pathlib import Path
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, finish
-from deq_core.experiment.layout import all_there, figures_below
 from deq_core.experiment.look import Plot
+from deq_core.experiment.stages import all_there, figures_below
 from deq_core.experiment.tracking import track
 from deq_vision.baseline_params import Baseline
 from deq_vision.params import Evaluate, Task, Vision
