@@ -40,6 +40,7 @@ Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.thread_time}
 WINDOW, STEPS, BATCH = 6, 30, 8
 MEMORY = 10_000_000  # floats that no cache holds
+HEADER = "solver, floats", "here", "torchdeq", "of torchdeq's", "of the floor", "torchdeq's", "cached", "of its calls"
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def milliseconds(run: Callable[[], object], like: Tensor, clock: Clock) -> float
 
 
 def measure(name: str, pair: tuple[Run, Run], size: int, device: torch.device, rounds: int, clock: Clock) -> Overhead:
-    """Medians over `rounds` in which both libraries, the copy and the bare calls take turns."""
+    """Medians over `rounds` in which both libraries, the copies and the bare calls take turns."""
     f, z0 = diagonal(BATCH, size // BATCH, device)
     bare = calls(name, torch.randn_like(z0))
     copies = [copy(MEMORY, device), copy(z0.numel(), device)]
@@ -160,18 +161,8 @@ def copy(size: int, device: torch.device) -> Callable[[], object]:
 
 
 def table(rows: list[Overhead]) -> str:
-    names = (
-        "solver, floats",
-        "here",
-        "torchdeq",
-        "of torchdeq's",
-        "of the floor",
-        "torchdeq's",
-        "cached",
-        "of its calls",
-    )
     return markdown(
-        list(names),
+        HEADER,
         [
             [
                 f"{row.solver}, 1e{len(str(row.size)) - 1}",

@@ -16,7 +16,8 @@ from deq_flow.data import check as check_module
 from deq_flow.data import io
 from deq_flow.data.catalogue import SOURCES
 from deq_flow.data.check import FOLDERS, PARTS, check
-from deq_flow.data.headers import KITTI_FLOW, size_of
+from deq_flow.data.headers import size_of
+from deq_flow.data.kitti import FLOW as KITTI_FLOW
 from deq_flow.data.mini import MiniConfig, write_mini
 from deq_flow.data.things import DIRECTIONS
 

@@ -112,7 +112,7 @@ class PairSet(Protocol):
 
 
 def unequal(pairs: Iterable[PairFiles], sizes: Mapping[Path, tuple[int, int]]) -> Iterator[Problem]:
-    """The files that are not of the size of their pair's first frame; what has no size is damaged, and left out."""
+    """The files that are not of the size of their pair's first frame; without a size are those absent or damaged."""
     for pair in pairs:
         if pair.first not in sizes:
             continue

@@ -5,10 +5,9 @@ from pathlib import Path
 from deq_core.experiment.image_headers import beginning, image_size, png_size
 from deq_core.experiment.images import damaged
 from deq_flow.data.io import PFM_HEADER, flo_size, pfm_header
+from deq_flow.data.kitti import FLOW as KITTI_FLOW
 from deq_flow.data.spring import opened_flo5
 
-KITTI_FLOW = ("flow_occ", "flow_noc")
-"""Folders of KITTI and HD1K whose images are flow."""
 THINGS_FLOW = "optical_flow"
 """Folder of FlyingThings3D below which maps are flow."""
 

@@ -11,6 +11,8 @@ from deq_flow.data.layout import read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample, PairFiles
 
 HINT = "unpack data_scene_flow.zip so that root/KITTI holds training and testing"
+FLOW = ("flow_occ", "flow_noc")
+"""Folders of KITTI and HD1K whose images are flow."""
 
 
 class Kitti(Dataset[FlowSample]):
@@ -55,6 +57,5 @@ class Kitti(Dataset[FlowSample]):
     def files(self, index: int) -> PairFiles:
         """The files of a pair."""
         images, name = self.folder / "image_2", f"{self.names[index]}_10.png"
-        flows = [self.folder / kind / name for kind in ("flow_occ", "flow_noc")] if self.split == "training" else []
-        present = tuple(path for path in flows if path.is_file())
-        return PairFiles(images / name, images / f"{self.names[index]}_11.png", present)
+        second = images / f"{self.names[index]}_11.png"
+        return PairFiles(images / name, second, tuple(self.folder / kind / name for kind in FLOW))

@@ -59,6 +59,6 @@ class PairFiles:
     first: Path
     second: Path
     beside: tuple[Path, ...] = ()
-    """Flow and masks of the first frame, as many as are published and there."""
+    """Flow and masks of the first frame; not every set or split has them."""
     grid: int = 1
     """Points of the flow for each pixel of a frame, along either side."""

@@ -78,9 +78,8 @@ class Sintel(Dataset[FlowSample]):
 
     def files(self, index: int) -> PairFiles:
         """The files of a pair."""
-        kinds = {"flow": ".flo", "occlusions": ".png", "invalid": ".png"} if self.split == "training" else {}
-        paths = [self.beside(kind, index, suffix) for kind, suffix in kinds.items()]
-        return PairFiles(*self.pairs[index], tuple(path for path in paths if path.is_file()))
+        kinds = ("flow", ".flo"), ("occlusions", ".png"), ("invalid", ".png")
+        return PairFiles(*self.pairs[index], tuple(self.beside(kind, index, suffix) for kind, suffix in kinds))
 
     def sequences(self) -> dict[str, range]:
         """The indices of each scene's pairs in order of time: the second frame of one is the first of the next."""

@@ -64,7 +64,7 @@ class Spring(Dataset[FlowSample]):
     def files(self, index: int) -> PairFiles:
         """The files of a pair."""
         first, second = self.pairs[index]
-        return PairFiles(first, second, () if self.split == "test" else (flow_of(first),), grid=GRID)
+        return PairFiles(first, second, (flow_of(first),), grid=GRID)
 
     def sequences(self) -> dict[str, range]:
         """The indices of each scene's pairs in order of time: the second frame of one is the first of the next."""
