@@ -1,7 +1,7 @@
 """The correlation lookup: what it reads, where it is zero, and that both ways of computing it agree."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,10 +10,19 @@ from torch import Tensor
 
 from deq_flow.models import correlation as module
 from deq_flow.models import on_the_fly
-from deq_flow.models.correlation import AllPairs, OnTheFly, correlation
+from deq_flow.models.correlation import AllPairs, AllPairsByRow, Lookup, OnTheFly, correlation
 
 Kind = Literal["all-pairs", "on-the-fly"]
 KINDS: list[Kind] = ["all-pairs", "on-the-fly"]
+WAYS = [AllPairs, AllPairsByRow, OnTheFly]
+
+
+def looked_up(way: type[Lookup], first: Tensor, second: Tensor, **options: Any) -> Lookup:
+    kind = "on-the-fly" if way is OnTheFly else "all-pairs"
+    with torch.set_grad_enabled(way is not AllPairsByRow):
+        lookup = correlation(first, second, kind=kind, **options)
+    assert type(lookup) is way
+    return lookup
 
 
 def features(height: int = 7, width: int = 9, channels: int = 5, batch: int = 2) -> tuple[Tensor, Tensor]:
@@ -49,18 +58,18 @@ def by_grid_sample(first: Tensor, second: Tensor, position: Tensor, levels: int,
     return torch.cat(out, dim=1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_windows_are_bilinear_samples_of_the_pooled_volume(kind: Kind) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_windows_are_bilinear_samples_of_the_pooled_volume(way: type[Lookup]) -> None:
     first, second = features()
-    ours = correlation(first, second, levels=2, radius=2, kind=kind)(targets())
+    ours = looked_up(way, first, second, levels=2, radius=2)(targets())
     torch.testing.assert_close(ours, by_grid_sample(first, second, targets(), levels=2, radius=2))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_x_offset_is_the_slow_index_of_a_window(kind: Kind) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_the_x_offset_is_the_slow_index_of_a_window(way: type[Lookup]) -> None:
     first, second = features()
     radius, side = 2, 5
-    lookup = correlation(first, second, levels=1, radius=radius, kind=kind)
+    lookup = looked_up(way, first, second, levels=1, radius=radius)
     centre = torch.full((2, 2, 7, 9), 3.0, dtype=torch.float64)
     window = lookup(centre)
     for a, b in [(0, 0), (4, 1), (1, 4)]:
@@ -69,21 +78,21 @@ def test_the_x_offset_is_the_slow_index_of_a_window(kind: Kind) -> None:
         torch.testing.assert_close(window[:, a * side + b], expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", [(2, 2), (2, 5), (3, 16)])
-def test_a_map_too_small_for_every_level_gives_finite_windows(kind: Kind, size: tuple[int, int]) -> None:
+def test_a_map_too_small_for_every_level_gives_finite_windows(way: type[Lookup], size: tuple[int, int]) -> None:
     first, second = features(*size)
     position = targets(*size)
-    window = correlation(first, second, levels=4, radius=3, kind=kind)(position)
+    window = looked_up(way, first, second, levels=4, radius=3)(position)
     assert window.shape == (2, 4 * 49, *size)
     assert window.isfinite().all()
     assert window[1].abs().amax() > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_seen_from_far_outside(kind: Kind) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_seen_from_far_outside(way: type[Lookup]) -> None:
     first, second = features()
-    lookup = correlation(first, second, levels=2, radius=2, kind=kind)
+    lookup = looked_up(way, first, second, levels=2, radius=2)
     for place in (-1e9, -20.0, 30.0, 1e9, math.inf):
         window = lookup(torch.full((2, 2, 7, 9), place, dtype=torch.float64))
         assert (window[torch.isfinite(window)] == 0).all()
@@ -120,6 +129,21 @@ def test_windows_computed_when_read_are_those_of_the_volume(
         gradients.append((window, *torch.autograd.grad((weights * window).sum(), (first, second, position))))
     for stored, computed in zip(*gradients, strict=True):
         torch.testing.assert_close(computed, stored)
+
+
+@pytest.mark.parametrize("size", [(2, 9), (7, 9), (31, 40)])
+def test_windows_read_by_rows_are_those_read_by_cells(size: tuple[int, int]) -> None:
+    first, second = (x.float() for x in features(*size, batch=3))
+    position = targets(*size, batch=3).float()
+    by_cell, by_row = (looked_up(way, first, second, levels=4, radius=3)(position) for way in (AllPairs, AllPairsByRow))
+    assert by_row.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(by_row, by_cell, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_reach_positions_in_windows_read_by_rows() -> None:
+    lookup = looked_up(AllPairsByRow, *(x[:1, :, :3, :4] for x in features()), levels=2, radius=1)
+    position = (targets()[:1, :, :3, :4] * 0.5 + 0.123).requires_grad_()
+    assert torch.autograd.gradcheck(lookup, (position,))
 
 
 def test_both_ways_agree_in_single_precision_at_the_size_of_sintel_quartered() -> None:
@@ -197,12 +221,12 @@ def test_correlation_stays_in_single_precision_under_autocast() -> None:
     torch.testing.assert_close(window, exact, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_cosine_similarity_is_highest_at_the_match_and_blind_to_length_and_offset(kind: Kind) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_cosine_similarity_is_highest_at_the_match_and_blind_to_length_and_offset(way: type[Lookup]) -> None:
     first, _ = features(channels=32)
     scaled = 3 * first + torch.arange(32, dtype=torch.float64).view(1, 32, 1, 1)
     y, x = torch.meshgrid(torch.arange(7.0), torch.arange(9.0), indexing="ij")
     here = torch.stack([x, y])[None].double().expand(2, -1, -1, -1)
-    window = correlation(first, scaled, levels=1, radius=1, kind=kind, similarity="cosine")(here)
+    window = looked_up(way, first, scaled, levels=1, radius=1, similarity="cosine")(here)
     assert (window.argmax(dim=1) == 4).all()  # the centre of 3 x 3
     torch.testing.assert_close(window[:, 4], torch.full_like(window[:, 4], module.COSINE_SCALE))

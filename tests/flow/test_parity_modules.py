@@ -34,8 +34,10 @@ def outputs(variant: str) -> dict[str, Tensor]:
         if model.attn is not None:
             out["attn"] = model.attn(out["inp"])
         lookup = correlation(fmap1, fmap2, radius=size.radius, kind="all-pairs")
-        assert isinstance(lookup, AllPairs)
-        for k, (volume, (height, width)) in enumerate(zip(lookup.volumes, lookup.sizes, strict=True)):
+        with torch.enable_grad():
+            stored = correlation(fmap1, fmap2, radius=size.radius, kind="all-pairs")
+        assert isinstance(stored, AllPairs)
+        for k, (volume, (height, width)) in enumerate(zip(stored.volumes, stored.sizes, strict=True)):
             rows = volume.unflatten(2, (height + 1, width + 1))[..., :-1, :-1]  # without the border of zeros
             out[f"corr_pyramid{k}"] = rows.flatten(0, 1)[:, None]
         out["lookup_zero"] = lookup(positions(fmap1).expand(2, -1, -1, -1))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_flow.models.layout import traced
+from deq_flow.models.layout import free, traced
 from deq_flow.models.on_the_fly import Window, products
 
 VOLUME_LIMIT = 2**28
@@ -62,7 +62,7 @@ def correlation(
             entries = batch * height * width * sum(level.shape[2] * level.shape[3] for level in maps)
             kind = "all-pairs" if entries <= VOLUME_LIMIT else "on-the-fly"
         if kind == "all-pairs":
-            return AllPairs(source, maps, radius)
+            return (AllPairsByRow if free(source) else AllPairs)(source, maps, radius)
         return (ByKernel if kernel_runs(source) else OnTheFly)(source, maps, radius)
 
 
@@ -90,7 +90,50 @@ class AllPairs:
             index = columns[:, :, None] + start[:, None, :]
             patch = volume.flatten().index_select(0, index.flatten()).view_as(index)
             windows.append(_interpolate(patch, fraction, self.radius))
-        return _as_map(windows, position)
+        return _as_map(torch.cat(windows, dim=1), position)
+
+
+class AllPairsByRow:
+    """`AllPairs` without gradients to the features, on a CPU: a window is copied by rows, not by cells.
+
+    The levels lie behind one another, as one product. Before every row of a map are as many zeros as a row of a window
+    has cells: what such a row reads beyond the map's left and right. A row of a window that is outside altogether reads
+    the zeros before the first row of the map.
+    """
+
+    BLOCK = 16
+    """A product of a multiple of this many columns takes two thirds of the time of others, with MKL and AVX-512."""
+
+    def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
+        self.radius, self.side = radius, 2 * radius + 2
+        targets = torch.cat([F.pad(level, (self.side, 0)).flatten(2) for level in maps], dim=2)
+        zeros = self.side + -(targets.shape[2] + self.side) % self.BLOCK  # the last row is read beyond its end too
+        self.volume = source @ F.pad(targets, (0, zeros))
+        batch, cells, columns = self.volume.shape
+        kind = torch.int32 if self.volume.numel() < 2**31 else torch.int64
+        self.heights, self.widths = torch.tensor([level.shape[2:] for level in maps], dtype=kind).mT
+        self.strides = self.widths + self.side
+        lengths = self.heights * self.strides
+        self.starts = lengths.cumsum(0, dtype=kind) - lengths + self.side  # of the first row, behind its zeros
+        self.cells = torch.arange(batch * cells, dtype=kind)[:, None] * columns
+
+    def __call__(self, position: Tensor) -> Tensor:
+        side = self.side
+        scales = 2 ** torch.arange(len(self.widths))
+        place = position.permute(1, 0, 2, 3).flatten(1)[:, :, None] / scales  # (2, B N, levels)
+        floor = place.detach().floor()
+        left, top = floor.to(self.cells.dtype) - self.radius
+        top = top.masked_fill((left <= -side) | (left >= self.widths), -side)
+        rows = top[:, :, None] + torch.arange(side, dtype=top.dtype)
+        start = (self.cells + self.starts + left)[:, :, None] + rows * self.strides[:, None]
+        start = torch.where((rows >= 0) & (rows < self.heights[:, None]), start, self.cells[:, :, None])
+        runs = self.volume.flatten().unfold(0, side, 1)  # one from every entry
+        patch = runs.index_select(0, start.flatten()).view(-1, side * side)
+        x, y = (place - floor).flatten(1)[:, :, None]
+        patch = torch.lerp(patch[:, :-1], patch[:, 1:], x)  # between a row's end and the next one's start too: unread
+        patch = torch.lerp(patch[:, :-side], patch[:, side:], y)
+        windows = patch.unfold(1, side - 1, side).mT  # (B N levels, x, y)
+        return _as_map(windows.reshape(len(start), -1), position)
 
 
 class OnTheFly:
@@ -114,7 +157,7 @@ class OnTheFly:
                 for source, features, column, row in samples
             ]
             windows.append(_interpolate(torch.cat(patches), fraction, self.radius))
-        return _as_map(windows, position)
+        return _as_map(torch.cat(windows, dim=1), position)
 
 
 class ByKernel:
@@ -138,7 +181,7 @@ class ByKernel:
             )
             patch = kernel.products(self.source, target, left, top, side)
             windows.append(_interpolate(patch, place - floor, self.radius))
-        return _as_map(windows, position)
+        return _as_map(torch.cat(windows, dim=1), position)
 
 
 def kernel_runs(features: Tensor) -> bool:
@@ -186,6 +229,7 @@ def _interpolate(patch: Tensor, fraction: Tensor, radius: int) -> Tensor:
     return torch.lerp(patch[:, :, :-1], patch[:, :, 1:], y).flatten(1)
 
 
-def _as_map(windows: list[Tensor], position: Tensor) -> Tensor:
+def _as_map(windows: Tensor, position: Tensor) -> Tensor:
+    """(B, values, h, w) from windows (B N, values) of the cells of `position` (B, 2, h, w)."""
     batch, _, height, width = position.shape
-    return torch.cat(windows, dim=1).view(batch, height, width, -1).permute(0, 3, 1, 2)
+    return windows.view(batch, height, width, -1).permute(0, 3, 1, 2)
