@@ -63,6 +63,22 @@ def test_binding_the_context_changes_neither_values_nor_gradients(size: Architec
         torch.testing.assert_close(bound, plain, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [SQUARE, SEPARABLE, GLOBAL], ids=["square", "separable", "global"])
+def test_binding_for_values_alone_changes_neither_them_nor_the_arguments(size: Architecture) -> None:
+    torch.manual_seed(0)
+    block = UpdateBlock(size).double()
+    hidden, context, correlation, flow, attention = inputs(size)
+    copies = [part.clone() for part in (hidden, correlation, flow)]
+    expected = block(hidden, context, correlation, flow, attention)
+    with torch.no_grad():
+        step = block.bind(context, attention)
+        for _ in range(2):
+            for found, value in zip(step(hidden, correlation, flow), expected, strict=True):
+                torch.testing.assert_close(found, value.detach(), rtol=1e-9, atol=1e-9)
+    for part, copy in zip((hidden, correlation, flow), copies, strict=True):
+        assert part.equal(copy)
+
+
 def test_the_last_two_channels_of_motion_are_the_flow() -> None:
     block = UpdateBlock(SEPARABLE).double()
     _, _, correlation, flow, _ = inputs(SEPARABLE)

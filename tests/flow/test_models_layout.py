@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from deq_flow.models.layout import channels_last, few_channels, free, normalised, tanh_
+from deq_flow.models.layout import channels_last, few_channels, free, more_channels, normalised, tanh_
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -15,6 +15,17 @@ def test_few_channels_are_those_of_the_convolution(kernel: tuple[int, int], bias
     convolution = nn.Conv2d(6, 2, kernel, padding=padding, bias=bias).double()
     x = channels_last(torch.randn(3, 6, 5, 7, dtype=torch.float64))
     torch.testing.assert_close(few_channels(x, convolution), convolution(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_more_channels_are_zeros_behind_those_of_the_convolution(bias: bool) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(6, 5, 3, padding=1, bias=bias).double()
+    x = channels_last(torch.randn(3, 6, 5, 7, dtype=torch.float64))
+    own, more = more_channels(x, convolution, 2).tensor_split((5,), dim=1)
+    torch.testing.assert_close(own, convolution(x), rtol=1e-12, atol=1e-12)
+    assert more.shape == (3, 2, 5, 7)
+    assert not more.any()
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -34,6 +45,23 @@ def test_running_statistics_may_be_part_of_the_weights(affine: bool) -> None:
         merged = normalised(x, convolution, norm)
         assert not called
         torch.testing.assert_close(merged, norm(convolution(x)), rtol=1e-12, atol=1e-12)
+    assert normalised(x, convolution, norm).equal(norm(convolution(x)))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("affine", [True, False])
+def test_instance_normalisation_is_that_of_the_module(batch: int, affine: bool) -> None:
+    torch.manual_seed(0)
+    convolution, norm = nn.Conv2d(3, 4, 3, padding=1).double(), nn.InstanceNorm2d(4, affine=affine).double()
+    if affine:
+        nn.init.uniform_(norm.weight, 0.5, 2.0)
+    x = channels_last(torch.randn(batch, 3, 8, 9, dtype=torch.float64) + 2)
+    called = []
+    norm.register_forward_hook(lambda *_: called.append(1))
+    with torch.no_grad():
+        short = normalised(x, convolution, norm)
+        assert bool(called) == (batch > 1 or affine)
+        torch.testing.assert_close(short, norm(convolution(x)), rtol=1e-12, atol=1e-12)
     assert normalised(x, convolution, norm).equal(norm(convolution(x)))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Aggregate
-from deq_flow.models.layout import channels_last, few_channels, free, tanh_
+from deq_flow.models.layout import channels_last, few_channels, free, more_channels, tanh_
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(hidden, correlation window, flow) to (hidden, change of flow)."""
@@ -89,8 +89,12 @@ class MotionEncoder(nn.Module):
         if self.convc2 is not None:
             matched = F.relu(self.convc2(matched), inplace)
         moved = F.relu(self.convf2(self.dropf1(F.relu(self.convf1(flow), inplace))), inplace)
-        joint = F.relu(self.conv(torch.cat([matched, moved], dim=1)), inplace)
-        return torch.cat([joint, flow], dim=1)
+        both = torch.cat([matched, moved], dim=1)
+        if inplace and free(both):
+            motion = more_channels(both, self.conv, flow.shape[1]).relu_()
+            motion[:, -flow.shape[1] :] = flow
+            return motion
+        return torch.cat([F.relu(self.conv(both), inplace), flow], dim=1)
 
 
 class ConvGRU(nn.Module):
@@ -127,7 +131,10 @@ class ConvGRU(nn.Module):
             for gates, gates_bias, candidate, candidate_bias, padding in units:
                 joint = torch.cat([hidden, motion], dim=1)
                 update, reset = F.conv2d(joint, gates, padding=padding).add_(gates_bias).sigmoid_().chunk(2, dim=1)
-                joint = torch.cat([reset * hidden, motion], dim=1)
+                if free(joint):
+                    joint[:, : self.hidden] *= reset
+                else:
+                    joint = torch.cat([reset * hidden, motion], dim=1)
                 fresh = tanh_(F.conv2d(joint, candidate, padding=padding).add_(candidate_bias))
                 hidden = torch.lerp(hidden, fresh.to(hidden.dtype), update.to(hidden.dtype))
             return hidden
@@ -141,7 +148,7 @@ class ConvGRU(nn.Module):
         of_hidden, of_context, of_motion = weight.tensor_split((self.hidden, self.hidden + self.context), dim=1)
         constant = F.conv2d(context, of_context, bias, padding=padding)
         varying = torch.cat([of_hidden, of_motion], dim=1)
-        gates, candidate = varying.tensor_split((2 * self.hidden,))
+        gates, candidate = (channels_last(part) for part in varying.tensor_split((2 * self.hidden,)))
         gates_bias, candidate_bias = constant.tensor_split((2 * self.hidden,), dim=1)
         return gates, gates_bias, candidate, candidate_bias, padding
 
