@@ -1,5 +1,7 @@
 # Shared by the rules of every pipeline: the checked parameters, and the state that Snakemake and DVC have in common.
 
+import re
+
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
@@ -25,6 +27,11 @@ def threads_of(recipes, run):
     """Threads of a job by its recipe or settings; the run is called method-seed."""
     recipe = recipes[run.rpartition("-")[0]]
     return recipe.get("threads", 1) * recipe.get("processes", 1)
+
+
+def one_of(runs):
+    """A pattern that these names match and no others."""
+    return "|".join(map(re.escape, runs)) or "(?!)"
 
 
 wildcard_constraints:

@@ -3,6 +3,12 @@
 
 VISION = PROFILE["vision"]
 VISION_RECIPES = {name: experiment["recipe"] for name, experiment in VISION["experiments"].items()}
+VISION_FRESH = expand("{experiment}-{seed}", experiment=VISION["fresh"], seed=VISION["seeds"])
+VISION_CONTINUED = {
+    f"{pair['experiment']}-{seed}": {"stage": f"pair{number}-{seed}", "start": f"{pair['start']}-{seed}"}
+    for number, pair in enumerate(VISION["continued"])
+    for seed in VISION["seeds"]
+}
 VISION_RUNS = expand("{experiment}-{seed}", experiment=VISION["trained"], seed=VISION["seeds"])
 VISION_STREAMS = expand("{experiment}-{seed}", experiment=VISION["streamed"], seed=VISION["seeds"])
 VISION_FIGURES = ["learning_curves", "scores", "evaluations", "stream", "stream_frames"]
@@ -48,9 +54,31 @@ rule vision_train:
         "results/vision/train/{run}/metrics.json",
     log:
         "results/logs/vision_train/{run}.log",
+    wildcard_constraints:
+        run=one_of(VISION_FRESH),
     threads: lambda wildcards: threads_of(VISION_RECIPES, wildcards.run)
     shell:
         "dvc --wait-for-lock repro --single-item vision_train@{wildcards.run} > {log} 2>&1"
+
+
+rule vision_continue:
+    input:
+        "data/vision/manifest.json",
+        lambda wildcards: f"results/vision/train/{VISION_CONTINUED[wildcards.run]['start']}/model.safetensors",
+    output:
+        "results/vision/train/{run}/model.safetensors",
+        "results/vision/train/{run}/config.json",
+        "results/vision/train/{run}/history.csv",
+        "results/vision/train/{run}/metrics.json",
+    log:
+        "results/logs/vision_continue/{run}.log",
+    wildcard_constraints:
+        run=one_of(VISION_CONTINUED),
+    params:
+        stage=lambda wildcards: VISION_CONTINUED[wildcards.run]["stage"],
+    threads: lambda wildcards: threads_of(VISION_RECIPES, wildcards.run)
+    shell:
+        "dvc --wait-for-lock repro --single-item vision_continue@{params.stage} > {log} 2>&1"
 
 
 rule vision_evaluate:

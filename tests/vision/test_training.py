@@ -42,6 +42,7 @@ from deq_vision.evaluate import evaluate, evaluate_model
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import (
     Classify,
+    Continued,
     Evaluate,
     Experiment,
     JacobianPenalty,
@@ -110,6 +111,8 @@ STREAM = StreamEvaluate(budgets=(1,), converged=StopConfig(max_steps=2, tol=1e-3
 PROFILE = Vision(
     seeds=(0,),
     trained=("digits", "street"),
+    fresh=("digits", "street"),
+    continued=(),
     streamed=("street",),
     data=SETS,
     experiments=EXPERIMENTS,
@@ -381,6 +384,15 @@ def test_the_commands_train_and_measure_from_a_file(
             lambda: replace(PROFILE, baselines={"street": {"a": Linear()}}),
             r"baselines\.street\.a: linear is no baseline of a task to segment",
         ),
+        (lambda: replace(PROFILE, fresh=("digits",)), "fresh and continued: expected the experiments of trained"),
+        (
+            lambda: replace(PROFILE, continued=(Continued(experiment="street", start="digits"),)),
+            "each once, got .*street.*street",
+        ),
+        (
+            lambda: replace(PROFILE, fresh=("digits",), continued=(Continued(experiment="street", start="street"),)),
+            r"continued\[0\]\.start: expected one of fresh .*, got street",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make: Any, complaint: str) -> None:
@@ -400,3 +412,20 @@ def test_the_released_recipes_are_for_the_released_models() -> None:
         found = (experiment.recipe.batch_size, experiment.recipe.optim.lr, experiment.recipe.optim.weight_decay)
         assert found == BATCH_RATE_DECAY[name], name
         assert (experiment.recipe.jacobian is not None) == name.endswith("reg"), name
+
+
+@pytest.mark.parametrize("profile", ["smoke", "paper"])
+def test_what_continues_another_experiment_has_its_weights_but_for_the_head(profile: str) -> None:
+    vision = config.check(Vision, ROOT / "params.yaml", f"{profile}.vision")
+    assert vision.continued
+    for pair in vision.continued:
+        with torch.device("meta"):
+            bodies = [
+                {
+                    key: value.shape
+                    for key, value in MDEQ(model.architecture, model.equilibrium()).state_dict().items()
+                    if not key.startswith("head.")
+                }
+                for model in (vision.experiments[name].model for name in (pair.experiment, pair.start))
+            ]
+        assert bodies[0] == bodies[1], pair

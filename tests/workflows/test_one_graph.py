@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.workflows.checkout import copy, edit
+from tests.workflows.checkout import copy, edit, set_parameters
 from tests.workflows.graphs import Job, differences, dvc_graph, snakemake_graph
 
 RULES, VISION, STAGES = "workflows/flow.smk", "workflows/vision.smk", "dvc.yaml"
@@ -62,6 +62,15 @@ def stages(checkout: Path) -> dict[str, Job]:
 
 def test_rules_and_stages_are_one_graph(rules: dict[str, Job], stages: dict[str, Job]) -> None:
     assert differences(rules, stages) == []
+
+
+@pytest.mark.parametrize("profile", ["smoke", "paper"])
+def test_they_are_one_graph_in_other_profiles_too(profile: str, tmp_path: Path) -> None:
+    folder = copy(tmp_path)
+    set_parameters(folder, {}, profile=profile)
+    rules, stages = snakemake_graph(folder), dvc_graph(folder)
+    assert differences(rules, stages) == []
+    assert any(name.startswith("vision_continue@") for name in stages)
 
 
 def test_every_stage_enters_the_workspace_without_a_shell_in_between(stages: dict[str, Job]) -> None:

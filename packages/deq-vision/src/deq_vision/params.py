@@ -164,12 +164,24 @@ OF_TASK: Mapping[type, tuple[type, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Continued:
+    """An experiment that begins with what another has learnt, its head aside, from the same seed."""
+
+    experiment: str
+    start: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Vision:
     """One profile of the vision experiments."""
 
     seeds: tuple[int, ...]
     trained: tuple[str, ...]
     """Keys of `experiments` that the pipeline trains, from every seed, and measures."""
+    fresh: tuple[str, ...]
+    """Those of them that begin with random weights."""
+    continued: tuple[Continued, ...]
+    """The others."""
     streamed: tuple[str, ...]
     """Those of them that it measures on videos."""
     data: Data
@@ -183,11 +195,17 @@ class Vision:
     plot: Plot = field(default_factory=Plot)
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "trained", "streamed"):
+        for name in ("seeds", "trained", "fresh", "streamed"):
             if not getattr(self, name):
                 raise ValueError(f"{name}: expected at least one")
         require_keys("trained", self.trained, "experiments", self.experiments)
         require_keys("trained", self.trained, "evaluate", self.evaluate)
+        begun = (*self.fresh, *(pair.experiment for pair in self.continued))
+        if sorted(begun) != sorted(self.trained):
+            raise ValueError(f"fresh and continued: expected the experiments of trained, each once, got {begun}")
+        for number, pair in enumerate(self.continued):
+            if pair.start not in self.fresh:
+                raise ValueError(f"continued[{number}].start: expected one of fresh {self.fresh}, got {pair.start}")
         require_keys("streamed", self.streamed, "trained", self.trained)
         require_keys("streamed", self.streamed, "stream", self.stream)
         require_keys("baselines", self.baselines, "trained", self.trained)
