@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -124,6 +125,37 @@ def test_a_store_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////sys/deq/mlflow.db")
     remedy = "cannot write /sys/deq/mlflow.db: .* MLFLOW_TRACKING_URI names another place"
     with pytest.raises(OutputError, match=remedy), track("flow", {}, out=tmp_path / "out"):
+        raise AssertionError("the block must not begin")
+
+
+@pytest.mark.parametrize("kind", ["text", "folder"])
+def test_a_store_that_is_no_database_is_named_and_kept(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "runs.db"
+    if kind == "text":
+        path.write_text("no database\n" * 100)
+    else:
+        path.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    with (
+        pytest.raises(OutputError, match=f"cannot write {path}: .* move it away"),
+        track("flow", {}, out=tmp_path / "out"),
+    ):
+        raise AssertionError("the block must not begin")
+    assert path.is_dir() or path.read_text().startswith("no database")
+
+
+def test_a_store_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "runs.db"
+    path.touch(0o444)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda name, mode: name != path and allowed(name, mode))  # root may write all
+    with (
+        pytest.raises(OutputError, match=f"cannot write {path}: .* owner or mode"),
+        track("flow", {}, out=tmp_path / "out"),
+    ):
         raise AssertionError("the block must not begin")
 
 

@@ -1,5 +1,6 @@
 """First contact with a tracking store in an SQLite file, safe for any number of processes at once."""
 
+import contextlib
 import os
 import sqlite3
 import urllib.parse
@@ -10,6 +11,9 @@ from filelock import FileLock
 
 from deq_core.experiment.files import OutputError, explained
 
+_NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT)
+_ELSEWHERE = "MLFLOW_TRACKING_URI names another place for the tracking store"
+
 
 def prepare(path: Path, build: Callable[[Path], None]) -> None:
     """Makes the SQLite file `path` where it is not there yet; `build` makes a file of the name it is given.
@@ -19,15 +23,30 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
     It uses a write-ahead log, with which readers and one writer do not wait for each other.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: it cannot be made, or what is there is no database or may not be written.
     """
     if path.exists():
+        _check(path)
         return
     try:
         with explained(path):
             _make(path, build)
     except OutputError as error:
-        raise OutputError(f"{error}; MLFLOW_TRACKING_URI names another place for the tracking store") from error
+        raise OutputError(f"{error}; {_ELSEWHERE}") from error
+
+
+def _check(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        raise OutputError(f"cannot write {path}: this user may not: change its owner or mode; {_ELSEWHERE}")
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("pragma schema_version")
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode in _NO_DATABASE:  # and not because another process has locked it
+            raise OutputError(
+                f"cannot write {path}: expected a database of MLflow's ({error}); move it away, and the next run makes "
+                f"a new one, or {_ELSEWHERE}"
+            ) from error
 
 
 def _make(path: Path, build: Callable[[Path], None]) -> None:
