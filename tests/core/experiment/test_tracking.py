@@ -138,25 +138,26 @@ def test_a_store_that_is_no_database_is_named_and_kept(
     else:
         path.mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
-    with (
-        pytest.raises(OutputError, match=f"cannot write {path}: .* move it away"),
-        track("flow", {}, out=tmp_path / "out"),
-    ):
+    with pytest.raises(OutputError, match=f"{path}: .* move it away"), track("flow", {}, out=tmp_path / "out"):
         raise AssertionError("the block must not begin")
     assert path.is_dir() or path.read_text().startswith("no database")
 
 
-def test_a_store_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "runs.db"
-    path.touch(0o444)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+@pytest.mark.parametrize("part", ["file", "folder"])
+def test_a_store_that_may_not_be_written_is_named_and_read(
+    part: str, client: MlflowClient, tracking_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with track("flow", {}, out=tmp_path / "out"):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "file").write_text("1")
+    kept = tracking_database if part == "file" else tracking_database.parent
     allowed = os.access
-    monkeypatch.setattr(os, "access", lambda name, mode: name != path and allowed(name, mode))  # root may write all
-    with (
-        pytest.raises(OutputError, match=f"cannot write {path}: .* owner or mode"),
-        track("flow", {}, out=tmp_path / "out"),
-    ):
+    monkeypatch.setattr(os, "access", lambda name, mode: Path(name) != kept and allowed(name, mode))  # root may all
+    refusal = f"cannot write {tracking_database}: .* owner or mode"
+    with pytest.raises(OutputError, match=refusal), track("flow", {}, out=tmp_path / "elsewhere" / "out"):
         raise AssertionError("the block must not begin")
+    (run,) = runs(client)
+    assert find(tmp_path / "out" / "file") == run.info.run_id
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("bad\nworse"), "FAILED"), (KeyboardInterrupt(), "KILLED")])

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from deq_core.experiment.files import OutputError, explained
 
-_NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT)
+_NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _ELSEWHERE = "MLFLOW_TRACKING_URI names another place for the tracking store"
 
 
@@ -23,7 +23,7 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
     It uses a write-ahead log, with which readers and one writer do not wait for each other.
 
     Raises:
-        OutputError: it cannot be made, or what is there is no database or may not be written.
+        OutputError: it cannot be made, or what is there is no database.
     """
     if path.exists():
         _check(path)
@@ -35,18 +35,33 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
         raise OutputError(f"{error}; {_ELSEWHERE}") from error
 
 
+def require_access(path: Path) -> None:
+    """Looks whether runs may be recorded in the SQLite file `path`: a write-ahead log lies beside it.
+
+    Raises:
+        OutputError: this user may not write the file, or in its folder.
+    """
+    if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
+        raise OutputError(
+            f"cannot write {path}: this user may not write it and its folder, or the disk is read-only: change the "
+            f"owner or mode, or {_ELSEWHERE}"
+        )
+
+
 def _check(path: Path) -> None:
-    if not os.access(path, os.W_OK):
-        raise OutputError(f"cannot write {path}: this user may not: change its owner or mode; {_ELSEWHERE}")
+    reason = "a folder" if path.is_dir() else ""
     try:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute("pragma schema_version")
+        if not reason:
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.execute("pragma schema_version")
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode in _NO_DATABASE:  # and not because another process has locked it
-            raise OutputError(
-                f"cannot write {path}: expected a database of MLflow's ({error}); move it away, and the next run makes "
-                f"a new one, or {_ELSEWHERE}"
-            ) from error
+        if error.sqlite_errorcode & 0xFF in _NO_DATABASE:  # not where another process has locked it
+            reason = str(error)
+    if reason:
+        raise OutputError(
+            f"{path}: expected a database of MLflow's, got {reason}: move it away, and the next run makes a new one, "
+            f"or {_ELSEWHERE}"
+        )
 
 
 def _make(path: Path, build: Callable[[Path], None]) -> None:

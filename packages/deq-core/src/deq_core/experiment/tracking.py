@@ -18,7 +18,7 @@ from deq_core.experiment.config import flatten, plain, sections_read
 from deq_core.experiment.files import require_writable, write_json
 from deq_core.experiment.log import Log as Log
 from deq_core.experiment.log import ignore as ignore
-from deq_core.experiment.store import artifact_location, prepare, sqlite_path
+from deq_core.experiment.store import artifact_location, prepare, require_access, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,13 +61,13 @@ def track(
         inputs: further files read, tagged `dep.<path>` with their MD5.
 
     Raises:
-        OutputError: `out` cannot be written; there is no run then.
+        OutputError: `out` or the store cannot be written; there is no run then.
     """
     if distributed.rank() != 0:
         yield ignore
         return
     require_writable(out, folder=True)
-    client = connect()
+    client = connect(write=True)
     entity = _unfinished(client, scratch) or _new(client, name, config, seed, parent_of)
     run = _Run(client, entity, scratch)
     run.begin({**provenance.of_files("dep", [*inputs, *([parent_of] if parent_of else [])]), **(tags or {})})
@@ -91,14 +91,20 @@ def find(path: Path) -> str | None:
     return None if run is None else run.info.run_id
 
 
-def connect(uri: str | None = None) -> "MlflowClient":
-    """A client of the store at `uri`, by default that of MLFLOW_TRACKING_URI, else mlflow.db in this folder."""
+def connect(uri: str | None = None, *, write: bool = False) -> "MlflowClient":
+    """A client of the store at `uri`, by default that of MLFLOW_TRACKING_URI, else mlflow.db in this folder.
+
+    Raises:
+        OutputError: a store in a file cannot be made, or is none; with `write`, it may not be written.
+    """
     # MLflow reports usage over the network unless told not to
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     path = sqlite_path(uri)
     if path is not None:
         prepare(path, _create_tables)
+        if write:
+            require_access(path)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
