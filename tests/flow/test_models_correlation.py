@@ -212,6 +212,27 @@ def test_the_volume_is_stored_only_up_to_a_limit(monkeypatch: pytest.MonkeyPatch
     assert isinstance(correlation(first, second, levels=2), OnTheFly)
 
 
+@torch.no_grad()
+def test_zeros_between_rows_count_towards_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = features()
+    entries = 2 * 63 * (7 * (9 + 6) + 3 * (4 + 6))
+    monkeypatch.setattr(module, "VOLUME_LIMIT", entries)
+    assert isinstance(correlation(first, second, levels=2, radius=2), AllPairsByRow)
+    monkeypatch.setattr(module, "VOLUME_LIMIT", entries - 1)
+    assert isinstance(correlation(first, second, levels=2, radius=2), AllPairs)
+
+
+def test_positions_that_are_no_numbers_harm_no_other_cell() -> None:
+    first, second = (x.float() for x in features())
+    position = targets().float()
+    expected = looked_up(AllPairs, first, second, levels=2, radius=2)(position)
+    for value in (math.nan, math.inf, -math.inf, 1e30):
+        position[:, :, 3, 4] = value
+        found = looked_up(AllPairsByRow, first, second, levels=2, radius=2)(position)
+        found[:, :, 3, 4] = expected[:, :, 3, 4]
+        torch.testing.assert_close(found, expected)
+
+
 def test_correlation_stays_in_single_precision_under_autocast() -> None:
     first, second = (x.bfloat16() for x in features())
     exact = correlation(first.float(), second.float(), levels=2, radius=2)(targets().float())

@@ -65,6 +65,17 @@ def test_instance_normalisation_is_that_of_the_module(batch: int, affine: bool) 
     assert normalised(x, convolution, norm).equal(norm(convolution(x)))
 
 
+@torch.no_grad()
+def test_autocast_keeps_channels_last_through_instance_normalisation() -> None:
+    convolution, norm = nn.Conv2d(3, 4, 3, padding=1), nn.InstanceNorm2d(4)
+    x = channels_last(torch.randn(1, 3, 8, 9))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = normalised(x, convolution, norm)
+        torch.testing.assert_close(found, norm(convolution(x)), rtol=0.02, atol=0.02)
+    assert found.dtype == torch.bfloat16
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_gathering_statistics_is_left_to_the_norm() -> None:
     convolution, norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
     with torch.no_grad():

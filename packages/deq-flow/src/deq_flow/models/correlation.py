@@ -2,7 +2,7 @@
 
 import importlib.util
 import math
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -58,11 +58,16 @@ def correlation(
             scale = COSINE_SCALE
         source = first.flatten(2).mT * scale  # (B, N, C)
         maps = _pyramid(second, levels)
+
+        def entries(zeros: int) -> int:
+            """Of a volume that holds so many zeros for every row of a map besides."""
+            return batch * height * width * sum(level.shape[2] * (level.shape[3] + zeros) for level in maps)
+
         if kind == "auto":
-            entries = batch * height * width * sum(level.shape[2] * level.shape[3] for level in maps)
-            kind = "all-pairs" if entries <= VOLUME_LIMIT else "on-the-fly"
+            kind = "all-pairs" if entries(0) <= VOLUME_LIMIT else "on-the-fly"
         if kind == "all-pairs":
-            return (AllPairsByRow if free(source) else AllPairs)(source, maps, radius)
+            by_row = free(source) and entries(2 * radius + 2) <= VOLUME_LIMIT
+            return (AllPairsByRow if by_row else AllPairs)(source, maps, radius)
         return (ByKernel if kernel_runs(source) else OnTheFly)(source, maps, radius)
 
 
@@ -98,7 +103,7 @@ class AllPairsByRow:
 
     The levels lie behind one another, as one product. Before every row of a map are as many zeros as a row of a window
     has cells: what such a row reads beyond the map's left and right. A row of a window that is outside altogether reads
-    the zeros before the first row of the map.
+    the zeros that the correlations of its cell begin with. VOLUME_LIMIT keeps places below 2^31.
     """
 
     BLOCK = 16
@@ -110,23 +115,23 @@ class AllPairsByRow:
         zeros = self.side + -(targets.shape[2] + self.side) % self.BLOCK  # the last row is read beyond its end too
         self.volume = source @ F.pad(targets, (0, zeros))
         batch, cells, columns = self.volume.shape
-        kind = torch.int32 if self.volume.numel() < 2**31 else torch.int64
-        self.heights, self.widths = torch.tensor([level.shape[2:] for level in maps], dtype=kind).mT
+        integers: Any = {"dtype": torch.int32, "device": source.device}
+        self.heights, self.widths = torch.tensor([level.shape[2:] for level in maps], **integers).mT
         self.strides = self.widths + self.side
         lengths = self.heights * self.strides
-        self.starts = lengths.cumsum(0, dtype=kind) - lengths + self.side  # of the first row, behind its zeros
-        self.cells = torch.arange(batch * cells, dtype=kind)[:, None] * columns
+        self.starts = lengths.cumsum(0, dtype=torch.int32) - lengths + self.side  # of the first row, behind its zeros
+        self.bases = torch.arange(batch * cells, **integers)[:, None] * columns
 
     def __call__(self, position: Tensor) -> Tensor:
         side = self.side
-        scales = 2 ** torch.arange(len(self.widths))
+        scales = 2 ** torch.arange(len(self.widths), device=position.device)
         place = position.permute(1, 0, 2, 3).flatten(1)[:, :, None] / scales  # (2, B N, levels)
         floor = place.detach().floor()
-        left, top = floor.to(self.cells.dtype) - self.radius
+        left, top = floor.int() - self.radius
         top = top.masked_fill((left <= -side) | (left >= self.widths), -side)
-        rows = top[:, :, None] + torch.arange(side, dtype=top.dtype)
-        start = (self.cells + self.starts + left)[:, :, None] + rows * self.strides[:, None]
-        start = torch.where((rows >= 0) & (rows < self.heights[:, None]), start, self.cells[:, :, None])
+        rows = top[:, :, None] + torch.arange(side, dtype=torch.int32, device=top.device)
+        start = (self.bases + self.starts + left)[:, :, None] + rows * self.strides[:, None]
+        start = torch.where((rows >= 0) & (rows < self.heights[:, None]), start, self.bases[:, :, None])
         runs = self.volume.flatten().unfold(0, side, 1)  # one from every entry
         patch = runs.index_select(0, start.flatten()).view(-1, side * side)
         x, y = (place - floor).flatten(1)[:, :, None]
