@@ -74,9 +74,9 @@ rule vision_continue:
         "results/logs/vision_continue/{run}.log",
     wildcard_constraints:
         run=one_of(VISION_CONTINUED),
+    threads: lambda wildcards: threads_of(VISION_RECIPES, wildcards.run)
     params:
         stage=lambda wildcards: VISION_CONTINUED[wildcards.run]["stage"],
-    threads: lambda wildcards: threads_of(VISION_RECIPES, wildcards.run)
     shell:
         "dvc --wait-for-lock repro --single-item vision_continue@{params.stage} > {log} 2>&1"
 

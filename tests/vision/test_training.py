@@ -384,6 +384,12 @@ def test_the_commands_train_and_measure_from_a_file(
             lambda: replace(PROFILE, baselines={"street": {"a": Linear()}}),
             r"baselines\.street\.a: linear is no baseline of a task to segment",
         ),
+        (
+            lambda: replace(
+                PROFILE, fresh=("digits",), continued=2 * (Continued(experiment="street", start="digits"),)
+            ),
+            "each once, got .*street.*street",
+        ),
         (lambda: replace(PROFILE, fresh=("digits",)), "fresh and continued: expected the experiments of trained"),
         (
             lambda: replace(PROFILE, continued=(Continued(experiment="street", start="digits"),)),

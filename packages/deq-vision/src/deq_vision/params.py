@@ -165,7 +165,7 @@ OF_TASK: Mapping[type, tuple[type, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Continued:
-    """An experiment that begins with what another has learnt, its head aside, from the same seed."""
+    """An experiment that begins with what another has learnt from the same seed, a head that does not fit aside."""
 
     experiment: str
     start: str
@@ -201,7 +201,7 @@ class Vision:
         require_keys("trained", self.trained, "experiments", self.experiments)
         require_keys("trained", self.trained, "evaluate", self.evaluate)
         begun = (*self.fresh, *(pair.experiment for pair in self.continued))
-        if sorted(begun) != sorted(self.trained):
+        if set(begun) != set(self.trained) or len(set(begun)) < len(begun):
             raise ValueError(f"fresh and continued: expected the experiments of trained, each once, got {begun}")
         for number, pair in enumerate(self.continued):
             if pair.start not in self.fresh:
