@@ -132,7 +132,7 @@ def test_scenes_solved_together_are_solved_as_alone(model: DEQFlow) -> None:
 
 
 class Products(TorchFunctionMode):
-    """Counts the multiply-accumulates of every convolution and matrix product within, but for kernels of zeros."""
+    """Counts the multiply-accumulates of every convolution and matrix product within."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,8 +141,7 @@ class Products(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         if func is torch.conv2d:
-            kernels = int(args[1].flatten(1).any(dim=1).sum())
-            self.macs += result[:, 0].numel() * kernels * args[1][0].numel()
+            self.macs += result.numel() * args[1][0].numel()
         if func is torch.Tensor.matmul:
             self.macs += result.numel() * args[0].shape[-1]
         return result

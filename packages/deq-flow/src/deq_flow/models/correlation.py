@@ -2,7 +2,7 @@
 
 import importlib.util
 import math
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -115,21 +115,22 @@ class AllPairsByRow:
         zeros = self.side + -(targets.shape[2] + self.side) % self.BLOCK  # the last row is read beyond its end too
         self.volume = source @ F.pad(targets, (0, zeros))
         batch, cells, columns = self.volume.shape
-        integers: Any = {"dtype": torch.int32, "device": source.device}
-        self.heights, self.widths = torch.tensor([level.shape[2:] for level in maps], **integers).mT
+        sizes = torch.tensor([level.shape[2:] for level in maps], dtype=torch.int32, device=source.device)
+        self.heights, self.widths = sizes.mT
+        self.scales = 2 ** torch.arange(len(maps), device=source.device)
+        self.offsets = torch.arange(self.side, dtype=torch.int32, device=source.device)
         self.strides = self.widths + self.side
         lengths = self.heights * self.strides
         self.starts = lengths.cumsum(0, dtype=torch.int32) - lengths + self.side  # of the first row, behind its zeros
-        self.bases = torch.arange(batch * cells, **integers)[:, None] * columns
+        self.bases = torch.arange(batch * cells, dtype=torch.int32, device=source.device)[:, None] * columns
 
     def __call__(self, position: Tensor) -> Tensor:
         side = self.side
-        scales = 2 ** torch.arange(len(self.widths), device=position.device)
-        place = position.permute(1, 0, 2, 3).flatten(1)[:, :, None] / scales  # (2, B N, levels)
+        place = position.permute(1, 0, 2, 3).flatten(1)[:, :, None] / self.scales  # (2, B N, levels)
         floor = place.detach().floor()
         left, top = floor.int() - self.radius
         top = top.masked_fill((left <= -side) | (left >= self.widths), -side)
-        rows = top[:, :, None] + torch.arange(side, dtype=torch.int32, device=top.device)
+        rows = top[:, :, None] + self.offsets
         start = (self.bases + self.starts + left)[:, :, None] + rows * self.strides[:, None]
         start = torch.where((rows >= 0) & (rows < self.heights[:, None]), start, self.bases[:, :, None])
         runs = self.volume.flatten().unfold(0, side, 1)  # one from every entry
