@@ -179,7 +179,7 @@ class Vision:
     trained: tuple[str, ...]
     """Keys of `experiments` that the pipeline trains, from every seed, and measures."""
     fresh: tuple[str, ...]
-    """Those of them that begin with random weights."""
+    """Those of them that begin with random weights. DVC makes its stages of this list, and cannot subtract."""
     continued: tuple[Continued, ...]
     """The others."""
     streamed: tuple[str, ...]
@@ -201,7 +201,7 @@ class Vision:
         require_keys("trained", self.trained, "experiments", self.experiments)
         require_keys("trained", self.trained, "evaluate", self.evaluate)
         begun = (*self.fresh, *(pair.experiment for pair in self.continued))
-        if set(begun) != set(self.trained) or len(set(begun)) < len(begun):
+        if sorted(begun) != sorted(set(self.trained)):
             raise ValueError(f"fresh and continued: expected the experiments of trained, each once, got {begun}")
         for number, pair in enumerate(self.continued):
             if pair.start not in self.fresh:

@@ -49,19 +49,21 @@ def require_access(path: Path) -> None:
 
 
 def _check(path: Path) -> None:
-    reason = "a folder" if path.is_dir() else ""
+    if path.is_dir():
+        raise _no_database(path, "a folder")
     try:
-        if not reason:
-            with contextlib.closing(sqlite3.connect(path)) as connection:
-                connection.execute("pragma schema_version")
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("pragma schema_version")
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF in _NO_DATABASE:  # not where another process has locked it
-            reason = str(error)
-    if reason:
-        raise OutputError(
-            f"{path}: expected a database of MLflow's, got {reason}: move it away, and the next run makes a new one, "
-            f"or {_ELSEWHERE}"
-        )
+            raise _no_database(path, str(error)) from error
+
+
+def _no_database(path: Path, found: str) -> OutputError:
+    return OutputError(
+        f"{path}: expected a database of MLflow's, got {found}: move it away, and the next run makes a new one, or "
+        f"{_ELSEWHERE}"
+    )
 
 
 def _make(path: Path, build: Callable[[Path], None]) -> None:
