@@ -65,10 +65,14 @@ def test_rules_and_stages_are_one_graph(rules: dict[str, Job], stages: dict[str,
 
 
 @pytest.mark.parametrize("profile", ["smoke", "paper"])
-def test_they_are_one_graph_in_other_profiles_too(profile: str, tmp_path: Path) -> None:
-    folder = copy(tmp_path)
-    set_parameters(folder, {}, profile=profile)
-    rules, stages = snakemake_graph(folder), dvc_graph(folder)
+def test_they_are_one_graph_in_other_profiles_too(profile: str, checkout: Path) -> None:
+    file = checkout / "params.yaml"
+    before = file.read_text()
+    set_parameters(checkout, {}, profile=profile)
+    try:
+        rules, stages = snakemake_graph(checkout), dvc_graph(checkout)
+    finally:
+        file.write_text(before)
     assert differences(rules, stages) == []
     assert any(name.startswith("vision_continue@") for name in stages)
 
