@@ -17,10 +17,9 @@ import tyro
 from deq_core.experiment import config, distributed
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.errors import LayoutError
+from deq_core.experiment.errors import LayoutError, NonFiniteError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.resume import DownloadError
-from deq_core.experiment.training import NonFiniteError
 from deq_core.experiment.unpack import ArchiveError
 
 PARAMS = Path("params.yaml")

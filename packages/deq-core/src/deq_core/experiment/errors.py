@@ -1,4 +1,4 @@
-"""The error of data that are not where they should be, apart from their readers and the libraries these import."""
+"""Errors that every domain raises, apart from their origins and the libraries that these import."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,3 +11,7 @@ class LayoutError(ValueError):
         super().__init__(message)
         self.missing = tuple(missing)
         """Every missing file or folder, of which the message names the first ones."""
+
+
+class NonFiniteError(RuntimeError):
+    """A value that is not a number, or is infinite; the message names the first step, frame, pair or token."""

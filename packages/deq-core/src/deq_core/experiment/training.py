@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from deq_core.experiment import checkpoint, distributed
 from deq_core.experiment.averaging import Average
 from deq_core.experiment.config import ConfigError, Scalar, flatten
+from deq_core.experiment.errors import NonFiniteError as NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.log import Log, ignore
 from deq_core.experiment.optim import OptimConfig, build
@@ -26,7 +27,6 @@ from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.update import Batch, Row, Update
 from deq_core.experiment.update import Losses as Losses
-from deq_core.experiment.update import NonFiniteError as NonFiniteError
 
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deq_core.experiment.distributed import Workers
+from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.optim import OptimConfig, learning_rate
 from deq_core.experiment.seeding import derive, seed_everything
 
@@ -35,10 +36,6 @@ class Losses:
         taken = [name for name in self.parts if name in RECORDED]
         if taken:
             raise ValueError(f"parts: the loop records {', '.join(RECORDED)} itself; rename {', '.join(taken)}")
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or gradient that is not finite; the message names the step."""
 
 
 @dataclass(frozen=True)
