@@ -1,6 +1,7 @@
 """Copies results into the documentation: `python -m workflows.publish [PIPELINE ...]`, after the pipelines have run.
 
-Tables of README.md and docs stand between markers, made from docs/results/*.json, so that a test can tell a stale one.
+Tables and findings of README.md and docs stand between markers, made from docs/results/*.json, so that a test can tell
+a stale one.
 """
 
 import json
@@ -20,6 +21,7 @@ from deq_sequence import delta_report as sequence_delta
 from deq_sequence import report as sequence
 from deq_vision import report as vision
 from deq_vision import stability_report as stability
+from workflows import findings
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -41,6 +43,11 @@ def main(pipelines: Sequence[str]) -> None:
         raise SystemExit(f"no pipeline is called {', '.join(unknown)}; there are {', '.join(FIGURES)}")
     for name in pipelines or FIGURES:
         take(name)
+    write_pages()
+
+
+def write_pages() -> None:
+    """Makes every table and finding of the documentation from docs/results."""
     for page, found in TABLES.items():
         for name, (source, make) in found.items():
             write_text(ROOT / page, with_table((ROOT / page).read_text(), name, make(published(source))))
@@ -94,9 +101,16 @@ TABLES: dict[str, dict[str, Table]] = {
         "sequence": ("sequence", sequence.table),
         "delta": ("delta", main_savings),
     },
-    "docs/deq-flow.md": {"curriculum": ("flow_curriculum", curriculum), "reuse": ("flow_reuse", flow.reuse_table)},
+    "docs/deq-flow.md": {
+        "findings": ("flow", findings.flow),
+        "curriculum": ("flow_curriculum", curriculum),
+        "curriculum-findings": ("flow_curriculum", findings.curriculum),
+        "reuse": ("flow_reuse", flow.reuse_table),
+        "reuse-findings": ("flow_reuse", findings.reuse),
+    },
     "docs/delta.md": {
         "savings": ("delta", lambda found: delta_report.savings_table(found["savings"])),
+        "findings": ("delta", findings.delta),
         "settling": ("delta", lambda found: delta_report.settling_table(found["settling"])),
     },
     "docs/deq-vision.md": {
@@ -105,12 +119,17 @@ TABLES: dict[str, dict[str, Table]] = {
             for name in ("digits", "street", "detect")
         },
         "stability": ("stability", stability.overview),
+        "stability-findings": ("stability", findings.stability),
     },
     "docs/streaming.md": {
-        f"{name}-videos": ("vision", lambda found, name=name: vision.stream_table(found["stream"][name]))
-        for name in ("street", "detect")
+        **{
+            f"{name}-videos": ("vision", lambda found, name=name: vision.stream_table(found["stream"][name]))
+            for name in ("street", "detect")
+        },
+        "findings": ("vision", findings.streaming),
     },
     "docs/sequence.md": {
+        "findings": ("sequence", findings.sequence),
         "sweeps": ("sequence", sequence.sweep_table),
         "savings": ("sequence_delta_report", lambda found: sequence_delta.savings_table(found["savings"])),
     },

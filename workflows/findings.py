@@ -1,0 +1,171 @@
+"""What the published numbers say, in sentences: the documentation's numbers in prose are made here or are in no prose.
+
+Each function takes what docs/results holds of a study and returns Markdown; `workflows.publish` puts it into the pages.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+Values = Mapping[str, Any]
+
+
+def flow(found: Values) -> str:
+    """DEQ-Flow beside zero flow, RAFT of the same size, and DIS."""
+    sets = list(found["deq"])
+    ratio = {name: found[name]["sintel_clean"]["epe"] / found["zero"]["sintel_clean"]["epe"] for name in found}
+    ahead = {
+        peer: [name for name in sets if found["deq"][name]["epe"] < found[peer][name]["epe"]]
+        for peer in ("raft", "dis", "dis_fine")
+    }
+    return bullets(
+        f"On Sintel-mini clean the error of DEQ-Flow is {ratio['deq']:.2f} of zero flow's, that of RAFT, of the same "
+        f"size and trained on the same batches for as many steps, {ratio['raft']:.2f}.",
+        f"The mean error of DEQ-Flow is below RAFT's on {share(ahead['raft'], sets)} sets, below that of DIS as "
+        f"shipped on {share(ahead['dis'], sets)}, and below that of DIS at full resolution on "
+        f"{share(ahead['dis_fine'], sets)}.",
+    )
+
+
+def curriculum(found: Values) -> str:
+    """What each stage of the curriculum changes on Sintel-mini."""
+    stages = [stage for stage in ("chairs", "things", "sintel", "kitti") if f"deq, {stage}" in found]
+    changes = [
+        f"{later} {' and '.join(difference(found, later, earlier, name) for name in ('sintel_clean', 'sintel_final'))}"
+        for earlier, later in pairwise(stages)
+    ]
+    return f"Changes from stage to stage on Sintel-mini, clean and final, in pixels: {', '.join(changes)}."
+
+
+def difference(found: Values, later: str, earlier: str, name: str) -> str:
+    """Of two stages' errors on one set."""
+    return f"{found[f'deq, {later}'][name]['epe'] - found[f'deq, {earlier}'][name]['epe']:+.2f}"
+
+
+def reuse(found: Values) -> str:
+    """What starting from the last frame's state saves, and what it costs."""
+    lines = []
+    for method, budgets in found.items():
+        for budget, starts in budgets.items():
+            cold, last = starts["cold"], starts["reuse"]
+            saved = 100 * (1 - last["iterations"] / cold["iterations"])
+            more = 100 * (last["epe"] / cold["epe"] - 1)
+            line = (
+                f"`{method}`, {budget}: {changed(-saved, 'evaluations')}, {changed(more, 'error')} "
+                f"({cold['epe']:.2f} to {last['epe']:.2f} px)"
+            )
+            if "converged" in cold:
+                line += f", {100 * cold['converged']:.0f} and {100 * last['converged']:.0f} % of the pairs converged"
+            lines.append(line)
+    return "From cold starts to `reuse`:\n\n" + bullets(*lines)
+
+
+def delta(found: Values) -> str:
+    """The rule beside stopping earlier."""
+    savings = found["savings"]
+    return bullets(
+        compared("From cold starts of flow networks, with the release's reference (`km`)", savings, "km, cold", "1 %"),
+        compared("By Anderson's method from cold starts", savings, "anderson, cold", "1 %"),
+        compared(
+            "On videos, with memories that are kept from frame to frame and a reference that is what was last sent "
+            "(`km sent`, ours: a change that was not sent is not lost)",
+            savings,
+            "km sent, stream",
+            "1 %",
+        ),
+        compared("Of images", savings, "seen", "0.1 dB"),
+    )
+
+
+def compared(what: str, savings: Values, ending: str, bound: str) -> str:
+    """How much the rule and fewer steps save within a bound, in all cases with one ending; where the rule is ahead."""
+    cases = {name: bounds[bound] for name, bounds in savings.items() if name.endswith(f", {ending}")}
+    rule, fewer = ([case.get(key, 0.0) for case in cases.values()] for key in ("saved", "fewer_saved"))
+    ahead = [
+        name.removesuffix(f", {ending}")
+        for (name, case) in cases.items()
+        if case.get("saved", 0.0) > case.get("fewer_saved", 0.0)
+    ]
+    where = "nowhere" if not ahead else "everywhere" if len(ahead) == len(cases) else "; ".join(ahead)
+    return (
+        f"{what} the rule skips {span(rule)} % of the work within a loss of {bound}, a dense solve of fewer steps "
+        f"{span(fewer)} %. The rule is ahead: {where}."
+    )
+
+
+def stability(found: Values) -> str:
+    """What further evaluations change in networks of the least and of the next N."""
+    last = max(int(key.split("_at_")[1].split("_")[0]) for key in found if "_at_" in key)
+    counts = sorted({int(key.split(".")[1].split("-")[1]) for key in found})
+    lines = []
+    for count in counts[:2]:
+        changes = [
+            f"{title} {signed(found, f'test.{method}-{count}.top1_at_{last}_change')} of accuracy and "
+            f"{signed(found, f'test.{method}-{count}.loss_at_{last}_change')} of loss"
+            for method, title in (("implicit", "the implicit gradient"), ("unrolled", "unrolling"))
+        ]
+        lines.append(f"Trained with N = {count}, tested with {last} evaluations: {', '.join(changes)}.")
+    return bullets(*lines)
+
+
+def streaming(found: Values) -> str:
+    """Warm and cold starts beside the converged baseline."""
+    lines = []
+    for name, metric in (("street", "miou"), ("detect", "ap50")):
+        runs = found["stream"][name]
+        base = runs["converged"][metric]
+        changes = [f"{run} {runs[run][metric] - base:+.3f}" for run in ("warm 4", "cold 4", "warm 1", "cold 1")]
+        adaptive = runs["adaptive"]
+        lines.append(
+            f"{name}, against the converged baseline's {base:.3f}: {', '.join(changes)}; adaptive "
+            f"{adaptive[metric] - base:+.3f} with {adaptive['evaluations']:.1f} evaluations a frame"
+        )
+    return bullets(*lines)
+
+
+def sequence(found: Values) -> str:
+    """The equilibrium beside counting and beside the unrolled layer."""
+    lines = []
+    for text, methods in found["scores"].items():
+        counted = {name: values for name, values in methods.items() if name.startswith("Kneser-Ney")}
+        best = min(counted, key=lambda name: counted[name]["perplexity"])
+        own = [f"{name} {methods[name]['perplexity']:.2f}" for name in methods if name not in counted]
+        lines.append(
+            f"{text}: perplexity of {', '.join(own)}; of the best n-grams ({best}) {counted[best]['perplexity']:.2f}"
+        )
+    for method, solvers in found["sweeps"].items():
+        for solver, steps in solvers.items():
+            if solver in ("plain", "unrolled"):
+                early, late = (steps[str(step)]["perplexity"] for step in (6, 24))
+                lines.append(f"{method}, {solver}: perplexity {early:.2f} after 6 evaluations, {late:.2f} after 24")
+    return bullets(*lines)
+
+
+def share(part: Sequence[str], whole: Sequence[str]) -> str:
+    """`2 of the 4`."""
+    return f"{len(part)} of the {len(whole)}"
+
+
+def changed(percent: float, what: str) -> str:
+    """`20 % fewer evaluations`, `39 % more error`."""
+    if f"{abs(percent):.0f}" == "0":
+        return f"as {'many' if what == 'evaluations' else 'much'} {what}"
+    fewer = "fewer" if what == "evaluations" else "less"
+    return f"{abs(percent):.0f} % {'more' if percent > 0 else fewer} {what}"
+
+
+def span(values: Sequence[float]) -> str:
+    """`66 to 72`, or one number where both ends round to it."""
+    low, high = f"{min(values):.0f}", f"{max(values):.0f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def signed(found: Values, name: str) -> str:
+    """`-0.022 ± 0.005`."""
+    deviation = f" ± {found[f'{name}_std']:.3f}" if f"{name}_std" in found else ""
+    return f"{found[name]:+.3f}{deviation}"
+
+
+def bullets(*lines: str) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {line}" for line in lines)
