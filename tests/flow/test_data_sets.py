@@ -239,3 +239,9 @@ def test_a_sample_of_the_wrong_type_or_shape_says_which(chairs: Path) -> None:
         FlowSample(sample.image1, sample.image2, sample.flow.double(), sample.valid, "pair")
     with pytest.raises(ValueError, match=r"pair: valid must be torch.bool of shape \(4, 6\).*got .*\(6, 4\)"):
         FlowSample(sample.image1, sample.image2, sample.flow, sample.valid.T, "pair")
+    flow, valid = torch.zeros_like(sample.flow), torch.ones_like(sample.valid)
+    flow[1, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="pair: flow must be finite at valid pixels, got 1 that are not"):
+        FlowSample(sample.image1, sample.image2, flow, valid, "pair")
+    valid[0, 0] = False
+    FlowSample(sample.image1, sample.image2, flow, valid, "pair")

@@ -252,3 +252,10 @@ def test_an_example_that_is_not_measured_is_refused() -> None:
         settings(example=Example(set=SET, variant="km", threshold=0.3))
     with pytest.raises(ValueError, match="thresholds: expected numbers of at least 0"):
         Rule(thresholds=(-1.0,))
+
+
+def test_what_is_not_a_number_has_changed() -> None:
+    changes = Changes(0.5)
+    for value in (0.0, torch.nan, torch.nan):
+        changes.see(torch.full((1, 2, 3, 3), value))
+    assert all(share.eq(1).all() for share in changes.maps)

@@ -163,6 +163,16 @@ def test_the_colour_scale_rises_at_once_and_falls_slowly() -> None:
     assert scale.after(still).speed == pytest.approx(0.97 * 72**0.5)
 
 
+@pytest.mark.parametrize("unknown", [torch.nan, torch.inf, 1e10])
+def test_unknown_motion_has_no_arrow_and_no_say_in_the_scale(unknown: float) -> None:
+    flow = torch.full((2, 16, 16), unknown)
+    image = torch.full((3, 16, 16), 100, dtype=torch.uint8)
+    assert torch.equal(with_arrows(image, flow), image)
+    assert Scale().after(flow).speed == 1.0
+    flow[:, 0, :8] = 6.0
+    assert Scale().after(flow).speed == pytest.approx(72**0.5)
+
+
 def test_arrows_point_along_the_motion() -> None:
     image = torch.full((3, 16, 16), 100, dtype=torch.uint8)
     flow = torch.zeros(2, 16, 16)

@@ -1,6 +1,7 @@
 """Metrics: the recorded numbers of both releases, and what is counted where."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,41 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         metrics.epe_map(flow, truth)
     with pytest.raises(ValueError, match=r"valid must be bool \(3, 4, 5\), got torch.float32 \(3, 4, 5\)"):
         epe(flow, flow, torch.ones(3, 4, 5))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("speed", [0.0, 10.0, 1e4])
+@pytest.mark.parametrize("component", [0, 1])
+def test_a_prediction_that_is_not_a_number_is_within_no_bound_and_an_outlier(
+    value: float, speed: float, component: int
+) -> None:
+    flow, truth = errors([0.0, 0.0], speed)
+    flow[component, 0, 1] = value
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    assert metrics.outliers(flow, truth).tolist() == [[False, True]]
+    result = sample_metrics(flow, truth, valid)
+    assert [result[name] for name in ("px1", "px3", "px5", "f1_all")] == [0.5, 0.5, 0.5, 50.0]
+    assert not math.isfinite(result["epe"])
+    part = metrics.region_metrics(flow, truth, {"all": valid})
+    assert part["all.f1_all"] == 50.0
+    released = released_metrics(flow[None], truth[None], valid[None], max_flow=1e5)
+    assert [float(released[name]) for name in ("px1", "px3", "px5")] == [0.5, 0.5, 0.5]
+    assert kitti_protocol([result, sample_metrics(truth, truth, valid)])["f1_all"] == 25.0
+
+
+def test_where_nothing_is_valid_a_prediction_may_be_anything() -> None:
+    flow, truth = errors([1.0, 1.0])
+    flow[:, 0, 1] = torch.nan
+    valid = torch.tensor([[True, False]])
+    assert sample_metrics(flow, truth, valid) == sample_metrics(*errors([1.0, 80.0]), valid)
+    assert metrics.region_metrics(flow, truth, {"all": valid})["all.f1_all"] == 0.0
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_truth_that_is_not_a_number_is_refused_where_it_is_valid(value: float) -> None:
+    flow, truth = errors([0.0, 0.0])
+    truth[1, 0, 1] = value
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    for measure in (sample_metrics, lambda *of: released_metrics(*(tensor[None] for tensor in of))):
+        with pytest.raises(ValueError, match="target: expected finite motion at valid pixels, got 1 that are not"):
+            measure(flow, truth, valid)

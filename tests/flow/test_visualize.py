@@ -64,3 +64,31 @@ def test_errors_go_from_blue_to_red_and_unknown_pixels_are_black() -> None:
     assert not heat[:, 0, 3].any()
     with pytest.raises(ValueError, match="max_error must be positive, got 0"):
         error_to_rgb(error, valid, max_error=0.0)
+
+
+@pytest.mark.parametrize("unknown", [1.666666752e9, -1e10, torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("component", [0, 1])
+@pytest.mark.parametrize("max_norm", [None, 10.0])
+def test_unknown_motion_is_black_and_changes_no_other_colour(
+    unknown: float, component: int, max_norm: float | None
+) -> None:
+    flow = torch.zeros(2, 1, 3)
+    flow[0] = 10.0
+    flow[component, 0, 2] = unknown
+    assert flow_to_rgb(flow, max_norm)[:, 0].T.tolist() == [[255, 0, 0], [255, 0, 0], [0, 0, 0]]
+
+
+def test_a_flow_of_which_nothing_is_known_is_black() -> None:
+    assert not flow_to_rgb(torch.full((2, 2, 3), torch.nan)).any()
+
+
+def test_an_error_that_is_not_a_number_has_a_colour_of_no_error() -> None:
+    errors = torch.linspace(0, 1, 256)[None]
+    error = torch.tensor([[torch.nan, torch.nan, torch.inf]])
+    shown = error_to_rgb(error, torch.tensor([[True, False, True]]), max_error=1.0)[:, 0].T.tolist()
+    assert shown[0] not in error_to_rgb(errors, max_error=1.0)[:, 0].T.tolist()
+    assert shown[0] != [0, 0, 0]
+    assert shown[1] == [0, 0, 0]
+    assert shown[2] == error_to_rgb(errors, max_error=1.0)[:, 0, -1].tolist()
+    with pytest.raises(ValueError, match="max_error must be positive, got nan"):
+        error_to_rgb(error, max_error=float("nan"))

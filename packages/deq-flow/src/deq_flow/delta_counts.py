@@ -40,7 +40,7 @@ class Changes:
         if before is None or before.shape != state.shape:
             changed = torch.ones_like(state, dtype=torch.bool)
         else:
-            changed = (state - before).abs() > self.threshold
+            changed = ~((state - before).abs() <= self.threshold)  # what is not a number has not stayed
         self.previous = state
         share = changed.float().mean(dim=1)
         pixels = changed.any(dim=1)

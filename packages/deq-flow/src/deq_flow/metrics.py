@@ -1,5 +1,6 @@
 """End-point error and what the benchmarks derive from it.
 
+A predicted value that is not a number is wrong: it is within no bound, an outlier, and makes a mean error NaN.
 Metrics of a sample are over its valid pixels. `sintel_protocol` and `kitti_protocol` join samples as the benchmarks do.
 `released_metrics` is what the DEQ-Flow release logs during training, which counts invalid pixels as perfect.
 """
@@ -33,9 +34,10 @@ def epe(flow: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def outliers(flow: Tensor, target: Tensor) -> Tensor:
-    """bool (..., h, w): off by more than 3 pixels and more than 5 % of the true motion (KITTI 2015)."""
+    """bool (..., h, w): off by more than 3 pixels and more than 5 % of the true motion (KITTI 2015), or NaN."""
     error = epe_map(flow, target)
-    return (error > OUTLIER_PIXELS) & (error > OUTLIER_SHARE * torch.linalg.vector_norm(target, dim=-3))
+    near = (error <= OUTLIER_PIXELS) | (error <= OUTLIER_SHARE * torch.linalg.vector_norm(target, dim=-3))
+    return ~near
 
 
 def sample_metrics(flow: Tensor, target: Tensor, valid: Tensor) -> dict[str, float]:
@@ -49,7 +51,11 @@ def sample_metrics(flow: Tensor, target: Tensor, valid: Tensor) -> dict[str, flo
     Returns:
         pixels: how many are valid. epe: mean error, pixels. px1, px3, px5: share, 0 to 1, of pixels whose error is
         below 1, 3 and 5 pixels (RAFT's sense). f1_all: outliers, percent. All but `pixels` are NaN if it is 0.
+
+    Raises:
+        ValueError: the target of a valid pixel is not finite.
     """
+    require_truth(target, valid)
     error = epe_map(flow, target)
     values = {
         "epe": error,
@@ -121,7 +127,11 @@ def released_metrics(flow: Tensor, target: Tensor, valid: Tensor, *, max_flow: f
 
     Pixels that are not valid, or move by `max_flow` or more, count as an error of zero, so every value looks better
     than over valid pixels. For comparison with the release's logs only.
+
+    Raises:
+        ValueError: the target of a valid pixel is not finite.
     """
+    require_truth(target, valid)
     error = torch.where(usable(target, valid, max_flow=max_flow), epe_map(flow, target), 0.0)
     shares = {f"px{bound}": (error < bound).to(error.dtype).mean(dim=(1, 2)) for bound in (1, 3, 5)}
     return {"epe": error.mean(dim=(1, 2)), **shares}
@@ -130,6 +140,15 @@ def released_metrics(flow: Tensor, target: Tensor, valid: Tensor, *, max_flow: f
 def usable(target: Tensor, valid: Tensor, *, max_flow: float = MAX_FLOW) -> Tensor:
     """bool (..., h, w): valid and moving by less than `max_flow` pixels, what RAFT trains and measures on."""
     return valid & (torch.linalg.vector_norm(target, dim=-3) < max_flow)
+
+
+def require_truth(target: Tensor, valid: Tensor) -> None:
+    """Raises ValueError where a target (..., 2, h, w) is not finite at a valid pixel (..., h, w)."""
+    unknown = int((valid & ~target.isfinite().all(dim=-3)).sum())
+    if unknown:
+        raise ValueError(
+            f"target: expected finite motion at valid pixels, got {unknown} that are not; mark them as not valid"
+        )
 
 
 def mean_over(values: Tensor, mask: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 # Baker et al., IJCV 2011: how many hues the wheel has between red, yellow, green, cyan, blue, magenta and red again.
 HUES = (15, 6, 4, 11, 13, 6)
+UNKNOWN = 1e9  # pixels; Middlebury marks unknown motion by larger components
+NOT_A_NUMBER = (255, 0, 255)  # magenta, which is no colour of the heat map
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255), (255, 0, 0))
 
 
@@ -21,16 +23,22 @@ def colour_wheel() -> np.ndarray:
     return np.concatenate(arcs)
 
 
+def known_motion(flow: Tensor) -> Tensor:
+    """bool (..., h, w): where a flow (..., 2, h, w) is one, neither NaN nor infinite nor marked as unknown by 1e9."""
+    return (flow.abs() < UNKNOWN).all(dim=-3)
+
+
 def flow_to_rgb(flow: Tensor, max_norm: float | None = None) -> Tensor:
     """uint8 RGB (3, h, w): direction as hue, speed as saturation, for flow (2, h, w) in pixels.
 
     Args:
-        flow: float (2, h, w); standing still is white.
-        max_norm: speed of full saturation, pixels; the greatest of the flow if None. Faster pixels are darkened.
+        flow: float (2, h, w); standing still is white, unknown motion (see `known_motion`) black.
+        max_norm: speed of full saturation, pixels; the greatest known one if None. Faster pixels are darkened.
     """
-    values = flow.detach().cpu().double().numpy()
-    if values.ndim != 3 or values.shape[0] != 2:
-        raise ValueError(f"flow must be (2, h, w), got {values.shape}")
+    if flow.ndim != 3 or flow.shape[0] != 2:
+        raise ValueError(f"flow must be (2, h, w), got {tuple(flow.shape)}")
+    known = known_motion(flow)
+    values = torch.where(known, flow, 0.0).detach().cpu().double().numpy()
     greatest = float(np.hypot(*values).max()) if max_norm is None else max_norm
     u, v = values / (greatest + 1e-5)  # the constant keeps a flow of zero defined
     speed = np.hypot(u, v)[:, :, None]
@@ -39,15 +47,21 @@ def flow_to_rgb(flow: Tensor, max_norm: float | None = None) -> Tensor:
     below = np.floor(position).astype(np.int64)
     share = (position - below)[:, :, None]
     hue = (1 - share) * wheel[below] + share * wheel[(below + 1) % len(wheel)]
-    colour = np.where(speed <= 1, 1 - speed * (1 - hue), 0.75 * hue)
+    colour = np.where(speed <= 1, 1 - speed * (1 - hue), 0.75 * hue) * known.cpu().numpy()[:, :, None]
     return torch.from_numpy(np.floor(255 * colour).astype(np.uint8)).permute(2, 0, 1).contiguous()
 
 
 def error_to_rgb(error: Tensor, valid: Tensor | None = None, *, max_error: float) -> Tensor:
-    """uint8 RGB (3, h, w): a heat map of an error (h, w), from blue at 0 to red at `max_error`; black if not valid."""
-    if max_error <= 0:
+    """uint8 RGB (3, h, w): a heat map of an error (h, w), from blue at 0 to red at `max_error`.
+
+    Black where it is not valid, and magenta where it is not a number.
+    """
+    if not max_error > 0:
         raise ValueError(f"max_error must be positive, got {max_error}")
-    known = torch.ones_like(error, dtype=torch.bool) if valid is None else valid
-    level = torch.where(known, error, 0.0).div(max_error).clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
-    heat = cv2.applyColorMap(level, cv2.COLORMAP_TURBO)[:, :, ::-1] * known.cpu().numpy()[:, :, None]
-    return torch.from_numpy(heat.astype(np.uint8)).permute(2, 0, 1).contiguous()
+    unknown = error.isnan()
+    level = torch.where(unknown, 0.0, error).div(max_error).clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+    heat = cv2.applyColorMap(level, cv2.COLORMAP_TURBO)[:, :, ::-1].copy()
+    heat[unknown.cpu().numpy()] = NOT_A_NUMBER
+    if valid is not None:
+        heat[~valid.cpu().numpy()] = 0
+    return torch.from_numpy(heat).permute(2, 0, 1).contiguous()

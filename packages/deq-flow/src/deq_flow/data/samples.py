@@ -14,7 +14,7 @@ class FlowSample:
     A data set whose motion is not published (a test split) has `valid` False everywhere and `flow` zero.
 
     Raises:
-        ValueError: a tensor has another type or shape than stated here.
+        ValueError: a tensor has another type or shape than stated here, or a valid flow is not finite.
     """
 
     image1: Tensor
@@ -50,6 +50,11 @@ class FlowSample:
                     f"{self.name}: {field} must be {dtype} of shape {shape} (the size of image1), "
                     f"got {tensor.dtype} of shape {tuple(tensor.shape)}"
                 )
+        unknown = int((self.valid & ~self.flow.isfinite().all(dim=0)).sum())
+        if unknown:
+            raise ValueError(
+                f"{self.name}: flow must be finite at valid pixels, got {unknown} that are not; mark them as not valid"
+            )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deq_flow.demo.follow import Estimate
-from deq_flow.visualize import flow_to_rgb
+from deq_flow.visualize import flow_to_rgb, known_motion
 
 View = Literal["colour", "side-by-side", "arrows"]
 
@@ -29,8 +29,9 @@ class Scale:
     """Share of the speed that is kept from frame to frame."""
 
     def after(self, flow: Tensor) -> "Scale":
-        """The scale for a flow (2, h, w): nearly its fastest pixel, or what is left of the scale before."""
-        fastest = float(np.quantile(flow.norm(dim=0).numpy(), 0.995))
+        """The scale for a flow (2, h, w): nearly its fastest known pixel, or what is left of the scale before."""
+        speeds = flow.norm(dim=0)[known_motion(flow)].numpy()
+        fastest = float(np.quantile(speeds, 0.995)) if speeds.size else 0.0
         return Scale(max(fastest, self.decay * self.speed, self.least), self.least, self.decay)
 
 
@@ -49,16 +50,17 @@ def picture(view: View, estimate: Estimate, max_speed: float) -> Tensor:
 
 
 def with_arrows(image: Tensor, flow: Tensor) -> Tensor:
-    """The image (3, h, w) with arrows from pixels of a grid to where they go; those under half a pixel are left out."""
+    """The image (3, h, w) with arrows from pixels of a grid to where they go, if known and half a pixel or more."""
     canvas = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     height, width = canvas.shape[:2]
+    known = known_motion(flow)
     spacing = max(8, max(height, width) // ARROWS)
     thickness = max(1, spacing // 16)
     for colour, extra in ((SHADOW, 2), (ARROW, 0)):
         for y in range(spacing // 2, height, spacing):
             for x in range(spacing // 2, width, spacing):
                 u, v = flow[:, y, x].tolist()
-                if u * u + v * v >= 0.25:
+                if known[y, x] and u * u + v * v >= 0.25:
                     tip = (round(x + u), round(y + v))
                     cv2.arrowedLine(canvas, (x, y), tip, colour, thickness + extra, cv2.LINE_AA, tipLength=0.3)
     return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
