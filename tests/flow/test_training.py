@@ -1,23 +1,30 @@
 """The stages of a curriculum follow one another, the released recipes are as published, and processes share updates."""
 
+import copy
 import json
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
+from torch.optim.swa_utils import update_bn
 
 from deq_core.experiment import config
+from deq_core.experiment.averaging import BATCHES
 from deq_core.experiment.checkpoint import CheckpointError, load_tensors
 from deq_core.experiment.layout import LayoutError
 from deq_core.experiment.results import read_rows
 from deq_core.experiment.tracking import ignore
+from deq_flow.data.batches import batches
 from deq_flow.data.mini import MiniConfig, write_mini
+from deq_flow.data.mixes import open_mix
 from deq_flow.data.released import ReleasedConfig, located, prepare
+from deq_flow.networks import build_network, load_network
 from deq_flow.params import EquilibriumModel, Flow, Stage, Train
 from deq_flow.train import noisy, train
 
@@ -141,6 +148,25 @@ def test_a_recipe_may_take_bfloat16_averaged_weights_and_noise(smoke: Flow, data
     )
     assert newest["loss"] > 0
     assert newest["val_epe"] > 0
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_averaged_weights_have_statistics_of_their_own_unless_they_are_frozen(
+    smoke: Flow, data: Path, tmp_path: Path, frozen: bool
+) -> None:
+    recipe = replace(smoke.train["deq"], steps=2, ema=0.5, freeze_batch_norm=frozen)
+    folders = {"data": data, "out": tmp_path / "out", "scratch": tmp_path / "scratch"}
+    train(smoke.model["deq"], recipe, seed=0, log=ignore, **folders)
+    encoder = load_network(tmp_path / "out").cnet
+    expected = copy.deepcopy(encoder)
+    if frozen:
+        expected = build_network(smoke.model["deq"]).cnet
+    else:
+        mix = open_mix(recipe.mix, data)
+        stream = batches(mix, batch_size=recipe.micro_batch, augment=mix.augmentation, seed=0)(recipe.steps)
+        update_bn((2 * (batch.image1 / 255) - 1 for batch in islice(stream, BATCHES)), expected)
+    for name, buffer in expected.named_buffers():
+        assert torch.allclose(encoder.get_buffer(name), buffer, rtol=1e-4, atol=1e-6), name
 
 
 def test_noise_has_a_random_strength_and_stays_within_the_range_of_images() -> None:

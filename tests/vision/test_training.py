@@ -1,16 +1,19 @@
 """Models are trained unrolled at first and then through the equilibrium, and measured after every evaluation."""
 
+import copy
 import json
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.optim.swa_utils import update_bn
 
 import deq_core as deq
 from deq_core.experiment import config
+from deq_core.experiment.averaging import BATCHES
 from deq_core.experiment.checkpoint import CheckpointError, load_tensors
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.images import write_image
@@ -54,7 +57,7 @@ from deq_vision.params import (
     Windows,
 )
 from deq_vision.stream_params import StreamEvaluate
-from deq_vision.tasks import batches_in_order, tally
+from deq_vision.tasks import batches_in_order, tally, training_batches
 from deq_vision.train import begin, objective, train
 
 ROOT = Path(__file__).parents[2]
@@ -210,6 +213,20 @@ def test_a_network_of_another_task_is_not_measured(task: Task, head: Head | None
     model = MDEQ(replace(SMALL, head=head), EQUILIBRIUM).eval()
     with pytest.raises(ConfigError, match=message):
         evaluate(model, task, MEASURE, data)
+
+
+@pytest.mark.parametrize("name", ["digits", "detect"])
+def test_averaged_weights_have_the_statistics_of_whole_passes(name: str, data: Path, tmp_path: Path) -> None:
+    """Of stem, solve and head on the batches that come next, whatever else an update computes."""
+    recipe = replace(RECIPE, steps=2, pretraining=None, ema=0.5, jacobian=JacobianPenalty(weight=1.0))
+    experiment = replace(EXPERIMENTS[name], recipe=recipe)
+    run(experiment, data, tmp_path)
+    model = load(tmp_path / "out")
+    batches = training_batches(experiment.task, recipe, data, 0, multiple=model.size.multiple)(recipe.steps)
+    expected = copy.deepcopy(model)
+    update_bn((batch.images for batch in islice(batches, BATCHES)), expected)
+    for buffer, own in expected.named_buffers():
+        assert torch.allclose(model.get_buffer(buffer), own, rtol=1e-4, atol=1e-6), buffer
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -29,11 +29,15 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
     for row, expected in zip(found, history, strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-12)
         assert row["largest"] == pytest.approx(expected["largest"], rel=1e-12)
+        if "val" in expected:
+            assert row["val"] == pytest.approx(expected["val"], rel=1e-9)
     tensors = load_file(tmp_path / "out" / "model.safetensors")
     for name, parameter in model.named_parameters():
         # Batch normalisation takes away what this bias adds: its gradient is rounding, which Adam's division magnifies.
         floor = 1e-9 if name == "0.bias" else 0.0
         assert torch.allclose(tensors[name], parameter, rtol=1e-12, atol=floor), name
+    for name, buffer in model.named_buffers():
+        assert torch.allclose(tensors[name], buffer, rtol=1e-9), name
 
 
 def test_a_process_alone_shares_and_sums_nothing() -> None:

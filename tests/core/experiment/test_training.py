@@ -136,6 +136,19 @@ def test_evaluation_sees_evaluation_mode_without_gradients(tmp_path: Path) -> No
     assert model.training
 
 
+def test_an_evaluation_that_is_not_finite_ends_the_training_and_keeps_what_was_done(tmp_path: Path) -> None:
+    def measure(model: nn.Module) -> dict[str, float]:
+        return {"val": 1.0, "val_loss": next(losses)}
+
+    losses = iter([1.0, math.nan])
+    every = Every(checkpoint=2, evaluate=2)
+    with pytest.raises(NonFiniteError, match=r"the evaluation after step 4 of 6: val_loss is nan. The state"):
+        fit(line(), points(4), squares, SGD, steps=6, seed=0, scratch=tmp_path, every=every, evaluate=measure)
+    state = checkpoint.load_state(tmp_path / "training.pt")
+    assert state["step"] == 2
+    assert state["history"][-1]["val_loss"] == 1.0
+
+
 def test_evaluation_draws_the_same_numbers_every_time(tmp_path: Path) -> None:
     drawn = []
     options = {"steps": 4, "seed": 0, "every": Every(evaluate=1)}

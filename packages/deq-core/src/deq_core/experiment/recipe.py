@@ -29,7 +29,8 @@ class Recipe:
     accumulate: int = 1
     """Batches, one after the other, that share a process's part of the samples, to save memory."""
     ema: float | None = None
-    """Decay of a moving average of the weights, which then is what is evaluated and kept."""
+    """Decay of a moving average of the weights, which then is what is evaluated and kept. Batch normalisation that is
+    not frozen has statistics of its own then, for which each evaluation passes 50 batches more through the network."""
     threads: int = 1
     """CPU threads of each process; part of the recipe because results are bitwise equal only at an equal count."""
 

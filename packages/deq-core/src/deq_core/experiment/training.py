@@ -83,7 +83,9 @@ def fit(
         evaluate: measures the model in evaluation mode without gradients; its values join that step's row.
         precision: of autocast around the objective; float16 scales the loss and needs CUDA.
         accumulate: batches whose mean gradient makes one update.
-        ema: decay of a moving average of the weights, which then is what is evaluated and returned.
+        ema: decay of a moving average of the weights, which then is what is evaluated and returned. Its batch
+            normalisation has statistics of its own, those of the next `averaging.BATCHES` batches, which are passed
+            forward for each evaluation and at the end.
         carried: what `objective` hands from batch to batch, such as a recurrent state, which it reads and replaces
             here; part of the checkpoint. Each process keeps its own, under names that no other uses.
 
@@ -93,7 +95,8 @@ def fit(
 
     Raises:
         ConfigError: float16 without CUDA.
-        NonFiniteError: where the loss or the gradient is not finite. The checkpoint stays that of an earlier step.
+        NonFiniteError: where the loss, the gradient or what `evaluate` gave is not finite. The checkpoint stays that of
+            an earlier step.
         CheckpointError: where the checkpoint is damaged or of a training with other numbers.
     """
     every = every or Every()
@@ -103,6 +106,7 @@ def fit(
     if steps < 1 or accumulate < 1:
         raise ValueError(f"steps and accumulate: expected at least 1, got {steps} and {accumulate}")
     with distributed.workers(device) as workers:
+        workers.share_state_(model)  # before it is copied as the average's beginning
         update = Update(objective, optim, steps, seed, accumulate, _PRECISIONS[precision], workers)
         numbers = {"steps": steps, "seed": seed, "optim": optim, "precision": precision, "ema": ema}
         state = _State(
@@ -113,7 +117,6 @@ def fit(
             flatten({**numbers, "batches of an update": update.batches}),
             {} if carried is None else carried,
         )
-        workers.share_state_(model)
         path = scratch / "training.pt"
         if path.exists():
             state.load(path)
@@ -128,11 +131,13 @@ def fit(
                 state.step += 1
                 state.recent.append(values)
                 if state.average is not None:
-                    state.average.update(model)
+                    state.average.update_parameters(model)
                 last = state.step == steps
                 measured: dict[str, float] = {}
-                if evaluate is not None and (last or (every.evaluate and state.step % every.evaluate == 0)):
-                    measured = state.evaluate(evaluate, seed)
+                watched = evaluate is not None and bool(every.evaluate) and state.step % every.evaluate == 0
+                if last or watched:
+                    state.estimate(update, batches)
+                    measured = {} if evaluate is None else state.evaluate(evaluate, seed)
                 if measured or last or state.step % every.log == 0:
                     state.history.append({"step": state.step, **_means(state.recent), **measured})
                     state.recent.clear()
@@ -174,7 +179,7 @@ class _State:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "average": None if self.average is None else self.average.values,
+            "average": None if self.average is None else self.average.state_dict(),
             "carried": dict(carried),
             "step": self.step,
             "history": self.history,
@@ -194,19 +199,42 @@ class _State:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
-            self.average.load(state["average"])
+            checkpoint.load_into(self.average, state["average"], source=str(path))
         self.carried.clear()
         self.carried.update(state["carried"])
         self.step, self.history, self.recent = state["step"], state["history"], state["recent"]
 
+    def estimate(self, update: Update, batches: Callable[[int], Iterable[Batch]]) -> None:
+        """Gives averaged weights statistics of their own, of the batches that come next, and leaves all else."""
+        if self.average is None:
+            return
+        first, workers = self.step * update.batches, update.workers
+
+        def passes(model: nn.Module) -> Iterator[Losses]:
+            stream = workers.share(batches(first))
+            for number in workers.share(count(first)):
+                yield update.losses(model, stream, number)
+
+        carried = dict(self.carried)
+        self.average.estimate(passes, workers)
+        self.carried.clear()
+        self.carried.update(carried)
+
     def evaluate(self, measure: Callable[[nn.Module], dict[str, float]], seed: int) -> dict[str, float]:
         """Values of `measure` on the averaged weights where there are some, and the same ones at every call."""
+        model = self.model if self.average is None else self.average.module
         seed_everything(seed)
-        self.model.eval()
-        with torch.no_grad(), nullcontext() if self.average is None else self.average.applied(self.model):
-            measured = measure(self.model)
+        model.eval()
+        with torch.no_grad():
+            measured = {name: float(value) for name, value in measure(model).items()}
         self.model.train()
-        return {name: float(value) for name, value in measured.items()}
+        broken = [f"{name} is {value}" for name, value in measured.items() if not math.isfinite(value)]
+        if broken:
+            raise NonFiniteError(
+                f"the evaluation after step {self.step} of {self.numbers['steps']}: {', '.join(broken)}. The state of "
+                "an earlier step is kept; try a lower optim.lr, a smaller optim.clip, or more steps of the solver"
+            )
+        return measured
 
 
 def numbered(batches: Callable[[int], Iterable[Batch]]) -> Callable[[int], Iterator[tuple[int, Batch]]]:

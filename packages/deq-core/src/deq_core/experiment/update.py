@@ -85,21 +85,8 @@ class Update:
         scaler.update()
         return row
 
-    def _backward(self, step: int, model: nn.Module, scaler: torch.amp.GradScaler, stream: Iterator[Batch]) -> Row:
-        """Adds up the gradient of this process's batches; returns means over the batches of all processes."""
-        names: list[str] = []
-        sums: list[Tensor] = []
-        for part in range(self.accumulate):
-            number = step * self.batches + part * self.workers.size + self.workers.rank
-            losses = self._losses(model, stream, number)
-            scaler.scale(losses.total / self.batches).backward()
-            names = ["loss", *losses.parts]
-            sums.append(_stack(losses))
-        total = torch.stack(sums).sum(dim=0)
-        self.workers.sum_([total])
-        return dict(zip(names, (total / self.batches).tolist(), strict=True))
-
-    def _losses(self, model: nn.Module, stream: Iterator[Batch], number: int) -> Losses:
+    def losses(self, model: nn.Module, stream: Iterator[Batch], number: int) -> Losses:
+        """Losses of `model` on the next batch of `stream`, which is batch `number` and drawn for as such."""
         try:
             batch = next(stream)
         except StopIteration:
@@ -108,6 +95,20 @@ class Update:
         device = next(model.parameters()).device
         with torch.autocast(device.type, self.dtype) if self.dtype != torch.float32 else nullcontext():
             return self.objective(model, batch)
+
+    def _backward(self, step: int, model: nn.Module, scaler: torch.amp.GradScaler, stream: Iterator[Batch]) -> Row:
+        """Adds up the gradient of this process's batches; returns means over the batches of all processes."""
+        names: list[str] = []
+        sums: list[Tensor] = []
+        for part in range(self.accumulate):
+            number = step * self.batches + part * self.workers.size + self.workers.rank
+            losses = self.losses(model, stream, number)
+            scaler.scale(losses.total / self.batches).backward()
+            names = ["loss", *losses.parts]
+            sums.append(_stack(losses))
+        total = torch.stack(sums).sum(dim=0)
+        self.workers.sum_([total])
+        return dict(zip(names, (total / self.batches).tolist(), strict=True))
 
     def _gradients(self, model: nn.Module) -> list[Tensor]:
         """Gradients of all parameters that have one, summed over the processes."""

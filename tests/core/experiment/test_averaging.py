@@ -1,0 +1,236 @@
+"""Averaged weights are measured and returned with batch statistics of their own, at no cost where there are none."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.core.experiment.lesson import lesson
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.optim.swa_utils import update_bn
+
+from deq_core.experiment import averaging
+from deq_core.experiment.averaging import Average
+from deq_core.experiment.checkpoint import CheckpointError, load_state, save_state
+from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.results import read_rows
+from deq_core.experiment.training import Every, Losses, fit
+
+ROOT = Path(__file__).parents[3]
+KINDS = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+Pictures = tuple[Tensor, Tensor]
+
+
+def pictures(seed: int, count: int = 64) -> Pictures:
+    """Noisy pictures (N, 3, 8, 8) of four kinds, and which they are of."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(4, (count,), generator=generator)
+    return KINDS[labels] + torch.randn(count, 3, 8, 8, generator=generator), labels
+
+
+def batches(start: int) -> Iterator[Pictures]:
+    while True:
+        yield pictures(100 + start)
+        start += 1
+
+
+def objective(model: nn.Module, batch: Pictures) -> Losses:
+    return Losses(nn.functional.cross_entropy(model(batch[0]), batch[1]))
+
+
+HELD_OUT = pictures(7, 2000)
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module) -> float:
+    found = model.eval()(HELD_OUT[0]).argmax(1)
+    return (found == HELD_OUT[1]).float().mean().item()
+
+
+def network(norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        weight_norm(nn.Conv2d(3, 16, 3, padding=1)),
+        norm(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        norm(16),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 4),
+    ).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stub lacks the keyword alone
+
+
+def own_statistics(model: nn.Module) -> nn.Module:
+    """A copy of `model` with torch's own estimate on other batches than training had."""
+    own = copy.deepcopy(model)
+    update_bn([pictures(10_000 + number)[0] for number in range(100)], own)
+    return own
+
+
+@pytest.mark.parametrize(
+    ("lr", "ema", "steps", "momentum"), [(0.3, 0.99, 200, 0.1), (0.3, 0.99, 60, 0.01), (0.3, 0.9, 60, 0.01)]
+)
+def test_averaged_weights_are_as_good_as_with_torch_s_own_statistics(
+    tmp_path: Path, lr: float, ema: float, steps: int, momentum: float
+) -> None:
+    model = network(lambda width: nn.BatchNorm2d(width, momentum=momentum))
+    measured: list[tuple[float, float]] = []
+
+    def measure(averaged: nn.Module) -> dict[str, float]:
+        measured.append((accuracy(averaged), accuracy(own_statistics(averaged))))
+        return {}
+
+    optim, every = OptimConfig(name="sgd", lr=lr, momentum=0.9), Every(log=50, evaluate=steps // 2)
+    fit(
+        model,
+        batches,
+        objective,
+        optim,
+        steps=steps,
+        seed=0,
+        scratch=tmp_path,
+        every=every,
+        ema=ema,
+        evaluate=measure,
+    )
+    assert measured[-1][0] == accuracy(model) > 0.9
+    assert accuracy(model) == pytest.approx(accuracy(own_statistics(model)), abs=1e-3)
+    # half-way through the average is of weights far apart, and batches decide a few pictures in a thousand
+    assert measured[0][0] == pytest.approx(measured[0][1], abs=5e-3)
+
+
+def test_statistics_are_torch_s_own_of_the_next_batches(tmp_path: Path) -> None:
+    model = network()
+    optim = OptimConfig(name="sgd", lr=0.3, momentum=0.9)
+    fit(model, batches, objective, optim, steps=30, seed=0, scratch=tmp_path, ema=0.99, accumulate=2)
+    expected = copy.deepcopy(model)
+    update_bn([pictures(100 + 60 + number)[0] for number in range(averaging.BATCHES)], expected)
+    for name, buffer in expected.named_buffers():
+        assert torch.equal(model.get_buffer(name), buffer), name
+    assert [layer.momentum for layer in model if isinstance(layer, nn.BatchNorm2d)] == [0.1, 0.1]
+
+
+class Frozen(nn.Sequential):
+    """A network whose batch normalisation stays at its running statistics."""
+
+    def train(self, mode: bool = True) -> "Frozen":
+        super().train(mode)
+        for layer in self:
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+        return self
+
+
+@pytest.mark.parametrize("kind", ["frozen", "without statistics", "without batch normalisation"])
+def test_where_no_statistics_are_gathered_no_batch_is_spent(tmp_path: Path, kind: str) -> None:
+    norms = {
+        "frozen": nn.BatchNorm2d,
+        "without statistics": lambda width: nn.BatchNorm2d(width, track_running_stats=False),
+        "without batch normalisation": lambda width: nn.GroupNorm(4, width),
+    }
+    layers = network(norms[kind])
+    model = Frozen(*layers) if kind == "frozen" else layers
+    model.register_buffer("table", torch.arange(5))
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    streams: list[int] = []
+
+    def stream(start: int) -> Iterator[Pictures]:
+        streams.append(start)
+        return batches(start)
+
+    options = {"steps": 5, "seed": 0, "scratch": tmp_path, "ema": 0.9}
+    fit(model, stream, objective, OptimConfig(name="sgd", lr=0.1), **options)  # pyright: ignore[reportArgumentType]  each option is of its own type
+    assert streams == [0]
+    assert all(model.get_buffer(name).equal(buffer) for name, buffer in before.items())
+
+
+def test_other_buffers_are_those_of_the_last_weights(tmp_path: Path) -> None:
+    """Integers too, and what an objective counts itself."""
+
+    def counting(model: nn.Module, batch: Pictures) -> Losses:
+        model.get_buffer("seen").add_(1)
+        return objective(model, batch)
+
+    model = network()
+    model.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+    fit(model, batches, counting, OptimConfig(name="sgd", lr=0.1), steps=7, seed=0, scratch=tmp_path, ema=0.9)
+    assert model.get_buffer("seen").item() == 7
+
+
+def test_an_estimate_changes_nothing_of_the_training(tmp_path: Path) -> None:
+    """Weights, statistics and what batches hand on are those of a training that is measured at its end alone."""
+
+    def run(name: str, evaluate: int | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        carried: dict[str, Tensor] = {}
+
+        def handing_on(model: nn.Module, batch: Pictures) -> Losses:
+            before = carried.get("mean", torch.zeros(3))
+            carried["mean"] = 0.5 * before + 0.5 * batch[0].mean((0, 2, 3))
+            return objective(model, (batch[0] + carried["mean"][:, None, None], batch[1]))
+
+        model, optim = network(), OptimConfig(name="sgd", lr=0.1)
+        options = {"steps": 6, "seed": 0, "scratch": tmp_path / name, "every": Every(evaluate=evaluate)}
+        fit(model, batches, handing_on, optim, ema=0.9, evaluate=lambda _: {}, carried=carried, **options)  # pyright: ignore[reportArgumentType]  each option is of its own type
+        return {**model.state_dict(), **load_state(tmp_path / name / "training.pt")["model"]}, carried
+
+    plain, end = run("a", None)
+    measured, end_of_measured = run("b", 2)
+    assert all(tensor.equal(measured[name]) for name, tensor in plain.items())
+    assert end["mean"].equal(end_of_measured["mean"])
+
+
+@pytest.mark.parametrize("killed_after", [14, 40, 75])
+def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path, killed_after: int) -> None:
+    """Among updates, and while statistics are estimated: 50 batches more than the two of an update at step 8."""
+    command = [sys.executable, "-m", "tests.core.experiment.lesson", tmp_path / "scratch", tmp_path / "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**environment, "LESSON_GATE": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(killed_after):
+            assert process.stdout.readline() == "batch\n"
+            process.stdin.write("\n")
+            process.stdin.flush()
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "out").exists()
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    model, history = lesson(tmp_path / "unbroken")
+    tensors = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(tensor.equal(tensors[name]) for name, tensor in model.state_dict().items())
+    found = read_rows(tmp_path / "out" / "history.csv")
+    assert [row.get("val") for row in found if row.get("val") is not None] == [
+        row["val"] for row in history if "val" in row
+    ]
+
+
+def test_a_state_without_statistics_of_the_average_is_refused_by_name(tmp_path: Path) -> None:
+    model, optim = network(), OptimConfig(name="sgd", lr=0.1)
+    fit(model, batches, objective, optim, steps=2, seed=0, scratch=tmp_path, ema=0.9)
+    state = load_state(tmp_path / "training.pt")
+    state["average"] = {name: value.detach() for name, value in model.named_parameters()}
+    save_state(tmp_path / "training.pt", state)
+    message = r"training\.pt does not fit Average(.|\n)*missing module\.1\.running_mean"
+    with pytest.raises(CheckpointError, match=message):
+        fit(network(), batches, objective, optim, steps=2, seed=0, scratch=tmp_path, ema=0.9)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
+def test_a_decay_that_is_none_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match=r"ema: expected a decay of at least 0 and below 1, got"):
+        Average(nn.Linear(2, 2), decay)
