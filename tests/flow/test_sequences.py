@@ -84,12 +84,12 @@ def test_reuse_goes_on_where_the_frame_before_ended(pairs: SequenceSet) -> None:
 
 def test_rows_say_what_a_solve_cost(pairs: SequenceSet) -> None:
     choice = Inference(stop=StopConfig(max_steps=5, tol=1e3))
-    rows = measure(Estimator(equilibrium(), choice), pairs, ("cold", "reuse"), title="test")
+    rows = list(measure(Estimator(equilibrium(), choice), pairs, ("cold", "reuse"), title="test"))
     assert [row["start"] for row in rows] == 5 * ["cold"] + 5 * ["reuse"]
     assert numbers(rows, "iterations") == 10 * [1], "a tolerance that the first evaluation meets"
     assert numbers(rows, "converged") == 10 * [1.0]
     assert numbers(rows, "nfe") == 10 * [1]
-    fixed = measure(Estimator(unrolled(), Inference(steps=3)), pairs, ("cold",), title="test")
+    fixed = list(measure(Estimator(unrolled(), Inference(steps=3)), pairs, ("cold",), title="test"))
     assert numbers(fixed, "iterations") == 5 * [3]
     assert "residual" not in fixed[0]
 

@@ -43,7 +43,7 @@ def test_points_are_what_separate_solves_give(solver: Solver, root: Path) -> Non
     network = equilibrium()
     sets = labelled_sets(root, ["sintel_clean"])
     sweep = Sweep(solver=solver, iterations=(1, 3, LAST), tolerances=tolerances(solver, root))
-    rows = sweep_rows(network, {"a": sweep}, sets, batch_size=3)
+    rows = list(sweep_rows(network, {"a": sweep}, sets, batch_size=3))
     assert len(rows) == 5 * 6
     for index, sample in enumerate(sets["sintel_clean"][i] for i in range(5)):
         mine = [row for row in rows if row["name"] == sample.name]
@@ -71,14 +71,14 @@ def test_a_tolerance_is_reached_at_the_first_evaluation_below_it() -> None:
 
 def test_an_unrolled_network_has_iterations_alone(root: Path) -> None:
     sweep = Sweep(iterations=(2, 4), tolerances=(0.1,))
-    rows = sweep_rows(unrolled(), {"a": sweep}, labelled_sets(root, ["kitti"]), batch_size=1)
+    rows = list(sweep_rows(unrolled(), {"a": sweep}, labelled_sets(root, ["kitti"]), batch_size=1))
     assert [(row["axis"], row["at"]) for row in rows] == 2 * [("iterations", 2), ("iterations", 4)]
     assert "residual" not in rows[0]
 
 
 def test_sweeps_are_joined_by_the_protocol_of_their_set(root: Path) -> None:
     sweeps = {"a": Sweep(iterations=(2,)), "b": Sweep(solver=deq.Anderson(), iterations=(2, 4), tolerances=(1e-9,))}
-    rows = sweep_rows(equilibrium(), sweeps, labelled_sets(root, ["kitti", "sintel_clean"]), batch_size=2)
+    rows = list(sweep_rows(equilibrium(), sweeps, labelled_sets(root, ["kitti", "sintel_clean"]), batch_size=2))
     joined = summary(rows)
     assert list(joined["b"]["kitti"]) == ["iterations 2", "iterations 4", "tolerance 1e-09"]
     of_kitti = [row for row in rows if row["sweep"] == "a" and row["set"] == "kitti"]

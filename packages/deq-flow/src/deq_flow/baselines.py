@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.results import Row, write_rows
 from deq_core.experiment.tracking import Log
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.released import located
-from deq_flow.evaluate import Method, Prediction, evaluate, flat, labelled_sets, summary
+from deq_flow.evaluate import Evaluation, Method, Prediction, evaluate, flat, labelled_sets, summary
 from deq_flow.params import Baseline, Evaluate
 
 PRESETS = {
@@ -28,15 +29,19 @@ def evaluate_baselines(
     """Measures zero flow and the configured peers; writes samples.csv and metrics.json to `out`."""
     sets = labelled_sets(located(data), config.sets)
     methods: dict[str, Method] = {"zero": zero, **{name: dis(peer) for name, peer in peers.items()}}
-    rows: list[Row] = []
+    found = {name: Evaluation() for name in methods}
     metrics: dict[str, dict[str, dict[str, float]]] = {}
-    with output_directory(out) as partial:
+
+    def rows() -> list[Row]:
+        return [{"method": name, **row} for name, measured in found.items() for row in measured.samples]
+
+    with rescued(out, lambda folder: tables({"samples": rows()})(folder)):
         for name, method in methods.items():
-            samples = evaluate(method, sets, batch_size=config.batch_size).samples
-            rows.extend({"method": name, **row} for row in samples)
-            metrics[name] = summary(samples)
+            evaluate(method, sets, batch_size=config.batch_size, found=found[name])
+            metrics[name] = summary(found[name].samples)
             log({f"{name}.{key}": value for key, value in flat(metrics[name]).items()})
-        write_rows(partial / "samples.csv", rows)
+    with output_directory(out) as partial:
+        write_rows(partial / "samples.csv", rows())
         write_json(partial / "metrics.json", metrics)
     return {f"{name}.sintel_clean.epe": values["sintel_clean"]["epe"] for name, values in metrics.items()}
 

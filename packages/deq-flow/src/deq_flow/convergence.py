@@ -3,6 +3,7 @@
 A trained network is solved for a fixed number of steps from a cold start, densely, and its states are watched.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -12,6 +13,8 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.rescue import rescued
+from deq_core.experiment.rescue import tables as tables_of
 from deq_core.experiment.results import Row, write_rows
 from deq_core.experiment.tracking import Log
 from deq_flow.arrays import write_arrays
@@ -19,6 +22,7 @@ from deq_flow.data.batches import SampleSet
 from deq_flow.data.samples import FlowSample
 from deq_flow.delta import encode, equilibrium_network, labelled
 from deq_flow.delta_params import Convergence
+from deq_flow.finite import require_finite
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow
 from deq_flow.settling import (
@@ -42,6 +46,9 @@ def trajectory(model: DEQFlow, sample: FlowSample, config: Convergence) -> tuple
         (steps, hidden + 2, h, w), the flow in cells as the last two channels; EPE in pixels of the flow at every
         step; the relative residual of every evaluation. Step k is what the solver proposes after evaluation k;
         after the last, it is the image f(z).
+
+    Raises:
+        NonFiniteError: the flow is not finite at a step.
     """
     pair, padding = encode(model, [sample], "centre")
     f, start = model.map(pair), model.start(pair)
@@ -58,9 +65,10 @@ def trajectory(model: DEQFlow, sample: FlowSample, config: Convergence) -> tuple
     solution = deq.fixed_point(watched, start, solver=config.solver, stop=stop)
     states = torch.cat([*arguments[1:], *images])
     errors = []
-    for state in states.split(1):
+    for step, state in enumerate(states.split(1), start=1):
         hidden, flow = state.split([model.size.hidden, 2], dim=1)
         predicted = padding.crop(pair.finish(flow, hidden))[0].cpu()
+        require_finite(predicted, f"{sample.name}, after {step} evaluations")
         errors.append(float(epe(predicted, sample.flow, sample.valid)))
     return states, errors, solution.trace[:, 0].tolist()
 
@@ -83,9 +91,9 @@ class Watch:
     """"part_criterion" -> (h, w) mean over the channels of the steps to settle, in the first pair."""
 
 
-def watch(model: DEQFlow, pairs: SampleSet, config: Convergence) -> Watch:
-    """Solves the pairs one by one and gathers when each element settled."""
-    found = Watch()
+def watch(model: DEQFlow, pairs: SampleSet, config: Convergence, found: Watch | None = None) -> Watch:
+    """Solves the pairs one by one and gathers when each element settled, in `found` where it is given."""
+    found = found or Watch()
     for index in range(len(pairs) if config.pairs is None else min(config.pairs, len(pairs))):
         states, errors, residuals = trajectory(model, pairs[index], config)
         points = states.permute(2, 3, 0, 1)  # (h, w, steps, channels)
@@ -132,6 +140,18 @@ def tables(found: Watch, name: str, config: Convergence) -> dict[str, list[Row]]
     return result
 
 
+def measured(
+    before: Mapping[str, Sequence[Row]], found: Watch, name: str, config: Convergence
+) -> Callable[[Path], None]:
+    """What `rescued` writes: the tables of the sets before and of what was seen of the set `name`."""
+
+    def write(folder: Path) -> None:
+        seen = tables(found, name, config) if found.errors else {}
+        tables_of({table: [*before.get(table, []), *seen.get(table, [])] for table in {**before, **seen}})(folder)
+
+    return write
+
+
 def watch_convergence(model: Path, config: Convergence, *, data: Path, out: Path, log: Log) -> dict[str, float]:
     """Watches the trained equilibrium network in the folder `model` converge.
 
@@ -148,7 +168,9 @@ def watch_convergence(model: Path, config: Convergence, *, data: Path, out: Path
     arrays: dict[str, Tensor] = {}
     metrics: dict[str, float] = {}
     for name, pairs in labelled(data, config.sets).items():
-        found = watch(network, pairs, config)
+        found = Watch()
+        with rescued(out, measured(rows, found, name, config)):
+            watch(network, pairs, config, found)
         for table, more in tables(found, name, config).items():
             rows.setdefault(table, []).extend(more)
         for (part, criterion), parts in found.settled.items():

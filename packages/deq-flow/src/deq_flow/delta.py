@@ -1,6 +1,6 @@
 """DeltaDEQ (Wang et al., NeurIPS 2024) on flow networks: thresholds, sets, starts and solvers; error against work."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,8 @@ import deq_core as deq
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.rescue import rescued
+from deq_core.experiment.rescue import tables as tables_of
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.solving import Solver
 from deq_core.experiment.tracking import Log
@@ -68,10 +70,24 @@ def groups(pairs: SampleSet, part: Part, batch_size: int) -> Iterator[list[range
         yield group
 
 
-def sweep(model: DEQFlow, name: str, pairs: SampleSet, config: Sweep) -> list[Trial]:
-    """Every case of `config` on the set `name`; each pair is encoded once for all of them."""
+def sweep(
+    model: DEQFlow, name: str, pairs: SampleSet, config: Sweep, *, trials: list[Trial] | None = None
+) -> list[Trial]:
+    """Every case of `config` on the set `name`; each pair is encoded once for all of them.
+
+    Args:
+        model: the network.
+        name: of the set, a key of `config.sets`.
+        pairs: the set.
+        config: what is measured.
+        trials: receives the cases before the first is measured, and is returned; a new list by default.
+
+    Raises:
+        NonFiniteError: the flow of a pair is not finite in one of the cases.
+    """
     part = config.sets[name]
-    trials = [Trial(model, case, config.skip) for case in cases(config, part.starts)]
+    trials = [] if trials is None else trials
+    trials[:] = [Trial(model, case, config.skip) for case in cases(config, part.starts)]
     first: list[Tensor | None] = []
     for group in groups(pairs, part, config.batch_size):
         for trial in trials:
@@ -80,7 +96,7 @@ def sweep(model: DEQFlow, name: str, pairs: SampleSet, config: Sweep) -> list[Tr
             samples = [pairs[index] for index in indices]
             pair, padding = encode(model, samples, SETS[name].padding)
             for trial in trials:
-                trial.solve(pair, padding, samples)
+                trial.solve(pair, padding, samples, of=name)
         first = first or [trial.example for trial in trials]
     for trial, maps in zip(trials, first, strict=True):
         trial.example = maps
@@ -110,7 +126,9 @@ def evaluate_delta(model: Path, config: Sweep, *, data: Path, out: Path, log: Lo
     tables: dict[str, list[Row]] = {"sweep": [], "samples": [], "layers": [], "evaluations": []}
     maps: dict[str, Tensor] = {}
     for name, pairs in labelled(data, tuple(config.sets)).items():
-        trials = sweep(network, name, pairs, config)
+        trials: list[Trial] = []
+        with rescued(out, measured(tables["samples"], trials, name)):
+            sweep(network, name, pairs, config, trials=trials)
         tables["sweep"] += [trial.row(name) for trial in trials]
         tables["samples"] += [row for trial in trials for row in trial.by_sample(name)]
         tables["layers"] += [row for trial in trials for row in trial.by_layer(name)]
@@ -125,6 +143,13 @@ def evaluate_delta(model: Path, config: Sweep, *, data: Path, out: Path, log: Lo
         write_arrays(partial / "maps.npz", maps)
         write_json(partial / "metrics.json", metrics)
     return metrics
+
+
+def measured(before: Sequence[Row], trials: Sequence[Trial], name: str) -> Callable[[Path], None]:
+    """What `rescued` writes: samples.csv of the sets before and of what the trials have seen of the set `name`."""
+    return lambda folder: tables_of(
+        {"samples": [*before, *(row for trial in trials for row in trial.by_sample(name))]}
+    )(folder)
 
 
 def equilibrium_network(folder: Path) -> DEQFlow:

@@ -18,10 +18,11 @@ from deq_core.experiment.solving import Solver
 from deq_flow.data.samples import FlowSample
 from deq_flow.delta_counts import CHANGES, Changes, Counted, add, delta_cell, shares, still
 from deq_flow.delta_params import Rule, Start
+from deq_flow.finite import require_finite
 from deq_flow.metrics import sample_metrics
 from deq_flow.models import DEQFlow
 from deq_flow.models.cell import UpdateBlock
-from deq_flow.models.network import Pair, State
+from deq_flow.models.network import Pair, State, flow_found
 from deq_flow.models.padding import Padding
 from deq_flow.sequences import start_from
 from deq_flow.sets import SETS
@@ -79,8 +80,12 @@ class Trial:
             self._meter.forget()
 
     @torch.no_grad()
-    def solve(self, pair: Pair, padding: Padding, samples: Sequence[FlowSample]) -> None:
-        """Solves the next pair of each of some scenes, whose images were encoded as `pair` after `padding`."""
+    def solve(self, pair: Pair, padding: Padding, samples: Sequence[FlowSample], *, of: str) -> None:
+        """Solves the next pair of each of some scenes of the set `of`, encoded as `pair` after `padding`.
+
+        Raises:
+            NonFiniteError: the flow of one of them is not finite.
+        """
         case = self.case
         state = start_from("reuse" if case.start == "stream" else case.start, self._state)
         cold, start = self.model.start(pair), self.model.start(pair, state)
@@ -106,8 +111,9 @@ class Trial:
         cells = flow[:, 0].numel()
         self.encoded += cells
         self.evaluated += cells * solution.nfe
-        prediction = padding.crop(pair.finish(flow, hidden)).cpu()
+        prediction = padding.crop(pair.finish(flow_found(flow, solution), hidden)).cpu()
         for index, sample in enumerate(samples):
+            require_finite(prediction[index], f"{of}, {case.variant}, {case.start}, {sample.name}")
             metrics = sample_metrics(prediction[index], sample.flow, sample.valid)
             self.names.append(sample.name)
             self.metrics.append({**metrics, "residual": float(solution.residual[index])})

@@ -11,11 +11,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deq_core.experiment.files import output_directory, write_bytes, write_json
+from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
 from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
 from deq_flow.data.released import located
 from deq_flow.data.samples import FlowSample
+from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator, PaddingMode
 from deq_flow.inference_params import Inference
 from deq_flow.metrics import SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
@@ -45,13 +47,14 @@ Method = Callable[[FlowBatch], Prediction]
 class Evaluation:
     """Results of one method on all sets."""
 
-    samples: list[Row]
+    samples: list[Row] = field(default_factory=list)
     """One row a pair: set, name, and what `measured` says of it."""
-    steps: list[Row]
+    steps: list[Row] = field(default_factory=list)
     """One row a set and iteration: set, step, epe, residual."""
 
-    def __add__(self, other: "Evaluation") -> "Evaluation":
-        return Evaluation(self.samples + other.samples, self.steps + other.steps)
+    def tables(self) -> dict[str, list[Row]]:
+        """The rows by the name of their table."""
+        return {"samples": self.samples, "steps": self.steps}
 
 
 def labelled_sets(data: Path, names: Sequence[str] = tuple(EMBEDDED)) -> dict[str, SampleSet]:
@@ -64,10 +67,21 @@ def labelled_sets(data: Path, names: Sequence[str] = tuple(EMBEDDED)) -> dict[st
     return {name: known(name).read(data) for name in names}
 
 
-def evaluate(method: Method, sets: Mapping[str, SampleSet], *, batch_size: int) -> Evaluation:
-    """Measures a method on every set, `batch_size` pairs of one shape at a time."""
-    samples: list[Row] = []
-    steps: list[Row] = []
+def evaluate(
+    method: Method, sets: Mapping[str, SampleSet], *, batch_size: int, found: Evaluation | None = None
+) -> Evaluation:
+    """Measures a method on every set, `batch_size` pairs of one shape at a time.
+
+    Args:
+        method: what is measured.
+        sets: what it is measured on, by name.
+        batch_size: pairs at most that it gets at once.
+        found: receives every row as soon as it is measured, and is returned; a new one by default.
+
+    Raises:
+        NonFiniteError: the flow of a pair is not finite, the last one's or that of an iteration.
+    """
+    found = found or Evaluation()
     for name, pairs in sets.items():
         errors: list[Tensor] = []  # (iterations, B) each
         residuals: list[Tensor] = []
@@ -76,17 +90,21 @@ def evaluate(method: Method, sets: Mapping[str, SampleSet], *, batch_size: int) 
             batch = FlowBatch.collate(group)
             prediction = method(batch)
             for index, sample in enumerate(group):
+                pair = f"{name}, {sample.name}"
+                require_finite(prediction.flow[index], pair)
+                for step, flow in enumerate(prediction.trajectory, start=1):
+                    require_finite(flow[index], f"{pair}, after {step} iterations")
                 solved = {key: value[index].item() for key, value in prediction.solved.items()}
                 row = {"set": name, "name": sample.name, **measured(prediction.flow[index], sample), **solved}
-                samples.append(row)
+                found.samples.append(row)
             if prediction.trajectory:
                 errors.append(torch.stack([epe(flow, batch.flow, batch.valid) for flow in prediction.trajectory]))
             if prediction.residuals is not None:
                 residuals.append(prediction.residuals)
             progress.update(len(group))
         progress.close()
-        steps.extend(step_rows(name, errors, residuals))
-    return Evaluation(samples, steps)
+        found.steps.extend(step_rows(name, errors, residuals))
+    return found
 
 
 def measured(flow: Tensor, sample: FlowSample) -> dict[str, float]:
@@ -109,10 +127,11 @@ def evaluate_network(model: Path, config: Evaluate, *, data: Path, out: Path, lo
     torch.set_num_threads(config.threads)
     sets = labelled_sets(located(data), config.sets)
     network = load_network(model)
-    found = Evaluation([], [])
-    for name, pairs in sets.items():
-        method = network_method(network, config, padding=SETS[name].padding)
-        found += evaluate(method, {name: pairs}, batch_size=config.batch_size)
+    found = Evaluation()
+    with rescued(out, tables(found.tables())):
+        for name, pairs in sets.items():
+            method = network_method(network, config, padding=SETS[name].padding)
+            evaluate(method, {name: pairs}, batch_size=config.batch_size, found=found)
     for row in found.steps:
         names = [key for key in row if key not in ("set", "step")]
         log({f"{row['set']}.{key}_at_step": numbers([row], key)[0] for key in names}, int(numbers([row], "step")[0]))
@@ -158,6 +177,7 @@ def write_example(path: Path, estimate: Estimator, pairs: SampleSet, index: int)
         raise ValueError(f"evaluate.example: expected a pair from 0 to {len(pairs) - 1}, got {index}")
     sample = pairs[index]
     flow = estimate(sample.image1[None], sample.image2[None]).flow[0]
+    require_finite(flow, sample.name)
     shown = {"image1": sample.image1, "image2": sample.image2, "target": sample.flow, "valid": sample.valid}
     arrays = {name: tensor.numpy() for name, tensor in {**shown, "flow": flow}.items()}
     buffer = io.BytesIO()

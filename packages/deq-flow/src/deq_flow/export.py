@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import deq_core as deq
 from deq_core.experiment.files import require_writable, write_bytes
+from deq_flow.finite import require_finite
 from deq_flow.models.convert import Recognised, network_of
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.networks import Network
@@ -89,7 +90,8 @@ class FixedSteps(nn.Module):
             if step + 1 < self.steps:
                 z, memory = choice.solver.step(z, fz, memory)
         hidden, unknown = parts(best)
-        return pair.finish(network.flow_of(unknown, pair), hidden)
+        found = (lowest < torch.inf)[:, None, None, None]  # as `flow_found` says
+        return pair.finish(torch.where(found, network.flow_of(unknown, pair), torch.nan), hidden)
 
 
 def plain(network: Network) -> Network:
@@ -107,7 +109,7 @@ def export(network: Network, out: Path, *, format: Format, height: int, width: i
 
     The file's inputs are image1 and image2, float32 of values 0..255, its output flow (1, 2, height, width) in pixels.
     Raises ExportError where a number is out of range, the packages for it are missing, or the file computes something
-    else than the network; it is not written then.
+    else than the network, and NonFiniteError where the network gives no flow; it is not written then.
     """
     for name, value, least in (("height", height, 16), ("width", width, 16), ("steps", steps, 1)):
         if value < least:
@@ -118,6 +120,7 @@ def export(network: Network, out: Path, *, format: Format, height: int, width: i
     example, other = _images(0, height, width), _images(1, height, width)
     with torch.inference_mode():
         expected = network(*other, steps=steps).flow
+    require_finite(expected[0], str(out))
     if format == "torchscript":
         data, flow = _torchscript(module, example, other)
     else:

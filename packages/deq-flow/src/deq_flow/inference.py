@@ -61,6 +61,14 @@ class Estimator:
             return (own.eval_stop or own.stop).max_steps
         return self.network.eval_steps
 
+    @property
+    def tolerance(self) -> float | None:
+        """Residual at which a solve ends; None where only the number of iterations ends it."""
+        if isinstance(self.network, DEQFlow):
+            own = self.network.equilibrium
+            return (own.eval_stop or own.stop).tol
+        return None
+
     @torch.no_grad()
     def __call__(
         self,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.results import write_rows
+from deq_core.experiment.rescue import rescued, tables
+from deq_core.experiment.results import Row, write_rows
 from deq_core.experiment.tracking import Log
 from deq_flow.data.batches import FlowBatch
 from deq_flow.evaluate import Evaluation, Method, Prediction, evaluate, flat, labelled_sets, summary
@@ -28,13 +29,16 @@ def measure_checkpoint(
         {set.metric: value}.
     """
     sets = labelled_sets(root, names)
-    found = Evaluation([], [])
-    for name, pairs in sets.items():
-        method = solved_once(Estimator(network, as_published(choice.inference, name), padding=SETS[name].padding))
-        found += evaluate(method, {name: pairs}, batch_size=choice.batch_size)
+    found = Evaluation()
+    rows: list[Row] = []
+    with rescued(out, tables({"samples": found.samples, "sweeps": rows})):
+        for name, pairs in sets.items():
+            method = solved_once(Estimator(network, as_published(choice.inference, name), padding=SETS[name].padding))
+            evaluate(method, {name: pairs}, batch_size=choice.batch_size, found=found)
+        for row in sweep_rows(network, choice.sweeps, sets, batch_size=choice.batch_size):
+            rows.append(row)
     metrics = summary(found.samples)
     log(flat(metrics))
-    rows = sweep_rows(network, choice.sweeps, sets, batch_size=choice.batch_size)
     with output_directory(out) as partial:
         write_rows(partial / "samples.csv", found.samples)
         write_json(partial / "metrics.json", metrics)
@@ -52,7 +56,9 @@ def solved_once(estimate: Estimator) -> Method:
         if output.solution is None:
             return Prediction(output.flow.cpu())
         solution = output.solution
-        solved = {"steps": solution.steps, "residual": solution.residual, "converged": solution.converged}
+        solved = {"steps": solution.steps, "residual": solution.residual}
+        if estimate.tolerance is not None:
+            solved["converged"] = solution.converged
         return Prediction(output.flow.cpu(), solved={name: value.cpu() for name, value in solved.items()})
 
     return predict

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
 from deq_flow.data.released import located
@@ -37,10 +38,11 @@ def compare_starts(
     """
     pairs = sequences_of(name, root)
     frames: list[Row] = []
-    for budget, choice in config.budgets.items():
-        estimate = Estimator(network, choice, padding=SETS[name].padding)
-        rows = measure(estimate, pairs, config.starts, title=f"{name}, {budget}")
-        frames.extend({"budget": budget, **row} for row in rows)
+    with rescued(out, tables({"frames": frames})):
+        for budget, choice in config.budgets.items():
+            estimate = Estimator(network, choice, padding=SETS[name].padding)
+            for row in measure(estimate, pairs, config.starts, title=f"{name}, {budget}"):
+                frames.append({"budget": budget, **row})
     for row in frames:
         place = f"{row['budget']}.{row['start']}.{row['sequence']}"
         values = {f"{place}.{key}": numbers([row], key)[0] for key in ("epe", "iterations")}

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from deq_core.experiment.results import Row, numbers
 from deq_flow.data.samples import FlowSample
+from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Start
 from deq_flow.interpolate import forward_interpolate
@@ -50,47 +51,50 @@ def start_from(start: Start, state: State | None) -> State | None:
 
 
 def estimated(estimate: Estimator, pairs: SequenceSet, start: Start, *, progress: str) -> Iterator[Frame]:
-    """Every pair of every video in order; the first pair of each starts cold. `progress` titles the bar."""
+    """Every pair of every video in order; the first pair of each starts cold. `progress` titles the bar.
+
+    Raises:
+        NonFiniteError: the flow of a pair is not finite.
+    """
     with tqdm(total=len(pairs), desc=progress, unit="pair", disable=None) as bar:
         for sequence, indices in pairs.sequences().items():
             state: State | None = None
             for number, index in enumerate(indices, start=1):
                 sample = pairs[index]
                 output = estimate(sample.image1[None], sample.image2[None], start_from(start, state))
+                require_finite(output.flow[0], f"{progress}, {sample.name}")
                 state = output.state
                 yield Frame(sequence, number, sample, output)
                 bar.update()
 
 
-def measure(estimate: Estimator, pairs: SequenceSet, starts: Sequence[Start], *, title: str) -> list[Row]:
+def measure(estimate: Estimator, pairs: SequenceSet, starts: Sequence[Start], *, title: str) -> Iterator[Row]:
     """One row a start and pair: start, sequence, frame, name, the error over valid pixels, and what the solve cost.
 
     `iterations` is the number of evaluations that a solve used, and `steps` the one whose state is the flow: it has the
-    lowest residual. An unrolled network uses as many as it has, and has neither `residual` nor `converged`.
+    lowest residual. An unrolled network uses as many as it has and has no `residual`; there is `converged` where there
+    is a tolerance.
     """
-    return [
-        {"start": start, **frame_row(frame, estimate.steps)}
-        for start in starts
-        for frame in estimated(estimate, pairs, start, progress=f"{title}, {start}")
-    ]
+    for start in starts:
+        for frame in estimated(estimate, pairs, start, progress=f"{title}, {start}"):
+            yield {"start": start, **frame_row(frame, estimate)}
 
 
-def frame_row(frame: Frame, unrolled: int) -> Row:
-    """What `measure` says of one pair; `unrolled` is the number of iterations of a network without a solution."""
+def frame_row(frame: Frame, estimate: Estimator) -> Row:
+    """What `measure` says of one pair."""
     output, sample = frame.output, frame.sample
     metrics = sample_metrics(output.flow[0].cpu(), sample.flow, sample.valid)
     row: Row = {"sequence": frame.sequence, "frame": frame.number, "name": sample.name, **metrics}
     if output.solution is None:
-        return {**row, "iterations": unrolled, "steps": unrolled, "nfe": unrolled}
+        return {**row, "iterations": estimate.steps, "steps": estimate.steps, "nfe": estimate.steps}
     solution = output.solution
-    return {
-        **row,
+    row |= {
         "iterations": len(solution.trace),
         "steps": int(solution.steps[0]),
         "nfe": solution.nfe,
         "residual": float(solution.residual[0]),
-        "converged": bool(solution.converged[0]),
     }
+    return row if estimate.tolerance is None else {**row, "converged": bool(solution.converged[0])}
 
 
 def summary(rows: Sequence[Row], by: Sequence[str]) -> list[Row]:

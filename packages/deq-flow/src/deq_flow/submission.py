@@ -1,5 +1,7 @@
 """Predictions for the test splits of Sintel and KITTI, in the files that their leaderboards take."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -8,9 +10,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deq_core.experiment.files import output_directory
+from deq_core.experiment.rescue import rescued
 from deq_flow.data.io import KITTI_RANGE, write_flo, write_kitti
 from deq_flow.data.kitti import Kitti
 from deq_flow.data.sintel import Sintel
+from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
@@ -36,10 +40,13 @@ def sintel(
 
     Returns:
         files: how many. iterations: the mean that a pair used.
+
+    Raises:
+        NonFiniteError: the flow of a pair is not finite; the files of those before it are in `out`-partial.
     """
     estimate = Estimator(network, as_published(choice, "sintel_clean"), padding=SETS["sintel_clean"].padding)
     used: list[int] = []
-    with output_directory(out) as partial:
+    with output_directory(out) as partial, rescued(out, partly(partial)):
         for render in get_args(Render):
             for frame in estimated(estimate, Sintel(root, render, "test"), start, progress=f"Sintel {render}"):
                 name = f"frame{frame.number:04d}.flo"
@@ -62,20 +69,29 @@ def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) 
 
     Returns:
         files: how many. iterations: the mean that a pair used. clipped: pixels that were.
+
+    Raises:
+        NonFiniteError: the flow of a pair is not finite; the files of those before it are in `out`-partial.
     """
     estimate = Estimator(network, as_published(choice, "kitti"), padding=SETS["kitti"].padding)
     pairs = Kitti(root, "testing")
     used: list[int] = []
     clipped = 0
-    with output_directory(out) as partial:
+    with output_directory(out) as partial, rescued(out, partly(partial)):
         for index in tqdm(range(len(pairs)), desc="KITTI", unit="pair", disable=None):
             sample = pairs[index]
             output = estimate(sample.image1[None], sample.image2[None])
+            require_finite(output.flow[0], f"KITTI, {sample.name}")
             flow, beyond = within_range(output.flow[0].cpu())
             write_kitti(partial / "flow" / f"{sample.name}_10.png", flow, torch.ones_like(sample.valid))
             used.append(iterations(output, estimate.steps))
             clipped += beyond
     return {"files": len(used), "iterations": sum(used) / len(used), "clipped": clipped}
+
+
+def partly(folder: Path) -> Callable[[Path], object]:
+    """What `rescued` writes of a folder of files: those that are there."""
+    return lambda kept: shutil.copytree(folder, kept, dirs_exist_ok=True)
 
 
 def iterations(output: FlowOutput, unrolled: int) -> int:

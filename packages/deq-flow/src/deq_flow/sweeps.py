@@ -9,6 +9,7 @@ from tqdm import tqdm
 from deq_core.experiment.results import Row, numbers
 from deq_core.experiment.solving import StopConfig
 from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
+from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Sweep
 from deq_flow.metrics import sample_metrics
@@ -21,18 +22,19 @@ Point = tuple[str, float]
 
 def sweep_rows(
     network: DEQFlow | RAFT, sweeps: Mapping[str, Sweep], sets: Mapping[str, SampleSet], *, batch_size: int
-) -> list[Row]:
+) -> Iterator[Row]:
     """One row a sweep, pair and point: sweep, set, name, axis, at, iterations, [residual, converged,] metrics.
 
     axis is "iterations" or "tolerance" and `at` the number on it; `iterations` are those that the point took, and
     residual is that of its flow. An unrolled network has neither residual nor tolerances.
+
+    Raises:
+        NonFiniteError: the flow of a pair is not finite at a point.
     """
-    return [
-        {"sweep": title, "set": name, **row}
-        for title, sweep in sweeps.items()
-        for name, pairs in sets.items()
-        for row in rows_of(swept(network, sweep, name), sweep, pairs, batch_size, title=f"{name}, {title}")
-    ]
+    for title, sweep in sweeps.items():
+        for name, pairs in sets.items():
+            for row in rows_of(swept(network, sweep, name), sweep, pairs, batch_size, title=f"{name}, {title}"):
+                yield {"sweep": title, "set": name, **row}
 
 
 def swept(network: DEQFlow | RAFT, sweep: Sweep, name: str) -> Estimator:
@@ -51,7 +53,9 @@ def rows_of(estimate: Estimator, sweep: Sweep, pairs: SampleSet, batch_size: int
             points = [points_of(output, sweep, index) for index in range(len(group))]
             for index, sample in enumerate(group):
                 for (axis, at), solved in points[index].items():
-                    flow = output.flows[int(solved["iterations"]) - 1][index].cpu()
+                    taken = int(solved["iterations"])
+                    flow = output.flows[taken - 1][index].cpu()
+                    require_finite(flow, f"{title}, {sample.name}, after {taken} iterations")
                     metrics = sample_metrics(flow, sample.flow, sample.valid)
                     yield {"name": sample.name, "axis": axis, "at": at, **solved, **metrics}
             progress.update(len(group))
@@ -61,7 +65,7 @@ def points_of(output: FlowOutput, sweep: Sweep, index: int) -> dict[Point, dict[
     """The points of a sweep for one sample of a batch: the iterations each takes, and how far it has converged."""
     if output.solution is None:
         return {("iterations", at): {"iterations": at} for at in sweep.iterations}
-    lowest = output.solution.trace[:, index].cummin(dim=0).values.cpu()
+    lowest = output.solution.trace[:, index].nan_to_num(nan=torch.inf).cummin(dim=0).values.cpu()
     points: dict[Point, dict[str, float]] = {
         ("iterations", at): {"iterations": at, "residual": float(lowest[at - 1])} for at in sweep.iterations
     }

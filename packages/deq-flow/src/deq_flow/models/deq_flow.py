@@ -12,7 +12,7 @@ from deq_flow.config import Architecture, Equilibrium
 from deq_flow.models.adjoints import Noting, PerState
 from deq_flow.models.cell import UpdateBlock
 from deq_flow.models.layout import channels_last, free
-from deq_flow.models.network import FlowNetwork, FlowOutput, Pair, State
+from deq_flow.models.network import FlowNetwork, FlowOutput, Pair, State, flow_found
 from deq_flow.models.released import Returned
 
 Map = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -66,9 +66,9 @@ class DEQFlow(FlowNetwork):
                 solution = self._solve(f, start, stop, choice.adjoint, tuple(record))
         found = (*solution.trajectory, solution.value)
         states = [(hidden, self.flow_of(unknown, pair)) for hidden, unknown in found]
-        flows = tuple(pair.finish(flow, hidden) for hidden, flow in states)
+        flows = tuple(pair.finish(flow_found(flow, solution), hidden) for hidden, flow in states)
         hidden, flow = states[-1]
-        return FlowOutput(flows[-1], flow, (hidden.detach(), flow.detach()), solution, flows)
+        return FlowOutput(flows[-1], flow_found(flow, solution), (hidden.detach(), flow.detach()), solution, flows)
 
     def start(self, pair: Pair, state: State | None = None) -> State:
         """Where a solve begins: `state` where it fits, else zero hidden state and zero flow."""

@@ -25,7 +25,8 @@ State = tuple[Tensor, Tensor]
 class FlowOutput:
     """What a flow network returns for a batch of image pairs.
 
-    flow      (B, 2, H, W) motion from image 1 to image 2, pixels, u to the right and v downwards
+    flow      (B, 2, H, W) motion from image 1 to image 2, pixels, u to the right and v downwards; NaN for a sample of
+              which no evaluation was finite
     flow_low  (B, 2, h, w) the same on the grid of estimation (of the padded images), in cells
     state     what the next frame may start from, detached
     solution  residuals, steps and trace of the solve; None for unrolled networks
@@ -37,6 +38,11 @@ class FlowOutput:
     state: State
     solution: deq.Solution | None
     flows: tuple[Tensor, ...]
+
+
+def flow_found(flow: Tensor, solution: deq.Solution) -> Tensor:
+    """The flow (B, 2, h, w) of a solve; NaN for a sample of which no evaluation was finite, since it has none."""
+    return torch.where(solution.residual.isfinite()[:, None, None, None], flow, torch.nan)
 
 
 @dataclass(frozen=True)

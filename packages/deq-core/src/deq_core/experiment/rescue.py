@@ -1,0 +1,41 @@
+"""What was measured before a value that is not finite ended the command."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.files import output_directory
+from deq_core.experiment.results import Row, write_rows
+
+
+@contextmanager
+def rescued(out: Path, write: Callable[[Path], object]) -> Iterator[None]:
+    """Where the block meets a value that is not finite, writes what there is to the folder `out`-partial beside `out`.
+
+    The error then names that folder. `out` stays as it was: what other stages read is never half a result.
+
+    Args:
+        out: the folder of the whole result.
+        write: puts what was measured so far into a folder; nothing is kept of one that stays empty.
+    """
+    try:
+        yield
+    except NonFiniteError as error:
+        kept = out.with_name(f"{out.name}-partial")
+        with output_directory(kept) as folder:
+            write(folder)
+            if not any(folder.iterdir()):
+                raise
+        raise NonFiniteError(f"{error}; what was measured before it is in {kept}") from error
+
+
+def tables(rows: Mapping[str, Sequence[Row]]) -> Callable[[Path], None]:
+    """What `rescued` writes: {name}.csv of each table that has a row by then."""
+
+    def write(folder: Path) -> None:
+        for name, table in rows.items():
+            if table:
+                write_rows(folder / f"{name}.csv", table)
+
+    return write
