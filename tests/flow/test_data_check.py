@@ -94,18 +94,20 @@ def test_every_damaged_file_is_named_and_no_other(data: Path) -> None:
     frame.write_bytes(b"")
     first, second = faults("chairs", data)
     assert first.startswith("data/FlyingChairs_release/data/00001_flow.flo: expected 12 + 8 * 32 * 24 bytes")
-    assert second.startswith("data/FlyingChairs_release/data/00003_img2.ppm: expected a PNG, a JPEG or a binary PPM")
+    assert second.startswith(
+        "data/FlyingChairs_release/data/00003_img2.ppm: expected a BMP, JPEG, PNG, PPM, TIFF, WEBP file"
+    )
 
 
-def test_damage_in_the_middle_is_found_by_reading_all(data: Path) -> None:
+@pytest.mark.parametrize("thorough", [False, True])
+def test_damage_in_the_middle_of_a_png_is_found_by_its_checksums(data: Path, thorough: bool) -> None:
     path = data / "Sintel/training/clean/scene_1/frame_0002.png"
     content = bytearray(path.read_bytes())
     middle = content.index(b"IDAT") + 4
     content[middle : middle + 40] = bytes(40)
     path.write_bytes(content)
-    assert faults("sintel", data) == []
-    (found,) = faults("sintel", data, thorough=True)
-    assert found.startswith("data/Sintel/training/clean/scene_1/frame_0002.png: expected a complete .png file")
+    (found,) = faults("sintel", data, thorough=thorough)
+    assert found.startswith("data/Sintel/training/clean/scene_1/frame_0002.png: expected a whole image, got")
 
 
 @pytest.mark.parametrize("thorough", [False, True])
@@ -128,12 +130,12 @@ def test_a_map_of_one_channel_is_no_flow_but_may_be_a_disparity(tmp_path: Path) 
         size_of(tmp_path / "optical_flow" / "a.pfm")
 
 
-def test_reading_all_finds_what_the_header_shows_too(data: Path) -> None:
+def test_reading_all_finds_what_is_found_without_it(data: Path) -> None:
     path = data / "Sintel/training/clean/scene_1/frame_0002.png"
     path.write_bytes(path.read_bytes()[:-20])  # OpenCV still makes an image of it
     for thorough in (False, True):
         (found,) = faults("sintel", data, thorough=thorough)
-        assert "expected chunks up to IEND" in found
+        assert "expected the end of a PNG file" in found
 
 
 OTHER_SIZES = {

@@ -131,10 +131,8 @@ def test_a_jpeg_with_a_thumbnail_and_trailing_bytes_is_whole(tmp_path: Path) -> 
     path = tmp_path / "a.jpg"
     path.write_bytes(photograph[:2] + segment + photograph[2:] + b"appended")
     assert images.read_image(path).shape == (3, 64, 64)
-    assert images.reaches_end(path.read_bytes())
     path.write_bytes(photograph[:2] + segment + photograph[2:-40])
-    assert not images.reaches_end(path.read_bytes())
-    with pytest.raises(FileFormatError, match=r"a\.jpg: expected a complete \.jpg file"):
+    with pytest.raises(FileFormatError, match=r"a\.jpg: expected the end of a JPEG file"):
         images.read_image(path)
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from deq_core.experiment import fetch as fetch_module
-from deq_core.experiment.images import FileFormatError, encode
+from deq_core.experiment.image_headers import ORIENTATION
+from deq_core.experiment.images import FileFormatError, decode, encode
 from deq_core.experiment.layout import LayoutError
 from deq_core.experiment.released import located
 from deq_core.experiment.resume import DownloadError
@@ -21,7 +23,9 @@ from deq_vision.data.catalogue import SOURCES
 from deq_vision.data.check import FOLDERS, PARTS, check
 from deq_vision.data.cifar import Cifar10
 from deq_vision.data.cityscapes import Cityscapes
+from deq_vision.data.classes import STREET_OBJECTS
 from deq_vision.data.imagenet import ImageNet
+from deq_vision.data.imagenet_vid import ImageNetVid
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.released import ReleasedSets, prepare
@@ -132,7 +136,7 @@ def test_a_damaged_frame_is_the_only_problem_of_its_pair(data: Path) -> None:
     frame = data / SEQUENCE.format(20)
     frame.write_bytes(frame.read_bytes()[:-20])
     (fault,) = faults("cityscapes-videos", data)
-    assert fault.startswith(f"data/{SEQUENCE.format(20)}: expected chunks up to IEND")
+    assert fault.startswith(f"data/{SEQUENCE.format(20)}: expected the end of a PNG file")
 
 
 @pytest.mark.parametrize(
@@ -165,13 +169,35 @@ def test_other_images_of_labels_may_have_any_values(data: Path) -> None:
     assert faults("cityscapes", data, thorough=True) == []
 
 
-def test_a_jpeg_that_was_cut_off_before_an_end_marker_is_found_by_decoding_it(data: Path) -> None:
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_frame_that_was_cut_off_is_found(data: Path, share: float, thorough: bool) -> None:
     frame = data / "ILSVRC/Data/VID/val/ILSVRC2015_val_00000000/000005.JPEG"
     content = frame.read_bytes()
-    frame.write_bytes(content[: len(content) * 3 // 4] + b"\xff\xd9")
-    assert faults("vid", data) == []
-    (fault,) = faults("vid", data, thorough=True)
-    assert fault.startswith(f"data/{frame.relative_to(data)}: expected pixels that decode without a fault, got")
+    frame.write_bytes(content[: int(len(content) * share)])
+    (fault,) = faults("vid", data, thorough=thorough)
+    assert fault.startswith(f"data/{frame.relative_to(data)}: expected ")
+
+
+VID_FRAME = "ILSVRC2015_val_00000000/000005"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_frames_are_checked_and_read_as_they_are_stored(data: Path, orientation: int) -> None:
+    """Boxes and labels are of the stored pixels, however the camera was held."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    frame = "cityscapes/leftImg8bit/val/midtown/midtown_000000_000019_leftImg8bit.png"
+    for path in (data / f"ILSVRC/Data/VID/val/{VID_FRAME}.JPEG", data / frame, data / LABELS):
+        before = decode(path, cv2.IMREAD_UNCHANGED)
+        with Image.open(path) as image:
+            image.load()
+            image.save(path, exif=exif, quality=95)
+        assert np.abs(decode(path, cv2.IMREAD_UNCHANGED).astype(int) - before).mean() < 3
+    for name in ("vid", "cityscapes"):
+        assert faults(name, data) == faults(name, data, thorough=True) == []
+    assert ImageNetVid(data, "val", classes=STREET_OBJECTS)[5].image.shape == (3, 32, 64)
+    assert Cityscapes(data, "val")[0].labels.shape == (32, 64)
 
 
 def test_a_box_that_ends_before_it_begins_is_found(data: Path) -> None:
@@ -198,7 +224,7 @@ def test_a_png_by_the_name_of_a_jpeg_is_whole_if_it_is(tmp_path: Path, thorough:
     prepare(tmp_path / "manifest", ReleasedSets(root=str(tmp_path), sets=("imagenet",), complete=False))
     path.write_bytes(content[:-12])
     (fault,) = faults("imagenet", tmp_path)
-    assert fault.startswith("data/imagenet/train/n02105855/n02105855_2933.JPEG: expected chunks up to IEND")
+    assert fault.startswith("data/imagenet/train/n02105855/n02105855_2933.JPEG: expected the end of a PNG file")
 
 
 def test_an_unknown_set_is_an_error(tmp_path: Path) -> None:

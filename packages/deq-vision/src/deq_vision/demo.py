@@ -58,7 +58,7 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
     entries = []
     with output_directory(out) as partial:
         for path in tqdm(images, desc="images", unit="image", disable=None):
-            frame = read_image(path)
+            frame = read_image(path, upright=True)
             entry, picture = see(viewer, frame, path)
             entries.append({"image": str(path), **entry})
             if picture is not None:

@@ -15,3 +15,12 @@ class LayoutError(ValueError):
 
 class NonFiniteError(RuntimeError):
     """A value that is not a number, or is infinite; the message names the first step, frame, pair or token."""
+
+
+class FileFormatError(ValueError):
+    """A file is truncated, corrupt, or not of the format its name promises."""
+
+
+def damaged(path: Path, expected: str, got: str) -> FileFormatError:
+    """The error for a file that holds something else than expected."""
+    return FileFormatError(f"{path}: expected {expected}, got {got}; copy or unpack the file again")

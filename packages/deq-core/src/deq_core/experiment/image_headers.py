@@ -1,95 +1,138 @@
-"""Whether an image file is whole, by its header and length alone: much faster than reading it."""
+"""What an image file says of itself, by Pillow: its kind, its size as stored, and whether the file is whole."""
 
-import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
-from deq_core.experiment.images import JPEG_END, JPEG_START, damaged
+from PIL import Image
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TILELENGTH, TILEWIDTH, TiffImageFile
 
-PNG_START, PPM_START = b"\x89PNG\r\n\x1a\n", b"P6"
-TRAILER = 65536  # bytes at the end of a JPEG file that may follow its last marker: some cameras append to it
-FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG markers that begin a frame, and so state its size
+from deq_core.experiment.errors import FileFormatError, damaged
+
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Kinds of files that are read, whatever they are called; PPM stands for its grey and black-and-white relatives too."""
+
+ANY_PIXELS, PIXELS_A_BYTE, MOST_PIXELS = 4096 * 3072, 12, 2**27
+"""An image may have the first number of pixels, or the second for each byte of its file, up to the third. Photographs
+have about one a byte, and the largest 108 million; a file of a few kB that would fill all memory has more."""
+
+ORIENTATION = 0x112
+"""The tag of a TIFF, and of EXIF data, that says how a picture is to be turned before a person looks at it."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of a PNG, a JPEG or a binary PPM, whatever the file is called: decoders ask for no name either.
+    """Height and width of an image's pixels as they are stored, by the header of the file alone.
 
     Raises:
-        FileFormatError: the file is empty, truncated or something else.
+        FileFormatError: the header is damaged, of another kind of file, or of too many pixels.
     """
-    start = beginning(path, len(PNG_START))
-    if start == PNG_START:
-        return png_size(path)
-    if start.startswith(JPEG_START):
-        return jpeg_size(path)
-    if start.startswith(PPM_START):
-        return ppm_size(path)
-    raise damaged(path, "a PNG, a JPEG or a binary PPM file", f"{path.stat().st_size} bytes that begin with {start!r}")
+    with path.open("rb") as file, opened(path, file, path.stat().st_size, FORMATS) as image:
+        return stored_size(image)
 
 
-def png_size(path: Path) -> tuple[int, int]:
-    """Of a PNG whose chunks follow each other to the last one."""
-    length = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        if start != PNG_START:
-            raise damaged(path, "a PNG file", f"{start!r}, {length} bytes")
-        size = (0, 0)
-        while True:
-            head = file.read(8)
-            kind, end = head[4:], file.tell() + int.from_bytes(head[:4], "big") + 4  # a checksum follows the data
-            if len(head) < 8 or end > length:
-                raise damaged(path, "chunks up to IEND", f"{length} bytes, which end before")
-            if not re.fullmatch(rb"[A-Za-z]{4}", kind) or (kind == b"IHDR") != (size == (0, 0)):
-                raise damaged(path, "a chunk of a PNG file, IHDR first", f"{kind!r} at byte {file.tell() - 8}")
-            if kind == b"IHDR":
-                width, height = (int.from_bytes(file.read(4), "big") for _ in range(2))
-                size = (height, width)
-            if kind == b"IEND":
-                return size
-            file.seek(end)
+def whole_size(path: Path, *, formats: tuple[str, ...] = FORMATS, decoded: bool = False) -> tuple[int, int]:
+    """`image_size` of a file that is whole: by the checksums of a PNG, the end of a JPEG, the length of others.
 
+    Args:
+        path: of the file.
+        formats: those of `FORMATS` that it may have.
+        decoded: whether its pixels are decoded too, which takes longer. Even then part of what was overwritten in the
+            middle of a JPEG passes, which has no checksums.
 
-def ppm_size(path: Path) -> tuple[int, int]:
-    """Of a binary PPM."""
-    start, length = beginning(path, 256), path.stat().st_size
-    space = rb"(?:\s|#[^\n]*\n)+"
-    header = re.match(PPM_START + space + rb"(\d+)" + space + rb"(\d+)" + space + rb"(\d+)\s", start)
-    if header is None:
-        raise damaged(path, "a header 'P6 width height maximum'", repr(start[:24]))
-    width, height, depth = int(header[1]), int(header[2]), 1 if int(header[3]) < 256 else 2
-    expected = header.end() + 3 * depth * width * height
-    if length < expected:
-        raise damaged(path, f"{expected} bytes of {width}x{height} pixels", f"{length}")
-    return height, width
-
-
-def jpeg_size(path: Path) -> tuple[int, int]:
-    """Of a JPEG whose segments lead to its pixels, and that has an end marker behind them."""
-    length = path.stat().st_size
-    size = None
-    with path.open("rb") as file:
-        file.seek(len(JPEG_START))
-        while True:
-            marker = file.read(2)
-            while marker == b"\xff\xff":  # fill bytes
-                marker = b"\xff" + file.read(1)
-            count = int.from_bytes(file.read(2), "big")
-            if len(marker) < 2 or marker[0] != 0xFF or count < 2 or file.tell() + count - 2 > length:
-                raise damaged(path, "segments up to the pixels", f"{marker!r} at byte {file.tell() - 4} of {length}")
-            if marker[1] in FRAMES:
-                frame = file.read(5)  # bits a sample, height, width
-                size = (int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:], "big"))
-                file.seek(-5, 1)
-            if marker[1] == 0xDA:
-                break
-            file.seek(count - 2, 1)
-        file.seek(max(file.tell(), length - TRAILER))
-        if size is None or JPEG_END not in file.read():
-            raise damaged(path, "a size, and an end marker behind the pixels", f"{length} bytes without")
+    Raises:
+        FileFormatError: it is damaged, or of another kind.
+    """
+    data = path.read_bytes()
+    with opened(path, BytesIO(data), len(data), formats) as image:
+        size, kind = stored_size(image), image.format
+        require_end(path, image, data)
+        if kind == "PNG":
+            image.verify()
+        elif decoded or not is_jpeg(image):
+            image.load()
+    if decoded and kind == "PNG":
+        with opened(path, BytesIO(data), len(data), formats) as image:  # of one that was verified nothing is left
+            image.load()
     return size
 
 
-def beginning(path: Path, count: int) -> bytes:
-    """The first bytes of a file."""
-    with path.open("rb") as file:
-        return file.read(count)
+def stored_orientation(path: Path, data: bytes) -> int:
+    """Of a TIFF, from 1 to 8: how it is to be turned, as decoders do by themselves; 1 is not at all, as is all else.
+
+    Raises:
+        FileFormatError: the file `data` that was at `path` does not end as its kind does, or as for `image_size`.
+    """
+    with opened(path, BytesIO(data), len(data), FORMATS) as image:
+        require_end(path, image, data)
+        return int(image.tag_v2.get(ORIENTATION, 1)) if isinstance(image, TiffImageFile) else 1
+
+
+@contextmanager
+def opened(path: Path, file: BinaryIO, length: int, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+    """An image whose pixels are not read yet; what Pillow then raises, of many types, becomes a `FileFormatError`."""
+    start = file.read(8)
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow's own bound, and of metadata that it does not understand
+            image = Image.open(file, formats=formats)
+            require_moderate(path, image, length)
+            yield image
+    except FileFormatError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise damaged(path, f"a {', '.join(formats)} file", f"{length} bytes that begin with {start!r}") from error
+    except Image.DecompressionBombError as error:
+        raise FileFormatError(f"{path}: {error}; reduce it first") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk
+        raise damaged(path, "a whole image", f"{length} bytes of which Pillow says: {error}") from error
+
+
+def require_moderate(path: Path, image: Image.Image, length: int) -> None:
+    """Raises FileFormatError where an image would take far more memory than its file of `length` bytes promises."""
+    height, width = stored_size(image)
+    pixels = height * width
+    if isinstance(image, TiffImageFile):  # whose tiles may be larger than itself
+        pixels = max(pixels, int(image.tag_v2.get(TILEWIDTH, 1)) * int(image.tag_v2.get(TILELENGTH, 1)))
+    most = min(max(ANY_PIXELS, PIXELS_A_BYTE * length), MOST_PIXELS)
+    if pixels > most:
+        raise FileFormatError(
+            f"{path}: expected at most {most} pixels in a file of {length} bytes, got {pixels}, {width}x{height}; "
+            "reduce the image first, or copy the file again if it should be smaller"
+        )
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width; Pillow itself turns a TIFF, and no other."""
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2[IMAGELENGTH]), int(image.tag_v2[IMAGEWIDTH])
+    return image.height, image.width
+
+
+def is_jpeg(image: Image.Image) -> bool:
+    """Whether it is one, or several in one file, which Pillow calls MPO."""
+    return image.format in ("JPEG", "MPO")
+
+
+def require_end(path: Path, image: Image.Image, data: bytes) -> None:
+    """Raises FileFormatError where a PNG or a JPEG was cut off, for decoders may fill it up with grey."""
+    if image.format == "PNG":
+        ends = b"IEND\xaeB`\x82" in data
+    else:
+        ends = not is_jpeg(image) or b"\xff\xd9" in data[scan_of(data) :]
+    if not ends:
+        raise damaged(path, f"the end of a {image.format} file", f"{len(data)} bytes without")
+
+
+def scan_of(jpeg: bytes) -> int:
+    """Where the compressed pixels begin: behind segments, of which one may be a small JPEG with an end of its own."""
+    position = 2
+    while jpeg[position : position + 1] == b"\xff" and jpeg[position + 1 : position + 2] != b"\xda":
+        fill = jpeg[position + 1 : position + 2] == b"\xff"
+        position += 1 if fill else 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
+    return position

@@ -1,35 +1,51 @@
 """Image files: pixels in, pixels out, whole or not at all.
 
 Tensors are channels first. A reader either returns the whole file or raises `FileFormatError`; a writer leaves either
-the whole file or none.
+the whole file or none. Pixels are read as they are stored, for that is what boxes, labels, flow and the published
+accuracies are of. A camera that was held otherwise says so in the file; `upright` turns the pixels for a person.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from deq_core.experiment.errors import FileFormatError as FileFormatError
+from deq_core.experiment.errors import damaged as damaged
 from deq_core.experiment.files import write_bytes
+from deq_core.experiment.image_headers import stored_orientation
 
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+SILENT, WARNINGS = 0, 3
+"""Of OpenCV's log levels; it begins at the second."""
+
+TURNED_BACK: Mapping[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels, -1),
+}
+"""{orientation: from pixels that were turned upright to pixels as they are stored}"""
 
 
-class FileFormatError(ValueError):
-    """A file is truncated, corrupt, or not of the format its name promises."""
+def read_image(path: Path, *, upright: bool = False) -> Tensor:
+    """uint8 (3, h, w), RGB: a grey image is repeated three times, an alpha channel dropped, 16 bits cut to 8.
 
+    Args:
+        path: of a BMP, JPEG, PNG, PPM, TIFF or WebP file, whatever it is called.
+        upright: whether the image is turned as its EXIF data say, to how a person sees it. Else it is as stored.
 
-def damaged(path: Path, expected: str, got: str) -> FileFormatError:
-    """The error for a file that holds something else than expected."""
-    return FileFormatError(f"{path}: expected {expected}, got {got}; copy or unpack the file again")
-
-
-def read_image(path: Path) -> Tensor:
-    """uint8 (3, h, w), RGB: a grey image is repeated three times, an alpha channel dropped, 16 bits cut to 8."""
-    pixels = decode(path, cv2.IMREAD_COLOR)[:, :, ::-1]
+    Raises:
+        FileFormatError: the file is damaged, of another kind, or of far more pixels than its length promises.
+    """
+    pixels = decode(path, cv2.IMREAD_COLOR, upright=upright)[:, :, ::-1]
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
@@ -50,21 +66,21 @@ def write_mask(path: Path, mask: Tensor) -> None:
     encode(path, mask.numpy().astype(np.uint8) * 255)
 
 
-def decode(path: Path, mode: int) -> np.ndarray:
-    """The pixels of an image file, channels last, as OpenCV's `mode` asks for them."""
+def decode(path: Path, mode: int, *, upright: bool = False) -> np.ndarray:
+    """The pixels of an image file, channels last, as OpenCV's `mode` asks for them; the rest is as in `read_image`."""
     data = path.read_bytes()
-    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), mode) if data else None
-    if pixels is None or (data[:2] == JPEG_START and not reaches_end(data)):
+    orientation = stored_orientation(path, data)
+    flags = mode if upright else mode | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        with quiet():
+            pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
         raise damaged(path, f"a complete {path.suffix or 'image'} file", f"{len(data)} bytes that do not decode")
-    return pixels
-
-
-def reaches_end(jpeg: bytes) -> bool:
-    """Whether an end marker follows the compressed pixels; without one, OpenCV 4 fills up the image with grey."""
-    position = 2
-    while jpeg[position : position + 1] == b"\xff" and jpeg[position + 1 : position + 2] != b"\xda":  # to the pixels
-        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
-    return JPEG_END in jpeg[position:]
+    if upright or orientation not in TURNED_BACK:
+        return pixels
+    return np.ascontiguousarray(TURNED_BACK[orientation](pixels))  # OpenCV turns a TIFF whatever it is told
 
 
 def encode(path: Path, pixels: np.ndarray) -> None:
@@ -73,6 +89,22 @@ def encode(path: Path, pixels: np.ndarray) -> None:
     if not done:
         raise ValueError(f"{path}: OpenCV cannot write this format; use .png or .ppm")
     write_bytes(path, data.tobytes())
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps OpenCV's lines off stderr, which say what our errors say, unless OPENCV_LOG_LEVEL asks for more.
+
+    Its level is one of the process.
+    """
+    logging: Any = getattr(cv2.utils, "logging", cv2)  # cv2 itself before OpenCV 4.13
+    level = logging.getLogLevel()
+    if level <= WARNINGS:
+        logging.setLogLevel(SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.files import OutputError, output_file
-from deq_core.experiment.images import read_image
+from deq_core.experiment.images import quiet, read_image
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes of a folder's files that are frames."""
@@ -28,9 +27,6 @@ CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "FFV1"}
 """Codec of each container that can be written: MPEG-4 part 2, which plays nearly everywhere; JPEG; and lossless."""
 
 DEFAULT_FPS = 25.0
-
-SILENT, WARNINGS = 0, 3
-"""Of OpenCV's log levels; it begins at the second."""
 
 Source = int | Path | Sequence[Path]
 """A camera, a video file or a folder of frames, or the frames themselves in order."""
@@ -100,13 +96,13 @@ def listed(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def of_images(paths: tuple[Path, ...], name: str) -> Frames:
-    """Image files as frames."""
+    """Image files as frames, each turned to how a person sees it."""
     if not paths:
         raise VideoError(f"{name}: expected images ({', '.join(IMAGES)}), got none")
     for path in paths:
         if not path.is_file():
             raise VideoError(f"{path}: no such file")
-    return Frames(name, None, len(paths), lambda: map(read_image, paths))
+    return Frames(name, None, len(paths), lambda: (read_image(path, upright=True) for path in paths))
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
@@ -163,22 +159,6 @@ def opened(source: int | Path) -> cv2.VideoCapture:
             remedy = "copy it again if it may be damaged, or convert it to .mp4 or to images"
         raise VideoError(f"{described(source)}: OpenCV cannot open it as a video; {remedy}")
     return capture
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps OpenCV's warnings off stderr, of which an absent camera has several, unless OPENCV_LOG_LEVEL asks for more.
-
-    Its level is one of the process.
-    """
-    logging: Any = getattr(cv2.utils, "logging", cv2)  # cv2 itself before OpenCV 4.13
-    level = logging.getLogLevel()
-    if level <= WARNINGS:
-        logging.setLogLevel(SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)
 
 
 def described(source: int | Path) -> str:

@@ -13,7 +13,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class Frames(Dataset[FlowSample]):
-    """The images of `folder` as consecutive pairs, valid nowhere.
+    """The images of `folder` as consecutive pairs, valid nowhere, each turned as its EXIF data say.
 
     Frames are sorted by name with numbers as numbers: frame_9 comes before frame_10. Other files are left out, and so
     are hidden ones and folders.
@@ -43,7 +43,7 @@ class Frames(Dataset[FlowSample]):
         if not 0 <= index < len(self):
             raise IndexError(f"index must be from 0 to {len(self) - 1}, got {index}")
         first = self.images[index]
-        image1, image2 = read_pair(first, self.images[index + 1])
+        image1, image2 = read_pair(first, self.images[index + 1], upright=True)
         return FlowSample(image1, image2, *unknown_flow(image1), first.stem)
 
     def sequences(self) -> dict[str, range]:

@@ -1,8 +1,8 @@
-"""Whether a file is whole and of the kind that its folder says, by its header and length: faster than reading it."""
+"""Whether a file is whole and of the kind that its folder says, without decoding its pixels: faster than reading it."""
 
 from pathlib import Path
 
-from deq_core.experiment.image_headers import beginning, image_size, png_size
+from deq_core.experiment.image_headers import whole_size
 from deq_core.experiment.images import damaged
 from deq_flow.data.io import PFM_HEADER, flo_size, pfm_header
 from deq_flow.data.kitti import FLOW as KITTI_FLOW
@@ -22,8 +22,8 @@ def size_of(path: Path) -> tuple[int, int]:
     match path.suffix.lower():
         case ".png" | ".ppm":
             if path.parent.name not in KITTI_FLOW:
-                return image_size(path)
-            size = png_size(path)
+                return whole_size(path)
+            size = whole_size(path, formats=("PNG",))
             if (kind := tuple(beginning(path, 26)[24:])) != (16, 2):
                 bits, colours = kind
                 raise damaged(path, "a 16-bit PNG of three channels", f"{bits} bits of PNG's colour type {colours}")
@@ -40,3 +40,9 @@ def size_of(path: Path) -> tuple[int, int]:
                 return stored.shape[0], stored.shape[1]
         case suffix:
             raise ValueError(f"{path}: expected one of .png, .ppm, .flo, .pfm and .flo5, got {suffix!r}")
+
+
+def beginning(path: Path, count: int) -> bytes:
+    """The first bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(count)

@@ -110,9 +110,11 @@ def read_kitti(path: Path) -> tuple[Tensor, Tensor]:
     if stored.dtype != np.uint16 or stored.ndim != 3 or stored.shape[2] != 3:
         raise damaged(path, "a 16-bit PNG of three channels", f"{stored.dtype} of shape {stored.shape}")
     valid = stored[:, :, 0] > 0  # OpenCV reads the channels as valid, v, u
-    flow = (stored[:, :, :0:-1].astype(np.float32) - KITTI_OFFSET) / KITTI_SCALE
-    flow = np.where(valid[:, :, None], flow, 0).astype(np.float32)
-    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1))), torch.from_numpy(valid)
+    flow = stored[:, :, :0:-1].transpose(2, 0, 1).astype(np.float32, order="C")
+    flow -= KITTI_OFFSET
+    flow /= KITTI_SCALE
+    flow[:, ~valid] = 0
+    return torch.from_numpy(flow), torch.from_numpy(valid)
 
 
 def write_kitti(path: Path, flow: Tensor, valid: Tensor) -> None:

@@ -12,13 +12,13 @@ from deq_flow.data.io import read_flo
 DENSE_LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger components
 
 
-def read_pair(first: Path, second: Path) -> tuple[Tensor, Tensor]:
-    """Two frames, uint8 (3, h, w).
+def read_pair(first: Path, second: Path, *, upright: bool = False) -> tuple[Tensor, Tensor]:
+    """Two frames, uint8 (3, h, w); of `upright` see `read_image`.
 
     Raises:
         FileFormatError: they differ in size.
     """
-    image1, image2 = read_image(first), read_image(second)
+    image1, image2 = read_image(first, upright=upright), read_image(second, upright=upright)
     require_size(second, image2, image1, what="the size of the frame before")
     return image1, image2
 

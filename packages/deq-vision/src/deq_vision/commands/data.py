@@ -55,9 +55,9 @@ def check_data(
 ) -> None:
     """Names what is missing or damaged in the data set NAME below `root`; exits with 1 where something is.
 
-    NAME is as for `fetch`. `--no-released` is for a part of a set or a mini set. Headers and lengths are looked at, and
-    with `--thorough` every image is decoded: then one that was cut off is found, wherever it ends but between two scans
-    of a progressive JPEG, and a PNG that was overwritten; a JPEG has no checksum, so a few wrong bytes in it may pass.
+    NAME is as for `fetch`. `--no-released` is for a part of a set or a mini set. A file that was cut off is found, a
+    PNG that was overwritten, and labels or annotations of another size than their frame. A JPEG has no checksum: with
+    `--thorough`, which decodes every image, part of those that were overwritten are found.
     """
     if name not in checks.PARTS:
         sys.exit(f"deq-vision check-data: expected one of {', '.join(checks.PARTS)}, got {name!r}")

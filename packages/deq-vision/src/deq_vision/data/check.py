@@ -1,13 +1,15 @@
 """Checks a published or mini data set on disk; see `deq_core.experiment.checks`."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+
+import cv2
 
 from deq_core.experiment import checks
 from deq_core.experiment.checks import Part, Problem
-from deq_core.experiment.image_contents import whole_pixels
-from deq_core.experiment.image_headers import image_size, png_size
-from deq_core.experiment.images import FileFormatError, damaged
+from deq_core.experiment.image_headers import image_size, whole_size
+from deq_core.experiment.images import FileFormatError, damaged, decode
 from deq_vision.data import cifar, cityscapes, classes, imagenet, imagenet_vid
 from deq_vision.data.annotations import read_annotation
 from deq_vision.data.cifar import Cifar10
@@ -53,74 +55,68 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 EVERY_OBJECT = dict.fromkeys((*classes.VID, *classes.STREET_OBJECTS), 0)
 
 
-def frame_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image by its header; label files of Cityscapes must be PNGs as large as their frames.
-
-    Raises:
-        FileFormatError: the file is damaged, or of another size than a frame that is there and whole.
-    """
-    if not path.match(cityscapes.LABELS):
-        return image_size(path)
-    size = png_size(path)  # a JPEG would have other numbers than were written
-    for frame in cityscapes.frames_of(path):
-        try:
-            height, width = image_size(frame)
-        except (FileFormatError, FileNotFoundError):
-            continue  # that is said of the frame itself
-        if size != (height, width):
-            raise damaged(path, f"{width}x{height} pixels, the size of {frame}", f"{size[1]}x{size[0]}")
-    return size
-
-
-def whole_frame(path: Path) -> None:
-    """Decodes an image; label files of Cityscapes must hold its ids, for others would be taken for pixels of no class.
+def whole_image(path: Path, *, decoded: bool) -> None:
+    """Label files of Cityscapes must be PNGs as large as their frames, and of its ids where they are `decoded`.
 
     Raises:
         FileFormatError: the file is damaged, of another size than its frame, or no map of label ids.
     """
-    stored = whole_pixels(path)
-    frame_size(path)
-    if path.match(cityscapes.LABELS):
+    if not path.match(cityscapes.LABELS):
+        whole_size(path, decoded=decoded)
+        return
+    size = whole_size(path, formats=("PNG",), decoded=decoded)  # a JPEG would have other numbers than were written
+    for frame in cityscapes.frames_of(path):
+        expected = size_of(frame)
+        if expected is not None and size != expected:
+            raise damaged(path, f"{expected[1]}x{expected[0]} pixels, the size of {frame}", f"{size[1]}x{size[0]}")
+    if decoded:
+        stored = decode(path, cv2.IMREAD_UNCHANGED)
         cityscapes.require_one_channel(path, stored)
-        if (greatest := int(stored.max())) > cityscapes.GREATEST_ID:
+        if (greatest := int(stored.max())) > cityscapes.GREATEST_ID:  # which would be taken for pixels of no class
             raise damaged(path, f"label ids from 0 to {cityscapes.GREATEST_ID}", str(greatest))
 
 
-HEADERS: Mapping[str, Callable[[Path], object]] = {
-    ".bin": cifar.read_records,
-    ".jpeg": image_size,
-    ".jpg": image_size,
-    ".png": frame_size,
-    ".xml": lambda path: read_annotation(path, EVERY_OBJECT),
-}
-CONTENTS: Mapping[str, Callable[[Path], object]] = {
-    **HEADERS,
-    ".jpeg": whole_pixels,
-    ".jpg": whole_pixels,
-    ".png": whole_frame,
-}
+def size_of(frame: Path) -> tuple[int, int] | None:
+    """Height and width of a frame as it is stored; None where it is missing or damaged, which is said of it itself."""
+    try:
+        return image_size(frame)
+    except (FileFormatError, FileNotFoundError):
+        return None
+
+
+def readers(*, thorough: bool) -> Mapping[str, Callable[[Path], object]]:
+    """{suffix: raises `FileFormatError` unless the file is whole}"""
+    image = partial(whole_image, decoded=thorough)
+    return {
+        ".bin": cifar.read_records,
+        ".jpeg": image,
+        ".jpg": image,
+        ".png": image,
+        ".xml": lambda path: read_annotation(path, EVERY_OBJECT),
+    }
 
 
 def check(name: str, root: Path, *, released: bool = True, thorough: bool = False) -> list[Problem]:
     """What is wrong with the data set `name` below `root`; empty if it is complete and every file whole.
 
-    Every file that a reader needs must be there, and every image and annotation of the set be whole by its header and
-    length. Label files of Cityscapes must have the sizes of their frames.
+    Every file that a reader needs must be there, and every image and annotation of the set be whole. Label files of
+    Cityscapes must have the sizes of their frames.
 
     Args:
         name: cifar10, imagenet, cityscapes, cityscapes-videos, vid or det.
         root: folder of the data sets.
         released: whether the numbers of samples must be those of the release, and every split be there. False for a
             mini set or a part of the release, of which only what is there is checked.
-        thorough: whether images are decoded whole, which takes hours. It finds damage in their middle (but see
-            `deq_core.experiment.image_contents`), and label files that hold other numbers than label ids.
+        thorough: whether images are decoded too, which takes hours. It finds part of the JPEGs that were overwritten in
+            their middle, and label files that hold other numbers than label ids.
 
     Raises:
         ValueError: there is no such set.
     """
     if name not in PARTS:
         raise ValueError(f"expected one of the sets {', '.join(PARTS)}, got {name!r}")
-    whole = CONTENTS if thorough else HEADERS
     folder = root / FOLDERS[name]
     places = [folder / place for place in PLACES.get(name, ("",))]
-    return checks.check(folder, PARTS[name], whole, released=released, unit="samples", places=places)
+    return checks.check(
+        folder, PARTS[name], readers(thorough=thorough), released=released, unit="samples", places=places
+    )

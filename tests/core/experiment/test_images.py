@@ -1,0 +1,111 @@
+"""Pixels of image files: as they are stored, or as a person sees them."""
+
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from deq_core.experiment.image_headers import ORIENTATION, image_size, whole_size
+from deq_core.experiment.images import FileFormatError, decode, read_image, read_mask
+from deq_core.experiment.video import frames
+
+OPTIONS = {"JPEG": {"quality": 100, "subsampling": 0}, "PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
+
+
+def picture() -> np.ndarray:
+    """Four areas that no turn leaves where they are, uint8 (24, 40, 3)."""
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[:8, :16], pixels[8:, 32:], pixels[16:, :8] = (250, 30, 30), (30, 250, 30), (30, 30, 250)
+    return pixels
+
+
+def save(path: Path, kind: str, orientation: int, pixels: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    tags = ImageFileDirectory_v2()
+    tags[ORIENTATION] = orientation
+    how = {"tiffinfo": tags} if kind == "TIFF" else {"exif": exif}
+    Image.fromarray(pixels).save(path, kind, **how, **OPTIONS[kind])
+
+
+def close(image: torch.Tensor, pixels: np.ndarray) -> bool:
+    """Whether they are of one size and differ by no more than a JPEG's rounding."""
+    found = image.permute(1, 2, 0).numpy()
+    return found.shape == pixels.shape and bool(np.abs(found.astype(int) - pixels).mean() < 2)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_pixels_and_sizes_are_as_stored_and_upright_where_that_is_asked_for(
+    tmp_path: Path, kind: str, orientation: int
+) -> None:
+    path = tmp_path / "a.jpg"
+    save(path, kind, orientation, picture())
+    assert close(read_image(path), picture())
+    assert image_size(path) == whole_size(path) == (24, 40)
+    seen = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    assert close(read_image(path, upright=True), np.asarray(seen))
+    (frame,) = frames(path)
+    assert torch.equal(frame, read_image(path, upright=True)), "a demo's picture is a person's"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_and_labels_are_as_stored_too(tmp_path: Path, kind: str, orientation: int, dtype: type) -> None:
+    path, labels = tmp_path / "a.png", np.arange(6 * 10).reshape(6, 10).astype(dtype)
+    save(path, kind, orientation, labels)
+    assert np.array_equal(decode(path, cv2.IMREAD_UNCHANGED), labels)
+    save(path, kind, orientation, np.where(labels % 3, 0, 255).astype(np.uint8))
+    assert torch.equal(read_mask(path), torch.from_numpy(labels % 3 == 0))
+
+
+def kinds() -> dict[str, bytes]:
+    """Files of every way to store colours."""
+    image, found = Image.fromarray(picture()), {}
+    deep = (picture().astype(np.uint16) << 8) + 77
+    for name, kind, some in (
+        ("palette", "PNG", image.quantize(8)),
+        ("grey", "PNG", image.convert("L")),
+        ("grey and alpha", "PNG", image.convert("LA")),
+        ("alpha", "PNG", image.convert("RGBA")),
+        ("one bit", "PNG", image.convert("1")),
+        ("grey jpeg", "JPEG", image.convert("L")),
+        ("four inks", "JPEG", image.convert("CMYK")),
+        ("alpha webp", "WEBP", image.convert("RGBA")),
+        ("palette bmp", "BMP", image.quantize(8)),
+    ):
+        file = BytesIO()
+        some.save(file, kind)
+        found[name] = file.getvalue()
+    found["sixteen bits"] = cv2.imencode(".png", deep)[1].tobytes()
+    found["sixteen grey bits"] = cv2.imencode(".png", deep[:, :, 0])[1].tobytes()
+    return found
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_nothing_but_the_turn_depends_on_how_an_image_is_read(tmp_path: Path, name: str) -> None:
+    path, content = tmp_path / "a.png", kinds()[name]
+    path.write_bytes(content)
+    for mode in (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE, cv2.IMREAD_UNCHANGED):
+        expected = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+        found = decode(path, mode)
+        assert expected is not None
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)
+        assert np.array_equal(decode(path, mode, upright=True), expected)
+
+
+def test_a_damaged_file_leaves_nothing_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.webp"
+    save(path, "WEBP", 1, picture())
+    content = path.read_bytes()
+    path.write_bytes(content[:30] + bytes(20) + content[50:])
+    with pytest.raises(FileFormatError, match=r"a\.webp: expected"):
+        read_image(path)
+    assert capfd.readouterr().err == ""
