@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from deq_core.experiment import fetch as fetch_module
+from deq_core.experiment.files import write_text
 from deq_core.experiment.image_headers import ORIENTATION
 from deq_core.experiment.images import FileFormatError, decode, encode
 from deq_core.experiment.layout import LayoutError
@@ -180,6 +181,42 @@ def test_a_frame_that_was_cut_off_is_found(data: Path, share: float, thorough: b
 
 
 VID_FRAME = "ILSVRC2015_val_00000000/000005"
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((32, 64), "the size of its image, 64x32, got 32x64"),  # swapped
+        ((128, 64), "the size of its image, 64x32, got 128x64"),
+        ((0, 0), "a size of at least 1x1 pixels, got 0x0"),
+        (None, "an element size/width in <annotation>, got none"),
+    ],
+)
+def test_annotations_of_another_size_than_their_frame_are_found_as_the_reader_does(
+    data: Path, size: tuple[int, int] | None, message: str, thorough: bool
+) -> None:
+    path = data / f"ILSVRC/Annotations/VID/val/{VID_FRAME}.xml"
+    stated = "" if size is None else f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
+    path.write_text(re.sub(r"(?s)<size>.*</size>", stated, path.read_text()))
+    (fault,) = faults("vid", data, thorough=thorough)
+    assert fault == f"{path}: expected {message}; copy or unpack the file again".replace(str(data), "data")
+    with pytest.raises(FileFormatError, match=re.escape(message)):
+        ImageNetVid(data, "val", classes=STREET_OBJECTS)[5]
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_annotations_of_det_are_compared_with_their_images(tmp_path: Path, thorough: bool) -> None:
+    base = tmp_path / "ILSVRC"
+    for number, width in enumerate((30, 31)):
+        encode(base / f"Data/DET/train/Annotations/n1_{number}.JPEG", np.zeros((20, 30, 3), np.uint8))
+        extent = f"<size><width>{width}</width><height>20</height></size>"
+        write_text(base / f"Annotations/DET/train/Annotations/n1_{number}.xml", f"<annotation>{extent}</annotation>")
+    write_text(base / "ImageSets/DET_train_30classes.txt", "".join(f"train/Annotations/n1_{k} 1\n" for k in (0, 1)))
+    assert faults("det", tmp_path, thorough=thorough) == [
+        "data/ILSVRC/Annotations/DET/train/Annotations/n1_1.xml: expected the size of its image, 30x20, got 31x20; "
+        "copy or unpack the file again"
+    ]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -35,6 +35,8 @@ def read_annotation(path: Path, classes: Mapping[str, int]) -> Annotation:
     """
     root = parse(path)
     width, height = (number(path, root, f"size/{name}") for name in ("width", "height"))
+    if width < 1 or height < 1:
+        raise damaged(path, "a size of at least 1x1 pixels", f"{width}x{height}")
     rows = []
     generated = False
     for entry in root.iterfind("object"):

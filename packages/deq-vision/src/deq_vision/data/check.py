@@ -76,6 +76,18 @@ def whole_image(path: Path, *, decoded: bool) -> None:
             raise damaged(path, f"label ids from 0 to {cityscapes.GREATEST_ID}", str(greatest))
 
 
+def whole_annotation(path: Path) -> None:
+    """Annotations of ImageNet must be of the size of their frames.
+
+    Raises:
+        FileFormatError: the file is damaged, or of another size than its frame.
+    """
+    known = read_annotation(path, EVERY_OBJECT)
+    size = size_of(imagenet_vid.frame_of(path))
+    if size is not None:
+        imagenet_vid.require_size_of(path, known, size)
+
+
 def size_of(frame: Path) -> tuple[int, int] | None:
     """Height and width of a frame as it is stored; None where it is missing or damaged, which is said of it itself."""
     try:
@@ -92,7 +104,7 @@ def readers(*, thorough: bool) -> Mapping[str, Callable[[Path], object]]:
         ".jpeg": image,
         ".jpg": image,
         ".png": image,
-        ".xml": lambda path: read_annotation(path, EVERY_OBJECT),
+        ".xml": whole_annotation,
     }
 
 
@@ -100,7 +112,7 @@ def check(name: str, root: Path, *, released: bool = True, thorough: bool = Fals
     """What is wrong with the data set `name` below `root`; empty if it is complete and every file whole.
 
     Every file that a reader needs must be there, and every image and annotation of the set be whole. Label files of
-    Cityscapes must have the sizes of their frames.
+    Cityscapes and annotations of ImageNet must have the sizes of their frames.
 
     Args:
         name: cifar10, imagenet, cityscapes, cityscapes-videos, vid or det.

@@ -126,10 +126,21 @@ def annotated_image(image: Path, annotation: Path, indices: Mapping[str, int], n
         FileFormatError: a file is damaged, or the annotation is of an image of another size.
     """
     pixels, known = read_image(image), read_annotation(annotation, indices)
-    if tuple(pixels.shape[1:]) != known.size:
-        (height, width), (h, w) = pixels.shape[1:], known.size
-        raise damaged(annotation, f"the size of its image, {width}x{height}", f"{w}x{h}")
+    require_size_of(annotation, known, pixels.shape[1:])
     return AnnotatedImage(pixels, known.objects, name)
+
+
+def require_size_of(annotation: Path, known: Annotation, size: Sequence[int]) -> None:
+    """Raises FileFormatError unless an annotation is of an image of this height and width, as it is stored."""
+    if tuple(size) != known.size:
+        (height, width), (h, w) = size, known.size
+        raise damaged(annotation, f"the size of its image, {width}x{height}", f"{w}x{h}")
+
+
+def frame_of(annotation: Path) -> Path:
+    """The image of an annotation below ILSVRC/Annotations."""
+    (top,) = (folder for folder in annotation.parents if folder.parts[-2:] == (FOLDER, "Annotations"))
+    return (top.with_name("Data") / annotation.relative_to(top)).with_suffix(".JPEG")
 
 
 def listed_videos(folder: Path, split: str) -> list[str]:
