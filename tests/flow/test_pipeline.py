@@ -11,6 +11,7 @@ from statistics import mean, stdev
 
 import pytest
 import torch
+from tests.committed import PARAMS
 
 from deq_core.experiment import config
 from deq_core.experiment.results import numbers, read_rows
@@ -33,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def profile() -> Flow:
-    return replace(config.load(Flow, ROOT / "params.yaml", "smoke.flow"), seeds=(0, 1))
+    return replace(config.load(Flow, PARAMS, "smoke.flow"), seeds=(0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +213,8 @@ def failure_of(*arguments: str) -> str:
     "arguments",
     [
         ("schema",),
-        ("download", "--params", str(ROOT / "params.yaml"), "--profile", "smoke", "--out"),
-        ("sine", "--fit", "release", "--params", str(ROOT / "params.yaml"), "--section", "smoke.delta", "--out"),
+        ("download", "--params", str(PARAMS), "--profile", "smoke", "--out"),
+        ("sine", "--fit", "release", "--params", str(PARAMS), "--section", "smoke.delta", "--out"),
         ("export", "default", "--format", "onnx", "--height", "64", "--width", "64", "--steps", "1", "--out"),
         ("evaluate-checkpoint", "default", "--set", "kitti", "--out"),
     ],
@@ -226,7 +227,7 @@ def test_an_output_that_cannot_be_made_is_one_line_before_any_work(arguments: tu
 
 
 def smoke_params(cwd: Path, *changes: tuple[str, str]) -> None:
-    text = (ROOT / "params.yaml").read_text().replace("run: *mini", "run: *smoke")
+    text = PARAMS.read_text().replace("run: *mini", "run: *smoke")
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -284,7 +285,7 @@ def test_a_set_that_is_fetched_by_hand_says_how() -> None:
 
 
 def test_the_command_is_installed_and_prints_its_result_as_one_line_of_json(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copy(PARAMS, tmp_path)
     command = [str(Path(sys.executable).with_name("deq-flow")), "download", "--profile", "smoke"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
     files = [path for path in (tmp_path / "data" / "flow").rglob("*") if path.is_file()]
@@ -303,7 +304,7 @@ def test_the_command_is_installed_and_prints_its_result_as_one_line_of_json(tmp_
 def test_a_bad_parameter_stops_any_command_before_it_writes(
     change: tuple[str, str], names: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (ROOT / "params.yaml").read_text()
+    text = PARAMS.read_text()
     assert change[0] in text
     (tmp_path / "params.yaml").write_text(text.replace(*change))
     monkeypatch.chdir(tmp_path)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.committed import PARAMS
 from torch.optim.swa_utils import update_bn
 
 from deq_core.experiment import config
@@ -28,7 +29,6 @@ from deq_flow.networks import build_network, load_network
 from deq_flow.params import EquilibriumModel, Flow, Stage, Train
 from deq_flow.train import noisy, train
 
-ROOT = Path(__file__).parents[2]
 STAGES = ("chairs", "things", "sintel", "kitti")
 
 RELEASED = {
@@ -61,12 +61,12 @@ RELEASED = {
 
 @pytest.fixture(scope="module")
 def paper() -> Flow:
-    return config.check(Flow, ROOT / "params.yaml", "paper.flow")
+    return config.check(Flow, PARAMS, "paper.flow")
 
 
 @pytest.fixture(scope="module")
 def smoke() -> Flow:
-    return config.check(Flow, ROOT / "params.yaml", "smoke.flow")
+    return config.check(Flow, PARAMS, "smoke.flow")
 
 
 @pytest.fixture(scope="module")

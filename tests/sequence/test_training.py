@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.committed import PARAMS
 from tests.flow.interrupted import Interrupt, Interrupted
 from tests.sequence.recipes import MODEL, PROFILE, RECIPE, TEXT, UNROLLED, prepared
 from torch import Tensor
@@ -31,8 +32,6 @@ from deq_sequence.data.corpora import CorpusError
 from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.params import Model, Sequence, Train
 from deq_sequence.train import objective, remembered, train
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +209,7 @@ def test_two_processes_have_the_loss_curve_of_one(data: Path, tmp_path: Path) ->
 
 def test_the_released_recipes_are_for_the_released_models() -> None:
     """Sizes, solvers and tolerances of the profile are those of `build`; updates and rates are the release's."""
-    paper = config.check(Sequence, ROOT / "params.yaml", "paper.sequence")
+    paper = config.check(Sequence, PARAMS, "paper.sequence")
     penalties = {
         "wt103": None,
         "wt103-reg": (1.9, 0.35, 0.1, 35_000),

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tests.committed import PARAMS
 
 from deq_core.experiment import fetch as fetch_module
 from deq_core.experiment.files import write_text
@@ -31,7 +32,6 @@ from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.released import ReleasedSets, prepare
 
-ROOT = Path(__file__).parents[2]
 STREET = MiniStreetConfig(height=32, width=64, train_streets=2, train_frames=1, val_streets=1, test_streets=1)
 
 
@@ -309,7 +309,7 @@ def run(*arguments: object) -> None:
 
 def test_the_mini_sets_are_written_from_their_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "vision"
-    run("download", "--out", out, "--profile", "smoke", "--params", ROOT / "params.yaml")
+    run("download", "--out", out, "--profile", "smoke", "--params", PARAMS)
     files = [path for path in out.rglob("*") if path.is_file()]
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
@@ -324,9 +324,7 @@ def test_the_mini_sets_are_written_from_their_parameters(tmp_path: Path, capsys:
 
 def test_a_key_that_is_unknown_stops_the_command(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
-    params.write_text(
-        (ROOT / "params.yaml").read_text().replace("digits: {seed: 0, train:", "digits: {seed: 0, trian:")
-    )
+    params.write_text(PARAMS.read_text().replace("digits: {seed: 0, train:", "digits: {seed: 0, trian:"))
     with pytest.raises(SystemExit, match=r"deq-vision: .*run\.vision\.data\.digits\.trian: expected one of the keys"):
         run("download", "--out", tmp_path / "vision", "--params", params)
     assert not (tmp_path / "vision").exists()

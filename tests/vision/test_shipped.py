@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.committed import PARAMS
 from tests.vision.pictures import scene
 
 import deq_vision
@@ -18,7 +19,6 @@ from deq_vision.evaluate import evaluate
 from deq_vision.models.shipped import FOLDER, SHIPPED
 from deq_vision.params import Evaluate, Experiment
 
-ROOT = Path(__file__).parents[2]
 LEAST = {"digits": ("top1", 0.5), "street": ("miou", 0.5), "detect": ("ap50", 0.35)}
 """Metric, and what a few images of the test split must reach; they scatter more than the cards' numbers."""
 
@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_reaches_what_its_card_says_on_images_it_has_never_seen(name: str, data: Path) -> None:
     model = deq_vision.load(name)
-    task = config.load(Experiment, ROOT / "params.yaml", f"mini.vision.experiments.{name}").task
+    task = config.load(Experiment, PARAMS, f"mini.vision.experiments.{name}").task
     stop = StopConfig(max_steps=24)
     metrics, _ = evaluate(model, task, Evaluate(stop=stop, sweep=1, batch_size=30), data)
     metric, least = LEAST[name]
@@ -52,7 +52,7 @@ def test_it_is_small_and_has_a_card(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_is_the_network_of_the_mini_recipe(name: str) -> None:
-    recipe = config.load(Experiment, ROOT / "params.yaml", f"mini.vision.experiments.{name}")
+    recipe = config.load(Experiment, PARAMS, f"mini.vision.experiments.{name}")
     assert config.load(ModelConfig, FOLDER / SHIPPED[name] / "config.json") == recipe.model
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from ruamel.yaml import YAML
+from tests.committed import PARAMS
 from tests.vision.test_training import DIGITS, MEASURE, RECIPE, SETS
 
 import deq_core as deq
@@ -221,7 +222,7 @@ def test_the_figure_is_drawn_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_commands_lead_from_data_to_the_report(data: Path, tmp_path: Path) -> None:
-    with (ROOT / "params.yaml").open() as file:
+    with PARAMS.open() as file:
         smoke = YAML(typ="safe", pure=True).load(file)["smoke"]["stability"]
     params = tmp_path / "params.yaml"
     with params.open("w") as file:
@@ -245,7 +246,7 @@ def test_the_commands_lead_from_data_to_the_report(data: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("profile", ["mini", "smoke", "paper"])
 def test_every_profile_has_a_study(profile: str) -> None:
-    study: Stability = config.load(Stability, ROOT / "params.yaml", f"{profile}.stability")
+    study: Stability = config.load(Stability, PARAMS, f"{profile}.stability")
     assert study.methods == ("implicit", "unrolled")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.stream import speed, tolerance
+from tests.committed import PARAMS
 from torch import Tensor, nn
 
 import deq_core as deq
@@ -31,7 +32,6 @@ from deq_vision.stream_scores import SegmentationScores, pixel_classes
 from deq_vision.streaming import evaluate_stream, runs, show, summary_row
 from deq_vision.videos import SegmentedVideo, VideoFrame, annotated_videos, play, segmented_videos
 
-ROOT = Path(__file__).parents[2]
 SEGMENT = Segment(labels="street", normalisation=IMAGENET)
 DETECT = Detect(objects="street", normalisation=IMAGENET, decoding=Decoding(limit=5))
 CONFIG = StreamEvaluate(
@@ -256,7 +256,7 @@ def test_the_evaluation_from_the_command_line(
     street: Path, segmenter: Path, tracking_database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tracking_database.parent
-    section = plain(load(Vision, ROOT / "params.yaml", "smoke.vision"))
+    section = plain(load(Vision, PARAMS, "smoke.vision"))
     section["experiments"]["street"]["task"] = {**plain(SEGMENT), "folder": street.name}
     section["stream"]["street"] = plain(CONFIG)
     (folder / "params.yaml").write_text(json.dumps({"run": {"vision": section}}))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.committed import PARAMS
 from torch.optim.swa_utils import update_bn
 
 import deq_core as deq
@@ -60,7 +61,6 @@ from deq_vision.stream_params import StreamEvaluate
 from deq_vision.tasks import batches_in_order, tally, training_batches
 from deq_vision.train import begin, objective, train
 
-ROOT = Path(__file__).parents[2]
 LAYER = LayerConfig(
     solver=deq.FixedPointIteration(),
     stop=StopConfig(max_steps=3),
@@ -425,7 +425,7 @@ def test_settings_that_make_no_sense_are_refused(make: Any, complaint: str) -> N
 
 def test_the_released_recipes_are_for_the_released_models() -> None:
     """Sizes, solvers and tolerances of the profile are those of `build`; updates and rates are the release's."""
-    paper = config.check(Vision, ROOT / "params.yaml", "paper.vision")
+    paper = config.check(Vision, PARAMS, "paper.vision")
     released = {name: variant for name, variant in VARIANTS.items() if variant.equilibrium.numerics == "released"}
     assert paper.experiments.keys() == released.keys()
     for name, variant in released.items():
@@ -439,7 +439,7 @@ def test_the_released_recipes_are_for_the_released_models() -> None:
 
 @pytest.mark.parametrize("profile", ["smoke", "paper"])
 def test_what_continues_another_experiment_has_its_weights_but_for_the_head(profile: str) -> None:
-    vision = config.check(Vision, ROOT / "params.yaml", f"{profile}.vision")
+    vision = config.check(Vision, PARAMS, f"{profile}.vision")
     assert vision.continued
     for pair in vision.continued:
         with torch.device("meta"):

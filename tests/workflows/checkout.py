@@ -6,37 +6,60 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from tests.committed import committed
 
 ROOT = Path(__file__).parents[2]
+OWN = ("DEQ_", "DVC_", "MLFLOW_", "SNAKEMAKE_")
+"""What variables begin with that a person's own settings and runs have."""
 
 
-def copy(folder: Path) -> Path:
-    """A repository in `folder` with the files of this checkout, uncommitted ones included and ignored ones not."""
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file():  # a deleted file is still listed
+def copy(folder: Path, root: Path = ROOT) -> Path:
+    """A repository in `folder` with the code of the checkout `root` as it is, and with none of anybody's results.
+
+    Code is what git knows, with its edits, and new files beside it in the same top folders; git's ignored files are
+    none of it, nor is dvc.lock, which records results. The parameters are the committed ones.
+    """
+    known = set(listed(root, "--cached"))
+    folders = {name.partition("/")[0] for name in known if "/" in name}
+    for name in sorted(known.union(listed(root, "--others", "--exclude-standard", "--", *sorted(folders)))):
+        if (root / name).is_file() and name != "dvc.lock":  # a deleted file is still listed
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+            shutil.copy2(root / name, folder / name)
+    with tempfile.TemporaryDirectory() as kept:
+        shutil.copyfile(committed(root, Path(kept)), folder / "params.yaml")
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
         run(folder, "git", *command)
     return folder
 
 
+def listed(root: Path, *options: str) -> list[str]:
+    """Files of a checkout that git lists, by their paths in it."""
+    command = ["git", "ls-files", "-z", *options]
+    names = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    return [name for name in names.split("\0") if name]
+
+
 def environment(folder: Path) -> dict[str, str]:
-    """Variables for a command in `folder`: this interpreter's commands come first, no state is shared with others."""
+    """Variables for a command in `folder`: this interpreter's commands come first, no state is shared with others.
+
+    Nor are settings of a person's own, of git, DVC or Snakemake.
+    """
     author = {f"GIT_{role}_{what}": "tests" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DEQ_", "DVC_", "MLFLOW_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
     return {
         **inherited,
         **author,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "DVC_SITE_CACHE_DIR": str(folder / ".dvc" / "tmp" / "site"),
+        "DVC_GLOBAL_CONFIG_DIR": str(folder / ".dvc" / "tmp" / "global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(folder / ".dvc" / "tmp" / "system"),
+        "GIT_CONFIG_GLOBAL": os.devnull,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 

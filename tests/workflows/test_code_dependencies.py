@@ -5,7 +5,7 @@ from pathlib import Path
 
 import grimp
 import pytest
-from tests.workflows.checkout import ROOT
+from tests.workflows.checkout import ROOT, copy
 from tests.workflows.graphs import Job, dvc_graph
 
 ENTRIES = {
@@ -31,8 +31,8 @@ def imports() -> grimp.ImportGraph:
 
 
 @pytest.fixture(scope="module")
-def stages() -> dict[str, Job]:
-    return dvc_graph(ROOT)
+def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
+    return dvc_graph(copy(tmp_path_factory.mktemp("checkout")))
 
 
 def needed(command: str, imports: grimp.ImportGraph) -> set[str]:

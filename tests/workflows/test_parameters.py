@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from tests.committed import PARAMS
 from tests.workflows.checkout import ROOT, copy, run, set_parameters
 
 from workflows.parameters import ParameterError, load
@@ -124,12 +125,10 @@ def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path: Path, schemas:
         load(path, schemas)
 
 
-@pytest.mark.parametrize(
-    "profile", [name for name in YAML(typ="safe", pure=True).load(ROOT / "params.yaml") if name != "run"]
-)
+@pytest.mark.parametrize("profile", [name for name in YAML(typ="safe", pure=True).load(PARAMS) if name != "run"])
 def test_every_profile_agrees_with_the_schemas(profile: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    text = (ROOT / "params.yaml").read_text()
+    text = PARAMS.read_text()
     path.write_text(text[: text.rindex("\nrun: ")] + f"\nrun: *{profile}\n")
     assert load(path).keys() == {path.stem for path in (ROOT / "workflows" / "schemas").glob("*.json")}
 
