@@ -34,13 +34,16 @@ def one_of(runs):
     return "|".join(map(re.escape, runs)) or "(?!)"
 
 
-wildcard_constraints:
-    run="[^/]+",
-
-
 # Folders of results are called by the run, or by the checkpoint where it comes with the package and has no seed.
-TRAINED = r"[^/]+-\d+"
-SHIPPED = r"(?![^/]+-\d+/)[^/]+"
+PLAIN = "[A-Za-z0-9_-]+"  # names are, by the schemas; what is asked for on the command line is to be, too
+TRAINED = rf"{PLAIN}-\d+"
+SHIPPED = rf"(?!{PLAIN}-\d+/){PLAIN}"
+
+
+wildcard_constraints:
+    run=PLAIN,
+    experiment=PLAIN,
+    seed=r"\d+",
 
 
 onstart:

@@ -49,7 +49,7 @@ rule delta_sweep:
         run=TRAINED,
     threads: lambda wildcards: DELTA["sweep"][wildcards.run.rpartition("-")[0]].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item delta_sweep@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item delta_sweep@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule delta_sweep_shipped:
@@ -68,7 +68,7 @@ rule delta_sweep_shipped:
         shipped=SHIPPED,
     threads: lambda wildcards: DELTA["sweep"][wildcards.shipped].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item delta_sweep_shipped@{wildcards.shipped} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item delta_sweep_shipped@{wildcards.shipped:q} > {log:q} 2>&1"
 
 
 rule delta_convergence:
@@ -89,7 +89,7 @@ rule delta_convergence:
         run=TRAINED,
     threads: lambda wildcards: DELTA["convergence"][wildcards.run.rpartition("-")[0]].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item delta_convergence@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item delta_convergence@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule delta_convergence_shipped:
@@ -108,7 +108,7 @@ rule delta_convergence_shipped:
         shipped=SHIPPED,
     threads: lambda wildcards: DELTA["convergence"][wildcards.shipped].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item delta_convergence_shipped@{wildcards.shipped} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item delta_convergence_shipped@{wildcards.shipped:q} > {log:q} 2>&1"
 
 
 rule delta_sine:
@@ -129,7 +129,7 @@ rule delta_sine:
         "results/logs/delta_sine/{run}.log",
     threads: lambda wildcards: DELTA["sine"][wildcards.run.rpartition("-")[0]].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item delta_sine@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item delta_sine@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule delta_inr:
@@ -151,7 +151,7 @@ rule delta_inr:
         "results/logs/delta_inr/{run}.log",
     threads: DELTA["images"].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item delta_inr@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item delta_inr@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule delta_plot:
@@ -207,7 +207,7 @@ rule delta_plot:
         "results/logs/delta_plot.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item delta_plot > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item delta_plot > {log:q} 2>&1"
 
 
 rule delta_report:
@@ -221,4 +221,4 @@ rule delta_report:
         "results/logs/delta_report.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item delta_report > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item delta_report > {log:q} 2>&1"

@@ -31,7 +31,7 @@ rule flow_download:
         "results/logs/flow_download.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item flow_download > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_download > {log:q} 2>&1"
 
 
 rule flow_train:
@@ -46,7 +46,7 @@ rule flow_train:
         "results/logs/flow_train/{run}.log",
     threads: lambda wildcards: threads_of(FLOW["train"], wildcards.run)
     shell:
-        "dvc --wait-for-lock repro --single-item flow_train@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_train@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule flow_curriculum:
@@ -64,7 +64,7 @@ rule flow_curriculum:
         stage="|".join(FLOW_BEFORE),
     threads: lambda wildcards: threads_of(FLOW["curriculum"][wildcards.stage]["train"], wildcards.run)
     shell:
-        "dvc --wait-for-lock repro --single-item flow_{wildcards.stage}@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_{wildcards.stage:q}@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule flow_evaluate:
@@ -81,7 +81,7 @@ rule flow_evaluate:
         "results/logs/flow_evaluate/{run}.log",
     threads: FLOW["evaluate"].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item flow_evaluate@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_evaluate@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule flow_evaluate_curriculum:
@@ -100,7 +100,7 @@ rule flow_evaluate_curriculum:
         stage="|".join(FLOW_BEFORE),
     threads: FLOW["evaluate"].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item flow_evaluate_{wildcards.stage}@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_evaluate_{wildcards.stage:q}@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule flow_reuse:
@@ -118,7 +118,7 @@ rule flow_reuse:
         run=TRAINED,
     threads: FLOW["reuse"].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item flow_reuse@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_reuse@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule flow_reuse_shipped:
@@ -134,7 +134,7 @@ rule flow_reuse_shipped:
         shipped=SHIPPED,
     threads: FLOW["reuse"].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item flow_reuse_shipped@{wildcards.shipped} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_reuse_shipped@{wildcards.shipped:q} > {log:q} 2>&1"
 
 
 rule flow_baselines:
@@ -147,7 +147,7 @@ rule flow_baselines:
         "results/logs/flow_baselines.log",
     threads: FLOW["evaluate"].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item flow_baselines > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_baselines > {log:q} 2>&1"
 
 
 rule flow_plot:
@@ -188,7 +188,7 @@ rule flow_plot:
         "results/logs/flow_plot.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item flow_plot > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_plot > {log:q} 2>&1"
 
 
 rule flow_report:
@@ -205,4 +205,4 @@ rule flow_report:
         "results/logs/flow_report.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item flow_report > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item flow_report > {log:q} 2>&1"

@@ -5,7 +5,7 @@ made once and without importing a package.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ NAMES = {
     "object": "a mapping",
     "string": "text",
 }
+
+RULE = "a name is letters, digits, '-' and '_' (no '-' first)"
+"""The one pattern of the schemas, in words."""
 
 
 class ParameterError(ValueError):
@@ -57,7 +60,7 @@ def load(file: Path = PARAMS, schemas: Path = SCHEMAS) -> dict[str, Any]:
 
 def sentences(error: ValidationError, prefix: str) -> Iterator[str]:
     """What is wrong, one sentence a key."""
-    key = ".".join([prefix, *map(str, error.absolute_path)])
+    key = place(prefix, error.absolute_path)
     schema = error.schema if isinstance(error.schema, Mapping) else {}
     match error.validator:
         case "additionalProperties":
@@ -71,10 +74,18 @@ def sentences(error: ValidationError, prefix: str) -> Iterator[str]:
                     yield f"{key}.{name}: missing"
         case "anyOf" | "oneOf":
             yield from union_sentences(error, key, prefix)
+        case "pattern":
+            where = [part for part in error.absolute_path if isinstance(part, str)]  # the name itself tells which item
+            yield f"{place(prefix, where)}: {RULE}, got {error.instance!r}"
         case "type" | "enum" | "const":
             yield f"{key}: expected {expected(schema)}, got {shown(error.instance)}"
         case _:
             yield f"{key}: {error.message}"
+
+
+def place(prefix: str, keys: Iterable[int | str]) -> str:
+    """Keys joined by dots."""
+    return ".".join([prefix, *map(str, keys)])
 
 
 def union_sentences(error: ValidationError, key: str, prefix: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ rule sequence_prepare:
         "results/logs/sequence_prepare.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item sequence_prepare > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item sequence_prepare > {log:q} 2>&1"
 
 
 rule sequence_baselines:
@@ -36,7 +36,7 @@ rule sequence_baselines:
         "results/logs/sequence_baselines.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item sequence_baselines > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item sequence_baselines > {log:q} 2>&1"
 
 
 rule sequence_train:
@@ -52,7 +52,7 @@ rule sequence_train:
         "results/logs/sequence_train/{run}.log",
     threads: lambda wildcards: threads_of(SEQUENCE["train"], wildcards.run)
     shell:
-        "dvc --wait-for-lock repro --single-item sequence_train@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item sequence_train@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule sequence_evaluate:
@@ -68,7 +68,7 @@ rule sequence_evaluate:
         "results/logs/sequence_evaluate/{run}.log",
     threads: lambda wildcards: threads_of(SEQUENCE["evaluate"], wildcards.run)
     shell:
-        "dvc --wait-for-lock repro --single-item sequence_evaluate@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item sequence_evaluate@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule sequence_plot:
@@ -97,7 +97,7 @@ rule sequence_plot:
         "results/logs/sequence_plot.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item sequence_plot > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item sequence_plot > {log:q} 2>&1"
 
 
 rule sequence_report:
@@ -113,7 +113,7 @@ rule sequence_report:
         "results/logs/sequence_report.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item sequence_report > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item sequence_report > {log:q} 2>&1"
 
 
 rule sequence_delta:
@@ -131,7 +131,7 @@ rule sequence_delta:
         "results/logs/sequence_delta/{run}.log",
     threads: lambda wildcards: threads_of(SEQUENCE["delta"], wildcards.run)
     shell:
-        "dvc --wait-for-lock repro --single-item sequence_delta@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item sequence_delta@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule sequence_delta_report:
@@ -149,4 +149,4 @@ rule sequence_delta_report:
         "results/logs/sequence_delta_report.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item sequence_delta_report > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item sequence_delta_report > {log:q} 2>&1"

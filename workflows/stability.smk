@@ -25,7 +25,7 @@ rule stability_pretrain:
         "results/logs/stability_pretrain/{seed}.log",
     threads: STABILITY["pretraining"].get("threads", 1) * STABILITY["pretraining"].get("processes", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item stability_pretrain@{wildcards.seed} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item stability_pretrain@{wildcards.seed:q} > {log:q} 2>&1"
 
 
 rule stability_train:
@@ -41,7 +41,7 @@ rule stability_train:
         "results/logs/stability_train/{run}.log",
     threads: STABILITY["training"].get("threads", 1) * STABILITY["training"].get("processes", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item stability_train@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item stability_train@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule stability_evaluate:
@@ -56,7 +56,7 @@ rule stability_evaluate:
         "results/logs/stability_evaluate/{run}.log",
     threads: STABILITY["measure"].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item stability_evaluate@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item stability_evaluate@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule stability_plot:
@@ -72,7 +72,7 @@ rule stability_plot:
         "results/logs/stability_plot.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item stability_plot > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item stability_plot > {log:q} 2>&1"
 
 
 rule stability_report:
@@ -86,4 +86,4 @@ rule stability_report:
         "results/logs/stability_report.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item stability_report > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item stability_report > {log:q} 2>&1"

@@ -1,6 +1,7 @@
 """Runs the command of one stage: `python -m workflows.stage COMMAND [ARGUMENT ...]`.
 
-The stage enters the workspace, ends with the DVC process that started it, and becomes the command.
+The stage enters the workspace, ends with the DVC process that started it, and becomes the command, its places filled in
+(commands.py) by the name that DVC gives the stage.
 """
 
 import ctypes
@@ -8,7 +9,7 @@ import os
 import signal
 import sys
 
-from workflows import workspace
+from workflows import commands, parameters, workspace
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -20,8 +21,9 @@ def main(command: list[str]) -> int:
         return 2
     die_with_parent()
     try:
+        command = commands.filled(command, os.environ.get("DVC_STAGE", ""))
         workspace.join()
-    except workspace.WorkspaceBusyError as error:
+    except (parameters.ParameterError, commands.StageError, workspace.WorkspaceBusyError) as error:
         print(error, file=sys.stderr)
         return 1
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # what Snakemake sets for a rule of one thread: both engines alike

@@ -29,7 +29,7 @@ rule vision_download:
         "results/logs/vision_download.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item vision_download > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item vision_download > {log:q} 2>&1"
 
 
 rule vision_baselines:
@@ -41,7 +41,7 @@ rule vision_baselines:
         "results/logs/vision_baselines/{experiment}.log",
     threads: lambda wildcards: VISION["evaluate"][wildcards.experiment].get("threads", 1)
     shell:
-        "dvc --wait-for-lock repro --single-item vision_baselines@{wildcards.experiment} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item vision_baselines@{wildcards.experiment:q} > {log:q} 2>&1"
 
 
 rule vision_train:
@@ -58,7 +58,7 @@ rule vision_train:
         run=one_of(VISION_FRESH),
     threads: lambda wildcards: threads_of(VISION_RECIPES, wildcards.run)
     shell:
-        "dvc --wait-for-lock repro --single-item vision_train@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item vision_train@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule vision_continue:
@@ -78,7 +78,7 @@ rule vision_continue:
     params:
         stage=lambda wildcards: VISION_CONTINUED[wildcards.run]["stage"],
     shell:
-        "dvc --wait-for-lock repro --single-item vision_continue@{params.stage} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item vision_continue@{params.stage:q} > {log:q} 2>&1"
 
 
 rule vision_evaluate:
@@ -93,7 +93,7 @@ rule vision_evaluate:
         "results/logs/vision_evaluate/{run}.log",
     threads: lambda wildcards: threads_of(VISION["evaluate"], wildcards.run)
     shell:
-        "dvc --wait-for-lock repro --single-item vision_evaluate@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item vision_evaluate@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule vision_stream:
@@ -110,7 +110,7 @@ rule vision_stream:
         "results/logs/vision_stream/{run}.log",
     threads: lambda wildcards: threads_of(VISION["stream"], wildcards.run)
     shell:
-        "dvc --wait-for-lock repro --single-item vision_stream@{wildcards.run} > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item vision_stream@{wildcards.run:q} > {log:q} 2>&1"
 
 
 rule vision_plot:
@@ -151,7 +151,7 @@ rule vision_plot:
         "results/logs/vision_plot.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item vision_plot > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item vision_plot > {log:q} 2>&1"
 
 
 rule vision_report:
@@ -167,4 +167,4 @@ rule vision_report:
         "results/logs/vision_report.log",
     threads: 1
     shell:
-        "dvc --wait-for-lock repro --single-item vision_report > {log} 2>&1"
+        "dvc --wait-for-lock repro --single-item vision_report > {log:q} 2>&1"

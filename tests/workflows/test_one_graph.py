@@ -12,7 +12,7 @@ STREAMED = (
     "    params:\n      - run.vision.experiments.${item.experiment}.task\n      - run.vision.stream"
 )
 TRAIN = (
-    "\n    cmd: >-\n      exec python -m workflows.stage deq-flow train --method ${item.method} --seed ${item.seed}\n"
+    "\n    cmd: >-\n      exec python -m workflows.stage deq-flow train --method {item.method} --seed {item.seed}\n"
     "      --data"
 )
 REUSE = "    params:\n      - run.flow.reuse\n"

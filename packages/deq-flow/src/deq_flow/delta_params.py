@@ -7,7 +7,7 @@ the state have stopped to change, on flow networks, on a sine fitted by a recurr
 from dataclasses import dataclass, field
 from typing import Literal
 
-from deq_core.experiment.config import require_keys
+from deq_core.experiment.config import Name, Seed, require_keys
 from deq_core.experiment.delta import Rule as Rule
 from deq_core.experiment.delta import Variant as Variant
 from deq_core.experiment.optim import OptimConfig
@@ -198,24 +198,24 @@ class Images:
 class Delta:
     """One profile of the studies of the delta rule."""
 
-    seeds: tuple[int, ...]
+    seeds: tuple[Seed, ...]
     """Of the sine and the images."""
-    methods: tuple[str, ...]
+    methods: tuple[Name, ...]
     """Keys of the flow section's `model`: the trained equilibrium networks that are measured."""
-    method_seeds: tuple[int, ...]
+    method_seeds: tuple[Seed, ...]
     """Of those networks; seeds of the flow section."""
     stage: Literal["train", "things", "sintel", "kitti"]
     """Of the flow section's training after which they are measured; "train" is FlyingChairs."""
-    shipped: tuple[str, ...]
+    shipped: tuple[Name, ...]
     """Checkpoints that come with the package, measured beside them: names of `networks.SHIPPED`."""
-    sweep: dict[str, Sweep]
+    sweep: dict[Name, Sweep]
     """By network, a key of `methods` or `shipped`."""
-    convergence: dict[str, Convergence]
+    convergence: dict[Name, Convergence]
     """By network."""
-    sine: dict[str, Sine]
+    sine: dict[Name, Sine]
     """Fits by name."""
     images: Images
-    representations: dict[str, Representation]
+    representations: dict[Name, Representation]
     """Of that image, by name."""
     dpi: int
     """Of maps within figures."""

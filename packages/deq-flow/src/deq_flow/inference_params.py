@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
+from deq_core.experiment.config import Name
 from deq_core.experiment.solving import Solver, StopConfig
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated"]
@@ -78,9 +79,9 @@ class Starts:
 class Reuse(Starts):
     """The study of reuse on embedded videos."""
 
-    methods: tuple[str, ...]
+    methods: tuple[Name, ...]
     """Trained networks, keys of `model`."""
-    shipped: tuple[str, ...]
+    shipped: tuple[Name, ...]
     """Checkpoints that come with the package, names of `networks.SHIPPED`."""
     set: str = "video"
     """Set whose pairs come from videos; see `sets.SETS`."""

@@ -6,7 +6,7 @@ A key that is not here, or of another type, stops every command before it does a
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from deq_core.experiment.config import Kind, require_keys
+from deq_core.experiment.config import Kind, Name, Seed, require_keys
 from deq_core.experiment.look import Plot
 from deq_core.experiment.recipe import Recipe
 from deq_core.experiment.solving import LayerConfig, StopConfig
@@ -81,10 +81,10 @@ class Train(Recipe):
 class Stage:
     """A stage of the curriculum: its networks, each with a recipe, from the weights of the stage before."""
 
-    methods: tuple[str, ...]
+    methods: tuple[Name, ...]
     """Keys of `model` and `train` that are trained and evaluated."""
-    model: dict[str, Model]
-    train: dict[str, Train]
+    model: dict[Name, Model]
+    train: dict[Name, Train]
 
     def __post_init__(self) -> None:
         for place, known in (("model", self.model), ("train", self.train)):
@@ -143,16 +143,16 @@ class Curriculum:
 class Flow:
     """One profile of the optical-flow pipeline."""
 
-    seeds: tuple[int, ...]
-    methods: tuple[str, ...]
+    seeds: tuple[Seed, ...]
+    methods: tuple[Name, ...]
     """Keys of `model` and `train` that are trained on FlyingChairs and evaluated."""
     data: Data
-    model: dict[str, Model]
-    train: dict[str, Train]
+    model: dict[Name, Model]
+    train: dict[Name, Train]
     curriculum: Curriculum
     evaluate: Evaluate
     reuse: Reuse
-    baselines: dict[str, Baseline]
+    baselines: dict[Name, Baseline]
     plot: Plot
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from deq_core.experiment.config import Name
 from deq_core.experiment.delta import Variant
 
 Start = Literal["cold", "token", "previous", "stream"]
@@ -14,7 +15,7 @@ to; at the states of the segment before; there, and with the delta rule's memori
 class Delta:
     """Perplexity of a language model against the work that the delta rule leaves (DeltaDEQ, NeurIPS 2024)."""
 
-    text: str
+    text: Name
     """Key of `texts`; the training's own."""
     length: int
     """Tokens of a segment."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from deq_core.experiment.config import ConfigError, require_keys
+from deq_core.experiment.config import ConfigError, Name, Seed, require_keys
 from deq_core.experiment.look import Plot as Plot
 from deq_core.experiment.recipe import EquilibriumRecipe
 from deq_core.experiment.solving import LayerConfig, Solver, StopConfig
@@ -59,7 +59,7 @@ class Model:
 class Train(EquilibriumRecipe):
     """The recipe of a training. A sample is a segment of one row of the text."""
 
-    text: str
+    text: Name
     """Key of `texts`."""
     length: int
     """Tokens of a segment."""
@@ -78,7 +78,7 @@ class Train(EquilibriumRecipe):
 class Evaluate:
     """How trained models are measured."""
 
-    text: str
+    text: Name
     """Key of `texts`; the training's own."""
     length: int
     """Tokens of a segment."""
@@ -119,14 +119,14 @@ class Baselines:
 class Sequence:
     """One profile of the language models."""
 
-    seeds: tuple[int, ...]
-    methods: tuple[str, ...]
+    seeds: tuple[Seed, ...]
+    methods: tuple[Name, ...]
     """Keys of `model`, `train` and `evaluate` that are trained and measured."""
-    texts: dict[str, Text]
-    model: dict[str, Model]
-    train: dict[str, Train]
-    evaluate: dict[str, Evaluate]
-    delta: dict[str, Delta] = field(default_factory=dict)
+    texts: dict[Name, Text]
+    model: dict[Name, Model]
+    train: dict[Name, Train]
+    evaluate: dict[Name, Evaluate]
+    delta: dict[Name, Delta] = field(default_factory=dict)
     """Methods that are measured under the delta rule too."""
     baselines: Baselines = field(default_factory=Baselines)
     plot: Plot = field(default_factory=Plot)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from deq_core.experiment.config import Kind, require_keys
+from deq_core.experiment.config import Kind, Name, Seed, require_keys
 from deq_core.experiment.look import Plot
 from deq_core.experiment.recipe import EquilibriumRecipe
 from deq_core.experiment.recipe import JacobianPenalty as JacobianPenalty
@@ -167,30 +167,30 @@ OF_TASK: Mapping[type, tuple[type, ...]] = {
 class Continued:
     """An experiment that begins with what another has learnt from the same seed, a head that does not fit aside."""
 
-    experiment: str
-    start: str
+    experiment: Name
+    start: Name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vision:
     """One profile of the vision experiments."""
 
-    seeds: tuple[int, ...]
-    trained: tuple[str, ...]
+    seeds: tuple[Seed, ...]
+    trained: tuple[Name, ...]
     """Keys of `experiments` that the pipeline trains, from every seed, and measures."""
-    fresh: tuple[str, ...]
+    fresh: tuple[Name, ...]
     """Those of them that begin with random weights. DVC makes its stages of this list, and cannot subtract."""
     continued: tuple[Continued, ...]
     """The others."""
-    streamed: tuple[str, ...]
+    streamed: tuple[Name, ...]
     """Those of them that it measures on videos."""
     data: Data
-    experiments: dict[str, Experiment]
-    baselines: dict[str, dict[str, Baseline]]
+    experiments: dict[Name, Experiment]
+    baselines: dict[Name, dict[str, Baseline]]
     """By name, what the model of an experiment is compared with."""
-    evaluate: dict[str, Evaluate]
+    evaluate: dict[Name, Evaluate]
     """How the model of the experiment of that name is measured."""
-    stream: dict[str, StreamEvaluate]
+    stream: dict[Name, StreamEvaluate]
     """And how on videos."""
     plot: Plot = field(default_factory=Plot)
 

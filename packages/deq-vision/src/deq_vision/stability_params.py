@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import deq_core as deq
+from deq_core.experiment.config import Seed
 from deq_core.experiment.solving import ImplicitConfig
 from deq_vision.config import ModelConfig
 from deq_vision.params import Classify, Experiment, Recipe
@@ -36,7 +37,7 @@ class Measure:
 class Stability:
     """Networks of one pretraining a seed, trained with N evaluations in both ways and tested with others."""
 
-    seeds: tuple[int, ...]
+    seeds: tuple[Seed, ...]
     methods: tuple[Method, ...] = ("implicit", "unrolled")
     steps: tuple[int, ...]
     """N: evaluations of f in training."""

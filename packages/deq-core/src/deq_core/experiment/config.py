@@ -1,14 +1,15 @@
 """Turns sections of params.yaml into frozen dataclasses, strictly. The only file that imports pydantic."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import GenericAlias
-from typing import Any, TypeVar, overload
+from typing import Annotated, Any, TypeVar, overload
 
 import yaml
-from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from deq_core.experiment import yaml12
 from deq_core.experiment.complaints import explain, meant, shown
@@ -17,6 +18,21 @@ T = TypeVar("T")
 
 Kind = Discriminator("kind")
 """Marks a union whose members say who they are in a field `kind`: `Annotated[Broyden | Anderson, Kind]`."""
+
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$(?!\n)"
+"""What a name looks like. A dot would part a section's keys; Python's $ alone matches before a last newline, too."""
+
+
+def _plain(name: str) -> str:
+    if re.search(NAME, name) is None:
+        raise ValueError(f"a name is letters, digits, '-' and '_' (no '-' first), got {name!r}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain), WithJsonSchema({"type": "string", "pattern": NAME})]
+"""What becomes part of a path, of a stage's name or of a command: the name of a method, an experiment, a text."""
+Seed = Annotated[int, Field(ge=0)]
+"""It stands behind a name and a '-' in paths."""
 
 Scalar = str | int | float | bool
 
@@ -85,7 +101,7 @@ def schema(kind: Any) -> dict[str, Any]:
 
     Docstrings are left out, so that a schema on disk is outdated by what a configuration may hold and by nothing else.
     """
-    whole = _undescribed(_adapter(kind).json_schema())
+    whole = _named(_undescribed(_adapter(kind).json_schema()))
     (inner,) = whole["prefixItems"]
     definitions = whole.get("$defs", {})
     name = inner.get("$ref", "").removeprefix("#/$defs/")
@@ -155,6 +171,17 @@ def _undescribed(shape: Any) -> Any:
         kept = {key: value for key, value in shape.items() if key != "description" or not isinstance(value, str)}
         return {key: _undescribed(value) for key, value in kept.items()}
     return [_undescribed(item) for item in shape] if isinstance(shape, list) else shape
+
+
+def _named(shape: Any) -> Any:
+    """A schema that names what keys must look like, where pydantic lets others pass unread."""
+    if isinstance(shape, dict):
+        shape = {key: _named(value) for key, value in shape.items()}
+        if isinstance(patterns := shape.pop("patternProperties", None), dict):
+            ((pattern, inner),) = patterns.items()
+            shape |= {"additionalProperties": inner, "propertyNames": {"pattern": pattern}}
+        return shape
+    return [_named(item) for item in shape] if isinstance(shape, list) else shape
 
 
 def _document(path: Path) -> Any:

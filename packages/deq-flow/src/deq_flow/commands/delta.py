@@ -126,12 +126,12 @@ def tables_below(results: Path, params: Path, section: str):
 
     tables = DeltaTables.below(
         results,
-        methods=config.load(tuple[str, ...], params, f"{section}.methods"),
-        method_seeds=config.load(tuple[int, ...], params, f"{section}.method_seeds"),
-        shipped=config.load(tuple[str, ...], params, f"{section}.shipped"),
-        fits=tuple(config.load(dict[str, Sine], params, f"{section}.sine")),
-        representations=tuple(config.load(dict[str, Representation], params, f"{section}.representations")),
-        seeds=config.load(tuple[int, ...], params, f"{section}.seeds"),
+        methods=config.load(tuple[config.Name, ...], params, f"{section}.methods"),
+        method_seeds=config.load(tuple[config.Seed, ...], params, f"{section}.method_seeds"),
+        shipped=config.load(tuple[config.Name, ...], params, f"{section}.shipped"),
+        fits=tuple(config.load(dict[config.Name, Sine], params, f"{section}.sine")),
+        representations=tuple(config.load(dict[config.Name, Representation], params, f"{section}.representations")),
+        seeds=config.load(tuple[config.Seed, ...], params, f"{section}.seeds"),
     )
     return all_there(tables, results, "delta")
 

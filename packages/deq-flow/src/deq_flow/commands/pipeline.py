@@ -110,7 +110,7 @@ def baselines(data: Path, out: Path, params: Path = PARAMS, section: str = SECTI
 
     check(params, section)
     settings = config.load(Evaluate, params, f"{section}.evaluate")
-    peer_settings = config.load(dict[str, Baseline], params, f"{section}.baselines")
+    peer_settings = config.load(dict[config.Name, Baseline], params, f"{section}.baselines")
     with track("flow.baselines", {"evaluate": settings, "baselines": peer_settings}, out=out) as log:
         finish(peers.evaluate_baselines(peer_settings, settings, data=data, out=out, log=log))
 
@@ -142,11 +142,13 @@ def tables_below(results: Path, params: Path, section: str, stages: Sequence[str
     """The result folders of the methods and seeds of a profile, and of the stages that followed FlyingChairs."""
     from deq_flow.tables import Tables
 
-    methods = config.load(tuple[str, ...], params, f"{section}.methods")
-    seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
-    reuse, shipped = (config.load(tuple[str, ...], params, f"{section}.reuse.{key}") for key in ("methods", "shipped"))
+    methods = config.load(tuple[config.Name, ...], params, f"{section}.methods")
+    seeds = config.load(tuple[config.Seed, ...], params, f"{section}.seeds")
+    reuse, shipped = (
+        config.load(tuple[config.Name, ...], params, f"{section}.reuse.{key}") for key in ("methods", "shipped")
+    )
     curriculum = {
-        stage: config.load(tuple[str, ...], params, f"{section}.curriculum.{stage}.methods") for stage in stages
+        stage: config.load(tuple[config.Name, ...], params, f"{section}.curriculum.{stage}.methods") for stage in stages
     }
     tables = Tables.below(results, methods, seeds, reuse=reuse, shipped=shipped, curriculum=curriculum)
     return all_there(tables, results, "flow")

@@ -44,8 +44,8 @@ def delta_report(results: Path, out: Path, params: Path = PARAMS, section: str =
 
     config.check(Sequence, params, section)
     settings = config.load(Plot, params, f"{section}.plot")
-    methods = config.load(dict[str, Delta], params, f"{section}.delta")
-    seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
+    methods = config.load(dict[config.Name, Delta], params, f"{section}.delta")
+    seeds = config.load(tuple[config.Seed, ...], params, f"{section}.seeds")
     studies = {method: [results / f"{method}-{seed}" for seed in seeds] for method in methods}
     all_there(studies, results, "sequence")
     with track("sequence.delta_report", settings, out=out):

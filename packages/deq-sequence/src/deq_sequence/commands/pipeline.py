@@ -25,7 +25,7 @@ def schema(out: Annotated[Path, Positional]) -> None:
 def prepare(out: Path = Path("data/sequence"), params: Path = PARAMS, section: str = SECTION) -> None:
     """Learns the vocabulary of each text of a profile and writes the texts as numbers below `out`."""
     check(params, section)
-    settings = config.load(dict[str, texts.Text], params, f"{section}.texts")
+    settings = config.load(dict[config.Name, texts.Text], params, f"{section}.texts")
     with output_directory(out) as partial:
         sizes = {name: texts.prepare(partial / name, text) for name, text in settings.items()}
         write_manifest(partial, settings)
@@ -89,7 +89,9 @@ def baselines(data: Path, out: Path, split: Split = "test", params: Path = PARAM
 
     check(params, section)
     settings = config.load(Baselines, params, f"{section}.baselines")
-    protocols = {one.text: one for one in config.load(dict[str, Evaluate], params, f"{section}.evaluate").values()}
+    protocols = {
+        one.text: one for one in config.load(dict[config.Name, Evaluate], params, f"{section}.evaluate").values()
+    }
     with track("sequence.baselines", {"baselines": settings, "evaluate": protocols}, out=out) as log:
         finish(peers.evaluate_baselines(settings, protocols, data=data, out=out, log=log, split=split))
 
@@ -121,9 +123,9 @@ def tables_below(results: Path, params: Path, section: str):
     """The result folders of the methods and seeds of a profile."""
     from deq_sequence.tables import Tables
 
-    methods = config.load(tuple[str, ...], params, f"{section}.methods")
-    seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
-    evaluate = config.load(dict[str, Evaluate], params, f"{section}.evaluate")
+    methods = config.load(tuple[config.Name, ...], params, f"{section}.methods")
+    seeds = config.load(tuple[config.Seed, ...], params, f"{section}.seeds")
+    evaluate = config.load(dict[config.Name, Evaluate], params, f"{section}.evaluate")
     return all_there(Tables.below(results, methods, seeds, evaluate), results, "sequence")
 
 

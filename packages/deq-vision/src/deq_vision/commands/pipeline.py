@@ -57,9 +57,9 @@ def tables_below(results: Path, params: Path, section: str):
     """The result folders of the experiments and seeds of a profile."""
     from deq_vision.tables import Tables
 
-    trained = config.load(tuple[str, ...], params, f"{section}.trained")
-    streamed = config.load(tuple[str, ...], params, f"{section}.streamed")
-    seeds = config.load(tuple[int, ...], params, f"{section}.seeds")
-    peers = config.load(dict[str, dict[str, Baseline]], params, f"{section}.baselines")
+    trained = config.load(tuple[config.Name, ...], params, f"{section}.trained")
+    streamed = config.load(tuple[config.Name, ...], params, f"{section}.streamed")
+    seeds = config.load(tuple[config.Seed, ...], params, f"{section}.seeds")
+    peers = config.load(dict[config.Name, dict[str, Baseline]], params, f"{section}.baselines")
     tables = Tables.below(results, trained=trained, streamed=streamed, baselines=peers, seeds=seeds)
     return all_there(tables, results, "vision")

@@ -128,6 +128,6 @@ def tables_below(results: Path, params: Path, section: str) -> "StabilityTables"
         results,
         methods=config.load(tuple[Method, ...], params, f"{section}.methods"),
         steps=config.load(tuple[int, ...], params, f"{section}.steps"),
-        seeds=config.load(tuple[int, ...], params, f"{section}.seeds"),
+        seeds=config.load(tuple[config.Seed, ...], params, f"{section}.seeds"),
         splits=config.load(tuple[str, ...], params, f"{section}.measure.splits"),
     )

@@ -1,0 +1,167 @@
+"""Names are data: what params.yaml holds is part of paths and arguments, and never of what a shell reads."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ruamel.yaml import YAML
+from tests.committed import PARAMS
+from tests.workflows.checkout import ROOT, copy, run, set_parameters
+
+from deq_core.experiment.config import ConfigError, Name
+from deq_core.experiment.config import load as load_section
+from workflows import commands, parameters
+
+HOSTILE = [
+    *("$(touch pwned)", "`touch pwned`", "a>pwned", "a;touch pwned", "a|touch pwned", "a&touch pwned", "${IFS}"),
+    *("a b", "a\tb", "a\nb", "a\n", "a'b", 'a"b', "a\\b", "a/b", "../a", "..", ".", "", "-a", "--help", ".a", "a.b"),
+    *("a@b", "a*", "a?", "a{b}", "a%b", "a:b", "a=b", "a,b", "~", "#a", "é", "名", "a\0b"),
+]  # fmt: skip
+PLAIN = ["a", "A-1", "byte-pairs_deq", "0", "_", "deq2-"]
+RESOLVE = """
+import json, sys
+from dvc.parsing import DataResolver
+from dvc.repo import Repo
+from dvc.utils.serialize import load_yaml
+
+resolver = DataResolver(Repo(), ".", load_yaml("dvc.yaml"))
+print(json.dumps({name: resolver.resolve_one(name)[name]["cmd"] for name in resolver.get_keys()}))
+"""
+
+
+def renamed(value: object, old: str, new: str) -> object:
+    """`value` with a name in place of another, among keys and items."""
+    if isinstance(value, dict):
+        return {(new if key == old else key): renamed(inner, old, new) for key, inner in value.items()}
+    return [renamed(inner, old, new) for inner in value] if isinstance(value, list) else new if value == old else value
+
+
+@cache
+def text_of_mini() -> str:
+    return json.dumps(YAML(typ="safe", pure=True).load(PARAMS)["mini"])
+
+
+def mini() -> dict[str, Any]:
+    """The profile of that name."""
+    return json.loads(text_of_mini())
+
+
+def written(folder: Path, profile: object) -> Path:
+    """A params.yaml in which `profile` runs."""
+    path = folder / "params.yaml"
+    path.write_text(json.dumps({"run": profile}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture
+def sequence(checkout: Path) -> Iterator[Path]:
+    """The checkout with one of its methods called by a name that a shell would run."""
+    before = (checkout / "params.yaml").read_text()
+    profile = mini()
+    profile["sequence"] = renamed(profile["sequence"], "characters-deq", "$(touch pwned)")
+    written(checkout, profile)
+    yield checkout
+    (checkout / "params.yaml").write_text(before)
+
+
+@pytest.mark.parametrize("profile", ["mini", "smoke", "paper"])
+def test_a_stage_fills_in_its_command_as_dvc_fills_in_its_paths(
+    profile: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_parameters(checkout, {}, profile=profile) if profile != "mini" else None
+    stages, params = (checkout / name for name in ("dvc.yaml", "params.yaml"))
+    text = stages.read_text()
+    try:
+        stages.write_text(commands.PLACE.sub(lambda place: f"${place[0]}", text.replace("${", "{")))
+        by_dvc = json.loads(run(checkout, sys.executable, "-W", "ignore", "-c", RESOLVE).stdout.splitlines()[-1])
+        stages.write_text(text)
+        monkeypatch.chdir(checkout)
+        known = parameters.load()
+        monkeypatch.setattr(parameters, "load", lambda: known)
+        definitions = commands.definitions()
+        monkeypatch.setattr(commands, "definitions", lambda: definitions)
+        for name, command in by_dvc.items():
+            definition = definitions[name.partition("@")[0]]
+            template = definition.get("do", definition)["cmd"].split()
+            assert commands.filled(template, name) == command.split(), name
+    finally:
+        run(checkout, "git", "checkout", "--quiet", str(params), str(stages))
+    assert len(by_dvc) > 40
+
+
+def test_no_value_is_part_of_a_command_that_a_shell_reads() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert [name for name, stage in stages.items() if "$" in stage.get("do", stage)["cmd"]] == []
+    for file in (ROOT / "workflows").glob("*.smk"):
+        shells = re.findall(r'shell:\n +"(.*)"$', file.read_text(), re.MULTILINE)
+        assert len(shells) == file.read_text().count("shell:")
+        assert [
+            shell for shell in shells for place in re.findall(r"\{(.*?)\}", shell) if not place.endswith(":q")
+        ] == []
+
+
+def test_what_is_no_plain_name_is_refused_wherever_a_name_stands(tmp_path: Path) -> None:
+    profile = mini()
+    old = {"flow": "deq", "vision": "street", "sequence": "characters-deq", "delta": "deq"}
+    for section, name in old.items():
+        profile[section] = renamed(profile[section], name, "$(touch pwned)")
+    profile["sequence"]["methods"] = [*HOSTILE, *PLAIN]
+    params = written(tmp_path, profile)
+    with pytest.raises(parameters.ParameterError) as caught:
+        parameters.load(params)
+    lines = str(caught.value).splitlines()
+    for place in ("flow.methods", "flow.train", "vision.trained", "sequence.train", "delta.methods", "delta.sweep"):
+        assert f"{params}: run.{place}: {parameters.RULE}, got '$(touch pwned)'" in lines
+    of_methods = [line for line in lines if line.startswith(f"{params}: run.sequence.methods: ")]
+    assert sorted(of_methods) == sorted(
+        f"{params}: run.sequence.methods: {parameters.RULE}, got {name!r}" for name in HOSTILE
+    )
+    with pytest.raises(ConfigError) as refused:
+        load_section(tuple[Name, ...], params, "run.sequence.methods")
+    said = [f"{params}: run.sequence.methods.{n}: {parameters.RULE}, got {name!r}" for n, name in enumerate(HOSTILE)]
+    assert str(refused.value).splitlines() == said
+
+
+@pytest.mark.parametrize("place", ["flow.seeds", "sequence.seeds", "delta.method_seeds"])
+def test_a_seed_has_no_sign(place: str, tmp_path: Path) -> None:
+    profile = mini()
+    section, key = place.split(".")
+    profile[section][key] = [-1]
+    with pytest.raises(parameters.ParameterError, match=rf"run\.{place}\.0: -1 is less than the minimum of 0"):
+        parameters.load(written(tmp_path, profile))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("snakemake", "--cores", "1", "results/sequence/train/$(touch pwned)-0/model.safetensors"),
+        ("dvc", "repro", "--single-item", "sequence_train@$(touch pwned)-0"),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_neither_engine_runs_a_name(command: tuple[str, ...], sequence: Path) -> None:
+    (sequence / "data" / "sequence").mkdir(parents=True, exist_ok=True)
+    said = run(sequence, *command, check=False).stdout
+    assert list(sequence.rglob("pwned*")) == []
+    assert f"params.yaml: run.sequence.methods: {parameters.RULE}, got '$(touch pwned)'" in said
+    assert "Traceback" not in said
+
+
+def test_a_name_that_is_asked_for_on_the_command_line_runs_neither(checkout: Path) -> None:
+    process = run(
+        checkout, "snakemake", "--cores", "1", "results/sequence/evaluate/`touch pwned`-0/steps.csv", check=False
+    )
+    assert "Traceback" not in process.stdout
+    assert process.returncode != 0
+    assert list(checkout.rglob("pwned*")) == []
