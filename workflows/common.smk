@@ -5,7 +5,7 @@ import re
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from workflows import dvc_state, parameters, workspace
+from workflows import cache, dvc_state, parameters, workspace
 
 min_version("9.27")
 
@@ -19,7 +19,7 @@ try:
     # A cluster job reads the Snakefile again, while others write their outputs: only the main process touches dates.
     if workflow.is_main_process:
         dvc_state.show_to_snakemake()
-except (parameters.ParameterError, dvc_state.StateError) as error:
+except (parameters.ParameterError, dvc_state.StateError, cache.CacheError) as error:
     raise WorkflowError(str(error)) from None
 
 

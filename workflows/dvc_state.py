@@ -19,13 +19,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
+from itertools import count
 from pathlib import Path
 
 import yaml
 
+from workflows import cache as dvc_cache
 from workflows import workspace
 
-DAMAGED = re.compile(r"dvc\.lock' (?:is invalid|validation failed)|(RWLock-file)")
+DAMAGED = re.compile(r"unable to read: '(?:\./)?dvc\.lock'|dvc\.lock' (?:is invalid|validation failed)|(RWLock-file)")
+CONFLICT = re.compile(r"^<{7} .*^={7}$.*^>{7} ", re.MULTILINE | re.DOTALL)
+ALWAYS = ["always changed"]
+"""What DVC says of a stage that is to run each time, and is no result."""
 BUSY_SECONDS = 20.0
 """How long to wait for a DVC process that outlived its Snakemake and still finishes one stage."""
 LONG_AGO = 24 * 3600.0
@@ -49,6 +54,7 @@ def show_to_snakemake() -> None:
 
     Raises:
         StateError: `dvc status` fails, for instance on a mistake in dvc.yaml.
+        CacheError: a damaged entry of DVC's cache can neither be mended nor removed.
     """
     try:
         workspace.check_idle()
@@ -56,8 +62,17 @@ def show_to_snakemake() -> None:
         # A dry run or a graph may go on; a real run stops where it claims the workspace.
         print(f"The dates of outputs are left as they are: {error}", file=sys.stderr)
         return
+    project(judged(), recorded_stages(Path("dvc.lock")))
+
+
+def judged() -> dict[str, list[Path]]:
+    """The changed stages as `status` has them, once the cache holds nothing damaged that DVC would take for good.
+
+    Raises:
+        StateError, CacheError: as above.
+    """
     changed = status()
-    project(changed, recorded_stages(Path("dvc.lock")))
+    return status() if dvc_cache.mend() else changed
 
 
 def status() -> dict[str, list[Path]]:
@@ -73,7 +88,8 @@ def status() -> dict[str, list[Path]]:
         process = subprocess.run(command, capture_output=True, text=True)
         said = (process.stdout + process.stderr).strip()
         if process.returncode == 0:
-            return {stage: changed_outputs(entries) for stage, entries in json.loads(process.stdout).items()}
+            changed = json.loads(process.stdout)
+            return {stage: changed_outputs(entries) for stage, entries in changed.items() if entries != ALWAYS}
         if damage := DAMAGED.search(said):
             path = Path(".dvc/tmp/rwlock" if damage[1] else "dvc.lock")
             if path not in mended:
@@ -94,9 +110,14 @@ def changed_outputs(entries: Sequence[str | Mapping[str, Mapping[str, str]]]) ->
 
 def set_aside(path: Path) -> None:
     """Moves a damaged state file of DVC into .dvc/tmp; results come back from DVC's run cache, not recomputed."""
-    aside = Path(".dvc/tmp") / f"{path.name}.damaged"
+    names = (f"{path.name}.damaged{number or ''}" for number in count())
+    aside = next(place for name in names if not (place := Path(".dvc/tmp") / name).exists())
+    if CONFLICT.search(path.read_text(errors="replace")):
+        why = "holds a merge conflict; both sides are in"
+    else:
+        why = "was damaged, as a killed DVC or a power cut can leave it; moved to"
     os.replace(path, aside)
-    print(f"{path} was damaged, as a killed DVC can leave it; moved to {aside}", file=sys.stderr)
+    print(f"{path} {why} {aside}, and results come from DVC's cache or are made again", file=sys.stderr)
 
 
 def recorded_stages(path: Path) -> dict[str, Stage]:
@@ -163,9 +184,9 @@ def main() -> int:
     """Mends and projects; prints which stages are changed."""
     try:
         workspace.check_idle()
-        changed = status()
+        changed = judged()
         project(changed, recorded_stages(Path("dvc.lock")))
-    except (StateError, workspace.WorkspaceBusyError) as error:
+    except (StateError, dvc_cache.CacheError, workspace.WorkspaceBusyError) as error:
         print(error, file=sys.stderr)
         return 1
     print(

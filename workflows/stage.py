@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from workflows import commands, parameters, workspace
+from workflows import cache, commands, parameters, workspace
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -21,9 +21,16 @@ def main(command: list[str]) -> int:
         return 2
     die_with_parent()
     try:
-        command = commands.filled(command, os.environ.get("DVC_STAGE", ""))
-        workspace.join()
-    except (parameters.ParameterError, commands.StageError, workspace.WorkspaceBusyError) as error:
+        stage = os.environ.get("DVC_STAGE", "")
+        command = commands.filled(command, stage)
+        if workspace.join() is not None and stage:  # a Snakemake has looked at all of the cache before it began
+            cache.mend_outputs_of(stage)
+    except (
+        parameters.ParameterError,
+        commands.StageError,
+        cache.CacheError,
+        workspace.WorkspaceBusyError,
+    ) as error:
         print(error, file=sys.stderr)
         return 1
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # what Snakemake sets for a rule of one thread: both engines alike

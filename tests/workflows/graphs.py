@@ -20,7 +20,8 @@ from dvc.repo import Repo
 def paths(items):
     return [item.def_path for item in items if not isinstance(item, ParamsDependency)]
 
-stages = {stage.addressing: (stage.cmd, paths(stage.deps), paths(stage.outs)) for stage in Repo().index.stages}
+results = [stage for stage in Repo().index.stages if not stage.always_changed]
+stages = {stage.addressing: (stage.cmd, paths(stage.deps), paths(stage.outs)) for stage in results}
 print(json.dumps(stages))
 """
 
@@ -55,7 +56,7 @@ def listed(body: str, directive: str) -> frozenset[str]:
 
 
 def dvc_graph(folder: Path) -> dict[str, Job]:
-    """The stages of dvc.yaml, by name; parameters are no input here."""
+    """The stages of dvc.yaml, by name; parameters are no input here, and what runs each time is no result."""
     stages = json.loads(run(folder, sys.executable, "-W", "ignore", "-c", DVC_STAGES).stdout.splitlines()[-1])
     return {name: Job(command, frozenset(deps), frozenset(outs)) for name, (command, deps, outs) in stages.items()}
 
@@ -83,7 +84,7 @@ def job_differences(job: Job, stage: Job, jobs: "Writers", stages: "Writers") ->
     outputs = {path if Path(path).suffix else f"{path}/manifest.json" for path in stage.outputs}
     if job.outputs != outputs:
         yield f"outputs only in Snakemake {sorted(job.outputs - outputs)}, only in DVC {sorted(outputs - job.outputs)}"
-    data = {path for path in stage.inputs if not path.startswith("packages/")}
+    data = {path for path in stage.inputs if not path.startswith(("packages/", "workflows/"))}
     for path in sorted(job.inputs - {"params.yaml"}):
         if not any(Path(path).is_relative_to(dependency) for dependency in data):
             yield f"Snakemake reads {path}, which DVC does not list"

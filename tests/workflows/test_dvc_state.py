@@ -1,60 +1,15 @@
 """File dates say what DVC says, whatever state DVC was left in."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
-from tests.workflows.checkout import edit, environment, run
+from tests.workflows.checkout import edit, run
 
 from workflows import dvc_state, workspace
 from workflows.dvc_state import LONG_AGO, Stage, StateError, project
 
-PIPELINE = """
-stages:
-  get:
-    cmd: echo get >> runs && mkdir -p data && cp source.txt data/manifest.json
-    deps: [source.txt]
-    params: [pages]
-    outs: [data]
-  train:
-    matrix: {seed: [1, 2]}
-    cmd: echo train${item.seed} >> runs && mkdir -p out && cp data/manifest.json out/${item.seed}.csv
-    deps: [data]
-    params: [steps]
-    outs: ["out/${item.seed}.csv"]
-  plot:
-    cmd: echo plot >> runs && cat out/1.csv out/2.csv > figure.svg
-    deps: [out]
-    outs: [figure.svg]
-"""
 LOCK, RWLOCK = "dvc.lock", ".dvc/tmp/rwlock"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small pipeline that DVC has run."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "dvc.yaml").write_text(PIPELINE)
-    (folder / "params.yaml").write_text("pages: 1\nsteps: 3\n")
-    (folder / "source.txt").write_text("source\n")
-    (folder / ".gitignore").write_text("/data\n/out\n/figure.svg\n")
-    run(folder, "git", "init", "--quiet")
-    run(folder, "dvc", "init", "--quiet")
-    run(folder, "dvc", "repro", "--quiet")
-    assert (folder / "runs").read_text().split() == ["get", "train1", "train2", "plot"]
-    return folder
-
-
-@pytest.fixture
-def pipeline(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the finished pipeline, which is the working directory."""
-    folder = tmp_path / "pipeline"
-    shutil.copytree(finished, folder, copy_function=shutil.copy)  # new dates, in no order
-    monkeypatch.chdir(folder)
-    for name, value in environment(folder).items():
-        monkeypatch.setenv(name, value)
-    return folder
 
 
 def is_outdated(name: str | Path) -> bool:
@@ -115,6 +70,9 @@ def test_dates_pass_through_stages_in_the_order_of_the_graph(tmp_path: Path) -> 
         (LOCK, lambda text: text[: text.index("  train@1")] + "  train@1:\n    cmd: x\n    outs:\n    -\n"),
         (LOCK, lambda text: text[: text.index("md5: ") + 9]),  # valid, but its last digest is cut
         (LOCK, lambda text: "<<<<<<< HEAD\n" + text),
+        (LOCK, lambda text: text[:50] + "\0" * 500),  # as a power cut leaves it
+        (LOCK, lambda text: "\0" * len(text)),
+        (LOCK, lambda _: ""),
         (RWLOCK, lambda _: '{"write": {"a":'),
         (RWLOCK, lambda _: '{"write": 3}'),
     ],
@@ -125,6 +83,21 @@ def test_results_come_back_without_a_run_when_state_files_are_damaged(pipeline: 
     dvc_state.show_to_snakemake()
     run(pipeline, "dvc", "repro")
     assert Path("runs").read_text().split() == ["get", "train1", "train2", "plot"]
+
+
+def test_what_is_set_aside_is_kept_and_a_merge_conflict_called_one(
+    pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in ("first", "<<<<<<< ours\na: 1\n=======\na: 2\n>>>>>>> theirs\n"):
+        Path(LOCK).write_text(text)
+        dvc_state.set_aside(Path(LOCK))
+    assert [Path(".dvc/tmp", name).read_text()[:5] for name in ("dvc.lock.damaged", "dvc.lock.damaged1")] == [
+        "first",
+        "<<<<<",
+    ]
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("dvc.lock was damaged, as a killed DVC or a power cut can leave it; moved to ")
+    assert second.startswith("dvc.lock holds a merge conflict; both sides are in .dvc/tmp/dvc.lock.damaged1, ")
 
 
 def test_a_mistake_in_dvc_yaml_is_passed_on_in_dvc_s_words(pipeline: Path) -> None:

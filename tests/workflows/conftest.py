@@ -1,0 +1,57 @@
+"""A small pipeline that DVC has run, in which every run of a command leaves a word."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.workflows.checkout import ROOT, environment, run
+
+PIPELINE = f"""
+stages:
+  check:
+    cmd: PYTHONPATH={ROOT} python -c "from workflows import cache; cache.mend()"
+    always_changed: true
+    outs: [checked.txt: {{cache: false, persist: true}}]
+  get:
+    cmd: echo get >> runs && mkdir -p data && cp source.txt data/manifest.json
+    deps: [source.txt, checked.txt]
+    params: [pages]
+    outs: [data]
+  train:
+    matrix: {{seed: [1, 2]}}
+    cmd: echo train${{item.seed}} >> runs && mkdir -p out && cp data/manifest.json out/${{item.seed}}.csv
+    deps: [data]
+    params: [steps]
+    outs: ["out/${{item.seed}}.csv"]
+  plot:
+    cmd: echo plot >> runs && cat out/1.csv out/2.csv > figure.svg
+    deps: [out]
+    outs: [figure.svg]
+"""
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small pipeline."""
+    folder = tmp_path_factory.mktemp("ran")
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    (folder / "params.yaml").write_text("pages: 1\nsteps: 3\n")
+    (folder / "source.txt").write_text("source\n")
+    (folder / "checked.txt").write_text("checked\n")
+    (folder / ".gitignore").write_text("/data\n/out\n/figure.svg\n")
+    run(folder, "git", "init", "--quiet")
+    run(folder, "dvc", "init", "--quiet")
+    run(folder, "dvc", "repro", "--quiet")
+    assert (folder / "runs").read_text().split() == ["get", "train1", "train2", "plot"]
+    return folder
+
+
+@pytest.fixture
+def pipeline(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which is the working directory."""
+    folder = tmp_path / "pipeline"
+    shutil.copytree(ran, folder, copy_function=shutil.copy)  # new dates, in no order
+    monkeypatch.chdir(folder)
+    for name, value in environment(folder).items():
+        monkeypatch.setenv(name, value)
+    return folder

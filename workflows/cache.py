@@ -1,0 +1,128 @@
+"""Compares what DVC keeps in its cache with the names that it is kept under, and mends what differs.
+
+DVC takes a file out of its cache unread where the file is read-only, and has no option to read it; but disks fail, and
+hands slip. An entry is called by the MD5 of its content, so a damaged one tells. It is put back from the workspace if
+that has the content, and removed otherwise: then DVC finds it missing, and makes it again.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+ENTRY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{30}(\.dir)?")
+LOCK = Path("dvc.lock")
+
+
+class CacheError(RuntimeError):
+    """A damaged entry can neither be mended nor removed."""
+
+
+def mend(md5s: Iterable[str] | None = None) -> bool:
+    """Mends the entries of these names, or all, and says so in a line each; whether there was anything to mend.
+
+    Those that may be written are left to DVC, which reads them itself.
+
+    Raises:
+        CacheError: the cache may not be written.
+    """
+    store = folder()
+    if md5s is None:
+        paths = (path for path in store.glob("*/*") if ENTRY.fullmatch(f"{path.parent.name}/{path.name}"))
+    else:
+        paths = (store / md5[:2] / md5[2:] for md5 in md5s)
+    damaged = [path for path in sorted(paths) if is_kept_unread(path) and md5_of(path) != path.parent.name + path.stem]
+    copies = defaultdict(list)
+    for outputs in recorded().values() if damaged else ():
+        for path, md5 in outputs.items():
+            for part, of_part in below(path, md5, store):
+                copies[of_part].append(part)
+    for path in damaged:
+        done = replace(path, copies[path.parent.name + path.name])
+        print(f"{path}: damaged, its content is not that of its name; {done}", file=sys.stderr)
+    return bool(damaged)
+
+
+def mend_outputs_of(stage: str) -> None:
+    """Mends what the cache holds of the outputs that `stage` had the last time.
+
+    Raises:
+        CacheError: as `mend` does.
+    """
+    store = folder()
+    mend([name for path, md5 in recorded().get(stage, {}).items() for _, name in below(path, md5, store)])
+
+
+def folder() -> Path:
+    """Where DVC keeps content by its MD5."""
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+
+    try:
+        place = Config(".dvc")["cache"].get("dir")
+    except DvcException:  # DVC, asked next, says what is wrong with its configuration
+        place = None
+    return Path(os.path.relpath(place or ".dvc/cache")) / "files" / "md5"
+
+
+def is_kept_unread(entry: Path) -> bool:
+    """Whether DVC trusts an entry because nobody may write it."""
+    try:
+        mode = entry.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(mode) and not mode & 0o222
+
+
+def md5_of(path: Path) -> str:
+    """The MD5 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def recorded() -> dict[str, Mapping[Path, str]]:
+    """The outputs of every stage in dvc.lock, with their MD5; none where there is no such file."""
+    if not LOCK.exists():
+        return {}
+    lock = yaml.load(LOCK.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    return {
+        name: {Path(out["path"]): out["md5"] for out in stage.get("outs", ()) if "md5" in out}
+        for name, stage in lock["stages"].items()
+    }
+
+
+def below(path: Path, md5: str, store: Path) -> Iterator[tuple[Path, str]]:
+    """An output and its MD5; of a folder also the files in it, as far as its listing is sound."""
+    yield path, md5
+    listing = store / md5[:2] / md5[2:]
+    if md5.endswith(".dir") and listing.exists() and md5_of(listing) == md5.removesuffix(".dir"):
+        yield from ((path / file["relpath"], file["md5"]) for file in json.loads(listing.read_bytes()))
+
+
+def replace(entry: Path, copies: Iterable[Path]) -> str:
+    """Puts a copy with the right content in the place of a damaged entry, or removes that; returns which, in words.
+
+    Raises:
+        CacheError: the folder may not be written.
+    """
+    copies = list(copies)
+    try:
+        for copy in copies:
+            if copy.is_file() and md5_of(copy) == entry.parent.name + entry.name:
+                beside = entry.with_name(f"{entry.name}.mended")
+                shutil.copyfile(copy, beside)
+                beside.chmod(0o444)
+                os.replace(beside, entry)
+                return f"put back from {copy}"
+        entry.unlink()
+    except OSError as error:
+        raise CacheError(f"{entry}: damaged, and not to be mended ({error}); delete it") from error
+    return f"removed; {copies[0]} is made again" if copies else "removed; it is of no result that dvc.lock has"
