@@ -1,21 +1,37 @@
 """Unpacks archives that others made: nothing outside the folder, no links, no devices, all of it or nothing."""
 
 import lzma
-import secrets
 import shutil
-import stat
+import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import BinaryIO
 
 from tqdm import tqdm
 
+from deq_core.experiment import read_tar, read_zip
 from deq_core.experiment.files import OutputError, output_directory
+from deq_core.experiment.read_tar import Member
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+SUFFIXES = {
+    ".zip": "zip",
+    ".tar": "tar",
+    ".tar.gz": "gzip",
+    ".tgz": "gzip",
+    ".tar.bz2": "bzip2",
+    ".tar.xz": "xz",
+}
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(ArithmeticError, EOFError, LookupError, MemoryError, RuntimeError, ValueError),
+)
+"""What the libraries raise where an archive's bytes are not what they should be."""
+RATIO, FREELY = 250, 1 << 26
+"""An archive may become this many times its own size, or this many bytes if that is more."""
 
 
 class ArchiveError(ValueError):
@@ -25,110 +41,150 @@ class ArchiveError(ValueError):
 def unpack(archive: Path, out: Path) -> None:
     """Unpacks a zip or tar archive (compressed or not) as the folder `out`, which appears whole or not at all.
 
-    A folder at the top of the archive that has the name of `out` is `out` itself. Owners, modes and times of the
-    archive are not kept.
+    The archive is read to its very end, and whatever it says of itself is checked: its own end, headers, sizes and
+    checksums. (A tar that is not compressed has none of its content.) A folder at the top of the archive that has the
+    name of `out` is `out` itself. Owners, modes and times of the archive are not kept.
 
     Raises:
-        ArchiveError: the archive is damaged, or has a member that is no file or folder or lies outside.
+        ArchiveError: the archive is damaged, or has a member that is no file or folder, lies outside, or comes twice.
         OutputError: `out` cannot be written.
     """
-    check_archive(archive)
-    with output_directory(out) as partial:
-        try:
-            if zipfile.is_zipfile(archive):
-                unpack_zip(archive, partial)
-            else:
-                unpack_tar(archive, partial)
-        except DAMAGE as error:
-            raise damaged(archive, error) from error
-        except OSError as error:
-            if error.errno is not None or isinstance(error, OutputError):
+    with opened(archive) as file:
+        kind = kind_of(archive, file)
+        with output_directory(out) as partial:
+            room = Room(archive, partial, out)
+            members = read_zip.members(file, room.take) if kind == "zip" else read_tar.members(file, kind, room.take)
+            try:
+                write(archive, file, members, partial, top=out.name)
+            except (ArchiveError, OutputError):
                 raise
-            raise damaged(archive, error) from error  # so say the decompressors of gzip and bzip2
-        lift(partial, out.name)
+            except DAMAGE as error:
+                raise damaged(archive, error) from error
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                raise damaged(archive, error) from error  # so says the decompressor of bzip2
 
 
-def check_archive(path: Path) -> None:
-    """Checks that a file begins (tar) or ends (zip) as archives do.
+def is_archive(path: Path) -> bool:
+    """Whether a file's name is one of an archive that `unpack` takes."""
+    return named(path) is not None
+
+
+def opened(archive: Path) -> BinaryIO:
+    try:
+        return archive.open("rb")
+    except OSError as error:
+        raise ArchiveError(f"{archive}: expected an archive, but it cannot be read: {error.strerror}") from error
+
+
+def kind_of(archive: Path, file: BinaryIO) -> str:
+    """What an archive begins as: "zip", "tar", or a tar compressed as "gzip", "bzip2" or "xz".
 
     Raises:
-        ArchiveError: it does not; a page of a web site, saved under the name of an archive, is the usual reason.
+        ArchiveError: it begins as none of these (a page of a web site, saved under the name of an archive, is the
+            usual reason), or as another one than its name says.
     """
-    if not zipfile.is_zipfile(path) and not tarfile.is_tarfile(path):
-        with path.open("rb") as file:
-            start = file.read(40)
-        raise ArchiveError(f"{path}: expected a complete zip or tar archive, got a file that begins {start!r}")
+    start = file.read(tarfile.BLOCKSIZE)
+    file.seek(0)
+    kind = "zip" if start.startswith(read_zip.LOCAL) else read_tar.kind_of(start)
+    if kind is None:
+        raise ArchiveError(f"{archive}: expected a complete zip or tar archive, got a file that begins {start[:40]!r}")
+    if named(archive) not in (None, kind):
+        raise ArchiveError(f"{archive}: expected {named(archive)} data, as its name says, got {kind} data")
+    return kind
 
 
-def unpack_zip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as source:
-        members = source.infolist()
-        total = sum(member.file_size for member in members)
-        with tqdm(total=total, unit="B", unit_scale=True, desc=f"unpacking {archive.name}", disable=None) as bar:
-            for member in members:
-                kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on Unix
-                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise refused(archive, member.filename, "is a link or device")
-                if member.flag_bits & 1:
-                    raise refused(archive, member.filename, "is encrypted")
-                target = inside(archive, member.filename, folder)
-                if member.is_dir():
-                    target.mkdir(parents=True, exist_ok=True)
-                else:
-                    with source.open(member) as data:
-                        copy(archive, data, target)
-                bar.update(member.file_size)
+def named(archive: Path) -> str | None:
+    """The kind that a file's name says it is; None where it says nothing."""
+    return next((kind for suffix, kind in SUFFIXES.items() if archive.name.lower().endswith(suffix)), None)
 
 
-def unpack_tar(archive: Path, folder: Path) -> None:
-    bar = tqdm(total=archive.stat().st_size, unit="B", unit_scale=True, desc=f"unpacking {archive.name}", disable=None)
-    with bar, archive.open("rb") as file, tarfile.open(fileobj=file, mode="r:*") as source:
-        for member in source:
-            target = inside(archive, member.name, folder)
-            if member.isdir():
+def write(archive: Path, file: BinaryIO, members: Iterable[Member], folder: Path, *, top: str) -> None:
+    """Writes members below `folder`; those in a folder `top` as if they were beside it."""
+    places = Places()
+    size = archive.stat().st_size
+    with tqdm(total=size, unit="B", unit_scale=True, desc=f"unpacking {archive.name}", disable=None) as bar:
+        for member in members:
+            path = inside(archive, member.name)
+            if member.fault:
+                raise refused(archive, member.name, member.fault)
+            if path.parts[:1] == (top,) and (len(path.parts) > 1 or member.data is None):
+                path = PurePosixPath(*path.parts[1:])
+            if not places.take(path, folder=member.data is None):
+                raise refused(archive, member.name, "comes twice")
+            target = folder / path
+            if member.data is None:
                 target.mkdir(parents=True, exist_ok=True)
-            elif member.isfile() and (data := source.extractfile(member)) is not None:
-                copy(archive, data, target)
-            else:
-                raise refused(archive, member.name, "is a link or device")
-            bar.update(file.tell() - bar.n)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as written:
+                shutil.copyfileobj(member.data, written, read_tar.CHUNK)
+                if written.tell() != member.size:
+                    raise EOFError(f"{member.name!r} is {written.tell()} bytes long, and should be {member.size}")
+            bar.update(max(0, file.tell() - bar.n))
+    if not any(folder.iterdir()):
+        raise EOFError("it holds nothing")
 
 
-def inside(archive: Path, name: str, folder: Path) -> Path:
+def inside(archive: Path, name: str) -> PurePosixPath:
     """Where a member goes.
 
     Raises:
-        ArchiveError: outside of `folder`, or to a name that some systems take for another one.
+        ArchiveError: outside of the folder, or to a name that some systems take for another one.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or any(character in name for character in "\\:\0"):
         raise refused(archive, name, "lies outside of the archive's folder")
-    return folder / path
+    return path
 
 
-def copy(archive: Path, data: IO[bytes], target: Path) -> None:
-    if target.exists():
-        raise refused(archive, target.name, "comes twice")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as file:
-        shutil.copyfileobj(data, file, 1 << 20)
+class Places:
+    """The places of an archive's members, as a system sees them that tells neither case nor accents' forms apart."""
+
+    def __init__(self) -> None:
+        self.taken: dict[PurePosixPath, bool] = {}
+        """By place, whether it is a folder."""
+
+    def take(self, path: PurePosixPath, *, folder: bool) -> bool:
+        """Whether a member may go there: a file to a place of its own, and a folder where no file is."""
+        if not path.parts:
+            return folder  # the archive's own
+        place = PurePosixPath(unicodedata.normalize("NFD", unicodedata.normalize("NFD", str(path)).casefold()))
+        if not all(self.taken.setdefault(parent, True) for parent in place.parents):
+            return False
+        if place in self.taken:
+            return folder and self.taken[place]
+        self.taken[place] = folder
+        return True
+
+
+class Room:
+    """How much an archive may unpack to: no more than fits on the disk, nor out of all proportion to its size."""
+
+    def __init__(self, archive: Path, folder: Path, out: Path) -> None:
+        self.archive, self.out = archive, out
+        self.most = max(FREELY, RATIO * archive.stat().st_size)
+        self.free = shutil.disk_usage(folder).free
+
+    def take(self, size: int) -> None:
+        """Raises where `size` bytes in all are too many."""
+        if size > self.most:
+            raise ArchiveError(
+                f"{self.archive}: unpacks to more than {self.most} bytes, out of all proportion to its size; nothing "
+                "was unpacked. Do not trust it"
+            )
+        if size > self.free:
+            raise OutputError(
+                f"cannot write {self.out}: {self.archive.name} unpacks to more than the {self.free} bytes that are "
+                "free on the disk: free space there or choose another folder"
+            )
 
 
 def damaged(archive: Path, error: Exception) -> ArchiveError:
-    return ArchiveError(f"{archive}: the archive is damaged: {error}; download it again")
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return ArchiveError(f"{archive}: the archive is damaged: {reason}; remove it and download it again")
 
 
 def refused(archive: Path, member: str, why: str) -> ArchiveError:
     return ArchiveError(f"{archive}: the member {member!r} {why}, which is not unpacked; nothing was. Do not trust it")
-
-
-def lift(folder: Path, name: str) -> None:
-    """Moves what `folder`/`name` holds up into `folder`, if there is such a folder."""
-    if not (folder / name).is_dir():
-        return
-    inner = (folder / name).rename(folder / f".{secrets.token_hex(4)}")
-    for path in inner.iterdir():
-        if (folder / path.name).exists():
-            raise ArchiveError(f"{name}/{path.name} and {path.name} of the archive would be one file")
-        path.rename(folder / path.name)
-    inner.rmdir()
