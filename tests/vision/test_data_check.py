@@ -277,19 +277,20 @@ def test_every_set_of_the_catalogue_can_be_checked() -> None:
 
 
 def archive_of(folder: Path) -> Callable[..., None]:
-    """Stands in for pooch: packs a folder as if it had been downloaded, whatever checksum is asked for."""
+    """Stands in for `download`: packs a folder as if it had been downloaded."""
 
-    def retrieve(_: str, __: str | None, *, fname: str, path: Path, **___: object) -> None:
-        with tarfile.open(path / fname, "w:gz") as archive:
+    def download(_: str, kept: Path, **__: object) -> None:
+        with tarfile.open(kept, "w:gz") as archive:
             archive.add(folder, folder.name)
 
-    return retrieve
+    return download
 
 
 def test_what_is_fetched_lies_where_the_reader_looks(
     pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deq_core.experiment.fetch.pooch.retrieve", archive_of(pristine / "cifar-10-batches-bin"))
+    monkeypatch.setattr("deq_core.experiment.fetch.download", archive_of(pristine / "cifar-10-batches-bin"))
+    monkeypatch.setattr("deq_core.experiment.fetch.require", lambda *_: None)  # it is not the published archive
     fetch_module.fetch(SOURCES["cifar10"], tmp_path)
     assert len(Cifar10(tmp_path)) == 5
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import re
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -86,4 +87,32 @@ def serving() -> Iterator[Web]:
     finally:
         server.shutdown()
         server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def saying(answer: Callable[[int, str], Iterable[bytes]]) -> Iterator[tuple[str, list[str]]]:
+    """A server that sends whatever `answer` gives for the number and head of a request, then closes.
+
+    Yields its address, and the heads of the requests so far.
+    """
+    heads: list[str] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):  # of the listener when it is closed
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):  # of a client that has enough
+                    heads.append(connection.recv(65536).decode())
+                    for piece in answer(len(heads), heads[-1]):
+                        connection.sendall(piece)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/file", heads
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
         thread.join()

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from tests.core.experiment.server import Web, serving
+from tests.core.experiment.server import Web, saying, serving
 
 from deq_core.experiment.fetch import Archive, Source, fetch
 from deq_core.experiment.files import OutputError
@@ -128,6 +129,71 @@ def test_an_archive_that_changed_on_the_disk_is_not_unpacked(web: Web, tmp_path:
     (tmp_path / "downloads/chairs.zip").write_bytes(zipped(flow=b"another flow"))
     with pytest.raises(DownloadError, match=r"chairs\.zip: not the checksum that the first download had.*remove the"):
         get(source(web), tmp_path)
+
+
+def tarred(**files: bytes) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return data.getvalue()
+
+
+def test_a_checksum_is_recorded_when_what_it_vouches_for_was_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that does not say how much is to come, and breaks off the first time."""
+    monkeypatch.setenv("no_proxy", "*")
+    whole = tarred(noise=np.random.default_rng(0).bytes(20_000))
+    with saying(lambda n, _: [b"HTTP/1.1 200 OK\r\n\r\n", whole[:15_000] if n == 1 else whole]) as (url, heads):
+        archive = Archive(out="set", urls=(url,), name="a.tar.gz")
+        one = Source(title="t", page="p", licence="l", archives=(archive,))
+        with pytest.raises(ArchiveError, match=r"a\.tar\.gz: the archive is damaged: it ends in the midst"):
+            get(one, tmp_path)
+        assert names(tmp_path / "downloads") == []
+        assert not (tmp_path / "set").exists()
+        get(one, tmp_path)
+    assert len(heads) == 2
+    assert hashlib.sha256(whole).hexdigest() in (tmp_path / "downloads/a.tar.gz.sha256").read_text()
+    assert (tmp_path / "set/noise").stat().st_size == 20_000
+
+
+def test_a_damaged_archive_of_one_address_is_replaced_from_the_next(web: Web, tmp_path: Path) -> None:
+    web.files["cut.zip"] = CONTENT[:-100]
+    get(source(web, urls=(web.url("cut.zip"), web.url("chairs.zip"))), tmp_path)
+    assert (tmp_path / "Chairs/flow").read_bytes() == b"a flow"
+    assert (tmp_path / "downloads/chairs.zip.sha256").read_text() == f"{SHA256}  chairs.zip\n"
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-100], b"<html>Please log in</html>", b"", None])
+def test_a_file_of_the_users_own_stays(content: bytes | None, web: Web, tmp_path: Path) -> None:
+    path = tmp_path / "downloads/chairs.zip"
+    path.parent.mkdir()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    for checksum in (None, f"sha256:{SHA256}"):
+        with pytest.raises((ArchiveError, DownloadError), match=r"downloads/chairs\.zip: "):
+            get(source(web, checksum), tmp_path)
+    assert path.is_dir() if content is None else path.read_bytes() == content
+    assert names(tmp_path / "downloads") == ["chairs.zip"]
+    assert web.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n", b"HTTP/1.1 302 F\r\nLocation: http://[b\r\n\r\n"]
+)
+def test_what_a_server_does_wrong_is_not_told_of_a_checksum(
+    answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with saying(lambda *_: [answer]) as (url, _), pytest.raises(DownloadError) as caught:
+        get(Source(title="t", page="p", licence="l", archives=(Archive(out="set", urls=(url,)),)), tmp_path)
+    assert "checksum" not in str(caught.value)
+    assert "Content-Length 'abc'" in str(caught.value) or "is no address" in str(caught.value)
 
 
 def test_a_damaged_record_is_an_error(web: Web, tmp_path: Path) -> None:

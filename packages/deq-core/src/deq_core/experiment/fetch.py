@@ -1,24 +1,23 @@
-"""Fetches published data: downloads, checks, unpacks. The only file that imports pooch.
+"""Fetches published data: downloads, checks, unpacks.
 
-A checksum that the publisher states is checked. Where none is stated, that of the first download is written beside the
-archive, and later downloads must match it: this trusts the first download, and shows a change from then on.
+A checksum that the publisher states is checked. Where none is stated, that of the first archive that unpacked is
+written beside it, and later downloads must match it: this trusts the first download, and shows a change from then on.
 """
 
-import logging
+import hashlib
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import pooch
 from filelock import FileLock, Timeout
 
-from deq_core.experiment.files import explained, write_bytes, write_text
+from deq_core.experiment.files import explained, output_file, write_text
 from deq_core.experiment.resume import DownloadError, download
-from deq_core.experiment.unpack import SUFFIXES, ArchiveError, check_archive, unpack
+from deq_core.experiment.unpack import ArchiveError, is_archive, unpack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: i
         source: what to fetch.
         root: folder of the data sets.
         downloads: where archives are kept, `root`/downloads if None. They may be removed once unpacked.
-        tries: attempts in a row without a new byte before a download is given up.
+        tries: attempts in a row without a new byte before a download is given up, see `download`.
         pause: seconds before the second attempt; doubled at each further one.
 
     Raises:
@@ -99,42 +98,75 @@ def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: i
         path = downloads / archive.file
         with explained(path):
             downloads.mkdir(parents=True, exist_ok=True)
-        if not archive.urls and not path.exists():
-            raise DownloadError(by_hand(source, path))
         try:
             with alone(path):
-                obtain(archive, path, tries=tries, pause=pause)
+                bring(archive, path, out, tries=tries, pause=pause)
         except DownloadError as error:
             raise DownloadError(f"{error}\n{by_hand(source, path)}") from error
-        if path.name.endswith(SUFFIXES):
-            unpack(path, out)
-        else:
-            write_bytes(out, path.read_bytes())
 
 
-def obtain(archive: Archive, path: Path, *, tries: int, pause: float) -> None:
-    """The archive as `path`, downloaded if it is not there, with the checksum that was published or recorded."""
+def bring(archive: Archive, path: Path, out: Path, *, tries: int, pause: float) -> None:
+    """Makes `out` of the archive `path`, which is downloaded if it is not there.
+
+    What was downloaded and is no good is removed again, what was there before stays. A checksum is recorded once `out`
+    is made, so that it never vouches for a broken download.
+    """
     record = path.with_name(f"{path.name}.sha256")
     known = archive.checksum or recorded(record)
     says = "the publisher states" if archive.checksum else f"the first download had, see {record}"
-    fresh = not path.exists()
-    if fresh:
-        download_any(archive, path, known, says, Continued(path, tries=tries, pause=pause))
-    elif known is not None and checksum(path, known.partition(":")[0]) != known:
-        raise DownloadError(f"{path}: not the checksum that {says}: {known}; remove the file to download it again")
-    try:
-        if path.name.endswith(SUFFIXES):
-            check_archive(path)
-        else:
-            refuse_page(path)
-    except (ArchiveError, DownloadError):
-        if fresh:
-            path.unlink()
-        raise
+    if path.is_dir():
+        raise DownloadError(f"{path}: expected a file, got a folder; move it away")
+    if path.exists():
+        require(path, known, says, f"{path}: ", "remove the file to download it again")
+        put(path, out)
+    elif archive.urls:
+        download_any(archive, path, out, known, says, tries=tries, pause=pause)
+    else:
+        raise DownloadError(f"{path}: no such file, and no address to download it from")
     if known is None:
         first = checksum(path, "sha256")
         write_text(record, f"{first.removeprefix('sha256:')}  {path.name}\n")
         say(f"no checksum is published for {path.name}; recorded in {record}, for later downloads to match: {first}")
+
+
+def download_any(
+    archive: Archive, path: Path, out: Path, known: str | None, says: str, *, tries: int, pause: float
+) -> None:
+    """Makes `out` of what the first of the archive's URLs that works gives."""
+    kept = path.with_name(f"{path.name}.part")
+    faults: list[ArchiveError | DownloadError] = []
+    for url in archive.urls:
+        try:
+            download(url, kept, tries=tries, pause=pause)
+            try:
+                require(kept, known, says, f"{url}: ", "nothing was kept of it")
+                kept.replace(path)
+                put(path, out)
+            except (ArchiveError, DownloadError):
+                kept.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+                raise
+        except (ArchiveError, DownloadError) as error:
+            faults.append(error)
+        else:
+            return
+    raise faults[0] if len(faults) == 1 else DownloadError("\n".join(map(str, faults)))
+
+
+def require(path: Path, known: str | None, says: str, what: str, remedy: str) -> None:
+    """Raises DownloadError where a file has another checksum than the one that is known."""
+    if known is not None and (found := checksum(path, known.partition(":")[0])) != known:
+        raise DownloadError(f"{what}not the checksum that {says}: expected {known}, but got {found}; {remedy}")
+
+
+def put(path: Path, out: Path) -> None:
+    """Makes `out` of a file: what an archive holds, or a copy."""
+    if is_archive(path):
+        unpack(path, out)
+    else:
+        refuse_page(path)
+        with output_file(out) as partial:
+            shutil.copyfile(path, partial)
 
 
 def refuse_page(path: Path) -> None:
@@ -145,49 +177,29 @@ def refuse_page(path: Path) -> None:
         raise DownloadError(f"{path}: expected {path.name}, got a web page: the site may ask for a login")
 
 
-def download_any(archive: Archive, path: Path, known: str | None, says: str, downloader: Any) -> None:
-    """Downloads from the first of the archive's URLs that works."""
-    faults = []
-    for url in archive.urls:
-        try:
-            with explained(path), quiet():
-                pooch.retrieve(url, known, fname=path.name, path=path.parent, downloader=downloader)
-        except ValueError as error:
-            raise DownloadError(f"{url}: not the checksum that {says}: {error}") from error
-        except DownloadError as error:
-            faults.append(str(error))
-        else:
-            return
-    raise DownloadError("\n".join(faults))
-
-
-class Continued:
-    """What pooch calls to download a file: one that continues where an earlier run was broken off."""
-
-    def __init__(self, path: Path, *, tries: int, pause: float) -> None:
-        self.kept = path.with_name(f"{path.name}.part")
-        self.tries = tries
-        self.pause = pause
-
-    def __call__(self, url: str, output_file: str, _: pooch.Pooch | None) -> None:
-        download(url, self.kept, tries=self.tries, pause=self.pause)
-        self.kept.replace(output_file)
-
-
 def checksum(path: Path, algorithm: str) -> str:
     """Of a file, as an `Archive` has it."""
-    return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    except OSError as error:
+        raise DownloadError(f"{path}: cannot be read ({error.strerror}); move it away") from error
+    return f"{algorithm}:{digest.hexdigest()}"
 
 
 def recorded(record: Path) -> str | None:
-    """The checksum written at the first download, None if there was none.
+    """The checksum written when the first download was unpacked, None if there was none.
 
     Raises:
         DownloadError: the file holds something else.
     """
-    if not record.exists():
+    try:
+        text = record.read_bytes()[:1000].decode("ascii", "replace")
+    except FileNotFoundError:
         return None
-    words = record.read_text().split()
+    except OSError as error:
+        raise DownloadError(f"{record}: cannot be read ({error.strerror}); remove it to record a new one") from error
+    words = text.split()
     if not words or not re.fullmatch(r"[0-9a-f]{64}", words[0]):
         raise DownloadError(f"{record}: expected a SHA-256 checksum and a name; remove it to record a new one")
     return f"sha256:{words[0]}"
@@ -212,18 +224,6 @@ def alone(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences pooch's own words, which advise users on how to call it."""
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def say(text: str) -> None:

@@ -1,10 +1,14 @@
-"""Downloads over HTTP that continue where a broken connection left them."""
+"""Downloads over HTTP that continue where a broken connection left them, and end whatever the server does."""
 
+import contextlib
 import http.client
+import re
+import shutil
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import IO
 
 from tqdm import tqdm
 
@@ -13,10 +17,26 @@ from deq_core.experiment.files import OutputError, explained, write_text
 CHUNK = 1 << 20  # bytes
 AGENT = "deq-core"  # some servers turn away what Python calls itself
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)  # what a server says when it is worth asking again
+ATTEMPTS = 1000  # in all, of which each may bring a byte
+SLOWEST = 1000  # bytes a second
 
 
 class DownloadError(RuntimeError):
     """A file that could not be downloaded, or is not what it should be; the message says what to do."""
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Closes the connection of an answer that sends on to nowhere too."""
+
+    def http_error_302(self, req, fp, code, msg, headers):  # pyright: ignore[reportIncompatibleMethodOverride] - untyped
+        with contextlib.closing(fp):
+            return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+class Broken(Exception):
+    """An attempt that failed in a way that is worth another."""
 
 
 def download(url: str, kept: Path, *, tries: int = 5, pause: float = 1.0, timeout: float = 60.0) -> None:
@@ -28,72 +48,169 @@ def download(url: str, kept: Path, *, tries: int = 5, pause: float = 1.0, timeou
     Args:
         url: http or https.
         kept: the file; on failure it keeps what has come so far.
-        tries: attempts in a row without a new byte before giving up.
+        tries: attempts in a row that do not pass the largest size so far, before giving up. Those that bring less than
+            a kilobyte a second do not count as passing it, and there are at most 1000 attempts in all.
         pause: seconds before the second attempt; doubled at each further one.
-        timeout: seconds without an answer after which a connection counts as broken.
+        timeout: seconds with no answer, or less than a kilobyte each, after which a connection counts as broken.
 
     Raises:
         DownloadError: the server refuses, or attempts are used up.
         OutputError: `kept` cannot be written.
     """
-    idle, fault = 0, ""
-    while idle < tries:
-        before = size(kept)
+    attempts = idle = 0
+    largest, fault = size(kept), ""
+    while idle < tries and attempts < ATTEMPTS:
         if idle:
             time.sleep(pause * 2 ** (idle - 1))
+        start = time.monotonic()
         try:
-            if transfer(url, kept, timeout):
-                mark(kept).unlink(missing_ok=True)
-                return
-            fault = f"the connection closed after {size(kept)} bytes"
-        except urllib.error.HTTPError as error:
-            if error.code not in TEMPORARY:
-                raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
-            fault = f"the server answers {error.code} {error.reason}"
-        except OutputError:
-            raise
-        except (OSError, http.client.HTTPException) as error:
-            fault = str(error) or type(error).__name__
-        idle = 0 if size(kept) > before else idle + 1
-    kept_so_far = f"; {size(kept)} bytes are kept in {kept}: run this again to continue" if size(kept) else ""
-    raise DownloadError(f"{url}: gave up after {tries} attempts without a byte: {fault}{kept_so_far}")
+            transfer(url, kept, timeout)
+        except Broken as error:
+            fault = str(error)
+        else:
+            mark(kept).unlink(missing_ok=True)
+            return
+        new = size(kept) - largest
+        attempts, largest = attempts + 1, max(largest, size(kept))
+        idle = 0 if new > 0 and new >= SLOWEST * (time.monotonic() - start) else idle + 1
+    continued = size(kept) and version_of(kept, url)
+    kept_so_far = f"; {size(kept)} bytes are kept in {kept}: run this again to continue" if continued else ""
+    raise DownloadError(
+        f"{url}: gave up after {attempts} attempts, the last {idle} without a new byte: {fault}{kept_so_far}"
+    )
 
 
-def transfer(url: str, kept: Path, timeout: float) -> bool:
-    """One attempt: appends to `kept`, or begins it anew. Whether it is whole now."""
+def transfer(url: str, kept: Path, timeout: float) -> None:
+    """One attempt: appends to `kept`, or begins it anew, until it is whole.
+
+    Raises:
+        Broken: it is not whole.
+    """
     state = version_of(kept, url)
     have = size(kept) if state else 0
     headers = {"Accept-Encoding": "identity", "User-Agent": AGENT}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": state}
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
-    except urllib.error.HTTPError as error:
-        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        error.close()
-        if error.headers.get("Content-Range") == f"bytes */{have}":
-            return True  # the process was killed between the last byte and the end of `download`
-        mark(kept).unlink(missing_ok=True)
-        return False
+    response = answer(url, headers, timeout)
     with response, explained(kept):
-        continued = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        if continued and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            mark(kept).unlink(missing_ok=True)  # another piece than asked for
-            return False
-        have = have if continued else 0
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        if not continued:
-            begin(kept, url, response.headers.get("ETag"), response.headers.get("Last-Modified"))
-        with (
-            kept.open("ab" if continued else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=kept.stem, disable=None) as bar,
-        ):
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-        return total is None or size(kept) == total
+        match response.status:
+            case http.HTTPStatus.OK:
+                have, total = 0, length(response)
+            case http.HTTPStatus.PARTIAL_CONTENT:
+                total = piece(response, have, state, kept)
+            case http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE if have:
+                if response.headers.get("Content-Range") == f"bytes */{have}":
+                    return  # the process was killed between the last byte and the end of `download`
+                raise changed(kept, f"the server has no byte {have}")
+            case status:
+                raise Broken(f"the server answers {status} {response.reason}")
+        with kept.open("ab" if have else "wb") as file:
+            room(kept, 0 if total is None else total - have)
+            if not have:
+                begin(kept, url, response.headers.get("ETag"), response.headers.get("Last-Modified"))
+            with tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=kept.stem, disable=None) as bar:
+                receive(response, file, bar, timeout)
+    if total is not None and size(kept) > total:
+        raise changed(kept, f"the server sent {size(kept)} bytes of {total}")
+    if total is not None and size(kept) < total:
+        raise Broken(f"the connection closed after {size(kept)} bytes of {total}")
+
+
+def answer(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
+    """What a server says, be it with content or that there is no such part."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        *(urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler),
+        *(urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler),
+        Redirects,
+    ):
+        opener.add_handler(handler())  # those of files and of FTP are no places to be sent to
+    try:
+        return opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and "Range" in headers:
+            return error  # pyright: ignore[reportReturnType] - it is a response as well
+        error.close()
+        said = f"the server answers {error.code} {error.reason.splitlines()[0] if error.reason else ''}".rstrip()
+        if error.code in TEMPORARY:
+            raise Broken(said) from error
+        raise DownloadError(f"{url}: {said}") from error
+    except (ValueError, OverflowError, http.client.InvalidURL) as error:
+        raise DownloadError(f"{url}: it, or what the server sends on to, is no address: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Broken(reason(error)) from error
+
+
+def receive(response: http.client.HTTPResponse, file: IO[bytes], bar: tqdm, timeout: float) -> None:
+    """Writes what comes to `file`."""
+    since, came = time.monotonic(), 0
+    while True:
+        try:
+            chunk = response.read1(CHUNK)
+        except (OSError, http.client.HTTPException) as error:
+            raise Broken(reason(error)) from error
+        if not chunk:
+            return
+        file.write(chunk)
+        bar.update(len(chunk))
+        came += len(chunk)
+        seconds = time.monotonic() - since
+        if seconds > timeout:
+            if came < SLOWEST * seconds:
+                raise Broken(f"{came} bytes came in {seconds:.0f} seconds")
+            since, came = time.monotonic(), 0
+
+
+def reason(error: Exception) -> str:
+    """Why a connection failed, in a line."""
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    return (str(inner) or type(inner).__name__).splitlines()[0]
+
+
+def length(response: http.client.HTTPResponse) -> int | None:
+    """How many bytes a server announces; None where it does not.
+
+    Raises:
+        Broken: what it announces is no number.
+    """
+    said = response.headers.get("Content-Length")
+    if said is None or response.headers.get("Transfer-Encoding"):
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", said):
+        raise Broken(f"the server answers Content-Length {said!r}, which is no length")
+    return int(said)
+
+
+def piece(response: http.client.HTTPResponse, have: int, state: str, kept: Path) -> int | None:
+    """How long the whole is of which a server sends a part; None where it does not say.
+
+    Raises:
+        Broken: it is not the part that goes on after `have` bytes of the version `state`.
+    """
+    said = response.headers.get("Content-Range", "")
+    found = re.fullmatch(rf"bytes {have}-([0-9]{{1,18}})/([0-9]{{1,18}}|\*)", said)
+    if found is None or (found[2] != "*" and int(found[1]) >= int(found[2])):
+        raise changed(kept, f"the server answers Content-Range {said!r} where bytes from {have} on were asked for")
+    tag = response.headers.get("ETag")
+    if tag and state.startswith('"') and tag != state:
+        raise changed(kept, f"the server answers with a part of version {tag} of the file, and {state} was begun")
+    return None if found[2] == "*" else int(found[2])
+
+
+def changed(kept: Path, why: str) -> Broken:
+    """That the next attempt must begin anew."""
+    mark(kept).unlink(missing_ok=True)
+    return Broken(why)
+
+
+def room(kept: Path, needed: int) -> None:
+    """Raises OutputError where so many bytes do not fit on the disk."""
+    free = shutil.disk_usage(kept.parent).free
+    if needed > free:
+        raise OutputError(
+            f"cannot write {kept}: {needed} bytes are to come, and {free} are free on the disk: free space there or "
+            "choose another folder"
+        )
 
 
 def begin(kept: Path, url: str, tag: str | None, date: str | None) -> None:
@@ -108,7 +225,7 @@ def begin(kept: Path, url: str, tag: str | None, date: str | None) -> None:
 def version_of(kept: Path, url: str) -> str:
     """The version of `url` that `kept` was begun with; empty where it cannot be continued."""
     try:
-        begun, version = mark(kept).read_text().splitlines()
+        begun, version = mark(kept).read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, ValueError):
         return ""
     return version if begun == url else ""

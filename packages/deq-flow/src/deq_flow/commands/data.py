@@ -14,7 +14,7 @@ def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
     """Downloads the published data set NAME to `root`, or says how to get it.
 
     NAME is chairs, things, sintel, kitti, hd1k or spring. A broken download is continued. No checksum of these files
-    is published: the first download's is recorded beside the archive and asked of every later one.
+    is published: that of the first archive that unpacked is recorded beside it and asked of every later one.
     """
     if name not in SOURCES:
         sys.exit(f"deq-flow: expected a data set, one of {', '.join(SOURCES)}, got {name!r}")
