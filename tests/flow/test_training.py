@@ -99,6 +99,15 @@ def test_a_recipe_is_the_released_one(method: str, name: str, paper: Flow) -> No
     assert recipe.freeze_batch_norm == (name != "chairs")
 
 
+@pytest.mark.parametrize("method", ["deq-v1-h", "deq-v1-h-demo", "deq-h-1x"])
+def test_the_flow_head_is_as_wide_as_its_release_had_it(method: str, paper: Flow) -> None:
+    model = paper.model[method]
+    assert isinstance(model, EquilibriumModel)
+    with torch.device("meta"):
+        network = build_network(model)
+    assert network.update_block.flow_head.conv1.out_channels == (256 if "v1" in method else 512)
+
+
 def test_the_released_mixes_are_those_of_the_spec(paper: Flow) -> None:
     mix = {member.data: member for member in paper.curriculum.sintel.train["raft"].mix}
     weights = {"sintel-clean": 100, "sintel-final": 100, "kitti": 200, "hd1k": 5, "things-clean": 1}

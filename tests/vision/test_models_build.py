@@ -1,8 +1,9 @@
 """Models by name and from files, with the choices that may be replaced."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -100,19 +101,39 @@ def test_the_solver_of_a_loaded_model_may_be_another(tmp_path: Path) -> None:
     assert both.equilibrium.eval_stop == deq.Stop(5, None)
 
 
+@dataclass(frozen=True)
+class Own(deq.FixedPointIteration):
+    """A solver of a user's own."""
+
+
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for choice, word in (
-        ({"solver": deq.GMRES()}, "solver"),
-        ({"adjoint": deq.JacobianFree()}, "adjoint"),
-        ({"adjoint": deq.Implicit(solver=deq.GMRES())}, "adjoint"),
-        ({"adjoint": deq.Implicit(solver=deq.Broyden(), on_failure="warn")}, "all"),
-        ({"stop": deq.Stop(3, norm=lambda x: x.norm(dim=1))}, "norm"),
+        ({"solver": Own()}, "Own"),
+        ({"adjoint": deq.SHINE()}, "SHINE"),
+        ({"adjoint": deq.Implicit(solver=Own())}, "Own"),
+        ({"stop": deq.Stop(3, norm=lambda x: x.norm(dim=1))}, "the norm"),
     ):
-        with pytest.raises(ValueError, match=f"no word for (the )?{word}"):
+        (name,) = choice
+        with pytest.raises(ValueError, match=rf"^{name}.*: a configuration has no word for {word}"):
             model_config(mini(**choice))
     with pytest.raises(ValueError, match="no word"):
-        save(tmp_path / "model.safetensors", mini(solver=deq.GMRES()))
+        save(tmp_path / "model.safetensors", mini(solver=Own()))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"solver": deq.GMRES(memory=3), "on_failure": "warn"},
+        {"adjoint": deq.JacobianFree()},
+        {"adjoint": deq.Implicit(solver=deq.GMRES(), stop=deq.Stop(3, norm=deq.rms_norm), on_failure="raise")},
+        {"stop": deq.Stop(3, 1e-3, norm=deq.max_norm), "eval_stop": deq.Stop(4, relative=False)},
+    ],
+)
+def test_every_choice_that_has_a_word_comes_back(tmp_path: Path, choice: dict[str, Any]) -> None:
+    model = mini(**choice)
+    save(tmp_path / "model.safetensors", model)
+    assert load(tmp_path).equilibrium == model.equilibrium
 
 
 def test_places_without_a_model_are_refused(tmp_path: Path) -> None:

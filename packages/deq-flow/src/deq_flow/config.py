@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
 import deq_core as deq
+from deq_core.experiment.solving import OnFailure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +234,7 @@ class Equilibrium:
     returned       which state of a solve counts. "best": of every sample the image f(z) with the lowest residual.
                    "v1", "v2" and "delta": the one that the solvers of those releases return; see `models.released`
     weight_norm    weight normalisation of the update block's convolutions
+    on_failure     what a solve does when samples end above the tolerance of its stop; of slices, the last one
     """
 
     solver: deq.Solver = field(default_factory=deq.FixedPointIteration)
@@ -245,6 +247,7 @@ class Equilibrium:
     unknown: Literal["flow", "position"] = "flow"
     returned: Literal["best", "v1", "v2", "delta"] = "best"
     weight_norm: bool = True
+    on_failure: OnFailure = "ignore"
 
     def __post_init__(self) -> None:
         _check_choices(self)

@@ -1,5 +1,6 @@
 """Networks from a configuration or from a file."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,17 +27,9 @@ def build_network(model: EquilibriumModel | UnrolledModel, **overrides: Any) -> 
     """A freshly initialised network, with the solver and gradient of its training but for `overrides`."""
     if isinstance(model, UnrolledModel):
         return build(model.name, **{"steps": model.steps, "eval_steps": 2 * model.steps} | overrides)
-    layer = model.layer.build()
-    choices = {
-        "solver": layer.solver,
-        "stop": layer.stop,
-        "eval_stop": layer.eval_stop,
-        "adjoint": layer.adjoint,
-        "correction": model.correction,
-        "chaining": model.chaining,
-        "flow_gradient": model.flow_gradient,
-    }
-    return build(model.name, **choices | _for_evaluation_too(overrides))
+    about = {choice.name: getattr(model, choice.name) for choice in fields(model)}
+    own = {name: value for name, value in about.items() if name not in ("kind", "name", "layer") and value is not None}
+    return build(model.name, **model.layer.choices() | own | _for_evaluation_too(overrides))
 
 
 def load(path: Path | str, **overrides: Any) -> Network:

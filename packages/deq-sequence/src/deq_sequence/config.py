@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 import deq_core as deq
+from deq_core.experiment.solving import OnFailure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,7 @@ class Equilibrium:
     memory         positions that are remembered from segment to segment; 0 remembers none
     steps          a number makes the weight-tied transformer of that depth instead: so many plain evaluations of the
                    cell from zero, differentiated one by one; None solves for the equilibrium
+    on_failure     what a solve does when samples end above the tolerance
     """
 
     solver: deq.Solver = field(default_factory=lambda: RELEASED_ANDERSON)
@@ -122,6 +124,7 @@ class Equilibrium:
     )
     memory: int = 150
     steps: int | None = None
+    on_failure: OnFailure = "ignore"
 
     def __post_init__(self) -> None:
         if self.memory < 0:

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-import deq_core as deq
 from deq_core.experiment import checkpoint, config
 from deq_core.experiment.checkpoint import CheckpointError
-from deq_core.experiment.solving import ImplicitConfig, LayerConfig, Solver, StopConfig
+from deq_core.experiment.solving import LayerConfig
 from deq_sequence.config import Architecture, Equilibrium
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.vocabulary import Vocabulary
@@ -114,52 +113,15 @@ def stored_form(model: DEQTransformer) -> Stored:
     Raises ValueError for a solver, adjoint or norm that has no word there.
     """
     choice = model.equilibrium
-    adjoint = choice.adjoint
-    if isinstance(adjoint, deq.Implicit):
-        adjoint = ImplicitConfig(solver=_known_solver(adjoint.solver), stop=_stop_config(adjoint.stop))
-    elif not isinstance(adjoint, deq.Phantom | deq.Unrolled):
-        raise ValueError(f"config.json has words for Implicit, Phantom and Unrolled, got adjoint {adjoint}")
-    return Stored(
-        architecture=model.size,
-        layer=LayerConfig(
-            solver=_known_solver(choice.solver),
-            stop=_stop_config(choice.stop),
-            adjoint=adjoint,
-            eval_stop=None if choice.eval_stop is None else _stop_config(choice.eval_stop),
-        ),
-        memory=choice.memory,
-        steps=choice.steps,
-    )
+    return Stored(architecture=model.size, layer=LayerConfig.of(choice), memory=choice.memory, steps=choice.steps)
 
 
 def equilibrium_of(stored: Stored) -> Equilibrium:
     """The inverse of `stored_form`, less the architecture."""
-    layer = stored.layer.build()
-    return Equilibrium(
-        solver=layer.solver,
-        stop=layer.stop,
-        eval_stop=layer.eval_stop,
-        adjoint=layer.adjoint,
-        memory=stored.memory,
-        steps=stored.steps,
-    )
+    return Equilibrium(**stored.layer.choices(), memory=stored.memory, steps=stored.steps)
 
 
 def _misfit(vocabulary: Vocabulary, model: DEQTransformer) -> str | None:
     if len(vocabulary) == model.size.vocabulary:
         return None
     return f"it has {len(vocabulary)} tokens, the model has {model.size.vocabulary}"
-
-
-def _known_solver(solver: deq.Solver) -> Any:
-    known = get_args(get_args(Solver)[0])
-    if not isinstance(solver, known):
-        raise ValueError(f"config.json has words for {', '.join(kind.__name__ for kind in known)}, got {solver}")
-    return solver
-
-
-def _stop_config(stop: deq.Stop) -> StopConfig:
-    names = {deq.two_norm: "two", deq.rms_norm: "rms", deq.max_norm: "max"}
-    if stop.norm not in names:
-        raise ValueError(f"config.json has words for two_norm, rms_norm and max_norm, got {stop.norm}")
-    return StopConfig(max_steps=stop.max_steps, tol=stop.tol, relative=stop.relative, norm=names[stop.norm])  # pyright: ignore[reportArgumentType]  one of the three

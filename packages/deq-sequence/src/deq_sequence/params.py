@@ -44,15 +44,7 @@ class Model:
 
     def equilibrium(self) -> Equilibrium:
         """How it is solved."""
-        layer = self.layer.build()
-        return Equilibrium(
-            solver=layer.solver,
-            stop=layer.stop,
-            eval_stop=layer.eval_stop,
-            adjoint=layer.adjoint,
-            memory=self.memory,
-            steps=self.steps,
-        )
+        return Equilibrium(**self.layer.choices(), memory=self.memory, steps=self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)

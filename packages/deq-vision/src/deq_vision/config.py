@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import deq_core as deq
 from deq_core.experiment.config import Kind
-from deq_core.experiment.solving import LayerConfig
+from deq_core.experiment.solving import LayerConfig, OnFailure
 
 Numerics = Literal["core", "released"]
 
@@ -127,6 +127,7 @@ class Equilibrium:
     numerics       "core": `deq_core.fixed_point`, every sample by itself, `max_steps` evaluations. "released":
                    `deq_core.released_fixed_point`, the rules under which the official checkpoints were trained and
                    measured
+    on_failure     what a solve does when samples end above the tolerance; the released rules know no such samples
     """
 
     solver: deq.Solver = field(default_factory=deq.Broyden)
@@ -134,8 +135,11 @@ class Equilibrium:
     eval_stop: deq.Stop | None = None
     adjoint: deq.Adjoint = field(default_factory=deq.Implicit)
     numerics: Numerics = "core"
+    on_failure: OnFailure = "ignore"
 
     def __post_init__(self) -> None:
+        if self.numerics == "released" and self.on_failure != "ignore":
+            raise ValueError(f"on_failure: must be 'ignore' where numerics are 'released', got {self.on_failure!r}")
         if self.numerics not in ("core", "released"):
             raise ValueError(f"numerics must be 'core' or 'released', got {self.numerics!r}")
 
@@ -150,16 +154,12 @@ class ModelConfig:
     numerics: Numerics = "core"
     """By whose rules the solver runs; see `Equilibrium`."""
 
+    def __post_init__(self) -> None:
+        self.equilibrium()
+
     def equilibrium(self) -> Equilibrium:
         """The layer, built."""
-        layer = self.layer.build()
-        return Equilibrium(
-            solver=layer.solver,
-            stop=layer.stop,
-            eval_stop=layer.eval_stop,
-            adjoint=layer.adjoint,
-            numerics=self.numerics,
-        )
+        return Equilibrium(**self.layer.choices(), numerics=self.numerics)
 
 
 @dataclass(frozen=True)

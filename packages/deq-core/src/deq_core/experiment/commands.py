@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tyro
 
+from deq_core import ConvergenceError
 from deq_core.experiment import config, distributed
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
@@ -27,7 +28,16 @@ PARAMS = Path("params.yaml")
 Positional = tyro.conf.Positional
 """Marks a parameter that is given without its name: `Annotated[Path, Positional]`."""
 
-EXPECTED = (ArchiveError, CheckpointError, ConfigError, DownloadError, LayoutError, NonFiniteError, OutputError)
+EXPECTED = (
+    ArchiveError,
+    CheckpointError,
+    ConfigError,
+    ConvergenceError,
+    DownloadError,
+    LayoutError,
+    NonFiniteError,
+    OutputError,
+)
 """Errors whose message is all a user needs; any other is a defect and shows its traceback."""
 
 

@@ -1,7 +1,10 @@
 """Configuration of an equilibrium layer as params.yaml writes it, built into the objects of `deq_core`."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal, Self, get_args
+
+from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment.config import Kind
@@ -18,8 +21,9 @@ Solver = Annotated[
     Kind,
 ]
 OnFailure = Literal["ignore", "warn", "raise"]
+Norm = Literal["two", "rms", "max"]
 
-_NORMS = {"two": deq.two_norm, "rms": deq.rms_norm, "max": deq.max_norm}
+_NORMS: dict[Norm, Callable[[Tensor], Tensor]] = {"two": deq.two_norm, "rms": deq.rms_norm, "max": deq.max_norm}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,7 @@ class StopConfig:
     """Residual at which a sample is done; None spends `max_steps` on every sample."""
     relative: bool = True
     """Whether the residual is relative to the norm of f(z)."""
-    norm: Literal["two", "rms", "max"] = "two"
+    norm: Norm = "two"
 
     def __post_init__(self) -> None:
         self.build()
@@ -58,15 +62,18 @@ class ImplicitConfig:
         return deq.Implicit(solver=self.solver, stop=self.stop.build(), on_failure=self.on_failure)
 
 
+Adjoint = Annotated[
+    ImplicitConfig | deq.Phantom | deq.Unrolled | deq.Truncated | deq.JacobianFree | deq.Reversible, Kind
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerConfig:
     """An equilibrium layer: how it is solved, and how gradients pass through it."""
 
     solver: Solver
     stop: StopConfig
-    adjoint: Annotated[
-        ImplicitConfig | deq.Phantom | deq.Unrolled | deq.Truncated | deq.JacobianFree | deq.Reversible, Kind
-    ]
+    adjoint: Adjoint
     """A reversible gradient needs the same reversible solver."""
     eval_stop: StopConfig | None = None
     """Stop in evaluation mode; None keeps `stop`."""
@@ -78,12 +85,41 @@ class LayerConfig:
 
     def build(self) -> deq.DEQ:
         """The layer of `deq_core`."""
-        adjoint = self.adjoint.build() if isinstance(self.adjoint, ImplicitConfig) else self.adjoint
-        eval_stop = None if self.eval_stop is None else self.eval_stop.build()
-        return deq.DEQ(
-            solver=self.solver,
-            stop=self.stop.build(),
-            adjoint=adjoint,
-            eval_stop=eval_stop,
-            on_failure=self.on_failure,
-        )
+        return deq.DEQ(**self.choices())
+
+    def choices(self) -> dict[str, Any]:
+        """Every choice by its name, as `deq_core` has it: arguments of `DEQ`, fields of the domains' `Equilibrium`."""
+        return {choice.name: _built(getattr(self, choice.name)) for choice in fields(self)}
+
+    @classmethod
+    def of(cls, layer: Any) -> Self:
+        """The configuration whose `choices` an object has as attributes, such as a `DEQ` or an `Equilibrium`.
+
+        Raises:
+            ValueError: one that a configuration has no word for.
+        """
+        return cls(**{choice.name: _written(choice.name, getattr(layer, choice.name)) for choice in fields(cls)})
+
+
+def _built(choice: Any) -> Any:
+    return choice.build() if isinstance(choice, StopConfig | ImplicitConfig) else choice
+
+
+def _written(name: str, choice: Any) -> Any:
+    """A choice as a configuration has it."""
+    match choice:
+        case deq.Stop(norm=norm):
+            words: dict[Callable[[Tensor], Tensor], Norm] = {function: word for word, function in _NORMS.items()}
+            if norm not in words:
+                raise ValueError(f"{name}: a configuration has no word for the norm {norm!r}: use {list(_NORMS)}")
+            return StopConfig(max_steps=choice.max_steps, tol=choice.tol, relative=choice.relative, norm=words[norm])
+        case deq.Implicit():
+            solver, stop = (_written(f"{name}.{part}", getattr(choice, part)) for part in ("solver", "stop"))
+            return ImplicitConfig(solver=solver, stop=stop, on_failure=choice.on_failure)
+        case None | str():
+            return choice
+    kinds = get_args(get_args(Solver if name.endswith("solver") else Adjoint)[0])
+    if type(choice) not in kinds:
+        known = ", ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{name}: a configuration has no word for {choice!r}; it has {known}")
+    return choice

@@ -105,16 +105,31 @@ class DEQFlow(FlowNetwork):
         return pair.grid if self.equilibrium.unknown == "position" else torch.zeros_like(pair.grid)
 
     def _solve(
-        self, f: Map, start: State, stop: deq.Stop, adjoint: deq.Adjoint | tuple[deq.Adjoint, ...], record: Record = ()
+        self,
+        f: Map,
+        start: State,
+        stop: deq.Stop,
+        adjoint: deq.Adjoint | tuple[deq.Adjoint, ...],
+        record: Record = (),
+        *,
+        last: bool = True,
     ) -> deq.Solution:
         choice = self.equilibrium
         adjoint = PerState(adjoint) if isinstance(adjoint, tuple) else adjoint
-        if choice.returned == "best":
-            return deq.fixed_point(f, start, solver=choice.solver, stop=stop, adjoint=adjoint, record=record)
-        wanted = adjoint if torch.is_grad_enabled() else None
-        adjoint = Returned(choice.returned, wanted)
-        with torch.enable_grad():  # only then is an adjoint asked; without one of its own it solves without autograd
-            return deq.fixed_point(f, start, solver=choice.solver, stop=stop, adjoint=adjoint, record=record)
+        recording = torch.is_grad_enabled()
+        if choice.returned != "best":
+            adjoint = Returned(choice.returned, adjoint if recording else None)
+            recording = True  # only then is an adjoint asked; without one of its own it solves without autograd
+        with torch.set_grad_enabled(recording):
+            return deq.fixed_point(
+                f,
+                start,
+                solver=choice.solver,
+                stop=stop,
+                adjoint=adjoint,
+                record=record,
+                on_failure=choice.on_failure if last else "ignore",
+            )
 
     def _solve_in_slices(self, f: Map, start: State, stop: deq.Stop) -> deq.Solution:
         """Solves from one corrected state to the next, as one solution."""
@@ -125,8 +140,8 @@ class DEQFlow(FlowNetwork):
         adjoints = choice.adjoint if isinstance(choice.adjoint, tuple) else (choice.adjoint,) * (len(bounds) - 1)
         parts: list[deq.Solution] = []
         for (first, last), adjoint in zip(pairwise(bounds), adjoints, strict=True):
-            noting = Noting(adjoint)
-            parts.append(self._solve(f, start, replace(stop, max_steps=last - first), noting))
+            noting, part = Noting(adjoint), replace(stop, max_steps=last - first)
+            parts.append(self._solve(f, start, part, noting, last=last == bounds[-1]))
             moved: State = parts[-1].value
             hidden, unknown = moved if choice.chaining == "sliced" or noting.state is None else noting.state
             start = (hidden.detach(), unknown.detach())

@@ -193,7 +193,15 @@ class DEQTransformer(nn.Module):
             return unrolled(f, begin, steps, record)
         if stop is None:
             stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
-        return deq.fixed_point(f, begin, solver=choice.solver, stop=stop, adjoint=choice.adjoint, record=record)
+        return deq.fixed_point(
+            f,
+            begin,
+            solver=choice.solver,
+            stop=stop,
+            adjoint=choice.adjoint,
+            record=record,
+            on_failure=choice.on_failure,
+        )
 
     def losses(self, states: Tensor, targets: Tensor) -> Tensor:
         """-log p of targets (B, T), in nats, from states (B, T, width), such as those of `solution.trajectory`."""

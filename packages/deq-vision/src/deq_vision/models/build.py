@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-import deq_core as deq
 from deq_core.experiment import checkpoint, config
 from deq_core.experiment.checkpoint import CheckpointError
-from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
+from deq_core.experiment.solving import LayerConfig
 from deq_vision.config import VARIANTS, Architecture, Equilibrium, ModelConfig
 from deq_vision.models import shipped
 from deq_vision.models.convert import load_released
@@ -23,7 +22,7 @@ def build(name: str, **overrides: Any) -> MDEQ:
     """A freshly initialised model; `name` is one of `NAMES`, or as the release writes it: cifar_TINY.
 
     overrides are fields of `Architecture` (channels, dropout, head), `classes` of its head, and fields of `Equilibrium`
-    (solver, stop, eval_stop, adjoint, numerics); a stop without an eval_stop is for evaluation too.
+    (solver, stop, eval_stop, adjoint, numerics, on_failure); a stop without an eval_stop is for evaluation too.
     Raises ValueError for an unknown name or override.
     """
     variant = VARIANTS.get(name.lower().replace("_", "-"))
@@ -48,8 +47,8 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
             .pth.tar), its variant found from names and shapes; or a name that ships with this package.
         variant: which of the released variants a .pth file holds, where two have the same names and shapes (cifar-large
             and cifar-large-reg differ in dropout and solver alone; the first is taken).
-        **overrides: fields of `Equilibrium`: solver, stop, eval_stop, adjoint, numerics. A stop without an eval_stop is
-            for evaluation too.
+        **overrides: fields of `Equilibrium`: solver, stop, eval_stop, adjoint, numerics, on_failure. A stop without an
+            eval_stop is for evaluation too.
 
     Raises:
         CheckpointError: no such file or name; or a file that does not fit, with all that is missing, unexpected and
@@ -93,25 +92,7 @@ def model_config(model: MDEQ) -> ModelConfig:
         ValueError: its solver, stop or adjoint is one that a configuration file has no word for.
     """
     choice = model.equilibrium
-    if not isinstance(choice.solver, deq.FixedPointIteration | deq.Anderson | deq.Broyden):
-        raise ValueError(f"a configuration has no word for the solver {choice.solver!r}: choose another to save with")
-    match choice.adjoint:
-        case deq.Implicit(solver=deq.FixedPointIteration() | deq.Anderson() | deq.Broyden() as solver) as adjoint:
-            adjoint = ImplicitConfig(solver=solver, stop=_stop_config(adjoint.stop))
-        case deq.Phantom() | deq.Unrolled() as adjoint:
-            pass
-        case other:
-            raise ValueError(f"a configuration has no word for the adjoint {other!r}: choose another to save with")
-    layer = LayerConfig(
-        solver=choice.solver,
-        stop=_stop_config(choice.stop),
-        adjoint=adjoint,
-        eval_stop=None if choice.eval_stop is None else _stop_config(choice.eval_stop),
-    )
-    config = ModelConfig(architecture=model.size, layer=layer, numerics=choice.numerics)
-    if config.equilibrium() != choice:
-        raise ValueError(f"a configuration has no word for all of {choice!r}, only for {config.equilibrium()!r}")
-    return config
+    return ModelConfig(architecture=model.size, layer=LayerConfig.of(choice), numerics=choice.numerics)
 
 
 def solved(equilibrium: Equilibrium, overrides: dict[str, Any]) -> Equilibrium:
@@ -119,11 +100,3 @@ def solved(equilibrium: Equilibrium, overrides: dict[str, Any]) -> Equilibrium:
     if "stop" in overrides:
         overrides = {"eval_stop": None, **overrides}
     return replace(equilibrium, **overrides)
-
-
-def _stop_config(stop: deq.Stop) -> StopConfig:
-    for name in ("two", "rms", "max"):
-        config = StopConfig(max_steps=stop.max_steps, tol=stop.tol, relative=stop.relative, norm=name)
-        if config.build() == stop:
-            return config
-    raise ValueError(f"a configuration has no word for the norm {stop.norm!r}: use two_norm, rms_norm or max_norm")

@@ -162,8 +162,19 @@ class MDEQ(nn.Module):
             )
         if stop is None:
             stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
-        find = deq.released_fixed_point if choice.numerics == "released" else deq.fixed_point
-        return find(f, start, solver=choice.solver, stop=stop, adjoint=choice.adjoint, record=record)
+        if choice.numerics == "released":
+            return deq.released_fixed_point(
+                f, start, solver=choice.solver, stop=stop, adjoint=choice.adjoint, record=record
+            )
+        return deq.fixed_point(
+            f,
+            start,
+            solver=choice.solver,
+            stop=stop,
+            adjoint=choice.adjoint,
+            record=record,
+            on_failure=choice.on_failure,
+        )
 
     def jacobian_penalty(
         self,
