@@ -1,23 +1,77 @@
-# Table of contents. Rules schedule the stages of dvc.yaml, where commands, code and parameters are written, one job a
-# stage; docs/reproducibility.md tells how the two agree. Numbers are in params.yaml.
+# One rule for every stage of dvc.yaml, where commands, code, parameters and files are written (workflows/graph.py).
+# Rules schedule: a job lets DVC run its stage and record it. docs/reproducibility.md tells how the two agree.
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from workflows import cache, dvc_state, graph, parameters, workspace
+
+min_version("9.27")
 
 
 report: "workflows/report/workflow.rst"
 
 
-include: "workflows/common.smk"
-include: "workflows/flow.smk"
-include: "workflows/sequence.smk"
-include: "workflows/vision.smk"
-include: "workflows/stability.smk"
-include: "workflows/delta.smk"
+if config:
+    raise WorkflowError(
+        f"--config and --configfile are not used here (got {', '.join(config)}): DVC would not know of them. "
+        "Edit params.yaml, or use `dvc exp run --set-param KEY=VALUE`."
+    )
+try:
+    # A cluster job reads the Snakefile again, while others write their outputs: only the main process touches dates.
+    RULES = graph.rules(parameters.load())
+    if workflow.is_main_process:
+        dvc_state.show_to_snakemake()
+except (parameters.ParameterError, graph.GraphError, dvc_state.StateError, cache.CacheError) as error:
+    raise WorkflowError(str(error)) from None
+
+
+onstart:
+    try:
+        workspace.claim()
+    except workspace.WorkspaceBusyError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def described(path):
+    """An output that has a caption, a figure, is shown in the report."""
+    _, pipeline, *folders, name = Path(path).with_suffix("").parts
+    caption = Path("workflows/report", f"{'_'.join([pipeline, *folders, name]).replace('_figures_', '_')}.rst")
+    return report(path, caption=str(caption), category=pipeline.capitalize()) if caption.exists() else path
 
 
 rule all:
     default_target: True
     input:
-        rules.flow.input,
-        rules.sequence.input,
-        rules.vision.input,
-        rules.stability.input,
-        rules.delta.input,
+        graph.final(RULES),
+
+
+for pipeline in dict.fromkeys(each.pipeline for each in RULES):
+
+    rule:
+        name:
+            pipeline
+        input:
+            graph.final(RULES, pipeline),
+
+
+for each in RULES:
+
+    rule:
+        name:
+            each.name
+        input:
+            lambda wildcards, each=each: each.job(wildcards).inputs,
+        output:
+            [described(path) for path in each.outputs],
+        log:
+            each.log,
+        wildcard_constraints:
+            run=each.runs,
+        threads: lambda wildcards, each=each: each.job(wildcards).threads
+        params:
+            stage=lambda wildcards, each=each: each.job(wildcards).stage,
+        shell:
+            "dvc --wait-for-lock repro --single-item {params.stage:q} > {log:q} 2>&1"

@@ -6,7 +6,7 @@ from pathlib import Path
 import grimp
 import pytest
 from tests.workflows.checkout import ROOT, copy
-from tests.workflows.graphs import Job, dvc_graph
+from tests.workflows.graphs import Stage, dvc_graph
 
 ENTRIES = {
     "download": "data.mini",
@@ -31,7 +31,7 @@ def imports() -> grimp.ImportGraph:
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
+def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stage]:
     return dvc_graph(copy(tmp_path_factory.mktemp("checkout")))
 
 
@@ -57,7 +57,7 @@ def source(module: str) -> str | None:
     return path if (ROOT / path).exists() else None
 
 
-def test_a_stage_lists_the_code_that_it_runs(stages: dict[str, Job], imports: grimp.ImportGraph) -> None:
+def test_a_stage_lists_the_code_that_it_runs(stages: dict[str, Stage], imports: grimp.ImportGraph) -> None:
     missing = {
         name: sorted(
             file
@@ -69,7 +69,7 @@ def test_a_stage_lists_the_code_that_it_runs(stages: dict[str, Job], imports: gr
     assert {name: files for name, files in missing.items() if files} == {}
 
 
-def test_the_code_that_a_stage_lists_exists(stages: dict[str, Job]) -> None:
+def test_the_code_that_a_stage_lists_exists(stages: dict[str, Stage]) -> None:
     code = {path for stage in stages.values() for path in stage.inputs if path.startswith("packages/")}
     assert [path for path in sorted(code) if not (ROOT / path).exists()] == []
 

@@ -1,0 +1,91 @@
+"""Snakemake's rules are made of DVC's stages: each stage is one job, after the jobs that write what it reads."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.workflows.checkout import copy, run, set_parameters
+from tests.workflows.graphs import dvc_graph
+
+from workflows.graph import GraphError, Job, Rule, belongs, final, rule, threads
+
+JOB = re.compile(r"^rule \w+:\n(?P<body>(?:^ .*\n)+)^Shell command: .* --single-item (?P<stage>\S+) > ", re.MULTILINE)
+
+
+def job(stage: str, *outputs: str, inputs: tuple[str, ...] = ()) -> Job:
+    return Job(stage, inputs, outputs, threads=1)
+
+
+@pytest.mark.parametrize("profile", ["run", "paper"])
+def test_every_stage_is_a_job_with_its_files(profile: str, tmp_path: Path) -> None:
+    folder = copy(tmp_path)
+    set_parameters(folder, {}, profile=profile)
+    said = run(folder, "snakemake", "--dry-run", "--forceall", "--printshellcmds", "all").stdout
+    jobs = {found["stage"]: found["body"] for found in JOB.finditer(said)}
+    stages = dvc_graph(folder)
+    assert jobs.keys() == stages.keys()
+    for name, stage in stages.items():
+        assert stage.command.startswith("exec python -m workflows.stage ")
+        written = {path if Path(path).suffix else f"{path}/manifest.json" for path in stage.outputs}
+        assert listed(jobs[name], "output") == written
+        data = {path for path in stage.inputs if not path.startswith(("packages/", "workflows/"))}
+        read = listed(jobs[name], "input") - {"params.yaml"}
+        assert all(any(belongs(path, dependency) for dependency in data) for path in read)
+        assert all(any(belongs(path, dependency) for path in read) for dependency in data)
+
+
+def listed(body: str, directive: str) -> set[str]:
+    found = re.search(rf"^ +{directive}: (.*)$", body, re.MULTILINE)
+    return set(found[1].split(", ")) if found else set()
+
+
+def test_the_jobs_of_a_matrix_are_told_apart_by_their_folder() -> None:
+    made = rule("train", [job(f"train@{run}", f"r/train/{run}/a", f"r/train/{run}/b") for run in ("x-0", "x-1")])
+    assert made.outputs == ["r/train/{run}/a", "r/train/{run}/b"]
+    assert made.jobs["x-1"].stage == "train@x-1"
+    assert made.log == "results/logs/train/{run}.log"
+    assert re.fullmatch(made.runs, "x-0")
+    assert not re.fullmatch(made.runs, "x-2")
+
+
+def test_a_run_may_be_called_as_another_folder_of_its_path() -> None:
+    made = rule("train", [job(f"train@{run}", f"r/train/{run}/a") for run in ("train", "r")])
+    assert made.outputs == ["r/train/{run}/a"]
+
+
+def test_a_matrix_of_one_has_the_files_and_the_log_of_a_matrix() -> None:
+    made = rule("train", [job("train@x-0", "r/train/x-0/a")])
+    assert (made.outputs, made.log) == (["r/train/{run}/a"], "results/logs/train/{run}.log")
+
+
+def test_a_stage_without_a_matrix_has_no_wildcard() -> None:
+    made = rule("plot", [job("plot", "r/figures/a.svg")])
+    assert (made.outputs, made.log, made.job(object()).stage) == (["r/figures/a.svg"], "results/logs/plot.log", "plot")
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [(["r/a/x"], ["r/a/x"]), (["r/a/x"], ["r/b/y"]), (["r/a/x"], ["r/x"]), (["r/a/x", "r/a/y"], ["r/b/x", "r/a/y"])],
+    ids=["the same files", "two folders", "other depths", "one file of two"],
+)
+def test_a_matrix_whose_outputs_cannot_be_told_apart_is_refused(outputs: tuple[list[str], list[str]]) -> None:
+    with pytest.raises(GraphError, match=r"dvc\.yaml: train: the outputs"):
+        rule("train", [job(f"train@{place}", *paths) for place, paths in enumerate(outputs)])
+
+
+def test_what_no_stage_reads_is_the_aim_of_its_pipeline() -> None:
+    made = [
+        Rule("flow_train", {"": job("flow_train", "r/flow/model")}),
+        Rule("flow_report", {"": job("flow_report", "r/flow/report.md", inputs=("r/flow/model",))}),
+        Rule("vision_report", {"": job("vision_report", "r/vision/report.md")}),
+    ]
+    assert final(made) == ["r/flow/report.md", "r/vision/report.md"]
+    assert final(made, "flow") == ["r/flow/report.md"]
+
+
+def test_cores_are_those_of_the_parameters_that_a_stage_lists() -> None:
+    profile = {"flow": {"train": {"deq": {"threads": 2, "processes": 3}, "raft": {"steps": 5}}, "seeds": [0]}}
+    assert threads(profile, "run.flow.train.deq") == 6
+    assert threads(profile, "run.flow.train.raft") == 1
+    assert threads(profile, "run.flow.seeds") == 1
+    assert threads(profile, "run.flow.absent.key") == 1

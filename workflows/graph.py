@@ -1,0 +1,164 @@
+"""The graph of dvc.yaml as Snakemake's rules need it: one rule a stage, or one for all stages of a matrix.
+
+dvc.yaml is the only place where commands, code, parameters and files of a stage are written; DVC itself resolves it.
+The stages of a matrix write the same files into folders of their own, and that folder's name is the rule's wildcard.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from dvc.dependency.param import ParamsDependency
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+
+CODE = ("packages", "workflows")
+PARAMS = "params.yaml"
+
+
+class GraphError(ValueError):
+    """dvc.yaml holds something that cannot be a rule."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage: what it reads that other stages write, what it writes, and the processor cores it uses."""
+
+    stage: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    threads: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One stage of dvc.yaml, or all of its matrix."""
+
+    name: str
+    jobs: Mapping[str, Job]
+    """By the name of the folder in which their outputs differ, the wildcard `run`; by "" where there is none."""
+    depth: int = 0
+    """Of that folder in the paths of the outputs."""
+
+    @property
+    def pipeline(self) -> str:
+        """The first word of the name."""
+        return self.name.partition("_")[0]
+
+    @property
+    def outputs(self) -> list[str]:
+        """With the wildcard `{run}` where jobs differ."""
+        return self.files("{run}")
+
+    @property
+    def log(self) -> str:
+        """Where the rule's jobs say what they do."""
+        return f"results/logs/{self.name}{'' if '' in self.jobs else '/{run}'}.log"
+
+    @property
+    def runs(self) -> str:
+        """What the wildcard matches: the names of the jobs and no other, so that no two rules claim one file."""
+        return "|".join(map(re.escape, self.jobs))
+
+    def job(self, wildcards: Any) -> Job:
+        """The one that Snakemake means."""
+        return self.jobs[getattr(wildcards, "run", "")]
+
+    def files(self, run: str) -> list[str]:
+        """The outputs of the run of that name."""
+        places = [PurePosixPath(path).parts for path in next(iter(self.jobs.values())).outputs]
+        if "" in self.jobs:
+            return ["/".join(place) for place in places]
+        return ["/".join([*place[: self.depth], run, *place[self.depth + 1 :]]) for place in places]
+
+
+def rules(profile: Mapping[str, Any]) -> list[Rule]:
+    """A rule for every stage of dvc.yaml but for those that run each time, with the numbers of params.yaml.
+
+    Args:
+        profile: the mapping `run` of params.yaml, for the threads that a stage's own parameters name.
+
+    Raises:
+        GraphError: the outputs of a matrix do not differ in the name of one folder.
+    """
+    stages = {
+        stage.addressing or "": stage
+        for stage in Repo().index.stages
+        if isinstance(stage, PipelineStage) and not stage.always_changed
+    }
+    written = {name: tuple(file(out.def_path) for out in stage.outs) for name, stage in stages.items()}
+    everything = [path for paths in written.values() for path in paths]
+    groups: dict[str, list[Job]] = {}
+    for name in written:
+        stage = stages[name]
+        read = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+        data = [path for path in read if PurePosixPath(path).parts[0] not in CODE]
+        job = Job(
+            stage=name,
+            # a rule without inputs would never be out of date
+            inputs=tuple(path for path in everything if any(belongs(path, dep) for dep in data)) or (PARAMS,),
+            outputs=written[name],
+            threads=max((threads(profile, key) for key in parameters(stage)), default=1),
+        )
+        groups.setdefault(name.partition("@")[0], []).append(job)
+    return [rule(name, jobs) for name, jobs in groups.items()]
+
+
+def final(found: Sequence[Rule], pipeline: str | None = None) -> list[str]:
+    """What is written and read by no stage, of one pipeline or of all: the reports."""
+    read = {path for rule in found for job in rule.jobs.values() for path in job.inputs}
+    return [
+        path
+        for rule in found
+        for job in rule.jobs.values()
+        if pipeline in (None, rule.pipeline) and not read.intersection(job.outputs)
+        for path in job.outputs
+    ]
+
+
+def rule(name: str, jobs: Sequence[Job]) -> Rule:
+    """The rule of a stage or matrix."""
+    places = [PurePosixPath(job.outputs[0]).parts for job in jobs]
+    different = [depth for depth, parts in enumerate(zip(*places, strict=False)) if len(set(parts)) > 1]
+    if len(jobs) == 1:  # of a stage, or of a matrix of one, whose folder is called as its stage is
+        key = jobs[0].stage.partition("@")[2]
+        different = [depth for depth, part in enumerate(places[0]) if part == key][-1:]
+        if not different:
+            return Rule(name, {"": jobs[0]})
+    runs = {place[different[0]]: job for place, job in zip(places, jobs, strict=True)} if different else {}
+    made = Rule(name, runs, *different[:1])
+    if len(runs) != len(jobs) or any(made.files(run) != list(job.outputs) for run, job in runs.items()):
+        raise GraphError(
+            f"dvc.yaml: {name}: the outputs of its stages must differ in one folder's name and nothing else"
+        )
+    return made
+
+
+def file(path: str) -> str:
+    """The file that stands for an output: itself, or the manifest of a folder."""
+    return path if PurePosixPath(path).suffix else f"{path}/manifest.json"
+
+
+def belongs(path: str, dependency: str) -> bool:
+    """Whether a stage depends on a written file: on it, on a folder it is in, or on something in its own folder."""
+    written, wanted = PurePosixPath(path), PurePosixPath(dependency)
+    return written.is_relative_to(wanted) or (written.name == "manifest.json" and wanted.is_relative_to(written.parent))
+
+
+def parameters(stage: PipelineStage) -> Iterator[str]:
+    """The dotted keys of params.yaml that a stage lists."""
+    for dep in stage.deps:
+        if isinstance(dep, ParamsDependency):
+            yield from dep.params
+
+
+def threads(profile: Mapping[str, Any], key: str) -> int:
+    """Processor cores by the section of params.yaml at `run.<...>`: processes times threads, each 1 by default."""
+    section: Any = profile
+    for name in key.split(".")[1:]:
+        section = section.get(name) if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping):
+        return 1
+    return section.get("threads", 1) * section.get("processes", 1)
