@@ -103,12 +103,10 @@ def test_a_stage_fills_in_its_command_as_dvc_fills_in_its_paths(
 def test_no_value_is_part_of_a_command_that_a_shell_reads() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert [name for name, stage in stages.items() if "$" in stage.get("do", stage)["cmd"]] == []
-    for file in (ROOT / "workflows").glob("*.smk"):
-        shells = re.findall(r'shell:\n +"(.*)"$', file.read_text(), re.MULTILINE)
-        assert len(shells) == file.read_text().count("shell:")
-        assert [
-            shell for shell in shells for place in re.findall(r"\{(.*?)\}", shell) if not place.endswith(":q")
-        ] == []
+    rules = (ROOT / "Snakefile").read_text()
+    shells = re.findall(r'shell:\n +"(.*)"$', rules, re.MULTILINE)
+    assert 0 < len(shells) == rules.count("shell:")
+    assert [shell for shell in shells for place in re.findall(r"\{(.*?)\}", shell) if not place.endswith(":q")] == []
 
 
 def test_what_is_no_plain_name_is_refused_wherever_a_name_stands(tmp_path: Path) -> None:
