@@ -28,9 +28,10 @@ from deq_vision.models.detection import Decoding, Detections
 from deq_vision.params import Recipe, Segment, Vision
 from deq_vision.stream import StreamDEQ, padded
 from deq_vision.stream_params import StreamEvaluate
-from deq_vision.stream_scores import SegmentationScores, pixel_classes
+from deq_vision.stream_scores import SegmentationScores
 from deq_vision.streaming import evaluate_stream, runs, show, summary_row
 from deq_vision.videos import SegmentedVideo, VideoFrame, annotated_videos, play, segmented_videos
+from deq_vision.windows import pixel_classes
 
 SEGMENT = Segment(labels="street", normalisation=IMAGENET)
 DETECT = Detect(objects="street", normalisation=IMAGENET, decoding=Decoding(limit=5))

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import OutputError, output_directory, write_json
 from deq_core.experiment.images import read_image, write_image
 from deq_core.experiment.video import IMAGES, VideoError, image_files, size_of
+from deq_vision.finite import require_finite
 from deq_vision.viewer import LEAST, Viewer
 
 SUMMARY = "demo.json"
@@ -51,20 +53,29 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
     Raises:
         VideoError: an image is too small.
         FileFormatError: an image is damaged.
+        NonFiniteError: what the model gives for an image is not finite; `out` has the images before it.
         OutputError: `out` cannot be written, or holds what no demo wrote.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
         raise OutputError(f"cannot write {out}: this folder holds files that no demo wrote; choose a new folder")
-    entries = []
+    entries, ended = [], None
     with output_directory(out) as partial:
         for path in tqdm(images, desc="images", unit="image", disable=None):
             frame = read_image(path, upright=True)
-            entry, picture = see(viewer, frame, path)
+            try:
+                entry, picture = see(viewer, frame, path)
+            except NonFiniteError as error:
+                if not entries:
+                    raise
+                ended = error
+                break
             entries.append({"image": str(path), **entry})
             if picture is not None:
                 write_image(partial / f"{path.name}.png", picture)
         means = {key: sum(entry[key] for entry in entries) / len(entries) for key in ("evaluations", "residual")}
         write_json(partial / SUMMARY, {"checkpoint": name, "task": viewer.subject.task, "images": entries, **means})
+    if ended is not None:
+        raise NonFiniteError(f"{ended}; what was seen of the {len(entries)} images before it is in {out}") from ended
     return {"images": len(entries), **means}
 
 
@@ -75,6 +86,7 @@ def see(viewer: Viewer, frame: Tensor, path: Path) -> tuple[dict, Tensor | None]
         raise VideoError(f"{path}: expected at least {LEAST} pixels a side, got {size_of(frame)}")
     images, names = viewer.prepare(frame), viewer.subject.names
     output = viewer.model(images)
+    require_finite(output.logits, output.solution.residual, [str(path)])
     entry = {"evaluations": output.solution.nfe, "residual": float(output.solution.residual)}
     match viewer.subject.task:
         case "classify":

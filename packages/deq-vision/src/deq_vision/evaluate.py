@@ -10,9 +10,11 @@ import deq_core as deq
 from deq_core.experiment import distributed
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.released import located
+from deq_core.experiment.rescue import rescued
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
 from deq_vision.detect_params import Detect
+from deq_vision.finite import require_finite
 from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Evaluate, Windows
@@ -22,40 +24,73 @@ from deq_vision.tasks import Scored, batches_in_order, require_head, tally
 from deq_vision.windows import Network, cityscapes_test, resized
 
 
+class Evaluation:
+    """What was measured of a model, batch by batch."""
+
+    def __init__(self, task: Scored | Detect, config: Evaluate) -> None:
+        self.final = tally(task)
+        self.sweep = Sweep(task, exhaustive(config))
+        self.residuals: list[Tensor] = []
+        self.steps: list[Tensor] = []
+
+    def metrics(self) -> dict[str, float]:
+        """Of the reported solve."""
+        return {
+            **self.final.metrics(),
+            "residual": float(torch.cat(self.residuals).mean()),
+            "steps": float(torch.cat(self.steps).mean()),
+            "samples": self.final.count,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Writes steps.csv and metrics.json, if anything was measured."""
+        if self.final.count:
+            write_rows(folder / "steps.csv", self.sweep.rows())
+            write_json(folder / "metrics.json", self.metrics())
+
+
 def evaluate(
-    model: MDEQ, task: Scored | Detect, config: Evaluate, data: Path, *, source: Path | str = "the model"
+    model: MDEQ,
+    task: Scored | Detect,
+    config: Evaluate,
+    data: Path,
+    *,
+    source: Path | str = "the model",
+    found: Evaluation | None = None,
 ) -> tuple[dict[str, float], list[Row]]:
     """Metrics of the reported solve, and one row (step, metrics, residual) an evaluation, of the same split.
 
     The sweep is one solve: its states are those that a solve of so many evaluations returns. Residual and steps of the
-    metrics are those of whole images. `source` is where the model is from, for messages.
+    metrics are those of whole images.
+
+    Args:
+        model: in evaluation mode.
+        task: what it is measured for.
+        config: how.
+        data: folder of the data sets.
+        source: where the model is from, for messages.
+        found: receives what each batch gave as soon as it is measured; a new one by default.
 
     Raises:
         LayoutError: the data set is not there or not complete.
         ConfigError: it has another number of classes than the model's head.
+        NonFiniteError: what the model gives for an image is not finite.
     """
+    found = found or Evaluation(task, config)
     require_head(task, model.size.head, data, config.split, source=source)
     views = None if config.windows is None else several_views(model, config.windows, config.stop.build())
-    final = tally(task)
-    sweep = Sweep(task, exhaustive(config))
-    solved: list[Tensor] = []
-    steps: list[Tensor] = []
     device = next(model.parameters()).device
     with torch.no_grad():
         for batch in batches_in_order(task, data, config.split, config.batch_size, multiple=model.size.multiple):
             batch = batch.to(device)
             output = model(batch.images, stop=config.stop.build())
-            final.add(output.logits if views is None else views(batch.images), batch)
-            solved.append(output.solution.residual)
-            steps.append(output.solution.steps.float())
-            sweep.add(model, batch)
-    metrics = {
-        **final.metrics(),
-        "residual": float(torch.cat(solved).mean()),
-        "steps": float(torch.cat(steps).mean()),
-        "samples": final.count,
-    }
-    return metrics, sweep.rows()
+            logits = output.logits if views is None else views(batch.images)
+            require_finite(logits, output.solution.residual, batch.names)
+            found.sweep.add(model, batch)
+            found.final.add(logits, batch)
+            found.residuals.append(output.solution.residual)
+            found.steps.append(output.solution.steps.float())
+    return found.metrics(), found.sweep.rows()
 
 
 def several_views(model: MDEQ, config: Windows, stop: deq.Stop) -> Network:
@@ -67,7 +102,8 @@ def several_views(model: MDEQ, config: Windows, stop: deq.Stop) -> Network:
         return logits[:, :, : images.shape[2], : images.shape[3]]
 
     scores = cityscapes_test(whole, window=config.window, scales=config.scales, mirror=config.mirror)
-    return lambda images: scores(images).log()  # sums of exp of logits: the order stays, and losses have a meaning
+    # sums of exp of logits: the order stays, and losses have a meaning; one that is 0 by rounding stays a number
+    return lambda images: scores(images).clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def exhaustive(config: Evaluate) -> deq.Stop:
@@ -78,15 +114,21 @@ def exhaustive(config: Evaluate) -> deq.Stop:
 def evaluate_model(
     model: Path, task: Scored | Detect, config: Evaluate, *, data: Path, out: Path, log: Log
 ) -> dict[str, float]:
-    """Measures the trained model in the folder `model`; writes steps.csv and metrics.json to `out`."""
+    """Measures the trained model in the folder `model`; writes steps.csv and metrics.json to `out`.
+
+    Raises:
+        NonFiniteError: what it gives for an image is not finite; the tables of the images in the batches before are in
+            the folder `out`-partial.
+    """
     torch.set_num_threads(config.threads)
     network = load(model).to(distributed.device(config.device))
-    metrics, rows = evaluate(network, task, config, located(data), source=model)
+    found = Evaluation(task, config)
+    with rescued(out, found.write):
+        metrics, rows = evaluate(network, task, config, located(data), source=model, found=found)
     for row in rows:
         values = {f"{key}_at_step": numbers([row], key)[0] for key in row if key != "step"}
         log(values, int(numbers([row], "step")[0]))
     log(metrics)
     with output_directory(out) as partial:
-        write_rows(partial / "steps.csv", rows)
-        write_json(partial / "metrics.json", metrics)
+        found.write(partial)
     return metrics

@@ -79,7 +79,7 @@ def segmentation_loss(
     if sure.numel() == 0:
         return losses.sum()
     bound = sure.kthvalue(min(hard.at_least + 1, sure.numel())).values.clamp_min(hard.probability)
-    chosen = losses[counted][sure < bound]
+    chosen = losses[counted][~(sure >= bound)]  # NaN is not sure, and must reach the loss
     return chosen.sum() / max(1, chosen.numel())
 
 

@@ -9,7 +9,8 @@ IGNORED = 255  # the class of pixels that are not measured
 def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     """bool (b,): whether the class `labels` (b,) is among the `k` of greatest `logits` (b, c).
 
-    Of equal logits the class of smaller index comes first. A sample with NaN among its logits is wrong.
+    Of equal logits the class of smaller index comes first. A sample is wrong where its own class has no finite logit,
+    or any class NaN or infinity.
 
     Raises:
         ValueError: the shapes do not fit, or k is not from 1 to c.
@@ -21,7 +22,8 @@ def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     own = logits.gather(1, labels[:, None])
     earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
     before = (logits > own) | ((logits == own) & earlier)
-    return (before.sum(dim=1) < k) & ~logits.isnan().any(dim=1)
+    numbers = own[:, 0].isfinite() & (logits < torch.inf).all(dim=1)
+    return (before.sum(dim=1) < k) & numbers
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -35,10 +37,12 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
         classes: how many there are.
 
     Raises:
-        ValueError: the shapes differ, or a measured pixel has another class.
+        ValueError: the shapes differ, or a measured pixel has another class or none, as where scores were NaN.
     """
     if predicted.shape != labels.shape:
         raise ValueError(f"expected the shape of the labels {tuple(labels.shape)}, got {tuple(predicted.shape)}")
+    if predicted.is_floating_point():
+        raise ValueError(f"predictions must be whole numbers, got {predicted.dtype}")
     measured = labels != IGNORED
     truth, guess = labels[measured].long(), predicted[measured].long()
     for name, values in (("labels", truth), ("predictions", guess)):

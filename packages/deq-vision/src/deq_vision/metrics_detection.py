@@ -23,7 +23,7 @@ class Found:
     """What a detector found in one image.
 
     Raises:
-        ValueError: the numbers of boxes, scores and classes differ, or a score is not finite.
+        ValueError: the numbers of boxes, scores and classes differ, or a box or score is not finite.
     """
 
     boxes: Tensor
@@ -35,8 +35,8 @@ class Found:
 
     def __post_init__(self) -> None:
         check_boxes(self.boxes, scores=self.scores, classes=self.classes)
-        if not self.scores.isfinite().all():
-            raise ValueError("scores must be finite")
+        if not (self.boxes.isfinite().all() and self.scores.isfinite().all()):
+            raise ValueError("boxes and scores must be finite")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deq_vision.finite import NO_CLASS
 from deq_vision.models.detection import Detections
 
 Colour = tuple[int, int, int]
@@ -30,9 +31,10 @@ def enlarged(image: Tensor) -> Tensor:
 
 
 def with_classes(image: Tensor, classes: Tensor, colours: Sequence[Colour], *, opacity: float = 0.5) -> Tensor:
-    """The image uint8 (3, h, w) below the colours of its pixels' classes (h, w)."""
-    painted = torch.tensor(colours, dtype=torch.float32)[classes].permute(2, 0, 1)
-    return torch.lerp(image.float(), painted, opacity).round().to(torch.uint8)
+    """The image uint8 (3, h, w) below the colours of its pixels' classes (h, w); bare where these are `NO_CLASS`."""
+    painted = torch.tensor(colours, dtype=torch.float32)[classes.clamp(min=0)].permute(2, 0, 1)
+    below = torch.lerp(image.float(), painted, opacity).round().to(torch.uint8)
+    return torch.where(classes == NO_CLASS, image, below)
 
 
 def with_boxes(image: Tensor, found: Detections, names: Sequence[str], colours: Sequence[Colour]) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from deq_core.experiment import distributed
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.released import located
+from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
 from deq_vision.models.build import load
@@ -29,6 +30,8 @@ def measure(model: Path, task: Classify, config: Measure, *, data: Path, out: Pa
     Raises:
         ValueError: the sweep ends before that number.
         ConfigError: the data have another number of classes than the network's head.
+        NonFiniteError: what the network gives for an image is not finite; the rows of those before it are in the
+            folder `out`-partial.
     """
     torch.set_num_threads(config.threads)
     device, root = distributed.device(config.device), located(data)
@@ -38,19 +41,24 @@ def measure(model: Path, task: Classify, config: Measure, *, data: Path, out: Pa
         raise ValueError(f"measure.sweep: expected at least the {trained} evaluations of {model}, got {config.sweep}")
     for split in config.splits:
         require_head(task, network.size.head, root, split, source=model)
-    rows: list[Row] = []
+    stop = replace(network.equilibrium.stop, max_steps=config.sweep, tol=None)
+    sweeps = {split: Sweep(task, stop) for split in config.splits}
+
+    def rows() -> list[Row]:
+        return [{"split": split, **row} for split, counted in sweeps.items() for row in counted.rows()]
+
+    with rescued(out, lambda folder: tables({"steps": rows()})(folder)):
+        for split in config.splits:
+            for batch in batches_in_order(task, root, split, config.batch_size, multiple=network.size.multiple):
+                sweeps[split].add(network, batch.to(device))
     metrics: dict[str, float] = {"trained_steps": trained}
-    for split in config.splits:
-        counted = Sweep(task, replace(network.equilibrium.stop, max_steps=config.sweep, tol=None))
-        for batch in batches_in_order(task, root, split, config.batch_size, multiple=network.size.multiple):
-            counted.add(network, batch.to(device))
+    for split, counted in sweeps.items():
         found = counted.rows()
-        rows += [{"split": split, **row} for row in found]
         for place, ending in ((trained, ""), (config.sweep, "_last")):
             row = found[place - 1]
             metrics |= {f"{split}.{key}{ending}": numbers([row], key)[0] for key in row if key != "step"}
     log(metrics)
     with output_directory(out) as partial:
-        write_rows(partial / "steps.csv", rows)
+        write_rows(partial / "steps.csv", rows())
         write_json(partial / "metrics.json", metrics)
     return metrics

@@ -18,7 +18,7 @@ from deq_vision.models.detection import detect
 from deq_vision.params import Segment
 from deq_vision.tasks import LABELS
 from deq_vision.videos import Shown
-from deq_vision.windows import resized
+from deq_vision.windows import pixel_classes
 
 Known = TypeVar("Known")
 Place = tuple[int, int]
@@ -110,11 +110,6 @@ class DetectionScores:
     def _of(self, places: Iterable[Place]) -> tuple[list[Found], list[Truth]]:
         pairs = [self.frames[place] for place in places]
         return [found for found, _ in pairs], [truth for _, truth in pairs]
-
-
-def pixel_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """int64 (b, H, W), the class of every pixel of images of `size`, as the release's test has it."""
-    return resized(logits.float(), size, align_corners=False).argmax(dim=1)
 
 
 @dataclass

@@ -13,7 +13,9 @@ from tqdm import tqdm
 import deq_core as deq
 from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.video import Frames, VideoError
+from deq_vision.finite import require_finite
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.overlay import with_caption
 from deq_vision.stream import StreamDEQ, StreamOutput
@@ -80,16 +82,23 @@ class Seen:
     """From what the network saw to its logits."""
 
 
-def follow(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor]) -> Iterator[Seen]:
-    """What the network gives for each frame, read one by one as they are asked for."""
+def follow(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor], *, name: str = "frames") -> Iterator[Seen]:
+    """What the network gives for each frame, read one by one as they are asked for.
+
+    Raises:
+        NonFiniteError: it is not finite; the message has the `name` of the frames, and which of them, from 1.
+    """
     device = next(viewer.model.parameters()).device
-    for frame in frames:
+    for number, frame in enumerate(frames, start=1):
         images = viewer.prepare(frame)
         synchronise(device)
         began = time.perf_counter()
         output = stream(images)
         synchronise(device)
-        yield Seen(frame, images, output, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        assert output.logits is not None  # a subject has a head
+        require_finite(output.logits, output.residual, [f"{name}, frame {number}"])
+        yield Seen(frame, images, output, seconds)
 
 
 def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: Path) -> dict[str, float]:
@@ -104,29 +113,32 @@ def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: P
 
     Raises:
         VideoError: the frames cannot be read, or are too small.
+        NonFiniteError: what the network gives for a frame is not finite; `out` has the frames before it.
         OutputError: `out` cannot be written.
     """
     means = Means()
     total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
     read = large_enough(islice(frames, config.frames), frames.name)
-    seen = follow(config.stream(viewer.model), viewer, read)
+    seen = follow(config.stream(viewer.model), viewer, read, name=frames.name)
     with (
         video.writer(out, config.fps or frames.fps or video.DEFAULT_FPS) as add,
         tqdm(total=total, desc=Path(frames.name).name, unit="frame", disable=None) as bar,
     ):
-        complete = True
+        ended: KeyboardInterrupt | NonFiniteError | None = None
         try:
             for one in seen:
                 means.add(one)
                 add(picture(viewer, one, means.fps))
                 bar.update()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, NonFiniteError) as end:
             if means.count == 0:
                 raise
-            complete = False
-    if complete:
+            ended = end
+    if isinstance(ended, NonFiniteError):
+        raise NonFiniteError(f"{ended}; the {means.count} frames before it are in {out}") from ended
+    if ended is None:
         video.tell_of_fewer(frames.name, total, means.count)
-    return {**means.values(), "complete": float(complete)}
+    return {**means.values(), "complete": float(ended is None)}
 
 
 def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:

@@ -12,10 +12,12 @@ import deq_core as deq
 from deq_core.experiment import distributed
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.released import located
+from deq_core.experiment.rescue import rescued
 from deq_core.experiment.results import Row, write_rows
 from deq_core.experiment.tracking import Log
 from deq_vision.data.transforms import Normalisation
 from deq_vision.detect_params import Detect
+from deq_vision.finite import require_finite
 from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Segment
@@ -63,7 +65,11 @@ def show(runs: Sequence[Run], videos: Sequence[Video[Any]], normalisation: Norma
 
 
 def see(run: Run, shown: Sequence[Shown[Any]], normalisation: Normalisation) -> None:
-    """One frame of each of some streams in one run; the clock runs from normalised images to logits."""
+    """One frame of each of some streams in one run; the clock runs from normalised images to logits.
+
+    Raises:
+        NonFiniteError: what the network gives for one of them is not finite.
+    """
     model = run.stream.model
     device = next(model.parameters()).device
     frames = torch.stack([one.frame.image for one in shown]).to(device)
@@ -73,9 +79,11 @@ def see(run: Run, shown: Sequence[Shown[Any]], normalisation: Normalisation) -> 
     began = time.perf_counter()
     output = run.stream(images, names)
     synchronise(device)
-    run.costs.add(output.residual, output.evaluations, 1e3 * (time.perf_counter() - began), shown)
+    spent = 1e3 * (time.perf_counter() - began)
     if output.logits is None:
         raise ValueError("the model has no head: streaming is measured by the task's metric")
+    require_finite(output.logits, output.residual, [f"{one.name}, {run.mode} {run.steps}" for one in shown])
+    run.costs.add(output.residual, output.evaluations, spent, shown)
     run.scores.add(output.logits, images, shown)
     for one in shown:
         if one.last:
@@ -140,6 +148,8 @@ def evaluate_stream(
     Raises:
         LayoutError: the data set is not there or not complete.
         ConfigError: the model's head is not the task's.
+        NonFiniteError: what the network gives for a frame is not finite; the tables of the frames before are in the
+            folder `out`-partial.
     """
     torch.set_num_threads(config.threads)
     data = located(data)
@@ -149,7 +159,8 @@ def evaluate_stream(
     network = load(model).to(distributed.device(config.device))
     require_head(task, network.size.head, data, config.split, source=model)
     every = runs(network, task, config)
-    show(every, videos, task.normalisation, config.streams)
+    with rescued(out, lambda folder: write_tables(folder, every, videos, config)):
+        show(every, videos, task.normalisation, config.streams)
     summary = [summary_row(run, videos, config) for run in every]
     headline = "miou" if isinstance(task, Segment) else "ap50"
     metrics = {
@@ -161,8 +172,15 @@ def evaluate_stream(
     log(metrics)
     log({f"{run.mode}_{run.steps}.milliseconds": run.costs.milliseconds() for run in every})
     with output_directory(out) as partial:
-        write_rows(partial / "summary.csv", summary)
-        write_rows(partial / "frames.csv", [row for run in every for row in frame_rows(run)])
-        write_rows(partial / "videos.csv", [row for run in every for row in video_rows(run, videos)])
+        write_tables(partial, every, videos, config)
         write_json(partial / "metrics.json", metrics)
     return metrics
+
+
+def write_tables(folder: Path, every: Sequence[Run], videos: Sequence[Video[Any]], config: StreamEvaluate) -> None:
+    """Writes summary.csv, frames.csv and videos.csv of the runs that have seen a frame."""
+    seen = [run for run in every if run.costs.values]
+    if seen:
+        write_rows(folder / "summary.csv", [summary_row(run, videos, config) for run in seen])
+        write_rows(folder / "frames.csv", [row for run in seen for row in frame_rows(run)])
+        write_rows(folder / "videos.csv", [row for run in seen for row in video_rows(run, videos)])

@@ -8,6 +8,7 @@ from torch import Tensor
 import deq_core as deq
 from deq_core.experiment.results import Row
 from deq_vision.detect_params import Detect
+from deq_vision.finite import require_finite
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.tasks import Scored, tally
 
@@ -24,18 +25,28 @@ class Sweep:
         self.residuals: list[Tensor] = []  # (evaluations, B) each
 
     def add(self, model: MDEQ, batch: Any) -> None:
-        """Solves and counts a batch, without gradients."""
+        """Solves and counts a batch, without gradients.
+
+        Raises:
+            NonFiniteError: what the network gives after one of the evaluations is not finite; nothing is counted then.
+        """
         assert model.head is not None
         steps = len(self.tallies)
         with torch.no_grad():
             solution = model.solve(model.inject(batch.images), stop=self.stop, record=range(1, steps + 1))
-            for counted, state in zip(self.tallies, solution.trajectory, strict=True):
-                counted.add(model.head(state), batch)
+            outputs = [model.head(state) for state in solution.trajectory]
         trace = solution.trace[:steps]
-        self.residuals.append(torch.cat([trace, trace[-1:].expand(steps - len(trace), -1)]))
+        residuals = torch.cat([trace, trace[-1:].expand(steps - len(trace), -1)])
+        for step, (output, residual) in enumerate(zip(outputs, residuals, strict=True), start=1):
+            require_finite(output, residual, [f"{name}, after {step} evaluations" for name in batch.names])
+        for counted, output in zip(self.tallies, outputs, strict=True):
+            counted.add(output, batch)
+        self.residuals.append(residuals)
 
     def rows(self) -> list[Row]:
-        """One row (step, metrics, residual) an evaluation; the residual is a mean over samples."""
+        """One row (step, metrics, residual) an evaluation, if anything was counted; the residual is a mean."""
+        if not self.residuals:
+            return []
         means = torch.cat(self.residuals, dim=1).mean(dim=1)
         return [
             {"step": step, **counted.metrics(), "residual": float(residual)}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from deq_core.experiment.batches import Cached, SampleSet
@@ -30,6 +29,7 @@ from deq_vision.detect_params import Detect
 from deq_vision.losses import classification_loss, segmentation_loss
 from deq_vision.metrics import confusion, correct, segmentation_metrics
 from deq_vision.params import Classify, Recipe, Segment, needed
+from deq_vision.windows import pixel_classes
 
 Split = Literal["train", "val", "test"]
 Scored = Classify | Segment
@@ -153,12 +153,13 @@ def training_metric(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tenso
         return correct(outputs, batch.labels).float().mean()
     with torch.no_grad():
         right = predicted_classes(outputs, batch.labels) == batch.labels
-        return right[batch.labels != IGNORED].float().mean()
+        right = right[batch.labels != IGNORED].float()
+        return right.mean() if len(right) else right.sum()
 
 
 def predicted_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """int64 (B, H, W), the class of every pixel of the labels' grid, as the release's test has it."""
-    return F.interpolate(logits.float(), size=labels.shape[1:], mode="bilinear", align_corners=False).argmax(dim=1)
+    """int64 (B, H, W), the class of every pixel of the labels' grid; see `windows.pixel_classes`."""
+    return pixel_classes(logits, labels.shape[1:])
 
 
 class Tally(Protocol):

@@ -15,6 +15,7 @@ from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking import Log
 from deq_core.experiment.training import Losses, fit, keep, numbered
 from deq_vision.detect_params import Detect
+from deq_vision.finite import require_finite
 from deq_vision.models.convert import load_released
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Experiment, Recipe
@@ -150,7 +151,10 @@ def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.
 
 
 def validation(task: Scored | Detect, recipe: Recipe, data: Path) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures a model on the split that training is watched on: val_loss, the headline metric, and val_residual."""
+    """Measures a model on the split that training is watched on: val_loss, the headline metric, and val_residual.
+
+    The measure raises `NonFiniteError` with the name of the first image for which the model gives no numbers.
+    """
 
     def measure(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, MDEQ)
@@ -160,6 +164,7 @@ def validation(task: Scored | Detect, recipe: Recipe, data: Path) -> Callable[[n
         for batch in batches_in_order(task, data, task.watched, recipe.micro_batch, multiple=multiple):
             batch = batch.to(next(model.parameters()).device)
             output = model(batch.images)
+            require_finite(output.logits, output.solution.residual, batch.names)
             counted.add(output.logits, batch)
             residuals.append(output.solution.residual)
         metrics = counted.metrics()

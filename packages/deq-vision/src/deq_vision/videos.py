@@ -125,6 +125,8 @@ class Shown(Generic[Known]):
     """Number of the frame within its video, from 0."""
     last: bool
     """Whether its video ends with it."""
+    name: str
+    """Of its video and its place there, from 1."""
     frame: VideoFrame[Known]
 
 
@@ -144,7 +146,8 @@ def play(videos: Sequence[Video[Known]], streams: int) -> Iterator[list[Shown[Kn
         for number, index in list(showing.items()):
             last = index + 1 == len(videos[number])
             frame = videos[number].frame(index)
-            by_size.setdefault(tuple(frame.image.shape), []).append(Shown(number, index, last, frame))
+            name = f"{videos[number].name}, frame {index + 1}"
+            by_size.setdefault(tuple(frame.image.shape), []).append(Shown(number, index, last, name, frame))
             showing[number] = index + 1
             if last:
                 del showing[number]

@@ -13,8 +13,8 @@ from deq_vision.models.detection import Decoding, Detections, detect
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.overlay import with_boxes, with_classes
 from deq_vision.stream import padded
-from deq_vision.stream_scores import pixel_classes
 from deq_vision.subject import Subject
+from deq_vision.windows import pixel_classes
 
 LEAST = 16  # pixels a side
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deq_vision.finite import surest
+
 Network = Callable[[Tensor], Tensor]
 
 
@@ -119,6 +121,14 @@ def starts(length: int, window: int, stride: int) -> list[int]:
     if length <= window:
         return [0]
     return [*range(0, length - window, stride), length - window]
+
+
+def pixel_classes(logits: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
+    """int64 (b, H, W), the class of every pixel of images of `size`, as the release's test has it.
+
+    `finite.NO_CLASS` where the logits (b, classes, h, w) around a pixel are not numbers.
+    """
+    return surest(resized(logits.float(), size, align_corners=False))
 
 
 def resized(values: Tensor, size: Sequence[int] | torch.Size, *, align_corners: bool) -> Tensor:

@@ -26,6 +26,8 @@ class LabelledBatch:
     """float32 (b, 3, h, w), normalised."""
     labels: Tensor
     """int64 (b,)."""
+    names: tuple[str, ...]
+    """Of the samples."""
 
     @staticmethod
     def collate(samples: Sequence[LabelledImage], normalisation: Normalisation) -> "LabelledBatch":
@@ -35,11 +37,11 @@ class LabelledBatch:
             ValueError: there is none, or they differ in size.
         """
         labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
-        return LabelledBatch(normalisation.apply(stacked(samples)), labels)
+        return LabelledBatch(normalisation.apply(stacked(samples)), labels, names_of(samples))
 
     def to(self, device: torch.device | str) -> "LabelledBatch":
         """The batch on a device."""
-        return LabelledBatch(self.images.to(device), self.labels.to(device))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class SegmentedBatch:
     """float32 (b, 3, h, w), normalised."""
     labels: Tensor
     """int64 (b, h, w); `samples.IGNORED` where a pixel is of no class."""
+    names: tuple[str, ...]
+    """Of the samples."""
 
     @staticmethod
     def collate(samples: Sequence[SegmentedImage], normalisation: Normalisation) -> "SegmentedBatch":
@@ -58,12 +62,13 @@ class SegmentedBatch:
         Raises:
             ValueError: there is none, or they differ in size.
         """
-        images = stacked(samples)
-        return SegmentedBatch(normalisation.apply(images), torch.stack([sample.labels for sample in samples]).long())
+        images = normalisation.apply(stacked(samples))
+        labels = torch.stack([sample.labels for sample in samples]).long()
+        return SegmentedBatch(images, labels, names_of(samples))
 
     def to(self, device: torch.device | str) -> "SegmentedBatch":
         """The batch on a device."""
-        return SegmentedBatch(self.images.to(device), self.labels.to(device))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class AnnotatedBatch:
     """Of each image, in its pixels."""
     sizes: tuple[tuple[int, int], ...]
     """(h, w) of each image without padding."""
+    names: tuple[str, ...]
+    """Of the samples."""
 
     @staticmethod
     def collate(samples: Sequence[AnnotatedImage], normalisation: Normalisation, multiple: int = 1) -> "AnnotatedBatch":
@@ -91,11 +98,11 @@ class AnnotatedBatch:
         images = torch.zeros(len(samples), 3, height, width)
         for place, sample in enumerate(samples):
             images[place, :, : sizes[place][0], : sizes[place][1]] = normalisation.apply(sample.image)
-        return AnnotatedBatch(images, tuple(sample.objects for sample in samples), sizes)
+        return AnnotatedBatch(images, tuple(sample.objects for sample in samples), sizes, names_of(samples))
 
     def to(self, device: torch.device | str) -> "AnnotatedBatch":
         """The batch on a device."""
-        return AnnotatedBatch(self.images.to(device), tuple(entry.to(device) for entry in self.objects), self.sizes)
+        return replace(self, images=self.images.to(device), objects=tuple(entry.to(device) for entry in self.objects))
 
 
 def labelled_batches(
@@ -195,3 +202,8 @@ def stacked(samples: Sequence[LabelledImage] | Sequence[SegmentedImage]) -> Tens
         listing = ", ".join(f"{name} {size}" for size, name in sizes.items()) or "no sample"
         raise ValueError(f"a batch needs samples of one size (h, w), got {listing}; crop them, or use batch size 1")
     return torch.stack([sample.image for sample in samples])
+
+
+def names_of(samples: Sequence[LabelledImage] | Sequence[SegmentedImage] | Sequence[AnnotatedImage]) -> tuple[str, ...]:
+    """The samples' names."""
+    return tuple(sample.name for sample in samples)

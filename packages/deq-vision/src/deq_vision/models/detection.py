@@ -123,7 +123,7 @@ def coded(boxes: Tensor, cells: Tensor, stride: int) -> Tensor:
 
 
 def detect(maps: Tensor, sizes: list[tuple[int, int]], stride: int, decoding: Decoding) -> list[Detections]:
-    """What is found in each image, boxes cut at its edges.
+    """What is found in each image, boxes cut at its edges; nothing in cells that hold a value that is not finite.
 
     Args:
         maps: (B, classes + 4, h, w).
@@ -133,7 +133,8 @@ def detect(maps: Tensor, sizes: list[tuple[int, int]], stride: int, decoding: De
     """
     logits, boxes = split(maps.float())
     places = boxes_of(boxes, stride).flatten(1, 2)  # (B, h w, 4)
-    scores = logits.sigmoid().flatten(2).transpose(1, 2)  # (B, h w, classes)
+    numbers = maps.isfinite().all(dim=1, keepdim=True)
+    scores = torch.where(numbers, logits.sigmoid(), -1.0).flatten(2).transpose(1, 2)  # (B, h w, classes)
     return [one(scores[row], places[row], size, decoding) for row, size in enumerate(sizes)]
 
 
