@@ -29,8 +29,8 @@ from workflows import workspace
 
 DAMAGED = re.compile(r"unable to read: '(?:\./)?dvc\.lock'|dvc\.lock' (?:is invalid|validation failed)|(RWLock-file)")
 CONFLICT = re.compile(r"^<{7} .*^={7}$.*^>{7} ", re.MULTILINE | re.DOTALL)
-ALWAYS = ["always changed"]
-"""What DVC says of a stage that is to run each time, and is no result."""
+ALWAYS = "always changed"
+"""DVC says so of a stage that is to run each time, which is no result."""
 BUSY_SECONDS = 20.0
 """How long to wait for a DVC process that outlived its Snakemake and still finishes one stage."""
 LONG_AGO = 24 * 3600.0
@@ -89,7 +89,7 @@ def status() -> dict[str, list[Path]]:
         said = (process.stdout + process.stderr).strip()
         if process.returncode == 0:
             changed = json.loads(process.stdout)
-            return {stage: changed_outputs(entries) for stage, entries in changed.items() if entries != ALWAYS}
+            return {stage: changed_outputs(entries) for stage, entries in changed.items() if ALWAYS not in entries}
         if damage := DAMAGED.search(said):
             path = Path(".dvc/tmp/rwlock" if damage[1] else "dvc.lock")
             if path not in mended:

@@ -124,6 +124,17 @@ def test_dates_are_left_alone_while_an_engine_works(pipeline: Path, capsys: pyte
     assert "dates of outputs are left as they are" in capsys.readouterr().err
 
 
+def test_a_stage_that_runs_each_time_is_no_result(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = Path(LOCK).read_text()
+    Path(LOCK).write_text(
+        lock.replace(lock[lock.index("  check:") : lock.index("  get:")], "")
+    )  # as Snakemake leaves it
+    before = os.stat("checked.txt").st_mtime
+    assert dvc_state.main() == 0
+    assert capsys.readouterr().out == "every stage is up to date\n"
+    assert os.stat("checked.txt").st_mtime == before
+
+
 def test_by_hand_it_says_what_is_changed(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dvc_state.main() == 0
     assert capsys.readouterr().out == "every stage is up to date\n"
