@@ -19,18 +19,20 @@ PLACE = re.compile(r"\{([\w.]+)\}")
 
 
 class StageError(ValueError):
-    """DVC names a stage that dvc.yaml does not have with the present parameters."""
+    """A command's places belong to no stage that dvc.yaml has with the present parameters."""
 
 
 def filled(command: Sequence[str], stage: str) -> list[str]:
     """`command` with the values of the stage that DVC calls `stage`, from dvc.yaml and params.yaml in this folder.
 
     Raises:
-        parameters.ParameterError: the running profile is not what its schemas ask for; of a name, that it is plain.
-        StageError: there is no such stage, or none of its values has a place's name.
+        parameters.ParameterError: the running profile is not what its schemas ask for, or a name in it is not plain.
+        StageError: there is no such stage, or it has no value for a place.
     """
     if not any(map(PLACE.search, command)):
         return list(command)
+    if not stage:
+        raise StageError(f"{' '.join(command)}: DVC_STAGE is not set; DVC runs this, `dvc repro --single-item STAGE`")
     values = {"run": parameters.load()}
     values |= case(definitions().get(stage.partition("@")[0], {}), stage, values)
     return [PLACE.sub(lambda place: str(looked_up(place[1], values, stage)), argument) for argument in command]

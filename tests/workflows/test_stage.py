@@ -55,6 +55,21 @@ def test_a_missing_command_is_named_with_the_way_to_install_it(tmp_path: Path) -
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("", "deq-flow {item.method}: DVC_STAGE is not set; DVC runs this, `dvc repro --single-item STAGE`\n"),
+        ("flow_train@none-0", "flow_train@none-0: dvc.yaml has {item.method} in its command, and params.yaml no value"),
+        ("flow_trail", "flow_trail: dvc.yaml has {item.method} in its command, and params.yaml no value for it\n"),
+    ],
+)
+def test_a_place_that_belongs_to_no_stage_is_named(stage: str, said: str) -> None:
+    process = run_stage(ROOT, "deq-flow", "{item.method}", DVC_STAGE=stage)
+    assert process.returncode == 1
+    assert process.stderr.startswith(said)
+    assert "Traceback" not in process.stderr
+
+
 def test_a_stage_does_not_start_beside_a_working_snakemake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with claimed(tmp_path, monkeypatch):
         process = run_stage(tmp_path, "touch", "started")

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from deq_core.experiment import config
-from deq_core.experiment.config import ConfigError, Kind
+from deq_core.experiment.config import ConfigError, Kind, Name
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,20 @@ def test_schema_accepts_what_load_accepts(tmp_path: Path, body: str) -> None:
     except ConfigError:
         loads = False
     assert valid == loads
+
+
+@pytest.mark.parametrize("name", ["a-b_1", "0", "a.b", "-a", "a b", "", "a\n"])
+def test_a_name_is_plain_as_an_item_and_as_a_key_and_the_schema_says_so(tmp_path: Path, name: str) -> None:
+    plain = name in ("a-b_1", "0")
+    for kind, value in ((tuple[Name, ...], [name]), (dict[Name, int], {name: 1})):
+        text = json.dumps({"run": {"train": value}})
+        validator = jsonschema.Draft202012Validator(config.schema(kind))
+        assert validator.is_valid(value) == plain
+        if plain:
+            read(tmp_path, text, kind=kind)
+            continue
+        with pytest.raises(ConfigError, match="a name is letters, digits, '-' and '_'"):
+            read(tmp_path, text, kind=kind)
 
 
 def test_schema_forbids_unknown_keys_at_every_level() -> None:
