@@ -11,6 +11,7 @@ from deq_core.experiment import checkpoint, config
 from deq_core.experiment.results import markdown, numbers, read_rows, spread
 from deq_core.experiment.solving import LayerConfig, StopConfig
 from deq_core.experiment.tracking import ignore
+from deq_core.experiment.written import files_of
 from deq_flow.arrays import read_arrays
 from deq_flow.cli import main
 from deq_flow.convergence import trajectory, watch_convergence
@@ -282,7 +283,7 @@ def test_commands_run_the_studies_to_the_same_bytes(
         command(tmp_path, name, "--network", "deq", "--model", model, "--data", str(data), "--out", f"out/{name}")
         printed(capsys)
     for study, name in (("sweep", "delta"), ("convergence", "convergence")):
-        for path in (results / study / "deq-0").iterdir():
+        for path in files_of(results / study / "deq-0"):
             assert path.read_bytes() == (tmp_path / "out" / name / path.name).read_bytes(), path
     drawn = figures(tables_of(results, settings), out=results / "figures", dpi=120)
     assert {path.stem for path in drawn} == {

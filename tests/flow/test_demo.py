@@ -16,6 +16,7 @@ from deq_core.experiment.files import OutputError
 from deq_core.experiment.images import FileFormatError, read_image, write_image
 from deq_core.experiment.photographs import VALIDATION, load_all
 from deq_core.experiment.video import Frames, VideoError
+from deq_core.experiment.written import RECORD
 from deq_flow import build
 from deq_flow.data.io import read_flo, read_kitti
 from deq_flow.demo.follow import Estimate, astray, enlarged, follow, reduced
@@ -220,7 +221,12 @@ def test_two_images_become_a_picture(tmp_path: Path) -> None:
         write_image(tmp_path / f"{name}.png", frame)
     frames = video.frames(source_of([str(tmp_path / "a.png"), str(tmp_path / "b.png")]))
     run(network(), frames, DemoConfig(), out=tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["colour.png", "demo.json", "side-by-side.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        RECORD,
+        "colour.png",
+        "demo.json",
+        "side-by-side.png",
+    ]
     assert torch.equal(read_image(tmp_path / "out" / "side-by-side.png")[:, :, :WIDTH], scene(0, 1)[0])
 
 
@@ -278,9 +284,9 @@ def test_a_source_that_ends_before_its_announced_frames_is_remarked_on(
     assert "pictures: expected 6 frames, of which 3 could be decoded: it may be damaged" in capsys.readouterr().err
 
 
-def test_a_folder_that_no_demo_wrote_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_of_anything_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(OutputError, match="holds files that no demo wrote; choose a new folder"):
+    with pytest.raises(OutputError, match=r"holds thesis\.tex, which this program did not write"):
         run(network(), as_frames(scene(0, 2), 2), DemoConfig(), out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -14,6 +14,7 @@ from deq_core import FixedPointIteration, Phantom
 from deq_core.experiment import checkpoint, video
 from deq_core.experiment.images import write_image
 from deq_core.experiment.solving import LayerConfig, StopConfig
+from deq_core.experiment.written import RECORD
 from deq_flow import build
 from deq_flow.cli import main
 from deq_flow.params import EquilibriumModel
@@ -109,7 +110,7 @@ def test_a_video_with_the_shipped_checkpoint(clip: Path, capsys: pytest.CaptureF
     main(["demo", str(clip), "--out", str(out)])
     values = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (values["estimates"], values["complete"]) == (3, 1)
-    assert sorted(path.name for path in out.iterdir()) == ["colour.mp4", "demo.json", "side-by-side.mp4"]
+    assert sorted(path.name for path in out.iterdir()) == [RECORD, "colour.mp4", "demo.json", "side-by-side.mp4"]
     assert json.loads((out / "demo.json").read_text())["network"] == "default"
     assert len(list(video.frames(out / "colour.mp4"))) == 3
 
@@ -119,7 +120,7 @@ def test_a_folder_with_a_trained_checkpoint(tmp_path: Path, trained: Path) -> No
         write_image(tmp_path / "in" / f"{number}.png", frame)
     out = tmp_path / "out"
     main(["demo", str(tmp_path / "in"), "--out", str(out), "--model", str(trained), "--save", "arrows", "flo"])
-    assert sorted(path.name for path in out.iterdir()) == ["arrows.mp4", "demo.json", "flo"]
+    assert sorted(path.name for path in out.iterdir()) == [RECORD, "arrows.mp4", "demo.json", "flo"]
     assert sorted(path.name for path in (out / "flo").iterdir()) == ["000000.flo", "000001.flo"]
 
 
@@ -129,7 +130,7 @@ def test_two_images_with_a_released_checkpoint(tmp_path: Path, released: Path) -
         write_image(Path(name), frame)
     out = tmp_path / "out"
     main(["demo", *names, "--out", str(out), "--model", str(released), "--steps", "2", "--save", "colour", "kitti"])
-    assert sorted(path.name for path in out.iterdir()) == ["colour.png", "demo.json", "kitti"]
+    assert sorted(path.name for path in out.iterdir()) == [RECORD, "colour.png", "demo.json", "kitti"]
 
 
 def test_the_code_of_its_page_runs() -> None:
@@ -150,7 +151,7 @@ def test_the_code_of_its_page_runs() -> None:
         (["clip.mp4", "--steps", "0"], "steps: expected at least 1, got 0"),
         (["clip.mp4", "--out", "text.mp4"], "cannot write text.mp4"),
         (["clip.mp4", "--out", "text.mp4/out"], "cannot write text.mp4/out"),
-        (["clip.mp4", "--out", "."], "holds files that no demo wrote"),
+        (["clip.mp4", "--out", "."], "cannot write .: the command reads clip.mp4 in it (source)"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

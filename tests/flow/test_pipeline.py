@@ -343,7 +343,7 @@ def test_a_later_stage_says_that_it_begins_from_random_weights(
 def test_the_schema_on_disk_is_that_of_the_dataclasses(tmp_path: Path) -> None:
     schema = config.schema(Flow)
     assert json.loads((ROOT / "workflows" / "schemas" / "flow.json").read_text()) == schema, (
-        "parameters changed: run `deq-flow schema workflows/schemas/flow.json`"
+        "parameters changed: remove workflows/schemas/flow.json and run `deq-flow schema workflows/schemas/flow.json`"
     )
 
 

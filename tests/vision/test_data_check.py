@@ -20,6 +20,7 @@ from deq_core.experiment.images import FileFormatError, decode, encode
 from deq_core.experiment.layout import LayoutError
 from deq_core.experiment.released import located
 from deq_core.experiment.resume import DownloadError
+from deq_core.experiment.written import files_of
 from deq_vision import cli
 from deq_vision.data.catalogue import SOURCES
 from deq_vision.data.check import FOLDERS, PARTS, check
@@ -334,7 +335,7 @@ def test_a_key_that_is_unknown_stops_the_command(tmp_path: Path) -> None:
 def test_released_sets_stay_where_they_are_and_are_found_through_the_manifest(data: Path, tmp_path: Path) -> None:
     config = ReleasedSets(root=str(data), sets=("cifar10", "cityscapes"), complete=False)
     prepare(tmp_path / "vision", config)
-    assert [path.name for path in (tmp_path / "vision").iterdir()] == ["manifest.json"]
+    assert files_of(tmp_path / "vision") == [tmp_path / "vision" / "manifest.json"]
     assert located(tmp_path / "vision") == data.resolve()
     with pytest.raises(LayoutError, match=r"expected 50000 samples as released"):
         prepare(tmp_path / "whole", replace(config, complete=True))

@@ -17,6 +17,7 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.images import FileFormatError, read_image, write_image
 from deq_core.experiment.video import Frames
+from deq_core.experiment.written import RECORD
 from deq_vision import build
 from deq_vision.data.classes import CITYSCAPES, STREET
 from deq_vision.data.transforms import CIFAR, IMAGENET
@@ -203,7 +204,7 @@ def test_images_become_pictures_and_numbers(tmp_path: Path) -> None:
             expected = logits[0].softmax(0)
             assert first["classes"][0]["class"] == f"class {int(expected.argmax())}"
             assert first["classes"][0]["probability"] == pytest.approx(expected.max().item(), rel=1e-5)
-            assert sorted(path.name for path in (tmp_path / task).iterdir()) == ["demo.json"]
+            assert sorted(path.name for path in (tmp_path / task).iterdir()) == [RECORD, "demo.json"]
         else:
             assert read_image(tmp_path / task / "1.png.png").dtype == torch.uint8
         if task == "segment":
@@ -219,10 +220,10 @@ def test_a_damaged_image_leaves_the_earlier_output(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"damaged")
     with pytest.raises(FileFormatError, match=r"b\.png"):
         run(viewer(), [tmp_path / "a.png", tmp_path / "b.png"], out=tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png.png", "demo.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [RECORD, "a.png.png", "demo.json"]
 
 
-def test_a_folder_that_no_demo_wrote_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_of_anything_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(OutputError, match="holds files that no demo wrote"):
+    with pytest.raises(OutputError, match=r"holds thesis\.tex, which this program did not write"):
         run(viewer(), [], out=tmp_path)

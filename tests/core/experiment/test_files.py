@@ -25,11 +25,15 @@ from deq_core.experiment.files import (
     write_json,
     write_text,
 )
+from deq_core.experiment.written import RECORD
 
 ALONE = f"""
-import runpy, sys
+import sys, types
 from pathlib import Path
-globals().update(runpy.run_path("{files.__file__}"))
+for name, folder in (("deq_core", ""), ("deq_core.experiment", "{Path(files.__file__).parent}")):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [folder]
+from deq_core.experiment.files import *
 """
 """Begins a program that uses the module without the package, whose torch takes seconds to import."""
 
@@ -62,7 +66,7 @@ def fill(out: Path, **contents: bytes | Path | Exception) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD)
 
 
 def test_a_folder_appears_whole_on_success(tmp_path: Path) -> None:

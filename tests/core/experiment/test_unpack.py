@@ -134,10 +134,18 @@ def test_a_truncated_archive_is_refused_and_the_folder_before_it_stays(
     make: Callable[..., Path], suffix: str, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/mine").write_text("")
     path = make(tmp_path / f"a{suffix}", {"file": bytes(range(256)) * 100})
     path.write_bytes(path.read_bytes()[: 3 * path.stat().st_size // 5 if suffix != ".tar" else 10_000])
     with pytest.raises(ArchiveError, match=r"damaged.*download it again|expected a complete zip or tar"):
+        unpack(path, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"file": b"x"})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").write_text("")
+    with pytest.raises(OutputError, match="it holds mine, which this program did not write"):
         unpack(path, tmp_path / "out")
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["mine"]
 

@@ -35,7 +35,7 @@ def sintel(
         network: in evaluation mode.
         choice: how it is run.
         root: folder that holds Sintel/test.
-        out: appears, or is replaced, once all files are written.
+        out: appears, or replaces an earlier submission, once all files are written.
         start: what a pair begins with; the first of each scene and pass starts cold.
 
     Returns:
@@ -65,7 +65,7 @@ def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) 
         network: in evaluation mode.
         choice: how it is run.
         root: folder that holds KITTI/testing.
-        out: appears, or is replaced, once all files are written.
+        out: appears, or replaces an earlier submission, once all files are written.
 
     Returns:
         files: how many. iterations: the mean that a pair used. clipped: pixels that were.

@@ -8,14 +8,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deq_core.experiment.errors import NonFiniteError
-from deq_core.experiment.files import OutputError, output_directory, write_json
+from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.images import read_image, write_image
 from deq_core.experiment.video import IMAGES, VideoError, image_files, size_of
 from deq_vision.finite import require_finite
 from deq_vision.viewer import LEAST, Viewer
 
 SUMMARY = "demo.json"
-"""What the demo says of its own output; a folder without it is not replaced."""
+"""What the demo says of its own output."""
 BEST = 5
 """Classes that are named of an image."""
 
@@ -44,7 +44,7 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
     Args:
         viewer: the model, in evaluation mode, and what it is about.
         images: files.
-        out: a new or an empty folder, or one that a demo wrote, which is replaced.
+        out: a new or an empty folder, or one that a demo wrote and nobody changed, which is replaced.
         name: of the checkpoint, for demo.json.
 
     Returns:
@@ -54,10 +54,8 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
         VideoError: an image is too small.
         FileFormatError: an image is damaged.
         NonFiniteError: what the model gives for an image is not finite; `out` has the images before it.
-        OutputError: `out` cannot be written, or holds what no demo wrote.
+        OutputError: `out` cannot be written, or holds anything else.
     """
-    if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
-        raise OutputError(f"cannot write {out}: this folder holds files that no demo wrote; choose a new folder")
     entries, ended = [], None
     with output_directory(out) as partial:
         for path in tqdm(images, desc="images", unit="image", disable=None):

@@ -3,14 +3,18 @@
 So an evaluation does not import the code of the demo, and a stage of the pipeline depends on its own commands alone.
 """
 
+import functools
 import hashlib
 import importlib
+import inspect
 import json
-import shutil
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import tyro
 
@@ -19,14 +23,18 @@ from deq_core.experiment import config, distributed
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import LayoutError, NonFiniteError
-from deq_core.experiment.files import OutputError
+from deq_core.experiment.files import OutputError, discard, output_files, require_own, require_writable
 from deq_core.experiment.resume import DownloadError
 from deq_core.experiment.unpack import ArchiveError
+from deq_core.experiment.written import written_by
 
 PARAMS = Path("params.yaml")
 
 Positional = tyro.conf.Positional
 """Marks a parameter that is given without its name: `Annotated[Path, Positional]`."""
+
+PLACES = ("checkpoint", "model", "more", "source")
+"""Parameters whose text may be the path of something that the command reads. Those that are paths always are."""
 
 EXPECTED = (
     ArchiveError,
@@ -39,6 +47,21 @@ EXPECTED = (
     OutputError,
 )
 """Errors whose message is all a user needs; any other is a defect and shows its traceback."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Marks the parameter `out` of a command that does not make it a folder: `Annotated[Path, CHECKPOINT]`."""
+
+    of: Callable[[Path], Sequence[Path]]
+    """The files that it may write."""
+
+
+FILE = Files(lambda out: (out,))
+CHECKPOINT = Files(lambda out: (out, out.with_name("config.json")))
+REPORT = Files(lambda out: (out / "report.md", out / "metrics.json"))
+ADDED = Files(lambda out: ())
+"""The command adds to the folder, or calls `output_directory` before it does anything else."""
 
 
 def run(
@@ -62,7 +85,7 @@ def run(
     named = {module: names for module, names in commands.items() if given and given[0] in names}
     app = tyro.extras.SubcommandApp()
     for function in functions(named or commands):
-        app.command(function)
+        app.command(careful(function, prog))
     try:
         app.cli(prog=prog, description=description, args=given, sort_subcommands=False)
     except (*EXPECTED, *expected) as error:
@@ -76,6 +99,57 @@ def functions(commands: Mapping[str, Sequence[str]]) -> list[Callable[..., None]
         for module, names in commands.items()
         for name in names
     ]
+
+
+def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
+    """The command, which begins only where `out` is new or its own as it left it, and nothing that it reads.
+
+    `out` is what a command calls the folder that it makes, or with a mark what it writes instead, see `Files`.
+
+    Raises:
+        OutputError: it is anything else, and nothing was done.
+    """
+    title = f"{prog} {command.__name__.replace('_', '-')}"
+    hints = get_type_hints(command, include_extras=True)
+    mark = next((one for one in getattr(hints.get("out"), "__metadata__", ()) if isinstance(one, Files)), None)
+    signature = inspect.signature(command)
+
+    @functools.wraps(command)
+    def begin(*values: Any, **named: Any) -> None:
+        bound = signature.bind(*values, **named)
+        bound.apply_defaults()
+        out: Path | None = bound.arguments.get("out")
+        folder = out if mark is None else None
+        files = () if out is None or mark is None else mark.of(out)
+        with written_by(title, asked=folder):
+            for path in files if folder is None else [folder]:
+                refuse_input(path, bound.arguments, folder=folder is not None)
+            if folder is not None:
+                require_writable(folder, folder=True)
+                require_own(folder, folder=True)
+            with output_files(files):
+                command(*values, **named)
+
+    return begin
+
+
+def refuse_input(out: Path, arguments: Mapping[str, Any], *, folder: bool) -> None:
+    """Raises OutputError where the file or folder `out` is what a command reads, or such a folder holds it."""
+    for name, source in inputs(arguments):
+        place = source.resolve()
+        for path in (place, *place.parents) if folder else (place,):
+            if path == out.resolve() or (path.exists() and out.exists() and path.samefile(out)):
+                inside = "" if path == place else f" {source} in"
+                raise OutputError(f"cannot write {out}: the command reads{inside} it ({name}): choose another name")
+
+
+def inputs(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """What a command reads, by the name of the parameter; the working directory too, which is nothing to replace."""
+    for name, value in arguments.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if name != "out" and (isinstance(one, Path) or (name in PLACES and one and Path(one).exists())):
+                yield name, Path(one)
+    yield "the working directory", Path()
 
 
 def default(text: str) -> object:
@@ -112,9 +186,10 @@ def resumable(scratch: Path, name: str, digest: str) -> Iterator[Path]:
     When the block is left without an error, it is removed, and with it those that earlier versions left behind.
     """
     yield scratch / f"{name}-{digest}"
-    if distributed.rank() == 0:
-        for finished in scratch.glob(f"{name}-*"):
-            shutil.rmtree(finished)
+    if distributed.rank() == 0 and scratch.is_dir():
+        for finished in scratch.iterdir():
+            if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", finished.name):
+                discard(finished, ("training.pt", "tracking.json"))
 
 
 def sources(*packages: str) -> list[Path]:

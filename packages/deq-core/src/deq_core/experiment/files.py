@@ -1,54 +1,59 @@
-"""Writes files and folders whole or not at all; a full disk or a forbidden folder is an error that says what to do."""
+"""Writes files and folders whole or not at all, and replaces nothing but what the same command wrote.
+
+A full disk, a forbidden folder, and one that holds anything else are errors that say what to do.
+"""
 
 import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-_REMEDIES = {
-    errno.ENOENT: "the folder is not there, nor can it be made: choose another folder",
-    errno.ENOSPC: "the disk is full: free space there or choose another folder",
-    errno.EDQUOT: "your disk quota is used up: free space there or choose another folder",
-    errno.EFBIG: "the file would pass the size limit of this process or file system: see `ulimit -f`",
-    errno.EROFS: "the file system is read-only: choose another folder",
-    errno.EACCES: "this user may not write there: change the folder's owner or mode, or choose another folder",
-    errno.EPERM: "this user may not write there: change the folder's owner or mode, or choose another folder",
-    errno.ENOTDIR: "a parent of it is a file: remove that file or choose another folder",
-    errno.EEXIST: "a file is where a folder is needed: remove that file or choose another folder",
-    errno.EISDIR: "a folder is where a file is needed: remove that folder or choose another name",
-    errno.ENAMETOOLONG: "the name is too long for this file system: choose a shorter one",
-    errno.EIO: "the disk reports an input/output error: check it, or choose another folder",
-}
+from deq_core.experiment import written
+from deq_core.experiment.output_error import OutputError as OutputError
+from deq_core.experiment.output_error import explained as explained
 
-
-class OutputError(OSError):
-    """An output that could not be written; the message names its path and the remedy."""
+_HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<what>partial|replaced)@(?P<host>.+)@(?P<process>\d+)")
+"""A name of `_beside`: of what is being made, or of what was taken aside."""
 
 
 @contextlib.contextmanager
-def output_directory(out: Path) -> Iterator[Path]:
+def output_directory(out: Path, *, replaceable: bool = True) -> Iterator[Path]:
     """An empty folder beside `out` to write into; moved to `out` whole on success, removed on failure.
 
-    A folder that is at `out` already is replaced. What a killed process left of an earlier attempt is removed.
+    A folder that is at `out` already is replaced where the same command wrote it, see `written`, and it is as it was
+    left. What others put there while the block runs is put there again; where it has the name of a new file, the old
+    folder stays beside the new one. A link at `out` stays, and so does a folder that it leads to, with a new content.
+
+    Args:
+        out: the folder.
+        replaceable: whether a later call may replace it; that takes a reading of all that was written.
 
     Raises:
-        OutputError: where `out` cannot be written, naming it and the remedy. Other errors pass unchanged.
+        OutputError: where `out` cannot be written or holds anything else, naming it and the remedy. Other errors pass
+            unchanged.
     """
+    out = out.resolve() if out.is_symlink() else out
     partial = _beside(out, "partial")
+    whole = not any(_HIDDEN.fullmatch(parent.name) for parent in out.parents)  # else part of one that is being made
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         _require_place(out, folder=True)
+        if written.writer().asked != out.resolve():
+            require_own(out, folder=True)
         _remove_abandoned(out)
         partial.mkdir()
     try:
         with explained(out, inside=partial):
             yield partial
+            if whole and replaceable:
+                write_json(partial / written.RECORD, written.record_of(partial))
         with explained(out):
             _put_in_place(partial, out)
     finally:
@@ -59,7 +64,8 @@ def output_directory(out: Path) -> Iterator[Path]:
 def output_file(out: Path) -> Iterator[Path]:
     """A path of the same name in a hidden folder beside `out`, for libraries that write files by themselves.
 
-    The file is moved to `out` on success and removed on failure, when `out` keeps its old content.
+    The file is moved to `out` on success and removed on failure, when `out` keeps its old content. It stays beside
+    `out`, with a word on stderr, where another file has come there since.
 
     Raises:
         OutputError: where `out` cannot be written, naming it and the remedy. Other errors pass unchanged.
@@ -68,14 +74,38 @@ def output_file(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         _require_place(out, folder=False)
         _remove_abandoned(out)
+        before = _identity(out)
         folder = _beside(out, "partial")
         folder.mkdir()
     try:
         with explained(out, inside=folder):
             yield folder / out.name
-            (folder / out.name).replace(out)
+            if _identity(out) == before:
+                (folder / out.name).replace(out)
+            else:
+                written.keep(folder / out.name, out, f"another file has come to be at {out}, so that the new one")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def output_files(outs: Sequence[Path]) -> Iterator[None]:
+    """A block that may write the files `outs`, each of which is new or was written by the same command.
+
+    Raises:
+        OutputError: where one is neither, or cannot be written, naming it and the remedy.
+    """
+    for out in outs:
+        require_writable(out, folder=False)
+        require_own(out, folder=False)
+    try:
+        yield
+    finally:
+        for folder in dict.fromkeys(out.parent for out in outs if out.is_file()):
+            there = {out.name: written.digest(out) for out in outs if out.parent == folder and out.is_file()}
+            digests = {name: value for name, value in there.items() if value is not None}
+            if written.recorded(folder) or not os.path.lexists(folder / written.RECORD):
+                write_json(folder / written.RECORD, written.record_of(folder, digests))
 
 
 def require_writable(out: Path, *, folder: bool) -> None:
@@ -90,6 +120,28 @@ def require_writable(out: Path, *, folder: bool) -> None:
         nearest = next(parent for parent in out.absolute().parents if os.path.lexists(parent))
         (nearest / trial).mkdir()
         (nearest / trial).rmdir()
+
+
+def require_own(out: Path, *, folder: bool) -> None:
+    """Raises now where `out` is anything but new, an empty folder, or what this command wrote there, as it left it.
+
+    Raises:
+        OutputError: it is, naming what is not its own and the remedy.
+    """
+    with explained(out):
+        if not folder and (why := written.strange(out)):
+            raise OutputError(f"cannot write {out}: {why}: choose another name, or move that file away")
+        if folder and out.is_dir() and (why := written.stranger(out)):
+            raise OutputError(f"cannot write {out}: it holds {why}: choose another folder, or move that away")
+
+
+def discard(folder: Path, names: Sequence[str]) -> None:
+    """Removes the files of these names from `folder`, and the folder where there is nothing else in it."""
+    for name in names:
+        _remove_abandoned(folder / name)
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is not empty
+        folder.rmdir()
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -139,42 +191,26 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-@contextlib.contextmanager
-def explained(out: Path, inside: Path | None = None) -> Iterator[None]:
-    """Turns an `OSError` about writing `out` into an `OutputError`, for code that writes in ways of its own.
-
-    Within the body of `output_directory`, `inside` tells an error about what is written there, or about no named
-    file (a full disk), from one about a file the body reads (which alone may be missing).
-    """
-    try:
-        yield
-    except OutputError:
-        raise
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
-        named = error.filename if isinstance(error.filename, str | os.PathLike) else None
-        named_here = error.errno != errno.ENOENT if named is None else Path(named).is_relative_to(inside or "")
-        about_input = inside is not None and not named_here
-        if remedy is None or about_input:
-            raise
-        hidden = named is not None and Path(named).name.startswith(f".{out.name}.")  # says nothing to who named `out`
-        about = f": {named}" if named and not hidden else ""
-        fault = OutputError(f"cannot write {out}: {remedy} ({error.strerror}{about})")
-        fault.errno = error.errno
-        raise fault from error
-
-
 def _put_in_place(partial: Path, out: Path) -> None:
     old = _beside(out, "replaced")
-    if out.exists():
+    if os.path.lexists(out):
         out.replace(old)
     try:
         partial.replace(out)
     except OSError:
-        if old.exists():
+        if os.path.lexists(old):
             old.replace(out)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    written.give_back(old, out)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tells one file from another, and from itself once it was written to; None where there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _require_place(out: Path, *, folder: bool) -> None:
@@ -193,13 +229,22 @@ def _beside(path: Path, word: str) -> Path:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Removes the hidden files and folders beside `path` of processes of this machine that no longer run."""
+    """Removes the hidden files and folders beside `path` of processes of this machine that no longer run.
+
+    A folder that such a process took aside returns to `path`, or where there is a new one, what others put into it.
+    """
     for entry in path.parent.iterdir():
-        name, *owner = entry.name.rsplit("@", maxsplit=2)
-        ours = name.startswith(f".{path.name}.") and name.endswith((".partial", ".replaced"))
-        match owner:
-            case [host, process] if ours and host == socket.gethostname() and not _runs(process):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        found = _HIDDEN.fullmatch(entry.name)
+        if found is None or (found["name"], found["host"]) != (path.name, socket.gethostname()):
+            continue
+        if _runs(found["process"]):
+            continue
+        if found["what"] == "partial":
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        elif os.path.lexists(path):
+            written.give_back(entry, path)
+        else:
+            entry.replace(path)
 
 
 def _runs(process: str) -> bool:

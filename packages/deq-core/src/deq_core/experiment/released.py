@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deq_core.experiment.checks import Problem
 from deq_core.experiment.fetch import Source, fetch
-from deq_core.experiment.files import output_directory, require_writable, write_json
+from deq_core.experiment.files import output_directory, require_own, require_writable, write_json
 from deq_core.experiment.layout import LayoutError
 
 SHOWN = 20
@@ -41,9 +41,10 @@ def prepare(
     Raises:
         LayoutError: something is missing or damaged, by file; or a set must be got by hand, with instructions.
         DownloadError: a download failed; it continues next time.
-        OutputError: `out` cannot be written.
+        OutputError: `out` cannot be written, or holds anything else.
     """
     require_writable(out, folder=True)
+    require_own(out, folder=True)
     problems: list[Problem] = []
     for name in sets:
         if not (root / folders[name]).exists() and name in sources:

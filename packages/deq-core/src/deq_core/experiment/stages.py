@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deq_core.experiment.errors import LayoutError
+from deq_core.experiment.written import RECORD
 
 Tables = TypeVar("Tables")
 
@@ -40,7 +41,7 @@ def figures_below(results: Path, pipeline: str) -> list[str]:
     folder = results / "figures"
     if not folder.is_dir():
         raise LayoutError(f"{folder}: expected the figures of the plot before; `snakemake {pipeline}` draws them")
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD)
 
 
 def _folders(tables: Any) -> Iterator[Path]:

@@ -19,6 +19,7 @@ from deq_core.experiment.files import require_writable, write_json
 from deq_core.experiment.log import Log as Log
 from deq_core.experiment.log import ignore as ignore
 from deq_core.experiment.store import artifact_location, prepare, require_access, sqlite_path
+from deq_core.experiment.written import files_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -154,7 +155,7 @@ class _Run:
 
     def keep(self, config: object, out: Path) -> None:
         """Copies what a reader of the run wants to see, and tags every file of `out`."""
-        files = sorted(path for path in out.rglob("*") if path.is_file()) if out.is_dir() else []
+        files = files_of(out)
         for path in files:
             if path.suffix in (".svg", ".png") or path.name == "metrics.json":
                 self.artifact(path)

@@ -51,7 +51,7 @@ def unpack(archive: Path, out: Path) -> None:
     """
     with opened(archive) as file:
         kind = kind_of(archive, file)
-        with output_directory(out) as partial:
+        with output_directory(out, replaceable=False) as partial:
             room = Room(archive, partial, out)
             members = read_zip.members(file, room.take) if kind == "zip" else read_tar.members(file, kind, room.take)
             try:

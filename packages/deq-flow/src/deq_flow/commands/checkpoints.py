@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import deq_core as deq
-from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.commands import CHECKPOINT, FILE, Positional, finish
 from deq_flow.export import ExportError, Format
 from deq_flow.export import export as export_network
 from deq_flow.networks import convert as convert_file
 from deq_flow.networks import load
 
 
-def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional]) -> None:
+def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional, CHECKPOINT]) -> None:
     """Writes the network in a released file SOURCE (.pth) to OUT (.safetensors), and what it is to config.json beside.
 
     DEQ-Flow of versions 1 and 2 and of torchdeq's zoo, RAFT, GMA and torchvision's RAFT are recognised from names and
@@ -30,7 +30,7 @@ def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional
 def export(
     checkpoint: Annotated[Path, Positional],
     format: Format,
-    out: Path,
+    out: Annotated[Path, FILE],
     height: int,
     width: int,
     steps: int,

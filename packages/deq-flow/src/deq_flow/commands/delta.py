@@ -1,11 +1,10 @@
 """Commands of the delta studies: what of an equilibrium solve can be skipped, and when its parts settle."""
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish
+from deq_core.experiment.commands import FILE, PARAMS, REPORT, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
 from deq_core.experiment.stages import all_there, figures_below
 from deq_core.experiment.tracking import track
@@ -14,7 +13,7 @@ from deq_flow.delta_params import Convergence, Delta, Images, Representation, Si
 SECTION = "run.delta"
 
 
-def delta_schema(out: Annotated[Path, Positional]) -> None:
+def delta_schema(out: Annotated[Path, Positional, FILE]) -> None:
     """Writes the JSON schema of the section `delta` of params.yaml to OUT."""
     write_json(out, config.schema(Delta))
 
@@ -63,11 +62,12 @@ def sine(
 
     check(params, section)
     settings = config.load(Sine, params, f"{section}.sine.{fit}")
-    folder = scratch / f"delta_sine-{fit}-{seed}-{fingerprint({'fit': settings}, package='deq_flow')}"
-    with track("delta.sine", settings, out=out, seed=seed, scratch=folder) as log:
+    digest = fingerprint({"fit": settings}, package="deq_flow")
+    with (
+        resumable(scratch, f"delta_sine-{fit}-{seed}", digest) as folder,
+        track("delta.sine", settings, out=out, seed=seed, scratch=folder) as log,
+    ):
         metrics = fit_sine(settings, seed=seed, out=out, scratch=folder, log=log)
-    for abandoned in scratch.glob(f"delta_sine-{fit}-{seed}-*"):
-        shutil.rmtree(abandoned)
     finish(metrics)
 
 
@@ -89,11 +89,12 @@ def inr(
     settings = config.load(Images, params, f"{section}.images")
     chosen = config.load(Representation, params, f"{section}.representations.{representation}")
     parameters = {"images": settings, "representation": chosen}
-    folder = scratch / f"delta_inr-{representation}-{seed}-{fingerprint(parameters, package='deq_flow')}"
-    with track("delta.inr", parameters, out=out, seed=seed, scratch=folder) as log:
+    digest = fingerprint(parameters, package="deq_flow")
+    with (
+        resumable(scratch, f"delta_inr-{representation}-{seed}", digest) as folder,
+        track("delta.inr", parameters, out=out, seed=seed, scratch=folder) as log,
+    ):
         metrics = fit_image(settings, chosen, seed=seed, out=out, scratch=folder, log=log)
-    for abandoned in scratch.glob(f"delta_inr-{representation}-{seed}-*"):
-        shutil.rmtree(abandoned)
     finish(metrics)
 
 
@@ -109,7 +110,7 @@ def delta_plot(results: Path, out: Path, params: Path = PARAMS, section: str = S
     finish({"figures": len(paths)})
 
 
-def delta_report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+def delta_report(results: Path, out: Annotated[Path, REPORT], params: Path = PARAMS, section: str = SECTION) -> None:
     """Writes the report of the delta studies, means and standard deviations over seeds, to `out`."""
     from deq_flow.delta_report import report
 

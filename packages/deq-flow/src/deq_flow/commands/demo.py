@@ -37,7 +37,7 @@ def demo(
     Args:
         source: what to look at.
         more: further images.
-        out: a new folder, or one of an earlier demo, which is replaced.
+        out: a new folder, or one of an earlier demo as it left it, which is replaced.
         model: name of a shipped checkpoint, or a file: a trained one of this package or a released one (.pth).
         save: colour, side-by-side and arrows are videos, or pictures of two images; flo, kitti and npz are files of
             flow, one a frame.

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, Positional, default, fingerprint, finish, resumable
+from deq_core.experiment.commands import (
+    ADDED,
+    FILE,
+    PARAMS,
+    REPORT,
+    Positional,
+    default,
+    fingerprint,
+    finish,
+    resumable,
+)
 from deq_core.experiment.files import write_json
 from deq_core.experiment.look import Plot
 from deq_core.experiment.stages import all_there, figures_below
@@ -19,14 +29,14 @@ from deq_flow.params import Baseline, Data, Evaluate, Flow, Model, Train
 SECTION = "run.flow"
 
 
-def schema(out: Annotated[Path, Positional]) -> None:
+def schema(out: Annotated[Path, Positional, FILE]) -> None:
     """Writes the JSON schema of the section `flow` of params.yaml to OUT."""
     write_json(out, config.schema(Flow))
 
 
 def download(
     name: Annotated[str, Positional, default("a profile's data")] = "",
-    out: Annotated[Path | None, default("data/flow; with NAME, data")] = None,
+    out: Annotated[Path | None, ADDED, default("data/flow; with NAME, data")] = None,
     profile: str = "run",
     params: Path = PARAMS,
     section: Annotated[str | None, default("PROFILE.flow")] = None,
@@ -127,7 +137,7 @@ def plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION
     finish({"figures": len(paths)})
 
 
-def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+def report(results: Path, out: Annotated[Path, REPORT], params: Path = PARAMS, section: str = SECTION) -> None:
     """Writes report.md and metrics.json, means and standard deviations over seeds, to `out`."""
     from deq_flow import report as reporting
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError, plain
-from deq_core.experiment.files import OutputError, output_directory, write_json
+from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.solving import StopConfig
 from deq_core.experiment.video import Frames, VideoError
 from deq_flow.demo.follow import Estimate, follow
@@ -22,7 +22,7 @@ from deq_flow.networks import Network
 
 LEAST = 16  # pixels a side that a network needs
 SUMMARY = "demo.json"
-"""What the demo says of its own output; a folder without it is not replaced."""
+"""What the demo says of its own output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
         network: in evaluation mode, on the device that it shall run on.
         frames: at least two.
         config: how they are compared, and what is made of that.
-        out: a new or an empty folder, or one that a demo wrote, which is replaced.
+        out: a new or an empty folder, or one that a demo wrote and nobody changed, which is replaced.
         name: of the network, for demo.json.
 
     Returns:
@@ -94,9 +94,8 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
 
     Raises:
         VideoError: there are fewer than two frames, or they cannot be read or are too small.
-        OutputError: `out` cannot be written, or holds what no demo wrote.
+        OutputError: `out` cannot be written, or holds anything else.
     """
-    refuse_foreign(out)
     total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
     if total is not None and total < 2:
         raise too_few(frames.name, total)
@@ -190,9 +189,3 @@ def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
 def too_few(name: str, count: int) -> VideoError:
     """The error for a source without a pair."""
     return VideoError(f"{name}: expected at least two frames, got {count}: motion is between two; name a second image")
-
-
-def refuse_foreign(out: Path) -> None:
-    """Raises OutputError where a folder at `out` holds anything but what a demo wrote, since it would be replaced."""
-    if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
-        raise OutputError(f"cannot write {out}: this folder holds files that no demo wrote; choose a new folder")

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.commands import CHECKPOINT, Positional, finish
 from deq_sequence.networks import load, save
 
 
-def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional], variant: str = "wt103") -> None:
+def convert(
+    source: Annotated[Path, Positional], out: Annotated[Path, Positional, CHECKPOINT], variant: str = "wt103"
+) -> None:
     """Writes the network in the released file SOURCE to OUT (.safetensors), and what it is to config.json beside it.
 
     `variant` names the released network it is of: wt103, wt103-reg or wt103-preln-reg. Names and shapes do not tell.

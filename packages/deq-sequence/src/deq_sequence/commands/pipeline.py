@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish, resumable
+from deq_core.experiment.commands import FILE, PARAMS, REPORT, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.manifest import write_manifest
 from deq_core.experiment.stages import all_there, figures_below
@@ -17,7 +17,7 @@ from deq_sequence.params import Baselines, Evaluate, Model, Plot, Sequence, Trai
 SECTION = "run.sequence"
 
 
-def schema(out: Annotated[Path, Positional]) -> None:
+def schema(out: Annotated[Path, Positional, FILE]) -> None:
     """Writes the JSON schema of the section `sequence` of params.yaml to OUT."""
     write_json(out, config.schema(Sequence))
 
@@ -108,7 +108,7 @@ def plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION
     finish({"figures": len(paths)})
 
 
-def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+def report(results: Path, out: Annotated[Path, REPORT], params: Path = PARAMS, section: str = SECTION) -> None:
     """Writes report.md and metrics.json, means and standard deviations over seeds, to `out`."""
     from deq_sequence import report as reporting
 

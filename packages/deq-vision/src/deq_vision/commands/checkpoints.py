@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.commands import CHECKPOINT, Positional, finish
 from deq_vision.models.build import save
 from deq_vision.models.convert import load_released
 
 
-def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional], variant: str | None = None) -> None:
+def convert(
+    source: Annotated[Path, Positional], out: Annotated[Path, Positional, CHECKPOINT], variant: str | None = None
+) -> None:
     """Writes the official checkpoint SOURCE (.pth) as OUT (.safetensors), with a config.json beside it.
 
     Args:

@@ -23,7 +23,7 @@ def download(
     there.
 
     Args:
-        out: folder that appears, or is replaced, once all is written.
+        out: folder that appears, or replaces an earlier one as this command left it, once all is written.
         profile: a key of PARAMS, such as mini or smoke; `run` is the one that the pipelines use.
         params: the file of all numbers.
         section: of PARAMS that is read, dots between its keys; by default PROFILE.vision.

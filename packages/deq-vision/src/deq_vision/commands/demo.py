@@ -32,7 +32,7 @@ def demo(
         checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships: digits, street,
             detect. By default the one that ships for the task; these know the mini sets, not the world.
         task: what the checkpoint must be for; by default whatever it is, and to segment without one.
-        out: a new folder, or one of an earlier demo, which is replaced.
+        out: a new folder, or one of an earlier demo as it left it, which is replaced.
         side: longer side of the images that the network sees, pixels; larger ones are reduced to it, by default to 128
             with a checkpoint that ships, and not at all with another.
         least_score: detections below it are not shown.

@@ -1,9 +1,10 @@
 """Commands of the pipeline that are no training and no evaluation of a network: peers, figures and report."""
 
 from pathlib import Path
+from typing import Annotated
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import PARAMS, finish
+from deq_core.experiment.commands import PARAMS, REPORT, finish
 from deq_core.experiment.look import Plot
 from deq_core.experiment.stages import all_there, figures_below
 from deq_core.experiment.tracking import track
@@ -41,7 +42,7 @@ def plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION
     finish({"figures": len(paths)})
 
 
-def report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+def report(results: Path, out: Annotated[Path, REPORT], params: Path = PARAMS, section: str = SECTION) -> None:
     """Writes report.md and metrics.json, means and standard deviations over seeds, to `out`."""
     from deq_vision import report as reporting
     from deq_vision.tables import MDEQ, headline

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, Positional, fingerprint, finish, resumable
+from deq_core.experiment.commands import FILE, PARAMS, REPORT, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
 from deq_core.experiment.stages import figures_below
 from deq_core.experiment.tracking import track
@@ -21,7 +21,7 @@ SECTION = "run.stability"
 SCRATCH = Path(".scratch")
 
 
-def stability_schema(out: Annotated[Path, Positional]) -> None:
+def stability_schema(out: Annotated[Path, Positional, FILE]) -> None:
     """Writes the JSON schema of the section `stability` of params.yaml to OUT."""
     write_json(out, config.schema(Stability))
 
@@ -111,7 +111,9 @@ def stability_plot(results: Path, out: Path, params: Path = PARAMS, section: str
     finish({"figures": len(paths)})
 
 
-def stability_report(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
+def stability_report(
+    results: Path, out: Annotated[Path, REPORT], params: Path = PARAMS, section: str = SECTION
+) -> None:
     """Writes the report of the study, means and standard deviations over seeds, to `out`."""
     from deq_vision.stability_report import report
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment import config, video
-from deq_core.experiment.commands import PARAMS, Positional, finish
+from deq_core.experiment.commands import FILE, PARAMS, Positional, finish
 from deq_core.experiment.config import ConfigError, Kind
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking import track
@@ -20,7 +20,7 @@ VideoTask = Annotated[Segment | Detect, Kind]
 def stream(
     source: Annotated[str, Positional],
     *,
-    out: Path,
+    out: Annotated[Path, FILE],
     checkpoint: str | None = None,
     task: Literal["segment", "detect"] | None = None,
     steps: int = 2,

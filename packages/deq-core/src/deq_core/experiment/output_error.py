@@ -1,0 +1,51 @@
+"""The error of an output that cannot be written: it names the place, what is wrong there, and what to do."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_REMEDIES = {
+    errno.ENOENT: "the folder is not there, nor can it be made: choose another folder",
+    errno.ENOSPC: "the disk is full: free space there or choose another folder",
+    errno.EDQUOT: "your disk quota is used up: free space there or choose another folder",
+    errno.EFBIG: "the file would pass the size limit of this process or file system: see `ulimit -f`",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "this user may not write there: change the folder's owner or mode, or choose another folder",
+    errno.EPERM: "this user may not write there: change the folder's owner or mode, or choose another folder",
+    errno.ENOTDIR: "a parent of it is a file: remove that file or choose another folder",
+    errno.EEXIST: "a file is where a folder is needed: remove that file or choose another folder",
+    errno.EISDIR: "a folder is where a file is needed: remove that folder or choose another name",
+    errno.ENAMETOOLONG: "the name is too long for this file system: choose a shorter one",
+    errno.EIO: "the disk reports an input/output error: check it, or choose another folder",
+}
+
+
+class OutputError(OSError):
+    """An output that could not be written; the message names its path and the remedy."""
+
+
+@contextlib.contextmanager
+def explained(out: Path, inside: Path | None = None) -> Iterator[None]:
+    """Turns an `OSError` about writing `out` into an `OutputError`, for code that writes in ways of its own.
+
+    Within the body of `output_directory`, `inside` tells an error about what is written there, or about no named
+    file (a full disk), from one about a file the body reads (which alone may be missing).
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        named = error.filename if isinstance(error.filename, str | os.PathLike) else None
+        named_here = error.errno != errno.ENOENT if named is None else Path(named).is_relative_to(inside or "")
+        about_input = inside is not None and not named_here
+        if remedy is None or about_input:
+            raise
+        hidden = named is not None and Path(named).name.startswith(f".{out.name}.")  # says nothing to who named `out`
+        about = f": {named}" if named and not hidden else ""
+        fault = OutputError(f"cannot write {out}: {remedy} ({error.strerror}{about})")
+        fault.errno = error.errno
+        raise fault from error
