@@ -4,15 +4,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
-
 from deq_core.experiment import checkpoint, config
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.config import Kind
 from deq_flow.config import Converted
 from deq_flow.models import RAFT, DEQFlow, build
 from deq_flow.models.build import assemble, check_overrides
-from deq_flow.models.convert import load_released, network_of, put, read_released
+from deq_flow.models.convert import INCOMPLETE, load_released, network_of, read_released
 from deq_flow.params import EquilibriumModel, UnrolledModel
 
 Network = DEQFlow | RAFT
@@ -71,10 +69,8 @@ def convert(source: Path, out: Path) -> Converted:
     if out.suffix != ".safetensors":
         raise CheckpointError(f"{out}: a converted checkpoint is a .safetensors file; choose such a name")
     found = read_released(source)
-    try:
+    with checkpoint.naming(source):
         network = network_of(found)
-    except CheckpointError as error:
-        raise CheckpointError(f"{source}: {error}") from None
     about = Converted(family=found.family, architecture=found.size, weight_norm=found.weight_norm)
     checkpoint.save(out, network, about)
     return about
@@ -88,17 +84,15 @@ def _load_ours(path: Path, overrides: dict[str, Any]) -> Network:
     stored: EquilibriumModel | UnrolledModel | Converted = config.load(Stored, beside)
     family = "raft" if getattr(stored, "family", stored.kind) in ("raft", "unrolled") else "deq-flow"
     check_overrides(str(path), overrides, family)
-    with torch.random.fork_rng(devices=[]):  # initial weights take no random numbers from the caller
-        if isinstance(stored, Converted):
-            normed = {"weight_norm": stored.weight_norm} if family == "deq-flow" else {}
-            network = assemble(family, stored.architecture, {**overrides, **normed})
-        else:
-            network = build_network(stored, **overrides)
-    try:
-        put(network, tensors)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    return network.eval()
+
+    def network() -> Network:
+        if not isinstance(stored, Converted):
+            return build_network(stored, **overrides)
+        normed = {"weight_norm": stored.weight_norm} if family == "deq-flow" else {}
+        return assemble(family, stored.architecture, {**overrides, **normed})
+
+    with checkpoint.naming(path):
+        return checkpoint.restored(network, tensors, refusal=INCOMPLETE, widened=True)
 
 
 def _for_evaluation_too(overrides: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from deq_core.experiment import checkpoint, config
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.solving import LayerConfig
@@ -52,13 +50,10 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
     of_size, of_equilibrium = split(overrides)
     tensors = checkpoint.load_tensors(path)
     stored = config.load(Stored, path.with_name("config.json"))
-    # Not on the meta device: there, initial weights make torch load its compiler, which takes longer than they do.
-    with torch.random.fork_rng(devices=[]):  # initial weights take no random numbers from the caller
-        model = DEQTransformer(
-            replace(stored.architecture, **of_size), replace(equilibrium_of(stored), **of_equilibrium)
-        )
-    checkpoint.load_into(model, tensors, source=str(path))
-    return model.eval()
+    size, equilibrium = replace(stored.architecture, **of_size), replace(equilibrium_of(stored), **of_equilibrium)
+    with checkpoint.naming(path):
+        refusal = f"{path} does not fit DEQTransformer"
+        return checkpoint.restored(lambda: DEQTransformer(size, equilibrium), tensors, refusal=refusal)
 
 
 def load_vocabulary(path: Path | str, model: DEQTransformer) -> Vocabulary:

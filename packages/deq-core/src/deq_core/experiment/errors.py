@@ -4,6 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or made for another model; the message names the file."""
+
+
 class LayoutError(ValueError):
     """A data set on disk is missing, incomplete, or not laid out as released."""
 
@@ -11,6 +15,10 @@ class LayoutError(ValueError):
         super().__init__(message)
         self.missing = tuple(missing)
         """Every missing file or folder, of which the message names the first ones."""
+
+
+class ResultsError(ValueError):
+    """A table or file of results that is missing or damaged; the message names the file."""
 
 
 class NonFiniteError(RuntimeError):

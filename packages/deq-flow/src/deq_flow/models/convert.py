@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment import checkpoint
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment import state_dict as state_dicts
+from deq_core.experiment.checkpoint import CheckpointError, filled, outlined
+from deq_core.experiment.state_dict import state_dict
 from deq_flow.config import Architecture
 from deq_flow.models.build import Family, assemble, check_overrides
 from deq_flow.models.deq_flow import DEQFlow
@@ -42,8 +45,9 @@ RENAMES = (
 DERIVED = r"^attn\.pos_emb\.rel_ind$"
 # The shortcut's norm of a residual block is saved twice in the releases, under both names.
 SHORTCUT = re.compile(r"^(cnet\.layer[23]\.0)\.norm3\.")
-WRAPPERS = ("state_dict", "model")
-"""Keys under which training programs keep the state dict in a file with other things."""
+
+
+INCOMPLETE = "not a complete checkpoint of a known flow network"
 
 
 @dataclass(frozen=True)
@@ -61,25 +65,17 @@ def read_released(path: Path | str) -> Recognised:
 
     Raises CheckpointError for a file that holds anything else.
     """
-    path = Path(path)
-    if path.suffix == ".safetensors":
-        return recognised(checkpoint.load_tensors(path))
-    content = checkpoint.load_saved(path)
-    for name in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected a dictionary of tensors (a state_dict), got {type(content).__name__}")
-    others = [f"{name!r}: {type(value).__name__}" for name, value in content.items() if not isinstance(value, Tensor)]
-    if others:
-        raise CheckpointError(f"{path}: expected a dictionary of tensors (a state_dict), got in it {', '.join(others)}")
-    return recognised(content)
+    with checkpoint.naming(path):
+        return recognised(checkpoint.load_tensors(Path(path)))
 
 
 def recognised(state: Mapping[str, Tensor]) -> Recognised:
     """The network that a state dict belongs to, found from names and shapes."""
     state = renamed(state)
-    size = architecture_of(state)
+    try:
+        size = architecture_of(state)
+    except (ArithmeticError, IndexError, ValueError) as error:
+        raise CheckpointError(f"the shapes are those of no known flow network: {error}") from error
     return Recognised(state, "raft" if is_unrolled(state, size) else "deq-flow", size, is_weight_normed(state))
 
 
@@ -90,63 +86,37 @@ def load_released(path: Path | str, **overrides: Any) -> DEQFlow | RAFT:
     and the choices of `Architecture` that no weight depends on (correlation, attention_by, dropout, cell_dropout).
     Raises CheckpointError for a file that holds anything else, listing what is missing, unexpected and misshapen.
     """
-    try:
+    with checkpoint.naming(path):
         return network_of(read_released(path), **overrides)
-    except CheckpointError as error:
-        raise error if str(path) in str(error) else CheckpointError(f"{path}: {error}") from None
 
 
 def from_released(state: Mapping[str, Tensor], **overrides: Any) -> DEQFlow | RAFT:
     """The network that a released state dict belongs to, with its weights. See `load_released`."""
-    return network_of(recognised(state), **overrides)
+    return network_of(recognised(state_dict(state)), **overrides)
 
 
 def network_of(found: Recognised, **overrides: Any) -> DEQFlow | RAFT:
-    """The network of a recognised state dict, with its weights; in evaluation mode."""
+    """The network of a recognised state dict, with its weights, half precision widened; in evaluation mode."""
     state = found.state
     check_overrides("a network of this kind", overrides, found.family)
     if found.family == "deq-flow":
         overrides = {"weight_norm": found.weight_norm, **overrides}
         if overrides["weight_norm"] != found.weight_norm:
             state = split(state) if overrides["weight_norm"] else fused(state)
-    with torch.random.fork_rng(devices=[]):  # initial weights take no random numbers from the caller
-        model = assemble(found.family, found.size, overrides)
-    put(model, state)
-    return model.eval()
-
-
-def put(model: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Gives `model` copies of the tensors in `state`, half precision widened.
-
-    Raises CheckpointError, one for all names that are missing, unexpected or of another shape.
-    """
-    problems = checkpoint.misfits(state, model.state_dict())
-    if problems:
-        raise CheckpointError("not a complete checkpoint of a known flow network:\n  " + "\n  ".join(problems))
-    wide = {
-        name: value.to(torch.promote_types(value.dtype, torch.float32), copy=True)
-        if value.is_floating_point()
-        else value.clone()
-        for name, value in state.items()
-    }
-    model.load_state_dict(wide, assign=True)
+    network = outlined(lambda: assemble(found.family, found.size, overrides), state)
+    return filled(network, state, refusal=INCOMPLETE, widened=True)
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`state` under the names used here."""
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    out: dict[str, Tensor] = {}
-    for name, value in state.items():
-        name = name.removeprefix(prefix)
-        for pattern, replacement in RENAMES:
-            name = re.sub(pattern, replacement, name)
-        if not re.match(DERIVED, name):
-            out[name] = value
+    names = {name: reduce(lambda name, rule: re.sub(*rule, name), RENAMES, name) for name in state}
+    out = state_dicts.renamed(state, {old: new for old, new in names.items() if not re.match(DERIVED, new)})
     if "update_block.gru.convz1.weight" in out and "update_block.gru.convz2.weight" not in out:
         out = {re.sub(r"^(update_block\.gru\.conv[zrq])1\.", r"\1.", name): value for name, value in out.items()}
     for name in [name for name in out if SHORTCUT.match(name)]:
-        value = out.pop(name)
-        out.setdefault(SHORTCUT.sub(r"\1.downsample.1.", name), value)
+        value, twin = out.pop(name), SHORTCUT.sub(r"\1.downsample.1.", name)
+        if not torch.equal(out.setdefault(twin, value), value):
+            raise CheckpointError(f"{name} and {twin} are one tensor, which the file has with two values")
     for name in [name for name in out if name.endswith(".running_mean")]:
         out.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     return out

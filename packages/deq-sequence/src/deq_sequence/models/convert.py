@@ -3,13 +3,16 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deq_core.experiment.checkpoint import CheckpointError, load_saved, misfits
+from deq_core.experiment import state_dict as state_dicts
+from deq_core.experiment.checkpoint import CheckpointError, filled, load_tensors, misfits, naming, outlined
+from deq_core.experiment.state_dict import state_dict
 from deq_sequence.config import VARIANTS, Architecture
 from deq_sequence.models.build import split
 from deq_sequence.models.positions import frequencies
@@ -46,60 +49,53 @@ def load_released(path: Path, *, variant: str = "wt103", **overrides: Any) -> DE
     `build` knows, or in overrides. Raises CheckpointError for a file that holds anything else, listing what is missing,
     unexpected and misshapen.
     """
-    try:
+    with naming(path):
         return from_released(read_released(path), variant=variant, **overrides)
-    except CheckpointError as error:
-        raise error if str(path) in str(error) else CheckpointError(f"{path}: {error}") from None
 
 
 def read_released(path: Path) -> dict[str, Tensor]:
     """The tensors in a file that torch.save wrote, under the names they have there; runs no code from it."""
     try:
-        content = load_saved(path)
+        return load_tensors(path)
     except CheckpointError as error:
         raise CheckpointError(
             f"{error} (of the release's files model_state_dict.pth has the tensors, model.pt is a whole model)"
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path}: expected a dictionary of tensors (a state_dict), got {type(content).__name__}")
-    return content
 
 
 def from_released(state: Mapping[str, Tensor], *, variant: str = "wt103", **overrides: Any) -> DEQTransformer:
     """The network that a released state dict belongs to, with its weights. See `load_released`."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown network {variant!r}; known are {', '.join(VARIANTS)}")
-    state = renamed(state)
+    state = renamed(state_dict(state))
     of_size, of_equilibrium = split(overrides)
     try:
         found = recognised(state, VARIANTS[variant][0])
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise CheckpointError(f"the shapes are those of no DEQ-Transformer: {error}") from error
     size = replace(found, **of_size)
-    with torch.device("meta"):  # no time is spent on initial weights, and no random numbers
-        model = DEQTransformer(size, replace(VARIANTS[variant][1], **of_equilibrium))
+    equilibrium = replace(VARIANTS[variant][1], **of_equilibrium)
+    model = outlined(lambda: DEQTransformer(size, equilibrium), state)
     expected, copies = model.state_dict(), tied(size)
-    check(state, {**expected, **{copy: expected[original] for copy, original in copies.items()}})
+    if complaints := misfits(state, {**expected, **{copy: expected[original] for copy, original in copies.items()}}):
+        listed = "\n  ".join(complaints)
+        raise CheckpointError(f"not a complete checkpoint of a DEQ-Transformer:\n  {listed}")
     for copy, original in copies.items():
         if not torch.equal(state[copy], state[original]):
             raise CheckpointError(f"{copy} differs from {original}, so they cannot be tied: leave that to the file")
-    model.to_empty(device="cpu").load_state_dict({name: state[name] for name in expected})
-    return model.eval()
+    return filled(model, {name: state[name] for name in expected})
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`state` under the names and with the shapes used here."""
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    out: dict[str, Tensor] = {}
-    for name, value in state.items():
-        name = name.removeprefix(prefix)
-        if name == FREQUENCIES:
-            check_frequencies(value)
-            continue
-        for pattern, replacement in RENAMES:
-            name = re.sub(pattern, replacement, name)
-        out[name] = value.squeeze(-1) if re.match(CONVOLUTIONS, name) and value.dim() == 3 else value
-    return out
+    if FREQUENCIES in state:
+        check_frequencies(state[FREQUENCIES])
+    names = {name: reduce(lambda name, rule: re.sub(*rule, name), RENAMES, name) for name in state}
+    out = state_dicts.renamed(state, {old: new for old, new in names.items() if old != FREQUENCIES})
+    return {
+        name: value.squeeze(-1) if re.match(CONVOLUTIONS, name) and value.dim() == 3 else value
+        for name, value in out.items()
+    }
 
 
 def recognised(state: Mapping[str, Tensor], otherwise: Architecture) -> Architecture:
@@ -139,13 +135,6 @@ def tied(size: Architecture) -> dict[str, str]:
         **{f"softmax.tables.{i}": f"embedding.tables.{i}.weight" for i in tables},
         **{f"softmax.projections.{i}": f"embedding.projections.{i}.weight" for i in projections},
     }
-
-
-def check(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raises one CheckpointError for all names that are missing, unexpected or of another shape."""
-    problems = misfits(state, expected)
-    if problems:
-        raise CheckpointError("not a complete checkpoint of a DEQ-Transformer:\n  " + "\n  ".join(problems))
 
 
 def check_frequencies(stored: Tensor) -> None:

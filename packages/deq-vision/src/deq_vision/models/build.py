@@ -4,8 +4,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from deq_core.experiment import checkpoint, config
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.solving import LayerConfig
@@ -71,9 +69,11 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
         model = load_released(place, variant)
     elif variant is None:
         saved: ModelConfig = config.load(ModelConfig, place.with_name("config.json"))
-        with torch.random.fork_rng(devices=()):  # the initial weights are not used
-            model = MDEQ(saved.architecture, saved.equilibrium())
-        checkpoint.load_into(model, checkpoint.load_tensors(place), source=str(place))
+        tensors = checkpoint.load_tensors(place)
+        with checkpoint.naming(place):
+            model = checkpoint.restored(
+                lambda: MDEQ(saved.architecture, saved.equilibrium()), tensors, refusal=f"{place} does not fit MDEQ"
+            )
     else:
         raise ValueError(f"variant is for official files; {place} says in its config.json what it is")
     model.equilibrium = solved(model.equilibrium, overrides)

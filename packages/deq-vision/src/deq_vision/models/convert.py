@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from deq_core.experiment.checkpoint import CheckpointError, load_saved, misfits
+from deq_core.experiment import state_dict as state_dicts
+from deq_core.experiment.checkpoint import CheckpointError, filled, load_tensors, misfits, naming, outlined
+from deq_core.experiment.state_dict import state_dict
 from deq_vision.config import VARIANTS
 from deq_vision.models.mdeq import MDEQ
 
@@ -44,8 +45,6 @@ RENAMES = (
     ("last_layer.3.", "head.classify."),
 )
 ENDS = (("weight_g", "parametrizations.weight.original0"), ("weight_v", "parametrizations.weight.original1"))
-# The class weights of the loss, which the release's segmentation training saves with the model.
-UNUSED = re.compile(r"^loss\.")
 OUTPUT = re.compile(r"^head\.(linear|classify)\.weight$")
 
 
@@ -59,27 +58,20 @@ def load_released(path: Path | str, variant: str | None = None) -> MDEQ:
     Raises:
         CheckpointError: a file that holds anything else, listing what is missing, unexpected and misshapen.
     """
-    state = load_saved(Path(path))
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path}: expected a dictionary of tensors (a state_dict), got {_summary(state)}")
-    try:
-        return from_released(state, variant)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    with naming(path):
+        return from_released(load_tensors(Path(path)), variant)
 
 
 def from_released(state: Mapping[str, Tensor], variant: str | None = None) -> MDEQ:
     """The model that an official state dict belongs to, with its weights. See `load_released`."""
-    state = renamed(state)
+    state = renamed(state_dict(state))
     closest, fewest = "", None
     for name in [variant] if variant is not None else _likely(state):
-        model = _fresh(name, state)
+        model = outlined(lambda name=name: _fresh(name, state), state)
         complaints = misfits(state, model.state_dict(), name=official)
         if not complaints:
-            model.load_state_dict(dict(state))
-            return model.eval()
+            double = {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float64}
+            return filled(model, state, widened=double)
         if fewest is None or len(complaints) < len(fewest):
             closest, fewest = name, complaints
     listed = "\n  ".join(fewest or ())
@@ -87,10 +79,8 @@ def from_released(state: Mapping[str, Tensor], variant: str | None = None) -> MD
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under the names used here, without the prefixes that wrappers of the release leave."""
-    while prefix := next((p for p in ("module.", "model.") if _wrapped(state, p)), ""):
-        state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    out = {_name(name, RENAMES, ENDS): value for name, value in state.items()}
+    """`state` under the names used here."""
+    out = state_dicts.renamed(state, {name: _name(name, RENAMES, ENDS) for name in state})
     for name in [name for name in out if name.endswith(".running_mean")]:
         out.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     return out
@@ -113,12 +103,6 @@ def _name(name: str, beginnings: Iterable[Sequence[str]], ends: Iterable[Sequenc
     return name
 
 
-def _wrapped(state: Mapping[str, Tensor], prefix: str) -> bool:
-    """Whether everything but the loss is under `prefix`."""
-    names = [name for name in state if not UNUSED.match(name)]
-    return bool(names) and all(name.startswith(prefix) for name in names)
-
-
 def _likely(state: Mapping[str, Tensor]) -> list[str]:
     """The released variants with as wide branches as `state` has; all, where none has.
 
@@ -129,8 +113,8 @@ def _likely(state: Mapping[str, Tensor]) -> list[str]:
     widths = {int(match[1]): state[name].shape[0] for name, match in found.items() if match and state[name].ndim}
     if not widths:
         raise CheckpointError(
-            f"expected an official MDEQ checkpoint, with tensors such as {official('cell.branches.0.norm3.weight')}, "
-            f"got {_summary(dict(state))}"
+            f"expected an official MDEQ checkpoint, with tensors such as "
+            f"{official('cell.branches.0.norm3.weight')}, got a dictionary with {', '.join(list(state)[:5])}"
         )
     known = {name: variant for name, variant in VARIANTS.items() if variant.equilibrium.numerics == "released"}
     return [
@@ -141,19 +125,10 @@ def _likely(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _fresh(name: str, state: Mapping[str, Tensor]) -> MDEQ:
-    """The model of a variant, with as many classes as `state` has, and in double precision if that is."""
+    """A model of a variant, with as many classes as `state` has."""
     if name not in VARIANTS:
         raise CheckpointError(f"unknown variant {name!r}; known are {', '.join(VARIANTS)}")
     variant = VARIANTS[name]
     outputs = [value.shape[0] for key, value in state.items() if OUTPUT.match(key)]
     size = variant.architecture.with_classes(outputs[0]) if len(outputs) == 1 else variant.architecture
-    dtypes = {value.dtype for value in state.values() if value.is_floating_point()}
-    with torch.random.fork_rng(devices=()):  # the initial weights are not used
-        model = MDEQ(size, variant.equilibrium)
-    return model.double() if dtypes == {torch.float64} else model
-
-
-def _summary(state: Any) -> str:
-    if isinstance(state, dict):
-        return f"a dictionary with {', '.join(str(key) for key in list(state)[:5]) or 'nothing'}"
-    return type(state).__name__
+    return MDEQ(size, variant.equilibrium)

@@ -1,0 +1,204 @@
+"""What torch.save wrote, read only once all its sizes are known to be those of the file.
+
+`torch.load(weights_only=True)` runs no code from a file, but takes its word for every size: a tensor may be larger than
+its storage, which then grows, and a storage larger than the file. Nor does it look at the checksums of a file.
+"""
+
+import io
+import math
+import pickle
+import struct
+import zipfile
+import zlib
+from collections import Counter, OrderedDict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from deq_core.experiment.errors import CheckpointError
+from deq_core.experiment.reading import USUAL, told
+
+WIDTHS = {
+    **dict.fromkeys(("Byte", "Char", "Bool", "Untyped", "QInt8", "QUInt8", "QUInt4x2", "QUInt2x4"), 1),
+    **dict.fromkeys(("Short", "Half", "BFloat16"), 2),
+    **dict.fromkeys(("Int", "Float", "QInt32"), 4),
+    **dict.fromkeys(("Long", "Double", "ComplexFloat"), 8),
+    "ComplexDouble": 16,
+}
+"""Bytes of an element of each kind of storage."""
+LEGACY = 4
+"""Pickles at the beginning of a file of torch before 1.6: two numbers that mark it, the system, and the content."""
+MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
+    """What torch.save wrote as `data`, tensors on the CPU; runs no code from it.
+
+    Args:
+        data: the file's content.
+        path: the file, for messages.
+        what: it should be, for messages.
+        remedy: what to do where it is not.
+
+    Raises:
+        CheckpointError: it is damaged, or has tensors that are larger than what the file has of them.
+        ForeignError: it holds more than tensors, numbers, strings and containers of them.
+    """
+    try:
+        check_sizes(data)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except ForeignError:
+        raise
+    except Exception as error:  # on bytes that are no pickle torch.load raises nearly anything
+        raise CheckpointError(
+            f"{path}: not {what}, but {len(data)} bytes that begin with {data[:16]!r}; {remedy} ({told(error)})"
+        ) from error
+
+
+class ForeignError(ValueError):
+    """A pickle with objects that are no tensors; the message is their class."""
+
+
+class SizeError(ValueError):
+    """A file whose sizes are not those of what it holds."""
+
+
+def check_sizes(data: bytes) -> None:
+    """Checks that all that torch.save wrote as `data` is there, as large as it says, and has its checksums.
+
+    Raises:
+        SizeError: it is not, of which the message is what.
+        ForeignError: it holds other objects.
+        Exception: of any kind, where it is no such file.
+    """
+    if not data.startswith(b"PK"):
+        file = io.BytesIO(data)
+        sizes = Sizes(file)
+        if sizes.load() != MAGIC:
+            raise SizeError("they do not begin as torch.save has it")
+        for _ in range(LEGACY - 1):
+            sizes = Sizes(file)
+            sizes.load()
+        require_room(sizes, len(data), stored=len(data) - file.tell())
+        return
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        packed = [name for name, member in members.items() if member.compress_type != zipfile.ZIP_STORED]
+        if packed or sum(member.file_size for member in archive.infolist()) > len(data):
+            raise SizeError("its members are packed, twice there, or overlap")
+        summed = any(member.CRC for member in members.values())  # torch may be told not to, and then writes zeros
+        for member in members.values():
+            if summed and zlib.crc32(stored(data, member)) != member.CRC:
+                raise SizeError(f"{member.filename} has another checksum than was written")
+        (content,) = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+        sizes = Sizes(io.BytesIO(stored(data, members[content])))
+        sizes.load()
+        for key, size in sizes.storages.items():
+            there = members[f"{content.removesuffix('data.pkl')}data/{key}"].file_size
+            if there != size:
+                raise SizeError(f"tensors of {size} bytes are announced where there are {there}")
+        require_room(sizes, len(data), stored=len(data))
+
+
+def stored(data: bytes, member: zipfile.ZipInfo) -> memoryview:
+    """The content of a member of a zip that is not packed."""
+    name, extra = struct.unpack_from("<HH", data, member.header_offset + 26)
+    start = member.header_offset + 30 + name + extra
+    return memoryview(data)[start : start + member.file_size]
+
+
+def require_room(sizes: "Sizes", length: int, *, stored: int) -> None:
+    """Checks that storages are no larger than what is stored, nor tensors, which may repeat it, than what is usual."""
+    if (total := sum(sizes.storages.values())) > stored:
+        raise SizeError(f"{total} bytes of tensors are announced where there are {stored}")
+    if sizes.tensors > max(length, USUAL):
+        raise SizeError(f"its tensors are of {sizes.tensors} bytes, which {length} cannot hold")
+
+
+class Sizes(pickle._Unpickler):
+    """Goes through a pickle of torch.save without its tensors; notes the bytes of these, and of storages by their keys.
+
+    It is the unpickler in Python, since that in C takes memory for numbers that a pickle names; what of the former
+    does so too, or makes objects in other ways than torch.save's, is left out. Nothing from the pickle is called.
+    """
+
+    dispatch: ClassVar = {
+        code: does
+        for code, does in pickle._Unpickler.dispatch.items()
+        if bytes([code]) not in (pickle.BYTEARRAY8, pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4)
+    }
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.storages: dict[str, int] = {}
+        self.tensors = 0
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What stands for a class or function that torch.save writes the name of."""
+        match module, name:
+            case "collections", "OrderedDict" | "Counter":
+                return {"OrderedDict": OrderedDict, "Counter": Counter}[name]
+            case "torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3":
+                return self.tensor
+            case "torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state":
+                return parameter
+            case "torch" | "torch.storage", _ if name.endswith("Storage") and name.removesuffix("Storage") in WIDTHS:
+                return Kind(WIDTHS[name.removesuffix("Storage")])
+            case "torch", _ if isinstance(getattr(torch, name, None), torch.dtype):
+                return Kind(getattr(torch, name).itemsize)
+            case "torch", "Size" | "device":
+                return plain
+            case "builtins" | "__builtin__", "set" | "complex":
+                return plain
+            case ("torch.serialization", "_get_layout") | ("_codecs", "encode"):
+                return plain
+            case _:
+                raise ForeignError(f"{module}.{name}")
+
+    def persistent_load(self, pid: Any) -> "Storage":
+        """A storage, of which the file has the content elsewhere."""
+        word, kind, key, _, count, *_ = pid
+        if word != "storage" or not isinstance(kind, Kind) or type(count) is not int or count < 0:
+            raise SizeError(f"a storage is written as {pid!r}"[:100])
+        size = count * kind.width
+        if self.storages.setdefault(str(key), size) != size:
+            raise SizeError(f"the storage {key!r} has two sizes")
+        return Storage(size, kind.width)
+
+    def tensor(self, storage: "Storage", offset: int, shape: Any, strides: Any, *more: Any) -> "Storage":
+        """Stands for a tensor; raises SizeError where its storage does not hold every element."""
+        width = next((each.width for each in more if type(each) is Kind), storage.width)
+        numbers = (offset, *shape, *strides)
+        if any(type(number) is not int or number < 0 for number in numbers) or len(shape) != len(strides):
+            raise SizeError(f"a tensor is written as {(offset, shape, strides)!r}"[:100])
+        count = math.prod(shape)
+        last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+        if count and (last + 1) * width > storage.size:
+            raise SizeError(f"a tensor of shape {tuple(shape)!r:.60} is in a storage of {storage.size} bytes")
+        self.tensors += count * width
+        return storage
+
+
+class Kind:
+    """A type of elements."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+
+class Storage(Kind):
+    """The place of a tensor's elements."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__(width)
+        self.size = size
+
+
+def parameter(data: Any, *_: Any) -> Any:
+    """Stands for a parameter."""
+    return data
+
+
+def plain(*_: Any) -> None:
+    """Stands for what takes no memory of its own."""
