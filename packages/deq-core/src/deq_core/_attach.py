@@ -9,7 +9,7 @@ from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wr
 from torch.autograd import forward_ad
 
 from ._map import Map
-from ._solver.base import in_transform
+from ._modes import in_transform
 
 Pullback = Callable[[Map, Tensor, Tensor], Tensor]
 

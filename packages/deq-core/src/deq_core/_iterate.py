@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ._map import Map
+from ._modes import in_place, in_transform, may_look
 from ._norms import NORMS
 from ._solver import Solver
-from ._solver.base import in_place, in_transform
+from ._solver.scaled import scaled_to
 from ._stop import Stop
 from ._tally import Tally
 
@@ -67,13 +68,16 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     look = eager and (stop.tol is not None or (z.device.type == "cpu" and not transformed))
     tally = Tally(z, stop.tol, look=look)
     memory = solver.init(z, stop.max_steps)
-    room = _Room(solver, z) if eager and not transformed else None
+    room: _Room | None = None
     fz = best = z
     recorded: list[Tensor] = []
     if eager:
         f = _Guarded(f)
     for evaluation in range(1, stop.max_steps + 1):
         fz = f(z)
+        if evaluation == 1:
+            solver = scaled_to(z, fz, solver, look=may_look(z, waits=stop.tol is not None))
+            room = _Room(solver, z) if eager and not transformed else None
         residual = stop.residual(z, fz, None if room is None else room(memory, stop))
         improved, going = tally.judge(residual)
         if improved == len(z):

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -66,7 +66,9 @@ class Map:
         return image
 
     def _image(self, state: Tree) -> Tensor:
-        with self._callers_autocast():
+        if not self._autocast["enabled"]:  # blocks are without already
+            return self.ravel.flatten(apply(self._f, state))
+        with torch.autocast(**self._autocast):
             return self.ravel.flatten(apply(self._f, state))
 
     @torch.no_grad()
@@ -96,10 +98,6 @@ class Map:
     def without_autocast(self) -> AbstractContextManager[Any]:
         """Full precision, for the algebra of a solver: a matrix product in bfloat16 ends its convergence."""
         return torch.autocast(self.ravel.device.type, enabled=False)
-
-    def _callers_autocast(self) -> AbstractContextManager[Any]:
-        # Blocks are without already.
-        return torch.autocast(**self._autocast) if self._autocast["enabled"] else nullcontext()
 
     @contextmanager
     def _block(self, weights: Weights | None) -> Iterator[None]:

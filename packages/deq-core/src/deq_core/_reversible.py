@@ -13,7 +13,7 @@ from ._attach import refuse_mapped
 from ._failure import OnFailure, announce, check_on_failure
 from ._iterate import Flat, Solve, iterate
 from ._map import Map, Weights
-from ._norms import two_norm
+from ._norms import measured, two_norm
 from ._stop import Stop
 
 
@@ -243,8 +243,7 @@ class _WayBack:
         by = self._by
         if by.on_failure == "ignore":
             return
-        scale = two_norm(self._last.current).clamp_min(1e-30)
-        error = two_norm(start - self._z0) / scale
+        error = measured(two_norm, start - self._z0, look=True).over(measured(two_norm, self._last.current, look=True))
         above = (error <= by.tol).logical_not()
         if bool(above.any()):
             announce(

@@ -11,7 +11,9 @@ from ._adjoint import Implicit, solve_adjoint
 from ._attach import attach, one_step, refuse_forward_mode
 from ._iterate import Flat, Solve
 from ._map import Map
+from ._modes import may_look
 from ._solver.broyden import Steps
+from ._solver.scaled import scale_to_ordinary
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ class SHINE:
             return attach(f, flat.best, pullback), [attach(f, z, one_step) for z in flat.recorded], flat
 
     def _estimate(self, memory: Steps, valid: Tensor, f: Map, z: Tensor, gradient: Tensor) -> Tensor:
-        estimate = transposed_inverse(memory, valid, gradient)
+        # A linear map: the gradient may be of a size whose products with the steps have numbers.
+        scale = scale_to_ordinary(gradient, look=may_look(gradient))
+        if scale is None:
+            estimate = transposed_inverse(memory, valid, gradient)
+        else:
+            estimate = transposed_inverse(memory, valid, gradient * scale) / scale
         if self.refine is None:
             return estimate
         return solve_adjoint(f, z, gradient, estimate, self.refine)

@@ -1,17 +1,12 @@
 """When a solve ends."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ._norms import two_norm
-
-Norm = Callable[[Tensor], Tensor]
-
-# Keeps 0 / 0 at 0 without touching a small gradient's relative residual, and is a normal float32.
-_SMALLEST_LENGTH = 1e-30
+from ._modes import may_look
+from ._norms import Norm, measured, two_norm
 
 
 @dataclass(frozen=True)
@@ -23,7 +18,9 @@ class Stop:
         tol: the residual below which a sample has converged; from then on it is left alone.
             `None` runs exactly `max_steps` evaluations, never waits for the device, and compiles.
         relative: judge |f(z) - z| / |f(z)| rather than |f(z) - z|.
-        norm: (B, n) → (B,), applied to each sample's whole state: `two_norm`, `rms_norm`, `max_norm` or your own.
+        norm: (B, n) → (B,), applied to each sample's whole state: `two_norm`, `rms_norm`, `max_norm` or your own,
+            which must give a times the norm for a times the state: it is shown a multiple where squares of the state
+            would under- or overflow.
     """
 
     max_steps: int = 40
@@ -40,7 +37,10 @@ class Stop:
             raise TypeError(f"norm must map (B, n) to (B,), such as two_norm, got {self.norm!r}")
 
     def residual(self, z: Tensor, fz: Tensor, scratch: Tensor | None = None) -> Tensor:
-        """Residual of every sample, (B,).
+        """Residual of every sample, (B,), at every scale that the dtype has.
+
+        It is 0 only where the norm of f(z) - z is, and for finite states at most the largest number of its dtype, also
+        where f(z) is 0 and z is not.
 
         Args:
             z, fz: a state and its image, (B, n).
@@ -51,5 +51,7 @@ class Stop:
             with torch.no_grad():
                 return self.residual(z, fz, scratch)
         z, fz = z.detach(), fz.detach()
-        gap = self.norm(fz - z if scratch is None else torch.sub(fz, z, out=scratch))
-        return gap / self.norm(fz).clamp_min(_SMALLEST_LENGTH) if self.relative else gap
+        # A solve with a tolerance waits for its numbers anyway.
+        look = may_look(z, waits=self.tol is not None)
+        gap = measured(self.norm, fz - z if scratch is None else torch.sub(fz, z, out=scratch), look=look)
+        return gap.over(measured(self.norm, fz, look=look)) if self.relative else gap.bounded()

@@ -1,9 +1,11 @@
 """Who has improved and who goes on, sample by sample."""
 
+from operator import lt
+
 import torch
 from torch import Tensor
 
-from ._solver.base import in_transform
+from ._modes import in_transform
 
 # So many samples or fewer are judged number by number on the host, which is quicker than four calls on tiny tensors.
 _FEW = 128
@@ -95,5 +97,6 @@ class Tally:
         if self._bottom is None:
             self._bottom = -1.0 if self._tol is None else torch.tensor(self._tol, dtype=dtype).item()
         bars = self.lowest.tolist() if self._bars is None else self._bars
-        self._bars, bottom = residual, self._bottom
-        return all(bottom < value < bar for value, bar in zip(residual, bars, strict=True))
+        self._bars = residual
+        # What is no number is below no bar, whatever the minimum makes of it.
+        return not residual or (self._bottom < min(residual) and all(map(lt, residual, bars)))

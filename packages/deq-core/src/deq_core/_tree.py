@@ -61,7 +61,7 @@ class Ravel:
             ValueError: the tree's structure or a leaf's shape or device is not the state's; the message names the leaf.
         """
         if self._is_bare(tree):
-            return tree.reshape(self.batch, self.sizes[0])
+            return tree if tree.dim() == 2 else tree.reshape(self.batch, self.sizes[0])
         leaves, structure = _pytree.tree_flatten(tree)
         if structure != self.structure:
             raise ValueError(

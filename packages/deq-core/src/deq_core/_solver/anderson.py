@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .base import check_damping, in_place, inner_products, put, put_gap
+from .._modes import in_place
+from .base import check_damping, inner_products, put, put_gap
 
 
 @dataclass
@@ -58,6 +59,11 @@ class Anderson:
         if not self.ridge >= 0:
             raise ValueError(f"ridge must be at least 0, got {self.ridge!r}")
         check_damping(self.damping)
+
+    @property
+    def equivariant(self) -> bool:
+        """Whether the steps grow with the state; see `Solver`."""
+        return self.relative_ridge
 
     def init(self, z: Tensor, max_steps: int) -> History:
         window = min(self.window, max_steps)

@@ -5,6 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .._modes import in_place
+
 
 @runtime_checkable
 class Solver(Protocol):
@@ -15,6 +17,10 @@ class Solver(Protocol):
     One that keeps f(z) - z may also have `gap_row(state) -> Tensor | None`, the (B, n) row of its memory where the next
     `step` looks for it. The loop then writes it there for the residual, which spares a pass over both; None says that
     there is no such row this time. After `gap_row` the state is only good for that `step`.
+
+    One whose steps grow with the state, so that they are the same for s · z and s · f(z) but for the factor s, may say
+    so by an attribute `equivariant = True`. Where squares of a state would under- or overflow, the loop then shows it
+    a multiple of ordinary length.
     """
 
     def init(self, z: Tensor, max_steps: int) -> Any:
@@ -27,16 +33,6 @@ class Solver(Protocol):
         Neither z nor fz may be changed. The memory may reuse the buffers of `state`, which is not read again.
         """
         ...
-
-
-def in_place() -> bool:
-    """Whether buffers may be overwritten: not where autograd may need the old contents, nor in a traced graph."""
-    return not torch.is_grad_enabled() and not torch.compiler.is_compiling() and not in_transform()
-
-
-def in_transform() -> bool:
-    """Whether this runs under a transform of `torch.func`, whose tensors cannot be written into others."""
-    return torch._C._are_functorch_transforms_active()
 
 
 def put(buffer: Tensor, slot: int, row: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from .._modes import in_place
 from . import searched_broyden
-from .base import in_place, inner_products, put, put_gap
+from .base import inner_products, put, put_gap
 from .line_search import Armijo
 from .searched_broyden import Searched
 
@@ -59,6 +60,7 @@ class Broyden:
     memory: int | None = None
     line_search: Armijo | None = None
     kind: Literal["broyden"] = field(default="broyden", repr=False, kw_only=True)
+    equivariant: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.memory is not None and self.memory < 1:

@@ -1,7 +1,7 @@
 """Krylov solvers for affine maps: the adjoint equation of an implicit gradient."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ class GMRES:
 
     memory: int | None = None
     kind: Literal["gmres"] = field(default="gmres", repr=False, kw_only=True)
+    equivariant: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.memory is not None and self.memory < 1:
@@ -84,6 +85,7 @@ class ConjugateResidual:
     """
 
     kind: Literal["conjugate_residual"] = field(default="conjugate_residual", repr=False, kw_only=True)
+    equivariant: ClassVar[bool] = True
 
     def init(self, z: Tensor, max_steps: int) -> Directions:
         return GMRES(memory=1).init(z, max_steps)

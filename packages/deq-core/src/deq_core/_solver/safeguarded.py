@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .._norms import two_norm
 from .anderson import Anderson
 from .type_one_anderson import TypeOneAnderson
 
@@ -52,6 +53,11 @@ class Safeguarded:
         if not self.growth > 0:
             raise ValueError(f"growth must be above 0, got {self.growth!r}")
 
+    @property
+    def equivariant(self) -> bool:
+        """Whether the steps grow with the state; see `Solver`."""
+        return self.solver.equivariant
+
     def init(self, z: Tensor, max_steps: int) -> Anchor:
         batch = len(z)
         return Anchor(
@@ -63,7 +69,7 @@ class Safeguarded:
 
     def step(self, z: Tensor, fz: Tensor, state: Anchor) -> tuple[Tensor, Anchor]:
         proposal, inner = self.solver.step(z, fz, state.inner)
-        length = torch.linalg.vector_norm((fz - z).detach(), dim=1)
+        length = two_norm((fz - z).detach())
         accepted = state.plain | (length <= self.growth * state.length)
         image = torch.where(accepted[:, None], fz, state.image)
         proposal = torch.where(accepted[:, None], proposal, image)

@@ -1,12 +1,13 @@
 """Anderson acceleration of the first type."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from .base import in_place, inner_products, put_gap
+from .._modes import in_place
+from .base import inner_products, put_gap
 
 
 @dataclass
@@ -45,6 +46,7 @@ class TypeOneAnderson:
     window: int = 5
     ridge: float = 1e-12
     kind: Literal["type_one_anderson"] = field(default="type_one_anderson", repr=False, kw_only=True)
+    equivariant: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.window < 1:
