@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from ._delta_meter import DeltaMeter, spatial_rank
+from ._modes import may_look
+from ._norms import measured
 from ._scope import current_scope
 from ._weight_norm import affine_layers
 
@@ -178,7 +180,12 @@ class _Rule:
         size = self.threshold * (1.0 if self.engine.schedule is None else self.engine.schedule(evaluation))
         if not self.engine.relative:
             return size
-        return size * x.square().mean(dim=tuple(range(1, x.dim())), keepdim=True).sqrt()
+        return size * measured(_root_mean_square, x, look=may_look(x)).value()
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    """(B, 1, ...) of every sample."""
+    return x.square().mean(dim=tuple(range(1, x.dim())), keepdim=True).sqrt()
 
 
 def _per_layer(threshold: float | Mapping[str, float], names: list[str], module: nn.Module) -> dict[str, float]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ._map import apply
+from ._norms import two_norm
 from ._tree import Ravel, Tree
 
 
@@ -57,10 +58,11 @@ def spectral_radius(
         settle = iterations // 2
         growth = z_flat.new_zeros(len(z_flat))
         for iteration in range(iterations):
-            length = torch.linalg.vector_norm(vector, dim=1, keepdim=True)
-            vector = _vector_jacobian(fz, z_flat, vector / length.clamp_min(1e-30), create_graph=False)
+            length = two_norm(vector)[:, None]
+            vector = torch.where(length > 0, vector / length, vector)
+            vector = _vector_jacobian(fz, z_flat, vector, create_graph=False)
             if iteration >= settle:
-                growth = growth + torch.linalg.vector_norm(vector, dim=1).log()
+                growth = growth + two_norm(vector).log()
         return (growth / (iterations - settle)).exp()
 
 

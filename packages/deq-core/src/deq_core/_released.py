@@ -12,9 +12,12 @@ from ._adjoint import Adjoint, Implicit, Unrolled, solve_adjoint
 from ._attach import with_history
 from ._iterate import Flat, Solve
 from ._map import Map
+from ._modes import may_look
+from ._norms import measured
 from ._solution import Solution
 from ._solve import check_choices, checked_record
 from ._solver import Anderson, Broyden, FixedPointIteration, Solver
+from ._solver.scaled import scaled_to
 from ._stop import Stop
 from ._tree import Ravel, Tree
 
@@ -22,6 +25,9 @@ from ._tree import Ravel, Tree
 @dataclass(frozen=True)
 class ReleasedSolution(Solution):
     """A `Solution` by the released rules; `residual`, `converged` and `trace` are the whole batch's, for every sample.
+
+    The release adds a constant to |f(z)|, by which a small state has a small residual whatever f does to it.
+    `converged` asks for the tolerance without that constant too.
 
     Attributes:
         argument: the state z* that was found, whose image f(z*) is `value` where autograd records. Without autograd,
@@ -118,33 +124,37 @@ def iterate_as_released(
     evaluations = stop.max_steps + rules.beyond
     memory: Any = solver.init(z, evaluations)
     fz = best = z
-    lowest, steps = math.inf, 0
+    scaled = solver
+    lowest = true = bare = math.inf
+    steps = 0
     trace: list[float] = []
     recorded: list[Tensor] = []
     for evaluation in range(1, evaluations + 1):
         fz = f(z)
+        if evaluation == 1:
+            scaled = scaled_to(z, fz, solver, look=may_look(z))
         if evaluation >= rules.first:
-            trace.append(_residual(z, fz, stop, rules.floor))
+            residual, bare = _residuals(z, fz, stop, rules.floor)
+            trace.append(residual)
         if isinstance(solver, FixedPointIteration):
             z, memory = solver.step(z, fz, memory)
-            best, lowest, steps = z, trace[-1], evaluation
+            best, lowest, steps, true = z, trace[-1], evaluation, bare
         elif trace and trace[-1] < lowest:
-            best, lowest, steps = z, trace[-1], evaluation - 1
+            best, lowest, steps, true = z, trace[-1], evaluation - 1, bare
         if evaluation - rules.beyond in record:
             recorded.append(best)
         if evaluation == evaluations or (trace and _ends(trace, solver, stop)):
             break
         if not isinstance(solver, FixedPointIteration):
-            z, memory = solver.step(z, fz, memory)
+            z, memory = scaled.step(z, fz, memory)
     recorded += [best] * (len(record) - len(recorded))
     batch = len(z)
-    residual = z.new_full((batch,), lowest)
     return Flat(
         best=best,
         recorded=recorded,
-        residual=residual,
+        residual=z.new_full((batch,), lowest),
         steps=torch.full((batch,), steps, device=z.device),
-        converged=residual < (stop.tol or 0.0),
+        converged=torch.full((batch,), max(lowest, true) < (stop.tol or 0.0), device=z.device),
         trace=z.new_tensor(trace)[:, None].expand(-1, batch),
         last=(z, fz, memory),
     )
@@ -179,10 +189,15 @@ def _rules(solver: Solver, stop: Stop, record: Sequence[int]) -> _Rules:
 
 
 @torch.no_grad()
-def _residual(z: Tensor, fz: Tensor, stop: Stop, floor: float) -> float:
-    """The residual of the batch as if it were one sample."""
-    gap = stop.norm((fz - z).flatten()[None])
-    return float(gap / (stop.norm(fz.flatten()[None]) + floor) if stop.relative else gap)
+def _residuals(z: Tensor, fz: Tensor, stop: Stop, floor: float) -> tuple[float, float]:
+    """The residual of the batch as if it were one sample, and the one without the constant in it."""
+    gap = measured(stop.norm, (fz - z).flatten()[None], look=may_look(z))
+    if not stop.relative:
+        return (residual := float(gap.bounded())), residual
+    image = measured(stop.norm, fz.flatten()[None], look=may_look(z))
+    bare, length = float(gap.over(image)), image.value()
+    # Beside a length that has no number the constant is none.
+    return float(gap.bounded() / (length + floor)) if length.isfinite() else bare, bare
 
 
 def _ends(trace: list[float], solver: Solver, stop: Stop) -> bool:

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 
+from ._modes import may_look
 from ._scope import current_scope
+from ._solver.scaled import scale_to_ordinary
 from ._weight_norm import Module, affine_layers, output_dimension
 
 
@@ -67,6 +69,11 @@ class SpectralNorm(_SpectralNorm):
         u, v = self._vectors(matrix)
         factor = (self.bound if self.scale is None else self.scale) / torch.vdot(u, torch.mv(matrix, v))
         return weight * (factor if self.clip is None else factor.clamp_max(self.clip))
+
+    def _power_method(self, weight_mat: Tensor, n_power_iterations: int) -> None:
+        # Singular vectors are those of any multiple; torch takes lengths below 1e-12 for 1e-12.
+        scale = scale_to_ordinary(weight_mat.reshape(1, -1), look=may_look(weight_mat))
+        super()._power_method(weight_mat if scale is None else weight_mat * scale, n_power_iterations)
 
     def _vectors(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         scope = current_scope()

@@ -75,7 +75,7 @@ class Stream:
         A stream without a state, or whose state has another size than the newest among them, is not a number in
         every element, which `warm_start` replaces by its fallback.
         """
-        known = [name for name in self._states if name in set(names)]
+        known = [name for name in list(self._states) if name in set(names)]  # other threads may add theirs
         if not known:
             return None
         newest = self._states[known[-1]]
@@ -100,7 +100,7 @@ class Stream:
         first, last = solution.trace[0].tolist(), solution.residual.isfinite().tolist()
         cuts = []
         for row, name in enumerate(names):
-            usual = self._usual.get(name)
+            usual = self._usual.get(name) or None  # no residual at all, as of a frame that was repeated, is no measure
             warm = self._fits(name, solution)
             cuts.append(warm and self._is_cut(first[row], usual))
             if cuts[-1] or not last[row]:

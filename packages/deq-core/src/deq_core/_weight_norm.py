@@ -9,6 +9,9 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
+from ._modes import may_look
+from ._norms import measured
+
 _AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -58,15 +61,23 @@ class WeightNorm(nn.Module):
         """The weight from (g, v), or from v alone where the length is set."""
         v = originals[-1]
         length = originals[0] if self.length is None else self.length
-        factor = length / torch.norm_except_dim(v, 2, self.dim)
+        factor = length / channel_norms(v, self.dim)
         return v * (factor if self.clip is None else factor.clamp_max(self.clip))
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor] | Tensor:
         """What `forward` needs for this weight, as far as length and bound allow."""
-        return (torch.norm_except_dim(weight, 2, self.dim), weight) if self.length is None else weight
+        return (channel_norms(weight, self.dim), weight) if self.length is None else weight
 
     def extra_repr(self) -> str:
         return f"length={self.length}, clip={self.clip}"
+
+
+def channel_norms(weight: Tensor, dim: int) -> Tensor:
+    """Euclidean lengths of the slices along `dim`, of the weight's number of dimensions."""
+    rows = weight.transpose(0, dim)
+    norm = lambda rows: torch.norm_except_dim(rows.transpose(0, dim), 2, dim).flatten()  # noqa: E731  with its `dim`
+    shape = [size if axis == dim else 1 for axis, size in enumerate(weight.shape)]
+    return measured(norm, rows, look=may_look(rows)).value().reshape(shape)
 
 
 def output_dimension(layer: nn.Module) -> int:

@@ -188,11 +188,12 @@ class _Visits:
                 return fz
 
     def _residual(self, z: Tensor, fz: Tensor) -> Tensor:
-        gap, size = torch.linalg.vector_norm(fz - z, dim=1), torch.linalg.vector_norm(fz, dim=1)
+        stop = deq.Stop(tol=None, relative=self._stop.relative)
         match self._rule.batch:
             case None:
-                return gap / size if self._stop.relative else gap
+                return stop.residual(z, fz)
             case torch.mean:
-                return (gap / size if self._stop.relative else gap).mean().expand(len(z))
-            case whole:
-                return (whole(gap) / whole(size) if self._stop.relative else whole(gap)).expand(len(z))
+                return stop.residual(z, fz).mean().expand(len(z))
+            case _:
+                gap, size = (deq.two_norm(deq.two_norm(x)[None]) for x in (fz - z, fz))
+                return (gap / size if self._stop.relative else gap).expand(len(z))
