@@ -75,9 +75,12 @@ def test_pixels_around_a_value_that_is_no_number_are_of_no_class(value: float) -
     assert confusion(predicted, labels, 3)[0, 2] == 16 * 16, "what is not measured may be anything"
 
 
-def test_predictions_that_are_no_whole_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"predictions must be whole numbers, got torch\.float32"):
-        confusion(torch.full((2, 2), torch.nan), torch.zeros(2, 2, dtype=torch.long), 3)
+@pytest.mark.parametrize("value", WRONG)
+def test_predictions_that_are_no_numbers_are_refused_where_they_are_measured(value: float) -> None:
+    predicted, labels = torch.tensor([value, 1.0]), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match=r"predictions must be from 0 to 2 .*, got NaN or infinity"):
+        confusion(predicted, labels, 3)
+    assert confusion(predicted, torch.tensor([255, 1]), 3).sum() == 1
 
 
 def test_a_pixel_of_no_class_has_no_colour() -> None:

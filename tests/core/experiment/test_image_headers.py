@@ -80,6 +80,16 @@ def test_a_png_that_was_overwritten_is_not_whole(path: Path) -> None:
         whole_size(path)
 
 
+def test_a_part_of_a_png_that_says_it_is_huge_takes_no_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = stored("PNG")
+    place = content.index(b"IDAT") - 4
+    path.write_bytes(content[:place] + struct.pack(">I", 2**31 - 1) + content[place + 4 :])
+    monkeypatch.setattr(cv2, "imdecode", None)  # which would take it
+    for read in (whole_size, read_image, read_mask):
+        with pytest.raises(FileFormatError, match=r"a\.JPEG: expected a whole image"):
+            read(path)
+
+
 def test_a_jpeg_that_was_overwritten_is_mostly_noticed_by_decoding_it(path: Path) -> None:
     y, x = np.mgrid[:240, :320]
     content = stored("JPEG", (np.stack([x, y, x + y], axis=-1) % 256).astype(np.uint8), quality=95)

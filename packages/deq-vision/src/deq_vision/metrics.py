@@ -41,9 +41,9 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """
     if predicted.shape != labels.shape:
         raise ValueError(f"expected the shape of the labels {tuple(labels.shape)}, got {tuple(predicted.shape)}")
-    if predicted.is_floating_point():
-        raise ValueError(f"predictions must be whole numbers, got {predicted.dtype}")
     measured = labels != IGNORED
+    if not predicted[measured].isfinite().all():  # as whole numbers they would be any
+        raise ValueError(f"predictions must be from 0 to {classes - 1} where they are measured, got NaN or infinity")
     truth, guess = labels[measured].long(), predicted[measured].long()
     for name, values in (("labels", truth), ("predictions", guess)):
         if len(values) and not 0 <= int(values.min()) <= int(values.max()) < classes:

@@ -48,10 +48,8 @@ def whole_size(path: Path, *, formats: tuple[str, ...] = FORMATS, decoded: bool 
     data = path.read_bytes()
     with opened(path, BytesIO(data), len(data), formats) as image:
         size, kind = stored_size(image), image.format
-        require_end(path, image, data)
-        if kind == "PNG":
-            image.verify()
-        elif decoded or not is_jpeg(image):
+        require_whole(path, image, data)
+        if kind != "PNG" and (decoded or not is_jpeg(image)):
             image.load()
     if decoded and kind == "PNG":
         with opened(path, BytesIO(data), len(data), formats) as image:  # of one that was verified nothing is left
@@ -63,10 +61,10 @@ def stored_orientation(path: Path, data: bytes) -> int:
     """Of a TIFF, from 1 to 8: how it is to be turned, as decoders do by themselves; 1 is not at all, as is all else.
 
     Raises:
-        FileFormatError: the file `data` that was at `path` does not end as its kind does, or as for `image_size`.
+        FileFormatError: the file `data` that was at `path` is cut off, or a damaged PNG, or as for `image_size`.
     """
     with opened(path, BytesIO(data), len(data), FORMATS) as image:
-        require_end(path, image, data)
+        require_whole(path, image, data)
         return int(image.tag_v2.get(ORIENTATION, 1)) if isinstance(image, TiffImageFile) else 1
 
 
@@ -119,9 +117,13 @@ def is_jpeg(image: Image.Image) -> bool:
     return image.format in ("JPEG", "MPO")
 
 
-def require_end(path: Path, image: Image.Image, data: bytes) -> None:
-    """Raises FileFormatError where a PNG or a JPEG was cut off, for decoders may fill it up with grey."""
+def require_whole(path: Path, image: Image.Image, data: bytes) -> None:
+    """Raises FileFormatError where a PNG was damaged or a JPEG cut off.
+
+    Decoders fill up with grey what is missing, and take memory for what a PNG says that its parts hold.
+    """
     if image.format == "PNG":
+        image.verify()
         ends = b"IEND\xaeB`\x82" in data
     else:
         ends = not is_jpeg(image) or b"\xff\xd9" in data[scan_of(data) :]
