@@ -12,7 +12,7 @@ from deq_sequence.data import corpora, mini, tokens, vocabulary
 from deq_sequence.data.batches import batches, windows
 from deq_sequence.data.catalogue import SOURCES
 from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, check_wikitext, read_files, read_wikitext
-from deq_sequence.data.vocabulary import BytePairs, Characters, Kind, Words
+from deq_sequence.data.vocabulary import BytePairs, Characters, Kind, Words, restore
 
 LINES = ["the cat saw the dog\n", "\n", "the dog ran\n"]
 
@@ -108,11 +108,21 @@ def test_a_word_without_a_number_is_named() -> None:
         Words.learn(LINES).encode(["the\n", "the cow\n"])
 
 
-def test_characters_that_were_not_learnt_are_zero() -> None:
+def test_a_character_without_a_number_is_named() -> None:
     characters = Characters.learn(LINES)
     assert len(characters) == len(set("".join(LINES))) + 1
-    assert characters.encode(["the §\n"]).tolist().count(0) == 1
-    assert characters.decode(characters.encode(["the §\n"])) == "the \ufffd\n"
+    with pytest.raises(
+        CorpusError, match=r"line 2 has '§', which is not among the \d+ characters of the training text"
+    ):
+        characters.encode(["the\n", "the §\n"])
+
+
+def test_a_smaller_vocabulary_has_one_token_for_all_other_characters() -> None:
+    size = len(set("".join(LINES))) - 1
+    for characters in (learnt := Characters.learn(LINES, size), restore(learnt.state())):
+        assert len(characters) == size
+        assert characters.encode(LINES).tolist().count(0) > 0
+        assert characters.decode(characters.encode(["the §\n"])) == "the \ufffd\n"
 
 
 @pytest.mark.parametrize(("kind", "size"), [("characters", None), ("byte_pairs", 300)])

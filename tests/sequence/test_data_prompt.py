@@ -34,6 +34,7 @@ def test_a_line_of_words_ends_where_the_prompt_ends_it() -> None:
         (WORDS, "  ", "has no words"),
         (CHARACTERS, "to zoo 7 z", "lacks 'z', '7'; leave"),
         (WORDS, "to see or not", "lacks 'see'; leave"),
+        (PAIRS, "to \udcff be", r"'to \\udcff be' is not UTF-8"),
     ],
 )
 def test_a_prompt_that_cannot_be_read_says_what_to_change(vocabulary: Vocabulary, text: str, message: str) -> None:

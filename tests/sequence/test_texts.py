@@ -41,10 +41,11 @@ def commanded(tmp_path: Path, text: Text, *arguments: str, **change: Any) -> Non
     main([*arguments, "--params", str(tmp_path / "params.yaml")])
 
 
-def test_a_word_that_was_never_seen_is_named_with_its_file(files: Files, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "piece"), [("words", "bird"), ("characters", "b")])
+def test_what_was_never_seen_is_named_with_its_file(kind: Any, piece: str, files: Files, tmp_path: Path) -> None:
     Path(files.valid).write_text("the cat sat on the mat\nthe bird flew\n")
-    with pytest.raises(SystemExit, match=r"valid\.txt: line 2 has 'bird'.*give the vocabulary a size"):
-        commanded(tmp_path, Text(corpus=files, tokens="words"), "prepare", "--out", str(tmp_path / "out"))
+    with pytest.raises(SystemExit, match=rf"valid\.txt: line 2 has '{piece}'.*give the vocabulary a size"):
+        commanded(tmp_path, Text(corpus=files, tokens=kind), "prepare", "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -66,7 +67,7 @@ def test_a_size_that_no_vocabulary_has_is_refused_before_any_work(kind: Any, siz
 @pytest.mark.parametrize("split", ["valid", "test", "train"])
 def test_a_text_too_short_for_its_rows_is_named_before_training(split: str, files: Files, tmp_path: Path) -> None:
     Path(getattr(files, split)).write_text("the\n")
-    text, data = Text(corpus=files, tokens="characters"), ("--data", str(tmp_path / "data"))
+    text, data = Text(corpus=files, tokens="characters", size=4), ("--data", str(tmp_path / "data"))
     commanded(tmp_path, text, "prepare", "--out", str(tmp_path / "data"))
     command = "baselines" if split == "test" else "train"
     options = [] if split == "test" else ["--method", "deq"]

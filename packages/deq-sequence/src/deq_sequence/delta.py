@@ -1,6 +1,6 @@
 """The delta rule (DeltaDEQ, Wang et al., NeurIPS 2024) on language models: perplexity against the work it leaves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor
 import deq_core as deq
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.progress import Progress
-from deq_core.experiment.results import Row, numbers, write_rows
+from deq_core.experiment.rescue import rescued, tables
+from deq_core.experiment.results import numbers, write_rows
 from deq_core.experiment.tracking import Log
 from deq_sequence.data import tokens as stored
 from deq_sequence.data.batches import windows
@@ -38,14 +39,23 @@ def cases(config: Delta) -> list[Case]:
 
 def sweep(model: DEQTransformer, text: Tensor, config: Delta) -> list[Trial]:
     """Every case of `config` on the tokens (N,) of a text, each with a memory of its own."""
-    text = text[: config.tokens]
     trials = [Trial(model, case, config.skip) for case in cases(config)]
+    read_all(trials, text, config)
+    return trials
+
+
+def read_all(trials: Sequence[Trial], text: Tensor, config: Delta) -> None:
+    """Has one trial after another read the tokens (N,) of a text.
+
+    Raises:
+        NonFiniteError: a prediction of one of them is not finite.
+    """
+    text = text[: config.tokens]
     with Progress(len(trials)) as progress:
         for number, trial in enumerate(trials, start=1):
             for window in windows(text, length=config.length, batch_size=config.batch_size):
                 trial.read(window)
             progress.update(number, {"perplexity": numbers([trial.row()], "perplexity")[0]})
-    return trials
 
 
 def evaluate_delta(
@@ -57,13 +67,18 @@ def evaluate_delta(
 
     Returns:
         {"variant.start.threshold.quantity": value} of perplexity and macs_saved.
+
+    Raises:
+        NonFiniteError: a prediction is not finite; sweep.csv of what came before is in `out`-partial.
     """
     torch.set_num_threads(config.threads)
     read = stored.read(data / config.text)
     network = fitting(model, read.vocabulary, config)
-    trials = sweep(network, read.texts[split], config)
+    trials = [Trial(network, case, config.skip) for case in cases(config)]
+    with rescued(out, lambda folder: tables({"sweep": [trial.row() for trial in trials if trial.tokens]})(folder)):
+        read_all(trials, read.texts[split], config)
     rows = [trial.row() for trial in trials]
-    metrics = named(rows)
+    metrics = named(trials)
     log(metrics)
     with output_directory(out) as partial:
         write_rows(partial / "sweep.csv", rows)
@@ -73,11 +88,10 @@ def evaluate_delta(
     return metrics
 
 
-def named(rows: Iterable[Row]) -> dict[str, float]:
-    """The main numbers of the rows of a sweep under one name each."""
-    found: dict[str, float] = {}
-    for row in rows:
-        how = f"dense-{row['max_steps']}" if row["threshold"] is None else f"{row['threshold']:g}"
-        for key in ("perplexity", "macs_saved"):
-            found[f"{row['variant']}.{row['start']}.{how}.{key}"] = numbers([row], key)[0]
-    return found
+def named(trials: Iterable[Trial]) -> dict[str, float]:
+    """The main numbers of a sweep under one name each."""
+    return {
+        f"{trial.case.name}.{key}": numbers([trial.row()], key)[0]
+        for trial in trials
+        for key in ("perplexity", "macs_saved")
+    }

@@ -5,7 +5,6 @@ What is counted are the multiply-accumulates of the solves: the cell's linear la
 keys and values and the softmax are no part of a solve. `release_*` is DeltaDEQ's own count of the layers under it.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from deq_core.experiment.results import Row
 from deq_core.experiment.solving import Solver
 from deq_sequence.data.batches import Window
 from deq_sequence.delta_params import Start
+from deq_sequence.finite import perplexity, require_finite
 from deq_sequence.models.transformer import DEQTransformer, Memory
 from deq_sequence.starts import Starts
 
@@ -36,6 +36,12 @@ class Case:
     rule: Rule | None = None
     threshold: float | None = None
     """Of `rule`; None evaluates densely."""
+
+    @property
+    def name(self) -> str:
+        """What its numbers are called by."""
+        how = f"dense-{self.stop.max_steps}" if self.threshold is None else f"{self.threshold:g}"
+        return f"{self.variant}.{self.start}.{how}"
 
     def columns(self) -> Row:
         """What tells its rows from others'."""
@@ -75,7 +81,11 @@ class Trial:
 
     @torch.no_grad()
     def read(self, window: Window) -> None:
-        """Solves the next segment and scores its targets."""
+        """Solves the next segment and scores its targets.
+
+        Raises:
+            NonFiniteError: a prediction is not finite.
+        """
         model, case = self.model, self.case
         segment = model.encode(window.tokens, self._memory)
         f = model.map(segment, self._cell)
@@ -94,7 +104,9 @@ class Trial:
         self._starts.see(window.tokens, solution.value)
         self._states = solution.value
         self._memory = model.remember(segment, solution.value).without_last(window.again)
-        losses = model.losses(solution.value, window.targets)[:, -window.scored :]
+        losses = model.losses(solution.value, window.targets)
+        require_finite(losses, solution.residual, begin=window.begin, name=case.name)
+        losses = losses[:, -window.scored :]
         self.tokens += losses.numel()
         self.nats += float(losses.double().sum())
         self.solves += len(losses)
@@ -108,7 +120,7 @@ class Trial:
             **self.case.columns(),
             "tokens": self.tokens,
             "loss": loss,
-            "perplexity": math.exp(min(loss, 700.0)),
+            "perplexity": perplexity(loss),
             "residual": self.residuals / self.solves,
             "evaluations": self.evaluations / self.solves,
             **self._work(self.counts, sum(self._left)),

@@ -1,7 +1,7 @@
 """Evaluation of one model: perplexity of the test text, and perplexity and residual after every evaluation."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.results import Row, write_rows
 from deq_core.experiment.tracking import Log
 from deq_sequence.data import tokens as stored
@@ -25,11 +26,17 @@ from deq_sequence.params import Evaluate
 def evaluate_model(
     model: Path, config: Evaluate, *, data: Path, out: Path, log: Log, split: Split = "test"
 ) -> dict[str, float]:
-    """Measures the trained model in `model`, a checkpoint or its folder; writes steps.csv and metrics.json to `out`."""
+    """Measures the trained model in `model`, a checkpoint or its folder; writes steps.csv and metrics.json to `out`.
+
+    Raises:
+        NonFiniteError: a prediction is not finite; steps.csv and score.csv of what came before are in `out`-partial.
+    """
     torch.set_num_threads(config.threads)
     read = stored.read(data / config.text)
     text = stored.check_rows(read, split, config.batch_size)
-    found = evaluate(fitting(model, read.vocabulary, config), text, config)
+    found = Measured()
+    with rescued(out, tables_so_far(found)):
+        evaluate(fitting(model, read.vocabulary, config), text, config, found)
     rows = steps(found)
     for row in rows:
         name = str(row["solver"])
@@ -62,10 +69,30 @@ def fitting(path: Path, vocabulary: Vocabulary, config: Evaluate | Delta) -> DEQ
     return model
 
 
-def evaluate(model: DEQTransformer, text: Tensor, config: Evaluate) -> Measured:
-    """Measures a model on a text as `config` says."""
+def evaluate(model: DEQTransformer, text: Tensor, config: Evaluate, found: Measured | None = None) -> Measured:
+    """Measures a model on a text as `config` says; `found` as in `measure`."""
     sweep = Sweep(solvers=config.solvers, evaluations=config.sweep, tokens=config.sweep_tokens)
-    return measure(model, text, length=config.length, batch_size=config.batch_size, stride=config.stride, sweep=sweep)
+    return measure(
+        model,
+        text,
+        length=config.length,
+        batch_size=config.batch_size,
+        stride=config.stride,
+        sweep=sweep,
+        found=found,
+    )
+
+
+def tables_so_far(found: Measured) -> Callable[[Path], None]:
+    """What `rescued` writes: the score and the sweep of the segments before."""
+
+    def write(folder: Path) -> None:
+        score = found.score
+        if score.tokens:
+            columns = {"tokens": score.tokens, "loss": score.loss, "residual": score.residual}
+            tables({"score": [columns], "steps": steps(found)})(folder)
+
+    return write
 
 
 def steps(found: Measured) -> list[Row]:
@@ -80,6 +107,7 @@ def steps(found: Measured) -> list[Row]:
         }
         for solver, points in found.sweep.items()
         for step, point in enumerate(points, start=1)
+        if point.tokens
     ]
 
 

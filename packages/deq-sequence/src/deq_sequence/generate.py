@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
 
 import deq_core as deq
+from deq_sequence.finite import require_finite
 from deq_sequence.models.reader import Past, Reader, Reading
 from deq_sequence.sampling import Sampling
 from deq_sequence.starts import Start, Starts
@@ -32,30 +34,36 @@ def generate(
     """The tokens that follow `prompt` (tokens,), without end, each drawn when it is asked for.
 
     One seed gives one text on one machine. A token is read once: a solve of its position alone.
+
+    Raises:
+        NonFiniteError: what the model says after a token, of the prompt or drawn, is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     starts = Starts(start)
     reading = read_all(reader, prompt[None], starts)
-    while True:
+    for begin in count(len(prompt)):
         log_probs = reading.log_probs[0, -1]
         token = sampling.draw(log_probs, generator)
         yield Drawn(int(token), float(log_probs[token]), reading.solution)
-        reading = read_one(reader, token.reshape(1, 1), reading.past, starts)
+        reading = read_one(reader, token.reshape(1, 1), reading.past, starts, begin=begin)
 
 
 def read_all(reader: Reader, tokens: Tensor, starts: Starts) -> Reading:
     """Reads a text (1, T) from its start, `reader.context` tokens at a time; returns what was made of the last ones."""
-    past, reading = None, None
+    past, reading, begin = None, None, 0
     for piece in tokens.split(reader.context, dim=1):
         reading = reader.read(piece, past)
+        require_finite(reading.log_probs, reading.solution.residual, begin=begin)
+        begin += piece.shape[1]
         past = reading.past
         starts.see(piece, reading.solution.value)
     assert reading is not None  # even a text without tokens is one piece, which is refused
     return reading
 
 
-def read_one(reader: Reader, token: Tensor, past: Past | None, starts: Starts) -> Reading:
-    """Reads the next token of one text (1, 1) from where `starts` says."""
+def read_one(reader: Reader, token: Tensor, past: Past | None, starts: Starts, *, begin: int) -> Reading:
+    """Reads the next token of one text (1, 1), behind `begin` others, from where `starts` says."""
     reading = reader.read(token, past, start=starts.begin(token))
+    require_finite(reading.log_probs, reading.solution.residual, begin=begin)
     starts.see(token, reading.solution.value)
     return reading

@@ -1,6 +1,5 @@
 """How well a model predicts a text: the released protocol, segment after segment with memory."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +8,7 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_sequence.data.batches import Window, windows
+from deq_sequence.finite import perplexity, require_finite
 from deq_sequence.models.transformer import DEQTransformer, Memory, Segment, SequenceOutput, unrolled
 
 
@@ -40,8 +40,8 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss); infinite where that is more than a float holds."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
+        """exp(loss)."""
+        return perplexity(self.loss)
 
     @property
     def residual(self) -> float:
@@ -65,7 +65,7 @@ class Sweep:
 class Measured:
     """A model on a text."""
 
-    score: Score
+    score: Score = field(default_factory=Score)
     """Of the reported solve."""
     sweep: dict[str, list[Score]] = field(default_factory=dict)
     """After each evaluation, by solver."""
@@ -80,6 +80,7 @@ def measure(
     batch_size: int = 1,
     stride: int | None = None,
     sweep: Sweep | None = None,
+    found: Measured | None = None,
 ) -> Measured:
     """Perplexity of a model on a text, and its sweep over evaluations.
 
@@ -93,11 +94,17 @@ def measure(
         batch_size: rows of the text, read side by side.
         stride: tokens from segment to segment; None is `length`.
         sweep: further solves of each segment.
+        found: added to and returned, so that what was measured is there after an error too.
+
+    Raises:
+        NonFiniteError: a prediction is not finite.
     """
-    score, scores = Score(), {}
+    found = Measured() if found is None else found
+    score, scores = found.score, found.sweep
     for window, memory, output in read(model, text, length=length, batch_size=batch_size, stride=stride):
         assert output.losses is not None
         before = score.tokens
+        require_finite(output.losses, output.solution.residual, begin=window.begin)
         score.add(output.losses[:, -window.scored :], output.solution.residual)
         score.steps += float(output.solution.steps.sum())
         score.converged += float(output.solution.converged.sum())
@@ -107,9 +114,11 @@ def measure(
         for name, solution in swept(model, model.encode(tokens, memory), sweep).items():
             points = scores.setdefault(name, [Score() for _ in range(sweep.evaluations)])
             residuals = residual_curve(model, solution, sweep.evaluations)
-            for point, state, residual in zip(points, solution.trajectory, residuals, strict=True):
-                point.add(model.losses(state, targets)[:, -window.scored :], residual)
-    return Measured(score, scores)
+            for step, (state, residual) in enumerate(zip(solution.trajectory, residuals, strict=True)):
+                losses = model.losses(state, targets)
+                require_finite(losses, residual, begin=window.begin, name=f"{name}, after {step + 1} evaluations")
+                points[step].add(losses[:, -window.scored :], residual)
+    return found
 
 
 def read(

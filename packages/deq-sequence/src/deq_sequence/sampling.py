@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deq_core.experiment.errors import NonFiniteError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -31,9 +33,19 @@ class Sampling:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
 
     def probabilities(self, log_probs: Tensor) -> Tensor:
-        """Those that a token is drawn with: log p (..., vocabulary) → p (..., vocabulary), float64."""
+        """Those that a token is drawn with: log p (..., vocabulary) → p (..., vocabulary), float64.
+
+        Raises:
+            NonFiniteError: a log-probability is not a number or +inf, or no token may be drawn.
+        """
         scores = log_probs.to(torch.float64, copy=True)
         scores[..., list(self.never)] = -torch.inf
+        best = scores.amax(-1)  # of numbers among which one is none, none
+        if not best.isfinite().all():
+            raise NonFiniteError(
+                f"no token can be drawn: the greatest log-probability is {float(best[~best.isfinite()][0])}, as of a "
+                "network whose weights or whose solve diverged"
+            )
         if self.temperature == 0:
             return torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).double()
         ordered, order = (scores / self.temperature).sort(dim=-1, descending=True, stable=True)

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.device import chosen_device
+from deq_core.experiment.errors import NonFiniteError
 from deq_sequence.data.prompt import encode_prompt, unknown_tokens
 from deq_sequence.data.text_stream import TextStream
 from deq_sequence.generate import Drawn
@@ -105,6 +106,9 @@ def show(prompt: str, drawn: Iterator[Drawn], stream: TextStream) -> int:
         write(stream.finish())
     except KeyboardInterrupt:
         status = 130
+    except NonFiniteError:
+        write("\n")  # what was printed stays, on a line of its own
+        raise
     except BrokenPipeError:  # of `deq-sequence generate ... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -32,12 +32,14 @@ class Window:
     tokens, targets  (B, T)
     scored           of the T predictions, the last so many count; those before were counted already
     again            how many of the tokens come again in the next window, so are not to be remembered before it
+    begin            how many tokens of each row come before
     """
 
     tokens: Tensor
     targets: Tensor
     scored: int
     again: int
+    begin: int
 
 
 def batches(
@@ -114,7 +116,7 @@ def windows(tokens: Tensor, *, length: int, batch_size: int = 1, stride: int | N
         end = min(begin + length, width - 1)
         following = min(begin + stride, width - 1)
         again = end - following if end < width - 1 else 0
-        yield Window(table[:, begin:end], table[:, begin + 1 : end + 1], scored=end - done, again=again)
+        yield Window(table[:, begin:end], table[:, begin + 1 : end + 1], scored=end - done, again=again, begin=begin)
         begin, done = begin + stride, end
 
 

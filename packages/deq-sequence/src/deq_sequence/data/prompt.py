@@ -16,10 +16,13 @@ def encode_prompt(vocabulary: Vocabulary, text: str) -> np.ndarray:
     """The tokens of `text`, (tokens,) int32, at least one.
 
     Words have an <eos> where the text has a line end, and only there: the text goes on. Raises PromptError for a text
-    without tokens, and where the vocabulary lacks a character or word of it, naming each.
+    without tokens, and where the vocabulary lacks a character or word of it, naming each. Byte pairs lack none, but
+    bytes that are no text are refused.
     """
     if not text:
         raise PromptError("the prompt is empty: give some text to go on from, for example a line end, $'\\n'")
+    if any("\ud800" <= character <= "\udfff" for character in text):  # what Python makes of such bytes
+        raise PromptError(f"the prompt {text!r} is not UTF-8; write it in that encoding")
     if unknown := _unknown(vocabulary, text):
         raise PromptError(f"the model's vocabulary of {len(vocabulary)} tokens lacks {unknown}; leave them out")
     tokens = vocabulary.encode(io.StringIO(text))

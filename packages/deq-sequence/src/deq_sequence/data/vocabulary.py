@@ -99,10 +99,15 @@ class Words:
 
 
 class Characters:
-    """Single characters, line ends included; number 0 stands for any that the training text does not have."""
+    """Single characters, line ends included.
 
-    def __init__(self, characters: str) -> None:
+    Number 0 stands for all others where there were such in the training text, being more than the vocabulary may hold;
+    where there were none, a character that it did not have is an error.
+    """
+
+    def __init__(self, characters: str, *, others: bool = False) -> None:
         self.characters = characters
+        self.others = others
         self.numbers = {character: number for number, character in enumerate(characters, start=1)}
 
     @classmethod
@@ -111,22 +116,31 @@ class Characters:
         for line in lines:
             counts.update(line)
         ordered = sorted(counts, key=lambda character: (-counts[character], character))
-        return cls("".join(ordered if size is None else ordered[: size - 1]))
+        kept = ordered if size is None else ordered[: size - 1]
+        return cls("".join(kept), others=len(kept) < len(ordered))
 
     def __len__(self) -> int:
         return len(self.characters) + 1
 
     def encode(self, lines: Iterable[str]) -> np.ndarray:
         tokens = array("i")
-        for line in lines:
-            tokens.extend(self.numbers.get(character, 0) for character in line)
+        for number, line in enumerate(lines, start=1):
+            found = [self.numbers.get(character, 0) for character in line]
+            if not self.others and 0 in found:
+                raise CorpusError(
+                    f"line {number} has {line[found.index(0)]!r}, which is not among the {len(self.characters)} "
+                    "characters of the training text: take it out, or give the vocabulary a size smaller than theirs, "
+                    "so that it has a token for all others"
+                )
+            tokens.extend(found)
         return np.frombuffer(tokens, dtype=np.int32).copy() if tokens else np.zeros(0, dtype=np.int32)
 
     def decode(self, tokens: Iterable[int]) -> str:
         return "".join("\ufffd" if token == 0 else self.characters[token - 1] for token in tokens)
 
     def state(self) -> dict[str, Any]:
-        return {"kind": "characters", "characters": self.characters}
+        others = {"others": True} if self.others else {}
+        return {"kind": "characters", "characters": self.characters, **others}
 
 
 class BytePairs:
@@ -194,7 +208,7 @@ def restore(state: Mapping[str, Any]) -> Vocabulary:
         case "words":
             return Words(state["words"])
         case "characters":
-            return Characters(state["characters"])
+            return Characters(state["characters"], others=state.get("others", False))
         case "byte_pairs":
             return BytePairs(json.dumps(state["tokenizer"]))
         case kind:
