@@ -5,6 +5,7 @@ written beside it, and later downloads must match it: this trusts the first down
 """
 
 import hashlib
+import os
 import re
 import shutil
 import sys
@@ -92,7 +93,7 @@ def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: i
         raise DownloadError(f"{source.title} is fetched by hand from {source.page}: {source.manual}")
     for archive in source.archives:
         out = root / archive.out
-        if out.exists():
+        if os.path.lexists(out):
             say(f"{out} is there already; remove it to have it made again")
             continue
         path = downloads / archive.file
@@ -133,7 +134,7 @@ def download_any(
     archive: Archive, path: Path, out: Path, known: str | None, says: str, *, tries: int, pause: float
 ) -> None:
     """Makes `out` of what the first of the archive's URLs that works gives."""
-    kept = path.with_name(f"{path.name}.part")
+    kept = path.with_name(f"{path.name}.unfinished")  # .part is what a browser calls its own
     faults: list[ArchiveError | DownloadError] = []
     for url in archive.urls:
         try:
