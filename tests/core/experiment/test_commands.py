@@ -71,6 +71,21 @@ def test_a_defect_shows_its_traceback() -> None:
         commands.run("planted", "Tests.", TABLE, arguments=["stumble"])
 
 
+def test_a_finished_training_removes_what_it_is_known_to_have_left_and_nothing_else(tmp_path: Path) -> None:
+    digest, earlier, shared = "0123456789abcdef", "fedcba9876543210", "00000000ffffffff"
+    others = ["train-deq-0-backup", f"train-deq-0-1-{earlier}", "train-deq-0", f"train-deq-0-{earlier}-mine"]
+    for name in (f"train-deq-0-{earlier}", f"train-deq-0-{shared}", *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "training.pt").touch()
+    (tmp_path / f"train-deq-0-{shared}" / "mine").touch()
+    with commands.resumable(tmp_path, "train-deq-0", digest) as folder:
+        folder.mkdir()
+        (folder / "training.pt").touch()
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("train-deq-0*/*")}
+    assert left == {f"train-deq-0-{shared}/mine", *(f"{name}/training.pt" for name in others)}
+    assert not folder.exists()
+
+
 def test_what_a_training_depends_on_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"manifest.json: no such file; name the folder that an earlier command wrote"

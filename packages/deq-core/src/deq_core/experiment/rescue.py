@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deq_core.experiment.errors import NonFiniteError
-from deq_core.experiment.files import output_directory
+from deq_core.experiment.files import OutputError, output_directory
 from deq_core.experiment.results import Row, write_rows
 
 
@@ -23,10 +23,13 @@ def rescued(out: Path, write: Callable[[Path], object]) -> Iterator[None]:
         yield
     except NonFiniteError as error:
         kept = out.with_name(f"{out.name}-partial")
-        with output_directory(kept) as folder:
-            write(folder)
-            if not any(folder.iterdir()):
-                raise
+        try:
+            with output_directory(kept) as folder:
+                write(folder)
+                if not any(folder.iterdir()):
+                    raise
+        except OutputError as second:
+            raise NonFiniteError(f"{error}; what was measured before it is lost: {second}") from error
         raise NonFiniteError(f"{error}; what was measured before it is in {kept}") from error
 
 
