@@ -123,12 +123,13 @@ def require_whole(path: Path, image: Image.Image, data: bytes) -> None:
     Decoders fill up with grey what is missing, and take memory for what a PNG says that its parts hold.
     """
     if image.format == "PNG":
-        image.verify()
         ends = b"IEND\xaeB`\x82" in data
     else:
         ends = not is_jpeg(image) or b"\xff\xd9" in data[scan_of(data) :]
     if not ends:
         raise damaged(path, f"the end of a {image.format} file", f"{len(data)} bytes without")
+    if image.format == "PNG":
+        image.verify()
 
 
 def scan_of(jpeg: bytes) -> int:
