@@ -20,10 +20,11 @@ if config:
         "Edit params.yaml, or use `dvc exp run --set-param KEY=VALUE`."
     )
 try:
+    PROFILE = parameters.load()
     # A cluster job reads the Snakefile again, while others write their outputs: only the main process touches dates.
-    RULES = graph.rules(parameters.load())
     if workflow.is_main_process:
-        dvc_state.show_to_snakemake()
+        dvc_state.show_to_snakemake()  # before DVC is asked for the graph: it mends what DVC would stop at
+    RULES = graph.rules(PROFILE)
 except (parameters.ParameterError, graph.GraphError, dvc_state.StateError, cache.CacheError) as error:
     raise WorkflowError(str(error)) from None
 

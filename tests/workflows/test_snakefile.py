@@ -49,6 +49,14 @@ def test_every_target_can_be_planned(checkout: Path) -> None:
     assert "This was a dry-run" in plan
 
 
+def test_a_plan_mends_a_dvc_lock_that_a_power_cut_has_left(checkout: Path) -> None:
+    (checkout / "dvc.lock").write_bytes(bytes(5000))
+    said = run(checkout, "snakemake", "--dry-run", "sequence").stdout
+    assert "dvc.lock was damaged, as a killed DVC or a power cut can leave it; moved to .dvc/tmp/dvc.lock." in said
+    assert "This was a dry-run" in said
+    assert not (checkout / "dvc.lock").exists()
+
+
 def test_a_file_of_no_rule_is_refused_by_name(checkout: Path) -> None:
     process = run(checkout, "snakemake", "--dry-run", "results/flow/train/deq-0/weights.bin", check=False)
     assert process.returncode != 0
