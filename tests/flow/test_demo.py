@@ -3,6 +3,8 @@
 import json
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.images import FileFormatError, read_image, write_image
 from deq_core.experiment.photographs import VALIDATION, load_all
@@ -19,10 +22,13 @@ from deq_core.experiment.video import Frames, VideoError
 from deq_core.experiment.written import RECORD
 from deq_flow import build
 from deq_flow.data.io import read_flo, read_kitti
-from deq_flow.demo.follow import Estimate, astray, enlarged, follow, reduced
+from deq_flow.demo.follow import Estimate, enlarged, follow, reduced
 from deq_flow.demo.pictures import Scale, picture, with_arrows
 from deq_flow.demo.run import DemoConfig, run, source_of
+from deq_flow.demo.warped import warped_error
 from deq_flow.inference import Estimator
+from deq_flow.inference_params import Start
+from deq_flow.models import FlowOutput
 from deq_flow.networks import Network, load
 
 HEIGHT, WIDTH = 32, 48
@@ -47,16 +53,23 @@ def network(name: str = "deq-flow-mini") -> Network:
     return build(name).eval()
 
 
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No flow, not even an untrained network's, counts as worse than none."""
+    monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: 0.0)
+
+
 def as_frames(pictures: list[Tensor], count: int | None = None) -> Frames:
     """A source that announces `count` frames."""
     return Frames("pictures", 12.0, count, lambda: iter(pictures))
 
 
+@pytest.mark.usefixtures("trusting")
 def test_each_pair_starts_from_the_fixed_point_of_the_one_before() -> None:
     estimate = estimator()
     pictures = scene(0, 4)
     state = None
-    followed = list(follow(estimate, pictures, cut=None))
+    followed = list(follow(estimate, pictures, start="reuse", cut=None))
     assert [one.cold for one in followed] == [True, False, False]
     for one, first, second in zip(followed, pictures[:-1], pictures[1:], strict=True):
         output = estimate(first[None], second[None], state)
@@ -67,19 +80,21 @@ def test_each_pair_starts_from_the_fixed_point_of_the_one_before() -> None:
         state = output.state
 
 
-def test_cold_starts_make_pairs_independent() -> None:
-    estimate = estimator()
+@pytest.mark.parametrize("name", ["deq-flow-mini", "raft-mini"])
+def test_pairs_are_independent_of_what_came_before_unless_asked(name: str) -> None:
+    estimate = estimator(name)
     pictures = scene(0, 4)
-    (_, alone) = follow(estimate, pictures[:3], start="cold")
+    (_, alone) = follow(estimate, pictures[:3])
     (last,) = follow(estimate, pictures[1:3])
     assert torch.equal(alone.flow, last.flow)
     assert alone.cold
+    assert DemoConfig().start == "cold"
 
 
 def test_nothing_is_carried_over_a_scene_cut() -> None:
     estimate = Estimator(load("default"), DemoConfig().inference())
     first, second = ([photograph[:, :64, x : x + 96] for x in range(200, 204)] for photograph in photographs())
-    followed = list(follow(estimate, [*first, *second]))
+    followed = list(follow(estimate, [*first, *second], start="reuse"))
     assert [one.cold for one in followed] == [True, False, False, True, True, False, False]
     (afresh, *_) = follow(estimate, second)
     assert torch.equal(followed[4].flow, afresh.flow), "the new scene knows nothing of the old one"
@@ -90,30 +105,55 @@ def photographs() -> list[Tensor]:
     return [torch.from_numpy(pixels).permute(2, 0, 1) for pixels in load_all(VALIDATION[:2])]
 
 
-def test_a_flow_out_of_the_frame_is_astray() -> None:
-    still, out = torch.zeros(2, 20, 30), torch.zeros(2, 20, 30)
-    assert not astray(still)
-    out[0] = 14.0
-    assert not astray(out)
-    out[0] = -16.0
-    assert astray(out)
-    assert astray(torch.full((2, 20, 30), torch.nan))
+def test_true_flow_leaves_what_moves_out_and_zero_flow_the_difference() -> None:
+    first, second = scene(0, 2, step=3)
+    flow = torch.zeros(2, HEIGHT, WIDTH)
+    still = warped_error(first, second)
+    assert still == warped_error(first, second, flow)
+    assert still == pytest.approx(float((first.float() - second.float()).abs().mean()))
+    flow[0] = 3.0
+    left = (second[:, :, -1:].float() - first[:, :, -3:].float()).abs().sum() / first.numel()  # what moved out
+    assert warped_error(first, second, flow) == pytest.approx(float(left))
+    assert warped_error(first, second, flow) < 0.2 * still
 
 
-def test_a_solve_that_went_astray_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", [1e3, 1e9, -1e3])
+def test_pointing_out_of_the_frame_is_worse_than_no_flow(step: float) -> None:
+    first, second = scene(0, 2)
+    flow = torch.zeros(2, HEIGHT, WIDTH)
+    still = warped_error(first, second)
+    for part in (flow[0], flow[1, : HEIGHT // 4]):
+        part += step
+        assert warped_error(first, second, flow) > still
+        part.zero_()
+    assert warped_error(first, second, torch.full_like(flow, torch.nan)) == torch.inf
+
+
+def test_a_solve_that_went_wrong_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = scene(0, 4)
-    verdicts = iter([True, False])
-    monkeypatch.setattr("deq_flow.demo.follow.astray", lambda _: next(verdicts))
-    followed = list(follow(estimator(), pictures, cut=None))
+    errors = chain([0.0, 0.0, 1.0], repeat(0.0))  # the second flow's is above that of zero flow
+    monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: next(errors))
+    followed = list(follow(estimator(), pictures, start="reuse", cut=None))
     assert [one.cold for one in followed] == [True, True, True], "nothing is left to begin the last pair with"
-    (_, alone) = follow(estimator(), pictures[:3], start="cold")
+    (_, alone) = follow(estimator(), pictures[:3])
     assert torch.equal(followed[1].flow, alone.flow)
+    assert followed[1].iterations > alone.iterations, "both solves count"
 
 
+def test_what_explains_its_frames_worse_than_no_motion_is_not_carried_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = iter([1.0, 0.0, 0.0, 0.0])  # the first flow's is above that of zero flow
+    monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: next(errors))
+    first, second = follow(estimator(), scene(0, 3), start="reuse", cut=None)
+    assert first.worse
+    assert second.cold
+    assert not second.worse
+
+
+@pytest.mark.usefixtures("trusting")
 def test_an_unrolled_network_carries_its_flow_along() -> None:
     estimate = estimator("raft-mini", steps=3)
     pictures = scene(0, 3)
-    first, second = follow(estimate, pictures)
+    first, second = follow(estimate, pictures, start="warm")
     assert (first.cold, second.cold) == (True, False)
     assert (second.iterations, second.residual) == (3, None)
     afresh = estimate(pictures[1][None], pictures[2][None]).flow[0]
@@ -155,6 +195,26 @@ def test_the_network_sees_reduced_frames() -> None:
     assert torch.equal(one.flow, enlarged(small.flow, pictures[0]))
 
 
+def test_a_narrow_frame_keeps_the_pixels_that_a_network_needs() -> None:
+    assert reduced(torch.zeros(3, 40, 2000, dtype=torch.uint8), 288).shape == (3, 16, 800)
+    assert reduced(torch.zeros(3, 16, 2000, dtype=torch.uint8), 288).shape == (3, 16, 2000)
+
+
+def test_the_network_sees_frames_of_the_size_that_its_checkpoint_is_good_for() -> None:
+    assert load("default").side == 288
+    assert network().side is None
+    pictures = scene(0, 2)
+    small = network()
+    small.side = 24
+    (own,) = follow(Estimator(small, DemoConfig(steps=8, tolerance=1e-3).inference()), pictures)
+    (asked,) = follow(estimator(), pictures, side=24)
+    (whole,) = follow(estimator(), pictures)
+    assert torch.equal(own.flow, asked.flow)
+    assert not torch.equal(own.flow, whole.flow)
+    (larger,) = follow(Estimator(small, DemoConfig(steps=8, tolerance=1e-3).inference()), pictures, side=WIDTH)
+    assert torch.equal(larger.flow, whole.flow)
+
+
 def test_the_colour_scale_rises_at_once_and_falls_slowly() -> None:
     still, fast = torch.zeros(2, 8, 8), torch.full((2, 8, 8), 6.0)
     scale = Scale().after(still)
@@ -187,7 +247,7 @@ def test_arrows_point_along_the_motion() -> None:
 
 @pytest.mark.parametrize(("view", "width"), [("colour", 48), ("side-by-side", 96), ("arrows", 48)])
 def test_views_have_the_height_of_the_frame(view, width: int) -> None:
-    shown = picture(view, Estimate(scene(0, 1)[0], torch.ones(2, HEIGHT, WIDTH), 1, None, True), 2.0)
+    shown = picture(view, Estimate(scene(0, 1)[0], torch.ones(2, HEIGHT, WIDTH), 1, None, True, 0.0, 0.0), 2.0)
     assert (shown.dtype, shown.shape) == (torch.uint8, (3, HEIGHT, width))
 
 
@@ -198,7 +258,7 @@ def test_a_video_becomes_videos_and_files_of_one_flow(tmp_path: Path) -> None:
     )
     frames = video.frames(tmp_path / "in.mp4")
     values = run(network(), frames, config, out=tmp_path / "out")
-    assert (values["estimates"], values["cold"], values["complete"]) == (4, 1, 1)
+    assert (values["estimates"], values["cold"], values["complete"]) == (4, 4, 1)
     for view, width in (("colour", WIDTH), ("side-by-side", 2 * WIDTH), ("arrows", WIDTH)):
         written = video.frames(tmp_path / "out" / f"{view}.mkv")
         assert (written.count, written.fps) == (4, 12.0)
@@ -214,6 +274,89 @@ def test_a_video_becomes_videos_and_files_of_one_flow(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "out" / "demo.json").read_text())
     assert summary["estimates"] == 4
     assert summary["iterations"] == np.mean([one.iterations for one in expected])
+    residuals = [one.residual for one in expected if one.residual is not None]
+    assert summary["residual"] == pytest.approx(sum(residuals) / 4)
+    assert summary["worse"] == sum(one.worse for one in expected)
+    assert summary["frames"] == [
+        {
+            "frame": number,
+            "iterations": one.iterations,
+            "residual": one.residual,
+            "cold": one.cold,
+            "error": one.error,
+            "still": one.still,
+        }
+        for number, one in enumerate(expected, start=1)
+    ]
+
+
+def test_a_network_without_a_residual_reports_none(tmp_path: Path) -> None:
+    values = run(network("raft-mini"), as_frames(scene(0, 3), 3), DemoConfig(products=("flo",)), out=tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "demo.json").read_text())
+    assert "residual" not in {**values, **summary, **summary["frames"][0]}
+
+
+def test_flows_that_no_motion_beats_are_counted_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = DemoConfig(products=("flo",))
+    errors = iter([1.0, 2.0, 2.0, 1.0, 3.0, 1.0])
+    monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: next(errors))
+    values = run(network(), as_frames(scene(0, 4), 4), config, out=tmp_path / "out")
+    assert values["worse"] == 2
+    said = capsys.readouterr().err
+    assert "pictures: 2 of 3 flows explain their frames worse than no motion would (from frame 2, 3;" in said
+    monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: 1.0)
+    assert run(network(), as_frames(scene(0, 4), 4), config, out=tmp_path / "out")["worse"] == 0
+    assert "worse" not in capsys.readouterr().err
+
+
+def test_a_scene_cut_spoils_no_frame_but_its_own(tmp_path: Path) -> None:
+    first, second = ([photograph[:, :64, x : x + 96] for x in range(200, 204)] for photograph in photographs())
+    cut = list(follow(Estimator(load("default"), DemoConfig().inference()), [second[0], *first, *second]))
+    speeds = [float(one.flow.norm(dim=0).mean()) for one in cut]
+    assert max(speeds[1:4] + speeds[5:]) < 1.5
+    assert not any(one.worse for one in cut[1:4] + cut[5:])
+
+
+class Diverging:
+    """Estimates of which those from some number on are not numbers."""
+
+    def __init__(self, good: int) -> None:
+        self.left, self.whole = good, Estimator.__call__
+
+    def __call__(self, estimate: Estimator, *given: Tensor | None) -> FlowOutput:
+        self.left -= 1
+        output = self.whole(estimate, *given)  # pyright: ignore[reportArgumentType]
+        return output if self.left >= 0 else replace(output, flow=torch.full_like(output.flow, torch.nan))
+
+
+@pytest.mark.parametrize("start", ["cold", "reuse"])
+def test_a_flow_that_is_not_a_number_ends_the_demo_and_keeps_what_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
+    diverging = Diverging(good=2 if start == "cold" else 4)
+    monkeypatch.setattr(Estimator, "__call__", lambda *given: diverging(*given))
+    config = DemoConfig(products=("colour", "flo", "kitti"), start=start)
+    with pytest.raises(
+        NonFiniteError, match=r"^pictures, frame [345]: the flow is not finite.*before it are in .*out$"
+    ):
+        run(network(), as_frames(scene(0, 9), 9), config, out=tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "demo.json").read_text())
+    assert summary["complete"] == 0
+    count = summary["estimates"]
+    assert len(list(video.frames(tmp_path / "out" / "colour.mp4"))) == count
+    for number in range(count):
+        assert read_flo(tmp_path / "out" / "flo" / f"{number:06d}.flo").isfinite().all()
+    assert len(list((tmp_path / "out").rglob("*.flo"))) == len(list((tmp_path / "out").rglob("*.png"))) == count
+
+
+def test_where_the_first_flow_is_not_a_number_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    diverging = Diverging(good=0)
+    monkeypatch.setattr(Estimator, "__call__", lambda *given: diverging(*given))
+    with pytest.raises(NonFiniteError, match=r"^pictures, frame 1: the flow is not finite at 1536 of 1536 pixels"):
+        run(network(), as_frames(scene(0, 2), 2), DemoConfig(), out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_images_become_a_picture(tmp_path: Path) -> None:
@@ -300,7 +443,7 @@ def test_one_frame_is_too_few(tmp_path: Path, count: int | None) -> None:
 
 def test_tiny_frames_are_refused(tmp_path: Path) -> None:
     small = [frame[:, :12] for frame in scene(0, 2)]
-    with pytest.raises(VideoError, match="at least 16 pixels a side, got 48x12"):
+    with pytest.raises(VideoError, match="expected frames of 16 to 32766 pixels a side, got 48x12"):
         run(network(), as_frames(small, 2), DemoConfig(), out=tmp_path / "out")
 
 

@@ -135,7 +135,7 @@ def test_a_submission_keeps_the_files_before(folder: Path, monkeypatch: pytest.M
     with pytest.raises(SystemExit, match=r"the flow is not finite.*measured before it is in out-partial"):
         main(["submit", leaderboard, "net", "--out", "out"])
     assert not Path("out").exists()
-    files = [path for path in Path("out-partial").rglob("*") if path.is_file()]
+    files = [path for path in Path("out-partial").rglob("*.*") if path.suffix]
     assert len(files) == 1
     if leaderboard == "sintel":
         assert read_flo(files[0]).isfinite().all()
@@ -213,3 +213,21 @@ def test_no_file_is_exported_of_a_network_without_flow(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match=r"flow\.pt: the flow is not finite"):
         export(network, tmp_path / "flow.pt", format="torchscript", height=32, width=48, steps=2)
     assert not list(tmp_path.iterdir())
+
+
+def test_where_nothing_can_be_kept_both_reasons_are_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("out-partial").mkdir()
+    Path("out-partial/thesis.tex").touch()
+    spoil(monkeypatch, 3)
+    with pytest.raises(SystemExit, match=r"frame_0003: the flow is not finite.* is lost: cannot write out-partial"):
+        main(["sequences", "net", "--out", "out"])
+    assert [path.name for path in Path("out-partial").iterdir()] == ["thesis.tex"]
+
+
+def test_a_second_failure_keeps_its_own_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pair in (3, 5):
+        with monkeypatch.context() as patch:
+            spoil(patch, pair)
+            with pytest.raises(SystemExit, match=r"is in out-partial$"):
+                main(["sequences", "net", "--out", "out"])
+        assert len(read_rows(Path("out-partial/frames.csv"))) == pair - 1

@@ -26,8 +26,11 @@ def build_network(model: EquilibriumModel | UnrolledModel, **overrides: Any) -> 
     if isinstance(model, UnrolledModel):
         return build(model.name, **{"steps": model.steps, "eval_steps": 2 * model.steps} | overrides)
     about = {choice.name: getattr(model, choice.name) for choice in fields(model)}
-    own = {name: value for name, value in about.items() if name not in ("kind", "name", "layer") and value is not None}
-    return build(model.name, **model.layer.choices() | own | _for_evaluation_too(overrides))
+    apart = ("kind", "name", "layer", "side")
+    own = {name: value for name, value in about.items() if name not in apart and value is not None}
+    network = build(model.name, **model.layer.choices() | own | _for_evaluation_too(overrides))
+    network.side = model.side
+    return network
 
 
 def load(path: Path | str, **overrides: Any) -> Network:

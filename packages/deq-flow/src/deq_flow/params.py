@@ -31,6 +31,9 @@ class EquilibriumModel:
     """Whether corrected states are recorded in one solve, or each slice starts from the last one's gradient steps."""
     flow_gradient: Literal["detached", "full"] = "detached"
     """Whether gradients flow through the flow that a step starts from."""
+    side: int | None = None
+    """Longer side of the largest frames that the trained network is good for, pixels; None is any. The demo reduces
+    larger ones to it."""
     head: int | None = None
     """Inner channels of the flow head; None is those of the size. Version 1 of the release has 256 at every size."""
 

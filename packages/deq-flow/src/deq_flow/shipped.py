@@ -59,6 +59,8 @@ class Shipped:
     """A name that `deq_flow.build` knows."""
     data: GeneratedConfig
     phases: tuple[Phase, ...]
+    side: int | None = None
+    """Longer side of the largest frames that the network is good for, pixels; it is stored with it."""
     validation_pairs: int
     """Generated pairs, of other photographs, that the training is watched with."""
     every: Every = field(default_factory=Every)
@@ -73,7 +75,7 @@ class Shipped:
 
     def model(self, phase: Phase) -> EquilibriumModel:
         """The network as one phase solves it."""
-        return EquilibriumModel(name=self.network, layer=phase.layer, correction=phase.correction)
+        return EquilibriumModel(name=self.network, layer=phase.layer, correction=phase.correction, side=self.side)
 
 
 def train_shipped(config: Shipped, *, seed: int, out: Path, scratch: Path, log: Log) -> dict[str, float]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment import video
-from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.commands import Positional, default, finish
 from deq_core.experiment.device import chosen_device
 from deq_flow.demo.outputs import Product
 from deq_flow.demo.run import DemoConfig, run, source_of
@@ -19,10 +19,10 @@ def demo(
     out: Path,
     model: str = "default",
     save: tuple[Product, ...] = ("colour", "side-by-side"),
-    start: Start | None = None,
+    start: Start = "cold",
     steps: int = 24,
     tolerance: float = 0.05,
-    side: int | None = None,
+    side: Annotated[int | None, default("what the checkpoint is good for")] = None,
     max_speed: float | None = None,
     fps: float | None = None,
     container: Literal["mp4", "avi", "mkv"] = "mp4",
@@ -42,10 +42,11 @@ def demo(
         save: colour, side-by-side and arrows are videos, or pictures of two images; flo, kitti and npz are files of
             flow, one a frame.
         start: what each frame begins with: cold, nothing; warm, the last flow carried along itself; reuse, the last
-            fixed point, the default; reuse_interpolated, both. Networks without a fixed point begin warm.
+            fixed point; reuse_interpolated, both. What is carried may keep what went wrong.
         steps: iterations at most.
         tolerance: relative residual at which a fixed point is near enough.
-        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it.
+        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it. The shipped
+            checkpoint is good for 288, a released one for frames as they are.
         max_speed: speed of full colour, pixels a frame; by default it follows the video.
         fps: frames per second of the videos written; by default those of the source.
         container: format of the videos written; mkv is lossless.

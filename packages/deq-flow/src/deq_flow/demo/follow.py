@@ -1,4 +1,4 @@
-"""Flow from each frame of a video to the next, the state carried along; one pair of frames in memory at a time."""
+"""Flow from each frame of a video to the next; one pair of frames in memory at a time."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -10,14 +10,18 @@ import torch
 from torch import Tensor
 
 import deq_core as deq
+from deq_flow.demo.warped import warped_error
+from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Start
-from deq_flow.models import RAFT, FlowOutput
+from deq_flow.models import FlowOutput
 from deq_flow.models.network import State
 from deq_flow.sequences import start_from
 
 VIDEO = "video"
 """Name of the one stream whose state is carried."""
+
+LEAST = 16  # pixels a side that a network needs
 
 
 @dataclass(frozen=True)
@@ -34,48 +38,77 @@ class Estimate:
     """Relative residual of the state that gave the flow; None for an unrolled network."""
     cold: bool
     """Whether it started from nothing: the first frame, a frame at a scene cut or after one, or every one."""
+    error: float
+    """What is left between the frames when the flow has warped the second back; see `warped_error`."""
+    still: float
+    """The same of zero flow. A flow whose error is above it explains its frames worse than no motion would."""
+
+    @property
+    def worse(self) -> bool:
+        """Whether zero flow explains the frames better."""
+        return self.error > self.still
 
 
 def follow(
     estimate: Estimator,
     frames: Iterable[Tensor],
     *,
-    start: Start | None = None,
+    start: Start = "cold",
     cut: float | None = 4.0,
     side: int | None = None,
+    name: str = "frames",
 ) -> Iterator[Estimate]:
     """The motion between consecutive frames, uint8 RGB (3, h, w) each; one estimate fewer than there are frames.
 
     Args:
         estimate: the network and how it is run.
         frames: read one by one, as estimates are asked for.
-        start: what a pair begins with (see `sequences.start_from`); by default the whole state of the pair before
-            it, and for unrolled networks, which have no fixed point to stay at, its flow carried along itself.
+        start: what a pair begins with; see `sequences.start_from`. All but "cold" may keep what went wrong.
         cut: a solve that ends at more than this times the usual residual found no fixed point, as across a scene cut,
             and nothing is carried over; None looks for no cut, nor does a network without a residual. Nothing is
-            carried over either where most of a flow that did not begin at zero points out of the frame.
+            carried over either where zero flow explains the frames better.
         side: pixels that frames are reduced to along their longer side before they are compared; the flow that comes
-            back has the frames' own size and unit. None compares them as they are.
+            back has the frames' own size and unit. None is the size that the network's checkpoint is good for.
+        name: of the frames, for errors.
+
+    Raises:
+        NonFiniteError: a flow is not finite, naming the first of its two frames, counted from 1.
     """
-    start = start or ("warm" if isinstance(estimate.network, RAFT) else "reuse")
+    side = estimate.network.side if side is None else side
     stream = deq.Stream(cut)
     carried: State | None = None
-    for image1, image2 in pairwise(frames):
-        first, second = (reduced(image, side)[None] for image in (image1, image2))
-        beginning = start_from(start, carried)
-        output = estimate(first, second, beginning)
-        spent, cold, lost = evaluations(output, estimate.steps), beginning is None, False
-        carried = output.state
+    for number, (image1, image2) in enumerate(pairwise(frames), start=1):
+        one, output = estimated(estimate, image1, image2, side, start_from(start, carried))
+        carried, lost = output.state, False
         if output.solution is not None:
             lost = bool(stream.update(judged_by_its_end(output), [VIDEO]))
             carried = stream.state([VIDEO])
-        if not cold and (lost or astray(output.flow[0])):
+        if not one.cold and (lost or one.worse):
+            again, _ = estimated(estimate, image1, image2, side, None)
+            one, lost = replace(again, iterations=one.iterations + again.iterations), True
+        if lost or one.worse:
             stream.forget(VIDEO)
             carried = None
-            output, cold = estimate(first, second), True
-            spent += evaluations(output, estimate.steps)
-        residual = None if output.solution is None else float(output.solution.residual)
-        yield Estimate(image1, enlarged(output.flow[0].cpu(), image1), spent, residual, cold)
+        require_finite(one.flow, f"{name}, frame {number}")
+        yield one
+
+
+def estimated(
+    estimate: Estimator, image1: Tensor, image2: Tensor, side: int | None, beginning: State | None
+) -> tuple[Estimate, FlowOutput]:
+    """The motion between two frames that are reduced to `side` for the network, and what the network said."""
+    output = estimate(reduced(image1, side)[None], reduced(image2, side)[None], beginning)
+    flow = enlarged(output.flow[0].cpu(), image1)
+    one = Estimate(
+        image1,
+        flow,
+        evaluations(output, estimate.steps),
+        None if output.solution is None else float(output.solution.residual),
+        beginning is None,
+        warped_error(image1, image2, flow),
+        warped_error(image1, image2),
+    )
+    return one, output
 
 
 def judged_by_its_end(output: FlowOutput) -> deq.Solution:
@@ -88,31 +121,18 @@ def judged_by_its_end(output: FlowOutput) -> deq.Solution:
     return replace(output.solution, value=output.state, trace=output.solution.residual[None])
 
 
-def astray(flow: Tensor) -> bool:
-    """Whether most vectors of a flow (2, h, w) point out of the frame.
-
-    No camera moves so, but a solve that begins far from its fixed point may run there, where nothing can be compared,
-    and would stay.
-    """
-    height, width = flow.shape[1:]
-    x = flow[0] + torch.arange(width, device=flow.device)
-    y = flow[1] + torch.arange(height, device=flow.device)[:, None]
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return inside.float().mean().item() < 0.5
-
-
 def evaluations(output: FlowOutput, steps: int) -> int:
     """Evaluations that a solve used; an unrolled network uses all its `steps`."""
     return steps if output.solution is None else len(output.solution.trace)
 
 
 def reduced(image: Tensor, side: int | None) -> Tensor:
-    """The image (3, h, w), its longer side brought down to `side` pixels if it is longer."""
+    """The image (3, h, w), its longer side brought down to `side` pixels if longer, its shorter one to 16 at least."""
     height, width = image.shape[1:]
-    if side is None or max(height, width) <= side:
+    factor = 1.0 if side is None else max(side / max(height, width), LEAST / min(height, width))
+    if factor >= 1:
         return image
-    factor = side / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    size = (max(LEAST, round(width * factor)), max(LEAST, round(height * factor)))
     pixels = cv2.resize(image.permute(1, 2, 0).numpy(), size, interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 

@@ -1,8 +1,9 @@
 """The demo: a source of frames, a network, and a folder of products."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,16 +12,17 @@ from tqdm import tqdm
 
 from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError, plain
+from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.solving import StopConfig
 from deq_core.experiment.video import Frames, VideoError
-from deq_flow.demo.follow import Estimate, follow
+from deq_flow.demo.follow import LEAST, Estimate, follow
 from deq_flow.demo.outputs import Add, Product, outputs
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start
 from deq_flow.networks import Network
 
-LEAST = 16  # pixels a side that a network needs
+MOST = 32766  # pixels a side that OpenCV warps
 SUMMARY = "demo.json"
 """What the demo says of its own output."""
 
@@ -38,10 +40,10 @@ class DemoConfig:
     """Iterations at most."""
     tolerance: float = 0.05
     """Relative residual at which a fixed point is near enough; unrolled networks have none and use all `steps`."""
-    start: Start | None = None
+    start: Start = "cold"
     """What a pair of frames begins with; see `follow`."""
     side: int | None = None
-    """Longer side of the frames that the network sees, pixels; None is their own."""
+    """Longer side of the frames that the network sees, pixels; None is what its checkpoint is good for."""
     max_speed: float | None = None
     """Speed of full colour, pixels; None follows the video."""
     fps: float | None = None
@@ -90,16 +92,19 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
         name: of the network, for demo.json.
 
     Returns:
-        estimates, frames per second, mean iterations and residual, and whether every frame was done.
+        estimates, how many of them started from nothing and how many zero flow beats, frames per second, mean
+        iterations and, of equilibrium networks, residual, and whether every frame was done.
 
     Raises:
-        VideoError: there are fewer than two frames, or they cannot be read or are too small.
+        VideoError: there are fewer than two frames, or they cannot be read or are too small or too large.
+        NonFiniteError: a flow is not finite, naming its frame. What was done before it is in `out`, as after Ctrl-C.
         OutputError: `out` cannot be written, or holds anything else.
     """
     total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
     if total is not None and total < 2:
         raise too_few(frames.name, total)
     read = large_enough(islice(frames, config.frames), frames.name)
+    side = network.side if config.side is None else config.side
     means = Means()
     with output_directory(out) as partial:
         with outputs(
@@ -110,8 +115,8 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
             single=total == 2,
             max_speed=config.max_speed,
         ) as add:
-            complete = consume(
-                follow(Estimator(network, config.inference()), read, start=config.start, side=config.side),
+            ended = consume(
+                follow(Estimator(network, config.inference()), read, start=config.start, side=side, name=frames.name),
                 add,
                 means,
                 total=None if total is None else total - 1,
@@ -119,16 +124,22 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
             )
             if means.count == 0:
                 raise too_few(frames.name, 1)
-        values = {**means.values(), "complete": float(complete)}
-        settings = {"source": frames.name, "announced": frames.count, "config": plain(config), "network": name}
-        write_json(partial / SUMMARY, {**settings, **values})
-    if complete:
+        values = {**means.values(), "complete": float(ended is None)}
+        used = plain(replace(config, side=side))
+        settings = {"source": frames.name, "announced": frames.count, "config": used, "network": name}
+        write_json(partial / SUMMARY, {**settings, **values, "frames": means.rows})
+    if isinstance(ended, NonFiniteError):
+        raise NonFiniteError(f"{ended}; the {means.count} flows before it are in {out}") from ended
+    if ended is None:
         video.tell_of_fewer(frames.name, total, means.count + 1)
+    tell_of_worse(frames.name, means, side)
     return values
 
 
-def consume(estimates: Iterable[Estimate], add: Add, means: "Means", *, total: int | None, title: str) -> bool:
-    """Adds every estimate to the products and the means; False where Ctrl-C ended that, after one at least."""
+def consume(
+    estimates: Iterable[Estimate], add: Add, means: "Means", *, total: int | None, title: str
+) -> KeyboardInterrupt | NonFiniteError | None:
+    """Adds every estimate to the products and the means; returns what ended that early, after one at least."""
     with tqdm(total=total, desc=title, unit="frame", disable=None) as bar:
         try:
             for one in estimates:
@@ -136,29 +147,47 @@ def consume(estimates: Iterable[Estimate], add: Add, means: "Means", *, total: i
                 means.add(one)
                 bar.set_postfix(means.newest(one), refresh=False)
                 bar.update()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, NonFiniteError) as end:
             if means.count == 0:
                 raise
-            return False
-    return True
+            return end
+    return None
 
 
 class Means:
-    """Means over a video, however long."""
+    """Means over a video, and a row of numbers for each of its estimates."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.rows: list[dict[str, float]] = []
         self.iterations = 0
-        self.cold = 0
-        self.residual = 0.0
+        self.residual: float | None = None
+        """The sum of residuals; None for a network that has none."""
         self.began = time.perf_counter()
 
     def add(self, estimate: Estimate) -> None:
         """Counts one more estimate."""
-        self.count += 1
+        row = {
+            "frame": self.count + 1,
+            "iterations": estimate.iterations,
+            "cold": estimate.cold,
+            "error": estimate.error,
+            "still": estimate.still,
+        }
+        if estimate.residual is not None:
+            row["residual"] = estimate.residual
+            self.residual = (self.residual or 0.0) + estimate.residual
+        self.rows.append(row)
         self.iterations += estimate.iterations
-        self.cold += estimate.cold
-        self.residual += estimate.residual or 0.0
+
+    @property
+    def count(self) -> int:
+        """Estimates."""
+        return len(self.rows)
+
+    @property
+    def worse(self) -> list[int]:
+        """Frames, from 1, whose flow explains them worse than zero flow."""
+        return [int(row["frame"]) for row in self.rows if row["error"] > row["still"]]
 
     def newest(self, estimate: Estimate) -> dict[str, str]:
         """What the progress bar says."""
@@ -166,24 +195,38 @@ class Means:
         return shown if estimate.residual is None else {**shown, "residual": f"{estimate.residual:.1e}"}
 
     def values(self) -> dict[str, float]:
-        """Estimates, how many of them started from nothing, and means."""
-        return {
+        """Estimates, how many of them started from nothing, how many zero flow beats, and means."""
+        values = {
             "estimates": self.count,
-            "cold": self.cold,
+            "cold": sum(row["cold"] for row in self.rows),
+            "worse": len(self.worse),
             "fps": self.count / (time.perf_counter() - self.began),
             "iterations": self.iterations / self.count,
-            "residual": self.residual / self.count,
         }
+        return values if self.residual is None else {**values, "residual": self.residual / self.count}
 
 
 def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
-    """The frames, which must be at least 16 pixels high and wide."""
+    """The frames, which must be 16 to 32766 pixels high and wide."""
     for frame in frames:
-        if min(frame.shape[1:]) < LEAST:
+        if min(frame.shape[1:]) < LEAST or max(frame.shape[1:]) > MOST:
             raise VideoError(
-                f"{name}: expected frames of at least {LEAST} pixels a side, got {frame.shape[2]}x{frame.shape[1]}"
+                f"{name}: expected frames of {LEAST} to {MOST} pixels a side, got {frame.shape[2]}x{frame.shape[1]}"
             )
         yield frame
+
+
+def tell_of_worse(name: str, means: Means, side: int | None) -> None:
+    """Says on stderr how many flows explain their frames worse than no motion would."""
+    if worse := means.worse:
+        named = ", ".join(map(str, worse[:5])) + (", ..." if len(worse) > 5 else "")
+        seen = "as they are" if side is None else f"of at most {side} pixels a side"
+        print(
+            f"{name}: {len(worse)} of {means.count} flows explain their frames worse than no motion would (from frame "
+            f"{named}; `error` above `still` in {SUMMARY}), as at a scene cut or where hardly anything moves; the "
+            f"network saw frames {seen}: try another --side or --model",
+            file=sys.stderr,
+        )
 
 
 def too_few(name: str, count: int) -> VideoError:

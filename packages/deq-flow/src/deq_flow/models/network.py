@@ -61,7 +61,13 @@ class Pair:
 
 
 class FlowNetwork(nn.Module):
-    """Encoders, update block and upsampling of one architecture. Parameters bear the names of the DEQ-Flow release."""
+    """Encoders, update block and upsampling of one architecture. Parameters bear the names of the DEQ-Flow release.
+
+    side  longer side of the largest frames that the weights are good for, pixels; None is any. `forward` takes frames
+          as they are, the demo reduces larger ones
+    """
+
+    side: int | None = None
 
     def __init__(self, size: Architecture, *, context_outputs: int) -> None:
         super().__init__()
