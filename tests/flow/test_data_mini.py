@@ -11,6 +11,7 @@ import torch
 
 from deq_core.experiment import photographs
 from deq_core.experiment.files import OutputError
+from deq_core.experiment.written import files_of
 from deq_flow.data import mini
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.kitti import Kitti
@@ -30,11 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def digests(root: Path) -> dict[str, str]:
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(root)}
 
 
 def test_every_set_has_the_configured_number_of_pairs(root: Path) -> None:

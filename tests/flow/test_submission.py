@@ -8,6 +8,7 @@ from tests.flow.small import SCENES, equilibrium, unrolled, write_kitti_set, wri
 
 from deq_core.experiment.images import FileFormatError
 from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.written import files_of
 from deq_flow import submission
 from deq_flow.data.io import read_flo, read_kitti
 from deq_flow.data.kitti import Kitti
@@ -19,7 +20,7 @@ TWO = Inference(stop=StopConfig(max_steps=2), steps=2)
 
 
 def files_below(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix() for path in files_of(folder)}
 
 
 def test_sintel_gets_a_file_a_pair_under_the_names_of_the_leaderboard(tmp_path: Path) -> None:

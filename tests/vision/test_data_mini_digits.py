@@ -12,6 +12,7 @@ import torch
 
 from deq_core.experiment import photographs
 from deq_core.experiment.files import OutputError
+from deq_core.experiment.written import files_of
 from deq_vision.data import digits, mini_digits
 from deq_vision.data.cifar import Cifar10
 from deq_vision.data.digits import DigitsConfig, Glyphs, clutter_digit
@@ -33,8 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def digests(root: Path) -> dict[str, str]:
-    paths = [path for path in root.rglob("*") if path.is_file()]
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(root)}
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 12), ("val", 3), ("test", 4)])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from deq_core.experiment import photographs
+from deq_core.experiment.written import files_of
 from deq_vision.data import mini_street
 from deq_vision.data.cityscapes import Cityscapes, CityscapesVideos
 from deq_vision.data.classes import STREET, STREET_OBJECTS
@@ -28,8 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def digests(root: Path) -> dict[str, str]:
-    paths = [path for path in root.rglob("*") if path.is_file()]
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(root)}
 
 
 def test_cityscapes_has_one_annotated_frame_a_street(root: Path) -> None:
