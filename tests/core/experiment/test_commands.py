@@ -91,3 +91,12 @@ def test_what_a_training_depends_on_must_be_there(tmp_path: Path) -> None:
         ConfigError, match=r"manifest.json: no such file; name the folder that an earlier command wrote"
     ):
         commands.fingerprint({}, tmp_path / "manifest.json", package="deq_core")
+
+
+def test_what_cannot_be_removed_after_a_training_is_a_warning(tmp_path: Path) -> None:
+    def train() -> None:
+        with commands.resumable(tmp_path, "train-a-1", "1" * 16) as folder:
+            folder.write_text("no folder")
+
+    with pytest.warns(UserWarning, match="train-a-1-1{16} is not needed any more, but stays: Not a directory"):
+        train()

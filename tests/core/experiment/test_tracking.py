@@ -13,8 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from deq_core.experiment import config, tracking
+from deq_core.experiment import config, recording
 from deq_core.experiment.files import OutputError
+from deq_core.experiment.keys import key_of
 from deq_core.experiment.tracking import find, ignore, track
 
 pytestmark = pytest.mark.usefixtures("tracking_database")
@@ -204,8 +205,8 @@ def test_a_killed_process_is_continued_in_its_own_run(client: MlflowClient, tmp_
             log({"loss": 1 / step, **({"epe": 2 / step} if step != 40 else {}), "new": 1.0}, step)
     (run,) = runs(client)
     assert run.info.status == "FINISHED"
-    for key, steps in (("loss", 100), ("epe", 100), ("new", 100)):
-        history = client.get_metric_history(run.info.run_id, key)
+    for name, steps in (("loss", 100), ("epe", 100), ("new", 100)):
+        history = client.get_metric_history(run.info.run_id, name)
         assert [metric.step for metric in history] == list(range(1, steps + 1))
     assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")][50] == 1 / 51
     assert not list(tmp_path.glob("out/*")), "the identity of a run belongs to no output"
@@ -280,10 +281,10 @@ def test_metrics_travel_together(client: MlflowClient, tmp_path: Path, monkeypat
         for step in range(1200):
             log({"loss": 0.0}, step)
         assert sent == []
-        monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 0.0)
+        monkeypatch.setattr(recording, "_FLUSH_SECONDS", 0.0)
         log({"loss": 0.0}, 1200)
         assert sent == [1000, 201]
-        monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 10.0)
+        monkeypatch.setattr(recording, "_FLUSH_SECONDS", 10.0)
         log({"loss": 0.0}, 1201)
     assert sent == [1000, 201, 1]
 
@@ -293,7 +294,7 @@ def test_a_busy_store_is_tried_again(client: MlflowClient, tmp_path: Path, monke
         raise OSError("database is locked")
 
     with track("flow", {}, out=tmp_path / "out") as log, monkeypatch.context() as patched:
-        patched.setattr(tracking, "_FLUSH_SECONDS", 0.0)
+        patched.setattr(recording, "_FLUSH_SECONDS", 0.0)
         patched.setattr(MlflowClient, "log_batch", refuse)
         with pytest.warns(UserWarning, match="metrics held back.*database is locked"):
             log({"loss": 0.5}, 1)
@@ -301,9 +302,156 @@ def test_a_busy_store_is_tried_again(client: MlflowClient, tmp_path: Path, monke
     assert run.data.metrics == {"loss": 0.5}
 
 
-def test_a_name_the_store_would_refuse_is_refused_at_once(tmp_path: Path) -> None:
-    with track("flow", {}, out=tmp_path / "out") as log, pytest.raises(ValueError, match="'epe@1': expected a name"):
-        log({"epe@1": 1.0})
+@pytest.mark.parametrize("name", ["epe@1", "a=b/epe", "lr: 1e-3 (best)", "../epe", "a//b", "", "ü", "n" * 400])
+def test_any_name_is_a_metric_and_a_parameter(name: str, client: MlflowClient, tmp_path: Path) -> None:
+    with track("flow", {"recipe": {name: 0.5}}, out=tmp_path / "out", tags={f"why.{name}": "x"}) as log:
+        log({name: 1.0}, 1)
+        log({name: 2.0}, 2)
+    (run,) = runs(client)
+    assert run.data.metrics == {key_of(name): 2.0}
+    assert run.data.params == {key_of(f"recipe.{name}"): "0.5"}
+    assert run.data.tags[key_of(f"why.{name}")] == "x"
+
+
+PATHS = [
+    "lr=1e-3",
+    "a+b",
+    "o'neil",
+    "run(2)",
+    "a@b",
+    "a`b",
+    'a"b',
+    "a\\b",
+    "a\nb",
+    "a:b",
+    "50%",
+    " a ",
+    "ü",
+    "e\u0301",
+    "🎉",
+    "-x",
+    "~",
+    "[*]",
+]
+
+
+def test_any_path_is_a_tag_and_found_by_it(client: MlflowClient, tmp_path: Path) -> None:
+    inputs = [tmp_path / "in" / name for name in [*PATHS, os.fsdecode(b"no \xff utf-8"), "/".join(["long" * 50] * 3)]]
+    out = tmp_path / "runs" / "lr=1e-3, 'a' (2)"
+    for path in inputs:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(f"content of {path!a}")
+    with track("flow.train", {}, out=out, inputs=inputs):
+        for path in inputs:
+            written = out / path.relative_to(tmp_path / "in")
+            written.parent.mkdir(exist_ok=True, parents=True)
+            written.write_bytes(path.read_bytes())
+    (run,) = runs(client)
+    for path in inputs:
+        digest = hashlib.md5(path.read_bytes()).hexdigest()
+        assert run.data.tags[key_of(f"dep.{path.relative_to(tmp_path)}")] == digest
+        assert find(out / path.relative_to(tmp_path / "in")) == run.info.run_id
+    long = f"out.{(out / inputs[-1].relative_to(tmp_path / 'in')).relative_to(tmp_path)}"
+    assert run.data.tags[f"name.{hashlib.md5(long.encode()).hexdigest()}"] == long
+
+
+def test_values_longer_than_the_store_takes_are_cut(client: MlflowClient, tmp_path: Path) -> None:
+    with track("flow", {"words": "a" * 9000}, out=tmp_path / "out", tags={"why": "\udcff" + "b" * 9000}):
+        pass
+    (run,) = runs(client)
+    assert run.data.params["words"] == "a" * 6000
+    assert run.data.tags["why"].startswith("\\udcffbbb")
+
+
+@pytest.mark.parametrize(
+    "broken", [("log_batch",), ("log_artifact",), ("set_terminated",), ("log_batch", "log_artifact", "set_terminated")]
+)
+def test_a_store_that_fails_after_the_work_is_a_warning(
+    broken: tuple[str, ...], client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no room left\nin the store")
+
+    out = tmp_path / "out"
+
+    def work() -> None:
+        with track("flow", {}, out=out, scratch=tmp_path / "scratch") as log:
+            log({"loss": 1.0}, 1)
+            for name in broken:
+                monkeypatch.setattr(MlflowClient, name, refuse)
+            out.mkdir()
+            (out / "metrics.json").write_text("{}")
+
+    warned = f"{out} is whole, but the record of its run .* lacks .*: no room left$"
+    with pytest.warns(UserWarning, match=warned) as said:
+        work()
+    assert len(said) == 1
+    assert (out / "metrics.json").exists()
+    monkeypatch.undo()
+    (run,) = runs(client)
+    if broken == ("log_artifact",):
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics == {"loss": 1.0}
+        assert "out.out/metrics.json" in run.data.tags
+
+
+def test_a_store_that_fails_in_the_midst_is_a_warning(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("database is locked")
+
+    with track("flow", {}, out=tmp_path / "out") as log, monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_batch", refuse)
+        patched.setattr(MlflowClient, "log_artifact", refuse)
+        log({"loss": 0.5}, 1)
+        for act in (log.flush, lambda: log.tag("a", "b"), lambda: log.artifact(tmp_path / "mlflow.db")):
+            with pytest.warns(UserWarning, match="the tracking store did not take it: database is locked"):
+                act()
+    (run,) = runs(client)
+    assert run.data.metrics == {"loss": 0.5}
+    assert run.info.status == "FINISHED"
+
+
+def test_an_error_stays_the_error_where_the_store_fails_too(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("database is locked")
+
+    def block() -> None:
+        with track("flow", {}, out=tmp_path / "out"):
+            monkeypatch.setattr(MlflowClient, "set_terminated", refuse)
+            raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad") as caught:
+        block()
+    assert caught.value.__notes__ == ["the tracking store was not told its end: database is locked"]
+
+
+@pytest.mark.parametrize("text", ['{"run": "ab', "", "[]", '{"run": 5}', '{"run": "../x"}', "\0" * 100, "[" * 100_000])
+def test_a_damaged_identity_begins_a_new_run(text: str, client: MlflowClient, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / "tracking.json").write_text(text)
+    with (
+        pytest.warns(UserWarning, match=r"tracking\.json: expected the identity of a run, .* a new run begins"),
+        track("flow", {}, out=tmp_path / "out", scratch=tmp_path / "scratch"),
+    ):
+        pass
+    assert [run.info.status for run in runs(client)] == ["FINISHED"]
+
+
+def test_a_run_whose_process_is_gone_is_marked_by_the_next(client: MlflowClient, tmp_path: Path) -> None:
+    script = KILLED.replace(', scratch=Path("scratch")', "")
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        with track("flow", {}, out=tmp_path / "other"):
+            pass
+        assert [run.info.status for run in runs(client)] == ["RUNNING", "FINISHED"], "its process runs"
+        process.send_signal(signal.SIGKILL)
+    with track("delta", {}, out=tmp_path / "other"):
+        assert [run.info.status for run in runs(client)] == ["KILLED", "FINISHED", "RUNNING"]
 
 
 def test_the_lesser_processes_of_a_training_track_nothing(

@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,13 +184,17 @@ def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) ->
 def resumable(scratch: Path, name: str, digest: str) -> Iterator[Path]:
     """The folder below `scratch` that the training `name` resumes from, where its `fingerprint` is still `digest`.
 
-    When the block is left without an error, it is removed, and with it those that earlier versions left behind.
+    When the block is left without an error, it is removed, and with it those that earlier versions left behind. That
+    one cannot be removed is a warning: the training is done.
     """
     yield scratch / f"{name}-{digest}"
     if distributed.rank() == 0 and scratch.is_dir():
         for finished in scratch.iterdir():
             if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", finished.name):
-                discard(finished, ("training.pt", "tracking.json"))
+                try:
+                    discard(finished, ("training.pt", "tracking.json"))
+                except OSError as error:
+                    warnings.warn(f"{finished} is not needed any more, but stays: {error.strerror}", stacklevel=2)
 
 
 def sources(*packages: str) -> list[Path]:

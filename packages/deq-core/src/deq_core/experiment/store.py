@@ -3,16 +3,48 @@
 import contextlib
 import os
 import sqlite3
-import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from deq_core.experiment.files import OutputError, explained
+from deq_core.experiment.files import OutputError, explained, output_file
 
-_NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+PATIENCE = 20.0
+"""Seconds that a process waits for others to let go of the store: as long as MLflow does."""
 _ELSEWHERE = "MLFLOW_TRACKING_URI names another place for the tracking store"
+_REMEDIES = {
+    "malformed": "move it away, and the next run makes a new one",
+    "not a database": "move it away, and the next run makes a new one",
+    "locked": "another process holds it: wait for that one or end it",
+    "is full": "free space on its disk",
+    "I/O error": "free space on its disk, if that is full",
+    "readonly": "change its owner or mode",
+}
+"""By what SQLite says."""
+
+
+@contextlib.contextmanager
+def one_line(uri: str) -> Iterator[None]:
+    """Tells whatever a store's libraries raise as an `OutputError` with the store and what to do.
+
+    MLflow lets through what its database, its drivers and its HTTP client raise.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except Exception as error:
+        said = first_line(error)
+        remedy = next((remedy for word, remedy in _REMEDIES.items() if word in said), "see that it can be reached")
+        scheme, mark, place = uri.partition("://")
+        named = sqlite_path(uri) or f"{scheme}{mark}{place.rpartition('@')[2]}"  # without a password
+        raise OutputError(f"{named}: the tracking store fails: {said}; {remedy}, or {_ELSEWHERE}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def prepare(path: Path, build: Callable[[Path], None]) -> None:
@@ -25,12 +57,16 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
     Raises:
         OutputError: it cannot be made, or what is there is no database.
     """
-    if path.exists():
-        _check(path)
+    if _is_there(path):
         return
     try:
         with explained(path):
-            _make(path, build)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name(f"{path.name}.lock"), timeout=10 * PATIENCE):
+                if not _is_there(path):
+                    _make(path, build)
+    except Timeout:
+        raise OutputError(f"{path}: another process has been making it for too long; end that one") from None
     except OutputError as error:
         raise OutputError(f"{error}; {_ELSEWHERE}") from error
 
@@ -39,27 +75,96 @@ def require_access(path: Path) -> None:
     """Looks whether runs may be recorded in the SQLite file `path`: a write-ahead log lies beside it.
 
     Raises:
-        OutputError: this user may not write the file, or in its folder.
+        OutputError: this user may not write the file, or in its folder; or another process does not let go of it.
     """
     if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
         raise OutputError(
             f"cannot write {path}: this user may not write it and its folder, or the disk is read-only: change the "
             f"owner or mode, or {_ELSEWHERE}"
         )
+    with _opened(path) as connection:
+        connection.execute("begin immediate")
+        connection.rollback()
 
 
-def _check(path: Path) -> None:
+def require_schema(path: Path, newest: str, known: Collection[str], program: str) -> None:
+    """Looks whether the tables in the SQLite file `path` are those of the installed MLflow.
+
+    Args:
+        newest: the version of the tables that it expects.
+        known: all versions that it has ever had.
+        program: its name and version.
+
+    Raises:
+        OutputError: they are older or newer.
+    """
+    with _opened(path) as connection:
+        found = next((version for (version,) in connection.execute("select version_num from alembic_version")), "none")
+    if found == newest:
+        return
+    if found in known:
+        raise OutputError(
+            f"{path}: made by an older version of MLflow than {program}, which is installed (tables {found}, not "
+            f"{newest}): copy the file, then run `mlflow db upgrade 'sqlite:///{path}'`, or {_ELSEWHERE}"
+        )
+    raise OutputError(
+        f"{path}: made by a newer version of MLflow than {program}, which is installed and does not know its tables "
+        f"({found}): install the newer one, or {_ELSEWHERE}"
+    )
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a store such as `sqlite:///mlflow.db`, absolute; None for other stores.
+
+    Raises:
+        OutputError: what follows a "?" is no option, but part of a file's name, which would be cut there.
+    """
+    if not uri.startswith("sqlite:///"):
+        return None
+    name, mark, options = uri.removeprefix("sqlite:///").partition("?")
+    if mark and not all("=" in option and "/" not in option for option in options.split("&")):
+        raise OutputError(
+            f"MLFLOW_TRACKING_URI={uri}: a file or folder with '?' in its name cannot be named in it: choose another, "
+            "or work in that folder, with sqlite:///mlflow.db"
+        )
+    return None if name in ("", ":memory:") or name.startswith("file:") else Path(name).absolute()
+
+
+def sqlite_uri(path: Path) -> str:
+    """What MLflow names the SQLite file `path` by: in a folder with "?" in its name, from the working directory."""
+    return f"sqlite:///{os.path.relpath(path) if '?' in str(path) else path}"
+
+
+def artifact_location(uri: str, experiment: str) -> str | None:
+    """Where an experiment's artifacts go: beside an SQLite file; None lets a server decide."""
+    path = sqlite_path(uri)
+    return None if path is None else (path.parent / "mlartifacts" / experiment).as_uri()
+
+
+def _is_there(path: Path) -> bool:
+    """Whether `path` is a store; an empty file, which a full disk leaves, is as good as none.
+
+    Raises:
+        OutputError: it is something else.
+    """
     if path.is_dir():
-        raise _no_database(path, "a folder")
-    try:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute("pragma schema_version")
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in _NO_DATABASE:  # not where another process has locked it
-            raise _no_database(path, str(error)) from error
+        raise _no_store(path, "a folder")
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with _opened(path) as connection:
+        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+    if "alembic_version" not in tables:
+        raise _no_store(path, f"another one, with {len(tables)} tables")
+    return True
 
 
-def _no_database(path: Path, found: str) -> OutputError:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    with one_line(f"sqlite:///{path}"), contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
+        yield connection
+
+
+def _no_store(path: Path, found: str) -> OutputError:
     return OutputError(
         f"{path}: expected a database of MLflow's, got {found}: move it away, and the next run makes a new one, or "
         f"{_ELSEWHERE}"
@@ -67,29 +172,7 @@ def _no_database(path: Path, found: str) -> OutputError:
 
 
 def _make(path: Path, build: Callable[[Path], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f"{path.name}.lock")):
-        if path.exists():
-            return
-        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-        partial.unlink(missing_ok=True)
+    with one_line(f"sqlite:///{path}"), output_file(path) as partial:
         build(partial)
-        connection = sqlite3.connect(partial)
-        try:
+        with contextlib.closing(sqlite3.connect(partial)) as connection:
             connection.execute("pragma journal_mode=wal")
-        finally:
-            connection.close()
-        partial.replace(path)
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """The file of a store such as `sqlite:///mlflow.db`, absolute; None for other stores."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(urllib.parse.unquote(uri.removeprefix("sqlite:///").split("?")[0])).absolute()
-
-
-def artifact_location(uri: str, experiment: str) -> str | None:
-    """Where an experiment's artifacts go: beside an SQLite file; None lets a server decide."""
-    path = sqlite_path(uri)
-    return None if path is None else (path.parent / "mlartifacts" / experiment).as_uri()
