@@ -1,8 +1,10 @@
 """The delta rule: affine layers that are fed only with what has changed."""
 
 import copy
+import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -12,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from ._delta_meter import DeltaMeter, spatial_rank
 from ._modes import may_look
 from ._norms import measured
-from ._scope import current_scope
+from ._scope import Scope, current_scope
 from ._weight_norm import affine_layers
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -52,7 +54,7 @@ def to_delta(
         schedule: evaluation of the solve, counted from 1, → factor on the threshold.
         refresh_every: evaluate densely every so many evaluations, which bounds the drift.
         across_solves: keep memories from solve to solve, as long as shapes stay: for video. `DeltaMeter.forget` drops
-            them.
+            them. They are those of one stream: two threads that solve at once are refused.
 
     Raises:
         ValueError: a name that matches nothing, a layer without a threshold, or one whose padding is not zeros.
@@ -102,7 +104,7 @@ class _Memory:
 
 @dataclass
 class _Engine:
-    """The choices all layers share, and which call of the evaluation is running."""
+    """The choices all layers share, and which call of each thread's evaluation is running."""
 
     reference: Reference
     relative: bool
@@ -110,15 +112,19 @@ class _Engine:
     refresh_every: int | None
     meter: DeltaMeter
     kept: dict[object, Any] | None
-    calls: dict[str, int] | None = None
+    calls: dict[int, dict[str, int]] = field(default_factory=dict)
+    user: tuple[weakref.ref[Scope], int] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "calls": {}, "user": None}
 
     def begin(self, module: nn.Module, inputs: Any) -> None:
         """A new evaluation of the cell."""
-        self.calls = {}
+        self.calls[_thread()] = {}
 
     def end(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """The evaluation is over."""
-        self.calls = None
+        self.calls.pop(_thread(), None)
 
     def site(self, name: str) -> tuple[dict[object, Any], object] | None:
         """Where this call's memory lies; None where nothing is to be remembered."""
@@ -129,14 +135,32 @@ class _Engine:
             if scope is None:
                 return None
             memories = scope.once(self.meter, "memories", dict)
-        if self.calls is None:
+        elif scope is not None:
+            self._claim(scope)
+        calls = self.calls.get(_thread())
+        if calls is None:
             raise ValueError(
                 f"layer {name!r} was called on its own: within a solve, call the module that to_delta returned, whose "
                 "forward tells its calls apart"
             )
-        call = self.calls.get(name, 0)
-        self.calls[name] = call + 1
+        call = calls.get(name, 0)
+        calls[name] = call + 1
         return memories, (name, call)
+
+    def _claim(self, scope: Scope) -> None:
+        """Makes this solve the one that uses the kept memories; raises while another thread's does."""
+        user = self.user if self.kept else None  # `DeltaMeter.forget` frees them
+        if user is not None and user[0]() not in (None, scope) and user[1] != _thread():
+            raise RuntimeError(
+                "two threads solve at once with one cell by to_delta(..., across_solves=True), whose memories are "
+                "those of one stream: make a copy of its own for each thread"
+            )
+        self.user = weakref.ref(scope), _thread()
+
+
+def _thread() -> int:
+    # A compiler follows one thread, and does not know its number.
+    return 0 if torch.compiler.is_compiling() else threading.get_ident()
 
 
 class _Rule:

@@ -1,12 +1,16 @@
 """What the delta rule computed, and what it could leave out."""
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+
+# Threads may evaluate one cell at once, and each adds to what it has read.
+_COUNTING = threading.Lock()
 
 
 @dataclass
@@ -48,6 +52,10 @@ class LayerCount:
             raw: the input before the rule.
             dense: whether all of `sent` was used, zero or not.
         """
+        with _COUNTING:
+            self._add(layer, sent, output, raw, dense)
+
+    def _add(self, layer: nn.Module, sent: Tensor, output: Tensor, raw: Tensor, dense: bool) -> None:
         rank = spatial_rank(layer)
         channel = sent.dim() - 1 - rank
         mask = torch.ones_like(sent, dtype=torch.bool) if dense else sent != 0
