@@ -23,7 +23,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 import deq_core as deq
 from benchmarks.core.pages import markdown, with_table
@@ -80,7 +79,7 @@ def cost(read: Callable[[], Read]) -> Cost:
     """Reads the text."""
     found = Cost()
     began = time.process_time()
-    with parametrize.cached():
+    with deq.cached_weights():
         for log_probs, evaluations, positions in read():
             found.log_probs.append(log_probs)
             found.evaluations += evaluations

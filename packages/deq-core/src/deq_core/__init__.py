@@ -44,3 +44,4 @@ from ._stream import warm_start as warm_start
 from ._torchdeq import TorchDEQ as TorchDEQ
 from ._torchdeq import from_torchdeq as from_torchdeq
 from ._weight_norm import weight_norm_ as weight_norm_
+from ._weights import cached_weights as cached_weights

@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.nn.utils import parametrize
 
 from ._scope import Scope, current_scope, enter
 from ._tree import Ravel, Tree
-
-Weights = dict[Any, Any]
+from ._weights import Weights, current_weights, using
 
 
 def apply(f: Callable[..., Tree], state: Tree) -> Tree:
@@ -84,7 +82,7 @@ class Map:
             )
 
     def block(self, weights: Weights | None = None) -> AbstractContextManager[Any]:
-        """The circumstances of the solve. Open one block per autograd mode: weights are cached as first computed.
+        """The circumstances of the solve.
 
         Args:
             weights: what `weights()` gave in an earlier block, to be used in this one too.
@@ -93,7 +91,7 @@ class Map:
 
     def weights(self) -> Weights:
         """The parametrised weights computed in this block, and those it is still to compute."""
-        return parametrize._cache
+        return current_weights()
 
     def without_autocast(self) -> AbstractContextManager[Any]:
         """Full precision, for the algebra of a solver: a matrix product in bfloat16 ends its convergence."""
@@ -102,29 +100,14 @@ class Map:
     @contextmanager
     def _block(self, weights: Weights | None) -> Iterator[None]:
         # A solve that began in a compiled graph has no scope; its backward may still run here.
-        with enter(self._scope or Scope()), self.without_autocast(), _own_weights({} if weights is None else weights):
+        weights = current_weights() if weights is None else weights
+        with enter(self._scope or Scope()), self.without_autocast(), using(weights):
             try:
                 yield
             finally:
                 if self._autocast["enabled"]:
                     # Up to torch 2.6 a weight that was cast without autograd would be taken from the cache with it.
                     torch.clear_autocast_cache()
-
-
-@contextmanager
-def _own_weights(weights: Weights) -> Iterator[None]:
-    """`parametrize.cached()` with a cache of its own, apart from any such block around it.
-
-    A weight first computed without autograd in a surrounding block would stay detached in this one, and its
-    parameters would silently receive no gradient.
-    """
-    outer = parametrize._cache
-    parametrize._cache = weights
-    try:
-        with parametrize.cached():
-            yield
-    finally:
-        parametrize._cache = outer
 
 
 def _random_state(device: torch.device) -> Tensor:

@@ -22,9 +22,8 @@ class Scope:
     def once(self, owner: object, key: Hashable, make: Callable[[], Value]) -> Value:
         """`make()` at the first call for this owner and key, the same value ever after."""
         made = self._made.setdefault(owner, {})
-        if key not in made:
-            made[key] = make()
-        return made[key]
+        # Threads that share a scope (asyncio.to_thread) may both make one; then the first counts.
+        return made[key] if key in made else made.setdefault(key, make())
 
 
 _CURRENT: ContextVar[Scope | None] = ContextVar("deq_core_scope", default=None)

@@ -1,5 +1,6 @@
 """Spectral normalisation of every affine layer, one power iteration a solve."""
 
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -53,6 +54,10 @@ def spectral_norm_(
     return module
 
 
+# Iterations write into the vectors: no thread may read those that another is writing.
+_ADVANCING = threading.Lock()
+
+
 class SpectralNorm(_SpectralNorm):
     """torch's spectral norm, with singular vectors that stay while a solve and its backward pass last."""
 
@@ -82,8 +87,12 @@ class SpectralNorm(_SpectralNorm):
         return self._advance(matrix) if self.training else self._kept()
 
     def _advance(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        self._power_method(matrix, self.n_power_iterations)
-        return self._kept()
+        if torch.compiler.is_compiling():
+            self._power_method(matrix, self.n_power_iterations)
+            return self._kept()
+        with _ADVANCING:
+            self._power_method(matrix, self.n_power_iterations)
+            return self._kept()
 
     def _kept(self) -> tuple[Tensor, Tensor]:
         return self.get_buffer("_u").clone(), self.get_buffer("_v").clone()

@@ -11,8 +11,8 @@ from dataclasses import replace
 from itertools import islice
 
 import torch
-from torch.nn.utils import parametrize
 
+import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.errors import NonFiniteError
@@ -73,7 +73,7 @@ def generate(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     drawn = continuations(reader, tokens.to(place), sampling, seed=seed, start=start)
-    with parametrize.cached():  # weights are normalised once for all solves
+    with deq.cached_weights():  # weights are normalised once for all solves
         sys.exit(show(vocabulary.decode(tokens.tolist()), islice(drawn, length), TextStream(vocabulary)))
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 import deq_core as deq
 from deq_sequence.config import Architecture, Equilibrium
@@ -231,7 +230,7 @@ def unrolled(f: Callable[[Tensor], Tensor], state: Tensor, steps: int, record: S
     stop = deq.Stop(max_steps=steps, tol=None)
     trace: list[Tensor] = []
     trajectory: list[Tensor] = []
-    with parametrize.cached():
+    with deq.cached_weights():
         for step in range(1, steps + 1):
             before, state = state, f(state)
             trace.append(stop.residual(before.flatten(1), state.flatten(1)))
