@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from deq_core.experiment import images
+from deq_core.experiment.errors import ResultsError
 from deq_core.experiment.images import FileFormatError
-from deq_flow.data import io
+from deq_flow import arrays
+from deq_flow.data import headers, io, spring
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -213,3 +216,54 @@ def test_writers_refuse_tensors_they_would_misinterpret(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"float32 \(1 or 3, h, w\), got torch.float32 \(2, 5, 7\)"):
         io.write_pfm(tmp_path / "a.pfm", flow())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("header", ["PF\n1 1\n1.2.3\n", "PF\n1 1\n--1\n", f"PF\n{'9' * 50} 1\n-1\n", "PF\n1 0\n-1\n"])
+def test_a_portable_float_map_of_any_header_is_an_error_that_names_it(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "map.pfm"
+    path.write_bytes(header.encode() + bytes(12))
+    with pytest.raises(FileFormatError, match=r"map\.pfm: expected"):
+        io.read_pfm(path)
+
+
+@pytest.mark.parametrize("scale", ["-1", "-1.0", "-1.", "-.5", "-1e-3"])
+def test_scales_of_a_portable_float_map_may_be_written_in_any_way(scale: str, tmp_path: Path) -> None:
+    path = tmp_path / "map.pfm"
+    path.write_bytes(f"Pf\n2 1\n{scale}\n".encode() + np.array([3.0, 4.0], "<f4").tobytes())
+    assert io.read_pfm(path).flatten().tolist() == [3.0, 4.0]
+
+
+def test_arrays_of_a_figure_that_are_damaged_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "maps.npz"
+    arrays.write_arrays(path, {"maps": np.zeros((40, 40)), "steps": torch.arange(3)})
+    whole = path.read_bytes()
+    assert arrays.read_arrays(path)["steps"].tolist() == [0, 1, 2]
+    flipped = bytearray(whole)
+    flipped[60] ^= 4
+    for content in (b"", whole[:-30], bytes(flipped), b"\x93NUMPY", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(ResultsError, match=r"maps\.npz: expected"):
+            arrays.read_arrays(path)
+
+
+def test_flow_that_announces_far_more_than_its_file_has_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    path = tmp_path / "big.flo5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("flow", shape=(200_000, 200_000, 2), chunks=(100, 100, 2), dtype="f4")
+    for read in (spring.read_flo5, headers.size_of):
+        with pytest.raises(FileFormatError, match=r"big\.flo5: expected flow at every point, got 4000000 of its parts"):
+            read(path)
+    with h5py.File(path, "w") as file:
+        zeros = np.zeros((4000, 9000, 2), np.float32)
+        file.create_dataset("flow", data=zeros, chunks=(1000, 1000, 2), compression="gzip", compression_opts=9)
+    with pytest.raises(FileFormatError, match=r"big\.flo5: expected what a file of \d+ bytes may hold"):
+        spring.read_flo5(path)
+
+
+def test_flow_behind_a_link_to_another_file_is_not_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.flo5", "w") as file:
+        file.create_dataset("flow", data=np.zeros((2, 2, 2), np.float32))
+    with h5py.File(tmp_path / "link.flo5", "w") as file:
+        file["flow"] = h5py.ExternalLink("other.flo5", "flow")
+    with pytest.raises(FileFormatError, match=r"link\.flo5: expected a data set"):
+        spring.read_flo5(tmp_path / "link.flo5")

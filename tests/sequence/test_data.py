@@ -158,7 +158,7 @@ def test_a_vocabulary_is_the_same_when_read_again(tmp_path: Path, kind: Kind, si
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such vocabulary"), ("{", "not a vocabulary"), (json.dumps({"kind": "runes"}), "'runes'")],
+    [(None, "no such vocabulary"), ("{", "expected a vocabulary"), (json.dumps({"kind": "runes"}), "'runes'")],
 )
 def test_a_file_that_is_no_vocabulary_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "vocabulary.json"
@@ -269,8 +269,8 @@ def test_numbered_texts_are_the_same_when_read_again(tmp_path: Path, kind: Kind,
         (None, "no such text"),
         (np.array([0.5]), "a row of int32"),
         (np.array([99], dtype=np.int32), "int32 below 6"),
-        (b"\x93NUMPY", "not an array"),
-        (b"", "not an array"),
+        (b"\x93NUMPY", "expected an array of numbers"),
+        (b"", "expected an array of numbers"),
     ],
 )
 def test_numbers_that_do_not_fit_are_named(tmp_path: Path, content: Any, message: str) -> None:
@@ -284,3 +284,65 @@ def test_numbers_that_do_not_fit_are_named(tmp_path: Path, content: Any, message
     with pytest.raises(CorpusError, match=message) as caught:
         tokens.read(tmp_path)
     assert str(path) in str(caught.value)
+
+
+ALPHABET = vocabulary.learn("byte_pairs", ["a b\n"], 256).state()["tokenizer"]
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """The tokenizer of byte pairs, with parts of its model replaced."""
+    return {**ALPHABET, "model": {**ALPHABET["model"], **changes}}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        [],
+        {"kind": []},
+        {"kind": "words"},
+        {"kind": "words", "words": "abc"},
+        {"kind": "words", "words": ["<eos>", 3]},
+        {"kind": "words", "words": ["<eos>", "a b"]},
+        {"kind": "words", "words": ["<eos>", "a", "a"]},
+        {"kind": "words", "words": ["a", "b"]},
+        {"kind": "characters", "characters": ["a"]},
+        {"kind": "characters", "characters": "aa"},
+        {"kind": "characters", "characters": "\ud800"},
+        {"kind": "byte_pairs", "tokenizer": {}},
+        {"kind": "byte_pairs", "tokenizer": changed(vocab={"a": 7})},
+        {"kind": "byte_pairs", "tokenizer": changed(vocab={**ALPHABET["model"]["vocab"], "a": 1_000_000})},
+        {"kind": "byte_pairs", "tokenizer": changed(vocab={**ALPHABET["model"]["vocab"], "\u4e2d": 256})},
+        {"kind": "byte_pairs", "tokenizer": {**ALPHABET, "normalizer": {"type": "Lowercase"}}},
+    ],
+)
+def test_a_vocabulary_that_cannot_number_every_text_and_spell_it_is_named(tmp_path: Path, state: Any) -> None:
+    path = tmp_path / "vocabulary.json"
+    path.write_text(json.dumps(state))
+    with pytest.raises(CorpusError, match=r"vocabulary\.json: expected a vocabulary, got .*; make it again"):
+        vocabulary.load(path)
+
+
+HEADER = b"{'descr': '<i4', 'fortran_order': False, 'shape': (400000000,), }"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\3\4" + bytes(100),
+        b"\x93NUMPY\x01\x00" + (117).to_bytes(2, "little") + HEADER.ljust(116) + b"\n" + bytes(16),
+        b"\x93NUMPY\x01\x00" + (60).to_bytes(2, "little") + b"(" * 60,
+    ],
+)
+def test_numbers_that_are_not_there_are_refused_before_they_take_memory(tmp_path: Path, content: bytes) -> None:
+    tokens.write(tmp_path / "data", tokens.number(Corpus(dict.fromkeys(SPLITS, "a b c\n")), "characters"))
+    (tmp_path / "data" / "train.npy").write_bytes(content)
+    with pytest.raises(CorpusError, match=r"train\.npy: expected an array of numbers"):
+        tokens.read(tmp_path / "data")
+
+
+def test_a_text_that_cannot_be_read_is_a_problem_of_the_check_beside_others(tmp_path: Path) -> None:
+    (tmp_path / "wikitext-2").mkdir()
+    for split in SPLITS:
+        (tmp_path / "wikitext-2" / f"wiki.{split}.tokens").write_bytes(b"a\n" if split == "test" else b"\xff\n")
+    problems = check_wikitext(tmp_path, "wikitext-2")
+    assert ["not UTF-8" in problem for problem in problems] == [True, True, False]

@@ -214,3 +214,10 @@ def test_cityscapes_says_what_is_missing_or_wrong(tmp_path: Path) -> None:
         Cityscapes(tmp_path, "val")
     with pytest.raises(ValueError, match="before the annotated one and 0 to 10 after, got 20, 0"):
         CityscapesVideos(tmp_path, "val", before=20)
+
+
+def test_names_of_classes_that_are_no_text_are_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "batches.meta.txt"
+    path.write_bytes(b"\xff\n" * 10)
+    with pytest.raises(FileFormatError, match=r"batches\.meta\.txt: expected UTF-8 text"):
+        cifar.read_names(path)

@@ -1,13 +1,20 @@
 """Arrays for figures, in one compressed file."""
 
 import io
+import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from deq_core.experiment.errors import ResultsError
 from deq_core.experiment.files import write_bytes
+from deq_core.experiment.reading import decoding, read_bytes, require_room
+
+HEADER, END = 100, 22
+"""Bytes of a zip: at most before a member's content, but for its name, and of the record behind its list of members."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Tensor | np.ndarray]) -> None:
@@ -21,6 +28,32 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor | np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in the file `path`."""
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    """The arrays in the file `path` (.npz).
+
+    Raises:
+        ResultsError: there is no such file, or it is damaged.
+    """
+    data, again = read_bytes(path, ResultsError), "make it again"
+    with decoding(path, ResultsError, "arrays as NumPy stores them", again), zipfile.ZipFile(io.BytesIO(data)) as file:
+        members = file.infolist()
+        require_room(path, ResultsError, sum(member.file_size for member in members))
+        if not members:
+            raise ResultsError(f"{path}: expected arrays, got none; {again}")
+        last = max(members, key=lambda member: member.header_offset)
+        room = file.start_dir - last.header_offset - last.compress_size - len(last.filename)
+        listed = sum(46 + len(member.filename) + len(member.extra) + len(member.comment) for member in members)
+        names = {member.filename for member in members}
+        if len(names) < len(members) or room > HEADER or len(data) - file.start_dir - listed > END:
+            raise ResultsError(f"{path}: expected a whole list of arrays of different names; {again}")
+        return {member.filename.removesuffix(".npy"): _array(file.read(member)) for member in members}
+
+
+def _array(data: bytes) -> np.ndarray:
+    """An array in the format .npy, as large as its header says."""
+    header = io.BytesIO(data)
+    version = np.lib.format.read_magic(header)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(header)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - header.tell():
+        raise ValueError(f"an array of {dtype} and shape {shape} in {len(data)} bytes")
+    return np.frombuffer(data, dtype, offset=header.tell()).reshape(shape, order="F" if fortran else "C").copy()

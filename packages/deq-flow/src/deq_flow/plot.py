@@ -11,6 +11,7 @@ from deq_core.experiment.files import output_directory
 from deq_core.experiment.look import Plot
 from deq_core.experiment.plotting import Figure
 from deq_core.experiment.results import Row, numbers, read_rows, statistic
+from deq_flow.arrays import read_arrays
 from deq_flow.evaluate import summary
 from deq_flow.metrics import epe_map
 from deq_flow.sets import titles
@@ -130,7 +131,7 @@ def by_frame(rows: Sequence[Row], having: Row, key: str) -> dict[float, float]:
 
 def example(tables: Tables) -> Figure:
     """One held-out pair: frames and true flow above, prediction and error of each trained method below."""
-    predictions = {method: np.load(folders[0] / "example.npz") for method, folders in tables.evaluate.items()}
+    predictions = {method: read_arrays(folders[0] / "example.npz") for method, folders in tables.evaluate.items()}
     shared = next(iter(predictions.values()))
     target = torch.from_numpy(shared["target"])
     longest = float(target.norm(dim=0).max())

@@ -1,11 +1,10 @@
 """The report of the flow pipeline: one table of all methods and sets, with the figures below it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Row, cell, over_seeds
+from deq_core.experiment.results import Row, cell, over_seeds, read_metrics
 from deq_flow.evaluate import summary
 from deq_flow.sets import titles
 from deq_flow.tables import Tables, samples_by_method, samples_by_stage
@@ -91,7 +90,7 @@ def reuse_metrics(tables: Tables) -> ReuseMetrics:
     """The study of starts, means and standard deviations over seeds."""
     result: ReuseMetrics = {}
     for method, folders in tables.reuse.items():
-        runs = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+        runs = [read_metrics(folder / "metrics.json") for folder in folders]
         result[method] = {
             budget: {start: over_seeds([run[budget][start] for run in runs]) for start in by_start}
             for budget, by_start in runs[0].items()

@@ -1,11 +1,10 @@
 """The tables that training, evaluation and counting leave on disk, as figures and report read them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deq_core.experiment.results import Row, Statistic, numbers, read_rows, statistic
+from deq_core.experiment.results import Row, Statistic, numbers, read_metrics, read_rows, statistic
 from deq_sequence.params import Evaluate
 
 REPORTED = ("perplexity", "bits_per_character", "loss", "residual", "steps", "converged")
@@ -54,7 +53,7 @@ def scores(tables: Tables) -> dict[str, dict[str, dict[str, Statistic]]]:
         }
         trained = {}
         for method in tables.of_text(text):
-            runs = [json.loads((folder / "metrics.json").read_text()) for folder in tables.evaluate[method]]
+            runs = [read_metrics(folder / "metrics.json") for folder in tables.evaluate[method]]
             trained[method] = {name: statistic([run[name] for run in runs]) for name in REPORTED}
         result[text] = {**peers, **trained}
     return result

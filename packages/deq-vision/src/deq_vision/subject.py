@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.reading import read_text
 from deq_vision.config import Classification, Detection, Segmentation
 from deq_vision.data import classes
 from deq_vision.data.transforms import CIFAR, IMAGENET, Normalisation
@@ -79,7 +80,8 @@ def read_names(path: Path, count: int) -> tuple[str, ...]:
     """
     if not path.is_file():
         raise ConfigError(f"names: {path}: no such file; expected {count} names, one a line")
-    found = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    text = read_text(path, ConfigError, remedy="save it as such")
+    found = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(found) != count:
         raise ConfigError(f"names: {path}: expected {count} names, one a line, got {len(found)}")
     return found

@@ -1,11 +1,10 @@
 """The tables that training and evaluation leave on disk, as figures and report read them."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deq_core.experiment.results import Row, numbers, over_seeds, read_rows
+from deq_core.experiment.results import Row, numbers, over_seeds, read_metrics, read_rows
 
 HEADLINES = {"top1": "top-1 accuracy", "miou": "mIoU", "ap50": "AP50"}
 """The metric that a task is known by, and its title."""
@@ -60,9 +59,9 @@ def scores(tables: Tables, experiment: str) -> dict[str, dict[str, float]]:
     """{method: {metric: mean over seeds, metric_std, seeds}}: the baselines, the worst first, and the networks."""
     found: dict[str, dict[str, float]] = {}
     if experiment in tables.baselines:
-        peers = json.loads((tables.baselines[experiment] / "metrics.json").read_text())
+        peers = read_metrics(tables.baselines[experiment] / "metrics.json")
         found = dict(sorted(peers.items(), key=lambda item: item[1][headline(item[1])]))
-    runs = [json.loads((folder / "metrics.json").read_text()) for folder in tables.evaluate[experiment]]
+    runs = [read_metrics(folder / "metrics.json") for folder in tables.evaluate[experiment]]
     return {**found, MDEQ: {**over_seeds(runs), "seeds": len(runs)}}
 
 

@@ -23,7 +23,7 @@ from deq_core import ConvergenceError
 from deq_core.experiment import config, distributed
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.errors import LayoutError, NonFiniteError
+from deq_core.experiment.errors import LayoutError, NonFiniteError, ResultsError
 from deq_core.experiment.files import OutputError, discard, output_files, require_own, require_writable
 from deq_core.experiment.resume import DownloadError
 from deq_core.experiment.unpack import ArchiveError
@@ -46,6 +46,7 @@ EXPECTED = (
     LayoutError,
     NonFiniteError,
     OutputError,
+    ResultsError,
 )
 """Errors whose message is all a user needs; any other is a defect and shows its traceback."""
 

@@ -68,8 +68,9 @@ def _resolve(shape: dict[str, Any], value: Any, definitions: dict[str, Any]) -> 
             shape = definitions[shape["$ref"].removeprefix("#/$defs/")]
             continue
         mapping = shape.get("discriminator", {}).get("mapping", {})
-        if isinstance(value, dict) and value.get("kind") in mapping:
-            shape = {"$ref": mapping[value["kind"]]}
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if isinstance(kind, str) and kind in mapping:
+            shape = {"$ref": mapping[kind]}
             continue
         members = [member for member in shape.get("anyOf", ()) if member.get("type") != "null"]
         if len(members) != 1:

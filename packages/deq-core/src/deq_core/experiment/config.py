@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any, TypeVar, overload
@@ -77,7 +78,7 @@ def check(kind: Any, path: Path, section: str = "") -> Any:
     value = _at(section, _document(path), path)
     try:
         text = json.dumps(value)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(
             f"{path}: {section or 'the document'}: not plain mappings, lists and numbers: {error}"
         ) from None
@@ -96,6 +97,7 @@ def sections_read() -> tuple[str, ...]:
     return tuple(_sections_read)
 
 
+@cache
 def schema(kind: Any) -> dict[str, Any]:
     """JSON schema of the dataclass `kind`, which forbids unknown keys at every level.
 
@@ -159,6 +161,7 @@ def flatten(config: object) -> dict[str, Scalar]:
     return leaves
 
 
+@cache
 def _adapter(kind: Any) -> TypeAdapter[tuple[Any]]:
     # pydantic refuses a configuration given for a dataclass itself; a tuple of one takes it and hands it down.
     tuple_of_one: Any = GenericAlias(tuple, (kind,))

@@ -1,5 +1,6 @@
 """What an image file says of itself, by Pillow: its kind, its size as stored, and whether the file is whole."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from deq_core.experiment.errors import FileFormatError, damaged
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # our errors say what its lines on stderr would
 
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Kinds of files that are read, whatever they are called; PPM stands for its grey and black-and-white relatives too."""
@@ -123,7 +126,7 @@ def require_whole(path: Path, image: Image.Image, data: bytes) -> None:
     Decoders fill up with grey what is missing, and take memory for what a PNG says that its parts hold.
     """
     if image.format == "PNG":
-        ends = b"IEND\xaeB`\x82" in data
+        ends = data.partition(b"\0\0\0\0IEND")[2].startswith(b"\xaeB`\x82")
     else:
         ends = not is_jpeg(image) or b"\xff\xd9" in data[scan_of(data) :]
     if not ends:

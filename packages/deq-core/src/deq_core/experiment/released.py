@@ -11,6 +11,7 @@ from deq_core.experiment.checks import Problem
 from deq_core.experiment.fetch import Source, fetch
 from deq_core.experiment.files import output_directory, require_own, require_writable, write_json
 from deq_core.experiment.layout import LayoutError
+from deq_core.experiment.reading import decoding, read_bytes
 
 SHOWN = 20
 
@@ -67,10 +68,17 @@ def prepare(
 
 
 def located(data: Path) -> Path:
-    """The folder that holds the sets of the pipeline's folder `data`: itself, or where its manifest says."""
+    """The folder that holds the sets of the pipeline's folder `data`: itself, or where its manifest says.
+
+    Raises:
+        LayoutError: the manifest is damaged.
+    """
     manifest = data / "manifest.json"
-    try:
-        root = json.loads(manifest.read_text()).get("root")
-    except FileNotFoundError:
+    if not manifest.exists():
         return data  # a folder of sets that no pipeline wrote
+    content, again = read_bytes(manifest, LayoutError), "prepare the data again"
+    with decoding(manifest, LayoutError, "a manifest as JSON", again):
+        root = json.loads(content).get("root")
+    if root is not None and (not isinstance(root, str) or "\0" in root):
+        raise LayoutError(f"{manifest}: expected the path of a folder under root, got {root!r:.80}; {again}")
     return data if root is None else Path(root)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import re
 import statistics
@@ -10,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deq_core.experiment.errors import ResultsError as ResultsError
 from deq_core.experiment.files import write_text
+from deq_core.experiment.reading import decoding, read_bytes, read_text
 
+AGAIN = "make it again"
 Value = str | int | float | bool | None
 Row = dict[str, Value]
 
-_INTEGER = re.compile(r"[-+]?[0-9]+")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,400}")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?inf|nan")
 
 
@@ -47,18 +51,41 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a CSV file; an empty field is left out of its row, and what looks like a number is one.
 
     Raises:
-        ValueError: naming the file and line where a line has more or fewer fields than the header.
+        ResultsError: there is no such file, it is no CSV, or a line has more or fewer fields than the header.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        columns = next(reader, [])
-        rows: list[Row] = []
-        for fields in reader:
-            if len(fields) != len(columns):
-                want = f"{len(columns)} fields ({', '.join(columns)})"
-                raise ValueError(f"{path}:{reader.line_num}: expected {want}, got {len(fields)}")
-            rows.append({key: _value(text) for key, text in zip(columns, fields, strict=True) if text != ""})
-    return rows
+    text = io.StringIO(read_text(path, ResultsError, remedy=AGAIN), newline="")
+    reader = csv.reader(text, strict=True)
+    with decoding(path, ResultsError, "a table as CSV", AGAIN):
+        columns, *lines = [(reader.line_num, fields) for fields in reader] or [(0, [])]
+    names = columns[1]
+    if len(set(names)) < len(names):
+        raise ResultsError(f"{path}: expected columns of different names, got {', '.join(names)}; {AGAIN}")
+    for number, fields in lines:
+        if len(fields) != len(names):
+            want = f"{len(names)} fields ({', '.join(names)})"
+            raise ResultsError(f"{path}:{number}: expected {want}, got {len(fields)}")
+    return [{key: _value(text) for key, text in zip(names, fields, strict=True) if text != ""} for _, fields in lines]
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The numbers in a metrics.json under their names; those of some are in a mapping of their own.
+
+    Raises:
+        ResultsError: there is no such file, or it holds something else.
+    """
+    data = read_bytes(path, ResultsError)
+    with decoding(path, ResultsError, "a mapping of names to numbers as JSON", AGAIN):
+        values = json.loads(data)
+        _require_numbers(values)
+    return values
+
+
+def _require_numbers(values: Any) -> None:
+    for value in values.values():
+        if isinstance(value, dict):
+            _require_numbers(value)
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{value!r:.40} for a number")
 
 
 def numbers(rows: Sequence[Mapping[str, Value]], name: str) -> list[float]:

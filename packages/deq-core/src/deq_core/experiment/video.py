@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from deq_core.experiment.files import OutputError, output_file
 from deq_core.experiment.images import quiet, read_image
+from deq_core.experiment.reading import told
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes of a folder's files that are frames."""
@@ -129,14 +131,27 @@ def captured(source: int | Path) -> Iterator[Tensor]:
     """The frames of a video file or a camera, which is let go however the iteration ends."""
     capture = opened(source)
     try:
-        found, pixels = capture.read()
+        found, pixels = read(capture, source)
         if not found:
             raise VideoError(f"{described(source)}: not one frame could be decoded; convert it, or save it again")
         while found:
             yield torch.from_numpy(np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1)))
-            found, pixels = capture.read()
+            found, pixels = read(capture, source)
     finally:
         capture.release()
+
+
+def read(capture: cv2.VideoCapture, source: int | Path) -> tuple[bool, Any]:
+    """Whether there was a next frame, and its pixels.
+
+    Raises:
+        VideoError: OpenCV takes the source for damaged.
+    """
+    try:
+        with quiet():
+            return capture.read()
+    except cv2.error as error:
+        raise VideoError(f"{described(source)}: damaged, as OpenCV says: {told(error)}; copy it again") from error
 
 
 def tell_of_fewer(name: str, announced: int | None, found: int) -> None:

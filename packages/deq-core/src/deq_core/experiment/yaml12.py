@@ -8,6 +8,9 @@ from typing import Any
 
 import yaml
 
+MOST = 1_000_000
+DEEPEST = 64
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the scalars of the YAML 1.2 core schema (https://yaml.org/spec/1.2.2, section 10.3).
@@ -28,6 +31,12 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Puts what `<<` merges in front of a mapping's own; raises where merges of merges come to too much."""
+        super().flatten_mapping(node)
+        if len(node.value) > MOST // 10:
+            raise yaml.constructor.ConstructorError(None, None, "merges come to too many keys", node.start_mark)
+
 
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
@@ -45,14 +54,37 @@ def read(path: Path) -> Any:
     """The document in `path`, to be looked at and not changed: the same text is parsed once, and given to all.
 
     Raises:
-        yaml.YAMLError: the file is no YAML.
+        yaml.YAMLError: the file is no YAML, a mapping or list in it contains itself, or its aliases come to more than
+            `MOST` values or its brackets to more than `DEEPEST` levels.
         OSError: it cannot be read.
     """
     return _parsed(path.read_text(encoding="utf-8"), path)
+
+
+def count(value: Any, level: int = 0, known: dict[int, int] | None = None) -> int:
+    """How many values a document has, those behind an alias as often as they are named."""
+    known = {} if known is None else known
+    if level > DEEPEST:
+        raise yaml.YAMLError(f"expected at most {DEEPEST} levels of mappings and lists, got more, or one in itself")
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        children = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(count(child, level + 1, known) for child in children)
+    if known[id(value)] > MOST:
+        raise yaml.YAMLError(f"expected at most {MOST} values, got aliases that come to more")
+    return known[id(value)]
 
 
 @lru_cache(maxsize=4)
 def _parsed(text: str, path: Path) -> Any:
     stream = io.StringIO(text)
     stream.name = str(path)  # what PyYAML calls it in an error
-    return yaml.load(stream, Loader=_Loader)
+    try:
+        document = yaml.load(stream, Loader=_Loader)
+    except yaml.YAMLError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise yaml.YAMLError(f"a value that its tag does not allow, or too many levels: {error}") from error
+    count(document)
+    return document

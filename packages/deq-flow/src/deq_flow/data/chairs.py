@@ -6,6 +6,7 @@ from typing import Literal
 from torch.utils.data import Dataset
 
 from deq_core.experiment.layout import LayoutError, files_in, require
+from deq_core.experiment.reading import read_text
 from deq_flow.data.layout import read_dense, read_pair
 from deq_flow.data.samples import FlowSample, PairFiles
 
@@ -58,10 +59,12 @@ def read_split(root: Path, *, pairs: int) -> list[str]:
             f"{places[0]}: the split of FlyingChairs is missing (nor is there {places[1]}); it is the released "
             "FlyingChairs_train_val.txt, one 1 (train) or 2 (val) a line"
         )
-    marks = path.read_text().split()
+    marks = read_text(path, LayoutError).split()
     wrong = sorted(set(marks) - set(SPLITS.values()))
     if wrong:
-        raise LayoutError(f"{path}: expected lines of 1 (train) or 2 (val), got {', '.join(map(repr, wrong[:3]))}")
+        raise LayoutError(
+            f"{path}: expected lines of 1 (train) or 2 (val), got {', '.join(repr(mark[:20]) for mark in wrong[:3])}"
+        )
     if len(marks) != pairs:
         raise LayoutError(
             f"{path}: expected {pairs} lines, one for each *_flow.flo, got {len(marks)}; "

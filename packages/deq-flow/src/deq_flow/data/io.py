@@ -77,19 +77,19 @@ def pfm_header(path: Path, start: bytes, length: int) -> PfmHeader:
     Raises:
         FileFormatError: it is no such file, or of another length than its header says.
     """
-    header = re.match(rb"(PF|Pf)\s+(\d+)\s+(\d+)\s+(-?\d[\d.eE+-]*)\s", start)
+    header = re.match(rb"(PF|Pf)\s+(\d{1,9})\s+(\d{1,9})\s+(-?)(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?\s", start)
     if header is None:
         raise damaged(path, "a header 'PF width height scale' or 'Pf ...'", repr(start[:24]))
     channels = 3 if header[1] == b"PF" else 1
     width, height = int(header[2]), int(header[3])
     expected = 4 * channels * width * height
-    if length - header.end() != expected:
+    if length - header.end() != expected or expected == 0:
         raise damaged(
             path,
             f"4 * {channels} * {width} * {height} = {expected} bytes after the header",
             f"{length - header.end()}",
         )
-    return PfmHeader((height, width, channels), "<f4" if float(header[4]) < 0 else ">f4", header.end())
+    return PfmHeader((height, width, channels), "<f4" if header[4] else ">f4", header.end())
 
 
 def write_pfm(path: Path, values: Tensor) -> None:

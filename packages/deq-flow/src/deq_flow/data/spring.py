@@ -1,7 +1,8 @@
 """Spring (Mehl et al., CVPR 2023): an animated film at 1920 x 1080, dense flow at twice that resolution."""
 
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deq_core.experiment.images import damaged
+from deq_core.experiment.images import FileFormatError, damaged
 from deq_core.experiment.layout import by_folder, files_in, following, require
+from deq_core.experiment.reading import decoding, require_room
 from deq_flow.data.layout import known_flow, read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample, PairFiles
 
@@ -85,7 +87,9 @@ def read_flo5(path: Path) -> Tensor:
         FileFormatError: the file holds something else, or is damaged.
     """
     with opened_flo5(path) as stored:
-        flow = np.asarray(stored, dtype=np.float32)
+        require_room(path, FileFormatError, 8 * max(stored.size, math.prod(stored.chunks or ())))
+        with decoding(path, FileFormatError, "whole chunks of flow"):
+            flow = np.asarray(stored, dtype=np.float32)
     return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))
 
 
@@ -96,12 +100,23 @@ def opened_flo5(path: Path) -> Iterator[Any]:
         import h5py
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("Spring's .flo5 files need h5py: pip install 'deq-flow[spring]'") from error
-    try:
-        with h5py.File(path) as file:
-            stored = file.get("flow")
-            if not isinstance(stored, h5py.Dataset) or len(stored.shape) != 3 or stored.shape[2] != 2:
-                got = f"shape {stored.shape}" if isinstance(stored, h5py.Dataset) else "none"
-                raise damaged(path, 'a data set "flow" (h, w, 2)', got)
-            yield stored
-    except OSError as error:
-        raise damaged(path, "a complete HDF5 file", str(error)) from error
+    with ExitStack() as opened:
+        with decoding(path, FileFormatError, "a complete HDF5 file"):
+            file = opened.enter_context(h5py.File(path))
+            stored = file.get("flow") if isinstance(file.get("flow", getlink=True), h5py.HardLink) else None
+            if not isinstance(stored, h5py.Dataset) or stored.is_virtual or stored.external:
+                raise damaged(path, 'a data set "flow" (h, w, 2)', "none")
+            shape, kind, missing = stored.shape, stored.dtype, unwritten(stored)
+        if len(shape) != 3 or shape[2] != 2 or 0 in shape or kind.kind != "f":
+            raise damaged(path, 'a data set "flow" (h, w, 2) of numbers', f"{kind} of shape {shape}")
+        if missing:
+            raise damaged(path, "flow at every point", f"{missing} of its parts missing")
+        yield stored
+
+
+def unwritten(stored: Any) -> int:
+    """How many of a data set's chunks the file does not have, for which the library would give zeros."""
+    if stored.chunks is None:
+        return int(stored.id.get_storage_size() < stored.size * stored.dtype.itemsize)
+    whole = math.prod(-(-size // chunk) for size, chunk in zip(stored.shape, stored.chunks, strict=True))
+    return whole - stored.id.get_num_chunks()

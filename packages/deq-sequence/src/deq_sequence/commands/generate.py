@@ -16,7 +16,7 @@ import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.errors import NonFiniteError
-from deq_sequence.data.prompt import encode_prompt, unknown_tokens
+from deq_sequence.data.prompt import PromptError, encode_prompt, unknown_tokens
 from deq_sequence.data.text_stream import TextStream
 from deq_sequence.generate import Drawn
 from deq_sequence.generate import generate as continuations
@@ -66,7 +66,7 @@ def generate(
     place = chosen_device(device)
     model = load(checkpoint).to(place)
     vocabulary = load_vocabulary(checkpoint, model)
-    tokens = torch.from_numpy(encode_prompt(vocabulary, sys.stdin.read() if prompt == "-" else prompt)).long()
+    tokens = torch.from_numpy(encode_prompt(vocabulary, read_stdin() if prompt == "-" else prompt)).long()
     try:
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, never=unknown_tokens(vocabulary))
         reader = Reader(stopping(model, steps, tolerance), context=context)
@@ -75,6 +75,14 @@ def generate(
     drawn = continuations(reader, tokens.to(place), sampling, seed=seed, start=start)
     with deq.cached_weights():  # weights are normalised once for all solves
         sys.exit(show(vocabulary.decode(tokens.tolist()), islice(drawn, length), TextStream(vocabulary)))
+
+
+def read_stdin() -> str:
+    """The text that comes in; raises PromptError where it is none."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise PromptError(f"the prompt is no text in {error.encoding} ({error}); convert it first") from error
 
 
 def stopping(model: DEQTransformer, steps: int | None, tolerance: float | None) -> DEQTransformer:

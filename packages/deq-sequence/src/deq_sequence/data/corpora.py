@@ -59,7 +59,11 @@ def check_wikitext(root: Path, name: str, *, released: bool = True) -> list[str]
     expected: dict[Split, int] = {"train": WIKITEXT[name], "valid": 3_760, "test": 4_358}
     problems = []
     for split in SPLITS if released else ():
-        lines = sum(1 for _ in corpus.lines(split))
+        try:
+            lines = sum(1 for _ in corpus.lines(split))
+        except CorpusError as error:
+            problems.append(str(error))
+            continue
         if lines != expected[split]:
             problems.append(f"{corpus.texts[split]}: expected {expected[split]} lines, got {lines}; fetch it again")
     return problems
@@ -72,3 +76,5 @@ def _opened(path: Path) -> Iterator[io.TextIOBase]:
             yield file
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path}: not UTF-8 text ({error}); convert it first") from error
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from error

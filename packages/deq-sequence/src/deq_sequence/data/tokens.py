@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.files import output_directory
+from deq_core.experiment.reading import decoding
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, Split
 from deq_sequence.data.vocabulary import Kind, Vocabulary
@@ -63,12 +64,12 @@ def _numbered(corpus: Corpus, split: Split, vocabulary: Vocabulary) -> Tensor:
 
 
 def _text(path: Path, vocabulary: int) -> Tensor:
-    try:
-        text = np.load(path)
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: no such text; number the corpus again") from None
-    except (EOFError, ValueError) as error:
-        raise CorpusError(f"{path}: not an array of numbers ({error}); number the corpus again") from error
-    if text.ndim != 1 or text.dtype != np.int32 or (len(text) and not 0 <= text.min() <= text.max() < vocabulary):
+    if not path.exists():
+        raise CorpusError(f"{path}: no such text; number the corpus again")
+    with decoding(path, CorpusError, "an array of numbers", "number the corpus again"):
+        text = np.lib.format.open_memmap(path, mode="r")  # which compares the sizes of header and file
+        rest = path.stat().st_size - text.offset - text.nbytes
+    numbers = text.ndim == 1 and text.dtype == np.int32
+    if rest or not numbers or (len(text) and not 0 <= text.min() <= text.max() < vocabulary):
         raise CorpusError(f"{path}: expected a row of int32 below {vocabulary}; number the corpus again")
-    return torch.from_numpy(text)
+    return torch.from_numpy(np.array(text))

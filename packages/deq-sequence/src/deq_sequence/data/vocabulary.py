@@ -3,13 +3,14 @@
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from deq_core.experiment.files import write_json
+from deq_core.experiment.reading import decoding, read_bytes
 from deq_sequence.data.corpora import CorpusError
 
 Kind = Literal["words", "characters", "byte_pairs"]
@@ -156,14 +157,12 @@ class BytePairs:
 
     @classmethod
     def learn(cls, lines: Iterable[str], size: int) -> "BytePairs":
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        from tokenizers import pre_tokenizers, trainers
 
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         if size < len(alphabet):
             raise ValueError(f"size must be at least {len(alphabet)}, one token a byte, got {size}")
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer = empty_tokenizer()
         trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=sorted(alphabet), show_progress=False)
         tokenizer.train_from_iterator(lines, trainer)
         return cls(tokenizer.to_str())
@@ -184,6 +183,16 @@ class BytePairs:
         return {"kind": "byte_pairs", "tokenizer": json.loads(self.tokenizer.to_str())}
 
 
+def empty_tokenizer() -> Any:
+    """The `tokenizers` library's byte pairs of bytes within words, before any are learnt."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
 def save(path: Path, vocabulary: Vocabulary) -> None:
     """Writes a vocabulary as JSON."""
     write_json(path, vocabulary.state())
@@ -194,22 +203,60 @@ def load(path: Path) -> Vocabulary:
 
     Raises CorpusError where there is none.
     """
-    try:
-        return restore(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: no such vocabulary; a model is used with the one it was trained with") from None
-    except (ValueError, KeyError) as error:
-        raise CorpusError(f"{path}: not a vocabulary ({error}); make it again") from error
+    data = read_bytes(path, CorpusError, absent="no such vocabulary; a model is used with the one it was trained with")
+    with decoding(path, CorpusError, "a vocabulary", "make it again"):
+        return restore(json.loads(data))
 
 
 def restore(state: Mapping[str, Any]) -> Vocabulary:
-    """The vocabulary with this `state`."""
+    """The vocabulary with this `state`.
+
+    Raises ValueError, KeyError or what the `tokenizers` library does for a state that is none.
+    """
     match state["kind"]:
         case "words":
-            return Words(state["words"])
+            words = state["words"]
+            if not isinstance(words, list) or any(
+                not isinstance(word, str) or word.split() != [word] for word in words
+            ):
+                raise ValueError("its words must be texts without blanks")
+            require_distinct(words)
+            if END_OF_LINE not in words:
+                raise ValueError(f"its words must have {END_OF_LINE} among them")
+            return Words(words)
         case "characters":
-            return Characters(state["characters"], others=state.get("others", False))
+            characters, others = state["characters"], state.get("others", False)
+            if not isinstance(characters, str) or not isinstance(others, bool):
+                raise ValueError("its characters must be a text, and others true or false")
+            require_distinct(characters)
+            return Characters(characters, others=others)
         case "byte_pairs":
-            return BytePairs(json.dumps(state["tokenizer"]))
+            pairs = BytePairs(json.dumps(state["tokenizer"]))
+            require_byte_pairs(pairs)
+            return pairs
         case kind:
-            raise ValueError(f"expected words, characters or byte_pairs, got {kind!r}")
+            raise ValueError(f"expected words, characters or byte_pairs, got {kind!r:.40}")
+
+
+def require_distinct(pieces: Sequence[str]) -> None:
+    """Raises ValueError where a piece of text comes twice, or is one that no file can hold."""
+    if len(set(pieces)) < len(pieces):
+        raise ValueError("its pieces must be different")
+    "".join(pieces).encode()
+
+
+def require_byte_pairs(found: BytePairs) -> None:
+    """Raises ValueError unless every text can be encoded and comes back, by settings that `BytePairs.learn` makes."""
+    from tokenizers import pre_tokenizers
+
+    state, settings = json.loads(found.tokenizer.to_str()), json.loads(empty_tokenizer().to_str())
+    numbers = state["model"].pop("vocab")
+    for each in (state, settings):
+        each["model"] = {key: value for key, value in each["model"].items() if key not in ("vocab", "merges")}
+    if state != settings:
+        raise ValueError("its settings must be those of byte pairs of bytes")
+    alphabet = set(pre_tokenizers.ByteLevel.alphabet())
+    if sorted(numbers.values()) != list(range(len(numbers))) or not alphabet <= numbers.keys():
+        raise ValueError("its tokens must be numbered from 0 on, with one for each byte")
+    if not alphabet.issuperset("".join(numbers)):
+        raise ValueError("its tokens must be spelt with bytes")

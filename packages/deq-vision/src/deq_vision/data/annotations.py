@@ -7,7 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from deq_core.experiment.files import write_text
-from deq_core.experiment.images import damaged
+from deq_core.experiment.images import FileFormatError, damaged
+from deq_core.experiment.reading import decoding, read_text
 from deq_vision.data.samples import Objects
 
 LARGEST = 4_000_000  # bytes; the files of the release have a few thousand
@@ -95,13 +96,11 @@ def parse(path: Path) -> ElementTree.Element:
     length = path.stat().st_size
     if length > LARGEST:
         raise damaged(path, f"at most {LARGEST} bytes of annotations", f"{length}")
-    try:
-        content = path.read_text(encoding="utf-8")
-        if re.search(r"<!(?!--)", content):
-            raise damaged(path, "no declarations", "one of a document type or an entity")
+    content = read_text(path, FileFormatError, expected="an XML file")
+    if re.search(r"<!(?!--)", content):
+        raise damaged(path, "no declarations", "one of a document type or an entity")
+    with decoding(path, FileFormatError, "an XML file"):
         return ElementTree.fromstring(content)
-    except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise damaged(path, "an XML file", str(error)) from error
 
 
 def text(path: Path, parent: ElementTree.Element, place: str) -> str:

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from deq_core.experiment.files import write_bytes
-from deq_core.experiment.images import damaged
+from deq_core.experiment.images import FileFormatError, damaged
 from deq_core.experiment.layout import LayoutError, require
+from deq_core.experiment.reading import read_text
 from deq_vision.data.samples import LabelledImage
 
 FOLDER = "cifar-10-batches-bin"
@@ -110,7 +111,7 @@ def read_names(path: Path) -> Sequence[str]:
         FileFormatError: it holds another number of names.
     """
     require([path], because="names of the classes")
-    names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    names = tuple(line.strip() for line in read_text(path, FileFormatError).splitlines() if line.strip())
     if len(names) != CLASSES:
         raise damaged(path, f"{CLASSES} names, one a line", f"{len(names)}")
     return names

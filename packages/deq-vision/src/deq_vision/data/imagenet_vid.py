@@ -6,8 +6,9 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from deq_core.experiment.images import damaged, read_image
+from deq_core.experiment.images import FileFormatError, damaged, read_image
 from deq_core.experiment.layout import LayoutError, by_folder, files_in, require
+from deq_core.experiment.reading import read_text
 from deq_vision.data.annotations import Annotation, read_annotation
 from deq_vision.data.classes import VID
 from deq_vision.data.samples import AnnotatedImage
@@ -169,7 +170,7 @@ def first_words(path: Path, *, may_be_empty: bool = False) -> list[str]:
     """
     if not path.is_file():
         raise LayoutError(f"{path}: expected a list, but there is none; {HINT}", [path])
-    words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    words = [line.split()[0] for line in read_text(path, FileFormatError).splitlines() if line.strip()]
     if not words and not may_be_empty:
         raise damaged(path, "a list", "an empty file")
     return words
