@@ -223,8 +223,8 @@ def tell_of_worse(name: str, means: Means, side: int | None) -> None:
         seen = "as they are" if side is None else f"of at most {side} pixels a side"
         print(
             f"{name}: {len(worse)} of {means.count} flows explain their frames worse than no motion would (from frame "
-            f"{named}; `error` above `still` in {SUMMARY}), as at a scene cut or where hardly anything moves; the "
-            f"network saw frames {seen}: try another --side or --model",
+            f"{named}; `error` above `still` in {SUMMARY}): they hardly move, or the network, which saw frames {seen}, "
+            "is lost: try another --side or --model",
             file=sys.stderr,
         )
 
