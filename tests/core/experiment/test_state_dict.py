@@ -84,9 +84,18 @@ def test_of_several_networks_none_is_chosen() -> None:
         state_dict({"first": state, "second": state})
 
 
+LOOP: dict[str, Any] = {}
+LOOP |= {"model": LOOP, "epoch": LOOP}
+DEEP: dict[str, Any] = {"epoch": 3}
+for _ in range(5000):
+    DEEP = {"model": DEEP}
+
+
 @pytest.mark.parametrize(
     ("content", "got"),
     [
+        (LOOP, "got in it 'model': dict"),
+        (DEEP, "got in it 'model': dict"),
         ([1], "got list"),
         ({}, "got an empty one"),
         ({"epoch": 3}, "got in it 'epoch': int"),

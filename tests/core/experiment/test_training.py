@@ -115,6 +115,12 @@ def test_nothing_broken_is_saved_when_a_number_is_not_finite(tmp_path: Path, kin
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
 
 
+def test_a_whole_file_of_another_state_is_refused_by_what_it_lacks(tmp_path: Path) -> None:
+    checkpoint.save_state(tmp_path / "training.pt", {"numbers": {}, "model": {}, "step": 3})
+    with pytest.raises(checkpoint.CheckpointError, match=r"training\.pt: expected .* got one without optimizer"):
+        fit(line(), points(4), squares, SGD, steps=2, seed=0, scratch=tmp_path)
+
+
 def test_evaluation_changes_nothing_but_the_rows(tmp_path: Path) -> None:
     plain, without = lesson(tmp_path / "a", evaluate=None)
     measured, rows = lesson(tmp_path / "b")

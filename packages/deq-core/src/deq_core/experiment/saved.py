@@ -50,6 +50,8 @@ def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except ForeignError:
         raise
+    except SizeError as error:
+        raise CheckpointError(f"{path}: not {what}: {error}; {remedy}") from error
     except Exception as error:  # on bytes that are no pickle torch.load raises nearly anything
         raise CheckpointError(
             f"{path}: not {what}, but {len(data)} bytes that begin with {data[:16]!r}; {remedy} ({told(error)})"
@@ -159,11 +161,12 @@ class Sizes(pickle._Unpickler):
     def persistent_load(self, pid: Any) -> "Storage":
         """A storage, of which the file has the content elsewhere."""
         word, kind, key, _, count, *_ = pid
-        if word != "storage" or not isinstance(kind, Kind) or type(count) is not int or count < 0:
-            raise SizeError(f"a storage is written as {pid!r}"[:100])
+        plain_key = isinstance(key, str | int)
+        if word != "storage" or not plain_key or not isinstance(kind, Kind) or type(count) is not int or count < 0:
+            raise SizeError("a storage is written otherwise than torch.save does")
         size = count * kind.width
         if self.storages.setdefault(str(key), size) != size:
-            raise SizeError(f"the storage {key!r} has two sizes")
+            raise SizeError("a storage has two sizes")
         return Storage(size, kind.width)
 
     def tensor(self, storage: "Storage", offset: int, shape: Any, strides: Any, *more: Any) -> "Storage":
@@ -171,11 +174,11 @@ class Sizes(pickle._Unpickler):
         width = next((each.width for each in more if type(each) is Kind), storage.width)
         numbers = (offset, *shape, *strides)
         if any(type(number) is not int or number < 0 for number in numbers) or len(shape) != len(strides):
-            raise SizeError(f"a tensor is written as {(offset, shape, strides)!r}"[:100])
+            raise SizeError("a tensor is written otherwise than torch.save does")
         count = math.prod(shape)
         last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         if count and (last + 1) * width > storage.size:
-            raise SizeError(f"a tensor of shape {tuple(shape)!r:.60} is in a storage of {storage.size} bytes")
+            raise SizeError(f"a tensor of {count} elements is in a storage of {storage.size} bytes")
         self.tensors += count * width
         return storage
 

@@ -20,6 +20,8 @@ LOSS = "loss"
 """The part of a trained wrapper that holds weights of its loss beside the network."""
 KEYS = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights", "params")
 """Keys under which training programs keep a network in a file with other things."""
+MOST = 200
+"""Mappings in each other, or beside each other under one key, that are looked through."""
 
 
 def state_dict(content: Any) -> dict[str, Tensor]:
@@ -59,11 +61,20 @@ def is_state(content: Any) -> bool:
     return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
-def holds(content: Any) -> bool:
-    """Whether a state_dict is in it, however deep; an optimiser's state, whose parameters have numbers, is none."""
-    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+def holds(content: Any, seen: set[int] | None = None) -> bool:
+    """Whether a state_dict is among the first `MOST` mappings in it; an optimiser's has numbers, and is none."""
+    seen = set() if seen is None else seen
+    if is_state(content):
+        return True
+    if (
+        not isinstance(content, Mapping)
+        or id(content) in seen
+        or len(seen) > MOST
+        or not all(isinstance(key, str) for key in content)
+    ):
         return False
-    return is_state(content) or any(holds(value) for value in content.values())
+    seen.add(id(content))
+    return any(holds(value, seen) for value in content.values())
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

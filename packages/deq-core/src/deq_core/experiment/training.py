@@ -29,6 +29,8 @@ from deq_core.experiment.update import Batch, Row, Update
 from deq_core.experiment.update import Losses as Losses
 
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_PARTS = ("numbers", "model", "optimizer", "scaler", "average", "carried", "step", "history", "recent")
+"""Of the state of a training in its file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +192,10 @@ class _State:
     def load(self, path: Path) -> None:
         """Continues from the checkpoint at `path`."""
         state = checkpoint.load_state(path)
+        if missing := [name for name in _PARTS if name not in state]:
+            raise checkpoint.CheckpointError(
+                f"{path}: expected a training's state, got one without {', '.join(missing)}; remove it to start anew"
+            )
         then = state["numbers"]
         differ = [name for name in {**then, **self.numbers} if then.get(name) != self.numbers.get(name)]
         if differ:
