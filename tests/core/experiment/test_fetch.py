@@ -183,6 +183,19 @@ def test_a_file_of_the_users_own_stays(content: bytes | None, web: Web, tmp_path
     assert web.requests == []
 
 
+def test_a_file_that_the_user_puts_there_meanwhile_stays(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(url: str, kept: Path, **_: object) -> None:
+        kept.write_bytes(CONTENT)
+        (tmp_path / "downloads/chairs.zip").write_bytes(b"mine")
+
+    monkeypatch.setattr("deq_core.experiment.fetch.download", slow)
+    with pytest.raises(DownloadError, match=r"downloads/chairs\.zip: a file has come there meanwhile"):
+        get(source(web), tmp_path)
+    assert (tmp_path / "downloads/chairs.zip").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n", b"HTTP/1.1 302 F\r\nLocation: http://[b\r\n\r\n"]
 )

@@ -320,3 +320,23 @@ def test_a_process_killed_at_a_new_beginning_leaves_nothing_to_continue(web: Web
         patch.setattr(resume, "begin", look)
         get(web, kept)
     assert seen == [0]
+
+
+@pytest.mark.parametrize("zeros", [1, 5000, 3_000_000])
+def test_zeros_that_a_power_cut_leaves_are_not_continued(zeros: int, web: Web, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    content = CONTENT[:100_000].rstrip(b"\0")
+    kept.write_bytes(content + bytes(zeros))
+    resume.begin(kept, web.url("file"), web.tag, None)
+    get(web, kept)
+    assert kept.read_bytes() == CONTENT
+    assert web.asked == [f"bytes={len(content)}-"]
+
+
+def test_nothing_but_zeros_begins_anew(web: Web, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_bytes(bytes(100))
+    resume.begin(kept, web.url("file"), web.tag, None)
+    get(web, kept)
+    assert kept.read_bytes() == CONTENT
+    assert web.asked == [None]

@@ -254,6 +254,7 @@ def test_an_evaluation_is_the_child_of_the_training_that_wrote_its_model(client:
     assert find(model) == second.info.run_id
     model.write_bytes(b"third")
     assert find(model) is None
+    assert find(tmp_path / "nowhere") is None
     with track("flow.evaluate", {}, out=tmp_path / "evaluate", parent_of=model):
         pass
     assert "mlflow.parentRunId" not in runs(client)[-1].data.tags
@@ -370,7 +371,7 @@ def test_a_store_that_fails_after_the_work_is_a_warning(
     broken: tuple[str, ...], client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise OSError("no room left\nin the store")
+        raise OSError("(raised as a result of Query-invoked autoflush)\nno room left\nin the store")
 
     out = tmp_path / "out"
 

@@ -397,3 +397,12 @@ def test_a_full_disk_is_an_output_error(make: Callable[..., Path], tmp_path: Pat
     with file_size_limit(50_000), pytest.raises(OutputError, match=r"cannot write .*out: .*size limit"):
         unpack(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tar_whose_rest_was_never_written_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(header("first"))
+    with path.open("r+b") as file:
+        file.truncate(20_000_000)
+    with pytest.raises(ArchiveError, match="zeros follow it, as if it had been written in part"):
+        unpack(path, tmp_path / "out")

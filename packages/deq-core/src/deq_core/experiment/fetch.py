@@ -141,11 +141,16 @@ def download_any(
             download(url, kept, tries=tries, pause=pause)
             try:
                 require(kept, known, says, f"{url}: ", "nothing was kept of it")
-                kept.replace(path)
+            except DownloadError:
+                kept.unlink()
+                raise
+            if os.path.lexists(path):
+                raise DownloadError(f"{path}: a file has come there meanwhile; run this again to take that one")
+            kept.replace(path)
+            try:
                 put(path, out)
             except (ArchiveError, DownloadError):
-                kept.unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
+                path.unlink()
                 raise
         except (ArchiveError, DownloadError) as error:
             faults.append(error)

@@ -1,5 +1,6 @@
 """Which process of which machine something belongs to, and whether that process is gone."""
 
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -27,9 +28,9 @@ def gone(process: str) -> bool:
 
 
 def _machine() -> str:
-    """A name that no other machine has, or "unknown": containers often have none."""
+    """What no other machine has, or "unknown": containers often have none. Systems ask to keep their own to oneself."""
     found = _text("/etc/machine-id")
-    return f"{socket.gethostname()}/{found}".replace(" ", "-") if found else UNKNOWN
+    return hashlib.sha256(f"{socket.gethostname()} {found}".encode()).hexdigest()[:32] if found else UNKNOWN
 
 
 def _boot() -> str:

@@ -2,6 +2,7 @@
 
 import bz2
 import io
+import itertools
 import lzma
 import tarfile
 import zlib
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
 CHUNK = 1 << 20  # bytes
+PADDING = 1 << 24  # bytes of zeros behind an archive, at most: tapes have blocks of up to one mebibyte
 DECOMPRESSORS: dict[str, tuple[bytes, Callable[[], Any]]] = {
     "gzip": (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
     "bzip2": (b"BZh", bz2.BZ2Decompressor),
@@ -62,8 +64,11 @@ def members(file: BinaryIO, kind: str, take: Callable[[int], None]) -> Iterator[
         source.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - or it keeps millions of headers
     if stream.last.strip(b"\0"):
         raise ValueError(f"what should be a header at byte {stream.tell() - len(stream.last)} is none")
+    end = stream.tell()
     if stream.read(tarfile.BLOCKSIZE).strip(b"\0") or any(piece.strip(b"\0") for piece in stream.rest()):
         raise ValueError("more follows behind its end")
+    if stream.tell() - end > PADDING:
+        raise ValueError(f"{stream.tell() - end} zeros follow it, as if it had been written in part")
 
 
 def decompressed(file: BinaryIO, kind: str) -> Iterator[bytes]:
@@ -120,8 +125,7 @@ class Stream(io.BufferedIOBase):
 
     def rest(self) -> Iterator[bytes]:
         """What has not been read."""
-        yield bytes(self.held)
-        for piece in self.pieces:
+        for piece in itertools.chain([bytes(self.held)], self.pieces):
             self.position += len(piece)
             self.take(self.position)
             yield piece

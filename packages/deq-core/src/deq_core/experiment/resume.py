@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import re
 import shutil
 import time
@@ -12,7 +13,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from deq_core.experiment.files import OutputError, explained, write_text
+from deq_core.experiment.files import OutputError, explained
+from deq_core.experiment.kept import begin, cut_zeros, mark, size, version_of
 
 CHUNK = 1 << 20  # bytes
 AGENT = "deq-core"  # some servers turn away what Python calls itself
@@ -57,6 +59,8 @@ def download(url: str, kept: Path, *, tries: int = 5, pause: float = 1.0, timeou
         DownloadError: the server refuses, or attempts are used up.
         OutputError: `kept` cannot be written.
     """
+    with explained(kept):
+        cut_zeros(kept)
     attempts = idle = 0
     largest, fault = size(kept), ""
     while idle < tries and attempts < ATTEMPTS:
@@ -110,6 +114,8 @@ def transfer(url: str, kept: Path, timeout: float) -> None:
                 begin(kept, url, response.headers.get("ETag"), response.headers.get("Last-Modified"))
             with tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=kept.stem, disable=None) as bar:
                 receive(response, file, bar, timeout)
+            file.flush()
+            os.fsync(file.fileno())
     if total is not None and size(kept) > total:
         raise changed(kept, f"the server sent {size(kept)} bytes of {total}")
     if total is not None and size(kept) < total:
@@ -211,31 +217,3 @@ def room(kept: Path, needed: int) -> None:
             f"cannot write {kept}: {needed} bytes are to come, and {free} are free on the disk: free space there or "
             "choose another folder"
         )
-
-
-def begin(kept: Path, url: str, tag: str | None, date: str | None) -> None:
-    """Notes which version of `url` is begun; a server that names none (or only a weak tag) cannot be continued."""
-    version = tag if tag and not tag.startswith("W/") else date
-    if version:
-        write_text(mark(kept), f"{url}\n{version}\n")
-    else:
-        mark(kept).unlink(missing_ok=True)
-
-
-def version_of(kept: Path, url: str) -> str:
-    """The version of `url` that `kept` was begun with; empty where it cannot be continued."""
-    try:
-        begun, version = mark(kept).read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, ValueError):
-        return ""
-    return version if begun == url else ""
-
-
-def mark(kept: Path) -> Path:
-    """The file beside `kept` that says which version it was begun with."""
-    return kept.with_name(f"{kept.name}.version")
-
-
-def size(path: Path) -> int:
-    """Bytes of a file; 0 if there is none."""
-    return path.stat().st_size if path.is_file() else 0

@@ -43,8 +43,9 @@ def one_line(uri: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What an error says, in a line; SQLAlchemy begins with where it was raised."""
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith("(raised as a result of")]
+    return lines[0] if lines else type(error).__name__
 
 
 def prepare(path: Path, build: Callable[[Path], None]) -> None:

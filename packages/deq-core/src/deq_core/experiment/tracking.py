@@ -75,12 +75,14 @@ def track(
         yield ignore
         return
     require_writable(out, folder=True)
-    files = {**provenance.of_files("dep", [*inputs, *([parent_of] if parent_of else [])]), **(tags or {})}
+    models = [] if parent_of is None else [parent_of]
+    model = provenance.of_files("out", models)
+    files = {**provenance.of_files("dep", [*inputs, *models]), **(tags or {})}
     uri = _uri()
     with one_line(uri):
         client = connect(uri, write=True)
         _close_abandoned(client)
-        entity = _unfinished(client, scratch) or _new(client, name, seed, parent_of)
+        entity = _unfinished(client, scratch) or _new(client, name, seed, model)
         run = Recording(client, entity, scratch)
         run.begin(flatten(config), files)
     try:
@@ -93,10 +95,11 @@ def track(
 
 def find(path: Path) -> str | None:
     """The identity of the last run that wrote the file `path` as it is now, None where no run did."""
+    written = provenance.of_files("out", [path])
     with one_line(_uri()):
         client = connect()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        run = _writer(client, experiments, path)
+        run = _writer(client, experiments, written)
     return None if run is None else run.info.run_id
 
 
@@ -167,10 +170,10 @@ def _experiment(client: "MlflowClient", name: str) -> str:
     return found.experiment_id
 
 
-def _new(client: "MlflowClient", name: str, seed: int | None, parent_of: Path | None) -> "Run":
+def _new(client: "MlflowClient", name: str, seed: int | None, model: Mapping[str, str]) -> "Run":
     experiment = _experiment(client, re.split(r"[\W_]+", name.strip())[0])
     tags = {"mlflow.user": provenance.user(), PROCESS: this_process(), **({} if seed is None else {"seed": str(seed)})}
-    parent = _writer(client, [experiment], parent_of) if parent_of and parent_of.is_file() else None
+    parent = _writer(client, [experiment], model)
     if parent is not None:
         tags["mlflow.parentRunId"] = parent.info.run_id
     stage = os.environ.get("DVC_STAGE", "")
@@ -225,9 +228,11 @@ def _close_abandoned(client: "MlflowClient") -> None:
                 client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _writer(client: "MlflowClient", experiments: list[str], path: Path) -> "Run | None":
-    """The last run among `experiments` whose output `path` had the content it has now."""
-    query = f"tags.`{key_of(f'out.{provenance.name_of(path)}')}` = '{provenance.md5(path)}'"
+def _writer(client: "MlflowClient", experiments: list[str], written: Mapping[str, str]) -> "Run | None":
+    """The last run among `experiments` whose output had the name and content of a file, given as its tag."""
+    if not written:
+        return None
+    query = " and ".join(f"tags.`{key_of(name)}` = '{digest}'" for name, digest in written.items())
     found = client.search_runs(experiments, query, max_results=1, order_by=["attributes.start_time DESC"])
     return found[0] if found else None
 
