@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 
 PARAMS = Path("params.yaml")
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -27,6 +27,9 @@ NAMES = {
 RULE = "a name is letters, digits, '-' and '_' (no '-' first)"
 """The one pattern of the schemas, in words."""
 
+MOST = 1_000_000
+"""Values of a document; a few lines of aliases to aliases come to more than any memory holds."""
+
 
 class ParameterError(ValueError):
     """Some parameters are unknown, missing, or not what they should be."""
@@ -42,7 +45,8 @@ def load(file: Path = PARAMS, schemas: Path = SCHEMAS) -> dict[str, Any]:
     """
     try:
         document = YAML(typ="safe", pure=True).load(file)
-    except (OSError, YAMLError) as error:
+        count(document, {})
+    except Exception as error:  # on what is no YAML, or a mapping that holds itself, nearly anything is raised
         raise ParameterError(f"{file}: cannot be read as YAML: {error}") from error
     profile = document.get("run") if isinstance(document, Mapping) else None
     if not isinstance(profile, Mapping):
@@ -56,6 +60,18 @@ def load(file: Path = PARAMS, schemas: Path = SCHEMAS) -> dict[str, Any]:
     if problems:
         raise ParameterError("\n".join(f"{file}: {problem}" for problem in sorted(problems)))
     return dict(profile)
+
+
+def count(value: Any, known: dict[int, int]) -> int:
+    """How many values a document has, those behind an alias as often as they are named; raises where they are many."""
+    if not isinstance(value, Mapping | list):
+        return 1
+    if id(value) not in known:
+        parts = value.values() if isinstance(value, Mapping) else value
+        known[id(value)] = 1 + sum(count(part, known) for part in parts)
+    if known[id(value)] > MOST:
+        raise ValueError(f"expected at most {MOST} values, got aliases that come to more")
+    return known[id(value)]
 
 
 def sentences(error: ValidationError, prefix: str) -> Iterator[str]:

@@ -160,3 +160,16 @@ def test_both_engines_stop_at_a_mistake_before_any_work(
     assert f"params.yaml: run.{key}: " in process.stdout
     assert "Traceback" not in process.stdout
     assert not (checkout / "data").exists()
+
+
+ALIASES = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)) + "run: *a39\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["run: &a\n  flow: *a\n", ALIASES, "run: {steps: !!int no}", f"run: {'9' * 5000}", "\0"]
+)
+def test_a_document_without_an_end_or_a_value_is_refused_by_the_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=r"params\.yaml: cannot be read as YAML: "):
+        load(path)

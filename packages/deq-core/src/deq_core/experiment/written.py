@@ -113,7 +113,7 @@ def recorded(folder: Path) -> dict[str, dict[str, str]]:
     """{command: {name: digest}}; empty where there is no record, or something else of that name."""
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return {}
     whole = isinstance(found, dict) and all(
         isinstance(names, dict) and all(isinstance(value, str) for value in names.values()) for names in found.values()

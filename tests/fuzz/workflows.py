@@ -1,0 +1,35 @@
+"""Readers of files that the pipelines and the programs keep beside their results."""
+
+import json
+import shutil
+from pathlib import Path
+
+from tests.fuzz.core import content
+from tests.fuzz.reader import Reader
+
+from deq_core.experiment import resume, written
+from workflows import parameters
+
+ROOT = Path(__file__).parents[2]
+URL = "https://example.org/set.zip"
+
+
+def write_params(folder: Path) -> Path:
+    return Path(shutil.copy(ROOT / "params.yaml", folder / "params.yaml"))
+
+
+READERS = (
+    Reader("workflows/params.yaml", write_params, parameters.load, (parameters.ParameterError,)),
+    Reader(
+        "workflows/record.json",
+        content(written.RECORD, json.dumps({"deq-flow train": {"model.safetensors": "0a" * 32}})),
+        lambda path: written.recorded(path.parent),
+        (),
+    ),
+    Reader(
+        "workflows/set.zip.version",
+        content("set.zip.version", f'{URL}\n"0a0a"\n'),
+        lambda path: resume.version_of(path.with_name("set.zip"), URL),
+        (),
+    ),
+)
