@@ -8,6 +8,7 @@ import io
 import math
 import pickle
 import struct
+import warnings
 import zipfile
 import zlib
 from collections import Counter, OrderedDict
@@ -47,7 +48,9 @@ def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
     """
     try:
         check_sizes(data)
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles of another protocol, which asks the reader to tell torch
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except ForeignError:
         raise
     except SizeError as error:
