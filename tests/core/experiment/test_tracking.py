@@ -431,15 +431,15 @@ def test_an_error_stays_the_error_where_the_store_fails_too(
 
 
 @pytest.mark.parametrize("text", ['{"run": "ab', "", "[]", '{"run": 5}', '{"run": "../x"}', "\0" * 100, "[" * 100_000])
-def test_a_damaged_identity_begins_a_new_run(text: str, client: MlflowClient, tmp_path: Path) -> None:
+def test_a_damaged_identity_is_refused_by_name(text: str, client: MlflowClient, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch" / "tracking.json").write_text(text)
     with (
-        pytest.warns(UserWarning, match=r"tracking\.json: expected the identity of a run, .* a new run begins"),
+        pytest.raises(OutputError, match=r"tracking\.json: expected the identity of a run, .*: remove that file"),
         track("flow", {}, out=tmp_path / "out", scratch=tmp_path / "scratch"),
     ):
-        pass
-    assert [run.info.status for run in runs(client)] == ["FINISHED"]
+        pytest.fail("the block has begun")
+    assert runs(client) == []
 
 
 def test_a_run_whose_process_is_gone_is_marked_by_the_next(client: MlflowClient, tmp_path: Path) -> None:

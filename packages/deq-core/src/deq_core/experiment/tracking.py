@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,8 +67,8 @@ def track(
         inputs: further files read, tagged `dep.<path>` with their MD5.
 
     Raises:
-        OutputError: `out` or the store cannot be written; there is no run then. Once the block has begun, faults of the
-            store are warnings: bookkeeping never costs a result.
+        OutputError: `out` or the store cannot be written, or the identity in `scratch` is damaged: there is no run.
+            Once the block has begun, faults of the store are warnings: bookkeeping never costs a result.
     """
     if distributed.rank() != 0:
         yield ignore
@@ -204,7 +203,11 @@ def _unfinished(client: "MlflowClient", scratch: Path | None) -> "Run | None":
 
 
 def _identity(path: Path) -> str | None:
-    """The run named in a file, None where there is none, or, with a warning, where a power cut has damaged it."""
+    """The run named in a file, None where there is no file.
+
+    Raises:
+        OutputError: it names none, as after a power cut.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         left = json.loads(text)["run"]
@@ -214,8 +217,10 @@ def _identity(path: Path) -> str | None:
         left = None
     if isinstance(left, str) and re.fullmatch(r"\w{1,256}", left):
         return left
-    warnings.warn(f"{path}: expected the identity of a run, got something else: a new run begins", stacklevel=2)
-    return None
+    raise OutputError(
+        f"{path}: expected the identity of a run, got something else, as a power cut leaves it: remove that file, and "
+        "the training goes on with a new run"
+    )
 
 
 def _close_abandoned(client: "MlflowClient") -> None:
