@@ -160,8 +160,8 @@ def test_a_backward_pass_is_called_converged_where_its_gradient_is_right(solver,
 @pytest.mark.parametrize("scale", [2.0**-100, 2.0**70])
 @pytest.mark.parametrize("refine", [None, deq.Implicit(stop=deq.Stop(100, 1e-6), on_failure="raise")])
 def test_a_shared_estimate_does_not_see_the_scale(scale, refine):
-    found = []
-    for forward, backward in ((1.0, 1.0), (scale, 1.0), (1.0, scale), (scale, scale)):
+    found, small = [], 2.0**-26
+    for forward, backward in ((1.0, 1.0), (scale, 1.0), (1.0, scale), (scale, scale), (small, scale)):
         f, z0, _ = contraction(torch.float32, forward)
         inject = torch.zeros_like(z0).requires_grad_()
         solver, stop = deq.Broyden(), deq.Stop(30, 1e-5)

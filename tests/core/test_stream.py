@@ -98,6 +98,18 @@ def test_a_scene_cut_is_a_jump_of_the_first_residual():
     assert not stream.update(solve_frame(x, stream.state(names)), names).any()
 
 
+def test_a_frame_that_was_repeated_is_no_measure_of_the_next():
+    stream = deq.Stream(cut=4.0)
+    cuts = []
+    for frame in (1.0, 1.0, 1.01, 1.02, 9.0):  # the second begins at its solution
+        start = deq.warm_start(stream.state(["video"]), torch.zeros(1, 3))
+        target = torch.full((1, 3), frame)
+        with torch.no_grad():
+            solution = deq.fixed_point(lambda z, target=target: target, start, stop=deq.Stop(2, None))
+        cuts.append(bool(stream.update(solution, ["video"])))
+    assert cuts == [False, False, False, False, True]
+
+
 def test_no_jump_is_looked_for_when_none_is_asked():
     stream = deq.Stream(cut=None)
     for scale in (1, 1, 1, -100):

@@ -82,10 +82,9 @@ class Length(NamedTuple):
         ratio = self.number / other.number
         if self.scale is None and other.scale is None:
             return ratio
-        own = torch.ones_like(self.number) if self.scale is None else self.scale
+        own = 1.0 if self.scale is None else self.scale
         others = torch.ones_like(other.number) if other.scale is None else other.scale
-        same = own == others  # or the factors would over- and underflow where they cancel
-        ratio = ratio * torch.where(same, 1.0, others) / torch.where(same, 1.0, own)
+        ratio = ratio * (others / own)
         return _bounded(torch.where(other.number < torch.inf, ratio, torch.inf), self.number)
 
 
