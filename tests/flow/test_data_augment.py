@@ -66,7 +66,7 @@ def test_erased_scaled_mirrored_and_cropped_as_in_the_release(sparse: bool, seed
     patches, geometry = released_draws(seed, sparse=sparse)
     second = aug.pixels(sample.image2)
     second = aug.paint(second, second.reshape(-1, 3).mean(axis=0).astype(np.uint8), patches)
-    config = replace(STILL, sparse=sparse, released_scatter=True)
+    config = replace(STILL, sparse=sparse, released_scatter=sparse)
     result = transform(replace(sample, image2=aug.planes(second)), geometry, config)
     name = f"{'sparse' if sparse else 'dense'}{seed}"
     with np.load(GOLDEN / "flow_io.npz") as recorded:  # rows 1, 5, 9, ..., columns 2, 6, 10, ...

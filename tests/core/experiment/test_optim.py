@@ -101,6 +101,8 @@ def test_frozen_parameters_are_left_out() -> None:
         ({"lr": 1.0, "warmup": 5, "schedule": "onecycle"}, "warmup"),
         ({"lr": 1.0, "momentum": 0.9}, "momentum: belongs to sgd"),
         ({"lr": 1.0, "name": "sgd", "nesterov": True}, "nesterov: belongs to sgd with momentum"),
+        ({"lr": 1.0, "name": "sgd", "betas": (0.9, 0.99)}, "betas and eps: belong to adamw and adam"),
+        ({"lr": 1.0, "name": "sgd", "eps": 1e-6}, "betas and eps: belong to adamw and adam"),
         ({"lr": 1.0, "floor": 0.1}, "floor: belongs to cosine"),
         ({"lr": 1.0, "schedule": "cosine", "floor": 2.0}, "from 0 to lr"),
     ],

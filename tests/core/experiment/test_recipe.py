@@ -73,6 +73,9 @@ def test_the_penalty_ends_where_it_should() -> None:
         ({"batch_size": 6, "processes": 4}, "batch_size 6 is not a multiple of processes x accumulate = 4 x 1"),
         ({"accumulate": 0, "steps": 0}, "got steps 0, accumulate 0"),
         ({"jitter": (1, -1)}, r"jitter must be \(least, greatest\)"),
+        ({"jitter": (-1, 1)}, "jitter of penalised updates belongs to a jacobian"),
+        ({"jittered": "all"}, "jittered belongs to a jitter"),
+        ({"jacobian": JacobianPenalty(weight=1.0, pretraining_weight=1.0), "pretraining": None}, "to a pretraining"),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(change: dict[str, Any], complaint: str) -> None:

@@ -3,11 +3,13 @@
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tests.core.experiment.lesson import lesson
+from tests.core.experiment.lesson import EVERY, lesson
 from torch import Tensor, nn
 
 from deq_core.experiment import checkpoint
@@ -122,11 +124,16 @@ def test_a_whole_file_of_another_state_is_refused_by_what_it_lacks(tmp_path: Pat
 
 
 def test_evaluation_changes_nothing_but_the_rows(tmp_path: Path) -> None:
-    plain, without = lesson(tmp_path / "a", evaluate=None)
+    plain, without = lesson(tmp_path / "a", evaluate=None, every=replace(EVERY, evaluate=None))
     measured, rows = lesson(tmp_path / "b")
     assert all(one.equal(two) for one, two in zip(plain.parameters(), measured.parameters(), strict=True))
     assert [row["step"] for row in rows if "val" in row] == [8, 16, 24]
     assert "val" not in without[-1]
+
+
+def test_an_occasion_to_evaluate_needs_an_evaluation(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"every\.evaluate: this training has no evaluation; expected null, got 2"):
+        fit(line(), points(4), squares, SGD, steps=6, seed=0, scratch=tmp_path, every=Every(evaluate=2))
 
 
 def test_evaluation_sees_evaluation_mode_without_gradients(tmp_path: Path) -> None:
@@ -182,10 +189,10 @@ def test_averaged_weights_are_evaluated_and_returned(tmp_path: Path) -> None:
         measured.append(model.get_parameter("weight").detach().clone())
         return {}
 
-    options = {"steps": 6, "seed": 0, "every": Every(evaluate=3)}
-    model, last = line(), line()
+    options: dict[str, Any] = {"steps": 6, "seed": 0}
+    model, last, every = line(), line(), Every(evaluate=3)
     fit(last, points(4), squares, SGD, scratch=tmp_path / "a", **options)
-    fit(model, points(4), objective, SGD, scratch=tmp_path / "b", ema=0.75, evaluate=measure, **options)
+    fit(model, points(4), objective, SGD, scratch=tmp_path / "b", every=every, ema=0.75, evaluate=measure, **options)
     expected = weights[0]
     for index, weight in enumerate([*weights[1:], last.weight.detach()], start=1):
         expected = 0.75 * expected + 0.25 * weight

@@ -16,7 +16,7 @@ from deq_vision.data.cifar import CLASSES
 from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID
 from deq_vision.data.mini import MiniSets
 from deq_vision.data.released import ReleasedSets
-from deq_vision.data.scenes import SceneAugment
+from deq_vision.data.scenes import LEAST_SHARE, SceneAugment
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop
 from deq_vision.detect_params import Detect
 from deq_vision.losses import HardPixels
@@ -66,6 +66,8 @@ class Segment:
     def __post_init__(self) -> None:
         if self.class_weights and self.labels != "cityscapes":
             raise ValueError(f"class_weights: known for cityscapes alone, got labels {self.labels}")
+        if self.augment is not None and self.augment.least_share != LEAST_SHARE:
+            raise ValueError(f"augment.least_share: of objects, which no pixels are, got {self.augment.least_share}")
 
 
 Task = Annotated[Classify | Segment | Detect, Kind]

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+_BETAS, _EPS = (0.9, 0.999), 1e-8
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
@@ -18,9 +20,9 @@ class OptimConfig:
     """Peak learning rate."""
     weight_decay: float = 0.0
     """Decoupled for adamw (Loshchilov and Hutter, ICLR 2019), an L2 penalty's gradient for adam and sgd."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = _BETAS
     """Decay of the moment estimates of adamw and adam."""
-    eps: float = 1e-8
+    eps: float = _EPS
     momentum: float = 0.0
     """Momentum of sgd."""
     nesterov: bool = False
@@ -50,6 +52,8 @@ class OptimConfig:
             raise ValueError(f"nesterov: belongs to sgd with momentum, got {self.name} with {self.momentum}")
         if self.momentum and self.name != "sgd":
             raise ValueError(f"momentum: belongs to sgd; {self.name} has betas, got momentum {self.momentum}")
+        if self.name == "sgd" and (self.betas, self.eps) != (_BETAS, _EPS):
+            raise ValueError(f"betas and eps: belong to adamw and adam; sgd has momentum, got {self.betas}, {self.eps}")
 
 
 def build(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -94,6 +94,8 @@ class JacobianPenalty:
             raise ValueError(f"jacobian: expected weights of at least 0 and a chance from 0 to 1, got {self}")
         if self.growth_every < 1 or self.probes < 1:
             raise ValueError(f"jacobian: expected growth_every and probes of at least 1, got {self}")
+        if not self.growth and (self.growth_every, self.growth_counts) != (1, "after_pretraining"):
+            raise ValueError(f"jacobian: growth_every and growth_counts belong to a growth, got {self}")
 
     def at(self, step: int, pretraining: int) -> float:
         """The weight at update `step`, counted from 0, after `pretraining` updates of pretraining."""
@@ -138,6 +140,17 @@ class EquilibriumRecipe(Recipe):
         super().__post_init__()
         if self.jitter[0] > self.jitter[1]:
             raise ValueError(f"recipe: jitter must be (least, greatest), got {self.jitter}")
+        if self.jitter != (0, 0) and self.jittered == "penalised" and self.jacobian is None:
+            raise ValueError(
+                f"recipe: jitter of penalised updates belongs to a jacobian, got {self.jitter} without one"
+            )
+        if self.jitter == (0, 0) and self.jittered != "penalised":
+            raise ValueError(f"recipe: jittered belongs to a jitter, got {self.jittered} without one")
+        if self.jacobian is not None and self.jacobian.pretraining_weight and not self.unrolled_updates:
+            raise ValueError(
+                "recipe: jacobian.pretraining_weight belongs to a pretraining, got "
+                f"{self.jacobian.pretraining_weight} without one"
+            )
 
     @property
     def unrolled_updates(self) -> int:

@@ -96,7 +96,7 @@ def fit(
     statistics, such as those of batch normalisation, are those of the first process's batches. Each process evaluates.
 
     Raises:
-        ConfigError: float16 without CUDA.
+        ConfigError: float16 without CUDA, or `every.evaluate` without `evaluate`.
         NonFiniteError: where the loss, the gradient or what `evaluate` gave is not finite. The checkpoint stays that of
             an earlier step.
         CheckpointError: where the checkpoint is damaged or of a training with other numbers.
@@ -105,6 +105,8 @@ def fit(
     device = next(model.parameters()).device
     if precision == "float16" and device.type != "cuda":
         raise ConfigError(f"precision: float16 needs CUDA, got a model on {device}; use bfloat16 or float32")
+    if evaluate is None and every.evaluate is not None:
+        raise ConfigError(f"every.evaluate: this training has no evaluation; expected null, got {every.evaluate}")
     if steps < 1 or accumulate < 1:
         raise ValueError(f"steps and accumulate: expected at least 1, got {steps} and {accumulate}")
     with distributed.workers(device) as workers:

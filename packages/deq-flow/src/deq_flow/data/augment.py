@@ -55,6 +55,8 @@ class AugmentConfig:
                 "scale must be (least, greatest), and stretch, margin and overdraw not negative, got "
                 f"{self.scale}, {self.stretch}, {self.margin} and {self.overdraw}"
             )
+        if self.released_scatter and not self.sparse:
+            raise ValueError("released_scatter says how sparse vectors are moved: it needs sparse")
         for chance in (self.eraser_chance, self.scale_chance, self.stretch_chance, *self.flip_chance):
             if not 0 <= chance <= 1:
                 raise ValueError(f"chances must be in [0, 1], got {chance} in {self}")

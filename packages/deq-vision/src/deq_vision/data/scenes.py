@@ -10,6 +10,8 @@ from torch import Tensor
 from deq_vision.data.samples import IGNORED, AnnotatedImage, Objects, SegmentedImage
 from deq_vision.data.transforms import check_chance, flipped, resize
 
+LEAST_SHARE = 0.4
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneAugment:
@@ -27,7 +29,7 @@ class SceneAugment:
     """Height and width of what remains, pixels; smaller images are padded with black below and to the right. None
     leaves images as large as they are."""
     flip_chance: float = 0.5
-    least_share: float = 0.4
+    least_share: float = LEAST_SHARE
     """Objects of which the crop leaves a smaller share are dropped."""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,172 @@
+"""Every field of a model or a recipe changes what is trained, or its change is refused."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.changes import kinds, lost, members, note_solves, watched
+
+import deq_core as deq
+from deq_core.experiment import config
+from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.solving import ImplicitConfig, LayerConfig, Solver, StopConfig
+from deq_core.experiment.tracking import ignore
+from deq_core.experiment.training import Every
+from deq_flow.data.augment import AugmentConfig
+from deq_flow.data.batches import batches
+from deq_flow.data.colour import ColourConfig
+from deq_flow.data.mini import MiniConfig, write_mini
+from deq_flow.data.mini_training import TrainingSetsConfig
+from deq_flow.data.mini_videos import VideosConfig
+from deq_flow.data.mixes import MemberConfig, open_mix
+from deq_flow.delta_params import Delta, Images, Picture, Representation, Rule, Sine
+from deq_flow.inr.images import fit_image
+from deq_flow.inr.sine import fit_sine
+from deq_flow.params import Curriculum, EquilibriumModel, Flow, Model, Stage, Train, UnrolledModel
+from deq_flow.train import train
+
+SETS = MiniConfig(
+    height=40,
+    width=48,
+    train_pairs=4,
+    val_pairs=1,
+    scenes=1,
+    frames=2,
+    kitti_pairs=2,
+    motorcycle_scale=8,
+    training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=2, hd1k_sequences=1),
+    videos=VideosConfig(videos=1, frames=2),
+)
+ROOT = Path(__file__).parents[2]
+SHORT = StopConfig(max_steps=4, tol=1e-3)
+MODEL = EquilibriumModel(
+    name="deq-flow-mini",
+    layer=LayerConfig(
+        solver=deq.Anderson(window=2),
+        stop=SHORT,
+        eval_stop=replace(SHORT, max_steps=5),
+        adjoint=ImplicitConfig(solver=deq.Anderson(window=2), stop=SHORT),
+    ),
+    correction=(2,),
+)
+UNROLLED = UnrolledModel(name="raft-mini", steps=2)
+AUGMENT = AugmentConfig(
+    crop=(24, 32),
+    colour=ColourConfig(asymmetric_chance=0.5),
+    eraser_size=(3, 9),
+    eraser_chance=0.7,
+    margin=1,
+    flip_chance=(0.5, 0.5),
+)
+MEMBER = MemberConfig(data="chairs", augment=AUGMENT)
+SPARSE = MemberConfig(data="kitti", folder="Training", augment=replace(AUGMENT, sparse=True), weight=2)
+RECIPE = Train(
+    mix=(MEMBER, SPARSE),
+    steps=3,
+    batch_size=2,
+    optim=OptimConfig(lr=1e-3, clip=0.5),
+    ema=0.5,
+    every=Every(checkpoint=3, evaluate=3),
+)
+Outcome = Callable[[Model, Train], object]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "flow"
+    write_mini(root, SETS)
+    return root
+
+
+@pytest.fixture
+def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outcome]:
+    """What a training leaves: its history and weights, and the choices of its solves."""
+    solves = note_solves(monkeypatch)
+
+    def outcome(model: Model, recipe: Train) -> object:
+        solves.clear()
+        shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
+        out = tmp_path / "out"
+        train(model, recipe, seed=0, data=data, out=out, scratch=tmp_path / "scratch", log=ignore)
+        return (out / "history.csv").read_text(), (out / "model.safetensors").read_bytes(), sorted(solves)
+
+    monkeypatch.setattr("deq_core.experiment.averaging.BATCHES", 2)
+    watched.folders = [data, tmp_path / "scratch"]
+    yield outcome
+    watched.folders = []
+
+
+@pytest.mark.parametrize("model", [MODEL, UNROLLED], ids=["equilibrium", "unrolled"])
+def test_every_field_of_a_model_changes_its_training(trained: Outcome, model: Model) -> None:
+    recipe = replace(RECIPE, steps=1, ema=None)
+    assert lost(model, lambda one: trained(one, recipe)) == []
+
+
+def test_every_field_of_a_recipe_changes_the_training(trained: Outcome) -> None:
+    assert lost(RECIPE, lambda one: trained(UNROLLED, one), but="mix") == []
+
+
+@pytest.mark.parametrize("member", [MEMBER, SPARSE], ids=["dense", "sparse"])
+def test_every_field_of_a_mix_changes_the_batches(member: MemberConfig, data: Path) -> None:
+    def drawn(member: MemberConfig) -> object:
+        mix = open_mix((MEMBER, member), data)
+        stream = batches(mix, batch_size=2, augment=mix.augmentation, seed=0)(0)
+        found = [next(stream) for _ in range(8)]
+        return [[part.tolist() for part in (one.image1, one.image2, one.flow, one.valid)] for one in found]
+
+    assert lost(member, drawn) == []
+
+
+LAYER = replace(MODEL.layer, adjoint=deq.Phantom(steps=2, damping=0.1))
+RULES = {"seen": Rule(thresholds=(0.0, 0.1), refresh_every=3)}
+SINE = Sine(
+    steps=2,
+    optim=OptimConfig(lr=0.1),
+    layer=LAYER,
+    evaluations=6,
+    width=4,
+    points=8,
+    probes=6,
+    rules=RULES,
+    penalty=5.0,
+)
+FIELD = Representation(kind="siren", width=4, scale=3.0, layer=LAYER, threshold=0.05, reuse=True)
+IMAGES = Images(
+    picture=Picture(size=6), steps=2, optim=OptimConfig(lr=0.1), evaluations=5, rules=RULES, probes=8, tolerance=0.1
+)
+
+
+@pytest.fixture
+def fitted(tmp_path: Path) -> Iterator[Callable[..., object]]:
+    """What a fit of the studies of the delta rule leaves: its tables and weights."""
+
+    def outcome(fit: Callable[..., object], *settings: object) -> object:
+        shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
+        fit(*settings, seed=0, out=tmp_path / "out", scratch=tmp_path / "scratch", log=ignore)
+        return {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name != "config.json"}
+
+    watched.folders = [tmp_path / "scratch"]
+    yield outcome
+    watched.folders = []
+
+
+def test_every_field_of_a_fitted_sine_changes_the_fit(fitted: Callable[..., object]) -> None:
+    assert lost(SINE, lambda one: fitted(fit_sine, one)) == []
+
+
+def test_every_field_of_a_fitted_image_changes_the_fit(fitted: Callable[..., object]) -> None:
+    assert lost(IMAGES, lambda one: fitted(fit_image, one, FIELD)) == []
+
+
+def test_every_field_of_a_representation_changes_the_fit(fitted: Callable[..., object]) -> None:
+    assert lost(FIELD, lambda one: fitted(fit_image, IMAGES, one)) == []
+
+
+@pytest.mark.parametrize("profile", ["mini", "smoke", "paper"])
+def test_every_kind_of_section_of_a_profile_is_among_these(profile: str) -> None:
+    flow: Flow = config.check(Flow, ROOT / "params.yaml", f"{profile}.flow")
+    delta: Delta = config.check(Delta, ROOT / "params.yaml", f"{profile}.delta")
+    found = kinds(flow.model, flow.train, flow.curriculum, delta.sine, delta.images, delta.representations)
+    assert found <= kinds(MODEL, UNROLLED, RECIPE, SINE, IMAGES, FIELD) | {Stage, Curriculum} | set(members(Solver))

@@ -1,0 +1,126 @@
+"""Every field of a model, a recipe or a measurement changes what is trained or measured, or its change is refused."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.changes import kinds, lost, members, note_solves, watched
+from tests.sequence.recipes import MEASURE, MODEL, RECIPE, TEXT
+
+import deq_core as deq
+from deq_core.experiment import config
+from deq_core.experiment.delta import Rule, Variant
+from deq_core.experiment.recipe import JacobianPenalty, Pretraining
+from deq_core.experiment.solving import ImplicitConfig, Solver, StopConfig
+from deq_core.experiment.tracking import ignore
+from deq_core.experiment.training import Every
+from deq_sequence.config import VARIANTS
+from deq_sequence.data.texts import prepare
+from deq_sequence.delta import evaluate_delta
+from deq_sequence.delta_params import Delta
+from deq_sequence.evaluate import evaluate_model
+from deq_sequence.params import Model, Sequence, Train
+from deq_sequence.train import train
+
+ROOT = Path(__file__).parents[2]
+SHORT = StopConfig(max_steps=4, tol=1e-3)
+MODEL_ = replace(
+    MODEL,
+    memory=4,
+    layer=replace(
+        MODEL.layer,
+        solver=deq.Anderson(window=2),
+        stop=SHORT,
+        eval_stop=replace(SHORT, max_steps=5),
+        adjoint=ImplicitConfig(solver=deq.Anderson(window=2), stop=SHORT),
+    ),
+)
+RECIPE_ = replace(
+    RECIPE,
+    length=4,
+    steps=5,
+    watch=10,
+    pretraining=Pretraining(steps=1, depth=(1, 3)),
+    jacobian=JacobianPenalty(weight=1.0, chance=0.75, growth=0.5, growth_every=2, pretraining_weight=0.5),
+    jitter=(0, 1),
+    optim=replace(RECIPE.optim, clip=0.5),
+    ema=0.5,
+    every=Every(checkpoint=5, evaluate=5),
+)
+STUDY = Delta(
+    text="characters",
+    length=8,
+    memory=6,
+    batch_size=2,
+    tokens=40,
+    variants={"it": Variant(solver=deq.Anderson(window=2), stop=SHORT, rule=Rule(thresholds=(0.1,), refresh_every=3))},
+    dense_steps=(2,),
+    starts=("stream",),
+    skip=("expand",),
+)
+PROTOCOL = replace(MEASURE, stride=6, stop=SHORT, solvers={"it": deq.Anderson(window=2)}, sweep_tokens=40)
+Outcome = Callable[[Model, Train], object]
+
+
+@pytest.fixture(autouse=True)
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    size, equilibrium = VARIANTS["mini"]
+    tiny = replace(size, embedding=16, width=16, heads=2, head_width=8, inner=16)
+    monkeypatch.setitem(VARIANTS, "mini", (tiny, equilibrium))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("texts")
+    prepare(root / "characters", replace(TEXT, limit=60))
+    return root
+
+
+@pytest.fixture
+def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outcome]:
+    """What a training leaves: its history and weights, and the choices of its solves."""
+    solves = note_solves(monkeypatch)
+
+    def outcome(model: Model, recipe: Train) -> object:
+        solves.clear()
+        shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
+        out = tmp_path / "out"
+        train(model, recipe, seed=2, data=data, out=out, scratch=tmp_path / "scratch", log=ignore)
+        return (out / "history.csv").read_text(), (out / "model.safetensors").read_bytes(), sorted(solves)
+
+    watched.folders = [data, tmp_path / "scratch"]
+    yield outcome
+    watched.folders = []
+
+
+def test_every_field_of_a_model_changes_its_training(trained: Outcome) -> None:
+    recipe = replace(RECIPE, length=4, steps=2, watch=10, pretraining=None, every=Every(checkpoint=2))
+    assert lost(MODEL_, lambda one: trained(one, recipe)) == []
+
+
+def test_every_field_of_a_recipe_changes_the_training(trained: Outcome) -> None:
+    assert lost(RECIPE_, lambda one: trained(MODEL_, one)) == []
+
+
+def test_every_field_of_a_measurement_changes_what_is_measured(trained: Outcome, data: Path, tmp_path: Path) -> None:
+    trained(MODEL_, replace(RECIPE_, steps=2, ema=None))
+
+    def tables(write: Callable[..., Any]) -> Callable[[Any], object]:
+        def outcome(config: Any) -> object:
+            write(tmp_path / "out", config, data=data, out=tmp_path / "measured", log=ignore)
+            return {path.name: path.read_text() for path in (tmp_path / "measured").iterdir()}
+
+        return outcome
+
+    assert lost(PROTOCOL, tables(evaluate_model)) == []
+    assert lost(STUDY, tables(evaluate_delta)) == []
+
+
+@pytest.mark.parametrize("profile", ["mini", "smoke", "paper"])
+def test_every_kind_of_section_of_a_profile_is_among_these(profile: str) -> None:
+    section: Sequence = config.check(Sequence, ROOT / "params.yaml", f"{profile}.sequence")
+    found = kinds(section.model, section.train, section.evaluate, section.delta)
+    assert found <= kinds(MODEL_, RECIPE_, PROTOCOL, STUDY) | set(members(Solver))
