@@ -220,3 +220,16 @@ def test_a_checkpoint_of_another_network_is_refused_with_all_that_is_wrong(tmp_p
         deq_flow.load(tmp_path)
     for problem in ("missing mask.0.weight", "unexpected ", "misshapen fnet.conv2.weight"):
         assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("sizes", [{"hidden": 10**9}, {"blocks": 2**62}, {"stages": [2**40, 2**40, 2**40]}])
+def test_a_configuration_of_any_size_is_compared_with_the_file_before_memory_is_taken(
+    tmp_path: Path, sizes: dict[str, Any]
+) -> None:
+    about = networks.Converted(family="raft", architecture=small("raft").size, weight_norm=False)
+    checkpoint.save(tmp_path / "model.safetensors", small("raft"), about)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architecture"] |= sizes
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: no"):
+        deq_flow.load(tmp_path)

@@ -1,5 +1,6 @@
 """Networks by name and from files."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,15 @@ def test_a_converted_file_computes_the_same(tmp_path: Path) -> None:
     tokens = some_tokens(vocabulary=1000)
     with torch.no_grad():
         assert torch.equal(model(tokens).log_probs, again(tokens).log_probs)
+
+
+@pytest.mark.parametrize("sizes", [{"vocabulary": 200_000_000}, {"inner": 2**62}, {"heads": 10**12}])
+def test_a_configuration_of_any_size_is_compared_with_the_file_before_memory_is_taken(
+    tmp_path: Path, sizes: dict[str, int]
+) -> None:
+    save(tmp_path / "model.safetensors", small().float())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architecture"] |= sizes
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors(: no network has| does not fit)"):
+        load(tmp_path)

@@ -171,3 +171,15 @@ def test_variants_are_made_by_replacing() -> None:
     assert replace(tiny, channels=(24, 24)) == tiny
     assert tiny.with_classes(10) == tiny
     assert replace(tiny, head=None).with_classes(3).head is None
+
+
+@pytest.mark.parametrize("sizes", [{"halvings": 2**62}, {"channels": [2**40, 2**40]}, {"expansion": 10**9}])
+def test_a_configuration_of_any_size_is_compared_with_the_file_before_memory_is_taken(
+    tmp_path: Path, sizes: dict[str, Any]
+) -> None:
+    save(tmp_path / "model.safetensors", build("mini-street", channels=(8, 8)))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architecture"] |= sizes
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors(: no network has| does not fit)"):
+        load(tmp_path)

@@ -1,13 +1,15 @@
 """Whatever is wrong with a file, its reader says so with the path, and asks for no memory that the file cannot need."""
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from deq_core.experiment import config, reading, released, results
+from deq_core.experiment import config, npy, reading, released, results
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import LayoutError, ResultsError
 from deq_core.experiment.solving import LayerConfig
@@ -59,6 +61,20 @@ def test_a_file_may_ask_for_what_is_usual_or_a_multiple_of_itself_and_for_no_mor
         reading.require_room(path, OwnError, 1000)
 
 
+def test_the_header_of_an_array_is_held_against_the_files_length() -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(6, dtype=np.int32).reshape(2, 3))
+    data = buffer.getvalue()
+    found = npy.header(data, len(data))
+    assert (found.shape, found.dtype, found.fortran, found.offset) == ((2, 3), np.int32, False, len(data) - 24)
+    for length in (len(data) - 1, len(data) + 1):
+        with pytest.raises(ValueError, match=r"int32 of shape \(2, 3\), which \d+ bytes do not hold"):
+            npy.header(data, length)
+    longest = b"\x93NUMPY\x03\x00" + (2**31).to_bytes(4, "little") + data[10:]
+    with pytest.raises(ValueError, match="expected 2147483648 bytes"):
+        npy.header(longest, len(longest))
+
+
 @dataclass(frozen=True)
 class Sizes:
     """A configuration."""
@@ -76,8 +92,10 @@ ALIASES = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" f
     [
         "sizes: &a\n  - *a\n",
         "sizes: &a\n  <<: *a\n",
-        NESTED,
+        "[" * 60_000,
         f"sizes: {NESTED}",
+        '{"sizes": [1], "": null}',
+        '{"sizes": [1], null}',
         MERGES,
         ALIASES,
         f"sizes: [{'9' * 5000}]",

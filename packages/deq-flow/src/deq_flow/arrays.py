@@ -1,7 +1,6 @@
 """Arrays for figures, in one compressed file."""
 
 import io
-import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from deq_core.experiment.errors import ResultsError
 from deq_core.experiment.files import write_bytes
+from deq_core.experiment.npy import header
 from deq_core.experiment.reading import decoding, read_bytes, require_room
 
 HEADER, END = 100, 22
@@ -49,11 +49,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _array(data: bytes) -> np.ndarray:
-    """An array in the format .npy, as large as its header says."""
-    header = io.BytesIO(data)
-    version = np.lib.format.read_magic(header)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(header)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - header.tell():
-        raise ValueError(f"an array of {dtype} and shape {shape} in {len(data)} bytes")
-    return np.frombuffer(data, dtype, offset=header.tell()).reshape(shape, order="F" if fortran else "C").copy()
+    found = header(data, len(data))
+    values = np.frombuffer(data, found.dtype, offset=found.offset)
+    return values.reshape(found.shape, order="F" if found.fortran else "C").copy()

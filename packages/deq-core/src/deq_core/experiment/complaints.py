@@ -14,8 +14,8 @@ def explain(details: Mapping[str, Any], value: Any, shape: dict[str, Any], secti
     context = details.get("ctx", {})
     match details["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
-            known = list(parent.get("properties", {}))
-            return f"{name}: expected one of the keys {', '.join(known)}, got {keys[-1]!r}{meant(keys[-1], known)}"
+            known, key = list(parent.get("properties", {})), str(details["loc"][-1])
+            return f"{name}: expected one of the keys {', '.join(known)}, got {key!r}{meant(key, known)}"
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             return f"{name}: expected {_described(here)}, got nothing"
         case "union_tag_not_found":

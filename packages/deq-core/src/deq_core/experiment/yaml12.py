@@ -10,6 +10,7 @@ import yaml
 
 MOST = 1_000_000
 DEEPEST = 64
+_BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{DEEPEST + 1}}}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -80,6 +81,8 @@ def count(value: Any, level: int = 0, known: dict[int, int] | None = None) -> in
 def _parsed(text: str, path: Path) -> Any:
     stream = io.StringIO(text)
     stream.name = str(path)  # what PyYAML calls it in an error
+    if _BRACKETS.search(text):  # PyYAML takes minutes for them
+        raise yaml.YAMLError(f"expected at most {DEEPEST} levels of mappings and lists, got more")
     try:
         document = yaml.load(stream, Loader=_Loader)
     except yaml.YAMLError:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.files import output_directory
+from deq_core.experiment.npy import LONGEST, header
 from deq_core.experiment.reading import decoding
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, Split
@@ -67,9 +68,10 @@ def _text(path: Path, vocabulary: int) -> Tensor:
     if not path.exists():
         raise CorpusError(f"{path}: no such text; number the corpus again")
     with decoding(path, CorpusError, "an array of numbers", "number the corpus again"):
-        text = np.lib.format.open_memmap(path, mode="r")  # which compares the sizes of header and file
-        rest = path.stat().st_size - text.offset - text.nbytes
-    numbers = text.ndim == 1 and text.dtype == np.int32
-    if rest or not numbers or (len(text) and not 0 <= text.min() <= text.max() < vocabulary):
+        with path.open("rb") as file:
+            found = header(file.read(LONGEST), path.stat().st_size)
+        text = np.fromfile(path, found.dtype, offset=found.offset)
+    numbers = len(found.shape) == 1 and text.dtype == np.int32
+    if not numbers or (len(text) and not 0 <= text.min() <= text.max() < vocabulary):
         raise CorpusError(f"{path}: expected a row of int32 below {vocabulary}; number the corpus again")
-    return torch.from_numpy(np.array(text))
+    return torch.from_numpy(text)

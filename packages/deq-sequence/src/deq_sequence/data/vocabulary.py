@@ -231,6 +231,9 @@ def restore(state: Mapping[str, Any]) -> Vocabulary:
             require_distinct(characters)
             return Characters(characters, others=others)
         case "byte_pairs":
+            numbers = state["tokenizer"]["model"]["vocab"]
+            if sorted(numbers.values()) != list(range(len(numbers))):  # for others the library takes memory, and ends
+                raise ValueError("its tokens must be numbered from 0 on")
             pairs = BytePairs(json.dumps(state["tokenizer"]))
             require_byte_pairs(pairs)
             return pairs

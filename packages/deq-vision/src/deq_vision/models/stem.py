@@ -32,10 +32,9 @@ class Stem(nn.Module):
     def __init__(self, size: Architecture) -> None:
         super().__init__()
         width, momentum = size.channels[0], size.momentum
-        strides = [2] * size.halvings + [1] * (2 - size.halvings)
         self.layers = nn.ModuleList(
-            ConvNorm(3 if i == 0 else width, width, 3, momentum=momentum, stride=stride)
-            for i, stride in enumerate(strides)
+            ConvNorm(3 if i == 0 else width, width, 3, momentum=momentum, stride=2 if i < size.halvings else 1)
+            for i in range(max(2, size.halvings))
         )
         projected = size.halvings > 0 or len(size.channels) > 2
         self.projection = ConvNorm(width, width, 1, momentum=momentum) if projected else None
