@@ -24,6 +24,7 @@ from deq_flow.data.mixes import MemberConfig, open_mix
 from deq_flow.delta_params import Delta, Images, Picture, Representation, Rule, Sine
 from deq_flow.inr.images import fit_image
 from deq_flow.inr.sine import fit_sine
+from deq_flow.networks import build_network
 from deq_flow.params import Curriculum, EquilibriumModel, Flow, Model, Stage, Train, UnrolledModel
 from deq_flow.train import train
 
@@ -100,8 +101,14 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.mark.parametrize("model", [MODEL, UNROLLED], ids=["equilibrium", "unrolled"])
 def test_every_field_of_a_model_changes_its_training(trained: Outcome, model: Model) -> None:
+    """Or what the network says of itself."""
     recipe = replace(RECIPE, steps=1, ema=None)
-    assert lost(model, lambda one: trained(one, recipe)) == []
+
+    def outcome(model: Model) -> object:
+        said = {name: one for name, one in vars(build_network(model)).items() if isinstance(one, int | str | None)}
+        return trained(model, recipe), said
+
+    assert lost(model, outcome) == []
 
 
 def test_every_field_of_a_recipe_changes_the_training(trained: Outcome) -> None:
