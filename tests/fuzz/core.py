@@ -179,6 +179,7 @@ READERS = (
         lambda folder: write_checkpoint(folder).with_name("config.json"),
         lambda path: checkpoint.load_config(path.with_name("model.safetensors")),
         (CheckpointError,),
+        lambda original, value: True,  # any JSON
     ),
     Reader("core/weights.pth", write_saved, checkpoint.load_saved, (CheckpointError,), same),
     Reader(

@@ -184,3 +184,26 @@ def test_whatever_the_bytes_the_error_is_the_reader_s(path: Path, kind: str) -> 
         for read in (image_size, whole_size, read_image, read_mask):
             with suppress(FileFormatError):  # and with no other error
                 read(path)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("transparent", [True, False])
+def test_a_webp_that_says_it_is_huge_takes_no_memory(
+    path: Path, lossless: bool, transparent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = BytesIO()
+    Image.new("RGBA" if transparent else "RGB", (16, 12), (9, 8, 7, 6)[: 4 if transparent else 3]).save(
+        buffer, "WEBP", lossless=lossless, exif=b"Exif\0\0" if transparent else b""
+    )
+    data = buffer.getvalue()
+    path.write_bytes(data)
+    assert image_size(path) == (12, 16)
+    place, size = {
+        b"VP8X": (24, b"\xff\x3f\0" * 2),
+        b"VP8L": (21, b"\xfe\xff\xff\x0f"),
+        b"VP8 ": (26, b"\xff\x3f" * 2),
+    }[data[12:16]]
+    path.write_bytes(data[:place] + size + data[place + len(size) :])
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("the file was opened"))
+    with pytest.raises(FileFormatError, match=r"expected at most .* pixels in a file of"):
+        image_size(path)

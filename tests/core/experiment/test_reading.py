@@ -148,3 +148,25 @@ def test_metrics_that_are_no_numbers_are_named(tmp_path: Path, content: bytes) -
 def test_metrics_may_be_in_mappings_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"epe": 1, "by": {"3": {"cold": 0.5}}}')
     assert results.read_metrics(tmp_path / "metrics.json") == {"epe": 1, "by": {"3": {"cold": 0.5}}}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A configuration whose own check divides."""
+
+    whole: float
+    part: float
+
+    def __post_init__(self) -> None:
+        if int(self.whole * 1e300) / self.part < 1:
+            raise ValueError("the part must be the smaller one")
+
+
+@pytest.mark.parametrize(("whole", "part"), [(1.0, 0.0), (1e300, 1.0)])
+def test_numbers_that_a_configurations_own_check_cannot_compute_with_are_refused(
+    tmp_path: Path, whole: float, part: float
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps({"whole": whole, "part": part}))
+    with pytest.raises(ConfigError, match=r"params\.yaml: the document: numbers out of range: "):
+        config.load(Ratio, path)

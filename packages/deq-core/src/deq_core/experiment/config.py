@@ -89,6 +89,8 @@ def check(kind: Any, path: Path, section: str = "") -> Any:
         shape = schema(kind)
         lines = dict.fromkeys(explain(details, value, shape, section) for details in error.errors())
         raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from None
+    except ArithmeticError as error:  # of a dataclass's own checks
+        raise ConfigError(f"{path}: {section or 'the document'}: numbers out of range: {error}") from error
     return config
 
 

@@ -107,8 +107,11 @@ def opened_flo5(path: Path) -> Iterator[Any]:
             if not isinstance(stored, h5py.Dataset) or stored.is_virtual or stored.external:
                 raise damaged(path, 'a data set "flow" (h, w, 2)', "none")
             shape, kind, missing = stored.shape, stored.dtype, unwritten(stored)
+            length = stored.id.get_storage_size()
         if len(shape) != 3 or shape[2] != 2 or 0 in shape or kind.kind != "f":
             raise damaged(path, 'a data set "flow" (h, w, 2) of numbers', f"{kind} of shape {shape}")
+        if length > path.stat().st_size:
+            raise damaged(path, f"{path.stat().st_size} bytes of flow at most", f"a list of {length}")
         if missing:
             raise damaged(path, "flow at every point", f"{missing} of its parts missing")
         yield stored
