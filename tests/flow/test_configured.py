@@ -99,7 +99,9 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     watched.folders = []
 
 
-@pytest.mark.parametrize("model", [MODEL, UNROLLED], ids=["equilibrium", "unrolled"])
+@pytest.mark.parametrize(
+    "model", [MODEL, replace(MODEL, correction=()), UNROLLED], ids=["equilibrium", "uncorrected", "unrolled"]
+)
 def test_every_field_of_a_model_changes_its_training(trained: Outcome, model: Model) -> None:
     """Or what the network says of itself."""
     recipe = replace(RECIPE, steps=1, ema=None)

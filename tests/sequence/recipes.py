@@ -17,7 +17,7 @@ LAYER = LayerConfig(
     adjoint=ImplicitConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=3)),
 )
 MODEL = Model(name="mini", layer=LAYER, memory=6)
-UNROLLED = replace(MODEL, steps=2)
+UNROLLED = replace(MODEL, layer=None, steps=2)
 RECIPE = Train(
     text="characters",
     length=8,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.changes import kinds, lost, members, note_solves, watched
-from tests.sequence.recipes import MEASURE, MODEL, RECIPE, TEXT
+from tests.sequence.recipes import LAYER, MEASURE, MODEL, RECIPE, TEXT
 
 import deq_core as deq
 from deq_core.experiment import config
@@ -31,7 +31,7 @@ MODEL_ = replace(
     MODEL,
     memory=4,
     layer=replace(
-        MODEL.layer,
+        LAYER,
         solver=deq.Anderson(window=2),
         stop=SHORT,
         eval_stop=replace(SHORT, max_steps=5),
@@ -96,9 +96,10 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     watched.folders = []
 
 
-def test_every_field_of_a_model_changes_its_training(trained: Outcome) -> None:
+@pytest.mark.parametrize("model", [MODEL_, replace(MODEL_, layer=None, steps=2)], ids=["equilibrium", "unrolled"])
+def test_every_field_of_a_model_changes_its_training(trained: Outcome, model: Model) -> None:
     recipe = replace(RECIPE, length=4, steps=2, watch=10, pretraining=None, every=Every(checkpoint=2))
-    assert lost(MODEL_, lambda one: trained(one, recipe)) == []
+    assert lost(model, lambda one: trained(one, recipe)) == []
 
 
 def test_every_field_of_a_recipe_changes_the_training(trained: Outcome) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.sequence.recipes import MEASURE, MODEL, TEXT, UNROLLED, prepared
+from tests.sequence.recipes import LAYER, MEASURE, MODEL, TEXT, UNROLLED, prepared
 from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
@@ -119,7 +119,7 @@ def vocabulary(data: Path) -> Characters:
 
 def test_memory_and_stop_of_the_measurement_replace_the_model_s(tmp_path: Path, data: Path) -> None:
     save(tmp_path / "model.safetensors", DEQTransformer(MODEL.architecture(96), UNROLLED.equilibrium()))
-    stop = replace(MODEL.layer.stop, max_steps=9)
+    stop = replace(LAYER.stop, max_steps=9)
     found = fitting(tmp_path, vocabulary(data), replace(MEASURE, memory=3, stop=stop))
     assert found.equilibrium == replace(UNROLLED.equilibrium(), memory=3, eval_stop=stop.build())
 

@@ -6,7 +6,7 @@ A key that is not here, or of another type, stops every command before it does a
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from deq_core.experiment.config import Kind, Name, Seed, require_keys
+from deq_core.experiment.config import ConfigError, Kind, Name, Seed, require_keys
 from deq_core.experiment.look import Plot
 from deq_core.experiment.recipe import Recipe
 from deq_core.experiment.solving import LayerConfig, StopConfig
@@ -36,6 +36,10 @@ class EquilibriumModel:
     larger ones to it."""
     head: int | None = None
     """Inner channels of the flow head; None is those of the size. Version 1 of the release has 256 at every size."""
+
+    def __post_init__(self) -> None:
+        if self.chaining != "sliced" and not self.correction:
+            raise ConfigError("model: chaining: there is nothing to chain without a correction; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)

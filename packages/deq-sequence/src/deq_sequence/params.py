@@ -17,12 +17,13 @@ class Model:
 
     name: str
     """Sizes: a name that `deq_sequence.build` knows, such as mini. The vocabulary is that of the text."""
-    layer: LayerConfig
-    """Solver, stop and gradient."""
     memory: int
     """Positions remembered from segment to segment."""
+    layer: LayerConfig | None = None
+    """Solver, stop and gradient of an equilibrium."""
     steps: int | None = None
-    """A number makes the weight-tied transformer of that depth instead: so many evaluations, each differentiated."""
+    """A number instead of a layer makes the weight-tied transformer of that depth: so many evaluations, each
+    differentiated."""
     dropout: float | None = None
     """None is that of the sizes."""
 
@@ -31,6 +32,9 @@ class Model:
             raise ValueError(f"model: name must be one of {', '.join(VARIANTS)}, got {self.name!r}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ValueError(f"model: dropout must be from 0 to below 1, got {self.dropout}")
+        if (self.layer is None) == (self.steps is None):
+            both = "neither" if self.layer is None else "both"
+            raise ValueError(f"model: expected `layer`, or `steps` of an unrolled network, which has none, got {both}")
         self.equilibrium()
 
     def architecture(self, vocabulary: int) -> Architecture:
@@ -44,7 +48,8 @@ class Model:
 
     def equilibrium(self) -> Equilibrium:
         """How it is solved."""
-        return Equilibrium(**self.layer.choices(), memory=self.memory, steps=self.steps)
+        choices = {} if self.layer is None else self.layer.choices()
+        return Equilibrium(**choices, memory=self.memory, steps=self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
