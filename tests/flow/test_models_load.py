@@ -14,6 +14,7 @@ import deq_flow
 from deq_core.experiment import checkpoint
 from deq_core.experiment.config import load as load_config
 from deq_flow import NAMES, RAFT, CheckpointError, DEQFlow, networks
+from deq_flow.config import Converted
 from deq_flow.networks import Stored, build_network, convert
 
 
@@ -226,7 +227,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_all_that_is_wrong(tmp_p
 def test_a_configuration_of_any_size_is_compared_with_the_file_before_memory_is_taken(
     tmp_path: Path, sizes: dict[str, Any]
 ) -> None:
-    about = networks.Converted(family="raft", architecture=small("raft").size, weight_norm=False)
+    about = Converted(family="raft", architecture=small("raft").size, weight_norm=False)
     checkpoint.save(tmp_path / "model.safetensors", small("raft"), about)
     config = json.loads((tmp_path / "config.json").read_text())
     config["architecture"] |= sizes

@@ -15,9 +15,9 @@ from deq_core.experiment.errors import LayoutError
 from deq_core.experiment.images import FileFormatError
 from deq_core.experiment.results import ResultsError
 from deq_flow import arrays
+from deq_flow.config import Converted
 from deq_flow.data import chairs, headers, io, spring
 from deq_flow.models import RAFT, DEQFlow, build
-from deq_flow.networks import Converted
 
 SMALL: dict[str, Any] = {
     "stages": (4, 4, 4),

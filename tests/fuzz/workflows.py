@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.fuzz.core import content
 from tests.fuzz.reader import Reader
 
-from deq_core.experiment import resume, written
+from deq_core.experiment import kept, written
 from workflows import parameters
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ READERS = (
     Reader(
         "workflows/set.zip.version",
         content("set.zip.version", f'{URL}\n"0a0a"\n'),
-        lambda path: resume.version_of(path.with_name("set.zip"), URL),
+        lambda path: kept.version_of(path.with_name("set.zip"), URL),
         (),
     ),
 )

@@ -10,6 +10,7 @@ import pytest
 from tests.core.experiment.server import Web, saying, serving
 from tests.core.experiment.test_files import file_size_limit
 
+from deq_core.experiment import kept as keeping
 from deq_core.experiment import resume
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.resume import DownloadError, download
@@ -96,7 +97,7 @@ def test_another_url_is_not_continued(web: Web, tmp_path: Path) -> None:
 def test_a_download_whose_end_was_not_noted_is_whole(web: Web, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_bytes(CONTENT)
-    resume.begin(kept, web.url("file"), web.tag, None)
+    keeping.begin(kept, web.url("file"), web.tag, None)
     get(web, kept)
     assert kept.read_bytes() == CONTENT
     assert web.asked == ["bytes=300000-"]
@@ -105,7 +106,7 @@ def test_a_download_whose_end_was_not_noted_is_whole(web: Web, tmp_path: Path) -
 def test_more_bytes_than_the_file_has_begin_anew(web: Web, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_bytes(CONTENT + b"x")
-    resume.begin(kept, web.url("file"), web.tag, None)
+    keeping.begin(kept, web.url("file"), web.tag, None)
     get(web, kept)
     assert kept.read_bytes() == CONTENT
 
@@ -243,7 +244,7 @@ def test_a_part_that_was_not_asked_for_is_no_part_of_the_file(
     with saying(answer) as (url, heads), pytest.raises(DownloadError, match=says):
         download(url, tmp_path / "kept", tries=1, pause=0.0)
     assert len(heads) == 2
-    assert not resume.mark(tmp_path / "kept").exists(), "the next attempt begins anew"
+    assert not keeping.mark(tmp_path / "kept").exists(), "the next attempt begins anew"
 
 
 @pytest.mark.parametrize(
@@ -310,10 +311,10 @@ def test_a_process_killed_at_a_new_beginning_leaves_nothing_to_continue(web: Web
     kept = tmp_path / "kept"
     kept.write_bytes(OTHER[:100_000])
     seen = []
-    begin = resume.begin
+    begin = keeping.begin
 
     def look(path: Path, *version: str | None) -> None:
-        seen.append(resume.size(path))
+        seen.append(keeping.size(path))
         begin(path, *version)  # pyright: ignore[reportArgumentType] - as it came
 
     with pytest.MonkeyPatch.context() as patch:
@@ -327,7 +328,7 @@ def test_zeros_that_a_power_cut_leaves_are_not_continued(zeros: int, web: Web, t
     kept = tmp_path / "kept"
     content = CONTENT[:100_000].rstrip(b"\0")
     kept.write_bytes(content + bytes(zeros))
-    resume.begin(kept, web.url("file"), web.tag, None)
+    keeping.begin(kept, web.url("file"), web.tag, None)
     get(web, kept)
     assert kept.read_bytes() == CONTENT
     assert web.asked == [f"bytes={len(content)}-"]
@@ -336,7 +337,7 @@ def test_zeros_that_a_power_cut_leaves_are_not_continued(zeros: int, web: Web, t
 def test_nothing_but_zeros_begins_anew(web: Web, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_bytes(bytes(100))
-    resume.begin(kept, web.url("file"), web.tag, None)
+    keeping.begin(kept, web.url("file"), web.tag, None)
     get(web, kept)
     assert kept.read_bytes() == CONTENT
     assert web.asked == [None]

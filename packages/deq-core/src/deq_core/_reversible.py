@@ -12,9 +12,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from ._attach import refuse_mapped
 from ._failure import OnFailure, announce, check_on_failure
 from ._iterate import Flat, Solve, iterate
-from ._map import Map, Weights
+from ._map import Map
 from ._norms import measured, two_norm
 from ._stop import Stop
+from ._weights import Weights
 
 
 @dataclass(frozen=True)
