@@ -5,6 +5,7 @@ made once and without importing a package.
 """
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ def load(file: Path = PARAMS, schemas: Path = SCHEMAS) -> dict[str, Any]:
         ParameterError: lists every bad key as `file: key: what was expected, what came`.
     """
     try:
-        document = YAML(typ="safe", pure=True).load(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of an anchor that is given twice, which the packages' reader refuses too
+            document = YAML(typ="safe", pure=True).load(file)
         count(document, {})
     except Exception as error:  # on what is no YAML, or a mapping that holds itself, nearly anything is raised
         raise ParameterError(f"{file}: cannot be read as YAML: {error}") from error

@@ -162,11 +162,12 @@ def test_both_engines_stop_at_a_mistake_before_any_work(
     assert not (checkout / "data").exists()
 
 
+TWICE = "a: &a 1\nb: &a 2\nrun: {steps: *a}\n"
 ALIASES = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)) + "run: *a39\n"
 
 
 @pytest.mark.parametrize(
-    "text", ["run: &a\n  flow: *a\n", ALIASES, "run: {steps: !!int no}", f"run: {'9' * 5000}", "\0"]
+    "text", ["run: &a\n  flow: *a\n", ALIASES, "run: {steps: !!int no}", f"run: {'9' * 5000}", "\0", TWICE]
 )
 def test_a_document_without_an_end_or_a_value_is_refused_by_the_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "params.yaml"

@@ -50,10 +50,13 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
     of_size, of_equilibrium = split(overrides)
     tensors = checkpoint.load_tensors(path)
     stored = config.load(Stored, path.with_name("config.json"))
-    size, equilibrium = replace(stored.architecture, **of_size), replace(equilibrium_of(stored), **of_equilibrium)
+
+    def network() -> DEQTransformer:
+        size = replace(stored.architecture, **of_size)
+        return DEQTransformer(size, replace(equilibrium_of(stored), **of_equilibrium))
+
     with checkpoint.naming(path):
-        refusal = f"{path} does not fit DEQTransformer"
-        return checkpoint.restored(lambda: DEQTransformer(size, equilibrium), tensors, refusal=refusal)
+        return checkpoint.restored(network, tensors, refusal=f"{path} does not fit DEQTransformer")
 
 
 def load_vocabulary(path: Path | str, model: DEQTransformer) -> Vocabulary:

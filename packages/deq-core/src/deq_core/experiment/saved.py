@@ -47,10 +47,10 @@ def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
         ForeignError: it holds more than tensors, numbers, strings and containers of them.
     """
     try:
-        check_sizes(data)
+        file = checked(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles of another protocol, which asks the reader to tell torch
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except ForeignError:
         raise
     except SizeError as error:
@@ -69,8 +69,8 @@ class SizeError(ValueError):
     """A file whose sizes are not those of what it holds."""
 
 
-def check_sizes(data: bytes) -> None:
-    """Checks that all that torch.save wrote as `data` is there, as large as it says, and has its checksums.
+def checked(data: bytes) -> io.BytesIO:
+    """What torch.save wrote as `data`, for torch.load: all of it is there, as large as it says, and has its checksums.
 
     Raises:
         SizeError: it is not, of which the message is what.
@@ -86,24 +86,36 @@ def check_sizes(data: bytes) -> None:
             sizes = Sizes(file)
             sizes.load()
         require_room(sizes, len(data), stored=len(data) - file.tell())
-        return
+        return io.BytesIO(data)
+    members = members_of(data)
+    (content,) = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    sizes = Sizes(io.BytesIO(members[content]))
+    sizes.load()
+    for key, size in sizes.storages.items():
+        there = len(members[f"{content.removesuffix('data.pkl')}data/{key}"])
+        if there != size:
+            raise SizeError(f"tensors of {size} bytes are announced where there are {there}")
+    require_room(sizes, len(data), stored=len(data))
+    again = io.BytesIO()  # torch has another reader of zips, which goes by other fields than the one that checked this
+    with zipfile.ZipFile(again, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    again.seek(0)
+    return again
+
+
+def members_of(data: bytes) -> dict[str, memoryview]:
+    """The members of a zip by their names."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = {member.filename: member for member in archive.infolist()}
-        packed = [name for name, member in members.items() if member.compress_type != zipfile.ZIP_STORED]
-        if packed or sum(member.file_size for member in archive.infolist()) > len(data):
-            raise SizeError("its members are packed, twice there, or overlap")
-        summed = any(member.CRC for member in members.values())  # torch may be told not to, and then writes zeros
-        for member in members.values():
-            if summed and zlib.crc32(stored(data, member)) != member.CRC:
+        found = archive.infolist()
+    packed = any(member.compress_type != zipfile.ZIP_STORED for member in found)
+    if packed or sum(member.file_size for member in found) > len(data):
+        raise SizeError("its members are packed, twice there, or overlap")
+    if any(member.CRC for member in found):  # torch may be told to write none, and then has zeros
+        for member in found:
+            if zlib.crc32(stored(data, member)) != member.CRC:
                 raise SizeError(f"{member.filename} has another checksum than was written")
-        (content,) = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
-        sizes = Sizes(io.BytesIO(stored(data, members[content])))
-        sizes.load()
-        for key, size in sizes.storages.items():
-            there = members[f"{content.removesuffix('data.pkl')}data/{key}"].file_size
-            if there != size:
-                raise SizeError(f"tensors of {size} bytes are announced where there are {there}")
-        require_room(sizes, len(data), stored=len(data))
+    return {member.filename: stored(data, member) for member in found}
 
 
 def stored(data: bytes, member: zipfile.ZipInfo) -> memoryview:
