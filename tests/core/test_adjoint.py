@@ -9,7 +9,7 @@ from tests.gradients import cosine, cotangent_of, exact_gradients, gradients
 from tests.problems import ACCELERATED, PROBLEMS, SOLVERS, TIGHT
 
 import deq_core as deq
-from deq_core._solver.broyden import Steps
+from deq_core._solvers.broyden import Steps
 
 
 @pytest.mark.parametrize(

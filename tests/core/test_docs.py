@@ -1,5 +1,6 @@
 """The code in the documentation of the core runs, page by page, from top to bottom."""
 
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def test_the_pages_code_runs(page, monkeypatch):
 
 
 def public_names():
-    return [name for name in vars(deq_core) if not name.startswith("_") and name != "experiment"]
+    return [name for name, found in vars(deq_core).items() if not name.startswith("_") and not inspect.ismodule(found)]
 
 
 def test_every_public_name_is_on_the_page_of_the_core():

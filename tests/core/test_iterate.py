@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import deq_core as deq
-from deq_core._norms import two_norm
-from deq_core._tally import Tally
+from deq_core._solve.convergence import Tally
+from deq_core._solve.norms import two_norm
 
 SOLVERS = [deq.Anderson(), deq.Anderson(window=3, damping=0.2), deq.Broyden(), deq.Broyden(memory=4)]
 

@@ -8,7 +8,7 @@ import torch
 from tests.problems import PROBLEMS
 
 import deq_core as deq
-from deq_core._solver import broyden
+from deq_core._solvers import broyden
 
 BROYDEN: Any = deq.Broyden()
 

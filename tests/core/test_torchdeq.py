@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import deq_core as deq
-from deq_core import _torchdeq
+from deq_core.compat import torchdeq as _torchdeq
 
 FLOW = {
     "core": "indexing",

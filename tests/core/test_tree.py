@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils import _pytree
 
 import deq_core as deq
-from deq_core._tree import Ravel
+from deq_core._solve.tree import Ravel
 
 Pair = namedtuple("Pair", "hidden flow")
 

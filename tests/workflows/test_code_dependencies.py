@@ -77,5 +77,5 @@ def test_the_code_that_a_stage_lists_exists(stages: dict[str, Stage]) -> None:
 def test_a_forgotten_module_is_noticed(imports: grimp.ImportGraph) -> None:
     files = needed("exec python -m workflows.stage deq-flow train --seed 0", imports)
     assert "packages/deq-flow/src/deq_flow/loss.py" in files
-    assert "packages/deq-core/src/deq_core/_solve.py" in files
+    assert "packages/deq-core/src/deq_core/_solve/fixed_point.py" in files
     assert "packages/deq-flow/src/deq_flow/plot.py" not in files

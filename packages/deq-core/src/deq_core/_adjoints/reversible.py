@@ -1,0 +1,259 @@
+"""The exact gradient in constant memory: a solve that is taken back step by step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+from torch._compile import _disable_dynamo
+from torch.autograd.graph import saved_tensors_hooks
+
+from .._solve.failure import OnFailure, announce, check_on_failure
+from .._solve.iterate import Flat, Solve, iterate
+from .._solve.map import Map
+from .._solve.norms import measured, two_norm
+from .._solve.stop import Stop
+from .._solve.weights import Weights
+from .autograd import refuse_mapped
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The last two states, in float64, so that going back loses little where f runs in float32.
+
+    Attributes:
+        current, previous: (B, n) the state under evaluation and the one before it.
+    """
+
+    current: Tensor
+    previous: Tensor
+
+
+@dataclass(frozen=True)
+class Reversible:
+    """Differentiates a solve that can be taken back, so that its evaluations need not be held (RevDEQ).
+
+    McCallum, Arora & Foster, "Reversible Deep Equilibrium Models", 2025 (arXiv 2509.12917), iterate two states,
+    y ← damping · y + (1 - damping) · f(z) and then z ← damping · z + (1 - damping) · f(y). With one evaluation a step
+    that is z[k+1] = damping · z[k-1] + (1 - damping) · f(z[k]), from z[-1] = z[0] = z0, and going back is
+    z[k-1] = (z[k+1] - (1 - damping) · f(z[k])) / damping.
+
+    The gradient is the one of `Unrolled` behind the same iteration: exact for what was computed, whether it converged
+    or not, for recorded states and for z0 too, and it can be differentiated again. A tolerance works as ever: the way
+    back of a sample begins where it stopped. Memory is that of two evaluations, whatever their number, beside graphs
+    without tensors (a custom function in f must keep its own by `save_for_backward`); the backward pass evaluates f
+    once more for each, under the solve's own masks, weights and autocast. Not for `torch.func`.
+
+    It solves by its own iteration, which is a solver too: leave `solver` out, or pass the same object; another is
+    refused. So the value is the same with and without autograd.
+
+    Going back multiplies rounding errors by up to 1 / damping an evaluation. Therefore states are kept in float64
+    beside an f in float32, and then a damping of 0.5 finds the very same states after some 40 evaluations, 0.2 after
+    some 10. How far off the way back ends is measured at z0, which is known.
+
+    Attributes:
+        damping: share of the state before last that is kept, above 0 and below 1. The paper's β is 1 - damping.
+        tol: how far from z0 the way back may end, relative to the length of the solution.
+        on_failure: what the backward pass does with a sample beyond: "ignore", "warn" or "raise". Anything but
+            "ignore" waits for the device.
+    """
+
+    damping: float = 0.5
+    tol: float = 1e-3
+    on_failure: OnFailure = "raise"
+    kind: Literal["reversible"] = field(default="reversible", repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.damping < 1:
+            raise ValueError(f"damping must be above 0 (or there is no way back) and below 1, got {self.damping!r}")
+        if not self.tol > 0:
+            raise ValueError(f"tol must be above 0, got {self.tol!r}")
+        check_on_failure(self.on_failure)
+
+    def init(self, z: Tensor, max_steps: int) -> Pair:
+        start = z.double()
+        return Pair(start, start)
+
+    def step(self, z: Tensor, fz: Tensor, state: Pair) -> tuple[Tensor, Pair]:
+        following = torch.lerp(fz.double(), state.previous, self.damping)
+        return following.to(z.dtype), Pair(following, state.current)
+
+    def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
+        if solve.solver != self:
+            raise ValueError(f"{self!r} takes back a solve of its own, not one by {solve.solver!r}")
+        return _reversibly(self, f, z0, solve)
+
+
+def _solve_reversibly(by: Reversible, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
+    way_back = _WayBack(by, f, z0.detach())
+    try:
+        with f.block():
+            flat = iterate(way_back, z0, _Tracking(by, solve.stop, way_back), solve.stop, solve.record)
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):
+            raise
+        raise RuntimeError(
+            "a reversible solve does not pass through torch.func transforms: use adjoint=Unrolled()"
+        ) from error
+    refuse_mapped(flat.best)
+    way_back.end(flat.last[2])
+    return flat.best, flat.recorded, flat
+
+
+# Not compiled: hooks on what a graph saves are none of the graph's.
+_reversibly = cast(
+    Callable[[Reversible, Map, Tensor, Solve], tuple[Tensor, list[Tensor], Flat]], _disable_dynamo(_solve_reversibly)
+)
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The iteration's memory, and where each sample's way back begins.
+
+    Attributes:
+        pair: the states, with their graph.
+        going: (B,) whether the sample goes on.
+        last: the same states without a graph; of a sample that has ended, those it ended with.
+        steps: (B,) how many steps each sample has taken.
+    """
+
+    pair: Pair
+    going: Tensor
+    last: Pair
+    steps: Tensor
+
+
+@dataclass(frozen=True)
+class _Tracking:
+    """The solver behind a gradient: `Reversible`, which remembers where the driver has left a sample alone."""
+
+    by: Reversible
+    stop: Stop
+    f: "_WayBack"
+
+    def init(self, z: Tensor, max_steps: int) -> Tracked:
+        pair = self.by.init(z, max_steps)
+        last = Pair(pair.current.detach(), pair.previous.detach())
+        going = torch.ones(len(z), dtype=torch.bool, device=z.device)
+        return Tracked(pair, going, last, torch.zeros_like(going, dtype=torch.long))
+
+    def step(self, z: Tensor, fz: Tensor, state: Tracked) -> tuple[Tensor, Tracked]:
+        proposal, pair = self.by.step(z, fz, state.pair)
+        # Of a sample that has ended, fz is not the image.
+        residual = self.stop.residual(z, self.f.image)
+        going = state.going & residual.isfinite()
+        if self.stop.tol is not None:
+            going = going & (residual > self.stop.tol)
+        last = Pair(
+            torch.where(going[:, None], pair.current.detach(), state.last.current),
+            torch.where(going[:, None], pair.previous.detach(), state.last.previous),
+        )
+        return proposal, Tracked(pair, going, last, state.steps + going)
+
+
+class _WayBack:
+    """f, whose graph keeps no tensor: what an evaluation had saved is computed again from the state it was at.
+
+    The backward pass asks for evaluations from the last to the first, and so the states are found: the one before
+    last from the last two. The first evaluation is kept as it is, with what it computes for all (parametrised weights).
+
+    Attributes:
+        image: (B, n) of the last call, without its graph, until the solve ends.
+    """
+
+    def __init__(self, by: Reversible, f: Map, z0: Tensor) -> None:
+        self.image = z0
+        self._by, self._f, self._z0 = by, f, z0
+        self._differentiable: list[bool] = []
+        self._saved: list[int] = []
+        self._weights: Weights | None = None
+        self._last, self._steps = Pair(z0, z0), torch.empty(0)
+        self._at, self._pair, self._tensors = 0, self._last, list[tuple[Tensor, int]]()
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """f(z)."""
+        fz = self._evaluated(z)
+        self.image = fz.detach()
+        return fz
+
+    def _evaluated(self, z: Tensor) -> Tensor:
+        evaluation = len(self._saved)
+        self._differentiable.append(z.requires_grad)
+        self._saved.append(0)
+        if evaluation == 0:
+            fz, self._weights = self._f(z), self._f.weights()
+            return fz
+
+        def pack(tensor: Tensor) -> tuple[int, int]:
+            self._saved[evaluation] += 1
+            return evaluation, self._saved[evaluation] - 1
+
+        with saved_tensors_hooks(pack, self._unpack):
+            return self._f(z)
+
+    def end(self, found: Tracked) -> None:
+        """Where the way back begins."""
+        self.image = self._z0
+        self._last, self._steps = found.last, found.steps
+
+    def _unpack(self, place: tuple[int, int]) -> Tensor:
+        evaluation, index = place
+        if evaluation > self._at:
+            self._at, self._pair, self._tensors = len(self._saved), self._last, []
+        while self._at > evaluation:
+            self._back()
+        tensor, version = self._tensors[index]
+        if tensor._version != version:
+            raise RuntimeError(
+                f"f changed in place what evaluation {evaluation + 1} needs for its backward pass: "
+                "use out-of-place operations"
+            )
+        return tensor
+
+    def _back(self) -> None:
+        """Goes to the evaluation before, finds what it had saved, and the state before its own."""
+        pair, at = self._pair, self._at - 1
+        moved = (self._steps > at) & (self._at < len(self._saved))
+        current = torch.where(moved[:, None], pair.previous, pair.current)
+        image = self._evaluate(current, at)
+        before = (pair.current - (1 - self._by.damping) * image) / self._by.damping
+        previous = torch.where(moved[:, None], before, pair.previous)
+        self._at, self._pair = at, Pair(current, previous)
+        if at == 1:
+            self._check(previous)
+
+    def _evaluate(self, current: Tensor, evaluation: int) -> Tensor:
+        self._tensors = []
+
+        def pack(tensor: Tensor) -> None:
+            self._tensors.append((tensor.detach(), tensor._version))
+
+        with self._f.block(self._weights), torch.enable_grad(), saved_tensors_hooks(pack, _unneeded):
+            z = current.to(self._f.ravel.dtype).requires_grad_(self._differentiable[evaluation])
+            image = self._f(z).detach().double()
+        if len(self._tensors) != self._saved[evaluation]:
+            raise RuntimeError(
+                f"f did not repeat itself: evaluation {evaluation + 1} of a reversible solve saved "
+                f"{self._saved[evaluation]} tensors, and {len(self._tensors)} in the backward pass. It must do the "
+                "same at every call but the first, or use adjoint=Unrolled()"
+            )
+        return image
+
+    def _check(self, start: Tensor) -> None:
+        by = self._by
+        if by.on_failure == "ignore":
+            return
+        error = measured(two_norm, start - self._z0, look=True).over(measured(two_norm, self._last.current, look=True))
+        above = (error <= by.tol).logical_not()
+        if bool(above.any()):
+            announce(
+                f"the backward pass of a reversible solve: {int(above.sum())} of {len(above)} samples came back to "
+                f"another state than z0, worst by {float(error.max()):.1e} of the solution's length: their gradient is "
+                "not to be trusted. Rounding grows on the way: use fewer steps, a larger damping, or Implicit()",
+                by.on_failure,
+            )
+
+
+def _unneeded(_: None) -> Tensor:
+    raise AssertionError("nothing is differentiated through an evaluation that is made again")

@@ -1,0 +1,147 @@
+"""f as a map of flat states, evaluated under the same circumstances every time."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from .scope import Scope, current_scope, enter
+from .tree import Ravel, Tree
+from .weights import Weights, current_weights, using
+
+
+def apply(f: Callable[..., Tree], state: Tree) -> Tree:
+    """f(h, c) for a tuple state, f(z) for any other."""
+    return f(*state) if type(state) is tuple else f(state)
+
+
+class Map:
+    """f on (B, n) states.
+
+    `block()` restores what the solve began with, wherever it is entered, the backward pass included: the dropout
+    masks, and parametrised weights that are computed once within the block. f itself runs under the autocast of the
+    solve's caller; everything else in a block runs without, at the precision of the state.
+
+    Attributes:
+        ravel: the state's layout.
+        evaluations: calls so far.
+    """
+
+    def __init__(self, f: Callable[..., Tree], ravel: Ravel) -> None:
+        self.ravel = ravel
+        self.evaluations = 0
+        self._f = f
+        self._scope: Scope | None = None
+        device = ravel.device.type
+        self._autocast: dict[str, Any] = {
+            "device_type": device,
+            "enabled": torch.is_autocast_enabled(device),
+            "dtype": torch.get_autocast_dtype(device),
+            "cache_enabled": torch.is_autocast_cache_enabled(),
+        }
+        if not torch.compiler.is_compiling():
+            self._scope = current_scope() or Scope()
+
+    def __call__(self, z: Tensor) -> Tensor:
+        self.evaluations += 1
+        state = self.ravel.unflatten(z)
+        if torch.compiler.is_compiling() or self.evaluations > 2:
+            return self._image(state)
+        if self.evaluations == 1:
+            with _refusing_noise():
+                return self._image(state)
+        # What is drawn once a solve has been drawn by now.
+        before = _random_state(self.ravel.device)
+        image = self._image(state)
+        if not torch.equal(before, _random_state(self.ravel.device)):
+            self._refuse_noise(state, image)
+        return image
+
+    def _image(self, state: Tree) -> Tensor:
+        if not self._autocast["enabled"]:  # blocks are without already
+            return self.ravel.flatten(apply(self._f, state))
+        with torch.autocast(**self._autocast):
+            return self.ravel.flatten(apply(self._f, state))
+
+    @torch.no_grad()
+    def _refuse_noise(self, state: Tree, image: Tensor) -> None:
+        """Raises if the random numbers that were drawn, maybe by another thread, show in the image."""
+        self.evaluations += 1
+        scale = 1e-3 * float(image.abs().max()) if image.isfinite().all() else 0.0
+        if not torch.allclose(self._image(state), image, rtol=1e-3, atol=scale, equal_nan=True):
+            raise ValueError(
+                "f draws random numbers at every evaluation (functional dropout, or the dropout inside attention): it "
+                "has no fixed point, and a backward pass would see another mask. Use VariationalDropout, which draws "
+                "one mask per solve, or drop outside of f"
+            )
+
+    def block(self, weights: Weights | None = None) -> AbstractContextManager[Any]:
+        """The circumstances of the solve.
+
+        Args:
+            weights: what `weights()` gave in an earlier block, to be used in this one too.
+        """
+        return self.without_autocast() if torch.compiler.is_compiling() else self._block(weights)
+
+    def weights(self) -> Weights:
+        """The parametrised weights computed in this block, and those it is still to compute."""
+        return current_weights()
+
+    def without_autocast(self) -> AbstractContextManager[Any]:
+        """Full precision, for the algebra of a solver: a matrix product in bfloat16 ends its convergence."""
+        return torch.autocast(self.ravel.device.type, enabled=False)
+
+    @contextmanager
+    def _block(self, weights: Weights | None) -> Iterator[None]:
+        # A solve that began in a compiled graph has no scope; its backward may still run here.
+        weights = current_weights() if weights is None else weights
+        with enter(self._scope or Scope()), self.without_autocast(), using(weights):
+            try:
+                yield
+            finally:
+                if self._autocast["enabled"]:
+                    # Up to torch 2.6 a weight that was cast without autograd would be taken from the cache with it.
+                    torch.clear_autocast_cache()
+
+
+def _random_state(device: torch.device) -> Tensor:
+    """The state of the device's random numbers."""
+    if device.type != "cuda":
+        return torch.get_rng_state()
+    # No state may be read while a graph is captured.
+    return torch.empty(0) if torch.cuda.is_current_stream_capturing() else torch.cuda.get_rng_state(device)
+
+
+@contextmanager
+def _refusing_noise() -> Iterator[None]:
+    """Raises when a module inside f makes f another function at each call."""
+
+    owner = threading.get_ident()
+
+    def check(module: nn.Module, inputs: Any) -> None:
+        noisy = isinstance(module, (_BatchNorm, _DropoutNd)) and module.training  # no union: torch 2.6 compiles none
+        # The hook is global: another thread's modules are none of this solve's.
+        if not noisy or (not torch.compiler.is_compiling() and threading.get_ident() != owner):
+            return
+        if isinstance(module, _BatchNorm):
+            raise ValueError(
+                f"{module} is inside f in training mode: its statistics would move at every evaluation of a solve. "
+                "Use GroupNorm or LayerNorm, or put the module in eval mode"
+            )
+        if isinstance(module, _DropoutNd) and module.p > 0:
+            raise ValueError(
+                f"{module} is inside f in training mode: a new mask at every evaluation leaves no fixed point. "
+                "Use VariationalDropout, which draws one mask per solve"
+            )
+
+    hook = register_module_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()

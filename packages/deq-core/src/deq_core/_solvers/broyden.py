@@ -1,0 +1,188 @@
+"""Broyden's good method, storing steps only."""
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from .._solve.modes import in_place
+from . import searched_broyden
+from .base import inner_products, put, put_gap
+from .line_search import Armijo
+from .searched_broyden import Searched
+
+# Of 1 - a, which an update is divided by.
+_LEAST = 1e-12
+
+
+@dataclass
+class Steps:
+    """The steps taken since the last restart.
+
+    Attributes:
+        steps: (B, memory, n) z₁ - z₀, z₂ - z₁, ...
+        gram: (B, memory, memory) their inner products, float64.
+        first: (B, memory) for every step the first one that counts with it: earlier ones belong to an estimate that
+            the sample gave up.
+        count: how many rows are in use.
+        given: whether the next gap lies in its row already.
+        system: (B, memory, memory) the triangular system of `_newton_step`, a row a step, where that can be kept.
+        whole: whether every step counts for every sample, so that `system` is theirs.
+    """
+
+    steps: Tensor
+    gram: Tensor
+    first: Tensor
+    count: int = 0
+    given: bool = False
+    system: Tensor | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Broyden:
+    """Broyden's good method on g(z) = f(z) - z, from the inverse Jacobian -I.
+
+    With full steps the inverse estimate is a product of rank-one factors made of the steps alone
+    (Kelley, Iterative Methods for Linear and Nonlinear Equations, SIAM 1995, section 7.3), so memory is one state a
+    step, half of the usual pairs; a step reads the history twice. Converges superlinearly near a solution, also
+    where f does not contract.
+
+    Attributes:
+        memory: how many steps are kept; when they are full the estimate starts again from -I.
+            `None` keeps all of a solve.
+        line_search: shortens steps that make the residual larger, sample by sample; each trial is an evaluation like
+            any other. `None` takes every step as it comes, which is what most equilibrium models need.
+    """
+
+    memory: int | None = None
+    line_search: Armijo | None = None
+    kind: Literal["broyden"] = field(default="broyden", repr=False, kw_only=True)
+    equivariant: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and self.memory < 1:
+            raise ValueError(f"memory must be None or at least 1 step, got {self.memory!r}")
+        if self.line_search is not None and not isinstance(self.line_search, Armijo):
+            raise TypeError(f"line_search must be None or Armijo(...), got {self.line_search!r}")
+
+    def init(self, z: Tensor, max_steps: int) -> Steps | Searched:
+        # The last evaluation of a solve takes no step.
+        rows = max(1, max_steps - 1)
+        rows = rows if self.memory is None else min(rows, self.memory)
+        if self.line_search is not None:
+            return searched_broyden.begin(z, rows)
+        batch, size = z.shape
+        return Steps(
+            steps=z.new_empty(batch, rows, size),
+            gram=z.new_zeros(batch, rows, rows, dtype=torch.float64),
+            first=z.new_zeros(batch, rows, dtype=torch.long),
+            system=z.new_zeros(batch, rows, rows, dtype=torch.float64) if _may_look(z) else None,
+        )
+
+    def gap_row(self, state: Steps | Searched) -> Tensor | None:
+        """(B, n) where the next `step` looks for f(z) - z; see `Solver`."""
+        if isinstance(state, Searched) or state.count == state.steps.shape[1]:
+            return None
+        state.given = True
+        return state.steps[:, state.count]
+
+    def step(self, z: Tensor, fz: Tensor, state: Steps | Searched) -> tuple[Tensor, Steps | Searched]:
+        if isinstance(state, Searched):
+            return searched_broyden.step(z, fz, state, self.line_search or Armijo())
+        count = state.count if state.count < state.steps.shape[1] else 0
+        # The row of the new step holds the gap until the step is known.
+        steps = state.steps if state.given else put_gap(state.steps, count, z, fz)
+        step = steps[:, count]
+        whole = state.system is not None
+        if count == 0:
+            inner = step.new_zeros(len(step), 0, dtype=torch.float64)
+            begins = state.first.new_zeros(len(step))
+        else:
+            seen, system = steps[:, :count], state.system if state.whole else None
+            towards = inner_products(step, seen).double()
+            weights, scale, inner, begins, whole = _newton_step(
+                towards,
+                state.gram[:, :count, :count],
+                state.first[:, count - 1],
+                None if system is None else system[:, :count, :count].contiguous(),  # as `_system` lays it out
+            )
+            weights, scale = weights.to(z.dtype)[:, None], scale.to(z.dtype)
+            if in_place():
+                step[:, None].baddbmm_(weights, seen).div_(scale[:, :, None])
+            else:
+                step = torch.baddbmm(step[:, None], weights, seen)[:, 0] / scale
+                steps = put(steps, count, step)
+        gram, first = (state.gram, state.first) if in_place() else (state.gram.clone(), state.first.clone())
+        first[:, count] = begins
+        gram[:, count, :count] = inner
+        gram[:, :count, count] = inner
+        length = torch.linalg.vector_norm(step, dim=1).double().square()
+        gram[:, count, count] = length
+        if whole and state.system is not None:
+            whole = all(found > 0 for found in length.tolist())
+            state.system[:, count, :count] = 0 - gram[:, count, 1 : count + 1]
+            state.system[:, count, count] = length
+        return z + step, Steps(steps, gram, first, count + 1, system=state.system, whole=whole)
+
+
+def _may_look(z: Tensor) -> bool:
+    """Whether a solver may look at numbers and write into its buffers: the host does not wait, and no graph is made."""
+    return in_place() and z.device.type == "cpu"
+
+
+def _newton_step(
+    towards: Tensor, gram: Tensor, first: Tensor, system: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, bool]:
+    """How the quasi-Newton step s = (g + Σ weightsⱼ sⱼ) / scale for the gap g = f(z) - z is made.
+
+    With w₀ = g and wⱼ₊₁ = wⱼ + aⱼ sⱼ₊₁, aⱼ = sⱼ·wⱼ / |sⱼ|², the step is w / (1 - a) for the last w and a. The a are
+    the solution of a triangular system in the inner products, so the long vectors are read once for sⱼ·g and once
+    for the sum.
+
+    Args:
+        towards: (B, m) sⱼ·g.
+        gram: (B, m, m) sᵢ·sⱼ.
+        first: (B,) the first step that counts.
+        system: (B, m, m) the triangular system where all steps count, if it is known.
+
+    Returns:
+        weights (B, m), scale (B, 1), the new step's inner products with the earlier ones (B, m), `first`, and whether
+        `system` was given and all its steps go on to count.
+    """
+    whole, right = system is not None, towards
+    if system is None:
+        kept = _kept(gram, first)
+        system, right = _system(gram, kept), torch.where(kept, towards, 0.0)
+    factors = torch.linalg.solve_triangular(system, right[:, :, None], upper=False)[:, :, 0]
+    scale, weights = 1 - factors[:, -1:], torch.nn.functional.pad(factors[:, :-1], (1, 0))
+    if whole and _sound(scale, weights):
+        inner = (towards + torch.bmm(gram, weights[:, :, None])[:, :, 0]) / scale
+        return weights, scale, inner, first, True
+    # Where the update is undefined the sample takes a plain step and begins a new estimate.
+    sound = (scale.abs() > _LEAST) & weights.isfinite().all(1, keepdim=True)
+    scale, weights = torch.where(sound, scale, 1.0), torch.where(sound, weights, 0.0)
+    inner = (towards + torch.bmm(gram, weights[:, :, None])[:, :, 0]) / scale
+    begins = torch.where(sound[:, 0], first, gram.shape[1])
+    return weights, scale, torch.where(sound, inner, 0.0), begins, False
+
+
+def _kept(gram: Tensor, first: Tensor) -> Tensor:
+    """(B, m) which steps count: none of an estimate that was given up, and none of no length."""
+    counts = torch.arange(gram.shape[1], device=gram.device) >= first[:, None]
+    return counts & (gram.diagonal(dim1=1, dim2=2) > 0)
+
+
+def _system(gram: Tensor, kept: Tensor) -> Tensor:
+    """(B, m, m) the triangular system, in which a step that does not count becomes a = 0."""
+    later = torch.nn.functional.pad(gram[:, :, 1:], (0, 1))
+    system = torch.diag_embed(gram.diagonal(dim1=1, dim2=2)) - later.tril(-1)
+    identity = torch.eye(gram.shape[1], dtype=system.dtype, device=system.device)
+    return torch.where(kept[:, :, None], system, identity)
+
+
+def _sound(scale: Tensor, weights: Tensor) -> bool:
+    """Whether the update is defined for every sample, by numbers that the host has at once."""
+    return math.isfinite(weights.sum().item()) and all(abs(found) > _LEAST for found in scale[:, 0].tolist())

@@ -1,0 +1,76 @@
+"""A solver that gives way to plain iteration when it makes things worse."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .._solve.norms import two_norm
+from .anderson import Anderson
+from .type_one_anderson import TypeOneAnderson
+
+
+@dataclass
+class Anchor:
+    """Where to go back to.
+
+    Attributes:
+        inner: the wrapped solver's memory.
+        image: (B, n) f(z) at the last accepted evaluation.
+        length: (B,) |f(z) - z| there.
+        plain: (B,) whether the state being evaluated is that image, and so is accepted in any case.
+    """
+
+    inner: Any
+    image: Tensor
+    length: Tensor
+    plain: Tensor
+
+
+@dataclass(frozen=True)
+class Safeguarded:
+    """Anderson acceleration that falls back to plain iteration, sample by sample, when the residual grows.
+
+    A state whose residual |f(z) - z| exceeds `growth` times that of the last accepted one is rejected, and the plain
+    image of the accepted one is evaluated next; what was seen at the rejected state stays in the history. So where f
+    contracts, the accepted residuals fall at least as plain iteration's do between accelerated steps (the idea of
+    Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020, without their restarts). A rejection costs one
+    evaluation.
+
+    Attributes:
+        solver: the acceleration. Broyden is not among them: its memory presumes that its own steps were taken.
+        growth: the factor by which a residual may exceed the last accepted one.
+    """
+
+    solver: Anderson | TypeOneAnderson = Anderson()  # noqa: RUF009  frozen
+    growth: float = 1.0
+    kind: Literal["safeguarded"] = field(default="safeguarded", repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.solver, Anderson | TypeOneAnderson):
+            raise TypeError(f"solver must be Anderson(...) or TypeOneAnderson(...), got {self.solver!r}")
+        if not self.growth > 0:
+            raise ValueError(f"growth must be above 0, got {self.growth!r}")
+
+    @property
+    def equivariant(self) -> bool:
+        """Whether the steps grow with the state; see `Solver`."""
+        return self.solver.equivariant
+
+    def init(self, z: Tensor, max_steps: int) -> Anchor:
+        batch = len(z)
+        return Anchor(
+            inner=self.solver.init(z, max_steps),
+            image=z,
+            length=z.new_full((batch,), torch.inf),
+            plain=torch.ones(batch, dtype=torch.bool, device=z.device),
+        )
+
+    def step(self, z: Tensor, fz: Tensor, state: Anchor) -> tuple[Tensor, Anchor]:
+        proposal, inner = self.solver.step(z, fz, state.inner)
+        length = two_norm((fz - z).detach())
+        accepted = state.plain | (length <= self.growth * state.length)
+        image = torch.where(accepted[:, None], fz, state.image)
+        proposal = torch.where(accepted[:, None], proposal, image)
+        return proposal, Anchor(inner, image, torch.where(accepted, length, state.length), ~accepted)

@@ -1,0 +1,92 @@
+"""Anderson acceleration of the first type."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from .._solve.modes import in_place
+from .base import inner_products, put_gap
+
+
+@dataclass
+class Differences:
+    """The last changes, in a ring.
+
+    Attributes:
+        steps: (B, window, n) changes of z.
+        changes: (B, window, n) changes of the gap g = f(z) - z.
+        cross: (B, window, window) stepᵢ · changeⱼ, float64.
+        z, gap: the last state and its gap; None before the first evaluation.
+        count: changes seen.
+    """
+
+    steps: Tensor
+    changes: Tensor
+    cross: Tensor
+    z: Tensor | None = None
+    gap: Tensor | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class TypeOneAnderson:
+    """Anderson acceleration, type I: a quasi-Newton step whose Jacobian, not its inverse, is the least change.
+
+    z ← f(z) - (S + Y) γ with (Sᵀ Y) γ = Sᵀ g, for the last steps S and changes of the gap Y (Fang & Saad, Numer.
+    Linear Algebra Appl. 2009; Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020). Often takes fewer
+    evaluations than type II where f is nonlinear or expands, and is less steady; see `Safeguarded`.
+
+    Attributes:
+        window: how many changes are used; memory is 2 · window states.
+        ridge: Tikhonov regularisation of the small system, relative to its entries' lengths.
+    """
+
+    window: int = 5
+    ridge: float = 1e-12
+    kind: Literal["type_one_anderson"] = field(default="type_one_anderson", repr=False, kw_only=True)
+    equivariant: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ValueError(f"window must be at least 1 change, got {self.window!r}")
+        if not self.ridge >= 0:
+            raise ValueError(f"ridge must be at least 0, got {self.ridge!r}")
+
+    def init(self, z: Tensor, max_steps: int) -> Differences:
+        window = max(1, min(self.window, max_steps - 2))
+        batch, size = z.shape
+        return Differences(
+            steps=z.new_empty(batch, window, size),
+            changes=z.new_empty(batch, window, size),
+            cross=z.new_zeros(batch, window, window, dtype=torch.float64),
+        )
+
+    def step(self, z: Tensor, fz: Tensor, state: Differences) -> tuple[Tensor, Differences]:
+        gap = fz - z
+        if state.z is None or state.gap is None:
+            return fz, Differences(state.steps, state.changes, state.cross, z, gap)
+        window = state.cross.shape[1]
+        slot, filled = state.count % window, min(state.count + 1, window)
+        steps = put_gap(state.steps, slot, state.z, z)
+        changes = put_gap(state.changes, slot, state.gap, gap)
+        cross = state.cross if in_place() else state.cross.clone()
+        cross[:, slot, :filled] = inner_products(steps[:, slot], changes[:, :filled]).double()
+        cross[:, :filled, slot] = inner_products(changes[:, slot], steps[:, :filled]).double()
+        right = inner_products(gap, steps[:, :filled]).double()
+        weights = _solve(cross[:, :filled, :filled], right, self.ridge).to(z.dtype)[:, None]
+        proposal = fz - torch.bmm(weights, steps[:, :filled])[:, 0] - torch.bmm(weights, changes[:, :filled])[:, 0]
+        return proposal, Differences(steps, changes, cross, z, gap, state.count + 1)
+
+
+def _solve(cross: Tensor, right: Tensor, ridge: float) -> Tensor:
+    """γ with (Sᵀ Y) γ ≈ Sᵀ g, (B, m); zero, a plain iteration, for a sample whose system cannot be solved."""
+    rows = torch.linalg.vector_norm(cross, dim=2).clamp_min(1e-100)
+    system, right = cross / rows[:, :, None], right / rows
+    columns = torch.linalg.vector_norm(system, dim=1).clamp_min(1e-100)
+    system = system / columns[:, None, :]
+    identity = torch.eye(system.shape[1], dtype=system.dtype, device=system.device)
+    normal = system.mT @ system + ridge * identity
+    solved = torch.linalg.solve_ex(normal, (system.mT @ right[:, :, None])[:, :, 0]).result / columns
+    return torch.where(solved.isfinite().all(1, keepdim=True), solved, 0.0)

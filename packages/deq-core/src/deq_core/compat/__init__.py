@@ -1,0 +1,6 @@
+"""Other codebases: configurations of torchdeq, and solves by the rules of released MDEQ and DEQ-Transformer."""
+
+from .released import ReleasedSolution as ReleasedSolution
+from .released import released_fixed_point as released_fixed_point
+from .torchdeq import TorchDEQ as TorchDEQ
+from .torchdeq import from_torchdeq as from_torchdeq

@@ -1,0 +1,229 @@
+"""The delta rule: affine layers that are fed only with what has changed."""
+
+import copy
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from .._solve.modes import may_look
+from .._solve.norms import measured
+from .._solve.scope import Scope, current_scope
+from ..nn.weight_norm import affine_layers
+from .meter import DeltaMeter, spatial_rank
+
+Module = TypeVar("Module", bound=nn.Module)
+Reference = Literal["seen", "sent"]
+
+
+def to_delta(
+    module: Module,
+    threshold: float | Mapping[str, float],
+    *,
+    skip: Sequence[str] = (),
+    reference: Reference = "seen",
+    relative: bool = False,
+    schedule: Callable[[int], float] | None = None,
+    refresh_every: int | None = None,
+    across_solves: bool = False,
+) -> tuple[Module, DeltaMeter]:
+    """A copy of `module` that shares its weights and evaluates its affine layers by differences, and its meter.
+
+    Every linear and convolution layer keeps its last input X and output Y. With d = x - X, and d set to zero where
+    |d| ≤ threshold, it returns Y ← layer(d) + Y - bias (DeltaDEQ, NeurIPS 2024; the arithmetic of its release). At
+    threshold 0 that is the dense layer up to rounding. A layer used twice in one evaluation keeps two memories.
+
+    Memories begin with a solve and end with it; outside a solve, and while autograd records, layers are dense. They
+    belong to the calls of one forward of the copy, which must be the one who calls its layers.
+    Transposed convolutions stay dense. In-place activations of the copy are made out-of-place: they would write into
+    the memories.
+
+    Args:
+        module: the cell. It is not changed.
+        threshold: changes up to this size are skipped; or one per layer, by the names of layers or of modules that
+            contain them, the longest matching name counting.
+        skip: names of layers, or of modules whose layers all stay dense.
+        reference: what becomes X. "seen", the release's rule, takes the whole new input, so small changes that never
+            exceed the threshold are lost for good. "sent" takes only what was sent, so they add up until they are.
+        relative: multiply the threshold by the root mean square of each sample's input.
+        schedule: evaluation of the solve, counted from 1, → factor on the threshold.
+        refresh_every: evaluate densely every so many evaluations, which bounds the drift.
+        across_solves: keep memories from solve to solve, as long as shapes stay: for video. `DeltaMeter.forget` drops
+            them. They are those of one stream: two threads that solve at once are refused.
+
+    Raises:
+        ValueError: a name that matches nothing, a layer without a threshold, or one whose padding is not zeros.
+    """
+    if reference not in get_args(Reference):
+        raise ValueError(f"reference must be 'seen' or 'sent', got {reference!r}")
+    if refresh_every is not None and refresh_every < 1:
+        raise ValueError(f"refresh_every must be None or at least 1 evaluation, got {refresh_every!r}")
+    # Sharing by memo: the copy's parameters and buffers are the original's.
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    delta = copy.deepcopy(module, shared)
+    layers = [(n, layer) for n, layer in affine_layers(delta, skip) if not isinstance(layer, _ConvTransposeNd)]
+    thresholds = _per_layer(threshold, [name for name, _ in layers], delta)
+    meter = DeltaMeter([name for name, _ in layers])
+    engine = _Engine(reference, relative, schedule, refresh_every, meter, {} if across_solves else None)
+    meter._memories = engine.kept
+    for name, layer in layers:
+        if isinstance(layer, _ConvNd) and layer.padding_mode != "zeros":
+            raise ValueError(f"{name!r} pads with {layer.padding_mode!r}; the delta rule counts zeros: skip it")
+        layer.forward = _Rule(engine, name, layer, thresholds[name])
+    for part in delta.modules():
+        if getattr(part, "inplace", False):
+            part.inplace = False  # pyright: ignore[reportArgumentType]  an activation's plain attribute
+    delta.register_forward_pre_hook(engine.begin)
+    delta.register_forward_hook(engine.end, always_call=True)
+    return delta, meter
+
+
+@dataclass
+class _Memory:
+    """What one call site remembers."""
+
+    x: Tensor
+    y: Tensor
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        self.versions = self._versions()
+
+    def untouched(self) -> bool:
+        """Whether neither tensor was written into since."""
+        return self.versions == self._versions()
+
+    def _versions(self) -> list[int]:
+        return [tensor._version for tensor in (self.x, self.y) if not tensor.is_inference()]
+
+
+@dataclass
+class _Engine:
+    """The choices all layers share, and which call of each thread's evaluation is running."""
+
+    reference: Reference
+    relative: bool
+    schedule: Callable[[int], float] | None
+    refresh_every: int | None
+    meter: DeltaMeter
+    kept: dict[object, Any] | None
+    calls: dict[int, dict[str, int]] = field(default_factory=dict)
+    user: tuple[weakref.ref[Scope], int] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "calls": {}, "user": None}
+
+    def begin(self, module: nn.Module, inputs: Any) -> None:
+        """A new evaluation of the cell."""
+        self.calls[_thread()] = {}
+
+    def end(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """The evaluation is over."""
+        self.calls.pop(_thread(), None)
+
+    def site(self, name: str) -> tuple[dict[object, Any], object] | None:
+        """Where this call's memory lies; None where nothing is to be remembered."""
+        if torch.is_grad_enabled():
+            return None
+        memories, scope = self.kept, current_scope()
+        if memories is None:
+            if scope is None:
+                return None
+            memories = scope.once(self.meter, "memories", dict)
+        elif scope is not None:
+            self._claim(scope)
+        calls = self.calls.get(_thread())
+        if calls is None:
+            raise ValueError(
+                f"layer {name!r} was called on its own: within a solve, call the module that to_delta returned, whose "
+                "forward tells its calls apart"
+            )
+        call = calls.get(name, 0)
+        calls[name] = call + 1
+        return memories, (name, call)
+
+    def _claim(self, scope: Scope) -> None:
+        """Makes this solve the one that uses the kept memories; raises while another thread's does."""
+        user = self.user if self.kept else None  # `DeltaMeter.forget` frees them
+        if user is not None and user[0]() not in (None, scope) and user[1] != _thread():
+            raise RuntimeError(
+                "two threads solve at once with one cell by to_delta(..., across_solves=True), whose memories are "
+                "those of one stream: make a copy of its own for each thread"
+            )
+        self.user = weakref.ref(scope), _thread()
+
+
+def _thread() -> int:
+    # A compiler follows one thread, and does not know its number.
+    return 0 if torch.compiler.is_compiling() else threading.get_ident()
+
+
+class _Rule:
+    """The forward of one layer under the delta rule."""
+
+    def __init__(self, engine: _Engine, name: str, layer: nn.Module, threshold: float) -> None:
+        self.engine, self.name, self.layer, self.threshold = engine, name, layer, threshold
+        self.dense = layer.forward
+
+    def __call__(self, x: Tensor) -> Tensor:
+        site = self.engine.site(self.name)
+        if site is None:
+            return self.dense(x)
+        memories, key = site
+        memory: _Memory | None = memories.get(key)
+        count = self.engine.meter.layers[self.name]
+        evaluation = 1 if memory is None else memory.evaluations + 1
+        every = self.engine.refresh_every
+        fits = memory is not None and memory.x.shape == x.shape and memory.x.dtype == x.dtype
+        if memory is None or not fits or (every is not None and (evaluation - 1) % every == 0):
+            y = self.dense(x)
+            count.add(self.layer, x, y, x, dense=True)
+            memories[key] = _Memory(x, y, evaluation if fits else 1)
+            return y
+        if not memory.untouched():
+            raise ValueError(
+                f"the input or output of layer {self.name!r} was changed in place after it was computed, and the delta "
+                "rule remembers both: use out-of-place operations in the cell (relu, not relu_)"
+            )
+        change = x - memory.x
+        change = torch.where(change.abs() > self._size(x, evaluation), change, 0.0)
+        y = self.dense(change) + memory.y
+        bias = self.layer.bias
+        if isinstance(bias, Tensor):
+            y = y - bias.reshape(-1, *[1] * spatial_rank(self.layer))
+        count.add(self.layer, change, y, x, dense=False)
+        memories[key] = _Memory(x if self.engine.reference == "seen" else memory.x + change, y, evaluation)
+        return y
+
+    def _size(self, x: Tensor, evaluation: int) -> Tensor | float:
+        size = self.threshold * (1.0 if self.engine.schedule is None else self.engine.schedule(evaluation))
+        if not self.engine.relative:
+            return size
+        return size * measured(_root_mean_square, x, look=may_look(x)).value()
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    """(B, 1, ...) of every sample."""
+    return x.square().mean(dim=tuple(range(1, x.dim())), keepdim=True).sqrt()
+
+
+def _per_layer(threshold: float | Mapping[str, float], names: list[str], module: nn.Module) -> dict[str, float]:
+    """The threshold of every layer."""
+    given = threshold if isinstance(threshold, Mapping) else {"": threshold}
+    known = dict(module.named_modules())
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"threshold names no module: {unknown}; there are {[name for name in known if name]}")
+    if negative := [name or "threshold" for name, value in given.items() if not value >= 0]:
+        raise ValueError(f"a threshold must be at least 0: {negative}")
+    found = {}
+    for name in names:
+        matches = [key for key in given if key in ("", name) or name.startswith(f"{key}.")]
+        if not matches:
+            raise ValueError(f"threshold has no value for layer {name!r}; name it, a module around it, or skip it")
+        found[name] = given[max(matches, key=len)]
+    return found

@@ -1,0 +1,51 @@
+"""Convergence, as numbers for a log."""
+
+from collections.abc import Callable, Mapping
+
+from .._solve.solution import Solution
+
+
+def summarize(solution: Solution) -> dict[str, float]:
+    """The numbers that say whether solves converge; one synchronisation with the device. Empty for an empty batch.
+
+    Keys: `residual` (median), `residual_worst`, `residual_first` (median at the first evaluation: what a warm start
+    is worth), `steps` (mean), `converged` (share), `finite` (share), `evaluations`.
+    """
+    if len(solution.residual) == 0:
+        return {}
+    residual = solution.residual.detach().double().cpu()
+    return {
+        "residual": float(residual.median()),
+        "residual_worst": float(residual.max()),
+        "residual_first": float(solution.trace[0].median()),
+        "steps": float(solution.steps.double().mean()),
+        "converged": float(solution.converged.double().mean()),
+        "finite": float(residual.isfinite().double().mean()),
+        "evaluations": float(solution.nfe),
+    }
+
+
+class Monitor:
+    """Hands the convergence of every so many solves to a log.
+
+        monitor = Monitor(log, every=50, prefix="train/")
+        monitor(layer(f, z0), step)
+
+    Args:
+        log: called with names and numbers, and the training step: an experiment's log, or any other callable.
+        every: training steps between two calls; the device is waited for only then.
+        prefix: before every name.
+    """
+
+    def __init__(self, log: Callable[[Mapping[str, float], int], object], *, every: int = 1, prefix: str = "") -> None:
+        if every < 1:
+            raise ValueError(f"every must be at least 1 step, got {every!r}")
+        self.log = log
+        self.every = every
+        self.prefix = prefix
+
+    def __call__(self, solution: Solution, step: int) -> Solution:
+        """Logs when it is time, and returns the solution as it came."""
+        if step % self.every == 0 and (values := summarize(solution)):
+            self.log({f"{self.prefix}{name}": value for name, value in values.items()}, step)
+        return solution
