@@ -21,7 +21,7 @@ import torch
 from benchmarks.core.pages import markdown, with_table
 from deq_core.experiment.files import write_text
 from deq_flow import build
-from deq_flow.models.correlation import VOLUME_LIMIT, correlation
+from deq_flow.models.lookup.correlation import VOLUME_LIMIT, correlation
 from deq_flow.models.network import positions
 
 Kind = Literal["all-pairs", "on-the-fly"]

@@ -8,7 +8,7 @@ from tests.flow.parity import images, recorded, recorded_arrays, released_state
 
 import deq_core as deq
 from deq_flow.interpolate import forward_interpolate
-from deq_flow.models.convert import from_released
+from deq_flow.models.compat.convert import from_released
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.sequences import start_from
 

@@ -10,7 +10,7 @@ from tests.flow.parity import recorded, released_state
 from torch import Tensor
 
 from deq_flow.models import RAFT, CheckpointError, DEQFlow, build
-from deq_flow.models.convert import from_released, load_released, renamed
+from deq_flow.models.compat.convert import from_released, load_released, renamed
 
 KEYS = recorded("keys")
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_flow.models import correlation as module
-from deq_flow.models import on_the_fly
-from deq_flow.models.correlation import AllPairs, AllPairsByRow, Lookup, OnTheFly, correlation
+from deq_flow.models.lookup import correlation as module
+from deq_flow.models.lookup import on_the_fly
+from deq_flow.models.lookup.correlation import AllPairs, AllPairsByRow, Lookup, OnTheFly, correlation
 
 Kind = Literal["all-pairs", "on-the-fly"]
 KINDS: list[Kind] = ["all-pairs", "on-the-fly"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from deq_flow.models import correlation as module
-from deq_flow.models.correlation import AllPairs, ByKernel, OnTheFly, correlation
+from deq_flow.models.lookup import correlation as module
+from deq_flow.models.lookup.correlation import AllPairs, ByKernel, OnTheFly, correlation
 
 pytest.importorskip("triton")
 

@@ -10,7 +10,7 @@ import deq_core as deq
 from deq_flow.config import Equilibrium
 from deq_flow.models import DEQFlow, build
 from deq_flow.models.adjoints import PerState, SupervisedPhantom
-from deq_flow.models.released import Release, ReleasedImplicit
+from deq_flow.models.compat.numerics import Release, ReleasedImplicit
 
 
 def network(**choices: Any) -> DEQFlow:

@@ -11,7 +11,7 @@ from tests.flow.test_models_load import released_file
 
 from deq_flow import NAMES, cli
 from deq_flow.models.build import WEIGHTLESS
-from deq_flow.models.correlation import VOLUME_LIMIT
+from deq_flow.models.lookup.correlation import VOLUME_LIMIT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
 

@@ -4,8 +4,8 @@ import pytest
 
 import deq_core as deq
 from deq_flow.models.adjoints import PerState, SupervisedPhantom
-from deq_flow.models.flags import equilibrium_of, evaluations
-from deq_flow.models.released import ReleasedImplicit
+from deq_flow.models.compat.flags import equilibrium_of, evaluations
+from deq_flow.models.compat.numerics import ReleasedImplicit
 
 RELEASED_ANDERSON = deq.Anderson(window=6, ridge=1e-4, relative_ridge=False)
 

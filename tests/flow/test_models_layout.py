@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from deq_flow.models.layout import channels_last, few_channels, free, more_channels, normalised, tanh_
+from deq_flow.models.fast_paths import channels_last, few_channels, free, more_channels, normalised, tanh_
 
 
 @pytest.mark.parametrize("bias", [True, False])

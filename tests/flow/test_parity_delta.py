@@ -15,7 +15,7 @@ from torch import Tensor
 import deq_core as deq
 from deq_flow.delta_counts import FIELDS, Counted, delta_cell
 from deq_flow.delta_params import Rule
-from deq_flow.models.convert import from_released
+from deq_flow.models.compat.convert import from_released
 from deq_flow.models.deq_flow import DEQFlow
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "flow"

@@ -9,9 +9,9 @@ import torch
 from tests.flow.parity import images, recorded, recorded_arrays, released_state, variants
 
 import deq_core as deq
-from deq_flow.models.convert import from_released
+from deq_flow.models.compat.convert import from_released
+from deq_flow.models.compat.flags import equilibrium_of
 from deq_flow.models.deq_flow import DEQFlow
-from deq_flow.models.flags import equilibrium_of
 from deq_flow.models.network import FlowOutput
 from deq_flow.models.raft import RAFT
 

@@ -8,8 +8,8 @@ import torch
 from tests.flow.parity import images, released_state, step_inputs, variants
 from torch import Tensor
 
-from deq_flow.models.convert import from_released
-from deq_flow.models.correlation import AllPairs, correlation
+from deq_flow.models.compat.convert import from_released
+from deq_flow.models.lookup.correlation import AllPairs, correlation
 from deq_flow.models.network import positions
 from deq_flow.models.raft import RAFT
 

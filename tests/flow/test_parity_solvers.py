@@ -10,7 +10,7 @@ from tests.flow.parity import normal, recorded
 from torch import Tensor
 
 import deq_core as deq
-from deq_flow.models.released import Release, Returned, rule_of
+from deq_flow.models.compat.numerics import Release, Returned, rule_of
 
 RUNS = [
     (release, name)

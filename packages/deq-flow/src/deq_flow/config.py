@@ -232,7 +232,7 @@ class Equilibrium:
                    because the solvers commute with a shift; but absolute coordinates dominate the denominator of a
                    relative residual, which comes out far smaller: the same tolerance is then much looser
     returned       which state of a solve counts. "best": of every sample the image f(z) with the lowest residual.
-                   "v1", "v2" and "delta": the one that the solvers of those releases return; see `models.released`
+                   "v1", "v2" and "delta": what the solvers of those releases return; see `models.compat.numerics`
     weight_norm    weight normalisation of the update block's convolutions
     on_failure     what a solve does when samples end above the tolerance of its stop; of slices, the last one
     """

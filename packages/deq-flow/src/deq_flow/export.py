@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_core.experiment.files import require_writable, write_bytes
 from deq_flow.finite import require_finite
-from deq_flow.models.convert import Recognised, network_of
+from deq_flow.models.compat.convert import Recognised, network_of
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.networks import Network
 

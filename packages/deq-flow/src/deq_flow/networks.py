@@ -10,7 +10,7 @@ from deq_core.experiment.config import Kind
 from deq_flow.config import Converted
 from deq_flow.models import RAFT, DEQFlow, build
 from deq_flow.models.build import assemble, check_overrides
-from deq_flow.models.convert import INCOMPLETE, load_released, network_of, read_released
+from deq_flow.models.compat.convert import INCOMPLETE, load_released, network_of, read_released
 from deq_flow.params import EquilibriumModel, UnrolledModel
 
 Network = DEQFlow | RAFT
@@ -37,7 +37,7 @@ def load(path: Path | str, **overrides: Any) -> Network:
     """The trained network in a file, in evaluation mode on the CPU.
 
     path       a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
-               (.pth; see `models.convert`), or the name of one in `SHIPPED`, such as "default"
+               (.pth; see `models.compat.convert`), or the name of one in `SHIPPED`, such as "default"
     overrides  as in `build`, but for what weights depend on: solver, stop, eval_stop, adjoint, correlation, ..., and
                for RAFT steps and eval_steps. A `stop` or `steps` without an eval_stop or eval_steps is for training
                and evaluation

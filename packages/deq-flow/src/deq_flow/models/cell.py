@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Aggregate
-from deq_flow.models.layout import channels_last, few_channels, free, more_channels, tanh_
+from deq_flow.models.fast_paths import channels_last, few_channels, free, more_channels, tanh_
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(hidden, correlation window, flow) to (hidden, change of flow)."""

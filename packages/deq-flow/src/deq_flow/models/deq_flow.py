@@ -11,9 +11,9 @@ import deq_core as deq
 from deq_flow.config import Architecture, Equilibrium
 from deq_flow.models.adjoints import Noting, PerState
 from deq_flow.models.cell import UpdateBlock
-from deq_flow.models.layout import channels_last, free
+from deq_flow.models.compat.numerics import Returned
+from deq_flow.models.fast_paths import channels_last, free
 from deq_flow.models.network import FlowNetwork, FlowOutput, Pair, State, flow_found
-from deq_flow.models.released import Returned
 
 Map = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Record = tuple[int, ...]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from deq_flow.models.layout import channels_last, free, normalised, values_alone
+from deq_flow.models.fast_paths import channels_last, free, normalised, values_alone
 
 Norm = Literal["instance", "batch", "none"]
 

@@ -12,8 +12,8 @@ import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Attention
 from deq_flow.models.cell import UpdateBlock
-from deq_flow.models.correlation import Lookup, correlation
 from deq_flow.models.encoder import Encoder
+from deq_flow.models.lookup.correlation import Lookup, correlation
 from deq_flow.models.padding import Padding
 from deq_flow.models.upsample import bilinear_upsample, convex_upsample, mask_head
 

@@ -16,9 +16,9 @@ from deq_core.experiment.checkpoint import CheckpointError, filled, outlined
 from deq_core.experiment.state_dict import state_dict
 from deq_flow.config import Architecture
 from deq_flow.models.build import Family, assemble, check_overrides
+from deq_flow.models.compat.recognise import DIRECTION, GAIN, architecture_of, is_unrolled, is_weight_normed
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.models.raft import RAFT
-from deq_flow.models.recognise import DIRECTION, GAIN, architecture_of, is_unrolled, is_weight_normed
 
 # Each rule is applied to every key, in order.
 RENAMES = (

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import deq_core as deq
 from deq_flow.config import Equilibrium
 from deq_flow.models.adjoints import SupervisedPhantom
-from deq_flow.models.released import Release, ReleasedImplicit, rule_of
+from deq_flow.models.compat.numerics import Release, ReleasedImplicit, rule_of
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "v1": {

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_flow.models.layout import traced
+from deq_flow.models.fast_paths import traced
 
 TILE = {"cpu": 8}
 """Side of a tile at full resolution, in cells; twice as long at every level further, where windows reach twice as far.

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_flow.models.layout import free, traced
-from deq_flow.models.on_the_fly import Window, products
+from deq_flow.models.fast_paths import free, traced
+from deq_flow.models.lookup.on_the_fly import Window, products
 
 VOLUME_LIMIT = 2**28
 """Entries (1 GiB in float32) above which `kind="auto"` computes windows when they are read instead of storing all."""
@@ -174,7 +174,7 @@ class ByKernel:
         self.targets = [level.permute(0, 2, 3, 1).contiguous() for level in maps]
 
     def __call__(self, position: Tensor) -> Tensor:
-        from deq_flow.models import on_the_fly_triton as kernel  # needs Triton, which is not everywhere
+        from deq_flow.models.lookup import on_the_fly_triton as kernel  # needs Triton, which is not everywhere
 
         side = 2 * self.radius + 2
         windows = []
