@@ -21,7 +21,7 @@ from deq_core.experiment.results import numbers
 from deq_core.experiment.solving import StopConfig
 from deq_vision import load
 from deq_vision.data.transforms import IMAGENET
-from deq_vision.detect_params import Detect
+from deq_vision.detection.params import Detect
 from deq_vision.params import Segment
 from deq_vision.stream_params import StreamEvaluate
 from deq_vision.streaming import runs, show, summary_row

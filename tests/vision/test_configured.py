@@ -21,7 +21,7 @@ from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip, ResizedCrop
-from deq_vision.detect_params import Detect
+from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate_model
 from deq_vision.losses import HardPixels
 from deq_vision.models.detection import Detections, detect
@@ -106,7 +106,7 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         noted.append(f"found {[(len(one), float(one.boxes.sum()), float(one.scores.sum())) for one in found]}")
         return found
 
-    monkeypatch.setattr("deq_vision.detect.detect", detect_and_note)
+    monkeypatch.setattr("deq_vision.detection.task.detect", detect_and_note)
     monkeypatch.setattr("deq_core.experiment.averaging.BATCHES", 2)
     watched.folders = [data, tmp_path / "scratch"]
     yield outcome

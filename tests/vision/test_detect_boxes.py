@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deq_vision.boxes import generalized_overlap, non_maximum_suppression, overlap
+from deq_vision.detection.boxes import generalized_overlap, non_maximum_suppression, overlap
 
 
 def random_boxes(count: int, seed: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deq_vision.data.samples import Objects
-from deq_vision.detection_targets import DetectionLoss, Targets, detection_loss, focal_loss, targets
+from deq_vision.detection.targets import DetectionLoss, Targets, detection_loss, focal_loss, targets
 from deq_vision.models.detection import BOX, Decoding, boxes_of, coded, detect
 
 GRID, STRIDE, CLASSES, SPREAD = (8, 16), 4, 3, 0.54

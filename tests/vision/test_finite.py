@@ -21,12 +21,12 @@ from deq_vision.data.cifar import Cifar10
 from deq_vision.data.mini_digits import write_digits
 from deq_vision.data.mini_street import write_street
 from deq_vision.demo import run
-from deq_vision.detect_params import Detect
+from deq_vision.detection.metrics import Found
+from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate_model
 from deq_vision.finite import NO_CLASS, require_finite, surest
 from deq_vision.losses import HardPixels, segmentation_loss
 from deq_vision.metrics import confusion, correct
-from deq_vision.metrics_detection import Found
 from deq_vision.models.detection import Decoding, detect
 from deq_vision.overlay import with_classes
 from deq_vision.params import Classify, Experiment, Segment

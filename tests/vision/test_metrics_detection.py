@@ -11,8 +11,8 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from deq_vision import metrics_detection
-from deq_vision.metrics_detection import Found, Truth, ap50_by_class, coco_metrics, vid_map
+from deq_vision.detection import metrics as metrics_detection
+from deq_vision.detection.metrics import Found, Truth, ap50_by_class, coco_metrics, vid_map
 
 CLASSES = 4
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")

@@ -21,8 +21,8 @@ from deq_vision import load as load_model
 from deq_vision.cli import main
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.transforms import IMAGENET
-from deq_vision.detect import DetectionTally, batches_in_order, loss, samples, training_batches, training_metric
-from deq_vision.detect_params import Detect
+from deq_vision.detection.params import Detect
+from deq_vision.detection.task import DetectionTally, batches_in_order, loss, samples, training_batches, training_metric
 from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.models.detection import Decoding, Detections
 from deq_vision.params import Recipe, Segment, Vision

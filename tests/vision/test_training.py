@@ -41,7 +41,7 @@ from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip
-from deq_vision.detect_params import Detect
+from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate, evaluate_model
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import (

@@ -11,7 +11,7 @@ from deq_core.experiment.batches import SampleSet
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.released import located
 from deq_core.experiment.tracking import Log
-from deq_vision import detect, tasks
+from deq_vision import tasks
 from deq_vision.baseline_params import (
     Baseline,
     Boxes,
@@ -32,8 +32,9 @@ from deq_vision.data.baselines import (
     position_prior,
     prior_boxes,
 )
-from deq_vision.detect import DetectionTally
-from deq_vision.detect_params import Detect
+from deq_vision.detection import task as detect
+from deq_vision.detection.params import Detect
+from deq_vision.detection.task import DetectionTally
 from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.models.detection import Detections
 from deq_vision.params import Classify, Evaluate, Segment, Task

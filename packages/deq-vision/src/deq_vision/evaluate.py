@@ -13,7 +13,7 @@ from deq_core.experiment.released import located
 from deq_core.experiment.rescue import rescued
 from deq_core.experiment.results import Row, numbers, write_rows
 from deq_core.experiment.tracking import Log
-from deq_vision.detect_params import Detect
+from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
 from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ

@@ -18,7 +18,7 @@ from deq_vision.data.mini import MiniSets
 from deq_vision.data.released import ReleasedSets
 from deq_vision.data.scenes import LEAST_SHARE, SceneAugment
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop
-from deq_vision.detect_params import Detect
+from deq_vision.detection.params import Detect
 from deq_vision.losses import HardPixels
 from deq_vision.stream_params import StreamEvaluate
 

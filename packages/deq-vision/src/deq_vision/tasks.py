@@ -10,7 +10,6 @@ from torch import Tensor
 
 from deq_core.experiment.batches import Cached, SampleSet
 from deq_core.experiment.config import ConfigError
-from deq_vision import detect
 from deq_vision.config import Head
 from deq_vision.data import classes
 from deq_vision.data.batches import (
@@ -25,7 +24,8 @@ from deq_vision.data.cifar import Cifar10
 from deq_vision.data.cityscapes import Cityscapes
 from deq_vision.data.imagenet import ImageNet, folder_of, synsets_of
 from deq_vision.data.samples import IGNORED
-from deq_vision.detect_params import Detect
+from deq_vision.detection import task as detect
+from deq_vision.detection.params import Detect
 from deq_vision.losses import classification_loss, segmentation_loss
 from deq_vision.metrics import confusion, correct, segmentation_metrics
 from deq_vision.params import Classify, Recipe, Segment, needed

@@ -14,7 +14,7 @@ from deq_core.experiment.released import located
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking import Log
 from deq_core.experiment.training import Losses, fit, keep, numbered
-from deq_vision.detect_params import Detect
+from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
 from deq_vision.models.convert import load_released
 from deq_vision.models.mdeq import MDEQ

@@ -10,8 +10,8 @@ from torch import Tensor
 from deq_vision.data.cityscapes import CityscapesVideos, Snippet
 from deq_vision.data.imagenet_vid import ImageNetVid
 from deq_vision.data.samples import Objects
-from deq_vision.detect import OBJECTS, fit
-from deq_vision.detect_params import Detect
+from deq_vision.detection.params import Detect
+from deq_vision.detection.task import OBJECTS, fit
 from deq_vision.params import Segment
 from deq_vision.stream_params import StreamEvaluate
 from deq_vision.tasks import LABELS

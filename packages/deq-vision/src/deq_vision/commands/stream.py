@@ -8,7 +8,7 @@ from deq_core.experiment.commands import FILE, PARAMS, Positional, finish
 from deq_core.experiment.config import ConfigError, Kind
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking import track
-from deq_vision.detect_params import Detect
+from deq_vision.detection.params import Detect
 from deq_vision.models import shipped
 from deq_vision.models.build import load
 from deq_vision.params import Segment, Vision

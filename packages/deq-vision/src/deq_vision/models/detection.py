@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deq_vision.boxes import non_maximum_suppression
 from deq_vision.config import Architecture, Detection
+from deq_vision.detection.boxes import non_maximum_suppression
 from deq_vision.models.cell import State
 from deq_vision.models.stem import ConvNorm
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import Normalisation
-from deq_vision.detection_targets import DetectionLoss
+from deq_vision.detection.targets import DetectionLoss
 from deq_vision.models.detection import Decoding
 
 

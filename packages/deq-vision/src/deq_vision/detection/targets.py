@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deq_vision.boxes import area, generalized_overlap
 from deq_vision.data.samples import Objects
+from deq_vision.detection.boxes import area, generalized_overlap
 from deq_vision.models.detection import boxes_of, split
 
 NEAREST = 0.1

@@ -1,0 +1,1 @@
+"""Detection: boxes, what maps should hold and what is found in them, and its metrics."""
