@@ -27,10 +27,10 @@ from deq_vision import MDEQ, load
 from deq_vision.data.classes import STREET
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.params import Segment
-from deq_vision.stream_params import StreamEvaluate
-from deq_vision.streaming import Run, runs, see
+from deq_vision.streaming.evaluate import Run, runs, see
+from deq_vision.streaming.params import StreamEvaluate
+from deq_vision.streaming.videos import SegmentedVideo, play, segmented_videos
 from deq_vision.subject import subject_of
-from deq_vision.videos import SegmentedVideo, play, segmented_videos
 
 PAGE = Path(__file__).parents[2] / "docs" / "streaming.md"
 HEADER = ("start", "K", "evaluations", "ms, median", "ms, 10-90 %", "times as fast", "mIoU")

@@ -24,8 +24,8 @@ from deq_vision.data.transforms import CIFAR, IMAGENET
 from deq_vision.demo import images_of, run
 from deq_vision.models.detection import Detections
 from deq_vision.overlay import palette, with_boxes, with_caption, with_classes
-from deq_vision.stream import StreamDEQ
 from deq_vision.stream_video import CUT, StreamConfig, follow, write_stream
+from deq_vision.streaming.stream import StreamDEQ
 from deq_vision.subject import subject_of
 
 

@@ -33,7 +33,7 @@ from deq_vision.params import Classify, Experiment, Segment
 from deq_vision.stability import measure
 from deq_vision.stability_params import Measure
 from deq_vision.stream_video import StreamConfig, write_stream
-from deq_vision.streaming import evaluate_stream
+from deq_vision.streaming.evaluate import evaluate_stream
 from deq_vision.tasks import batches_in_order, predicted_classes, training_metric
 from deq_vision.train import validation
 

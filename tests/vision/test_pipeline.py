@@ -22,7 +22,7 @@ from deq_vision.evaluate import evaluate_model
 from deq_vision.params import Classify, Vision
 from deq_vision.plot import figures
 from deq_vision.report import overview, report
-from deq_vision.streaming import evaluate_stream
+from deq_vision.streaming.evaluate import evaluate_stream
 from deq_vision.tables import MDEQ, Tables, headline, scores, streams
 from deq_vision.train import train
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import deq_core as deq
 from deq_vision import MDEQ, Architecture, Classification, Detection, Equilibrium, Segmentation
-from deq_vision.stream import StreamDEQ, padded
+from deq_vision.streaming.stream import StreamDEQ, padded
 
 PLAIN = deq.FixedPointIteration()
 SIZE = Architecture(

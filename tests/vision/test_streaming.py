@@ -26,11 +26,11 @@ from deq_vision.detection.task import DetectionTally, batches_in_order, loss, sa
 from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.models.detection import Decoding, Detections
 from deq_vision.params import Recipe, Segment, Vision
-from deq_vision.stream import StreamDEQ, padded
-from deq_vision.stream_params import StreamEvaluate
-from deq_vision.stream_scores import SegmentationScores
-from deq_vision.streaming import evaluate_stream, runs, show, summary_row
-from deq_vision.videos import SegmentedVideo, VideoFrame, annotated_videos, play, segmented_videos
+from deq_vision.streaming.evaluate import evaluate_stream, runs, show, summary_row
+from deq_vision.streaming.params import StreamEvaluate
+from deq_vision.streaming.scores import SegmentationScores
+from deq_vision.streaming.stream import StreamDEQ, padded
+from deq_vision.streaming.videos import SegmentedVideo, VideoFrame, annotated_videos, play, segmented_videos
 from deq_vision.windows import pixel_classes
 
 SEGMENT = Segment(labels="street", normalisation=IMAGENET)

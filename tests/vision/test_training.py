@@ -57,7 +57,7 @@ from deq_vision.params import (
     Vision,
     Windows,
 )
-from deq_vision.stream_params import StreamEvaluate
+from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.tasks import batches_in_order, tally, training_batches
 from deq_vision.train import begin, objective, train
 

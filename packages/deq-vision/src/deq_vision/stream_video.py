@@ -18,8 +18,8 @@ from deq_core.experiment.video import Frames, VideoError
 from deq_vision.finite import require_finite
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.overlay import with_caption
-from deq_vision.stream import StreamDEQ, StreamOutput
-from deq_vision.streaming import synchronise
+from deq_vision.streaming.evaluate import synchronise
+from deq_vision.streaming.stream import StreamDEQ, StreamOutput
 from deq_vision.viewer import LEAST, Viewer
 
 CUT = 1.8

@@ -12,7 +12,7 @@ from deq_vision.data.transforms import centre_crop, resize
 from deq_vision.models.detection import Decoding, Detections, detect
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.overlay import with_boxes, with_classes
-from deq_vision.stream import padded
+from deq_vision.streaming.stream import padded
 from deq_vision.subject import Subject
 from deq_vision.windows import pixel_classes
 

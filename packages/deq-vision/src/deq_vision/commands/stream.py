@@ -12,7 +12,7 @@ from deq_vision.detection.params import Detect
 from deq_vision.models import shipped
 from deq_vision.models.build import load
 from deq_vision.params import Segment, Vision
-from deq_vision.stream_params import StreamEvaluate
+from deq_vision.streaming.params import StreamEvaluate
 
 VideoTask = Annotated[Segment | Detect, Kind]
 
@@ -87,7 +87,7 @@ def evaluate_stream(
     The task is that of the experiment that `experiment` names, to segment or to detect; what is compared is the
     section's `stream` of that name. Writes summary.csv, frames.csv, videos.csv and metrics.json to `out`.
     """
-    from deq_vision import streaming
+    from deq_vision.streaming import evaluate as streaming
 
     config.check(Vision, params, section)
     task = config.load(VideoTask, params, f"{section}.experiments.{experiment}.task")

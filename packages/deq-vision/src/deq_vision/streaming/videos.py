@@ -13,7 +13,7 @@ from deq_vision.data.samples import Objects
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import OBJECTS, fit
 from deq_vision.params import Segment
-from deq_vision.stream_params import StreamEvaluate
+from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.tasks import LABELS
 
 Known = TypeVar("Known")

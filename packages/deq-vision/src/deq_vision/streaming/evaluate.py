@@ -21,11 +21,11 @@ from deq_vision.finite import require_finite
 from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Segment
-from deq_vision.stream import StreamDEQ, padded
-from deq_vision.stream_params import StreamEvaluate
-from deq_vision.stream_scores import Costs, DetectionScores, Place, Scores, SegmentationScores
+from deq_vision.streaming.params import StreamEvaluate
+from deq_vision.streaming.scores import Costs, DetectionScores, Place, Scores, SegmentationScores
+from deq_vision.streaming.stream import StreamDEQ, padded
+from deq_vision.streaming.videos import Shown, Video, annotated_videos, play, segmented_videos
 from deq_vision.tasks import require_head
-from deq_vision.videos import Shown, Video, annotated_videos, play, segmented_videos
 
 
 @dataclass

@@ -16,8 +16,8 @@ from deq_vision.detection.task import OBJECTS, as_found, as_truth, detection_met
 from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.models.detection import detect
 from deq_vision.params import Segment
+from deq_vision.streaming.videos import Shown
 from deq_vision.tasks import LABELS
-from deq_vision.videos import Shown
 from deq_vision.windows import pixel_classes
 
 Known = TypeVar("Known")
