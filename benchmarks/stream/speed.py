@@ -26,11 +26,11 @@ from deq_core.experiment.solving import StopConfig
 from deq_vision import MDEQ, load
 from deq_vision.data.classes import STREET
 from deq_vision.data.transforms import IMAGENET
+from deq_vision.demo.label_space import subject_of
 from deq_vision.params import Segment
 from deq_vision.streaming.evaluate import Run, runs, see
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.streaming.videos import SegmentedVideo, play, segmented_videos
-from deq_vision.subject import subject_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "streaming.md"
 HEADER = ("start", "K", "evaluations", "ms, median", "ms, 10-90 %", "times as fast", "mIoU")

@@ -21,12 +21,12 @@ from deq_core.experiment.results import numbers
 from deq_core.experiment.solving import StopConfig
 from deq_vision import load
 from deq_vision.data.transforms import IMAGENET
+from deq_vision.demo.label_space import subject_of
 from deq_vision.detection.params import Detect
 from deq_vision.params import Segment
 from deq_vision.streaming.evaluate import runs, show, summary_row
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.streaming.videos import Video, annotated_videos, segmented_videos
-from deq_vision.subject import subject_of
 
 TOLERANCES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 HEADER = ("checkpoint", "start", "evaluations", "metric, all frames", "settled frames", "relative residual")

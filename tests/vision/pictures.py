@@ -6,8 +6,8 @@ from torch import Tensor
 import deq_core as deq
 from deq_core.experiment.video import Frames
 from deq_vision import MDEQ, Classification, Detection, Segmentation, build
-from deq_vision.subject import subject_of
-from deq_vision.viewer import Viewer
+from deq_vision.demo.label_space import subject_of
+from deq_vision.demo.viewer import Viewer
 
 HEIGHT, WIDTH = 30, 50  # no multiples of 8
 HEADS = {

@@ -21,12 +21,12 @@ from deq_core.experiment.written import RECORD
 from deq_vision import build
 from deq_vision.data.classes import CITYSCAPES, STREET
 from deq_vision.data.transforms import CIFAR, IMAGENET
-from deq_vision.demo import images_of, run
+from deq_vision.demo.images import images_of, run
+from deq_vision.demo.label_space import subject_of
+from deq_vision.demo.overlay import palette, with_boxes, with_caption, with_classes
+from deq_vision.demo.video import CUT, StreamConfig, follow, write_stream
 from deq_vision.models.detection import Detections
-from deq_vision.overlay import palette, with_boxes, with_caption, with_classes
-from deq_vision.stream_video import CUT, StreamConfig, follow, write_stream
 from deq_vision.streaming.stream import StreamDEQ
-from deq_vision.subject import subject_of
 
 
 def test_a_subject_is_known_from_the_head() -> None:

@@ -20,7 +20,9 @@ from deq_vision import MDEQ, load, save
 from deq_vision.data.cifar import Cifar10
 from deq_vision.data.mini_digits import write_digits
 from deq_vision.data.mini_street import write_street
-from deq_vision.demo import run
+from deq_vision.demo.images import run
+from deq_vision.demo.overlay import with_classes
+from deq_vision.demo.video import StreamConfig, write_stream
 from deq_vision.detection.metrics import Found
 from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate_model
@@ -28,11 +30,9 @@ from deq_vision.finite import NO_CLASS, require_finite, surest
 from deq_vision.losses import HardPixels, segmentation_loss
 from deq_vision.metrics import confusion, correct
 from deq_vision.models.detection import Decoding, detect
-from deq_vision.overlay import with_classes
 from deq_vision.params import Classify, Experiment, Segment
 from deq_vision.stability import measure
 from deq_vision.stability_params import Measure
-from deq_vision.stream_video import StreamConfig, write_stream
 from deq_vision.streaming.evaluate import evaluate_stream
 from deq_vision.tasks import batches_in_order, predicted_classes, training_metric
 from deq_vision.train import validation

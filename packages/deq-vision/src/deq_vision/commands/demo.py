@@ -41,9 +41,9 @@ def demo(
         names: file of the classes' names, one a line; by default those of the set that has so many, or numbers.
         device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
     """
-    from deq_vision.demo import images_of, run
-    from deq_vision.subject import subject_of
-    from deq_vision.viewer import Viewer
+    from deq_vision.demo.images import images_of, run
+    from deq_vision.demo.label_space import subject_of
+    from deq_vision.demo.viewer import Viewer
 
     images = images_of(source)
     checkpoint, side = shipped.chosen(checkpoint, task, side)

@@ -62,9 +62,9 @@ def stream(
         device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
         threads: of the CPU; by default as many as torch chooses.
     """
-    from deq_vision.stream_video import StreamConfig, chosen_threads, write_stream
-    from deq_vision.subject import subject_of
-    from deq_vision.viewer import Viewer
+    from deq_vision.demo.label_space import subject_of
+    from deq_vision.demo.video import StreamConfig, chosen_threads, write_stream
+    from deq_vision.demo.viewer import Viewer
 
     settings = StreamConfig(steps=steps, tolerance=tolerance, warm=warm, cut=cut, fps=fps, frames=frames)
     chosen_threads(threads)

@@ -15,12 +15,12 @@ from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.video import Frames, VideoError
+from deq_vision.demo.overlay import with_caption
+from deq_vision.demo.viewer import LEAST, Viewer
 from deq_vision.finite import require_finite
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.overlay import with_caption
 from deq_vision.streaming.evaluate import synchronise
 from deq_vision.streaming.stream import StreamDEQ, StreamOutput
-from deq_vision.viewer import LEAST, Viewer
 
 CUT = 1.8
 """A start at zeros has a relative residual of 1, and a start in another scene hardly more: where a half is usual, a

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
 from deq_vision.data.transforms import centre_crop, resize
+from deq_vision.demo.label_space import Subject
+from deq_vision.demo.overlay import with_boxes, with_classes
 from deq_vision.models.detection import Decoding, Detections, detect
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.overlay import with_boxes, with_classes
 from deq_vision.streaming.stream import padded
-from deq_vision.subject import Subject
 from deq_vision.windows import pixel_classes
 
 LEAST = 16  # pixels a side

@@ -9,8 +9,8 @@ from deq_core.experiment.reading import read_text
 from deq_vision.config import Classification, Detection, Segmentation
 from deq_vision.data import classes
 from deq_vision.data.transforms import CIFAR, IMAGENET, Normalisation
+from deq_vision.demo.overlay import Colour, palette
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.overlay import Colour, palette
 
 TaskName = Literal["classify", "segment", "detect"]
 Pixels = Literal["auto", "imagenet", "cifar"]

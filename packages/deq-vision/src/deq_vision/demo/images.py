@@ -11,8 +11,8 @@ from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.images import read_image, write_image
 from deq_core.experiment.video import IMAGES, VideoError, image_files, size_of
+from deq_vision.demo.viewer import LEAST, Viewer
 from deq_vision.finite import require_finite
-from deq_vision.viewer import LEAST, Viewer
 
 SUMMARY = "demo.json"
 """What the demo says of its own output."""

@@ -1,0 +1,1 @@
+"""What a trained network sees in one's own images and videos."""
