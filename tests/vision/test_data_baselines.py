@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deq_vision.data.baselines import (
+from deq_vision.baselines.classifiers import (
     linear_classifier,
     majority_class,
     nearest_neighbours,

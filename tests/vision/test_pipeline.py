@@ -15,7 +15,7 @@ from deq_core.experiment.layout import LayoutError
 from deq_core.experiment.results import numbers, read_rows
 from deq_core.experiment.stages import all_there
 from deq_core.experiment.tracking import ignore
-from deq_vision.baselines import evaluate_baselines
+from deq_vision.baselines.evaluate import evaluate_baselines
 from deq_vision.cli import COMMANDS, main
 from deq_vision.data.mini import MiniSets, write_mini
 from deq_vision.evaluate import evaluate_model

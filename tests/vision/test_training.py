@@ -24,7 +24,7 @@ from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
 from deq_core.experiment.tracking import ignore
 from deq_core.experiment.training import Every
 from deq_vision import load, save
-from deq_vision.baseline_params import Linear
+from deq_vision.baselines.params import Linear
 from deq_vision.cli import main
 from deq_vision.config import (
     MINI_DIGITS,

@@ -10,7 +10,7 @@ from deq_core.experiment.recipe import EquilibriumRecipe
 from deq_core.experiment.recipe import JacobianPenalty as JacobianPenalty
 from deq_core.experiment.recipe import Pretraining as Pretraining
 from deq_core.experiment.solving import StopConfig
-from deq_vision.baseline_params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
+from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
 from deq_vision.config import Classification, Detection, ModelConfig, Segmentation
 from deq_vision.data.cifar import CLASSES
 from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID

@@ -8,7 +8,7 @@ from deq_core.experiment.commands import PARAMS, REPORT, finish
 from deq_core.experiment.look import Plot
 from deq_core.experiment.stages import all_there, figures_below
 from deq_core.experiment.tracking import track
-from deq_vision.baseline_params import Baseline
+from deq_vision.baselines.params import Baseline
 from deq_vision.params import Evaluate, Task, Vision
 
 SECTION = "run.vision"
@@ -19,7 +19,7 @@ def baselines(experiment: str, data: Path, out: Path, params: Path = PARAMS, sec
 
     Writes metrics.json to `out`.
     """
-    from deq_vision import baselines as peers
+    from deq_vision.baselines import evaluate as peers
 
     config.check(Vision, params, section)
     task = config.load(Task, params, f"{section}.experiments.{experiment}.task")

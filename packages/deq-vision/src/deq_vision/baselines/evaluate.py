@@ -12,7 +12,16 @@ from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.released import located
 from deq_core.experiment.tracking import Log
 from deq_vision import tasks
-from deq_vision.baseline_params import (
+from deq_vision.baselines.classifiers import (
+    Classifier,
+    linear_classifier,
+    majority_class,
+    nearest_neighbours,
+    pixel_classifier,
+    position_prior,
+    prior_boxes,
+)
+from deq_vision.baselines.params import (
     Baseline,
     Boxes,
     Linear,
@@ -22,15 +31,6 @@ from deq_vision.baseline_params import (
     OfPixels,
     Pixels,
     Position,
-)
-from deq_vision.data.baselines import (
-    Classifier,
-    linear_classifier,
-    majority_class,
-    nearest_neighbours,
-    pixel_classifier,
-    position_prior,
-    prior_boxes,
 )
 from deq_vision.detection import task as detect
 from deq_vision.detection.params import Detect

@@ -1,0 +1,1 @@
+"""What can be predicted without a network."""
