@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deq_sequence.models.convert import from_released
+from deq_sequence.models.compat.convert import from_released
 from deq_sequence.models.positions import frequencies
 from deq_sequence.models.transformer import DEQTransformer, Memory
 

@@ -16,7 +16,7 @@ import deq_sequence
 from deq_sequence import CheckpointError, build, load, load_vocabulary, save
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.vocabulary import learn
-from deq_sequence.models.convert import from_released
+from deq_sequence.models.compat.convert import from_released
 
 
 def released_file(folder: Path, state: dict[str, Tensor]) -> Path:

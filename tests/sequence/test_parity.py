@@ -18,7 +18,7 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_sequence.config import RELEASED_ANDERSON
-from deq_sequence.models.convert import renamed
+from deq_sequence.models.compat.convert import renamed
 from deq_sequence.models.positions import sinusoids
 from deq_sequence.models.transformer import DEQTransformer
 

@@ -12,7 +12,7 @@ import deq_core as deq
 from deq_core.experiment.checkpoint import CheckpointError
 from deq_vision import NAMES, VARIANTS, build, load, load_released, save
 from deq_vision.cli import main
-from deq_vision.models.convert import from_released, official, renamed
+from deq_vision.models.compat.convert import from_released, official, renamed
 from deq_vision.train import begin
 
 LAYOUTS = sorted(keys())

@@ -17,7 +17,7 @@ from tests.vision.parity import (
 )
 
 import deq_core as deq
-from deq_vision.models.convert import renamed
+from deq_vision.models.compat.convert import renamed
 from deq_vision.models.mdeq import MDEQ
 
 ROUNDING = 1e-10

@@ -11,7 +11,7 @@ from deq_sequence.config import Architecture, Equilibrium
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.vocabulary import Vocabulary
 from deq_sequence.models.build import split
-from deq_sequence.models.convert import load_released
+from deq_sequence.models.compat.convert import load_released
 from deq_sequence.models.transformer import DEQTransformer
 
 SHIPPED: dict[str, Path] = {"default": Path(__file__).parent / "checkpoints" / "default"}

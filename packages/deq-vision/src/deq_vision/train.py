@@ -16,7 +16,7 @@ from deq_core.experiment.tracking import Log
 from deq_core.experiment.training import Losses, fit, keep, numbered
 from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
-from deq_vision.models.convert import load_released
+from deq_vision.models.compat.convert import load_released
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Experiment, Recipe
 from deq_vision.tasks import (

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from deq_core.experiment.commands import CHECKPOINT, Positional, finish
 from deq_vision.models.build import save
-from deq_vision.models.convert import load_released
+from deq_vision.models.compat.convert import load_released
 
 
 def convert(

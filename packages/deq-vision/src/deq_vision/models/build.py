@@ -9,7 +9,7 @@ from deq_core.experiment.checkpoint import CheckpointError
 from deq_core.experiment.solving import LayerConfig
 from deq_vision.config import VARIANTS, Architecture, Equilibrium, ModelConfig
 from deq_vision.models import shipped
-from deq_vision.models.convert import load_released
+from deq_vision.models.compat.convert import load_released
 from deq_vision.models.mdeq import MDEQ
 
 NAMES = tuple(VARIANTS)

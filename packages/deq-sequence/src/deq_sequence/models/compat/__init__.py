@@ -1,0 +1,1 @@
+"""Checkpoints in the layouts of the releases."""
