@@ -14,10 +14,10 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import LayoutError
 from deq_core.experiment.images import FileFormatError
 from deq_vision import MDEQ, Segmentation
-from deq_vision.data import annotations, cifar, cityscapes, imagenet_vid
 from deq_vision.data.check import whole_image
 from deq_vision.data.classes import CITYSCAPES
 from deq_vision.data.samples import Objects
+from deq_vision.data.sets import annotations, cifar, cityscapes, imagenet_vid
 from deq_vision.demo import label_space as subject
 from deq_vision.models.build import save
 

@@ -24,14 +24,14 @@ from deq_core.experiment.written import files_of
 from deq_vision import cli
 from deq_vision.data.catalogue import SOURCES
 from deq_vision.data.check import FOLDERS, PARTS, check
-from deq_vision.data.cifar import Cifar10
-from deq_vision.data.cityscapes import Cityscapes
 from deq_vision.data.classes import STREET_OBJECTS
-from deq_vision.data.imagenet import ImageNet
-from deq_vision.data.imagenet_vid import ImageNetVid
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
 from deq_vision.data.released import ReleasedSets, prepare
+from deq_vision.data.sets.cifar import Cifar10
+from deq_vision.data.sets.cityscapes import Cityscapes
+from deq_vision.data.sets.imagenet import ImageNet
+from deq_vision.data.sets.imagenet_vid import ImageNetVid
 
 STREET = MiniStreetConfig(height=32, width=64, train_streets=2, train_frames=1, val_streets=1, test_streets=1)
 

@@ -14,9 +14,9 @@ from deq_core.experiment import photographs
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.written import files_of
 from deq_vision.data import digits, mini_digits
-from deq_vision.data.cifar import Cifar10
 from deq_vision.data.digits import DigitsConfig, Glyphs, clutter_digit
 from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.sets.cifar import Cifar10
 
 CONFIG = MiniDigitsConfig(train=12, val=3, test=4)
 SPLITS = {

@@ -13,10 +13,10 @@ import torch
 from deq_core.experiment import photographs
 from deq_core.experiment.written import files_of
 from deq_vision.data import mini_street
-from deq_vision.data.cityscapes import Cityscapes, CityscapesVideos
 from deq_vision.data.classes import STREET, STREET_OBJECTS
-from deq_vision.data.imagenet_vid import ImageNetVid
 from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.sets.cityscapes import Cityscapes, CityscapesVideos
+from deq_vision.data.sets.imagenet_vid import ImageNetVid
 
 CONFIG = MiniStreetConfig(height=48, width=96, train_streets=3, train_frames=2, val_streets=1, test_streets=2)
 

@@ -9,12 +9,12 @@ import torch
 from deq_core.experiment.files import write_bytes, write_text
 from deq_core.experiment.images import FileFormatError, encode, write_image
 from deq_core.experiment.layout import LayoutError
-from deq_vision.data import cifar
-from deq_vision.data.cifar import Cifar10
-from deq_vision.data.cityscapes import Cityscapes, CityscapesVideos
 from deq_vision.data.classes import CITYSCAPES, STREET, VID, LabelSet
-from deq_vision.data.imagenet import ImageNet
 from deq_vision.data.samples import IGNORED
+from deq_vision.data.sets import cifar
+from deq_vision.data.sets.cifar import Cifar10
+from deq_vision.data.sets.cityscapes import Cityscapes, CityscapesVideos
+from deq_vision.data.sets.imagenet import ImageNet
 
 
 def noise(seed: int, height: int = 6, width: int = 8) -> torch.Tensor:

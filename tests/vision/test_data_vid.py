@@ -9,10 +9,10 @@ import torch
 from deq_core.experiment.files import write_text
 from deq_core.experiment.images import FileFormatError, encode
 from deq_core.experiment.layout import LayoutError
-from deq_vision.data.annotations import read_annotation, write_annotation
 from deq_vision.data.classes import VID
-from deq_vision.data.imagenet_vid import ImageNetDet, ImageNetVid
 from deq_vision.data.samples import Objects
+from deq_vision.data.sets.annotations import read_annotation, write_annotation
+from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
 
 RELEASED = """<annotation>
 \t<folder>ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000</folder>

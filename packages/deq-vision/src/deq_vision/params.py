@@ -12,11 +12,11 @@ from deq_core.experiment.recipe import Pretraining as Pretraining
 from deq_core.experiment.solving import StopConfig
 from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
 from deq_vision.config import Classification, Detection, ModelConfig, Segmentation
-from deq_vision.data.cifar import CLASSES
 from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID
 from deq_vision.data.mini import MiniSets
 from deq_vision.data.released import ReleasedSets
 from deq_vision.data.scenes import LEAST_SHARE, SceneAugment
+from deq_vision.data.sets.cifar import CLASSES
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop
 from deq_vision.detection.params import Detect
 from deq_vision.losses import HardPixels

@@ -20,10 +20,10 @@ from deq_vision.data.batches import (
     labelled_batches,
     segmented_batches,
 )
-from deq_vision.data.cifar import Cifar10
-from deq_vision.data.cityscapes import Cityscapes
-from deq_vision.data.imagenet import ImageNet, folder_of, synsets_of
 from deq_vision.data.samples import IGNORED
+from deq_vision.data.sets.cifar import Cifar10
+from deq_vision.data.sets.cityscapes import Cityscapes
+from deq_vision.data.sets.imagenet import ImageNet, folder_of, synsets_of
 from deq_vision.detection import task as detect
 from deq_vision.detection.params import Detect
 from deq_vision.losses import classification_loss, segmentation_loss

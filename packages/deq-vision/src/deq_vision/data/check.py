@@ -10,12 +10,13 @@ from deq_core.experiment import checks
 from deq_core.experiment.checks import Part, Problem
 from deq_core.experiment.image_headers import image_size, whole_size
 from deq_core.experiment.images import FileFormatError, damaged, decode
-from deq_vision.data import cifar, cityscapes, classes, imagenet, imagenet_vid
-from deq_vision.data.annotations import read_annotation
-from deq_vision.data.cifar import Cifar10
-from deq_vision.data.cityscapes import Cityscapes, CityscapesVideos
-from deq_vision.data.imagenet import ImageNet
-from deq_vision.data.imagenet_vid import ImageNetDet, ImageNetVid
+from deq_vision.data import classes
+from deq_vision.data.sets import cifar, cityscapes, imagenet, imagenet_vid
+from deq_vision.data.sets.annotations import read_annotation
+from deq_vision.data.sets.cifar import Cifar10
+from deq_vision.data.sets.cityscapes import Cityscapes, CityscapesVideos
+from deq_vision.data.sets.imagenet import ImageNet
+from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
 
 FOLDERS: Mapping[str, str] = {
     "cifar10": cifar.FOLDER,

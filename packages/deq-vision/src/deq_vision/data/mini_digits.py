@@ -11,8 +11,9 @@ from deq_core.experiment import photographs
 from deq_core.experiment.files import output_directory, write_text
 from deq_core.experiment.images import one_thread
 from deq_core.experiment.manifest import write_manifest
-from deq_vision.data import cifar, digits
+from deq_vision.data import digits
 from deq_vision.data.digits import DigitsConfig, Glyphs, clutter_digit
+from deq_vision.data.sets import cifar
 
 
 @dataclass(frozen=True, kw_only=True)

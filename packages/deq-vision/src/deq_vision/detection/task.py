@@ -12,9 +12,9 @@ from torch.utils.data import ConcatDataset
 from deq_core.experiment.batches import Cached, SampleSet
 from deq_vision.data import classes
 from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order
-from deq_vision.data.imagenet_vid import ImageNetDet, ImageNetVid
 from deq_vision.data.samples import AnnotatedImage, Objects
 from deq_vision.data.scenes import SceneAugment, fitted
+from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
 from deq_vision.data.transforms import resize
 from deq_vision.detection.boxes import overlap
 from deq_vision.detection.metrics import Found, Truth, coco_metrics, vid_map

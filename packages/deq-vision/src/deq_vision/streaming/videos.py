@@ -7,9 +7,9 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from torch import Tensor
 
-from deq_vision.data.cityscapes import CityscapesVideos, Snippet
-from deq_vision.data.imagenet_vid import ImageNetVid
 from deq_vision.data.samples import Objects
+from deq_vision.data.sets.cityscapes import CityscapesVideos, Snippet
+from deq_vision.data.sets.imagenet_vid import ImageNetVid
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import OBJECTS, fit
 from deq_vision.params import Segment

@@ -9,9 +9,9 @@ from torch.utils.data import Dataset
 from deq_core.experiment.images import FileFormatError, damaged, read_image
 from deq_core.experiment.layout import LayoutError, by_folder, files_in, require
 from deq_core.experiment.reading import read_text
-from deq_vision.data.annotations import Annotation, read_annotation
 from deq_vision.data.classes import VID
 from deq_vision.data.samples import AnnotatedImage
+from deq_vision.data.sets.annotations import Annotation, read_annotation
 
 FOLDER = "ILSVRC"
 HINT = (
