@@ -17,8 +17,8 @@ from deq_core.experiment.solving import ImplicitConfig, LayerConfig, Solver, Sto
 from deq_core.experiment.tracking import ignore
 from deq_core.experiment.training import Every
 from deq_vision.config import MINI_DIGITS, Classification, Detection, Head, ModelConfig, Segmentation
-from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
-from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip, ResizedCrop
 from deq_vision.detection.params import Detect

@@ -25,8 +25,8 @@ from deq_vision import cli
 from deq_vision.data.catalogue import SOURCES
 from deq_vision.data.check import FOLDERS, PARTS, check
 from deq_vision.data.classes import STREET_OBJECTS
-from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
-from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.released import ReleasedSets, prepare
 from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.data.sets.cityscapes import Cityscapes

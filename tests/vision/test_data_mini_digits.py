@@ -13,9 +13,10 @@ import torch
 from deq_core.experiment import photographs
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.written import files_of
-from deq_vision.data import digits, mini_digits
-from deq_vision.data.digits import DigitsConfig, Glyphs, clutter_digit
-from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.mini import digits
+from deq_vision.data.mini import write_digits as mini_digits
+from deq_vision.data.mini.digits import DigitsConfig, Glyphs, clutter_digit
+from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.sets.cifar import Cifar10
 
 CONFIG = MiniDigitsConfig(train=12, val=3, test=4)

@@ -12,9 +12,9 @@ import torch
 
 from deq_core.experiment import photographs
 from deq_core.experiment.written import files_of
-from deq_vision.data import mini_street
 from deq_vision.data.classes import STREET, STREET_OBJECTS
-from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.mini import write_street as mini_street
+from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.sets.cityscapes import Cityscapes, CityscapesVideos
 from deq_vision.data.sets.imagenet_vid import ImageNetVid
 

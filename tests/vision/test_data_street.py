@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from deq_vision.data import materials, silhouettes
-from deq_vision.data.materials import Materials, mirrored, random_materials
-from deq_vision.data.street import BUS, CAR, PERSON, ROAD, SIDEWALK, SKY, Street, StreetConfig, random_street
-from deq_vision.data.street_view import render, trace
+from deq_vision.data.mini import materials, silhouettes
+from deq_vision.data.mini.materials import Materials, mirrored, random_materials
+from deq_vision.data.mini.street import BUS, CAR, PERSON, ROAD, SIDEWALK, SKY, Street, StreetConfig, random_street
+from deq_vision.data.mini.street_view import render, trace
 
 SIZE = (64, 128)
 PICTURES = tuple(np.random.default_rng(seed).integers(0, 256, (200, 240, 3), dtype=np.uint8) for seed in range(3))

@@ -17,8 +17,8 @@ from deq_core.experiment.images import write_image
 from deq_core.experiment.results import read_rows
 from deq_core.experiment.tracking import ignore
 from deq_vision import MDEQ, load, save
-from deq_vision.data.mini_digits import write_digits
-from deq_vision.data.mini_street import write_street
+from deq_vision.data.mini.write_digits import write_digits
+from deq_vision.data.mini.write_street import write_street
 from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.demo.images import run
 from deq_vision.demo.overlay import with_classes

@@ -17,7 +17,7 @@ from deq_core.experiment.stages import all_there
 from deq_core.experiment.tracking import ignore
 from deq_vision.baselines.evaluate import evaluate_baselines
 from deq_vision.cli import COMMANDS, main
-from deq_vision.data.mini import MiniSets, write_mini
+from deq_vision.data.mini.write import MiniSets, write_mini
 from deq_vision.evaluate import evaluate_model
 from deq_vision.params import Classify, Vision
 from deq_vision.plot import figures

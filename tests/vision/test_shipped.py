@@ -13,8 +13,8 @@ from deq_core.experiment.images import write_image
 from deq_core.experiment.solving import StopConfig
 from deq_vision.cli import main
 from deq_vision.config import ModelConfig
-from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
-from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.evaluate import evaluate
 from deq_vision.models.shipped import FOLDER, SHIPPED
 from deq_vision.params import Evaluate, Experiment

@@ -22,7 +22,7 @@ from deq_core.experiment.tracking import ignore
 from deq_vision import MDEQ, load, save
 from deq_vision.cli import main
 from deq_vision.config import ModelConfig
-from deq_vision.data.mini_digits import write_digits
+from deq_vision.data.mini.write_digits import write_digits
 from deq_vision.evaluate import evaluate
 from deq_vision.params import Classify, Experiment
 from deq_vision.stability import measure

@@ -19,7 +19,7 @@ from deq_core.experiment.tracking import ignore
 from deq_vision import MDEQ, Detection, Segmentation, build, save
 from deq_vision import load as load_model
 from deq_vision.cli import main
-from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import DetectionTally, batches_in_order, loss, samples, training_batches, training_metric

@@ -36,9 +36,9 @@ from deq_vision.config import (
     ModelConfig,
     Segmentation,
 )
-from deq_vision.data.mini import MiniSets
-from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
-from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.mini.write import MiniSets
+from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip
 from deq_vision.detection.params import Detect

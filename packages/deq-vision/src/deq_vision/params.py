@@ -13,7 +13,7 @@ from deq_core.experiment.solving import StopConfig
 from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
 from deq_vision.config import Classification, Detection, ModelConfig, Segmentation
 from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID
-from deq_vision.data.mini import MiniSets
+from deq_vision.data.mini.write import MiniSets
 from deq_vision.data.released import ReleasedSets
 from deq_vision.data.scenes import LEAST_SHARE, SceneAugment
 from deq_vision.data.sets.cifar import CLASSES

@@ -9,7 +9,7 @@ from deq_core.experiment.commands import PARAMS, Positional, finish
 from deq_core.experiment.fetch import fetch as fetch_source
 from deq_vision.data import check as checks
 from deq_vision.data.catalogue import SOURCES
-from deq_vision.data.mini import write_mini
+from deq_vision.data.mini.write import write_mini
 from deq_vision.data.released import ReleasedSets, prepare
 from deq_vision.params import Data, Vision
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deq_vision.data.mini.street import NAMES as STREET_NAMES
 from deq_vision.data.samples import IGNORED
-from deq_vision.data.street import NAMES as STREET_NAMES
 
 
 @dataclass(frozen=True)

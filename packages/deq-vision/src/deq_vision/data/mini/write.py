@@ -6,8 +6,8 @@ from typing import Literal
 
 from deq_core.experiment.files import output_directory
 from deq_core.experiment.manifest import write_manifest
-from deq_vision.data.mini_digits import MiniDigitsConfig, write_digits
-from deq_vision.data.mini_street import MiniStreetConfig, write_street
+from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
+from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deq_vision.data.street import BUS, CAR, PERSON, Mover
+from deq_vision.data.mini.street import BUS, CAR, PERSON, Mover
 
 OUTSIDE, BODY, GLASS, DARK, SKIN = range(-1, 4)
 PART_COLOURS = np.array([(0, 0, 0), (58, 66, 78), (36, 36, 40), (196, 158, 136)], dtype=np.float64)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from deq_vision.data.materials import Materials, random_materials
+from deq_vision.data.mini.materials import Materials, random_materials
 
 NAMES = ("road", "sidewalk", "building", "vegetation", "sky", "person", "car", "bus")
 ROAD, SIDEWALK, BUILDING, VEGETATION, SKY, PERSON, CAR, BUS = range(8)

@@ -17,11 +17,11 @@ from deq_core.experiment.files import output_directory, write_text
 from deq_core.experiment.images import encode, one_thread, write_image
 from deq_core.experiment.manifest import write_manifest
 from deq_vision.data.classes import STREET, STREET_OBJECTS
+from deq_vision.data.mini.street import COUNTABLE, NAMES, Street, StreetConfig, random_street
+from deq_vision.data.mini.street_view import View, render
 from deq_vision.data.samples import Objects
 from deq_vision.data.sets import cityscapes, imagenet_vid
 from deq_vision.data.sets.annotations import write_annotation
-from deq_vision.data.street import COUNTABLE, NAMES, Street, StreetConfig, random_street
-from deq_vision.data.street_view import View, render
 
 SNIPPET, ANNOTATED = 30, 19  # frames of a Cityscapes snippet, and which of them is annotated
 CITIES = {"train": "northtown", "val": "midtown", "test": "southtown"}

@@ -11,8 +11,8 @@ from deq_core.experiment import photographs
 from deq_core.experiment.files import output_directory, write_text
 from deq_core.experiment.images import one_thread
 from deq_core.experiment.manifest import write_manifest
-from deq_vision.data import digits
-from deq_vision.data.digits import DigitsConfig, Glyphs, clutter_digit
+from deq_vision.data.mini import digits
+from deq_vision.data.mini.digits import DigitsConfig, Glyphs, clutter_digit
 from deq_vision.data.sets import cifar
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deq_vision.data.silhouettes import BODY, OUTSIDE, PART_COLOURS, silhouette
-from deq_vision.data.street import (
+from deq_vision.data.mini.silhouettes import BODY, OUTSIDE, PART_COLOURS, silhouette
+from deq_vision.data.mini.street import (
     BUILDING,
     COUNTABLE,
     REACH,
