@@ -20,7 +20,7 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_vision.data.classes import CITYSCAPES
-from deq_vision.losses import classification_loss, segmentation_loss
+from deq_vision.loss import classification_loss, segmentation_loss
 from deq_vision.models.compat.convert import from_released, renamed
 from deq_vision.models.mdeq import MDEQ
 

@@ -23,7 +23,7 @@ from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip, ResizedCrop
 from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate_model
-from deq_vision.losses import HardPixels
+from deq_vision.loss import HardPixels
 from deq_vision.models.detection import Detections, detect
 from deq_vision.params import Classify, Evaluate, Experiment, Recipe, Segment, Task, Vision, Windows
 from deq_vision.stability_params import Stability

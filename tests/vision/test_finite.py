@@ -27,7 +27,7 @@ from deq_vision.detection.metrics import Found
 from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate_model
 from deq_vision.finite import NO_CLASS, require_finite, surest
-from deq_vision.losses import HardPixels, segmentation_loss
+from deq_vision.loss import HardPixels, segmentation_loss
 from deq_vision.metrics import confusion, correct
 from deq_vision.models.detection import Decoding, detect
 from deq_vision.params import Classify, Experiment, Segment

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deq_vision.data.classes import CITYSCAPES
-from deq_vision.losses import HardPixels, classification_loss, segmentation_loss
+from deq_vision.loss import HardPixels, classification_loss, segmentation_loss
 
 
 def case(*, scale: int = 1, classes: int = 4) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from deq_vision.data.scenes import LEAST_SHARE, SceneAugment
 from deq_vision.data.sets.cifar import CLASSES
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop
 from deq_vision.detection.params import Detect
-from deq_vision.losses import HardPixels
+from deq_vision.loss import HardPixels
 from deq_vision.streaming.params import StreamEvaluate
 
 

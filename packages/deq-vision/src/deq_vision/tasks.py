@@ -26,7 +26,7 @@ from deq_vision.data.sets.cityscapes import Cityscapes
 from deq_vision.data.sets.imagenet import ImageNet, folder_of, synsets_of
 from deq_vision.detection import task as detect
 from deq_vision.detection.params import Detect
-from deq_vision.losses import classification_loss, segmentation_loss
+from deq_vision.loss import classification_loss, segmentation_loss
 from deq_vision.metrics import confusion, correct, segmentation_metrics
 from deq_vision.params import Classify, Recipe, Segment, needed
 from deq_vision.windows import pixel_classes
