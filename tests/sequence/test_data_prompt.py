@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from deq_sequence.data.prompt import PromptError, encode_prompt, unknown_tokens
-from deq_sequence.data.text_stream import TextStream
 from deq_sequence.data.vocabulary import Vocabulary, learn
+from deq_sequence.demo.prompt import PromptError, encode_prompt, unknown_tokens
+from deq_sequence.demo.text_stream import TextStream
 
 TEXT = ["to be or not to be : <unk>\n", "that is the question\n", "où est ☃ ?\n"]
 WORDS, CHARACTERS, PAIRS = learn("words", TEXT), learn("characters", TEXT), learn("byte_pairs", TEXT, 270)

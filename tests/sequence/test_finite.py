@@ -21,11 +21,11 @@ from deq_sequence import DEQTransformer, save
 from deq_sequence.cli import main
 from deq_sequence.data import tokens as stored
 from deq_sequence.delta_params import Delta
+from deq_sequence.demo.generate import generate
+from deq_sequence.demo.sampling import Sampling
 from deq_sequence.finite import perplexity, require_finite
-from deq_sequence.generate import generate
 from deq_sequence.measure import Measured, Sweep, measure
 from deq_sequence.models.reader import Reader
-from deq_sequence.sampling import Sampling
 from deq_sequence.train import validation
 
 TEXT_OF_TOKENS = some_tokens(1, 60)[0]

@@ -11,11 +11,11 @@ import deq_core as deq
 from deq_sequence import save
 from deq_sequence.cli import main
 from deq_sequence.commands.generate import show
-from deq_sequence.data.text_stream import TextStream
 from deq_sequence.data.vocabulary import learn
-from deq_sequence.generate import Drawn, generate
+from deq_sequence.demo.generate import Drawn, generate
+from deq_sequence.demo.sampling import Sampling
+from deq_sequence.demo.text_stream import TextStream
 from deq_sequence.models.reader import Reader
-from deq_sequence.sampling import Sampling
 from deq_sequence.starts import Start, Starts
 
 CHARACTERS = learn("characters", ["to be, or not to be\n"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deq_sequence.sampling import Sampling
+from deq_sequence.demo.sampling import Sampling
 
 LOG_PROBS = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
 

@@ -16,14 +16,14 @@ import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.errors import NonFiniteError
-from deq_sequence.data.prompt import PromptError, encode_prompt, unknown_tokens
-from deq_sequence.data.text_stream import TextStream
-from deq_sequence.generate import Drawn
-from deq_sequence.generate import generate as continuations
+from deq_sequence.demo.generate import Drawn
+from deq_sequence.demo.generate import generate as continuations
+from deq_sequence.demo.prompt import PromptError, encode_prompt, unknown_tokens
+from deq_sequence.demo.sampling import Sampling
+from deq_sequence.demo.text_stream import TextStream
 from deq_sequence.models import DEQTransformer
 from deq_sequence.models.reader import Reader
 from deq_sequence.networks import load, load_vocabulary
-from deq_sequence.sampling import Sampling
 from deq_sequence.starts import Start
 
 

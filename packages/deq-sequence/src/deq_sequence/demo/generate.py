@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 import deq_core as deq
+from deq_sequence.demo.sampling import Sampling
 from deq_sequence.finite import require_finite
 from deq_sequence.models.reader import Past, Reader, Reading
-from deq_sequence.sampling import Sampling
 from deq_sequence.starts import Start, Starts
 
 
