@@ -29,8 +29,8 @@ from benchmarks.core.pages import markdown, with_table
 from deq_core.experiment.files import write_text
 from deq_sequence import DEQTransformer, load, load_vocabulary
 from deq_sequence.data.mini import mini
+from deq_sequence.initialisation import Start, Starts
 from deq_sequence.models.reader import Reader
-from deq_sequence.starts import Start, Starts
 
 PAGE = Path(__file__).parents[2] / "docs" / "sequence.md"
 HEADER = ("solve of", "start", "tolerance", "evaluations", "x positions", "perplexity", "difference", "time")

@@ -15,8 +15,8 @@ from deq_sequence.data.vocabulary import learn
 from deq_sequence.demo.generate import Drawn, generate
 from deq_sequence.demo.sampling import Sampling
 from deq_sequence.demo.text_stream import TextStream
+from deq_sequence.initialisation import Start, Starts
 from deq_sequence.models.reader import Reader
-from deq_sequence.starts import Start, Starts
 
 CHARACTERS = learn("characters", ["to be, or not to be\n"])
 STARTS: tuple[Start, ...] = ("cold", "previous", "token")

@@ -18,8 +18,8 @@ from deq_core.experiment.solving import Solver
 from deq_sequence.data.batches import Window
 from deq_sequence.delta_params import Start
 from deq_sequence.finite import perplexity, require_finite
+from deq_sequence.initialisation import Starts
 from deq_sequence.models.transformer import DEQTransformer, Memory
-from deq_sequence.starts import Starts
 
 NOT_CALLED = "attention.position"
 """A layer of the cell that no evaluation calls: distances are projected once a solve."""

@@ -21,10 +21,10 @@ from deq_sequence.demo.generate import generate as continuations
 from deq_sequence.demo.prompt import PromptError, encode_prompt, unknown_tokens
 from deq_sequence.demo.sampling import Sampling
 from deq_sequence.demo.text_stream import TextStream
+from deq_sequence.initialisation import Start
 from deq_sequence.models import DEQTransformer
 from deq_sequence.models.reader import Reader
 from deq_sequence.networks import load, load_vocabulary
-from deq_sequence.starts import Start
 
 
 def generate(

@@ -10,8 +10,8 @@ from torch import Tensor
 import deq_core as deq
 from deq_sequence.demo.sampling import Sampling
 from deq_sequence.finite import require_finite
+from deq_sequence.initialisation import Start, Starts
 from deq_sequence.models.reader import Past, Reader, Reading
-from deq_sequence.starts import Start, Starts
 
 
 @dataclass(frozen=True)
