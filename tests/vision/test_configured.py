@@ -21,10 +21,10 @@ from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip, ResizedCrop
+from deq_vision.detection.decoding import Detections, detect
 from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate_model
 from deq_vision.loss import HardPixels
-from deq_vision.models.detection import Detections, detect
 from deq_vision.params import Classify, Evaluate, Experiment, Recipe, Segment, Task, Vision, Windows
 from deq_vision.stability_params import Stability
 from deq_vision.train import train

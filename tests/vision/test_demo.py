@@ -25,7 +25,7 @@ from deq_vision.demo.images import images_of, run
 from deq_vision.demo.label_space import subject_of
 from deq_vision.demo.overlay import palette, with_boxes, with_caption, with_classes
 from deq_vision.demo.video import CUT, StreamConfig, follow, write_stream
-from deq_vision.models.detection import Detections
+from deq_vision.detection.decoding import Detections
 from deq_vision.streaming.stream import StreamDEQ
 
 

@@ -8,10 +8,10 @@ import torch
 import deq_core as deq
 from deq_vision import MDEQ, Detection, build, load, save
 from deq_vision.data.samples import Objects
+from deq_vision.detection.decoding import Decoding, detect
 from deq_vision.detection.metrics import coco_metrics
 from deq_vision.detection.targets import DetectionLoss, detection_loss
 from deq_vision.detection.task import as_found, as_truth
-from deq_vision.models.detection import Decoding, detect
 
 HEAD = Detection(channels=16, classes=3)
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from deq_vision.data.samples import Objects
+from deq_vision.detection.decoding import Decoding, boxes_of, coded, detect
 from deq_vision.detection.targets import DetectionLoss, Targets, detection_loss, focal_loss, targets
-from deq_vision.models.detection import BOX, Decoding, boxes_of, coded, detect
+from deq_vision.models.detection import BOX
 
 GRID, STRIDE, CLASSES, SPREAD = (8, 16), 4, 3, 0.54
 

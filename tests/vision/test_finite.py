@@ -23,13 +23,13 @@ from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.demo.images import run
 from deq_vision.demo.overlay import with_classes
 from deq_vision.demo.video import StreamConfig, write_stream
+from deq_vision.detection.decoding import Decoding, detect
 from deq_vision.detection.metrics import Found
 from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate_model
 from deq_vision.finite import NO_CLASS, require_finite, surest
 from deq_vision.loss import HardPixels, segmentation_loss
 from deq_vision.metrics import confusion, correct
-from deq_vision.models.detection import Decoding, detect
 from deq_vision.params import Classify, Experiment, Segment
 from deq_vision.stability import measure
 from deq_vision.stability_params import Measure

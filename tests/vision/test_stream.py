@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import deq_core as deq
 from deq_vision import MDEQ, Architecture, Classification, Detection, Equilibrium, Segmentation
-from deq_vision.streaming.stream import StreamDEQ, padded
+from deq_vision.streaming.stream import StreamDEQ
+from deq_vision.windows import padded
 
 PLAIN = deq.FixedPointIteration()
 SIZE = Architecture(

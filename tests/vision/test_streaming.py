@@ -21,17 +21,17 @@ from deq_vision import load as load_model
 from deq_vision.cli import main
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.transforms import IMAGENET
+from deq_vision.detection.decoding import Decoding, Detections
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import DetectionTally, batches_in_order, loss, samples, training_batches, training_metric
 from deq_vision.metrics import confusion, segmentation_metrics
-from deq_vision.models.detection import Decoding, Detections
 from deq_vision.params import Recipe, Segment, Vision
 from deq_vision.streaming.evaluate import evaluate_stream, runs, show, summary_row
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.streaming.scores import SegmentationScores
-from deq_vision.streaming.stream import StreamDEQ, padded
+from deq_vision.streaming.stream import StreamDEQ
 from deq_vision.streaming.videos import SegmentedVideo, VideoFrame, annotated_videos, play, segmented_videos
-from deq_vision.windows import pixel_classes
+from deq_vision.windows import padded, pixel_classes
 
 SEGMENT = Segment(labels="street", normalisation=IMAGENET)
 DETECT = Detect(objects="street", normalisation=IMAGENET, decoding=Decoding(limit=5))

@@ -9,8 +9,10 @@ from tests.workflows.checkout import ROOT, copy
 from tests.workflows.graphs import Stage, dvc_graph
 
 ENTRIES = {
-    "download": "data.mini",
-    "evaluate-stream": "streaming",
+    "deq-flow download": "data.mini",
+    "deq-vision download": "data.mini.write",
+    "deq-vision baselines": "baselines.evaluate",
+    "evaluate-stream": "streaming.evaluate",
     "prepare": "data.texts",
     "stability-pretrain": "train",
     "stability-train": "train",
@@ -42,10 +44,11 @@ def needed(command: str, imports: grimp.ImportGraph) -> set[str]:
     command's own counts. A package's __init__.py only passes names on, and its cli.py only finds the module.
     """
     package, name = command.removeprefix("exec python -m workflows.stage ").split()[:2]
+    entry = ENTRIES.get(f"{package} {name}", ENTRIES.get(name, name))
     package = package.replace("-", "_")
     table = importlib.import_module(f"{package}.cli").COMMANDS
     holder = next(module for module, names in table.items() if name in names)
-    entries = {f"{package}.params", f"{package}.{ENTRIES.get(name, name)}"}
+    entries = {f"{package}.params", f"{package}.{entry}"}
     modules = {holder}.union(entries, *(imports.find_upstream_modules(entry) for entry in entries))
     return {file for module in modules if (file := source(module)) is not None}
 

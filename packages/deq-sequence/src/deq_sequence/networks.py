@@ -34,7 +34,7 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
     """The trained network in a file, in evaluation mode on the CPU.
 
     path       a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
-               (.pkl, .pth, .pt; see `models.convert`), or the name of one in `SHIPPED`
+               (.pkl, .pth, .pt; see `models.compat.convert`), or the name of one in `SHIPPED`
     variant    for a released file, the name of the network that it is of, such as "wt103-preln-reg": names and shapes
                do not tell where layer norm stands, nor how it was solved; "wt103" by default
     overrides  as in `build`: solver, stop, eval_stop, adjoint, memory, steps, norm, dropout, ...

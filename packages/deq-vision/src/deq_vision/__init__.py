@@ -7,8 +7,8 @@ from .config import Detection as Detection
 from .config import Equilibrium as Equilibrium
 from .config import ModelConfig as ModelConfig
 from .config import Segmentation as Segmentation
-from .losses import classification_loss as classification_loss
-from .losses import segmentation_loss as segmentation_loss
+from .loss import classification_loss as classification_loss
+from .loss import segmentation_loss as segmentation_loss
 from .models import MDEQ as MDEQ
 from .models import NAMES as NAMES
 from .models import VisionOutput as VisionOutput

@@ -18,10 +18,9 @@ from deq_vision.finite import require_finite
 from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Evaluate, Windows
-from deq_vision.streaming.stream import padded
 from deq_vision.sweep import Sweep
 from deq_vision.tasks import Scored, batches_in_order, require_head, tally
-from deq_vision.windows import Network, cityscapes_test, resized
+from deq_vision.windows import Network, cityscapes_test, padded, resized
 
 
 class Evaluation:

@@ -1,4 +1,4 @@
-"""Metrics of classification and of segmentation; those of detection are in `metrics_detection`."""
+"""Metrics of classification and of segmentation; those of detection are in `detection.metrics`."""
 
 import torch
 from torch import Tensor

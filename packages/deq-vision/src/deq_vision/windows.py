@@ -131,6 +131,12 @@ def pixel_classes(logits: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
     return surest(resized(logits.float(), size, align_corners=False))
 
 
+def padded(images: Tensor, multiple: int) -> Tensor:
+    """Normalised images (b, 3, h, w) with zeros, the mean colour, below and to the right: sides that are multiples."""
+    height, width = images.shape[2:]
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple))
+
+
 def resized(values: Tensor, size: Sequence[int] | torch.Size, *, align_corners: bool) -> Tensor:
     """Bilinear interpolation of (b, c, h, w) to `size`."""
     if tuple(values.shape[2:]) == tuple(size):

@@ -33,10 +33,10 @@ from deq_vision.baselines.params import (
     Position,
 )
 from deq_vision.detection import task as detect
+from deq_vision.detection.decoding import Detections
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import DetectionTally
 from deq_vision.metrics import confusion, segmentation_metrics
-from deq_vision.models.detection import Detections
 from deq_vision.params import Classify, Evaluate, Segment, Task
 from deq_vision.tasks import LABELS
 

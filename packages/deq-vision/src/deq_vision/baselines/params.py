@@ -1,4 +1,4 @@
-"""What networks are compared with, as `params.yaml` writes it; `data.baselines` has the predictors."""
+"""What networks are compared with, as `params.yaml` writes it; `classifiers` has the predictors."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal

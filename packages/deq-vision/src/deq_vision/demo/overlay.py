@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deq_vision.detection.decoding import Detections
 from deq_vision.finite import NO_CLASS
-from deq_vision.models.detection import Detections
 
 Colour = tuple[int, int, int]
 

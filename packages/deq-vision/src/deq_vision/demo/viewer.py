@@ -11,10 +11,9 @@ from deq_core.experiment.config import ConfigError
 from deq_vision.data.transforms import centre_crop, resize
 from deq_vision.demo.label_space import Subject
 from deq_vision.demo.overlay import with_boxes, with_classes
-from deq_vision.models.detection import Decoding, Detections, detect
+from deq_vision.detection.decoding import Decoding, Detections, detect
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.streaming.stream import padded
-from deq_vision.windows import pixel_classes
+from deq_vision.windows import padded, pixel_classes
 
 LEAST = 16  # pixels a side
 

@@ -5,8 +5,8 @@ from typing import Literal
 
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import Normalisation
+from deq_vision.detection.decoding import Decoding
 from deq_vision.detection.targets import DetectionLoss
-from deq_vision.models.detection import Decoding
 
 
 @dataclass(frozen=True, kw_only=True)

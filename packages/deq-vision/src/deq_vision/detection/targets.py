@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deq_vision.data.samples import Objects
 from deq_vision.detection.boxes import area, generalized_overlap
-from deq_vision.models.detection import boxes_of, split
+from deq_vision.detection.decoding import boxes_of, split
 
 NEAREST = 0.1
 """Standard deviation, in cells, of the smallest object's peak: beside its cell there is nothing."""

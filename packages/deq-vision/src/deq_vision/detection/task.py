@@ -17,10 +17,10 @@ from deq_vision.data.scenes import SceneAugment, fitted
 from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
 from deq_vision.data.transforms import resize
 from deq_vision.detection.boxes import overlap
+from deq_vision.detection.decoding import Detections, detect
 from deq_vision.detection.metrics import Found, Truth, coco_metrics, vid_map
 from deq_vision.detection.params import Detect
 from deq_vision.detection.targets import detection_loss
-from deq_vision.models.detection import Detections, detect
 from deq_vision.params import Recipe
 
 Split = Literal["train", "val", "test"]

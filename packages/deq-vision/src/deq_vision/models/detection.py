@@ -1,4 +1,4 @@
-"""A detector on the branches at equilibrium: a map of class scores and boxes, and what is found in it.
+"""The head of a detector: the branches at equilibrium to a map of class scores and boxes.
 
 The head has no anchors and one level: objects as points (CenterNet; Zhou, Wang & Krähenbühl, 2019), boxes regressed
 around the points as in TTFNet (Liu et al., AAAI 2020). StreamDEQ used Faster R-CNN with a feature pyramid instead. The
@@ -14,22 +14,17 @@ Cell (y, x) of the map holds, for each class, the logit of being the centre of s
 centre's place from the cell's first corner, x and y, in cells, and the logarithms of width and height in cells.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deq_vision.config import Architecture, Detection
-from deq_vision.detection.boxes import non_maximum_suppression
 from deq_vision.models.cell import State
 from deq_vision.models.stem import ConvNorm
 
 BOX = 4
 PRIOR = -2.19
 """Logit of a probability of 0.1, from which scores start: nearly all cells hold no object (Lin et al., ICCV 2017)."""
-GREATEST = 8.0
-"""Greatest logarithm of a side in cells, so that an untrained network has finite boxes."""
 
 
 class Detector(nn.Module):
@@ -49,103 +44,3 @@ class Detector(nn.Module):
         enlarged = [F.interpolate(z, size=grid, mode="bilinear", align_corners=True) for z in state[1:]]
         x = self.mix(torch.cat([state[0], *enlarged], dim=1))
         return torch.cat([self.scores(self.score(x)) + PRIOR, self.boxes(self.box(x))], dim=1)
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found in one image, the surest first."""
-
-    boxes: Tensor
-    """(n, 4): left, top, right, bottom, pixels."""
-    scores: Tensor
-    """(n,), from 0 to 1."""
-    classes: Tensor
-    """int64 (n,)."""
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def cpu(self) -> "Detections":
-        """The detections on the CPU."""
-        return Detections(self.boxes.cpu(), self.scores.cpu(), self.classes.cpu())
-
-    def scaled(self, factor: float) -> "Detections":
-        """In the pixels of an image `factor` times as large."""
-        return Detections(self.boxes * factor, self.scores, self.classes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoding:
-    """What counts as found.
-
-    Raises:
-        ValueError: a number is out of range.
-    """
-
-    least_score: float = 0.05
-    """Detections below it are dropped."""
-    suppression: float = 0.5
-    """Intersection over union with a surer detection of the same class above which a detection is dropped."""
-    candidates: int = 300
-    """The surest pairs of cell and class of an image that are looked at."""
-    limit: int = 100
-    """Detections of an image that are kept."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.least_score <= 1 or not 0 <= self.suppression <= 1:
-            raise ValueError(
-                f"least_score and suppression must be from 0 to 1, got {self.least_score} and {self.suppression}"
-            )
-        if min(self.candidates, self.limit) < 1:
-            raise ValueError(f"candidates and limit must be at least 1, got {self.candidates} and {self.limit}")
-
-
-def split(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of scores (B, classes, h, w) and boxes (B, 4, h, w) of a map."""
-    return maps[:, :-BOX], maps[:, -BOX:]
-
-
-def boxes_of(coded: Tensor, stride: int) -> Tensor:
-    """Boxes (B, h, w, 4) in pixels of the boxes (B, 4, h, w) of a map whose cells are `stride` pixels wide."""
-    height, width = coded.shape[2:]
-    corner_x = torch.arange(width, device=coded.device, dtype=coded.dtype)
-    corner_y = torch.arange(height, device=coded.device, dtype=coded.dtype)[:, None]
-    x, y, log_width, log_height = coded.unbind(dim=1)
-    centres = torch.stack([corner_x + x, corner_y + y], dim=-1)
-    sides = torch.stack([log_width, log_height], dim=-1).clamp(max=GREATEST).exp()
-    return torch.cat([centres - sides / 2, centres + sides / 2], dim=-1) * stride
-
-
-def coded(boxes: Tensor, cells: Tensor, stride: int) -> Tensor:
-    """(n, 4): boxes (n, 4) in pixels as the cells (n, 2), x and y, of a map hold them; the inverse of `boxes_of`."""
-    low, high = (boxes / stride).split(2, dim=1)
-    return torch.cat([(low + high) / 2 - cells, (high - low).log()], dim=1)
-
-
-def detect(maps: Tensor, sizes: list[tuple[int, int]], stride: int, decoding: Decoding) -> list[Detections]:
-    """What is found in each image, boxes cut at its edges; nothing in cells that hold a value that is not finite.
-
-    Args:
-        maps: (B, classes + 4, h, w).
-        sizes: (h, w) of each image, pixels, without padding.
-        stride: width of a cell, pixels.
-        decoding: what counts.
-    """
-    logits, boxes = split(maps.float())
-    places = boxes_of(boxes, stride).flatten(1, 2)  # (B, h w, 4)
-    numbers = maps.isfinite().all(dim=1, keepdim=True)
-    scores = torch.where(numbers, logits.sigmoid(), -1.0).flatten(2).transpose(1, 2)  # (B, h w, classes)
-    return [one(scores[row], places[row], size, decoding) for row, size in enumerate(sizes)]
-
-
-def one(scores: Tensor, boxes: Tensor, size: tuple[int, int], decoding: Decoding) -> Detections:
-    """What is found in an image (h, w), of scores (cells, classes) and boxes (cells, 4)."""
-    values, order = scores.flatten().topk(min(decoding.candidates, scores.numel()))
-    order = order[values >= decoding.least_score]
-    cells, classes = order // scores.shape[1], order % scores.shape[1]
-    limits = boxes.new_tensor([*size[::-1]] * 2)
-    found = boxes[cells].clamp(min=0).minimum(limits)
-    visible = (found[:, 2:] > found[:, :2]).all(dim=1)
-    found, classes, values = found[visible], classes[visible], scores.flatten()[order][visible]
-    kept = non_maximum_suppression(found, values, classes, decoding.suppression)[: decoding.limit]
-    return Detections(found[kept], values[kept], classes[kept])

@@ -23,9 +23,10 @@ from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Segment
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.streaming.scores import Costs, DetectionScores, Place, Scores, SegmentationScores
-from deq_vision.streaming.stream import StreamDEQ, padded
+from deq_vision.streaming.stream import StreamDEQ
 from deq_vision.streaming.videos import Shown, Video, annotated_videos, play, segmented_videos
 from deq_vision.tasks import require_head
+from deq_vision.windows import padded
 
 
 @dataclass

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from deq_vision.data.samples import Objects
+from deq_vision.detection.decoding import detect
 from deq_vision.detection.metrics import Found, Truth, ap50_by_class
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import OBJECTS, as_found, as_truth, detection_metrics
 from deq_vision.metrics import confusion, segmentation_metrics
-from deq_vision.models.detection import detect
 from deq_vision.params import Segment
 from deq_vision.streaming.videos import Shown
 from deq_vision.tasks import LABELS

@@ -4,7 +4,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 import deq_core as deq
@@ -145,12 +144,6 @@ def began_cold(previous: State | None, start: State) -> list[bool]:
     if previous is None or any(old.shape != new.shape for old, new in zip(previous, start, strict=True)):
         return [True] * len(start[0])
     return previous[0].flatten(1)[:, 0].isnan().tolist()  # the whole row is, of a stream that is not known
-
-
-def padded(images: Tensor, multiple: int) -> Tensor:
-    """Normalised images (b, 3, h, w) with zeros, the mean colour, below and to the right: sides that are multiples."""
-    height, width = images.shape[2:]
-    return F.pad(images, (0, -width % multiple, 0, -height % multiple))
 
 
 class _Frame:

@@ -79,7 +79,7 @@ class AnnotatedVideo:
     places: range
     """Of its frames among the images."""
     sides: Sides | None
-    """Greatest sides of the frames; see `detect.fit`."""
+    """Greatest sides of the frames; see `detection.task.fit`."""
     annotated: Literal[None] = None
 
     def __len__(self) -> int:
