@@ -34,7 +34,7 @@ def copy(tmp_path: Path) -> Path:
     [
         ("deq-core/src/deq_core/_solve/stop.py", "import numpy", "the solvers need torch alone"),
         ("deq-core/src/deq_core/_solve/stop.py", "import deq_core.experiment", "the solvers do not know experiments"),
-        ("deq-core/src/deq_core/experiment/results.py", "import mlflow", "each of these libraries is imported"),
+        ("deq-core/src/deq_core/experiment/tables.py", "import mlflow", "each of these libraries is imported"),
         ("deq-vision/src/deq_vision/__init__.py", "import deq_flow", "domains do not know each other"),
         ("deq-flow/src/deq_flow/data/io.py", "import deq_flow.models", "data and models do not know each other"),
         ("deq-flow/src/deq_flow/evaluate.py", "import deq_flow.cli", "commands on top"),

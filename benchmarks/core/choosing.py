@@ -19,7 +19,7 @@ import deq_core as deq
 from benchmarks.core.pages import markdown, with_table
 from benchmarks.core.problems import PROBLEMS, Problem
 from deq_core.experiment.files import write_text
-from deq_core.experiment.plotting import Figure, curve, figure, save
+from deq_core.experiment.study.plotting import Figure, curve, figure, save
 
 PAGE = Path(__file__).parents[2] / "docs" / "choosing-a-solver.md"
 

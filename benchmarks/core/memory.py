@@ -21,7 +21,7 @@ from benchmarks.core import torchdeq
 from benchmarks.core.pages import markdown, read_table, with_table
 from benchmarks.core.torchdeq import Run, ours, theirs
 from deq_core.experiment.files import write_text
-from deq_core.experiment.plotting import Figure, curve, figure, save
+from deq_core.experiment.study.plotting import Figure, curve, figure, save
 
 PAGE = Path(__file__).parents[2] / "docs" / "against-torchdeq.md"
 FIGURE = PAGE.parent / "figures" / "memory.svg"

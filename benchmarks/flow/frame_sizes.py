@@ -16,8 +16,8 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from deq_core.experiment.photographs import VALIDATION, load_all
-from deq_core.experiment.results import markdown
+from deq_core.experiment.data.photographs import VALIDATION, load_all
+from deq_core.experiment.tables import markdown
 from deq_flow.demo.follow import enlarged, reduced
 from deq_flow.demo.run import DemoConfig
 from deq_flow.inference import Estimator

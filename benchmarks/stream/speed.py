@@ -20,9 +20,9 @@ import torch
 
 import deq_core as deq
 from benchmarks.core.pages import markdown, with_table
+from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.files import write_text
-from deq_core.experiment.results import Row, write_rows
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.tables import Row, write_rows
 from deq_vision import MDEQ, load
 from deq_vision.data.classes import STREET
 from deq_vision.data.transforms import IMAGENET

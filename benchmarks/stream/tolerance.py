@@ -16,9 +16,9 @@ import torch
 
 from benchmarks.core.pages import markdown, with_table
 from benchmarks.stream.speed import PAGE
+from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.files import write_text
-from deq_core.experiment.results import numbers
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.tables import numbers
 from deq_vision import load
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.demo.label_space import subject_of

@@ -7,7 +7,7 @@ from benchmarks.core import choosing, evaluations, gradients, memory
 from benchmarks.core.pages import markdown, read_table, with_table
 
 import deq_core as deq
-from deq_core.experiment.plotting import save
+from deq_core.experiment.study.plotting import save
 
 
 def counts(cells):

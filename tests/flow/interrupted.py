@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tracking.run import Log
 
 
 class Interrupted(Exception):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from deq_core.experiment.images import write_image, write_mask
+from deq_core.experiment.data.images import write_image, write_mask
 from deq_flow import build
 from deq_flow.data.io import write_flo, write_kitti
 from deq_flow.models import RAFT, DEQFlow

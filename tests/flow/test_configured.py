@@ -10,10 +10,9 @@ from tests.changes import kinds, lost, members, note_solves, watched
 
 import deq_core as deq
 from deq_core.experiment import config
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.solving import ImplicitConfig, LayerConfig, Solver, StopConfig
-from deq_core.experiment.tracking import ignore
-from deq_core.experiment.training import Every
+from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, Solver, StopConfig
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.tracking.run import ignore
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import batches
 from deq_flow.data.colour import ColourConfig
@@ -93,7 +92,7 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         train(model, recipe, seed=0, data=data, out=out, scratch=tmp_path / "scratch", log=ignore)
         return (out / "history.csv").read_text(), (out / "model.safetensors").read_bytes(), sorted(solves)
 
-    monkeypatch.setattr("deq_core.experiment.averaging.BATCHES", 2)
+    monkeypatch.setattr("deq_core.experiment.training.averaging.BATCHES", 2)
     watched.folders = [data, tmp_path / "scratch"]
     yield outcome
     watched.folders = []

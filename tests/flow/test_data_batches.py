@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from deq_core.experiment import batches as batches_module
-from deq_core.experiment.batches import Cached
-from deq_core.experiment.images import FileFormatError
+from deq_core.experiment.data import batches as batches_module
+from deq_core.experiment.data.batches import Cached
+from deq_core.experiment.data.images import FileFormatError
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch, batches
 from deq_flow.data.samples import FlowSample

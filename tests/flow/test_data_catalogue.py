@@ -11,9 +11,9 @@ import pytest
 import torch
 from tests.core.experiment.server import serving
 
-from deq_core.experiment.fetch import Source, fetch
-from deq_core.experiment.images import write_image
-from deq_core.experiment.resume import DownloadError
+from deq_core.experiment.data.images import write_image
+from deq_core.experiment.download.fetch import Source, fetch
+from deq_core.experiment.download.resume import DownloadError
 from deq_flow.data.catalogue import SOURCES
 from deq_flow.data.check import check
 from deq_flow.data.io import write_flo, write_kitti, write_pfm

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from deq_core.experiment import images
-from deq_core.experiment.images import FileFormatError
+from deq_core.experiment.data import images
+from deq_core.experiment.data.images import FileFormatError
 from deq_flow.data import check as check_module
 from deq_flow.data import io
 from deq_flow.data.catalogue import SOURCES

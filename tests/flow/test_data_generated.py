@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deq_core.experiment.photographs import TRAINING, load_all
+from deq_core.experiment.data.photographs import TRAINING, load_all
 from deq_flow.data.final_pass import FinalPassConfig
 from deq_flow.data.generated import Generated, GeneratedConfig, thinned, weakened
 from deq_flow.data.scenes import SceneConfig, random_scene

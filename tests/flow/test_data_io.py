@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from deq_core.experiment import images
+from deq_core.experiment.data import images
+from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.errors import ResultsError
-from deq_core.experiment.images import FileFormatError
 from deq_flow import arrays
 from deq_flow.data import headers, io, spring
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from deq_core.experiment import photographs
+from deq_core.experiment.data import photographs
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.written import files_of
 from deq_flow.data import mini

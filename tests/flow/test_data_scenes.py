@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deq_core.experiment import photographs
+from deq_core.experiment.data import photographs
 from deq_flow.data.final_pass import FinalPassConfig, Fog, final_pass
 from deq_flow.data.motion import Motion, Waves
 from deq_flow.data.scenes import (

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from deq_core.experiment import images
-from deq_core.experiment.images import FileFormatError
-from deq_core.experiment.layout import LayoutError
+from deq_core.experiment.data import images
+from deq_core.experiment.data.images import FileFormatError
+from deq_core.experiment.data.layout import LayoutError
 from deq_flow.data import io
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.kitti import Kitti

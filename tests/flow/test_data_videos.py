@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from deq_core.experiment import images
-from deq_core.experiment.images import FileFormatError
-from deq_core.experiment.layout import LayoutError
+from deq_core.experiment.data import images
+from deq_core.experiment.data.images import FileFormatError
+from deq_core.experiment.data.layout import LayoutError
 from deq_flow.data import io
 from deq_flow.data.frames import Frames
 from deq_flow.data.hd1k import Hd1k

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import deq_core as deq
-from deq_core.experiment import checkpoint, config
-from deq_core.experiment.results import markdown, numbers, read_rows, spread
-from deq_core.experiment.solving import LayerConfig, StopConfig
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment import config
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.tables import markdown, numbers, read_rows, spread
+from deq_core.experiment.tracking.run import ignore
 from deq_core.experiment.written import files_of
 from deq_flow.arrays import read_arrays
 from deq_flow.cli import main

@@ -10,8 +10,8 @@ from torch.overrides import TorchFunctionMode
 
 import deq_core as deq
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.results import numbers
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.config.layer import StopConfig
+from deq_core.experiment.tables import numbers
 from deq_flow import build
 from deq_flow.data.samples import FlowSample
 from deq_flow.delta import cases, groups, sweep

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data.images import FileFormatError, read_image, write_image
+from deq_core.experiment.data.photographs import VALIDATION, load_all
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.images import FileFormatError, read_image, write_image
-from deq_core.experiment.photographs import VALIDATION, load_all
-from deq_core.experiment.video import Frames, VideoError
+from deq_core.experiment.media import video
+from deq_core.experiment.media.video import Frames, VideoError
 from deq_core.experiment.written import RECORD
 from deq_flow import build
 from deq_flow.data.io import read_flo, read_kitti

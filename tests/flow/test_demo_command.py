@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from deq_core import FixedPointIteration, Phantom
-from deq_core.experiment import checkpoint, video
-from deq_core.experiment.images import write_image
-from deq_core.experiment.solving import LayerConfig, StopConfig
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.data.images import write_image
+from deq_core.experiment.media import video
 from deq_core.experiment.written import RECORD
 from deq_flow import build
 from deq_flow.cli import main

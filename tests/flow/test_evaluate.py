@@ -10,7 +10,7 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.config.layer import StopConfig
 from deq_flow.data.batches import FlowBatch
 from deq_flow.evaluate import Prediction, evaluate, labelled_sets, measured, network_method, summary
 from deq_flow.inference import Estimator

@@ -7,9 +7,9 @@ import pytest
 from tests.flow.small import equilibrium, write_kitti_set, write_sintel
 
 import deq_core as deq
-from deq_core.experiment import checkpoint
-from deq_core.experiment.results import read_rows
-from deq_core.experiment.solving import LayerConfig, StopConfig
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.tables import read_rows
 from deq_flow.cli import main
 from deq_flow.params import EquilibriumModel
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from benchmarks.flow.frame_sizes import main, motorcycle, moved
 
-from deq_core.experiment.photographs import VALIDATION, load_all
+from deq_core.experiment.data.photographs import VALIDATION, load_all
 from deq_flow.demo.warped import warped_error
 
 

@@ -11,12 +11,11 @@ from tests.flow.interrupted import Interrupt, Interrupted
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment import checkpoint
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.results import numbers, read_rows
-from deq_core.experiment.solving import LayerConfig, StopConfig
-from deq_core.experiment.tracking import ignore
-from deq_core.experiment.training import Every
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tracking.run import ignore
 from deq_flow.arrays import read_arrays
 from deq_flow.delta_params import Images, Picture, Representation, Rule
 from deq_flow.inr.field import DEQField, coordinates, psnr

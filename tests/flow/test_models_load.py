@@ -11,7 +11,7 @@ from tests.flow.test_models_network import SMALL, pair
 
 import deq_core as deq
 import deq_flow
-from deq_core.experiment import checkpoint
+from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config import load as load_config
 from deq_flow import NAMES, RAFT, CheckpointError, DEQFlow, networks
 from deq_flow.config import Converted

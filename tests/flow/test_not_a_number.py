@@ -9,11 +9,11 @@ import torch
 from tests.flow.small import equilibrium, unrolled, write_kitti_set, write_sintel
 
 import deq_core as deq
-from deq_core.experiment import checkpoint
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.errors import NonFiniteError
-from deq_core.experiment.results import read_rows
-from deq_core.experiment.solving import LayerConfig, StopConfig
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.tables import read_rows
+from deq_core.experiment.tracking.run import ignore
 from deq_flow.baselines import evaluate_baselines
 from deq_flow.cli import main
 from deq_flow.convergence import watch_convergence

@@ -14,8 +14,8 @@ import torch
 from tests.committed import PARAMS
 
 from deq_core.experiment import config
-from deq_core.experiment.results import numbers, read_rows
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tracking.run import ignore
 from deq_flow.baselines import dis, evaluate_baselines, zero
 from deq_flow.cli import main
 from deq_flow.data.batches import FlowBatch
@@ -348,7 +348,7 @@ def test_the_schema_on_disk_is_that_of_the_dataclasses(tmp_path: Path) -> None:
 
 
 def test_the_mini_profile_keeps_the_real_pair_and_test_photographs_out_of_training() -> None:
-    from deq_core.experiment import photographs
+    from deq_core.experiment.data import photographs
 
     assert not set(photographs.TRAINING) & (set(photographs.VALIDATION) | set(photographs.TEST))
     assert not [name for name in photographs.TRAINING if "motorcycle" in name]

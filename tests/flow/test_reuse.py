@@ -9,11 +9,12 @@ import pytest
 import torch
 
 import deq_core as deq
-from deq_core.experiment import checkpoint, plotting
-from deq_core.experiment.look import Plot
-from deq_core.experiment.results import numbers, read_rows
-from deq_core.experiment.solving import LayerConfig, StopConfig
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.config.plot import Plot
+from deq_core.experiment.study import plotting
+from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tracking.run import ignore
 from deq_flow.data.final_pass import FinalPassConfig
 from deq_flow.data.mini_training import Studio
 from deq_flow.data.mini_videos import VideosConfig, write_videos

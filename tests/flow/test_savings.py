@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deq_core.experiment.results import Row, write_rows
+from deq_core.experiment.tables import Row, write_rows
 from deq_flow.delta_report import savings_table
 from deq_flow.delta_tables import DeltaTables
 from deq_flow.savings import at_least, at_most, cheapest, savings

@@ -8,9 +8,9 @@ import pytest
 import torch
 from tests.flow.small import SCENES, equilibrium, unrolled, write_sintel
 
-from deq_core.experiment.log import Log, ignore
-from deq_core.experiment.results import numbers, read_rows
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.config.layer import StopConfig
+from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tracking.log import Log, ignore
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start, Starts
 from deq_flow.reuse import compare_starts

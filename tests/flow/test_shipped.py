@@ -10,11 +10,10 @@ from torch import Tensor
 import deq_core as deq
 import deq_flow
 from deq_core.experiment import config
-from deq_core.experiment.log import ignore
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.photographs import VALIDATION, load_all, motorcycle
-from deq_core.experiment.solving import LayerConfig, StopConfig
-from deq_core.experiment.training import Every
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.data.photographs import VALIDATION, load_all, motorcycle
+from deq_core.experiment.tracking.log import ignore
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.generated import Generated, GeneratedConfig

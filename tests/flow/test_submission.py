@@ -6,8 +6,8 @@ import pytest
 import torch
 from tests.flow.small import SCENES, equilibrium, unrolled, write_kitti_set, write_sintel
 
-from deq_core.experiment.images import FileFormatError
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.config.layer import StopConfig
+from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.written import files_of
 from deq_flow import submission
 from deq_flow.data.io import read_flo, read_kitti

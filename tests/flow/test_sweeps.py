@@ -8,9 +8,9 @@ import torch
 from tests.flow.small import equilibrium, unrolled, write_kitti_set, write_sintel
 
 import deq_core as deq
-from deq_core.experiment.results import numbers, read_rows
-from deq_core.experiment.solving import Solver, StopConfig
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.config.layer import Solver, StopConfig
+from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tracking.run import ignore
 from deq_flow.evaluate import labelled_sets
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Measure, Sweep

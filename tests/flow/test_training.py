@@ -16,11 +16,11 @@ from tests.committed import PARAMS
 from torch.optim.swa_utils import update_bn
 
 from deq_core.experiment import config
-from deq_core.experiment.averaging import BATCHES
-from deq_core.experiment.checkpoint import CheckpointError, load_tensors
-from deq_core.experiment.layout import LayoutError
-from deq_core.experiment.results import read_rows
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_tensors
+from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.tables import read_rows
+from deq_core.experiment.tracking.run import ignore
+from deq_core.experiment.training.averaging import BATCHES
 from deq_flow.data.batches import batches
 from deq_flow.data.mini import MiniConfig, write_mini
 from deq_flow.data.mixes import open_mix

@@ -15,25 +15,20 @@ import torch
 from tests.fuzz.reader import Reader, digested, finite_numbers, like, same
 from torch import Tensor, nn
 
-from deq_core.experiment import (
-    checkpoint,
-    config,
-    fetch,
-    image_headers,
-    images,
-    released,
-    results,
-    unpack,
-    video,
-)
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment import config
+from deq_core.experiment import tables as results
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.config.optim import OptimConfig
+from deq_core.experiment.data import image_headers, images, released
+from deq_core.experiment.data.images import FileFormatError
+from deq_core.experiment.download import fetch, unpack
+from deq_core.experiment.download.resume import DownloadError
+from deq_core.experiment.download.unpack import ArchiveError
 from deq_core.experiment.errors import LayoutError
-from deq_core.experiment.images import FileFormatError
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.resume import DownloadError
-from deq_core.experiment.unpack import ArchiveError
-from deq_core.experiment.video import VideoError
+from deq_core.experiment.media import video
+from deq_core.experiment.media.video import VideoError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from tests.fuzz.reader import Reader, digested, like, same
 from tests.sequence.small import SMALL
 
 import deq_sequence
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
 from deq_sequence import networks
 from deq_sequence.data import corpora, tokens, vocabulary

@@ -9,10 +9,10 @@ from tests.fuzz.reader import Reader, digested, like, same
 
 import deq_core as deq
 import deq_vision
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.errors import LayoutError
-from deq_core.experiment.images import FileFormatError
 from deq_vision import MDEQ, Segmentation
 from deq_vision.data.check import whole_image
 from deq_vision.data.classes import CITYSCAPES

@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.fuzz.core import content
 from tests.fuzz.reader import Reader
 
-from deq_core.experiment import kept, written
+from deq_core.experiment import written
+from deq_core.experiment.download import kept
 from workflows import parameters
 
 ROOT = Path(__file__).parents[2]

@@ -4,10 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import deq_core as deq
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.recipe import Pretraining
-from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
-from deq_core.experiment.training import Every
+from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopConfig
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.config.recipe import Pretraining
 from deq_sequence.data.texts import Embedded, Text, prepare
 from deq_sequence.params import Evaluate, Model, Sequence, Train
 

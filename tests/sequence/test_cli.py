@@ -12,7 +12,7 @@ import torch
 from tests.core.experiment.server import serving
 from tests.sequence.parity import released_state
 
-from deq_core.experiment import resume
+from deq_core.experiment.download import resume
 from deq_sequence import load
 from deq_sequence.cli import main
 from deq_sequence.commands import data as commands

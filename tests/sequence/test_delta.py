@@ -13,10 +13,10 @@ from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
 from deq_core.experiment.config import plain
-from deq_core.experiment.delta import Rule, Variant
+from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.files import write_json
-from deq_core.experiment.results import Row, numbers, read_rows, write_rows
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.study.delta import Rule, Variant
+from deq_core.experiment.tables import Row, numbers, read_rows, write_rows
 from deq_sequence import build, save
 from deq_sequence.cli import main
 from deq_sequence.data import tokens as stored

@@ -11,7 +11,7 @@ from tests.sequence.recipes import LAYER, MEASURE, MODEL, TEXT, UNROLLED, prepar
 from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.tracking.run import ignore
 from deq_sequence import DEQTransformer, build, save
 from deq_sequence.baselines import peer
 from deq_sequence.data import tokens as stored

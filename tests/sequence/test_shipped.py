@@ -6,7 +6,7 @@ import pytest
 
 import deq_sequence
 from deq_core.experiment import config
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_sequence import SHIPPED
 from deq_sequence.cli import main
 from deq_sequence.data.texts import prepare

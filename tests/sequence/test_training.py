@@ -17,12 +17,12 @@ from tests.sequence.recipes import MODEL, PROFILE, RECIPE, TEXT, UNROLLED, prepa
 from torch import Tensor
 
 from deq_core.experiment import config
-from deq_core.experiment.checkpoint import load_tensors
+from deq_core.experiment.checkpoints.checkpoint import load_tensors
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.optim import learning_rate
-from deq_core.experiment.recipe import JacobianPenalty
-from deq_core.experiment.results import numbers, read_rows
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.config.recipe import JacobianPenalty
+from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tracking.run import ignore
+from deq_core.experiment.training.optim import learning_rate
 from deq_sequence import load, load_vocabulary
 from deq_sequence.cli import main
 from deq_sequence.config import VARIANTS

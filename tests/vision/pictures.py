@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 import deq_core as deq
-from deq_core.experiment.video import Frames
+from deq_core.experiment.media.video import Frames
 from deq_vision import MDEQ, Classification, Detection, Segmentation, build
 from deq_vision.demo.label_space import subject_of
 from deq_vision.demo.viewer import Viewer

@@ -11,11 +11,10 @@ from tests.changes import kinds, lost, members, note_solves, watched
 
 import deq_core as deq
 from deq_core.experiment import config
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.recipe import JacobianPenalty, Pretraining
-from deq_core.experiment.solving import ImplicitConfig, LayerConfig, Solver, StopConfig
-from deq_core.experiment.tracking import ignore
-from deq_core.experiment.training import Every
+from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, Solver, StopConfig
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.config.recipe import JacobianPenalty, Pretraining
+from deq_core.experiment.tracking.run import ignore
 from deq_vision.config import MINI_DIGITS, Classification, Detection, Head, ModelConfig, Segmentation
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
@@ -107,7 +106,7 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         return found
 
     monkeypatch.setattr("deq_vision.detection.task.detect", detect_and_note)
-    monkeypatch.setattr("deq_core.experiment.averaging.BATCHES", 2)
+    monkeypatch.setattr("deq_core.experiment.training.averaging.BATCHES", 2)
     watched.folders = [data, tmp_path / "scratch"]
     yield outcome
     watched.folders = []

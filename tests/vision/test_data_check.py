@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 from tests.committed import PARAMS
 
-from deq_core.experiment import fetch as fetch_module
+from deq_core.experiment.data.image_headers import ORIENTATION
+from deq_core.experiment.data.images import FileFormatError, decode, encode
+from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.data.released import located
+from deq_core.experiment.download import fetch as fetch_module
+from deq_core.experiment.download.resume import DownloadError
 from deq_core.experiment.files import write_text
-from deq_core.experiment.image_headers import ORIENTATION
-from deq_core.experiment.images import FileFormatError, decode, encode
-from deq_core.experiment.layout import LayoutError
-from deq_core.experiment.released import located
-from deq_core.experiment.resume import DownloadError
 from deq_core.experiment.written import files_of
 from deq_vision import cli
 from deq_vision.data.catalogue import SOURCES
@@ -290,8 +290,8 @@ def archive_of(folder: Path) -> Callable[..., None]:
 def test_what_is_fetched_lies_where_the_reader_looks(
     pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deq_core.experiment.fetch.download", archive_of(pristine / "cifar-10-batches-bin"))
-    monkeypatch.setattr("deq_core.experiment.fetch.require", lambda *_: None)  # it is not the published archive
+    monkeypatch.setattr("deq_core.experiment.download.fetch.download", archive_of(pristine / "cifar-10-batches-bin"))
+    monkeypatch.setattr("deq_core.experiment.download.fetch.require", lambda *_: None)  # another archive
     fetch_module.fetch(SOURCES["cifar10"], tmp_path)
     assert len(Cifar10(tmp_path)) == 5
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment.data.images import FileFormatError, encode, write_image
+from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.files import write_bytes, write_text
-from deq_core.experiment.images import FileFormatError, encode, write_image
-from deq_core.experiment.layout import LayoutError
 from deq_vision.data.classes import CITYSCAPES, STREET, VID, LabelSet
 from deq_vision.data.samples import IGNORED
 from deq_vision.data.sets import cifar

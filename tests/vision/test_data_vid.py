@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment.data.images import FileFormatError, encode
+from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.files import write_text
-from deq_core.experiment.images import FileFormatError, encode
-from deq_core.experiment.layout import LayoutError
 from deq_vision.data.classes import VID
 from deq_vision.data.samples import Objects
 from deq_vision.data.sets.annotations import read_annotation, write_annotation

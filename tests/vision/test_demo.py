@@ -12,11 +12,11 @@ from tests.vision.pictures import HEADS, HEIGHT, WIDTH, as_frames, network, scen
 from torch import Tensor
 
 import deq_core as deq
-from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data.images import FileFormatError, read_image, write_image
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.images import FileFormatError, read_image, write_image
-from deq_core.experiment.video import Frames
+from deq_core.experiment.media import video
+from deq_core.experiment.media.video import Frames
 from deq_core.experiment.written import RECORD
 from deq_vision import build
 from deq_vision.data.classes import CITYSCAPES, STREET

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tests.vision.pictures import HEADS, network, scene
 
-from deq_core.experiment import video
-from deq_core.experiment.images import write_image
+from deq_core.experiment.data.images import write_image
+from deq_core.experiment.media import video
 from deq_vision import save
 from deq_vision.cli import main
 

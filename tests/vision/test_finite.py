@@ -11,11 +11,11 @@ from tests.vision.pictures import as_frames, scene, viewer
 from tests.vision.test_training import DETECT, DIGITS, MEASURE, SETS, STREAM, STREET
 from torch import Tensor, nn
 
-from deq_core.experiment import video
+from deq_core.experiment.data.images import write_image
 from deq_core.experiment.errors import NonFiniteError
-from deq_core.experiment.images import write_image
-from deq_core.experiment.results import read_rows
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.media import video
+from deq_core.experiment.tables import read_rows
+from deq_core.experiment.tracking.run import ignore
 from deq_vision import MDEQ, load, save
 from deq_vision.data.mini.write_digits import write_digits
 from deq_vision.data.mini.write_street import write_street

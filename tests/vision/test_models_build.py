@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import deq_core as deq
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
 from deq_vision import MDEQ, NAMES, VARIANTS, Segmentation, build, load, save
 from deq_vision.models import model_config, shipped

@@ -9,7 +9,7 @@ from tests.vision.parity import keys, released_state
 from torch import Tensor
 
 import deq_core as deq
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_vision import NAMES, VARIANTS, build, load, load_released, save
 from deq_vision.cli import main
 from deq_vision.models.compat.convert import from_released, official, renamed

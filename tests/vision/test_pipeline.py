@@ -11,10 +11,10 @@ import pytest
 from tests.committed import PARAMS
 
 from deq_core.experiment import config
-from deq_core.experiment.layout import LayoutError
-from deq_core.experiment.results import numbers, read_rows
-from deq_core.experiment.stages import all_there
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.study.stages import all_there
+from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tracking.run import ignore
 from deq_vision.baselines.evaluate import evaluate_baselines
 from deq_vision.cli import COMMANDS, main
 from deq_vision.data.mini.write import MiniSets, write_mini

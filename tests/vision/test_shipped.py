@@ -8,9 +8,10 @@ from tests.committed import PARAMS
 from tests.vision.pictures import scene
 
 import deq_vision
-from deq_core.experiment import config, video
-from deq_core.experiment.images import write_image
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment import config
+from deq_core.experiment.config.layer import StopConfig
+from deq_core.experiment.data.images import write_image
+from deq_core.experiment.media import video
 from deq_vision.cli import main
 from deq_vision.config import ModelConfig
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits

@@ -12,13 +12,13 @@ from tests.vision.test_training import DIGITS, MEASURE, RECIPE, SETS
 
 import deq_core as deq
 from deq_core.experiment import config
-from deq_core.experiment.checkpoint import CheckpointError, load_tensors
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_tensors
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopConfig
+from deq_core.experiment.config.optim import OptimConfig
 from deq_core.experiment.files import write_json
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.results import Row, numbers, read_rows
-from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.tables import Row, numbers, read_rows
+from deq_core.experiment.tracking.run import ignore
 from deq_vision import MDEQ, load, save
 from deq_vision.cli import main
 from deq_vision.config import ModelConfig

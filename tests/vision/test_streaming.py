@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 import deq_core as deq
 from deq_core.experiment.config import ConfigError, check, load, plain
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.results import read_rows
-from deq_core.experiment.solving import StopConfig
-from deq_core.experiment.tracking import ignore
+from deq_core.experiment.config.layer import StopConfig
+from deq_core.experiment.config.optim import OptimConfig
+from deq_core.experiment.tables import read_rows
+from deq_core.experiment.tracking.run import ignore
 from deq_vision import MDEQ, Detection, Segmentation, build, save
 from deq_vision import load as load_model
 from deq_vision.cli import main

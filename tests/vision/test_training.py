@@ -14,15 +14,14 @@ from torch.optim.swa_utils import update_bn
 
 import deq_core as deq
 from deq_core.experiment import config
-from deq_core.experiment.averaging import BATCHES
-from deq_core.experiment.checkpoint import CheckpointError, load_tensors
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_tensors
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.images import write_image
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.results import numbers, read_rows
-from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
-from deq_core.experiment.tracking import ignore
-from deq_core.experiment.training import Every
+from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopConfig
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.data.images import write_image
+from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tracking.run import ignore
+from deq_core.experiment.training.averaging import BATCHES
 from deq_vision import load, save
 from deq_vision.baselines.params import Linear
 from deq_vision.cli import main

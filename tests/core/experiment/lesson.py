@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deq_core.experiment import checkpoint
-from deq_core.experiment.log import Log, ignore
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.results import write_rows
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.seeding import item_rng, seed_everything
-from deq_core.experiment.training import Every, Losses, fit
+from deq_core.experiment.tables import write_rows
+from deq_core.experiment.tracking.log import Log, ignore
+from deq_core.experiment.training.fit import Losses, fit
 
 OPTIM = OptimConfig(lr=2e-2, weight_decay=1e-2, schedule="onecycle", clip=1.0)
 EVERY = Every(log=3, checkpoint=5, evaluate=8)

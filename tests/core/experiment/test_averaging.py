@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.optim.swa_utils import update_bn
 
-from deq_core.experiment import averaging
-from deq_core.experiment.averaging import Average
-from deq_core.experiment.checkpoint import CheckpointError, load_state, save_state
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.results import read_rows
-from deq_core.experiment.training import Every, Losses, fit
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_state, save_state
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.tables import read_rows
+from deq_core.experiment.training import averaging
+from deq_core.experiment.training.averaging import Average
+from deq_core.experiment.training.fit import Losses, fit
 
 ROOT = Path(__file__).parents[3]
 KINDS = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))

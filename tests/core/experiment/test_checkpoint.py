@@ -8,9 +8,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from deq_core.experiment import checkpoint
-from deq_core.experiment.checkpoint import CheckpointError
-from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
+from deq_core.experiment.config.optim import OptimConfig
 
 
 class Network(nn.Module):

@@ -182,7 +182,7 @@ def test_sections_are_remembered_once_and_failed_ones_are_not(tmp_path: Path) ->
 def test_schema_accepts_what_load_accepts(tmp_path: Path, body: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(f"{{{body}}}" if body != "{}" else body)
-    from deq_core.experiment import yaml12
+    from deq_core.experiment.config import yaml12
 
     valid = jsonschema.Draft202012Validator(config.schema(Recipe)).is_valid(yaml12.read(path))
     try:

@@ -9,7 +9,7 @@ from tests.changes import least, lost, members
 from torch import Tensor
 
 import deq_core as deq
-from deq_core.experiment.solving import Adjoint, ImplicitConfig, LayerConfig, Solver, StopConfig
+from deq_core.experiment.config.layer import Adjoint, ImplicitConfig, LayerConfig, Solver, StopConfig
 
 STOP = StopConfig(max_steps=7, tol=1e-12)
 FORWARD = deq.Anderson(window=3)

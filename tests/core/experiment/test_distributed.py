@@ -11,14 +11,21 @@ from safetensors.torch import load_file
 from tests.core.experiment.lesson import lesson
 
 from deq_core.experiment.distributed import Workers, workers
-from deq_core.experiment.results import read_rows
+from deq_core.experiment.tables import read_rows
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "deq_core.experiment.distributed", "--standalone", "--nproc-per-node", "2"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "deq_core.experiment.distributed",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     command = [*torchrun, "-m", "tests.core.experiment.lesson", tmp_path / "two", tmp_path / "out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LESSON_ACCUMULATE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -13,10 +13,10 @@ import pytest
 from filelock import FileLock
 from tests.core.experiment.server import Web, saying, serving
 
-from deq_core.experiment.fetch import Archive, Source, fetch
+from deq_core.experiment.download.fetch import Archive, Source, fetch
+from deq_core.experiment.download.resume import DownloadError
+from deq_core.experiment.download.unpack import ArchiveError
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.resume import DownloadError
-from deq_core.experiment.unpack import ArchiveError
 
 
 def zipped(**files: bytes) -> bytes:
@@ -190,7 +190,7 @@ def test_a_file_that_the_user_puts_there_meanwhile_stays(
         kept.write_bytes(CONTENT)
         (tmp_path / "downloads/chairs.zip").write_bytes(b"mine")
 
-    monkeypatch.setattr("deq_core.experiment.fetch.download", slow)
+    monkeypatch.setattr("deq_core.experiment.download.fetch.download", slow)
     with pytest.raises(DownloadError, match=r"downloads/chairs\.zip: a file has come there meanwhile"):
         get(source(web), tmp_path)
     assert (tmp_path / "downloads/chairs.zip").read_bytes() == b"mine"

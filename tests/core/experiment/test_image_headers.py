@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deq_core.experiment.image_headers import ANY_PIXELS, FORMATS, image_size, whole_size
-from deq_core.experiment.images import FileFormatError, read_image, read_mask
+from deq_core.experiment.data.image_headers import ANY_PIXELS, FORMATS, image_size, whole_size
+from deq_core.experiment.data.images import FileFormatError, read_image, read_mask
 
 NOISE = np.random.default_rng(0).integers(0, 256, (21, 32, 3), dtype=np.uint8)
 

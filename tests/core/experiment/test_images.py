@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from deq_core.experiment.image_headers import ORIENTATION, image_size, whole_size
-from deq_core.experiment.images import FileFormatError, decode, read_image, read_mask
-from deq_core.experiment.video import frames
+from deq_core.experiment.data.image_headers import ORIENTATION, image_size, whole_size
+from deq_core.experiment.data.images import FileFormatError, decode, read_image, read_mask
+from deq_core.experiment.media.video import frames
 
 OPTIONS = {"JPEG": {"quality": 100, "subsampling": 0}, "PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_tag_name
 
-from deq_core.experiment.keys import LONGEST, digest, key_of
+from deq_core.experiment.tracking.keys import LONGEST, digest, key_of
 
 
 def text_of(found: str) -> str:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from deq_core.experiment.optim import OptimConfig, build, learning_rate
+from deq_core.experiment.config.optim import OptimConfig
+from deq_core.experiment.training.optim import build, learning_rate
 
 
 def rates(config: OptimConfig, steps: int) -> list[float]:

@@ -11,8 +11,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from deq_core.experiment import plotting
-from deq_core.experiment.results import Statistic
+from deq_core.experiment.study import plotting
+from deq_core.experiment.tables import Statistic
 
 
 def example() -> Figure:
@@ -36,7 +36,7 @@ def test_a_figure_has_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from deq_core.experiment import plotting
+from deq_core.experiment.study import plotting
 drawn, (axes,) = plotting.figure()
 axes.plot([1, 2], label="a")
 axes.legend()

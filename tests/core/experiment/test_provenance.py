@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deq_core.experiment import provenance
+from deq_core.experiment.tracking import provenance
 
 
 def test_files_have_dvc_s_names_and_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deq_core.experiment import config, npy, reading, released, results
+from deq_core.experiment import config, reading
+from deq_core.experiment import tables as results
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.config.layer import LayerConfig
+from deq_core.experiment.data import npy, released
 from deq_core.experiment.errors import LayoutError, ResultsError
-from deq_core.experiment.solving import LayerConfig
 
 
 class OwnError(ValueError):

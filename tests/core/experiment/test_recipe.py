@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import deq_core as deq
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.recipe import EquilibriumRecipe, JacobianPenalty, Plan, Pretraining, between
+from deq_core.experiment.config.optim import OptimConfig
+from deq_core.experiment.config.recipe import EquilibriumRecipe, JacobianPenalty, Plan, Pretraining, between
 
 RECIPE = EquilibriumRecipe(steps=100, batch_size=12, optim=OptimConfig(lr=1.0))
 PENALTY = JacobianPenalty(weight=2.0, growth=0.5, growth_every=10)

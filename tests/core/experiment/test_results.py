@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deq_core.experiment.results import (
+from deq_core.experiment.tables import (
     Statistic,
     Value,
     aggregate,

@@ -10,10 +10,10 @@ import pytest
 from tests.core.experiment.server import Web, saying, serving
 from tests.core.experiment.test_files import file_size_limit
 
-from deq_core.experiment import kept as keeping
-from deq_core.experiment import resume
+from deq_core.experiment.download import kept as keeping
+from deq_core.experiment.download import resume
+from deq_core.experiment.download.resume import DownloadError, download
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.resume import DownloadError, download
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 OTHER = np.random.default_rng(1).bytes(300_000)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deq_core.experiment import checkpoint
-from deq_core.experiment.checkpoint import CheckpointError, load_saved, restored
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_saved, restored
 
 
 def saved(content: Any, **options: Any) -> bytes:

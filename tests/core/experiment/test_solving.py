@@ -8,7 +8,7 @@ import torch
 import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.solving import ImplicitConfig, LayerConfig, StopConfig
+from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopConfig
 
 
 def layer(tmp_path: Path, text: str) -> deq.DEQ:

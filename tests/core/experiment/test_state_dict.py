@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from deq_core.experiment.checkpoints.state_dict import state_dict
 from deq_core.experiment.errors import CheckpointError
-from deq_core.experiment.state_dict import state_dict
 
 
 def network() -> nn.Module:

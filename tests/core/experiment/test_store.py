@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from tests.core.experiment.test_files import file_size_limit
 
-from deq_core.experiment import store
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.store import artifact_location, sqlite_path
-from deq_core.experiment.tracking import connect, find, track
+from deq_core.experiment.tracking import sqlite_store as store
+from deq_core.experiment.tracking.run import connect, find, track
+from deq_core.experiment.tracking.sqlite_store import artifact_location, sqlite_path
 
 PROCESSES = 8
 
@@ -63,7 +63,7 @@ def test_eight_processes_meet_at_a_new_store(tmp_path: Path) -> None:
         assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
     connection.close()
     assert not list(tmp_path.glob("*.partial*"))
-    command = [sys.executable, "-m", "deq_core.experiment.tracking", "out3/model", "mlflow.db.lock"]
+    command = [sys.executable, "-m", "deq_core.experiment.tracking.run", "out3/model", "mlflow.db.lock"]
     said_of_files = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     (third,) = [run.info.run_id for run in runs if run.data.params["number"] == "3"]
     assert said_of_files.splitlines() == [third, "no run wrote mlflow.db.lock as it is now"]

@@ -13,10 +13,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from deq_core.experiment import config, recording
+from deq_core.experiment import config
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.keys import key_of
-from deq_core.experiment.tracking import find, ignore, track
+from deq_core.experiment.tracking import recording
+from deq_core.experiment.tracking.keys import key_of
+from deq_core.experiment.tracking.run import find, ignore, track
 
 pytestmark = pytest.mark.usefixtures("tracking_database")
 
@@ -181,7 +182,7 @@ def test_an_error_passes_and_its_run_says_so(
 KILLED = """
 import sys, time
 from pathlib import Path
-from deq_core.experiment.tracking import track
+from deq_core.experiment.tracking.run import track
 with track("flow.train", {"lr": 1}, out=Path("out"), seed=0, scratch=Path("scratch")) as log:
     for step in range(1, 51):
         log({"loss": 1 / step, "epe": 2 / step}, step)
@@ -474,7 +475,8 @@ def test_ignoring_does_nothing(client: MlflowClient, tmp_path: Path) -> None:
 
 
 def test_mlflow_is_imported_when_a_run_begins_and_not_before() -> None:
-    script = "import sys, deq_core.experiment.training, deq_core.experiment.tracking; sys.exit('mlflow' in sys.modules)"
+    modules = "deq_core.experiment.training.fit, deq_core.experiment.tracking.run"
+    script = f"import sys, {modules}; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 

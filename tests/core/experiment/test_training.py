@@ -12,11 +12,11 @@ import torch
 from tests.core.experiment.lesson import EVERY, lesson
 from torch import Tensor, nn
 
-from deq_core.experiment import checkpoint
+from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.progress import Progress
-from deq_core.experiment.training import Every, Losses, NonFiniteError, fit
+from deq_core.experiment.training.fit import Losses, NonFiniteError, fit
 
 SGD = OptimConfig(name="sgd", lr=0.5)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from deq_core.experiment.tracking import connect, track
+from deq_core.experiment.tracking.run import connect, track
 
 PATIENCE = 420.0
 """Seconds for server and browser together; two are enough on an idle machine, two hundred were seen on a busy one."""

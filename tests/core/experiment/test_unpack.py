@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from tests.core.experiment.test_files import file_size_limit
 
+from deq_core.experiment.download.unpack import ArchiveError, unpack
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.unpack import ArchiveError, unpack
 
 FILES = {"read.me": b"one", "training/flow/1.flo": b"two" * 1000, "training/2.png": b""}
 
@@ -324,8 +324,8 @@ def test_a_small_archive_that_would_fill_the_disk_is_refused(
     make: Callable[..., Path], suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / f"a{suffix}", {"zeros": bytes(6_000_000)})
-    monkeypatch.setattr("deq_core.experiment.unpack.FREELY", 1 << 20)
-    monkeypatch.setattr("deq_core.experiment.unpack.RATIO", 20)
+    monkeypatch.setattr("deq_core.experiment.download.unpack.FREELY", 1 << 20)
+    monkeypatch.setattr("deq_core.experiment.download.unpack.RATIO", 20)
     with file_size_limit(1 << 21), pytest.raises(ArchiveError, match="out of all proportion to its size"):
         unpack(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

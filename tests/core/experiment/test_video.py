@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from deq_core.experiment import video
+from deq_core.experiment.data.images import FileFormatError, write_image
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.images import FileFormatError, write_image
-from deq_core.experiment.video import VideoError
+from deq_core.experiment.media import video
+from deq_core.experiment.media.video import VideoError
 
 
 def moving(count: int, height: int = 48, width: int = 64) -> list[Tensor]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
-from deq_core.experiment import yaml12
+from deq_core.experiment.config import yaml12
 
 SCALARS = {
     "1e-3": 1e-3,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from deq_core.experiment.data.npy import header
 from deq_core.experiment.errors import ResultsError
 from deq_core.experiment.files import write_bytes
-from deq_core.experiment.npy import header
 from deq_core.experiment.reading import decoding, read_bytes, require_room
 
 HEADER, END = 100, 22

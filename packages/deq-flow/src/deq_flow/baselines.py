@@ -9,8 +9,8 @@ import torch
 
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.results import Row, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import Row, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.released import located
 from deq_flow.evaluate import Evaluation, Method, Prediction, evaluate, flat, labelled_sets, summary

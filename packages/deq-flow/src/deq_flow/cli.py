@@ -26,8 +26,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-flow`; `arguments` are those of the command line by default."""
-    from deq_core.experiment.images import FileFormatError
-    from deq_core.experiment.video import VideoError
+    from deq_core.experiment.data.images import FileFormatError
+    from deq_core.experiment.media.video import VideoError
 
     commands.run(
         "deq-flow",

@@ -15,8 +15,8 @@ import deq_core as deq
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued
 from deq_core.experiment.rescue import tables as tables_of
-from deq_core.experiment.results import Row, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import Row, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_flow.arrays import write_arrays
 from deq_flow.data.batches import SampleSet
 from deq_flow.data.samples import FlowSample

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_core.experiment.delta import FIELDS as FIELDS
-from deq_core.experiment.delta import Counted as Counted
-from deq_core.experiment.delta import add as add
-from deq_core.experiment.delta import delta_cell as delta_cell
-from deq_core.experiment.delta import shares as shares
-from deq_core.experiment.delta import totals as totals
+from deq_core.experiment.study.delta import FIELDS as FIELDS
+from deq_core.experiment.study.delta import Counted as Counted
+from deq_core.experiment.study.delta import add as add
+from deq_core.experiment.study.delta import delta_cell as delta_cell
+from deq_core.experiment.study.delta import shares as shares
+from deq_core.experiment.study.delta import totals as totals
 
 CHANGES = ("elements", "elements_changed", "pixels", "pixels_changed", "tiles", "tiles_changed")
 """The columns of changes."""

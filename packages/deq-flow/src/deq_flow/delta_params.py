@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deq_core.experiment.config import Name, Seed, require_keys
-from deq_core.experiment.delta import Rule as Rule
-from deq_core.experiment.delta import Variant as Variant
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.solving import LayerConfig, Solver
-from deq_core.experiment.training import Every
+from deq_core.experiment.config.layer import LayerConfig, Solver
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.study.delta import Rule as Rule
+from deq_core.experiment.study.delta import Variant as Variant
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated", "stream"]
 """What a solve starts from: see `sequences.start_from`; "stream" is reuse that keeps the delta memories too."""

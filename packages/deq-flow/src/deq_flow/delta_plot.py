@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.plotting import Figure
-from deq_core.experiment.results import aggregate, grouped, numbers
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Figure
+from deq_core.experiment.tables import aggregate, grouped, numbers
 from deq_flow.delta_tables import DeltaTables, Folders, first_arrays, rows, shared_of
 from deq_flow.inr.plot import image_figures, sine_figure
 from deq_flow.tradeoff import mean_by, tradeoff

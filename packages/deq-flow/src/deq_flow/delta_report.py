@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import (
+from deq_core.experiment.tables import (
     Row,
     Value,
     cell,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deq_core.experiment.results import Row, numbers, read_rows
+from deq_core.experiment.tables import Row, numbers, read_rows
 from deq_flow.arrays import read_arrays
 
 Folders = Sequence[Path]

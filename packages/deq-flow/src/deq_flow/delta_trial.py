@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment.results import Row
-from deq_core.experiment.solving import Solver
+from deq_core.experiment.config.layer import Solver
+from deq_core.experiment.tables import Row
 from deq_flow.data.samples import FlowSample
 from deq_flow.delta_counts import CHANGES, Changes, Counted, add, delta_cell, shares, still
 from deq_flow.delta_params import Rule, Start

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from deq_core.experiment.files import output_directory, write_bytes, write_json
 from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.results import Row, numbers, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import Row, numbers, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
 from deq_flow.data.released import located
 from deq_flow.data.samples import FlowSample

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 from deq_core.experiment.config import Name
-from deq_core.experiment.solving import Solver, StopConfig
+from deq_core.experiment.config.layer import Solver, StopConfig
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated"]
 """What a pair starts from, given the pair before it in a video; see `sequences.start_from`."""

@@ -4,8 +4,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from deq_core.experiment import checkpoint, config
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment import config
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import Kind
 from deq_flow.config import Converted
 from deq_flow.models import RAFT, DEQFlow, build

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from deq_core.experiment.config import ConfigError, Kind, Name, Seed, require_keys
-from deq_core.experiment.look import Plot
-from deq_core.experiment.recipe import Recipe
-from deq_core.experiment.solving import LayerConfig, StopConfig
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.config.plot import Plot
+from deq_core.experiment.config.recipe import Recipe
 from deq_flow.data.mini import MiniConfig
 from deq_flow.data.mixes import MemberConfig
 from deq_flow.data.released import ReleasedConfig

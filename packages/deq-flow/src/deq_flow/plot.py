@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deq_core.experiment import plotting
+from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.look import Plot
-from deq_core.experiment.plotting import Figure
-from deq_core.experiment.results import Row, numbers, read_rows, statistic
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Figure
+from deq_core.experiment.tables import Row, numbers, read_rows, statistic
 from deq_flow.arrays import read_arrays
 from deq_flow.evaluate import summary
 from deq_flow.metrics import epe_map

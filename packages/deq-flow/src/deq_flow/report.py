@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Row, cell, over_seeds, read_metrics
+from deq_core.experiment.tables import Row, cell, over_seeds, read_metrics
 from deq_flow.evaluate import summary
 from deq_flow.sets import titles
 from deq_flow.tables import Tables, samples_by_method, samples_by_stage

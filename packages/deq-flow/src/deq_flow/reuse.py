@@ -6,8 +6,8 @@ import torch
 
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.results import Row, numbers, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import Row, numbers, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_flow.data.released import located
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Reuse, Starts

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deq_core.experiment.results import Row, Statistic, grouped, numbers, statistic
+from deq_core.experiment.tables import Row, Statistic, grouped, numbers, statistic
 from deq_flow.delta_tables import DeltaTables, rows, shared_of
 
 Groups = Mapping[str, Sequence[Row]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
-from deq_core.experiment.results import Row, numbers
+from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.samples import FlowSample
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from deq_core.experiment import checkpoint
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.data.photographs import TRAINING, VALIDATION, load_all
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.log import Log
-from deq_core.experiment.optim import OptimConfig
-from deq_core.experiment.photographs import TRAINING, VALIDATION, load_all
-from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import derive, seed_everything
-from deq_core.experiment.solving import LayerConfig
-from deq_core.experiment.training import Every, fit
-from deq_core.experiment.update import Row
+from deq_core.experiment.tables import write_rows
+from deq_core.experiment.tracking.log import Log
+from deq_core.experiment.training.fit import fit
+from deq_core.experiment.training.update import Row
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch, batches, same_shape
 from deq_flow.data.generated import Generated, GeneratedConfig

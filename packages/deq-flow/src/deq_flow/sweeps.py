@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from deq_core.experiment.results import Row, numbers
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.config.layer import StopConfig
+from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deq_core.experiment.results import Row, read_rows
+from deq_core.experiment.tables import Row, read_rows
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from deq_core.experiment.results import Row, numbers, statistic
+from deq_core.experiment.tables import Row, numbers, statistic
 
 
 def tradeoff(
@@ -12,7 +12,7 @@ def tradeoff(
     """Draws the means of columns `x` and `y` for each value of column `by`, joined in the order of `x`.
 
     Args:
-        axes: of a figure of `deq_core.experiment.plotting`.
+        axes: of a figure of `deq_core.experiment.study.plotting`.
         rows: of all seeds; error bars are one sample standard deviation, where there is more than one seed.
         line: style of the line, as matplotlib writes it.
         color: of the line; the next of the house style by default.

@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deq_core.experiment import checkpoint, distributed
-from deq_core.experiment.batches import Cached
+from deq_core.experiment import distributed
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.data.batches import Cached
 from deq_core.experiment.seeding import seed_everything
-from deq_core.experiment.tracking import Log
-from deq_core.experiment.training import Losses, fit, keep
+from deq_core.experiment.tracking.run import Log
+from deq_core.experiment.training.fit import Losses, fit, keep
 from deq_flow.data.batches import FlowBatch, batches, same_shape
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.mixes import open_mix

@@ -1,6 +1,6 @@
 """Language models with deep equilibrium models: DEQ-Transformer (Bai et al., NeurIPS 2019)."""
 
-from deq_core.experiment.checkpoint import CheckpointError as CheckpointError
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError as CheckpointError
 
 from .config import VARIANTS as VARIANTS
 from .config import Architecture as Architecture

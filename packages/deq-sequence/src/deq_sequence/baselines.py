@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.results import Row, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import Row, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_sequence.data import tokens as stored
 from deq_sequence.data.corpora import Split
 from deq_sequence.data.tokens import Tokens

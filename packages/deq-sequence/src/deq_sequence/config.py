@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 import deq_core as deq
-from deq_core.experiment.solving import OnFailure
+from deq_core.experiment.config.layer import OnFailure
 
 
 @dataclass(frozen=True, kw_only=True)

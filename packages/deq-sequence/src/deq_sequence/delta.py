@@ -10,8 +10,8 @@ import deq_core as deq
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.results import numbers, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import numbers, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_sequence.data import tokens as stored
 from deq_sequence.data.batches import windows
 from deq_sequence.data.corpora import Split

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deq_core.experiment.config import Name
-from deq_core.experiment.delta import Variant
+from deq_core.experiment.study.delta import Variant
 
 Start = Literal["cold", "token", "previous", "stream"]
 """Where the solve of a segment begins: at zeros; each position at the state that the last position with its token came

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deq_core.experiment import plotting
-from deq_core.experiment.plotting import PALETTE, Figure
-from deq_core.experiment.results import Row, numbers, read_rows
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import PALETTE, Figure
+from deq_core.experiment.tables import Row, numbers, read_rows
 
 MEGA = 1e6
 

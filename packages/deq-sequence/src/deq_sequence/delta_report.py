@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory, write_json, write_text
-from deq_core.experiment.results import Row, Statistic, cell, grouped, markdown, numbers, read_rows, spread, statistic
+from deq_core.experiment.study import plotting
+from deq_core.experiment.tables import Row, Statistic, cell, grouped, markdown, numbers, read_rows, spread, statistic
 from deq_sequence.delta_plot import delta_figure
 
 FIGURE = "tradeoff.svg"

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment.delta import Counted, Rule, add, delta_cell, shares
-from deq_core.experiment.results import Row
-from deq_core.experiment.solving import Solver
+from deq_core.experiment.config.layer import Solver
+from deq_core.experiment.study.delta import Counted, Rule, add, delta_cell, shares
+from deq_core.experiment.tables import Row
 from deq_sequence.data.batches import Window
 from deq_sequence.delta_params import Start
 from deq_sequence.finite import perplexity, require_finite

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.results import Row, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import Row, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_sequence.data import tokens as stored
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.corpora import CorpusError, Split

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field, replace
 
 from deq_core.experiment.config import ConfigError, Name, Seed, require_keys
-from deq_core.experiment.look import Plot as Plot
-from deq_core.experiment.recipe import EquilibriumRecipe
-from deq_core.experiment.solving import LayerConfig, Solver, StopConfig
+from deq_core.experiment.config.layer import LayerConfig, Solver, StopConfig
+from deq_core.experiment.config.plot import Plot as Plot
+from deq_core.experiment.config.recipe import EquilibriumRecipe
 from deq_sequence.config import VARIANTS, Architecture, Equilibrium
 from deq_sequence.data.texts import Text
 from deq_sequence.delta_params import Delta

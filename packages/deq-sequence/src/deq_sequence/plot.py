@@ -3,10 +3,10 @@
 import math
 from pathlib import Path
 
-from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.plotting import Axes, Figure
-from deq_core.experiment.results import Row, numbers, read_rows
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Axes, Figure
+from deq_core.experiment.tables import Row, numbers, read_rows
 from deq_sequence.params import Plot
 from deq_sequence.tables import Tables, scores, sweeps
 

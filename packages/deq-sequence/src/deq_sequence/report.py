@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import Statistic, numbers, statistic
+from deq_core.experiment.tables import Statistic, numbers, statistic
 from deq_sequence.tables import Tables, scores, sweeps
 
 Metrics = dict[str, Any]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deq_core.experiment.results import Row, Statistic, numbers, read_metrics, read_rows, statistic
+from deq_core.experiment.tables import Row, Statistic, numbers, read_metrics, read_rows, statistic
 from deq_sequence.params import Evaluate
 
 REPORTED = ("perplexity", "bits_per_character", "loss", "residual", "steps", "converged")

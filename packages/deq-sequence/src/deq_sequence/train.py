@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from deq_core.experiment import distributed
 from deq_core.experiment.seeding import seed_everything
-from deq_core.experiment.tracking import Log
-from deq_core.experiment.training import Losses, fit, keep, numbered
+from deq_core.experiment.tracking.run import Log
+from deq_core.experiment.training.fit import Losses, fit, keep, numbered
 from deq_sequence.data import tokens as stored
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.batches import TokenBatch, batches

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import deq_core as deq
 from deq_core.experiment.config import Kind
-from deq_core.experiment.solving import LayerConfig, OnFailure
+from deq_core.experiment.config.layer import LayerConfig, OnFailure
 
 Numerics = Literal["core", "released"]
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment import distributed
+from deq_core.experiment.data.released import located
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.released import located
 from deq_core.experiment.rescue import rescued
-from deq_core.experiment.results import Row, numbers, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import Row, numbers, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
 from deq_vision.models.build import load

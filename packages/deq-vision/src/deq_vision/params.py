@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from deq_core.experiment.config import Kind, Name, Seed, require_keys
-from deq_core.experiment.look import Plot
-from deq_core.experiment.recipe import EquilibriumRecipe
-from deq_core.experiment.recipe import JacobianPenalty as JacobianPenalty
-from deq_core.experiment.recipe import Pretraining as Pretraining
-from deq_core.experiment.solving import StopConfig
+from deq_core.experiment.config.layer import StopConfig
+from deq_core.experiment.config.plot import Plot
+from deq_core.experiment.config.recipe import EquilibriumRecipe
+from deq_core.experiment.config.recipe import JacobianPenalty as JacobianPenalty
+from deq_core.experiment.config.recipe import Pretraining as Pretraining
 from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
 from deq_vision.config import Classification, Detection, ModelConfig, Segmentation
 from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deq_core.experiment import plotting
+from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.look import Plot
-from deq_core.experiment.plotting import Figure
-from deq_core.experiment.results import Row, Statistic, numbers, read_rows
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Figure
+from deq_core.experiment.tables import Row, Statistic, numbers, read_rows
 from deq_vision.tables import HEADLINES, Tables, headline, run_name, scores, streams, sweeps
 
 WIDTH = 3.2  # inches of a panel

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import cell
+from deq_core.experiment.tables import cell
 from deq_vision.tables import HEADLINES, MDEQ, Tables, headline, scores, streams
 
 Metrics = dict[str, dict[str, dict[str, dict[str, float]]]]

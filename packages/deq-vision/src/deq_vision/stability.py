@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from deq_core.experiment import distributed
+from deq_core.experiment.data.released import located
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.released import located
 from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.results import Row, numbers, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import Row, numbers, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_vision.models.build import load
 from deq_vision.params import Classify
 from deq_vision.stability_params import Measure

@@ -8,7 +8,7 @@ from typing import Literal
 
 import deq_core as deq
 from deq_core.experiment.config import Seed
-from deq_core.experiment.solving import ImplicitConfig
+from deq_core.experiment.config.layer import ImplicitConfig
 from deq_vision.config import ModelConfig
 from deq_vision.params import Classify, Experiment, Recipe
 

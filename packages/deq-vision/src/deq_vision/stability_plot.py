@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from deq_core.experiment import plotting
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.plotting import Figure
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Figure
 from deq_vision.stability_tables import CURVES, TITLES, StabilityTables
 
 

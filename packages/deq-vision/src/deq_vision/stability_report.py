@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deq_core.experiment.files import write_json, write_text
-from deq_core.experiment.results import statistic
+from deq_core.experiment.tables import statistic
 from deq_vision.stability_params import Method
 from deq_vision.stability_tables import CURVES, TITLES, StabilityTables
 

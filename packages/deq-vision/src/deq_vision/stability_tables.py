@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deq_core.experiment.results import Row, numbers, read_rows
-from deq_core.experiment.stages import all_there
+from deq_core.experiment.study.stages import all_there
+from deq_core.experiment.tables import Row, numbers, read_rows
 from deq_vision.stability_params import Method
 
 CURVES = {"top1": "top-1 accuracy", "loss": "loss", "residual": "relative residual"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import deq_core as deq
-from deq_core.experiment.results import Row
+from deq_core.experiment.tables import Row
 from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
 from deq_vision.models.mdeq import MDEQ

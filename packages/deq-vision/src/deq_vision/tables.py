@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deq_core.experiment.results import Row, numbers, over_seeds, read_metrics, read_rows
+from deq_core.experiment.tables import Row, numbers, over_seeds, read_metrics, read_rows
 
 HEADLINES = {"top1": "top-1 accuracy", "miou": "mIoU", "ap50": "AP50"}
 """The metric that a task is known by, and its title."""

@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from deq_core.experiment.batches import Cached, SampleSet
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data.batches import Cached, SampleSet
 from deq_vision.config import Head
 from deq_vision.data import classes
 from deq_vision.data.batches import (

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment import checkpoint, distributed
-from deq_core.experiment.released import located
+from deq_core.experiment import distributed
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.data.released import located
 from deq_core.experiment.seeding import seed_everything
-from deq_core.experiment.tracking import Log
-from deq_core.experiment.training import Losses, fit, keep, numbered
+from deq_core.experiment.tracking.run import Log
+from deq_core.experiment.training.fit import Losses, fit, keep, numbered
 from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
 from deq_vision.models.compat.convert import load_released

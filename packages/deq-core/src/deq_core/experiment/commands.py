@@ -21,12 +21,12 @@ import tyro
 
 from deq_core import ConvergenceError
 from deq_core.experiment import config, distributed
-from deq_core.experiment.checkpoint import CheckpointError
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.download.resume import DownloadError
+from deq_core.experiment.download.unpack import ArchiveError
 from deq_core.experiment.errors import LayoutError, NonFiniteError, ResultsError
 from deq_core.experiment.files import OutputError, discard, output_files, require_own, require_writable
-from deq_core.experiment.resume import DownloadError
-from deq_core.experiment.unpack import ArchiveError
 from deq_core.experiment.written import written_by
 
 PARAMS = Path("params.yaml")

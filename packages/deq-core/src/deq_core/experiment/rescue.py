@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import OutputError, output_directory
-from deq_core.experiment.results import Row, write_rows
+from deq_core.experiment.tables import Row, write_rows
 
 
 @contextmanager

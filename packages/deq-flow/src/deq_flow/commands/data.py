@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment.commands import Positional, finish
-from deq_core.experiment.fetch import fetch as fetch_source
+from deq_core.experiment.download.fetch import fetch as fetch_source
 from deq_flow.data import check as checks
 from deq_flow.data.catalogue import SOURCES
 

@@ -6,8 +6,8 @@ from typing import Annotated
 from deq_core.experiment import config
 from deq_core.experiment.commands import FILE, PARAMS, REPORT, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
-from deq_core.experiment.stages import all_there, figures_below
-from deq_core.experiment.tracking import track
+from deq_core.experiment.study.stages import all_there, figures_below
+from deq_core.experiment.tracking.run import track
 from deq_flow.delta_params import Convergence, Delta, Images, Representation, Sine, Sweep
 
 SECTION = "run.delta"

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from deq_core.experiment import video
 from deq_core.experiment.commands import Positional, default, finish
 from deq_core.experiment.device import chosen_device
+from deq_core.experiment.media import video
 from deq_flow.demo.outputs import Product
 from deq_flow.demo.run import DemoConfig, run, source_of
 from deq_flow.inference_params import Start

@@ -7,7 +7,7 @@ import torch
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, Positional, finish
-from deq_core.experiment.tracking import track
+from deq_core.experiment.tracking.run import track
 from deq_flow.inference_params import Inference, Measure, Start, Starts
 from deq_flow.networks import Network, load
 

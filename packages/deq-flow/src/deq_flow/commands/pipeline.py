@@ -17,10 +17,10 @@ from deq_core.experiment.commands import (
     finish,
     resumable,
 )
+from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.files import write_json
-from deq_core.experiment.look import Plot
-from deq_core.experiment.stages import all_there, figures_below
-from deq_core.experiment.tracking import track
+from deq_core.experiment.study.stages import all_there, figures_below
+from deq_core.experiment.tracking.run import track
 from deq_flow.commands.data import fetch
 from deq_flow.data.mini import write_mini
 from deq_flow.data.released import ReleasedConfig, prepare

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, finish
-from deq_core.experiment.tracking import track
+from deq_core.experiment.tracking.run import track
 from deq_flow.inference_params import Reuse
 from deq_flow.params import Flow
 from deq_flow.reuse import reuse_network

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import fingerprint, finish
-from deq_core.experiment.tracking import track
+from deq_core.experiment.tracking.run import track
 from deq_flow.networks import SHIPPED
 from deq_flow.shipped import Shipped
 from deq_flow.shipped import train_shipped as train

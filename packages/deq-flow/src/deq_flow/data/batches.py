@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deq_core.experiment import batches as experiment
+from deq_core.experiment.data import batches as experiment
 from deq_flow.data.augment import AugmentConfig, augment
 from deq_flow.data.samples import FlowSample
 

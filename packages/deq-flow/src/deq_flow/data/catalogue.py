@@ -5,7 +5,7 @@ No checksum of these files is known to be published. Each address is from the do
 
 from collections.abc import Mapping
 
-from deq_core.experiment.fetch import Archive, Source
+from deq_core.experiment.download.fetch import Archive, Source
 
 FREIBURG = "https://lmb.informatik.uni-freiburg.de"
 THINGS = f"{FREIBURG}/data/SceneFlowDatasets_CVPR16/Release_april16/data/FlyingThings3D"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from deq_core.experiment.layout import LayoutError, files_in, require
+from deq_core.experiment.data.layout import LayoutError, files_in, require
 from deq_core.experiment.reading import read_text
 from deq_flow.data.layout import read_dense, read_pair
 from deq_flow.data.samples import FlowSample, PairFiles

@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 
 import cv2
 
-from deq_core.experiment import checks
-from deq_core.experiment.checks import Part, Problem
-from deq_core.experiment.images import FileFormatError, decode
-from deq_core.experiment.layout import LayoutError, other_size
+from deq_core.experiment.data import checks
+from deq_core.experiment.data.checks import Part, Problem
+from deq_core.experiment.data.images import FileFormatError, decode
+from deq_core.experiment.data.layout import LayoutError, other_size
 from deq_flow.data.chairs import FlyingChairs
 from deq_flow.data.hd1k import Hd1k
 from deq_flow.data.headers import size_of

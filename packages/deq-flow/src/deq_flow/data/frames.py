@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from deq_core.experiment.layout import LayoutError
+from deq_core.experiment.data.layout import LayoutError
 from deq_flow.data.layout import read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from deq_core.experiment.layout import files_in, following, require, require_size
+from deq_core.experiment.data.layout import files_in, following, require, require_size
 from deq_flow.data.io import read_kitti
 from deq_flow.data.layout import read_pair
 from deq_flow.data.samples import FlowSample, PairFiles

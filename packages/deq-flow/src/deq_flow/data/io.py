@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deq_core.experiment.data.images import damaged, decode, encode
 from deq_core.experiment.files import write_bytes
-from deq_core.experiment.images import damaged, decode, encode
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as little-endian float32
 PFM_HEADER = 128  # bytes, enough for any header

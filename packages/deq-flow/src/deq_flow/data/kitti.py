@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from deq_core.experiment.layout import files_in, require, require_size
+from deq_core.experiment.data.layout import files_in, require, require_size
 from deq_flow.data.io import read_kitti
 from deq_flow.data.layout import read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample, PairFiles

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deq_core.experiment.images import read_image
-from deq_core.experiment.layout import require_size
+from deq_core.experiment.data.images import read_image
+from deq_core.experiment.data.layout import require_size
 from deq_flow.data.io import read_flo
 
 DENSE_LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger components

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from deq_core.experiment import photographs
+from deq_core.experiment.data import photographs
+from deq_core.experiment.data.images import one_thread, write_image, write_mask
+from deq_core.experiment.data.manifest import write_manifest
 from deq_core.experiment.files import output_directory, write_text
-from deq_core.experiment.images import one_thread, write_image, write_mask
-from deq_core.experiment.manifest import write_manifest
 from deq_flow.data.final_pass import FinalPassConfig, final_pass, random_fog
 from deq_flow.data.io import write_flo, write_kitti
 from deq_flow.data.mini_training import Studio, TrainingSetsConfig, write_training_sets

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deq_core.experiment import photographs
-from deq_core.experiment.images import write_image
+from deq_core.experiment.data import photographs
+from deq_core.experiment.data.images import write_image
 from deq_flow.data.final_pass import FinalPassConfig, final_pass, random_fog
 from deq_flow.data.io import write_flo, write_kitti, write_pfm
 from deq_flow.data.scenes import Layer, SceneConfig, View, exact_flow, random_scene, render

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deq_core.experiment import photographs
-from deq_core.experiment.images import write_image, write_mask
+from deq_core.experiment.data import photographs
+from deq_core.experiment.data.images import write_image, write_mask
 from deq_flow.data.io import write_flo
 from deq_flow.data.mini_training import Studio, picture
 from deq_flow.data.scenes import exact_flow, random_scene, render

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from deq_core.experiment import released
-from deq_core.experiment.released import located as located
+from deq_core.experiment.data import released
+from deq_core.experiment.data.released import located as located
 from deq_flow.data.catalogue import SOURCES
 from deq_flow.data.check import FOLDERS, check
 
@@ -25,7 +25,7 @@ class ReleasedConfig:
 
 
 def prepare(out: Path, config: ReleasedConfig) -> None:
-    """Fetches what is missing, checks all, and writes `out`/manifest.json; see `deq_core.experiment.released`.
+    """Fetches what is missing, checks all, and writes `out`/manifest.json; see `deq_core.experiment.data.released`.
 
     Raises:
         LayoutError: something is missing or damaged, by file; or a set must be got by hand, with instructions.

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deq_core.experiment.images import read_mask
-from deq_core.experiment.layout import LayoutError, by_folder, files_in, following, require, require_size
+from deq_core.experiment.data.images import read_mask
+from deq_core.experiment.data.layout import LayoutError, by_folder, files_in, following, require, require_size
 from deq_flow.data.layout import read_dense, read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample, PairFiles
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deq_core.experiment.images import FileFormatError, damaged
-from deq_core.experiment.layout import by_folder, files_in, following, require
+from deq_core.experiment.data.images import FileFormatError, damaged
+from deq_core.experiment.data.layout import by_folder, files_in, following, require
 from deq_core.experiment.reading import decoding, require_room
 from deq_flow.data.layout import known_flow, read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample, PairFiles

@@ -5,8 +5,8 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from deq_core.experiment.images import damaged
-from deq_core.experiment.layout import by_folder, files_in, following, require
+from deq_core.experiment.data.images import damaged
+from deq_core.experiment.data.layout import by_folder, files_in, following, require
 from deq_flow.data.io import read_pfm
 from deq_flow.data.layout import known_flow, read_pair
 from deq_flow.data.samples import FlowSample, PairFiles

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 from torch import Tensor
 
-from deq_core.experiment import video
+from deq_core.experiment.data.images import write_image
 from deq_core.experiment.files import write_bytes
-from deq_core.experiment.images import write_image
+from deq_core.experiment.media import video
 from deq_flow.data.io import KITTI_RANGE, write_flo, write_kitti
 from deq_flow.demo.follow import Estimate
 from deq_flow.demo.pictures import Scale, View, picture

@@ -10,12 +10,12 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError, plain
+from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.solving import StopConfig
-from deq_core.experiment.video import Frames, VideoError
+from deq_core.experiment.media import video
+from deq_core.experiment.media.video import Frames, VideoError
 from deq_flow.demo.follow import LEAST, Estimate, follow
 from deq_flow.demo.outputs import Add, Product, outputs
 from deq_flow.inference import Estimator

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from deq_core.experiment import plotting
-from deq_core.experiment.plotting import Figure
-from deq_core.experiment.results import Row, numbers
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Figure
+from deq_core.experiment.tables import Row, numbers
 from deq_flow.delta_tables import Folders, first_arrays, rows
 from deq_flow.tradeoff import mean_by, tradeoff
 

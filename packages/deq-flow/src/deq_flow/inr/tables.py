@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from deq_core.experiment.results import Row, numbers
+from deq_core.experiment.tables import Row, numbers
 from deq_flow.settling import CRITERIA, distribution, histogram, settled_after
 
 

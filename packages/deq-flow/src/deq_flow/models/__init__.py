@@ -1,6 +1,6 @@
 """DEQ-Flow, RAFT and GMA from one set of parts."""
 
-from deq_core.experiment.checkpoint import CheckpointError as CheckpointError
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError as CheckpointError
 
 from .build import NAMES as NAMES
 from .build import build as build

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment.commands import Positional, finish
-from deq_core.experiment.fetch import fetch as fetch_source
+from deq_core.experiment.download.fetch import fetch as fetch_source
 from deq_sequence.data.catalogue import SOURCES
 from deq_sequence.data.corpora import check_wikitext
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, finish
-from deq_core.experiment.stages import all_there
-from deq_core.experiment.tracking import track
+from deq_core.experiment.study.stages import all_there
+from deq_core.experiment.tracking.run import track
 from deq_sequence.data.corpora import Split
 from deq_sequence.delta_params import Delta
 from deq_sequence.params import Plot, Sequence

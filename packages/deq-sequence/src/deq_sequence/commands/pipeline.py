@@ -6,10 +6,10 @@ from typing import Annotated
 
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import FILE, PARAMS, REPORT, Positional, fingerprint, finish, resumable
+from deq_core.experiment.data.manifest import write_manifest
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.manifest import write_manifest
-from deq_core.experiment.stages import all_there, figures_below
-from deq_core.experiment.tracking import track
+from deq_core.experiment.study.stages import all_there, figures_below
+from deq_core.experiment.tracking.run import track
 from deq_sequence.data import texts
 from deq_sequence.data.corpora import Split
 from deq_sequence.params import Baselines, Evaluate, Model, Plot, Sequence, Train

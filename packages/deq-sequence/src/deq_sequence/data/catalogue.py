@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from deq_core.experiment.fetch import Archive, Source
+from deq_core.experiment.download.fetch import Archive, Source
 
 # Host: that of the corpus's first author. The original addresses, an S3 bucket of MetaMind, are closed: so
 # IST-DASLab/Quartet, pull request 11, and ooples/AiDotNet, issue 1284. Checksums: those of the original archives, as

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deq_core.experiment.data.npy import LONGEST, header
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.npy import LONGEST, header
 from deq_core.experiment.reading import decoding
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, Split

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from deq_core.experiment.batches import SampleSet
+from deq_core.experiment.data.batches import SampleSet
 from deq_vision.data.samples import IGNORED, AnnotatedImage, LabelledImage, SegmentedImage
 
 Classifier = Callable[[Tensor], Tensor]

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deq_core.experiment.batches import SampleSet
+from deq_core.experiment.data.batches import SampleSet
+from deq_core.experiment.data.released import located
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.released import located
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tracking.run import Log
 from deq_vision import tasks
 from deq_vision.baselines.classifiers import (
     Classifier,

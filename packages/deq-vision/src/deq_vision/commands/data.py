@@ -6,7 +6,7 @@ from typing import Annotated
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, Positional, finish
-from deq_core.experiment.fetch import fetch as fetch_source
+from deq_core.experiment.download.fetch import fetch as fetch_source
 from deq_vision.data import check as checks
 from deq_vision.data.catalogue import SOURCES
 from deq_vision.data.mini.write import write_mini

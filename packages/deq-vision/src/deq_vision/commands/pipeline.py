@@ -5,9 +5,9 @@ from typing import Annotated
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, REPORT, finish
-from deq_core.experiment.look import Plot
-from deq_core.experiment.stages import all_there, figures_below
-from deq_core.experiment.tracking import track
+from deq_core.experiment.config.plot import Plot
+from deq_core.experiment.study.stages import all_there, figures_below
+from deq_core.experiment.tracking.run import track
 from deq_vision.baselines.params import Baseline
 from deq_vision.params import Evaluate, Task, Vision
 

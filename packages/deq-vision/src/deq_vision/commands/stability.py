@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import FILE, PARAMS, REPORT, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
-from deq_core.experiment.stages import figures_below
-from deq_core.experiment.tracking import track
+from deq_core.experiment.study.stages import figures_below
+from deq_core.experiment.tracking.run import track
 from deq_vision.config import ModelConfig
 from deq_vision.params import Classify, Experiment, Recipe
 from deq_vision.stability_params import Measure, Method, Stability, variant

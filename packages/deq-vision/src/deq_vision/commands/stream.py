@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from deq_core.experiment import config, video
+from deq_core.experiment import config
 from deq_core.experiment.commands import FILE, PARAMS, Positional, finish
 from deq_core.experiment.config import ConfigError, Kind
 from deq_core.experiment.device import chosen_device
-from deq_core.experiment.tracking import track
+from deq_core.experiment.media import video
+from deq_core.experiment.tracking.run import track
 from deq_vision.detection.params import Detect
 from deq_vision.models import shipped
 from deq_vision.models.build import load

@@ -7,7 +7,7 @@ from typing import Annotated
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import FILE, PARAMS, Positional, fingerprint, finish, resumable
 from deq_core.experiment.files import write_json
-from deq_core.experiment.tracking import track
+from deq_core.experiment.tracking.run import track
 from deq_vision.params import Evaluate, Experiment, Task, Vision
 
 SECTION = "run.vision"

@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from deq_core.experiment import batches as experiment
-from deq_core.experiment.batches import SampleSet
+from deq_core.experiment.data import batches as experiment
+from deq_core.experiment.data.batches import SampleSet
 from deq_vision.data.samples import AnnotatedImage, LabelledImage, Objects, SegmentedImage
 from deq_vision.data.scenes import AugmentAnnotated, AugmentSegmented, SceneAugment
 from deq_vision.data.transforms import Augment, CropFlip, Normalisation, ResizedCrop, centre_crop
@@ -114,7 +114,7 @@ def labelled_batches(
     seed: int,
     workers: int = 0,
 ) -> Callable[[int], Iterator[LabelledBatch]]:
-    """Batches of classification from any step on; see `deq_core.experiment.batches.batches`."""
+    """Batches of classification from any step on; see `deq_core.experiment.data.batches.batches`."""
     collate = partial(LabelledBatch.collate, normalisation=normalisation)
     change = None if augment is None else Augment(augment)
     return experiment.batches(
@@ -131,7 +131,7 @@ def segmented_batches(
     seed: int,
     workers: int = 0,
 ) -> Callable[[int], Iterator[SegmentedBatch]]:
-    """Batches of segmentation from any step on; see `deq_core.experiment.batches.batches`."""
+    """Batches of segmentation from any step on; see `deq_core.experiment.data.batches.batches`."""
     collate = partial(SegmentedBatch.collate, normalisation=normalisation)
     change = None if augment is None else AugmentSegmented(augment)
     return experiment.batches(
@@ -149,7 +149,7 @@ def annotated_batches(
     multiple: int = 1,
     workers: int = 0,
 ) -> Callable[[int], Iterator[AnnotatedBatch]]:
-    """Batches of detection from any step on; see `deq_core.experiment.batches.batches`.
+    """Batches of detection from any step on; see `deq_core.experiment.data.batches.batches`.
 
     `multiple` is what the height and width of a batch are multiples of.
     """

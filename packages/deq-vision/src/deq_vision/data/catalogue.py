@@ -5,7 +5,7 @@ Each address and checksum is from the page named beside it.
 
 from collections.abc import Mapping
 
-from deq_core.experiment.fetch import Archive, Source
+from deq_core.experiment.download.fetch import Archive, Source
 
 SOURCES: Mapping[str, Source] = {
     "cifar10": Source(

@@ -1,4 +1,4 @@
-"""Checks a published or mini data set on disk; see `deq_core.experiment.checks`."""
+"""Checks a published or mini data set on disk; see `deq_core.experiment.data.checks`."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import cv2
 
-from deq_core.experiment import checks
-from deq_core.experiment.checks import Part, Problem
-from deq_core.experiment.image_headers import image_size, whole_size
-from deq_core.experiment.images import FileFormatError, damaged, decode
+from deq_core.experiment.data import checks
+from deq_core.experiment.data.checks import Part, Problem
+from deq_core.experiment.data.image_headers import image_size, whole_size
+from deq_core.experiment.data.images import FileFormatError, damaged, decode
 from deq_vision.data import classes
 from deq_vision.data.sets import cifar, cityscapes, imagenet, imagenet_vid
 from deq_vision.data.sets.annotations import read_annotation

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from deq_core.experiment import released
+from deq_core.experiment.data import released
 from deq_vision.data.catalogue import SOURCES
 from deq_vision.data.check import FOLDERS, check
 
@@ -24,7 +24,7 @@ class ReleasedSets:
 
 
 def prepare(out: Path, config: ReleasedSets) -> None:
-    """Fetches what is missing, checks all, and writes `out`/manifest.json; see `deq_core.experiment.released`.
+    """Fetches what is missing, checks all, and writes `out`/manifest.json; see `deq_core.experiment.data.released`.
 
     Raises:
         LayoutError: something is missing or damaged, by file; or a set must be got by hand, with instructions.

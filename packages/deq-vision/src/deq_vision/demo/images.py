@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from deq_core.experiment.data.images import read_image, write_image
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.images import read_image, write_image
-from deq_core.experiment.video import IMAGES, VideoError, image_files, size_of
+from deq_core.experiment.media.video import IMAGES, VideoError, image_files, size_of
 from deq_vision.demo.viewer import LEAST, Viewer
 from deq_vision.finite import require_finite
 

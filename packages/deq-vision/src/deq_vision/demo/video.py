@@ -11,10 +11,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 import deq_core as deq
-from deq_core.experiment import video
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import NonFiniteError
-from deq_core.experiment.video import Frames, VideoError
+from deq_core.experiment.media import video
+from deq_core.experiment.media.video import Frames, VideoError
 from deq_vision.demo.overlay import with_caption
 from deq_vision.demo.viewer import LEAST, Viewer
 from deq_vision.finite import require_finite

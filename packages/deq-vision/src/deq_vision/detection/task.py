@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from deq_core.experiment.batches import Cached, SampleSet
+from deq_core.experiment.data.batches import Cached, SampleSet
 from deq_vision.data import classes
 from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order
 from deq_vision.data.samples import AnnotatedImage, Objects

@@ -4,9 +4,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from deq_core.experiment import checkpoint, config
-from deq_core.experiment.checkpoint import CheckpointError
-from deq_core.experiment.solving import LayerConfig
+from deq_core.experiment import config
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
+from deq_core.experiment.config.layer import LayerConfig
 from deq_vision.config import VARIANTS, Architecture, Equilibrium, ModelConfig
 from deq_vision.models import shipped
 from deq_vision.models.compat.convert import load_released

@@ -10,11 +10,11 @@ import torch
 
 import deq_core as deq
 from deq_core.experiment import distributed
+from deq_core.experiment.data.released import located
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.released import located
 from deq_core.experiment.rescue import rescued
-from deq_core.experiment.results import Row, write_rows
-from deq_core.experiment.tracking import Log
+from deq_core.experiment.tables import Row, write_rows
+from deq_core.experiment.tracking.run import Log
 from deq_vision.data.transforms import Normalisation
 from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite

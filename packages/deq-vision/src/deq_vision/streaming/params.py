@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from deq_core.experiment.solving import Solver, StopConfig
+from deq_core.experiment.config.layer import Solver, StopConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deq_core.experiment import checkpoint
-from deq_core.experiment import state_dict as state_dicts
-from deq_core.experiment.checkpoint import CheckpointError, filled, outlined
-from deq_core.experiment.state_dict import state_dict
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.checkpoints import state_dict as state_dicts
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError, filled, outlined
+from deq_core.experiment.checkpoints.state_dict import state_dict
 from deq_flow.config import Architecture
 from deq_flow.models.build import Family, assemble, check_overrides
 from deq_flow.models.compat.recognise import DIRECTION, GAIN, architecture_of, is_unrolled, is_weight_normed

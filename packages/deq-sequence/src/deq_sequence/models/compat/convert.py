@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deq_core.experiment import state_dict as state_dicts
-from deq_core.experiment.checkpoint import CheckpointError, filled, load_tensors, misfits, naming, outlined
-from deq_core.experiment.state_dict import state_dict
+from deq_core.experiment.checkpoints import state_dict as state_dicts
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError, filled, load_tensors, misfits, naming, outlined
+from deq_core.experiment.checkpoints.state_dict import state_dict
 from deq_sequence.config import VARIANTS, Architecture
 from deq_sequence.models.build import split
 from deq_sequence.models.positions import frequencies

@@ -1,7 +1,7 @@
 """Clutter digits: real handwritten digits over real photographs, among pieces of other digits, 32 x 32 pixels.
 
 The digits are the 1797 of scikit-learn (Alpaydin and Kaynak, UCI, 1998), 8 x 8 pixels of 17 grey levels; the
-photographs are those of `deq_core.experiment.photographs`. Training, validation and test share neither.
+photographs are those of `deq_core.experiment.data.photographs`. Training, validation and test share neither.
 """
 
 import gzip
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deq_core.experiment.photographs import locate
+from deq_core.experiment.data.photographs import locate
 
 SIDE = 32  # pixels of an image
 GLYPH = 8  # pixels of a digit as it was scanned

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from deq_core.experiment.data.manifest import write_manifest
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.manifest import write_manifest
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deq_core.experiment import photographs
+from deq_core.experiment.data import photographs
+from deq_core.experiment.data.images import one_thread
+from deq_core.experiment.data.manifest import write_manifest
 from deq_core.experiment.files import output_directory, write_text
-from deq_core.experiment.images import one_thread
-from deq_core.experiment.manifest import write_manifest
 from deq_vision.data.mini import digits
 from deq_vision.data.mini.digits import DigitsConfig, Glyphs, clutter_digit
 from deq_vision.data.sets import cifar

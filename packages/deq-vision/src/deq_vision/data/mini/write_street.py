@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from deq_core.experiment import photographs
+from deq_core.experiment.data import photographs
+from deq_core.experiment.data.images import encode, one_thread, write_image
+from deq_core.experiment.data.manifest import write_manifest
 from deq_core.experiment.files import output_directory, write_text
-from deq_core.experiment.images import encode, one_thread, write_image
-from deq_core.experiment.manifest import write_manifest
 from deq_vision.data.classes import STREET, STREET_OBJECTS
 from deq_vision.data.mini.street import COUNTABLE, NAMES, Street, StreetConfig, random_street
 from deq_vision.data.mini.street_view import View, render

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from deq_core.experiment.data.images import FileFormatError, damaged
 from deq_core.experiment.files import write_text
-from deq_core.experiment.images import FileFormatError, damaged
 from deq_core.experiment.reading import decoding, read_text
 from deq_vision.data.samples import Objects
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.images import FileFormatError, damaged
+from deq_core.experiment.data.layout import LayoutError, require
 from deq_core.experiment.files import write_bytes
-from deq_core.experiment.images import FileFormatError, damaged
-from deq_core.experiment.layout import LayoutError, require
 from deq_core.experiment.reading import read_text
 from deq_vision.data.samples import LabelledImage
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deq_core.experiment.images import damaged, decode, read_image
-from deq_core.experiment.layout import LayoutError, files_in, require, require_size
+from deq_core.experiment.data.images import damaged, decode, read_image
+from deq_core.experiment.data.layout import LayoutError, files_in, require, require_size
 from deq_vision.data.classes import CITYSCAPES, LabelSet
 from deq_vision.data.samples import SegmentedImage
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from deq_core.experiment.images import read_image
-from deq_core.experiment.layout import LayoutError
+from deq_core.experiment.data.images import read_image
+from deq_core.experiment.data.layout import LayoutError
 from deq_vision.data.samples import LabelledImage
 
 FOLDER = "imagenet"

@@ -6,8 +6,8 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from deq_core.experiment.images import FileFormatError, damaged, read_image
-from deq_core.experiment.layout import LayoutError, by_folder, files_in, require
+from deq_core.experiment.data.images import FileFormatError, damaged, read_image
+from deq_core.experiment.data.layout import LayoutError, by_folder, files_in, require
 from deq_core.experiment.reading import read_text
 from deq_vision.data.classes import VID
 from deq_vision.data.samples import AnnotatedImage

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deq_core.experiment import state_dict as state_dicts
-from deq_core.experiment.checkpoint import CheckpointError, filled, load_tensors, misfits, naming, outlined
-from deq_core.experiment.state_dict import state_dict
+from deq_core.experiment.checkpoints import state_dict as state_dicts
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError, filled, load_tensors, misfits, naming, outlined
+from deq_core.experiment.checkpoints.state_dict import state_dict
 from deq_vision.config import VARIANTS
 from deq_vision.models.mdeq import MDEQ
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeVar, overload
 import yaml
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-from deq_core.experiment import yaml12
-from deq_core.experiment.complaints import explain, meant, shown
+from deq_core.experiment.config import yaml12
+from deq_core.experiment.config.errors import explain, meant, shown
 
 T = TypeVar("T")
 

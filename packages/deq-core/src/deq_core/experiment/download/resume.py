@@ -13,8 +13,8 @@ from typing import IO
 
 from tqdm import tqdm
 
+from deq_core.experiment.download.kept import begin, cut_zeros, mark, size, version_of
 from deq_core.experiment.files import OutputError, explained
-from deq_core.experiment.kept import begin, cut_zeros, mark, size, version_of
 
 CHUNK = 1 << 20  # bytes
 AGENT = "deq-core"  # some servers turn away what Python calls itself

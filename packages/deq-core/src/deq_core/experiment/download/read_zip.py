@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from deq_core.experiment.read_tar import Member
+from deq_core.experiment.download.read_tar import Member
 
 LOCAL = b"PK\3\4"
 """What a zip archive, and each of its members, begins with."""

@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deq_core.experiment import distributed, provenance
+from deq_core.experiment import distributed
 from deq_core.experiment.config import flatten
 from deq_core.experiment.files import OutputError, require_writable
-from deq_core.experiment.keys import key_of
-from deq_core.experiment.log import Log as Log
-from deq_core.experiment.log import ignore as ignore
-from deq_core.experiment.processes import gone, this_process
-from deq_core.experiment.recording import IDENTITY, PROCESS, Recording
-from deq_core.experiment.store import (
+from deq_core.experiment.tracking import provenance
+from deq_core.experiment.tracking.keys import key_of
+from deq_core.experiment.tracking.log import Log as Log
+from deq_core.experiment.tracking.log import ignore as ignore
+from deq_core.experiment.tracking.processes import gone, this_process
+from deq_core.experiment.tracking.recording import IDENTITY, PROCESS, Recording
+from deq_core.experiment.tracking.sqlite_store import (
     artifact_location,
     one_line,
     prepare,

@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
+from deq_core.experiment.download.resume import DownloadError, download
+from deq_core.experiment.download.unpack import ArchiveError, is_archive, unpack
 from deq_core.experiment.files import explained, output_file, write_text
-from deq_core.experiment.resume import DownloadError, download
-from deq_core.experiment.unpack import ArchiveError, is_archive, unpack
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deq_core import DeltaMeter, to_delta
-from deq_core.experiment.solving import Solver, StopConfig
+from deq_core.experiment.config.layer import Solver, StopConfig
 
 Cell = TypeVar("Cell", bound=nn.Module)
 

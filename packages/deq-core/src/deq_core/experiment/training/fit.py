@@ -15,38 +15,24 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from deq_core.experiment import checkpoint, distributed
-from deq_core.experiment.averaging import Average
+from deq_core.experiment import distributed
+from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config import ConfigError, Scalar, flatten
+from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.errors import NonFiniteError as NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.log import Log, ignore
-from deq_core.experiment.optim import OptimConfig, build
 from deq_core.experiment.progress import Progress
-from deq_core.experiment.results import write_rows
 from deq_core.experiment.seeding import seed_everything
-from deq_core.experiment.update import Batch, Row, Update
-from deq_core.experiment.update import Losses as Losses
+from deq_core.experiment.tables import write_rows
+from deq_core.experiment.tracking.log import Log, ignore
+from deq_core.experiment.training.averaging import Average
+from deq_core.experiment.training.optim import build
+from deq_core.experiment.training.update import Batch, Row, Update
+from deq_core.experiment.training.update import Losses as Losses
 
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _PARTS = ("numbers", "model", "optimizer", "scaler", "average", "carried", "step", "history", "recent")
 """Of the state of a training in its file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Every:
-    """Steps from one occasion to the next."""
-
-    log: int = 1
-    """A row of the history, the means of the steps since the last row."""
-    checkpoint: int = 100
-    """A state to resume from."""
-    evaluate: int | None = None
-    """An evaluation; None is one at the end only."""
-
-    def __post_init__(self) -> None:
-        if self.log < 1 or self.checkpoint < 1 or (self.evaluate is not None and self.evaluate < 1):
-            raise ValueError(f"every: expected at least 1 step (evaluate may be null), got {self}")
 
 
 def fit(

@@ -13,13 +13,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from deq_core.experiment import saved
+from deq_core.experiment.checkpoints import saved
+from deq_core.experiment.checkpoints.shapes import shapes_only
+from deq_core.experiment.checkpoints.state_dict import state_dict
 from deq_core.experiment.config import plain
 from deq_core.experiment.errors import CheckpointError as CheckpointError
 from deq_core.experiment.files import write_bytes, write_json
 from deq_core.experiment.reading import decoding, read_bytes, told
-from deq_core.experiment.shapes import shapes_only
-from deq_core.experiment.state_dict import state_dict
 
 Network = TypeVar("Network", bound=nn.Module)
 

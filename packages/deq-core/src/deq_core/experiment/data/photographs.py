@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deq_core.experiment.images import decode
+from deq_core.experiment.data.images import decode
 
 TRAINING = (
     "skimage/data/astronaut.png",

@@ -1,12 +1,7 @@
-"""Optimisers, and learning rates as pure functions of the step, so that a resumed run needs no schedule state."""
+"""Optimiser, learning-rate schedule and rhythm of a training, as params.yaml writes them."""
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
-
-import torch
-from torch import nn
 
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 
@@ -56,54 +51,17 @@ class OptimConfig:
             raise ValueError(f"betas and eps: belong to adamw and adam; sgd has momentum, got {self.betas}, {self.eps}")
 
 
-def build(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of `config` over those of `parameters` that require a gradient, at its peak learning rate."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    if not trained:
-        raise ValueError("expected at least one parameter that requires a gradient, got none")
-    match config.name:
-        case "adamw" | "adam":
-            kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-            return kind(trained, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay)
-        case "sgd":
-            return torch.optim.SGD(
-                trained,
-                lr=config.lr,
-                momentum=config.momentum,
-                nesterov=config.nesterov,
-                weight_decay=config.weight_decay,
-            )
+@dataclass(frozen=True, kw_only=True)
+class Every:
+    """Steps from one occasion to the next."""
 
+    log: int = 1
+    """A row of the history, the means of the steps since the last row."""
+    checkpoint: int = 100
+    """A state to resume from."""
+    evaluate: int | None = None
+    """An evaluation; None is one at the end only."""
 
-def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
-    """The learning rate of update `step` (from 0) in a training of `steps` updates."""
-    match config.schedule:
-        case "onecycle":
-            return config.lr * _onecycle(step, steps + 100)
-        case "cosine":
-            progress = max(step - config.warmup, 0) / max(steps - config.warmup, 1)
-            return _warm(step, config.warmup) * _cosine(config, progress)
-        case "whole_cosine":
-            return config.lr * _warm(step, config.warmup) if step < config.warmup else _cosine(config, step / steps)
-        case "constant":
-            return config.lr * _warm(step, config.warmup)
-
-
-def _onecycle(step: int, total: int) -> float:
-    """Share of the peak rate at `step`: linear from 1/25 up over a twentieth of `total`, then down to 1/250,000.
-
-    As the released DEQ-Flow and RAFT code trains (torch's OneCycleLR with `total` = steps + 100, pct_start 0.05,
-    linear annealing, no momentum cycle), hence the last updates of a run stop short of the end.
-    """
-    peak, end = 0.05 * total - 1, total - 1
-    if step <= peak:
-        return 1 / 25 + (1 - 1 / 25) * step / peak
-    return 1 + (1 / 250_000 - 1) * (step - peak) / (end - peak)
-
-
-def _cosine(config: OptimConfig, progress: float) -> float:
-    return config.floor + (config.lr - config.floor) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-
-
-def _warm(step: int, warmup: int) -> float:
-    return min((step + 1) / warmup, 1.0) if warmup else 1.0
+    def __post_init__(self) -> None:
+        if self.log < 1 or self.checkpoint < 1 or (self.evaluate is not None and self.evaluate < 1):
+            raise ValueError(f"every: expected at least 1 step (evaluate may be null), got {self}")

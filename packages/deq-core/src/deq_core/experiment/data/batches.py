@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deq_core.experiment.images import one_thread
+from deq_core.experiment.data.images import one_thread
 from deq_core.experiment.seeding import item_rng
 
 Sample = TypeVar("Sample")

@@ -14,7 +14,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Figure
 
 from deq_core.experiment.files import write_bytes
-from deq_core.experiment.results import Statistic, statistic
+from deq_core.experiment.tables import Statistic, statistic
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 """Colours that the colour-blind tell apart (Okabe and Ito, 2008), the strongest first."""

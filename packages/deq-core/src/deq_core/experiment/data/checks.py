@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from deq_core.experiment.images import FileFormatError
-from deq_core.experiment.layout import LayoutError
+from deq_core.experiment.data.images import FileFormatError
+from deq_core.experiment.data.layout import LayoutError
 
 
 @dataclass(frozen=True)

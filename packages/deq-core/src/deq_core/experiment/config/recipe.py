@@ -6,9 +6,8 @@ from typing import Literal
 import torch
 
 import deq_core as deq
-from deq_core.experiment.optim import OptimConfig
+from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.seeding import derive
-from deq_core.experiment.training import Every
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deq_core.experiment.checks import Problem
-from deq_core.experiment.fetch import Source, fetch
+from deq_core.experiment.data.checks import Problem
+from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.download.fetch import Source, fetch
 from deq_core.experiment.files import output_directory, require_own, require_writable, write_json
-from deq_core.experiment.layout import LayoutError
 from deq_core.experiment.reading import decoding, read_bytes
 
 SHOWN = 20

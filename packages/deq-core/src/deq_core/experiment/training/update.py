@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deq_core.experiment.config.optim import OptimConfig
 from deq_core.experiment.distributed import Workers
 from deq_core.experiment.errors import NonFiniteError
-from deq_core.experiment.optim import OptimConfig, learning_rate
 from deq_core.experiment.seeding import derive, seed_everything
+from deq_core.experiment.training.optim import learning_rate
 
 Batch = Any
 Row = dict[str, float]

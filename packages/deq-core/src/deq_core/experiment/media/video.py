@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deq_core.experiment.data.images import quiet, read_image
 from deq_core.experiment.files import OutputError, output_file
-from deq_core.experiment.images import quiet, read_image
 from deq_core.experiment.reading import told
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")

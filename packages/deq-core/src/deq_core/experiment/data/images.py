@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deq_core.experiment.data.image_headers import stored_orientation
 from deq_core.experiment.errors import FileFormatError as FileFormatError
 from deq_core.experiment.errors import damaged as damaged
 from deq_core.experiment.files import write_bytes
-from deq_core.experiment.image_headers import stored_orientation
 
 SILENT, WARNINGS = 0, 3
 """Of OpenCV's log levels; it begins at the second."""

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deq_core.experiment import provenance
 from deq_core.experiment.config import plain, sections_read
 from deq_core.experiment.files import write_json
-from deq_core.experiment.keys import digest, key_of
-from deq_core.experiment.processes import this_process
-from deq_core.experiment.store import first_line
+from deq_core.experiment.tracking import provenance
+from deq_core.experiment.tracking.keys import digest, key_of
+from deq_core.experiment.tracking.processes import this_process
+from deq_core.experiment.tracking.sqlite_store import first_line
 from deq_core.experiment.written import files_of
 
 if TYPE_CHECKING:

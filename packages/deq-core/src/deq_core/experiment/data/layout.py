@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from deq_core.experiment.data.images import FileFormatError, damaged
 from deq_core.experiment.errors import LayoutError as LayoutError
-from deq_core.experiment.images import FileFormatError, damaged
 
 
 def files_in(folder: Path, pattern: str, *, hint: str) -> list[Path]:

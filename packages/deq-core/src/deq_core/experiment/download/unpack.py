@@ -13,9 +13,9 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from deq_core.experiment import read_tar, read_zip
+from deq_core.experiment.download import read_tar, read_zip
+from deq_core.experiment.download.read_tar import Member
 from deq_core.experiment.files import OutputError, output_directory
-from deq_core.experiment.read_tar import Member
 
 SUFFIXES = {
     ".zip": "zip",

@@ -1,0 +1,1 @@
+"""Weights in files, and the state of an unfinished training."""

@@ -1,0 +1,14 @@
+"""Sections of params.yaml as frozen dataclasses, read strictly."""
+
+from deq_core.experiment.config.loading import ConfigError as ConfigError
+from deq_core.experiment.config.loading import Kind as Kind
+from deq_core.experiment.config.loading import Name as Name
+from deq_core.experiment.config.loading import Scalar as Scalar
+from deq_core.experiment.config.loading import Seed as Seed
+from deq_core.experiment.config.loading import check as check
+from deq_core.experiment.config.loading import flatten as flatten
+from deq_core.experiment.config.loading import load as load
+from deq_core.experiment.config.loading import plain as plain
+from deq_core.experiment.config.loading import require_keys as require_keys
+from deq_core.experiment.config.loading import schema as schema
+from deq_core.experiment.config.loading import sections_read as sections_read

@@ -1,0 +1,1 @@
+"""Data: reading, checking and batching of files."""

@@ -1,0 +1,1 @@
+"""Published files: fetched, continued, checked and unpacked."""

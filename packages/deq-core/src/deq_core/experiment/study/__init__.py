@@ -1,0 +1,1 @@
+"""Studies: cases, tables, figures and reports."""
