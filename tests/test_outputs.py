@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from tests.profiles import MINI
 
 import deq_flow.cli
 import deq_sequence.cli
@@ -14,7 +15,6 @@ from deq_core.experiment.commands import ADDED, PLACES, Files, Positional, funct
 from deq_core.experiment.files import output_directory, output_files
 from deq_core.experiment.written import written_by
 
-ROOT = Path(__file__).parents[1]
 PROGRAMS = {"deq-flow": deq_flow.cli, "deq-vision": deq_vision.cli, "deq-sequence": deq_sequence.cli}
 COMMANDS: Mapping[str, Callable[..., None]] = {
     f"{program} {command.__name__.replace('_', '-')}": command
@@ -127,7 +127,7 @@ def test_a_file_of_the_users_stays_and_nothing_is_begun(name: str, tmp_path: Pat
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("mine")
         before = tree(tmp_path)
-        said = call(name, out=out, **({"params": ROOT / "params.yaml"} if mark == ADDED else {}))
+        said = call(name, out=out, **({"params": MINI} if mark == ADDED else {}))
         assert "cannot write" in said
         assert "which" in said or "did not write" in said
         assert "choose another" in said

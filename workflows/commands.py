@@ -1,7 +1,7 @@
 """Fills in the command of a stage where no shell reads it.
 
 DVC runs a command in a shell, with each `${place}` replaced by a value of params.yaml. So the commands in dvc.yaml name
-their places without the dollar sign, `{item.method}`, `{key}`, `{run.delta.stage}`, and the stage fills them in behind
+their places without the dollar sign, `{item.method}`, `{key}`, `{delta.stage}`, and the stage fills them in behind
 the shell, where a value is an argument or part of one.
 """
 
@@ -33,7 +33,7 @@ def filled(command: Sequence[str], stage: str) -> list[str]:
         return list(command)
     if not stage:
         raise StageError(f"{' '.join(command)}: DVC_STAGE is not set; DVC runs this, `dvc repro --single-item STAGE`")
-    values = {"run": parameters.load()}
+    values = parameters.load()
     values |= case(definitions().get(stage.partition("@")[0], {}), stage, values)
     return [PLACE.sub(lambda place: str(looked_up(place[1], values, stage)), argument) for argument in command]
 

@@ -78,7 +78,7 @@ def rules(profile: Mapping[str, Any]) -> list[Rule]:
     """A rule for every stage of dvc.yaml but for those that run each time, with the numbers of params.yaml.
 
     Args:
-        profile: the mapping `run` of params.yaml, for the threads that a stage's own parameters name.
+        profile: params.yaml, for the threads that a stage's own parameters name.
 
     Raises:
         GraphError: the outputs of a matrix do not differ in the name of one folder.
@@ -155,9 +155,9 @@ def parameters(stage: PipelineStage) -> Iterator[str]:
 
 
 def threads(profile: Mapping[str, Any], key: str) -> int:
-    """Processor cores by the section of params.yaml at `run.<...>`: processes times threads, each 1 by default."""
+    """Processor cores by the section of params.yaml at dotted keys: processes times threads, each 1 by default."""
     section: Any = profile
-    for name in key.split(".")[1:]:
+    for name in key.split("."):
         section = section.get(name) if isinstance(section, Mapping) else None
     if not isinstance(section, Mapping):
         return 1

@@ -5,13 +5,14 @@ made once and without importing a package.
 """
 
 import json
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.events import AliasEvent
 
 PARAMS = Path("params.yaml")
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -28,53 +29,61 @@ NAMES = {
 RULE = "a name is letters, digits, '-' and '_' (no '-' first)"
 """The one pattern of the schemas, in words."""
 
-MOST = 1_000_000
-"""Values of a document; a few lines of aliases to aliases come to more than any memory holds."""
-
 
 class ParameterError(ValueError):
     """Some parameters are unknown, missing, or not what they should be."""
 
 
 def load(file: Path = PARAMS, schemas: Path = SCHEMAS) -> dict[str, Any]:
-    """The running profile, the mapping `run`, one key a pipeline; each agrees with `schemas`/<pipeline>.json.
+    """The running profile: a mapping for each pipeline, which agrees with `schemas`/<pipeline>.json.
 
     The file is read as DVC reads it (YAML 1.2, where 1e-3 is a number).
 
     Raises:
         ParameterError: lists every bad key as `file: key: what was expected, what came`.
     """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _WithoutAliases
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of an anchor that is given twice, which the packages' reader refuses too
-            document = YAML(typ="safe", pure=True).load(file)
-        count(document, {})
-    except Exception as error:  # on what is no YAML, or a mapping that holds itself, nearly anything is raised
+        document = yaml.load(file)
+    except Exception as error:  # on what is no YAML nearly anything is raised
         raise ParameterError(f"{file}: cannot be read as YAML: {error}") from error
-    profile = document.get("run") if isinstance(document, Mapping) else None
-    if not isinstance(profile, Mapping):
-        raise ParameterError(f"{file}: run: expected a profile, as in `run: *mini`, got {shown(profile)}")
+    return check(document, str(file), schemas)
+
+
+class _WithoutAliases(Composer):
+    """Refuses what DVC's --set-param would write to wrong places."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.parser.check_event(AliasEvent):
+            event = self.parser.get_event()
+            raise ValueError(
+                f"line {event.start_mark.line + 1}: expected the value itself, got the alias *{event.anchor}; "
+                "only workflows/profiles may have aliases"
+            )
+        return super().compose_node(parent, index)
+
+
+def check(document: Any, name: str, schemas: Path = SCHEMAS) -> dict[str, Any]:
+    """The pipelines of a document that has the key `profile` beside them; `name` is what errors call it.
+
+    Raises:
+        ParameterError: as above.
+    """
+    if not isinstance(document, Mapping):
+        raise ParameterError(f"{name}: expected a mapping, got {shown(document)}")
+    pipelines = {key: value for key, value in document.items() if key != "profile"}
     known = {path.stem: json.loads(path.read_text()) for path in sorted(schemas.glob("*.json"))}
-    problems = [f"run.{name}: unknown key; known here: {', '.join(known)}" for name in profile if name not in known]
-    problems += [f"run.{name}: missing" for name in known if name not in profile]
-    for name in known.keys() & profile.keys():
-        for error in Draft202012Validator(known[name]).iter_errors(profile[name]):
-            problems += sentences(error, f"run.{name}")
+    problems = [f"{key}: unknown key; known here: {', '.join(['profile', *known])}" for key in pipelines.keys() - known]
+    problems += [f"{key}: missing" for key in known if key not in pipelines]
+    if not isinstance(document.get("profile"), str):
+        problems.append(f"profile: expected a name, got {shown(document.get('profile'))}")
+    for key in known.keys() & pipelines.keys():
+        for error in Draft202012Validator(known[key]).iter_errors(pipelines[key]):
+            problems += sentences(error, key)
     if problems:
-        raise ParameterError("\n".join(f"{file}: {problem}" for problem in sorted(problems)))
-    return dict(profile)
-
-
-def count(value: Any, known: dict[int, int]) -> int:
-    """How many values a document has, those behind an alias as often as they are named; raises where they are many."""
-    if not isinstance(value, Mapping | list):
-        return 1
-    if id(value) not in known:
-        parts = value.values() if isinstance(value, Mapping) else value
-        known[id(value)] = 1 + sum(count(part, known) for part in parts)
-    if known[id(value)] > MOST:
-        raise ValueError(f"expected at most {MOST} values, got aliases that come to more")
-    return known[id(value)]
+        raise ParameterError("\n".join(f"{name}: {problem}" for problem in sorted(problems)))
+    return pipelines
 
 
 def sentences(error: ValidationError, prefix: str) -> Iterator[str]:

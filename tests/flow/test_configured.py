@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.changes import kinds, lost, members, note_solves, watched
+from tests.profiles import PROFILES
 
 import deq_core as deq
 from deq_core.experiment import config
@@ -39,7 +40,6 @@ SETS = MiniConfig(
     training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=2, hd1k_sequences=1),
     videos=VideosConfig(videos=1, frames=2),
 )
-ROOT = Path(__file__).parents[2]
 SHORT = StopConfig(max_steps=4, tol=1e-3)
 MODEL = EquilibriumModel(
     name="deq-flow-mini",
@@ -172,9 +172,9 @@ def test_every_field_of_a_representation_changes_the_fit(fitted: Callable[..., o
     assert lost(FIELD, lambda one: fitted(fit_image, IMAGES, one)) == []
 
 
-@pytest.mark.parametrize("profile", ["mini", "smoke", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_kind_of_section_of_a_profile_is_among_these(profile: str) -> None:
-    flow: Flow = config.check(Flow, ROOT / "params.yaml", f"{profile}.flow")
-    delta: Delta = config.check(Delta, ROOT / "params.yaml", f"{profile}.delta")
+    flow: Flow = config.check(Flow, PROFILES[profile], "flow")
+    delta: Delta = config.check(Delta, PROFILES[profile], "delta")
     found = kinds(flow.model, flow.train, flow.curriculum, delta.sine, delta.images, delta.representations)
     assert found <= kinds(MODEL, UNROLLED, RECIPE, SINE, IMAGES, FIELD) | {Stage, Curriculum} | set(members(Solver))

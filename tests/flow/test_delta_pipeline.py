@@ -99,7 +99,7 @@ MODEL = EquilibriumModel(
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Delta:
     path = tmp_path_factory.mktemp("params") / "params.yaml"
     path.write_text(PARAMETERS)
-    return config.load(Delta, path, "run.delta")
+    return config.load(Delta, path, "delta")
 
 
 @pytest.fixture(scope="module")
@@ -305,11 +305,11 @@ def test_commands_run_the_studies_to_the_same_bytes(
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        (("evaluations: 4", "evaluation: 4"), "run.delta.images.evaluation"),
-        (("variant: km", "variant: kn"), "run.delta.sweep"),
-        (("tolerance: 0.05", "tolerance: 0"), "run.delta.convergence"),
-        (("shipped: [default]", "shipped: [other]"), "run.delta: methods, shipped: not in `sweep`: other"),
-        (("methods: [deq]", "methods: [default]"), "run.delta: methods, shipped: expected at least one network, each"),
+        (("evaluations: 4", "evaluation: 4"), "delta.images.evaluation"),
+        (("variant: km", "variant: kn"), "delta.sweep"),
+        (("tolerance: 0.05", "tolerance: 0"), "delta.convergence"),
+        (("shipped: [default]", "shipped: [other]"), "delta: methods, shipped: not in `sweep`: other"),
+        (("methods: [deq]", "methods: [default]"), "delta: methods, shipped: expected at least one network, each"),
     ],
 )
 def test_a_bad_parameter_stops_any_command(

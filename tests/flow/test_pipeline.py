@@ -11,7 +11,7 @@ from statistics import mean, stdev
 
 import pytest
 import torch
-from tests.committed import PARAMS
+from tests.profiles import MINI, SMOKE
 
 from deq_core.experiment import config
 from deq_core.experiment.tables import numbers, read_rows
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def profile() -> Flow:
-    return replace(config.load(Flow, PARAMS, "smoke.flow"), seeds=(0, 1))
+    return replace(config.load(Flow, SMOKE, "flow"), seeds=(0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +213,8 @@ def failure_of(*arguments: str) -> str:
     "arguments",
     [
         ("schema",),
-        ("download", "--params", str(PARAMS), "--profile", "smoke", "--out"),
-        ("sine", "--fit", "release", "--params", str(PARAMS), "--section", "smoke.delta", "--out"),
+        ("download", "--params", str(SMOKE), "--out"),
+        ("sine", "--fit", "release", "--params", str(SMOKE), "--out"),
         ("export", "default", "--format", "onnx", "--height", "64", "--width", "64", "--steps", "1", "--out"),
         ("evaluate-checkpoint", "default", "--set", "kitti", "--out"),
     ],
@@ -227,7 +227,7 @@ def test_an_output_that_cannot_be_made_is_one_line_before_any_work(arguments: tu
 
 
 def smoke_params(cwd: Path, *changes: tuple[str, str]) -> None:
-    text = PARAMS.read_text().replace("run: *mini", "run: *smoke")
+    text = SMOKE.read_text()
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -285,8 +285,8 @@ def test_a_set_that_is_fetched_by_hand_says_how() -> None:
 
 
 def test_the_command_is_installed_and_prints_its_result_as_one_line_of_json(tmp_path: Path) -> None:
-    shutil.copy(PARAMS, tmp_path)
-    command = [str(Path(sys.executable).with_name("deq-flow")), "download", "--profile", "smoke"]
+    shutil.copy(SMOKE, tmp_path / "params.yaml")
+    command = [str(Path(sys.executable).with_name("deq-flow")), "download"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
     files = [path for path in (tmp_path / "data" / "flow").rglob("*") if path.is_file()]
     assert json.loads(done.stdout.splitlines()[-1])["files"] == len(files)
@@ -295,16 +295,16 @@ def test_the_command_is_installed_and_prints_its_result_as_one_line_of_json(tmp_
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        (("gamma: 0.8", "gama: 0.8"), "run.flow.train.deq.gama"),
-        (("batch_size: 8", "batch_size: eight"), "run.flow.train.deq.batch_size"),
-        (("kind: phantom", "kind: fantom"), "run.flow.model.deq.layer.adjoint.kind"),
+        (("gamma: 0.8", "gama: 0.8"), "flow.train.deq.gama"),
+        (("batch_size: 8", "batch_size: eight"), "flow.train.deq.batch_size"),
+        (("kind: phantom", "kind: fantom"), "flow.model.deq.layer.adjoint.kind"),
         (("methods: [deq, raft]", "methods: [deq, draft]"), "draft"),
     ],
 )
 def test_a_bad_parameter_stops_any_command_before_it_writes(
     change: tuple[str, str], names: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = PARAMS.read_text()
+    text = MINI.read_text()
     assert change[0] in text
     (tmp_path / "params.yaml").write_text(text.replace(*change))
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.committed import PARAMS
+from tests.profiles import PAPER, SMOKE
 from torch.optim.swa_utils import update_bn
 
 from deq_core.experiment import config
@@ -61,12 +61,12 @@ RELEASED = {
 
 @pytest.fixture(scope="module")
 def paper() -> Flow:
-    return config.check(Flow, PARAMS, "paper.flow")
+    return config.check(Flow, PAPER, "flow")
 
 
 @pytest.fixture(scope="module")
 def smoke() -> Flow:
-    return config.check(Flow, PARAMS, "smoke.flow")
+    return config.check(Flow, SMOKE, "flow")
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ def test_two_processes_have_the_loss_curve_of_one(smoke: Flow, data: Path, tmp_p
         recipe = replace(smoke.train["deq"], steps=3, batch_size=4, **change)
         section = {**config.plain(smoke), "train": {"deq": config.plain(recipe), "raft": config.plain(recipe)}}
         params = tmp_path / f"{name}.json"
-        params.write_text(json.dumps({"run": {"flow": section}}))
+        params.write_text(json.dumps({"flow": section}))
         command = [sys.executable, "-m", "deq_flow.cli", "train", "--method", "deq", "--data", str(data)]
         done = subprocess.run(
             [*command, "--out", name, "--params", str(params)],

@@ -194,7 +194,7 @@ READERS = (
     Reader(
         "core/params.yaml",
         content("params.yaml", DOCUMENT),
-        lambda path: config.load(Settings, path, "run.flow"),
+        lambda path: config.load(Settings, path, "flow"),
         (ConfigError,),
     ),
     Reader(

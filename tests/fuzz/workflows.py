@@ -1,7 +1,6 @@
 """Readers of files that the pipelines and the programs keep beside their results."""
 
 import json
-import shutil
 from pathlib import Path
 
 from tests.fuzz.core import content
@@ -10,13 +9,15 @@ from tests.fuzz.reader import Reader
 from deq_core.experiment import written
 from deq_core.experiment.download import kept
 from workflows import parameters
+from workflows.profile import profile, text
 
-ROOT = Path(__file__).parents[2]
 URL = "https://example.org/set.zip"
 
 
 def write_params(folder: Path) -> Path:
-    return Path(shutil.copy(ROOT / "params.yaml", folder / "params.yaml"))
+    path = folder / "params.yaml"
+    path.write_text(text(profile("mini")))
+    return path
 
 
 READERS = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.changes import kinds, lost, members, note_solves, watched
+from tests.profiles import PROFILES
 from tests.sequence.recipes import LAYER, MEASURE, MODEL, RECIPE, TEXT
 
 import deq_core as deq
@@ -25,7 +26,6 @@ from deq_sequence.evaluate import evaluate_model
 from deq_sequence.params import Model, Sequence, Train
 from deq_sequence.train import train
 
-ROOT = Path(__file__).parents[2]
 SHORT = StopConfig(max_steps=4, tol=1e-3)
 MODEL_ = replace(
     MODEL,
@@ -120,8 +120,8 @@ def test_every_field_of_a_measurement_changes_what_is_measured(trained: Outcome,
     assert lost(STUDY, tables(evaluate_delta)) == []
 
 
-@pytest.mark.parametrize("profile", ["mini", "smoke", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_kind_of_section_of_a_profile_is_among_these(profile: str) -> None:
-    section: Sequence = config.check(Sequence, ROOT / "params.yaml", f"{profile}.sequence")
+    section: Sequence = config.check(Sequence, PROFILES[profile], "sequence")
     found = kinds(section.model, section.train, section.evaluate, section.delta)
     assert found <= kinds(MODEL_, RECIPE_, PROTOCOL, STUDY) | set(members(Solver))

@@ -168,7 +168,7 @@ def test_the_commands_end_in_one_sentence_and_keep_what_they_had(
     )
     evaluate = {"deq": {**plain(MEASURE), "batch_size": 1}}
     profile = plain(PROFILE) | {"methods": ["deq"], "evaluate": evaluate, "delta": {"deq": plain(study)}}
-    write_json(tmp_path / "params.yaml", {"run": {"sequence": profile}})
+    write_json(tmp_path / "params.yaml", {"sequence": profile})
     for command in ("evaluate", "delta"):
         options = ("--method", "deq", "--model", "model", "--data", data, "--out", f"out/{command}")
         message = said(capsys, command, *options)

@@ -37,7 +37,7 @@ def test_files_of_one_s_own_become_tokens_and_come_back(
 def commanded(tmp_path: Path, text: Text, *arguments: str, **change: Any) -> None:
     """Runs a command with a profile whose text this is."""
     profile = replace(PROFILE, texts={"characters": text}, **change)
-    (tmp_path / "params.yaml").write_text(json.dumps({"run": {"sequence": config.plain(profile)}}))
+    (tmp_path / "params.yaml").write_text(json.dumps({"sequence": config.plain(profile)}))
     main([*arguments, "--params", str(tmp_path / "params.yaml")])
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.committed import PARAMS
 from tests.flow.interrupted import Interrupt, Interrupted
+from tests.profiles import PAPER
 from tests.sequence.recipes import MODEL, PROFILE, RECIPE, TEXT, UNROLLED, prepared
 from torch import Tensor
 
@@ -164,7 +164,7 @@ def test_the_commands_train_and_measure_from_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(json.dumps({"run": {"sequence": config.plain(PROFILE)}}))
+    (tmp_path / "params.yaml").write_text(json.dumps({"sequence": config.plain(PROFILE)}))
     main(["prepare", "--out", "data"])
     assert set(json.loads((tmp_path / "data" / "manifest.json").read_text())["files"]) == {
         f"characters/{name}" for name in ("vocabulary.json", "train.npy", "valid.npy", "test.npy")
@@ -188,7 +188,7 @@ def test_two_processes_have_the_loss_curve_of_one(data: Path, tmp_path: Path) ->
         recipe = replace(RECIPE, **change)
         section = config.plain(replace(PROFILE, train={"deq": recipe, "unrolled": recipe}))
         params = tmp_path / f"{name}.json"
-        params.write_text(json.dumps({"run": {"sequence": section}}))
+        params.write_text(json.dumps({"sequence": section}))
         (data / "manifest.json").write_text("{}")
         command = [sys.executable, "-m", "deq_sequence.cli", "train", "--method", "deq", "--data", str(data)]
         done = subprocess.run(
@@ -209,7 +209,7 @@ def test_two_processes_have_the_loss_curve_of_one(data: Path, tmp_path: Path) ->
 
 def test_the_released_recipes_are_for_the_released_models() -> None:
     """Sizes, solvers and tolerances of the profile are those of `build`; updates and rates are the release's."""
-    paper = config.check(Sequence, PARAMS, "paper.sequence")
+    paper = config.check(Sequence, PAPER, "sequence")
     penalties = {
         "wt103": None,
         "wt103-reg": (1.9, 0.35, 0.1, 35_000),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.changes import kinds, lost, members, note_solves, watched
+from tests.profiles import PROFILES
 
 import deq_core as deq
 from deq_core.experiment import config
@@ -28,7 +29,6 @@ from deq_vision.params import Classify, Evaluate, Experiment, Recipe, Segment, T
 from deq_vision.stability_params import Stability
 from deq_vision.train import train
 
-ROOT = Path(__file__).parents[2]
 SHORT = StopConfig(max_steps=3, tol=1e-3)
 SMALL = replace(MINI_DIGITS, channels=(4, 4), groups=2, expansion=1, dropout=0.2)
 LAYER = LayerConfig(
@@ -139,10 +139,10 @@ def test_every_field_of_a_measurement_changes_what_is_measured(
     assert lost(PROTOCOLS[name], tables) == []
 
 
-@pytest.mark.parametrize("profile", ["mini", "smoke", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_kind_of_section_of_a_profile_is_among_these(profile: str) -> None:
-    section: Vision = config.check(Vision, ROOT / "params.yaml", f"{profile}.vision")
-    stability: Stability = config.check(Stability, ROOT / "params.yaml", f"{profile}.stability")
+    section: Vision = config.check(Vision, PROFILES[profile], "vision")
+    stability: Stability = config.check(Stability, PROFILES[profile], "stability")
     found = kinds(section.experiments, section.evaluate, stability.model, stability.training, stability.pretraining)
     known = kinds([experiment(name) for name in TASKS], RECIPE, RESIZED, PROTOCOLS)
     assert found <= known | set(members(Solver))

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tests.committed import PARAMS
+from tests.profiles import MINI as PROFILE
+from tests.profiles import SMOKE
 
 from deq_core.experiment.data.image_headers import ORIENTATION
 from deq_core.experiment.data.images import FileFormatError, decode, encode
@@ -311,7 +312,7 @@ def run(*arguments: object) -> None:
 
 def test_the_mini_sets_are_written_from_their_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "vision"
-    run("download", "--out", out, "--profile", "smoke", "--params", PARAMS)
+    run("download", "--out", out, "--params", SMOKE)
     files = [path for path in out.rglob("*") if path.is_file()]
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
@@ -326,8 +327,8 @@ def test_the_mini_sets_are_written_from_their_parameters(tmp_path: Path, capsys:
 
 def test_a_key_that_is_unknown_stops_the_command(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
-    params.write_text(PARAMS.read_text().replace("digits: {seed: 0, train:", "digits: {seed: 0, trian:"))
-    with pytest.raises(SystemExit, match=r"deq-vision: .*run\.vision\.data\.digits\.trian: expected one of the keys"):
+    params.write_text(PROFILE.read_text().replace("digits: {seed: 0, train:", "digits: {seed: 0, trian:"))
+    with pytest.raises(SystemExit, match=r"deq-vision: .*vision\.data\.digits\.trian: expected one of the keys"):
         run("download", "--out", tmp_path / "vision", "--params", params)
     assert not (tmp_path / "vision").exists()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
-from tests.committed import PARAMS
+from tests.profiles import SMOKE
 
 from deq_core.experiment import config
 from deq_core.experiment.data.layout import LayoutError
@@ -31,7 +31,7 @@ SEEDS = (0, 1)
 
 @pytest.fixture(scope="module")
 def profile() -> Vision:
-    return replace(config.load(Vision, PARAMS, "smoke.vision"), seeds=SEEDS)
+    return replace(config.load(Vision, SMOKE, "vision"), seeds=SEEDS)
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +158,7 @@ def test_an_option_that_is_not_given_says_in_the_help_what_happens_then(capsys: 
 
 
 def test_a_damaged_file_stops_the_baselines_by_name(data: Path, tracking_database: Path, tmp_path: Path) -> None:
-    text = PARAMS.read_text()
-    (tmp_path / "params.yaml").write_text(text[: text.rindex("run: ")] + "run: *smoke\n")
+    shutil.copy(SMOKE, tmp_path / "params.yaml")
     shutil.copytree(data, tmp_path / "data")
     batch = tmp_path / "data" / "digits" / "cifar-10-batches-bin" / "data_batch_1.bin"
     batch.write_bytes(batch.read_bytes()[:-100])

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.committed import PARAMS
+from tests.profiles import MINI
 from tests.vision.pictures import scene
 
 import deq_vision
@@ -37,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_reaches_what_its_card_says_on_images_it_has_never_seen(name: str, data: Path) -> None:
     model = deq_vision.load(name)
-    task = config.load(Experiment, PARAMS, f"mini.vision.experiments.{name}").task
+    task = config.load(Experiment, MINI, f"vision.experiments.{name}").task
     stop = StopConfig(max_steps=24)
     metrics, _ = evaluate(model, task, Evaluate(stop=stop, sweep=1, batch_size=30), data)
     metric, least = LEAST[name]
@@ -53,7 +53,7 @@ def test_it_is_small_and_has_a_card(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_is_the_network_of_the_mini_recipe(name: str) -> None:
-    recipe = config.load(Experiment, PARAMS, f"mini.vision.experiments.{name}")
+    recipe = config.load(Experiment, MINI, f"vision.experiments.{name}")
     assert config.load(ModelConfig, FOLDER / SHIPPED[name] / "config.json") == recipe.model
 
 

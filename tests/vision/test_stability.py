@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from ruamel.yaml import YAML
-from tests.committed import PARAMS
+from tests.profiles import PROFILES, SMOKE
 from tests.vision.test_training import DIGITS, MEASURE, RECIPE, SETS
 
 import deq_core as deq
@@ -222,11 +222,11 @@ def test_the_figure_is_drawn_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_commands_lead_from_data_to_the_report(data: Path, tmp_path: Path) -> None:
-    with PARAMS.open() as file:
-        smoke = YAML(typ="safe", pure=True).load(file)["smoke"]["stability"]
+    with SMOKE.open() as file:
+        smoke = YAML(typ="safe", pure=True).load(file)["stability"]
     params = tmp_path / "params.yaml"
     with params.open("w") as file:
-        YAML(typ="safe", pure=True).dump({"run": {"stability": {**smoke, "steps": [2]}}}, file)
+        YAML(typ="safe", pure=True).dump({"stability": {**smoke, "steps": [2]}}, file)
     common = ["--data", str(data), "--params", str(params)]
     scratch = ["--scratch", str(tmp_path / "scratch")]
     results = tmp_path / "results"
@@ -244,9 +244,9 @@ def test_the_commands_lead_from_data_to_the_report(data: Path, tmp_path: Path) -
     assert not list((tmp_path / "scratch").glob("stability-*"))
 
 
-@pytest.mark.parametrize("profile", ["mini", "smoke", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_has_a_study(profile: str) -> None:
-    study: Stability = config.load(Stability, PARAMS, f"{profile}.stability")
+    study: Stability = config.load(Stability, PROFILES[profile], "stability")
     assert study.methods == ("implicit", "unrolled")
 
 

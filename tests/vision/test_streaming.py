@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.stream import speed, tolerance
-from tests.committed import PARAMS
+from tests.profiles import SMOKE
 from torch import Tensor, nn
 
 import deq_core as deq
@@ -257,10 +257,10 @@ def test_the_evaluation_from_the_command_line(
     street: Path, segmenter: Path, tracking_database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tracking_database.parent
-    section = plain(load(Vision, PARAMS, "smoke.vision"))
+    section = plain(load(Vision, SMOKE, "vision"))
     section["experiments"]["street"]["task"] = {**plain(SEGMENT), "folder": street.name}
     section["stream"]["street"] = plain(CONFIG)
-    (folder / "params.yaml").write_text(json.dumps({"run": {"vision": section}}))
+    (folder / "params.yaml").write_text(json.dumps({"vision": section}))
     given = ["--experiment", "street", "--model", str(segmenter), "--data", str(street.parent)]
     main(["evaluate-stream", *given, "--out", str(folder / "out")])
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.committed import PARAMS
+from tests.profiles import PAPER, PROFILES
 from torch.optim.swa_utils import update_bn
 
 import deq_core as deq
@@ -361,7 +361,7 @@ def test_the_commands_train_and_measure_from_a_file(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(json.dumps({"run": {"vision": config.plain(PROFILE)}}))
+    (tmp_path / "params.yaml").write_text(json.dumps({"vision": config.plain(PROFILE)}))
     main(["train", "--experiment", "digits", "--data", str(data), "--out", "out"])
     assert list((tmp_path / ".scratch").iterdir()) == []
     main(["evaluate", "--experiment", "digits", "--model", "out", "--data", str(data), "--out", "measured"])
@@ -424,7 +424,7 @@ def test_settings_that_make_no_sense_are_refused(make: Any, complaint: str) -> N
 
 def test_the_released_recipes_are_for_the_released_models() -> None:
     """Sizes, solvers and tolerances of the profile are those of `build`; updates and rates are the release's."""
-    paper = config.check(Vision, PARAMS, "paper.vision")
+    paper = config.check(Vision, PAPER, "vision")
     released = {name: variant for name, variant in VARIANTS.items() if variant.equilibrium.numerics == "released"}
     assert paper.experiments.keys() == released.keys()
     for name, variant in released.items():
@@ -438,7 +438,7 @@ def test_the_released_recipes_are_for_the_released_models() -> None:
 
 @pytest.mark.parametrize("profile", ["smoke", "paper"])
 def test_what_continues_another_experiment_has_its_weights_but_for_the_head(profile: str) -> None:
-    vision = config.check(Vision, PARAMS, f"{profile}.vision")
+    vision = config.check(Vision, PROFILES[profile], "vision")
     assert vision.continued
     for pair in vision.continued:
         with torch.device("meta"):

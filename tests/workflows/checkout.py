@@ -1,18 +1,17 @@
 """Throw-away copies of this checkout, and the commands that run in them."""
 
-import copy as copying
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from tests.committed import committed
+
+from workflows.profile import profile, text
 
 ROOT = Path(__file__).parents[2]
 OWN = ("DEQ_", "DVC_", "MLFLOW_", "SNAKEMAKE_")
@@ -23,7 +22,7 @@ def copy(folder: Path, root: Path = ROOT) -> Path:
     """A repository in `folder` with the code of the checkout `root` as it is, and with none of anybody's results.
 
     Code is what git knows, with its edits, and new files beside it in the same top folders; git's ignored files are
-    none of it, nor is dvc.lock, which records results. The parameters are the committed ones.
+    none of it, nor is dvc.lock, which records results. The parameters are the profile mini.
     """
     known = set(listed(root, "--cached"))
     folders = {name.partition("/")[0] for name in known if "/" in name}
@@ -31,8 +30,7 @@ def copy(folder: Path, root: Path = ROOT) -> Path:
         if (root / name).is_file() and name != "dvc.lock":  # a deleted file is still listed
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, folder / name)
-    with tempfile.TemporaryDirectory() as kept:
-        shutil.copyfile(committed(root, Path(kept)), folder / "params.yaml")
+    (folder / "params.yaml").write_text(text(profile("mini")))
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
         run(folder, "git", *command)
     return folder
@@ -81,11 +79,11 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def set_parameters(folder: Path, values: Mapping[str, object], *, profile: str = "run") -> None:
-    """Makes params.yaml one profile, the running one unless another is named, with other values at dotted keys."""
+def set_parameters(folder: Path, values: Mapping[str, object], *, name: str = "") -> None:
+    """Gives params.yaml other values at dotted keys; with `name`, of that profile."""
     path = folder / "params.yaml"
-    run_profile = copying.deepcopy(YAML(typ="safe", pure=True).load(path)[profile])
+    document = profile(name) if name else YAML(typ="safe", pure=True).load(path)
     for key, value in values.items():
-        *parents, name = key.split(".")
-        reduce(lambda mapping, parent: mapping[parent], parents, run_profile)[name] = value
-    path.write_text(json.dumps({"run": run_profile}, indent=1))  # JSON is YAML
+        *parents, last = key.split(".")
+        reduce(lambda mapping, parent: mapping[parent], parents, document)[last] = value
+    path.write_text(json.dumps(document, indent=1))  # JSON is YAML

@@ -1,11 +1,9 @@
 """Tests see the code as it is, and none of what a person has made with it."""
 
-import shutil
 from pathlib import Path
 
 import pytest
-from tests.committed import committed
-from tests.workflows.checkout import ROOT, copy, edit, environment, run
+from tests.workflows.checkout import copy, edit, environment, run
 
 RESULTS = [
     *("dvc.lock", "mlflow.db", "mlflow.db-wal", "report.html", ".scratch/flow_train/training.pt"),
@@ -23,8 +21,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in (*RESULTS, NEW):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("mine\n")
-    (folder / "params.yaml").write_text((folder / "params.yaml").read_text().replace("run: *mini", "run: *smoke"))
-    edit(folder / "params.yaml", "# mini: embedded data", "# mine: embedded data")
+    edit(folder / "params.yaml", "profile: mini", "profile: mine")
     with (folder / EDITED).open("a") as file:
         file.write("# an edit\n")
     (folder / "LICENSE").unlink()
@@ -48,20 +45,6 @@ def test_a_trial_checkout_has_the_code_as_it_is_and_none_of_the_results(checkout
 def test_a_tracked_record_of_results_is_no_code_either(checkout: Path, tmp_path: Path) -> None:
     run(checkout, "git", "add", "--force", "dvc.lock")
     assert not (copy(tmp_path / "trial", checkout) / "dvc.lock").exists()
-
-
-def test_parameters_that_code_is_being_written_for_are_seen(checkout: Path, tmp_path: Path) -> None:
-    assert committed(checkout, tmp_path) == tmp_path / "params.yaml"
-    schema = checkout / "workflows" / "schemas" / "sequence.json"
-    edit(schema, '"required": [\n    "seeds",', '"required": [\n    "seeds", "warmth",')
-    assert committed(checkout, tmp_path) == checkout / "params.yaml"
-
-
-def test_a_folder_without_history_has_its_own_parameters(tmp_path: Path) -> None:
-    for name in ("params.yaml", "workflows/schemas/flow.json"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    assert committed(tmp_path, tmp_path / "kept") == tmp_path / "params.yaml"
 
 
 def test_settings_of_a_person_s_own_do_not_reach_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ruamel.yaml import YAML
-from tests.committed import PARAMS
+from tests.profiles import PROFILES
 from tests.workflows.checkout import ROOT, copy, run, set_parameters
 
 from deq_core.experiment.config import ConfigError, Name
 from deq_core.experiment.config import load as load_section
-from workflows import commands, parameters
+from workflows import commands, parameters, profile
 
 HOSTILE = [
     *("$(touch pwned)", "`touch pwned`", "a>pwned", "a;touch pwned", "a|touch pwned", "a&touch pwned", "${IFS}"),
@@ -44,7 +43,7 @@ def renamed(value: object, old: str, new: str) -> object:
 
 @cache
 def text_of_mini() -> str:
-    return json.dumps(YAML(typ="safe", pure=True).load(PARAMS)["mini"])
+    return json.dumps(profile.profile("mini"))
 
 
 def mini() -> dict[str, Any]:
@@ -52,10 +51,10 @@ def mini() -> dict[str, Any]:
     return json.loads(text_of_mini())
 
 
-def written(folder: Path, profile: object) -> Path:
-    """A params.yaml in which `profile` runs."""
+def written(folder: Path, numbers: object) -> Path:
+    """A params.yaml with these numbers."""
     path = folder / "params.yaml"
-    path.write_text(json.dumps({"run": profile}))
+    path.write_text(json.dumps(numbers))
     return path
 
 
@@ -68,18 +67,18 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sequence(checkout: Path) -> Iterator[Path]:
     """The checkout with one of its methods called by a name that a shell would run."""
     before = (checkout / "params.yaml").read_text()
-    profile = mini()
-    profile["sequence"] = renamed(profile["sequence"], "characters-deq", "$(touch pwned)")
-    written(checkout, profile)
+    numbers = mini()
+    numbers["sequence"] = renamed(numbers["sequence"], "characters-deq", "$(touch pwned)")
+    written(checkout, numbers)
     yield checkout
     (checkout / "params.yaml").write_text(before)
 
 
-@pytest.mark.parametrize("profile", ["mini", "smoke", "paper"])
+@pytest.mark.parametrize("name", PROFILES)
 def test_a_stage_fills_in_its_command_as_dvc_fills_in_its_paths(
-    profile: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_parameters(checkout, {}, profile=profile) if profile != "mini" else None
+    set_parameters(checkout, {}, name=name)
     stages, params = (checkout / name for name in ("dvc.yaml", "params.yaml"))
     text = stages.read_text()
     try:
@@ -91,10 +90,10 @@ def test_a_stage_fills_in_its_command_as_dvc_fills_in_its_paths(
         monkeypatch.setattr(parameters, "load", lambda: known)
         definitions = commands.definitions()
         monkeypatch.setattr(commands, "definitions", lambda: definitions)
-        for name, command in by_dvc.items():
-            definition = definitions[name.partition("@")[0]]
+        for stage, command in by_dvc.items():
+            definition = definitions[stage.partition("@")[0]]
             template = definition.get("do", definition)["cmd"].split()
-            assert commands.filled(template, name) == command.split(), name
+            assert commands.filled(template, stage) == command.split(), stage
     finally:
         run(checkout, "git", "checkout", "--quiet", str(params), str(stages))
     assert len(by_dvc) > 40
@@ -110,34 +109,34 @@ def test_no_value_is_part_of_a_command_that_a_shell_reads() -> None:
 
 
 def test_what_is_no_plain_name_is_refused_wherever_a_name_stands(tmp_path: Path) -> None:
-    profile = mini()
+    numbers = mini()
     old = {"flow": "deq", "vision": "street", "sequence": "characters-deq", "delta": "deq"}
     for section, name in old.items():
-        profile[section] = renamed(profile[section], name, "$(touch pwned)")
-    profile["sequence"]["methods"] = [*HOSTILE, *PLAIN]
-    params = written(tmp_path, profile)
+        numbers[section] = renamed(numbers[section], name, "$(touch pwned)")
+    numbers["sequence"]["methods"] = [*HOSTILE, *PLAIN]
+    params = written(tmp_path, numbers)
     with pytest.raises(parameters.ParameterError) as caught:
         parameters.load(params)
     lines = str(caught.value).splitlines()
     for place in ("flow.methods", "flow.train", "vision.trained", "sequence.train", "delta.methods", "delta.sweep"):
-        assert f"{params}: run.{place}: {parameters.RULE}, got '$(touch pwned)'" in lines
-    of_methods = [line for line in lines if line.startswith(f"{params}: run.sequence.methods: ")]
+        assert f"{params}: {place}: {parameters.RULE}, got '$(touch pwned)'" in lines
+    of_methods = [line for line in lines if line.startswith(f"{params}: sequence.methods: ")]
     assert sorted(of_methods) == sorted(
-        f"{params}: run.sequence.methods: {parameters.RULE}, got {name!r}" for name in HOSTILE
+        f"{params}: sequence.methods: {parameters.RULE}, got {name!r}" for name in HOSTILE
     )
     with pytest.raises(ConfigError) as refused:
-        load_section(tuple[Name, ...], params, "run.sequence.methods")
-    said = [f"{params}: run.sequence.methods.{n}: {parameters.RULE}, got {name!r}" for n, name in enumerate(HOSTILE)]
+        load_section(tuple[Name, ...], params, "sequence.methods")
+    said = [f"{params}: sequence.methods.{n}: {parameters.RULE}, got {name!r}" for n, name in enumerate(HOSTILE)]
     assert str(refused.value).splitlines() == said
 
 
 @pytest.mark.parametrize("place", ["flow.seeds", "sequence.seeds", "delta.method_seeds"])
 def test_a_seed_has_no_sign(place: str, tmp_path: Path) -> None:
-    profile = mini()
+    numbers = mini()
     section, key = place.split(".")
-    profile[section][key] = [-1]
-    with pytest.raises(parameters.ParameterError, match=rf"run\.{place}\.0: -1 is less than the minimum of 0"):
-        parameters.load(written(tmp_path, profile))
+    numbers[section][key] = [-1]
+    with pytest.raises(parameters.ParameterError, match=rf"{place}\.0: -1 is less than the minimum of 0"):
+        parameters.load(written(tmp_path, numbers))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def test_neither_engine_runs_a_name(command: tuple[str, ...], sequence: Path) ->
     (sequence / "data" / "sequence").mkdir(parents=True, exist_ok=True)
     said = run(sequence, *command, check=False).stdout
     assert list(sequence.rglob("pwned*")) == []
-    assert f"params.yaml: run.sequence.methods: {parameters.RULE}, got '$(touch pwned)'" in said
+    assert f"params.yaml: sequence.methods: {parameters.RULE}, got '$(touch pwned)'" in said
     assert "Traceback" not in said
 
 

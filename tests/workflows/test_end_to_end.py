@@ -38,7 +38,7 @@ ENGINES = {
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which Snakemake has run everything."""
     folder = copy(tmp_path_factory.mktemp("finished"))
-    set_parameters(folder, {}, profile="smoke")
+    set_parameters(folder, {}, name="smoke")
     run(folder, *SNAKEMAKE)
     return folder
 

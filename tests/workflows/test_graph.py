@@ -16,10 +16,10 @@ def job(stage: str, *outputs: str, inputs: tuple[str, ...] = ()) -> Job:
     return Job(stage, inputs, outputs, threads=1)
 
 
-@pytest.mark.parametrize("profile", ["run", "paper"])
+@pytest.mark.parametrize("profile", ["mini", "paper"])
 def test_every_stage_is_a_job_with_its_files(profile: str, tmp_path: Path) -> None:
     folder = copy(tmp_path)
-    set_parameters(folder, {}, profile=profile)
+    set_parameters(folder, {}, name=profile)
     said = run(folder, "snakemake", "--dry-run", "--forceall", "--printshellcmds", "all").stdout
     jobs = {found["stage"]: found["body"] for found in JOB.finditer(said)}
     stages = dvc_graph(folder)
@@ -85,7 +85,7 @@ def test_what_no_stage_reads_is_the_aim_of_its_pipeline() -> None:
 
 def test_cores_are_those_of_the_parameters_that_a_stage_lists() -> None:
     profile = {"flow": {"train": {"deq": {"threads": 2, "processes": 3}, "raft": {"steps": 5}}, "seeds": [0]}}
-    assert threads(profile, "run.flow.train.deq") == 6
-    assert threads(profile, "run.flow.train.raft") == 1
-    assert threads(profile, "run.flow.seeds") == 1
-    assert threads(profile, "run.flow.absent.key") == 1
+    assert threads(profile, "flow.train.deq") == 6
+    assert threads(profile, "flow.train.raft") == 1
+    assert threads(profile, "flow.seeds") == 1
+    assert threads(profile, "flow.absent.key") == 1

@@ -10,7 +10,7 @@ from deq_core.experiment.study.stages import all_there, figures_below
 from deq_core.experiment.tracking.run import track
 from deq_flow.delta_params import Convergence, Delta, Images, Representation, Sine, Sweep
 
-SECTION = "run.delta"
+SECTION = "delta"
 
 
 def delta_schema(out: Annotated[Path, Positional, FILE]) -> None:

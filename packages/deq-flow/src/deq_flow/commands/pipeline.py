@@ -26,7 +26,7 @@ from deq_flow.data.mini import write_mini
 from deq_flow.data.released import ReleasedConfig, prepare
 from deq_flow.params import Baseline, Data, Evaluate, Flow, Model, Train
 
-SECTION = "run.flow"
+SECTION = "flow"
 
 
 def schema(out: Annotated[Path, Positional, FILE]) -> None:
@@ -35,24 +35,22 @@ def schema(out: Annotated[Path, Positional, FILE]) -> None:
 
 
 def download(
-    name: Annotated[str, Positional, default("a profile's data")] = "",
+    name: Annotated[str, Positional, default("the data of PARAMS")] = "",
     out: Annotated[Path | None, ADDED, default("data/flow; with NAME, data")] = None,
-    profile: str = "run",
     params: Path = PARAMS,
-    section: Annotated[str | None, default("PROFILE.flow")] = None,
+    section: str = SECTION,
 ) -> None:
-    """Writes a profile's data below `out`: miniature sets, from photographs in the packages.
+    """Writes the data of `params` below `out`: miniature sets, from photographs in the packages.
 
     With NAME, downloads that published set to `out`, as `fetch` does.
 
-    `profile` is a key of params.yaml, such as mini or smoke; `run` is the one that the pipelines use. With the
-    released sets, what is missing is fetched to where the profile says, and `out` gets a manifest of the files there.
+    With the released sets, what is missing is fetched to where `params` says, and `out` gets a manifest of the files
+    there.
     """
     if name:
         fetch(name, Path("data") if out is None else out)
         return
     out = Path("data/flow") if out is None else out
-    section = section or f"{profile}.flow"
     check(params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
     if isinstance(settings, ReleasedConfig):
@@ -149,7 +147,7 @@ def report(results: Path, out: Annotated[Path, REPORT], params: Path = PARAMS, s
 
 
 def tables_below(results: Path, params: Path, section: str, stages: Sequence[str] = ("things", "sintel", "kitti")):
-    """The result folders of the methods and seeds of a profile, and of the stages that followed FlyingChairs."""
+    """The result folders of the methods and seeds of a section, and of the stages that followed FlyingChairs."""
     from deq_flow.tables import Tables
 
     methods = config.load(tuple[config.Name, ...], params, f"{section}.methods")

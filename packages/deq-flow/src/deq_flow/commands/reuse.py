@@ -10,7 +10,7 @@ from deq_flow.params import Flow
 from deq_flow.reuse import reuse_network
 
 
-def reuse(model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = "run.flow") -> None:
+def reuse(model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = "flow") -> None:
     """Compares cold, warm and reused starts of the trained network in the folder `model` on embedded videos."""
     config.check(Flow, params, section)
     settings = config.load(Reuse, params, f"{section}.reuse")

@@ -10,7 +10,7 @@ from deq_sequence.data.corpora import Split
 from deq_sequence.delta_params import Delta
 from deq_sequence.params import Plot, Sequence
 
-SECTION = "run.sequence"
+SECTION = "sequence"
 
 
 def delta(

@@ -14,7 +14,7 @@ from deq_sequence.data import texts
 from deq_sequence.data.corpora import Split
 from deq_sequence.params import Baselines, Evaluate, Model, Plot, Sequence, Train
 
-SECTION = "run.sequence"
+SECTION = "sequence"
 
 
 def schema(out: Annotated[Path, Positional, FILE]) -> None:

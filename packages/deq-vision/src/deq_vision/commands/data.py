@@ -14,21 +14,16 @@ from deq_vision.data.released import ReleasedSets, prepare
 from deq_vision.params import Data, Vision
 
 
-def download(
-    out: Path = Path("data/vision"), profile: str = "run", params: Path = PARAMS, section: str | None = None
-) -> None:
-    """Writes the data of a profile to OUT: of the mini sets, clutter digits and videos of streets.
+def download(out: Path = Path("data/vision"), params: Path = PARAMS, section: str = "vision") -> None:
+    """Writes the data of PARAMS to OUT: of the mini sets, clutter digits and videos of streets.
 
-    Of the released sets, what is missing is fetched to where the profile says, and OUT gets a manifest of the files
-    there.
+    Of the released sets, what is missing is fetched to where PARAMS says, and OUT gets a manifest of the files there.
 
     Args:
         out: folder that appears, or replaces an earlier one as this command left it, once all is written.
-        profile: a key of PARAMS, such as mini or smoke; `run` is the one that the pipelines use.
         params: the file of all numbers.
-        section: of PARAMS that is read, dots between its keys; by default PROFILE.vision.
+        section: of PARAMS that is read, dots between its keys.
     """
-    section = section or f"{profile}.vision"
     config.check(Vision, params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
     if isinstance(settings, ReleasedSets):

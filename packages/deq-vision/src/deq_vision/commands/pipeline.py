@@ -11,7 +11,7 @@ from deq_core.experiment.tracking.run import track
 from deq_vision.baselines.params import Baseline
 from deq_vision.params import Evaluate, Task, Vision
 
-SECTION = "run.vision"
+SECTION = "vision"
 
 
 def baselines(experiment: str, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:

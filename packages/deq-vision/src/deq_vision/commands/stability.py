@@ -17,7 +17,7 @@ from deq_vision.stability_params import Measure, Method, Stability, variant
 if TYPE_CHECKING:
     from deq_vision.stability_tables import StabilityTables
 
-SECTION = "run.stability"
+SECTION = "stability"
 SCRATCH = Path(".scratch")
 
 

@@ -81,7 +81,7 @@ def stream(
 
 
 def evaluate_stream(
-    experiment: str, model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = "run.vision"
+    experiment: str, model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = "vision"
 ) -> None:
     """Measures the trained model in the folder `model` on video: warm, cold and converged starts, side by side.
 

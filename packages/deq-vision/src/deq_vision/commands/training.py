@@ -10,7 +10,7 @@ from deq_core.experiment.files import write_json
 from deq_core.experiment.tracking.run import track
 from deq_vision.params import Evaluate, Experiment, Task, Vision
 
-SECTION = "run.vision"
+SECTION = "vision"
 
 
 def schema(out: Annotated[Path, Positional, FILE]) -> None:

@@ -55,7 +55,7 @@ def load(kind: Any, path: Path, section: str = "") -> Any:
     Args:
         kind: a standard-library dataclass or a union of some; dataclasses within are read by the same rules.
         path: the file.
-        section: where in the file, keys joined by dots, such as "run.flow.train"; "" is the whole file.
+        section: where in the file, keys joined by dots, such as "flow.train"; "" is the whole file.
 
     Nothing is guessed: a key the dataclass does not have, a missing key, a string where a number is expected or a
     fraction where an integer is expected is an error. A list becomes a tuple, an integer may stand for a float.
