@@ -160,17 +160,17 @@ def note_solves(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the choices that solves are made with from now on."""
     noted: list[str] = []
 
-    def noting(name: str) -> None:
-        solve = getattr(deq, name)
+    def noting(where: types.ModuleType, name: str) -> None:
+        solve = getattr(where, name)
 
         def solve_and_note(*arguments: Any, **choices: Any) -> Any:
             noted.append(f"{name} {described({key: one for key, one in choices.items() if key != 'check'})}")
             return solve(*arguments, **choices)
 
-        monkeypatch.setattr(deq, name, solve_and_note)
+        monkeypatch.setattr(where, name, solve_and_note)
 
-    noting("fixed_point")
-    noting("released_fixed_point")
+    noting(deq, "fixed_point")
+    noting(deq.compat, "released_fixed_point")
     return noted
 
 

@@ -31,7 +31,7 @@ def test_many_solves_wait_for_their_backward_in_any_order():
 
 def test_a_solve_inside_a_solve():
     inject = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    layer = deq.DEQ(stop=TIGHT, adjoint=deq.Implicit(stop=TIGHT))
+    layer = deq.nn.DEQ(stop=TIGHT, adjoint=deq.Implicit(stop=TIGHT))
 
     def outer(z):
         return layer(lambda y: torch.tanh(0.3 * y + 0.4 * z + inject), torch.zeros_like(z)).value

@@ -19,8 +19,8 @@ class Layer(nn.Module):
     def __init__(self, solver, adjoint):
         super().__init__()
         torch.manual_seed(1)
-        self.linear = deq.weight_norm_(nn.Linear(6, 6))
-        self.deq = deq.DEQ(solver=solver, stop=deq.Stop(6, None), adjoint=adjoint)
+        self.linear = deq.nn.weight_norm_(nn.Linear(6, 6))
+        self.deq = deq.nn.DEQ(solver=solver, stop=deq.Stop(6, None), adjoint=adjoint)
 
     def forward(self, x):
         return self.deq(lambda z: torch.tanh(0.4 * self.linear(z) + x), torch.zeros_like(x)).value
@@ -38,7 +38,7 @@ def test_a_solve_without_tolerance_compiles_whole(x, solver):
 
 
 def test_only_f_is_under_autocast_in_a_graph_too(x):
-    weight, layer = 0.1 * torch.eye(6), deq.DEQ(stop=deq.Stop(12, None))
+    weight, layer = 0.1 * torch.eye(6), deq.nn.DEQ(stop=deq.Stop(12, None))
 
     def residual(x):
         def exact(z):

@@ -53,8 +53,8 @@ def solve(cell, x, z0=None, **options):
 @pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("reference", ["seen", "sent"])
 def test_threshold_zero_is_the_dense_cell(cell, x, reference, normalised):
-    cell = deq.weight_norm_(cell) if normalised else cell
-    delta, meter = deq.to_delta(cell, 0.0, reference=reference)
+    cell = deq.nn.weight_norm_(cell) if normalised else cell
+    delta, meter = deq.delta.to_delta(cell, 0.0, reference=reference)
     dense, sparse = solve(cell, x, record=(2, 5)), solve(delta, x, record=(2, 5))
     for left, right in zip((*dense.trajectory, dense.value), (*sparse.trajectory, sparse.value), strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=1e-13)
@@ -63,7 +63,7 @@ def test_threshold_zero_is_the_dense_cell(cell, x, reference, normalised):
 
 def test_weights_are_shared_and_the_original_is_untouched(cell, x):
     state = copy.deepcopy(cell.state_dict())
-    delta, _ = deq.to_delta(cell, 0.1)
+    delta, _ = deq.delta.to_delta(cell, 0.1)
     assert {id(p) for p in delta.parameters()} == {id(p) for p in cell.parameters()}
     assert delta.state_dict().keys() == state.keys()
     assert cell.encode[1].inplace
@@ -79,7 +79,7 @@ def test_weights_are_shared_and_the_original_is_untouched(cell, x):
 def test_one_evaluation_follows_the_release(x):
     """Y ← layer(d) + Y - bias with d thresholded, X ← x, bit for bit."""
     layer = nn.Conv2d(4, 3, 3, padding=1, dtype=torch.float64)
-    delta, _ = deq.to_delta(layer, 0.3)
+    delta, _ = deq.delta.to_delta(layer, 0.3)
     bias: Any = layer.bias
     first, second, third = x, x + 0.4 * torch.randn_like(x), x + 0.2
     with torch.no_grad(), deq.solve_scope():
@@ -98,7 +98,7 @@ def test_small_changes_add_up_when_the_reference_is_what_was_sent(x):
     layer = nn.Conv2d(4, 3, 3, padding=1, dtype=torch.float64)
     errors = {}
     for reference in ("seen", "sent"):
-        delta, _ = deq.to_delta(layer, 0.1, reference=reference)
+        delta, _ = deq.delta.to_delta(layer, 0.1, reference=reference)
         with torch.no_grad(), deq.solve_scope():
             for step in range(20):
                 delta(x + 0.03 * step)
@@ -116,7 +116,7 @@ def test_the_error_grows_with_the_threshold_and_stays_within_its_bound():
         exact = deq.fixed_point(lambda z: torch.tanh(layer(z) + x), x, stop=deq.Stop(100, 1e-14)).value
         errors = []
         for threshold in (1e-4, 1e-3, 1e-2, 1e-1):
-            delta, _ = deq.to_delta(layer, threshold, reference="sent")
+            delta, _ = deq.delta.to_delta(layer, threshold, reference="sent")
             stop = deq.Stop(200, None)
             solution = deq.fixed_point(
                 lambda z, delta=delta: torch.tanh(delta(z) + x), x, solver=deq.FixedPointIteration(), stop=stop
@@ -128,7 +128,7 @@ def test_the_error_grows_with_the_threshold_and_stays_within_its_bound():
 
 
 def test_memories_end_with_the_solve(cell, x):
-    delta, meter = deq.to_delta(cell, 0.05)
+    delta, meter = deq.delta.to_delta(cell, 0.05)
     first = solve(delta, x).value
     solve(delta, 2 * x)
     assert torch.equal(solve(delta, x).value, first)
@@ -138,7 +138,7 @@ def test_memories_end_with_the_solve(cell, x):
 
 
 def test_memories_across_solves_start_the_next_frame(cell, x):
-    delta, meter = deq.to_delta(cell, 1e-3, across_solves=True)
+    delta, meter = deq.delta.to_delta(cell, 1e-3, across_solves=True)
     state = solve(delta, x).value
     meter.reset()
     solve(delta, x, z0=state)
@@ -152,7 +152,7 @@ def test_memories_across_solves_start_the_next_frame(cell, x):
 
 
 def test_outside_a_solve_and_under_autograd_layers_are_dense(cell, x):
-    delta, meter = deq.to_delta(cell, 10.0)
+    delta, meter = deq.delta.to_delta(cell, 10.0)
     z = torch.randn_like(x)
     with torch.no_grad():
         delta(z, x)
@@ -164,7 +164,7 @@ def test_outside_a_solve_and_under_autograd_layers_are_dense(cell, x):
 
 
 def test_gradients_of_a_delta_solve_are_dense_ones_at_its_state(cell, x):
-    delta, _ = deq.to_delta(cell, 0.0)
+    delta, _ = deq.delta.to_delta(cell, 0.0)
     found, expected = (
         torch.autograd.grad(
             deq.fixed_point(lambda z, c=c: c(z, x), torch.zeros_like(x), adjoint=deq.Phantom()).value.sum(),
@@ -177,7 +177,7 @@ def test_gradients_of_a_delta_solve_are_dense_ones_at_its_state(cell, x):
 
 
 def test_the_dense_residual_is_reported(cell, x):
-    delta, _ = deq.to_delta(cell, 0.2)
+    delta, _ = deq.delta.to_delta(cell, 0.2)
     blind, checked = solve(delta, x), solve(delta, x, check=lambda z: cell(z, x))
     assert torch.equal(blind.value, checked.value)
     with torch.no_grad():
@@ -190,7 +190,7 @@ def test_the_dense_residual_is_reported(cell, x):
 
 def test_a_refresh_restores_the_dense_output(x):
     layer = nn.Conv2d(4, 3, 3, padding=1, dtype=torch.float64)
-    delta, meter = deq.to_delta(layer, 5.0, refresh_every=3)
+    delta, meter = deq.delta.to_delta(layer, 5.0, refresh_every=3)
     with torch.no_grad(), deq.solve_scope():
         equal = [torch.equal(delta(scale * x), layer(scale * x)) for scale in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)]
     assert equal == [True, False, False, True, False, False, True]
@@ -201,7 +201,7 @@ def test_relative_thresholds_do_not_see_the_scale(x):
     layer = nn.Conv2d(4, 3, 3, padding=1, bias=False, dtype=torch.float64)
     sparsities = []
     for scale in (1.0, 1e-6):
-        delta, meter = deq.to_delta(layer, 0.1, relative=True)
+        delta, meter = deq.delta.to_delta(layer, 0.1, relative=True)
         with torch.no_grad(), deq.solve_scope():
             delta(scale * x)
             delta(scale * (x + 0.2 * x.roll(1, 3)))
@@ -213,7 +213,7 @@ def test_relative_thresholds_do_not_see_the_scale(x):
 def test_a_schedule_scales_the_threshold_by_evaluation(x):
     layer = nn.Conv2d(4, 3, 1, dtype=torch.float64)
     seen = []
-    delta, _ = deq.to_delta(layer, 1.0, schedule=lambda evaluation: seen.append(evaluation) or 0.0)
+    delta, _ = deq.delta.to_delta(layer, 1.0, schedule=lambda evaluation: seen.append(evaluation) or 0.0)
     with torch.no_grad(), deq.solve_scope():
         for scale in (1.0, 1.1, 1.2):
             torch.testing.assert_close(delta(scale * x), layer(scale * x), rtol=0, atol=1e-13)
@@ -221,7 +221,7 @@ def test_a_schedule_scales_the_threshold_by_evaluation(x):
 
 
 def test_thresholds_by_name(cell, x):
-    delta, meter = deq.to_delta(cell, {"": 0.0, "encode": 1e9, "gate": 1e9}, skip=("twice",))
+    delta, meter = deq.delta.to_delta(cell, {"": 0.0, "encode": 1e9, "gate": 1e9}, skip=("twice",))
     solve(delta, x)
     skipped = {row["layer"]: row["sparsity"] for row in meter.rows()}
     assert set(skipped) == {"encode.0", "grouped", "dilated", "gate"}
@@ -238,7 +238,7 @@ def test_an_in_place_change_of_a_remembered_tensor_is_refused(x):
         def forward(self, z):
             return self.conv(z).relu_()
 
-    delta, _ = deq.to_delta(InPlace(), 0.0)
+    delta, _ = deq.delta.to_delta(InPlace(), 0.0)
     with torch.no_grad(), deq.solve_scope():
         delta(x)
         with pytest.raises(ValueError, match="layer 'conv' was changed in place"):
@@ -248,14 +248,14 @@ def test_an_in_place_change_of_a_remembered_tensor_is_refused(x):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda cell: deq.to_delta(cell, -1.0), "a threshold must be at least 0"),
-        (lambda cell: deq.to_delta(cell, {"gaet": 0.1}), r"threshold names no module: \['gaet'\]"),
-        (lambda cell: deq.to_delta(cell, {"gate": 0.1}), "threshold has no value for layer 'encode.0'"),
-        (lambda cell: deq.to_delta(cell, 0.1, skip=("gaet",)), r"skip names no module: \['gaet'\]"),
-        (lambda cell: deq.to_delta(cell, 0.1, reference=WRONG), "reference must be 'seen' or 'sent'"),
-        (lambda cell: deq.to_delta(cell, 0.1, refresh_every=0), "refresh_every must be None or at least 1"),
+        (lambda cell: deq.delta.to_delta(cell, -1.0), "a threshold must be at least 0"),
+        (lambda cell: deq.delta.to_delta(cell, {"gaet": 0.1}), r"threshold names no module: \['gaet'\]"),
+        (lambda cell: deq.delta.to_delta(cell, {"gate": 0.1}), "threshold has no value for layer 'encode.0'"),
+        (lambda cell: deq.delta.to_delta(cell, 0.1, skip=("gaet",)), r"skip names no module: \['gaet'\]"),
+        (lambda cell: deq.delta.to_delta(cell, 0.1, reference=WRONG), "reference must be 'seen' or 'sent'"),
+        (lambda cell: deq.delta.to_delta(cell, 0.1, refresh_every=0), "refresh_every must be None or at least 1"),
         (
-            lambda cell: deq.to_delta(nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), 0.1),
+            lambda cell: deq.delta.to_delta(nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), 0.1),
             "pads with 'circular'",
         ),
     ],

@@ -22,7 +22,7 @@ LAYERS = {
 def test_layers_of_every_kind_and_rank_are_exact_at_threshold_zero(name, reference):
     layer, shape = LAYERS[name]
     layer = layer.double()
-    delta, meter = deq.to_delta(layer, 0.0, reference=reference)
+    delta, meter = deq.delta.to_delta(layer, 0.0, reference=reference)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad(), deq.solve_scope():
         for _ in range(4):
@@ -42,7 +42,7 @@ class Cell(nn.Module):
 
 
 def test_a_layer_called_on_its_own_within_a_solve_is_refused():
-    delta, _ = deq.to_delta(Cell(), 0.0)
+    delta, _ = deq.delta.to_delta(Cell(), 0.0)
     x = torch.ones(2, 3)
     with torch.no_grad():
         delta.encode(x)  # outside of a solve it is dense

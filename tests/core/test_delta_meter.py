@@ -27,7 +27,7 @@ SHAPES = {nn.Conv2d: (2, 4, 6, 7), nn.Conv1d: (2, 4, 9), nn.Conv3d: (2, 4, 3, 4,
 def test_sparse_macs_count_the_products_of_what_was_sent(layer, batched):
     """Against counting, for every element sent, the weights it meets: the layer applied to ones, with ones."""
     shape = SHAPES[type(layer)][0 if batched else 1 :]
-    delta, meter = deq.to_delta(layer, 0.5)
+    delta, meter = deq.delta.to_delta(layer, 0.5)
     generator = torch.Generator().manual_seed(0)
     first, change = torch.zeros(shape), torch.randn(shape, generator=generator)
     with torch.no_grad(), deq.solve_scope():
@@ -49,7 +49,7 @@ def test_sparse_macs_count_the_products_of_what_was_sent(layer, batched):
 
 def test_the_releases_count_leaves_the_kernel_area_out():
     layer = nn.Conv2d(4, 6, 3, padding=1)
-    delta, meter = deq.to_delta(layer, 0.5)
+    delta, meter = deq.delta.to_delta(layer, 0.5)
     first = torch.zeros(1, 4, 5, 5)
     first[:, :2] = 1.0
     second = first.clone()
@@ -65,7 +65,7 @@ def test_the_releases_count_leaves_the_kernel_area_out():
 
 def test_tiles_are_active_where_any_of_their_pixels_is():
     layer = nn.Conv2d(3, 3, 3, padding=1)
-    delta, meter = deq.to_delta(layer, 0.5)
+    delta, meter = deq.delta.to_delta(layer, 0.5)
     first = torch.zeros(2, 3, 20, 17)
     change = torch.zeros_like(first)
     change[0, 1, 3, 3] = change[0, 0, 7, 7] = change[0, 2, 8, 0] = change[1, 0, 19, 16] = 1.0

@@ -18,9 +18,9 @@ class Cell(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.conv = deq.weight_norm_(nn.Conv2d(4, 4, 3, padding=1))
-        self.mix = deq.spectral_norm_(nn.Conv2d(4, 4, 1), bound=0.5)
-        self.drop = deq.VariationalDropout(0.2, shared=(2, 3))
+        self.conv = deq.nn.weight_norm_(nn.Conv2d(4, 4, 3, padding=1))
+        self.mix = deq.nn.spectral_norm_(nn.Conv2d(4, 4, 1), bound=0.5)
+        self.drop = deq.nn.VariationalDropout(0.2, shared=(2, 3))
 
     def forward(self, z, x):
         return torch.tanh(self.mix(self.drop(torch.tanh(self.conv(z)))) + x)
@@ -110,7 +110,7 @@ def test_without_a_tolerance_the_host_does_not_wait(device):
 
 def test_the_delta_rule_is_exact_at_threshold_zero(device):
     x, cell = inject(device), Cell().to(device).eval()
-    delta, meter = deq.to_delta(cell, 0.0)
+    delta, meter = deq.delta.to_delta(cell, 0.0)
     options = {"solver": deq.FixedPointIteration(), "stop": deq.Stop(8, None)}
     with torch.no_grad():
         dense = deq.fixed_point(lambda z: cell(z, x), torch.zeros_like(x), **options)
@@ -120,11 +120,11 @@ def test_the_delta_rule_is_exact_at_threshold_zero(device):
 
 
 def test_streams_live_where_their_states_do(device):
-    x, stream = inject(device), deq.Stream()
+    x, stream = inject(device), deq.nn.Stream()
     f = lambda z: torch.tanh(z / 2 + x)  # noqa: E731  the closure is the point
     stream.update(deq.fixed_point(f, torch.zeros_like(x)), "abc")
     for _ in range(2):
-        start = deq.warm_start(stream.state("abc"), torch.zeros_like(x))
+        start = deq.nn.warm_start(stream.state("abc"), torch.zeros_like(x))
         solution = deq.fixed_point(f, start)
         assert solution.steps.max() <= 2
         assert stream.update(solution, "abc").device.type == device.type

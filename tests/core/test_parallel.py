@@ -30,9 +30,9 @@ class Layer(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.inject = nn.Linear(6, 6, dtype=torch.float64)
-        self.cell = deq.weight_norm_(nn.Linear(6, 6, dtype=torch.float64))
+        self.cell = deq.nn.weight_norm_(nn.Linear(6, 6, dtype=torch.float64))
         solver = deq.Broyden() if isinstance(adjoint, deq.SHINE) else None
-        self.deq = deq.DEQ(adjoint=adjoint, solver=solver, stop=deq.Stop(60, 1e-12))
+        self.deq = deq.nn.DEQ(adjoint=adjoint, solver=solver, stop=deq.Stop(60, 1e-12))
 
     def forward(self, x: Tensor) -> Tensor:
         injected = self.inject(x)

@@ -162,7 +162,7 @@ def test_the_older_rules_are_one_call_away(golden, name):
     options = run["kwargs"]
     stop = deq.Stop(options["threshold"], options["eps"], relative=options["stop_mode"] == "rel")
     with torch.no_grad():
-        found = deq.released_fixed_point(golden.f, golden.z0, solver=of_older(name, run)[0], stop=stop)
+        found = deq.compat.released_fixed_point(golden.f, golden.z0, solver=of_older(name, run)[0], stop=stop)
     assert found.nfe == run["f_calls"]
     assert len(found.trace) == len(run["abs_trace"])
     assert float(found.residual[0]) == pytest.approx(min(run["rel_trace"]), rel=1e-3, abs=1e-15)

@@ -33,7 +33,7 @@ def test_a_configuration_gives_its_gradient(golden, name):
     if name.endswith("ift.fp.b5"):
         # The release starts from zero, so its first evaluation returns the incoming gradient itself.
         options["b_max_iter"] -= 1
-    states = solve(deq.from_torchdeq(options), golden.f, golden.z0)
+    states = solve(deq.compat.from_torchdeq(options), golden.f, golden.z0)
     assert len(states) == run["n_out"]
     for state, expected in zip(states, run["outs"], strict=True):
         assert state[0, :4].tolist() == pytest.approx(expected["head"], abs=1e-12)
@@ -56,19 +56,19 @@ def test_the_exact_gradient_is_reached(golden):
 def test_the_jacobian_penalty(golden, count):
     z = torch.tensor(GOLDEN["exact"]["z"], dtype=torch.float64)
     probes = [named(f"solver.jac_probe.{k}", 4, 32) for k in range(count)]
-    value = deq.jacobian_frobenius(golden.f, z, probes=probes).mean().item()
+    value = deq.nn.jacobian_frobenius(golden.f, z, probes=probes).mean().item()
     assert value == pytest.approx(GOLDEN[f"jac_reg_vecs{count}"], rel=1e-12)
 
 
 def test_the_spectral_radius(golden):
     z = torch.tensor(GOLDEN["exact"]["z"], dtype=torch.float64)
-    radius = deq.spectral_radius(golden.f, z, iterations=200, generator=torch.Generator().manual_seed(0))
+    radius = deq.nn.spectral_radius(golden.f, z, iterations=200, generator=torch.Generator().manual_seed(0))
     assert radius.tolist() == pytest.approx(GOLDEN["exact"]["jac_spectral_radius"], rel=1e-3)
 
 
 def test_the_correction_weights():
     losses = [float((prediction - 5) ** 2) for prediction in (0, 1, 2)]
-    total = sum(w * loss for w, loss in zip(deq.exponential_weights(3, 0.8), losses, strict=True))
+    total = sum(w * loss for w, loss in zip(deq.nn.exponential_weights(3, 0.8), losses, strict=True))
     assert total == pytest.approx(GOLDEN["fp_correction"]["exp"])
 
 
@@ -97,7 +97,7 @@ def test_a_normed_checkpoint_has_its_weights(kind):
     cell = nn.ModuleDict(
         {"lin": nn.Linear(8, 6), "conv": nn.Conv2d(4, 5, 3), "convt": nn.ConvTranspose2d(4, 5, 3)}
     ).double()
-    deq.from_torchdeq({"norm_type": kind}).norm(cell)
+    deq.compat.from_torchdeq({"norm_type": kind}).norm(cell)
     ours = {
         "weight_norm": {"weight_g": "original0", "weight_v": "original1"},
         "spectral_norm": {"weight_orig": "original", "weight_g": "0.scale", "weight_u": "0._u", "weight_v": "0._v"},

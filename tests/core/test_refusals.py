@@ -56,7 +56,7 @@ def test_an_f_that_draws_at_every_evaluation_is_refused(adjoint, f):
 
 def test_random_numbers_that_do_not_show_are_no_offence():
     """As when another thread draws them, or a mask is made once a solve."""
-    drop = deq.VariationalDropout(0.5)
+    drop = deq.nn.VariationalDropout(0.5)
     probes = []
 
     def f(z):
@@ -102,7 +102,7 @@ def test_a_wrong_choice_is_named(options, error, message):
     with pytest.raises(error, match=message):
         deq.fixed_point(torch.cos, torch.zeros(1, 1), **options)
     with pytest.raises(error, match=message):
-        deq.DEQ(**options)
+        deq.nn.DEQ(**options)
 
 
 @pytest.mark.parametrize(

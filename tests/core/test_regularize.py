@@ -27,7 +27,7 @@ def test_hutchinsons_estimate_is_unbiased(problem):
     exact = dense_jacobian(problem.f, z).square().sum((1, 2)) / z.shape[1]
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        estimate = deq.jacobian_frobenius(problem.f, z, probes=3000, generator=generator)
+        estimate = deq.nn.jacobian_frobenius(problem.f, z, probes=3000, generator=generator)
     torch.testing.assert_close(estimate, exact, rtol=0.05, atol=0)
 
 
@@ -37,7 +37,7 @@ def test_orthonormal_probes_give_the_norm_exactly(problem):
     basis = math.sqrt(size) * torch.eye(size, dtype=z.dtype)
     probes = [row.expand_as(z) for row in basis]
     exact = dense_jacobian(problem.f, z).square().sum((1, 2)) / size
-    torch.testing.assert_close(deq.jacobian_frobenius(problem.f, z, probes=probes), exact)
+    torch.testing.assert_close(deq.nn.jacobian_frobenius(problem.f, z, probes=probes), exact)
 
 
 def test_the_penalty_is_differentiable_in_what_f_closes_over(problem):
@@ -47,7 +47,7 @@ def test_the_penalty_is_differentiable_in_what_f_closes_over(problem):
 
     def penalty(weight):
         f = lambda z: torch.tanh(z @ weight.T)  # noqa: E731  the closure is the point
-        return deq.jacobian_frobenius(f, z, probes=[probe])
+        return deq.nn.jacobian_frobenius(f, z, probes=[probe])
 
     assert penalty(weight).shape == (4,)
     assert torch.autograd.gradcheck(penalty, (weight,))
@@ -55,14 +55,16 @@ def test_the_penalty_is_differentiable_in_what_f_closes_over(problem):
 
 def test_the_penalty_takes_states_of_several_tensors():
     pair = PROBLEMS["pair"]()
-    values = deq.jacobian_frobenius(pair.f, pair.z0, generator=torch.Generator().manual_seed(0))
+    values = deq.nn.jacobian_frobenius(pair.f, pair.z0, generator=torch.Generator().manual_seed(0))
     assert values.shape == (3,)
     assert (values > 0).all()
 
 
 def test_the_estimate_repeats_with_its_generator(problem):
     z = problem.solution()
-    values = [deq.jacobian_frobenius(problem.f, z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    values = [
+        deq.nn.jacobian_frobenius(problem.f, z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    ]
     assert torch.equal(values[0], values[1])
     assert not torch.equal(values[0], values[2])
 
@@ -72,7 +74,7 @@ def test_spectral_radius_is_the_largest_eigenvalues_magnitude(name):
     problem = PROBLEMS[name]()
     z = problem.solution()
     exact = torch.linalg.eigvals(dense_jacobian(problem.f, z)).abs().amax(1)
-    radius = deq.spectral_radius(problem.f, z, iterations=2000, generator=torch.Generator().manual_seed(0))
+    radius = deq.nn.spectral_radius(problem.f, z, iterations=2000, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(radius, exact, rtol=2e-3, atol=0)
     assert not radius.requires_grad
 
@@ -80,28 +82,28 @@ def test_spectral_radius_is_the_largest_eigenvalues_magnitude(name):
 def test_spectral_radius_sees_rotations():
     angle = torch.tensor(0.7)
     rotation = 0.9 * torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
-    radius = deq.spectral_radius(lambda z: z @ rotation.T, torch.zeros(2, 2))
+    radius = deq.nn.spectral_radius(lambda z: z @ rotation.T, torch.zeros(2, 2))
     torch.testing.assert_close(radius, torch.full((2,), 0.9))
 
 
 def test_a_constant_map_has_no_slope():
     image = torch.ones(2, 3)
-    assert deq.spectral_radius(lambda z: image, torch.zeros(2, 3)).eq(0).all()
-    assert deq.jacobian_frobenius(lambda z: image, torch.zeros(2, 3)).eq(0).all()
+    assert deq.nn.spectral_radius(lambda z: image, torch.zeros(2, 3)).eq(0).all()
+    assert deq.nn.jacobian_frobenius(lambda z: image, torch.zeros(2, 3)).eq(0).all()
 
 
 def test_exponential_weights_end_at_one():
-    assert deq.exponential_weights(4, 0.5) == (0.125, 0.25, 0.5, 1.0)
-    assert deq.exponential_weights(1) == (1.0,)
+    assert deq.nn.exponential_weights(4, 0.5) == (0.125, 0.25, 0.5, 1.0)
+    assert deq.nn.exponential_weights(1) == (1.0,)
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: deq.jacobian_frobenius(torch.cos, torch.zeros(1, 1), probes=0),
-        lambda: deq.spectral_radius(torch.cos, torch.zeros(1, 1), iterations=1),
-        lambda: deq.exponential_weights(0),
-        lambda: deq.exponential_weights(2, 0.0),
+        lambda: deq.nn.jacobian_frobenius(torch.cos, torch.zeros(1, 1), probes=0),
+        lambda: deq.nn.spectral_radius(torch.cos, torch.zeros(1, 1), iterations=1),
+        lambda: deq.nn.exponential_weights(0),
+        lambda: deq.nn.exponential_weights(2, 0.0),
     ],
 )
 def test_impossible_settings_are_refused(call):

@@ -24,7 +24,7 @@ def golden():
 
 
 def solved(golden, solver, stop, **choices):
-    return deq.released_fixed_point(golden.f, golden.z0, solver=solver, stop=stop, **choices)
+    return deq.compat.released_fixed_point(golden.f, golden.z0, solver=solver, stop=stop, **choices)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -106,7 +106,7 @@ def test_unrolling_differentiates_what_was_computed(golden):
 def test_plain_iteration_returns_the_last_application_even_where_it_grows_worse():
     with torch.no_grad():
         stop = deq.Stop(3, None, relative=False)
-        solution = deq.released_fixed_point(
+        solution = deq.compat.released_fixed_point(
             lambda z: -2 * z, torch.ones(1, 2), solver=deq.FixedPointIteration(), stop=stop
         )
         best = deq.fixed_point(lambda z: -2 * z, torch.ones(1, 2), solver=deq.FixedPointIteration(), stop=stop)
@@ -138,7 +138,7 @@ def test_broyden_ends_when_the_residual_explodes():
             calls.append(z)
             return z * 1e4 ** len(calls)
 
-        solution = deq.released_fixed_point(f, torch.ones(2, 3), stop=deq.Stop(50, None, relative=False))
+        solution = deq.compat.released_fixed_point(f, torch.ones(2, 3), stop=deq.Stop(50, None, relative=False))
     assert solution.nfe < 10
     assert solution.value.isfinite().all()
 
@@ -151,7 +151,7 @@ def test_a_state_that_is_not_finite_is_never_returned(golden):
         return golden.f(z) if len(calls) < 4 else torch.full_like(z, torch.nan)
 
     with torch.no_grad():
-        solution = deq.released_fixed_point(f, golden.z0, stop=deq.Stop(20, 1e-9))
+        solution = deq.compat.released_fixed_point(f, golden.z0, stop=deq.Stop(20, 1e-9))
     assert solution.value.isfinite().all()
     assert solution.nfe == 4
     assert not solution.converged.any()

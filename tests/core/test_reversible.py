@@ -183,8 +183,8 @@ def test_it_is_its_own_solver():
     assert torch.equal(attached.value, detached.value)
     assert torch.equal(attached.value, named.value)
     assert torch.equal(attached.trace, named.trace)
-    assert deq.DEQ(adjoint=HALF).solver == HALF
-    assert deq.DEQ().solver == deq.Anderson()
+    assert deq.nn.DEQ(adjoint=HALF).solver == HALF
+    assert deq.nn.DEQ().solver == deq.Anderson()
     # A solver like any other behind another adjoint.
     deq.fixed_point(problem.f, problem.z0, solver=HALF, adjoint=deq.Implicit()).value.sum().backward()
 
@@ -196,9 +196,9 @@ def test_another_solver_is_refused(solver):
         with torch.set_grad_enabled(grad), pytest.raises(ValueError, match="leave solver out or pass the same, got"):
             deq.fixed_point(problem.f, problem.z0, solver=solver, adjoint=HALF)
     with pytest.raises(ValueError, match="leave solver out or pass the same"):
-        deq.DEQ(solver=solver, adjoint=HALF)
+        deq.nn.DEQ(solver=solver, adjoint=HALF)
     with pytest.raises(ValueError, match="takes back a solve of its own"):
-        deq.released_fixed_point(problem.f, problem.z0, adjoint=HALF)
+        deq.compat.released_fixed_point(problem.f, problem.z0, adjoint=HALF)
 
 
 @pytest.mark.parametrize("tol", [None, 1e-6])

@@ -17,9 +17,9 @@ class Cell(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.inner = deq.weight_norm_(nn.Linear(6, 8, dtype=torch.float64))
-        self.outer = deq.spectral_norm_(nn.Linear(8, 6, dtype=torch.float64), bound=0.9)
-        self.drop = deq.VariationalDropout(0.3)
+        self.inner = deq.nn.weight_norm_(nn.Linear(6, 8, dtype=torch.float64))
+        self.outer = deq.nn.spectral_norm_(nn.Linear(8, 6, dtype=torch.float64), bound=0.9)
+        self.drop = deq.nn.VariationalDropout(0.3)
 
     def forward(self, z, x):
         return torch.tanh(self.outer(self.drop(torch.relu(self.inner(z)))) + x)

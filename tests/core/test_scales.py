@@ -251,7 +251,7 @@ def test_what_may_not_wait_for_numbers_finds_the_same(solver, scale):
 def test_the_released_rules_call_nothing_converged_that_is_not(solver, scale):
     f, z0, _ = contraction(torch.float32, scale)
     with torch.no_grad():
-        found = deq.released_fixed_point(f, z0, solver=solver, stop=deq.Stop(30, 1e-3))
+        found = deq.compat.released_fixed_point(f, z0, solver=solver, stop=deq.Stop(30, 1e-3))
     argument = found.value if isinstance(solver, deq.FixedPointIteration) else found.argument
     assert isinstance(argument, torch.Tensor)
     image = f(argument).double().flatten()[None]
@@ -262,7 +262,7 @@ def test_the_released_rules_call_nothing_converged_that_is_not(solver, scale):
 @pytest.mark.parametrize("scale", [1e-35, 1e25])
 def test_the_spectral_radius_does_not_see_the_scale(scale):
     slopes = scale * torch.linspace(0.1, 0.7, 5)
-    found = deq.spectral_radius(lambda z: slopes * z, torch.ones(2, 5), iterations=60)
+    found = deq.nn.spectral_radius(lambda z: slopes * z, torch.ones(2, 5), iterations=60)
     torch.testing.assert_close(found / scale, torch.full((2,), 0.7), rtol=1e-2, atol=0)
 
 
@@ -274,13 +274,13 @@ def test_normalised_weights_do_not_see_the_scale_of_the_original(scale):
         torch.manual_seed(0)
         linear.weight = torch.nn.Parameter(given * torch.randn(4, 5))
         torch.manual_seed(1)
-        found[given] = deq.spectral_norm_(linear, iterations=3).weight
+        found[given] = deq.nn.spectral_norm_(linear, iterations=3).weight
     torch.testing.assert_close(found[scale], found[1.0], rtol=1e-4, atol=1e-6)
     lengths = {}
     for given in (1.0, scale):
         linear = torch.nn.Linear(5, 4)
         linear.weight = torch.nn.Parameter(given * torch.linspace(-1, 2, 20).reshape(4, 5))
-        lengths[given] = deq.weight_norm_(linear, length=0.5).weight
+        lengths[given] = deq.nn.weight_norm_(linear, length=0.5).weight
     torch.testing.assert_close(lengths[scale], lengths[1.0])
 
 
@@ -291,7 +291,7 @@ def test_a_relative_threshold_does_not_see_the_scale(scale):
     inject = scale * torch.rand(2, 8, generator=generator)
     sent = []
     for given in (1.0, scale):
-        cell, meter = deq.to_delta(torch.nn.Sequential(linear), 0.05, relative=True)
+        cell, meter = deq.delta.to_delta(torch.nn.Sequential(linear), 0.05, relative=True)
         shift = inject / scale * given
         with torch.no_grad():
             deq.fixed_point(lambda z: 0.4 * cell(z) + shift, torch.zeros(2, 8), stop=deq.Stop(9, None))  # noqa: B023

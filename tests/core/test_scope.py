@@ -13,7 +13,7 @@ class Cell(nn.Module):
     def __init__(self, p=0.5, shared=()):
         super().__init__()
         self.linear = nn.Linear(6, 6, dtype=torch.float64)
-        self.drop = deq.VariationalDropout(p, shared=shared)
+        self.drop = deq.nn.VariationalDropout(p, shared=shared)
 
     def forward(self, z, x):
         return torch.tanh(0.4 * self.drop(self.linear(z)) + x)
@@ -74,38 +74,38 @@ def test_a_surrounding_scope_shares_its_masks(x):
     with deq.solve_scope():
         solution = deq.fixed_point(lambda z: cell(z, x), torch.zeros_like(x))
         deq.fixed_point(lambda z: cell(z, x), solution.value.detach())
-        deq.jacobian_frobenius(lambda z: cell(z, x), solution.value)
+        deq.nn.jacobian_frobenius(lambda z: cell(z, x), solution.value)
     assert all(torch.equal(mask, seen[0]) for mask in seen)
 
 
 def test_outside_a_solve_every_call_draws_anew():
-    drop = deq.VariationalDropout(0.5)
+    drop = deq.nn.VariationalDropout(0.5)
     x = torch.ones(4, 64)
     assert not torch.equal(drop(x), drop(x))
     assert {*drop(x).unique().tolist()} == {0.0, 2.0}
 
 
 def test_shared_dimensions_are_dropped_together():
-    drop = deq.VariationalDropout(0.5, shared=(2, 3))
+    drop = deq.nn.VariationalDropout(0.5, shared=(2, 3))
     y = drop(torch.ones(3, 8, 4, 5))
     assert torch.equal(y, y[:, :, :1, :1].expand_as(y))
 
 
 def test_evaluation_mode_and_probability_zero_do_nothing():
     x = torch.ones(2, 3)
-    assert deq.VariationalDropout(0.0)(x) is x
-    assert deq.VariationalDropout(0.9).eval()(x) is x
+    assert deq.nn.VariationalDropout(0.0)(x) is x
+    assert deq.nn.VariationalDropout(0.9).eval()(x) is x
 
 
 def test_the_mask_has_the_dtype_of_what_it_masks():
-    drop = deq.VariationalDropout(0.5)
+    drop = deq.nn.VariationalDropout(0.5)
     assert drop(torch.ones(2, 3, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0])
 def test_an_impossible_probability_is_refused(p):
     with pytest.raises(ValueError, match="p is the probability"):
-        deq.VariationalDropout(p)
+        deq.nn.VariationalDropout(p)
 
 
 class Counting(nn.Module):

@@ -239,7 +239,7 @@ def test_describe_tells_those_that_converged_from_those_that_did_not():
 
 def test_the_layer_stops_by_its_mode_and_by_nothing_else():
     problem = PROBLEMS["linear"]()
-    layer = deq.DEQ(stop=deq.Stop(5, None), eval_stop=deq.Stop(9, None), adjoint=deq.Unrolled())
+    layer = deq.nn.DEQ(stop=deq.Stop(5, None), eval_stop=deq.Stop(9, None), adjoint=deq.Unrolled())
     training = layer(problem.f, problem.z0, record=(2,))
     layer.eval()
     evaluation = layer(problem.f, problem.z0)

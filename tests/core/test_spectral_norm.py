@@ -34,7 +34,7 @@ def singular_vector(layer):
 
 
 def test_weights_have_the_norm_asked_for():
-    cell = deq.spectral_norm_(Cell(), bound=0.7, iterations=30)
+    cell = deq.nn.spectral_norm_(Cell(), bound=0.7, iterations=30)
     for layer in (cell.inner, cell.outer):
         torch.testing.assert_close(
             torch.linalg.matrix_norm(layer.weight, 2), torch.tensor(0.7, dtype=torch.float64), rtol=1e-3, atol=0
@@ -42,7 +42,7 @@ def test_weights_have_the_norm_asked_for():
 
 
 def test_a_norm_may_be_learned_for_every_channel():
-    layer = deq.spectral_norm_(nn.Linear(6, 4), bound=0.8, learned=True, iterations=30)
+    layer = deq.nn.spectral_norm_(nn.Linear(6, 4), bound=0.8, learned=True, iterations=30)
     torch.testing.assert_close(torch.linalg.matrix_norm(layer.weight, 2), torch.tensor(0.8))
     scale = dict(layer.named_parameters())["parametrizations.weight.0.scale"]
     assert torch.equal(scale, torch.full((4, 1), 0.8))
@@ -54,24 +54,24 @@ def test_a_norm_may_be_learned_for_every_channel():
 def test_a_clip_bounds_the_factor():
     layer = nn.Linear(6, 4)
     before = layer.weight.detach().clone()
-    deq.spectral_norm_(layer, bound=100.0, clip=1.0)
+    deq.nn.spectral_norm_(layer, bound=100.0, clip=1.0)
     assert torch.equal(layer.weight, before)
 
 
 def test_keys_are_torchs_own():
-    ours, theirs = deq.spectral_norm_(nn.Conv2d(3, 4, 3)), spectral_norm(nn.Conv2d(3, 4, 3))
+    ours, theirs = deq.nn.spectral_norm_(nn.Conv2d(3, 4, 3)), spectral_norm(nn.Conv2d(3, 4, 3))
     ours.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(ours.eval().weight, theirs.eval().weight)
 
 
 def test_a_transposed_convolution_is_normalised_over_its_outputs():
-    layer = deq.spectral_norm_(nn.ConvTranspose2d(3, 5, 2), iterations=50)
+    layer = deq.nn.spectral_norm_(nn.ConvTranspose2d(3, 5, 2), iterations=50)
     matrix = layer.weight.transpose(0, 1).flatten(1)
     torch.testing.assert_close(torch.linalg.matrix_norm(matrix, 2), torch.tensor(1.0), rtol=1e-3, atol=0)
 
 
 def test_the_vectors_advance_once_a_solve(x):
-    cell = deq.spectral_norm_(Cell())
+    cell = deq.nn.spectral_norm_(Cell())
     vectors = [singular_vector(cell.inner)]
     for _ in range(2):
         solution = solve(cell, x, deq.Implicit())
@@ -85,7 +85,7 @@ def test_the_vectors_advance_once_a_solve(x):
 def test_implicit_and_unrolled_gradients_agree_though_other_solves_come_between(x):
     gradients = []
     for adjoint in (deq.Implicit(stop=TIGHT), deq.Unrolled()):
-        cell = deq.spectral_norm_(Cell(), bound=0.9)
+        cell = deq.nn.spectral_norm_(Cell(), bound=0.9)
         solution = solve(cell, x, adjoint)
         solve(cell, 2 * x, adjoint)
         gradients.append(torch.autograd.grad(solution.value.square().sum(), list(cell.parameters())))
@@ -94,7 +94,7 @@ def test_implicit_and_unrolled_gradients_agree_though_other_solves_come_between(
 
 
 def test_evaluation_leaves_the_vectors_alone(x):
-    cell = deq.spectral_norm_(Cell()).eval()
+    cell = deq.nn.spectral_norm_(Cell()).eval()
     before = singular_vector(cell.inner)
     solve(cell, x, deq.Implicit())
     assert torch.equal(singular_vector(cell.inner), before)
@@ -103,11 +103,11 @@ def test_evaluation_leaves_the_vectors_alone(x):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: deq.spectral_norm_(Cell(), bound=0.0), "bound must be above 0"),
-        (lambda: deq.spectral_norm_(Cell(), iterations=0), "iterations at least 1"),
-        (lambda: deq.spectral_norm_(Cell(), clip=0.0), "clip must be None or above 0"),
-        (lambda: deq.spectral_norm_(Cell(), skip=("iner",)), r"skip names no module: \['iner'\]"),
-        (lambda: deq.spectral_norm_(deq.weight_norm_(Cell())), "'inner' is parametrised already"),
+        (lambda: deq.nn.spectral_norm_(Cell(), bound=0.0), "bound must be above 0"),
+        (lambda: deq.nn.spectral_norm_(Cell(), iterations=0), "iterations at least 1"),
+        (lambda: deq.nn.spectral_norm_(Cell(), clip=0.0), "clip must be None or above 0"),
+        (lambda: deq.nn.spectral_norm_(Cell(), skip=("iner",)), r"skip names no module: \['iner'\]"),
+        (lambda: deq.nn.spectral_norm_(deq.nn.weight_norm_(Cell())), "'inner' is parametrised already"),
     ],
 )
 def test_impossible_settings_are_named(call, message):

@@ -37,7 +37,7 @@ def together(*jobs):
 
 
 class Cell(nn.Module):
-    def __init__(self, seed, norm=deq.weight_norm_):
+    def __init__(self, seed, norm=deq.nn.weight_norm_):
         super().__init__()
         torch.manual_seed(seed)
         self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
@@ -65,7 +65,7 @@ def same(found, expected):
 
 @pytest.mark.parametrize("cached", [False, True], ids=["alone", "in torch's cached()"])
 def test_a_weight_keeps_its_gradient_beside_inference_on_it(cached):
-    cell, x = deq.weight_norm_(nn.Linear(4, 4), length=0.5), torch.randn(2, 4)
+    cell, x = deq.nn.weight_norm_(nn.Linear(4, 4), length=0.5), torch.randn(2, 4)
     inside, go, done, end = (threading.Event() for _ in range(4))
 
     def serve():
@@ -109,7 +109,7 @@ def test_a_weight_keeps_its_gradient_beside_inference_on_it(cached):
 
 
 def test_a_thread_within_a_solve_leaves_torchs_own_cache_alone():
-    cell, x = deq.weight_norm_(nn.Linear(4, 4), length=0.5), torch.randn(2, 4)
+    cell, x = deq.nn.weight_norm_(nn.Linear(4, 4), length=0.5), torch.randn(2, 4)
     original = cell.get_parameter("parametrizations.weight.original")
     inside, end = threading.Event(), threading.Event()
 
@@ -143,11 +143,11 @@ ADJOINTS = [deq.Implicit(), deq.Phantom(2), deq.Unrolled(), deq.Reversible(on_fa
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["a model each", "one model"])
-@pytest.mark.parametrize("norm", [deq.weight_norm_, deq.spectral_norm_], ids=["weight norm", "spectral norm"])
+@pytest.mark.parametrize("norm", [deq.nn.weight_norm_, deq.nn.spectral_norm_], ids=["weight norm", "spectral norm"])
 def test_threads_find_what_each_finds_alone(switching, shared, norm):
     threads, solves = 8, 12
     cells = [Cell(0 if shared else seed, norm) for seed in range(threads)]
-    if norm is deq.spectral_norm_:
+    if norm is deq.nn.spectral_norm_:
         cells = [cell.eval() for cell in cells]  # in training mode a solve moves the estimate of the next
     cells = [cells[0]] * threads if shared else cells
 
@@ -228,7 +228,7 @@ def test_a_solve_within_a_solve_shares_its_weights_and_keeps_its_gradients():
 
 
 def test_a_mask_is_that_of_one_solve_in_every_thread(switching):
-    drop = deq.VariationalDropout(0.5)
+    drop = deq.nn.VariationalDropout(0.5)
     x = torch.ones(4, 64)
 
     def work():
@@ -249,7 +249,7 @@ def delta(across_solves):
     torch.manual_seed(0)
     linear = nn.Linear(16, 16)
     twice = nn.Sequential(linear, nn.Tanh(), linear, nn.Tanh())  # two call sites of one layer
-    return deq.to_delta(twice, 0.02, across_solves=across_solves)
+    return deq.delta.to_delta(twice, 0.02, across_solves=across_solves)
 
 
 def solve_by_differences(cell, seed):
@@ -295,7 +295,7 @@ def test_memories_that_outlive_a_solve_are_refused_to_two_threads_at_once():
 
 
 def test_streams_of_several_threads_keep_their_own_states(switching):
-    stream = deq.Stream(cut=None)
+    stream = deq.nn.Stream(cut=None)
 
     def work(name):
         for turn in range(40):

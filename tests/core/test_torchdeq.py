@@ -25,7 +25,7 @@ FLOW = {
 
 
 def test_an_indexing_configuration():
-    converted = deq.from_torchdeq(FLOW)
+    converted = deq.compat.from_torchdeq(FLOW)
     (layer,) = converted.layers
     assert layer.solver == deq.FixedPointIteration()
     assert layer.stop == deq.Stop(36, 1e-3, relative=False)
@@ -35,20 +35,20 @@ def test_an_indexing_configuration():
 
 
 def test_a_sliced_configuration():
-    converted = deq.from_torchdeq({"n_states": 2, "f_max_iter": 40, "grad": 3, "norm_type": "none"})
+    converted = deq.compat.from_torchdeq({"n_states": 2, "f_max_iter": 40, "grad": 3, "norm_type": "none"})
     assert [layer.stop.max_steps for layer in converted.layers] == [20, 20]
     assert all(layer.adjoint == deq.Phantom(steps=3) for layer in converted.layers)
     assert converted.record == ()
 
 
 def test_slices_between_indices():
-    converted = deq.from_torchdeq({"indexing": [4, 10], "f_max_iter": 12, "grad": [1, 2, 5]})
+    converted = deq.compat.from_torchdeq({"indexing": [4, 10], "f_max_iter": 12, "grad": [1, 2, 5]})
     assert [layer.stop.max_steps for layer in converted.layers] == [4, 6, 2]
     assert [layer.adjoint for layer in converted.layers] == [deq.Phantom(1), deq.Phantom(2), deq.Phantom(5)]
 
 
 def test_uneven_states_of_the_indexing_core_end_with_the_last_evaluation():
-    assert deq.from_torchdeq({"core": "indexing", "n_states": 3, "f_max_iter": 20}).record == (8, 14)
+    assert deq.compat.from_torchdeq({"core": "indexing", "n_states": 3, "f_max_iter": 20}).record == (8, 14)
 
 
 def test_an_implicit_configuration_from_a_namespace():
@@ -56,7 +56,7 @@ def test_an_implicit_configuration_from_a_namespace():
         ift=True, f_solver="broyden", b_solver="anderson", f_stop_mode="rel", b_max_iter=20, b_tol=1e-5, f_tol=1e-4
     )
     before = dict(vars(args))
-    (layer,) = deq.from_torchdeq(args).layers
+    (layer,) = deq.compat.from_torchdeq(args).layers
     assert vars(args) == before
     assert layer.solver == deq.Broyden()
     assert layer.stop == deq.Stop(40, 1e-4)
@@ -66,25 +66,25 @@ def test_an_implicit_configuration_from_a_namespace():
 
 def test_the_simple_solver_looks_at_no_residual():
     options = {"f_solver": "simple_fixed_point_iter", "b_solver": "simple_fixed_point_iter", "ift": True}
-    (layer,) = deq.from_torchdeq(options).layers
+    (layer,) = deq.compat.from_torchdeq(options).layers
     assert layer.stop == layer.eval_stop == deq.Stop(40, None, relative=False)
     assert layer.adjoint == deq.Implicit(deq.FixedPointIteration(), deq.Stop(40, None, relative=False))
 
 
 @pytest.mark.parametrize("name", ["ift", "hook_ift"])
 def test_indexed_states_beside_an_implicit_gradient_carry_one_evaluations(name):
-    converted = deq.from_torchdeq({"core": "indexing", name: True, "n_states": 2})
+    converted = deq.compat.from_torchdeq({"core": "indexing", name: True, "n_states": 2})
     assert isinstance(converted.layers[0].adjoint, deq.Implicit)
     assert converted.record == (20,)
 
 
 @pytest.mark.parametrize("no_stat", [None, True, False])
 def test_statistics_are_kept_whatever_no_stat_says(no_stat):
-    assert repr(deq.from_torchdeq({"no_stat": no_stat})) == repr(deq.from_torchdeq({}))
+    assert repr(deq.compat.from_torchdeq({"no_stat": no_stat})) == repr(deq.compat.from_torchdeq({}))
 
 
 def test_the_layer_solves():
-    converted = deq.from_torchdeq(FLOW)
+    converted = deq.compat.from_torchdeq(FLOW)
     x = torch.randn(2, 3, requires_grad=True)
     solution = converted.layers[0](lambda z: torch.tanh(0.5 * z + x), torch.zeros(2, 3), record=converted.record)
     assert len(solution.trajectory) == 5
@@ -114,7 +114,7 @@ def test_the_layer_solves():
 )
 def test_what_has_no_counterpart_is_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
-        deq.from_torchdeq(options)
+        deq.compat.from_torchdeq(options)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_has_no_counterpart_is_refused_by_name(options, message):
     ],
 )
 def test_supervised_phantom_steps(options, adjoint):
-    assert deq.from_torchdeq(options).layers[0].adjoint == adjoint
+    assert deq.compat.from_torchdeq(options).layers[0].adjoint == adjoint
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_supervised_phantom_steps(options, adjoint):
     ],
 )
 def test_the_solvers_own_options(options, call, solver):
-    assert deq.from_torchdeq(options, call).layers[0].solver == solver
+    assert deq.compat.from_torchdeq(options, call).layers[0].solver == solver
     with pytest.raises(ValueError, match=r"solver_kwargs \['window'\] are not options of f_solver"):
-        deq.from_torchdeq(options, {**call, "window": 3})
+        deq.compat.from_torchdeq(options, {**call, "window": 3})
 
 
 def layer():
@@ -158,7 +158,7 @@ def lengths(weight):
 
 def test_norms_are_applied_with_their_options():
     def normed(**options):
-        weight = deq.from_torchdeq(options).norm(layer()).weight
+        weight = deq.compat.from_torchdeq(options).norm(layer()).weight
         assert isinstance(weight, torch.Tensor)
         return weight.detach()
 
@@ -180,7 +180,7 @@ def test_norms_are_applied_with_their_options():
 
 
 def test_a_norm_skips_what_it_is_told_to():
-    cell = deq.from_torchdeq({}).norm(nn.Sequential(layer(), layer()), skip=("1",))
+    cell = deq.compat.from_torchdeq({}).norm(nn.Sequential(layer(), layer()), skip=("1",))
     assert [key for key, _ in cell.named_parameters() if key.endswith("original0")] == [
         "0.parametrizations.weight.original0"
     ]
@@ -188,7 +188,7 @@ def test_a_norm_skips_what_it_is_told_to():
 
 def test_what_belongs_to_the_objective_is_handed_on():
     options = {"gamma": 0.7, "jac_loss_weight": 0.1, "jac_loss_freq": 0.3, "jac_incremental": 5, "sradius_mode": True}
-    converted = deq.from_torchdeq(options)
+    converted = deq.compat.from_torchdeq(options)
     assert {name: getattr(converted, name) for name in options} == options
 
 

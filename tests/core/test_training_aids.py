@@ -11,7 +11,7 @@ import deq_core as deq
 
 
 def test_random_steps_repeat_with_their_seed_and_fill_their_range():
-    schedule = deq.RandomSteps(deq.Stop(tol=None, norm=deq.rms_norm), low=5, high=9)
+    schedule = deq.nn.RandomSteps(deq.Stop(tol=None, norm=deq.rms_norm), low=5, high=9)
     draws = [schedule(step) for step in range(300)]
     assert draws == [schedule(step) for step in range(300)]
     counts = [[stop.max_steps for stop in draws].count(n) for n in range(5, 10)]
@@ -23,7 +23,7 @@ def test_random_steps_repeat_with_their_seed_and_fill_their_range():
 
 
 def test_successive_draws_are_unrelated():
-    schedule = deq.RandomSteps(deq.Stop(), low=1, high=1000)
+    schedule = deq.nn.RandomSteps(deq.Stop(), low=1, high=1000)
     draws = torch.tensor([float(schedule(step).max_steps) for step in range(400)])
     correlation = torch.corrcoef(torch.stack([draws[1:], draws[:-1]]))[0, 1]
     assert abs(correlation) < 0.15
@@ -31,7 +31,7 @@ def test_successive_draws_are_unrelated():
 
 def test_warm_up_unrolls_and_then_leaves_the_layer_alone():
     problem = PROBLEMS["linear"]()
-    layer, warm_up = deq.DEQ(), deq.UnrolledWarmUp(steps=2, depth=3)
+    layer, warm_up = deq.nn.DEQ(), deq.nn.UnrolledWarmUp(steps=2, depth=3)
     evaluations = []
     for step in range(4):
         stop, adjoint = warm_up(step)
@@ -46,7 +46,7 @@ def test_warm_up_unrolls_and_then_leaves_the_layer_alone():
 
 def test_the_monitor_logs_every_so_many_steps_and_passes_the_solution_on():
     logged = []
-    monitor = deq.Monitor(lambda values, step: logged.append((values, step)), every=3, prefix="train/")
+    monitor = deq.nn.Monitor(lambda values, step: logged.append((values, step)), every=3, prefix="train/")
     problem = PROBLEMS["tanh"]()
     solution = deq.fixed_point(problem.f, problem.z0)
     for step in range(7):
@@ -62,20 +62,20 @@ def test_the_monitor_logs_every_so_many_steps_and_passes_the_solution_on():
 
 
 def test_the_summary_of_a_failed_solve_is_loud():
-    values = deq.summarize(deq.fixed_point(lambda z: z * torch.nan, torch.zeros(2, 3)))
+    values = deq.nn.summarize(deq.fixed_point(lambda z: z * torch.nan, torch.zeros(2, 3)))
     assert values["converged"] == values["finite"] == 0.0
     assert math.isinf(values["residual"])
-    assert deq.summarize(deq.fixed_point(torch.cos, torch.zeros(0, 3))) == {}
+    assert deq.nn.summarize(deq.fixed_point(torch.cos, torch.zeros(0, 3))) == {}
 
 
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: deq.RandomSteps(deq.Stop(), low=0, high=3),
-        lambda: deq.RandomSteps(deq.Stop(), low=4, high=3),
-        lambda: deq.UnrolledWarmUp(steps=-1, depth=3),
-        lambda: deq.UnrolledWarmUp(steps=1, depth=0),
-        lambda: deq.Monitor(print, every=0),
+        lambda: deq.nn.RandomSteps(deq.Stop(), low=0, high=3),
+        lambda: deq.nn.RandomSteps(deq.Stop(), low=4, high=3),
+        lambda: deq.nn.UnrolledWarmUp(steps=-1, depth=3),
+        lambda: deq.nn.UnrolledWarmUp(steps=1, depth=0),
+        lambda: deq.nn.Monitor(print, every=0),
     ],
 )
 def test_impossible_settings_fail_at_construction(build):

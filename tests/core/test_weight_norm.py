@@ -22,12 +22,12 @@ class Block(nn.Module):
 def test_the_function_does_not_change():
     block, x = Block(), torch.randn(2, 3, 6, 6)
     before = block(x)
-    assert deq.weight_norm_(block) is block
+    assert deq.nn.weight_norm_(block) is block
     torch.testing.assert_close(block(x), before)
 
 
 def test_one_length_per_output_channel():
-    block = deq.weight_norm_(Block())
+    block = deq.nn.weight_norm_(Block())
     lengths = {key: tuple(value.shape) for key, value in block.state_dict().items() if key.endswith("original0")}
     assert lengths == {
         "conv.parametrizations.weight.original0": (4, 1, 1, 1),
@@ -38,12 +38,12 @@ def test_one_length_per_output_channel():
 
 
 def test_skipped_layers_and_subtrees_are_left_alone():
-    block = deq.weight_norm_(Block(), skip=("conv", "head"))
+    block = deq.nn.weight_norm_(Block(), skip=("conv", "head"))
     assert [key for key in block.state_dict() if key.endswith("original0")] == ["up.parametrizations.weight.original0"]
 
 
 def test_keys_of_the_older_weight_norm_load():
-    source, target = deq.weight_norm_(Block()), deq.weight_norm_(Block())
+    source, target = deq.nn.weight_norm_(Block()), deq.nn.weight_norm_(Block())
     spelling = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
     older = {}
     for key, value in source.state_dict().items():
@@ -58,26 +58,26 @@ def test_keys_of_the_older_weight_norm_load():
 
 def test_a_name_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"skip names no module: \['haed'\]"):
-        deq.weight_norm_(Block(), skip=("haed",))
+        deq.nn.weight_norm_(Block(), skip=("haed",))
 
 
 def test_twice_is_refused():
     with pytest.raises(ValueError, match="'conv' is parametrised already"):
-        deq.weight_norm_(deq.weight_norm_(Block()))
+        deq.nn.weight_norm_(deq.nn.weight_norm_(Block()))
 
 
 def test_a_module_without_affine_layers_is_refused():
     with pytest.raises(ValueError, match="ReLU has no linear or convolution layer"):
-        deq.weight_norm_(nn.ReLU())
+        deq.nn.weight_norm_(nn.ReLU())
 
 
 def test_a_single_layer_is_normalised():
-    layer = deq.weight_norm_(nn.Linear(3, 2))
+    layer = deq.nn.weight_norm_(nn.Linear(3, 2))
     assert "parametrizations.weight.original0" in layer.state_dict()
 
 
 def test_a_length_that_is_set_is_not_learned():
-    block = deq.weight_norm_(Block(), length=0.5)
+    block = deq.nn.weight_norm_(Block(), length=0.5)
     assert not [key for key in block.state_dict() if key.endswith(("original0", "original1"))]
     torch.testing.assert_close(block.conv.weight.flatten(1).norm(dim=1), torch.full((4,), 0.5))
     torch.testing.assert_close(block.up.weight.transpose(0, 1).flatten(1).norm(dim=1), torch.full((5,), 0.5))
@@ -85,7 +85,7 @@ def test_a_length_that_is_set_is_not_learned():
 
 
 def test_a_clip_shortens_and_never_lengthens():
-    block = deq.weight_norm_(Block(), clip=1.0)
+    block = deq.nn.weight_norm_(Block(), clip=1.0)
     before = block.conv.weight.detach().clone()
     lengths = dict(block.named_parameters())["conv.parametrizations.weight.original0"]
     with torch.no_grad():
@@ -100,4 +100,4 @@ def test_a_clip_shortens_and_never_lengthens():
 def test_impossible_lengths_are_named(options):
     (name,) = options
     with pytest.raises(ValueError, match=f"{name} must be None or above 0"):
-        deq.weight_norm_(Block(), **options)
+        deq.nn.weight_norm_(Block(), **options)

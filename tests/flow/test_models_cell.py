@@ -42,7 +42,7 @@ def test_binding_the_context_changes_neither_values_nor_gradients(size: Architec
     torch.manual_seed(0)
     block = UpdateBlock(size).double()
     if normed:
-        deq.weight_norm_(block)
+        deq.nn.weight_norm_(block)
     if size.attention == "global":
         torch.nn.init.constant_(block.gma.gamma, 0.7)
     results = []

@@ -230,7 +230,7 @@ def test_one_adjoint_for_all_states_or_the_same_for_each_give_one_gradient() -> 
 @pytest.mark.parametrize("attention", ["none", "global"])
 def test_another_update_block_takes_the_place_of_the_models(attention: str) -> None:
     model = network(attention=attention).eval()
-    block, meter = deq.to_delta(model.update_block, threshold=0.0)
+    block, meter = deq.delta.to_delta(model.update_block, threshold=0.0)
     with torch.no_grad():
         encoded = model.encode(*pair())
         start = model.start(encoded)

@@ -28,11 +28,11 @@ def model() -> DEQFlow:
     return network
 
 
-def run(model: DEQFlow, threshold: float | None) -> tuple[FlowOutput, deq.DeltaMeter | None, dict[str, Any]]:
+def run(model: DEQFlow, threshold: float | None) -> tuple[FlowOutput, deq.delta.DeltaMeter | None, dict[str, Any]]:
     reference = RECORDED["full" if threshold is None else f"th{threshold:g}"]
     block, meter = None, None
     if threshold is not None:
-        block, meter = deq.to_delta(model.update_block, threshold, skip=DENSE)
+        block, meter = deq.delta.to_delta(model.update_block, threshold, skip=DENSE)
     encode = model.encode
 
     def as_one_batch(first: Tensor, second: Tensor) -> Pair:

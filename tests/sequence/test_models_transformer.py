@@ -121,7 +121,7 @@ def test_the_jacobian_penalty_sees_the_masks_of_the_solve() -> None:
     with deq.solve_scope():
         f = model.map(model.encode(some_tokens()))
         solution = deq.fixed_point(f, torch.zeros(2, 7, 16).double(), **TIGHT)
-        expected = deq.jacobian_frobenius(f, solution.value.detach(), probes=[probe])
+        expected = deq.nn.jacobian_frobenius(f, solution.value.detach(), probes=[probe])
     torch.testing.assert_close(output.jacobian, expected)
     assert output.jacobian.requires_grad
 
@@ -187,7 +187,7 @@ def test_the_delta_rule_at_threshold_zero_is_the_dense_cell() -> None:
     model = small()
     tokens = some_tokens()
     memory = model(some_tokens(length=6, seed=1)).memory
-    delta, meter = deq.to_delta(model.cell, 0.0)
+    delta, meter = deq.delta.to_delta(model.cell, 0.0)
     with torch.no_grad(), deq.solve_scope():
         segment = model.encode(tokens, memory)
         stop = deq.Stop(20, tol=None)

@@ -196,7 +196,7 @@ def test_released_implicit_gradients(norm: Any, forward: str, penalty: float, na
     state, _ = released_solve(f, model.start(encoded), forward)
     image = f(state.requires_grad_())
     loss = model.losses(image, targets).mean()
-    jacobian = deq.jacobian_frobenius(f, state.detach(), probes=[normal("seq.jac_probe.0", (2, 64, 20)).double().mT])
+    jacobian = deq.nn.jacobian_frobenius(f, state.detach(), probes=[normal("seq.jac_probe.0", (2, 64, 20)).double().mT])
     expected = golden(norm)[name]
     assert loss.item() == pytest.approx(expected["loss"], rel=1e-9)
 

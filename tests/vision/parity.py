@@ -103,7 +103,7 @@ def network(variant: str, *, contractive: bool = True, **choices: Any) -> MDEQ:
     model = from_released(released_state(variant, contractive=contractive), variant.lower().replace("_", "-"))
     model.equilibrium = replace(model.equilibrium, **choices)
     for module in model.modules():
-        if isinstance(module, deq.VariationalDropout):
+        if isinstance(module, deq.nn.VariationalDropout):
             module.p = 0.0
     return model
 

@@ -112,7 +112,7 @@ def test_released_numerics_return_the_image_in_training_and_the_state_in_evaluat
         evaluated = model.solve(injection)
         for found, z in zip(trained.value, model.cell(*evaluated.value, injection), strict=True):
             torch.testing.assert_close(found, z, rtol=0, atol=1e-12)
-    assert isinstance(trained, deq.ReleasedSolution)
+    assert isinstance(trained, deq.compat.ReleasedSolution)
     for found, z in zip(trained.argument, evaluated.value, strict=True):
         torch.testing.assert_close(found, z, rtol=0, atol=1e-12)
 
@@ -271,7 +271,7 @@ def test_two_models_do_not_disturb_each_other() -> None:
 
 def test_the_cell_may_be_replaced_by_one_fed_with_changes(model: MDEQ) -> None:
     with torch.no_grad():
-        cell, meter = deq.to_delta(model.cell, threshold=0.0)
+        cell, meter = deq.delta.to_delta(model.cell, threshold=0.0)
         injection = model.inject(images())
         start = model.start(injection)
         choices: dict[str, Any] = {"solver": PLAIN, "stop": deq.Stop(5, None)}

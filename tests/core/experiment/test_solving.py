@@ -11,7 +11,7 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopConfig
 
 
-def layer(tmp_path: Path, text: str) -> deq.DEQ:
+def layer(tmp_path: Path, text: str) -> deq.nn.DEQ:
     path = tmp_path / "layer.yaml"
     path.write_text(text)
     return config.load(LayerConfig, path).build()

@@ -1,5 +1,11 @@
-"""Fixed-point solvers for PyTorch and gradients through them."""
+"""Fixed-point solvers for PyTorch and gradients through them: what one uses every day.
 
+`nn` holds layers and training aids, `delta` the delta rule, `compat` other codebases' configurations and numerics.
+"""
+
+from . import compat as compat
+from . import delta as delta
+from . import nn as nn
 from ._adjoints.adjoint import Adjoint as Adjoint
 from ._adjoints.adjoint import Implicit as Implicit
 from ._adjoints.adjoint import JacobianFree as JacobianFree
@@ -13,7 +19,6 @@ from ._solve.fixed_point import fixed_point as fixed_point
 from ._solve.norms import max_norm as max_norm
 from ._solve.norms import rms_norm as rms_norm
 from ._solve.norms import two_norm as two_norm
-from ._solve.scope import VariationalDropout as VariationalDropout
 from ._solve.scope import solve_scope as solve_scope
 from ._solve.solution import Solution as Solution
 from ._solve.stop import Stop as Stop
@@ -27,21 +32,3 @@ from ._solvers import FixedPointIteration as FixedPointIteration
 from ._solvers import Safeguarded as Safeguarded
 from ._solvers import Solver as Solver
 from ._solvers import TypeOneAnderson as TypeOneAnderson
-from .compat.released import ReleasedSolution as ReleasedSolution
-from .compat.released import released_fixed_point as released_fixed_point
-from .compat.torchdeq import TorchDEQ as TorchDEQ
-from .compat.torchdeq import from_torchdeq as from_torchdeq
-from .delta.meter import DeltaMeter as DeltaMeter
-from .delta.rule import to_delta as to_delta
-from .nn.layer import DEQ as DEQ
-from .nn.monitor import Monitor as Monitor
-from .nn.monitor import summarize as summarize
-from .nn.regularize import exponential_weights as exponential_weights
-from .nn.regularize import jacobian_frobenius as jacobian_frobenius
-from .nn.regularize import spectral_radius as spectral_radius
-from .nn.schedule import RandomSteps as RandomSteps
-from .nn.schedule import UnrolledWarmUp as UnrolledWarmUp
-from .nn.spectral_norm import spectral_norm_ as spectral_norm_
-from .nn.stream import Stream as Stream
-from .nn.stream import warm_start as warm_start
-from .nn.weight_norm import weight_norm_ as weight_norm_

@@ -253,7 +253,7 @@ class Equilibrium:
         _check_choices(self)
         adjoints = self.adjoint if isinstance(self.adjoint, tuple) else (self.adjoint,)
         for adjoint in adjoints:  # says what is no solver, stop or adjoint
-            deq.DEQ(solver=self.solver, stop=self.stop, adjoint=adjoint, eval_stop=self.eval_stop)
+            deq.nn.DEQ(solver=self.solver, stop=self.stop, adjoint=adjoint, eval_stop=self.eval_stop)
         if self.returned != "best" and any(isinstance(adjoint, deq.Unrolled) for adjoint in adjoints):
             raise ValueError(f"returned={self.returned!r} picks a state of the solve, so it has no Unrolled() gradient")
         bounds = (0, *self.correction, self.stop.max_steps)

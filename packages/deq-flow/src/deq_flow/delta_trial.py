@@ -1,9 +1,9 @@
 """One way to solve the pairs of a set, densely or by the delta rule, and what it costs.
 
-The update block is evaluated by `deq_core.to_delta`; encoders, correlation and upsampling are no part of the solve
-and are not counted. Two counts stand beside each other. `macs_*` are multiply-accumulates of the whole block: kernel
-area, borders and the layers left dense included. `release_*` is the release's own count of the layers under the rule,
-which leaves the kernel area out (`deq_core` says what else).
+The update block is evaluated by `deq_core.delta.to_delta`; encoders, correlation and upsampling are no part of the
+solve and are not counted. Two counts stand beside each other. `macs_*` are multiply-accumulates of the whole block:
+kernel area, borders and the layers left dense included. `release_*` is the release's own count of the layers under the
+rule, which leaves the kernel area out (`deq_core` says what else).
 """
 
 from collections.abc import Sequence

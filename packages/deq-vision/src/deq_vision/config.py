@@ -125,8 +125,8 @@ class Equilibrium:
     solver, stop   the forward solve; `eval_stop` replaces `stop` in evaluation mode
     adjoint        how gradients pass through it
     numerics       "core": `deq_core.fixed_point`, every sample by itself, `max_steps` evaluations. "released":
-                   `deq_core.released_fixed_point`, the rules under which the official checkpoints were trained and
-                   measured
+                   `deq_core.compat.released_fixed_point`, the rules under which the official checkpoints were trained
+                   and measured
     on_failure     what a solve does when samples end above the tolerance; the released rules know no such samples
     """
 

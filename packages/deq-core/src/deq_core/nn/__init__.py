@@ -1,5 +1,6 @@
-"""What equilibrium models are built and trained with: the layer, normalisations, penalties, schedules, warm starts."""
+"""What equilibrium models are built and trained with: the layer, dropout, normalisations, penalties, warm starts."""
 
+from .dropout import VariationalDropout as VariationalDropout
 from .layer import DEQ as DEQ
 from .monitor import Monitor as Monitor
 from .monitor import summarize as summarize

@@ -75,7 +75,7 @@ def follow(
         NonFiniteError: a flow is not finite, naming the first of its two frames, counted from 1.
     """
     side = estimate.network.side if side is None else side
-    stream = deq.Stream(cut)
+    stream = deq.nn.Stream(cut)
     carried: State | None = None
     for number, (image1, image2) in enumerate(pairwise(frames), start=1):
         one, output = estimated(estimate, image1, image2, side, start_from(start, carried))
@@ -112,7 +112,7 @@ def estimated(
 
 
 def judged_by_its_end(output: FlowOutput) -> deq.Solution:
-    """The solution as `deq_core.Stream` shall see it: the state as (hidden, flow), and the last residual as the first.
+    """The solution as `deq_core.nn.Stream` shall see it: (hidden, flow), and the last residual as the first.
 
     In a video that moves, the first residual is large at every frame (0.5 to 0.8 in Sintel-mini, 0.8 to 0.9 at cuts);
     the last one is small until two frames have nothing in common (at most 0.1, and 0.2 to 0.5).

@@ -57,7 +57,7 @@ class DEQField(nn.Module):
             self.injection.bias.uniform_(-math.pi, math.pi)
         self.cell = FieldCell(config.kind, config.width, config.layers)
         if config.bound is not None:
-            deq.spectral_norm_(self.cell, bound=config.bound, iterations=5)
+            deq.nn.spectral_norm_(self.cell, bound=config.bound, iterations=5)
         self.equilibrium = config.layer.build()
         self.output = nn.Linear(config.width, channels)
 
@@ -70,7 +70,7 @@ class DEQField(nn.Module):
         """Values at coordinates (N, 2), by the solver and gradient of training.
 
         start  (N, width) the state to start from, zeros by default
-        cell   evaluated in place of the field's own: what `deq_core.to_delta` makes of it, for example
+        cell   evaluated in place of the field's own: what `deq_core.delta.to_delta` makes of it, for example
         """
         injected = self.inject(coordinates)
         step = self.cell if cell is None else cell

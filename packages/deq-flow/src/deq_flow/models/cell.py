@@ -79,8 +79,8 @@ class MotionEncoder(nn.Module):
         self.convc2 = nn.Conv2d(first, second, 3, padding=1) if len(size.correlation_widths) == 2 else None
         self.convf1 = nn.Conv2d(2, size.flow_widths[0], 7, padding=3)
         self.convf2 = nn.Conv2d(size.flow_widths[0], size.flow_widths[1], 3, padding=1)
-        self.dropc1 = deq.VariationalDropout(size.cell_dropout)
-        self.dropf1 = deq.VariationalDropout(size.cell_dropout)
+        self.dropc1 = deq.nn.VariationalDropout(size.cell_dropout)
+        self.dropf1 = deq.nn.VariationalDropout(size.cell_dropout)
         self.conv = nn.Conv2d(second + size.flow_widths[1], size.motion - 2, 3, padding=1)
 
     def forward(self, correlation: Tensor, flow: Tensor, *, inplace: bool = False) -> Tensor:

@@ -30,7 +30,7 @@ class DEQFlow(FlowNetwork):
         super().__init__(size, context_outputs=size.context)
         self.equilibrium = equilibrium
         if equilibrium.weight_norm:
-            deq.weight_norm_(self.update_block)
+            deq.nn.weight_norm_(self.update_block)
 
     def forward(
         self,
@@ -74,13 +74,13 @@ class DEQFlow(FlowNetwork):
         """Where a solve begins: `state` where it fits, else zero hidden state and zero flow."""
         batch, _, height, width = pair.context.shape
         hidden = pair.grid.new_zeros(batch, self.size.hidden, height, width)
-        hidden, flow = deq.warm_start(state, (hidden, torch.zeros_like(hidden[:, :2])))
+        hidden, flow = deq.nn.warm_start(state, (hidden, torch.zeros_like(hidden[:, :2])))
         return hidden, flow + self._origin(pair)
 
     def map(self, pair: Pair, block: UpdateBlock | None = None) -> Map:
         """The function of (hidden, unknown) whose fixed point is sought; gradients reach the encoders through it.
 
-        `block` is evaluated, layer by layer, in place of the model's own: the copy `deq.to_delta` makes of
+        `block` is evaluated, layer by layer, in place of the model's own: the copy `deq.delta.to_delta` makes of
         `update_block`, for example.
         """
         context = torch.relu(pair.context)

@@ -39,7 +39,7 @@ class RelativeAttention(nn.Module):
         self.position = nn.Linear(size.width, size.attention, bias=False)
         self.content_bias = nn.Parameter(size.initial * torch.randn(size.heads, size.head_width))
         self.position_bias = nn.Parameter(size.initial * torch.randn(size.heads, size.head_width))
-        self.weight_dropout = deq.VariationalDropout(size.attention_dropout)
+        self.weight_dropout = deq.nn.VariationalDropout(size.attention_dropout)
         self.output = nn.Linear(size.attention, size.width)
 
     def forward(self, state: Tensor, context: Context) -> Tensor:

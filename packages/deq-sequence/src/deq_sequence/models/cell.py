@@ -15,11 +15,11 @@ class TransformerCell(nn.Module):
         super().__init__()
         self.norm = size.norm
         self.attention = RelativeAttention(size)
-        self.attention_dropout = deq.VariationalDropout(size.dropout, shared=(1,))
+        self.attention_dropout = deq.nn.VariationalDropout(size.dropout, shared=(1,))
         self.expand = nn.Linear(size.width, size.inner)
-        self.inner_dropout = deq.VariationalDropout(size.dropout, shared=(1,))
+        self.inner_dropout = deq.nn.VariationalDropout(size.dropout, shared=(1,))
         self.contract = nn.Linear(size.inner, size.width)
-        self.outer_dropout = deq.VariationalDropout(size.dropout, shared=(1,))
+        self.outer_dropout = deq.nn.VariationalDropout(size.dropout, shared=(1,))
 
     def forward(self, state: Tensor, context: Context) -> Tensor:
         attended = self.attend(state, context)

@@ -82,7 +82,7 @@ class Reader:
             raise ValueError(f"past must be of the same rows: expected {len(tokens)}, got {len(past.keys)}")
         distances = self._distances_of(len(past) + tokens.shape[1], injections)
         context = cell.attention.context(injections, past.keys, past.values, distances)
-        begin = deq.warm_start(start, injections.new_zeros(*tokens.shape, model.size.width))
+        begin = deq.nn.warm_start(start, injections.new_zeros(*tokens.shape, model.size.width))
         solution = model.solve(lambda state: cell(state, context), begin)
         keys, values = cell.keys_values(solution.value, injections)
         seen = (torch.cat(pair, dim=2)[:, :, -self.context :] for pair in ((past.keys, keys), (past.values, values)))

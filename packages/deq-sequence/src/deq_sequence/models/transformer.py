@@ -96,11 +96,11 @@ class DEQTransformer(nn.Module):
         self.size = size
         self.equilibrium = equilibrium
         self.embedding = AdaptiveEmbedding(size)
-        self.embedding_dropout = deq.VariationalDropout(size.dropout, shared=(1,))
+        self.embedding_dropout = deq.nn.VariationalDropout(size.dropout, shared=(1,))
         self.injection = nn.Linear(size.width, 3 * size.attention)
-        self.position_dropout = deq.VariationalDropout(size.dropout, shared=(0,))
+        self.position_dropout = deq.nn.VariationalDropout(size.dropout, shared=(0,))
         self.cell = TransformerCell(size)
-        self.output_dropout = deq.VariationalDropout(
+        self.output_dropout = deq.nn.VariationalDropout(
             size.dropout, shared=(2,) if size.output_dropout == "positions" else (1,)
         )
         self.softmax = AdaptiveSoftmax(size)
@@ -108,7 +108,7 @@ class DEQTransformer(nn.Module):
         for layer in (self.injection, self.cell.attention.output, self.cell.expand, self.cell.contract):
             nn.init.zeros_(layer.bias)
         if size.weight_norm:
-            deq.weight_norm_(self.cell)
+            deq.nn.weight_norm_(self.cell)
 
     def forward(
         self,
@@ -138,7 +138,7 @@ class DEQTransformer(nn.Module):
             solution = self.solve(f, self.start(segment, start), steps=steps, stop=stop, record=record)
             jacobian = None
             if probes != 0:
-                jacobian = deq.jacobian_frobenius(f, solution.value.detach(), probes=probes)
+                jacobian = deq.nn.jacobian_frobenius(f, solution.value.detach(), probes=probes)
             states = self.output_dropout(solution.value)
             losses = None if targets is None else self.losses(states, targets)
             return SequenceOutput(
@@ -166,12 +166,12 @@ class DEQTransformer(nn.Module):
     def start(self, segment: Segment, previous: Tensor | None = None) -> Tensor:
         """Where a solve begins: `previous` where its shape fits, else zeros, (B, T, width)."""
         batch, length, _ = segment.injections.shape
-        return deq.warm_start(previous, segment.memory.states.new_zeros(batch, length, self.size.width))
+        return deq.nn.warm_start(previous, segment.memory.states.new_zeros(batch, length, self.size.width))
 
     def map(self, segment: Segment, cell: TransformerCell | None = None) -> Callable[[Tensor], Tensor]:
         """The function of the state whose fixed point is sought; gradients reach the embedding through it.
 
-        `cell` is evaluated in place of the model's own: the copy `deq.to_delta` makes of it, for example.
+        `cell` is evaluated in place of the model's own: the copy `deq.delta.to_delta` makes of it, for example.
         """
         layer = self.cell if cell is None else cell
         return lambda state: layer(state, segment.context)

@@ -65,7 +65,7 @@ class Block(nn.Module):
         self.conv1 = nn.Conv2d(width, inner, first, padding=first // 2, bias=False)
         self.norm1 = nn.GroupNorm(size.groups, inner)
         self.conv2 = nn.Conv2d(inner, width, second, padding=second // 2, bias=False)
-        self.dropout = deq.VariationalDropout(size.dropout, shared=(2, 3))
+        self.dropout = deq.nn.VariationalDropout(size.dropout, shared=(2, 3))
         self.norm2 = nn.GroupNorm(size.groups, width)
         self.norm3 = nn.GroupNorm(size.groups, width)
 

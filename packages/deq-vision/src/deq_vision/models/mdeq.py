@@ -60,7 +60,7 @@ class MDEQ(nn.Module):
                 self.head = None
         _initialise(self)
         if size.weight_norm:
-            deq.weight_norm_(self.cell, skip=("fuse",) if len(size.channels) > 1 else ())
+            deq.nn.weight_norm_(self.cell, skip=("fuse",) if len(size.channels) > 1 else ())
 
     def forward(
         self,
@@ -123,12 +123,12 @@ class MDEQ(nn.Module):
             first.new_zeros(batch, channels, height >> i, width >> i, dtype=dtype)
             for i, channels in enumerate(self.size.channels)
         )
-        return deq.warm_start(state, zeros)
+        return deq.nn.warm_start(state, zeros)
 
     def map(self, injection: Injection, cell: nn.Module | None = None) -> Callable[..., State]:
         """The function of the branches whose fixed point is sought; gradients reach the stem through it.
 
-        `cell` is evaluated in place of the model's own: the copy `deq.to_delta` makes of it, for example.
+        `cell` is evaluated in place of the model's own: the copy `deq.delta.to_delta` makes of it, for example.
         """
         cell = self.cell if cell is None else cell
 
@@ -152,7 +152,7 @@ class MDEQ(nn.Module):
         if steps is not None:
             if stop is not None:
                 raise ValueError("give steps (unrolled) or stop (solved), not both")
-            return deq.released_fixed_point(
+            return deq.compat.released_fixed_point(
                 f,
                 start,
                 solver=deq.FixedPointIteration(),
@@ -163,7 +163,7 @@ class MDEQ(nn.Module):
         if stop is None:
             stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
         if choice.numerics == "released":
-            return deq.released_fixed_point(
+            return deq.compat.released_fixed_point(
                 f, start, solver=choice.solver, stop=stop, adjoint=choice.adjoint, record=record
             )
         return deq.fixed_point(
@@ -186,10 +186,10 @@ class MDEQ(nn.Module):
     ) -> Tensor:
         """|∂f/∂z|² / n at the solution, a scalar, differentiable (Bai, Koltun & Kolter, ICML 2021).
 
-        The solution is a constant in it, also of an unrolled one. See `deq_core.jacobian_frobenius` for the probes.
+        The solution is a constant in it, also of an unrolled one. See `deq_core.nn.jacobian_frobenius` for the probes.
         """
-        z = solution.argument if isinstance(solution, deq.ReleasedSolution) else solution.value
-        return deq.jacobian_frobenius(self.map(injection), z, probes=probes, generator=generator).mean()
+        z = solution.argument if isinstance(solution, deq.compat.ReleasedSolution) else solution.value
+        return deq.nn.jacobian_frobenius(self.map(injection), z, probes=probes, generator=generator).mean()
 
 
 def _initialise(model: MDEQ) -> None:

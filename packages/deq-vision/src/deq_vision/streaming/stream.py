@@ -51,7 +51,7 @@ class StreamDEQ:
         first: of a frame that begins at zeros; `stop` if None, as in the paper.
         warm: whether frames begin at the last state. False is the paper's baseline: all begin at zeros.
         cut: how many times the usual residual of a first evaluation makes a scene cut, where the state is dropped and
-            the frame solved again from zeros; None looks for no cut. See `deq_core.Stream`.
+            the frame solved again from zeros; None looks for no cut. See `deq_core.nn.Stream`.
         solver: in place of the model's.
         numerics: "core", whatever the model has: only there streams of a batch do not mix, and K evaluations are K.
             "released" is for the numbers of the release, K + 1 evaluations of Broyden's method, one stream at a time.
@@ -78,7 +78,7 @@ class StreamDEQ:
         self.stop = stop
         self.first = first or stop
         self.warm = warm
-        self._stream = deq.Stream(cut)
+        self._stream = deq.nn.Stream(cut)
 
     @torch.no_grad()
     def __call__(self, images: Tensor, names: Sequence[Hashable] = (VIDEO,)) -> StreamOutput:
@@ -120,7 +120,7 @@ class StreamDEQ:
         """Solves some rows of a frame; of these, those behind a scene cut again from zeros."""
         if not rows:
             return
-        find = deq.released_fixed_point if self.numerics == "released" else deq.fixed_point
+        find = deq.compat.released_fixed_point if self.numerics == "released" else deq.fixed_point
         f = self.model.map(frame.injection_of(rows))
         solution = find(f, frame.start_of(rows), solver=self.solver, stop=stop)
         frame.keep(solution, rows, counted_alone=self.numerics == "core")

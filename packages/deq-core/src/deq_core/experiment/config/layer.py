@@ -83,9 +83,9 @@ class LayerConfig:
     def __post_init__(self) -> None:
         self.build()
 
-    def build(self) -> deq.DEQ:
+    def build(self) -> deq.nn.DEQ:
         """The layer of `deq_core`."""
-        return deq.DEQ(**self.choices())
+        return deq.nn.DEQ(**self.choices())
 
     def choices(self) -> dict[str, Any]:
         """Every choice by its name, as `deq_core` has it: arguments of `DEQ`, fields of the domains' `Equilibrium`."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from deq_core import DeltaMeter, to_delta
+from deq_core.delta import DeltaMeter, to_delta
 from deq_core.experiment.config.layer import Solver, StopConfig
 
 Cell = TypeVar("Cell", bound=nn.Module)
@@ -29,7 +29,7 @@ FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """The delta rule and its thresholds; see `deq_core.to_delta`."""
+    """The delta rule and its thresholds; see `deq_core.delta.to_delta`."""
 
     thresholds: tuple[float, ...]
     """Changes up to this size are skipped; each threshold is one solve of all pairs."""
@@ -56,7 +56,7 @@ class Variant:
 
 
 def delta_cell(cell: Cell, rule: Rule, threshold: float, **options: Any) -> tuple[Cell, DeltaMeter]:
-    """`deq_core.to_delta` as `rule` says; options are `skip` and `across_solves`."""
+    """`deq_core.delta.to_delta` as `rule` says; options are `skip` and `across_solves`."""
     return to_delta(
         cell,
         threshold,
