@@ -8,12 +8,11 @@ from deq_vision.baselines.classifiers import (
     linear_classifier,
     majority_class,
     nearest_neighbours,
-    overlap,
     pixel_classifier,
     position_prior,
     prior_boxes,
 )
-from deq_vision.data.samples import IGNORED, AnnotatedImage, LabelledImage, Objects, SegmentedImage
+from deq_vision.data.samples import IGNORE_INDEX, AnnotatedImage, LabelledImage, Objects, SegmentedImage
 
 RNG = np.random.default_rng(0)
 
@@ -50,7 +49,7 @@ def segmented(labels: torch.Tensor, image: torch.Tensor | None = None) -> Segmen
 
 
 def test_the_majority_does_not_count_pixels_of_no_class() -> None:
-    labels = torch.full((4, 6), IGNORED)
+    labels = torch.full((4, 6), IGNORE_INDEX)
     labels[0] = 2
     labels[1, :2] = 1
     found = majority_class([segmented(labels), segmented(labels)], 3)(torch.zeros(2, 3, 5, 7, dtype=torch.uint8))
@@ -61,11 +60,11 @@ def test_the_majority_does_not_count_pixels_of_no_class() -> None:
 def test_the_position_prior_is_the_most_frequent_class_of_each_place() -> None:
     generator = torch.Generator().manual_seed(0)
     stack = torch.randint(4, (9, 5, 7), generator=generator)
-    stack[0, :2] = IGNORED
+    stack[0, :2] = IGNORE_INDEX
     found = position_prior([segmented(labels) for labels in stack], 4)(torch.zeros(3, 3, 5, 7, dtype=torch.uint8))
     for row in range(5):
         for column in range(7):
-            counts = torch.bincount(stack[:, row, column][stack[:, row, column] != IGNORED], minlength=4)
+            counts = torch.bincount(stack[:, row, column][stack[:, row, column] != IGNORE_INDEX], minlength=4)
             assert (found[:, row, column] == counts.argmax()).all()
 
 
@@ -77,14 +76,14 @@ def test_the_pixel_classifier_knows_colour_and_place_and_no_neighbour() -> None:
         image[0, :6], image[1, :6] = 250 * which[:6], 250 * (1 - which[:6])
         image[2, 6:] = 250 * which[6:]
         labels[:6], labels[6:] = which[:6], 2 + which[6:]
-        labels[0] = IGNORED
+        labels[0] = IGNORE_INDEX
         return segmented(labels, image)
 
     model = pixel_classifier([sample() for _ in range(10)], pixels=1500)
     tests = [sample() for _ in range(4)]
     found = model(torch.stack([test.image for test in tests]))
     truth = torch.stack([test.labels for test in tests])
-    assert (found == truth)[truth != IGNORED].float().mean() > 0.98
+    assert (found == truth)[truth != IGNORE_INDEX].float().mean() > 0.98
     alone = tests[0].image.clone()
     alone[:, :, 1:] = 0
     assert torch.equal(model(alone[None])[0, :, 0], found[0, :, 0])  # whatever is beside a pixel
@@ -116,8 +115,3 @@ def test_several_boxes_a_class_are_the_means_of_its_clusters() -> None:
     assert boxes[1][0] == pytest.approx([50, 50, 60, 61])
     assert [score for _, score in boxes] == pytest.approx([1 / 3, 2 / 3])
     assert len(prior_boxes([annotated()], 3).boxes) == 0
-
-
-def test_overlaps_are_intersections_over_unions() -> None:
-    others = torch.tensor([[0.0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]])
-    assert overlap(torch.tensor([0.0, 0, 2, 2]), others).tolist() == pytest.approx([1, 1 / 7, 0])

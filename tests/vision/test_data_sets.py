@@ -10,7 +10,7 @@ from deq_core.experiment.data.images import FileFormatError, encode, write_image
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.files import write_bytes, write_text
 from deq_vision.data.classes import CITYSCAPES, STREET, VID, LabelSet
-from deq_vision.data.samples import IGNORED
+from deq_vision.data.samples import IGNORE_INDEX
 from deq_vision.data.sets import cifar
 from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.data.sets.cityscapes import Cityscapes, CityscapesVideos
@@ -157,12 +157,12 @@ def test_label_ids_become_the_classes_of_the_benchmark(tmp_path: Path) -> None:
     expected = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12}
     expected |= {26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
     found = sample.labels.flatten().tolist()
-    assert found[:47] == [expected.get(label, IGNORED) for label in range(47)]
-    assert found[47] == IGNORED
+    assert found[:47] == [expected.get(label, IGNORE_INDEX) for label in range(47)]
+    assert found[47] == IGNORE_INDEX
 
 
 def test_classes_go_back_to_their_ids_and_colours() -> None:
-    classes = torch.tensor([[0, 18, IGNORED]], dtype=torch.uint8)
+    classes = torch.tensor([[0, 18, IGNORE_INDEX]], dtype=torch.uint8)
     assert CITYSCAPES.label_ids(classes).tolist() == [[7, 33, 0]]
     assert CITYSCAPES.paint(classes)[:, 0].T.tolist() == [[128, 64, 128], [119, 11, 32], [0, 0, 0]]
     everything = torch.arange(19, dtype=torch.uint8)[None]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deq_vision.data.samples import IGNORED, AnnotatedImage, LabelledImage, Objects, SegmentedImage
+from deq_vision.data.samples import IGNORE_INDEX, AnnotatedImage, LabelledImage, Objects, SegmentedImage
 from deq_vision.data.scenes import (
     AugmentAnnotated,
     AugmentSegmented,
@@ -137,8 +137,8 @@ def test_a_placement_moves_image_labels_and_boxes_alike() -> None:
         there, mask = place_image(image, placement), place_labels(labels, placement)
         assert there.shape == (3, 32, 48)
         assert mask.shape == (32, 48)
-        assert ((there[0] > 127) == (mask == 3))[mask != IGNORED].float().mean() > 0.95
-        assert (there[:, mask == IGNORED] == 0).all()
+        assert ((there[0] > 127) == (mask == 3))[mask != IGNORE_INDEX].float().mean() > 0.95
+        assert (there[:, mask == IGNORE_INDEX] == 0).all()
         found = place_objects(objects, (40, 60), placement, least_share=0.0)
         rows, columns = np.nonzero((mask == 3).numpy())
         assert len(found) == (1 if len(rows) else 0) or len(rows) < 60

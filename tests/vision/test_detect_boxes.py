@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deq_vision.detection.boxes import generalized_overlap, non_maximum_suppression, overlap
+from deq_vision.detection.boxes import box_iou, generalized_box_iou, non_maximum_suppression
 
 
 def random_boxes(count: int, seed: int) -> Tensor:
@@ -32,20 +32,20 @@ def slow_suppression(boxes: Tensor, scores: Tensor, classes: Tensor, threshold: 
 def test_overlaps_of_known_boxes() -> None:
     boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 4], [10, 10, 11, 11]])
     expected = torch.tensor([[1.0, 0.5, 0], [0.5, 1, 0], [0, 0, 1]])
-    torch.testing.assert_close(overlap(boxes, boxes), expected)
+    torch.testing.assert_close(box_iou(boxes, boxes), expected)
 
 
-def test_the_generalized_overlap_says_how_far_boxes_are_apart() -> None:
+def test_the_generalized_box_iou_says_how_far_boxes_are_apart() -> None:
     box = torch.tensor([[0.0, 0, 2, 2]])
-    assert generalized_overlap(box, box).item() == 1
-    near, far = (generalized_overlap(box, box + shift).item() for shift in (3.0, 30.0))
+    assert generalized_box_iou(box, box).item() == 1
+    near, far = (generalized_box_iou(box, box + shift).item() for shift in (3.0, 30.0))
     assert near == pytest.approx(-(25 - 8) / 25), "the hull is 5 by 5, of which both cover 8"
     assert -1 < far < near
 
 
-def test_the_generalized_overlap_draws_boxes_together_that_do_not_meet() -> None:
+def test_the_generalized_box_iou_draws_boxes_together_that_do_not_meet() -> None:
     box = torch.tensor([[0.0, 0, 2, 2]], requires_grad=True)
-    generalized_overlap(box, torch.tensor([[5.0, 0, 7, 2]])).sum().backward()
+    generalized_box_iou(box, torch.tensor([[5.0, 0, 7, 2]])).sum().backward()
     assert box.grad is not None
     assert box.grad[0, 2] > 0, "the right edge moves to the right"
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deq_vision.data.samples import Objects
-from deq_vision.detection.decoding import Decoding, boxes_of, coded, detect
+from deq_vision.detection.decoding import Decoding, decode, detect, encode
 from deq_vision.detection.targets import DetectionLoss, Targets, detection_loss, focal_loss, targets
 from deq_vision.models.detection import BOX
 
@@ -28,7 +28,7 @@ def as_map(wanted: Targets) -> Tensor:
     cells = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy"), dim=-1)
     boxes = wanted.boxes.reshape(-1, 4)
     usable = boxes + torch.tensor([0.0, 0, 1, 1]) * (boxes[:, 2:] <= boxes[:, :2]).any(1, keepdim=True)
-    values = coded(usable, cells.reshape(-1, 2).repeat(len(heat), 1), STRIDE)
+    values = encode(usable, cells.reshape(-1, 2).repeat(len(heat), 1), STRIDE)
     return torch.cat([torch.logit(heat), values.reshape(-1, height, width, BOX).permute(0, 3, 1, 2)], dim=1)
 
 
@@ -67,7 +67,7 @@ def test_boxes_are_what_cells_hold() -> None:
     held = torch.randn(2, BOX, *GRID, generator=draws, dtype=torch.float64)
     height, width = GRID
     cells = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing="xy"), dim=-1).reshape(-1, 2)
-    back = coded(boxes_of(held, STRIDE).reshape(-1, 4), cells.repeat(2, 1), STRIDE)
+    back = encode(decode(held, STRIDE).reshape(-1, 4), cells.repeat(2, 1), STRIDE)
     torch.testing.assert_close(back.reshape(2, height, width, BOX).permute(0, 3, 1, 2), held)
 
 

@@ -27,7 +27,7 @@ from deq_vision.detection.decoding import Decoding, detect
 from deq_vision.detection.metrics import Found
 from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate_model
-from deq_vision.finite import NO_CLASS, require_finite, surest
+from deq_vision.finite import NO_CLASS, argmax_class, require_finite
 from deq_vision.loss import HardPixels, segmentation_loss
 from deq_vision.metrics import confusion, correct
 from deq_vision.params import Classify, Experiment, Segment
@@ -52,13 +52,13 @@ def test_a_logit_that_is_no_number_is_never_right(value: float, k: int) -> None:
     logits[1, 3] = value
     logits[2, 0] = value  # of another class
     assert correct(logits, labels, k).tolist() == [False, False, False, True]
-    assert surest(logits).tolist() == [NO_CLASS, NO_CLASS, NO_CLASS, 5]
+    assert argmax_class(logits).tolist() == [NO_CLASS, NO_CLASS, NO_CLASS, 5]
 
 
 def test_a_class_that_is_ruled_out_does_not_make_a_sample_wrong() -> None:
     logits = torch.tensor([[-torch.inf, 1.0, 0.0], [-torch.inf, -torch.inf, -torch.inf]])
     assert correct(logits, torch.tensor([1, 1])).tolist() == [True, False]
-    assert surest(logits).tolist() == [1, NO_CLASS]
+    assert argmax_class(logits).tolist() == [1, NO_CLASS]
 
 
 @pytest.mark.parametrize("value", WRONG)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from deq_vision.metrics import IGNORED, confusion, correct, intersection_over_union, segmentation_metrics
+from deq_vision.data.samples import IGNORE_INDEX
+from deq_vision.metrics import confusion, correct, intersection_over_union, segmentation_metrics
 
 
 def test_top_k_counts_the_classes_before_the_true_one() -> None:
@@ -44,7 +45,7 @@ def test_k_must_be_a_number_of_classes(k: int) -> None:
 
 
 def test_segmentation_by_hand() -> None:
-    labels = torch.tensor([[0, 0, 1, 1], [2, IGNORED, 1, 1]], dtype=torch.uint8)
+    labels = torch.tensor([[0, 0, 1, 1], [2, IGNORE_INDEX, 1, 1]], dtype=torch.uint8)
     predicted = torch.tensor([[0, 1, 1, 1], [2, 0, 1, 0]])
     matrix = confusion(predicted, labels, 3)
     assert matrix.tolist() == [[1, 1, 0], [1, 3, 0], [0, 0, 1]]
@@ -56,7 +57,7 @@ def test_segmentation_by_hand() -> None:
 
 
 def test_ignored_pixels_change_nothing_whatever_is_predicted_there() -> None:
-    labels = torch.full((4, 4), IGNORED, dtype=torch.uint8)
+    labels = torch.full((4, 4), IGNORE_INDEX, dtype=torch.uint8)
     labels[0] = 1
     predicted = torch.ones(4, 4, dtype=torch.long)
     other = predicted.clone()

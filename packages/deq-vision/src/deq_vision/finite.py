@@ -8,7 +8,7 @@ from torch import Tensor
 from deq_core.experiment.errors import NonFiniteError
 
 NO_CLASS = -1
-"""What the surest of classes is where a score is not a number."""
+"""The predicted class where a score is not a number."""
 
 
 def require_finite(outputs: Tensor, residual: Tensor, names: Sequence[str]) -> None:
@@ -35,7 +35,7 @@ def require_finite(outputs: Tensor, residual: Tensor, names: Sequence[str]) -> N
                 )
 
 
-def surest(scores: Tensor) -> Tensor:
+def argmax_class(scores: Tensor) -> Tensor:
     """int64 (b, ...), the class of greatest score of (b, classes, ...), of equal ones the first; `NO_CLASS` at NaN."""
     greatest = scores.max(dim=1)
     return torch.where(greatest.values.isfinite(), greatest.indices, NO_CLASS)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deq_vision.data.samples import IGNORE_INDEX
+
 
 @dataclass(frozen=True, kw_only=True)
 class HardPixels:
@@ -43,7 +45,7 @@ def segmentation_loss(
     labels: Tensor,
     *,
     weights: Tensor | None = None,
-    ignore: int = 255,
+    ignore: int = IGNORE_INDEX,
     align_corners: bool = True,
     hard: HardPixels | None = None,
 ) -> Tensor:

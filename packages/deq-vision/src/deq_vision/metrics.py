@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-IGNORED = 255  # the class of pixels that are not measured
+from deq_vision.data.samples import IGNORE_INDEX
 
 
 def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
@@ -29,11 +29,11 @@ def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """int64 (classes, classes): how many pixels of each class (rows) were predicted as each class (columns).
 
-    Matrices of images add up to that of a data set. Pixels with the label `IGNORED` are left out.
+    Matrices of images add up to that of a data set. Pixels with the label `IGNORE_INDEX` are left out.
 
     Args:
         predicted: whole numbers from 0 to classes - 1, of any shape.
-        labels: of the same shape, from 0 to classes - 1 or `IGNORED`.
+        labels: of the same shape, from 0 to classes - 1 or `IGNORE_INDEX`.
         classes: how many there are.
 
     Raises:
@@ -41,7 +41,7 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """
     if predicted.shape != labels.shape:
         raise ValueError(f"expected the shape of the labels {tuple(labels.shape)}, got {tuple(predicted.shape)}")
-    measured = labels != IGNORED
+    measured = labels != IGNORE_INDEX
     if not predicted[measured].isfinite().all():  # as whole numbers they would be any
         raise ValueError(f"predictions must be from 0 to {classes - 1} where they are measured, got NaN or infinity")
     truth, guess = labels[measured].long(), predicted[measured].long()

@@ -20,7 +20,7 @@ from deq_vision.data.batches import (
     labelled_batches,
     segmented_batches,
 )
-from deq_vision.data.samples import IGNORED
+from deq_vision.data.samples import IGNORE_INDEX
 from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.data.sets.cityscapes import Cityscapes
 from deq_vision.data.sets.imagenet import ImageNet, folder_of, synsets_of
@@ -153,7 +153,7 @@ def training_metric(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tenso
         return correct(outputs, batch.labels).float().mean()
     with torch.no_grad():
         right = predicted_classes(outputs, batch.labels) == batch.labels
-        right = right[batch.labels != IGNORED].float()
+        right = right[batch.labels != IGNORE_INDEX].float()
         return right.mean() if len(right) else right.sum()
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_vision.finite import surest
+from deq_vision.finite import argmax_class
 
 Network = Callable[[Tensor], Tensor]
 
@@ -128,7 +128,7 @@ def pixel_classes(logits: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
 
     `finite.NO_CLASS` where the logits (b, classes, h, w) around a pixel are not numbers.
     """
-    return surest(resized(logits.float(), size, align_corners=False))
+    return argmax_class(resized(logits.float(), size, align_corners=False))
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:

@@ -13,7 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from deq_core.experiment.data.batches import SampleSet
-from deq_vision.data.samples import IGNORED, AnnotatedImage, LabelledImage, SegmentedImage
+from deq_vision.data.samples import IGNORE_INDEX, AnnotatedImage, LabelledImage, SegmentedImage
+from deq_vision.detection.boxes import box_iou
 
 Classifier = Callable[[Tensor], Tensor]
 """From images uint8 (b, 3, h, w) to classes int64 (b,), or, in segmentation, (b, h, w)."""
@@ -72,7 +73,7 @@ def pixel_classifier(
     share = -(-pixels // len(samples))
     for index in range(len(samples)):
         sample = samples[index]
-        known = np.flatnonzero(sample.labels.flatten().numpy() != IGNORED)
+        known = np.flatnonzero(sample.labels.flatten().numpy() != IGNORE_INDEX)
         chosen = rng.choice(known, min(share, len(known)), replace=False)
         features.append(colours_and_places(sample.image[None])[chosen])
         labels.append(sample.labels.flatten().numpy()[chosen])
@@ -108,17 +109,10 @@ def prior_boxes(samples: SampleSet[AnnotatedImage], classes: int, *, per_class: 
         clusters = KMeans(min(per_class, len(known)), random_state=seed).fit(known.numpy())
         for box in torch.from_numpy(clusters.cluster_centers_).float():
             boxes.append(box)
-            scores.append(sum(bool((overlap(box, mine) >= 0.5).any()) for mine in each) / len(each))
+            scores.append(sum(bool((box_iou(box[None], mine) >= 0.5).any()) for mine in each) / len(each))
             labels.append(place)
     stacked = torch.stack(boxes) if boxes else torch.zeros(0, 4)
     return PriorBoxes(stacked, torch.tensor(scores), torch.tensor(labels, dtype=torch.int64))
-
-
-def overlap(box: Tensor, others: Tensor) -> Tensor:
-    """(n,): intersection over union of a box (4,) and others (n, 4)."""
-    low, high = torch.maximum(box[:2], others[:, :2]), torch.minimum(box[2:], others[:, 2:])
-    shared = (high - low).clamp(min=0).prod(dim=1)
-    return shared / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(dim=1) - shared)
 
 
 def flat(samples: SampleSet[LabelledImage]) -> tuple[np.ndarray, np.ndarray]:

@@ -51,7 +51,7 @@ class SegmentedBatch:
     images: Tensor
     """float32 (b, 3, h, w), normalised."""
     labels: Tensor
-    """int64 (b, h, w); `samples.IGNORED` where a pixel is of no class."""
+    """int64 (b, h, w); `samples.IGNORE_INDEX` where a pixel is of no class."""
     names: tuple[str, ...]
     """Of the samples."""
 

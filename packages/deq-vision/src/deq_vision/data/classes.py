@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deq_vision.data.mini.street import NAMES as STREET_NAMES
-from deq_vision.data.samples import IGNORED
+from deq_vision.data.samples import IGNORE_INDEX
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,19 @@ class LabelSet:
         return len(self.names)
 
     def indices(self, ids: Tensor) -> Tensor:
-        """uint8 (h, w) class indices of label ids (h, w); ids of no class become `IGNORED`."""
-        table = torch.full((256,), IGNORED, dtype=torch.uint8)
+        """uint8 (h, w) class indices of label ids (h, w); ids of no class become `IGNORE_INDEX`."""
+        table = torch.full((256,), IGNORE_INDEX, dtype=torch.uint8)
         table[list(self.ids)] = torch.arange(len(self), dtype=torch.uint8)
         return table[ids.long()]
 
     def label_ids(self, indices: Tensor) -> Tensor:
-        """uint8 (h, w) label ids of class indices (h, w), as the benchmark takes them; `IGNORED` becomes 0."""
+        """uint8 (h, w) label ids of class indices (h, w), as the benchmark takes them; `IGNORE_INDEX` becomes 0."""
         table = torch.zeros(256, dtype=torch.uint8)
         table[: len(self)] = torch.tensor(self.ids, dtype=torch.uint8)
         return table[indices.long()]
 
     def paint(self, indices: Tensor) -> Tensor:
-        """uint8 RGB (3, h, w): class indices (h, w) in their colours, what is `IGNORED` black."""
+        """uint8 RGB (3, h, w): class indices (h, w) in their colours, what is `IGNORE_INDEX` black."""
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: len(self)] = self.colours
         return torch.from_numpy(table[indices.numpy()]).permute(2, 0, 1).contiguous()

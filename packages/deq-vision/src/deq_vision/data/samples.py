@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-IGNORED = 255  # the class of pixels that are neither trained on nor measured, as Cityscapes has it
+IGNORE_INDEX = 255  # the class of pixels that are neither trained on nor measured, as Cityscapes has it
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SegmentedImage:
     image: Tensor
     """uint8 (3, h, w), RGB."""
     labels: Tensor
-    """uint8 (h, w): indices of classes, `IGNORED` where a pixel is of none."""
+    """uint8 (h, w): indices of classes, `IGNORE_INDEX` where a pixel is of none."""
     name: str
     """Unique within the data set."""
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deq_vision.data.samples import IGNORED, AnnotatedImage, Objects, SegmentedImage
+from deq_vision.data.samples import IGNORE_INDEX, AnnotatedImage, Objects, SegmentedImage
 from deq_vision.data.transforms import check_chance, flipped, resize
 
 LEAST_SHARE = 0.4
@@ -121,9 +121,9 @@ def place_image(image: Tensor, placement: Placement) -> Tensor:
 
 
 def place_labels(labels: Tensor, placement: Placement) -> Tensor:
-    """uint8 (h, w) of the placement's size, `IGNORED` where there was nothing."""
+    """uint8 (h, w) of the placement's size, `IGNORE_INDEX` where there was nothing."""
     scaled = cv2.resize(labels.numpy(), placement.scaled[::-1], interpolation=cv2.INTER_NEAREST)
-    return cut(flipped(torch.from_numpy(scaled)[None], placement.flip), placement, fill=IGNORED)[0]
+    return cut(flipped(torch.from_numpy(scaled)[None], placement.flip), placement, fill=IGNORE_INDEX)[0]
 
 
 def cut(values: Tensor, placement: Placement, *, fill: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Boxes (n, 4), left, top, right, bottom in pixels: how much they overlap, and which are left of many on one object."""
+"""Boxes (n, 4), left, top, right, bottom in pixels: intersection over union, and non-maximum suppression."""
 
 import torch
 from torch import Tensor
@@ -15,14 +15,14 @@ def intersection(boxes: Tensor, others: Tensor) -> Tensor:
     return (high - low).clamp(min=0).prod(dim=-1)
 
 
-def overlap(boxes: Tensor, others: Tensor) -> Tensor:
+def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """(n, m): intersection over union of boxes (n, 4) and others (m, 4)."""
     shared = intersection(boxes[:, None], others[None])
     union = area(boxes)[:, None] + area(others)[None] - shared
     return shared / union.clamp(min=torch.finfo(boxes.dtype).tiny)
 
 
-def generalized_overlap(boxes: Tensor, others: Tensor) -> Tensor:
+def generalized_box_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """(n,): intersection over union of pairs, less the share of their hull that neither covers; from -1 to 1.
 
     Unlike the former it has a gradient where boxes do not meet (Rezatofighi et al., CVPR 2019, eq. 1).
@@ -36,9 +36,9 @@ def generalized_overlap(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def non_maximum_suppression(boxes: Tensor, scores: Tensor, classes: Tensor, threshold: float) -> Tensor:
-    """int64 (k,): the boxes to keep, the surest first; of equal scores the earlier.
+    """int64 (k,): the boxes to keep, sorted by descending score; of equal scores the earlier first.
 
-    A box is dropped if it overlaps a kept, surer one of its class by more than `threshold`.
+    A box is dropped if its IoU with a kept one of its class and of a higher score is above `threshold`.
 
     Args:
         boxes: (n, 4).
@@ -48,7 +48,7 @@ def non_maximum_suppression(boxes: Tensor, scores: Tensor, classes: Tensor, thre
     """
     order = scores.argsort(descending=True, stable=True)
     boxes, classes = boxes[order], classes[order]
-    rivals = ((overlap(boxes, boxes) > threshold) & (classes[:, None] == classes[None])).cpu()
+    rivals = ((box_iou(boxes, boxes) > threshold) & (classes[:, None] == classes[None])).cpu()
     kept = torch.ones(len(boxes), dtype=torch.bool)
     for place in range(len(boxes)):
         if kept[place]:

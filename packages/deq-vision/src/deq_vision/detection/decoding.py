@@ -14,7 +14,7 @@ GREATEST = 8.0
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image, the surest first."""
+    """What was found in one image, sorted by descending score."""
 
     boxes: Tensor
     """(n, 4): left, top, right, bottom, pixels."""
@@ -46,9 +46,9 @@ class Decoding:
     least_score: float = 0.05
     """Detections below it are dropped."""
     suppression: float = 0.5
-    """Intersection over union with a surer detection of the same class above which a detection is dropped."""
+    """Intersection over union with a detection of the same class and a higher score, above which one is dropped."""
     candidates: int = 300
-    """The surest pairs of cell and class of an image that are looked at."""
+    """Pairs of cell and class of an image, of highest score, that are looked at."""
     limit: int = 100
     """Detections of an image that are kept."""
 
@@ -66,19 +66,19 @@ def split(maps: Tensor) -> tuple[Tensor, Tensor]:
     return maps[:, :-BOX], maps[:, -BOX:]
 
 
-def boxes_of(coded: Tensor, stride: int) -> Tensor:
+def decode(encoded: Tensor, stride: int) -> Tensor:
     """Boxes (B, h, w, 4) in pixels of the boxes (B, 4, h, w) of a map whose cells are `stride` pixels wide."""
-    height, width = coded.shape[2:]
-    corner_x = torch.arange(width, device=coded.device, dtype=coded.dtype)
-    corner_y = torch.arange(height, device=coded.device, dtype=coded.dtype)[:, None]
-    x, y, log_width, log_height = coded.unbind(dim=1)
+    height, width = encoded.shape[2:]
+    corner_x = torch.arange(width, device=encoded.device, dtype=encoded.dtype)
+    corner_y = torch.arange(height, device=encoded.device, dtype=encoded.dtype)[:, None]
+    x, y, log_width, log_height = encoded.unbind(dim=1)
     centres = torch.stack([corner_x + x, corner_y + y], dim=-1)
     sides = torch.stack([log_width, log_height], dim=-1).clamp(max=GREATEST).exp()
     return torch.cat([centres - sides / 2, centres + sides / 2], dim=-1) * stride
 
 
-def coded(boxes: Tensor, cells: Tensor, stride: int) -> Tensor:
-    """(n, 4): boxes (n, 4) in pixels as the cells (n, 2), x and y, of a map hold them; the inverse of `boxes_of`."""
+def encode(boxes: Tensor, cells: Tensor, stride: int) -> Tensor:
+    """(n, 4): boxes (n, 4) in pixels as the cells (n, 2), x and y, of a map hold them; the inverse of `decode`."""
     low, high = (boxes / stride).split(2, dim=1)
     return torch.cat([(low + high) / 2 - cells, (high - low).log()], dim=1)
 
@@ -93,7 +93,7 @@ def detect(maps: Tensor, sizes: list[tuple[int, int]], stride: int, decoding: De
         decoding: what counts.
     """
     logits, boxes = split(maps.float())
-    places = boxes_of(boxes, stride).flatten(1, 2)  # (B, h w, 4)
+    places = decode(boxes, stride).flatten(1, 2)  # (B, h w, 4)
     numbers = maps.isfinite().all(dim=1, keepdim=True)
     scores = torch.where(numbers, logits.sigmoid(), -1.0).flatten(2).transpose(1, 2)  # (B, h w, classes)
     return [one(scores[row], places[row], size, decoding) for row, size in enumerate(sizes)]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from deq_vision.data.samples import Objects
-from deq_vision.detection.boxes import area, generalized_overlap
-from deq_vision.detection.decoding import boxes_of, split
+from deq_vision.detection.boxes import area, generalized_box_iou
+from deq_vision.detection.decoding import decode, split
 
 NEAREST = 0.1
 """Standard deviation, in cells, of the smallest object's peak: beside its cell there is nothing."""
@@ -93,15 +93,15 @@ def detection_loss(maps: Tensor, objects: Sequence[Objects], stride: int, config
     """The loss of maps (B, classes + 4, h, w) for images with these objects, a scalar.
 
     Scores: the focal loss of CornerNet (Law & Deng, ECCV 2018, eq. 1), over the number of objects. Boxes: 1 less their
-    generalized overlap, averaged with the cells' weights.
+    generalized intersection over union, averaged with the cells' weights.
     """
-    logits, coded = split(maps.to(torch.promote_types(maps.dtype, torch.float32)))
+    logits, encoded = split(maps.to(torch.promote_types(maps.dtype, torch.float32)))
     wanted = targets(objects, logits.shape[1], (maps.shape[2], maps.shape[3]), stride, config.spread)
     heat = wanted.heat.to(logits)
     scores = focal_loss(logits, heat) / max(1, sum(len(entry) for entry in objects))
     inside = wanted.weights > 0
     weights = wanted.weights[inside].to(logits)
-    misses = 1 - generalized_overlap(boxes_of(coded, stride)[inside], wanted.boxes[inside].to(logits))
+    misses = 1 - generalized_box_iou(decode(encoded, stride)[inside], wanted.boxes[inside].to(logits))
     return scores + config.box_weight * (weights * misses).sum() / weights.sum().clamp(min=1)
 
 

@@ -16,7 +16,7 @@ from deq_vision.data.samples import AnnotatedImage, Objects
 from deq_vision.data.scenes import SceneAugment, fitted
 from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
 from deq_vision.data.transforms import resize
-from deq_vision.detection.boxes import overlap
+from deq_vision.detection.boxes import box_iou
 from deq_vision.detection.decoding import Detections, detect
 from deq_vision.detection.metrics import Found, Truth, coco_metrics, vid_map
 from deq_vision.detection.params import Detect
@@ -113,7 +113,7 @@ def training_metric(task: Detect, maps: Tensor, batch: AnnotatedBatch) -> Tensor
     for known, found in zip(batch.objects, predictions(task, maps, batch), strict=True):
         if len(known) and len(found):
             alike = known.classes[:, None] == found.classes[None]
-            hits += int(((overlap(known.boxes, found.boxes) >= 0.5) & alike).any(dim=1).sum())
+            hits += int(((box_iou(known.boxes, found.boxes) >= 0.5) & alike).any(dim=1).sum())
     return torch.tensor(hits / max(1, sum(len(known) for known in batch.objects)))
 
 
