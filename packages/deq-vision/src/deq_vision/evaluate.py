@@ -1,5 +1,6 @@
 """Evaluation of one model: its metrics, and metric and residual after every evaluation of the solve."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,10 +43,9 @@ class Evaluation:
         }
 
     def write(self, folder: Path) -> None:
-        """Writes steps.csv and metrics.json, if anything was measured."""
+        """Writes the tables, if anything was measured."""
         if self.final.count:
-            write_rows(folder / "steps.csv", self.sweep.rows())
-            write_json(folder / "metrics.json", self.metrics())
+            write_tables(folder, self.metrics(), self.sweep.rows())
 
 
 def evaluate(
@@ -129,5 +129,11 @@ def evaluate_model(
         log(values, int(numbers([row], "step")[0]))
     log(metrics)
     with output_directory(out) as partial:
-        found.write(partial)
+        write_tables(partial, metrics, rows)
     return metrics
+
+
+def write_tables(folder: Path, metrics: Mapping[str, float], rows: Sequence[Row]) -> None:
+    """Writes metrics.json and, a row an evaluation of the sweep, steps.csv."""
+    write_rows(folder / "steps.csv", rows)
+    write_json(folder / "metrics.json", metrics)

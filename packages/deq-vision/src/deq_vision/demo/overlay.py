@@ -38,7 +38,7 @@ def with_classes(image: Tensor, classes: Tensor, colours: Sequence[Colour], *, o
 
 
 def with_boxes(image: Tensor, found: Detections, names: Sequence[str], colours: Sequence[Colour]) -> Tensor:
-    """The image uint8 (3, h, w), enlarged if it is small, boxes with classes and scores on it, higher scores above lower."""
+    """The image uint8 (3, h, w), enlarged if it is small, with boxes, classes and scores; higher scores on top."""
     factor = enlarged(image).shape[2] / image.shape[2]
     canvas = as_pixels(enlarged(image))
     scale, thickness = font(canvas.shape[1])

@@ -160,9 +160,13 @@ def evaluate_stream(
     network = load(model).to(distributed.device(config.device))
     require_head(task, network.size.head, data, config.split, source=model)
     every = runs(network, task, config)
-    with rescued(out, lambda folder: write_tables(folder, every, videos, config)):
+
+    def summarised() -> list[Row]:
+        return [summary_row(run, videos, config) for run in every if run.costs.values]
+
+    with rescued(out, lambda folder: write_tables(folder, every, videos, summarised())):
         show(every, videos, task.normalisation, config.streams)
-    summary = [summary_row(run, videos, config) for run in every]
+    summary = summarised()
     headline = "miou" if isinstance(task, Segment) else "ap50"
     metrics = {
         f"{row['mode']}_{row['steps']}.{name}": float(value)
@@ -173,15 +177,15 @@ def evaluate_stream(
     log(metrics)
     log({f"{run.mode}_{run.steps}.milliseconds": run.costs.milliseconds() for run in every})
     with output_directory(out) as partial:
-        write_tables(partial, every, videos, config)
+        write_tables(partial, every, videos, summary)
         write_json(partial / "metrics.json", metrics)
     return metrics
 
 
-def write_tables(folder: Path, every: Sequence[Run], videos: Sequence[Video[Any]], config: StreamEvaluate) -> None:
-    """Writes summary.csv, frames.csv and videos.csv of the runs that have seen a frame."""
+def write_tables(folder: Path, every: Sequence[Run], videos: Sequence[Video[Any]], summary: Sequence[Row]) -> None:
+    """Writes summary.csv, and frames.csv and videos.csv of the runs that have seen a frame, if one has."""
     seen = [run for run in every if run.costs.values]
     if seen:
-        write_rows(folder / "summary.csv", [summary_row(run, videos, config) for run in seen])
+        write_rows(folder / "summary.csv", summary)
         write_rows(folder / "frames.csv", [row for run in seen for row in frame_rows(run)])
         write_rows(folder / "videos.csv", [row for run in seen for row in video_rows(run, videos)])

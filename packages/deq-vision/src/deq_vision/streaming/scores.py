@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deq_vision.data.samples import Objects
 from deq_vision.detection.decoding import detect
-from deq_vision.detection.metrics import Found, Truth, ap50_by_class
+from deq_vision.detection.metrics import Found, Truth, coco_ap50
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import OBJECTS, as_found, as_truth, detection_metrics
 from deq_vision.metrics import confusion, segmentation_metrics
@@ -102,10 +102,7 @@ class DetectionScores:
 
     def headline(self, places: Iterable[Place]) -> dict[str, float]:
         """See `Scores`."""
-        values = [
-            value for value in ap50_by_class(*self._of(places), len(OBJECTS[self.task.objects])) if value is not None
-        ]
-        return {"ap50": sum(values) / len(values)} if values else {}
+        return coco_ap50(*self._of(places), len(OBJECTS[self.task.objects]))
 
     def _of(self, places: Iterable[Place]) -> tuple[list[Found], list[Truth]]:
         pairs = [self.frames[place] for place in places]
