@@ -2,8 +2,7 @@
 
 DVC decides by content which stages are up to date and records it in dvc.lock. Before Snakemake plans, outputs of
 changed stages are dated 1970, so that their rules run, and outputs of unchanged stages are dated no older than their
-inputs, so that theirs do not. Nothing else is written, and only public interfaces are used: `dvc status --json`,
-dvc.lock and os.utime.
+inputs, so that theirs do not. Only public interfaces are used: `dvc status --json`, dvc.lock and os.utime.
 
 `python -m workflows.dvc_state` does the same by hand, and mends what a killed DVC left half written.
 """
@@ -25,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from workflows import cache as dvc_cache
-from workflows import workspace
+from workflows import leftovers, workspace
 
 DAMAGED = re.compile(r"unable to read: '(?:\./)?dvc\.lock'|dvc\.lock' (?:is invalid|validation failed)|(RWLock-file)")
 CONFLICT = re.compile(r"^<{7} .*^={7}$.*^>{7} ", re.MULTILINE | re.DOTALL)
@@ -66,13 +65,14 @@ def show_to_snakemake() -> None:
 
 
 def judged() -> dict[str, list[Path]]:
-    """The changed stages as `status` has them, once the cache holds nothing damaged that DVC would take for good.
+    """The changed stages as `status` has them, once nothing damaged and nothing left over counts for DVC.
 
     Raises:
         StateError, CacheError: as above.
     """
     changed = status()
-    return status() if dvc_cache.mend() else changed
+    mended, taken_out = dvc_cache.mend(), leftovers.take_out()
+    return status() if mended or taken_out else changed
 
 
 def status() -> dict[str, list[Path]]:

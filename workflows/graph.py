@@ -5,14 +5,14 @@ The stages of a matrix write the same files into folders of their own, and that 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from dvc.dependency.param import ParamsDependency
+from dvc.parsing import DataResolver
 from dvc.repo import Repo
-from dvc.stage import PipelineStage
+from dvc.utils.serialize import load_yaml
 
 CODE = ("packages", "workflows")
 PARAMS = "params.yaml"
@@ -83,27 +83,33 @@ def rules(profile: Mapping[str, Any]) -> list[Rule]:
     Raises:
         GraphError: the outputs of a matrix do not differ in the name of one folder.
     """
-    stages = {
-        stage.addressing or "": stage
-        for stage in Repo().index.stages
-        if isinstance(stage, PipelineStage) and not stage.always_changed
-    }
-    written = {name: tuple(file(out.def_path) for out in stage.outs) for name, stage in stages.items()}
+    found = {name: stage for name, stage in stages().items() if not stage.get("always_changed")}
+    written = {name: tuple(map(file, outputs(stage))) for name, stage in found.items()}
     everything = [path for paths in written.values() for path in paths]
     groups: dict[str, list[Job]] = {}
-    for name in written:
-        stage = stages[name]
-        read = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
-        data = [path for path in read if PurePosixPath(path).parts[0] not in CODE]
+    for name, stage in found.items():
+        data = [path for path in stage.get("deps", ()) if PurePosixPath(path).parts[0] not in CODE]
         job = Job(
             stage=name,
             # a rule without inputs would never be out of date
             inputs=tuple(path for path in everything if any(belongs(path, dep) for dep in data)) or (PARAMS,),
             outputs=written[name],
-            threads=max((threads(profile, key) for key in parameters(stage)), default=1),
+            threads=max((threads(profile, key) for key in stage.get("params", ())), default=1),
         )
         groups.setdefault(name.partition("@")[0], []).append(job)
     return [rule(name, jobs) for name, jobs in groups.items()]
+
+
+def stages() -> dict[str, dict[str, Any]]:
+    """The stages of dvc.yaml by name, as DVC resolves them with the present parameters."""
+    resolved: Any = DataResolver(Repo(), ".", load_yaml("dvc.yaml")).resolve()  # typed too loosely there
+    return resolved["stages"]
+
+
+def outputs(stage: Mapping[str, Any]) -> list[str]:
+    """What a stage writes: its outputs and metrics, some of them with options."""
+    entries = [*stage.get("outs", ()), *stage.get("metrics", ())]
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 def final(found: Sequence[Rule], pipeline: str | None = None) -> list[str]:
@@ -145,13 +151,6 @@ def belongs(path: str, dependency: str) -> bool:
     """Whether a stage depends on a written file: on it, on a folder it is in, or on something in its own folder."""
     written, wanted = PurePosixPath(path), PurePosixPath(dependency)
     return written.is_relative_to(wanted) or (written.name == "manifest.json" and wanted.is_relative_to(written.parent))
-
-
-def parameters(stage: PipelineStage) -> Iterator[str]:
-    """The dotted keys of params.yaml that a stage lists."""
-    for dep in stage.deps:
-        if isinstance(dep, ParamsDependency):
-            yield from dep.params
 
 
 def threads(profile: Mapping[str, Any], key: str) -> int:

@@ -9,7 +9,7 @@ from tests.workflows.checkout import ROOT, environment, run
 PIPELINE = f"""
 stages:
   check:
-    cmd: PYTHONPATH={ROOT} python -c "from workflows import cache; cache.mend()"
+    cmd: PYTHONPATH={ROOT} python -c "from workflows import cache, leftovers; cache.mend(); leftovers.take_out()"
     always_changed: true
     outs: [checked.txt: {{cache: false, persist: true}}]
   get:
@@ -18,13 +18,13 @@ stages:
     params: [pages]
     outs: [data]
   train:
-    matrix: {{seed: [1, 2]}}
+    matrix: {{seed: "${{seeds}}"}}
     cmd: echo train${{item.seed}} >> runs && mkdir -p out && cp data/manifest.json out/${{item.seed}}.csv
     deps: [data]
     params: [steps]
     outs: ["out/${{item.seed}}.csv"]
   plot:
-    cmd: echo plot >> runs && cat out/1.csv out/2.csv > figure.svg
+    cmd: echo plot >> runs && cat out/*.csv > figure.svg
     deps: [out]
     outs: [figure.svg]
 """
@@ -35,10 +35,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small pipeline."""
     folder = tmp_path_factory.mktemp("ran")
     (folder / "dvc.yaml").write_text(PIPELINE)
-    (folder / "params.yaml").write_text("pages: 1\nsteps: 3\n")
+    (folder / "params.yaml").write_text("pages: 1\nsteps: 3\nseeds: [1, 2]\n")
     (folder / "source.txt").write_text("source\n")
     (folder / "checked.txt").write_text("checked\n")
-    (folder / ".gitignore").write_text("/data\n/out\n/figure.svg\n")
+    (folder / ".gitignore").write_text("/data\n/out\n/figure.svg\n/runs\n")
     run(folder, "git", "init", "--quiet")
     run(folder, "dvc", "init", "--quiet")
     run(folder, "dvc", "repro", "--quiet")

@@ -40,7 +40,7 @@ def test_a_touched_file_changes_nothing_and_an_edited_output_does(pipeline: Path
 
 
 def test_half_written_outputs_of_a_stage_that_never_ended_are_dated_long_ago(pipeline: Path) -> None:
-    edit(pipeline / "dvc.yaml", "[1, 2]", "[1, 2, 3]")
+    edit(pipeline / "params.yaml", "[1, 2]", "[1, 2, 3]")
     Path("out/3.csv").write_text("half")
     dvc_state.show_to_snakemake()
     assert is_outdated("out/3.csv")
