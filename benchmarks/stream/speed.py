@@ -26,7 +26,7 @@ from deq_core.experiment.tables import Row, write_rows
 from deq_vision import MDEQ, load
 from deq_vision.data.classes import STREET
 from deq_vision.data.transforms import IMAGENET
-from deq_vision.demo.label_space import subject_of
+from deq_vision.demo.label_space import label_space_of
 from deq_vision.params import Segment
 from deq_vision.streaming.evaluate import Run, runs, see
 from deq_vision.streaming.params import StreamEvaluate
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     torch.set_num_threads(options.threads)
     model = load(options.checkpoint)
-    classes = len(subject_of(model).names)
+    classes = len(label_space_of(model).names)
     task = Segment(labels="street" if classes == len(STREET) else "cityscapes", normalisation=IMAGENET)
     config = StreamEvaluate(
         budgets=tuple(options.budgets),

@@ -21,7 +21,7 @@ from deq_core.experiment.files import write_text
 from deq_core.experiment.tables import numbers
 from deq_vision import load
 from deq_vision.data.transforms import IMAGENET
-from deq_vision.demo.label_space import subject_of
+from deq_vision.demo.label_space import label_space_of
 from deq_vision.detection.params import Detect
 from deq_vision.params import Segment
 from deq_vision.streaming.evaluate import runs, show, summary_row
@@ -44,7 +44,7 @@ def measured(checkpoint: str, data: Path, count: int | None = None) -> list[tupl
     model = load(checkpoint)
     task: Segment | Detect
     videos: Sequence[Video[Any]]
-    if subject_of(model).task == "segment":
+    if label_space_of(model).task == "segment":
         task, metric = Segment(labels="street", normalisation=IMAGENET), "miou"
         videos = segmented_videos(task, CONFIG, data)
     else:

@@ -18,7 +18,7 @@ from deq_vision.data.check import whole_image
 from deq_vision.data.classes import CITYSCAPES
 from deq_vision.data.samples import Objects
 from deq_vision.data.sets import annotations, cifar, cityscapes, imagenet_vid
-from deq_vision.demo import label_space as subject
+from deq_vision.demo import label_space
 from deq_vision.models.build import save
 
 NAMES = {"n02958343": 0, "n02924116": 1}
@@ -75,7 +75,10 @@ READERS = (
         (FileFormatError, LayoutError),
     ),
     Reader(
-        "vision/names.txt", content("names.txt", "a\nb\nc\n"), lambda path: subject.read_names(path, 3), (ConfigError,)
+        "vision/names.txt",
+        content("names.txt", "a\nb\nc\n"),
+        lambda path: label_space.read_names(path, 3),
+        (ConfigError,),
     ),
     Reader(
         "vision/list.txt",

@@ -20,7 +20,7 @@ UNROLLED = replace(MODEL, layer=None, steps=2)
 RECIPE = Train(
     text="characters",
     length=8,
-    watch=100,
+    validation_tokens=100,
     steps=6,
     batch_size=4,
     optim=OptimConfig(lr=1e-3),

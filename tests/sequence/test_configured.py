@@ -42,7 +42,7 @@ RECIPE_ = replace(
     RECIPE,
     length=4,
     steps=5,
-    watch=10,
+    validation_tokens=10,
     pretraining=Pretraining(steps=1, depth=(1, 3)),
     jacobian=JacobianPenalty(weight=1.0, chance=0.75, growth=0.5, growth_every=2, pretraining_weight=0.5),
     jitter=(0, 1),
@@ -98,7 +98,7 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.mark.parametrize("model", [MODEL_, replace(MODEL_, layer=None, steps=2)], ids=["equilibrium", "unrolled"])
 def test_every_field_of_a_model_changes_its_training(trained: Outcome, model: Model) -> None:
-    recipe = replace(RECIPE, length=4, steps=2, watch=10, pretraining=None, every=Every(checkpoint=2))
+    recipe = replace(RECIPE, length=4, steps=2, validation_tokens=10, pretraining=None, every=Every(checkpoint=2))
     assert lost(model, lambda one: trained(one, recipe)) == []
 
 

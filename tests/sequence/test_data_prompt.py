@@ -5,8 +5,8 @@ import random
 import pytest
 
 from deq_sequence.data.vocabulary import Vocabulary, learn
+from deq_sequence.demo.incremental_decoder import IncrementalDecoder
 from deq_sequence.demo.prompt import PromptError, encode_prompt, unknown_tokens
-from deq_sequence.demo.text_stream import TextStream
 
 TEXT = ["to be or not to be : <unk>\n", "that is the question\n", "où est ☃ ?\n"]
 WORDS, CHARACTERS, PAIRS = learn("words", TEXT), learn("characters", TEXT), learn("byte_pairs", TEXT, 270)
@@ -55,14 +55,14 @@ def test_pieces_of_text_make_the_whole(vocabulary: Vocabulary) -> None:
     draws = random.Random(0)
     for length in (1, 7, 300):
         tokens = [draws.randrange(len(vocabulary)) for _ in range(length)]
-        stream = TextStream(vocabulary)
+        stream = IncrementalDecoder(vocabulary)
         pieces = [stream.push(token) for token in tokens]
         assert "".join(pieces) + stream.finish() == vocabulary.decode(tokens)
 
 
 def test_a_character_of_several_bytes_comes_whole() -> None:
     bytes_only = learn("byte_pairs", ["a"], 256)
-    stream = TextStream(bytes_only)
+    stream = IncrementalDecoder(bytes_only)
     pieces = [stream.push(token) for token in bytes_only.encode(["é☃𝄞"]).tolist()]
     assert pieces == ["", "é", "", "", "☃", "", "", "", "𝄞"]
     assert stream.finish() == ""

@@ -125,7 +125,7 @@ def test_a_perplexity_beyond_all_numbers_is_none() -> None:
     assert perplexity(0.0) == 1.0
 
 
-def test_training_is_not_watched_by_what_is_no_number() -> None:
+def test_validation_never_counts_what_is_no_number() -> None:
     recipe = replace(PROFILE.train["deq"], batch_size=2)
     with pytest.raises(NonFiniteError, match="of row 1 is finite"):
         validation(recipe, TEXT_OF_TOKENS)(broken(cell))

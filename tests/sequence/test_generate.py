@@ -13,23 +13,23 @@ from deq_sequence.cli import main
 from deq_sequence.commands.generate import show
 from deq_sequence.data.vocabulary import learn
 from deq_sequence.demo.generate import Drawn, generate
+from deq_sequence.demo.incremental_decoder import IncrementalDecoder
 from deq_sequence.demo.sampling import Sampling
-from deq_sequence.demo.text_stream import TextStream
-from deq_sequence.initialisation import Start, Starts
+from deq_sequence.initialisation import Initialisation, InitialStates
 from deq_sequence.models.reader import Reader
 
 CHARACTERS = learn("characters", ["to be, or not to be\n"])
-STARTS: tuple[Start, ...] = ("cold", "previous", "token")
+STARTS: tuple[Initialisation, ...] = ("cold", "previous", "token")
 
 
-def drawn(start: Start = "token", seed: int = 0, tokens: int = 25, prompt: int = 14) -> list[Drawn]:
+def drawn(start: Initialisation = "token", seed: int = 0, tokens: int = 25, prompt: int = 14) -> list[Drawn]:
     model = small(memory=6, solver=deq.Anderson(), stop=deq.Stop(100, tol=1e-9))
     first = some_tokens(batch=1, length=prompt)[0]
     return list(islice(generate(Reader(model), first, Sampling(top_p=0.9), seed=seed, start=start), tokens))
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_a_seed_gives_one_text_wherever_solves_begin(start: Start) -> None:
+def test_a_seed_gives_one_text_wherever_solves_begin(start: Initialisation) -> None:
     text = [one.token for one in drawn(start)]
     assert text == [one.token for one in drawn("cold")]
     assert text != [one.token for one in drawn(start, seed=1)]
@@ -62,7 +62,7 @@ def test_a_repeated_text_is_solved_in_fewer_evaluations_from_the_same_token() ->
     tokens = some_tokens(batch=1, length=8).repeat(1, 4)
     evaluations = {}
     for kind in ("cold", "token"):
-        reader, starts, past, evaluations[kind] = Reader(model), Starts(kind), None, 0
+        reader, starts, past, evaluations[kind] = Reader(model), InitialStates(kind), None, 0
         for token in tokens.split(1, dim=1):
             reading = reader.read(token, past, start=starts.begin(token))
             past = reading.past
@@ -131,7 +131,7 @@ def test_an_interrupted_text_is_kept(capsys: pytest.CaptureFixture[str]) -> None
         yield from drawn(tokens=3)
         raise KeyboardInterrupt
 
-    assert show("to", interrupted(), TextStream(learn("byte_pairs", ["to be"], 260))) == 130
+    assert show("to", interrupted(), IncrementalDecoder(learn("byte_pairs", ["to be"], 260))) == 130
     text, took = capsys.readouterr()
     assert text.startswith("to")
     assert text.endswith("\n")

@@ -6,7 +6,7 @@ from torch import Tensor
 import deq_core as deq
 from deq_core.experiment.media.video import Frames
 from deq_vision import MDEQ, Classification, Detection, Segmentation, build
-from deq_vision.demo.label_space import subject_of
+from deq_vision.demo.label_space import label_space_of
 from deq_vision.demo.viewer import Viewer
 
 HEIGHT, WIDTH = 30, 50  # no multiples of 8
@@ -31,7 +31,7 @@ def network(task: str = "segment") -> MDEQ:
 
 def viewer(task: str = "segment", **choices: object) -> Viewer:
     model = network(task)
-    return Viewer(model, subject_of(model), **choices)  # pyright: ignore[reportArgumentType]
+    return Viewer(model, label_space_of(model), **choices)  # pyright: ignore[reportArgumentType]
 
 
 def scene(count: int, seed: int = 0) -> list[Tensor]:

@@ -22,31 +22,31 @@ from deq_vision import build
 from deq_vision.data.classes import CITYSCAPES, STREET
 from deq_vision.data.transforms import CIFAR, IMAGENET
 from deq_vision.demo.images import images_of, run
-from deq_vision.demo.label_space import subject_of
+from deq_vision.demo.label_space import label_space_of
 from deq_vision.demo.overlay import palette, with_boxes, with_caption, with_classes
-from deq_vision.demo.video import CUT, StreamConfig, follow, write_stream
+from deq_vision.demo.video import CUT, StreamConfig, run_video, write_stream
 from deq_vision.detection.decoding import Detections
 from deq_vision.streaming.stream import StreamDEQ
 
 
 def test_a_subject_is_known_from_the_head() -> None:
-    assert subject_of(network("segment")).names == STREET.names
-    assert subject_of(network("detect")).names == ("person", "car", "bus")
-    digits = subject_of(network("classify"))
+    assert label_space_of(network("segment")).names == STREET.names
+    assert label_space_of(network("detect")).names == ("person", "car", "bus")
+    digits = label_space_of(network("classify"))
     assert (digits.normalisation, digits.crop, digits.names[3]) == (CIFAR, (32, 32), "class 3")
-    city = subject_of(build("cityscapes-small"))
+    city = label_space_of(build("cityscapes-small"))
     assert (city.task, city.colours, city.normalisation) == ("segment", CITYSCAPES.colours, IMAGENET)
-    unknown = subject_of(build("mini-street", classes=5))
+    unknown = label_space_of(build("mini-street", classes=5))
     assert (len(unknown.names), len(set(unknown.colours))) == (5, 5)
     with pytest.raises(ConfigError, match="features only"):
-        subject_of(build("mini-video"))
+        label_space_of(build("mini-video"))
 
 
 def test_names_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("\n".join("abcdefghij") + "\n\n")
-    assert subject_of(network("classify"), names=tmp_path / "names.txt").names == tuple("abcdefghij")
+    assert label_space_of(network("classify"), names=tmp_path / "names.txt").names == tuple("abcdefghij")
     with pytest.raises(ConfigError, match="expected 8 names, one a line, got 10"):
-        subject_of(network("segment"), names=tmp_path / "names.txt")
+        label_space_of(network("segment"), names=tmp_path / "names.txt")
 
 
 def test_classes_are_seen_through() -> None:
@@ -118,11 +118,11 @@ def test_what_is_drawn_is_what_the_stream_gives(tmp_path: Path) -> None:
 
 def test_a_stream_of_the_other_modes() -> None:
     look = viewer()
-    cold = list(follow(StreamConfig(steps=3, warm=False).stream(look.model), look, scene(3)))
+    cold = list(run_video(StreamConfig(steps=3, warm=False).stream(look.model), look, scene(3)))
     assert [int(one.output.evaluations) for one in cold] == [3, 3, 3]
     assert all(one.output.cold for one in cold)
     adaptive = StreamConfig(steps=4, tolerance=10.0).stream(look.model)
-    assert [int(one.output.evaluations) for one in follow(adaptive, look, scene(3))] == [5, 1, 1]
+    assert [int(one.output.evaluations) for one in run_video(adaptive, look, scene(3))] == [5, 1, 1]
 
 
 def test_frames_of_a_long_video_do_not_pile_up(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def test_a_video_ends_before_the_frame_that_is_named(tmp_path: Path, spoil: Spoi
 
 
 @pytest.mark.parametrize("experiment", [DIGITS, STREET, DETECT])
-def test_what_a_training_is_watched_by_is_never_of_values_that_are_no_numbers(
+def test_validation_never_counts_values_that_are_no_numbers(
     data: Path, tmp_path: Path, spoil: Spoil, experiment: Experiment
 ) -> None:
     model = load(saved(experiment, tmp_path))

@@ -1,4 +1,4 @@
-"""What counting achieves on the same tokens: Kneser-Ney models of several orders."""
+"""N-gram baselines on the same tokens: Kneser-Ney models of several orders."""
 
 import math
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ from deq_core.experiment.tables import Row
 from deq_sequence.data.batches import Window
 from deq_sequence.delta_params import Start
 from deq_sequence.finite import perplexity, require_finite
-from deq_sequence.initialisation import Starts
+from deq_sequence.initialisation import InitialStates
 from deq_sequence.models.transformer import DEQTransformer, Memory
 
 NOT_CALLED = "attention.position"
@@ -65,7 +65,7 @@ class Trial:
         self._left: list[float] = []  # products of each evaluation that stay dense
         self._memory: Memory | None = None
         self._states: Tensor | None = None
-        self._starts = Starts("token" if case.start == "token" else "cold")
+        self._starts = InitialStates("token" if case.start == "token" else "cold")
         self._cell, self._meter = model.cell, None
         dense = linear_layers(model.cell)
         if case.rule is not None and case.threshold is not None:

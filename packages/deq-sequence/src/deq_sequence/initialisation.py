@@ -1,24 +1,24 @@
-"""Where solves begin: at states that earlier positions with the same token came to."""
+"""Initial states of solves: those that earlier positions with the same token came to."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Start = Literal["cold", "previous", "token"]
+Initialisation = Literal["cold", "previous", "token"]
 """Where the solve of a position begins: at zeros; at the state of the position before; at the state of the last
 position that was read with the same token, wherever in the text (at zeros where there was none)."""
 
 
-class Starts:
+class InitialStates:
     """The states that solves of further positions of some texts may begin at.
 
     A token's equilibrium depends on what stands before it, but more on the token: its last state is nearer than zeros.
     There is one state for each different token that was read, however long the text.
     """
 
-    def __init__(self, kind: Start) -> None:
-        self.kind: Start = kind
+    def __init__(self, kind: Initialisation) -> None:
+        self.kind: Initialisation = kind
         self._last: Tensor | None = None
         self._of_token: dict[int, Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""Interpolated Kneser-Ney language models: what counting alone achieves, the peer of every trained model."""
+"""Interpolated Kneser-Ney language models: the n-gram baseline of every trained model."""
 
 from dataclasses import dataclass
 

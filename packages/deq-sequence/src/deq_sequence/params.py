@@ -62,13 +62,16 @@ class Train(EquilibriumRecipe):
     """Tokens of a segment."""
     shift: bool = False
     """Whether each epoch begins at another place of the text, so that rows and segments are cut elsewhere."""
-    watch: int | None = None
-    """Tokens of the validation text that training is watched on; None is all."""
+    validation_tokens: int | None = None
+    """Tokens of the validation text that a network in training is measured on; None is all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.length < 1 or (self.watch is not None and self.watch < 2):
-            raise ValueError(f"train: length must be at least 1 and watch at least 2, got {self.length}, {self.watch}")
+        if self.length < 1 or (self.validation_tokens is not None and self.validation_tokens < 2):
+            raise ValueError(
+                "train: length must be at least 1 and validation_tokens at least 2, got "
+                f"{self.length}, {self.validation_tokens}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

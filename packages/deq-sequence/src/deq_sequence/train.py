@@ -54,7 +54,7 @@ def train(
         shift=recipe.shift,
         lanes=recipe.batches,
     )
-    watched = stored.check_rows(read, "valid", recipe.batch_size, limit=recipe.watch)
+    validation_text = stored.check_rows(read, "valid", recipe.batch_size, limit=recipe.validation_tokens)
     history = fit(
         network,
         numbered(stream),
@@ -65,7 +65,7 @@ def train(
         scratch=scratch,
         log=log,
         every=recipe.every,
-        evaluate=validation(recipe, watched),
+        evaluate=validation(recipe, validation_text),
         precision=recipe.precision,
         accumulate=recipe.accumulate,
         ema=recipe.ema,

@@ -37,8 +37,8 @@ class Classify:
     normalisation: Normalisation
     smoothing: float = 0.0
     """Share of the true class's weight that is spread over all classes."""
-    watched: Literal["val", "test"] = "val"
-    """Split that training is watched on; CIFAR-10 as released has no val."""
+    validation_split: Literal["val", "test"] = "val"
+    """Split that a network in training is measured on; CIFAR-10 as released has no val."""
     kind: Literal["classify"] = field(default="classify", repr=False)
 
     def __post_init__(self) -> None:
@@ -59,8 +59,8 @@ class Segment:
     """Whether the classes count as in the release; Cityscapes' 19 alone have weights."""
     hard: HardPixels | None = None
     """Only the pixels that the network is unsure of count."""
-    watched: Literal["val", "test"] = "val"
-    """Split that training is watched on."""
+    validation_split: Literal["val", "test"] = "val"
+    """Split that a network in training is measured on."""
     kind: Literal["segment"] = field(default="segment", repr=False)
 
     def __post_init__(self) -> None:

@@ -65,7 +65,7 @@ def train(
         CheckpointError: the weights of `start`, the head's aside, are not those of this model.
     """
     task, recipe, data = experiment.task, experiment.recipe, located(data)
-    for split in ("train", task.watched):
+    for split in ("train", task.validation_split):
         require_head(task, experiment.model.architecture.head, data, split)
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
@@ -152,7 +152,7 @@ def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.
 
 
 def validation(task: Scored | Detect, recipe: Recipe, data: Path) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures a model on the split that training is watched on: val_loss, the headline metric, and val_residual.
+    """Measures a model on the validation split: val_loss, the headline metric, and val_residual.
 
     The measure raises `NonFiniteError` with the name of the first image for which the model gives no numbers.
     """
@@ -162,7 +162,7 @@ def validation(task: Scored | Detect, recipe: Recipe, data: Path) -> Callable[[n
         counted = tally(task)
         residuals: list[Tensor] = []
         multiple = model.size.multiple
-        for batch in batches_in_order(task, data, task.watched, recipe.micro_batch, multiple=multiple):
+        for batch in batches_in_order(task, data, task.validation_split, recipe.micro_batch, multiple=multiple):
             batch = batch.to(next(model.parameters()).device)
             output = model(batch.images)
             require_finite(output.logits, output.solution.residual, batch.names)

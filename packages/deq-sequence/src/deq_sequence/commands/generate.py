@@ -18,10 +18,10 @@ from deq_core.experiment.device import chosen_device
 from deq_core.experiment.errors import NonFiniteError
 from deq_sequence.demo.generate import Drawn
 from deq_sequence.demo.generate import generate as continuations
+from deq_sequence.demo.incremental_decoder import IncrementalDecoder
 from deq_sequence.demo.prompt import PromptError, encode_prompt, unknown_tokens
 from deq_sequence.demo.sampling import Sampling
-from deq_sequence.demo.text_stream import TextStream
-from deq_sequence.initialisation import Start
+from deq_sequence.initialisation import Initialisation
 from deq_sequence.models import DEQTransformer
 from deq_sequence.models.reader import Reader
 from deq_sequence.networks import load, load_vocabulary
@@ -36,7 +36,7 @@ def generate(
     top_k: int | None = None,
     top_p: float = 0.95,
     seed: int = 0,
-    start: Start = "token",
+    start: Initialisation = "token",
     context: int | None = None,
     steps: int | None = None,
     tolerance: float | None = None,
@@ -74,7 +74,7 @@ def generate(
         raise ConfigError(str(error)) from error
     drawn = continuations(reader, tokens.to(place), sampling, seed=seed, start=start)
     with deq.cached_weights():  # weights are normalised once for all solves
-        sys.exit(show(vocabulary.decode(tokens.tolist()), islice(drawn, length), TextStream(vocabulary)))
+        sys.exit(show(vocabulary.decode(tokens.tolist()), islice(drawn, length), IncrementalDecoder(vocabulary)))
 
 
 def read_stdin() -> str:
@@ -98,7 +98,7 @@ def stopping(model: DEQTransformer, steps: int | None, tolerance: float | None) 
     return model
 
 
-def show(prompt: str, drawn: Iterator[Drawn], stream: TextStream) -> int:
+def show(prompt: str, drawn: Iterator[Drawn], stream: IncrementalDecoder) -> int:
     """Prints a text as its tokens come and then, on stderr, what they took; the exit status of the command."""
     status, tokens, evaluations, log_prob = 0, 0, 0, 0.0
     began = time.perf_counter()

@@ -10,7 +10,7 @@ from torch import Tensor
 import deq_core as deq
 from deq_sequence.demo.sampling import Sampling
 from deq_sequence.finite import require_finite
-from deq_sequence.initialisation import Start, Starts
+from deq_sequence.initialisation import Initialisation, InitialStates
 from deq_sequence.models.reader import Past, Reader, Reading
 
 
@@ -29,7 +29,7 @@ class Drawn:
 
 
 def generate(
-    reader: Reader, prompt: Tensor, sampling: Sampling, *, seed: int = 0, start: Start = "token"
+    reader: Reader, prompt: Tensor, sampling: Sampling, *, seed: int = 0, start: Initialisation = "token"
 ) -> Iterator[Drawn]:
     """The tokens that follow `prompt` (tokens,), without end, each drawn when it is asked for.
 
@@ -39,7 +39,7 @@ def generate(
         NonFiniteError: what the model says after a token, of the prompt or drawn, is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    starts = Starts(start)
+    starts = InitialStates(start)
     reading = read_all(reader, prompt[None], starts)
     for begin in count(len(prompt)):
         log_probs = reading.log_probs[0, -1]
@@ -48,7 +48,7 @@ def generate(
         reading = read_one(reader, token.reshape(1, 1), reading.past, starts, begin=begin)
 
 
-def read_all(reader: Reader, tokens: Tensor, starts: Starts) -> Reading:
+def read_all(reader: Reader, tokens: Tensor, starts: InitialStates) -> Reading:
     """Reads a text (1, T) from its start, `reader.context` tokens at a time; returns what was made of the last ones."""
     past, reading, begin = None, None, 0
     for piece in tokens.split(reader.context, dim=1):
@@ -61,8 +61,8 @@ def read_all(reader: Reader, tokens: Tensor, starts: Starts) -> Reading:
     return reading
 
 
-def read_one(reader: Reader, token: Tensor, past: Past | None, starts: Starts, *, begin: int) -> Reading:
-    """Reads the next token of one text (1, 1), behind `begin` others, from where `starts` says."""
+def read_one(reader: Reader, token: Tensor, past: Past | None, starts: InitialStates, *, begin: int) -> Reading:
+    """Reads the next token of one text (1, 1), behind `begin` others, from the initial state that `starts` has."""
     reading = reader.read(token, past, start=starts.begin(token))
     require_finite(reading.log_probs, reading.solution.residual, begin=begin)
     starts.see(token, reading.solution.value)

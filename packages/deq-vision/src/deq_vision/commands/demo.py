@@ -42,14 +42,14 @@ def demo(
         device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
     """
     from deq_vision.demo.images import images_of, run
-    from deq_vision.demo.label_space import subject_of
+    from deq_vision.demo.label_space import label_space_of
     from deq_vision.demo.viewer import Viewer
 
     images = images_of(source)
     checkpoint, side = shipped.chosen(checkpoint, task, side)
     model = load(checkpoint).to(chosen_device(device))
-    subject = subject_of(model, pixels=pixels, names=names)
-    if task not in (None, subject.task):
-        raise ConfigError(f"checkpoint: expected one to {task} with, got {checkpoint}, which is to {subject.task}")
-    viewer = Viewer(model, subject, side=side, least_score=least_score)
+    label_space = label_space_of(model, pixels=pixels, names=names)
+    if task not in (None, label_space.task):
+        raise ConfigError(f"checkpoint: expected one to {task} with, got {checkpoint}, which is to {label_space.task}")
+    viewer = Viewer(model, label_space, side=side, least_score=least_score)
     finish(run(viewer, images, out=out, name=checkpoint))

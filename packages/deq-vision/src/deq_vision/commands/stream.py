@@ -63,7 +63,7 @@ def stream(
         device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
         threads: of the CPU; by default as many as torch chooses.
     """
-    from deq_vision.demo.label_space import subject_of
+    from deq_vision.demo.label_space import label_space_of
     from deq_vision.demo.video import StreamConfig, chosen_threads, write_stream
     from deq_vision.demo.viewer import Viewer
 
@@ -72,11 +72,13 @@ def stream(
     pictures = video.frames(int(source) if source.isdigit() and not Path(source).exists() else Path(source))
     checkpoint, side = shipped.chosen(checkpoint, task, side)
     model = load(checkpoint).to(chosen_device(device))
-    subject = subject_of(model, pixels=pixels, names=names)
-    if subject.task == "classify" or task not in (None, subject.task):
+    label_space = label_space_of(model, pixels=pixels, names=names)
+    if label_space.task == "classify" or task not in (None, label_space.task):
         wanted = task or "segment or detect"
-        raise ConfigError(f"checkpoint: expected one to {wanted} with, got {checkpoint}, which is to {subject.task}")
-    viewer = Viewer(model, subject, side=side, least_score=least_score)
+        raise ConfigError(
+            f"checkpoint: expected one to {wanted} with, got {checkpoint}, which is to {label_space.task}"
+        )
+    viewer = Viewer(model, label_space, side=side, least_score=least_score)
     finish(write_stream(viewer, pictures, settings, out=out))
 
 

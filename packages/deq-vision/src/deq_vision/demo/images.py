@@ -71,7 +71,7 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
             if picture is not None:
                 write_image(partial / f"{path.name}.png", picture)
         means = {key: sum(entry[key] for entry in entries) / len(entries) for key in ("evaluations", "residual")}
-        write_json(partial / SUMMARY, {"checkpoint": name, "task": viewer.subject.task, "images": entries, **means})
+        write_json(partial / SUMMARY, {"checkpoint": name, "task": viewer.label_space.task, "images": entries, **means})
     if ended is not None:
         raise NonFiniteError(f"{ended}; what was seen of the {len(entries)} images before it is in {out}") from ended
     return {"images": len(entries), **means}
@@ -82,11 +82,11 @@ def see(viewer: Viewer, frame: Tensor, path: Path) -> tuple[dict, Tensor | None]
     """What the model gives for an image uint8 (3, h, w), as JSON takes it, and a picture of it."""
     if min(frame.shape[1:]) < LEAST:
         raise VideoError(f"{path}: expected at least {LEAST} pixels a side, got {size_of(frame)}")
-    images, names = viewer.prepare(frame), viewer.subject.names
+    images, names = viewer.prepare(frame), viewer.label_space.names
     output = viewer.model(images)
     require_finite(output.logits, output.solution.residual, [str(path)])
     entry = {"evaluations": output.solution.nfe, "residual": float(output.solution.residual)}
-    match viewer.subject.task:
+    match viewer.label_space.task:
         case "classify":
             values, order = viewer.probabilities(output.logits).topk(min(BEST, len(names)))
             best = [

@@ -23,7 +23,7 @@ TINY_CLASSES = 10  # of CIFAR-10, whose images are 32 pixels wide, and of the mi
 
 
 @dataclass(frozen=True)
-class Subject:
+class LabelSpace:
     """What a network is about."""
 
     task: TaskName
@@ -36,8 +36,8 @@ class Subject:
     """Of classification: the shorter side of an image, and the side of the square that is cut from its middle."""
 
 
-def subject_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None = None) -> Subject:
-    """The subject of a model, from its head: 19 classes of pixels are those of Cityscapes, and so on.
+def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None = None) -> LabelSpace:
+    """The label_space of a model, from its head: 19 classes of pixels are those of Cityscapes, and so on.
 
     Args:
         model: any with a head.
@@ -50,21 +50,21 @@ def subject_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None = Non
     head = model.size.head
     if head is None:
         raise ConfigError("checkpoint: the model has features only; expected one with a head")
-    plain = Subject("classify", numbers(head.classes), palette(head.classes), IMAGENET, IMAGENET_CROP)
+    plain = LabelSpace("classify", numbers(head.classes), palette(head.classes), IMAGENET, IMAGENET_CROP)
     match head:
         case Segmentation():
             labels = LABEL_SETS.get(head.classes)
-            subject = replace(plain, task="segment")
+            label_space = replace(plain, task="segment")
             if labels is not None:
-                subject = replace(subject, names=labels.names, colours=labels.colours)
+                label_space = replace(label_space, names=labels.names, colours=labels.colours)
         case Detection():
-            subject = replace(plain, task="detect", names=OBJECTS.get(head.classes, plain.names))
+            label_space = replace(plain, task="detect", names=OBJECTS.get(head.classes, plain.names))
         case Classification():
             tiny = head.classes == TINY_CLASSES
-            subject = replace(plain, normalisation=CIFAR, crop=CIFAR_CROP) if tiny else plain
+            label_space = replace(plain, normalisation=CIFAR, crop=CIFAR_CROP) if tiny else plain
     if pixels != "auto":
-        subject = replace(subject, normalisation=CIFAR if pixels == "cifar" else IMAGENET)
-    return subject if names is None else replace(subject, names=read_names(names, len(subject.names)))
+        label_space = replace(label_space, normalisation=CIFAR if pixels == "cifar" else IMAGENET)
+    return label_space if names is None else replace(label_space, names=read_names(names, len(label_space.names)))
 
 
 def numbers(count: int) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ class Seen:
     """From what the network saw to its logits."""
 
 
-def follow(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor], *, name: str = "frames") -> Iterator[Seen]:
+def run_video(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor], *, name: str = "frames") -> Iterator[Seen]:
     """What the network gives for each frame, read one by one as they are asked for.
 
     Raises:
@@ -96,7 +96,7 @@ def follow(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor], *, name:
         output = stream(images)
         synchronise(device)
         seconds = time.perf_counter() - began
-        assert output.logits is not None  # a subject has a head
+        assert output.logits is not None  # a label space is that of a head
         require_finite(output.logits, output.residual, [f"{name}, frame {number}"])
         yield Seen(frame, images, output, seconds)
 
@@ -119,7 +119,7 @@ def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: P
     means = Means()
     total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
     read = large_enough(islice(frames, config.frames), frames.name)
-    seen = follow(config.stream(viewer.model), viewer, read, name=frames.name)
+    seen = run_video(config.stream(viewer.model), viewer, read, name=frames.name)
     with (
         video.writer(out, config.fps or frames.fps or video.DEFAULT_FPS) as add,
         tqdm(total=total, desc=Path(frames.name).name, unit="frame", disable=None) as bar,
@@ -152,7 +152,7 @@ def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
 def picture(viewer: Viewer, seen: Seen, fps: float) -> Tensor:
     """uint8 (3, h, w): the frame as the network sees it, and a caption."""
     output = seen.output
-    assert output.logits is not None  # a subject has a head
+    assert output.logits is not None  # a label space is that of a head
     caption = f"{fps:.1f} fps   residual {output.residual.item():.1e}   evaluations {output.evaluations.item()}"
     if output.cold.item():
         caption += "   cold"

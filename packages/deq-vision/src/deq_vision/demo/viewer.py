@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
 from deq_vision.data.transforms import centre_crop, resize
-from deq_vision.demo.label_space import Subject
+from deq_vision.demo.label_space import LabelSpace
 from deq_vision.demo.overlay import with_boxes, with_classes
 from deq_vision.detection.decoding import Decoding, Detections, detect
 from deq_vision.models.mdeq import MDEQ
@@ -20,14 +20,14 @@ LEAST = 16  # pixels a side
 
 @dataclass(frozen=True)
 class Viewer:
-    """Prepares frames for a model of a subject, and draws what it gives for them.
+    """Prepares frames for a model with this label space, and draws what it gives for them.
 
     Raises:
         ConfigError: a number out of range.
     """
 
     model: MDEQ
-    subject: Subject
+    label_space: LabelSpace
     side: int | None = None
     """Longer side of the frames that the model sees, pixels; None is their own. Not for classification."""
     least_score: float = 0.3
@@ -41,13 +41,13 @@ class Viewer:
 
     def prepare(self, frame: Tensor) -> Tensor:
         """float32 (1, 3, H, W) of a frame uint8 (3, h, w): reduced or cropped, normalised, padded; on the device."""
-        if self.subject.task == "classify":
-            short, size = self.subject.crop
+        if self.label_space.task == "classify":
+            short, size = self.label_space.crop
             seen = centre_crop(frame, short_side=short, size=size)
         else:
             seen = resize(frame, self.seen_size(frame))
         device = next(self.model.parameters()).device
-        return padded(self.subject.normalisation.apply(seen.to(device))[None], self.model.size.multiple)
+        return padded(self.label_space.normalisation.apply(seen.to(device))[None], self.model.size.multiple)
 
     def seen_size(self, frame: Tensor) -> tuple[int, int]:
         """(h, w) of what the model sees of a frame (3, h, w)."""
@@ -80,6 +80,8 @@ class Viewer:
 
     def draw(self, logits: Tensor, images: Tensor, frame: Tensor) -> Tensor:
         """The frame with what the model sees in it, uint8 (3, h, w); a small one with boxes is enlarged."""
-        if self.subject.task == "segment":
-            return with_classes(frame, self.classes(logits, images, frame), self.subject.colours)
-        return with_boxes(frame, self.detections(logits, images, frame), self.subject.names, self.subject.colours)
+        if self.label_space.task == "segment":
+            return with_classes(frame, self.classes(logits, images, frame), self.label_space.colours)
+        return with_boxes(
+            frame, self.detections(logits, images, frame), self.label_space.names, self.label_space.colours
+        )

@@ -27,8 +27,8 @@ class Detect:
     normalisation: Normalisation
     loss: DetectionLoss = field(default_factory=DetectionLoss)
     decoding: Decoding = field(default_factory=Decoding)
-    watched: Literal["val", "test"] = "val"
-    """Split that training is watched on."""
+    validation_split: Literal["val", "test"] = "val"
+    """Split that a network in training is measured on."""
     kind: Literal["detect"] = field(default="detect", repr=False)
 
     def __post_init__(self) -> None:

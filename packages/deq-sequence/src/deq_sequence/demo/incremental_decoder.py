@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from deq_sequence.data.vocabulary import BytePairs, Vocabulary
 
 
-class TextStream:
+class IncrementalDecoder:
     """Turns tokens, one after another, into pieces of text that together are what `vocabulary.decode` gives for all.
 
     A byte pair may end within a character; its piece comes with the token that completes the character.
