@@ -14,10 +14,10 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.errors import LayoutError
 from deq_vision import MDEQ, Segmentation
-from deq_vision.data.check import whole_image
 from deq_vision.data.classes import CITYSCAPES
 from deq_vision.data.samples import Objects
 from deq_vision.data.sets import annotations, cifar, cityscapes, imagenet_vid
+from deq_vision.data.sets.cityscapes import whole_file
 from deq_vision.demo import label_space
 from deq_vision.models.build import save
 
@@ -93,7 +93,7 @@ READERS = (
         FORMAT,
         like,
     ),
-    Reader("vision/whole.png", write_labels, lambda path: whole_image(path, decoded=True) or True, FORMAT),
+    Reader("vision/whole.png", write_labels, lambda path: whole_file(path, decoded=True) or True, FORMAT),
     Reader("vision/official.pth", write_released, deq_vision.load, LOADING, like),
     Reader("vision/model.safetensors", write_ours, digested(deq_vision.load), LOADING, same),
     Reader(

@@ -23,12 +23,10 @@ from deq_core.experiment.download.resume import DownloadError
 from deq_core.experiment.files import write_text
 from deq_core.experiment.written import files_of
 from deq_vision import cli
-from deq_vision.data.catalogue import SOURCES
-from deq_vision.data.check import FOLDERS, PARTS, check
 from deq_vision.data.classes import STREET_OBJECTS
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
-from deq_vision.data.released import ReleasedSets, prepare
+from deq_vision.data.registry import SETS, ReleasedSets, check, prepare
 from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.data.sets.cityscapes import Cityscapes
 from deq_vision.data.sets.imagenet import ImageNet
@@ -84,11 +82,11 @@ def test_splits_that_were_not_unpacked_are_problems_of_the_release_alone(pristin
     assert faults("cityscapes-videos", pristine) == []
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", SETS)
 def test_an_absent_set_is_a_problem(tmp_path: Path, name: str) -> None:
     found = faults(name, tmp_path)
     assert found
-    assert all(fault.startswith(f"data/{FOLDERS[name]}") for fault in found)
+    assert all(fault.startswith(f"data/{SETS[name].folder}") for fault in found)
 
 
 def test_every_missing_and_every_damaged_file_is_named(data: Path) -> None:
@@ -271,11 +269,7 @@ def test_an_unknown_set_is_an_error(tmp_path: Path) -> None:
         check("coco", tmp_path)
 
 
-def test_every_set_of_the_catalogue_can_be_checked() -> None:
-    assert set(SOURCES) == set(PARTS) == set(FOLDERS)
-
-
-# The catalogue
+# What is fetched
 
 
 def archive_of(folder: Path) -> Callable[..., None]:
@@ -293,14 +287,14 @@ def test_what_is_fetched_lies_where_the_reader_looks(
 ) -> None:
     monkeypatch.setattr("deq_core.experiment.download.fetch.download", archive_of(pristine / "cifar-10-batches-bin"))
     monkeypatch.setattr("deq_core.experiment.download.fetch.require", lambda *_: None)  # another archive
-    fetch_module.fetch(SOURCES["cifar10"], tmp_path)
+    fetch_module.fetch(SETS["cifar10"].source, tmp_path)
     assert len(Cifar10(tmp_path)) == 5
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name != "cifar10"])
+@pytest.mark.parametrize("name", [name for name in SETS if name != "cifar10"])
 def test_sets_behind_a_login_say_what_to_do(name: str, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"is fetched by hand from https://.*: log in and download"):
-        fetch_module.fetch(SOURCES[name], tmp_path)
+        fetch_module.fetch(SETS[name].source, tmp_path)
 
 
 # The commands

@@ -14,7 +14,7 @@ from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neigh
 from deq_vision.config import Classification, Detection, ModelConfig, Segmentation
 from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID
 from deq_vision.data.mini.write import MiniSets
-from deq_vision.data.released import ReleasedSets
+from deq_vision.data.registry import ReleasedSets
 from deq_vision.data.scenes import LEAST_SHARE, SceneAugment
 from deq_vision.data.sets.cifar import CLASSES
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop

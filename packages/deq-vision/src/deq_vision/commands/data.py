@@ -7,10 +7,9 @@ from typing import Annotated
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, Positional, finish
 from deq_core.experiment.download.fetch import fetch as fetch_source
-from deq_vision.data import check as checks
-from deq_vision.data.catalogue import SOURCES
+from deq_vision.data import registry
 from deq_vision.data.mini.write import write_mini
-from deq_vision.data.released import ReleasedSets, prepare
+from deq_vision.data.registry import SETS, ReleasedSets
 from deq_vision.params import Data, Vision
 
 
@@ -27,7 +26,7 @@ def download(out: Path = Path("data/vision"), params: Path = PARAMS, section: st
     config.check(Vision, params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
     if isinstance(settings, ReleasedSets):
-        prepare(out, settings)
+        registry.prepare(out, settings)
     else:
         write_mini(out, settings)
     files = [path for path in out.rglob("*") if path.is_file()]
@@ -40,9 +39,9 @@ def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
     NAME is cifar10, imagenet, cityscapes, cityscapes-videos, vid or det. All but the first ask for a login. A broken
     download is continued.
     """
-    if name not in SOURCES:
-        sys.exit(f"deq-vision fetch: expected one of {', '.join(SOURCES)}, got {name!r}")
-    fetch_source(SOURCES[name], root)
+    if name not in SETS:
+        sys.exit(f"deq-vision fetch: expected one of {', '.join(SETS)}, got {name!r}")
+    fetch_source(SETS[name].source, root)
 
 
 def check_data(
@@ -54,9 +53,9 @@ def check_data(
     PNG that was overwritten, and labels or annotations of another size than their frame. A JPEG has no checksum: with
     `--thorough`, which decodes every image, part of those that were overwritten are found.
     """
-    if name not in checks.PARTS:
-        sys.exit(f"deq-vision check-data: expected one of {', '.join(checks.PARTS)}, got {name!r}")
-    problems = checks.check(name, root, released=released, thorough=thorough)
+    if name not in SETS:
+        sys.exit(f"deq-vision check-data: expected one of {', '.join(SETS)}, got {name!r}")
+    problems = registry.check(name, root, released=released, thorough=thorough)
     for problem in problems:
         print(problem)
     finish({"problems": len(problems)})

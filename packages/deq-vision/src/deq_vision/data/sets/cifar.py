@@ -1,6 +1,6 @@
 """CIFAR-10 (Krizhevsky, 2009) in its binary version: records of a label and a 32 x 32 image, one after another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.images import FileFormatError, damaged
 from deq_core.experiment.data.layout import LayoutError, require
+from deq_core.experiment.download.fetch import Archive, Source
 from deq_core.experiment.files import write_bytes
 from deq_core.experiment.reading import read_text
+from deq_vision.data.published import DataSet
 from deq_vision.data.samples import LabelledImage
 
 FOLDER = "cifar-10-batches-bin"
@@ -115,3 +118,25 @@ def read_names(path: Path) -> Sequence[str]:
     if len(names) != CLASSES:
         raise damaged(path, f"{CLASSES} names, one a line", f"{len(names)}")
     return names
+
+
+SETS: Mapping[str, DataSet] = {
+    "cifar10": DataSet(
+        source=Source(
+            title="CIFAR-10, binary version",
+            page="https://www.cs.toronto.edu/~kriz/cifar.html",
+            licence="No licence is stated; the page asks to cite Krizhevsky, Learning multiple layers of features "
+            "from tiny images, 2009. 162 MB packed.",
+            archives=(
+                Archive(
+                    out="cifar-10-batches-bin",
+                    urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+                    checksum="md5:c32a1d4ab5d03f1284b67883e8d87530",  # stated on the page
+                ),
+            ),
+        ),
+        folder=FOLDER,
+        parts=(Part("", Cifar10, 50_000), Part("", lambda root: Cifar10(root, "test"), 10_000)),
+        whole={".bin": lambda path, *, decoded: read_records(path)},
+    ),
+}

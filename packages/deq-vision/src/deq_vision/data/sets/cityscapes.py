@@ -1,7 +1,7 @@
 """Cityscapes (Cordts et al., CVPR 2016): street scenes with the class of every pixel, alone and as frames of videos."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.checks import Part
+from deq_core.experiment.data.image_headers import whole_size
 from deq_core.experiment.data.images import damaged, decode, read_image
 from deq_core.experiment.data.layout import LayoutError, files_in, require, require_size
+from deq_core.experiment.download.fetch import Source
 from deq_vision.data.classes import CITYSCAPES, LabelSet
+from deq_vision.data.published import DataSet, size_of
 from deq_vision.data.samples import SegmentedImage
 
 Split = Literal["train", "val", "test"]
@@ -193,3 +197,65 @@ def require_one_channel(path: Path, stored: np.ndarray) -> None:
     """Raises FileFormatError unless the pixels of a label file are 8-bit numbers, one each."""
     if stored.ndim != 2 or stored.dtype != "uint8":
         raise damaged(path, "an 8-bit image of one channel", f"{stored.dtype} of shape {stored.shape}")
+
+
+def whole_file(path: Path, *, decoded: bool) -> None:
+    """Label files of Cityscapes must be PNGs as large as their frames, and of its ids where they are `decoded`.
+
+    Raises:
+        FileFormatError: the file is damaged, of another size than its frame, or no map of label ids.
+    """
+    if not path.match(LABELS):
+        whole_size(path, decoded=decoded)
+        return
+    size = whole_size(path, formats=("PNG",), decoded=decoded)  # a JPEG would have other numbers than were written
+    for frame in frames_of(path):
+        expected = size_of(frame)
+        if expected is not None and size != expected:
+            raise damaged(path, f"{expected[1]}x{expected[0]} pixels, the size of {frame}", f"{size[1]}x{size[0]}")
+    if decoded:
+        stored = decode(path, cv2.IMREAD_UNCHANGED)
+        require_one_channel(path, stored)
+        if (greatest := int(stored.max())) > GREATEST_ID:  # which would be taken for pixels of no class
+            raise damaged(path, f"label ids from 0 to {GREATEST_ID}", str(greatest))
+
+
+SETS: Mapping[str, DataSet] = {
+    "cityscapes": DataSet(
+        source=Source(
+            title="Cityscapes",
+            page="https://www.cityscapes-dataset.com/downloads/",
+            licence="On terms to be accepted at registration, https://www.cityscapes-dataset.com/license/. Cite "
+            "Cordts et al., CVPR 2016. 11 GB and 0.3 GB packed.",
+            manual="log in and download leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; unpack both in the "
+            "folder cityscapes, so that it holds leftImg8bit and gtFine.",
+        ),
+        folder=FOLDER,
+        places=("leftImg8bit", "gtFine"),
+        parts=(
+            Part("leftImg8bit/train", Cityscapes, 2_975),
+            Part("leftImg8bit/val", lambda root: Cityscapes(root, "val"), 500),
+            Part("leftImg8bit/test", lambda root: Cityscapes(root, "test"), 1_525),
+        ),
+        whole={".png": whole_file},
+    ),
+    "cityscapes-videos": DataSet(
+        source=Source(
+            title="Cityscapes, the videos around its annotated frames",
+            page="https://www.cityscapes-dataset.com/downloads/",
+            licence="On terms to be accepted at registration, https://www.cityscapes-dataset.com/license/. Cite "
+            "Cordts et al., CVPR 2016. 324 GB packed.",
+            manual="log in and download leftImg8bit_sequence_trainvaltest.zip; unpack it in the folder cityscapes, "
+            "beside leftImg8bit and gtFine, so that it holds leftImg8bit_sequence. For evaluation the validation "
+            "split alone suffices.",
+        ),
+        folder=FOLDER,
+        places=("leftImg8bit_sequence", "gtFine_sequence", "gtFine"),
+        parts=(
+            Part("leftImg8bit_sequence/train", lambda root: CityscapesVideos(root, "train", after=10), 2_975),
+            Part("leftImg8bit_sequence/val", lambda root: CityscapesVideos(root, "val", after=10), 500),
+            Part("leftImg8bit_sequence/test", lambda root: CityscapesVideos(root, "test", after=10), 1_525),
+        ),
+        whole={".png": whole_file},
+    ),
+}

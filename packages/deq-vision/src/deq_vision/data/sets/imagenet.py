@@ -2,13 +2,17 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.images import read_image
 from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.download.fetch import Source
+from deq_vision.data.published import IMAGES, DataSet
 from deq_vision.data.samples import LabelledImage
 
 FOLDER = "imagenet"
@@ -89,3 +93,21 @@ def classes_in(folder: Path) -> list[str]:
 def is_image(name: str) -> bool:
     """Whether a file is named as the release's images are, or with the suffix of a smaller copy of it."""
     return name.lower().endswith((".jpeg", ".jpg", ".png"))
+
+
+SETS: Mapping[str, DataSet] = {
+    "imagenet": DataSet(
+        source=Source(
+            title="ImageNet, ILSVRC 2012",
+            page="https://www.image-net.org/download.php",
+            licence="For non-commercial research and education, on terms to be accepted. Cite Russakovsky et al., "
+            "IJCV 2015. 145 GB packed.",
+            manual="log in and download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar. Unpack the first, and in "
+            "it the archive of each class as a folder of its name, to imagenet/train; sort the 50,000 validation "
+            "images into folders of the same names in imagenet/val, by the list in the development kit.",
+        ),
+        folder=FOLDER,
+        parts=(Part("train", ImageNet, 1_281_167), Part("val", lambda root: ImageNet(root, "val"), 50_000)),
+        whole=IMAGES,
+    ),
+}

@@ -6,10 +6,13 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.images import FileFormatError, damaged, read_image
 from deq_core.experiment.data.layout import LayoutError, by_folder, files_in, require
+from deq_core.experiment.download.fetch import Source
 from deq_core.experiment.reading import read_text
-from deq_vision.data.classes import VID
+from deq_vision.data.classes import STREET_OBJECTS, VID
+from deq_vision.data.published import IMAGES, DataSet, size_of
 from deq_vision.data.samples import AnnotatedImage
 from deq_vision.data.sets.annotations import Annotation, read_annotation
 
@@ -181,3 +184,54 @@ def spread(frames: Sequence[Path], count: int | None) -> Sequence[Path]:
     if count is None or count >= len(frames):
         return frames
     return [frames[place * len(frames) // count] for place in range(count)]
+
+
+EVERY_OBJECT = dict.fromkeys((*VID, *STREET_OBJECTS), 0)
+
+
+def whole_annotation(path: Path, *, decoded: bool) -> None:
+    """Annotations must be of the size of their frames, however much is `decoded`.
+
+    Raises:
+        FileFormatError: the file is damaged, or of another size than its frame.
+    """
+    known = read_annotation(path, EVERY_OBJECT)
+    size = size_of(frame_of(path))
+    if size is not None:
+        require_size_of(path, known, size)
+
+
+SETS: Mapping[str, DataSet] = {
+    "vid": DataSet(
+        source=Source(
+            title="ImageNet VID, ILSVRC 2015",
+            page="https://image-net.org/challenges/LSVRC/2015/",
+            licence="For non-commercial research and education, on terms to be accepted. Cite Russakovsky et al., "
+            "IJCV 2015. 86 GB packed.",
+            manual="log in and download ILSVRC2015_VID.tar.gz; unpack it, and name its folder ILSVRC, so that "
+            "ILSVRC/Data/VID lies in the folder of the data.",
+        ),
+        folder=FOLDER,
+        places=("Data/VID", "Annotations/VID"),
+        parts=(
+            Part("Data/VID/train", ImageNetVid, 1_122_397),
+            Part("Data/VID/val", lambda root: ImageNetVid(root, "val"), 176_126),
+        ),
+        whole={**IMAGES, ".xml": whole_annotation},
+    ),
+    "det": DataSet(
+        source=Source(
+            title="ImageNet DET, ILSVRC 2015: the images with classes of VID",
+            page="https://image-net.org/challenges/LSVRC/2015/",
+            licence="For non-commercial research and education, on terms to be accepted. Cite Russakovsky et al., "
+            "IJCV 2015. 50 GB packed.",
+            manual="log in and download ILSVRC2015_DET.tar.gz; unpack it, and name its folder ILSVRC, beside VID's. "
+            "The list of the images, DET_train_30classes.txt, is published with FGFA (Zhu et al., ICCV 2017) and with "
+            "the detectors that followed it; put it into ILSVRC/ImageSets.",
+        ),
+        folder=FOLDER,
+        places=("Data/DET", "Annotations/DET"),
+        parts=(Part("Data/DET", ImageNetDet),),
+        whole={**IMAGES, ".xml": whole_annotation},
+    ),
+}
