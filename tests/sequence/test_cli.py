@@ -15,9 +15,8 @@ from tests.sequence.parity import released_state
 from deq_core.experiment.download import resume
 from deq_sequence import load
 from deq_sequence.cli import main
-from deq_sequence.commands import data as commands
-from deq_sequence.data.catalogue import SOURCES
 from deq_sequence.data.mini import write_mini_wikitext
+from deq_sequence.data.registry import CORPORA
 
 
 def test_a_released_file_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,15 +73,17 @@ def test_a_corpus_is_fetched_over_a_connection_that_breaks(
     with serving() as web:
         web.files["wikitext-2-v1.zip"] = content
         checksum = f"md5:{hashlib.md5(content).hexdigest()}"
-        (archive,) = SOURCES["wikitext-2"].archives
+        published = CORPORA["wikitext-2"]
+        (archive,) = published.source.archives
         local = replace(archive, urls=(web.url("wikitext-2-v1.zip"),), checksum=checksum)
-        sources = {**SOURCES, "wikitext-2": replace(SOURCES["wikitext-2"], archives=(local,))}
-        monkeypatch.setattr(commands, "SOURCES", sources)
+        source = replace(published.source, archives=(local,))
+        monkeypatch.setitem(CORPORA, "wikitext-2", replace(published, source=source))  # pyright: ignore[reportArgumentType]  a dict
         web.breaks = [len(content) // 2]
         main(["fetch", "wikitext-2", "--root", str(tmp_path / "data")])
         assert len(web.asked) == 2
         wrong = replace(local, out="other", checksum=f"md5:{'0' * 32}")
-        monkeypatch.setattr(commands, "SOURCES", {"wikitext-2": replace(SOURCES["wikitext-2"], archives=(wrong,))})
+        source = replace(published.source, archives=(wrong,))
+        monkeypatch.setitem(CORPORA, "wikitext-2", replace(published, source=source))  # pyright: ignore[reportArgumentType]  a dict
         with pytest.raises(SystemExit, match=r"deq-sequence: .*wikitext-2-v1"):
             main(["fetch", "wikitext-2", "--root", str(tmp_path / "data")])
     main(["check-data", "wikitext-2", "--root", str(tmp_path / "data"), "--no-released"])

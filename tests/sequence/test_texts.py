@@ -11,7 +11,7 @@ from tests.sequence.recipes import MEASURE, PROFILE
 from deq_core.experiment import config
 from deq_sequence.cli import main
 from deq_sequence.data import tokens as stored
-from deq_sequence.data.texts import Files, Text, WikiText, prepare
+from deq_sequence.data.texts import Files, Published, Text, prepare
 
 LINES = "the cat sat on the mat\nthe dog sat on the log\n"
 
@@ -53,7 +53,7 @@ def test_a_missing_file_and_a_corpus_that_was_not_fetched_are_named(files: Files
     out = ("prepare", "--out", str(tmp_path / "out"))
     with pytest.raises(SystemExit, match=r"no such text: nowhere\.txt \(test\)"):
         commanded(tmp_path, Text(corpus=replace(files, test="nowhere.txt"), tokens="characters"), *out)
-    wikitext = WikiText(name="wikitext-103", root=str(tmp_path))
+    wikitext = Published(name="wikitext-103", root=str(tmp_path))
     with pytest.raises(SystemExit, match=r"wiki\.train\.tokens \(train\).*deq-sequence fetch"):
         commanded(tmp_path, Text(corpus=wikitext, tokens="words"), *out)
 

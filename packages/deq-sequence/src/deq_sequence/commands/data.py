@@ -6,8 +6,8 @@ from typing import Annotated
 
 from deq_core.experiment.commands import Positional, finish
 from deq_core.experiment.download.fetch import fetch as fetch_source
-from deq_sequence.data.catalogue import SOURCES
-from deq_sequence.data.corpora import check_wikitext
+from deq_sequence.data import registry
+from deq_sequence.data.registry import CORPORA
 
 
 def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
@@ -15,7 +15,7 @@ def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
 
     A broken download is continued, and the whole file has the checksum of the original archive or is refused.
     """
-    fetch_source(SOURCES[_known(name)], root)
+    fetch_source(CORPORA[_known(name)].source, root)
 
 
 def check_data(name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True) -> None:
@@ -23,7 +23,7 @@ def check_data(name: Annotated[str, Positional], root: Path = Path("data"), rele
 
     `--no-released` is for texts of other lengths in the same layout.
     """
-    problems = check_wikitext(root, _known(name), released=released)
+    problems = registry.check(_known(name), root, released=released)
     for problem in problems:
         print(problem)
     finish({"problems": len(problems)})
@@ -32,6 +32,6 @@ def check_data(name: Annotated[str, Positional], root: Path = Path("data"), rele
 
 
 def _known(name: str) -> str:
-    if name not in SOURCES:
-        sys.exit(f"deq-sequence: expected one of {', '.join(SOURCES)}, got {name!r}")
+    if name not in CORPORA:
+        sys.exit(f"deq-sequence: expected one of {', '.join(CORPORA)}, got {name!r}")
     return name

@@ -1,16 +1,16 @@
-"""Texts for training, validation and test: WikiText in its published layout, files of one's own."""
+"""Texts for training, validation and test, in files of UTF-8."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from deq_core.experiment.download.fetch import Source
+
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-WIKITEXT = {"wikitext-2": 36_718, "wikitext-103": 1_801_350}
-"""Lines of the training text of each published corpus; validation and test have the same in both."""
 
 
 class CorpusError(ValueError):
@@ -30,16 +30,16 @@ class Corpus:
             yield from file
 
 
-def read_wikitext(root: Path, name: str) -> Corpus:
-    """WikiText-2 or WikiText-103 (Merity et al., ICLR 2017) as unpacked below `root`.
+@dataclass(frozen=True, kw_only=True)
+class PublishedCorpus:
+    """A corpus that others have; `registry.CORPORA` lists them."""
 
-    name   "wikitext-2" or "wikitext-103"; the files are root/name/wiki.{train,valid,test}.tokens
-
-    Raises CorpusError where they are not.
-    """
-    if name not in WIKITEXT:
-        raise ValueError(f"name must be one of {', '.join(WIKITEXT)}, got {name!r}")
-    return read_files(*(root / name / f"wiki.{split}.tokens" for split in SPLITS))
+    source: Source
+    """Title, page, licence, and how it is fetched."""
+    read: Callable[[Path], Corpus]
+    """Its reader, called with the folder of the corpora. Raises `CorpusError` where it is not there."""
+    lines: Mapping[Split, int]
+    """Of each text, as published."""
 
 
 def read_files(train: Path, valid: Path, test: Path) -> Corpus:
@@ -48,25 +48,6 @@ def read_files(train: Path, valid: Path, test: Path) -> Corpus:
     if missing := [f"{path} ({split})" for split, path in paths.items() if not path.is_file()]:
         raise CorpusError(f"no such text: {', '.join(missing)}; see `deq-sequence fetch` for the published ones")
     return Corpus({**paths})
-
-
-def check_wikitext(root: Path, name: str, *, released: bool = True) -> list[str]:
-    """What is missing or wrong in WikiText below `root`; with `released`, also whether a text is cut short."""
-    try:
-        corpus = read_wikitext(root, name)
-    except CorpusError as error:
-        return [str(error)]
-    expected: dict[Split, int] = {"train": WIKITEXT[name], "valid": 3_760, "test": 4_358}
-    problems = []
-    for split in SPLITS if released else ():
-        try:
-            lines = sum(1 for _ in corpus.lines(split))
-        except CorpusError as error:
-            problems.append(str(error))
-            continue
-        if lines != expected[split]:
-            problems.append(f"{corpus.texts[split]}: expected {expected[split]} lines, got {lines}; fetch it again")
-    return problems
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from deq_core.experiment.config import Kind
 from deq_sequence.data import tokens
-from deq_sequence.data.corpora import Corpus, read_files, read_wikitext
+from deq_sequence.data.corpora import Corpus, read_files
 from deq_sequence.data.mini import mini
+from deq_sequence.data.registry import CORPORA
 from deq_sequence.data.tokens import Tokens
 from deq_sequence.data.vocabulary import Kind as TokenKind
 
@@ -20,13 +21,18 @@ class Embedded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WikiText:
+class Published:
     """A published corpus, fetched before: `deq-sequence fetch`."""
 
-    name: Literal["wikitext-2", "wikitext-103"]
+    name: str
+    """A key of `registry.CORPORA`, such as wikitext-103."""
     root: str = "datasets"
-    """Folder that the corpus is below, as wiki.{train,valid,test}.tokens in a folder of its name."""
-    kind: Literal["wikitext"] = field(default="wikitext", repr=False)
+    """Folder of the corpora, as `deq-sequence fetch` fills it."""
+    kind: Literal["published"] = field(default="published", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.name not in CORPORA:
+            raise ValueError(f"corpus: name must be one of {', '.join(CORPORA)}, got {self.name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +49,7 @@ class Files:
 class Text:
     """A corpus, and what its tokens are."""
 
-    corpus: Annotated[Embedded | WikiText | Files, Kind]
+    corpus: Annotated[Embedded | Published | Files, Kind]
     tokens: TokenKind
     size: int | None = None
     """Tokens of the vocabulary at most; byte pairs need it."""
@@ -74,7 +80,7 @@ def read(text: Text) -> Corpus:
     match text.corpus:
         case Embedded():
             return mini()
-        case WikiText(name=name, root=root):
-            return read_wikitext(Path(root), name)
+        case Published(name=name, root=root):
+            return CORPORA[name].read(Path(root))
         case Files(train=train, valid=valid, test=test):
             return read_files(Path(train), Path(valid), Path(test))

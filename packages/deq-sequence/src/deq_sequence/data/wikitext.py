@@ -1,0 +1,45 @@
+"""WikiText (Merity et al., ICLR 2017): articles of Wikipedia, words and punctuation separated by spaces."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from deq_core.experiment.download.fetch import Archive, Source
+from deq_sequence.data.corpora import SPLITS, Corpus, PublishedCorpus, read_files
+
+# Host: that of the corpus's first author. The original addresses, an S3 bucket of MetaMind, are closed: so
+# IST-DASLab/Quartet, pull request 11, and ooples/AiDotNet, issue 1284. Checksums: those of the original archives, as
+# torchtext states them in torchtext/datasets/wikitext103.py and wikitext2.py.
+HOST = "https://wikitext.smerity.com"
+LICENCE = (
+    "Text of Wikipedia, Creative Commons Attribution-ShareAlike (CC BY-SA). Cite Merity et al., Pointer Sentinel "
+    "Mixture Models, ICLR 2017."
+)
+
+
+def read_wikitext(root: Path, name: str) -> Corpus:
+    """The corpus in `root`/name/wiki.{train,valid,test}.tokens. Raises CorpusError where it is not."""
+    return read_files(*(root / name / f"wiki.{split}.tokens" for split in SPLITS))
+
+
+def _published(name: str, title: str, *, megabytes: int, checksum: str, lines: int) -> PublishedCorpus:
+    archive = Archive(out=name, urls=(f"{HOST}/{name}-v1.zip",), checksum=checksum)
+    return PublishedCorpus(
+        source=Source(title=title, page=HOST, licence=f"{LICENCE} {megabytes} MB packed.", archives=(archive,)),
+        read=partial(read_wikitext, name=name),
+        lines={"train": lines, "valid": 3_760, "test": 4_358},
+    )
+
+
+CORPORA: Mapping[str, PublishedCorpus] = {
+    "wikitext-103": _published(
+        "wikitext-103",
+        "WikiText-103",
+        megabytes=190,
+        checksum="md5:9ddaacaf6af0710eda8c456decff7832",
+        lines=1_801_350,
+    ),
+    "wikitext-2": _published(
+        "wikitext-2", "WikiText-2", megabytes=4, checksum="md5:542ccefacc6c27f945fb54453812b3cd", lines=36_718
+    ),
+}
