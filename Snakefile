@@ -39,7 +39,8 @@ onstart:
 def described(path):
     """An output that has a caption, a figure, is shown in the report."""
     _, pipeline, *folders, name = Path(path).with_suffix("").parts
-    caption = Path("workflows/report", f"{'_'.join([pipeline, *folders, name]).replace('_figures_', '_')}.rst")
+    named = [each for each in (pipeline, *folders, name) if each not in ("figures", "report")]
+    caption = Path("workflows/report", f"{'_'.join(named)}.rst")
     return report(path, caption=str(caption), category=pipeline.capitalize()) if caption.exists() else path
 
 

@@ -26,7 +26,7 @@ WRITING = [name for name, hints in HINTS.items() if "out" in hints]
 
 READ = {"data", "model", "names", "params", "results", "root", "scratch", "start", "checkpoint", "source"}
 WORDS = {"device", "experiment", "fit", "method", "name", "network", "profile", "prompt", "representation", "section"}
-WORDS |= {"set", "variant"}
+WORDS |= {"case", "set", "stage", "variant"}
 
 
 def marks(name: str, key: str) -> Sequence[Any]:

@@ -20,7 +20,7 @@ from deq_flow.commands.pipeline import SECTION, tables_below
 from deq_sequence import delta_report as sequence_delta
 from deq_sequence import report as sequence
 from deq_vision import report as vision
-from deq_vision import stability_report as stability
+from deq_vision.reports import stability
 from workflows import findings
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +56,7 @@ def write_pages() -> None:
 def take(pipeline: str) -> None:
     """Metrics and figures of a pipeline, into docs/results and docs/figures."""
     results, figures = ROOT / "results" / pipeline, ROOT / "docs" / "figures"
+    results = results / "report" if (results / "report").is_dir() else results
     drawn = results / "figures" if (results / "figures").is_dir() else results
     name_of = pipeline.replace("/", "_")
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from deq_core.experiment.data import images
+from deq_core.experiment.data import arrays, images
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.errors import ResultsError
-from deq_flow import arrays
 from deq_flow.data import headers, io, spring
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -10,10 +10,10 @@ import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.tables import markdown, numbers, read_rows, spread
 from deq_core.experiment.tracking.run import ignore
 from deq_core.experiment.written import files_of
-from deq_flow.arrays import read_arrays
 from deq_flow.cli import main
 from deq_flow.convergence import trajectory, watch_convergence
 from deq_flow.data.mini import MiniConfig, write_mini

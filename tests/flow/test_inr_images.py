@@ -14,9 +14,9 @@ import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_flow.arrays import read_arrays
 from deq_flow.delta_params import Images, Picture, Representation, Rule
 from deq_flow.inr.field import DEQField, coordinates, psnr
 from deq_flow.inr.images import fit_image, picture, study, train

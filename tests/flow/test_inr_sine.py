@@ -13,9 +13,9 @@ from torch import nn
 import deq_core as deq
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_flow.arrays import read_arrays
 from deq_flow.delta_params import Rule, Sine
 from deq_flow.inr.sine import SineModel, fit_sine, points, random_probes, study, threshold_row, train
 

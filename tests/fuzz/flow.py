@@ -11,10 +11,10 @@ import deq_flow
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data import arrays
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.errors import LayoutError
 from deq_core.experiment.tables import ResultsError
-from deq_flow import arrays
 from deq_flow.config import Converted
 from deq_flow.data import chairs, headers, io, spring
 from deq_flow.models import RAFT, DEQFlow, build

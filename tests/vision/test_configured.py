@@ -26,7 +26,7 @@ from deq_vision.detection.params import Detect
 from deq_vision.evaluate import evaluate_model
 from deq_vision.loss import HardPixels
 from deq_vision.params import Classify, Evaluate, Experiment, Recipe, Segment, Task, Vision, Windows
-from deq_vision.stability_params import Stability
+from deq_vision.studies.stability import Stability
 from deq_vision.train import train
 
 SHORT = StopConfig(max_steps=3, tol=1e-3)

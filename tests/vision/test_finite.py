@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.media import video
+from deq_core.experiment.study.stage import Job, measured
 from deq_core.experiment.tables import read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_vision import MDEQ, load, save
@@ -31,9 +32,8 @@ from deq_vision.finite import NO_CLASS, argmax_class, require_finite
 from deq_vision.loss import HardPixels, segmentation_loss
 from deq_vision.metrics import confusion, correct
 from deq_vision.params import Classify, Experiment, Segment
-from deq_vision.stability import measure
-from deq_vision.stability_params import Measure
 from deq_vision.streaming.evaluate import evaluate_stream
+from deq_vision.studies.stability import EVALUATE, Measure, Trained
 from deq_vision.tasks import batches_in_order, predicted_classes, training_metric
 from deq_vision.train import validation
 
@@ -212,15 +212,12 @@ def test_a_sweep_counts_a_batch_at_all_evaluations_or_at_none(data: Path, tmp_pa
     assert isinstance(DIGITS.task, Classify)
     spoil(4)  # the seven images of the test split, two at a time, and then those of the validation split
     name = Cifar10(data / "digits", "val")[0].name
+    settings = (DIGITS.task, Measure(sweep=3, batch_size=2, splits=("test", "val")))
+    out = tmp_path / "out"
+    case = Trained("implicit", 2, 0)
+    job = Job(case=case, settings=settings, data=data, model=model, out=out, scratch=out, log=ignore)
     with pytest.raises(NonFiniteError, match=rf"^{name}, after 1 evaluations: .*; what was measured before it is in "):
-        measure(
-            model,
-            DIGITS.task,
-            Measure(sweep=3, batch_size=2, splits=("test", "val")),
-            data=data,
-            out=tmp_path / "out",
-            log=ignore,
-        )
+        measured(EVALUATE, job)
     rows = read_rows(tmp_path / "out-partial" / "steps.csv")
     assert [(row["split"], row["step"]) for row in rows] == [("test", 1), ("test", 2), ("test", 3)]
 

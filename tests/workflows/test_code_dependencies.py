@@ -1,6 +1,7 @@
 """A stage depends on all the code that its command imports, so that no result outlives the code it came from."""
 
 import importlib
+import importlib.util
 from pathlib import Path
 
 import grimp
@@ -9,16 +10,12 @@ from tests.workflows.checkout import ROOT, copy
 from tests.workflows.graphs import Stage, dvc_graph
 
 ENTRIES = {
+    "vision-report": "report",
     "deq-flow download": "data.mini",
     "deq-vision download": "data.mini.write",
     "deq-vision baselines": "baselines.evaluate",
     "evaluate-stream": "streaming.evaluate",
     "prepare": "data.texts",
-    "stability-pretrain": "train",
-    "stability-train": "train",
-    "stability-evaluate": "stability",
-    "stability-plot": "stability_plot",
-    "stability-report": "stability_report",
     "sine": "inr.sine",
     "inr": "inr.images",
     "delta-plot": "delta_plot",
@@ -43,7 +40,12 @@ def needed(command: str, imports: grimp.ImportGraph) -> set[str]:
     A module of commands imports most others inside of its functions, one function a command, so of those only the
     command's own counts. A package's __init__.py only passes names on, and its cli.py only finds the module.
     """
-    package, name = command.removeprefix("exec python -m workflows.stage ").split()[:2]
+    package, name, first, *_ = command.removeprefix("exec python -m workflows.stage ").split()
+    holder = f"{package.replace('-', '_')}.commands.study"
+    if name in ("study", "report") and importlib.util.find_spec(holder):
+        studies = importlib.import_module(holder).STUDIES
+        module = (studies.stages if name == "study" else studies.reports)[first].partition(":")[0]
+        return {file for each in {module, *imports.find_upstream_modules(module)} if (file := source(each)) is not None}
     entry = ENTRIES.get(f"{package} {name}", ENTRIES.get(name, name))
     package = package.replace("-", "_")
     table = importlib.import_module(f"{package}.cli").COMMANDS

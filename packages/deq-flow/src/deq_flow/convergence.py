@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 import deq_core as deq
+from deq_core.experiment.data.arrays import write_arrays
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued
 from deq_core.experiment.rescue import tables as tables_of
 from deq_core.experiment.tables import Row, write_rows
 from deq_core.experiment.tracking.run import Log
-from deq_flow.arrays import write_arrays
 from deq_flow.data.batches import SampleSet
 from deq_flow.data.samples import FlowSample
 from deq_flow.delta import encode, equilibrium_network, labelled

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.tables import Row, numbers, read_rows
-from deq_flow.arrays import read_arrays
 
 Folders = Sequence[Path]
 """One folder a seed; one alone for a shipped checkpoint."""

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from deq_core.experiment.config.plot import Plot
+from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.files import output_directory
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.tables import Row, numbers, read_rows, statistic
-from deq_flow.arrays import read_arrays
 from deq_flow.evaluate import summary
 from deq_flow.metrics import epe_map
 from deq_flow.sets import titles

@@ -5,16 +5,9 @@ from collections.abc import Mapping, Sequence
 from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
-    "deq_vision.commands.training": ("train", "evaluate", "schema"),
-    "deq_vision.commands.pipeline": ("baselines", "plot", "report"),
-    "deq_vision.commands.stability": (
-        "stability-pretrain",
-        "stability-train",
-        "stability-evaluate",
-        "stability-plot",
-        "stability-report",
-        "stability-schema",
-    ),
+    "deq_vision.commands.training": ("train", "evaluate"),
+    "deq_vision.commands.pipeline": ("baselines", "plot", "vision-report"),
+    "deq_vision.commands.study": ("study", "report", "schema"),
     "deq_vision.commands.stream": ("stream", "evaluate-stream"),
     "deq_vision.commands.demo": ("demo",),
     "deq_vision.commands.checkpoints": ("convert",),

@@ -155,9 +155,10 @@ def spread(rows: Sequence[Mapping[str, Value]], column: str, form: str) -> str:
     return text if found.n == 1 else f"{text} ± {form.format(found.std)}"
 
 
-def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    rule = ["---"] * len(heads)
+def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]], *, names: int | None = None) -> str:
+    """A table; the columns behind the first `names` are of numbers and aligned to the right."""
+    words = len(heads) if names is None else names
+    rule = ["---"] * words + ["---:"] * (len(heads) - words)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
 
 

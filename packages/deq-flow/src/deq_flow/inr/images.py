@@ -16,12 +16,12 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.data import photographs
+from deq_core.experiment.data.arrays import write_arrays
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tables import Row, numbers, write_rows
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit
-from deq_flow.arrays import write_arrays
 from deq_flow.delta_counts import Counted, delta_cell, shares, totals
 from deq_flow.delta_params import Images, Picture, Representation, Rule
 from deq_flow.inr.field import DEQField, coordinates, psnr

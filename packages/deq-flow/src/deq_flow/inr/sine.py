@@ -17,12 +17,12 @@ from torch.nn.utils import skip_init
 
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.data.arrays import write_arrays
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tables import Row, numbers, write_rows
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit
-from deq_flow.arrays import write_arrays
 from deq_flow.delta_counts import Counted, delta_cell, shares
 from deq_flow.delta_params import Rule, Sine
 from deq_flow.inr.tables import by_threshold, component_rows, lasting, settling_tables

@@ -42,7 +42,7 @@ def plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION
     finish({"figures": len(paths)})
 
 
-def report(results: Path, out: Annotated[Path, REPORT], params: Path = PARAMS, section: str = SECTION) -> None:
+def vision_report(results: Path, out: Annotated[Path, REPORT], params: Path = PARAMS, section: str = SECTION) -> None:
     """Writes report.md and metrics.json, means and standard deviations over seeds, to `out`."""
     from deq_vision import report as reporting
     from deq_vision.tables import MDEQ, headline

@@ -2,20 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import FILE, PARAMS, Positional, fingerprint, finish, resumable
-from deq_core.experiment.files import write_json
+from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
 from deq_core.experiment.tracking.run import track
 from deq_vision.params import Evaluate, Experiment, Task, Vision
 
 SECTION = "vision"
-
-
-def schema(out: Annotated[Path, Positional, FILE]) -> None:
-    """Writes the JSON schema of the section `vision` of params.yaml to OUT."""
-    write_json(out, config.schema(Vision))
 
 
 def train(

@@ -94,6 +94,19 @@ def check(kind: Any, path: Path, section: str = "") -> Any:
     return config
 
 
+def of_words(kind: type[T], words: Mapping[str, str]) -> T:
+    """The dataclass `kind` of texts, one a field, as a command line has them: "3" is the number of a field of numbers.
+
+    Raises:
+        ConfigError: a text is not of its field's type; the message names each.
+    """
+    try:
+        return TypeAdapter(kind).validate_strings(dict(words))
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise ConfigError("; ".join(faults)) from None
+
+
 def sections_read() -> tuple[str, ...]:
     """Sections loaded by this process so far, in order: what its results depend on."""
     return tuple(_sections_read)

@@ -1,1 +1,1 @@
-"""Studies: cases, tables, figures and reports."""
+"""Studies: what is measured case by case (`stage`), and what is told of all cases together (`report`)."""

@@ -1,0 +1,181 @@
+"""A stage of a study: one kind of job, which measures one case and leaves its tables in a folder.
+
+A study says what it measures; reading parameters, tracking, resuming and writing are here, once for all.
+"""
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from torch import Tensor, nn
+
+from deq_core.experiment import config, distributed
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.commands import fingerprint, finish, resumable
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data.arrays import write_arrays
+from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.rescue import rescued, tables
+from deq_core.experiment.tables import Row, write_rows
+from deq_core.experiment.tracking.run import Log, track
+
+Case = TypeVar("Case")
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of params.yaml: only what is loaded from it is read, which is what a stage depends on."""
+
+    file: Path
+    name: str
+    """Keys joined by dots."""
+
+    def load(self, kind: Any, key: str = "") -> Any:
+        """The value at `key` below the section as an instance of `kind`; see `config.load`."""
+        return config.load(kind, self.file, f"{self.name}.{key}" if key else self.name)
+
+
+@dataclass(kw_only=True)
+class Job(Generic[Case, Settings]):
+    """One case on its way: what it reads, and what it has found so far."""
+
+    case: Case
+    settings: Settings
+    data: Path | None = None
+    """Folder of the data sets."""
+    model: Path | None = None
+    """The network that is measured, or whose weights a training starts from: its folder, or an official file."""
+    out: Path
+    scratch: Path
+    """Folder of the checkpoint that an interrupted training resumes from."""
+    log: Log
+    tables: defaultdict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    """Rows by the name of their table, as they are found. What is there when a value is not finite is rescued."""
+    arrays: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """Arrays for figures, by the name of their file."""
+    trained: tuple[nn.Module, object] | None = None
+    """A network that the job has trained, and its configuration."""
+
+    def write(self, metrics: Mapping[str, Any]) -> None:
+        """Writes {table}.csv, {arrays}.npz, the network and metrics.json to the folder `out`, which appears whole."""
+        with output_directory(self.out) as folder:
+            if self.trained is not None:
+                checkpoint.save(folder / "model.safetensors", *self.trained)
+            for name, rows in self.tables.items():
+                write_rows(folder / f"{name}.csv", rows)
+            for name, arrays in self.arrays.items():
+                write_arrays(folder / f"{name}.npz", arrays)
+            write_json(folder / "metrics.json", metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Generic[Case, Settings]):
+    """One kind of job of a study."""
+
+    name: str
+    """Of its runs: "flow.reuse"."""
+    section: str
+    """Of params.yaml."""
+    case: type[Case]
+    """What tells one job from another, a frozen dataclass; a field `seed` is the job's seed."""
+    settings: Callable[[Section, Case], Settings]
+    """What of the section a case is measured with, and nothing else: the stage's parameters in dvc.yaml."""
+    run: Callable[[Job[Case, Settings]], Mapping[str, Any]]
+    """Measures the case: fills the job's tables and arrays, and returns its metrics."""
+    trains: bool = False
+    """Whether it trains a network, and so resumes where it was interrupted."""
+    writes: bool = True
+    """Whether what it found is written here; a training that writes a network's folder itself says no."""
+    processes: Callable[[Settings], int] = lambda settings: 1
+    """Processes that share the job."""
+
+
+def case_of(kind: type[Case], words: Sequence[str]) -> Case:
+    """The case that words such as `method=deq seed=0` name.
+
+    Raises:
+        ConfigError: a field is missing, unknown, given twice or not of its type.
+    """
+    known = [each.name for each in fields(cast(Any, kind))]
+    pairs = [word.partition("=") for word in words]
+    if sorted(name for name, _, _ in pairs) != sorted(known) or not all(equals for _, equals, _ in pairs):
+        wanted = " ".join(f"{name}=..." for name in known)
+        raise ConfigError(f"expected the case as {wanted}, got {' '.join(words) or 'nothing'}")
+    return config.of_words(kind, {name: value for name, _, value in pairs})
+
+
+def run_stage(
+    stage: Stage[Case, Settings],
+    words: Sequence[str],
+    *,
+    params: Path,
+    section: str,
+    package: str,
+    out: Path,
+    scratch: Path,
+    data: Path | None = None,
+    model: Path | None = None,
+) -> None:
+    """Runs one case of a stage and prints its metrics.
+
+    Args:
+        stage: what is measured.
+        words: the case, `name=value` each.
+        params: the file with the section.
+        section: the place of the section, usually the stage's own.
+        package: whose code a training depends on, such as "deq_flow": one by other code is not resumed.
+        out: see `Job`, as `data` and `model`.
+        scratch: folder of all unfinished trainings.
+    """
+    case = case_of(stage.case, words)
+    settings = stage.settings(Section(params, section), case)
+    distributed.become(f"{package}.cli", sys.argv[1:], stage.processes(settings))
+    labels = asdict(cast(Any, case))
+    tags = {f"case.{name}": str(value) for name, value in labels.items()}
+    said = settings if is_dataclass(settings) or isinstance(settings, Mapping) else {"settings": settings}
+    seed, parent = labels.get("seed"), None if model is None else model / "model.safetensors"
+
+    def job(log: Log, folder: Path = scratch) -> Job[Case, Settings]:
+        return Job(case=case, settings=settings, data=data, model=model, out=out, scratch=folder, log=log)
+
+    if not stage.trains:
+        with track(stage.name, said, out=out, seed=seed, tags=tags, parent_of=parent) as log:
+            metrics = measured(stage, job(log))
+    else:
+        files = [file for folder in (data, model) if folder is not None for file in identities(folder)]
+        digest = fingerprint({"case": case, "settings": settings}, *files, package=package)
+        name = "-".join(map(str, [stage.name.replace(".", "_"), *labels.values()]))
+        with (
+            resumable(scratch, name, digest) as folder,
+            track(stage.name, said, out=out, seed=seed, tags=tags, scratch=folder, parent_of=parent) as log,
+        ):
+            metrics = measured(stage, job(log, folder))
+    if distributed.rank() == 0:
+        finish(flat(metrics))
+
+
+def identities(place: Path) -> list[Path]:
+    """The files that tell a folder of data, or a network, from others. Released sets have none."""
+    if place.is_file():
+        return [place]
+    return [file for name in ("manifest.json", "model.safetensors") for file in sorted(place.glob(f"**/{name}"))]
+
+
+def measured(stage: Stage[Case, Settings], job: Job[Case, Settings]) -> Mapping[str, Any]:
+    """The metrics of a job, which are logged and written; what was found before a value that is not finite is kept."""
+    if not stage.writes:
+        return stage.run(job)
+    with rescued(job.out, lambda folder: tables(job.tables)(folder)):
+        metrics = stage.run(job)
+    job.log(flat(metrics))
+    job.write(metrics)
+    return metrics
+
+
+def flat(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers in mappings of any depth under dotted names."""
+    return {name: float(value) for name, value in config.flatten(metrics).items()}

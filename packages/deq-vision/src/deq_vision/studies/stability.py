@@ -1,0 +1,189 @@
+"""What happens when a network is solved longer than in training, by two ways of training it.
+
+After "Test like you Train in Implicit Deep Learning" (Ramzi, Ablin, Peyré & Moreau, 2023), figure 5: networks of one
+pretraining a seed are trained with N evaluations of f, by the implicit gradient or unrolled, and tested with others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+
+import deq_core as deq
+from deq_core.experiment import distributed
+from deq_core.experiment.config import Seed
+from deq_core.experiment.config.layer import ImplicitConfig
+from deq_core.experiment.data.released import located
+from deq_core.experiment.study.stage import Job, Section, Stage
+from deq_core.experiment.tables import numbers
+from deq_vision.config import ModelConfig
+from deq_vision.models.build import load
+from deq_vision.params import Classify, Experiment, Recipe
+from deq_vision.sweep import Sweep
+from deq_vision.tasks import batches_in_order, require_head
+from deq_vision.train import train
+
+Method = Literal["implicit", "unrolled"]
+"""How gradients pass through the solve: by the implicit function theorem, or through the solver's own operations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """At which numbers of evaluations the networks are tested."""
+
+    sweep: int
+    """Accuracy, loss and residual after each evaluation up to this one, from one solve."""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("test",)
+    """Settings are chosen on val; test is measured once they are."""
+    batch_size: int = 50
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.sweep, self.batch_size, self.threads) < 1 or not self.splits:
+            raise ValueError(f"expected sweep, batch_size and threads of at least 1, and a split, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stability:
+    """The section `stability` of params.yaml."""
+
+    seeds: tuple[Seed, ...]
+    methods: tuple[Method, ...] = ("implicit", "unrolled")
+    steps: tuple[int, ...]
+    """N: evaluations of f in training."""
+    task: Classify
+    model: ModelConfig
+    """Of the implicit networks. N takes the place of its stop's `max_steps`; unrolled ones have another gradient."""
+    pretraining: Recipe
+    """Of the weights that all networks of a seed start from."""
+    training: Recipe
+    """Of each network, from there on, with an optimiser and a schedule of its own."""
+    measure: Measure
+    dpi: int = 150
+    longer: tuple[int, ...] = field(default=(7,))
+    """Evaluations beyond N at which the report states the change against N; the last of the sweep is added."""
+
+    def __post_init__(self) -> None:
+        for name, values in (("seeds", self.seeds), ("methods", self.methods), ("steps", self.steps)):
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name}: expected different ones, and one at least, got {list(values)}")
+        if min(self.steps) < 1 or max(self.steps) >= self.measure.sweep:
+            raise ValueError(
+                f"steps: expected at least 1 and fewer than measure.sweep, {self.measure.sweep}, so that longer solves "
+                f"are measured, got {list(self.steps)}"
+            )
+        if min(self.longer, default=1) < 1:
+            raise ValueError(f"longer: expected at least 1, got {list(self.longer)}")
+        if not isinstance(self.model.layer.adjoint, ImplicitConfig):
+            raise ValueError("model.layer.adjoint: expected kind implicit; unrolled networks are made from it")
+        if self.model.numerics != "core":
+            raise ValueError("model.numerics: expected core, whose recorded states are those of solves of that length")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that all networks of a seed start from."""
+
+    seed: Seed
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network of the study."""
+
+    method: Method
+    steps: int
+    seed: Seed
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps: expected at least 1 evaluation, got {self.steps}")
+
+    def variant(self, model: ModelConfig) -> ModelConfig:
+        """`model` solved by `steps` evaluations in training, with the gradient of `method`."""
+        layer = replace(model.layer, stop=replace(model.layer.stop, max_steps=self.steps), eval_stop=None)
+        return replace(model, layer=replace(layer, adjoint=deq.Unrolled()) if self.method == "unrolled" else layer)
+
+
+def experiment(section: Section, recipe: str) -> Experiment:
+    """The training by the recipe of that name."""
+    parts = (section.load(Classify, "task"), section.load(ModelConfig, "model"), section.load(Recipe, recipe))
+    return Experiment(task=parts[0], model=parts[1], recipe=parts[2])
+
+
+def trained(section: Section, case: Trained) -> Experiment:
+    """The training of one network."""
+    general = experiment(section, "training")
+    return replace(general, model=case.variant(general.model))
+
+
+def fit(job: Job[Any, Experiment]) -> Mapping[str, Any]:
+    """Trains a network, from the weights of the job's model where there is one."""
+    assert job.data is not None
+    return train(
+        job.settings,
+        seed=job.case.seed,
+        data=job.data,
+        out=job.out,
+        scratch=job.scratch,
+        log=job.log,
+        start=job.model,
+    )
+
+
+def tested(section: Section, case: Trained) -> tuple[Classify, Measure]:
+    """What a network is tested on and how."""
+    return section.load(Classify, "task"), section.load(Measure, "measure")
+
+
+def measure(job: Job[Trained, tuple[Classify, Measure]]) -> Mapping[str, Any]:
+    """Accuracy, loss and residual after each evaluation of one solve that spends all of the sweep.
+
+    Returns:
+        Those of each split at the number of evaluations that the network was trained with, `<split>.<metric>`, and at
+        the last of the sweep, `<split>.<metric>_last`. The table `steps` has a row a split and evaluation.
+
+    Raises:
+        ValueError: the sweep ends before that number.
+        ConfigError: the data have another number of classes than the network's head.
+        NonFiniteError: what the network gives for an image is not finite.
+    """
+    assert job.data is not None
+    assert job.model is not None
+    task, config = job.settings
+    torch.set_num_threads(config.threads)
+    device, root = distributed.device(config.device), located(job.data)
+    network = load(job.model).to(device)
+    own = network.equilibrium.stop.max_steps
+    if own > config.sweep:
+        raise ValueError(f"measure.sweep: expected at least the {own} evaluations of {job.model}, got {config.sweep}")
+    for split in config.splits:
+        require_head(task, network.size.head, root, split, source=job.model)
+    stop = replace(network.equilibrium.stop, max_steps=config.sweep, tol=None)
+    metrics: dict[str, float] = {"trained_steps": own}
+    for split in config.splits:
+        sweep = Sweep(task, stop)
+        before = len(job.tables["steps"])
+        for batch in batches_in_order(task, root, split, config.batch_size, multiple=network.size.multiple):
+            sweep.add(network, batch.to(device))
+            job.tables["steps"][before:] = [{"split": split, **row} for row in sweep.rows()]
+        for place, ending in ((own, ""), (config.sweep, "_last")):
+            row = sweep.rows()[place - 1]
+            metrics |= {f"{split}.{key}{ending}": numbers([row], key)[0] for key in row if key != "step"}
+    return metrics
+
+
+PRETRAIN = Stage(
+    name="stability.pretrain",
+    section="stability",
+    case=Pretrained,
+    settings=lambda section, case: experiment(section, "pretraining"),
+    run=fit,
+    trains=True,
+    writes=False,
+    processes=lambda settings: settings.recipe.processes,
+)
+TRAIN = replace(PRETRAIN, name="stability.train", case=Trained, settings=trained)
+EVALUATE = Stage(name="stability.evaluate", section="stability", case=Trained, settings=tested, run=measure)
