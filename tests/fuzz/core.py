@@ -43,15 +43,13 @@ class Settings:
 
 
 DOCUMENT = """\
-base: &base
+profile: mini
+flow:
   optim: {name: adamw, lr: 1e-3, weight_decay: 0.1, schedule: cosine, warmup: 10}
   sizes: [1, 2, 3]
   scale: 0.5
   name: plain
-run:
-  flow:
-    <<: *base
-    limit: 7
+  limit: 7
 """
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any, TypeVar, overload
 
-import yaml
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-from deq_core.experiment.config import yaml12
+from deq_core.experiment.config.document import DocumentError
+from deq_core.experiment.config.document import read as read_document
 from deq_core.experiment.config.errors import explain, meant, shown
 
 T = TypeVar("T")
@@ -204,13 +204,13 @@ def _named(shape: Any) -> Any:
 
 def _document(path: Path) -> Any:
     try:
-        return yaml12.read(path)
+        return read_document(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; expected the parameters there") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except DocumentError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _at(section: str, document: Any, path: Path) -> Any:

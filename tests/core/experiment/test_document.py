@@ -1,0 +1,70 @@
+"""Scalars mean what YAML 1.2 says, which is what DVC reads."""
+
+import math
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deq_core.experiment.config import document
+
+SCALARS = {
+    "1e-3": 1e-3,
+    "1e3": 1e3,
+    "-1.5E+2": -150.0,
+    ".5": 0.5,
+    "3.": 3.0,
+    "7": 7,
+    "-7": -7,
+    "+7": 7,
+    "0x1f": 31,
+    ".inf": math.inf,
+    "-.inf": -math.inf,
+    "true": True,
+    "False": False,
+    "null": None,
+    "~": None,
+    "": None,
+    "no": "no",
+    "on": "on",
+    "1:30": "1:30",
+    "1_000": 1000,
+    "2020-01-01": date(2020, 1, 1),
+    "e3": "e3",
+    "'1e-3'": "1e-3",
+}
+
+
+def read(tmp_path: Path, text: str) -> Any:
+    path = tmp_path / "document.yaml"
+    path.write_text(text)
+    return document.read(path)
+
+
+@pytest.mark.parametrize(("text", "value"), SCALARS.items())
+def test_a_scalar_has_its_type(tmp_path: Path, text: str, value: object) -> None:
+    found = read(tmp_path, f"key: {text}\n")["key"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: 1\na: 2\n", "not valid YAML: .*duplicate key"),
+        ("a: &x 1\nb: *x\n", r"line 2: \*x: write the values out"),
+        ("a: &x {b: 1}\nc: {<<: *x}\n", r"line 2: \*x: write the values out"),
+        ("a: &x [*x]\n", r"line 1: \*x: write the values out"),
+        ("[" * 3000, "expected at most 64 levels"),
+        ("- " * 3000 + "1", "expected at most 64 levels"),
+        ("key: !!python/object/apply:os.getcwd []\n", "not valid YAML: .*could not determine a constructor"),
+        ("a: !!int x\n", "not valid YAML: invalid literal"),
+        ("a: 2020-99-99\n", "not valid YAML: month must be"),
+        ("a: [1\n", "not valid YAML"),
+        ("\x00", "not valid YAML"),
+    ],
+)
+def test_what_is_no_plain_tree_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(document.DocumentError, match=complaint):
+        read(tmp_path, text)
