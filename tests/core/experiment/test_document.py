@@ -53,9 +53,10 @@ def test_a_scalar_has_its_type(tmp_path: Path, text: str, value: object) -> None
     ("text", "complaint"),
     [
         ("a: 1\na: 2\n", "not valid YAML: .*duplicate key"),
-        ("a: &x 1\nb: *x\n", r"line 2: \*x: write the values out"),
-        ("a: &x {b: 1}\nc: {<<: *x}\n", r"line 2: \*x: write the values out"),
-        ("a: &x [*x]\n", r"line 1: \*x: write the values out"),
+        ("a: &x [*x]\n", "line 1: a mapping or list contains itself"),
+        ("a: &x {b: {c: *x}}\n", "line 1: a mapping or list contains itself"),
+        ("a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1}, ' * 10}]\n" for n in range(1, 9)), "come to more"),
+        ("a: &a {b: 1}\nc: {<<: [*a, *a]}\n", "line 2: << takes one mapping"),
         ("[" * 3000, "expected at most 64 levels"),
         ("- " * 3000 + "1", "expected at most 64 levels"),
         ("key: !!python/object/apply:os.getcwd []\n", "not valid YAML: .*could not determine a constructor"),
@@ -65,6 +66,14 @@ def test_a_scalar_has_its_type(tmp_path: Path, text: str, value: object) -> None
         ("\x00", "not valid YAML"),
     ],
 )
-def test_what_is_no_plain_tree_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+def test_what_is_no_document_or_too_much_of_one_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(document.DocumentError, match=complaint):
         read(tmp_path, text)
+
+
+def test_an_anchor_is_taken_in_and_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
+    assert read(tmp_path, "base: &base {a: 1, b: 2}\nmore: {<<: *base, b: 3}\nsame: *base\n") == {
+        "base": {"a": 1, "b": 2},
+        "more": {"a": 1, "b": 3},
+        "same": {"a": 1, "b": 2},
+    }

@@ -1,4 +1,4 @@
-"""Reads YAML as DVC does: version 1.2, by ruamel.yaml, without anchors and aliases, which DVC's tools do not keep."""
+"""Reads YAML as DVC does: version 1.2, by ruamel.yaml."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,39 +8,59 @@ from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 DEEPEST = 64
 """Levels of mappings and lists."""
+MOST = 1_000_000
+"""Values, those behind an alias as often as they are named."""
 
 
 class DocumentError(ValueError):
-    """A file that is no YAML, or has what parameters do not have."""
+    """A file that is no YAML, or more of it than can be held."""
 
 
 class _Composer(Composer):
-    """Composes plain trees: a few lines of aliases to aliases come to more values than any memory holds."""
+    """Composes documents of bounded size: a few lines of aliases to aliases come to more than any memory holds."""
 
-    level = 0
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.level = 0
+        self.values: dict[int, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """The next value of the document."""
-        if self.parser.check_event(AliasEvent):
-            event = self.parser.peek_event()
-            raise DocumentError(f"line {event.start_mark.line + 1}: *{event.anchor}: write the values out; no aliases")
         if self.level == DEEPEST:
             raise DocumentError(f"expected at most {DEEPEST} levels of mappings and lists, got more")
+        is_alias = self.parser.check_event(AliasEvent)
         self.level += 1
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.level -= 1
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        line = f"line {node.start_mark.line + 1}"
+        if is_alias and id(node) not in self.values:
+            raise DocumentError(f"{line}: a mapping or list contains itself")
+        if not is_alias:
+            self.values[id(node)] = 1 + sum(self.values[id(part)] for part in self.parts(node))
+        if self.values[id(node)] > MOST:
+            raise DocumentError(f"{line}: expected at most {MOST} values, got aliases that come to more")
+        return node
+
+    @staticmethod
+    def parts(node: Any) -> list[Any]:
+        """The nodes in a mapping or list."""
+        if isinstance(node, MappingNode):
+            if any(key.value == "<<" and isinstance(merged, SequenceNode) for key, merged in node.value):
+                raise DocumentError(f"line {node.start_mark.line + 1}: << takes one mapping here, got a list of them")
+            return [part for pair in node.value for part in pair]
+        return node.value if isinstance(node, SequenceNode) else []
 
 
 def read(path: Path) -> Any:
     """The document in `path`, to be looked at and not changed: the same text is parsed once, and given to all.
 
     Raises:
-        DocumentError: the file is no YAML, gives a key twice, or has aliases or more than `DEEPEST` levels.
+        DocumentError: the file is no YAML, gives a key twice, contains itself, or has more than `DEEPEST` levels or
+            `MOST` values.
         OSError: it cannot be read.
     """
     return _parsed(path.read_text(encoding="utf-8"))
