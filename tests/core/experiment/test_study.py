@@ -15,8 +15,9 @@ from deq_core.experiment.errors import LayoutError, NonFiniteError
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.registry import Studies
 from deq_core.experiment.study.report import Page, Report, Results
-from deq_core.experiment.study.stage import Job, Section, Stage, case_of
-from deq_core.experiment.tables import numbers, read_rows, statistic
+from deq_core.experiment.study.stage import Job, Section, Single, Stage, case_of
+from deq_core.experiment.tables import numbers, read_rows, statistic, write_rows
+from deq_core.experiment.tracking.run import ignore
 
 PARAMS = "toy: {methods: [a, b], seeds: [0, 1], factor: 3.0, other: 1}"
 
@@ -65,6 +66,7 @@ REPORT = Report(name="toy.report", section="toy", page=page)
 TRAIN = replace(STAGE, name="toy.train", run=lambda job: trained(job), trains=True)
 STUDIES = Studies(
     package="deq_core",
+    data=Path("data"),
     stages={"toy": f"{__name__}:STAGE", "toy-train": f"{__name__}:TRAIN"},
     reports={"toy": f"{__name__}:REPORT"},
     sections={"toy": f"{__name__}:Toy"},
@@ -95,8 +97,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
 
 
 def measure(*case: str, stage: str = "toy", out: str = "out") -> None:
-    places = {"out": Path(out), "scratch": Path(".scratch")}
-    STUDIES.run(stage, case, params=Path("params.yaml"), section=None, **places)
+    STUDIES.study(stage, case, Path(out))
 
 
 def test_a_case_leaves_its_tables_arrays_and_metrics(capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +160,7 @@ def test_a_report_takes_the_cases_of_the_parameters_and_no_other() -> None:
     for method in ("a", "b"):
         for seed in (0, 1, 2):
             measure(f"method={method}", f"seed={seed}", out=f"results/measure/{method}-{seed}")
-    STUDIES.write_report("toy", params=Path("params.yaml"), section=None, results=Path("results"), out=Path("page"))
+    STUDIES.report("toy", results=Path("results"), out=Path("page"))
     assert json.loads(Path("page/metrics.json").read_text()) == {"a": 3.5, "b": 3.5}
     assert Path("page/report.md").read_text() == "# Toys\n\nCounted.\n\n![curves](curves.svg)\n"
     assert Path("page/curves.svg").exists()
@@ -169,11 +170,26 @@ def test_a_report_of_cases_that_were_not_measured_says_which_and_what_to_do() ->
     measure("method=a", "seed=0", out="results/measure/a-0")
     wanted = "expected the results of 2 cases of measure, but 1 are missing, such as measure/a-1; `snakemake toy`"
     with pytest.raises(LayoutError, match=wanted):
-        STUDIES.write_report("toy", params=Path("params.yaml"), section=None, results=Path("results"), out=Path("page"))
+        STUDIES.report("toy", results=Path("results"), out=Path("page"))
 
 
 def test_a_name_that_is_none_is_answered_by_those_that_are() -> None:
     with pytest.raises(ConfigError, match="no stage of a study is named 'toys'; there are toy, toy-train"):
         measure("method=a", "seed=0", stage="toys")
     with pytest.raises(ConfigError, match="no report is named 'toys'; there are toy"):
-        STUDIES.write_report("toys", params=Path("params.yaml"), section=None, results=Path(), out=Path("page"))
+        STUDIES.report("toys", results=Path(), out=Path("page"))
+
+
+def test_a_stage_that_measures_a_network_asks_for_one() -> None:
+    job = Job(case=Single(), settings=0.0, data=Path(), out=Path(), scratch=Path(), log=ignore)
+    with pytest.raises(ConfigError, match="expected --model"):
+        _ = job.network
+    assert replace(job, model=Path("trained")).network == Path("trained")
+
+
+def test_the_only_case_of_a_stage_has_no_words_and_no_folder() -> None:
+    write_rows(Path("results/baselines/orders.csv"), [{"order": 1}])
+    case = case_of(Single, [])
+    assert Results(Path("results"), "toy").rows("baselines", [case], "orders") == [{"order": 1}]
+    with pytest.raises(ConfigError, match="expected no case, got seed=0"):
+        case_of(Single, ["seed=0"])

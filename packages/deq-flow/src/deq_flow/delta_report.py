@@ -126,7 +126,9 @@ def settling_table(found: Settling) -> str:
     lines = []
     for name, values in found.items():
         share = {f"never{key.removeprefix('unsettled')}": 100 * values[key] for key in values if "unsettled" in key}
-        lines.append([name, *(cell(values, part, 1) for part in ("p5", "p50", "p95")), cell(share, "never", 1)])
+        lines.append(
+            [name, *(cell(values, part, "{:.1f}") for part in ("p5", "p50", "p95")), cell(share, "never", "{:.1f}")]
+        )
     return markdown(["elements", "5 %", "50 %", "95 %", "never settled, %"], lines)
 
 

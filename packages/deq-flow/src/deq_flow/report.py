@@ -37,12 +37,12 @@ def metrics(samples: Mapping[str, Sequence[Sequence[Row]]]) -> Metrics:
     return result
 
 
-def table(values: Metrics, metric: str = "epe", digits: int = 2) -> str:
+def table(values: Metrics, metric: str = "epe", form: str = "{:.2f}") -> str:
     """Markdown table of one metric: a row a method, a column a set, mean ± standard deviation over seeds."""
     sets = titles(next(iter(values.values())))
     lines = [f"| method | {' | '.join(sets.values())} |", "| --- |" + " ---: |" * len(sets)]
     for method, by_set in values.items():
-        cells = [cell(by_set[name], metric, digits) for name in sets]
+        cells = [cell(by_set[name], metric, form) for name in sets]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -67,9 +67,9 @@ def report(tables: Tables, figures: Sequence[str], *, out: Path) -> Metrics:
         table(values, "epe"),
         "\n".join([*notes, *ratios]),
         "## F1-all, % of pixels wrong by more than 3 px and 5 % (lower is better)",
-        table(values, "f1_all", digits=1),
+        table(values, "f1_all", "{:.1f}"),
         "## Share of pixels within 1 px (higher is better)",
-        table(values, "px1", digits=3),
+        table(values, "px1", "{:.3f}"),
         *curriculum_section(tables),
         *reuse_section(tables),
         *(f"![{name}](figures/{name})" for name in figures),
@@ -108,8 +108,8 @@ def reuse_table(found: ReuseMetrics) -> str:
         for budget, by_start in budgets.items():
             for start, values in by_start.items():
                 share = {name: 100 * value for name, value in values.items() if name.startswith("converged")}
-                converged = cell(share, "converged", 0) if share else "-"
-                cells = (cell(values, "epe", 2), cell(values, "iterations", 1), converged)
+                converged = cell(share, "converged", "{:.0f}") if share else "-"
+                cells = (cell(values, "epe", "{:.2f}"), cell(values, "iterations", "{:.1f}"), converged)
                 lines.append(f"| {method} | {budget} | {start} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -143,7 +143,7 @@ def saved(case: Mapping[str, Any], name: str, way: str) -> list[str]:
     """The share, with its deviation where there is one, and how it was reached."""
     if name not in case:
         return ["none within", ""]
-    return [cell(case, name, 1), f"{case[way]:g}"]
+    return [cell(case, name, "{:.1f}"), f"{case[way]:g}"]
 
 
 def cases_table(tables: Mapping[str, Sequence[Row]]) -> str:

@@ -87,7 +87,7 @@ def entry(values: Mapping[str, float], key: str) -> str:
     """A value with its deviation; empty where there is none."""
     if key not in values:
         return ""
-    return cell(values, key, 1 if key in ("evaluations", "steps") else 3)
+    return cell(values, key, "{:.1f}" if key in ("evaluations", "steps") else "{:.3f}")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -142,10 +142,10 @@ def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return found
 
 
-def cell(values: Mapping[str, float], name: str, digits: int) -> str:
+def cell(values: Mapping[str, float], name: str, form: str) -> str:
     """`1.23 ± 0.04` of what `over_seeds` gives, or the bare mean where there is one seed."""
-    text = f"{values[name]:.{digits}f}"
-    return f"{text} ± {values[f'{name}_std']:.{digits}f}" if f"{name}_std" in values else text
+    text = form.format(values[name])
+    return f"{text} ± {form.replace('+', '').format(values[f'{name}_std'])}" if f"{name}_std" in values else text
 
 
 def spread(rows: Sequence[Mapping[str, Value]], column: str, form: str) -> str:

@@ -9,7 +9,7 @@ from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
-from deq_core.experiment.tables import Row, markdown, numbers, statistic
+from deq_core.experiment.tables import Row, cell, markdown, numbers, statistic
 from deq_vision.studies.stability import Method, Trained
 
 CURVES = {"top1": "top-1 accuracy", "loss": "loss", "residual": "relative residual"}
@@ -94,12 +94,6 @@ def table(values: Mapping[str, float], split: str, found: Curves, longer: Sequen
         lines.append(cells)
     heads = [part for name in CURVES.values() for part in (f"{name} at N", *titles)]
     return markdown(["N", "gradient", *heads], lines, names=2)
-
-
-def cell(values: Mapping[str, float], name: str, form: str) -> str:
-    """`0.51 ± 0.02`, or the bare mean of one seed."""
-    text = form.format(values[name])
-    return f"{text} ± {form.format(values[f'{name}_std']).lstrip('+')}" if f"{name}_std" in values else text
 
 
 def overview(values: Mapping[str, float], split: str = "test") -> str:

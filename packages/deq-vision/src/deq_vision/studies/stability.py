@@ -121,7 +121,6 @@ def trained(section: Section, case: Trained) -> Experiment:
 
 def fit(job: Job[Any, Experiment]) -> Mapping[str, Any]:
     """Trains a network, from the weights of the job's model where there is one."""
-    assert job.data is not None
     return train(
         job.settings,
         seed=job.case.seed,
@@ -150,17 +149,15 @@ def measure(job: Job[Trained, tuple[Classify, Measure]]) -> Mapping[str, Any]:
         ConfigError: the data have another number of classes than the network's head.
         NonFiniteError: what the network gives for an image is not finite.
     """
-    assert job.data is not None
-    assert job.model is not None
     task, config = job.settings
     torch.set_num_threads(config.threads)
     device, root = distributed.device(config.device), located(job.data)
-    network = load(job.model).to(device)
+    network = load(job.network).to(device)
     own = network.equilibrium.stop.max_steps
     if own > config.sweep:
-        raise ValueError(f"measure.sweep: expected at least the {own} evaluations of {job.model}, got {config.sweep}")
+        raise ValueError(f"measure.sweep: expected at least the {own} evaluations of {job.network}, got {config.sweep}")
     for split in config.splits:
-        require_head(task, network.size.head, root, split, source=job.model)
+        require_head(task, network.size.head, root, split, source=job.network)
     stop = replace(network.equilibrium.stop, max_steps=config.sweep, tol=None)
     metrics: dict[str, float] = {"trained_steps": own}
     for split in config.splits:

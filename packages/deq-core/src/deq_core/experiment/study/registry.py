@@ -1,15 +1,16 @@
-"""The studies of a package by name: what its commands `study`, `report` and `schema` do.
+"""The studies of a package by name, and the commands that every package has over them: `study`, `report`, `schema`.
 
 A study is imported when it is named.
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from deq_core.experiment import config
+from deq_core.experiment.commands import FILE, PARAMS, Positional, default
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import write_json
 from deq_core.experiment.study.report import Report, write_report
@@ -18,10 +19,12 @@ from deq_core.experiment.study.stage import Stage, run_stage
 
 @dataclass(frozen=True, kw_only=True)
 class Studies:
-    """Names, each with `module:ATTRIBUTE`."""
+    """Names, each with `module:ATTRIBUTE`. The methods `study`, `report` and `schema` are commands."""
 
     package: str
     """Import name."""
+    data: Path
+    """Folder of its data sets, where a command names no other."""
     stages: Mapping[str, str]
     """A `Stage` each."""
     reports: Mapping[str, str]
@@ -29,35 +32,73 @@ class Studies:
     sections: Mapping[str, str]
     """Of params.yaml, and the dataclass of each."""
 
-    def run(self, name: str, case: Sequence[str], *, params: Path, section: str | None, **places: Any) -> None:
-        """One case of a stage; see `run_stage`.
+    def study(
+        self,
+        stage: Annotated[str, Positional],
+        case: Annotated[tuple[str, ...], Positional],
+        out: Path,
+        data: Annotated[Path | None, default("data/ and the name of the program's domain")] = None,
+        model: Annotated[Path | None, default("no network")] = None,
+        params: Path = PARAMS,
+        section: Annotated[str | None, default("the stage's own")] = None,
+        scratch: Path = Path(".scratch"),
+    ) -> None:
+        """Measures one case of a stage of a study and writes its tables to OUT.
 
-        Raises:
-            ConfigError: nothing has that name, or a key of the section is unknown or of a wrong type, whether the stage
-                reads it or not.
+        A case is named by words, as in `study evaluate method=deq seed=0`; a stage without cases has none. `model` is
+        the network that is measured, or whose weights a training starts from. An interrupted training resumes from
+        its checkpoint below `scratch`.
         """
-        stage: Stage[Any, Any] = found(self.stages, name, "stage of a study")
-        place = self._checked(stage.section, params, section)
-        run_stage(stage, case, params=params, section=place, package=self.package, **places)
+        wanted: Stage[Any, Any] = found(self.stages, stage, "stage of a study")
+        run_stage(
+            wanted,
+            case,
+            params=params,
+            section=self.check(wanted.section, params, section),
+            package=self.package,
+            data=data or self.data,
+            model=model,
+            out=out,
+            scratch=scratch,
+        )
 
-    def write_report(self, name: str, *, params: Path, section: str | None, results: Path, out: Path) -> None:
-        """The report of a study; see `write_report`. Raises ConfigError as `run` does."""
-        report: Report = found(self.reports, name, "report")
-        place = self._checked(report.section, params, section)
-        write_report(report, params=params, section=place, results=results, out=out)
+    def report(
+        self,
+        name: Annotated[str, Positional],
+        results: Path,
+        out: Path,
+        params: Path = PARAMS,
+        section: Annotated[str | None, default("the report's own")] = None,
+    ) -> None:
+        """Writes the report of a study, means and standard deviations over seeds with figures, to the folder OUT.
 
-    def write_schema(self, section: str, out: Path) -> None:
-        """The JSON schema of a section of params.yaml. Raises ConfigError as `run` does."""
+        `results` is the folder of the pipeline's results, which has one for each stage.
+        """
+        wanted: Report = found(self.reports, name, "report")
+        place = self.check(wanted.section, params, section)
+        write_report(wanted, params=params, section=place, results=results, out=out)
+
+    def schema(self, section: Annotated[str, Positional], out: Annotated[Path, Positional, FILE]) -> None:
+        """Writes the JSON schema of a section of params.yaml to OUT."""
         write_json(out, config.schema(found(self.sections, section, "section")))
 
-    def _checked(self, own: str, params: Path, section: str | None) -> str:
-        place = section or own
-        config.check(found(self.sections, own, "section"), params, place)
+    def check(self, name: str, params: Path, section: str | None = None) -> str:
+        """The place of the section of that name in the file `params`: `section`, or its own.
+
+        Raises:
+            ConfigError: a key of the section is unknown or of a wrong type, whether a command reads it or not.
+        """
+        place = section or name
+        config.check(found(self.sections, name, "section"), params, place)
         return place
 
 
 def found(names: Mapping[str, str], name: str, kind: str) -> Any:
-    """What a name stands for, imported."""
+    """What a name stands for, imported.
+
+    Raises:
+        ConfigError: nothing has that name.
+    """
     if name not in names:
         raise ConfigError(f"no {kind} is named {name!r}; there are {', '.join(names)}")
     module, _, attribute = names[name].partition(":")

@@ -27,6 +27,11 @@ Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
+class Single:
+    """The case of a stage that has but one."""
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of params.yaml: only what is loaded from it is read, which is what a stage depends on."""
 
@@ -45,7 +50,7 @@ class Job(Generic[Case, Settings]):
 
     case: Case
     settings: Settings
-    data: Path | None = None
+    data: Path
     """Folder of the data sets."""
     model: Path | None = None
     """The network that is measured, or whose weights a training starts from: its folder, or an official file."""
@@ -59,6 +64,17 @@ class Job(Generic[Case, Settings]):
     """Arrays for figures, by the name of their file."""
     trained: tuple[nn.Module, object] | None = None
     """A network that the job has trained, and its configuration."""
+
+    @property
+    def network(self) -> Path:
+        """`model`, of a case that measures one.
+
+        Raises:
+            ConfigError: none was named.
+        """
+        if self.model is None:
+            raise ConfigError("expected --model, the folder of the network that is measured")
+        return self.model
 
     def write(self, metrics: Mapping[str, Any]) -> None:
         """Writes {table}.csv, {arrays}.npz, the network and metrics.json to the folder `out`, which appears whole."""
@@ -103,8 +119,8 @@ def case_of(kind: type[Case], words: Sequence[str]) -> Case:
     known = [each.name for each in fields(cast(Any, kind))]
     pairs = [word.partition("=") for word in words]
     if sorted(name for name, _, _ in pairs) != sorted(known) or not all(equals for _, equals, _ in pairs):
-        wanted = " ".join(f"{name}=..." for name in known)
-        raise ConfigError(f"expected the case as {wanted}, got {' '.join(words) or 'nothing'}")
+        wanted = f"the case as {' '.join(f'{name}=...' for name in known)}" if known else "no case"
+        raise ConfigError(f"expected {wanted}, got {' '.join(words) or 'nothing'}")
     return config.of_words(kind, {name: value for name, _, value in pairs})
 
 
@@ -115,10 +131,10 @@ def run_stage(
     params: Path,
     section: str,
     package: str,
+    data: Path,
+    model: Path | None,
     out: Path,
     scratch: Path,
-    data: Path | None = None,
-    model: Path | None = None,
 ) -> None:
     """Runs one case of a stage and prints its metrics.
 
@@ -128,7 +144,9 @@ def run_stage(
         params: the file with the section.
         section: the place of the section, usually the stage's own.
         package: whose code a training depends on, such as "deq_flow": one by other code is not resumed.
-        out: see `Job`, as `data` and `model`.
+        data: see `Job`, as `model` and `out`.
+        model: see there.
+        out: see there.
         scratch: folder of all unfinished trainings.
     """
     case = case_of(stage.case, words)
@@ -146,7 +164,7 @@ def run_stage(
         with track(stage.name, said, out=out, seed=seed, tags=tags, parent_of=parent) as log:
             metrics = measured(stage, job(log))
     else:
-        files = [file for folder in (data, model) if folder is not None for file in identities(folder)]
+        files = [file for place in (data, model) if place is not None for file in identities(place)]
         digest = fingerprint({"case": case, "settings": settings}, *files, package=package)
         name = "-".join(map(str, [stage.name.replace(".", "_"), *labels.values()]))
         with (
