@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
+from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import require_writable, write_bytes
 from deq_flow.finite import require_finite
 from deq_flow.models.compat.convert import Recognised, network_of
@@ -27,7 +28,7 @@ LINEAR = (deq.Anderson, deq.TypeOneAnderson, deq.Broyden)
 """Solvers that solve linear systems."""
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError, RuntimeError):
     """An export that is not possible, or whose numbers are not the network's."""
 
 

@@ -15,15 +15,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-sequence`; `arguments` are those of the command line by default."""
-    from deq_sequence.data.corpora import CorpusError
 
-    commands.run(
-        "deq-sequence",
-        "Language models with deep equilibrium models.",
-        COMMANDS,
-        expected=(CorpusError,),
-        arguments=arguments,
-    )
+    commands.run("deq-sequence", "Language models with deep equilibrium models.", COMMANDS, arguments=arguments)
 
 
 if __name__ == "__main__":

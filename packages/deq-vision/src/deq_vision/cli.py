@@ -17,16 +17,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `deq-vision`; `arguments` are those of the command line by default."""
-    from deq_core.experiment.data.images import FileFormatError
-    from deq_core.experiment.media.video import VideoError
 
-    commands.run(
-        "deq-vision",
-        "Multiscale deep equilibrium models for vision.",
-        COMMANDS,
-        expected=(FileFormatError, VideoError),
-        arguments=arguments,
-    )
+    commands.run("deq-vision", "Multiscale deep equilibrium models for vision.", COMMANDS, arguments=arguments)
 
 
 if __name__ == "__main__":

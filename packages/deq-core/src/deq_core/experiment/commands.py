@@ -21,11 +21,8 @@ import tyro
 
 from deq_core import ConvergenceError
 from deq_core.experiment import config, distributed
-from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.download.resume import DownloadError
-from deq_core.experiment.download.unpack import ArchiveError
-from deq_core.experiment.errors import LayoutError, NonFiniteError, ResultsError
+from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import OutputError, discard, output_files, require_own, require_writable
 from deq_core.experiment.written import written_by
 
@@ -36,19 +33,6 @@ Positional = tyro.conf.Positional
 
 PLACES = ("checkpoint", "model", "more", "source")
 """Parameters whose text may be the path of something that the command reads. Those that are paths always are."""
-
-EXPECTED = (
-    ArchiveError,
-    CheckpointError,
-    ConfigError,
-    ConvergenceError,
-    DownloadError,
-    LayoutError,
-    NonFiniteError,
-    OutputError,
-    ResultsError,
-)
-"""Errors whose message is all a user needs; any other is a defect and shows its traceback."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +55,6 @@ def run(
     description: str,
     commands: Mapping[str, Sequence[str]],
     *,
-    expected: Sequence[type[Exception]] = (),
     arguments: Sequence[str] | None = None,
 ) -> None:
     """Runs the command that the first argument names; leaves with a message where it failed as it may.
@@ -80,7 +63,6 @@ def run(
         prog: name of the program.
         description: one sentence for `--help`.
         commands: {module: names of its commands}; a command `check-data` is the function `check_data` of its module.
-        expected: further errors whose message is all a user needs.
         arguments: of the command line; `sys.argv` by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -90,7 +72,7 @@ def run(
         app.command(careful(function, prog))
     try:
         app.cli(prog=prog, description=description, args=given, sort_subcommands=False)
-    except (*EXPECTED, *expected) as error:
+    except (UserError, ConvergenceError) as error:
         sys.exit(f"{prog}: {error}")
 
 

@@ -4,11 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-class CheckpointError(ValueError):
+class UserError(Exception):
+    """An error whose message is all that its reader needs: commands print it, and no traceback."""
+
+
+class CheckpointError(UserError, ValueError):
     """A checkpoint that is missing, damaged, or made for another model; the message names the file."""
 
 
-class LayoutError(ValueError):
+class LayoutError(UserError, ValueError):
     """A data set on disk is missing, incomplete, or not laid out as released."""
 
     def __init__(self, message: str, missing: Iterable[Path] = ()) -> None:
@@ -17,15 +21,15 @@ class LayoutError(ValueError):
         """Every missing file or folder, of which the message names the first ones."""
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError, ValueError):
     """A table or file of results that is missing or damaged; the message names the file."""
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(UserError, RuntimeError):
     """A value that is not a number, or is infinite; the message names the first step, frame, pair or token."""
 
 
-class FileFormatError(ValueError):
+class FileFormatError(UserError, ValueError):
     """A file is truncated, corrupt, or not of the format its name promises."""
 
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from deq_core.experiment.errors import UserError
+
 _REMEDIES = {
     errno.ENOENT: "the folder is not there, nor can it be made: choose another folder",
     errno.ENOSPC: "the disk is full: free space there or choose another folder",
@@ -22,7 +24,7 @@ _REMEDIES = {
 }
 
 
-class OutputError(OSError):
+class OutputError(UserError, OSError):
     """An output that could not be written; the message names its path and the remedy."""
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from deq_core.experiment.download.fetch import Source
+from deq_core.experiment.errors import UserError
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
-class CorpusError(ValueError):
+class CorpusError(UserError, ValueError):
     """A text that is missing, damaged or not what it should be; the message names the file."""
 
 

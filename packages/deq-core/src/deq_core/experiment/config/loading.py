@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Discriminator, Field, TypeAdapt
 from deq_core.experiment.config.document import DocumentError
 from deq_core.experiment.config.document import read as read_document
 from deq_core.experiment.config.errors import explain, meant, shown
+from deq_core.experiment.errors import UserError
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ Seed = Annotated[int, Field(ge=0)]
 Scalar = str | int | float | bool
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A configuration that does not fit its dataclass; the message lists every key that is wrong."""
 
 

@@ -14,6 +14,7 @@ from typing import IO
 from tqdm import tqdm
 
 from deq_core.experiment.download.kept import begin, cut_zeros, mark, size, version_of
+from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import OutputError, explained
 
 CHUNK = 1 << 20  # bytes
@@ -23,7 +24,7 @@ ATTEMPTS = 1000  # in all, of which each may bring a byte
 SLOWEST = 1000  # bytes a second
 
 
-class DownloadError(RuntimeError):
+class DownloadError(UserError, RuntimeError):
     """A file that could not be downloaded, or is not what it should be; the message says what to do."""
 
 

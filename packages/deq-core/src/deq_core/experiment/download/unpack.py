@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from deq_core.experiment.download import read_tar, read_zip
 from deq_core.experiment.download.read_tar import Member
+from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import OutputError, output_directory
 
 SUFFIXES = {
@@ -34,7 +35,7 @@ RATIO, FREELY = 250, 1 << 26
 """An archive may become this many times its own size, or this many bytes if that is more."""
 
 
-class ArchiveError(ValueError):
+class ArchiveError(UserError, ValueError):
     """An archive that is damaged, of an unknown kind, or holds what must not be unpacked."""
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.data.images import quiet, read_image
+from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import OutputError, output_file
 from deq_core.experiment.reading import told
 
@@ -34,7 +35,7 @@ Source = int | Path | Sequence[Path]
 """A camera, a video file or a folder of frames, or the frames themselves in order."""
 
 
-class VideoError(ValueError):
+class VideoError(UserError, ValueError):
     """Frames that cannot be read or written; the message names the source."""
 
 
