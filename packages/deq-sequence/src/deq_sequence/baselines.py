@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.tables import Row, write_rows
@@ -44,7 +45,7 @@ def peer(text: Tokens, order: int, batch_size: int, split: Split) -> dict[str, f
     counted = KneserNey(text.texts["train"].numpy(), len(text.vocabulary), order)
     width = len(measured) // batch_size
     losses = np.concatenate([[np.nan], counted.losses(measured.numpy())])  # the text's first token is not predicted
-    rows = losses[: batch_size * width].reshape(batch_size, width)[:, 1:]
+    rows = rearrange(losses[: batch_size * width], "(row t) -> row t", row=batch_size)[:, 1:]
     return {
         "loss": float(rows.mean()),
         "perplexity": math.exp(rows.mean()),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_core.experiment.files import output_directory, write_json
@@ -128,5 +129,5 @@ def summary(score: Score, characters: int) -> dict[str, float]:
 def characters(text: Tensor, vocabulary: Vocabulary, batch_size: int) -> int:
     """Characters of the tokens that are predicted: those of every row but its first."""
     width = len(text) // batch_size
-    rows: Iterable[Tensor] = text[: batch_size * width].reshape(batch_size, width)[:, 1:]
+    rows: Iterable[Tensor] = rearrange(text[: batch_size * width], "(row t) -> row t", row=batch_size)[:, 1:]
     return sum(len(vocabulary.decode(row.tolist())) for row in rows)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 Initialisation = Literal["cold", "previous", "token"]
@@ -34,12 +35,13 @@ class InitialStates:
                     return None
                 zeros = torch.zeros_like(self._last[0, 0])
                 found = [self._of_token.get(token, zeros) for token in tokens.flatten().tolist()]
-                return torch.stack(found).unflatten(0, tokens.shape)
+                return rearrange(torch.stack(found), "(b t) width -> b t width", b=len(tokens))
 
     def see(self, tokens: Tensor, states: Tensor) -> None:
         """Takes the equilibria (B, T, width) of positions with these tokens (B, T)."""
         self._last = states[:, -1:]
         if self.kind == "token":
             # By columns, so that of a token's positions the last ones count; copies, not views of whole segments.
-            flat = zip(tokens.mT.flatten().tolist(), states.transpose(0, 1).flatten(0, 1).clone(), strict=True)
+            by_column = rearrange(tokens, "b t -> (t b)").tolist()
+            flat = zip(by_column, rearrange(states, "b t width -> (t b) width").clone(), strict=True)
             self._of_token |= dict(flat)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_core.experiment.seeding import item_rng
@@ -80,7 +81,7 @@ def batches(
             epoch, segment = divmod(step, per_epoch)
             if epoch != of_epoch:
                 text, of_epoch = _rolled(tokens, epoch, seed) if shift else tokens, epoch
-            table = text[: rows * width].reshape(lanes, batch_size, width)[lane]
+            table = rearrange(text[: rows * width], "(lane row t) -> lane row t", lane=lanes, row=batch_size)[lane]
             begin = segment * length
             end = min(begin + length, width - 1)
             yield TokenBatch(
@@ -110,7 +111,7 @@ def windows(tokens: Tensor, *, length: int, batch_size: int = 1, stride: int | N
         raise ValueError(f"stride must be from 1 to length = {length}, got {stride}")
     if width < 2:
         raise ValueError(f"{len(tokens)} tokens are too few for {batch_size} rows of at least two; use fewer rows")
-    table = tokens[: batch_size * width].reshape(batch_size, width).long()
+    table = rearrange(tokens[: batch_size * width], "(row t) -> row t", row=batch_size).long()
     begin = done = 0
     while done < width - 1:
         end = min(begin + length, width - 1)

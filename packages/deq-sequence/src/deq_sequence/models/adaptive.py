@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from deq_sequence.config import Architecture
@@ -83,7 +84,7 @@ class AdaptiveSoftmax(nn.Module):
 
     def losses(self, states: Tensor, targets: Tensor, embedding: AdaptiveEmbedding) -> Tensor:
         """-log p(target), in nats: states (..., width) and targets (...) → (...)."""
-        flat, wanted = states.flatten(0, -2), targets.flatten()
+        flat, wanted = rearrange(states, "... width -> (...) width"), targets.flatten()
         head = self._head(flat, embedding)
         # A rare token first stands for its cluster's column.
         column = wanted

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 import deq_core as deq
@@ -44,7 +45,8 @@ class RelativeAttention(nn.Module):
 
     def forward(self, state: Tensor, context: Context) -> Tensor:
         """What each position gathers from those before it: state (B, T, width) → (B, T, width)."""
-        query, key, value = (self._split(part) for part in (self.qkv(state) + context.injection).chunk(3, dim=-1))
+        projected = self.qkv(state) + context.injection
+        query, key, value = rearrange(projected, "b t (part h c) -> part b h t c", part=3, h=self.heads)
         key = torch.cat([context.keys, key], dim=2)
         value = torch.cat([context.values, value], dim=2)
         content = (query + self.content_bias[:, None]) @ key.mT
@@ -52,7 +54,7 @@ class RelativeAttention(nn.Module):
         scores = (content + distance) / math.sqrt(query.shape[-1])
         weights = scores.masked_fill(context.hidden, -torch.inf).softmax(-1)
         gathered = self.weight_dropout(weights) @ value
-        return self.output(gathered.transpose(1, 2).flatten(2))
+        return self.output(rearrange(gathered, "b h t c -> b t (h c)"))
 
     def keys_values(self, states: Tensor, injections: Tensor) -> tuple[Tensor, Tensor]:
         """What later positions see of some: states (B, M, width), injections (B, M, 3A) → (B, heads, M, head_width)."""
@@ -61,11 +63,14 @@ class RelativeAttention(nn.Module):
         _, key_injection, value_injection = injections.chunk(3, dim=-1)
         keys = F.linear(states, key_weight) + key_injection
         values = F.linear(states, value_weight) + value_injection
-        return self._split(keys), self._split(values)
+        return (
+            rearrange(keys, "b m (h c) -> b h m c", h=self.heads),
+            rearrange(values, "b m (h c) -> b h m c", h=self.heads),
+        )
 
     def distances(self, positions: Tensor) -> Tensor:
         """Embedded distances (K, width) as queries meet them, (heads, head_width, K)."""
-        return F.linear(positions, self.position.weight).unflatten(-1, (self.heads, -1)).permute(1, 2, 0)
+        return rearrange(F.linear(positions, self.position.weight), "k (h c) -> h c k", h=self.heads)
 
     def context(self, injection: Tensor, keys: Tensor, values: Tensor, distances: Tensor) -> Context:
         """What a solve holds fixed.
@@ -79,16 +84,12 @@ class RelativeAttention(nn.Module):
         beyond = torch.ones_like(ahead).tril(past - self.horizon)
         return Context(injection, keys, values, distances, hidden=ahead | beyond)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """(B, L, A) → (B, heads, L, head_width)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
 
 def shifted(scores: Tensor) -> Tensor:
     """Scores (..., T, K) by distance, K - 1, ..., 0 back, as scores by position: row i moves T - 1 - i to the left.
 
     Entries ahead of a row's own position come out arbitrary; they are masked. Appendix B of Dai et al.
     """
-    *batch, rows, columns = scores.shape
-    padded = F.pad(scores, (1, 0)).reshape(*batch, columns + 1, rows)
-    return padded[..., 1:, :].reshape(scores.shape)
+    rows = scores.shape[-2]
+    padded = rearrange(F.pad(scores, (1, 0)), "... t k -> ... (t k)")
+    return rearrange(padded[..., rows:], "... (t k) -> ... t k", t=rows)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import rearrange
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -123,7 +124,7 @@ def flat(samples: SampleSet[LabelledImage]) -> tuple[np.ndarray, np.ndarray]:
 
 def rows(images: Tensor) -> np.ndarray:
     """float32 (b, 3 h w), from 0 to 1."""
-    return images.flatten(1).numpy().astype(np.float32) / 255
+    return rearrange(images, "b c h w -> b (c h w)").numpy().astype(np.float32) / 255
 
 
 def colours_and_places(images: Tensor) -> np.ndarray:
@@ -131,8 +132,8 @@ def colours_and_places(images: Tensor) -> np.ndarray:
     count, _, height, width = images.shape
     column = np.broadcast_to(np.linspace(-1, 1, width), (count, height, width))
     row = np.broadcast_to(np.linspace(-1, 1, height)[:, None], (count, height, width))
-    colour = images.permute(1, 0, 2, 3).numpy() / 127.5 - 1
-    values = np.stack([*colour, column, row], axis=-1).reshape(-1, 5).astype(np.float32)
+    colour = rearrange(images.numpy(), "b c h w -> c b h w") / 127.5 - 1
+    values = rearrange([*colour, column, row], "feature b h w -> (b h w) feature").astype(np.float32)
     products = [values[:, left] * values[:, right] for left in range(5) for right in range(left, 5)]
     return np.column_stack([values, *products])
 

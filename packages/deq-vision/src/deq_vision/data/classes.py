@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_vision.data.mini.street import NAMES as STREET_NAMES
@@ -49,7 +50,7 @@ class LabelSet:
         """uint8 RGB (3, h, w): class indices (h, w) in their colours, what is `IGNORE_INDEX` black."""
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: len(self)] = self.colours
-        return torch.from_numpy(table[indices.numpy()]).permute(2, 0, 1).contiguous()
+        return rearrange(torch.from_numpy(table[indices.numpy()]), "h w c -> c h w").contiguous()
 
 
 # Names, ids and colours are those of the benchmark's evaluation (Cordts et al., CVPR 2016); the weights are those that

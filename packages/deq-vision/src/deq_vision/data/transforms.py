@@ -11,6 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_vision.data.samples import LabelledImage
@@ -145,10 +146,10 @@ def resize(image: Tensor, size: tuple[int, int], *, smooth: bool = True) -> Tens
     if tuple(image.shape[1:]) == size:
         return image
     shrinks = size[0] * size[1] < image.shape[1] * image.shape[2]
-    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    pixels = np.ascontiguousarray(rearrange(image.numpy(), "c h w -> h w c"))
     method = cv2.INTER_AREA if smooth and shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(pixels, size[::-1], interpolation=method)
-    return torch.from_numpy(np.ascontiguousarray(resized.reshape(*size, -1).transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(rearrange(resized.reshape(*size, -1), "h w c -> c h w")))
 
 
 def flipped(image: Tensor, flip: bool) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_vision.detection.decoding import Detections
@@ -32,7 +33,7 @@ def enlarged(image: Tensor) -> Tensor:
 
 def with_classes(image: Tensor, classes: Tensor, colours: Sequence[Colour], *, opacity: float = 0.5) -> Tensor:
     """The image uint8 (3, h, w) below the colours of its pixels' classes (h, w); bare where these are `NO_CLASS`."""
-    painted = torch.tensor(colours, dtype=torch.float32)[classes.clamp(min=0)].permute(2, 0, 1)
+    painted = rearrange(torch.tensor(colours, dtype=torch.float32)[classes.clamp(min=0)], "h w c -> c h w")
     below = torch.lerp(image.float(), painted, opacity).round().to(torch.uint8)
     return torch.where(classes == NO_CLASS, image, below)
 
@@ -74,9 +75,9 @@ def font(width: int) -> tuple[float, int]:
 
 def as_pixels(image: Tensor) -> np.ndarray:
     """A copy (h, w, 3) of the image (3, h, w) to draw on."""
-    return image.permute(1, 2, 0).contiguous().numpy().copy()
+    return rearrange(image.numpy(), "c h w -> h w c").copy()
 
 
 def as_image(pixels: np.ndarray) -> Tensor:
     """uint8 (3, h, w)."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(rearrange(pixels, "h w c -> c h w")))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_vision.detection.boxes import non_maximum_suppression
@@ -93,9 +94,9 @@ def detect(maps: Tensor, sizes: list[tuple[int, int]], stride: int, decoding: De
         decoding: what counts.
     """
     logits, boxes = split(maps.float())
-    places = decode(boxes, stride).flatten(1, 2)  # (B, h w, 4)
+    places = rearrange(decode(boxes, stride), "b h w box -> b (h w) box")
     numbers = maps.isfinite().all(dim=1, keepdim=True)
-    scores = torch.where(numbers, logits.sigmoid(), -1.0).flatten(2).transpose(1, 2)  # (B, h w, classes)
+    scores = rearrange(torch.where(numbers, logits.sigmoid(), -1.0), "b classes h w -> b (h w) classes")
     return [one(scores[row], places[row], size, decoding) for row, size in enumerate(sizes)]
 
 

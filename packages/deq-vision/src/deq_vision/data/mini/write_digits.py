@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from tqdm import tqdm
 
 from deq_core.experiment.data import photographs
@@ -68,7 +69,7 @@ def write_digits(root: Path, config: MiniDigitsConfig) -> None:
                     labels.append(int(rng.integers(cifar.CLASSES)))
                     images.append(clutter_digit(rng, labels[-1], scans, pictures, config.digits))
                     progress.update()
-                stacked = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+                stacked = torch.from_numpy(rearrange(images, "b h w c -> b c h w").copy())
                 cifar.write_records(folder / name, stacked, torch.tensor(labels))
         write_text(folder / "batches.meta.txt", "".join(f"{digit}\n" for digit in range(cifar.CLASSES)))
         write_manifest(partial, config)

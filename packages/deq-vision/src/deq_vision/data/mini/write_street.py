@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
@@ -195,4 +196,4 @@ def video_of(split: str, index: int) -> str:
 
 def picture(view: View) -> Tensor:
     """uint8 RGB (3, h, w)."""
-    return torch.from_numpy(view.image).permute(2, 0, 1)
+    return rearrange(torch.from_numpy(view.image), "h w c -> c h w")

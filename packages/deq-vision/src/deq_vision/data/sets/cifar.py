@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -69,7 +70,7 @@ class Cifar10(Dataset[LabelledImage]):
         stem, records = self.parts[part]
         place = index - int(self.starts[part])
         record = np.array(records[place])  # a copy, out of the mapped file
-        image = torch.from_numpy(record[1:].reshape(3, SIDE, SIDE))
+        image = torch.from_numpy(rearrange(record[1:], "(c h w) -> c h w", c=3, h=SIDE))
         return LabelledImage(image, int(record[0]), f"{stem}/{place:05d}")
 
 
@@ -102,7 +103,7 @@ def write_records(path: Path, images: Tensor, labels: Tensor) -> None:
         )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < CLASSES:
         raise ValueError(f"{path}: labels must be from 0 to {CLASSES - 1}")
-    records = torch.cat([labels.to(torch.uint8)[:, None], images.flatten(1)], dim=1)
+    records = torch.cat([labels.to(torch.uint8)[:, None], rearrange(images, "n c h w -> n (c h w)")], dim=1)
     write_bytes(path, records.numpy().tobytes())
 
 
