@@ -183,26 +183,28 @@ def test_the_commands_train_and_measure_from_a_file(
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(data: Path, tmp_path: Path) -> None:
     """The same four rows of text: two processes of two, with a memory each, or one of four. Killed ones resume."""
-    curves = {}
-    for name, change in (("one", {}), ("two", {"processes": 2})):
-        recipe = replace(RECIPE, **change)
-        section = config.plain(replace(PROFILE, train={"deq": recipe, "unrolled": recipe}))
-        params = tmp_path / f"{name}.json"
-        params.write_text(json.dumps({"sequence": section}))
-        (data / "manifest.json").write_text("{}")
-        command = [sys.executable, "-m", "deq_sequence.cli", "train", "--method", "deq", "--data", str(data)]
-        done = subprocess.run(
-            [*command, "--out", name, "--params", str(params)],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
-        curves[name] = read_rows(tmp_path / name / "history.csv")
-    for two, one in zip(curves["two"], curves["one"], strict=True):
+    run(tmp_path, data)
+    recipe = replace(RECIPE, processes=2)
+    params = tmp_path / "two.json"
+    params.write_text(
+        json.dumps({"sequence": config.plain(replace(PROFILE, train={"deq": recipe, "unrolled": recipe}))})
+    )
+    (data / "manifest.json").write_text("{}")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "deq_sequence.cli", "train", "--method", "deq", "--data", str(data)),
+            *("--out", "two", "--params", str(params)),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
+    curves = (read_rows(tmp_path / folder / "history.csv") for folder in ("out", "two"))
+    for one, two in zip(*curves, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
         assert two["residual"] == pytest.approx(one["residual"], rel=1e-3)
 

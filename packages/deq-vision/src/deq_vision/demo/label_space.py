@@ -24,7 +24,7 @@ TINY_CLASSES = 10  # of CIFAR-10, whose images are 32 pixels wide, and of the mi
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """What a network is about."""
+    """What the outputs of a network mean, and what its images must look like."""
 
     task: TaskName
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class LabelSpace:
 
 
 def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None = None) -> LabelSpace:
-    """The label_space of a model, from its head: 19 classes of pixels are those of Cityscapes, and so on.
+    """The label space of a model, from its head: 19 classes of pixels are those of Cityscapes, and so on.
 
     Args:
         model: any with a head.

@@ -20,7 +20,7 @@ LEAST = 16  # pixels a side
 
 @dataclass(frozen=True)
 class Viewer:
-    """Prepares frames for a model with this label space, and draws what it gives for them.
+    """Prepares frames for a model with a label space, and draws what it gives for them.
 
     Raises:
         ConfigError: a number out of range.

@@ -41,8 +41,8 @@ class StreamDEQ:
         for frame in frames:                            # normalised, (1, 3, H, W)
             output = stream(frame)
 
-    A batch holds one frame of each of some streams, in any order; streams may begin and end at any time. What a stream
-    gives is what it gives alone. K evaluations cost K evaluations: of one, the result is f at the last frame's state.
+    A batch holds one frame of each of some streams, in any order; streams may begin and end at any time. The output of
+    a stream does not depend on the others. K evaluations are K calls of f: with one, the result is f at the last state.
 
     Args:
         model: any MDEQ, in evaluation mode; it is not changed.
