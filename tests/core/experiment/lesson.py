@@ -10,6 +10,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.seeding import item_rng, seed_everything
 from deq_core.experiment.tables import write_rows
 from deq_core.experiment.tracking.log import Log, ignore
@@ -69,9 +71,11 @@ def evaluate(model: nn.Module) -> dict[str, float]:
 
 def lesson(scratch: Path, *, accumulate: int = 2, log: Log = ignore, **options: Any) -> tuple[nn.Module, list[dict]]:
     """The trained network and its history."""
-    options = {"every": EVERY, "evaluate": evaluate, "ema": 0.8, "steps": STEPS, **options}
+    told = {"every": EVERY, "ema": 0.8, "steps": STEPS, "accumulate": accumulate}
+    told |= {name: options.pop(name) for name in list(options) if name in [each.name for each in fields(Updates)]}
     model = network()
-    history = fit(model, batches, objective, OPTIM, seed=7, scratch=scratch, accumulate=accumulate, log=log, **options)
+    options = {"evaluate": evaluate, **options}
+    history = fit(model, batches, objective, Updates(optim=OPTIM, **told), seed=7, scratch=scratch, log=log, **options)
     return model, history
 
 

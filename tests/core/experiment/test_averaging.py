@@ -18,6 +18,7 @@ from torch.optim.swa_utils import update_bn
 
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_state, save_state
 from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.tables import read_rows
 from deq_core.experiment.training import averaging
 from deq_core.experiment.training.averaging import Average
@@ -94,12 +95,9 @@ def test_averaged_weights_are_as_good_as_with_torch_s_own_statistics(
         model,
         batches,
         objective,
-        optim,
-        steps=steps,
+        Updates(optim=optim, steps=steps, every=every, ema=ema),
         seed=0,
         scratch=tmp_path,
-        every=every,
-        ema=ema,
         evaluate=measure,
     )
     assert measured[-1][0] == accuracy(model) > 0.9
@@ -111,7 +109,7 @@ def test_averaged_weights_are_as_good_as_with_torch_s_own_statistics(
 def test_statistics_are_torch_s_own_of_the_next_batches(tmp_path: Path) -> None:
     model = network()
     optim = OptimConfig(name="sgd", lr=0.3, momentum=0.9)
-    fit(model, batches, objective, optim, steps=30, seed=0, scratch=tmp_path, ema=0.99, accumulate=2)
+    fit(model, batches, objective, Updates(optim=optim, steps=30, ema=0.99, accumulate=2), seed=0, scratch=tmp_path)
     expected = copy.deepcopy(model)
     update_bn([pictures(100 + 60 + number)[0] for number in range(averaging.BATCHES)], expected)
     for name, buffer in expected.named_buffers():
@@ -147,8 +145,8 @@ def test_where_no_statistics_are_gathered_no_batch_is_spent(tmp_path: Path, kind
         streams.append(start)
         return batches(start)
 
-    options = {"steps": 5, "seed": 0, "scratch": tmp_path, "ema": 0.9}
-    fit(model, stream, objective, OptimConfig(name="sgd", lr=0.1), **options)  # pyright: ignore[reportArgumentType]  each option is of its own type
+    recipe = Updates(optim=OptimConfig(name="sgd", lr=0.1), steps=5, ema=0.9)
+    fit(model, stream, objective, recipe, seed=0, scratch=tmp_path)
     assert streams == [0]
     assert all(model.get_buffer(name).equal(buffer) for name, buffer in before.items())
 
@@ -162,7 +160,14 @@ def test_other_buffers_are_those_of_the_last_weights(tmp_path: Path) -> None:
 
     model = network()
     model.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-    fit(model, batches, counting, OptimConfig(name="sgd", lr=0.1), steps=7, seed=0, scratch=tmp_path, ema=0.9)
+    fit(
+        model,
+        batches,
+        counting,
+        Updates(optim=OptimConfig(name="sgd", lr=0.1), steps=7, ema=0.9),
+        seed=0,
+        scratch=tmp_path,
+    )
     assert model.get_buffer("seen").item() == 7
 
 
@@ -178,8 +183,9 @@ def test_an_estimate_changes_nothing_of_the_training(tmp_path: Path) -> None:
             return objective(model, (batch[0] + carried["mean"][:, None, None], batch[1]))
 
         model, optim = network(), OptimConfig(name="sgd", lr=0.1)
-        options = {"steps": 6, "seed": 0, "scratch": tmp_path / name, "every": Every(evaluate=evaluate)}
-        fit(model, batches, handing_on, optim, ema=0.9, evaluate=lambda _: {}, carried=carried, **options)  # pyright: ignore[reportArgumentType]  each option is of its own type
+        recipe = Updates(optim=optim, steps=6, every=Every(evaluate=evaluate), ema=0.9)
+        scratch = tmp_path / name
+        fit(model, batches, handing_on, recipe, seed=0, scratch=scratch, evaluate=lambda _: {}, carried=carried)
         return {**model.state_dict(), **load_state(tmp_path / name / "training.pt")["model"]}, carried
 
     plain, end = run("a", None)
@@ -221,13 +227,13 @@ def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path,
 
 def test_a_state_without_statistics_of_the_average_is_refused_by_name(tmp_path: Path) -> None:
     model, optim = network(), OptimConfig(name="sgd", lr=0.1)
-    fit(model, batches, objective, optim, steps=2, seed=0, scratch=tmp_path, ema=0.9)
+    fit(model, batches, objective, Updates(optim=optim, steps=2, ema=0.9), seed=0, scratch=tmp_path)
     state = load_state(tmp_path / "training.pt")
     state["average"] = {name: value.detach() for name, value in model.named_parameters()}
     save_state(tmp_path / "training.pt", state)
     message = r"training\.pt does not fit Average(.|\n)*missing module\.1\.running_mean"
     with pytest.raises(CheckpointError, match=message):
-        fit(network(), batches, objective, optim, steps=2, seed=0, scratch=tmp_path, ema=0.9)
+        fit(network(), batches, objective, Updates(optim=optim, steps=2, ema=0.9), seed=0, scratch=tmp_path)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.training.fit import Losses, NonFiniteError, fit
 
@@ -49,7 +49,7 @@ def squares(model: nn.Module, batch: Tensor) -> Losses:
 
 def test_a_step_of_gradient_descent_is_the_textbook_s(tmp_path: Path) -> None:
     model, copy = line(), line()
-    history = fit(model, points(4), squares, SGD, steps=1, seed=0, scratch=tmp_path)
+    history = fit(model, points(4), squares, Updates(optim=SGD, steps=1), seed=0, scratch=tmp_path)
     loss = squares(copy, next(points(4)(0))).total
     loss.backward()
     gradients = [parameter.grad for parameter in copy.parameters() if parameter.grad is not None]
@@ -62,16 +62,25 @@ def test_a_step_of_gradient_descent_is_the_textbook_s(tmp_path: Path) -> None:
 def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
     parts, whole = line(), line()
     every = Every(log=2)
-    one = fit(parts, points(4), squares, SGD, steps=10, seed=0, scratch=tmp_path / "a", accumulate=4, every=every)
-    two = fit(whole, points(16), squares, SGD, steps=10, seed=0, scratch=tmp_path / "b", every=every)
+    one = fit(
+        parts,
+        points(4),
+        squares,
+        Updates(optim=SGD, steps=10, accumulate=4, every=every),
+        seed=0,
+        scratch=tmp_path / "a",
+    )
+    two = fit(whole, points(16), squares, Updates(optim=SGD, steps=10, every=every), seed=0, scratch=tmp_path / "b")
     assert torch.allclose(parts.weight, whole.weight, rtol=1e-12, atol=0)
     assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in two], rel=1e-12)
     assert [row["step"] for row in one] == [2, 4, 6, 8, 10]
 
 
 def test_a_row_is_the_mean_of_its_steps(tmp_path: Path) -> None:
-    each = fit(line(), points(4), squares, SGD, steps=7, seed=0, scratch=tmp_path / "a")
-    means = fit(line(), points(4), squares, SGD, steps=7, seed=0, scratch=tmp_path / "b", every=Every(log=3))
+    each = fit(line(), points(4), squares, Updates(optim=SGD, steps=7), seed=0, scratch=tmp_path / "a")
+    means = fit(
+        line(), points(4), squares, Updates(optim=SGD, steps=7, every=Every(log=3)), seed=0, scratch=tmp_path / "b"
+    )
     assert [row["step"] for row in means] == [3, 6, 7]
     for row, rows in zip(means, (each[:3], each[3:6], each[6:]), strict=True):
         assert row["loss"] == pytest.approx(sum(entry["loss"] for entry in rows) / len(rows), rel=1e-15)
@@ -80,7 +89,7 @@ def test_a_row_is_the_mean_of_its_steps(tmp_path: Path) -> None:
 def test_a_long_gradient_is_scaled_down_to_the_clip(tmp_path: Path) -> None:
     model, copy = line(), line()
     config = OptimConfig(name="sgd", lr=1.0, clip=0.01)
-    history = fit(model, points(4), squares, config, steps=1, seed=0, scratch=tmp_path)
+    history = fit(model, points(4), squares, Updates(optim=config, steps=1), seed=0, scratch=tmp_path)
     moved = torch.cat([(new - old).flatten() for new, old in zip(model.parameters(), copy.parameters(), strict=True)])
     assert history[0]["gradient_norm"] > 0.1
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-4)
@@ -92,7 +101,7 @@ def test_the_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
 
     model, copy = line(), line()
     config = OptimConfig(name="sgd", lr=0.1, warmup=4)
-    history = fit(model, numbers, slope, config, steps=5, seed=0, scratch=tmp_path)
+    history = fit(model, numbers, slope, Updates(optim=config, steps=5), seed=0, scratch=tmp_path)
     assert [row["lr"] for row in history] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
     assert (copy.bias - model.bias).item() == pytest.approx(0.35)  # the gradient is 1
 
@@ -108,9 +117,9 @@ def test_nothing_broken_is_saved_when_a_number_is_not_finite(tmp_path: Path, kin
         return Losses(total)
 
     model = line()
-    options = {"steps": 20, "seed": 0, "scratch": tmp_path, "every": Every(checkpoint=5)}
+    recipe = Updates(optim=OptimConfig(name="sgd", lr=0.01, clip=1.0), steps=20, every=Every(checkpoint=5))
     with pytest.raises(NonFiniteError, match=rf"step 8 of 20: {said} .*optim\.lr"):
-        fit(model, numbers, breaks, OptimConfig(name="sgd", lr=0.01, clip=1.0), **options)
+        fit(model, numbers, breaks, recipe, seed=0, scratch=tmp_path)
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     state = checkpoint.load_state(tmp_path / "training.pt")
     assert state["step"] == 5
@@ -120,7 +129,7 @@ def test_nothing_broken_is_saved_when_a_number_is_not_finite(tmp_path: Path, kin
 def test_a_whole_file_of_another_state_is_refused_by_what_it_lacks(tmp_path: Path) -> None:
     checkpoint.save_state(tmp_path / "training.pt", {"numbers": {}, "model": {}, "step": 3})
     with pytest.raises(checkpoint.CheckpointError, match=r"training\.pt: expected .* got one without optimizer"):
-        fit(line(), points(4), squares, SGD, steps=2, seed=0, scratch=tmp_path)
+        fit(line(), points(4), squares, Updates(optim=SGD, steps=2), seed=0, scratch=tmp_path)
 
 
 def test_evaluation_changes_nothing_but_the_rows(tmp_path: Path) -> None:
@@ -133,7 +142,7 @@ def test_evaluation_changes_nothing_but_the_rows(tmp_path: Path) -> None:
 
 def test_an_occasion_to_evaluate_needs_an_evaluation(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"every\.evaluate: this training has no evaluation; expected null, got 2"):
-        fit(line(), points(4), squares, SGD, steps=6, seed=0, scratch=tmp_path, every=Every(evaluate=2))
+        fit(line(), points(4), squares, Updates(optim=SGD, steps=6, every=Every(evaluate=2)), seed=0, scratch=tmp_path)
 
 
 def test_evaluation_sees_evaluation_mode_without_gradients(tmp_path: Path) -> None:
@@ -144,7 +153,7 @@ def test_evaluation_sees_evaluation_mode_without_gradients(tmp_path: Path) -> No
         return {}
 
     model = line()
-    fit(model, points(4), squares, SGD, steps=2, seed=0, scratch=tmp_path, evaluate=measure)
+    fit(model, points(4), squares, Updates(optim=SGD, steps=2), seed=0, scratch=tmp_path, evaluate=measure)
     assert seen == [(False, False)]
     assert model.training
 
@@ -156,7 +165,15 @@ def test_an_evaluation_that_is_not_finite_ends_the_training_and_keeps_what_was_d
     losses = iter([1.0, math.nan])
     every = Every(checkpoint=2, evaluate=2)
     with pytest.raises(NonFiniteError, match=r"the evaluation after step 4 of 6: val_loss is nan. The state"):
-        fit(line(), points(4), squares, SGD, steps=6, seed=0, scratch=tmp_path, every=every, evaluate=measure)
+        fit(
+            line(),
+            points(4),
+            squares,
+            Updates(optim=SGD, steps=6, every=every),
+            seed=0,
+            scratch=tmp_path,
+            evaluate=measure,
+        )
     state = checkpoint.load_state(tmp_path / "training.pt")
     assert state["step"] == 2
     assert state["history"][-1]["val_loss"] == 1.0
@@ -164,15 +181,15 @@ def test_an_evaluation_that_is_not_finite_ends_the_training_and_keeps_what_was_d
 
 def test_evaluation_draws_the_same_numbers_every_time(tmp_path: Path) -> None:
     drawn = []
-    options = {"steps": 4, "seed": 0, "every": Every(evaluate=1)}
+    recipe = Updates(optim=SGD, steps=4, every=Every(evaluate=1))
     fit(
         line(),
         points(4),
         squares,
-        SGD,
+        recipe,
+        seed=0,
         scratch=tmp_path,
         evaluate=lambda _: drawn.append(torch.rand(3)) or {},
-        **options,
     )
     assert len(drawn) == 4
     assert all(draw.equal(drawn[0]) for draw in drawn)
@@ -189,10 +206,10 @@ def test_averaged_weights_are_evaluated_and_returned(tmp_path: Path) -> None:
         measured.append(model.get_parameter("weight").detach().clone())
         return {}
 
-    options: dict[str, Any] = {"steps": 6, "seed": 0}
-    model, last, every = line(), line(), Every(evaluate=3)
-    fit(last, points(4), squares, SGD, scratch=tmp_path / "a", **options)
-    fit(model, points(4), objective, SGD, scratch=tmp_path / "b", every=every, ema=0.75, evaluate=measure, **options)
+    model, last, recipe = line(), line(), Updates(optim=SGD, steps=6)
+    fit(last, points(4), squares, recipe, seed=0, scratch=tmp_path / "a")
+    averaged = replace(recipe, every=Every(evaluate=3), ema=0.75)
+    fit(model, points(4), objective, averaged, seed=0, scratch=tmp_path / "b", evaluate=measure)
     expected = weights[0]
     for index, weight in enumerate([*weights[1:], last.weight.detach()], start=1):
         expected = 0.75 * expected + 0.25 * weight
@@ -210,7 +227,9 @@ def test_bfloat16_computes_low_and_keeps_weights_high(tmp_path: Path) -> None:
         return Losses(output.square().mean(), {"mean": output.detach().mean()})
 
     model = nn.Linear(3, 1)
-    history = fit(model, points(4), objective, SGD, steps=3, seed=0, scratch=tmp_path, precision="bfloat16")
+    history = fit(
+        model, points(4), objective, Updates(optim=SGD, steps=3, precision="bfloat16"), seed=0, scratch=tmp_path
+    )
     assert seen == [torch.bfloat16] * 3
     assert model.weight.dtype == torch.float32
     assert set(history[0]) == {"step", "loss", "mean", "lr", "gradient_norm"}
@@ -218,7 +237,7 @@ def test_bfloat16_computes_low_and_keeps_weights_high(tmp_path: Path) -> None:
 
 def test_float16_is_refused_on_the_cpu(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="precision: float16 needs CUDA, got a model on cpu"):
-        fit(line(), points(4), squares, SGD, steps=1, seed=0, scratch=tmp_path, precision="float16")
+        fit(line(), points(4), squares, Updates(optim=SGD, steps=1, precision="float16"), seed=0, scratch=tmp_path)
 
 
 @pytest.mark.gpu
@@ -232,10 +251,15 @@ def test_low_precision_trains_on_a_gpu(tmp_path: Path, precision) -> None:
 
     model = line().float().cuda()
     config = OptimConfig(name="sgd", lr=0.1, clip=10.0)
-    history = fit(model, points(4), objective, config, steps=60, seed=0, scratch=tmp_path, precision=precision)
+    history = fit(
+        model, points(4), objective, Updates(optim=config, steps=60, precision=precision), seed=0, scratch=tmp_path
+    )
     assert history[-1]["loss"] < 0.05 * history[0]["loss"]
     again = line().float().cuda()
-    assert fit(again, points(4), objective, config, steps=60, seed=0, scratch=tmp_path, precision=precision) == history
+    assert (
+        fit(again, points(4), objective, Updates(optim=config, steps=60, precision=precision), seed=0, scratch=tmp_path)
+        == history
+    )
     assert again.weight.equal(model.weight)
 
 
@@ -246,7 +270,7 @@ def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path: Path) -> N
 
     model = nn.Linear(3, 1).cuda()
     before = model.weight.detach().clone()
-    history = fit(model, numbers, objective, SGD, steps=1, seed=0, scratch=tmp_path, precision="float16")
+    history = fit(model, numbers, objective, Updates(optim=SGD, steps=1, precision="float16"), seed=0, scratch=tmp_path)
     assert math.isinf(history[0]["gradient_norm"])
     assert model.weight.equal(before)
 
@@ -267,8 +291,8 @@ def test_what_batches_hand_on_is_part_of_the_checkpoint(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
         model = line()
-        options = {"steps": 9, "seed": 0, "scratch": scratch, "every": Every(checkpoint=2)}
-        fit(model, points(4), objective, SGD, log=log, carried=carried, **options)  # pyright: ignore[reportArgumentType]  of the log, which is only called
+        recipe = Updates(optim=SGD, steps=9, every=Every(checkpoint=2))
+        fit(model, points(4), objective, recipe, seed=0, scratch=scratch, log=log, carried=carried)  # pyright: ignore[reportArgumentType]  of the log, which is only called
         return model.weight.detach(), carried
 
     unbroken, end = trained(tmp_path / "unbroken")
@@ -285,7 +309,7 @@ def test_a_stream_that_ends_is_an_error(tmp_path: Path) -> None:
         return [torch.ones(1, 3, dtype=torch.float64)] * 2
 
     with pytest.raises(ValueError, match="ended before batch 2; expected a stream without end"):
-        fit(line(), short, squares, SGD, steps=3, seed=0, scratch=tmp_path)
+        fit(line(), short, squares, Updates(optim=SGD, steps=3), seed=0, scratch=tmp_path)
 
 
 def test_losses_are_checked_where_they_are_made() -> None:

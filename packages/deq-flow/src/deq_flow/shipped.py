@@ -11,6 +11,7 @@ from torch.utils.data import Subset
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.data.photographs import TRAINING, VALIDATION, load_all
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.seeding import derive, seed_everything
@@ -110,13 +111,10 @@ def train_shipped(config: Shipped, *, seed: int, out: Path, scratch: Path, log: 
                 seed=derive(seed, number),
             ),
             objective(phase.gamma),
-            phase.optim,
-            steps=phase.steps,
+            Updates(steps=phase.steps, optim=phase.optim, every=config.every, ema=phase.ema),
             seed=derive(seed, number),
             scratch=scratch / f"phase-{number + 1}",
-            every=config.every,
             evaluate=measure,
-            ema=phase.ema,
         )
         for row in rows:
             log({name: value for name, value in row.items() if name != "step"}, done + int(row["step"]))

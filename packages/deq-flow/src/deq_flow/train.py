@@ -73,16 +73,11 @@ def train(
         network,
         stream,
         objective(recipe.gamma, recipe.noise),
-        recipe.optim,
-        steps=recipe.steps,
+        recipe,
         seed=seed,
         scratch=scratch,
         log=log,
-        every=recipe.every,
         evaluate=validation(located(data), recipe.micro_batch),
-        precision=recipe.precision,
-        accumulate=recipe.accumulate,
-        ema=recipe.ema,
     )
     return keep(out, network, model, history)
 

@@ -59,16 +59,11 @@ def train(
         network,
         numbered(stream),
         objective(recipe, seed, memories),
-        recipe.optim,
-        steps=recipe.steps,
+        recipe,
         seed=seed,
         scratch=scratch,
         log=log,
-        every=recipe.every,
         evaluate=validation(recipe, validation_text),
-        precision=recipe.precision,
-        accumulate=recipe.accumulate,
-        ema=recipe.ema,
         carried=memories,
     )
     return keep(

@@ -79,16 +79,11 @@ def train(
         model,
         numbered(training_batches(task, recipe, data, seed, multiple=model.size.multiple)),
         objective(task, recipe, seed),
-        recipe.optim,
-        steps=recipe.steps,
+        recipe,
         seed=seed,
         scratch=scratch,
         log=log,
-        every=recipe.every,
         evaluate=validation(task, recipe, data),
-        precision=recipe.precision,
-        accumulate=recipe.accumulate,
-        ema=recipe.ema,
     )
     return keep(out, model, experiment.model, history)
 

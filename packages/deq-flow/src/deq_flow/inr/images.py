@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.data import photographs
 from deq_core.experiment.data.arrays import write_arrays
 from deq_core.experiment.files import output_directory, write_json
@@ -70,12 +71,10 @@ def train(
         model,
         lambda start: repeat(data),
         objective(model.field, representation),
-        config.optim,
-        steps=config.steps,
+        Updates(steps=config.steps, optim=config.optim, every=config.every),
         seed=seed,
         scratch=scratch,
         log=log,
-        every=config.every,
     )
     return model.field.eval(), history
 

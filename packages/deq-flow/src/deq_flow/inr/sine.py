@@ -17,6 +17,7 @@ from torch.nn.utils import skip_init
 
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.data.arrays import write_arrays
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.seeding import seed_everything
@@ -100,12 +101,10 @@ def train(config: Sine, *, seed: int, scratch: Path, log: Log) -> tuple[SineMode
         model,
         lambda start: repeat(data),
         objective,
-        config.optim,
-        steps=config.steps,
+        Updates(steps=config.steps, optim=config.optim, every=config.every),
         seed=seed,
         scratch=scratch,
         log=log,
-        every=config.every,
     )
     return model.eval(), history
 

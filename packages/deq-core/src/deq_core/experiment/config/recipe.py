@@ -11,32 +11,41 @@ from deq_core.experiment.seeding import derive
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a model is trained, whatever its data and task."""
+class Updates:
+    """What the training loop does, update by update."""
 
     steps: int
     """Updates."""
-    batch_size: int
-    """Samples of one update, over all processes and accumulated batches."""
     optim: OptimConfig
     every: Every = field(default_factory=Every)
-    device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of autocast; float16 needs device cuda."""
-    processes: int = 1
-    """Processes that share an update's samples; on cuda each has a device of its own."""
     accumulate: int = 1
     """Batches, one after the other, that share a process's part of the samples, to save memory."""
     ema: float | None = None
     """Decay of a moving average of the weights, which then is what is evaluated and kept. Batch normalisation that is
     not frozen has statistics of its own then, for which each evaluation passes 50 batches more through the network."""
+
+    def __post_init__(self) -> None:
+        counts = [name for name in ("steps", "batch_size", "processes", "accumulate", "threads") if hasattr(self, name)]
+        if small := [f"{name} {getattr(self, name)}" for name in counts if getattr(self, name) < 1]:
+            raise ValueError(f"recipe: expected {', '.join(counts)} of at least 1, got {', '.join(small)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Updates):
+    """How a model is trained, whatever its data and task."""
+
+    batch_size: int
+    """Samples of one update, over all processes and accumulated batches."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    processes: int = 1
+    """Processes that share an update's samples; on cuda each has a device of its own."""
     threads: int = 1
     """CPU threads of each process; part of the recipe because results are bitwise equal only at an equal count."""
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "processes", "accumulate", "threads")
-        if small := [f"{name} {getattr(self, name)}" for name in counts if getattr(self, name) < 1]:
-            raise ValueError(f"recipe: expected {', '.join(counts)} of at least 1, got {', '.join(small)}")
+        super().__post_init__()
         if self.batch_size % self.batches:
             raise ValueError(
                 f"recipe: batch_size {self.batch_size} is not a multiple of processes x accumulate = "

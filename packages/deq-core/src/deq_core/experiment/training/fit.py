@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from deq_core.experiment import distributed
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config import ConfigError, Scalar, flatten
-from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.errors import NonFiniteError as NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.progress import Progress
@@ -30,7 +29,6 @@ from deq_core.experiment.training.optim import build
 from deq_core.experiment.training.update import Batch, Row, Update
 from deq_core.experiment.training.update import Losses as Losses
 
-_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _PARTS = ("numbers", "model", "optimizer", "scaler", "average", "carried", "step", "history", "recent")
 """Of the state of a training in its file."""
 
@@ -39,17 +37,12 @@ def fit(
     model: nn.Module,
     batches: Callable[[int], Iterable[Batch]],
     objective: Callable[[nn.Module, Batch], Losses],
-    optim: OptimConfig,
+    recipe: Updates,
     *,
-    steps: int,
     seed: int,
     scratch: Path,
     log: Log = ignore,
-    every: Every | None = None,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-    precision: Literal["float32", "bfloat16", "float16"] = "float32",
-    accumulate: int = 1,
-    ema: float | None = None,
     carried: MutableMapping[str, Tensor] | None = None,
 ) -> list[Row]:
     """Trains `model` in place and returns the history, one row for each logged step, counted from 1.
@@ -60,20 +53,13 @@ def fit(
     Args:
         model: on the device it trains on. A model that keeps part of itself in evaluation mode overrides `train`.
         batches: `batches(start)` yields batch number start, start + 1, ..., a function of the number alone. Update
-            s (from 0) takes the next `accumulate` x processes batches, so with one of each, batch s.
+            s (from 0) takes the next `recipe.accumulate` x processes batches, so with one of each, batch s.
         objective: losses of the model on one batch. Global generators are seeded anew for each batch.
-        optim: optimiser, schedule and clipping.
-        steps: updates in all.
+        recipe: updates, optimiser, precision, and how often is logged, evaluated and saved.
         seed: of the random numbers drawn in `objective`; the caller seeds the data and the initial weights.
         scratch: folder of the checkpoint, `training.pt`. Where there is one, training continues from it.
         log: receives each row of the history under its step; after a resume, the earlier rows once more.
-        every: steps between rows, checkpoints and evaluations.
         evaluate: measures the model in evaluation mode without gradients; its values join that step's row.
-        precision: of autocast around the objective; float16 scales the loss and needs CUDA.
-        accumulate: batches whose mean gradient makes one update.
-        ema: decay of a moving average of the weights, which then is what is evaluated and returned. Its batch
-            normalisation has statistics of its own, those of the next `averaging.BATCHES` batches, which are passed
-            forward for each evaluation and at the end.
         carried: what `objective` hands from batch to batch, such as a recurrent state, which it reads and replaces
             here; part of the checkpoint. Each process keeps its own, under names that no other uses.
 
@@ -87,23 +73,21 @@ def fit(
             an earlier step.
         CheckpointError: where the checkpoint is damaged or of a training with other numbers.
     """
-    every = every or Every()
+    steps, every = recipe.steps, recipe.every
     device = next(model.parameters()).device
-    if precision == "float16" and device.type != "cuda":
+    if recipe.precision == "float16" and device.type != "cuda":
         raise ConfigError(f"precision: float16 needs CUDA, got a model on {device}; use bfloat16 or float32")
     if evaluate is None and every.evaluate is not None:
         raise ConfigError(f"every.evaluate: this training has no evaluation; expected null, got {every.evaluate}")
-    if steps < 1 or accumulate < 1:
-        raise ValueError(f"steps and accumulate: expected at least 1, got {steps} and {accumulate}")
     with distributed.workers(device) as workers:
         workers.share_state_(model)  # before it is copied as the average's beginning
-        update = Update(objective, optim, steps, seed, accumulate, _PRECISIONS[precision], workers)
-        numbers = {"steps": steps, "seed": seed, "optim": optim, "precision": precision, "ema": ema}
+        update = Update(objective, recipe, seed, workers)
+        numbers = {"seed": seed, **{name: getattr(recipe, name) for name in ("steps", "optim", "precision", "ema")}}
         state = _State(
             model,
-            build(optim, model.parameters()),
-            torch.amp.GradScaler(device.type, enabled=precision == "float16"),
-            None if ema is None else Average(model, ema),
+            build(recipe.optim, model.parameters()),
+            torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16"),
+            None if recipe.ema is None else Average(model, recipe.ema),
             flatten({**numbers, "batches of an update": update.batches}),
             {} if carried is None else carried,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deq_core.experiment.config.optim import OptimConfig
+from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.distributed import Workers
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.seeding import derive, seed_everything
@@ -20,6 +20,8 @@ Row = dict[str, float]
 
 RECORDED = ("step", "loss", "lr", "gradient_norm")
 """Names that the loop itself gives to columns of the history."""
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Of autocast around the objective; float32 is without."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,14 @@ class Update:
     """Update `step` of `steps`, from the next batches of a stream."""
 
     objective: Callable[[nn.Module, Batch], Losses]
-    optim: OptimConfig
-    steps: int
+    recipe: Updates
     seed: int
-    accumulate: int
-    dtype: torch.dtype
-    """Of autocast around the objective; float32 is without."""
     workers: Workers
 
     @property
     def batches(self) -> int:
         """Batches of one update, over all processes."""
-        return self.accumulate * self.workers.size
+        return self.recipe.accumulate * self.workers.size
 
     def __call__(
         self,
@@ -71,7 +69,7 @@ class Update:
         if not math.isfinite(row["loss"]):
             raise NonFiniteError(self._said(step, f"the loss is {row['loss']}", row))
         gradients = self._gradients(model)
-        row["lr"] = learning_rate(self.optim, step, self.steps)
+        row["lr"] = learning_rate(self.recipe.optim, step, self.recipe.steps)
         for group in optimizer.param_groups:
             group["lr"] = row["lr"]
         scaler.unscale_(optimizer)
@@ -80,8 +78,8 @@ class Update:
         # under float16 an overflow is expected now and then: the scaler then leaves the step out and scales less
         if not math.isfinite(row["gradient_norm"]) and not scaler.is_enabled():
             raise NonFiniteError(self._said(step, f"the norm of the gradient is {row['gradient_norm']}", row))
-        if self.optim.clip is not None:
-            nn.utils.clip_grads_with_norm_(model.parameters(), self.optim.clip, norm)
+        if self.recipe.optim.clip is not None:
+            nn.utils.clip_grads_with_norm_(model.parameters(), self.recipe.optim.clip, norm)
         scaler.step(optimizer)
         scaler.update()
         return row
@@ -94,14 +92,18 @@ class Update:
             raise ValueError(f"batches: ended before batch {number}; expected a stream without end") from None
         seed_everything(derive(self.seed, number))
         device = next(model.parameters()).device
-        with torch.autocast(device.type, self.dtype) if self.dtype != torch.float32 else nullcontext():
+        with (
+            torch.autocast(device.type, _PRECISIONS[self.recipe.precision])
+            if _PRECISIONS[self.recipe.precision] != torch.float32
+            else nullcontext()
+        ):
             return self.objective(model, batch)
 
     def _backward(self, step: int, model: nn.Module, scaler: torch.amp.GradScaler, stream: Iterator[Batch]) -> Row:
         """Adds up the gradient of this process's batches; returns means over the batches of all processes."""
         names: list[str] = []
         sums: list[Tensor] = []
-        for part in range(self.accumulate):
+        for part in range(self.recipe.accumulate):
             number = step * self.batches + part * self.workers.size + self.workers.rank
             losses = self.losses(model, stream, number)
             scaler.scale(losses.total / self.batches).backward()
@@ -124,7 +126,7 @@ class Update:
     def _said(self, step: int, what: str, row: Row) -> str:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
         return (
-            f"step {step + 1} of {self.steps}: {what} ({shown}). Nothing of this step was saved; "
+            f"step {step + 1} of {self.recipe.steps}: {what} ({shown}). Nothing of this step was saved; "
             "try a lower optim.lr, a smaller optim.clip, or more steps of the solver"
         )
 
