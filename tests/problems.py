@@ -129,7 +129,7 @@ SOLVERS: dict[str, deq.Solver] = {
     "anderson-damped": deq.Anderson(window=4, damping=0.2),
     "broyden": deq.Broyden(),
     "broyden-short": deq.Broyden(memory=8),
-    "broyden-searched": deq.Broyden(line_search=deq.Armijo()),
+    "broyden-searched": deq.LineSearchBroyden(),
     "type-one": deq.TypeOneAnderson(),
     "safeguarded": deq.Safeguarded(),
     "reversible": deq.Reversible(),

@@ -42,7 +42,7 @@ NEVER = "-"
 def solve(problem: Problem, solver: deq.Solver, f: Callable[[Tensor], Tensor] | None = None) -> deq.Solution:
     """The solution to the tightest tolerance; `f` replaces the problem's own."""
     stop = deq.Stop(BUDGET, TOLERANCES[-1])
-    return deq.fixed_point(problem.f if f is None else f, problem.z0, solver=solver, stop=stop)
+    return deq.fixed_point(problem.f if f is None else f, problem.z0, solver=solver, stop=stop, on_failure="ignore")
 
 
 def evaluations(trace: Tensor, tol: float) -> int | None:

@@ -39,8 +39,8 @@ class Way:
 
 
 WAYS: dict[str, Way] = {
-    "`Implicit()`": Way(deq.Implicit()),
-    "`Implicit(GMRES(), Stop(10, 1e-3))`": Way(deq.Implicit(deq.GMRES(), deq.Stop(10, 1e-3))),
+    "`Implicit()`": Way(deq.Implicit(on_failure="ignore")),
+    "`Implicit(GMRES(), Stop(10, 1e-3))`": Way(deq.Implicit(deq.GMRES(), deq.Stop(10, 1e-3), on_failure="ignore")),
     "`Truncated(5)`": Way(deq.Truncated(5)),
     "`Phantom(5)`": Way(deq.Phantom(5)),
     "`Phantom(5, damping=0.5)`": Way(deq.Phantom(5, damping=0.5)),
@@ -80,20 +80,20 @@ def problem() -> Problem:
 def losses(at: Problem) -> dict[str, Tensor]:
     """Two gradients of a loss with respect to the solution: that of |z|² / 2, and one that has nothing to do with z."""
     with torch.no_grad():
-        solution = deq.fixed_point(at.f, at.z0, solver=_BROYDEN, stop=_TIGHT).value
+        solution = deq.fixed_point(at.f, at.z0, solver=_BROYDEN, stop=_TIGHT, on_failure="ignore").value
     return {"along z": solution, "random": torch.randn(solution.shape, generator=_generator(), dtype=solution.dtype)}
 
 
 def gradient(at: Problem, way: Way, incoming: Tensor) -> Tensor:
     """The parameters' gradients side by side, (parameters,)."""
-    solution = deq.fixed_point(at.f, at.z0, solver=way.solver, stop=way.stop, adjoint=way.adjoint)
+    solution = deq.fixed_point(at.f, at.z0, solver=way.solver, stop=way.stop, adjoint=way.adjoint, on_failure="ignore")
     found = torch.autograd.grad((solution.value * incoming).sum(), at.parameters)
     return torch.cat([part.flatten() for part in found])
 
 
 def exact(at: Problem, incoming: Tensor) -> Tensor:
     """The implicit function theorem's gradient, both equations solved to rounding."""
-    return gradient(at, Way(deq.Implicit(deq.GMRES(), _TIGHT), stop=_TIGHT), incoming)
+    return gradient(at, Way(deq.Implicit(deq.GMRES(), _TIGHT, on_failure="ignore"), stop=_TIGHT), incoming)
 
 
 def degrees(found: Tensor, wanted: Tensor) -> float:
@@ -125,7 +125,9 @@ def cost(at: Problem, way: Way) -> Cost:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        solution = deq.fixed_point(counted, at.z0, solver=way.solver, stop=way.stop, adjoint=way.adjoint)
+        solution = deq.fixed_point(
+            counted, at.z0, solver=way.solver, stop=way.stop, adjoint=way.adjoint, on_failure="ignore"
+        )
     value, solve = solution.value, len(solution.trace)
     del solution
     held = {**packed, **_python_storages()}

@@ -36,7 +36,7 @@ def ours(solver: deq.Solver) -> Run:
     """A solver of this library."""
 
     def run(f: Callable[[Tensor], Tensor], z0: Tensor, steps: int, tol: float) -> deq.Solution:
-        return deq.fixed_point(f, z0, solver=solver, stop=deq.Stop(steps, tol))
+        return deq.fixed_point(f, z0, solver=solver, stop=deq.Stop(steps, tol), on_failure="ignore")
 
     return run
 

@@ -47,7 +47,7 @@ class Case:
         adjoint = deq.Phantom(steps=1)
         if self.network == IMPLICIT:
             backward = deq.Stop(max_steps=BACKWARD, tol=None)
-            adjoint = deq.Implicit(solver=deq.Anderson(window=5), stop=backward)
+            adjoint = deq.Implicit(deq.Anderson(window=5), backward, on_failure="ignore")
         return build(size, solver=deq.Anderson(window=5), stop=stop, adjoint=adjoint, memory=length).train()
 
 

@@ -267,9 +267,9 @@ def test_a_backward_solve_that_fails_says_so_when_asked(wrap):
 
     backward("ignore", 2)
     backward("raise", 60)
-    with pytest.warns(UserWarning, match=r"the backward pass: 4 of 4 samples did not reach a residual of 1e-09 in 2"):
+    with pytest.warns(deq.ConvergenceWarning, match=r"4 of 4 samples of a backward pass did not reach .* 1e-09 in 2"):
         backward("warn", 2)
-    with pytest.raises(deq.ConvergenceError, match="the backward pass"):
+    with pytest.raises(deq.ConvergenceError, match="of a backward pass"):
         backward("raise", 2)
 
 
@@ -277,14 +277,11 @@ def test_shine_needs_broyden():
     problem = PROBLEMS["linear"]()
     with pytest.raises(ValueError, match=r"solve with solver=Broyden\(\)"):
         deq.fixed_point(problem.f, problem.z0, adjoint=deq.SHINE())
-    searched = deq.Broyden(line_search=deq.Armijo())
-    with pytest.raises(ValueError, match="without a line search"):
-        deq.fixed_point(problem.f, problem.z0, solver=searched, adjoint=deq.SHINE())
 
 
 def test_shine_refuses_an_estimate_that_was_given_up():
     problem = PROBLEMS["tanh"]()
-    with pytest.raises(ValueError, match=r"Broyden\(memory=3\) gave up earlier ones in 8 evaluations"):
+    with pytest.raises(ValueError, match=r"Broyden\(memory=3\) gave up earlier ones in 8;"):
         deq.fixed_point(
             problem.f, problem.z0, solver=deq.Broyden(memory=3), stop=deq.Stop(8, None), adjoint=deq.SHINE()
         )

@@ -126,7 +126,7 @@ def test_the_solvers_own_algebra_is_not_under_autocast(solver):
 def test_a_weight_cast_in_the_forward_solve_still_gets_its_gradient():
     linear = nn.Linear(6, 6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        solution = deq.fixed_point(lambda z: torch.tanh(0.3 * linear(z)), torch.ones(2, 6))
+        solution = deq.fixed_point(lambda z: torch.tanh(0.3 * linear(z)), torch.ones(2, 6), stop=deq.Stop(9, None))
         solution.value.sum().backward()
     assert linear.weight.grad is not None
     assert linear.weight.grad.abs().sum() > 0
@@ -255,7 +255,7 @@ def test_a_failing_sample_does_not_spoil_the_unrolled_gradient_of_a_shared_weigh
             return torch.where(broken, bad, torch.tanh(z @ weight.T + inject))
 
         options = {"solver": SOLVERS[solver], "stop": deq.Stop(9, tol), "adjoint": deq.Unrolled()}
-        solution = deq.fixed_point(f, problem.z0, record=(2,), **options)
+        solution = deq.fixed_point(f, problem.z0, record=(2,), on_failure="ignore", **options)
         return torch.autograd.grad((solution.value * cotangent).sum(), weight)[0]
 
     everywhere = cotangent_of(problem)

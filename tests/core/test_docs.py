@@ -16,7 +16,7 @@ PAGES = [
     "debugging.md",
     "deq-core.md",
     "from-torchdeq.md",
-    "writing-a-solver.md",
+    "adding-a-solver.md",
 ]
 
 

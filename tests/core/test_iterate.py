@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import deq_core as deq
-from deq_core._solve.convergence import Tally
+from deq_core._solve.convergence import Convergence
 from deq_core._solve.norms import two_norm
 
 SOLVERS = [deq.Anderson(), deq.Anderson(window=3, damping=0.2), deq.Broyden(), deq.Broyden(memory=4)]
@@ -42,11 +42,12 @@ def assert_same(found, wanted):
 @pytest.mark.parametrize("tol", [None, 1e-5, 0.0])
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 @torch.no_grad()
-def test_a_gap_written_into_the_solvers_memory_changes_no_bit(solver, tol):
+def test_a_residual_written_into_the_solvers_memory_changes_no_bit(solver, tol):
     f, z0 = problem()
     stop = deq.Stop(14, tol)
-    shared = deq.fixed_point(f, z0, solver=solver, stop=stop)
-    assert_same(shared, deq.fixed_point(f, z0, solver=WithoutRow(solver), stop=stop))
+    shared = deq.fixed_point(f, z0, solver=solver, stop=stop, on_failure="ignore")
+    alone = deq.fixed_point(f, z0, solver=WithoutRow(solver), stop=stop, on_failure="ignore")
+    assert_same(shared, alone)
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
@@ -117,28 +118,31 @@ INF, NAN = float("inf"), float("nan")
         [[], []],
     ],
 )
-def test_a_tally_judges_every_sample_as_if_it_were_alone(columns, tol, look, copies):
+def test_every_sample_is_judged_as_if_it_were_alone(columns, tol, look, copies):
     residuals = torch.tensor(columns * copies).T
-    tally = Tally(torch.zeros(2 * copies, 3), tol, look=look)
+    convergence = Convergence(torch.zeros(2 * copies, 3), tol, look=look)
     for residual in residuals:
-        tally.judge(residual)
+        convergence.judge(residual)
     for row, column in enumerate(columns * copies):
         lowest, step, going = judged_one_by_one(residuals[:, row].tolist(), tol)
-        assert (float(tally.lowest[row]), int(tally.steps()[row])) == (lowest, step), column
-        assert bool(tally.active[row]) is going
-    assert tally.converged().tolist() == ((tally.lowest <= tol) if tol else torch.zeros(2 * copies) > 0).tolist()
+        assert (float(convergence.lowest[row]), int(convergence.steps()[row])) == (lowest, step), column
+        assert bool(convergence.active[row]) is going
+    assert (
+        convergence.converged().tolist()
+        == ((convergence.lowest <= tol) if tol else torch.zeros(2 * copies) > 0).tolist()
+    )
 
 
 @pytest.mark.parametrize("copies", [1, 200])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_residual_equal_to_the_tolerance_as_its_dtype_has_it_has_arrived(dtype, copies):
-    tally = Tally(torch.zeros(copies, 3, dtype=dtype), 0.1, look=True)
-    assert tally.judge(torch.full((copies,), 0.1, dtype=dtype)) == (copies, 0)
-    assert tally.converged().all()
+    convergence = Convergence(torch.zeros(copies, 3, dtype=dtype), 0.1, look=True)
+    assert convergence.judge(torch.full((copies,), 0.1, dtype=dtype)) == (copies, 0)
+    assert convergence.converged().all()
 
 
 def test_a_tally_counts_who_improved_and_who_goes_on():
-    tally = Tally(torch.zeros(3, 2), 0.1, look=True)
-    counts = [tally.judge(torch.tensor(row)) for row in ([3.0, 3, 3], [2.0, 4, 0.05], [1.0, 2, 9], [0.1, 0.1, 0])]
+    convergence = Convergence(torch.zeros(3, 2), 0.1, look=True)
+    counts = [convergence.judge(torch.tensor(row)) for row in ([3.0, 3, 3], [2.0, 4, 0.05], [1.0, 2, 9], [0.1, 0.1, 0])]
     assert counts == [(3, 3), (2, 2), (2, 2), (2, 0)]
-    assert tally.trace[2].tolist()[2] == pytest.approx(0.05)
+    assert convergence.trace[2].tolist()[2] == pytest.approx(0.05)

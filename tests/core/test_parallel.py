@@ -32,7 +32,7 @@ class Layer(nn.Module):
         self.inject = nn.Linear(6, 6, dtype=torch.float64)
         self.cell = deq.nn.weight_norm_(nn.Linear(6, 6, dtype=torch.float64))
         solver = deq.Broyden() if isinstance(adjoint, deq.SHINE) else None
-        self.deq = deq.nn.DEQ(adjoint=adjoint, solver=solver, stop=deq.Stop(60, 1e-12))
+        self.deq = deq.nn.DEQ(adjoint=adjoint, solver=solver, stop=deq.Stop(60, 1e-12), on_failure="ignore")
 
     def forward(self, x: Tensor) -> Tensor:
         injected = self.inject(x)

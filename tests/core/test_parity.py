@@ -9,6 +9,8 @@ state whose image is returned here. All runs recorded are compared. What is comp
   brings a search that decides for the batch, and by torchdeq's interpolation.
 """
 
+from typing import ClassVar
+
 import pytest
 import torch
 from tests.released import GOLDEN, Golden, named
@@ -26,22 +28,26 @@ def golden():
 class OfTheBatch(deq.Armijo):
     """torchdeq's search: one length for the batch, with φ'(0) = -φ(0). The second trial is made but not judged."""
 
+    first: ClassVar[list[float]] = []
+    """Length and value of the trial before."""
+
     def judge(self, trial):
         """The same verdict for every sample."""
         start, value, length = float(trial.start.sum()), float(trial.value.sum()), float(trial.length[0])
-        before, earlier = float(trial.earlier_value.sum()), float(trial.earlier_length[0])
         count = int(trial.count[0])
         accepted, shorter = value <= start - 1e-4 * length * start, length
         if count == 1 and not accepted:
             shorter = start * length**2 / 2 / (value - start + start * length)
         elif count == 2:
             # The minimum of the cubic through both trials.
-            accepted, model = False, [earlier**2, length**2]
+            (earlier, before), accepted = self.first, False
+            model = [earlier**2, length**2]
             rest = [value - start + start * length, before - start + start * earlier]
             scale = model[0] * model[1] * (length - earlier)
             a = (model[0] * rest[0] - model[1] * rest[1]) / scale
             b = (-(earlier**3) * rest[0] + length**3 * rest[1]) / scale
             shorter = (-b + abs(b**2 + 3 * a * start) ** 0.5) / (3 * a)
+        self.first[:] = (length, value)
         assert accepted or count < 3, "the recorded run needs no fourth trial"
         every = torch.ones_like(trial.value)
         return every == (1 if accepted else 0), shorter * every, every == 0
@@ -55,7 +61,8 @@ def released(run):
         case "anderson":
             return deq.Anderson(options.get("m", 6), options.get("lam", 1e-4), damping, relative_ridge=False)
         case "broyden":
-            return deq.Broyden(options.get("LBFGS_thres"), OfTheBatch() if options.get("ls") else None)
+            memory = options.get("LBFGS_thres")
+            return deq.LineSearchBroyden(memory, OfTheBatch()) if options.get("ls") else deq.Broyden(memory)
     return deq.FixedPointIteration(damping)
 
 
@@ -134,7 +141,7 @@ def of_older(name, run):
     options = run["kwargs"]
     if name.startswith("anderson"):
         return deq.Anderson(6, 1e-4, relative_ridge=False), 2, 1e-5
-    return deq.Broyden(line_search=OfTheBatch() if options.get("ls") else None), 1, 1e-9
+    return deq.LineSearchBroyden(line_search=OfTheBatch()) if options.get("ls") else deq.Broyden(), 1, 1e-9
 
 
 @pytest.mark.parametrize("name", GOLDEN["older"])

@@ -25,6 +25,7 @@ def solve(converted, f, z0):
     return states
 
 
+@pytest.mark.filterwarnings("ignore::deq_core.ConvergenceWarning")
 @pytest.mark.parametrize("name", GOLDEN["gradients"])
 def test_a_configuration_gives_its_gradient(golden, name):
     """All that were recorded: both containers, implicit, truncated and phantom gradients, several supervised states."""

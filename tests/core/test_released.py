@@ -160,11 +160,9 @@ def test_a_state_that_is_not_finite_is_never_returned(golden):
 def test_what_the_release_cannot_do_is_refused(golden):
     with pytest.raises(ValueError, match="released rules are those of Broyden"):
         solved(golden, deq.GMRES(), deq.Stop(5))
-    with pytest.raises(ValueError, match="steps as they come"):
-        solved(golden, deq.Broyden(line_search=deq.Armijo()), deq.Stop(5))
-    with pytest.raises(ValueError, match="nothing before evaluation 3"):
+    with pytest.raises(ValueError, match="nothing before step 3"):
         solved(golden, ANDERSON, deq.Stop(2))
-    with pytest.raises(ValueError, match="nothing before evaluation 3"):
+    with pytest.raises(ValueError, match="nothing before step 3"):
         solved(golden, ANDERSON, deq.Stop(9), record=(1, 4))
-    with pytest.raises(ValueError, match="record asks for evaluation 9"):
+    with pytest.raises(ValueError, match="record asks for step 9"):
         solved(golden, deq.Broyden(), deq.Stop(5), record=(9,))

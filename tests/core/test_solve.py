@@ -107,20 +107,20 @@ def test_a_failing_sample_keeps_its_best_state_and_leaves_others_alone(solver, t
         return torch.where(torch.tensor([[False], [calls > 4], [False]]), torch.inf, image)
 
     stop = deq.Stop(60, tol)
-    solution = deq.fixed_point(breaking, z0, solver=SOLVERS[solver], stop=stop)
-    sound = deq.fixed_point(f, z0, solver=SOLVERS[solver], stop=stop)
+    solution = deq.fixed_point(breaking, z0, solver=SOLVERS[solver], stop=stop, on_failure="ignore")
+    sound = deq.fixed_point(f, z0, solver=SOLVERS[solver], stop=stop, on_failure="ignore")
     short = deq.fixed_point(f, z0, solver=SOLVERS[solver], stop=deq.Stop(4, None))
     assert solution.value.isfinite().all()
     torch.testing.assert_close(solution.value[[0, 2]], sound.value[[0, 2]], rtol=0, atol=1e-15)
     torch.testing.assert_close(solution.value[1], short.value[1], rtol=0, atol=0)
-    assert not solution.converged[1]
+    assert solution.outcome[1] == "not finite"
     assert solution.steps[1] <= 4
 
 
 def test_a_sample_that_is_never_finite_keeps_its_start():
     z0 = torch.ones(2, 3)
     image = torch.tensor([[0.5], [float("nan")]]).expand(2, 3)
-    solution = deq.fixed_point(lambda z: image, z0, stop=deq.Stop(5, 1e-3))
+    solution = deq.fixed_point(lambda z: image, z0, stop=deq.Stop(5, 1e-3), on_failure="ignore")
     assert torch.equal(solution.value, torch.tensor([[0.5] * 3, [1.0] * 3]))
     assert solution.steps.tolist() == [2, 0]
     assert solution.converged.tolist() == [True, False]
@@ -225,15 +225,14 @@ def test_describe_says_how_the_solve_went():
 def test_describe_tells_those_that_converged_from_those_that_did_not():
     slope = torch.tensor([[0.5], [0.5], [1.0], [-1.0]], dtype=torch.float64)
     with torch.no_grad():
-        solve = {"solver": deq.FixedPointIteration(), "stop": deq.Stop(20, 1e-4)}
+        solve = {"solver": deq.FixedPointIteration(), "stop": deq.Stop(20, 1e-4), "on_failure": "ignore"}
         some = deq.fixed_point(lambda z: slope * z + 1, torch.zeros_like(slope), **solve)
         none = deq.fixed_point(lambda z: -z + 1, torch.zeros(3, 2), **solve)
     assert some.describe() == (
-        "2 of 4 samples converged in 14 steps, 2 did not in 20: "
-        "residual 5.00e-02 median, 1.00e+00 worst, 20 evaluations"
+        "2 of 4 samples converged in 14 steps, 2 out of steps: residual 5.00e-02 median, 1.00e+00 worst, 20 evaluations"
     )
     assert none.describe() == (
-        "0 of 3 samples converged, 3 did not in 20: residual 1.00e+00 median, 1.00e+00 worst, 20 evaluations"
+        "0 of 3 samples converged, 3 out of steps: residual 1.00e+00 median, 1.00e+00 worst, 20 evaluations"
     )
 
 

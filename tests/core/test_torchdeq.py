@@ -138,7 +138,7 @@ def test_supervised_phantom_steps(options, adjoint):
         ({}, {"tau": 0.9}, deq.FixedPointIteration(damping=1 - 0.9)),
         ({"f_solver": "anderson"}, {"m": 3, "lam": 1e-8}, deq.Anderson(3, 1e-8, relative_ridge=False)),
         ({"f_solver": "broyden"}, {"LBFGS_thres": 8}, deq.Broyden(8)),
-        ({"f_solver": "broyden"}, {"ls": True}, deq.Broyden(line_search=deq.Armijo())),
+        ({"f_solver": "broyden"}, {"ls": True}, deq.LineSearchBroyden()),
     ],
 )
 def test_the_solvers_own_options(options, call, solver):

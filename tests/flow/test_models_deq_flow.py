@@ -258,7 +258,7 @@ def test_corrections_outside_the_solve_are_refused(correction: tuple[int, ...]) 
 @pytest.mark.parametrize("chaining", ["indexing", "sliced"])
 def test_fewer_steps_than_corrections_are_refused(chaining: str) -> None:
     model = network(stop=STOP, correction=(2, 4), chaining=chaining).train()
-    with pytest.raises(ValueError, match="evaluation 4"):
+    with pytest.raises(ValueError, match="step 4"):
         model(*pair(), steps=3)
 
 

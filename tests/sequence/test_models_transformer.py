@@ -120,7 +120,7 @@ def test_the_jacobian_penalty_sees_the_masks_of_the_solve() -> None:
     torch.manual_seed(3)
     with deq.solve_scope():
         f = model.map(model.encode(some_tokens()))
-        solution = deq.fixed_point(f, torch.zeros(2, 7, 16).double(), **TIGHT)
+        solution = deq.fixed_point(f, torch.zeros(2, 7, 16).double(), on_failure="ignore", **TIGHT)
         expected = deq.nn.jacobian_frobenius(f, solution.value.detach(), probes=[probe])
     torch.testing.assert_close(output.jacobian, expected)
     assert output.jacobian.requires_grad

@@ -30,7 +30,7 @@ def test_every_part_reaches_the_layer(tmp_path: Path) -> None:
     assert built.solver == deq.Anderson(window=3)
     assert built.stop == deq.Stop(max_steps=30, tol=1e-9, norm=deq.max_norm, relative=False)
     stop = deq.Stop(max_steps=20, tol=1e-8, norm=deq.rms_norm)
-    assert built.adjoint == deq.Implicit(solver=deq.Broyden(memory=7), stop=stop)
+    assert built.adjoint == deq.Implicit(deq.Broyden(memory=7), stop, on_failure="ignore")
     assert built.eval_stop == deq.Stop(max_steps=60, tol=None)
     assert built.on_failure == "ignore"
 
@@ -39,13 +39,13 @@ def test_failures_are_dealt_with_as_the_configuration_says(tmp_path: Path) -> No
     built = layer(
         tmp_path,
         """
-        solver: {kind: broyden, line_search: {trials: 3}}
+        solver: {kind: line_search_broyden, line_search: {trials: 3}}
         stop: {max_steps: 30, tol: 1e-9}
         adjoint: {kind: implicit, solver: {kind: gmres}, stop: {max_steps: 20, tol: 1e-8}, on_failure: warn}
         on_failure: raise
         """,
     )
-    assert built.solver == deq.Broyden(line_search=deq.Armijo(trials=3))
+    assert built.solver == deq.LineSearchBroyden(line_search=deq.Armijo(trials=3))
     assert built.adjoint == deq.Implicit(deq.GMRES(), deq.Stop(20, 1e-8), on_failure="warn")
     assert built.on_failure == "raise"
 

@@ -91,7 +91,7 @@ class Trial:
         cold, start = self.model.start(pair), self.model.start(pair, state)
         f = self.model.map(pair, self._block)
         if self._meter is None or case.threshold is None:
-            solution = deq.fixed_point(f, start, solver=case.solver, stop=case.stop)
+            solution = deq.fixed_point(f, start, solver=case.solver, stop=case.stop, on_failure="ignore")
         else:
             counted = Counted(f, self._meter)
             changes = Changes(case.threshold, self._seen if case.start == "stream" else None)
@@ -100,7 +100,7 @@ class Trial:
                 changes.see(hidden)
                 return counted(hidden, unknown)
 
-            solution = deq.fixed_point(watched, start, solver=case.solver, stop=case.stop)
+            solution = deq.fixed_point(watched, start, solver=case.solver, stop=case.stop, on_failure="ignore")
             self.counts = add(self.counts, counted.counts)
             self.changes = add(self.changes, torch.stack(changes.sums))
             self._seen = changes.previous

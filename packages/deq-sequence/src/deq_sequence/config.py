@@ -120,7 +120,7 @@ class Equilibrium:
     stop: deq.Stop = field(default_factory=lambda: deq.Stop(max_steps=30, tol=1e-3))
     eval_stop: deq.Stop | None = None
     adjoint: deq.Adjoint = field(
-        default_factory=lambda: deq.Implicit(solver=deq.Broyden(), stop=deq.Stop(max_steps=35, tol=1e-3))
+        default_factory=lambda: deq.Implicit(deq.Broyden(), deq.Stop(max_steps=35, tol=1e-3), on_failure="ignore")
     )
     memory: int = 150
     steps: int | None = None
@@ -143,7 +143,7 @@ WT103_PRELN_REG = replace(WT103_REG, norm="pre")
 
 
 def _regularised(steps: int, backward: int) -> Equilibrium:
-    adjoint = deq.Implicit(solver=deq.Broyden(), stop=deq.Stop(max_steps=backward, tol=1e-3))
+    adjoint = deq.Implicit(deq.Broyden(), deq.Stop(max_steps=backward, tol=1e-3), on_failure="ignore")
     return Equilibrium(stop=deq.Stop(max_steps=steps, tol=1e-3), adjoint=adjoint, memory=300)
 
 
@@ -167,7 +167,7 @@ MINI_EQUILIBRIUM = Equilibrium(
     solver=deq.Anderson(window=5),
     stop=deq.Stop(max_steps=12, tol=1e-3),
     eval_stop=deq.Stop(max_steps=24, tol=1e-3),
-    adjoint=deq.Implicit(solver=deq.Anderson(window=5), stop=deq.Stop(max_steps=8, tol=1e-3)),
+    adjoint=deq.Implicit(deq.Anderson(window=5), deq.Stop(max_steps=8, tol=1e-3), on_failure="ignore"),
     memory=64,
 )
 

@@ -96,6 +96,7 @@ class Trial:
             solver=case.solver,
             stop=case.stop,
             check=model.map(segment),
+            on_failure="ignore",
         )
         if counted is not None:
             self.counts = add(self.counts, counted.counts)

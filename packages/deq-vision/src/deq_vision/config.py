@@ -174,7 +174,7 @@ def _released(forward: int, backward: int, *, relative: bool) -> Equilibrium:
     def stop(steps: int) -> deq.Stop:
         return deq.Stop(max_steps=steps, tol=1e-3, relative=relative)
 
-    adjoint = deq.Implicit(solver=deq.Broyden(), stop=stop(backward))
+    adjoint = deq.Implicit(deq.Broyden(), stop(backward), on_failure="ignore")
     return Equilibrium(solver=deq.Broyden(), stop=stop(forward), adjoint=adjoint, numerics="released")
 
 
@@ -228,7 +228,7 @@ MINI_VIDEO = replace(MINI_STREET, head=None)
 _MINI = Equilibrium(
     stop=deq.Stop(max_steps=12, tol=None),
     eval_stop=deq.Stop(max_steps=24, tol=1e-3),
-    adjoint=deq.Implicit(solver=deq.Broyden(), stop=deq.Stop(max_steps=12, tol=1e-4)),
+    adjoint=deq.Implicit(deq.Broyden(), deq.Stop(max_steps=12, tol=1e-4), on_failure="ignore"),
 )
 
 _IMAGENET = _released(26, 27, relative=False)

@@ -1,4 +1,4 @@
-"""A state as the value, one evaluation's graph as the history."""
+"""The autograd glue: a solution as the value, one evaluation of f as its history, any product as its gradient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,19 +8,84 @@ from torch import Tensor
 from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
 
+from .._solve.iterate import Flat, Solve
 from .._solve.map import Map
 from .._solve.modes import in_transform
 
+# (f, z, incoming gradient of the solution) → the gradient that f(z) is given, (B, n) each.
 Pullback = Callable[[Map, Tensor, Tensor], Tensor]
 
 
+def solve_and_attach(f: Map, z0: Tensor, solve: Solve, pullback: Pullback) -> tuple[Tensor, list[Tensor], Flat]:
+    """The solution with the gradient of `pullback`, the recorded states with that of one f(z), and what was found."""
+    refuse_forward_mode()
+    with torch.no_grad():
+        flat = solve(f, z0.detach())
+    with f.block():
+        return attach(f, flat.best, pullback), [attach(f, z, one_step) for z in flat.recorded], flat
+
+
+def attach(f: Map, z: Tensor, pullback: Pullback) -> Tensor:
+    """`z` (B, n), with gradients to what f closes over: f is evaluated once more, and given `pullback`'s gradient."""
+    return with_history(f(z), z, f, pullback)
+
+
+def with_history(fz: Tensor, value: Tensor, f: Map, pullback: Pullback) -> Tensor:
+    """`value` (B, n), with the graph of `fz`, which is given the gradient `pullback(f, value, gradient)`."""
+    if not fz.requires_grad:
+        refuse_mapped(fz)
+        return value
+    try:
+        return _PulledBack.apply(fz, value, f, pullback)
+    except RuntimeError as error:
+        if "functorch" not in str(error):
+            raise
+        raise RuntimeError(
+            "an implicit gradient does not pass through torch.func transforms: use adjoint=Phantom() or Unrolled()"
+        ) from error
+
+
+class _PulledBack(torch.autograd.Function):
+    """The value, with the graph of fz and the gradient of a pullback."""
+
+    @staticmethod
+    def forward(ctx: Any, fz: Tensor, value: Tensor, f: Map, pullback: Pullback) -> Tensor:
+        ctx.save_for_backward(value)
+        ctx.f, ctx.pullback = f, pullback
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (value,) = ctx.saved_tensors
+        with torch.no_grad(), ctx.f.without_autocast():
+            of_fz = ctx.pullback(ctx.f, value, gradients[0])
+        if torch.is_grad_enabled():
+            of_fz = _FirstOrder.apply(of_fz.detach().requires_grad_())
+        return of_fz, None, None, None
+
+
+class _FirstOrder(torch.autograd.Function):
+    """The identity, whose derivative is refused: the adjoint's dependence on the parameters was not recorded."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise RuntimeError(
+            "this gradient can be taken once only: its own dependence on the parameters is not recorded. "
+            "Use adjoint=Unrolled() where you differentiate twice"
+        )
+
+
 def one_step(f: Map, z: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient as it is: f's image is differentiated, its argument is a constant."""
+    """The pullback of one step: f(z) is differentiated, and z is a constant in it."""
     return gradient
 
 
 def transposed_jacobian(f: Map, z: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """u → Jᵀu at z, evaluating f once more under the circumstances of the solve; None where f is constant."""
+    """u → Jᵀu at z, evaluating f once more with the solve's masks and weights; None where f is constant."""
     with f.block(), torch.enable_grad():
         z = z.detach().requires_grad_()
         fz = f(z)
@@ -42,68 +107,14 @@ def refuse_forward_mode() -> None:
         )
 
 
-def refuse_mapped(image: Tensor) -> None:
-    """Raises where `torch.vmap` hides that an image has a gradient, which would be lost without a word."""
-    if torch.compiler.is_compiling() or not in_transform() or not is_batchedtensor(image):
+def refuse_mapped(fz: Tensor) -> None:
+    """Raises where `torch.vmap` hides that f(z) has a gradient, which would be lost without a word."""
+    if torch.compiler.is_compiling() or not in_transform() or not is_batchedtensor(fz):
         return
-    while is_functorch_wrapped_tensor(image):
-        image = get_unwrapped(image)
-    if image.requires_grad:
+    while is_functorch_wrapped_tensor(fz):
+        fz = get_unwrapped(fz)
+    if fz.requires_grad:
         raise RuntimeError(
             "this gradient does not pass through torch.vmap: use adjoint=Phantom() or Unrolled(), or torch.no_grad() "
             "where no gradient is needed"
-        )
-
-
-def attach(f: Map, z: Tensor, pullback: Pullback) -> Tensor:
-    """`z`, with gradients to what f closes over: `pullback(f, z, gradient)` is handed to the graph of f(z)."""
-    return with_history(f(z), z, f, pullback)
-
-
-def with_history(image: Tensor, value: Tensor, f: Map, pullback: Pullback) -> Tensor:
-    """`value`, with the graph of `image`, to which `pullback(f, value, gradient)` is handed."""
-    if not image.requires_grad:
-        refuse_mapped(image)
-        return value
-    try:
-        return _Attach.apply(image, value, f, pullback)
-    except RuntimeError as error:
-        if "functorch" not in str(error):
-            raise
-        raise RuntimeError(
-            "an implicit gradient does not pass through torch.func transforms: use adjoint=Phantom() or Unrolled()"
-        ) from error
-
-
-class _Attach(torch.autograd.Function):
-    """The state as the value, the image's graph as the history."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, z: Tensor, f: Map, pullback: Pullback) -> Tensor:
-        ctx.save_for_backward(z)
-        ctx.f, ctx.pullback = f, pullback
-        return z.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (z,) = ctx.saved_tensors
-        with torch.no_grad(), ctx.f.without_autocast():
-            image_gradient = ctx.pullback(ctx.f, z, gradients[0])
-        if torch.is_grad_enabled():
-            image_gradient = _FirstOrder.apply(image_gradient.detach().requires_grad_())
-        return image_gradient, None, None, None
-
-
-class _FirstOrder(torch.autograd.Function):
-    """The identity, whose derivative is refused: the adjoint's dependence on the parameters was not recorded."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        raise RuntimeError(
-            "this gradient can be taken once only: its own dependence on the parameters is not recorded. "
-            "Use adjoint=Unrolled() where you differentiate twice"
         )

@@ -1,4 +1,4 @@
-"""The exact gradient in constant memory: a solve that is taken back step by step."""
+"""The exact gradient in constant memory: states that are reconstructed in the backward pass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ from .autograd import refuse_mapped
 
 @dataclass(frozen=True)
 class Pair:
-    """The last two states, in float64, so that going back loses little where f runs in float32.
+    """The last two states, in float64, so that reconstruction loses little where f runs in float32.
 
     Attributes:
-        current, previous: (B, n) the state under evaluation and the one before it.
+        current, previous: (B, n) the state that f is evaluated at, and the one before it.
     """
 
     current: Tensor
@@ -32,29 +32,29 @@ class Pair:
 
 @dataclass(frozen=True)
 class Reversible:
-    """Differentiates a solve that can be taken back, so that its evaluations need not be held (RevDEQ).
+    """Differentiates a solve whose states are reconstructed in the backward pass, and so are not held (RevDEQ).
 
     McCallum, Arora & Foster, "Reversible Deep Equilibrium Models", 2025 (arXiv 2509.12917), iterate two states,
-    y ← damping · y + (1 - damping) · f(z) and then z ← damping · z + (1 - damping) · f(y). With one evaluation a step
-    that is z[k+1] = damping · z[k-1] + (1 - damping) · f(z[k]), from z[-1] = z[0] = z0, and going back is
-    z[k-1] = (z[k+1] - (1 - damping) · f(z[k])) / damping.
+    y ← damping · y + (1 - damping) · f(z) and then z ← damping · z + (1 - damping) · f(y). With one evaluation of f a
+    step that is z[k+1] = damping · z[k-1] + (1 - damping) · f(z[k]), from z[-1] = z[0] = z0, and the state before is
+    reconstructed as z[k-1] = (z[k+1] - (1 - damping) · f(z[k])) / damping.
 
     The gradient is the one of `Unrolled` behind the same iteration: exact for what was computed, whether it converged
-    or not, for recorded states and for z0 too, and it can be differentiated again. A tolerance works as ever: the way
-    back of a sample begins where it stopped. Memory is that of two evaluations, whatever their number, beside graphs
-    without tensors (a custom function in f must keep its own by `save_for_backward`); the backward pass evaluates f
-    once more for each, under the solve's own masks, weights and autocast. Not for `torch.func`.
+    or not, for recorded states and for z0 too, and it can be differentiated again. With a tolerance, the
+    reconstruction of a sample begins where it stopped. Memory is that of two evaluations of f, whatever the number of
+    steps, beside graphs without tensors (a custom function in f must keep its own by `save_for_backward`); the
+    backward pass evaluates f once more a step, under the solve's own masks, weights and autocast. Not for `torch.func`.
 
     It solves by its own iteration, which is a solver too: leave `solver` out, or pass the same object; another is
     refused. So the value is the same with and without autograd.
 
-    Going back multiplies rounding errors by up to 1 / damping an evaluation. Therefore states are kept in float64
-    beside an f in float32, and then a damping of 0.5 finds the very same states after some 40 evaluations, 0.2 after
-    some 10. How far off the way back ends is measured at z0, which is known.
+    Reconstruction multiplies rounding errors by up to 1 / damping a step. Therefore states are kept in float64
+    beside an f in float32, and then a damping of 0.5 finds the very same states after some 40 steps, 0.2 after
+    some 10. How far off it ends is measured at z0, which is known.
 
     Attributes:
         damping: share of the state before last that is kept, above 0 and below 1. The paper's β is 1 - damping.
-        tol: how far from z0 the way back may end, relative to the length of the solution.
+        tol: how far from z0 the reconstruction may end, relative to the length of the solution.
         on_failure: what the backward pass does with a sample beyond: "ignore", "warn" or "raise". Anything but
             "ignore" waits for the device.
     """
@@ -66,7 +66,7 @@ class Reversible:
 
     def __post_init__(self) -> None:
         if not 0 < self.damping < 1:
-            raise ValueError(f"damping must be above 0 (or there is no way back) and below 1, got {self.damping!r}")
+            raise ValueError(f"damping must be above 0 (0 reconstructs nothing) and below 1, got {self.damping!r}")
         if not self.tol > 0:
             raise ValueError(f"tol must be above 0, got {self.tol!r}")
         check_on_failure(self.on_failure)
@@ -81,15 +81,15 @@ class Reversible:
 
     def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
         if solve.solver != self:
-            raise ValueError(f"{self!r} takes back a solve of its own, not one by {solve.solver!r}")
+            raise ValueError(f"{self!r} solves by an iteration of its own, not by {solve.solver!r}")
         return _reversibly(self, f, z0, solve)
 
 
-def _solve_reversibly(by: Reversible, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
-    way_back = _WayBack(by, f, z0.detach())
+def _solve_reversibly(adjoint: Reversible, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
+    reconstruction = _Reconstruction(adjoint, f, z0.detach())
     try:
         with f.block():
-            flat = iterate(way_back, z0, _Tracking(by, solve.stop, way_back), solve.stop, solve.record)
+            flat = iterate(reconstruction, z0, _Tracking(adjoint, solve.stop, reconstruction), solve.stop, solve.record)
     except RuntimeError as error:
         if "saved tensor hooks" not in str(error):
             raise
@@ -97,7 +97,7 @@ def _solve_reversibly(by: Reversible, f: Map, z0: Tensor, solve: Solve) -> tuple
             "a reversible solve does not pass through torch.func transforms: use adjoint=Unrolled()"
         ) from error
     refuse_mapped(flat.best)
-    way_back.end(flat.last[2])
+    reconstruction.end(flat.last[2])
     return flat.best, flat.recorded, flat
 
 
@@ -109,62 +109,62 @@ _reversibly = cast(
 
 @dataclass(frozen=True)
 class Tracked:
-    """The iteration's memory, and where each sample's way back begins.
+    """The iteration's memory, and where each sample's reconstruction begins.
 
     Attributes:
         pair: the states, with their graph.
-        going: (B,) whether the sample goes on.
+        active: (B,) whether the sample goes on.
         last: the same states without a graph; of a sample that has ended, those it ended with.
         steps: (B,) how many steps each sample has taken.
     """
 
     pair: Pair
-    going: Tensor
+    active: Tensor
     last: Pair
     steps: Tensor
 
 
 @dataclass(frozen=True)
 class _Tracking:
-    """The solver behind a gradient: `Reversible`, which remembers where the driver has left a sample alone."""
+    """The solver behind a gradient: `Reversible`, which remembers where the loop has left a sample alone."""
 
-    by: Reversible
+    adjoint: Reversible
     stop: Stop
-    f: "_WayBack"
+    f: "_Reconstruction"
 
     def init(self, z: Tensor, max_steps: int) -> Tracked:
-        pair = self.by.init(z, max_steps)
+        pair = self.adjoint.init(z, max_steps)
         last = Pair(pair.current.detach(), pair.previous.detach())
-        going = torch.ones(len(z), dtype=torch.bool, device=z.device)
-        return Tracked(pair, going, last, torch.zeros_like(going, dtype=torch.long))
+        active = torch.ones(len(z), dtype=torch.bool, device=z.device)
+        return Tracked(pair, active, last, torch.zeros_like(active, dtype=torch.long))
 
     def step(self, z: Tensor, fz: Tensor, state: Tracked) -> tuple[Tensor, Tracked]:
-        proposal, pair = self.by.step(z, fz, state.pair)
-        # Of a sample that has ended, fz is not the image.
-        residual = self.stop.residual(z, self.f.image)
-        going = state.going & residual.isfinite()
+        proposal, pair = self.adjoint.step(z, fz, state.pair)
+        # Of a sample that has ended, the loop shows z in place of f(z).
+        residual = self.stop.residual(z, self.f.fz)
+        active = state.active & residual.isfinite()
         if self.stop.tol is not None:
-            going = going & (residual > self.stop.tol)
+            active = active & (residual > self.stop.tol)
         last = Pair(
-            torch.where(going[:, None], pair.current.detach(), state.last.current),
-            torch.where(going[:, None], pair.previous.detach(), state.last.previous),
+            torch.where(active[:, None], pair.current.detach(), state.last.current),
+            torch.where(active[:, None], pair.previous.detach(), state.last.previous),
         )
-        return proposal, Tracked(pair, going, last, state.steps + going)
+        return proposal, Tracked(pair, active, last, state.steps + active)
 
 
-class _WayBack:
-    """f, whose graph keeps no tensor: what an evaluation had saved is computed again from the state it was at.
+class _Reconstruction:
+    """f, whose graph keeps no tensor: what a call had saved is computed again from the state it was at.
 
-    The backward pass asks for evaluations from the last to the first, and so the states are found: the one before
-    last from the last two. The first evaluation is kept as it is, with what it computes for all (parametrised weights).
+    The backward pass asks for calls from the last to the first, and so the states are reconstructed: the one before
+    last from the last two. The first call is kept as it is, with what it computes for all (parametrised weights).
 
     Attributes:
-        image: (B, n) of the last call, without its graph, until the solve ends.
+        fz: (B, n) of the last call, without its graph, until the solve ends.
     """
 
-    def __init__(self, by: Reversible, f: Map, z0: Tensor) -> None:
-        self.image = z0
-        self._by, self._f, self._z0 = by, f, z0
+    def __init__(self, adjoint: Reversible, f: Map, z0: Tensor) -> None:
+        self.fz = z0
+        self._adjoint, self._f, self._z0 = adjoint, f, z0
         self._differentiable: list[bool] = []
         self._saved: list[int] = []
         self._weights: Weights | None = None
@@ -174,7 +174,7 @@ class _WayBack:
     def __call__(self, z: Tensor) -> Tensor:
         """f(z)."""
         fz = self._evaluated(z)
-        self.image = fz.detach()
+        self.fz = fz.detach()
         return fz
 
     def _evaluated(self, z: Tensor) -> Tensor:
@@ -193,8 +193,8 @@ class _WayBack:
             return self._f(z)
 
     def end(self, found: Tracked) -> None:
-        """Where the way back begins."""
-        self.image = self._z0
+        """Where the reconstruction begins."""
+        self.fz = self._z0
         self._last, self._steps = found.last, found.steps
 
     def _unpack(self, place: tuple[int, int]) -> Tensor:
@@ -202,22 +202,22 @@ class _WayBack:
         if evaluation > self._at:
             self._at, self._pair, self._tensors = len(self._saved), self._last, []
         while self._at > evaluation:
-            self._back()
+            self._reconstruct()
         tensor, version = self._tensors[index]
         if tensor._version != version:
             raise RuntimeError(
-                f"f changed in place what evaluation {evaluation + 1} needs for its backward pass: "
+                f"f changed in place what step {evaluation + 1} needs for its backward pass: "
                 "use out-of-place operations"
             )
         return tensor
 
-    def _back(self) -> None:
-        """Goes to the evaluation before, finds what it had saved, and the state before its own."""
+    def _reconstruct(self) -> None:
+        """Goes to the call before, finds what it had saved, and the state before its own."""
         pair, at = self._pair, self._at - 1
         moved = (self._steps > at) & (self._at < len(self._saved))
         current = torch.where(moved[:, None], pair.previous, pair.current)
-        image = self._evaluate(current, at)
-        before = (pair.current - (1 - self._by.damping) * image) / self._by.damping
+        fz = self._evaluate(current, at)
+        before = (pair.current - (1 - self._adjoint.damping) * fz) / self._adjoint.damping
         previous = torch.where(moved[:, None], before, pair.previous)
         self._at, self._pair = at, Pair(current, previous)
         if at == 1:
@@ -231,27 +231,27 @@ class _WayBack:
 
         with self._f.block(self._weights), torch.enable_grad(), saved_tensors_hooks(pack, _unneeded):
             z = current.to(self._f.ravel.dtype).requires_grad_(self._differentiable[evaluation])
-            image = self._f(z).detach().double()
+            fz = self._f(z).detach().double()
         if len(self._tensors) != self._saved[evaluation]:
             raise RuntimeError(
-                f"f did not repeat itself: evaluation {evaluation + 1} of a reversible solve saved "
+                f"f did not repeat itself: step {evaluation + 1} of a reversible solve saved "
                 f"{self._saved[evaluation]} tensors, and {len(self._tensors)} in the backward pass. It must do the "
                 "same at every call but the first, or use adjoint=Unrolled()"
             )
-        return image
+        return fz
 
     def _check(self, start: Tensor) -> None:
-        by = self._by
-        if by.on_failure == "ignore":
+        adjoint = self._adjoint
+        if adjoint.on_failure == "ignore":
             return
         error = measured(two_norm, start - self._z0, look=True).over(measured(two_norm, self._last.current, look=True))
-        above = (error <= by.tol).logical_not()
+        above = (error <= adjoint.tol).logical_not()
         if bool(above.any()):
             announce(
                 f"the backward pass of a reversible solve: {int(above.sum())} of {len(above)} samples came back to "
                 f"another state than z0, worst by {float(error.max()):.1e} of the solution's length: their gradient is "
-                "not to be trusted. Rounding grows on the way: use fewer steps, a larger damping, or Implicit()",
-                by.on_failure,
+                "not to be trusted. Rounding grows from step to step: use fewer, a larger damping, or Implicit()",
+                adjoint.on_failure,
             )
 
 

@@ -12,8 +12,8 @@ from .._solve.map import Map
 from .._solve.modes import may_look
 from .._solvers.broyden import Steps
 from .._solvers.scaled import scale_to_ordinary
-from .adjoint import Implicit, solve_adjoint
 from .autograd import attach, one_step, refuse_forward_mode
+from .implicit import Implicit, solve_adjoint
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,14 @@ class SHINE:
             flat = solve(f, z0.detach())
         memory = flat.last[2]
         if not isinstance(memory, Steps):
-            raise ValueError(
-                "SHINE shares the inverse Jacobian of Broyden's method: solve with solver=Broyden(), "
-                "without a line search"
-            )
+            raise ValueError("SHINE shares the inverse Jacobian of Broyden's method: solve with solver=Broyden()")
         if len(flat.trace) - 1 > memory.count:
             raise ValueError(
                 f"SHINE needs every step of the solve: Broyden(memory={len(memory.steps[0])}) gave up earlier ones "
-                f"in {len(flat.trace)} evaluations; use Broyden() or a smaller Stop(max_steps)"
+                f"in {len(flat.trace)}; use Broyden() or a smaller Stop(max_steps)"
             )
         memory = _used(memory)
-        # A sample's own steps are those before the evaluation that gave its state.
+        # A sample's own steps are those before the one that gave its state.
         pullback = partial(self._estimate, memory, (flat.steps - 1).clamp_min(0))
         with f.block():
             return attach(f, flat.best, pullback), [attach(f, z, one_step) for z in flat.recorded], flat

@@ -1,18 +1,29 @@
-"""What happens when samples end above their tolerance."""
+"""What happens when samples miss the tolerance of their solve."""
 
+import os
+import sys
 import warnings
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
+from .outcome import Outcome
 from .stop import Stop
 
 OnFailure = Literal["ignore", "warn", "raise"]
 _CHOICES = get_args(OnFailure)  # the compiler of torch 2.6 does not call get_args
 
+# Whoever calls a solve is in none of these folders.
+_LIBRARIES = tuple(os.path.dirname(path) + os.sep for path in (os.path.dirname(__file__), torch.__file__))
+
 
 class ConvergenceError(RuntimeError):
-    """A solve with `on_failure="raise"` left samples above its tolerance."""
+    """Samples missed the tolerance of a solve with `on_failure="raise"`, or without one were not finite."""
+
+
+class ConvergenceWarning(RuntimeWarning):
+    """Samples missed the tolerance of a solve with `on_failure="warn"`, which is the default."""
 
 
 def check_on_failure(on_failure: Any) -> None:
@@ -20,18 +31,53 @@ def check_on_failure(on_failure: Any) -> None:
         raise ValueError(f"on_failure must be one of {', '.join(_CHOICES)}, got {on_failure!r}")
 
 
-def failed(residual: Tensor, converged: Tensor, stop: Stop) -> Tensor:
-    """(B,) samples above the tolerance, or non-finite where there is none."""
-    return residual.isfinite().logical_not() if stop.tol is None else converged.logical_not()
+def report(
+    residual: Tensor, outcome: Outcome, missed: int | None, stop: Stop, on_failure: OnFailure, *, who: str, advice: str
+) -> None:
+    """Raises or warns where samples missed the tolerance of `stop`.
 
+    Without a tolerance "warn" is silent, and "raise" is for samples that are not finite. The device is waited for only
+    by "raise", and where there is something to say.
 
-def goal(stop: Stop) -> str:
-    """What `stop` asks for, in words."""
-    return "a finite residual" if stop.tol is None else f"a residual of {stop.tol:g}"
+    Args:
+        residual: (B,).
+        outcome: of the same samples.
+        missed: how many missed the tolerance, where the host knows.
+        stop, on_failure: as in `fixed_point`.
+        who: the samples in question, as "samples".
+        advice: what to do, in a sentence.
+    """
+    if on_failure == "ignore" or missed == 0:
+        return
+    if on_failure == "warn" and (stop.tol is None or torch.compiler.is_compiling()):
+        return
+    above = outcome.not_finite if stop.tol is None else outcome.converged.logical_not()
+    if missed := int(above.sum()):
+        goal = "a finite residual" if stop.tol is None else f"a residual of {stop.tol:g}"
+        ends = ", ".join(f"{count} {word}" for word, count in Outcome(outcome.code[above]).counts().items())
+        announce(
+            f"{missed} of {len(above)} {who} did not reach {goal} in {stop.max_steps} steps ({ends}; residual up to "
+            f"{float(residual[above].max()):.2e}). {advice}",
+            on_failure,
+        )
 
 
 def announce(message: str, on_failure: OnFailure) -> None:
-    """Raises or warns, at the caller of the function that reports to its own."""
+    """Raises, or warns at the line outside of this library and torch that asked for the solve or its gradient.
+
+    Python shows a warning once a line as long as its text is the same. The numbers in this one differ from solve to
+    solve, so that what the line's module remembers of the last text is made to stand for the new one.
+    """
     if on_failure == "raise":
         raise ConvergenceError(message)
-    warnings.warn(message, stacklevel=4)
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+        frame = frame.f_back
+    line, names = frame.f_lineno, frame.f_globals
+    remembered: dict[Any, Any] = names.setdefault("__warningregistry__", {})
+    last = remembered.get((ConvergenceWarning, line))
+    if remembered.pop((last, ConvergenceWarning, line), None):
+        remembered[message, ConvergenceWarning, line] = 1
+    module = names.get("__name__", "<unknown>")
+    warnings.warn_explicit(message, ConvergenceWarning, frame.f_code.co_filename, line, module, remembered)
+    remembered[ConvergenceWarning, line] = message

@@ -6,15 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._adjoints.adjoint import Adjoint, Implicit
+from .._adjoints.base import Adjoint
+from .._adjoints.implicit import Implicit
 from .._solvers import Anderson, Solver
-from .failure import OnFailure, announce, check_on_failure, failed, goal
+from .failure import OnFailure, check_on_failure, report
 from .iterate import Solve
 from .map import Map
+from .outcome import checked
 from .solution import Solution
 from .stop import Stop
 from .tree import Ravel, Tree
 
+_ADVICE = (
+    "Allow more steps, loosen tol (float32 resolves about 1e-7), take another solver, or make f contract "
+    '(spectral_radius, weight_norm_); where it is meant, say on_failure="ignore". See docs/debugging.md'
+)
 _SOLVER = Anderson()
 _STOP = Stop()
 _ADJOINT = Implicit()
@@ -29,9 +35,9 @@ def fixed_point(
     adjoint: Adjoint = _ADJOINT,
     record: Sequence[int] = (),
     check: Callable[..., Tree] | None = None,
-    on_failure: OnFailure = "ignore",
+    on_failure: OnFailure = "warn",
 ) -> Solution:
-    """Solves z = f(z), sample by sample.
+    """Solves z = f(z), sample by sample. A step is one evaluation of f.
 
     Args:
         f: maps a state to a state of the same structure and shapes; may close over anything. A tuple's members are
@@ -42,17 +48,18 @@ def fixed_point(
         stop: when to end, and what residual means.
         adjoint: how gradients reach what f closes over. Used only while autograd records; `no_grad` and
             `inference_mode` skip it, `eval()` does not.
-        record: evaluations, counted from 1 and increasing, after which the best state so far goes to
-            `Solution.trajectory`.
-        check: another f by which `residual` and `converged` are judged, evaluated once at the solution: the dense cell
+        record: steps, counted from 1 and increasing, after which the best state so far goes to `Solution.trajectory`.
+        check: another f by which `residual` and `outcome` are judged, evaluated once at the solution: the dense cell
             where f is an approximation of it (`to_delta`).
-        on_failure: what to do when samples end above `stop.tol` (or, without a tolerance, non-finite).
+        on_failure: what to do when samples end above `stop.tol`: "ignore", "warn" with a `ConvergenceWarning`, once a
+            line of the caller's, or "raise". Without a tolerance "warn" says nothing, and "raise" is for samples that
+            are not finite.
 
     Raises:
         ValueError: f returns another structure, shape or device than it was given, changes its argument, draws
-            random numbers at every evaluation, or has BatchNorm in training mode in it; `record` does not fit `stop`,
+            random numbers at every call, or has BatchNorm in training mode in it; `record` does not fit `stop`,
             or `solver` the adjoint.
-        ConvergenceError: `on_failure="raise"` and a sample failed.
+        ConvergenceError: `on_failure="raise"`, and a sample missed its tolerance.
     """
     solver = choose_solver(solver, adjoint)
     check_choices(solver, stop, adjoint, on_failure)
@@ -66,36 +73,36 @@ def fixed_point(
     else:
         found = solve(flat_f, start)
         value, recorded = found.best, found.recorded
-    residual, converged, checks = found.residual, found.converged, 0
+    residual, outcome, missed = found.residual, found.outcome, found.missed
     if check is not None:
-        residual = _checked_residual(check, ravel, value.detach(), stop)
-        converged = residual <= stop.tol if stop.tol is not None else torch.zeros_like(converged)
-        checks = 1
+        residual, missed = _checked_residual(check, ravel, value.detach(), stop), None
+        outcome = outcome if stop.tol is None else checked(outcome, residual <= stop.tol)
     solution = Solution(
         value=ravel.unflatten(value),
         trajectory=tuple(ravel.unflatten(z) for z in recorded),
         residual=residual,
         steps=found.steps,
-        converged=converged,
+        outcome=outcome,
         trace=found.trace,
-        nfe=flat_f.evaluations + checks,
+        nfe=flat_f.evaluations + (check is not None),
     )
-    if on_failure != "ignore":
-        _report(solution, stop, on_failure)
+    report(residual, outcome, missed, stop, on_failure, who="samples", advice=_ADVICE)
     return solution
 
 
 def choose_solver(solver: Solver | None, adjoint: Any) -> Solver:
-    """The solver given, or the one that goes with the adjoint.
+    """The solver given; the adjoint itself where that is a solver too; `Anderson()` otherwise.
 
     Raises:
-        ValueError: the adjoint solves by itself, and not like this.
+        ValueError: the adjoint is a solver, and another one is given.
     """
     own = adjoint if hasattr(adjoint, "step") and not isinstance(adjoint, type) else None
     if own is None:
         return _SOLVER if solver is None else solver
     if solver is not None and solver != own:
-        raise ValueError(f"{own!r} takes back a solve of its own: leave solver out or pass the same, got {solver!r}")
+        raise ValueError(
+            f"{own!r} solves by an iteration of its own: leave solver out or pass the same, got {solver!r}"
+        )
     return own
 
 
@@ -115,10 +122,10 @@ def checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
     """`record`, or ValueError where it is not increasing or beyond `stop`."""
     record = tuple(record)
     if any(later <= earlier for earlier, later in zip((0, *record)[:-1], record, strict=True)):
-        raise ValueError(f"record must be increasing evaluations counted from 1, got {record}")
+        raise ValueError(f"record must be increasing steps counted from 1, got {record}")
     if record and record[-1] > stop.max_steps:
         raise ValueError(
-            f"record asks for evaluation {record[-1]}, but stop allows {stop.max_steps}: "
+            f"record asks for step {record[-1]}, but stop allows {stop.max_steps}: "
             "raise max_steps or record less (a layer in eval mode may use its eval_stop)"
         )
     return record
@@ -129,15 +136,3 @@ def _checked_residual(check: Callable[..., Tree], ravel: Ravel, z: Tensor, stop:
     f = Map(check, ravel)
     with f.block():
         return stop.residual(z, f(z))
-
-
-def _report(solution: Solution, stop: Stop, on_failure: OnFailure) -> None:
-    above = failed(solution.residual, solution.converged, stop)
-    if not bool(above.any()):
-        return
-    message = (
-        f"{int(above.sum())} of {len(above)} samples did not reach {goal(stop)} in {stop.max_steps} evaluations "
-        f"({solution.describe()}). f may not contract near its fixed point (see spectral_radius and weight_norm_), "
-        "or max_steps may be too small, or tol below what the dtype resolves"
-    )
-    announce(message, on_failure)

@@ -1,4 +1,4 @@
-"""f as a map of flat states, evaluated under the same circumstances every time."""
+"""f as a map of flat states, under the same masks, weights and autocast every time."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -52,37 +52,37 @@ class Map:
         self.evaluations += 1
         state = self.ravel.unflatten(z)
         if torch.compiler.is_compiling() or self.evaluations > 2:
-            return self._image(state)
+            return self._evaluate(state)
         if self.evaluations == 1:
             with _refusing_noise():
-                return self._image(state)
+                return self._evaluate(state)
         # What is drawn once a solve has been drawn by now.
         before = _random_state(self.ravel.device)
-        image = self._image(state)
+        fz = self._evaluate(state)
         if not torch.equal(before, _random_state(self.ravel.device)):
-            self._refuse_noise(state, image)
-        return image
+            self._refuse_noise(state, fz)
+        return fz
 
-    def _image(self, state: Tree) -> Tensor:
+    def _evaluate(self, state: Tree) -> Tensor:
         if not self._autocast["enabled"]:  # blocks are without already
             return self.ravel.flatten(apply(self._f, state))
         with torch.autocast(**self._autocast):
             return self.ravel.flatten(apply(self._f, state))
 
     @torch.no_grad()
-    def _refuse_noise(self, state: Tree, image: Tensor) -> None:
-        """Raises if the random numbers that were drawn, maybe by another thread, show in the image."""
+    def _refuse_noise(self, state: Tree, fz: Tensor) -> None:
+        """Raises if the random numbers that were drawn, maybe by another thread, show in f(z)."""
         self.evaluations += 1
-        scale = 1e-3 * float(image.abs().max()) if image.isfinite().all() else 0.0
-        if not torch.allclose(self._image(state), image, rtol=1e-3, atol=scale, equal_nan=True):
+        scale = 1e-3 * float(fz.abs().max()) if fz.isfinite().all() else 0.0
+        if not torch.allclose(self._evaluate(state), fz, rtol=1e-3, atol=scale, equal_nan=True):
             raise ValueError(
-                "f draws random numbers at every evaluation (functional dropout, or the dropout inside attention): it "
+                "f draws random numbers at every call (functional dropout, or the dropout inside attention): it "
                 "has no fixed point, and a backward pass would see another mask. Use VariationalDropout, which draws "
                 "one mask per solve, or drop outside of f"
             )
 
     def block(self, weights: Weights | None = None) -> AbstractContextManager[Any]:
-        """The circumstances of the solve.
+        """The masks, weights and precision of the solve.
 
         Args:
             weights: what `weights()` gave in an earlier block, to be used in this one too.
@@ -131,12 +131,12 @@ def _refusing_noise() -> Iterator[None]:
             return
         if isinstance(module, _BatchNorm):
             raise ValueError(
-                f"{module} is inside f in training mode: its statistics would move at every evaluation of a solve. "
+                f"{module} is inside f in training mode: its statistics would move at every step of a solve. "
                 "Use GroupNorm or LayerNorm, or put the module in eval mode"
             )
         if isinstance(module, _DropoutNd) and module.p > 0:
             raise ValueError(
-                f"{module} is inside f in training mode: a new mask at every evaluation leaves no fixed point. "
+                f"{module} is inside f in training mode: a new mask at every step leaves no fixed point. "
                 "Use VariationalDropout, which draws one mask per solve"
             )
 

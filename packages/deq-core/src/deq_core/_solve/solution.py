@@ -4,37 +4,43 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .outcome import Outcome
 from .tree import Tree
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A state with f(z) ≈ z and how well each sample of it satisfies that.
+    """A state with f(z) ≈ z, and how well each sample of it satisfies that. A step is one evaluation of f.
 
     Attributes:
-        value: the state, in the structure of z0: of every sample the finite image f(z) with the lowest residual.
+        value: the state, in the structure of z0: of every sample the finite f(z) with the lowest residual.
             Under autograd it carries gradients to everything f closes over, as the adjoint defines them.
-        trajectory: the states asked for by `record`, exactly as many, each the best of the evaluations up to there
+        trajectory: the states asked for by `record`, exactly as many, each the best of the steps up to there
             (what a solve with that many steps returns); a converged sample repeats its last one. A `Phantom` that
             records steps puts theirs before each of them, and before the value.
-        residual: (B,) |f(z) - z| (over |f(z)| when relative) at the evaluation that gave `value`; infinite where
-            no evaluation was finite.
-        steps: (B,) that evaluation, counted from 1; 0 where no evaluation was finite and `value` is z0.
-        converged: (B,) whether `residual` reached the tolerance; False everywhere when none was set.
-        trace: (evaluations, B) residuals; a sample that has converged or failed repeats its last one.
-        nfe: how often f was evaluated before returning, those evaluations that attach gradients included.
+        residual: (B,) |f(z) - z| (over |f(z)| when relative) at the step that gave `value`; infinite where
+            no f(z) was finite.
+        steps: (B,) that step, counted from 1; 0 where no f(z) was finite and `value` is z0.
+        outcome: how each sample ended: converged, out of steps, not finite.
+        trace: (steps, B) residuals; a sample that has converged or failed repeats its last one.
+        nfe: evaluations of f before returning, those that attach gradients included.
     """
 
     value: Tree
     trajectory: tuple[Tree, ...]
     residual: Tensor
     steps: Tensor
-    converged: Tensor
+    outcome: Outcome
     trace: Tensor
     nfe: int
 
+    @property
+    def converged(self) -> Tensor:
+        """(B,) bool: whether `residual` reached the tolerance; False everywhere when none was set."""
+        return self.outcome.converged
+
     def describe(self) -> str:
-        """One line for a log: how many samples converged, in how many steps, and how far the others came."""
+        """One line for a log: how many samples converged, in how many steps, and how the others ended."""
         samples = len(self.residual)
         if samples == 0:
             return f"0 samples, {self.nfe} evaluations"
@@ -46,7 +52,7 @@ class Solution:
             line += f" in {highest} steps" if lowest == highest else f" in {lowest} to {highest} steps"
         if converged < samples:
             residual = residual[self.converged.logical_not()]
-            line += f", {samples - converged} did not in {len(self.trace)}"
+            line += "".join(f", {count} {word}" for word, count in self.outcome.counts().items() if word != "converged")
         return (
             f"{line}: residual {float(residual.median()):.2e} median, {float(residual.max()):.2e} worst, "
             f"{self.nfe} evaluations"

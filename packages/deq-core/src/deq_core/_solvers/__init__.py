@@ -7,6 +7,6 @@ from .fixed_point_iteration import FixedPointIteration as FixedPointIteration
 from .gmres import GMRES as GMRES
 from .gmres import ConjugateResidual as ConjugateResidual
 from .line_search import Armijo as Armijo
-from .line_search import Trial as Trial
+from .line_search_broyden import LineSearchBroyden as LineSearchBroyden
 from .safeguarded import Safeguarded as Safeguarded
 from .type_one_anderson import TypeOneAnderson as TypeOneAnderson

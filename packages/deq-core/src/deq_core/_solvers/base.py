@@ -14,9 +14,10 @@ class Solver(Protocol):
 
     A solver never calls f and owns no loop. Every sample is treated as if it were alone: no operation may mix rows.
 
-    One that keeps f(z) - z may also have `gap_row(state) -> Tensor | None`, the (B, n) row of its memory where the next
-    `step` looks for it. The loop then writes it there for the residual, which spares a pass over both; None says that
-    there is no such row this time. After `gap_row` the state is only good for that `step`.
+    One that keeps the residual f(z) - z may also have `residual_row(state) -> Tensor | None`, the (B, n) row of its
+    memory where the next `step` looks for it. The loop then writes it there when it measures its norm, which spares a
+    pass over both; None says that there is no such row this time. After `residual_row` the state is only good for that
+    `step`.
 
     One whose steps grow with the state, so that they are the same for s · z and s · f(z) but for the factor s, may say
     so by an attribute `equivariant = True`. Where squares of a state would under- or overflow, the loop then shows it
@@ -24,11 +25,11 @@ class Solver(Protocol):
     """
 
     def init(self, z: Tensor, max_steps: int) -> Any:
-        """The memory before the first evaluation; `max_steps` only sizes buffers."""
+        """The memory before the first step, for z0 (B, n); `max_steps` only sizes buffers."""
         ...
 
     def step(self, z: Tensor, fz: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """The state to evaluate next, and the memory that goes with it.
+        """The state (B, n) to evaluate next, and the memory that goes with it.
 
         Neither z nor fz may be changed. The memory may reuse the buffers of `state`, which is not read again.
         """
@@ -42,7 +43,7 @@ def put(buffer: Tensor, slot: int, row: Tensor) -> Tensor:
     return buffer
 
 
-def put_gap(buffer: Tensor, slot: int, z: Tensor, fz: Tensor) -> Tensor:
+def put_difference(buffer: Tensor, slot: int, z: Tensor, fz: Tensor) -> Tensor:
     """`buffer` (B, rows, n) with f(z) - z in `slot`, and no temporary where that is possible."""
     if not in_place():
         return put(buffer, slot, fz - z)

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 
 from .._solve.modes import in_place
-from . import searched_broyden
-from .base import inner_products, put, put_gap
-from .line_search import Armijo
-from .searched_broyden import Searched
+from .base import inner_products, put, put_difference
 
 # Of 1 - a, which an update is divided by.
 _LEAST = 1e-12
@@ -27,7 +24,7 @@ class Steps:
         first: (B, memory) for every step the first one that counts with it: earlier ones belong to an estimate that
             the sample gave up.
         count: how many rows are in use.
-        given: whether the next gap lies in its row already.
+        written: whether the next residual lies in its row already.
         system: (B, memory, memory) the triangular system of `_newton_step`, a row a step, where that can be kept.
         whole: whether every step counts for every sample, so that `system` is theirs.
     """
@@ -36,7 +33,7 @@ class Steps:
     gram: Tensor
     first: Tensor
     count: int = 0
-    given: bool = False
+    written: bool = False
     system: Tensor | None = None
     whole: bool = False
 
@@ -53,28 +50,18 @@ class Broyden:
     Attributes:
         memory: how many steps are kept; when they are full the estimate starts again from -I.
             `None` keeps all of a solve.
-        line_search: shortens steps that make the residual larger, sample by sample; each trial is an evaluation like
-            any other. `None` takes every step as it comes, which is what most equilibrium models need.
     """
 
     memory: int | None = None
-    line_search: Armijo | None = None
     kind: Literal["broyden"] = field(default="broyden", repr=False, kw_only=True)
     equivariant: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.memory is not None and self.memory < 1:
             raise ValueError(f"memory must be None or at least 1 step, got {self.memory!r}")
-        if self.line_search is not None and not isinstance(self.line_search, Armijo):
-            raise TypeError(f"line_search must be None or Armijo(...), got {self.line_search!r}")
 
-    def init(self, z: Tensor, max_steps: int) -> Steps | Searched:
-        # The last evaluation of a solve takes no step.
-        rows = max(1, max_steps - 1)
-        rows = rows if self.memory is None else min(rows, self.memory)
-        if self.line_search is not None:
-            return searched_broyden.begin(z, rows)
-        batch, size = z.shape
+    def init(self, z: Tensor, max_steps: int) -> Steps:
+        rows, (batch, size) = rows_of(self.memory, max_steps), z.shape
         return Steps(
             steps=z.new_empty(batch, rows, size),
             gram=z.new_zeros(batch, rows, rows, dtype=torch.float64),
@@ -82,19 +69,17 @@ class Broyden:
             system=z.new_zeros(batch, rows, rows, dtype=torch.float64) if _may_look(z) else None,
         )
 
-    def gap_row(self, state: Steps | Searched) -> Tensor | None:
+    def residual_row(self, state: Steps) -> Tensor | None:
         """(B, n) where the next `step` looks for f(z) - z; see `Solver`."""
-        if isinstance(state, Searched) or state.count == state.steps.shape[1]:
+        if state.count == state.steps.shape[1]:
             return None
-        state.given = True
+        state.written = True
         return state.steps[:, state.count]
 
-    def step(self, z: Tensor, fz: Tensor, state: Steps | Searched) -> tuple[Tensor, Steps | Searched]:
-        if isinstance(state, Searched):
-            return searched_broyden.step(z, fz, state, self.line_search or Armijo())
+    def step(self, z: Tensor, fz: Tensor, state: Steps) -> tuple[Tensor, Steps]:
         count = state.count if state.count < state.steps.shape[1] else 0
-        # The row of the new step holds the gap until the step is known.
-        steps = state.steps if state.given else put_gap(state.steps, count, z, fz)
+        # The row of the new step holds the residual until the step is known.
+        steps = state.steps if state.written else put_difference(state.steps, count, z, fz)
         step = steps[:, count]
         whole = state.system is not None
         if count == 0:
@@ -128,6 +113,12 @@ class Broyden:
         return z + step, Steps(steps, gram, first, count + 1, system=state.system, whole=whole)
 
 
+def rows_of(memory: int | None, max_steps: int) -> int:
+    """How many steps are to be kept: the last evaluation of a solve takes none."""
+    rows = max(1, max_steps - 1)
+    return rows if memory is None else min(rows, memory)
+
+
 def _may_look(z: Tensor) -> bool:
     """Whether a solver may look at numbers and write into its buffers: the host does not wait, and no graph is made."""
     return in_place() and z.device.type == "cpu"
@@ -136,7 +127,7 @@ def _may_look(z: Tensor) -> bool:
 def _newton_step(
     towards: Tensor, gram: Tensor, first: Tensor, system: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, bool]:
-    """How the quasi-Newton step s = (g + Σ weightsⱼ sⱼ) / scale for the gap g = f(z) - z is made.
+    """How the quasi-Newton step s = (g + Σ weightsⱼ sⱼ) / scale for the residual g = f(z) - z is made.
 
     With w₀ = g and wⱼ₊₁ = wⱼ + aⱼ sⱼ₊₁, aⱼ = sⱼ·wⱼ / |sⱼ|², the step is w / (1 - a) for the last w and a. The a are
     the solution of a triangular system in the inner products, so the long vectors are read once for sⱼ·g and once

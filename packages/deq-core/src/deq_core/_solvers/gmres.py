@@ -15,13 +15,13 @@ class Directions:
 
     Attributes:
         directions: (B, memory, n) p.
-        images: (B, memory, n) A p, orthonormal.
-        iterate, residual: (B, n) z and b - A z; None before the first evaluation.
+        products: (B, memory, n) A p, orthonormal.
+        iterate, residual: (B, n) z and b - A z; None before the first step.
         count: directions seen.
     """
 
     directions: Tensor
-    images: Tensor
+    products: Tensor
     iterate: Tensor | None = None
     residual: Tensor | None = None
     count: int = 0
@@ -32,12 +32,12 @@ class GMRES:
     """Minimal residual over the Krylov space, for an affine f(u) = Jᵀu + g: `Implicit(solver=GMRES())`.
 
     Written as generalised conjugate residuals (Eisenstat, Elman & Schultz, SIAM J. Numer. Anal. 1983), which gives
-    the iterates of GMRES: with A = I - Jᵀ, the evaluation at z + r, one plain step from the iterate, yields A r. One
-    evaluation a step; no convergence if f is not affine.
+    the iterates of GMRES: with A = I - Jᵀ, f at z + r, one plain step from the iterate, yields A r. No convergence if f
+    is not affine.
 
     Attributes:
         memory: how many directions are kept, each two states; older ones are dropped (Orthomin). `None` keeps all,
-            and ends in as many evaluations as the Jacobian has distinct eigenvalues, or close to it.
+            and ends in as many steps as the Jacobian has distinct eigenvalues, or close to it.
     """
 
     memory: int | None = None
@@ -56,24 +56,24 @@ class GMRES:
 
     def step(self, z: Tensor, fz: Tensor, state: Directions) -> tuple[Tensor, Directions]:
         if state.iterate is None or state.residual is None:
-            return fz, Directions(state.directions, state.images, z, fz - z)
-        rows = state.images.shape[1]
+            return fz, Directions(state.directions, state.products, z, fz - z)
+        rows = state.products.shape[1]
         slot, filled = state.count % rows, min(state.count, rows)
         residual = state.residual
-        direction, image = residual, residual - (fz - z)
+        direction, product = residual, residual - (fz - z)
         if filled:
             # Twice is enough: one pass of classical Gram-Schmidt loses orthogonality.
             for _ in range(2):
-                overlap = inner_products(image, state.images[:, :filled])[:, None]
-                image = image - torch.bmm(overlap, state.images[:, :filled])[:, 0]
+                overlap = inner_products(product, state.products[:, :filled])[:, None]
+                product = product - torch.bmm(overlap, state.products[:, :filled])[:, 0]
                 direction = direction - torch.bmm(overlap, state.directions[:, :filled])[:, 0]
-        length = torch.linalg.vector_norm(image, dim=1, keepdim=True)
+        length = torch.linalg.vector_norm(product, dim=1, keepdim=True)
         inverse = torch.where(length > 0, 1 / length.clamp_min(1e-30), 0.0)
-        direction, image = direction * inverse, image * inverse
-        amount = (residual * image).sum(1, keepdim=True)
-        iterate, residual = state.iterate + amount * direction, residual - amount * image
-        directions, images = put(state.directions, slot, direction), put(state.images, slot, image)
-        return iterate + residual, Directions(directions, images, iterate, residual, state.count + 1)
+        direction, product = direction * inverse, product * inverse
+        amount = (residual * product).sum(1, keepdim=True)
+        iterate, residual = state.iterate + amount * direction, residual - amount * product
+        directions, products = put(state.directions, slot, direction), put(state.products, slot, product)
+        return iterate + residual, Directions(directions, products, iterate, residual, state.count + 1)
 
 
 @dataclass(frozen=True)

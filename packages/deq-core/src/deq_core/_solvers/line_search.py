@@ -15,15 +15,12 @@ class Trial:
         start: φ(0) = |f(z) - z|² where the step begins.
         length: of the step tried, as a factor of the one proposed.
         value: φ there.
-        earlier_length, earlier_value: those of the trial before; the proposed step begins with length 0 and φ(0).
         count: trials of this step so far, from 1.
     """
 
     start: Tensor
     length: Tensor
     value: Tensor
-    earlier_length: Tensor
-    earlier_value: Tensor
     count: Tensor
 
 
@@ -31,14 +28,14 @@ class Trial:
 class Armijo:
     """Backtracking: a step is shortened until it makes the residual smaller in proportion to its length.
 
-    A trial is accepted if φ(α) ≤ (1 - 2 · sufficient · α) φ(0), with φ = |f(z) - z|², whose slope along a Newton step
-    is -2 φ(0). The next length minimises the parabola through φ(0), that slope and φ(α), within [α / 10, α / 2]
-    (Kelley, Iterative Methods for Linear and Nonlinear Equations, SIAM 1995, chapter 8). A sample whose trials are
-    used up takes a plain step, whatever its residual, and begins a new estimate.
+    A trial, one step of the solve, is accepted if φ(α) ≤ (1 - 2 · sufficient · α) φ(0), with φ = |f(z) - z|², whose
+    slope along a Newton step is -2 φ(0). The next length minimises the parabola through φ(0), that slope and φ(α),
+    within [α / 10, α / 2] (Kelley, Iterative Methods for Linear and Nonlinear Equations, SIAM 1995, chapter 8). A
+    sample whose trials are used up takes a plain step, whatever its residual, and begins a new estimate.
 
     Attributes:
         sufficient: share of the decrease that a linear model promises which is enough, in (0, 0.5).
-        trials: how often a step is tried, the full one included; each trial is one evaluation of f.
+        trials: how often a step is tried, the full one included.
     """
 
     sufficient: float = 1e-4

@@ -17,13 +17,13 @@ class Anchor:
 
     Attributes:
         inner: the wrapped solver's memory.
-        image: (B, n) f(z) at the last accepted evaluation.
+        fz: (B, n) f(z) at the last accepted step.
         length: (B,) |f(z) - z| there.
-        plain: (B,) whether the state being evaluated is that image, and so is accepted in any case.
+        plain: (B,) whether the state being evaluated is that f(z), and so is accepted in any case.
     """
 
     inner: Any
-    image: Tensor
+    fz: Tensor
     length: Tensor
     plain: Tensor
 
@@ -32,11 +32,10 @@ class Anchor:
 class Safeguarded:
     """Anderson acceleration that falls back to plain iteration, sample by sample, when the residual grows.
 
-    A state whose residual |f(z) - z| exceeds `growth` times that of the last accepted one is rejected, and the plain
-    image of the accepted one is evaluated next; what was seen at the rejected state stays in the history. So where f
+    A state whose residual |f(z) - z| exceeds `growth` times that of the last accepted one is rejected, and f of the
+    accepted one is evaluated next; what was seen at the rejected state stays in the history. So where f
     contracts, the accepted residuals fall at least as plain iteration's do between accelerated steps (the idea of
-    Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020, without their restarts). A rejection costs one
-    evaluation.
+    Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020, without their restarts). A rejection costs one step.
 
     Attributes:
         solver: the acceleration. Broyden is not among them: its memory presumes that its own steps were taken.
@@ -62,7 +61,7 @@ class Safeguarded:
         batch = len(z)
         return Anchor(
             inner=self.solver.init(z, max_steps),
-            image=z,
+            fz=z,
             length=z.new_full((batch,), torch.inf),
             plain=torch.ones(batch, dtype=torch.bool, device=z.device),
         )
@@ -71,6 +70,6 @@ class Safeguarded:
         proposal, inner = self.solver.step(z, fz, state.inner)
         length = two_norm((fz - z).detach())
         accepted = state.plain | (length <= self.growth * state.length)
-        image = torch.where(accepted[:, None], fz, state.image)
-        proposal = torch.where(accepted[:, None], proposal, image)
-        return proposal, Anchor(inner, image, torch.where(accepted, length, state.length), ~accepted)
+        fz = torch.where(accepted[:, None], fz, state.fz)
+        proposal = torch.where(accepted[:, None], proposal, fz)
+        return proposal, Anchor(inner, fz, torch.where(accepted, length, state.length), ~accepted)

@@ -32,7 +32,7 @@ class Scaled:
 
 
 def scaled_to(z: Tensor, fz: Tensor, solver: Solver, *, look: bool) -> Solver:
-    """`solver`, shown samples of ordinary size where those of its first evaluation (B, n) are not."""
+    """`solver`, shown samples of ordinary size where those of its first step (B, n) are not."""
     if not getattr(solver, "equivariant", False):
         return solver
     scale = scale_to_ordinary(z, fz, look=look)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._solve.modes import in_place
-from .base import inner_products, put_gap
+from .base import inner_products, put_difference
 
 
 @dataclass
@@ -16,9 +16,9 @@ class Differences:
 
     Attributes:
         steps: (B, window, n) changes of z.
-        changes: (B, window, n) changes of the gap g = f(z) - z.
+        changes: (B, window, n) changes of the residual g = f(z) - z.
         cross: (B, window, window) stepᵢ · changeⱼ, float64.
-        z, gap: the last state and its gap; None before the first evaluation.
+        z, residual: the last state and its f(z) - z; None before the first step.
         count: changes seen.
     """
 
@@ -26,7 +26,7 @@ class Differences:
     changes: Tensor
     cross: Tensor
     z: Tensor | None = None
-    gap: Tensor | None = None
+    residual: Tensor | None = None
     count: int = 0
 
 
@@ -34,9 +34,9 @@ class Differences:
 class TypeOneAnderson:
     """Anderson acceleration, type I: a quasi-Newton step whose Jacobian, not its inverse, is the least change.
 
-    z ← f(z) - (S + Y) γ with (Sᵀ Y) γ = Sᵀ g, for the last steps S and changes of the gap Y (Fang & Saad, Numer.
+    z ← f(z) - (S + Y) γ with (Sᵀ Y) γ = Sᵀ g, for the last steps S and changes of the residual Y (Fang & Saad, Numer.
     Linear Algebra Appl. 2009; Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020). Often takes fewer
-    evaluations than type II where f is nonlinear or expands, and is less steady; see `Safeguarded`.
+    steps than type II where f is nonlinear or expands, and is less steady; see `Safeguarded`.
 
     Attributes:
         window: how many changes are used; memory is 2 · window states.
@@ -64,20 +64,20 @@ class TypeOneAnderson:
         )
 
     def step(self, z: Tensor, fz: Tensor, state: Differences) -> tuple[Tensor, Differences]:
-        gap = fz - z
-        if state.z is None or state.gap is None:
-            return fz, Differences(state.steps, state.changes, state.cross, z, gap)
+        residual = fz - z
+        if state.z is None or state.residual is None:
+            return fz, Differences(state.steps, state.changes, state.cross, z, residual)
         window = state.cross.shape[1]
         slot, filled = state.count % window, min(state.count + 1, window)
-        steps = put_gap(state.steps, slot, state.z, z)
-        changes = put_gap(state.changes, slot, state.gap, gap)
+        steps = put_difference(state.steps, slot, state.z, z)
+        changes = put_difference(state.changes, slot, state.residual, residual)
         cross = state.cross if in_place() else state.cross.clone()
         cross[:, slot, :filled] = inner_products(steps[:, slot], changes[:, :filled]).double()
         cross[:, :filled, slot] = inner_products(changes[:, slot], steps[:, :filled]).double()
-        right = inner_products(gap, steps[:, :filled]).double()
+        right = inner_products(residual, steps[:, :filled]).double()
         weights = _solve(cross[:, :filled, :filled], right, self.ridge).to(z.dtype)[:, None]
         proposal = fz - torch.bmm(weights, steps[:, :filled])[:, 0] - torch.bmm(weights, changes[:, :filled])[:, 0]
-        return proposal, Differences(steps, changes, cross, z, gap, state.count + 1)
+        return proposal, Differences(steps, changes, cross, z, residual, state.count + 1)
 
 
 def _solve(cross: Tensor, right: Tensor, ridge: float) -> Tensor:

@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._adjoints.adjoint import Adjoint, Implicit, Unrolled, solve_adjoint
 from .._adjoints.autograd import with_history
+from .._adjoints.base import Adjoint
+from .._adjoints.implicit import Implicit, solve_adjoint
+from .._adjoints.unrolled import Unrolled
 from .._solve.fixed_point import check_choices, checked_record
 from .._solve.iterate import Flat, Solve
 from .._solve.map import Map
 from .._solve.modes import may_look
 from .._solve.norms import measured
+from .._solve.outcome import Outcome, stopped_early
 from .._solve.solution import Solution
 from .._solve.stop import Stop
 from .._solve.tree import Ravel, Tree
@@ -24,13 +27,13 @@ from .._solvers.scaled import scaled_to
 
 @dataclass(frozen=True)
 class ReleasedSolution(Solution):
-    """A `Solution` by the released rules; `residual`, `converged` and `trace` are the whole batch's, for every sample.
+    """A `Solution` by the released rules; `residual`, `outcome` and `trace` are the whole batch's, for every sample.
 
     The release adds a constant to |f(z)|, by which a small state has a small residual whatever f does to it.
     `converged` asks for the tolerance without that constant too.
 
     Attributes:
-        argument: the state z* that was found, whose image f(z*) is `value` where autograd records. Without autograd,
+        argument: the state z* that was found; `value` is f(z*) where autograd records. Without autograd,
             and after plain iteration, it is `value` itself. A Jacobian penalty belongs here.
     """
 
@@ -42,8 +45,8 @@ class _Rules:
     """What tells the released solvers apart.
 
     Attributes:
-        first: the first evaluation, counted from 1, whose argument may be returned.
-        beyond: evaluations beyond `max_steps`.
+        first: the first evaluation of f, counted from 1, whose argument may be returned.
+        beyond: evaluations of f beyond `max_steps`.
         floor: what is added to |f(z)| in a relative residual.
     """
 
@@ -56,7 +59,7 @@ _RULES = {Broyden: _Rules(2, 1, 1e-9), Anderson: _Rules(3, 0, 1e-5), FixedPointI
 
 _SOLVER = Broyden()
 _STOP = Stop(max_steps=30, tol=1e-3)
-_ADJOINT = Implicit(solver=Broyden(), stop=Stop(max_steps=40, tol=1e-3))
+_ADJOINT = Implicit(solver=Broyden(), stop=Stop(max_steps=40, tol=1e-3), on_failure="ignore")
 
 
 def released_fixed_point(
@@ -75,7 +78,7 @@ def released_fixed_point(
 
     - The residual is one number, the norm over the whole batch, and the solve ends when that is below the tolerance.
       What a sample gets depends on the others in its batch.
-    - What is returned is the state z of lowest residual, not its image f(z), and never z0. So `Broyden` with
+    - What is returned is the state z of lowest residual, not f(z), and never z0. So `Broyden` with
       `max_steps` K takes K steps and K + 1 evaluations; `Anderson` takes K evaluations in all, at least 3.
       `FixedPointIteration` returns what K applications give, whatever the residuals.
     - `Broyden` also ends when it stalls close to the tolerance, or when the residual has grown a thousandfold (a
@@ -85,8 +88,7 @@ def released_fixed_point(
       K applications and nothing more: the release's pretraining.
 
     Raises:
-        ValueError: as `fixed_point`; a solver the release does not have, a line search; Anderson with less than 3
-            evaluations.
+        ValueError: as `fixed_point`; a solver the release does not have; Anderson with less than 3 steps.
     """
     check_choices(solver, stop, adjoint, "ignore")
     record = checked_record(record, stop)
@@ -109,7 +111,7 @@ def released_fixed_point(
         trajectory=tuple(ravel.unflatten(z) for z in recorded),
         residual=found.residual,
         steps=found.steps,
-        converged=found.converged,
+        outcome=found.outcome,
         trace=found.trace,
         nfe=flat_f.evaluations,
         argument=ravel.unflatten(found.best),
@@ -126,6 +128,7 @@ def iterate_as_released(
     fz = best = z
     scaled = solver
     lowest = true = bare = math.inf
+    evaluation = 0
     steps = 0
     trace: list[float] = []
     recorded: list[Tensor] = []
@@ -149,13 +152,16 @@ def iterate_as_released(
             z, memory = scaled.step(z, fz, memory)
     recorded += [best] * (len(record) - len(recorded))
     batch = len(z)
+    converged = torch.full((batch,), max(lowest, true) < (stop.tol or 0.0), device=z.device)
+    outcome = Outcome.of(converged, torch.full_like(converged, math.isfinite(trace[-1])))
     return Flat(
         best=best,
         recorded=recorded,
         residual=z.new_full((batch,), lowest),
         steps=torch.full((batch,), steps, device=z.device),
-        converged=torch.full((batch,), max(lowest, true) < (stop.tol or 0.0), device=z.device),
+        outcome=outcome if evaluation == evaluations else stopped_early(outcome),
         trace=z.new_tensor(trace)[:, None].expand(-1, batch),
+        missed=None,
         last=(z, fz, memory),
     )
 
@@ -164,12 +170,12 @@ def _implicit(f: Map, z0: Tensor, solve: Solve, adjoint: Implicit) -> tuple[Tens
     with torch.no_grad():
         found = solve(f, z0.detach())
 
-    def pullback(f: Map, image: Tensor, gradient: Tensor) -> Tensor:
+    def pullback(f: Map, value: Tensor, gradient: Tensor) -> Tensor:
         return solve_adjoint(f, found.best, gradient, torch.zeros_like(gradient), adjoint, loop=iterate_as_released)
 
     with f.block():
-        image = f(found.best)
-        return with_history(image, image.detach(), f, pullback), [f(z) for z in found.recorded], found
+        fz = f(found.best)
+        return with_history(fz, fz.detach(), f, pullback), [f(z) for z in found.recorded], found
 
 
 def _rules(solver: Solver, stop: Stop, record: Sequence[int]) -> _Rules:
@@ -177,12 +183,10 @@ def _rules(solver: Solver, stop: Stop, record: Sequence[int]) -> _Rules:
     if rules is None:
         known = ", ".join(kind.__name__ for kind in _RULES)
         raise ValueError(f"the released rules are those of {known}, got {solver!r}: solve with fixed_point instead")
-    if isinstance(solver, Broyden) and solver.line_search is not None:
-        raise ValueError(f"by the released rules Broyden takes its steps as they come, got {solver!r}")
     least = rules.first - rules.beyond
     if min(stop.max_steps, *record, stop.max_steps) < least:
         raise ValueError(
-            f"the released {type(solver).__name__} returns nothing before evaluation {least}, got "
+            f"the released {type(solver).__name__} returns nothing before step {least}, got "
             f"max_steps={stop.max_steps} and record={tuple(record)}"
         )
     return rules
@@ -191,13 +195,13 @@ def _rules(solver: Solver, stop: Stop, record: Sequence[int]) -> _Rules:
 @torch.no_grad()
 def _residuals(z: Tensor, fz: Tensor, stop: Stop, floor: float) -> tuple[float, float]:
     """The residual of the batch as if it were one sample, and the one without the constant in it."""
-    gap = measured(stop.norm, (fz - z).flatten()[None], look=may_look(z))
+    own = measured(stop.norm, (fz - z).flatten()[None], look=may_look(z))
     if not stop.relative:
-        return (residual := float(gap.bounded())), residual
-    image = measured(stop.norm, fz.flatten()[None], look=may_look(z))
-    bare, length = float(gap.over(image)), image.value()
+        return (residual := float(own.bounded())), residual
+    of_fz = measured(stop.norm, fz.flatten()[None], look=may_look(z))
+    bare, length = float(own.over(of_fz)), of_fz.value()
     # Beside a length that has no number the constant is none.
-    return float(gap.bounded() / (length + floor)) if length.isfinite() else bare, bare
+    return float(own.bounded() / (length + floor)) if length.isfinite() else bare, bare
 
 
 def _ends(trace: list[float], solver: Solver, stop: Stop) -> bool:

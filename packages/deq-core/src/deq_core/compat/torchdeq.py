@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from .._adjoints.adjoint import Adjoint, Implicit, Phantom
+from .._adjoints.base import Adjoint
+from .._adjoints.implicit import Implicit
+from .._adjoints.phantom import Phantom
 from .._solve.stop import Stop
-from .._solvers import Anderson, Armijo, Broyden, FixedPointIteration, Solver
+from .._solvers import Anderson, Broyden, FixedPointIteration, LineSearchBroyden, Solver
 from ..nn.layer import DEQ
 from ..nn.spectral_norm import spectral_norm_
 from ..nn.weight_norm import weight_norm_
@@ -133,10 +135,10 @@ def _ends(options: dict[str, Any], sliced: bool) -> list[int]:
         raise ValueError(f"n_states={states} asks for more states than f_max_iter={steps} evaluations")
     if states <= 1:
         return [*options["indexing"], steps]
-    gap = steps // states
+    every = steps // states
     if sliced or steps % states == 0:
-        return [(k + 1) * gap for k in range(states)]
-    return [steps - (states - k - 1) * gap for k in range(states)]
+        return [(k + 1) * every for k in range(states)]
+    return [steps - (states - k - 1) * every for k in range(states)]
 
 
 def _adjoints(options: dict[str, Any], states: int) -> list[Adjoint]:
@@ -203,7 +205,7 @@ def _solver(name: str, options: dict[str, Any], given: Mapping[str, Any]) -> Sol
         return Anderson(given.get("m", 6), given.get("lam", 1e-4), damping, relative_ridge=False)
     if chosen == "broyden":
         # The release searches for the whole batch at once.
-        return Broyden(given.get("LBFGS_thres"), Armijo() if given.get("ls", False) else None)
+        return (LineSearchBroyden if given.get("ls", False) else Broyden)(given.get("LBFGS_thres"))
     return FixedPointIteration(damping)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from .._adjoints.adjoint import Adjoint, Implicit
+from .._adjoints.base import Adjoint
+from .._adjoints.implicit import Implicit
 from .._solve.failure import OnFailure
 from .._solve.fixed_point import check_choices, choose_solver, fixed_point
 from .._solve.solution import Solution
@@ -31,7 +32,7 @@ class DEQ(nn.Module):
         stop: Stop = _STOP,
         adjoint: Adjoint = _ADJOINT,
         eval_stop: Stop | None = None,
-        on_failure: OnFailure = "ignore",
+        on_failure: OnFailure = "warn",
     ) -> None:
         super().__init__()
         solver = choose_solver(solver, adjoint)

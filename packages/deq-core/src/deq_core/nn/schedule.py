@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .._adjoints.adjoint import Adjoint, Unrolled
+from .._adjoints.base import Adjoint
+from .._adjoints.unrolled import Unrolled
 from .._solve.stop import Stop
 
 

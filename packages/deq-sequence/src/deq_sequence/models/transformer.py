@@ -241,7 +241,7 @@ def unrolled(f: Callable[[Tensor], Tensor], state: Tensor, steps: int, record: S
         trajectory=tuple(trajectory),
         residual=trace[-1],
         steps=torch.full_like(trace[-1], steps, dtype=torch.long),
-        converged=torch.zeros_like(trace[-1], dtype=torch.bool),
+        outcome=deq.Outcome.of(torch.zeros_like(trace[-1], dtype=torch.bool), trace[-1] < torch.inf),
         trace=torch.stack(trace),
         nfe=steps,
     )

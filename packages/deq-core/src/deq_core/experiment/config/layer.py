@@ -13,6 +13,7 @@ Solver = Annotated[
     deq.FixedPointIteration
     | deq.Anderson
     | deq.Broyden
+    | deq.LineSearchBroyden
     | deq.TypeOneAnderson
     | deq.Safeguarded
     | deq.GMRES

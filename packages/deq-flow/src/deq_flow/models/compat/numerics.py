@@ -81,13 +81,14 @@ class Returned:
         visits = _Visits(f, start, rule_of(self.release, solve.solver), solve)
         with torch.no_grad():
             found = replace(solve, stop=replace(stop, tol=None))(visits, start)
+        converged = visits.lowest < (0.0 if stop.tol is None else stop.tol)
         found = replace(
             found,
             best=visits.state,
             recorded=visits.recorded + [visits.state] * (len(solve.record) - len(visits.recorded)),
             residual=visits.lowest,
             steps=visits.steps,
-            converged=visits.lowest < (0.0 if stop.tol is None else stop.tol),
+            outcome=deq.Outcome.of(converged, visits.trace[-1] < torch.inf),
             trace=torch.stack(visits.trace),
         )
         if self.adjoint is None:
@@ -138,6 +139,7 @@ class ReleasedImplicit:
                 solver=self.solver,
                 stop=self.stop,
                 adjoint=Returned(self.release),
+                on_failure="ignore",
             ).value
 
 

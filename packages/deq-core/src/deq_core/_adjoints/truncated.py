@@ -1,0 +1,39 @@
+"""The implicit gradient's series, cut."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from .._solve.iterate import Flat, Solve
+from .._solve.map import Map
+from .autograd import one_step, solve_and_attach, transposed_jacobian
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """The implicit gradient's Neumann series g + Jᵀg + (Jᵀ)²g + ..., cut after a few terms.
+
+    Inexact: the error is of the order of the spectral radius to the power `terms` where f contracts, and grows with
+    `terms` where it does not. Memory and first-order limits as `Implicit`'s. The value is not moved.
+
+    Attributes:
+        terms: how many; one is `JacobianFree`. Each beyond costs one product with Jᵀ.
+    """
+
+    terms: int = 5
+    kind: Literal["truncated"] = field(default="truncated", repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.terms, bool) or not isinstance(self.terms, int) or self.terms < 1:
+            raise ValueError(f"terms must be a whole number, at least 1, got {self.terms!r}")
+
+    def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
+        return solve_and_attach(f, z0, solve, self._sum if self.terms > 1 else one_step)
+
+    def _sum(self, f: Map, z: Tensor, gradient: Tensor) -> Tensor:
+        product, u = transposed_jacobian(f, z), gradient
+        if product is not None:
+            for _ in range(self.terms - 1):
+                u = product(u) + gradient
+        return u
