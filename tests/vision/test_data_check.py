@@ -14,9 +14,11 @@ from PIL import Image
 from tests.profiles import MINI as PROFILE
 from tests.profiles import SMOKE
 
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.image_headers import ORIENTATION
 from deq_core.experiment.data.images import FileFormatError, decode, encode
 from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.experiment.data.released import located
 from deq_core.experiment.download import fetch as fetch_module
 from deq_core.experiment.download.resume import DownloadError
@@ -26,7 +28,7 @@ from deq_vision import cli
 from deq_vision.data.classes import STREET_OBJECTS
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
-from deq_vision.data.registry import SETS, ReleasedSets, check, prepare
+from deq_vision.data.registry import REGISTRY
 from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.data.sets.cityscapes import Cityscapes
 from deq_vision.data.sets.imagenet import ImageNet
@@ -55,7 +57,7 @@ def data(pristine: Path, tmp_path: Path) -> Path:
 
 
 def faults(name: str, root: Path, *, thorough: bool = False) -> list[str]:
-    found = check(name, root, released=False, thorough=thorough)
+    found = REGISTRY.check(name, root, released=False, thorough=thorough)
     return [str(problem).replace(str(root), "data") for problem in found]
 
 
@@ -70,23 +72,23 @@ def test_a_whole_set_has_no_problem(pristine: Path, name: str, thorough: bool) -
 
 def test_other_numbers_than_released_are_problems(pristine: Path) -> None:
     folder = pristine / "cifar-10-batches-bin"
-    assert [str(problem) for problem in check("cifar10", pristine)] == [
+    assert [str(problem) for problem in REGISTRY.check("cifar10", pristine)] == [
         f"{folder}: expected 50000 samples as released, got 5",
         f"{folder}: expected 10000 samples as released, got 1",
     ]
 
 
 def test_splits_that_were_not_unpacked_are_problems_of_the_release_alone(pristine: Path) -> None:
-    found = [problem.path.relative_to(pristine).as_posix() for problem in check("cityscapes-videos", pristine)]
+    found = [problem.path.relative_to(pristine).as_posix() for problem in REGISTRY.check("cityscapes-videos", pristine)]
     assert found[0] == "cityscapes/leftImg8bit_sequence/train"
     assert faults("cityscapes-videos", pristine) == []
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", REGISTRY.sets)
 def test_an_absent_set_is_a_problem(tmp_path: Path, name: str) -> None:
     found = faults(name, tmp_path)
     assert found
-    assert all(fault.startswith(f"data/{SETS[name].folder}") for fault in found)
+    assert all(fault.startswith(f"data/{REGISTRY.sets[name].folder}") for fault in found)
 
 
 def test_every_missing_and_every_damaged_file_is_named(data: Path) -> None:
@@ -258,15 +260,15 @@ def test_a_png_by_the_name_of_a_jpeg_is_whole_if_it_is(tmp_path: Path, thorough:
     path.write_bytes(content)
     assert ImageNet(tmp_path)[0].image.shape == (3, 9, 5)
     assert faults("imagenet", tmp_path, thorough=thorough) == []
-    prepare(tmp_path / "manifest", ReleasedSets(root=str(tmp_path), sets=("imagenet",), complete=False))
+    REGISTRY.prepare(tmp_path / "manifest", ReleasedSets(root=str(tmp_path), sets=("imagenet",), complete=False))
     path.write_bytes(content[:-12])
     (fault,) = faults("imagenet", tmp_path)
     assert fault.startswith("data/imagenet/train/n02105855/n02105855_2933.JPEG: expected the end of a PNG file")
 
 
 def test_an_unknown_set_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected one of the sets cifar10, .* got 'coco'"):
-        check("coco", tmp_path)
+    with pytest.raises(ConfigError, match="no data set is named 'coco'; there are cifar10, imagenet, "):
+        REGISTRY.check("coco", tmp_path)
 
 
 # What is fetched
@@ -287,14 +289,14 @@ def test_what_is_fetched_lies_where_the_reader_looks(
 ) -> None:
     monkeypatch.setattr("deq_core.experiment.download.fetch.download", archive_of(pristine / "cifar-10-batches-bin"))
     monkeypatch.setattr("deq_core.experiment.download.fetch.require", lambda *_: None)  # another archive
-    fetch_module.fetch(SETS["cifar10"].source, tmp_path)
+    fetch_module.fetch(REGISTRY.sets["cifar10"].source, tmp_path)
     assert len(Cifar10(tmp_path)) == 5
 
 
-@pytest.mark.parametrize("name", [name for name in SETS if name != "cifar10"])
+@pytest.mark.parametrize("name", [name for name in REGISTRY.sets if name != "cifar10"])
 def test_sets_behind_a_login_say_what_to_do(name: str, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"is fetched by hand from https://.*: log in and download"):
-        fetch_module.fetch(SETS[name].source, tmp_path)
+        fetch_module.fetch(REGISTRY.sets[name].source, tmp_path)
 
 
 # The commands
@@ -329,11 +331,11 @@ def test_a_key_that_is_unknown_stops_the_command(tmp_path: Path) -> None:
 
 def test_released_sets_stay_where_they_are_and_are_found_through_the_manifest(data: Path, tmp_path: Path) -> None:
     config = ReleasedSets(root=str(data), sets=("cifar10", "cityscapes"), complete=False)
-    prepare(tmp_path / "vision", config)
+    REGISTRY.prepare(tmp_path / "vision", config)
     assert files_of(tmp_path / "vision") == [tmp_path / "vision" / "manifest.json"]
     assert located(tmp_path / "vision") == data.resolve()
     with pytest.raises(LayoutError, match=r"expected 50000 samples as released"):
-        prepare(tmp_path / "whole", replace(config, complete=True))
+        REGISTRY.prepare(tmp_path / "whole", replace(config, complete=True))
     assert not (tmp_path / "whole").exists()
 
 
@@ -350,7 +352,7 @@ def test_the_check_prints_problems_and_fails(data: Path, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("command", ["fetch", "check-data"])
 def test_an_unknown_name_says_which_there_are(command: str) -> None:
-    with pytest.raises(SystemExit, match=rf"deq-vision {command}: expected one of cifar10, imagenet, .*, got 'coco'"):
+    with pytest.raises(SystemExit, match="deq-vision: no data set is named 'coco'; there are cifar10, imagenet, "):
         run(command, "coco")
 
 

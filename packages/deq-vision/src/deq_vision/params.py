@@ -10,11 +10,11 @@ from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.config.recipe import EquilibriumRecipe
 from deq_core.experiment.config.recipe import JacobianPenalty as JacobianPenalty
 from deq_core.experiment.config.recipe import Pretraining as Pretraining
+from deq_core.experiment.data.registry import ReleasedSets
 from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
 from deq_vision.config import Classification, Detection, ModelConfig, Segmentation
 from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID
 from deq_vision.data.mini.write import MiniSets
-from deq_vision.data.registry import ReleasedSets
 from deq_vision.data.scenes import LEAST_SHARE, SceneAugment
 from deq_vision.data.sets.cifar import CLASSES
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop

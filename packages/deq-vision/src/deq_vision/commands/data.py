@@ -6,10 +6,9 @@ from typing import Annotated
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, Positional, finish
-from deq_core.experiment.download.fetch import fetch as fetch_source
-from deq_vision.data import registry
+from deq_core.experiment.data.registry import ReleasedSets
 from deq_vision.data.mini.write import write_mini
-from deq_vision.data.registry import SETS, ReleasedSets
+from deq_vision.data.registry import REGISTRY
 from deq_vision.params import Data, Vision
 
 
@@ -26,7 +25,7 @@ def download(out: Path = Path("data/vision"), params: Path = PARAMS, section: st
     config.check(Vision, params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
     if isinstance(settings, ReleasedSets):
-        registry.prepare(out, settings)
+        REGISTRY.prepare(out, settings)
     else:
         write_mini(out, settings)
     files = [path for path in out.rglob("*") if path.is_file()]
@@ -39,9 +38,7 @@ def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
     NAME is cifar10, imagenet, cityscapes, cityscapes-videos, vid or det. All but the first ask for a login. A broken
     download is continued.
     """
-    if name not in SETS:
-        sys.exit(f"deq-vision fetch: expected one of {', '.join(SETS)}, got {name!r}")
-    fetch_source(SETS[name].source, root)
+    REGISTRY.fetch(name, root)
 
 
 def check_data(
@@ -53,11 +50,7 @@ def check_data(
     PNG that was overwritten, and labels or annotations of another size than their frame. A JPEG has no checksum: with
     `--thorough`, which decodes every image, part of those that were overwritten are found.
     """
-    if name not in SETS:
-        sys.exit(f"deq-vision check-data: expected one of {', '.join(SETS)}, got {name!r}")
-    problems = registry.check(name, root, released=released, thorough=thorough)
-    for problem in problems:
-        print(problem)
-    finish({"problems": len(problems)})
+    problems = REGISTRY.report(name, root, released=released, thorough=thorough)
+    finish({"problems": problems})
     if problems:
         sys.exit(1)

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.images import FileFormatError, damaged
 from deq_core.experiment.data.layout import LayoutError, require
+from deq_core.experiment.data.published import DataSet
 from deq_core.experiment.download.fetch import Archive, Source
 from deq_core.experiment.files import write_bytes
 from deq_core.experiment.reading import read_text
-from deq_vision.data.published import DataSet
 from deq_vision.data.samples import LabelledImage
 
 FOLDER = "cifar-10-batches-bin"

@@ -16,9 +16,9 @@ from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.image_headers import whole_size
 from deq_core.experiment.data.images import damaged, decode, read_image
 from deq_core.experiment.data.layout import LayoutError, files_in, require, require_size
+from deq_core.experiment.data.published import DataSet, size_of
 from deq_core.experiment.download.fetch import Source
 from deq_vision.data.classes import CITYSCAPES, LabelSet
-from deq_vision.data.published import DataSet, size_of
 from deq_vision.data.samples import SegmentedImage
 
 Split = Literal["train", "val", "test"]

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.images import read_image
 from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.data.published import IMAGES, DataSet
 from deq_core.experiment.download.fetch import Source
-from deq_vision.data.published import IMAGES, DataSet
 from deq_vision.data.samples import LabelledImage
 
 FOLDER = "imagenet"

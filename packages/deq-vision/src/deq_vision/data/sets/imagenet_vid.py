@@ -9,10 +9,10 @@ from torch.utils.data import Dataset
 from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.images import FileFormatError, damaged, read_image
 from deq_core.experiment.data.layout import LayoutError, by_folder, files_in, require
+from deq_core.experiment.data.published import IMAGES, DataSet, size_of
 from deq_core.experiment.download.fetch import Source
 from deq_core.experiment.reading import read_text
 from deq_vision.data.classes import STREET_OBJECTS, VID
-from deq_vision.data.published import IMAGES, DataSet, size_of
 from deq_vision.data.samples import AnnotatedImage
 from deq_vision.data.sets.annotations import Annotation, read_annotation
 

@@ -1,11 +1,11 @@
-"""What there is to know of a published data set besides its reader; each module of `data.sets` has that of its own."""
+"""What there is to know of a published data set besides its reader: said once, in the module of the reader."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from deq_core.experiment.data.checks import Part
+from deq_core.experiment.data.checks import Part, Problem
 from deq_core.experiment.data.image_headers import image_size, whole_size
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.download.fetch import Source
@@ -34,6 +34,8 @@ class DataSet:
     """Where its files are below `folder`, which sets may share."""
     whole: Mapping[str, Whole]
     """{suffix: what tells whether such a file is whole}; others are not looked at."""
+    disagreements: Callable[[Path], Iterable[Problem]] = lambda root: ()
+    """What whole files say against each other, such as flow of another size than its frames; of the folder of sets."""
 
 
 def size_of(frame: Path) -> tuple[int, int] | None:
