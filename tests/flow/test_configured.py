@@ -17,9 +17,9 @@ from deq_core.experiment.tracking.run import ignore
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import batches
 from deq_flow.data.colour import ColourConfig
-from deq_flow.data.mini import MiniConfig, write_mini
-from deq_flow.data.mini_training import TrainingSetsConfig
-from deq_flow.data.mini_videos import VideosConfig
+from deq_flow.data.mini.training import TrainingSetsConfig
+from deq_flow.data.mini.videos import VideosConfig
+from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import MemberConfig, open_mix
 from deq_flow.delta_params import Delta, Images, Picture, Representation, Rule, Sine
 from deq_flow.inr.images import fit_image

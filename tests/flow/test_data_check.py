@@ -17,9 +17,9 @@ from deq_flow.data import io
 from deq_flow.data.catalogue import SOURCES
 from deq_flow.data.check import FOLDERS, PARTS, check
 from deq_flow.data.headers import size_of
-from deq_flow.data.kitti import FLOW as KITTI_FLOW
-from deq_flow.data.mini import MiniConfig, write_mini
-from deq_flow.data.things import DIRECTIONS
+from deq_flow.data.mini.write import MiniConfig, write_mini
+from deq_flow.data.sets.kitti import FLOW as KITTI_FLOW
+from deq_flow.data.sets.things import DIRECTIONS
 
 MINI = MiniConfig(height=24, width=32, train_pairs=2, val_pairs=1, scenes=1, frames=3, kitti_pairs=2)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from deq_core.experiment.data.photographs import TRAINING, load_all
-from deq_flow.data.final_pass import FinalPassConfig
-from deq_flow.data.generated import Generated, GeneratedConfig, thinned, weakened
-from deq_flow.data.scenes import SceneConfig, random_scene
+from deq_flow.data.mini.final_pass import FinalPassConfig
+from deq_flow.data.mini.generated import Generated, GeneratedConfig, thinned, weakened
+from deq_flow.data.mini.scenes import SceneConfig, random_scene
 
 CONFIG = GeneratedConfig(height=48, width=64, scene=SceneConfig(objects=(2, 4)), rough_share=0.0)
 

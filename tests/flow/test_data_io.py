@@ -14,7 +14,8 @@ import torch
 from deq_core.experiment.data import arrays, images
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.errors import ResultsError
-from deq_flow.data import headers, io, spring
+from deq_flow.data import headers, io
+from deq_flow.data.sets import spring
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -12,11 +12,11 @@ import torch
 from deq_core.experiment.data import photographs
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.written import files_of
-from deq_flow.data import mini
-from deq_flow.data.chairs import FlyingChairs
-from deq_flow.data.kitti import Kitti
-from deq_flow.data.mini import MiniConfig, write_mini
-from deq_flow.data.sintel import Sintel
+from deq_flow.data.mini import write as mini
+from deq_flow.data.mini.write import MiniConfig, write_mini
+from deq_flow.data.sets.chairs import FlyingChairs
+from deq_flow.data.sets.kitti import Kitti
+from deq_flow.data.sets.sintel import Sintel
 
 CONFIG = MiniConfig(
     height=40, width=56, train_pairs=3, val_pairs=2, scenes=2, frames=3, kitti_pairs=2, motorcycle_scale=8

@@ -13,7 +13,7 @@ from deq_core.experiment.config import load, plain, schema
 from deq_core.experiment.files import write_json
 from deq_flow.data.augment import KITTI, SINTEL, AugmentConfig
 from deq_flow.data.batches import FlowBatch, batches
-from deq_flow.data.mini import MiniConfig, write_mini
+from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import MIXES, MemberConfig, Mix, open_mix
 from deq_flow.data.samples import FlowSample
 

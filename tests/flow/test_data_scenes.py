@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from deq_core.experiment.data import photographs
-from deq_flow.data.final_pass import FinalPassConfig, Fog, final_pass
-from deq_flow.data.motion import Motion, Waves
-from deq_flow.data.scenes import (
+from deq_flow.data.mini.final_pass import FinalPassConfig, Fog, final_pass
+from deq_flow.data.mini.motion import Motion, Waves
+from deq_flow.data.mini.scenes import (
     Layer,
     Outline,
     SceneConfig,

@@ -9,10 +9,10 @@ from deq_core.experiment.data import images
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.data.layout import LayoutError
 from deq_flow.data import io
-from deq_flow.data.chairs import FlyingChairs
-from deq_flow.data.kitti import Kitti
 from deq_flow.data.samples import FlowSample
-from deq_flow.data.sintel import Sintel
+from deq_flow.data.sets.chairs import FlyingChairs
+from deq_flow.data.sets.kitti import Kitti
+from deq_flow.data.sets.sintel import Sintel
 
 H, W = 4, 6
 

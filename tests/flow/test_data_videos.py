@@ -12,10 +12,10 @@ from deq_core.experiment.data import images
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.data.layout import LayoutError
 from deq_flow.data import io
-from deq_flow.data.frames import Frames
-from deq_flow.data.hd1k import Hd1k
-from deq_flow.data.spring import Spring, read_flo5
-from deq_flow.data.things import FlyingThings
+from deq_flow.data.sets.frames import Frames
+from deq_flow.data.sets.hd1k import Hd1k
+from deq_flow.data.sets.spring import Spring, read_flo5
+from deq_flow.data.sets.things import FlyingThings
 
 H, W = 4, 6
 THINGS = [("TRAIN", "A/0000", 6, 3), ("TRAIN", "B/0011", 6, 2), ("TEST", "A/0000", 6, 2)]

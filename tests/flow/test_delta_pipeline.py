@@ -16,9 +16,9 @@ from deq_core.experiment.tracking.run import ignore
 from deq_core.experiment.written import files_of
 from deq_flow.cli import main
 from deq_flow.convergence import trajectory, watch_convergence
-from deq_flow.data.mini import MiniConfig, write_mini
-from deq_flow.data.mini_training import TrainingSetsConfig
-from deq_flow.data.mini_videos import VideosConfig
+from deq_flow.data.mini.training import TrainingSetsConfig
+from deq_flow.data.mini.videos import VideosConfig
+from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.delta import equilibrium_network, evaluate_delta, labelled
 from deq_flow.delta_params import Delta
 from deq_flow.delta_plot import figures

@@ -19,7 +19,7 @@ from deq_core.experiment.tracking.run import ignore
 from deq_flow.baselines import dis, evaluate_baselines, zero
 from deq_flow.cli import main
 from deq_flow.data.batches import FlowBatch
-from deq_flow.data.mini import MiniConfig, write_mini
+from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.samples import FlowSample
 from deq_flow.evaluate import Prediction, evaluate, evaluate_network, labelled_sets, network_method, summary
 from deq_flow.networks import load_network

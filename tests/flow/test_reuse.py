@@ -15,10 +15,10 @@ from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.study import plotting
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_flow.data.final_pass import FinalPassConfig
-from deq_flow.data.mini_training import Studio
-from deq_flow.data.mini_videos import VideosConfig, write_videos
-from deq_flow.data.scenes import SceneConfig
+from deq_flow.data.mini.final_pass import FinalPassConfig
+from deq_flow.data.mini.scenes import SceneConfig
+from deq_flow.data.mini.training import Studio
+from deq_flow.data.mini.videos import VideosConfig, write_videos
 from deq_flow.inference_params import Inference, Reuse
 from deq_flow.networks import build_network
 from deq_flow.params import EquilibriumModel, UnrolledModel

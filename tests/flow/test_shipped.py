@@ -16,8 +16,8 @@ from deq_core.experiment.data.photographs import VALIDATION, load_all, motorcycl
 from deq_core.experiment.tracking.log import ignore
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch
-from deq_flow.data.generated import Generated, GeneratedConfig
-from deq_flow.data.mini import blocks
+from deq_flow.data.mini.generated import Generated, GeneratedConfig
+from deq_flow.data.mini.write import blocks
 from deq_flow.metrics import epe
 from deq_flow.networks import SHIPPED
 from deq_flow.params import EquilibriumModel

@@ -11,8 +11,8 @@ from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.written import files_of
 from deq_flow import submission
 from deq_flow.data.io import read_flo, read_kitti
-from deq_flow.data.kitti import Kitti
-from deq_flow.data.sintel import Sintel
+from deq_flow.data.sets.kitti import Kitti
+from deq_flow.data.sets.sintel import Sintel
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference
 

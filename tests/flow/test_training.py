@@ -22,7 +22,7 @@ from deq_core.experiment.tables import read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_core.experiment.training.averaging import BATCHES
 from deq_flow.data.batches import batches
-from deq_flow.data.mini import MiniConfig, write_mini
+from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import open_mix
 from deq_flow.data.released import ReleasedConfig, located, prepare
 from deq_flow.networks import build_network, load_network

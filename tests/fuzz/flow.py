@@ -16,7 +16,8 @@ from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.errors import LayoutError
 from deq_core.experiment.tables import ResultsError
 from deq_flow.config import Converted
-from deq_flow.data import chairs, headers, io, spring
+from deq_flow.data import headers, io
+from deq_flow.data.sets import chairs, spring
 from deq_flow.models import RAFT, DEQFlow, build
 
 SMALL: dict[str, Any] = {

@@ -10,7 +10,7 @@ from deq_core.experiment.config import ConfigError, Kind, Name, Seed, require_ke
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.config.recipe import Recipe
-from deq_flow.data.mini import MiniConfig
+from deq_flow.data.mini.write import MiniConfig
 from deq_flow.data.mixes import MemberConfig
 from deq_flow.data.released import ReleasedConfig
 from deq_flow.inference_params import Reuse

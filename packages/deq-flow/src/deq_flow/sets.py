@@ -7,12 +7,12 @@ from typing import Protocol, runtime_checkable
 
 from deq_core.experiment.config import ConfigError
 from deq_flow.data.batches import SampleSet
-from deq_flow.data.chairs import FlyingChairs
-from deq_flow.data.hd1k import Hd1k
-from deq_flow.data.kitti import Kitti
-from deq_flow.data.sintel import Sintel
-from deq_flow.data.spring import Spring
-from deq_flow.data.things import FlyingThings
+from deq_flow.data.sets.chairs import FlyingChairs
+from deq_flow.data.sets.hd1k import Hd1k
+from deq_flow.data.sets.kitti import Kitti
+from deq_flow.data.sets.sintel import Sintel
+from deq_flow.data.sets.spring import Spring
+from deq_flow.data.sets.things import FlyingThings
 from deq_flow.inference import PaddingMode
 from deq_flow.inference_params import Inference
 from deq_flow.metrics import kitti_protocol, sintel_protocol

@@ -21,7 +21,7 @@ from deq_core.experiment.training.fit import fit
 from deq_core.experiment.training.update import Row
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch, batches, same_shape
-from deq_flow.data.generated import Generated, GeneratedConfig
+from deq_flow.data.mini.generated import Generated, GeneratedConfig
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow
 from deq_flow.networks import build_network

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from deq_core.experiment.files import output_directory
 from deq_core.experiment.rescue import rescued
 from deq_flow.data.io import KITTI_RANGE, write_flo, write_kitti
-from deq_flow.data.kitti import Kitti
-from deq_flow.data.sintel import Sintel
+from deq_flow.data.sets.kitti import Kitti
+from deq_flow.data.sets.sintel import Sintel
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start

@@ -22,7 +22,7 @@ from deq_core.experiment.files import write_json
 from deq_core.experiment.study.stages import all_there, figures_below
 from deq_core.experiment.tracking.run import track
 from deq_flow.commands.data import fetch
-from deq_flow.data.mini import write_mini
+from deq_flow.data.mini.write import write_mini
 from deq_flow.data.released import ReleasedConfig, prepare
 from deq_flow.params import Baseline, Data, Evaluate, Flow, Model, Train
 

@@ -12,15 +12,15 @@ from deq_core.experiment.data import checks
 from deq_core.experiment.data.checks import Part, Problem
 from deq_core.experiment.data.images import FileFormatError, decode
 from deq_core.experiment.data.layout import LayoutError, other_size
-from deq_flow.data.chairs import FlyingChairs
-from deq_flow.data.hd1k import Hd1k
 from deq_flow.data.headers import size_of
 from deq_flow.data.io import read_flo, read_pfm
-from deq_flow.data.kitti import Kitti
 from deq_flow.data.samples import PairFiles
-from deq_flow.data.sintel import Sintel
-from deq_flow.data.spring import Spring, read_flo5
-from deq_flow.data.things import FlyingThings
+from deq_flow.data.sets.chairs import FlyingChairs
+from deq_flow.data.sets.hd1k import Hd1k
+from deq_flow.data.sets.kitti import Kitti
+from deq_flow.data.sets.sintel import Sintel
+from deq_flow.data.sets.spring import Spring, read_flo5
+from deq_flow.data.sets.things import FlyingThings
 
 FOLDERS: Mapping[str, str] = {
     "chairs": "FlyingChairs_release",

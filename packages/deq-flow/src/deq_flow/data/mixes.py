@@ -11,12 +11,12 @@ from torch.utils.data import Dataset
 
 from deq_flow.data.augment import CHAIRS, KITTI, SINTEL, THINGS, AugmentConfig
 from deq_flow.data.batches import SampleSet
-from deq_flow.data.chairs import FlyingChairs
-from deq_flow.data.hd1k import Hd1k
-from deq_flow.data.kitti import Kitti
 from deq_flow.data.samples import FlowSample
-from deq_flow.data.sintel import Sintel
-from deq_flow.data.things import FlyingThings
+from deq_flow.data.sets.chairs import FlyingChairs
+from deq_flow.data.sets.hd1k import Hd1k
+from deq_flow.data.sets.kitti import Kitti
+from deq_flow.data.sets.sintel import Sintel
+from deq_flow.data.sets.things import FlyingThings
 
 TrainingSet = Literal["chairs", "things-clean", "things-final", "sintel-clean", "sintel-final", "kitti", "hd1k"]
 READERS: Mapping[TrainingSet, Callable[[Path], SampleSet]] = {

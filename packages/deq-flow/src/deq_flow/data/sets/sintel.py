@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 
 from deq_core.experiment.data.images import read_mask
 from deq_core.experiment.data.layout import LayoutError, by_folder, files_in, following, require, require_size
-from deq_flow.data.layout import read_dense, read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample, PairFiles
+from deq_flow.data.sets.layout import read_dense, read_pair, unknown_flow
 
 HINT = "unpack MPI-Sintel-complete.zip so that root/Sintel holds training and test"
 

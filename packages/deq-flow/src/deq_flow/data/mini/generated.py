@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from deq_flow.data.final_pass import FinalPassConfig, final_pass, random_fog
+from deq_flow.data.mini.final_pass import FinalPassConfig, final_pass, random_fog
+from deq_flow.data.mini.scenes import Layer, SceneConfig, exact_flow, random_scene, render
 from deq_flow.data.samples import FlowSample
-from deq_flow.data.scenes import Layer, SceneConfig, exact_flow, random_scene, render
 
 
 @dataclass(frozen=True, kw_only=True)

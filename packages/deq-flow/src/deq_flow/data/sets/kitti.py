@@ -7,8 +7,8 @@ from torch.utils.data import Dataset
 
 from deq_core.experiment.data.layout import files_in, require, require_size
 from deq_flow.data.io import read_kitti
-from deq_flow.data.layout import read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample, PairFiles
+from deq_flow.data.sets.layout import read_pair, unknown_flow
 
 HINT = "unpack data_scene_flow.zip so that root/KITTI holds training and testing"
 FLOW = ("flow_occ", "flow_noc")

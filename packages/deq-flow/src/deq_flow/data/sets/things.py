@@ -8,8 +8,8 @@ from torch.utils.data import Dataset
 from deq_core.experiment.data.images import damaged
 from deq_core.experiment.data.layout import by_folder, files_in, following, require
 from deq_flow.data.io import read_pfm
-from deq_flow.data.layout import known_flow, read_pair
 from deq_flow.data.samples import FlowSample, PairFiles
+from deq_flow.data.sets.layout import known_flow, read_pair
 
 HINT = (
     "unpack the frames and optical_flow archives so that root/FlyingThings3D holds frames_cleanpass, "

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from deq_core.experiment.data import photographs
 from deq_core.experiment.data.images import write_image
-from deq_flow.data.final_pass import FinalPassConfig, final_pass, random_fog
 from deq_flow.data.io import write_flo, write_kitti, write_pfm
-from deq_flow.data.scenes import Layer, SceneConfig, View, exact_flow, random_scene, render
+from deq_flow.data.mini.final_pass import FinalPassConfig, final_pass, random_fog
+from deq_flow.data.mini.scenes import Layer, SceneConfig, View, exact_flow, random_scene, render
 
-# The second number of every item's seed, after those of deq_flow.data.mini.
+# The second number of every item's seed, after those of deq_flow.data.mini.write.
 THINGS, SINTEL, KITTI, HD1K = range(100, 104)
 
 

@@ -9,8 +9,8 @@ import torch
 from deq_core.experiment.data import photographs
 from deq_core.experiment.data.images import write_image, write_mask
 from deq_flow.data.io import write_flo
-from deq_flow.data.mini_training import Studio, picture
-from deq_flow.data.scenes import exact_flow, random_scene, render
+from deq_flow.data.mini.scenes import exact_flow, random_scene, render
+from deq_flow.data.mini.training import Studio, picture
 
 VIDEO = 200  # the second number of every item's seed, after those of the other miniature sets
 

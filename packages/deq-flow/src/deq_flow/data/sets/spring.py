@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 from deq_core.experiment.data.images import FileFormatError, damaged
 from deq_core.experiment.data.layout import by_folder, files_in, following, require
 from deq_core.experiment.reading import decoding, require_room
-from deq_flow.data.layout import known_flow, read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample, PairFiles
+from deq_flow.data.sets.layout import known_flow, read_pair, unknown_flow
 
 HINT = "unpack the frame_left and flow_FW_left archives so that root/spring holds train and test"
 GRID = 2  # points of the flow for each pixel of a frame, along either side

@@ -7,8 +7,8 @@ from torch.utils.data import Dataset
 
 from deq_core.experiment.data.layout import LayoutError, files_in, require
 from deq_core.experiment.reading import read_text
-from deq_flow.data.layout import read_dense, read_pair
 from deq_flow.data.samples import FlowSample, PairFiles
+from deq_flow.data.sets.layout import read_dense, read_pair
 
 SPLITS = {"train": "1", "val": "2"}
 HINT = "unpack FlyingChairs.zip so that root/FlyingChairs_release/data holds 00001_img1.ppm and so on"

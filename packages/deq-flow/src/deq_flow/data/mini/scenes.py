@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deq_flow.data.motion import Motion, Waves
+from deq_flow.data.mini.motion import Motion, Waves
 
 TEXELS = 2  # texels per pixel of a texture, so that sampling between them loses no detail
 CANDIDATES = 4  # crops of a photograph tried for a texture; the richest is taken, since blank ones show no motion

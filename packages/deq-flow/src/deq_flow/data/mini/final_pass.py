@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deq_flow.data.scenes import pixel_grid
+from deq_flow.data.mini.scenes import pixel_grid
 
 TAPS = 7  # moments of the exposure that motion blur averages
 

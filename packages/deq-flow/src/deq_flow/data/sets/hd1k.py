@@ -6,8 +6,8 @@ from torch.utils.data import Dataset
 
 from deq_core.experiment.data.layout import files_in, following, require, require_size
 from deq_flow.data.io import read_kitti
-from deq_flow.data.layout import read_pair
 from deq_flow.data.samples import FlowSample, PairFiles
+from deq_flow.data.sets.layout import read_pair
 
 HINT = "unpack hd1k_input.zip and hd1k_flow_gt.zip so that root/HD1k holds hd1k_input and hd1k_flow_gt"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from deq_core.experiment.data.layout import LayoutError
-from deq_flow.data.layout import read_pair, unknown_flow
 from deq_flow.data.samples import FlowSample
+from deq_flow.data.sets.layout import read_pair, unknown_flow
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 

@@ -17,11 +17,11 @@ from deq_core.experiment.data import photographs
 from deq_core.experiment.data.images import one_thread, write_image, write_mask
 from deq_core.experiment.data.manifest import write_manifest
 from deq_core.experiment.files import output_directory, write_text
-from deq_flow.data.final_pass import FinalPassConfig, final_pass, random_fog
 from deq_flow.data.io import write_flo, write_kitti
-from deq_flow.data.mini_training import Studio, TrainingSetsConfig, write_training_sets
-from deq_flow.data.mini_videos import VideosConfig, write_videos
-from deq_flow.data.scenes import SceneConfig, View, exact_flow, random_scene, render
+from deq_flow.data.mini.final_pass import FinalPassConfig, final_pass, random_fog
+from deq_flow.data.mini.scenes import SceneConfig, View, exact_flow, random_scene, render
+from deq_flow.data.mini.training import Studio, TrainingSetsConfig, write_training_sets
+from deq_flow.data.mini.videos import VideosConfig, write_videos
 
 # The second number of every item's seed: (seed, set, index).
 CHAIRS_TRAIN, CHAIRS_VAL, SINTEL, KITTI = range(4)
