@@ -14,9 +14,8 @@ from tests.core.experiment.server import serving
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.download.fetch import Source, fetch
 from deq_core.experiment.download.resume import DownloadError
-from deq_flow.data.catalogue import SOURCES
-from deq_flow.data.check import check
 from deq_flow.data.io import write_flo, write_kitti, write_pfm
+from deq_flow.data.registry import REGISTRY
 
 FLOW = torch.ones(2, 4, 6)
 GREY = torch.full((3, 4, 6), 99, dtype=torch.uint8)
@@ -96,24 +95,24 @@ def test_what_is_fetched_is_where_the_readers_look(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     name = make.__name__
     contents = make(tmp_path / "made")
-    source = SOURCES[name]
+    source = REGISTRY.sets[name].source
     assert {archive.file for archive in source.archives} == set(contents)
     with serving() as web:
         web.files = {file: packed(file, content) for file, content in contents.items()}
         archives = tuple(replace(archive, urls=(web.url(archive.file),)) for archive in source.archives)
         fetch(replace(source, archives=archives), tmp_path / "data")
-    assert check(name, tmp_path / "data", released=False, thorough=True) == []
-    counted = check(name, tmp_path / "data")  # every part is there, and only the numbers are other ones
+    assert REGISTRY.check(name, tmp_path / "data", released=False, thorough=True) == []
+    counted = REGISTRY.check(name, tmp_path / "data")  # every part is there, and only the numbers are other ones
     assert all("pairs as released, got" in problem.fault for problem in counted)
     assert len(counted) == {"chairs": 2, "things": 4, "sintel": 4, "kitti": 2, "hd1k": 0}[name]
 
 
 def test_spring_says_how_to_fetch_it(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"by hand from https://spring-benchmark\.org/: .*train_flow_FW_left\.zip"):
-        fetch(SOURCES["spring"], tmp_path)
+        REGISTRY.fetch("spring", tmp_path)
 
 
-@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+@pytest.mark.parametrize("source", [each.source for each in REGISTRY.sets.values()], ids=REGISTRY.sets)
 def test_every_source_names_its_page_and_its_terms(source: Source) -> None:
     assert source.page.startswith("http")
     assert "Cite" in source.licence

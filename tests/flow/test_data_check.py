@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data import images
 from deq_core.experiment.data.images import FileFormatError
-from deq_flow.data import check as check_module
-from deq_flow.data import io
-from deq_flow.data.catalogue import SOURCES
-from deq_flow.data.check import FOLDERS, PARTS, check
+from deq_flow.data import headers, io
 from deq_flow.data.headers import size_of
+from deq_flow.data.io import KITTI_FLOW
 from deq_flow.data.mini.write import MiniConfig, write_mini
-from deq_flow.data.sets.kitti import FLOW as KITTI_FLOW
+from deq_flow.data.registry import REGISTRY
 from deq_flow.data.sets.things import DIRECTIONS
 
 MINI = MiniConfig(height=24, width=32, train_pairs=2, val_pairs=1, scenes=1, frames=3, kitti_pairs=2)
@@ -42,7 +41,7 @@ def data(pristine: Path, tmp_path: Path) -> Path:
 
 
 def faults(name: str, root: Path, *, thorough: bool = False) -> list[str]:
-    found = check(name, root, released=False, thorough=thorough)
+    found = REGISTRY.check(name, root, released=False, thorough=thorough)
     return [str(problem).replace(str(root), "data") for problem in found]
 
 
@@ -53,7 +52,7 @@ def test_a_whole_set_has_no_problem(pristine: Path, name: str, thorough: bool) -
 
 
 def test_other_numbers_than_released_are_problems(pristine: Path) -> None:
-    found = [str(problem) for problem in check("chairs", pristine)]
+    found = [str(problem) for problem in REGISTRY.check("chairs", pristine)]
     folder = pristine / "FlyingChairs_release/data"
     assert found == [
         f"{folder}: expected 22232 pairs as released, got 2",
@@ -62,7 +61,7 @@ def test_other_numbers_than_released_are_problems(pristine: Path) -> None:
 
 
 def test_a_part_that_was_not_unpacked_is_a_problem_of_the_release_alone(pristine: Path) -> None:
-    found = [problem.path.relative_to(pristine).as_posix() for problem in check("kitti", pristine)]
+    found = [problem.path.relative_to(pristine).as_posix() for problem in REGISTRY.check("kitti", pristine)]
     assert found == ["KITTI/testing", "KITTI/training"]
     assert faults("kitti", pristine) == []
 
@@ -80,11 +79,11 @@ def test_an_empty_folder_is_not_called_missing(tmp_path: Path) -> None:
     assert "data: expected files *_flow.flo, but the folder holds none; " in fault
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", REGISTRY.sets)
 def test_an_absent_set_is_a_problem(tmp_path: Path, name: str) -> None:
     found = faults(name, tmp_path)
     assert found
-    assert all(fault.startswith(f"data/{FOLDERS[name]}") for fault in found)
+    assert all(fault.startswith(f"data/{REGISTRY.sets[name].folder}") for fault in found)
 
 
 def test_every_damaged_file_is_named_and_no_other(data: Path) -> None:
@@ -157,12 +156,12 @@ OTHER_SIZES = {
 
 
 @pytest.mark.parametrize("thorough", [False, True])
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", REGISTRY.sets)
 def test_every_file_of_another_size_than_its_frame_is_named(data: Path, name: str, thorough: bool) -> None:
     """KITTI's pairs are of several sizes; Spring's flow is twice as large as its frames."""
     add_published_layouts(data)
     assert faults(name, data, thorough=thorough) == []
-    wrong = {path: what for path, what in OTHER_SIZES.items() if path.startswith(FOLDERS[name])}
+    wrong = {path: what for path, what in OTHER_SIZES.items() if path.startswith(REGISTRY.sets[name].folder)}
     for path in wrong:
         write_sized(data / path, 5, 7)
     found = faults(name, data, thorough=thorough)
@@ -231,19 +230,15 @@ def test_an_unreadable_file_is_a_problem_not_the_end(data: Path, monkeypatch: py
             raise OSError(5, "Input/output error", str(path))
         return size_of(path)
 
-    monkeypatch.setattr(check_module, "size_of", size)
+    monkeypatch.setattr(headers, "size_of", size)
     found = faults("kitti", data)
     assert len(found) == 3  # image, flow_occ and flow_noc
     assert all("Input/output error" in fault for fault in found)
 
 
 def test_an_unknown_set_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected one of the sets chairs, .* got 'davis'"):
-        check("davis", tmp_path)
-
-
-def test_every_set_of_the_catalogue_can_be_checked() -> None:
-    assert set(SOURCES) == set(PARTS) == set(FOLDERS)
+    with pytest.raises(ConfigError, match="no data set is named 'davis'; there are chairs, "):
+        REGISTRY.check("davis", tmp_path)
 
 
 def write_flo5(path: Path) -> None:

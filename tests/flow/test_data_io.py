@@ -14,8 +14,7 @@ import torch
 from deq_core.experiment.data import arrays, images
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.errors import ResultsError
-from deq_flow.data import headers, io
-from deq_flow.data.sets import spring
+from deq_flow.data import flo5, headers, io
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -250,14 +249,14 @@ def test_flow_that_announces_far_more_than_its_file_has_is_refused_before_it_tak
     path = tmp_path / "big.flo5"
     with h5py.File(path, "w") as file:
         file.create_dataset("flow", shape=(200_000, 200_000, 2), chunks=(100, 100, 2), dtype="f4")
-    for read in (spring.read_flo5, headers.size_of):
+    for read in (flo5.read_flo5, headers.size_of):
         with pytest.raises(FileFormatError, match=r"big\.flo5: expected flow at every point, got 4000000 of its parts"):
             read(path)
     with h5py.File(path, "w") as file:
         zeros = np.zeros((4000, 9000, 2), np.float32)
         file.create_dataset("flow", data=zeros, chunks=(1000, 1000, 2), compression="gzip", compression_opts=9)
     with pytest.raises(FileFormatError, match=r"big\.flo5: expected what a file of \d+ bytes may hold"):
-        spring.read_flo5(path)
+        flo5.read_flo5(path)
 
 
 def test_flow_behind_a_link_to_another_file_is_not_read(tmp_path: Path) -> None:
@@ -266,4 +265,4 @@ def test_flow_behind_a_link_to_another_file_is_not_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "link.flo5", "w") as file:
         file["flow"] = h5py.ExternalLink("other.flo5", "flow")
     with pytest.raises(FileFormatError, match=r"link\.flo5: expected a data set"):
-        spring.read_flo5(tmp_path / "link.flo5")
+        flo5.read_flo5(tmp_path / "link.flo5")

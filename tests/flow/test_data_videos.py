@@ -12,9 +12,10 @@ from deq_core.experiment.data import images
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.data.layout import LayoutError
 from deq_flow.data import io
+from deq_flow.data.flo5 import read_flo5
 from deq_flow.data.sets.frames import Frames
 from deq_flow.data.sets.hd1k import Hd1k
-from deq_flow.data.sets.spring import Spring, read_flo5
+from deq_flow.data.sets.spring import Spring
 from deq_flow.data.sets.things import FlyingThings
 
 H, W = 4, 6

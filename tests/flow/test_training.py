@@ -18,13 +18,15 @@ from torch.optim.swa_utils import update_bn
 from deq_core.experiment import config
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_tensors
 from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.data.registry import ReleasedSets
+from deq_core.experiment.data.released import located
 from deq_core.experiment.tables import read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_core.experiment.training.averaging import BATCHES
 from deq_flow.data.batches import batches
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import open_mix
-from deq_flow.data.released import ReleasedConfig, located, prepare
+from deq_flow.data.registry import REGISTRY
 from deq_flow.networks import build_network, load_network
 from deq_flow.params import EquilibriumModel, Flow, Stage, Train
 from deq_flow.train import noisy, train
@@ -236,11 +238,11 @@ def test_two_processes_have_the_loss_curve_of_one(smoke: Flow, data: Path, tmp_p
 class TestReleasedData:
     """A folder of released sets stands in for the pipeline's data through a manifest."""
 
-    def settings(self, root: Path) -> ReleasedConfig:
-        return ReleasedConfig(root=str(root), sets=("things", "hd1k"), complete=False)
+    def settings(self, root: Path) -> ReleasedSets:
+        return ReleasedSets(root=str(root), sets=("things", "hd1k"), complete=False)
 
     def test_training_reads_where_the_manifest_says(self, smoke: Flow, data: Path, tmp_path: Path) -> None:
-        prepare(tmp_path / "flow", self.settings(data / "Training"))
+        REGISTRY.prepare(tmp_path / "flow", self.settings(data / "Training"))
         assert located(tmp_path / "flow") == (data / "Training").resolve()
         listed = json.loads((tmp_path / "flow" / "manifest.json").read_text())["files"]
         assert {name.split("/")[0] for name in listed} == {"FlyingThings3D", "HD1k"}
@@ -253,7 +255,7 @@ class TestReleasedData:
         damaged = next(iter(sorted(root.glob("HD1k/hd1k_flow_gt/flow_occ/*.png"))))
         damaged.unlink()
         with pytest.raises(LayoutError, match=damaged.name):
-            prepare(tmp_path / "flow", self.settings(root))
+            REGISTRY.prepare(tmp_path / "flow", self.settings(root))
         assert not (tmp_path / "flow").exists()
 
     def test_a_recipe_of_the_paper_is_read_strictly(self, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.errors import LayoutError
 from deq_core.experiment.tables import ResultsError
 from deq_flow.config import Converted
-from deq_flow.data import headers, io
-from deq_flow.data.sets import chairs, spring
+from deq_flow.data import flo5, headers, io
+from deq_flow.data.sets import chairs
 from deq_flow.models import RAFT, DEQFlow, build
 
 SMALL: dict[str, Any] = {
@@ -91,7 +91,7 @@ READERS = (
     Reader("flow/flow.flo", write_flo, io.read_flo, FORMAT, like),
     Reader("flow/flow.pfm", write_pfm, io.read_pfm, FORMAT, like),
     Reader("flow/kitti.png", write_kitti, io.read_kitti, FORMAT, like),
-    Reader("flow/flow.flo5", write_flo5, spring.read_flo5, FORMAT, like),
+    Reader("flow/flow.flo5", write_flo5, flo5.read_flo5, FORMAT, like),
     Reader("flow/size.flo", write_flo, headers.size_of, FORMAT, like),
     Reader("flow/size.pfm", write_pfm, headers.size_of, FORMAT, like),
     Reader("flow/size.png", write_kitti, headers.size_of, FORMAT, like),

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import torch
 
+from deq_core.experiment.data.released import located
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.tables import Row, write_rows
 from deq_core.experiment.tracking.run import Log
 from deq_flow.data.batches import FlowBatch
-from deq_flow.data.released import located
 from deq_flow.evaluate import Evaluation, Method, Prediction, evaluate, flat, labelled_sets, summary
 from deq_flow.params import Baseline, Evaluate
 

@@ -13,13 +13,13 @@ from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.data.arrays import write_arrays
+from deq_core.experiment.data.released import located
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued
 from deq_core.experiment.rescue import tables as tables_of
 from deq_core.experiment.tables import Row, numbers, write_rows
 from deq_core.experiment.tracking.run import Log
 from deq_flow.data.batches import FlowBatch, SampleSet
-from deq_flow.data.released import located
 from deq_flow.data.samples import FlowSample
 from deq_flow.delta_params import Example, Part, Start, Sweep
 from deq_flow.delta_trial import Case, Trial

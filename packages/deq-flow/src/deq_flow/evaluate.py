@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from deq_core.experiment.data.released import located
 from deq_core.experiment.files import output_directory, write_bytes, write_json
 from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.tables import Row, numbers, write_rows
 from deq_core.experiment.tracking.run import Log
 from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
-from deq_flow.data.released import located
 from deq_flow.data.samples import FlowSample
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator, PaddingMode

@@ -10,9 +10,9 @@ from deq_core.experiment.config import ConfigError, Kind, Name, Seed, require_ke
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.config.recipe import Recipe
+from deq_core.experiment.data.registry import ReleasedSets
 from deq_flow.data.mini.write import MiniConfig
 from deq_flow.data.mixes import MemberConfig
-from deq_flow.data.released import ReleasedConfig
 from deq_flow.inference_params import Reuse
 
 
@@ -54,7 +54,7 @@ class UnrolledModel:
 
 
 Model = Annotated[EquilibriumModel | UnrolledModel, Kind]
-Data = Annotated[MiniConfig | ReleasedConfig, Kind]
+Data = Annotated[MiniConfig | ReleasedSets, Kind]
 
 
 @dataclass(frozen=True, kw_only=True)

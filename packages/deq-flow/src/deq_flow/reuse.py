@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
+from deq_core.experiment.data.released import located
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.tables import Row, numbers, write_rows
 from deq_core.experiment.tracking.run import Log
-from deq_flow.data.released import located
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Reuse, Starts
 from deq_flow.models import RAFT, DEQFlow

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from deq_core.experiment import distributed
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.data.batches import Cached
+from deq_core.experiment.data.released import located
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit, keep
 from deq_flow.data.batches import FlowBatch, batches, same_shape
 from deq_flow.data.mixes import open_mix
-from deq_flow.data.released import located
 from deq_flow.data.sets.chairs import FlyingChairs
 from deq_flow.loss import sequence_loss
 from deq_flow.metrics import epe

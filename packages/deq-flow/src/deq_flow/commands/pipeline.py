@@ -18,12 +18,13 @@ from deq_core.experiment.commands import (
     resumable,
 )
 from deq_core.experiment.config.plot import Plot
+from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.experiment.files import write_json
 from deq_core.experiment.study.stages import all_there, figures_below
 from deq_core.experiment.tracking.run import track
 from deq_flow.commands.data import fetch
 from deq_flow.data.mini.write import write_mini
-from deq_flow.data.released import ReleasedConfig, prepare
+from deq_flow.data.registry import REGISTRY
 from deq_flow.params import Baseline, Data, Evaluate, Flow, Model, Train
 
 SECTION = "flow"
@@ -53,8 +54,8 @@ def download(
     out = Path("data/flow") if out is None else out
     check(params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
-    if isinstance(settings, ReleasedConfig):
-        prepare(out, settings)
+    if isinstance(settings, ReleasedSets):
+        REGISTRY.prepare(out, settings)
     else:
         write_mini(out, settings)
     files = [path for path in out.rglob("*") if path.is_file()]

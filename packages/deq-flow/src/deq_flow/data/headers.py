@@ -4,9 +4,8 @@ from pathlib import Path
 
 from deq_core.experiment.data.image_headers import whole_size
 from deq_core.experiment.data.images import damaged
-from deq_flow.data.io import PFM_HEADER, flo_size, pfm_header
-from deq_flow.data.sets.kitti import FLOW as KITTI_FLOW
-from deq_flow.data.sets.spring import opened_flo5
+from deq_flow.data.flo5 import opened_flo5
+from deq_flow.data.io import KITTI_FLOW, PFM_HEADER, flo_size, pfm_header
 
 THINGS_FLOW = "optical_flow"
 """Folder of FlyingThings3D below which maps are flow."""

@@ -18,6 +18,7 @@ from deq_core.experiment.files import write_bytes
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as little-endian float32
 PFM_HEADER = 128  # bytes, enough for any header
+KITTI_FLOW = ("flow_occ", "flow_noc")  # folders of its flow: of all pixels, and of those that stay in sight
 KITTI_SCALE = 64.0  # steps per pixel
 KITTI_OFFSET = 2.0**15
 KITTI_RANGE = (-KITTI_OFFSET / KITTI_SCALE, (2**16 - 1 - KITTI_OFFSET) / KITTI_SCALE)  # [-512, 512) pixels

@@ -5,8 +5,11 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import LayoutError, files_in, require
+from deq_core.experiment.download.fetch import Archive, Source
 from deq_core.experiment.reading import read_text
+from deq_flow.data.published import FREIBURG, RESEARCH_ONLY, flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import read_dense, read_pair
 
@@ -71,3 +74,27 @@ def read_split(root: Path, *, pairs: int) -> list[str]:
             "the split and the pairs must be of one release"
         )
     return marks
+
+
+# open-mmlab/mmflow, docs/data_prepare/FlyingChairs/README.md; the terms are those of the README in the archive
+SETS = {
+    "chairs": flow_set(
+        "FlyingChairs_release",
+        (
+            Part("data", FlyingChairs, 22_232),
+            Part("data", lambda root: FlyingChairs(root, "val"), 640),
+        ),
+        Source(
+            title="FlyingChairs",
+            page=f"{FREIBURG}/resources/datasets/FlyingChairs.en.html",
+            licence=f"{RESEARCH_ONLY} Cite Dosovitskiy et al., ICCV 2015.",
+            archives=(
+                Archive(out="FlyingChairs_release", urls=(f"{FREIBURG}/data/FlyingChairs/FlyingChairs.zip",)),
+                Archive(
+                    out="chairs_split.txt",
+                    urls=(f"{FREIBURG}/resources/datasets/FlyingChairs/FlyingChairs_train_val.txt",),
+                ),
+            ),
+        ),
+    ),
+}

@@ -4,8 +4,11 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import files_in, following, require, require_size
+from deq_core.experiment.download.fetch import Archive, Source
 from deq_flow.data.io import read_kitti
+from deq_flow.data.published import flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import read_pair
 
@@ -57,3 +60,29 @@ class Hd1k(Dataset[FlowSample]):
     def sequences(self) -> dict[str, range]:
         """The indices of each sequence's pairs in order of time: the second frame of one is the first of the next."""
         return dict(self.videos)
+
+
+# Robust Vision Challenge: ozendelait/rvc_devkit, flow/benchmark_hd1k.py; the first host: the publisher's message to
+# those who register, as users of the set quote it
+SETS = {
+    "hd1k": flow_set(
+        "HD1k",
+        (Part("hd1k_input", Hd1k),),
+        Source(
+            title="HD1K",
+            page="http://hci-benchmark.iwr.uni-heidelberg.de/",
+            licence="The terms are on the publisher's page. Cite Kondermann et al., CVPR workshops 2016.",
+            archives=tuple(
+                Archive(
+                    out=f"HD1k/{name}",
+                    urls=(
+                        f"http://hci-benchmark.iwr.uni-heidelberg.de/media/downloads/{name}.zip",
+                        f"http://hci-benchmark.org/media/downloads/{name}.zip",
+                    ),
+                )
+                for name in ("hd1k_input", "hd1k_flow_gt")
+            ),
+            manual="Register to be sent the addresses.",
+        ),
+    ),
+}

@@ -5,13 +5,15 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import files_in, require, require_size
-from deq_flow.data.io import read_kitti
+from deq_core.experiment.download.fetch import Archive, Source
+from deq_flow.data.io import KITTI_FLOW, read_kitti
+from deq_flow.data.published import flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import read_pair, unknown_flow
 
 HINT = "unpack data_scene_flow.zip so that root/KITTI holds training and testing"
-FLOW = ("flow_occ", "flow_noc")
 """Folders of KITTI and HD1K whose images are flow."""
 
 
@@ -58,4 +60,22 @@ class Kitti(Dataset[FlowSample]):
         """The files of a pair."""
         images, name = self.folder / "image_2", f"{self.names[index]}_10.png"
         second = images / f"{self.names[index]}_11.png"
-        return PairFiles(images / name, second, tuple(self.folder / kind / name for kind in FLOW))
+        return PairFiles(images / name, second, tuple(self.folder / kind / name for kind in KITTI_FLOW))
+
+
+# Robust Vision Challenge: ozendelait/rvc_devkit, flow/benchmark_kitti2015.py
+SETS = {
+    "kitti": flow_set(
+        "KITTI",
+        (Part("training", Kitti, 200), Part("testing", lambda root: Kitti(root, "testing"), 200)),
+        Source(
+            title="KITTI 2015 scene flow",
+            page="https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php?benchmark=flow",
+            licence="Creative Commons Attribution-NonCommercial-ShareAlike 3.0. Cite Menze and Geiger, CVPR 2015.",
+            archives=(
+                Archive(out="KITTI", urls=("https://s3.eu-central-1.amazonaws.com/avg-kitti/data_scene_flow.zip",)),
+            ),
+            manual="Log in and ask for the stereo 2015 / flow 2015 / scene flow 2015 data set, data_scene_flow.zip.",
+        ),
+    ),
+}

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.images import read_mask
 from deq_core.experiment.data.layout import LayoutError, by_folder, files_in, following, require, require_size
+from deq_core.experiment.download.fetch import Archive, Source
+from deq_flow.data.published import flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import read_dense, read_pair, unknown_flow
 
@@ -98,3 +101,33 @@ class Sintel(Dataset[FlowSample]):
         """The file of another kind (flow, occlusions, invalid) that belongs to the first frame of a pair."""
         frame = self.pairs[index][0]
         return self.folder / kind / frame.parent.name / f"{frame.stem}{suffix}"
+
+
+# Robust Vision Challenge: ozendelait/rvc_devkit, flow/benchmark_sintel.py; the mirror: open-mmlab/mmflow,
+# docs/data_prepare/Sintel/README.md
+SETS = {
+    "sintel": flow_set(
+        "Sintel",
+        (
+            Part("training/clean", Sintel, 1_041),
+            Part("training/final", lambda root: Sintel(root, "final"), 1_041),
+            Part("test/clean", lambda root: Sintel(root, split="test"), 552),
+            Part("test/final", lambda root: Sintel(root, "final", "test"), 552),
+        ),
+        Source(
+            title="MPI Sintel",
+            page="http://sintel.is.tue.mpg.de/downloads",
+            licence="Rendered from the open film Sintel, (c) Blender Foundation | durian.blender.org, Creative Commons "
+            "Attribution 3.0. Cite Butler et al., ECCV 2012. 5.3 GB packed.",
+            archives=(
+                Archive(
+                    out="Sintel",
+                    urls=(
+                        "http://files.is.tue.mpg.de/sintel/MPI-Sintel-complete.zip",
+                        "http://sintel.cs.washington.edu/MPI-Sintel-complete.zip",
+                    ),
+                ),
+            ),
+        ),
+    ),
+}

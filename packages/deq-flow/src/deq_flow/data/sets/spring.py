@@ -1,19 +1,15 @@
 """Spring (Mehl et al., CVPR 2023): an animated film at 1920 x 1080, dense flow at twice that resolution."""
 
-import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from deq_core.experiment.data.images import FileFormatError, damaged
+from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import by_folder, files_in, following, require
-from deq_core.experiment.reading import decoding, require_room
+from deq_core.experiment.download.fetch import Source
+from deq_flow.data.flo5 import read_flo5
+from deq_flow.data.published import flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import known_flow, read_pair, unknown_flow
 
@@ -79,47 +75,16 @@ def flow_of(frame: Path) -> Path:
     return frame.parents[1] / "flow_FW_left" / f"flow_FW_left_{number}.flo5"
 
 
-def read_flo5(path: Path) -> Tensor:
-    """float32 (2, h, w) from an HDF5 file with a data set "flow" of shape (h, w, 2).
-
-    Raises:
-        ModuleNotFoundError: h5py is not installed.
-        FileFormatError: the file holds something else, or is damaged.
-    """
-    with opened_flo5(path) as stored:
-        require_room(path, FileFormatError, 8 * max(stored.size, math.prod(stored.chunks or ())))
-        with decoding(path, FileFormatError, "whole chunks of flow"):
-            flow = np.asarray(stored, dtype=np.float32)
-    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))
-
-
-@contextmanager
-def opened_flo5(path: Path) -> Iterator[Any]:
-    """The data set "flow" of an HDF5 file, not yet read; raises what `read_flo5` does."""
-    try:
-        import h5py
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("Spring's .flo5 files need h5py: pip install 'deq-flow[spring]'") from error
-    with ExitStack() as opened:
-        with decoding(path, FileFormatError, "a complete HDF5 file"):
-            file = opened.enter_context(h5py.File(path))
-            stored = file.get("flow") if isinstance(file.get("flow", getlink=True), h5py.HardLink) else None
-            if not isinstance(stored, h5py.Dataset) or stored.is_virtual or stored.external:
-                raise damaged(path, 'a data set "flow" (h, w, 2)', "none")
-            shape, kind, missing = stored.shape, stored.dtype, unwritten(stored)
-            length = stored.id.get_storage_size()
-        if len(shape) != 3 or shape[2] != 2 or 0 in shape or kind.kind != "f":
-            raise damaged(path, 'a data set "flow" (h, w, 2) of numbers', f"{kind} of shape {shape}")
-        if length > path.stat().st_size:
-            raise damaged(path, f"{path.stat().st_size} bytes of flow at most", f"a list of {length}")
-        if missing:
-            raise damaged(path, "flow at every point", f"{missing} of its parts missing")
-        yield stored
-
-
-def unwritten(stored: Any) -> int:
-    """How many of a data set's chunks the file does not have, for which the library would give zeros."""
-    if stored.chunks is None:
-        return int(stored.id.get_storage_size() < stored.size * stored.dtype.itemsize)
-    whole = math.prod(-(-size // chunk) for size, chunk in zip(stored.shape, stored.chunks, strict=True))
-    return whole - stored.id.get_num_chunks()
+SETS = {
+    "spring": flow_set(
+        "spring",
+        (Part("train", Spring, 4_963), Part("test", lambda root: Spring(root, "test"), 990)),
+        Source(
+            title="Spring",
+            page="https://spring-benchmark.org/",
+            licence="Creative Commons Attribution 4.0. Cite Mehl et al., CVPR 2023.",
+            manual="download train_frame_left.zip (12 GB) and train_flow_FW_left.zip (44 GB), for the benchmark also "
+            "the test frames, and unpack them so that spring/train/0001/frame_left lies in the folder of the data.",
+        ),
+    ),
+}

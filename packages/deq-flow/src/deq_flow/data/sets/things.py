@@ -5,9 +5,12 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
+from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.images import damaged
 from deq_core.experiment.data.layout import by_folder, files_in, following, require
+from deq_core.experiment.download.fetch import Archive, Source
 from deq_flow.data.io import read_pfm
+from deq_flow.data.published import FREIBURG, RESEARCH_ONLY, flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import known_flow, read_pair
 
@@ -78,3 +81,39 @@ class FlyingThings(Dataset[FlowSample]):
 def frame_of(flow: Path) -> str:
     """The frame a flow file starts from: 0006 of OpticalFlowIntoFuture_0006_L.pfm."""
     return flow.stem.removesuffix("_L").rpartition("_")[2]
+
+
+THINGS = f"{FREIBURG}/data/SceneFlowDatasets_CVPR16/Release_april16/data/FlyingThings3D"
+# open-mmlab/mmflow, docs/en/data_prepare/FlyingThings3d/README.md, names the torrents, beside which the archives
+# lie; the terms are those of the publisher's page
+SETS = {
+    "things": flow_set(
+        "FlyingThings3D",
+        (
+            Part("frames_cleanpass/TRAIN", FlyingThings, 40_302),
+            Part("frames_finalpass/TRAIN", lambda root: FlyingThings(root, "final"), 40_302),
+            Part("frames_cleanpass/TEST", lambda root: FlyingThings(root, split="TEST"), 7_866),
+            Part("frames_finalpass/TEST", lambda root: FlyingThings(root, "final", "TEST"), 7_866),
+        ),
+        Source(
+            title="FlyingThings3D",
+            page=f"{FREIBURG}/resources/datasets/SceneFlowDatasets.en.html",
+            licence=f"{RESEARCH_ONLY} Cite Mayer et al., CVPR 2016. The clean pass is 37 GB, the flow 311 GB, packed.",
+            archives=(
+                Archive(
+                    out="FlyingThings3D/frames_cleanpass",
+                    urls=(f"{THINGS}/raw_data/flyingthings3d__frames_cleanpass.tar",),
+                ),
+                Archive(
+                    out="FlyingThings3D/frames_finalpass",
+                    urls=(f"{THINGS}/raw_data/flyingthings3d__frames_finalpass.tar",),
+                ),
+                Archive(
+                    out="FlyingThings3D/optical_flow",
+                    urls=(f"{THINGS}/derived_data/flyingthings3d__optical_flow.tar.bz2",),
+                ),
+            ),
+            manual="The page offers the same archives as torrents, which are faster.",
+        ),
+    ),
+}

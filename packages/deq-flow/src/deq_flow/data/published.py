@@ -1,0 +1,90 @@
+"""What there is to know of a published set of flow besides its reader."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import cv2
+
+from deq_core.experiment.data.checks import Part, Problem
+from deq_core.experiment.data.images import FileFormatError, decode
+from deq_core.experiment.data.layout import LayoutError, other_size
+from deq_core.experiment.data.published import DataSet
+from deq_core.experiment.download.fetch import Source
+from deq_flow.data import headers
+from deq_flow.data.flo5 import read_flo5
+from deq_flow.data.io import read_flo, read_pfm
+from deq_flow.data.samples import PairFiles
+
+FREIBURG = "https://lmb.informatik.uni-freiburg.de"
+RESEARCH_ONLY = "Provided for research purposes only and without any warranty; any commercial use is prohibited."
+
+CONTENTS: Mapping[str, Callable[[Path], object]] = {
+    ".flo": read_flo,
+    ".flo5": read_flo5,
+    ".pfm": read_pfm,
+    ".png": lambda path: decode(path, cv2.IMREAD_UNCHANGED),
+    ".ppm": lambda path: decode(path, cv2.IMREAD_UNCHANGED),
+}
+"""What reads a file whole."""
+
+
+def flow_set(folder: str, parts: tuple[Part, ...], source: Source) -> DataSet:
+    """A set whose files have whole headers, and whose frames, flow and masks of a pair are of one size."""
+    return DataSet(
+        source=source,
+        folder=folder,
+        parts=parts,
+        whole=dict.fromkeys(CONTENTS, whole),
+        disagreements=lambda root: unequal(parts, root),
+    )
+
+
+def whole(path: Path, *, decoded: bool) -> None:
+    """Raises FileFormatError unless header and length of a file fit each other; decoded, it is also read."""
+    headers.size_of(path)
+    if decoded:
+        CONTENTS[path.suffix.lower()](path)
+
+
+@runtime_checkable
+class PairSet(Protocol):
+    """A set that knows the files of its pairs."""
+
+    def __len__(self) -> int: ...
+
+    def files(self, index: int) -> PairFiles:
+        """The files of a pair."""
+        ...
+
+
+def unequal(parts: Iterable[Part], root: Path) -> Iterator[Problem]:
+    """The files that are not of the size of their pair's first frame; those absent or damaged have none to differ."""
+
+    @cache
+    def size(path: Path) -> tuple[int, int] | None:
+        try:
+            return headers.size_of(path)
+        except (FileFormatError, OSError):
+            return None
+
+    for part in parts:
+        try:
+            pairs = part.read(root)
+        except (FileFormatError, LayoutError):
+            continue  # of which there is a problem already
+        assert isinstance(pairs, PairSet)
+        for pair in map(pairs.files, range(len(pairs))):
+            first = size(pair.first)
+            if first is None:
+                continue
+            image = "the size of its image" if pair.grid == 1 else f"{pair.grid} times the size of its image"
+            others = (
+                (pair.second, 1, "the size of the first frame of its pair"),
+                *((path, pair.grid, image) for path in pair.beside),
+            )
+            for path, grid, what in others:
+                expected, found = (grid * first[0], grid * first[1]), size(path)
+                if found is not None and found != expected:
+                    yield Problem(path, str(other_size(path, found, expected, what=what)))

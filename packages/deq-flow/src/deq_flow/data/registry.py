@@ -1,0 +1,13 @@
+"""The published data sets by name; each is described in the module of its reader.
+
+No checksum of their files is known to be published. Each address is from the documentation or script named beside it.
+"""
+
+from deq_core.experiment.data.registry import Registry
+from deq_flow.data.sets import chairs, hd1k, kitti, sintel, spring, things
+
+REGISTRY = Registry(
+    program="deq-flow",
+    sets={**chairs.SETS, **things.SETS, **sintel.SETS, **kitti.SETS, **hd1k.SETS, **spring.SETS},
+    unit="pairs",
+)
