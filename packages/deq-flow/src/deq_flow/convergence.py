@@ -18,8 +18,7 @@ from deq_core.experiment.rescue import rescued
 from deq_core.experiment.rescue import tables as tables_of
 from deq_core.experiment.tables import Row, write_rows
 from deq_core.experiment.tracking.run import Log
-from deq_flow.data.batches import SampleSet
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.samples import FlowSample, SampleSet
 from deq_flow.delta import encode, equilibrium_network, labelled
 from deq_flow.delta_params import Convergence
 from deq_flow.finite import require_finite

@@ -19,8 +19,8 @@ from deq_core.experiment.rescue import rescued
 from deq_core.experiment.rescue import tables as tables_of
 from deq_core.experiment.tables import Row, numbers, write_rows
 from deq_core.experiment.tracking.run import Log
-from deq_flow.data.batches import FlowBatch, SampleSet
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.batches import FlowBatch
+from deq_flow.data.samples import FlowSample, SampleSet
 from deq_flow.delta_params import Example, Part, Start, Sweep
 from deq_flow.delta_trial import Case, Trial
 from deq_flow.models import DEQFlow

@@ -19,7 +19,7 @@ from deq_flow.data.samples import FlowSample
 from deq_flow.delta_counts import CHANGES, Changes, Counted, add, delta_cell, shares, still
 from deq_flow.delta_params import Rule, Start
 from deq_flow.finite import require_finite
-from deq_flow.metrics import sample_metrics
+from deq_flow.metrics import PROTOCOLS, sample_metrics
 from deq_flow.models import DEQFlow
 from deq_flow.models.cell import UpdateBlock
 from deq_flow.models.network import Pair, State, flow_found
@@ -120,7 +120,7 @@ class Trial:
 
     def row(self, name: str) -> Row:
         """The set's row: error by its benchmark's protocol, and the work of all solves together."""
-        measured: Row = {"pairs": len(self.names), **SETS[name].protocol(self.metrics)}
+        measured: Row = {"pairs": len(self.names), **PROTOCOLS[SETS[name].protocol](self.metrics)}
         dense = self.prices.block * self.evaluated
         work = {"macs_dense": dense, "macs_sparse": dense, "macs_saved": 0.0}
         if self.counts is not None:

@@ -15,12 +15,12 @@ from deq_core.experiment.files import output_directory, write_bytes, write_json
 from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.tables import Row, numbers, write_rows
 from deq_core.experiment.tracking.run import Log
-from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.batches import FlowBatch, same_shape
+from deq_flow.data.samples import FlowSample, SampleSet
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator, PaddingMode
 from deq_flow.inference_params import Inference
-from deq_flow.metrics import SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
+from deq_flow.metrics import PROTOCOLS, SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
 from deq_flow.networks import Network, load_network
 from deq_flow.params import Evaluate
 from deq_flow.sets import EMBEDDED, SETS, known
@@ -199,7 +199,7 @@ def summary(samples: Sequence[Row]) -> dict[str, dict[str, float]]:
     result: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(str(row["set"]) for row in samples):
         rows = [row for row in samples if row["set"] == name]
-        join = SETS[name].protocol
+        join = PROTOCOLS[SETS[name].protocol]
         result[name] = join([values(row) for row in rows])
         for part in dict.fromkeys(
             key.removesuffix(".pixels") for row in rows for key in row if key.endswith(".pixels")

@@ -6,7 +6,7 @@ Metrics of a sample are over its valid pixels. `sintel_protocol` and `kitti_prot
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -172,3 +172,10 @@ def pixels_of(samples: Sequence[Mapping[str, float]]) -> list[float]:
             f"{sum(count <= 0 for count in pixels)} of them without; leave those out"
         )
     return pixels
+
+
+PROTOCOLS: Mapping[str, Callable[[Sequence[Mapping[str, float]]], dict[str, float]]] = {
+    "sintel": sintel_protocol,
+    "kitti": kitti_protocol,
+}
+"""What joins the metrics of samples, by the name that a set gives."""

@@ -1,23 +1,17 @@
 """The sets with ground truth: what reads each, how its frames are padded, how its samples are joined, and its title."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from deq_core.experiment.config import ConfigError
-from deq_flow.data.batches import SampleSet
-from deq_flow.data.sets.chairs import FlyingChairs
-from deq_flow.data.sets.hd1k import Hd1k
+from deq_flow.data.published import Labelled
+from deq_flow.data.registry import SETS as PUBLISHED
+from deq_flow.data.samples import SampleSet
 from deq_flow.data.sets.kitti import Kitti
 from deq_flow.data.sets.sintel import Sintel
-from deq_flow.data.sets.spring import Spring
-from deq_flow.data.sets.things import FlyingThings
-from deq_flow.inference import PaddingMode
 from deq_flow.inference_params import Inference
-from deq_flow.metrics import kitti_protocol, sintel_protocol
-
-Joined = Callable[[Sequence[Mapping[str, float]]], dict[str, float]]
 
 
 @runtime_checkable
@@ -29,38 +23,17 @@ class SequenceSet(SampleSet, Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class LabelledSet:
-    """One set, and the protocol that its published numbers follow."""
-
-    title: str
-    read: Callable[[Path], SampleSet]
-    """The set below a folder of data."""
-    protocol: Joined = sintel_protocol
-    """How the metrics of samples are joined."""
-    padding: PaddingMode = "centre"
-    steps: int = 24
-    """Iterations of RAFT and GMA in the evaluation of their releases."""
-
-
-SETS: Mapping[str, LabelledSet] = {
-    "chairs": LabelledSet("FlyingChairs, validation", lambda root: FlyingChairs(root, "val")),
-    "things_clean": LabelledSet("FlyingThings3D clean, test", lambda root: FlyingThings(root, "clean", "TEST")),
-    "things_final": LabelledSet("FlyingThings3D final, test", lambda root: FlyingThings(root, "final", "TEST")),
-    "sintel_clean": LabelledSet("Sintel clean", lambda root: Sintel(root, "clean"), steps=32),
-    "sintel_final": LabelledSet("Sintel final", lambda root: Sintel(root, "final"), steps=32),
-    "kitti": LabelledSet("KITTI 2015", Kitti, kitti_protocol, "bottom"),
-    "hd1k": LabelledSet("HD1K", Hd1k, kitti_protocol),
-    "spring": LabelledSet("Spring", Spring),
-    "motorcycle": LabelledSet("motorcycle (real)", lambda root: Kitti(root / "Motorcycle"), kitti_protocol),
-    "video": LabelledSet("long videos", lambda root: Sintel(root / "Video", "clean")),
+SETS: Mapping[str, Labelled] = {
+    **{name: found for of_set in PUBLISHED.values() for name, found in of_set.labelled.items()},
+    "motorcycle": Labelled("motorcycle (real)", lambda root: Kitti(root / "Motorcycle"), "kitti"),
+    "video": Labelled("long videos", lambda root: Sintel(root / "Video", "clean"), video=True),
 }
 """By name; the last two come with the embedded data alone."""
 
-VIDEOS = ("sintel_clean", "sintel_final", "hd1k", "spring", "video")
+VIDEOS = tuple(name for name, found in SETS.items() if found.video)
 """Those whose pairs are consecutive frames of videos."""
 
-EMBEDDED: Mapping[str, LabelledSet] = {
+EMBEDDED: Mapping[str, Labelled] = {
     "sintel_clean": replace(SETS["sintel_clean"], title="Sintel-mini clean"),
     "sintel_final": replace(SETS["sintel_final"], title="Sintel-mini final"),
     "kitti": replace(SETS["kitti"], title="KITTI-mini"),
@@ -88,7 +61,7 @@ def sequences_of(name: str, root: Path) -> SequenceSet:
     return pairs
 
 
-def known(name: str) -> LabelledSet:
+def known(name: str) -> Labelled:
     """The set of a name.
 
     Raises:

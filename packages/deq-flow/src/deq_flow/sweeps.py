@@ -8,11 +8,12 @@ from tqdm import tqdm
 
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.tables import Row, numbers
-from deq_flow.data.batches import FlowBatch, SampleSet, same_shape
+from deq_flow.data.batches import FlowBatch, same_shape
+from deq_flow.data.samples import SampleSet
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Sweep
-from deq_flow.metrics import sample_metrics
+from deq_flow.metrics import PROTOCOLS, sample_metrics
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
 from deq_flow.sets import SETS
 
@@ -98,7 +99,7 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, dict[str, floa
     for (sweep, name, point), group in groups.items():
         texts = ("sweep", "set", "name", "axis")
         values = [{key: numbers([row], key)[0] for key in row if key not in texts} for row in group]
-        joined = SETS[name].protocol(values)
+        joined = PROTOCOLS[SETS[name].protocol](values)
         for key in ("iterations", "residual", "converged"):
             if key in group[0]:
                 joined[key] = sum(numbers(group, key)) / len(group)

@@ -9,10 +9,7 @@ from torch import Tensor
 
 from deq_core.experiment.data import batches as experiment
 from deq_flow.data.augment import AugmentConfig, augment
-from deq_flow.data.samples import FlowSample
-
-SampleSet = experiment.SampleSet[FlowSample]
-"""What the data sets of this package are: samples by index."""
+from deq_flow.data.samples import FlowSample, SampleSet
 
 Augmentation = AugmentConfig | Callable[[int], AugmentConfig]
 """How every sample of a set is changed, or how the sample at an index is."""

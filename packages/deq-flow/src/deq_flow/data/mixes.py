@@ -5,30 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING
 
 from torch.utils.data import Dataset
 
+from deq_core.experiment.config import one_of
 from deq_flow.data.augment import CHAIRS, KITTI, SINTEL, THINGS, AugmentConfig
-from deq_flow.data.batches import SampleSet
-from deq_flow.data.samples import FlowSample
-from deq_flow.data.sets.chairs import FlyingChairs
-from deq_flow.data.sets.hd1k import Hd1k
-from deq_flow.data.sets.kitti import Kitti
-from deq_flow.data.sets.sintel import Sintel
-from deq_flow.data.sets.things import FlyingThings
+from deq_flow.data.registry import SETS
+from deq_flow.data.samples import FlowSample, SampleSet
 
-TrainingSet = Literal["chairs", "things-clean", "things-final", "sintel-clean", "sintel-final", "kitti", "hd1k"]
-READERS: Mapping[TrainingSet, Callable[[Path], SampleSet]] = {
-    "chairs": FlyingChairs,
-    "things-clean": FlyingThings,
-    "things-final": lambda root: FlyingThings(root, "final"),
-    "sintel-clean": Sintel,
-    "sintel-final": lambda root: Sintel(root, "final"),
-    "kitti": Kitti,
-    "hd1k": Hd1k,
+READERS: Mapping[str, Callable[[Path], SampleSet]] = {
+    name: read for found in SETS.values() for name, read in found.training.items()
 }
 """What reads the training split of each set below a folder."""
+if TYPE_CHECKING:
+    TrainingSet = str
+else:
+    TrainingSet = one_of(READERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +36,8 @@ class MemberConfig:
     """Where the set is, below the folder of the data."""
 
     def __post_init__(self) -> None:
-        if self.data not in get_args(TrainingSet):
-            raise ValueError(f"data must be one of {', '.join(get_args(TrainingSet))}, got {self.data!r}")
+        if self.data not in READERS:
+            raise ValueError(f"data must be one of {', '.join(READERS)}, got {self.data!r}")
         if self.weight < 1:
             raise ValueError(f"weight of {self.data} must be at least 1, got {self.weight}")
 
@@ -121,6 +114,6 @@ def open_mix(members: Sequence[MemberConfig], root: Path) -> Mix:
     Raises:
         LayoutError: a set is not there or not complete.
     """
-    places: set[tuple[TrainingSet, str]] = {(member.data, member.folder) for member in members}
+    places = {(member.data, member.folder) for member in members}
     sets = {(data, folder): READERS[data](root / folder) for data, folder in places}
     return Mix(members, [sets[member.data, member.folder] for member in members])

@@ -1,9 +1,10 @@
 """What there is to know of a published set of flow besides its reader."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import cv2
 
@@ -15,7 +16,7 @@ from deq_core.experiment.download.fetch import Source
 from deq_flow.data import headers
 from deq_flow.data.flo5 import read_flo5
 from deq_flow.data.io import read_flo, read_pfm
-from deq_flow.data.samples import PairFiles
+from deq_flow.data.samples import PairFiles, SampleSet
 
 FREIBURG = "https://lmb.informatik.uni-freiburg.de"
 RESEARCH_ONLY = "Provided for research purposes only and without any warranty; any commercial use is prohibited."
@@ -30,14 +31,50 @@ CONTENTS: Mapping[str, Callable[[Path], object]] = {
 """What reads a file whole."""
 
 
-def flow_set(folder: str, parts: tuple[Part, ...], source: Source) -> DataSet:
+@dataclass(frozen=True)
+class Labelled:
+    """A part with ground truth, as its published numbers are measured."""
+
+    title: str
+    read: Callable[[Path], SampleSet]
+    """Its pairs, from the folder of the data sets."""
+    protocol: Literal["sintel", "kitti"] = "sintel"
+    """How the metrics of its samples are joined: `metrics.PROTOCOLS`."""
+    padding: Literal["centre", "bottom"] = "centre"
+    """Where frames are padded to sides that networks take."""
+    steps: int = 24
+    """Iterations of RAFT and GMA in the evaluation of their releases."""
+    video: bool = False
+    """Whether its pairs are consecutive frames of videos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowSet(DataSet):
+    """A published set of flow."""
+
+    training: Mapping[str, Callable[[Path], SampleSet]]
+    """What trainings call it, or its render passes, and what reads the training split."""
+    labelled: Mapping[str, Labelled]
+    """What evaluations call its parts with ground truth."""
+
+
+def flow_set(
+    *,
+    folder: str,
+    source: Source,
+    parts: tuple[Part, ...],
+    training: Mapping[str, Callable[[Path], SampleSet]],
+    labelled: Mapping[str, Labelled],
+) -> FlowSet:
     """A set whose files have whole headers, and whose frames, flow and masks of a pair are of one size."""
-    return DataSet(
+    return FlowSet(
         source=source,
         folder=folder,
         parts=parts,
         whole=dict.fromkeys(CONTENTS, whole),
         disagreements=lambda root: unequal(parts, root),
+        training=training,
+        labelled=labelled,
     )
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deq_core.experiment.data import batches
+
 
 @dataclass(frozen=True)
 class FlowSample:
@@ -55,6 +57,10 @@ class FlowSample:
             raise ValueError(
                 f"{self.name}: flow must be finite at valid pixels, got {unknown} that are not; mark them as not valid"
             )
+
+
+SampleSet = batches.SampleSet[FlowSample]
+"""Pairs by their index."""
 
 
 @dataclass(frozen=True)

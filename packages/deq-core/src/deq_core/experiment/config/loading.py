@@ -36,6 +36,19 @@ Name = Annotated[str, AfterValidator(_plain), WithJsonSchema({"type": "string", 
 Seed = Annotated[int, Field(ge=0)]
 """It stands behind a name and a '-' in paths."""
 
+
+def one_of(names: Iterable[str]) -> Any:
+    """The type of a text that is one of some names, for names that are not written out where the type is."""
+    known = tuple(names)
+
+    def check(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"expected one of {', '.join(known)}, got {name!r}")
+        return name
+
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(known)})]
+
+
 Scalar = str | int | float | bool
 
 

@@ -9,7 +9,7 @@ from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import LayoutError, files_in, require
 from deq_core.experiment.download.fetch import Archive, Source
 from deq_core.experiment.reading import read_text
-from deq_flow.data.published import FREIBURG, RESEARCH_ONLY, flow_set
+from deq_flow.data.published import FREIBURG, RESEARCH_ONLY, Labelled, flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import read_dense, read_pair
 
@@ -79,12 +79,8 @@ def read_split(root: Path, *, pairs: int) -> list[str]:
 # open-mmlab/mmflow, docs/data_prepare/FlyingChairs/README.md; the terms are those of the README in the archive
 SETS = {
     "chairs": flow_set(
-        "FlyingChairs_release",
-        (
-            Part("data", FlyingChairs, 22_232),
-            Part("data", lambda root: FlyingChairs(root, "val"), 640),
-        ),
-        Source(
+        folder="FlyingChairs_release",
+        source=Source(
             title="FlyingChairs",
             page=f"{FREIBURG}/resources/datasets/FlyingChairs.en.html",
             licence=f"{RESEARCH_ONLY} Cite Dosovitskiy et al., ICCV 2015.",
@@ -96,5 +92,11 @@ SETS = {
                 ),
             ),
         ),
+        parts=(
+            Part("data", FlyingChairs, 22_232),
+            Part("data", lambda root: FlyingChairs(root, "val"), 640),
+        ),
+        training={"chairs": FlyingChairs},
+        labelled={"chairs": Labelled("FlyingChairs, validation", lambda root: FlyingChairs(root, "val"))},
     ),
 }

@@ -8,7 +8,7 @@ from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import files_in, following, require, require_size
 from deq_core.experiment.download.fetch import Archive, Source
 from deq_flow.data.io import read_kitti
-from deq_flow.data.published import flow_set
+from deq_flow.data.published import Labelled, flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import read_pair
 
@@ -66,9 +66,8 @@ class Hd1k(Dataset[FlowSample]):
 # those who register, as users of the set quote it
 SETS = {
     "hd1k": flow_set(
-        "HD1k",
-        (Part("hd1k_input", Hd1k),),
-        Source(
+        folder="HD1k",
+        source=Source(
             title="HD1K",
             page="http://hci-benchmark.iwr.uni-heidelberg.de/",
             licence="The terms are on the publisher's page. Cite Kondermann et al., CVPR workshops 2016.",
@@ -84,5 +83,8 @@ SETS = {
             ),
             manual="Register to be sent the addresses.",
         ),
+        parts=(Part("hd1k_input", Hd1k),),
+        training={"hd1k": Hd1k},
+        labelled={"hd1k": Labelled("HD1K", Hd1k, "kitti", video=True)},
     ),
 }

@@ -9,7 +9,7 @@ from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import files_in, require, require_size
 from deq_core.experiment.download.fetch import Archive, Source
 from deq_flow.data.io import KITTI_FLOW, read_kitti
-from deq_flow.data.published import flow_set
+from deq_flow.data.published import Labelled, flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import read_pair, unknown_flow
 
@@ -66,9 +66,8 @@ class Kitti(Dataset[FlowSample]):
 # Robust Vision Challenge: ozendelait/rvc_devkit, flow/benchmark_kitti2015.py
 SETS = {
     "kitti": flow_set(
-        "KITTI",
-        (Part("training", Kitti, 200), Part("testing", lambda root: Kitti(root, "testing"), 200)),
-        Source(
+        folder="KITTI",
+        source=Source(
             title="KITTI 2015 scene flow",
             page="https://www.cvlibs.net/datasets/kitti/eval_scene_flow.php?benchmark=flow",
             licence="Creative Commons Attribution-NonCommercial-ShareAlike 3.0. Cite Menze and Geiger, CVPR 2015.",
@@ -77,5 +76,8 @@ SETS = {
             ),
             manual="Log in and ask for the stereo 2015 / flow 2015 / scene flow 2015 data set, data_scene_flow.zip.",
         ),
+        parts=(Part("training", Kitti, 200), Part("testing", lambda root: Kitti(root, "testing"), 200)),
+        training={"kitti": Kitti},
+        labelled={"kitti": Labelled("KITTI 2015", Kitti, "kitti", "bottom")},
     ),
 }

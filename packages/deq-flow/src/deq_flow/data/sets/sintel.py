@@ -11,7 +11,7 @@ from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.images import read_mask
 from deq_core.experiment.data.layout import LayoutError, by_folder, files_in, following, require, require_size
 from deq_core.experiment.download.fetch import Archive, Source
-from deq_flow.data.published import flow_set
+from deq_flow.data.published import Labelled, flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import read_dense, read_pair, unknown_flow
 
@@ -107,14 +107,8 @@ class Sintel(Dataset[FlowSample]):
 # docs/data_prepare/Sintel/README.md
 SETS = {
     "sintel": flow_set(
-        "Sintel",
-        (
-            Part("training/clean", Sintel, 1_041),
-            Part("training/final", lambda root: Sintel(root, "final"), 1_041),
-            Part("test/clean", lambda root: Sintel(root, split="test"), 552),
-            Part("test/final", lambda root: Sintel(root, "final", "test"), 552),
-        ),
-        Source(
+        folder="Sintel",
+        source=Source(
             title="MPI Sintel",
             page="http://sintel.is.tue.mpg.de/downloads",
             licence="Rendered from the open film Sintel, (c) Blender Foundation | durian.blender.org, Creative Commons "
@@ -129,5 +123,16 @@ SETS = {
                 ),
             ),
         ),
+        parts=(
+            Part("training/clean", Sintel, 1_041),
+            Part("training/final", lambda root: Sintel(root, "final"), 1_041),
+            Part("test/clean", lambda root: Sintel(root, split="test"), 552),
+            Part("test/final", lambda root: Sintel(root, "final", "test"), 552),
+        ),
+        training={"sintel-clean": Sintel, "sintel-final": lambda root: Sintel(root, "final")},
+        labelled={
+            "sintel_clean": Labelled("Sintel clean", lambda root: Sintel(root, "clean"), steps=32, video=True),
+            "sintel_final": Labelled("Sintel final", lambda root: Sintel(root, "final"), steps=32, video=True),
+        },
     ),
 }

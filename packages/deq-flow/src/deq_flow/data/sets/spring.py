@@ -9,7 +9,7 @@ from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import by_folder, files_in, following, require
 from deq_core.experiment.download.fetch import Source
 from deq_flow.data.flo5 import read_flo5
-from deq_flow.data.published import flow_set
+from deq_flow.data.published import Labelled, flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import known_flow, read_pair, unknown_flow
 
@@ -77,14 +77,16 @@ def flow_of(frame: Path) -> Path:
 
 SETS = {
     "spring": flow_set(
-        "spring",
-        (Part("train", Spring, 4_963), Part("test", lambda root: Spring(root, "test"), 990)),
-        Source(
+        folder="spring",
+        source=Source(
             title="Spring",
             page="https://spring-benchmark.org/",
             licence="Creative Commons Attribution 4.0. Cite Mehl et al., CVPR 2023.",
             manual="download train_frame_left.zip (12 GB) and train_flow_FW_left.zip (44 GB), for the benchmark also "
             "the test frames, and unpack them so that spring/train/0001/frame_left lies in the folder of the data.",
         ),
+        parts=(Part("train", Spring, 4_963), Part("test", lambda root: Spring(root, "test"), 990)),
+        training={},
+        labelled={"spring": Labelled("Spring", Spring, video=True)},
     ),
 }

@@ -10,7 +10,7 @@ from deq_core.experiment.data.images import damaged
 from deq_core.experiment.data.layout import by_folder, files_in, following, require
 from deq_core.experiment.download.fetch import Archive, Source
 from deq_flow.data.io import read_pfm
-from deq_flow.data.published import FREIBURG, RESEARCH_ONLY, flow_set
+from deq_flow.data.published import FREIBURG, RESEARCH_ONLY, Labelled, flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import known_flow, read_pair
 
@@ -88,14 +88,8 @@ THINGS = f"{FREIBURG}/data/SceneFlowDatasets_CVPR16/Release_april16/data/FlyingT
 # lie; the terms are those of the publisher's page
 SETS = {
     "things": flow_set(
-        "FlyingThings3D",
-        (
-            Part("frames_cleanpass/TRAIN", FlyingThings, 40_302),
-            Part("frames_finalpass/TRAIN", lambda root: FlyingThings(root, "final"), 40_302),
-            Part("frames_cleanpass/TEST", lambda root: FlyingThings(root, split="TEST"), 7_866),
-            Part("frames_finalpass/TEST", lambda root: FlyingThings(root, "final", "TEST"), 7_866),
-        ),
-        Source(
+        folder="FlyingThings3D",
+        source=Source(
             title="FlyingThings3D",
             page=f"{FREIBURG}/resources/datasets/SceneFlowDatasets.en.html",
             licence=f"{RESEARCH_ONLY} Cite Mayer et al., CVPR 2016. The clean pass is 37 GB, the flow 311 GB, packed.",
@@ -115,5 +109,16 @@ SETS = {
             ),
             manual="The page offers the same archives as torrents, which are faster.",
         ),
+        parts=(
+            Part("frames_cleanpass/TRAIN", FlyingThings, 40_302),
+            Part("frames_finalpass/TRAIN", lambda root: FlyingThings(root, "final"), 40_302),
+            Part("frames_cleanpass/TEST", lambda root: FlyingThings(root, split="TEST"), 7_866),
+            Part("frames_finalpass/TEST", lambda root: FlyingThings(root, "final", "TEST"), 7_866),
+        ),
+        training={"things-clean": FlyingThings, "things-final": lambda root: FlyingThings(root, "final")},
+        labelled={
+            "things_clean": Labelled("FlyingThings3D clean, test", lambda root: FlyingThings(root, "clean", "TEST")),
+            "things_final": Labelled("FlyingThings3D final, test", lambda root: FlyingThings(root, "final", "TEST")),
+        },
     ),
 }
