@@ -17,8 +17,8 @@ from deq_core.experiment.files import write_json, write_text
 from deq_flow import delta_report, tables
 from deq_flow import report as flow
 from deq_flow.commands.pipeline import SECTION, tables_below
-from deq_sequence import delta_report as sequence_delta
-from deq_sequence import report as sequence
+from deq_sequence.reports import delta as sequence_delta
+from deq_sequence.reports import perplexity
 from deq_vision import report as vision
 from deq_vision.reports import stability
 from workflows import findings
@@ -99,7 +99,7 @@ TABLES: dict[str, dict[str, Table]] = {
     "README.md": {
         "flow": ("flow", main_methods),
         "vision": ("vision", vision.overview),
-        "sequence": ("sequence", sequence.table),
+        "sequence": ("sequence", perplexity.table),
         "delta": ("delta", main_savings),
     },
     "docs/deq-flow.md": {
@@ -131,7 +131,7 @@ TABLES: dict[str, dict[str, Table]] = {
     },
     "docs/sequence.md": {
         "findings": ("sequence", findings.sequence),
-        "sweeps": ("sequence", sequence.sweep_table),
+        "sweeps": ("sequence", perplexity.sweep_table),
         "savings": ("sequence_delta_report", lambda found: sequence_delta.savings_table(found["savings"])),
     },
 }

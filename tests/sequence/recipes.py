@@ -8,7 +8,9 @@ from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopCo
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import Pretraining
 from deq_sequence.data.texts import Embedded, Text, prepare
-from deq_sequence.params import Evaluate, Model, Sequence, Train
+from deq_sequence.params import Model, Train
+from deq_sequence.studies.perplexity import Evaluate
+from deq_sequence.studies.section import Sequence
 
 LAYER = LayerConfig(
     solver=deq.FixedPointIteration(),

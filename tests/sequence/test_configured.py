@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.changes import kinds, lost, members, note_solves, watched
+from tests.jobs import done
 from tests.profiles import PROFILES
 from tests.sequence.recipes import LAYER, MEASURE, MODEL, RECIPE, TEXT
 
@@ -17,13 +18,14 @@ from deq_core.experiment.config.layer import ImplicitConfig, Solver, StopConfig
 from deq_core.experiment.config.optim import Every
 from deq_core.experiment.config.recipe import JacobianPenalty, Pretraining
 from deq_core.experiment.study.delta import Rule, Variant
+from deq_core.experiment.study.stage import Stage
 from deq_core.experiment.tracking.run import ignore
 from deq_sequence.config import VARIANTS
 from deq_sequence.data.texts import prepare
-from deq_sequence.delta import evaluate_delta
-from deq_sequence.delta_params import Delta
-from deq_sequence.evaluate import evaluate_model
-from deq_sequence.params import Model, Sequence, Train
+from deq_sequence.params import Model, Train
+from deq_sequence.studies.delta import DELTA, Delta
+from deq_sequence.studies.perplexity import EVALUATE
+from deq_sequence.studies.section import Sequence
 from deq_sequence.train import train
 
 SHORT = StopConfig(max_steps=4, tol=1e-3)
@@ -109,15 +111,15 @@ def test_every_field_of_a_recipe_changes_the_training(trained: Outcome) -> None:
 def test_every_field_of_a_measurement_changes_what_is_measured(trained: Outcome, data: Path, tmp_path: Path) -> None:
     trained(MODEL_, replace(RECIPE_, steps=2, ema=None))
 
-    def tables(write: Callable[..., Any]) -> Callable[[Any], object]:
+    def tables(stage: Stage[Any, Any]) -> Callable[[Any], object]:
         def outcome(config: Any) -> object:
-            write(tmp_path / "out", config, data=data, out=tmp_path / "measured", log=ignore)
-            return {path.name: path.read_text() for path in (tmp_path / "measured").iterdir()}
+            metrics, job = done(stage, config, data=data, model=tmp_path / "out")
+            return metrics, dict(job.tables)
 
         return outcome
 
-    assert lost(PROTOCOL, tables(evaluate_model)) == []
-    assert lost(STUDY, tables(evaluate_delta)) == []
+    assert lost(PROTOCOL, tables(EVALUATE)) == []
+    assert lost(STUDY, tables(DELTA)) == []
 
 
 @pytest.mark.parametrize("profile", PROFILES)

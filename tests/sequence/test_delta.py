@@ -16,15 +16,16 @@ from deq_core.experiment.config import plain
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.files import write_json
 from deq_core.experiment.study.delta import Rule, Variant
+from deq_core.experiment.study.report import Results
+from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import Row, numbers, read_rows, write_rows
 from deq_sequence import build, save
 from deq_sequence.cli import main
 from deq_sequence.data import tokens as stored
-from deq_sequence.delta import cases, sweep
-from deq_sequence.delta_params import Delta
-from deq_sequence.delta_report import FIGURE, cheapest, compared, report
-from deq_sequence.delta_trial import Trial
-from deq_sequence.measure import measure
+from deq_sequence.evaluate import measure
+from deq_sequence.reports.delta import cheapest, compared, page
+from deq_sequence.studies.delta import Delta, sweep, ways
+from deq_sequence.studies.delta_trial import Trial
 
 RULE = Rule(thresholds=(0.0, 0.05, 1000.0))
 STUDY = Delta(
@@ -49,7 +50,7 @@ def of(trials: list[Trial], start: str, threshold: float | None = None, steps: i
     (row,) = [
         trial.row()
         for trial in trials
-        if (trial.case.start, trial.case.threshold, trial.case.stop.max_steps) == (start, threshold, steps)
+        if (trial.way.start, trial.way.threshold, trial.way.stop.max_steps) == (start, threshold, steps)
     ]
     return row
 
@@ -79,7 +80,7 @@ def test_larger_thresholds_leave_less_work_and_a_larger_residual(trials: list[Tr
 
 
 def test_where_all_is_skipped_the_first_evaluation_and_attention_are_left(trials: list[Trial]) -> None:
-    (trial,) = [one for one in trials if one.case.threshold == 1000.0 and one.case.start == "cold"]
+    (trial,) = [one for one in trials if one.way.threshold == 1000.0 and one.way.start == "cold"]
     first, *later = trial.by_evaluation()
     size = trial.model.size
     layers = 4 * size.width * size.attention + 2 * size.width * size.inner
@@ -106,7 +107,7 @@ def test_layers_left_dense_are_counted_on_both_sides() -> None:
 def test_kept_memories_skip_at_the_first_evaluation_of_a_segment_too(trials: list[Trial]) -> None:
     saved = {}
     for start in ("previous", "stream"):
-        (trial,) = [one for one in trials if one.case.threshold == 0.05 and one.case.start == start]
+        (trial,) = [one for one in trials if one.way.threshold == 0.05 and one.way.start == start]
         saved[start] = trial.by_evaluation()[0]["layers_saved"]
     assert saved["previous"] == 0
     assert saved["stream"] > 0
@@ -115,7 +116,7 @@ def test_kept_memories_skip_at_the_first_evaluation_of_a_segment_too(trials: lis
 def test_dense_solves_are_measured_once_a_solver_and_start() -> None:
     variant = STUDY.variants["plain"]
     both = replace(STUDY, variants={"first": variant, "second": variant})
-    dense = [(case.start, case.stop.max_steps) for case in cases(both) if case.threshold is None]
+    dense = [(way.start, way.stop.max_steps) for way in ways(both) if way.threshold is None]
     assert len(dense) == len(set(dense)) == 6
 
 
@@ -150,12 +151,16 @@ def sweep_of(folder: Path, seed: int) -> Path:
 
 
 def test_work_is_a_share_of_the_longest_dense_solve_from_the_same_start(tmp_path: Path) -> None:
-    rows = compared(sweep_of(tmp_path, 0))
+    rows = compared(read_rows(sweep_of(tmp_path, 0) / "sweep.csv"))
     assert numbers(rows, "work") == [100, 50, 75, 50, 25, 50, 100]
 
 
 def test_the_report_has_the_largest_saving_within_each_bound(tmp_path: Path) -> None:
-    metrics = report({"deq": [sweep_of(tmp_path, seed) for seed in (0, 1)]}, out=tmp_path / "out", dpi=50)
+    for seed in (0, 1):
+        sweep_of(tmp_path / "delta", seed)
+    write_json(tmp_path / "params.json", {"sequence": plain(replace(PROFILE, seeds=(0, 1), delta={"deq": STUDY}))})
+    told = page(Section(tmp_path / "params.json", "sequence"), Results(tmp_path, "sequence"))
+    metrics = told.metrics
     strict, lenient, stream, _ = metrics["savings"]
     assert (strict["loss"], strict["threshold"], strict["fewer_steps"]) == (0.01, 0.0, 2)
     assert strict["saved"] == pytest.approx(22.5)
@@ -164,21 +169,17 @@ def test_the_report_has_the_largest_saving_within_each_bound(tmp_path: Path) -> 
     assert (stream["start"], stream["fewer_steps"]) == ("stream", 4)
     assert "saved" not in stream, "no threshold is within 1 % of the longest dense solve"
     assert metrics["means"]["deq.plain.cold.dense-2.perplexity"] == pytest.approx(5.025)
-    text = (tmp_path / "out" / "report.md").read_text()
+    text = "\n".join(told.parts)
     assert "| deq | plain | cold | 1 % | 22.5 ± 3.5 | 0 | 50.0 ± 0.0 | 2 |" in text
     assert "| deq | plain | stream | 1 % | none within |  | 0.0 ± 0.0 | 4 |" in text
     assert "| deq | plain | cold | threshold 0.5, 4 | 6.000 ± 0.000 | 1.0e-01 ± 0.0e+00 | 1.00 ± 0.00 | 25.0" in text
-    assert f"({FIGURE})" in text
-    assert (tmp_path / "out" / FIGURE).stat().st_size > 1000
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
+    assert list(told.figures) == ["tradeoff"]
 
 
 def test_nothing_is_saved_where_no_mean_is_within_the_bound() -> None:
     rows: list[Row] = [{"perplexity": 5.0, "work": 10.0}, {"perplexity": 7.0, "work": 10.0}]
     assert cheapest({0.1: rows}, 5.9) is None
-    found = cheapest({0.1: rows}, 6.0)
-    assert found is not None
-    assert (found[0], found[1].mean) == (0.1, 90)
+    assert cheapest({0.1: rows}, 6.0) == 0.1
 
 
 def test_the_commands_write_tables_and_the_report_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,15 +192,15 @@ def test_the_commands_write_tables_and_the_report_of_them(tmp_path: Path, capsys
     write_json(tmp_path / "params.json", {"sequence": plain(profile)})
     places = ["--model", str(tmp_path / "model"), "--data", str(data), "--out", str(out)]
     section = ["--params", str(tmp_path / "params.json"), "--section", "sequence"]
-    main(["delta", "--method", "deq", *places, *section])
+    main(["study", "delta", "method=deq", "seed=0", *places, *section])
     metrics = json.loads((out / "metrics.json").read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {k: round(v, 6) for k, v in metrics.items()}
     assert metrics["plain.cold.0.perplexity"] == pytest.approx(metrics["plain.cold.dense-4.perplexity"], rel=1e-4)
     rows = read_rows(out / "sweep.csv")
-    assert len(rows) == len(cases(study))
+    assert len(rows) == len(ways(study))
     assert all(math.isfinite(value) for value in numbers(rows, "perplexity"))
     assert {row["evaluation"] for row in read_rows(out / "evaluations.csv")} == {1, 2, 3, 4}
-    main(["delta-report", "--results", str(tmp_path / "delta"), "--out", str(tmp_path / "report"), *section])
+    main(["report", "delta", "--results", str(tmp_path), "--out", str(tmp_path / "report"), *section])
     told = json.loads((tmp_path / "report" / "metrics.json").read_text())["means"]
     assert told["deq.plain.cold.0.perplexity"] == metrics["plain.cold.0.perplexity"]
     assert told["deq.plain.cold.dense-4.work"] == 100

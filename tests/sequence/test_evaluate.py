@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.jobs import done
 from tests.sequence.recipes import LAYER, MEASURE, MODEL, TEXT, UNROLLED, prepared
 from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
-from deq_core.experiment.tracking.run import ignore
 from deq_sequence import DEQTransformer, build, save
-from deq_sequence.baselines import peer
+from deq_sequence.baselines.kneser_ney import KneserNey
 from deq_sequence.data import tokens as stored
 from deq_sequence.data.corpora import CorpusError
 from deq_sequence.data.vocabulary import Characters
-from deq_sequence.evaluate import characters, evaluate, evaluate_model, fitting, summary
-from deq_sequence.kneser_ney import KneserNey
-from deq_sequence.measure import Sweep, measure
+from deq_sequence.evaluate import Sweep, measure
+from deq_sequence.networks import load_for
+from deq_sequence.studies.perplexity import EVALUATE, ngrams
 
 EXACT = deq.Stop(max_steps=200, tol=1e-12)
 TEXT_OF_TOKENS = some_tokens(1, 61)[0]
@@ -81,13 +81,10 @@ def test_a_sweep_may_read_less_than_the_text() -> None:
     assert (found.score.tokens, found.sweep["plain"][0].tokens) == (60, 15)
 
 
-def test_bits_of_single_characters_are_the_loss_to_base_two(data: Path) -> None:
-    text = stored.read(data / "characters")
-    model = build("mini", vocabulary=len(text.vocabulary)).eval()
-    found = evaluate(model, text.texts["test"], MEASURE).score
-    count = characters(text.texts["test"], text.vocabulary, MEASURE.batch_size)
-    assert count == found.tokens == 4 * 74
-    values = summary(found, count)
+def test_bits_of_single_characters_are_the_loss_to_base_two(tmp_path: Path, data: Path) -> None:
+    save(tmp_path / "model.safetensors", build("mini", vocabulary=len(vocabulary(data))))
+    values, _ = done(EVALUATE, MEASURE, data=data, model=tmp_path)
+    assert values["characters"] == values["tokens"] == 4 * 74
     assert values["bits_per_character"] == pytest.approx(values["loss"] / math.log(2))
     assert values["perplexity"] == pytest.approx(math.exp(values["loss"]))
 
@@ -98,17 +95,17 @@ def test_counting_is_measured_on_the_tokens_that_a_model_predicts(data: Path) ->
     losses = KneserNey(text.texts["train"].numpy(), len(text.vocabulary), 2).losses(tokens)  # of token 1, 2, ...
     predicted = [place for place in range(4 * 75) if place % 75]
     expected = float(np.mean([losses[place - 1] for place in predicted]))
-    assert peer(text, 2, batch_size=4, split="test")["loss"] == pytest.approx(expected)
+    assert ngrams(text, 2, batch_size=4, split="test")["loss"] == pytest.approx(expected)
 
 
 def test_a_model_of_another_vocabulary_is_refused(tmp_path: Path, data: Path) -> None:
     save(tmp_path / "model.safetensors", build("mini", vocabulary=17))
     with pytest.raises(CorpusError, match=r"made for other tokens \(17 different ones\) than .* characters \(96\)"):
-        evaluate_model(tmp_path, MEASURE, data=data, out=tmp_path / "out", log=ignore)
+        load_for(tmp_path, vocabulary(data), "characters")
     other = Characters("".join(reversed(vocabulary(data).characters)))
     save(tmp_path / "model.safetensors", build("mini", vocabulary=96), other)
     with pytest.raises(CorpusError, match="made for other tokens"):
-        evaluate_model(tmp_path, MEASURE, data=data, out=tmp_path / "out", log=ignore)
+        load_for(tmp_path, vocabulary(data), "characters")
 
 
 def vocabulary(data: Path) -> Characters:
@@ -119,9 +116,9 @@ def vocabulary(data: Path) -> Characters:
 
 def test_memory_and_stop_of_the_measurement_replace_the_model_s(tmp_path: Path, data: Path) -> None:
     save(tmp_path / "model.safetensors", DEQTransformer(MODEL.architecture(96), UNROLLED.equilibrium()))
-    stop = replace(LAYER.stop, max_steps=9)
-    found = fitting(tmp_path, vocabulary(data), replace(MEASURE, memory=3, stop=stop))
-    assert found.equilibrium == replace(UNROLLED.equilibrium(), memory=3, eval_stop=stop.build())
+    stop = replace(LAYER.stop, max_steps=9).build()
+    found = load_for(tmp_path, vocabulary(data), "characters", memory=3, eval_stop=stop)
+    assert found.equilibrium == replace(UNROLLED.equilibrium(), memory=3, eval_stop=stop)
 
 
 def test_a_limited_text_keeps_its_beginning_and_its_vocabulary(data: Path) -> None:

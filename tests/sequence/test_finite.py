@@ -20,12 +20,12 @@ from deq_core.experiment.tables import numbers, read_rows
 from deq_sequence import DEQTransformer, save
 from deq_sequence.cli import main
 from deq_sequence.data import tokens as stored
-from deq_sequence.delta_params import Delta
 from deq_sequence.demo.generate import generate
 from deq_sequence.demo.sampling import Sampling
+from deq_sequence.evaluate import Measured, Sweep, measure
 from deq_sequence.finite import perplexity, require_finite
-from deq_sequence.measure import Measured, Sweep, measure
 from deq_sequence.models.reader import Reader
+from deq_sequence.studies.delta import Delta
 from deq_sequence.train import validation
 
 TEXT_OF_TOKENS = some_tokens(1, 60)[0]
@@ -170,8 +170,8 @@ def test_the_commands_end_in_one_sentence_and_keep_what_they_had(
     profile = plain(PROFILE) | {"methods": ["deq"], "evaluate": evaluate, "delta": {"deq": plain(study)}}
     write_json(tmp_path / "params.yaml", {"sequence": profile})
     for command in ("evaluate", "delta"):
-        options = ("--method", "deq", "--model", "model", "--data", data, "--out", f"out/{command}")
-        message = said(capsys, command, *options)
+        options = ("--model", "model", "--data", data, "--out", f"out/{command}")
+        message = said(capsys, "study", command, "method=deq", "seed=0", *options)
         assert "diverged" in message
         assert f"what was measured before it is in out/{command}-partial" in message
         assert not (tmp_path / "out" / command).exists()

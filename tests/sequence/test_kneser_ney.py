@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from deq_sequence.kneser_ney import KneserNey
+from deq_sequence.baselines.kneser_ney import KneserNey
 
 
 def text(length: int = 400, vocabulary: int = 5, seed: int = 0) -> np.ndarray:

@@ -11,9 +11,9 @@ from deq_sequence import SHIPPED
 from deq_sequence.cli import main
 from deq_sequence.data.texts import prepare
 from deq_sequence.data.tokens import Tokens
-from deq_sequence.measure import measure
+from deq_sequence.evaluate import measure
 from deq_sequence.networks import stored_form
-from deq_sequence.params import Sequence
+from deq_sequence.studies.section import Sequence
 
 FOLDER = SHIPPED["default"]
 CARD = (FOLDER / "CARD.md").read_text()

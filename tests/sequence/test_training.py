@@ -30,7 +30,8 @@ from deq_sequence.data import tokens as stored
 from deq_sequence.data.batches import TokenBatch, batches
 from deq_sequence.data.corpora import CorpusError
 from deq_sequence.models.transformer import DEQTransformer
-from deq_sequence.params import Model, Sequence, Train
+from deq_sequence.params import Model, Train
+from deq_sequence.studies.section import Sequence
 from deq_sequence.train import objective, remembered, train
 
 
@@ -169,15 +170,25 @@ def test_the_commands_train_and_measure_from_a_file(
     assert set(json.loads((tmp_path / "data" / "manifest.json").read_text())["files"]) == {
         f"characters/{name}" for name in ("vocabulary.json", "train.npy", "valid.npy", "test.npy")
     }
-    main(["train", "--method", "deq", "--data", "data", "--out", "out"])
+    for method in PROFILE.methods:
+        folder = f"results/train/{method}-0"
+        main(["train", "--method", method, "--data", "data", "--out", folder])
+        out = f"results/evaluate/{method}-0"
+        main(["study", "evaluate", f"method={method}", "seed=0", "--model", folder, "--data", "data", "--out", out])
     assert list((tmp_path / ".scratch").iterdir()) == []
-    main(["evaluate", "--method", "deq", "--model", "out", "--data", "data", "--out", "measured"])
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    metrics = json.loads((tmp_path / "measured" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "results" / "evaluate" / "unrolled-0" / "metrics.json").read_text())
     assert last["perplexity"] == pytest.approx(metrics["perplexity"], abs=1e-6)
-    assert len(read_rows(tmp_path / "measured" / "steps.csv")) == 4
-    main(["baselines", "--data", "data", "--out", "peers"])
-    assert [row["order"] for row in read_rows(tmp_path / "peers" / "orders.csv")] == [1, 2, 3]
+    main(["study", "baselines", "--data", "data", "--out", "results/baselines"])
+    orders = read_rows(tmp_path / "results" / "baselines" / "orders.csv")
+    main(["report", "perplexity", "--results", "results", "--out", "report"])
+    told = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert list(told["scores"]["characters"]) == ["Kneser-Ney 1", "Kneser-Ney 2", "Kneser-Ney 3", *PROFILE.methods]
+    assert told["scores"]["characters"]["Kneser-Ney 2"]["perplexity"] == orders[1]["perplexity"]
+    assert told["scores"]["characters"]["unrolled"]["perplexity"] == metrics["perplexity"]
+    assert list(told["sweeps"]["deq"]["plain"]) == ["1", "2", "3", "4"]
+    drawn = {path.stem for path in (tmp_path / "report").glob("*.svg")}
+    assert drawn == {"bits_per_character", "iterations", "learning_curves"}
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_after_snakemake_nothing_is_left_for_either_engine(finished: Path) -> No
     assert NOTHING in run(finished, "snakemake", "--dry-run").stdout
     assert stages_run(finished, "") == set(recorded(finished))
     assert (finished / "results/flow/report.md").read_text().startswith("# Optical flow\n")
-    assert (finished / "results/sequence/report.md").read_text().startswith("# Language models\n")
+    assert (finished / "results/sequence/report/report.md").read_text().startswith("# Language models\n")
     assert (finished / "results/vision/report.md").read_text().startswith("# Vision\n")
 
 
@@ -100,7 +100,9 @@ def test_every_job_reads_the_parameters_that_dvc_tracks_for_it(finished: Path) -
     stages = recorded(finished)
     kinds = {stage.partition("@")[0] for stage in sections}
     assert kinds >= {"flow_train", "flow_evaluate", "flow_baselines", "flow_plot"}
-    assert kinds >= {f"sequence_{kind}" for kind in ("baselines", "train", "evaluate", "plot", "delta", "delta_report")}
+    assert kinds >= {
+        f"sequence_{kind}" for kind in ("baselines", "train", "evaluate", "report", "delta", "delta_report")
+    }
     assert kinds >= {f"vision_{kind}" for kind in ("baselines", "train", "evaluate", "stream", "plot")}
     for stage, values in sections.items():
         read = [set(value.split(",")) - {""} for value in values]  # "" is a whole file: config.json, a dependency

@@ -1,133 +1,153 @@
-"""Evaluation of one model: perplexity of the test text, and perplexity and residual after every evaluation."""
+"""How well a model predicts a text: the released protocol, segment after segment with memory."""
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.tables import Row, write_rows
-from deq_core.experiment.tracking.run import Log
-from deq_sequence.data import tokens as stored
-from deq_sequence.data import vocabulary as vocabularies
-from deq_sequence.data.corpora import CorpusError, Split
-from deq_sequence.data.vocabulary import Vocabulary
-from deq_sequence.delta_params import Delta
-from deq_sequence.measure import Measured, Score, Sweep, measure
-from deq_sequence.models.transformer import DEQTransformer
-from deq_sequence.networks import VOCABULARY, load, located
-from deq_sequence.params import Evaluate
+import deq_core as deq
+from deq_sequence.data.batches import Window, windows
+from deq_sequence.finite import perplexity, require_finite
+from deq_sequence.models.transformer import DEQTransformer, Memory, Segment, SequenceOutput, unrolled
 
 
-def evaluate_model(
-    model: Path, config: Evaluate, *, data: Path, out: Path, log: Log, split: Split = "test"
-) -> dict[str, float]:
-    """Measures the trained model in `model`, a checkpoint or its folder; writes steps.csv and metrics.json to `out`.
+@dataclass
+class Score:
+    """Losses and residuals, added up over the segments of a text."""
+
+    tokens: int = 0
+    """Predictions counted."""
+    nats: float = 0.0
+    """Sum of their losses, -log p."""
+    solves: int = 0
+    """Rows of segments, each of which is a solve."""
+    residuals: float = 0.0
+    steps: float = 0.0
+    converged: float = 0.0
+
+    def add(self, losses: Tensor, residual: Tensor) -> None:
+        """Counts losses (B, T) and residuals (B,) of a segment."""
+        self.tokens += losses.numel()
+        self.nats += float(losses.double().sum())
+        self.solves += len(residual)
+        self.residuals += float(residual.double().sum())
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of a token, nats."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss)."""
+        return perplexity(self.loss)
+
+    @property
+    def residual(self) -> float:
+        """Mean relative residual of a solve's result."""
+        return self.residuals / self.solves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What is measured beside the reported solve."""
+
+    solvers: Mapping[str, deq.Solver]
+    """By what they are called; a model with `steps` is swept over its depth instead."""
+    evaluations: int
+    """The last one that is measured."""
+    tokens: int | None = None
+    """Of the text, from its rows' beginnings; None is all."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model on a text."""
+
+    score: Score = field(default_factory=Score)
+    """Of the reported solve."""
+    sweep: dict[str, list[Score]] = field(default_factory=dict)
+    """After each evaluation, by solver."""
+
+
+@torch.no_grad()
+def measure(
+    model: DEQTransformer,
+    text: Tensor,
+    *,
+    length: int,
+    batch_size: int = 1,
+    stride: int | None = None,
+    sweep: Sweep | None = None,
+    found: Measured | None = None,
+) -> Measured:
+    """Perplexity of a model on a text, and its sweep over evaluations.
+
+    Memory is that of the reported solve throughout. A point of the sweep is thus what one segment gains from one more
+    evaluation; the state measured is that which a solve of so many evaluations returns, the best so far.
+
+    Args:
+        model: in evaluation mode; its `equilibrium` says how it is solved and what it remembers.
+        text: (N,) tokens. Every row's tokens but the first are predicted once; see `windows`.
+        length: tokens of a segment.
+        batch_size: rows of the text, read side by side.
+        stride: tokens from segment to segment; None is `length`.
+        sweep: further solves of each segment.
+        found: added to and returned, so that what was measured is there after an error too.
 
     Raises:
-        NonFiniteError: a prediction is not finite; steps.csv and score.csv of what came before are in `out`-partial.
+        NonFiniteError: a prediction is not finite.
     """
-    torch.set_num_threads(config.threads)
-    read = stored.read(data / config.text)
-    text = stored.check_rows(read, split, config.batch_size)
-    found = Measured()
-    with rescued(out, tables_so_far(found)):
-        evaluate(fitting(model, read.vocabulary, config), text, config, found)
-    rows = steps(found)
-    for row in rows:
-        name = str(row["solver"])
-        values = {f"{name}/{key}": float(row[key]) for key in ("perplexity", "residual")}  # pyright: ignore[reportArgumentType]  numbers
-        log(values, int(row["step"]))  # pyright: ignore[reportArgumentType]  a number
-    metrics = summary(found.score, characters(text, read.vocabulary, config.batch_size))
-    log(metrics)
-    with output_directory(out) as partial:
-        write_rows(partial / "steps.csv", rows)
-        write_json(partial / "metrics.json", metrics)
-    return metrics
+    found = Measured() if found is None else found
+    score, scores = found.score, found.sweep
+    for window, memory, output in read(model, text, length=length, batch_size=batch_size, stride=stride):
+        assert output.losses is not None
+        before = score.tokens
+        require_finite(output.losses, output.solution.residual, begin=window.begin)
+        score.add(output.losses[:, -window.scored :], output.solution.residual)
+        score.steps += float(output.solution.steps.sum())
+        score.converged += float(output.solution.converged.sum())
+        if sweep is None or (sweep.tokens is not None and before >= sweep.tokens):
+            continue
+        tokens, targets = (part.to(output.losses.device) for part in (window.tokens, window.targets))
+        for name, solution in swept(model, model.encode(tokens, memory), sweep).items():
+            points = scores.setdefault(name, [Score() for _ in range(sweep.evaluations)])
+            residuals = residual_curve(model, solution, sweep.evaluations)
+            for step, (state, residual) in enumerate(zip(solution.trajectory, residuals, strict=True)):
+                losses = model.losses(state, targets)
+                require_finite(losses, residual, begin=window.begin, name=f"{name}, after {step + 1} evaluations")
+                points[step].add(losses[:, -window.scored :], residual)
+    return found
 
 
-def fitting(path: Path, vocabulary: Vocabulary, config: Evaluate | Delta) -> DEQTransformer:
-    """The model of a checkpoint, to be measured as `config` says on a text with this vocabulary.
-
-    Raises CorpusError where it was trained with another one; a released file says its size alone.
-    """
-    model = load(path, memory=config.memory)
-    if isinstance(config, Evaluate) and config.stop is not None:
-        model.equilibrium = replace(model.equilibrium, eval_stop=config.stop.build())
-    own = located(path).with_name(VOCABULARY)
-    if model.size.vocabulary != len(vocabulary) or (
-        own.exists() and vocabularies.load(own).state() != vocabulary.state()
-    ):
-        raise CorpusError(
-            f"{path}: made for other tokens ({model.size.vocabulary} different ones) than those of the text "
-            f"{config.text} ({len(vocabulary)}); prepare the text that it was trained on"
-        )
-    return model
+def read(
+    model: DEQTransformer, text: Tensor, *, length: int, batch_size: int, stride: int | None = None
+) -> Iterator[tuple[Window, Memory | None, SequenceOutput]]:
+    """Reads a text: each window, the memory that it is read with, and what the model says of its targets."""
+    device = next(model.parameters()).device
+    memory = None
+    for window in windows(text, length=length, batch_size=batch_size, stride=stride):
+        tokens, targets = window.tokens.to(device), window.targets.to(device)
+        output = model(tokens, memory, targets=targets)
+        yield window, memory, output
+        memory = output.memory.without_last(window.again)
 
 
-def evaluate(model: DEQTransformer, text: Tensor, config: Evaluate, found: Measured | None = None) -> Measured:
-    """Measures a model on a text as `config` says; `found` as in `measure`."""
-    sweep = Sweep(solvers=config.solvers, evaluations=config.sweep, tokens=config.sweep_tokens)
-    return measure(
-        model,
-        text,
-        length=config.length,
-        batch_size=config.batch_size,
-        stride=config.stride,
-        sweep=sweep,
-        found=found,
-    )
-
-
-def tables_so_far(found: Measured) -> Callable[[Path], None]:
-    """What `rescued` writes: the score and the sweep of the segments before."""
-
-    def write(folder: Path) -> None:
-        score = found.score
-        if score.tokens:
-            columns = {"tokens": score.tokens, "loss": score.loss, "residual": score.residual}
-            tables({"score": [columns], "steps": steps(found)})(folder)
-
-    return write
-
-
-def steps(found: Measured) -> list[Row]:
-    """One row a solver and evaluation: step, loss, perplexity, residual."""
-    return [
-        {
-            "solver": solver,
-            "step": step,
-            "loss": point.loss,
-            "perplexity": point.perplexity,
-            "residual": point.residual,
-        }
-        for solver, points in found.sweep.items()
-        for step, point in enumerate(points, start=1)
-        if point.tokens
-    ]
-
-
-def summary(score: Score, characters: int) -> dict[str, float]:
-    """What a model, or a peer, is reported by."""
+def swept(model: DEQTransformer, segment: Segment, sweep: Sweep) -> dict[str, deq.Solution]:
+    """Solves of a segment from zero, each with its states after every evaluation in `trajectory`."""
+    f, start, every = model.map(segment), model.start(segment), range(1, sweep.evaluations + 1)
+    if model.equilibrium.steps is not None:
+        return {"unrolled": unrolled(f, start, sweep.evaluations, record=every)}
+    stop = deq.Stop(max_steps=sweep.evaluations, tol=None)
     return {
-        "loss": score.loss,
-        "perplexity": score.perplexity,
-        "bits_per_character": score.nats / math.log(2) / characters,
-        "tokens": score.tokens,
-        "characters": characters,
-        "residual": score.residual,
-        "steps": score.steps / score.solves,
-        "converged": score.converged / score.solves,
+        name: deq.fixed_point(f, start, solver=solver, stop=stop, record=every)
+        for name, solver in sweep.solvers.items()
     }
 
 
-def characters(text: Tensor, vocabulary: Vocabulary, batch_size: int) -> int:
-    """Characters of the tokens that are predicted: those of every row but its first."""
-    width = len(text) // batch_size
-    rows: Iterable[Tensor] = rearrange(text[: batch_size * width], "(row t) -> row t", row=batch_size)[:, 1:]
-    return sum(len(vocabulary.decode(row.tolist())) for row in rows)
+def residual_curve(model: DEQTransformer, solution: deq.Solution, evaluations: int) -> Tensor:
+    """Residual of the state after each evaluation, (evaluations, B): that of the best so far, or of the last one."""
+    trace = solution.trace[:evaluations]
+    trace = torch.cat([trace, trace[-1:].expand(evaluations - len(trace), -1)])  # an exact solve ends early
+    return trace if model.equilibrium.steps is not None else trace.cummin(dim=0).values

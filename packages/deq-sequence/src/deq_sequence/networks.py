@@ -10,6 +10,7 @@ from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config.layer import LayerConfig
 from deq_sequence.config import Architecture, Equilibrium
 from deq_sequence.data import vocabulary as vocabularies
+from deq_sequence.data.corpora import CorpusError
 from deq_sequence.data.vocabulary import Vocabulary
 from deq_sequence.models.build import split
 from deq_sequence.models.compat.convert import load_released
@@ -58,6 +59,23 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
 
     with checkpoint.naming(path):
         return checkpoint.restored(network, tensors, refusal=f"{path} does not fit DEQTransformer")
+
+
+def load_for(path: Path | str, vocabulary: Vocabulary, text: str, **overrides: Any) -> DEQTransformer:
+    """The trained network in a file, as `load` has it, to read the text of that name with this vocabulary.
+
+    Raises CorpusError where it was trained with another one; a released file says its size alone.
+    """
+    model = load(path, **overrides)
+    own = located(path).with_name(VOCABULARY)
+    if model.size.vocabulary != len(vocabulary) or (
+        own.exists() and vocabularies.load(own).state() != vocabulary.state()
+    ):
+        raise CorpusError(
+            f"{path}: made for other tokens ({model.size.vocabulary} different ones) than those of the text "
+            f"{text} ({len(vocabulary)}); prepare the text that it was trained on"
+        )
+    return model
 
 
 def load_vocabulary(path: Path | str, model: DEQTransformer) -> Vocabulary:

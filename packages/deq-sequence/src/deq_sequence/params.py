@@ -1,14 +1,11 @@
-"""The `sequence` section of params.yaml as dataclasses: texts, models, recipes and how models are measured."""
+"""Models and their recipes, as the section `sequence` of params.yaml writes them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from deq_core.experiment.config import ConfigError, Name, Seed, require_keys
-from deq_core.experiment.config.layer import LayerConfig, Solver, StopConfig
-from deq_core.experiment.config.plot import Plot as Plot
+from deq_core.experiment.config import ConfigError, Name
+from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.recipe import EquilibriumRecipe
 from deq_sequence.config import VARIANTS, Architecture, Equilibrium
-from deq_sequence.data.texts import Text
-from deq_sequence.delta_params import Delta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,70 +69,3 @@ class Train(EquilibriumRecipe):
                 "train: length must be at least 1 and validation_tokens at least 2, got "
                 f"{self.length}, {self.validation_tokens}"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """How trained models are measured."""
-
-    text: Name
-    """Key of `texts`; the training's own."""
-    length: int
-    """Tokens of a segment."""
-    memory: int
-    """Positions remembered from segment to segment."""
-    batch_size: int
-    """Rows that the text is read in, side by side; each begins without memory."""
-    stride: int | None = None
-    """Tokens from one segment to the next; None is `length`, as released. Less reads tokens again, as context."""
-    stop: StopConfig | None = None
-    """Stop of the solve that is reported; None is the model's own."""
-    sweep: int
-    """Perplexity and residual are also measured after each evaluation up to this one."""
-    solvers: dict[str, Solver]
-    """Solvers of the sweep, by what they are called."""
-    sweep_tokens: int | None = None
-    """Tokens of the text that the sweep reads; None is all."""
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.length, self.batch_size, self.sweep, self.threads) < 1 or self.memory < 0:
-            raise ValueError(
-                "evaluate: length, batch_size, sweep and threads must be at least 1 and memory at least 0, got "
-                f"{self.length}, {self.batch_size}, {self.sweep}, {self.threads} and {self.memory}"
-            )
-        if self.stride is not None and not 1 <= self.stride <= self.length:
-            raise ValueError(f"evaluate: stride must be from 1 to length = {self.length}, got {self.stride}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Baselines:
-    """Kneser-Ney language models of several orders, on every text."""
-
-    orders: tuple[int, ...] = (1, 2, 3)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sequence:
-    """One profile of the language models."""
-
-    seeds: tuple[Seed, ...]
-    methods: tuple[Name, ...]
-    """Keys of `model`, `train` and `evaluate` that are trained and measured."""
-    texts: dict[Name, Text]
-    model: dict[Name, Model]
-    train: dict[Name, Train]
-    evaluate: dict[Name, Evaluate]
-    delta: dict[Name, Delta] = field(default_factory=dict)
-    """Methods that are measured under the delta rule too."""
-    baselines: Baselines = field(default_factory=Baselines)
-    plot: Plot = field(default_factory=Plot)
-
-    def __post_init__(self) -> None:
-        if not self.seeds or not self.methods:
-            raise ValueError("seeds and methods: expected at least one of each")
-        for place in ("model", "train", "evaluate"):
-            require_keys("methods", self.methods, place, getattr(self, place))
-        require_keys("delta", self.delta, "methods", self.methods)
-        for place, parts in (("train", self.train), ("evaluate", self.evaluate), ("delta", self.delta)):
-            require_keys(f"{place}.text", [part.text for part in parts.values()], "texts", self.texts)

@@ -13,7 +13,7 @@ from deq_core.experiment.training.fit import Losses, fit, keep, numbered
 from deq_sequence.data import tokens as stored
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.batches import TokenBatch, batches
-from deq_sequence.measure import measure
+from deq_sequence.evaluate import measure
 from deq_sequence.models.transformer import DEQTransformer, Memory
 from deq_sequence.networks import VOCABULARY, stored_form
 from deq_sequence.params import Model, Train

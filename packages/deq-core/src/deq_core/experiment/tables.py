@@ -142,6 +142,11 @@ def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return found
 
 
+def statistic_of(values: Mapping[str, float], name: str) -> Statistic:
+    """Mean and deviation of what `over_seeds` gives, for a figure."""
+    return Statistic(values[name], values.get(f"{name}_std", math.nan), int(values.get("seeds", 1)))
+
+
 def cell(values: Mapping[str, float], name: str, form: str) -> str:
     """`1.23 ± 0.04` of what `over_seeds` gives, or the bare mean where there is one seed."""
     text = form.format(values[name])

@@ -14,7 +14,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Figure
 
 from deq_core.experiment.files import write_bytes
-from deq_core.experiment.tables import Statistic, statistic
+from deq_core.experiment.tables import Row, Statistic, numbers, statistic
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 """Colours that the colour-blind tell apart (Okabe and Ito, 2008), the strongest first."""
@@ -64,6 +64,18 @@ def curve(axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], *, l
         if len(values) > 1:
             std = values.std(axis=0, ddof=1)
             axes.fill_between(x, mean - std, mean + std, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def curve_of(axes: Axes, seeds: Sequence[Sequence[Row]], x: str, y: str, *, label: str, **look: Any) -> None:
+    """Draws the column `y` of a table of each seed against its column `x`; rows without `y` are left out."""
+    known = [[row for row in rows if y in row] for rows in seeds]
+    curve(axes, numbers(known[0], x), [numbers(rows, y) for rows in known], label=label, **look)
+
+
+def smoothed(rows: Sequence[Row], columns: Sequence[str], window: int) -> list[Row]:
+    """A table whose rows are means over `window` consecutive ones; see `smooth`."""
+    means = [smooth(numbers(rows, column), window) for column in columns]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*means, strict=True)]
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:

@@ -7,6 +7,7 @@ keys and values and the softmax are no part of a solve. `release_*` is DeltaDEQ'
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.study.delta import Counted, Rule, add, delta_cell, shares
 from deq_core.experiment.tables import Row
 from deq_sequence.data.batches import Window
-from deq_sequence.delta_params import Start
 from deq_sequence.finite import perplexity, require_finite
 from deq_sequence.initialisation import InitialStates
 from deq_sequence.models.transformer import DEQTransformer, Memory
@@ -25,8 +25,13 @@ NOT_CALLED = "attention.position"
 """A layer of the cell that no evaluation calls: distances are projected once a solve."""
 
 
+Start = Literal["cold", "token", "previous", "stream"]
+"""Where the solve of a segment begins: at zeros; each position at the state that the last position with its token came
+to; at the states of the segment before; there, and with the delta rule's memories of that segment."""
+
+
 @dataclass(frozen=True)
-class Case:
+class Solving:
     """One way to solve the segments of a text."""
 
     variant: str
@@ -55,26 +60,26 @@ class Case:
 
 
 class Trial:
-    """A case on its way through a text: reads segment after segment with a memory of its own, and adds up."""
+    """A way to solve on its way through a text: reads segment after segment with a memory of its own, and adds up."""
 
-    def __init__(self, model: DEQTransformer, case: Case, skip: Sequence[str] = ()) -> None:
-        self.model, self.case = model, case
+    def __init__(self, model: DEQTransformer, way: Solving, skip: Sequence[str] = ()) -> None:
+        self.model, self.way = model, way
         self.tokens = self.solves = self.evaluations = 0
         self.nats = self.residuals = 0.0
         self.counts: Tensor | None = None
         self._left: list[float] = []  # products of each evaluation that stay dense
         self._memory: Memory | None = None
         self._states: Tensor | None = None
-        self._starts = InitialStates("token" if case.start == "token" else "cold")
+        self._starts = InitialStates("token" if way.start == "token" else "cold")
         self._cell, self._meter = model.cell, None
         dense = linear_layers(model.cell)
-        if case.rule is not None and case.threshold is not None:
+        if way.rule is not None and way.threshold is not None:
             self._cell, self._meter = delta_cell(
                 model.cell,
-                case.rule,
-                case.threshold,
+                way.rule,
+                way.threshold,
                 skip=(*skip, NOT_CALLED),
-                across_solves=case.start == "stream",
+                across_solves=way.start == "stream",
             )
             dense = {name: layer for name, layer in dense.items() if name not in self._meter.layers}
         self._price = sum(layer.weight.numel() for layer in dense.values())
@@ -86,15 +91,15 @@ class Trial:
         Raises:
             NonFiniteError: a prediction is not finite.
         """
-        model, case = self.model, self.case
+        model, way = self.model, self.way
         segment = model.encode(window.tokens, self._memory)
         f = model.map(segment, self._cell)
         counted = None if self._meter is None else Counted(f, self._meter)
         solution = deq.fixed_point(
             f if counted is None else counted,
             model.start(segment, self._begin(window.tokens)),
-            solver=case.solver,
-            stop=case.stop,
+            solver=way.solver,
+            stop=way.stop,
             check=model.map(segment),
             on_failure="ignore",
         )
@@ -106,7 +111,7 @@ class Trial:
         self._states = solution.value
         self._memory = model.remember(segment, solution.value).without_last(window.again)
         losses = model.losses(solution.value, window.targets)
-        require_finite(losses, solution.residual, begin=window.begin, name=case.name)
+        require_finite(losses, solution.residual, begin=window.begin, name=way.name)
         losses = losses[:, -window.scored :]
         self.tokens += losses.numel()
         self.nats += float(losses.double().sum())
@@ -118,7 +123,7 @@ class Trial:
         """Perplexity, residual of the dense cell at the state, and the work of all solves together."""
         loss = self.nats / self.tokens
         return {
-            **self.case.columns(),
+            **self.way.columns(),
             "tokens": self.tokens,
             "loss": loss,
             "perplexity": perplexity(loss),
@@ -131,7 +136,7 @@ class Trial:
         """One row an evaluation under the rule."""
         counts = () if self.counts is None else self.counts
         return [
-            {**self.case.columns(), "evaluation": number, **self._work(of_one, left)}
+            {**self.way.columns(), "evaluation": number, **self._work(of_one, left)}
             for number, (of_one, left) in enumerate(zip(counts, self._left, strict=self.counts is not None), start=1)
         ]
 
@@ -140,10 +145,10 @@ class Trial:
         if self.counts is None or self._meter is None:
             return []
         layers = zip(self._meter.layers, self.counts.unbind(dim=1), strict=True)
-        return [{**self.case.columns(), "layer": layer, **shares(counts)} for layer, counts in layers]
+        return [{**self.way.columns(), "layer": layer, **shares(counts)} for layer, counts in layers]
 
     def _begin(self, tokens: Tensor) -> Tensor | None:
-        if self.case.start in ("previous", "stream"):
+        if self.way.start in ("previous", "stream"):
             return self._states
         return self._starts.begin(tokens)
 

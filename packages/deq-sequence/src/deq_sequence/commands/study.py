@@ -1,0 +1,21 @@
+"""The studies by name, and the commands over them."""
+
+from pathlib import Path
+
+from deq_core.experiment.study.registry import Studies
+
+STUDIES = Studies(
+    package="deq_sequence",
+    data=Path("data/sequence"),
+    stages={
+        "baselines": "deq_sequence.studies.perplexity:BASELINES",
+        "evaluate": "deq_sequence.studies.perplexity:EVALUATE",
+        "delta": "deq_sequence.studies.delta:DELTA",
+    },
+    reports={
+        "perplexity": "deq_sequence.reports.perplexity:REPORT",
+        "delta": "deq_sequence.reports.delta:REPORT",
+    },
+    sections={"sequence": "deq_sequence.studies.section:Sequence"},
+)
+study, report, schema = STUDIES.study, STUDIES.report, STUDIES.schema

@@ -1,0 +1,142 @@
+"""The delta rule (DeltaDEQ, Wang et al., NeurIPS 2024) on language models: perplexity against the work it leaves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import deq_core as deq
+from deq_core.experiment.config import Name, Seed
+from deq_core.experiment.progress import Progress
+from deq_core.experiment.study.delta import Variant
+from deq_core.experiment.study.stage import Job, Stage
+from deq_core.experiment.tables import numbers
+from deq_sequence.data import tokens as stored
+from deq_sequence.data.batches import windows
+from deq_sequence.data.corpora import Split
+from deq_sequence.models.transformer import DEQTransformer
+from deq_sequence.networks import load_for
+from deq_sequence.studies.delta_trial import Solving, Start, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """Perplexity of a language model against the work that the delta rule leaves (DeltaDEQ, NeurIPS 2024)."""
+
+    text: Name
+    """Key of `texts`; the training's own."""
+    split: Split = "test"
+    """Settings are chosen on valid; test is measured once they are."""
+    length: int
+    """Tokens of a segment."""
+    memory: int
+    """Positions remembered from segment to segment."""
+    batch_size: int
+    """Rows that the text is read in, side by side."""
+    tokens: int | None = None
+    """Of the text, from its beginning; None is all."""
+    variants: dict[str, Variant]
+    """Solvers, and the delta rule within their evaluations. A stop with a tolerance goes on until all rows are done."""
+    dense_steps: tuple[int, ...]
+    """Evaluations of the dense solves that the delta rule is compared with."""
+    starts: tuple[Start, ...] = ("cold",)
+    skip: tuple[str, ...] = ()
+    """Layers of the cell that stay dense, such as attention.qkv, attention.output, expand or contract."""
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.length, self.batch_size, self.threads) < 1 or self.memory < 0:
+            raise ValueError(
+                "delta: length, batch_size and threads must be at least 1 and memory at least 0, got "
+                f"{self.length}, {self.batch_size}, {self.threads} and {self.memory}"
+            )
+        if not self.variants or not self.starts:
+            raise ValueError("delta: expected at least one variant and one start")
+        if any(steps < 1 for steps in self.dense_steps):
+            raise ValueError(f"delta: dense_steps must be at least 1 evaluation each, got {list(self.dense_steps)}")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of the pipeline."""
+
+    method: Name
+    seed: Seed
+
+
+def ways(config: Delta) -> list[Solving]:
+    """What is measured: of each variant and start, dense solves of some lengths, then the rule's thresholds."""
+    found: list[Solving] = []
+    dense: set[tuple[str, Start]] = set()
+    for name, variant in config.variants.items():
+        for start in config.starts:
+            plain: Start = "previous" if start == "stream" else start  # a dense solve has no memories to keep
+            if (str(variant.solver), plain) not in dense:
+                dense.add((str(variant.solver), plain))
+                stops = [deq.Stop(max_steps=steps, tol=None) for steps in config.dense_steps]
+                found += [Solving(name, variant.solver, stop, plain) for stop in stops]
+            stop, rule = variant.stop.build(), variant.rule
+            found += [Solving(name, variant.solver, stop, start, rule, threshold) for threshold in rule.thresholds]
+    return found
+
+
+def sweep(model: DEQTransformer, text: Tensor, config: Delta) -> list[Trial]:
+    """Every way of `config` on the tokens (N,) of a text, each with a memory of its own."""
+    trials = [Trial(model, way, config.skip) for way in ways(config)]
+    read_all(trials, text, config)
+    return trials
+
+
+def read_all(trials: Sequence[Trial], text: Tensor, config: Delta) -> None:
+    """Has one trial after another read the tokens (N,) of a text.
+
+    Raises:
+        NonFiniteError: a prediction of one of them is not finite.
+    """
+    text = text[: config.tokens]
+    with Progress(len(trials)) as progress:
+        for number, trial in enumerate(trials, start=1):
+            for window in windows(text, length=config.length, batch_size=config.batch_size):
+                trial.read(window)
+            progress.update(number, {"perplexity": numbers([trial.row()], "perplexity")[0]})
+
+
+def run(job: Job[Trained, Delta]) -> Mapping[str, float]:
+    """Measures a model under the delta rule.
+
+    Tables: `sweep` has a row a way to solve, `layers` and `evaluations` more of each under the rule.
+
+    Returns:
+        {"variant.start.threshold.quantity": value} of perplexity and macs_saved.
+
+    Raises:
+        CorpusError: the model was trained with another vocabulary.
+        NonFiniteError: a prediction is not finite; the table `sweep` is then of what came before.
+    """
+    config = job.settings
+    torch.set_num_threads(config.threads)
+    read = stored.read(job.data / config.text)
+    model = load_for(job.network, read.vocabulary, config.text, memory=config.memory)
+    trials = [Trial(model, way, config.skip) for way in ways(config)]
+    try:
+        read_all(trials, read.texts[config.split], config)
+    finally:
+        job.tables["sweep"] = [trial.row() for trial in trials if trial.tokens]
+    for trial in trials:
+        job.tables["layers"] += trial.by_layer()
+        job.tables["evaluations"] += trial.by_evaluation()
+    return {
+        f"{trial.way.name}.{key}": numbers([trial.row()], key)[0]
+        for trial in trials
+        for key in ("perplexity", "macs_saved")
+    }
+
+
+DELTA = Stage(
+    name="sequence.delta",
+    section="sequence",
+    case=Trained,
+    settings=lambda section, case: section.load(Delta, f"delta.{case.method}"),
+    run=run,
+)

@@ -1,0 +1,36 @@
+"""The section `sequence` of params.yaml: texts, models, recipes and the parameters of the studies."""
+
+from dataclasses import dataclass, field
+
+from deq_core.experiment.config import Name, Seed, require_keys
+from deq_core.experiment.config.plot import Plot
+from deq_sequence.data.texts import Text
+from deq_sequence.params import Model, Train
+from deq_sequence.studies.delta import Delta
+from deq_sequence.studies.perplexity import Baselines, Evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequence:
+    """One profile of the language models."""
+
+    seeds: tuple[Seed, ...]
+    methods: tuple[Name, ...]
+    """Keys of `model`, `train` and `evaluate` that are trained and measured."""
+    texts: dict[Name, Text]
+    model: dict[Name, Model]
+    train: dict[Name, Train]
+    evaluate: dict[Name, Evaluate]
+    delta: dict[Name, Delta] = field(default_factory=dict)
+    """Methods that are measured under the delta rule too."""
+    baselines: Baselines = field(default_factory=Baselines)
+    plot: Plot = field(default_factory=Plot)
+
+    def __post_init__(self) -> None:
+        if not self.seeds or not self.methods:
+            raise ValueError("seeds and methods: expected at least one of each")
+        for place in ("model", "train", "evaluate"):
+            require_keys("methods", self.methods, place, getattr(self, place))
+        require_keys("delta", self.delta, "methods", self.methods)
+        for place, parts in (("train", self.train), ("evaluate", self.evaluate), ("delta", self.delta)):
+            require_keys(f"{place}.text", [part.text for part in parts.values()], "texts", self.texts)
