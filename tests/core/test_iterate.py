@@ -128,7 +128,7 @@ def test_every_sample_is_judged_as_if_it_were_alone(columns, tol, look, copies):
         assert (float(convergence.lowest[row]), int(convergence.steps()[row])) == (lowest, step), column
         assert bool(convergence.active[row]) is going
     assert (
-        convergence.converged().tolist()
+        convergence.outcome().converged.tolist()
         == ((convergence.lowest <= tol) if tol else torch.zeros(2 * copies) > 0).tolist()
     )
 
@@ -138,7 +138,7 @@ def test_every_sample_is_judged_as_if_it_were_alone(columns, tol, look, copies):
 def test_a_residual_equal_to_the_tolerance_as_its_dtype_has_it_has_arrived(dtype, copies):
     convergence = Convergence(torch.zeros(copies, 3, dtype=dtype), 0.1, look=True)
     assert convergence.judge(torch.full((copies,), 0.1, dtype=dtype)) == (copies, 0)
-    assert convergence.converged().all()
+    assert convergence.outcome().converged.all()
 
 
 def test_a_tally_counts_who_improved_and_who_goes_on():

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .modes import in_transform
+from .outcome import Outcome
 
 # So many samples or fewer are judged number by number on the host, which is quicker than four calls on tiny tensors.
 _FEW = 128
@@ -79,9 +80,12 @@ class Convergence:
         """(B,) the step with the lowest residual, counted from 1; 0 before a finite one."""
         return torch.full_like(self._steps, self._all_improved) if self._all_improved else self._steps
 
-    def converged(self) -> Tensor:
-        """(B,) whose lowest residual is within the tolerance; nobody's without one."""
-        return torch.zeros_like(self.active) if self._tol is None else self.lowest <= self._tol
+    def outcome(self) -> Outcome:
+        """How each sample stands: converged, not finite, or out of steps if there are no more."""
+        if self._all_active or self.missed == 0:
+            return Outcome.of_all(len(self.lowest), converged=not self._all_active, device=self.lowest.device)
+        converged = torch.zeros_like(self.active) if self._tol is None else self.lowest <= self._tol
+        return Outcome.of(converged, self.trace[-1] < torch.inf)
 
     def _usual(self, residual: Tensor) -> bool:
         """Whether every sample improves and stays active: what the host waits for."""

@@ -101,9 +101,16 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
         else:
             z = torch.where(convergence.active[:, None], proposal, z)
     recorded += [best] * (len(record) - len(recorded))
-    trace, lowest = torch.stack(convergence.trace), convergence.lowest
-    outcome = Outcome.of(convergence.converged(), trace[-1] < torch.inf)
-    return Flat(best, recorded, lowest, convergence.steps(), outcome, trace, convergence.missed, (z, fz, memory))
+    return Flat(
+        best,
+        recorded,
+        residual=convergence.lowest,
+        steps=convergence.steps(),
+        outcome=convergence.outcome(),
+        trace=torch.stack(convergence.trace),
+        missed=convergence.missed,
+        last=(z, fz, memory),
+    )
 
 
 class _Scratch:

@@ -56,6 +56,11 @@ class Outcome:
         """From masks (B,): whose residual is within the tolerance, and whose last one was finite."""
         return cls(torch.where(finite, _OUT_OF_STEPS, _NOT_FINITE).masked_fill(converged, _CONVERGED))
 
+    @classmethod
+    def of_all(cls, samples: int, *, converged: bool, device: torch.device) -> Self:
+        """Where all `samples` converged, or none did and all are finite."""
+        return cls(torch.full((samples,), _CONVERGED if converged else _OUT_OF_STEPS, device=device))
+
     def __len__(self) -> int:
         return len(self.code)
 
