@@ -178,16 +178,16 @@ class _Reconstruction:
         return fz
 
     def _evaluated(self, z: Tensor) -> Tensor:
-        evaluation = len(self._saved)
+        step = len(self._saved)
         self._differentiable.append(z.requires_grad)
         self._saved.append(0)
-        if evaluation == 0:
+        if step == 0:
             fz, self._weights = self._f(z), self._f.weights()
             return fz
 
         def pack(tensor: Tensor) -> tuple[int, int]:
-            self._saved[evaluation] += 1
-            return evaluation, self._saved[evaluation] - 1
+            self._saved[step] += 1
+            return step, self._saved[step] - 1
 
         with saved_tensors_hooks(pack, self._unpack):
             return self._f(z)
@@ -198,16 +198,15 @@ class _Reconstruction:
         self._last, self._steps = found.last, found.steps
 
     def _unpack(self, place: tuple[int, int]) -> Tensor:
-        evaluation, index = place
-        if evaluation > self._at:
+        step, index = place
+        if step > self._at:
             self._at, self._pair, self._tensors = len(self._saved), self._last, []
-        while self._at > evaluation:
+        while self._at > step:
             self._reconstruct()
         tensor, version = self._tensors[index]
         if tensor._version != version:
             raise RuntimeError(
-                f"f changed in place what step {evaluation + 1} needs for its backward pass: "
-                "use out-of-place operations"
+                f"f changed in place what step {step + 1} needs for its backward pass: use out-of-place operations"
             )
         return tensor
 
@@ -223,19 +222,19 @@ class _Reconstruction:
         if at == 1:
             self._check(previous)
 
-    def _evaluate(self, current: Tensor, evaluation: int) -> Tensor:
+    def _evaluate(self, current: Tensor, step: int) -> Tensor:
         self._tensors = []
 
         def pack(tensor: Tensor) -> None:
             self._tensors.append((tensor.detach(), tensor._version))
 
         with self._f.block(self._weights), torch.enable_grad(), saved_tensors_hooks(pack, _unneeded):
-            z = current.to(self._f.ravel.dtype).requires_grad_(self._differentiable[evaluation])
+            z = current.to(self._f.ravel.dtype).requires_grad_(self._differentiable[step])
             fz = self._f(z).detach().double()
-        if len(self._tensors) != self._saved[evaluation]:
+        if len(self._tensors) != self._saved[step]:
             raise RuntimeError(
-                f"f did not repeat itself: step {evaluation + 1} of a reversible solve saved "
-                f"{self._saved[evaluation]} tensors, and {len(self._tensors)} in the backward pass. It must do the "
+                f"f did not repeat itself: step {step + 1} of a reversible solve saved "
+                f"{self._saved[step]} tensors, and {len(self._tensors)} in the backward pass. It must do the "
                 "same at every call but the first, or use adjoint=Unrolled()"
             )
         return fz
@@ -256,4 +255,4 @@ class _Reconstruction:
 
 
 def _unneeded(_: None) -> Tensor:
-    raise AssertionError("nothing is differentiated through an evaluation that is made again")
+    raise AssertionError("nothing is differentiated through a step that is made again")

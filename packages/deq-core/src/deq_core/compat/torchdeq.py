@@ -129,10 +129,10 @@ def from_torchdeq(args: Any, solver_kwargs: Mapping[str, Any] | None = None) -> 
 
 
 def _ends(options: dict[str, Any], sliced: bool) -> list[int]:
-    """The evaluations whose states are supervised, the last one included."""
+    """The steps whose states are supervised, the last one included."""
     steps, states = options["f_max_iter"], options["n_states"]
     if states > steps:
-        raise ValueError(f"n_states={states} asks for more states than f_max_iter={steps} evaluations")
+        raise ValueError(f"n_states={states} asks for more states than f_max_iter={steps} steps")
     if states <= 1:
         return [*options["indexing"], steps]
     every = steps // states

@@ -51,8 +51,8 @@ def to_delta(
         reference: what becomes X. "seen", the release's rule, takes the whole new input, so small changes that never
             exceed the threshold are lost for good. "sent" takes only what was sent, so they add up until they are.
         relative: multiply the threshold by the root mean square of each sample's input.
-        schedule: evaluation of the solve, counted from 1, → factor on the threshold.
-        refresh_every: evaluate densely every so many evaluations, which bounds the drift.
+        schedule: step of the solve, counted from 1, → factor on the threshold.
+        refresh_every: evaluate densely every so many steps, which bounds the drift.
         across_solves: keep memories from solve to solve, as long as shapes stay: for video. `DeltaMeter.forget` drops
             them. They are those of one stream: two threads that solve at once are refused.
 
@@ -62,7 +62,7 @@ def to_delta(
     if reference not in get_args(Reference):
         raise ValueError(f"reference must be 'seen' or 'sent', got {reference!r}")
     if refresh_every is not None and refresh_every < 1:
-        raise ValueError(f"refresh_every must be None or at least 1 evaluation, got {refresh_every!r}")
+        raise ValueError(f"refresh_every must be None or at least 1 step, got {refresh_every!r}")
     # Sharing by memo: the copy's parameters and buffers are the original's.
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     delta = copy.deepcopy(module, shared)

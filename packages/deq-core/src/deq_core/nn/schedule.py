@@ -1,4 +1,4 @@
-"""How many evaluations a training step may use: `layer(f, z0, stop=..., adjoint=...)`."""
+"""`max_steps` as a function of the training step: `layer(f, z0, stop=..., adjoint=...)`."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from .._solve.stop import Stop
 
 @dataclass(frozen=True)
 class RandomSteps:
-    """A random number of evaluations every training step, so that the network is good after any of them.
+    """A random `max_steps` every training step, so that the network is good after any number of them.
 
     MDEQ draws it so (Bai et al., NeurIPS 2020, its released code). The number is a function of seed and step alone: a
     resumed training draws the same.
@@ -41,14 +41,14 @@ class RandomSteps:
 
 @dataclass(frozen=True)
 class UnrolledWarmUp:
-    """A few unrolled evaluations for the first training steps, the layer's own choices afterwards.
+    """A few unrolled steps of the solve for the first training steps, the layer's own choices afterwards.
 
     A network that starts far from any equilibrium has no useful implicit gradient; trained as a short weight-tied
     network first, it has (Bai et al., NeurIPS 2019).
 
     Attributes:
         steps: training steps of warm-up.
-        depth: evaluations unrolled in them.
+        depth: steps of the solve unrolled in them.
     """
 
     steps: int

@@ -42,12 +42,12 @@ class Stream:
         sol = model(frames, stream.state(names))
         cut = stream.update(sol, names)               # (b,) bool
 
-    A scene cut is seen at the first evaluation of a warm start, in either of two ways: its residual is more than `cut`
+    A scene cut is seen at the first step of a warm start, in either of two ways: its residual is more than `cut`
     times what warm starts of that stream usually have, or it is at least `level`. The stream then forgets its state;
     solve again where that matters. A change of size needs no care: `warm_start` drops a state that does not fit.
 
     A relative residual |f(z) - z| / |f(z)| is 1 at a start from zeros and hardly more in another scene, so a factor of
-    what is usual is never reached where the usual one is large, as after one evaluation a frame. A level needs no
+    what is usual is never reached where the usual one is large, as after one step a frame. A level needs no
     history: at 1 the last state is of no more use than zeros.
 
     Args:
