@@ -63,18 +63,19 @@ def test_binding_the_context_changes_neither_values_nor_gradients(size: Architec
         torch.testing.assert_close(bound, plain, rtol=1e-9, atol=1e-9)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("size", [SQUARE, SEPARABLE, GLOBAL], ids=["square", "separable", "global"])
-def test_binding_for_values_alone_changes_neither_them_nor_the_arguments(size: Architecture) -> None:
+def test_inference_gives_the_same_values_and_writes_into_no_argument(size: Architecture) -> None:
     torch.manual_seed(0)
     block = UpdateBlock(size).double()
     hidden, context, correlation, flow, attention = inputs(size)
     copies = [part.clone() for part in (hidden, correlation, flow)]
-    expected = block(hidden, context, correlation, flow, attention)
-    with torch.no_grad():
-        step = block.bind(context, attention)
-        for _ in range(2):
-            for found, value in zip(step(hidden, correlation, flow), expected, strict=True):
-                torch.testing.assert_close(found, value.detach(), rtol=1e-9, atol=1e-9)
+    with torch.enable_grad():
+        expected = block(hidden, context, correlation, flow, attention)
+    step = block.bind(context, attention)
+    for _ in range(2):
+        for found, value in zip(step(hidden, correlation, flow), expected, strict=True):
+            torch.testing.assert_close(found, value.detach(), rtol=1e-9, atol=1e-9)
     for part, copy in zip((hidden, correlation, flow), copies, strict=True):
         assert part.equal(copy)
 

@@ -1,7 +1,7 @@
 """The correlation lookup: what it reads, where it is zero, and that both ways of computing it agree."""
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 import torch
@@ -10,19 +10,10 @@ from torch import Tensor
 
 from deq_flow.models.lookup import correlation as module
 from deq_flow.models.lookup import on_the_fly
-from deq_flow.models.lookup.correlation import AllPairs, AllPairsByRow, Lookup, OnTheFly, correlation
+from deq_flow.models.lookup.correlation import AllPairs, OnTheFly, correlation
 
 Kind = Literal["all-pairs", "on-the-fly"]
 KINDS: list[Kind] = ["all-pairs", "on-the-fly"]
-WAYS = [AllPairs, AllPairsByRow, OnTheFly]
-
-
-def looked_up(way: type[Lookup], first: Tensor, second: Tensor, **options: Any) -> Lookup:
-    kind = "on-the-fly" if way is OnTheFly else "all-pairs"
-    with torch.set_grad_enabled(way is not AllPairsByRow):
-        lookup = correlation(first, second, kind=kind, **options)
-    assert type(lookup) is way
-    return lookup
 
 
 def features(height: int = 7, width: int = 9, channels: int = 5, batch: int = 2) -> tuple[Tensor, Tensor]:
@@ -58,18 +49,18 @@ def by_grid_sample(first: Tensor, second: Tensor, position: Tensor, levels: int,
     return torch.cat(out, dim=1)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_windows_are_bilinear_samples_of_the_pooled_volume(way: type[Lookup]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_windows_are_bilinear_samples_of_the_pooled_volume(kind: Kind) -> None:
     first, second = features()
-    ours = looked_up(way, first, second, levels=2, radius=2)(targets())
+    ours = correlation(first, second, levels=2, radius=2, kind=kind)(targets())
     torch.testing.assert_close(ours, by_grid_sample(first, second, targets(), levels=2, radius=2))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_x_offset_is_the_slow_index_of_a_window(way: type[Lookup]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_x_offset_is_the_slow_index_of_a_window(kind: Kind) -> None:
     first, second = features()
     radius, side = 2, 5
-    lookup = looked_up(way, first, second, levels=1, radius=radius)
+    lookup = correlation(first, second, levels=1, radius=radius, kind=kind)
     centre = torch.full((2, 2, 7, 9), 3.0, dtype=torch.float64)
     window = lookup(centre)
     for a, b in [(0, 0), (4, 1), (1, 4)]:
@@ -78,21 +69,21 @@ def test_the_x_offset_is_the_slow_index_of_a_window(way: type[Lookup]) -> None:
         torch.testing.assert_close(window[:, a * side + b], expected)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [(2, 2), (2, 5), (3, 16)])
-def test_a_map_too_small_for_every_level_gives_finite_windows(way: type[Lookup], size: tuple[int, int]) -> None:
+def test_a_map_too_small_for_every_level_gives_finite_windows(kind: Kind, size: tuple[int, int]) -> None:
     first, second = features(*size)
     position = targets(*size)
-    window = looked_up(way, first, second, levels=4, radius=3)(position)
+    window = correlation(first, second, levels=4, radius=3, kind=kind)(position)
     assert window.shape == (2, 4 * 49, *size)
     assert window.isfinite().all()
     assert window[1].abs().amax() > 0
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_nothing_is_seen_from_far_outside(way: type[Lookup]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_seen_from_far_outside(kind: Kind) -> None:
     first, second = features()
-    lookup = looked_up(way, first, second, levels=2, radius=2)
+    lookup = correlation(first, second, levels=2, radius=2, kind=kind)
     for place in (-1e9, -20.0, 30.0, 1e9, math.inf):
         window = lookup(torch.full((2, 2, 7, 9), place, dtype=torch.float64))
         assert (window[torch.isfinite(window)] == 0).all()
@@ -129,21 +120,6 @@ def test_windows_computed_when_read_are_those_of_the_volume(
         gradients.append((window, *torch.autograd.grad((weights * window).sum(), (first, second, position))))
     for stored, computed in zip(*gradients, strict=True):
         torch.testing.assert_close(computed, stored)
-
-
-@pytest.mark.parametrize("size", [(2, 9), (7, 9), (31, 40)])
-def test_windows_read_by_rows_are_those_read_by_cells(size: tuple[int, int]) -> None:
-    first, second = (x.float() for x in features(*size, batch=3))
-    position = targets(*size, batch=3).float()
-    by_cell, by_row = (looked_up(way, first, second, levels=4, radius=3)(position) for way in (AllPairs, AllPairsByRow))
-    assert by_row.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(by_row, by_cell, rtol=1e-5, atol=1e-6)
-
-
-def test_gradients_reach_positions_in_windows_read_by_rows() -> None:
-    lookup = looked_up(AllPairsByRow, *(x[:1, :, :3, :4] for x in features()), levels=2, radius=1)
-    position = (targets()[:1, :, :3, :4] * 0.5 + 0.123).requires_grad_()
-    assert torch.autograd.gradcheck(lookup, (position,))
 
 
 def test_both_ways_agree_in_single_precision_at_the_size_of_sintel_quartered() -> None:
@@ -205,30 +181,20 @@ def test_memory_of_windows_computed_when_read_does_not_grow_with_the_square_of_t
 
 def test_the_volume_is_stored_only_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = features()
-    entries = 2 * 63 * (63 + 12)
+    entries = 2 * 63 * (7 * 9 + 3 * 4)
     monkeypatch.setattr(module, "VOLUME_LIMIT", entries)
     assert isinstance(correlation(first, second, levels=2), AllPairs)
     monkeypatch.setattr(module, "VOLUME_LIMIT", entries - 1)
     assert isinstance(correlation(first, second, levels=2), OnTheFly)
 
 
-@torch.no_grad()
-def test_zeros_between_rows_count_towards_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = features()
-    entries = 2 * 63 * (7 * (9 + 6) + 3 * (4 + 6))
-    monkeypatch.setattr(module, "VOLUME_LIMIT", entries)
-    assert isinstance(correlation(first, second, levels=2, radius=2), AllPairsByRow)
-    monkeypatch.setattr(module, "VOLUME_LIMIT", entries - 1)
-    assert isinstance(correlation(first, second, levels=2, radius=2), AllPairs)
-
-
 def test_positions_that_are_no_numbers_harm_no_other_cell() -> None:
     first, second = (x.float() for x in features())
     position = targets().float()
-    expected = looked_up(AllPairs, first, second, levels=2, radius=2)(position)
+    expected = correlation(first, second, levels=2, radius=2)(position)
     for value in (math.nan, math.inf, -math.inf, 1e30):
         position[:, :, 3, 4] = value
-        found = looked_up(AllPairsByRow, first, second, levels=2, radius=2)(position)
+        found = correlation(first, second, levels=2, radius=2)(position)
         found[:, :, 3, 4] = expected[:, :, 3, 4]
         torch.testing.assert_close(found, expected)
 
@@ -242,12 +208,12 @@ def test_correlation_stays_in_single_precision_under_autocast() -> None:
     torch.testing.assert_close(window, exact, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_cosine_similarity_is_highest_at_the_match_and_blind_to_length_and_offset(way: type[Lookup]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_cosine_similarity_is_highest_at_the_match_and_blind_to_length_and_offset(kind: Kind) -> None:
     first, _ = features(channels=32)
     scaled = 3 * first + torch.arange(32, dtype=torch.float64).view(1, 32, 1, 1)
     y, x = torch.meshgrid(torch.arange(7.0), torch.arange(9.0), indexing="ij")
     here = torch.stack([x, y])[None].double().expand(2, -1, -1, -1)
-    window = looked_up(way, first, scaled, levels=1, radius=1, similarity="cosine")(here)
+    window = correlation(first, scaled, levels=1, radius=1, similarity="cosine", kind=kind)(here)
     assert (window.argmax(dim=1) == 4).all()  # the centre of 3 x 3
     torch.testing.assert_close(window[:, 4], torch.full_like(window[:, 4], module.COSINE_SCALE))

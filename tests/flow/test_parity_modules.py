@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import torch
+from einops import rearrange
 from tests.flow.parity import images, released_state, step_inputs, variants
 from torch import Tensor
 
@@ -37,9 +38,12 @@ def outputs(variant: str) -> dict[str, Tensor]:
         with torch.enable_grad():
             stored = correlation(fmap1, fmap2, radius=size.radius, kind="all-pairs")
         assert isinstance(stored, AllPairs)
-        for k, (volume, (height, width)) in enumerate(zip(stored.volumes, stored.sizes, strict=True)):
-            rows = volume.unflatten(2, (height + 1, width + 1))[..., :-1, :-1]  # without the border of zeros
-            out[f"corr_pyramid{k}"] = rows.flatten(0, 1)[:, None]
+        first = 0
+        for k, (height, width) in enumerate(stored.sizes):
+            entries = height * (width + stored.side)  # every row behind as many zeros as a window is wide
+            rows = rearrange(stored.volume[:, first : first + entries], "n (h w) -> n 1 h w", h=height)
+            out[f"corr_pyramid{k}"] = rows[..., stored.side :]
+            first += entries
         out["lookup_zero"] = lookup(positions(fmap1).expand(2, -1, -1, -1))
         out["lookup_offset"] = lookup(positions(fmap1) + flow)
         out["motion"] = model.update_block.encoder(out["lookup_offset"], flow)

@@ -1,6 +1,6 @@
 """The recurrent update: motion encoder, convolutional GRU, flow head (Teed & Deng 2020, 3.3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -10,10 +10,13 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Aggregate
-from deq_flow.models.fast_paths import channels_last, few_channels, free, more_channels, tanh_
+from deq_flow.models.fast_paths import FlowConv, channels_last, tanh
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(hidden, correlation window, flow) to (hidden, change of flow)."""
+
+Unit = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+"""Of a GRU: its joint input to z and r, one behind the other, and to q."""
 
 
 class UpdateBlock(nn.Module):
@@ -30,10 +33,24 @@ class UpdateBlock(nn.Module):
         self.gru = ConvGRU(size.hidden, size.context, inputs, kernels)
         self.flow_head = FlowHead(size.hidden, size.head)
 
+    def bind(self, context: Tensor, attention: Tensor | None = None) -> Step:
+        """`forward` for one context: the GRU's convolutions of the context are computed here, not at every step.
+
+        A third of the GRU's products at equal widths. Equal to `forward` up to rounding, gradients included.
+        """
+        gru = self.gru.bind(channels_last(context))
+
+        def step(hidden: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+            motion = self._motion(channels_last(correlation), channels_last(flow), attention)
+            hidden = gru(channels_last(hidden), motion)
+            return hidden, self.flow_head(hidden)
+
+        return step
+
     def forward(
         self, hidden: Tensor, context: Tensor, correlation: Tensor, flow: Tensor, attention: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The next hidden state and the change of flow, every layer called as a module.
+        """The next hidden state and the change of flow, every layer called as a module: what the delta rule replaces.
 
         hidden (B, hidden, h, w), context (B, context, h, w), correlation (B, window, h, w), flow (B, 2, h, w) in cells,
         attention (B, h w, h w) where the architecture has it.
@@ -42,30 +59,8 @@ class UpdateBlock(nn.Module):
         hidden = self.gru(hidden, torch.cat([context, motion], dim=1))
         return hidden, self.flow_head(hidden)
 
-    def bind(self, context: Tensor, attention: Tensor | None = None) -> Step:
-        """`forward` for one context: what the GRU makes of the context is computed here, once, and not at every step.
-
-        A third of the GRU's products at equal widths. Equal to `forward` up to rounding, gradients included.
-        """
-        gru = self.gru.bind(channels_last(context))
-
-        def step(hidden: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-            motion = self._motion(channels_last(correlation), channels_last(flow), attention, inplace=True)
-            hidden = gru(channels_last(hidden), motion)
-            return hidden, self.flow_head(hidden, inplace=True)
-
-        return step
-
-    def with_context(self, context: Tensor, attention: Tensor | None = None) -> Step:
-        """`forward` for one context, every layer called as a module at every step."""
-
-        def step(hidden: Tensor, correlation: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-            return self(hidden, context, correlation, flow, attention)
-
-        return step
-
-    def _motion(self, correlation: Tensor, flow: Tensor, attention: Tensor | None, *, inplace: bool = False) -> Tensor:
-        motion = self.encoder(correlation, flow, inplace=inplace)
+    def _motion(self, correlation: Tensor, flow: Tensor, attention: Tensor | None) -> Tensor:
+        motion = self.encoder(correlation, flow)
         return motion if attention is None else torch.cat([motion, self.gma(attention, motion)], dim=1)
 
 
@@ -82,19 +77,15 @@ class MotionEncoder(nn.Module):
         self.dropc1 = deq.nn.VariationalDropout(size.cell_dropout)
         self.dropf1 = deq.nn.VariationalDropout(size.cell_dropout)
         self.conv = nn.Conv2d(second + size.flow_widths[1], size.motion - 2, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, correlation: Tensor, flow: Tensor, *, inplace: bool = False) -> Tensor:
-        """`inplace` writes over what a convolution returned, which is faster; the delta rule remembers it, though."""
-        matched = self.dropc1(F.relu(self.convc1(correlation), inplace))
+    def forward(self, correlation: Tensor, flow: Tensor) -> Tensor:
+        matched = self.dropc1(self.relu(self.convc1(correlation)))
         if self.convc2 is not None:
-            matched = F.relu(self.convc2(matched), inplace)
-        moved = F.relu(self.convf2(self.dropf1(F.relu(self.convf1(flow), inplace))), inplace)
-        both = torch.cat([matched, moved], dim=1)
-        if inplace and free(both):
-            motion = more_channels(both, self.conv, flow.shape[1]).relu_()
-            motion[:, -flow.shape[1] :] = flow
-            return motion
-        return torch.cat([F.relu(self.conv(both), inplace), flow], dim=1)
+            matched = self.relu(self.convc2(matched))
+        moved = self.relu(self.convf2(self.dropf1(self.relu(self.convf1(flow)))))
+        motion = self.relu(self.conv(torch.cat([matched, moved], dim=1)))
+        return torch.cat([motion, flow], dim=1)
 
 
 class ConvGRU(nn.Module):
@@ -114,46 +105,46 @@ class ConvGRU(nn.Module):
                 conv = nn.Conv2d(hidden + context + inputs, hidden, (height, width), padding=(height // 2, width // 2))
                 self.add_module(f"conv{gate}{name}", conv)
 
+    def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """`forward` for one context, whose share is computed now: a function of hidden and the other inputs."""
+        units = [self._hoisted(context, *convolutions) for convolutions in self._convolutions()]
+        return lambda hidden, inputs: _through(units, hidden, inputs)
+
     def forward(self, hidden: Tensor, inputs: Tensor) -> Tensor:
         """The next (B, hidden, h, w) from inputs (B, context + inputs, h, w), the context first."""
-        for convz, convr, convq in self._layers():
-            joint = torch.cat([hidden, inputs], dim=1)
-            update, reset = torch.sigmoid(convz(joint)), torch.sigmoid(convr(joint))
-            candidate = torch.tanh(convq(torch.cat([reset * hidden, inputs], dim=1)))
-            hidden = (1 - update) * hidden + update * candidate
-        return hidden
+        return _through([_whole(*convolutions) for convolutions in self._convolutions()], hidden, inputs)
 
-    def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """`forward` with the context's share of the six convolutions computed now, and z and r as one convolution."""
-        units = [self._bind(layers, context) for layers in self._layers()]
+    def _hoisted(self, context: Tensor, convz: nn.Conv2d, convr: nn.Conv2d, convq: nn.Conv2d) -> Unit:
+        """A unit of [hidden, x]: the convolutions of the context are constants, and Wz and Wr are one convolution."""
+        gates, candidate = self._of_the_rest(context, convz, convr), self._of_the_rest(context, convq)
+        return lambda rest: gates(rest).sigmoid_(), lambda rest: tanh(candidate(rest))
 
-        def step(hidden: Tensor, motion: Tensor) -> Tensor:
-            for gates, gates_bias, candidate, candidate_bias, padding in units:
-                joint = torch.cat([hidden, motion], dim=1)
-                update, reset = F.conv2d(joint, gates, padding=padding).add_(gates_bias).sigmoid_().chunk(2, dim=1)
-                if free(joint):
-                    joint[:, : self.hidden] *= reset
-                else:
-                    joint = torch.cat([reset * hidden, motion], dim=1)
-                fresh = tanh_(F.conv2d(joint, candidate, padding=padding).add_(candidate_bias))
-                hidden = torch.lerp(hidden, fresh.to(hidden.dtype), update.to(hidden.dtype))
-            return hidden
-
-        return step
-
-    def _bind(self, layers: list[nn.Conv2d], context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[int, int]]:
-        padding = (layers[0].kernel_size[0] // 2, layers[0].kernel_size[1] // 2)
+    def _of_the_rest(self, context: Tensor, *layers: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+        """The outputs of convolutions of [hidden, context, x], behind one another, as a function of [hidden, x]."""
+        padding = cast(tuple[int, int], layers[0].padding)
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([layer.bias for layer in layers if layer.bias is not None])
-        of_hidden, of_context, of_motion = weight.tensor_split((self.hidden, self.hidden + self.context), dim=1)
+        of_hidden, of_context, of_x = weight.tensor_split((self.hidden, self.hidden + self.context), dim=1)
         constant = F.conv2d(context, of_context, bias, padding=padding)
-        varying = torch.cat([of_hidden, of_motion], dim=1)
-        gates, candidate = (channels_last(part) for part in varying.tensor_split((2 * self.hidden,)))
-        gates_bias, candidate_bias = constant.tensor_split((2 * self.hidden,), dim=1)
-        return gates, gates_bias, candidate, candidate_bias, padding
+        of_rest = channels_last(torch.cat([of_hidden, of_x], dim=1))
+        return lambda rest: F.conv2d(rest, of_rest, padding=padding).add_(constant)
 
-    def _layers(self) -> list[list[nn.Conv2d]]:
+    def _convolutions(self) -> list[list[nn.Conv2d]]:
         return [[cast(nn.Conv2d, self.get_submodule(f"conv{gate}{name}")) for gate in "zrq"] for name in self.units]
+
+
+def _whole(convz: nn.Conv2d, convr: nn.Conv2d, convq: nn.Conv2d) -> Unit:
+    """A unit of [hidden, context, x], its convolutions called as modules."""
+    return lambda x: torch.sigmoid(torch.cat([convz(x), convr(x)], dim=1)), lambda x: torch.tanh(convq(x))
+
+
+def _through(units: Sequence[Unit], hidden: Tensor, inputs: Tensor) -> Tensor:
+    """The hidden state behind the units, one after the other."""
+    for gates, candidate in units:
+        update, reset = gates(torch.cat([hidden, inputs], dim=1)).chunk(2, dim=1)
+        fresh = candidate(torch.cat([reset * hidden, inputs], dim=1))
+        hidden = torch.lerp(hidden, fresh.to(hidden.dtype), update.to(hidden.dtype))
+    return hidden
 
 
 class FlowHead(nn.Module):
@@ -162,9 +153,8 @@ class FlowHead(nn.Module):
     def __init__(self, hidden: int, inner: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(hidden, inner, 3, padding=1)
-        self.conv2 = nn.Conv2d(inner, 2, 3, padding=1)
+        self.conv2 = FlowConv(inner)
+        self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, hidden: Tensor, *, inplace: bool = False) -> Tensor:
-        """`inplace` is that of the motion encoder."""
-        inner = F.relu(self.conv1(hidden), inplace)
-        return few_channels(inner, self.conv2) if inplace and free(inner) else self.conv2(inner)
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.conv2(self.relu(self.conv1(hidden)))

@@ -12,7 +12,7 @@ from deq_flow.config import Architecture, Equilibrium
 from deq_flow.models.adjoints import Noting, PerState
 from deq_flow.models.cell import UpdateBlock
 from deq_flow.models.compat.numerics import Returned
-from deq_flow.models.fast_paths import channels_last, free
+from deq_flow.models.fast_paths import channels_last
 from deq_flow.models.network import FlowNetwork, FlowOutput, Pair, State, flow_found
 
 Map = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -55,8 +55,6 @@ class DEQFlow(FlowNetwork):
         stop = stop if steps is None else replace(stop, max_steps=steps)
         pair = self.encode(image1, image2)
         f, start = self.map(pair, block), self.start(pair, state)
-        if block is None and free(start[0]):
-            start = (channels_last(start[0]), start[1])  # as the cell has it, not turned around at every step
         with self.shared_masks():  # by all slices
             if record is None and self.training and choice.chaining != "indexing":
                 solution = self._solve_in_slices(f, start, stop)
@@ -75,7 +73,7 @@ class DEQFlow(FlowNetwork):
         batch, _, height, width = pair.context.shape
         hidden = pair.grid.new_zeros(batch, self.size.hidden, height, width)
         hidden, flow = deq.nn.warm_start(state, (hidden, torch.zeros_like(hidden[:, :2])))
-        return hidden, flow + self._origin(pair)
+        return channels_last(hidden), flow + self._origin(pair)  # as the cell has it
 
     def map(self, pair: Pair, block: UpdateBlock | None = None) -> Map:
         """The function of (hidden, unknown) whose fixed point is sought; gradients reach the encoders through it.
@@ -85,9 +83,14 @@ class DEQFlow(FlowNetwork):
         """
         context = torch.relu(pair.context)
         attention = None if self.attn is None else self.attn(context)
-        step = self.update_block.bind(context, attention) if block is None else block.with_context(context, attention)
         origin = self._origin(pair)
         detach = self.equilibrium.flow_gradient == "detached"
+
+        def whole(hidden: Tensor, window: Tensor, flow: Tensor) -> State:
+            assert block is not None
+            return block(hidden, context, window, flow, attention)
+
+        step = self.update_block.bind(context, attention) if block is None else whole
 
         def f(hidden: Tensor, unknown: Tensor) -> State:
             unknown = unknown.detach() if detach else unknown
@@ -136,7 +139,7 @@ class DEQFlow(FlowNetwork):
         choice = self.equilibrium
         bounds = (0, *choice.correction, stop.max_steps)
         if bounds[-2] >= bounds[-1]:
-            raise ValueError(f"steps must exceed the last corrected evaluation {bounds[-2]}, got {bounds[-1]}")
+            raise ValueError(f"steps must exceed the last corrected step {bounds[-2]}, got {bounds[-1]}")
         adjoints = choice.adjoint if isinstance(choice.adjoint, tuple) else (choice.adjoint,) * (len(bounds) - 1)
         parts: list[deq.Solution] = []
         for (first, last), adjoint in zip(pairwise(bounds), adjoints, strict=True):

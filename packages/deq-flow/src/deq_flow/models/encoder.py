@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from deq_flow.models.fast_paths import channels_last, free, normalised, values_alone
+from deq_flow.models.fast_paths import InstanceNorm, channels_last, inference_only
 
 Norm = Literal["instance", "batch", "none"]
 
@@ -52,20 +52,20 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor, *, recompute: bool = False) -> Tensor:
         """`recompute` keeps nothing but the images, and in backward runs one of them after the other again.
 
-        Not where batch normalisation gathers statistics, which a second pass would change. Without autograd a CPU takes
-        one image after the other too: its caches hold more of it.
+        Not where batch normalisation gathers statistics, which a second pass would change. As an inference-only fast
+        path images are taken one after the other too: a CPU's caches hold more of one.
         """
         gathers = any(isinstance(module, nn.BatchNorm2d) and module.training for module in self.modules())
         if recompute and torch.is_grad_enabled() and not gathers:
             alone = [checkpoint(self._project, image, use_reentrant=False) for image in images.split(1)]
             return self.dropout(torch.cat(alone))
-        if images.device.type == "cpu" and values_alone() and not gathers:
+        if inference_only(images) and not gathers:
             alone = [self._project(channels_last(image)) for image in images.split(1)]
             return self.dropout(torch.cat(alone))
         return self.dropout(self._project(images))
 
     def _project(self, images: Tensor) -> Tensor:
-        features = normalised(images, self.conv1, self.norm1).relu_()
+        features = self.norm1(self.conv1(images)).relu_()
         return self.conv2(self.layer3(self.layer2(self.layer1(features))))
 
 
@@ -84,18 +84,9 @@ class ResidualBlock(nn.Module):
         self.downsample = _shortcut(inputs, outputs, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = normalised(x, self.conv1, self.norm1).relu_()
-        y = normalised(y, self.conv2, self.norm2).relu_()
-        return _joined(self.downsample(x), y)
-
-
-class Shortcut(nn.Sequential):
-    """A convolution and its norm."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        convolution, norm = self
-        assert isinstance(convolution, nn.Conv2d)
-        return normalised(input, convolution, norm)
+        y = self.norm1(self.conv1(x)).relu_()
+        y = self.norm2(self.conv2(y)).relu_()
+        return (self.downsample(x) + y).relu_()
 
 
 class BottleneckBlock(nn.Module):
@@ -113,26 +104,21 @@ class BottleneckBlock(nn.Module):
         self.downsample = _shortcut(inputs, outputs, stride, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = normalised(x, self.conv1, self.norm1).relu_()
-        y = normalised(y, self.conv2, self.norm2).relu_()
-        y = normalised(y, self.conv3, self.norm3).relu_()
-        return _joined(self.downsample(x), y)
-
-
-def _joined(shortcut: Tensor, y: Tensor) -> Tensor:
-    """relu(shortcut + y), in the memory of `y` where that may be."""
-    return (y.add_(shortcut) if free(y) else shortcut + y).relu_()
+        y = self.norm1(self.conv1(x)).relu_()
+        y = self.norm2(self.conv2(y)).relu_()
+        y = self.norm3(self.conv3(y)).relu_()
+        return (self.downsample(x) + y).relu_()
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return Shortcut(nn.Conv2d(inputs, outputs, 1, stride=stride), _norm(norm, outputs))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride), _norm(norm, outputs))
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
     makers: dict[str, Callable[[int], nn.Module]] = {
-        "instance": nn.InstanceNorm2d,
+        "instance": InstanceNorm,
         "batch": nn.BatchNorm2d,
         "none": lambda _: nn.Identity(),
     }

@@ -1,9 +1,13 @@
-"""How feature maps lie in memory, and shorter ways to the values of layers."""
+"""Memory layout on a CPU, and inference-only fast paths: operations that compute a layer's values in less time.
+
+A fast path gives the layer's numbers up to rounding, and runs only where `inference_only` says so. Each is here because
+`benchmarks.flow.inference_time` shows it.
+"""
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -15,78 +19,42 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
-def traced() -> bool:
-    """Whether a graph is being recorded, by TorchScript, `torch.compile` or an exporter."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()  # pyright: ignore[reportPrivateImportUsage]
-
-
-def values_alone() -> bool:
-    """Whether nothing but values is wanted: neither gradients nor a graph."""
-    return not (torch.is_grad_enabled() or traced())
-
-
-def free(x: Tensor) -> bool:
-    """Whether what `x` goes through may be computed otherwise than its modules say.
-
-    For values alone, on a CPU, where it was measured: autograd, exporters and autocast need the modules' operations.
-    """
+def inference_only(x: Tensor) -> bool:
+    """Whether fast paths may run on `x`: on a CPU, without autograd, autocast, compiler and exporter."""
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return False
-    return values_alone() and not torch.is_autocast_enabled("cpu")
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
 
 
-def normalised(x: Tensor, convolution: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """`norm(convolution(x))`, for values alone by a shorter way where there is one.
+def tanh(x: Tensor) -> Tensor:
+    """tanh; as a fast path 2 sigmoid(2 x) - 1, for which PyTorch takes a quarter of the time, off by up to 2e-7."""
+    return (2 * x).sigmoid_().mul_(2).sub_(1) if inference_only(x) else torch.tanh(x)
 
-    Batch normalisation by running statistics goes into the weights. Instance normalisation of a single sample is batch
-    normalisation by the batch's own statistics, for which PyTorch reads channels last, where its instance normalisation
-    turns the map around; outside autocast it takes the memory of the convolution's result. Its sums run over more
-    floats in a row: on 220x512 cells the results differ by 1e-5.
+
+class FlowConv(nn.Conv2d):
+    """A convolution of stride 1 to a flow (B, 2, h, w); as a fast path one product of all taps, added up by cell.
+
+    For so few outputs the convolution itself computes eight and drops the rest.
     """
-    if isinstance(norm, nn.BatchNorm2d) and not norm.training and free(x):
-        assert not isinstance(convolution.padding, str)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        weight, bias = fuse_conv_bn_weights(
-            convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )
-        return F.conv2d(x, weight, bias, convolution.stride, convolution.padding)
-    y = convolution(x)
-    if not isinstance(norm, nn.InstanceNorm2d) or norm.affine or norm.track_running_stats:
-        return norm(y)
-    last = y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous()
-    if not (last and len(y) == 1 and values_alone()):
-        return norm(y)
-    if not free(y):
-        return F.batch_norm(y, None, None, training=True, eps=norm.eps)
-    mean, inverse_deviation = y.new_empty(2, y.shape[1])
-    torch.native_batch_norm(y, None, None, None, None, True, 0, norm.eps, out=(y, mean, inverse_deviation))
-    return y
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__(inputs, 2, 3, padding=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.bias is None or not inference_only(input):
+            return super().forward(input)
+        taps = rearrange(self.weight.flip(2, 3), "xy c height width -> (xy height width) c")
+        products = taps @ rearrange(input, "b c h w -> b c (h w)")
+        return F.fold(products, input.shape[2:], kernel_size=3, padding=1) + self.bias[:, None, None]
 
 
-def more_channels(x: Tensor, convolution: nn.Conv2d, more: int) -> Tensor:
-    """`convolution(x)`, of stride 1 and padded by zeros, with `more` channels of zeros behind its own."""
-    assert not isinstance(convolution.padding, str)
-    weight = F.pad(convolution.weight, (0, 0, 0, 0, 0, 0, 0, more))
-    bias = None if convolution.bias is None else F.pad(convolution.bias, (0, more))
-    return F.conv2d(x, weight, bias, padding=convolution.padding)
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance normalisation; as a fast path that of a single sample is batch normalisation by the batch's statistics.
 
-
-def few_channels(x: Tensor, convolution: nn.Conv2d) -> Tensor:
-    """`convolution(x)` of stride 1, as one product of all taps whose results are added where they belong.
-
-    For one or two outputs: the convolution itself computes eight and drops the rest.
+    PyTorch computes that one channels last, where its instance normalisation turns the map around.
     """
-    height, width = convolution.kernel_size
-    taps = convolution.weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2)
-    products = taps.expand(len(x), -1, -1) @ x.flatten(2)
-    sums = F.fold(products, x.shape[2:], (height, width), padding=(height // 2, width // 2))
-    return sums if convolution.bias is None else sums + convolution.bias[:, None, None]
 
-
-def tanh_(x: Tensor) -> Tensor:
-    """tanh of `x`, in its memory.
-
-    Where it may be, as 2 sigmoid(2 x) - 1, for which PyTorch takes a quarter of the time; it is off by up to 2e-7.
-    """
-    return x.mul_(2).sigmoid_().mul_(2).sub_(1) if free(x) else x.tanh_()
+    def forward(self, input: Tensor) -> Tensor:
+        if not inference_only(input) or input.shape[0] > 1:
+            return super().forward(input)
+        return F.batch_norm(input, None, None, training=True, eps=self.eps)

@@ -54,7 +54,7 @@ class RAFT(FlowNetwork):
         attention = None if self.attn is None else self.attn(context)
         step = self.update_block.bind(context, attention)
 
-        flow = pair.grid.new_zeros(len(image1), *pair.grid.shape[1:]) if state is None else state[1]
+        flow = torch.zeros_like(hidden[:, :2]) if state is None else state[1]
         flows = []
         with self.shared_masks():  # by all steps
             for k in range(1, steps + 1):

@@ -6,9 +6,10 @@ from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
-from deq_flow.models.fast_paths import free, traced
+from deq_flow.models.fast_paths import inference_only
 from deq_flow.models.lookup.on_the_fly import Window, products
 
 VOLUME_LIMIT = 2**28
@@ -59,87 +60,51 @@ def correlation(
         source = first.flatten(2).mT * scale  # (B, N, C)
         maps = _pyramid(second, levels)
 
-        def entries(zeros: int) -> int:
-            """Of a volume that holds so many zeros for every row of a map besides."""
-            return batch * height * width * sum(level.shape[2] * (level.shape[3] + zeros) for level in maps)
-
         if kind == "auto":
-            kind = "all-pairs" if entries(0) <= VOLUME_LIMIT else "on-the-fly"
+            entries = batch * height * width * sum(level[0, 0].numel() for level in maps)
+            kind = "all-pairs" if entries <= VOLUME_LIMIT else "on-the-fly"
         if kind == "all-pairs":
-            by_row = free(source) and entries(2 * radius + 2) <= VOLUME_LIMIT
-            return (AllPairsByRow if by_row else AllPairs)(source, maps, radius)
+            return AllPairs(source, maps, radius)
         return (ByKernel if kernel_runs(source) else OnTheFly)(source, maps, radius)
 
 
 class AllPairs:
-    """Every correlation stored, (B N, (h_k + 1)(w_k + 1)) a level; reading is a gather.
+    """Every correlation stored, the levels of a cell behind one another; windows are read row by row.
 
     source  (B, N, C) features of the first image, divided by sqrt(C)
     maps    (B, C, h_k, w_k) features of the second image at each level
+
+    Before every row of a map are as many zeros as a row of a window has cells: what it reads beyond the map's left and
+    right. A row of a window that is outside altogether reads the zeros that the correlations of its cell begin with.
     """
-
-    def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
-        self.radius = radius
-        self.sizes = [level.shape[2:] for level in maps]
-        # One row and column of zeros more: every position outside a map is sent there, so reading needs no mask.
-        self.volumes = [source @ F.pad(level, (0, 1, 0, 1)).flatten(2) for level in maps]
-
-    def __call__(self, position: Tensor) -> Tensor:
-        windows = []
-        for k, (volume, (height, width)) in enumerate(zip(self.volumes, self.sizes, strict=True)):
-            columns, rows, fraction = _window(position / 2**k, self.radius, height, width)
-            cell = torch.arange(len(rows), device=rows.device) * volume.shape[2]
-            start = cell[:, None] + rows * (width + 1)
-            if volume.numel() < 2**31:
-                start, columns = start.int(), columns.int()
-            index = columns[:, :, None] + start[:, None, :]
-            patch = volume.flatten().index_select(0, index.flatten()).view_as(index)
-            windows.append(_interpolate(patch, fraction, self.radius))
-        return _as_map(torch.cat(windows, dim=1), position)
-
-
-class AllPairsByRow:
-    """`AllPairs` without gradients to the features, on a CPU: a window is copied by rows, not by cells.
-
-    The levels lie behind one another, as one product. Before every row of a map are as many zeros as a row of a window
-    has cells: what such a row reads beyond the map's left and right. A row of a window that is outside altogether reads
-    the zeros that the correlations of its cell begin with. VOLUME_LIMIT keeps places below 2^31.
-    """
-
-    BLOCK = 16
-    """A product of a multiple of this many columns takes two thirds of the time of others, with MKL and AVX-512."""
 
     def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
         self.radius, self.side = radius, 2 * radius + 2
-        targets = torch.cat([F.pad(level, (self.side, 0)).flatten(2) for level in maps], dim=2)
-        zeros = self.side + -(targets.shape[2] + self.side) % self.BLOCK  # the last row is read beyond its end too
-        self.volume = source @ F.pad(targets, (0, zeros))
-        batch, cells, columns = self.volume.shape
-        sizes = torch.tensor([level.shape[2:] for level in maps], dtype=torch.int32, device=source.device)
-        self.heights, self.widths = sizes.mT
-        self.scales = 2 ** torch.arange(len(maps), device=source.device)
-        self.offsets = torch.arange(self.side, dtype=torch.int32, device=source.device)
-        self.strides = self.widths + self.side
-        lengths = self.heights * self.strides
-        self.starts = lengths.cumsum(0, dtype=torch.int32) - lengths + self.side  # of the first row, behind its zeros
-        self.bases = torch.arange(batch * cells, dtype=torch.int32, device=source.device)[:, None] * columns
+        self.sizes = [level.shape[2:] for level in maps]
+        rows = [rearrange(F.pad(level, (self.side, 0)), "b c h w -> b c (h w)") for level in maps]
+        targets = torch.cat(rows, dim=2)
+        # The last row is read beyond its end too. A multiple of 16 columns takes MKL's product two thirds of the time.
+        targets = F.pad(targets, (0, self.side + -(targets.shape[2] + self.side) % 16))
+        self.volume = rearrange(source @ targets, "b n entries -> (b n) entries")
 
     def __call__(self, position: Tensor) -> Tensor:
-        side = self.side
-        place = position.permute(1, 0, 2, 3).flatten(1)[:, :, None] / self.scales  # (2, B N, levels)
-        floor = place.detach().floor()
-        left, top = floor.int() - self.radius
-        top = top.masked_fill((left <= -side) | (left >= self.widths), -side)
-        rows = top[:, :, None] + self.offsets
-        start = (self.bases + self.starts + left)[:, :, None] + rows * self.strides[:, None]
-        start = torch.where((rows >= 0) & (rows < self.heights[:, None]), start, self.bases[:, :, None])
-        runs = self.volume.flatten().unfold(0, side, 1)  # one from every entry
-        patch = runs.index_select(0, start.flatten()).view(-1, side * side)
-        x, y = (place - floor).flatten(1)[:, :, None]
-        patch = torch.lerp(patch[:, :-1], patch[:, 1:], x)  # between a row's end and the next one's start too: unread
-        patch = torch.lerp(patch[:, :-side], patch[:, side:], y)
-        windows = patch.unfold(1, side - 1, side).mT  # (B N levels, x, y)
-        return _as_map(windows.reshape(len(start), -1), position)
+        side, device = self.side, position.device
+        cells, entries = self.volume.shape
+        first = side  # entry of a level's first row, behind its zeros
+        starts, fractions = [], []
+        for k, (height, width) in enumerate(self.sizes):
+            left, top, fraction = _window(position / 2**k, self.radius)
+            rows = top[:, None] + torch.arange(side, device=device)
+            seen = (rows >= 0) & (rows < height) & ((left > -side) & (left < width))[:, None]
+            starts.append(torch.where(seen, first + left[:, None] + rows * (width + side), 0))
+            fractions.append(fraction)
+            first += height * (width + side)
+        start = torch.stack(starts, dim=1) + (entries * torch.arange(cells, device=device))[:, None, None]
+        patch = rearrange(_runs(self.volume.flatten(), start.flatten(), side), "(n y) x -> n y x", y=side)
+        x, y = rearrange(torch.stack(fractions, dim=2), "xy n level -> xy (n level) 1 1")
+        patch = torch.lerp(patch[:, :, :-1], patch[:, :, 1:], x)
+        patch = torch.lerp(patch[:, :-1], patch[:, 1:], y)
+        return _as_map(rearrange(patch, "(n level) y x -> n (level x y)", n=cells), position)
 
 
 class OnTheFly:
@@ -149,14 +114,18 @@ class OnTheFly:
         self.radius = radius
         self.sizes = [level.shape[2:] for level in maps]
         self.source = source
-        # (B, h_k + 1, w_k + 1, C), so that the features of a cell lie together
-        self.targets = [F.pad(level, (0, 1, 0, 1)).permute(0, 2, 3, 1).contiguous() for level in maps]
+        # With a row and a column of zeros, which stand for the outside; the features of a cell lie together.
+        self.targets = [rearrange(F.pad(level, (0, 1, 0, 1)), "b c h w -> b h w c").contiguous() for level in maps]
 
     def __call__(self, position: Tensor) -> Tensor:
         grid = (position.shape[2], position.shape[3])
         windows = []
         for k, (target, (height, width)) in enumerate(zip(self.targets, self.sizes, strict=True)):
-            columns, rows, fraction = _window(position / 2**k, self.radius, height, width)
+            left, top, fraction = _window(position / 2**k, self.radius)
+            offsets = torch.arange(2 * self.radius + 2, device=left.device)
+            columns, rows = left[:, None] + offsets, top[:, None] + offsets
+            columns = torch.where((columns < 0) | (columns >= width), width, columns)
+            rows = torch.where((rows < 0) | (rows >= height), height, rows)
             samples = zip(self.source, target, columns.chunk(len(target)), rows.chunk(len(target)), strict=True)
             patches = [
                 products(source, features, Window(column, row, grid, (height, width), k))
@@ -171,7 +140,7 @@ class ByKernel:
 
     def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
         self.radius, self.source = radius, source
-        self.targets = [level.permute(0, 2, 3, 1).contiguous() for level in maps]
+        self.targets = [rearrange(level, "b c h w -> b h w c").contiguous() for level in maps]
 
     def __call__(self, position: Tensor) -> Tensor:
         from deq_flow.models.lookup import on_the_fly_triton as kernel  # needs Triton, which is not everywhere
@@ -179,7 +148,7 @@ class ByKernel:
         side = 2 * self.radius + 2
         windows = []
         for k, target in enumerate(self.targets):
-            place = (position / 2**k).permute(1, 0, 2, 3).flatten(1)
+            place = rearrange(position / 2**k, "b xy h w -> xy (b h w)")
             floor = place.detach().floor()
             first = (floor - self.radius).nan_to_num(-side)
             left, top = (
@@ -199,7 +168,7 @@ def kernel_runs(features: Tensor) -> bool:
     if not features.is_cuda or importlib.util.find_spec("triton") is None:
         return False
     capable = torch.version.hip is not None or torch.cuda.get_device_capability(features.device) >= (8, 0)
-    return capable and not (traced() or torch.are_deterministic_algorithms_enabled())
+    return capable and not (torch.compiler.is_compiling() or torch.are_deterministic_algorithms_enabled())
 
 
 def _pyramid(features: Tensor, levels: int) -> list[Tensor]:
@@ -211,19 +180,22 @@ def _pyramid(features: Tensor, levels: int) -> list[Tensor]:
     return maps
 
 
-def _window(position: Tensor, radius: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Columns and rows (B N, 2r + 2) of the cells around positions, and the positions' fractions (2, B N).
+def _window(position: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
+    """First column and row (B N,) of the (2r + 2)^2 cells around positions, and the positions' fractions (2, B N)."""
+    place = rearrange(position, "b xy h w -> xy (b h w)")
+    floor = place.detach().floor()
+    left, top = floor.long() - radius
+    return left, top, place - floor
 
-    Outside the map a column is `width` and a row is `height`: where a padded map has zeros.
-    """
-    x, y = position.permute(1, 0, 2, 3).flatten(1)
-    offsets = torch.arange(-radius, radius + 2, device=position.device)
-    floor = torch.stack([x, y]).detach().floor()
-    columns = floor[0].long()[:, None] + offsets
-    rows = floor[1].long()[:, None] + offsets
-    columns = torch.where((columns < 0) | (columns >= width), width, columns)
-    rows = torch.where((rows < 0) | (rows >= height), height, rows)
-    return columns, rows, torch.stack([x, y]) - floor
+
+def _runs(values: Tensor, start: Tensor, length: int) -> Tensor:
+    """(n, length) neighbours of (m,) values from n places on; as a fast path copied together, not one by one."""
+    if inference_only(values):
+        return values.unfold(0, length, 1).index_select(0, start)
+    places = start[:, None] + torch.arange(length, device=start.device)
+    if not torch.compiler.is_compiling() and len(values) < 2**31:
+        places = places.int()  # autograd keeps them
+    return values.index_select(0, places.flatten()).view(-1, length)
 
 
 def _interpolate(patch: Tensor, fraction: Tensor, radius: int) -> Tensor:
@@ -237,5 +209,4 @@ def _interpolate(patch: Tensor, fraction: Tensor, radius: int) -> Tensor:
 
 def _as_map(windows: Tensor, position: Tensor) -> Tensor:
     """(B, values, h, w) from windows (B N, values) of the cells of `position` (B, 2, h, w)."""
-    batch, _, height, width = position.shape
-    return windows.view(batch, height, width, -1).permute(0, 3, 1, 2)
+    return rearrange(windows, "(b h w) values -> b values h w", h=position.shape[2], w=position.shape[3])

@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_flow.models.fast_paths import traced
-
 TILE = {"cpu": 8}
 """Side of a tile at full resolution, in cells; twice as long at every level further, where windows reach twice as far.
 Elsewhere than on a CPU it is LARGE_TILE, because the number of operations counts more than their size."""
@@ -136,13 +134,8 @@ def _tiles(window: Window, target: Tensor) -> Iterator[_Tile]:
 
 
 def _bounds(window: Window, side: int) -> list[tuple[int, int, int, int]]:
-    """Of each tile, row by row, the rectangle around its windows.
-
-    In a traced or compiled graph it is the whole map, because the graph must not depend on the flow.
-    """
+    """Of each tile, row by row, the rectangle around its windows."""
     (height, width), (tall, wide) = window.grid, window.size
-    if traced():
-        return [(0, tall, 0, wide)] * (-(-height // side) * -(-width // side))
     ends = []
     for places, length in ((window.rows, tall), (window.columns, wide)):
         inside = places < length
