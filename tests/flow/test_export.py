@@ -1,9 +1,8 @@
-"""Exported networks compute what the network itself does."""
+"""Exported networks compute what the network itself does, on other batches and sizes than those of the export."""
 
 import importlib.util
-import io
 import json
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from tests.flow.parity import released_state
 from tests.flow.test_models_network import SMALL, pair
+from torch import Tensor
 
 import deq_core as deq
 import deq_flow
@@ -30,12 +30,19 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "damped": ("deq-flow-base", {"solver": deq.FixedPointIteration(damping=0.2)}),
     "anderson": ("deq-flow-base", {"solver": deq.Anderson(window=3)}),
     "broyden": ("deq-flow-base", {"solver": deq.Broyden()}),
-    "positions": ("deq-flow-mini", {"unknown": "position", "attention": "global"}),
+    "attention": (
+        "deq-flow-mini",
+        {"unknown": "position", "attention": "global", "attention_by": "both", "attention_positions": 9},
+    ),
     "on the fly": ("deq-flow-base", {"correlation": "on-the-fly"}),
     "raft": ("raft", {}),
-    "gma": ("gma", {"attention_by": "both", "attention_positions": 9}),
+    "gma": ("gma", {}),
     "small": ("raft-small", {"upsampling": "bilinear", "gru": "square"}),
 }
+
+
+SIZES = [(1, 37, 40), (3, 64, 32)]
+"""Batch, height and width, none that of the export; 32 is the least side of these networks at a scale of 8."""
 
 
 @pytest.mark.parametrize("which", list(NETWORKS))
@@ -48,58 +55,67 @@ def test_the_plain_module_computes_what_the_network_does(which: str) -> None:
             torch.testing.assert_close(FixedSteps(model, steps)(*pair(37, 40)), expected)
 
 
-@pytest.mark.parametrize("which", list(NETWORKS))
-def test_torchscript_computes_what_the_network_does(which: str, tmp_path: Path) -> None:
-    name, overrides = NETWORKS[which]
-    result = export(
-        network(name, **overrides), tmp_path / "flow.pt", format="torchscript", height=37, width=40, steps=3
-    )
+def test_a_program_computes_what_the_network_does_on_any_batch_and_size(tmp_path: Path) -> None:
+    name, overrides = NETWORKS["broyden"]
+    model, path = network(name, **overrides), tmp_path / "flow.pt2"
+    result = export(model, path, format="torch", steps=2)
     assert result.difference is not None
     assert result.difference < 1e-4
     assert result.largest > 1e-3
+    program = torch.export.load(path).module()
+    for size in SIZES:
+        compare(model, program, size)
+    with torch.no_grad(), pytest.raises((AssertionError, RuntimeError), match=r"[Gg]uard|assert"):
+        program(*pair(32, 24))
+
+
+def compare(model: Network, exported: Callable[[Tensor, Tensor], Tensor], size: tuple[int, int, int]) -> None:
+    batch, height, width = size
+    images = pair(height, width, batch)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(*images), model(*images, steps=2).flow, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
-def test_onnx_computes_what_the_network_does(tmp_path: Path) -> None:
+def test_onnx_computes_what_the_network_does_on_any_batch_and_size(tmp_path: Path) -> None:
     import onnxruntime
 
-    name, overrides = NETWORKS["damped"]
+    name, overrides = NETWORKS["attention"]
     model, path = network(name, **overrides), tmp_path / "flow.onnx"
-    result = export(model, path, format="onnx", height=37, width=40, steps=2)
+    result = export(model, path, format="onnx", steps=2)
     assert result.difference is not None
     assert result.difference < 1e-4
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    first, second = pair(37, 40)  # other images than those of the export and of its own check
-    (flow,) = session.run(["flow"], {"image1": first.numpy(), "image2": second.numpy()})
-    with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(flow), model(first, second, steps=2).flow, rtol=1e-3, atol=1e-3)
+
+    def run(first: Tensor, second: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(["flow"], {"image1": first.numpy(), "image2": second.numpy()})[0])
+
+    for size in SIZES:
+        compare(model, run, size)
 
 
 @pytest.mark.parametrize("solver", [deq.Broyden(), deq.Anderson()], ids=lambda solver: solver.kind)
 def test_a_solver_that_onnx_cannot_express_is_named(solver: deq.Solver, tmp_path: Path) -> None:
     model = network("deq-flow-base", solver=solver)
     with pytest.raises(ExportError, match=r"(Broyden|Anderson) solves linear systems, which ONNX cannot express"):
-        export(model, tmp_path / "flow.onnx", format="onnx", height=37, width=40, steps=3)
+        export(model, tmp_path / "flow.onnx", format="onnx", steps=3)
     assert not (tmp_path / "flow.onnx").exists()
 
 
 def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(self: FixedSteps, image1: torch.Tensor, image2: torch.Tensor) -> torch.Tensor:
+    def wrong(self: FixedSteps, image1: Tensor, image2: Tensor) -> Tensor:
         return 0 * image1[:, :2] + 7
 
     monkeypatch.setattr(FixedSteps, "forward", wrong)
-    with pytest.raises(ExportError, match=r"flow.pt: the exported flow differs from the network's by 7"):
-        export(network("raft"), tmp_path / "flow.pt", format="torchscript", height=37, width=40, steps=1)
+    with pytest.raises(ExportError, match=r"flow.pt2: the exported flow differs from the network's by 7"):
+        export(network("raft"), tmp_path / "flow.pt2", format="torch", steps=1)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("wrong", "least"), [({"height": 8}, 16), ({"width": 15}, 16), ({"steps": 0}, 1)])
-def test_numbers_out_of_range_are_refused(wrong: dict[str, int], least: int, tmp_path: Path) -> None:
-    ((name, value),) = wrong.items()
-    numbers = {"height": 16, "width": 16, "steps": 1} | wrong
-    with pytest.raises(ExportError, match=f"{name}: expected at least {least}, got {value}"):
-        export(network("raft"), tmp_path / "flow.pt", format="torchscript", **numbers)
+def test_an_export_of_no_evaluation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="steps: expected at least 1, got 0"):
+        export(network("raft"), tmp_path / "flow.pt2", format="torch", steps=0)
 
 
 def test_a_state_that_only_a_release_returns_is_refused() -> None:
@@ -123,20 +139,16 @@ def test_exporting_leaves_the_network_as_it_was() -> None:
 def test_a_released_file_is_converted_and_exported_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, ours, out = tmp_path / "raft-small.pth", tmp_path / "model.safetensors", tmp_path / "flow.pt"
+    source, ours, out = tmp_path / "raft-small.pth", tmp_path / "model.safetensors", tmp_path / "flow.pt2"
     torch.save({f"module.{name}": value for name, value in released_state("raft_small").items()}, source)
     cli.main(["convert", str(source), str(ours)])
     *said, last = capsys.readouterr().out.splitlines()
     assert "raft, hidden 96, context 64" in said[-1]
     assert json.loads(last)["bytes"] == ours.stat().st_size
-    size = ["--height", "32", "--width", "40", "--steps", "2"]
-    cli.main(["export", str(ours), "--format", "torchscript", "--out", str(out), *size])
+    cli.main(["export", str(ours), "--format", "torch", "--out", str(out), "--steps", "2"])
     metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert metrics["difference"] < 1e-3
     assert metrics["bytes"] == out.stat().st_size
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript itself
-        module = torch.jit.load(io.BytesIO(out.read_bytes()))
-        torch.testing.assert_close(module(*pair()), deq_flow.load(ours)(*pair(), steps=2).flow, rtol=1e-3, atol=1e-3)
+    compare(deq_flow.load(ours), torch.export.load(out).module(), (1, 128, 137))
     with pytest.raises(SystemExit, match=r"deq-flow: .*nowhere: no such checkpoint"):
         cli.main(["convert", str(tmp_path / "nowhere"), str(ours)])

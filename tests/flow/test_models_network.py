@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import deq_core as deq
@@ -241,5 +242,5 @@ def test_padding_is_that_of_the_benchmarks(size: tuple[int, int], mode: Any, sid
     image = torch.rand(1, 3, *size)
     padded = padding.pad(image)
     assert padded.shape[2] % 8 == padded.shape[3] % 8 == 0
+    assert torch.equal(padded, F.pad(image, sides, mode="replicate"))
     assert torch.equal(padding.crop(padded), image)
-    assert torch.equal(padded[..., -1], padded[..., -1 - sides[1]])

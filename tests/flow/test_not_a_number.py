@@ -210,8 +210,8 @@ def test_no_file_is_exported_of_a_network_without_flow(tmp_path: Path) -> None:
     network = unrolled()
     with torch.no_grad():
         next(network.fnet.parameters()).fill_(torch.nan)
-    with pytest.raises(NonFiniteError, match=r"flow\.pt: the flow is not finite"):
-        export(network, tmp_path / "flow.pt", format="torchscript", height=32, width=48, steps=2)
+    with pytest.raises(NonFiniteError, match=r"flow\.pt2: the flow is not finite"):
+        export(network, tmp_path / "flow.pt2", format="torch", steps=2)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,10 +1,10 @@
-"""Networks of a fixed number of iterations and a fixed size, as TorchScript or ONNX files."""
+"""Networks of a fixed number of evaluations as programs of `torch.export` or ONNX, for any batch and image size."""
 
 import copy
 import importlib.util
 import io
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,7 @@ from deq_flow.models.compat.convert import Recognised, network_of
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.networks import Network
 
-Format = Literal["torchscript", "onnx"]
+Format = Literal["torch", "onnx"]
 Pair = tuple[Tensor, Tensor]
 OPSET = 18
 """Of the ONNX operators used; grid sampling is not among them, because the correlation lookup does without."""
@@ -48,8 +48,9 @@ class Exported:
 class FixedSteps(nn.Module):
     """A network as plain tensor operations: `steps` evaluations, then the flow that the network itself returns.
 
-    Weight normalisation is resolved. Of a DEQ-Flow the solver's steps are laid out one after the other, and the state
-    with the lowest residual counts, sample by sample.
+    Weight normalisation is resolved, and the correlation volume stored, whose operations do not depend on the flow. Of
+    a DEQ-Flow the solver's steps are laid out one after the other, and the state with the lowest residual counts,
+    sample by sample.
     """
 
     def __init__(self, network: Network, steps: int) -> None:
@@ -69,14 +70,13 @@ class FixedSteps(nn.Module):
         choice = network.equilibrium
         pair = network.encode(image1, image2)
         f, start = network.map(pair), network.start(pair)
-        sizes = [part[0].numel() for part in start]
+        size = start[0][0].numel()
 
         def flat(state: tuple[Tensor, Tensor]) -> Tensor:
             return torch.cat([part.flatten(1) for part in state], dim=1)
 
         def parts(z: Tensor) -> tuple[Tensor, Tensor]:
-            hidden, unknown = z.split(sizes, dim=1)
-            return hidden.view(start[0].shape), unknown.view(start[1].shape)
+            return z[:, :size].view(start[0].shape), z[:, size:].view(start[1].shape)
 
         z = best = flat(start)
         stop = deq.Stop(self.steps, tol=None, relative=choice.stop.relative, norm=choice.stop.norm)
@@ -96,42 +96,43 @@ class FixedSteps(nn.Module):
 
 
 def plain(network: Network) -> Network:
-    """A copy in evaluation mode, without weight normalisation."""
-    if not isinstance(network, DEQFlow) or not network.equilibrium.weight_norm:
-        return copy.deepcopy(network).eval()
-    choices = {field.name: getattr(network.equilibrium, field.name) for field in fields(network.equilibrium)}
-    found = Recognised(network.state_dict(), "deq-flow", network.size, weight_norm=True)
-    plain_network = network_of(found, **choices | {"weight_norm": False})
-    return plain_network.to(next(network.parameters()).dtype)
+    """A copy in evaluation mode, without weight normalisation, which stores the correlation volume."""
+    size = replace(network.size, correlation="all-pairs")
+    if isinstance(network, DEQFlow) and network.equilibrium.weight_norm:
+        choices = {field.name: getattr(network.equilibrium, field.name) for field in fields(network.equilibrium)}
+        found = Recognised(network.state_dict(), "deq-flow", size, weight_norm=True)
+        copied = network_of(found, **choices | {"weight_norm": False}).to(next(network.parameters()).dtype)
+    else:
+        copied = copy.deepcopy(network).eval()
+        copied.size = size
+    return copied
 
 
-def export(network: Network, out: Path, *, format: Format, height: int, width: int, steps: int) -> Exported:
-    """Writes `network`, with `steps` evaluations for one pair of images (1, 3, height, width), to `out`, and checks it.
+def export(network: Network, out: Path, *, format: Format, steps: int) -> Exported:
+    """Writes `network`, with `steps` evaluations, to `out`, and checks the file on another batch of another size.
 
-    The file's inputs are image1 and image2, float32 of values 0..255, its output flow (1, 2, height, width) in pixels.
+    The file's inputs are image1 and image2, float32 (B, 3, H, W) of values 0..255, its output is flow (B, 2, H, W) in
+    pixels, for every B, and every H and W of at least `least_side`.
     Raises ExportError where a number is out of range, the packages for it are missing, or the file computes something
     else than the network, and NonFiniteError where the network gives no flow; it is not written then.
     """
-    for name, value, least in (("height", height, 16), ("width", width, 16), ("steps", steps, 1)):
-        if value < least:
-            raise ExportError(f"{name}: expected at least {least}, got {value}")
+    if steps < 1:
+        raise ExportError(f"steps: expected at least 1, got {steps}")
     require_writable(out, folder=False)
     network = copy.deepcopy(network).cpu().float().eval()
-    module = FixedSteps(network, steps).requires_grad_(False)
-    example, other = _images(0, height, width), _images(1, height, width)
+    solver = network.equilibrium.solver if isinstance(network, DEQFlow) else None
+    if format == "onnx" and isinstance(solver, LINEAR):
+        raise ExportError(
+            f"{type(solver).__name__} solves linear systems, which ONNX cannot express: "
+            "load with solver=deq_core.FixedPointIteration()"
+        )
+    side = least_side(network)
+    other = _images(1, side, 2 * side + 3)
     with torch.inference_mode():
         expected = network(*other, steps=steps).flow
     require_finite(expected[0], str(out))
-    if format == "torchscript":
-        data, flow = _torchscript(module, example, other)
-    else:
-        solver = network.equilibrium.solver if isinstance(network, DEQFlow) else None
-        if isinstance(solver, LINEAR):
-            raise ExportError(
-                f"{type(solver).__name__} solves linear systems, which ONNX cannot express: "
-                "load with solver=deq_core.FixedPointIteration()"
-            )
-        data, flow = _onnx(module, example, other)
+    program = _program(FixedSteps(network, steps).requires_grad_(False), _images(2, 3 * side, 2 * side + 5))
+    data, flow = _saved(program, other) if format == "torch" else _onnx(program, other)
     largest = float(expected.abs().max())
     difference = None if flow is None else float((flow - expected).abs().max())
     if difference is not None and not difference <= 1e-3 * max(1.0, largest):
@@ -142,26 +143,38 @@ def export(network: Network, out: Path, *, format: Format, height: int, width: i
     return Exported(difference, largest)
 
 
-def _torchscript(module: nn.Module, example: Pair, other: Pair) -> tuple[bytes, Tensor]:
+def least_side(network: Network) -> int:
+    """Pixels that images of an exported program must have at least: every level of correlations has two cells a side.
+
+    The network itself takes sides of one cell too, which it does not pool further: a choice by size, which a program
+    for all sizes cannot make.
+    """
+    return network.size.scale * 2**network.size.levels
+
+
+def _program(module: nn.Module, example: Pair) -> torch.export.ExportedProgram:
+    auto = torch.export.Dim.AUTO
+    free = {0: auto, 2: auto, 3: auto}
+    with torch.no_grad():
+        return torch.export.export(module, example, dynamic_shapes=(free, free), strict=False)
+
+
+def _saved(program: torch.export.ExportedProgram, other: Pair) -> tuple[bytes, Tensor]:
     buffer = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings():
-        # Of sizes that become constants, as they are meant to.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript itself: it was asked for
-        torch.jit.save(torch.jit.trace(module, example, check_trace=False), buffer)
-        buffer.seek(0)
-        return buffer.getvalue(), torch.jit.load(buffer)(*other)
+    torch.export.save(program, buffer)
+    buffer.seek(0)
+    with torch.no_grad():
+        return buffer.getvalue(), torch.export.load(buffer).module()(*other)
 
 
-def _onnx(module: nn.Module, example: Pair, other: Pair) -> tuple[bytes, Tensor | None]:
+def _onnx(program: torch.export.ExportedProgram, other: Pair) -> tuple[bytes, Tensor | None]:
     if missing := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
         raise ExportError(f"ONNX export needs {' and '.join(missing)}: pip install onnx onnxscript")
-    with torch.no_grad(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, of its own code
         try:
-            program = torch.onnx.export(
-                module,
-                example,
+            translated = torch.onnx.export(
+                program,
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
@@ -170,8 +183,8 @@ def _onnx(module: nn.Module, example: Pair, other: Pair) -> tuple[bytes, Tensor 
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise ExportError(f"ONNX cannot express this network: {_first_line(error)}") from error
-    assert program is not None
-    data = program.model_proto.SerializeToString()
+    assert translated is not None
+    data = translated.model_proto.SerializeToString()
     if importlib.util.find_spec("onnxruntime") is None:
         return data, None
     import onnxruntime
@@ -188,7 +201,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def _images(seed: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    first, second = 255 * torch.rand(2, 1, 3, height, width, generator=generator)
+def _images(batch: int, height: int, width: int) -> Pair:
+    generator = torch.Generator().manual_seed(batch)
+    first, second = 255 * torch.rand(2, batch, 3, height, width, generator=generator)
     return first, second

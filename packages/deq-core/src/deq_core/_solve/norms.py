@@ -97,7 +97,7 @@ def measured(norm: Norm, x: Tensor, *, look: bool) -> Length:
     norm, x = _plain(norm), _at_least_single(x)
     number = norm(x)
     dtype, least, most, lift, drop = _RANGES[x.dtype]
-    least *= x.shape[1:].numel() ** 0.5
+    least *= math.prod(x.shape[1:]) ** 0.5
     if look and all_within(number, least, most):
         return Length(number)
     one = torch.ones_like(number, dtype=dtype)

@@ -83,8 +83,8 @@ class Broyden:
         step = steps[:, count]
         whole = state.system is not None
         if count == 0:
-            inner = step.new_zeros(len(step), 0, dtype=torch.float64)
-            begins = state.first.new_zeros(len(step))
+            inner = step.new_zeros(step.shape[0], 0, dtype=torch.float64)
+            begins = state.first.new_zeros(step.shape[0])
         else:
             seen, system = steps[:, :count], state.system if state.whole else None
             towards = inner_products(step, seen).double()

@@ -31,21 +31,20 @@ def export(
     checkpoint: Annotated[Path, Positional],
     format: Format,
     out: Annotated[Path, FILE],
-    height: int,
-    width: int,
     steps: int,
     solver: Literal["own", "fixed_point_iteration"] = "own",
 ) -> None:
-    """Writes the network in CHECKPOINT, with a fixed number of iterations and image size, to OUT, and checks it.
+    """Writes the network in CHECKPOINT, with a fixed number of evaluations, to OUT, and checks the file.
 
-    CHECKPOINT is a file or folder that `deq_flow.load` takes, or default. The file's inputs are image1 and image2,
-    (1, 3, height, width) of values 0 to 255, its output is flow, (1, 2, height, width) in pixels. ONNX can express
-    plain iteration only: for a network with another solver name that one.
+    CHECKPOINT is a file or folder that `deq_flow.load` takes, or default. OUT is a program of torch.export (.pt2) or
+    ONNX for any batch and image size: its inputs are image1 and image2, (B, 3, H, W) of values 0 to 255, its output is
+    flow, (B, 2, H, W) in pixels. ONNX can express plain iteration only: for a network with another solver name that
+    one.
     """
     overrides = {} if solver == "own" else {"solver": deq.FixedPointIteration()}
     network = load(str(checkpoint), **overrides)
     try:
-        result = export_network(network, out, format=format, height=height, width=width, steps=steps)
+        result = export_network(network, out, format=format, steps=steps)
     except ExportError as error:
         sys.exit(f"deq-flow export: {error}")
     metrics = {"bytes": out.stat().st_size, "largest": result.largest}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 import deq_core as deq
@@ -89,7 +90,8 @@ class FlowNetwork(nn.Module):
         padding = Padding(height, width, self.size.scale)
         dtype = self.fnet.conv1.weight.dtype
         first, second = (padding.pad(2 * (image.to(dtype) / 255) - 1) for image in (image1, image2))
-        features1, features2 = self.fnet(torch.cat([first, second]), recompute=self.size.recompute).chunk(2)
+        features = self.fnet(torch.cat([first, second]), recompute=self.size.recompute)
+        features1, features2 = rearrange(features, "(image b) c h w -> image b c h w", image=2)
         context = self.cnet(first, recompute=self.size.recompute)
         lookup = correlation(
             features1,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 
@@ -14,18 +14,25 @@ class Padding:
     """
 
     def __init__(self, height: int, width: int, multiple: int, mode: Literal["centre", "bottom"] = "centre") -> None:
-        rows, columns = -height % multiple, -width % multiple
+        self.size = (height, width)
+        self.padded = tuple(multiple * ((length + multiple - 1) // multiple) for length in self.size)
+        rows, columns = (padded - length for padded, length in zip(self.padded, self.size, strict=True))
         top = rows // 2 if mode == "centre" else 0
         left = columns // 2
         self.sides = (left, columns - left, top, rows - top)
-        self.size = (height, width)
 
     def pad(self, images: Tensor) -> Tensor:
         """(B, C, height, width) to the padded size."""
-        return F.pad(images, self.sides, mode="replicate") if any(self.sides) else images
+        left, _, top, _ = self.sides
+        # By index rather than F.pad, because sizes may be symbols of a program that is exported.
+        for dim, length, padded, first in zip((2, 3), self.size, self.padded, (top, left), strict=True):
+            index = torch.arange(padded, device=images.device) - first
+            images = images.index_select(dim, index.clamp(0, length - 1))
+        return images
 
     def crop(self, flow: Tensor) -> Tensor:
         """(B, C, padded height, padded width) back to (B, C, height, width)."""
         left, _, top, _ = self.sides
-        height, width = self.size
-        return flow[..., top : top + height, left : left + width]
+        for dim, length, first in zip((2, 3), self.size, (top, left), strict=True):
+            flow = flow.index_select(dim, torch.arange(length, device=flow.device) + first)
+        return flow
