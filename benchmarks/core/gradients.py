@@ -8,7 +8,8 @@ Nothing here is timed: angles, bytes and counts do not depend on the machine, up
 import argparse
 import gc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,21 +118,21 @@ def cost(at: Problem, way: Way) -> Cost:
         nonlocal passes
         passes += 1
 
-    before = _python_storages()
     packed: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        packed[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        packed.update(_storage(tensor))
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with _new_tensors() as tensors, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         solution = deq.fixed_point(
             counted, at.z0, solver=way.solver, stop=way.stop, adjoint=way.adjoint, on_failure="ignore"
         )
-    value, solve = solution.value, len(solution.trace)
-    del solution
-    held = {**packed, **_python_storages()}
-    held = {address: held[address] for address in held.keys() - before.keys()}
+        value, solve = solution.value, len(solution.trace)
+        del solution
+        held = packed | {address: size for tensor in tensors() for address, size in _storage(tensor).items()}
+    for known in (at.z0, *at.parameters):
+        held.pop(known.untyped_storage().data_ptr(), None)
     torch.autograd.grad(value.sum(), at.parameters)
     return Cost(sum(held.values()) / at.z0.untyped_storage().nbytes(), calls - solve, passes)
 
@@ -198,11 +199,25 @@ def draw(most: int = 12) -> Figure:
     return drawn
 
 
-def _python_storages() -> dict[int, int]:
-    """Address and bytes of the storages of all tensors that Python holds."""
+def _storage(tensor: Tensor) -> dict[int, int]:
+    """Address and bytes of a tensor's storage."""
+    return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()}
+
+
+@contextmanager
+def _new_tensors() -> Iterator[Callable[[], list[Tensor]]]:
+    """Yields what lists the tensors made inside that Python still holds; looking at all there are takes a second."""
+
+    def found() -> list[Tensor]:
+        gc.collect()
+        return [thing for thing in gc.get_objects() if type(thing) is Tensor]
+
     gc.collect()
-    tensors = [thing for thing in gc.get_objects() if type(thing) is Tensor]
-    return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    gc.freeze()
+    try:
+        yield found
+    finally:
+        gc.unfreeze()
 
 
 def _generator() -> torch.Generator:

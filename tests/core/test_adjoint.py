@@ -17,12 +17,11 @@ from deq_core._solvers.broyden import Steps
     [
         (n, f, b)
         for n in PROBLEMS
-        for f in ("damped", "anderson", "broyden")
-        for b in SOLVERS
+        for f, b in [("anderson", b) for b in SOLVERS] + [("damped", "broyden"), ("broyden", "damped")]
         if n != "expanding" or {f, b} <= {*ACCELERATED}
     ],
 )
-def test_implicit_gradients_are_exact_with_every_pair_of_solvers(name, forward, backward):
+def test_implicit_gradients_are_exact_with_every_solver(name, forward, backward):
     problem = PROBLEMS[name]()
     cotangent = cotangent_of(problem)
     adjoint = deq.Implicit(solver=SOLVERS[backward], stop=TIGHT)
@@ -32,7 +31,7 @@ def test_implicit_gradients_are_exact_with_every_pair_of_solvers(name, forward, 
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("name", ["linear", "tanh", "convolution", "pair"])
+@pytest.mark.parametrize("name", ["tanh", "pair"])
 def test_unrolled_gradients_converge_to_the_exact_ones(name, solver):
     problem = PROBLEMS[name]()
     cotangent = cotangent_of(problem)

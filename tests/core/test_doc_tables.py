@@ -14,7 +14,7 @@ def counts(cells):
     return [math.inf if count == choosing.NEVER else int(count) for cell in cells for count in cell.split(" / ")]
 
 
-def test_no_solver_takes_more_evaluations_than_its_page_says():
+def test_no_solver_takes_more_steps_than_its_page_says():
     page = choosing.PAGE.read_text()
     said = read_table(page, "evaluations")
     now = read_table(with_table(page, "evaluations", choosing.table(choosing.measure())), "evaluations")
@@ -23,7 +23,7 @@ def test_no_solver_takes_more_evaluations_than_its_page_says():
     assert radii[0] == pytest.approx(radii[1], abs=0.011)
     for solver, cells in said.items():
         for written, found in zip(counts(cells), counts(now[solver]), strict=True):
-            # One evaluation is what another processor's rounding may move; fewer mean that the page is behind.
+            # One step is what another processor's rounding may move; fewer mean that the page is behind.
             assert written == found or abs(found - written) <= 1, (
                 f"{solver}: the page says {written}, now {found}; "
                 "if that is meant, run `python -m benchmarks.core.choosing --out docs/figures`"
@@ -55,12 +55,12 @@ def test_gradients_are_as_exact_and_as_cheap_as_their_page_says():
         assert found[2:] == pytest.approx(written[2:], abs=1), way
 
 
-def test_no_solver_takes_more_evaluations_than_are_written_beside_torchdeqs():
-    said = read_table(evaluations.PAGE.read_text(), "evaluations beside torchdeq")
-    for label, pair in evaluations.PAIRS.items():
-        if label in ("Anderson", "Broyden"):
-            _, *now = evaluations.row(label, evaluations.by_default(pair))
-            assert counts(now) == pytest.approx(counts(said[label]), abs=1), label
+def test_both_pages_say_the_same_of_this_librarys_solvers():
+    """So that one of them need be measured."""
+    beside = read_table(evaluations.PAGE.read_text(), "evaluations beside torchdeq")
+    chosen = read_table(choosing.PAGE.read_text(), "evaluations")
+    for label in ("plain", "damped by 0.5", "Anderson", "Broyden"):
+        assert beside[label] == chosen[label], f"{label}: run `python -m benchmarks.core.evaluations`"
 
 
 def test_memory_held_for_the_backward_pass_grows_under_unrolling_alone():
@@ -71,8 +71,8 @@ def test_memory_held_for_the_backward_pass_grows_under_unrolling_alone():
 
     plain = deq.FixedPointIteration()
     for adjoint, solver in ((deq.Implicit(), plain), (deq.Phantom(5), plain), (deq.Reversible(damping=0.9), None)):
-        assert held(adjoint, solver, 200) == pytest.approx(held(adjoint, solver, 10), abs=0.01), adjoint
-    assert held(deq.Unrolled(), plain, 200) > 10 * held(deq.Unrolled(), plain, 10)
+        assert held(adjoint, solver, 60) == pytest.approx(held(adjoint, solver, 10), abs=0.01), adjoint
+    assert held(deq.Unrolled(), plain, 60) > 4 * held(deq.Unrolled(), plain, 10)
 
 
 def test_the_figure_of_memory_is_that_of_its_table(tmp_path):

@@ -224,11 +224,11 @@ def test_parts_of_a_state_may_differ_in_scale():
     assert (gap.abs() < 2e-5 * 1e21).all()
 
 
-@pytest.mark.parametrize("scale", [1e-24, 1.0, 1e30])
-@pytest.mark.parametrize("solver", [deq.FixedPointIteration(), deq.Anderson(window=3), deq.Broyden(memory=4)])
+@pytest.mark.parametrize("scale", [1e-24, 1e30])
+@pytest.mark.parametrize("solver", [deq.Anderson(window=2), deq.Broyden(memory=2)], ids=lambda solver: solver.kind)
 def test_what_may_not_wait_for_numbers_finds_the_same(solver, scale):
     f, z0, _ = contraction(torch.float32, scale)
-    stop = deq.Stop(7, None)
+    stop = deq.Stop(4, None)
 
     def solve(z0):
         found = deq.fixed_point(f, z0, solver=solver, stop=stop)
