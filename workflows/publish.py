@@ -13,10 +13,8 @@ from typing import Any
 
 from benchmarks.core.pages import with_table
 
-from deq_core.experiment.files import write_json, write_text
-from deq_flow import delta_report, tables
-from deq_flow import report as flow
-from deq_flow.commands.pipeline import SECTION, tables_below
+from deq_core.experiment.files import write_text
+from deq_flow.reports import curriculum, errors, reuse, savings, settling
 from deq_sequence.reports import delta as sequence_delta
 from deq_sequence.reports import perplexity
 from deq_vision import report as vision
@@ -25,94 +23,98 @@ from workflows import findings
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-FIGURES = {
-    "flow": ("epe", "iterations", "learning_curves", "example", "reuse"),
-    "sequence": ("iterations", "learning_curves", "bits_per_character"),
-    "sequence/delta_report": ("tradeoff",),  # the figure lies beside the report
-    "vision": ("scores", "evaluations", "stream", "stream_frames", "learning_curves"),
-    "stability": ("curves",),
-    "delta": ("flow_tradeoff", "flow_activity", "flow_maps", "flow_convergence", "sine", "inr", "inr_images"),
+REPORTS = {
+    "flow": ("flow/report/table", ("epe", "iterations", "learning_curves", "example")),
+    "flow_curriculum": ("flow/report/curriculum", ()),
+    "flow_reuse": ("flow/report/reuse", ("starts",)),
+    "sequence": ("sequence/report", ("iterations", "learning_curves", "bits_per_character")),
+    "sequence_delta_report": ("sequence/delta_report", ("tradeoff",)),
+    "vision": ("vision", ("scores", "evaluations", "stream", "stream_frames", "learning_curves")),
+    "stability": ("stability/report", ("curves",)),
+    "delta_sweep": ("delta/report/sweep", ("tradeoff", "activity", "maps")),
+    "delta_convergence": ("delta/report/convergence", ("curves",)),
+    "delta_sine": ("delta/report/sine", ("fits",)),
+    "delta_inr": ("delta/report/inr", ("quality", "images")),
 }
-"""Figures that the documentation shows, by the folder of results that a report wrote."""
+"""By name in the documentation, whose first word is the pipeline: the folder of a report below results, and the figures
+that are shown of it."""
 
 
 def main(pipelines: Sequence[str]) -> None:
     """Takes over the results of some pipelines, by default of all: their metrics, figures and tables."""
-    unknown = [name for name in pipelines if name not in FIGURES]
-    if unknown:
-        raise SystemExit(f"no pipeline is called {', '.join(unknown)}; there are {', '.join(FIGURES)}")
-    for name in pipelines or FIGURES:
-        take(name)
+    known = dict.fromkeys(name.partition("_")[0] for name in REPORTS)
+    if unknown := [name for name in pipelines if name not in known]:
+        raise SystemExit(f"no pipeline is called {', '.join(unknown)}; there are {', '.join(known)}")
+    for name in REPORTS:
+        if name.partition("_")[0] in (pipelines or known):
+            take(name)
     write_pages()
 
 
 def write_pages() -> None:
     """Makes every table and finding of the documentation from docs/results."""
     for page, found in TABLES.items():
-        for name, (source, make) in found.items():
-            write_text(ROOT / page, with_table((ROOT / page).read_text(), name, make(published(source))))
+        for name, (sources, make) in found.items():
+            made = make(published(*([sources] if isinstance(sources, str) else sources)))
+            write_text(ROOT / page, with_table((ROOT / page).read_text(), name, made))
 
 
-def take(pipeline: str) -> None:
-    """Metrics and figures of a pipeline, into docs/results and docs/figures."""
-    results, figures = ROOT / "results" / pipeline, ROOT / "docs" / "figures"
-    results = results / "report" if (results / "report").is_dir() else results
+def take(name: str) -> None:
+    """Metrics and figures of a report, into docs/results and docs/figures."""
+    folder, shown = REPORTS[name]
+    results, figures = ROOT / "results" / folder, ROOT / "docs" / "figures"
     drawn = results / "figures" if (results / "figures").is_dir() else results
-    name_of = pipeline.replace("/", "_")
     RESULTS.mkdir(parents=True, exist_ok=True)
     figures.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(results / "metrics.json", RESULTS / f"{name_of}.json")
-    for name in FIGURES[pipeline]:
-        shutil.copyfile(drawn / f"{name}.svg", figures / f"{name_of}_{name}.svg")
-    if pipeline == "flow":  # its metrics.json is of the main study
-        found = tables_below(results, ROOT / "params.yaml", SECTION)
-        write_json(RESULTS / "flow_reuse.json", flow.reuse_metrics(found))
-        write_json(RESULTS / "flow_curriculum.json", flow.metrics(tables.samples_by_stage(found)))
+    shutil.copyfile(results / "metrics.json", RESULTS / f"{name}.json")
+    for figure in shown:
+        shutil.copyfile(drawn / f"{figure}.svg", figures / f"{name}_{figure}.svg")
 
 
-def published(source: str) -> Any:
-    """What docs/results holds of a study."""
-    return json.loads((RESULTS / f"{source}.json").read_text())
+def published(*sources: str) -> Any:
+    """What docs/results holds of some reports: their numbers, those under one name together."""
+    found: dict[str, Any] = {}
+    for source in sources:
+        for name, values in json.loads((RESULTS / f"{source}.json").read_text()).items():
+            found[name] = {**found.get(name, {}), **values} if isinstance(values, dict) else values
+    return found
 
 
-def main_methods(found: flow.Metrics) -> str:
+def main_methods(found: errors.Errors) -> str:
     """The table of end-point errors."""
-    return flow.table({name: found[name] for name in ("zero", "dis", "dis_fine", "raft", "deq") if name in found})
-
-
-def curriculum(found: flow.Metrics) -> str:
-    """The table of end-point errors after each stage, in the order of training."""
-    order = ("chairs", "things", "sintel", "kitti")
-    return flow.table({name: found[name] for name in sorted(found, key=lambda name: order.index(name.split(", ")[1]))})
+    shown = ("zero", "dis", "dis_fine", "raft", "deq")
+    return errors.errors_table({name: found[name] for name in shown if name in found})
 
 
 def main_savings(found: dict[str, Any]) -> str:
     """What the release's rule saves on pairs and on images, and ours on videos with memories that are kept."""
     endings = ("sintel_clean, km, cold", "video, km sent, stream", "siren, seen", "fourier, seen")
-    return delta_report.savings_table(found["savings"], [name for name in found["savings"] if name.endswith(endings)])
+    return savings.savings_table({name: of for name, of in found["savings"].items() if name.endswith(endings)})
 
 
-Table = tuple[str, Callable[[Any], str]]
-"""The file of docs/results that it is made from, and how."""
+SAVINGS, SETTLING = ("delta_sweep", "delta_inr"), ("delta_convergence", "delta_inr", "delta_sine")
+
+Table = tuple[str | tuple[str, ...], Callable[[Any], str]]
+"""The file, or files, of docs/results that it is made from, and how."""
 
 TABLES: dict[str, dict[str, Table]] = {
     "README.md": {
         "flow": ("flow", main_methods),
         "vision": ("vision", vision.overview),
         "sequence": ("sequence", perplexity.table),
-        "delta": ("delta", main_savings),
+        "delta": (SAVINGS, main_savings),
     },
     "docs/deq-flow.md": {
         "findings": ("flow", findings.flow),
-        "curriculum": ("flow_curriculum", curriculum),
+        "curriculum": ("flow_curriculum", curriculum.table),
         "curriculum-findings": ("flow_curriculum", findings.curriculum),
-        "reuse": ("flow_reuse", flow.reuse_table),
+        "reuse": ("flow_reuse", reuse.table),
         "reuse-findings": ("flow_reuse", findings.reuse),
     },
     "docs/delta.md": {
-        "savings": ("delta", lambda found: delta_report.savings_table(found["savings"])),
-        "findings": ("delta", findings.delta),
-        "settling": ("delta", lambda found: delta_report.settling_table(found["settling"])),
+        "savings": (SAVINGS, lambda found: savings.savings_table(found["savings"])),
+        "findings": (SAVINGS, findings.delta),
+        "settling": (SETTLING, lambda found: settling.settling_table(found["settling"])),
     },
     "docs/deq-vision.md": {
         **{

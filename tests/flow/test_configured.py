@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from tests.changes import kinds, lost, members, note_solves, watched
+from tests.jobs import run
 from tests.profiles import PROFILES
 
 import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, Solver, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.study.delta import Rule
+from deq_core.experiment.study.stage import Stage
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import batches
@@ -21,11 +24,14 @@ from deq_flow.data.mini.training import TrainingSetsConfig
 from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import MemberConfig, open_mix
-from deq_flow.delta_params import Delta, Images, Picture, Representation, Rule, Sine
-from deq_flow.inr.images import fit_image
-from deq_flow.inr.sine import fit_sine
 from deq_flow.networks import build_network
-from deq_flow.params import Curriculum, EquilibriumModel, Flow, Model, Stage, Train, UnrolledModel
+from deq_flow.params import EquilibriumModel, Model, Train, UnrolledModel
+from deq_flow.studies import images, sine
+from deq_flow.studies.delta import Delta
+from deq_flow.studies.field import Representation
+from deq_flow.studies.flow import Curriculum, CurriculumStage, Flow
+from deq_flow.studies.images import Images, Picture, Represented
+from deq_flow.studies.sine import Fit, Sine
 from deq_flow.train import train
 
 SETS = MiniConfig(
@@ -150,9 +156,9 @@ IMAGES = Images(
 def fitted(tmp_path: Path) -> Iterator[Callable[..., object]]:
     """What a fit of the studies of the delta rule leaves: its tables and weights."""
 
-    def outcome(fit: Callable[..., object], *settings: object) -> object:
+    def outcome(stage: Stage, case: object, settings: object) -> object:
         shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
-        fit(*settings, seed=0, out=tmp_path / "out", scratch=tmp_path / "scratch", log=ignore)
+        run(stage, case, settings, tmp_path / "out", scratch=tmp_path / "scratch")
         return {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name != "config.json"}
 
     watched.folders = [tmp_path / "scratch"]
@@ -161,15 +167,15 @@ def fitted(tmp_path: Path) -> Iterator[Callable[..., object]]:
 
 
 def test_every_field_of_a_fitted_sine_changes_the_fit(fitted: Callable[..., object]) -> None:
-    assert lost(SINE, lambda one: fitted(fit_sine, one)) == []
+    assert lost(SINE, lambda one: fitted(sine.SINE, Fit("a", 0), one)) == []
 
 
 def test_every_field_of_a_fitted_image_changes_the_fit(fitted: Callable[..., object]) -> None:
-    assert lost(IMAGES, lambda one: fitted(fit_image, one, FIELD)) == []
+    assert lost(IMAGES, lambda one: fitted(images.IMAGES, Represented("a", 0), (one, FIELD))) == []
 
 
 def test_every_field_of_a_representation_changes_the_fit(fitted: Callable[..., object]) -> None:
-    assert lost(FIELD, lambda one: fitted(fit_image, IMAGES, one)) == []
+    assert lost(FIELD, lambda one: fitted(images.IMAGES, Represented("a", 0), (IMAGES, one))) == []
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -177,4 +183,5 @@ def test_every_kind_of_section_of_a_profile_is_among_these(profile: str) -> None
     flow: Flow = config.check(Flow, PROFILES[profile], "flow")
     delta: Delta = config.check(Delta, PROFILES[profile], "delta")
     found = kinds(flow.model, flow.train, flow.curriculum, delta.sine, delta.images, delta.representations)
-    assert found <= kinds(MODEL, UNROLLED, RECIPE, SINE, IMAGES, FIELD) | {Stage, Curriculum} | set(members(Solver))
+    changed = kinds(MODEL, UNROLLED, RECIPE, SINE, IMAGES, FIELD)
+    assert found <= changed | {CurriculumStage, Curriculum} | set(members(Solver))

@@ -1,32 +1,33 @@
 """A network that gives NaN ends a command in one sentence, and nothing that was measured before is lost."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tests.flow.small import equilibrium, unrolled, write_kitti_set, write_sintel
+from tests.jobs import run
 
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.study.delta import Rule, Variant
+from deq_core.experiment.study.stage import Single, Stage
 from deq_core.experiment.tables import read_rows
-from deq_core.experiment.tracking.run import ignore
-from deq_flow.baselines import evaluate_baselines
+from deq_flow.baselines import Baseline
 from deq_flow.cli import main
-from deq_flow.convergence import watch_convergence
 from deq_flow.data.io import read_flo
-from deq_flow.delta import evaluate_delta
-from deq_flow.delta_params import Convergence, Example, Part, Rule, Sweep, Variant
-from deq_flow.evaluate import Prediction, evaluate_network
+from deq_flow.evaluate import Prediction
 from deq_flow.export import export
 from deq_flow.inference import Estimator
-from deq_flow.inference_params import Reuse
 from deq_flow.models import DEQFlow
-from deq_flow.params import Baseline, EquilibriumModel, Evaluate
-from deq_flow.reuse import reuse_network
+from deq_flow.params import EquilibriumModel
+from deq_flow.studies.convergence import CONVERGENCE, Convergence
+from deq_flow.studies.delta_sweep import SWEEP, Example, Part, Sweep
+from deq_flow.studies.measured import Measured
+from deq_flow.studies.reuse import REUSE, Reuse
+from deq_flow.studies.table import BASELINES, EVALUATE, Evaluate
 
 STOP = StopConfig(max_steps=2)
 SENTENCE = "alley_1/frame_0003: the flow is not finite at 1536 of 1536 pixels"
@@ -142,41 +143,24 @@ def test_a_submission_keeps_the_files_before(folder: Path, monkeypatch: pytest.M
 
 
 VARIANT = Variant(solver=deq.FixedPointIteration(), stop=STOP, rule=Rule(thresholds=(0.1,)))
-SWEEP = Sweep(
-    sets={"sintel_clean": Part()},
-    variants={"a": VARIANT},
-    dense_steps=(2,),
-    example=Example(set="sintel_clean", variant="a", threshold=0.1),
-)
 SETS = ("sintel_clean",)
-STUDIES: dict[str, tuple[Callable[..., object], int, str]] = {
-    "evaluate": (
-        lambda data, out: evaluate_network(
-            Path("net"), Evaluate(sets=SETS, stop=STOP, sweep=3, batch_size=2), data=data, out=out, log=ignore
-        ),
-        2,
-        "samples.csv",
-    ),
-    "reuse": (
-        lambda data, out: reuse_network(
-            Path("net"), Reuse(methods=(), shipped=(), set=SETS[0], starts=("cold",)), data=data, out=out, log=ignore
-        ),
-        2,
-        "frames.csv",
-    ),
+STUDIES: dict[str, tuple[Stage, object, int, str]] = {
+    "evaluate": (EVALUATE, Evaluate(sets=SETS, stop=STOP, sweep=3, batch_size=2), 2, "samples.csv"),
+    "reuse": (REUSE, Reuse(methods=(), shipped=(), set=SETS[0], starts=("cold",)), 2, "frames.csv"),
     "delta": (
-        lambda data, out: evaluate_delta(Path("net"), SWEEP, data=data, out=out, log=ignore),
+        SWEEP,
+        Sweep(
+            sets={"sintel_clean": Part()},
+            variants={"a": VARIANT},
+            dense_steps=(2,),
+            example=Example(set="sintel_clean", variant="a", threshold=0.1),
+        ),
         2 * 2,
         "samples.csv",
     ),
     "convergence": (
-        lambda data, out: watch_convergence(
-            Path("net"),
-            Convergence(sets=SETS, solver=deq.FixedPointIteration(), steps=3, tolerance=0.1),
-            data=data,
-            out=out,
-            log=ignore,
-        ),
+        CONVERGENCE,
+        Convergence(sets=SETS, solver=deq.FixedPointIteration(), steps=3, tolerance=0.1),
         3,
         "steps.csv",
     ),
@@ -187,10 +171,10 @@ STUDIES: dict[str, tuple[Callable[..., object], int, str]] = {
 def test_a_study_names_the_pair_and_keeps_what_came_before(
     folder: Path, monkeypatch: pytest.MonkeyPatch, study: str
 ) -> None:
-    measure, rows, table = STUDIES[study]
+    stage, settings, rows, table = STUDIES[study]
     spoil(monkeypatch, 3)
     with pytest.raises(NonFiniteError, match=r"alley_1/frame_0003.*: the flow is not finite.* is in out-partial$"):
-        measure(Path("data"), Path("out"))
+        run(stage, Measured("net"), settings, Path("out"), model=Path("net"))
     assert not Path("out").exists()
     assert len(read_rows(Path("out-partial", table))) == rows
 
@@ -198,10 +182,10 @@ def test_a_study_names_the_pair_and_keeps_what_came_before(
 def test_a_peer_that_gives_no_number_is_treated_alike(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Evaluate(sets=SETS, sweep=1, batch_size=2)
     monkeypatch.setattr(
-        "deq_flow.baselines.dis", lambda _: lambda batch: Prediction(torch.full_like(batch.flow, torch.inf))
+        "deq_flow.studies.table.dis", lambda _: lambda batch: Prediction(torch.full_like(batch.flow, torch.inf))
     )
     with pytest.raises(NonFiniteError, match="sintel_clean, alley_1/frame_0001: the flow is not finite"):
-        evaluate_baselines({"dis": Baseline(preset="fast")}, config, data=Path("data"), out=Path("out"), log=ignore)
+        run(BASELINES, Single(), (config, {"dis": Baseline(preset="fast")}), Path("out"))
     rows = read_rows(Path("out-partial/samples.csv"))
     assert [row["method"] for row in rows] == 5 * ["zero"]
 

@@ -11,22 +11,26 @@ from statistics import mean, stdev
 
 import pytest
 import torch
+from tests.jobs import run
 from tests.profiles import MINI, SMOKE
 
 from deq_core.experiment import config
+from deq_core.experiment.files import write_json
+from deq_core.experiment.study.report import Page, Results
+from deq_core.experiment.study.stage import Section, Single
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_flow.baselines import dis, evaluate_baselines, zero
+from deq_flow.baselines import Baseline, dis, zero
 from deq_flow.cli import main
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.samples import FlowSample
-from deq_flow.evaluate import Prediction, evaluate, evaluate_network, labelled_sets, network_method, summary
-from deq_flow.networks import load_network
-from deq_flow.params import Baseline, Flow
-from deq_flow.plot import figures
-from deq_flow.report import curriculum_section, metrics, report
-from deq_flow.tables import Tables, samples_by_method
+from deq_flow.evaluate import Prediction, evaluate, labelled_sets, summary
+from deq_flow.networks import load
+from deq_flow.reports import curriculum, table
+from deq_flow.studies.flow import Flow
+from deq_flow.studies.measured import Measured
+from deq_flow.studies.table import BASELINES, EVALUATE, network_method
 from deq_flow.train import train
 
 ROOT = Path(__file__).parents[2]
@@ -63,15 +67,21 @@ def results(profile: Flow, data: Path, tmp_path_factory: pytest.TempPathFactory)
                 scratch=root / "scratch" / name,
                 log=ignore,
             )
-            evaluate_network(
-                root / "train" / name, profile.evaluate, data=data, out=root / "evaluate" / name, log=ignore
-            )
-    evaluate_baselines(profile.baselines, profile.evaluate, data=data, out=root / "baselines", log=ignore)
+            out, network = root / "evaluate" / name, root / "train" / name
+            run(EVALUATE, Measured(method, seed), profile.evaluate, out, data=data, model=network)
+    run(BASELINES, Single(), (profile.evaluate, profile.baselines), root / "baselines", data=data)
     return root
 
 
-def tables_of(results: Path, profile: Flow) -> Tables:
-    return Tables.below(results, profile.methods, profile.seeds)
+def places(results: Path, profile: Flow) -> tuple[Section, Results]:
+    """Parameters and results, as reports take them."""
+    write_json(results / "params.yaml", config.plain({"flow": profile}))  # JSON is YAML
+    return Section(results / "params.yaml", "flow"), Results(results, "flow")
+
+
+@pytest.fixture(scope="module")
+def told(results: Path, profile: Flow) -> Page:
+    return table.page(*places(results, profile))
 
 
 def test_a_perfect_method_has_no_error_and_zero_flow_the_length_of_the_truth(data: Path) -> None:
@@ -111,7 +121,7 @@ def test_a_training_leaves_its_history_and_a_network_that_loads_from_the_file_al
         assert [("val_epe" in row) for row in history] == [False, True, True]
         newest = json.loads((folder / "metrics.json").read_text())
         assert newest["loss"] == history[-1]["loss"]
-        network = load_network(folder)
+        network = load(folder)
         assert not network.training
         again = network_method(network, profile.evaluate)
         rows = evaluate(again, {"kitti": labelled_sets(data)["kitti"]}, batch_size=2).samples
@@ -149,38 +159,33 @@ def test_every_iteration_is_measured_and_the_prediction_is_the_one_after_the_ste
     assert all(value > 0 for value in numbers(solved, "residual"))
 
 
-def test_the_report_gives_mean_and_deviation_over_seeds(results: Path, profile: Flow, tmp_path: Path) -> None:
-    values = report(tables_of(results, profile), ["epe.svg"], out=tmp_path)
+def test_the_report_gives_mean_and_deviation_over_seeds(results: Path, profile: Flow, told: Page) -> None:
     each = [
         json.loads((results / "evaluate" / f"deq-{seed}" / "metrics.json").read_text())["kitti"]["epe"]
         for seed in profile.seeds
     ]
-    assert values["deq"]["kitti"]["epe"] == pytest.approx(mean(each))
-    assert values["deq"]["kitti"]["epe_std"] == pytest.approx(stdev(each))
-    text = (tmp_path / "report.md").read_text()
-    assert f"{mean(each):.2f} ± {stdev(each):.2f}" in text
-    assert "figures/epe.svg" in text
-    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(values))
-    assert list(metrics(samples_by_method(tables_of(results, profile)))) == ["zero", "dis", "dis_fine", "deq", "raft"]
+    assert told.metrics["deq"]["kitti"]["epe"] == pytest.approx(mean(each))
+    assert told.metrics["deq"]["kitti"]["epe_std"] == pytest.approx(stdev(each))
+    assert any(f"{mean(each):.2f} ± {stdev(each):.2f}" in part for part in told.parts)
+    assert list(told.metrics) == ["zero", "dis", "dis_fine", "deq", "raft"]
 
 
-def test_the_report_follows_a_method_through_the_curriculum(results: Path, profile: Flow, tmp_path: Path) -> None:
+def test_a_report_follows_a_method_through_the_curriculum(results: Path, profile: Flow, tmp_path: Path) -> None:
     shutil.copytree(results, tmp_path / "results")
     shutil.copytree(results / "evaluate", tmp_path / "results" / "evaluate_things")
-    tables = Tables.below(tmp_path / "results", profile.methods, profile.seeds, curriculum={"things": ("deq",)})
-    _, text = curriculum_section(tables)
+    later = {name: replace(getattr(profile.curriculum, name), methods=()) for name in ("sintel", "kitti")}
+    shorter = replace(profile, curriculum=replace(profile.curriculum, **later))
+    (text,) = curriculum.page(*places(tmp_path / "results", shorter)).parts
     rows = [line.split(" | ") for line in text.splitlines()[2:]]
     assert [row[0] for row in rows] == ["| deq, chairs", "| deq, things"]
     assert rows[0][1:] == rows[1][1:]
-    assert curriculum_section(tables_of(results, profile)) == []
 
 
-def test_figures_are_drawn_to_the_same_bytes_twice(results: Path, profile: Flow, tmp_path: Path) -> None:
-    first = figures(tables_of(results, profile), profile.plot, out=tmp_path / "a")
-    second = figures(tables_of(results, profile), profile.plot, out=tmp_path / "b")
-    assert [path.name for path in first] == ["learning_curves.svg", "epe.svg", "iterations.svg", "example.svg"]
-    for one, two in zip(first, second, strict=True):
-        assert one.read_bytes() == two.read_bytes()
+def test_figures_are_drawn_to_the_same_bytes_twice(results: Path, profile: Flow, told: Page, tmp_path: Path) -> None:
+    told.write(tmp_path / "a")
+    table.page(*places(results, profile)).write(tmp_path / "b")
+    for name in ("learning_curves", "epe", "iterations", "example"):
+        assert (tmp_path / "a" / f"{name}.svg").read_bytes() == (tmp_path / "b" / f"{name}.svg").read_bytes()
 
 
 def test_pairs_of_different_sizes_are_evaluated_apart() -> None:
@@ -212,9 +217,9 @@ def failure_of(*arguments: str) -> str:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("schema",),
+        ("schema", "flow"),
         ("download", "--params", str(SMOKE), "--out"),
-        ("sine", "--fit", "release", "--params", str(SMOKE), "--out"),
+        ("study", "delta-sine", "fit=release", "seed=0", "--params", str(SMOKE), "--out"),
         ("export", "default", "--format", "onnx", "--height", "64", "--width", "64", "--steps", "1", "--out"),
         ("evaluate-checkpoint", "default", "--set", "kitti", "--out"),
     ],
@@ -235,7 +240,7 @@ def smoke_params(cwd: Path, *changes: tuple[str, str]) -> None:
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("schema", "download", "fetch", "check-data", "train", "evaluate", "baselines", "plot", "report"):
+    for command in ("download", "fetch", "check-data", "train", "study", "report", "schema"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0
@@ -244,17 +249,23 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "pipeline"),
-    [("plot", "flow"), ("report", "flow"), ("delta-plot", "delta"), ("delta-report", "delta")],
+    ("report", "pipeline"),
+    [("table", "flow"), ("curriculum", "flow"), ("delta-sweep", "delta"), ("delta-inr", "delta")],
 )
 def test_results_that_are_missing_are_named(
-    command: str, pipeline: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: str, pipeline: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     smoke_params(tmp_path)
     with pytest.raises(SystemExit, match=rf"(?s)results: expected .*`snakemake {pipeline}` makes them"):
-        main([command, "--results", "results", "--out", "out"])
+        main(["report", report, "--results", "results", "--out", "out"])
     assert not Path("out").exists()
+
+
+def test_a_network_that_is_not_named_is_asked_for(tmp_path: Path, tracking_database: Path) -> None:
+    smoke_params(tmp_path)
+    said = failure_of("study", "reuse", "network=deq", "--out", "out")
+    assert said == "deq-flow: expected --model, the folder of the network that is measured"
 
 
 def test_help_says_where_a_download_goes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -343,7 +354,7 @@ def test_a_later_stage_says_that_it_begins_from_random_weights(
 def test_the_schema_on_disk_is_that_of_the_dataclasses(tmp_path: Path) -> None:
     schema = config.schema(Flow)
     assert json.loads((ROOT / "workflows" / "schemas" / "flow.json").read_text()) == schema, (
-        "parameters changed: remove workflows/schemas/flow.json and run `deq-flow schema workflows/schemas/flow.json`"
+        "parameters changed: remove the schema and run `deq-flow schema flow workflows/schemas/flow.json`"
     )
 
 

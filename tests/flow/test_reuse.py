@@ -7,26 +7,28 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 import torch
+from tests.jobs import run
 
 import deq_core as deq
+from deq_core.experiment import config
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.plot import Plot
-from deq_core.experiment.study import plotting
+from deq_core.experiment.files import write_json
+from deq_core.experiment.study.report import Page, Results
+from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import numbers, read_rows
-from deq_core.experiment.tracking.run import ignore
 from deq_flow.data.mini.final_pass import FinalPassConfig
 from deq_flow.data.mini.scenes import SceneConfig
 from deq_flow.data.mini.training import Studio
 from deq_flow.data.mini.videos import VideosConfig, write_videos
-from deq_flow.inference_params import Inference, Reuse
+from deq_flow.inference_params import Inference
 from deq_flow.networks import build_network
 from deq_flow.params import EquilibriumModel, UnrolledModel
-from deq_flow.plot import by_frame, starts
-from deq_flow.report import reuse_section
-from deq_flow.reuse import reuse_network
+from deq_flow.reports.reuse import by_frame, page
 from deq_flow.sets import sequences_of
-from deq_flow.tables import Tables
+from deq_flow.studies.measured import Measured
+from deq_flow.studies.reuse import REUSE, Reuse
 
 VIDEOS = VideosConfig(videos=2, frames=3, period=12.0)
 SEEDS = (0, 1)
@@ -64,12 +66,16 @@ def results(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.manual_seed(seed)
             name = f"{method}-{seed}"
             checkpoint.save(root / "train" / name / "model.safetensors", build_network(model), model)
-            reuse_network(root / "train" / name, CONFIG, data=data, out=root / "reuse" / name, log=ignore)
+            out, network = root / "reuse" / name, root / "train" / name
+            run(REUSE, Measured(method, seed), CONFIG, out, data=data, model=network)
     return root
 
 
-def tables_of(results: Path) -> Tables:
-    return Tables.below(results, ("deq", "raft"), SEEDS, reuse=CONFIG.methods)
+def told(results: Path) -> Page:
+    """The page of these methods and seeds."""
+    params = results / "params.yaml"
+    write_json(params, config.plain({"flow": {"seeds": SEEDS, "reuse": CONFIG, "plot": Plot()}}))  # JSON is YAML
+    return page(Section(params, "flow"), Results(results, "flow"))
 
 
 def test_videos_swing_and_their_flow_leads_to_the_next_frame(data: Path) -> None:
@@ -97,8 +103,7 @@ def test_every_budget_and_start_has_a_row_a_pair(results: Path) -> None:
 
 
 def test_the_report_gives_each_start_its_mean_and_deviation_over_seeds(results: Path) -> None:
-    (heading, table) = reuse_section(tables_of(results))
-    assert "last frame" in heading
+    (table,) = told(results).parts
     epe = []
     for seed in SEEDS:
         rows = read_rows(results / "reuse" / f"deq-{seed}" / "frames.csv")
@@ -109,24 +114,19 @@ def test_the_report_gives_each_start_its_mean_and_deviation_over_seeds(results: 
     assert len(table.splitlines()) == 2 + 2 * 2 * 3
 
 
-def test_without_the_study_the_report_has_no_such_section(results: Path) -> None:
-    assert reuse_section(Tables.below(results, ("deq",), SEEDS)) == []
-
-
 def test_curves_are_means_over_the_videos_at_each_frame() -> None:
     rows = [
-        {"start": "cold", "frame": 10, "epe": 5.0},
-        {"start": "cold", "frame": 2, "epe": 1.0},
-        {"start": "cold", "frame": 2, "epe": 3.0},
-        {"start": "warm", "frame": 2, "epe": 9.0},
+        {"frame": 10, "epe": 5.0},
+        {"frame": 2, "epe": 1.0},
+        {"frame": 2, "epe": 3.0},
     ]
-    assert by_frame(rows, {"start": "cold"}, "epe") == {2.0: 2.0, 10.0: 5.0}
+    assert by_frame(rows, "epe") == {2.0: 2.0, 10.0: 5.0}
 
 
 def test_the_figure_is_drawn_to_the_same_bytes_twice(results: Path, tmp_path: Path) -> None:
-    drawn = [starts(tables_of(results)) for _ in range(2)]
-    for name, figure in zip(("a.svg", "b.svg"), drawn, strict=True):
-        plotting.save(figure, tmp_path / name, dpi=Plot().dpi)
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    assert len(drawn[0].axes) == 2 * 2 * 2
-    assert [line.get_label() for line in drawn[0].axes[0].get_lines()] == list(CONFIG.starts)
+    for name in ("a", "b"):
+        told(results).write(tmp_path / name)
+    assert (tmp_path / "a" / "starts.svg").read_bytes() == (tmp_path / "b" / "starts.svg").read_bytes()
+    panels = told(results).figures["starts"].axes
+    assert len(panels) == 2 * 2 * 2
+    assert [line.get_label() for line in panels[0].get_lines()] == list(CONFIG.starts)

@@ -13,9 +13,9 @@ from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.log import Log, ignore
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start, Starts
-from deq_flow.reuse import compare_starts
 from deq_flow.sequences import Frame, estimated, measure, start_from, summary
 from deq_flow.sets import SequenceSet, sequences_of
+from deq_flow.starts import compare_starts
 
 TWO = Inference(stop=StopConfig(max_steps=2), steps=2)
 

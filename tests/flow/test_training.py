@@ -28,7 +28,8 @@ from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import open_mix
 from deq_flow.data.registry import REGISTRY
 from deq_flow.networks import build_network, load_network
-from deq_flow.params import EquilibriumModel, Flow, Stage, Train
+from deq_flow.params import EquilibriumModel, Train
+from deq_flow.studies.flow import CurriculumStage, Flow
 from deq_flow.train import noisy, train
 
 STAGES = ("chairs", "things", "sintel", "kitti")
@@ -79,9 +80,9 @@ def data(smoke: Flow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def stage(profile: Flow, name: str) -> Stage:
+def stage(profile: Flow, name: str) -> CurriculumStage:
     if name == "chairs":
-        return Stage(methods=profile.methods, model=profile.model, train=profile.train)
+        return CurriculumStage(methods=profile.methods, model=profile.model, train=profile.train)
     return getattr(profile.curriculum, name)
 
 

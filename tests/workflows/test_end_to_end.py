@@ -90,7 +90,7 @@ def test_after_snakemake_nothing_is_left_for_either_engine(finished: Path) -> No
     assert changed(finished) == set()
     assert NOTHING in run(finished, "snakemake", "--dry-run").stdout
     assert stages_run(finished, "") == set(recorded(finished))
-    assert (finished / "results/flow/report.md").read_text().startswith("# Optical flow\n")
+    assert (finished / "results/flow/report/table/report.md").read_text().startswith("# Optical flow\n")
     assert (finished / "results/sequence/report/report.md").read_text().startswith("# Language models\n")
     assert (finished / "results/vision/report.md").read_text().startswith("# Vision\n")
 
@@ -99,7 +99,7 @@ def test_every_job_reads_the_parameters_that_dvc_tracks_for_it(finished: Path) -
     sections = tracked(finished, "params.sections")
     stages = recorded(finished)
     kinds = {stage.partition("@")[0] for stage in sections}
-    assert kinds >= {"flow_train", "flow_evaluate", "flow_baselines", "flow_plot"}
+    assert kinds >= {"flow_train", "flow_evaluate", "flow_baselines", "flow_table_report"}
     assert kinds >= {
         f"sequence_{kind}" for kind in ("baselines", "train", "evaluate", "report", "delta", "delta_report")
     }
@@ -118,7 +118,7 @@ def test_every_run_names_the_engine_and_the_digests_of_dvc_lock(finished: Path) 
 def test_a_report_is_made_without_a_network(finished: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     run(finished, "snakemake", "--report", str(report))
-    assert "results/flow/figures/epe.svg" in report.read_text()
+    assert "results/flow/report/table/epe.svg" in report.read_text()
 
 
 @pytest.mark.parametrize("engine", [SNAKEMAKE, DVC], ids=lambda engine: engine[0])
@@ -127,7 +127,7 @@ def test_a_changed_number_reruns_what_depends_on_it_and_the_other_engine_agrees(
 ) -> None:
     set_parameters(workspace, {"flow.plot.dpi": 75})
     said = run(workspace, *engine).stdout
-    assert {"flow_plot"} <= stages_run(workspace, said) <= {"flow_plot", "flow_report"}
+    assert stages_run(workspace, said) == {"flow_table_report", "flow_reuse_report"}
     assert changed(workspace) == set()
     assert NOTHING in run(workspace, "snakemake", "--dry-run").stdout
 

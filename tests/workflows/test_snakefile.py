@@ -11,7 +11,7 @@ from workflows import workspace
 
 TARGETS = [
     "all",
-    *("flow", "flow_download", "flow_baselines", "flow_plot", "flow_report"),
+    *("flow", "flow_download", "flow_baselines", "flow_table_report", "flow_reuse_report"),
     *("sequence", "sequence_prepare", "sequence_baselines", "sequence_report"),
     "sequence_delta_report",
     *("vision", "vision_download", "vision_plot", "vision_report"),
@@ -19,7 +19,7 @@ TARGETS = [
 FILES = [
     "results/flow/train/deq-0/model.safetensors",
     "results/flow/evaluate/raft-1/metrics.json",
-    "results/flow/figures/epe.svg",
+    "results/flow/report/table/epe.svg",
     "results/sequence/train/characters-deq-0/vocabulary.json",
     "results/sequence/evaluate/byte-pairs-deq-1/steps.csv",
     "results/sequence/delta/characters-deq-1/sweep.csv",

@@ -1,20 +1,14 @@
 """Flow without learning: zero flow, and OpenCV's DIS as the peer one gets off the shelf."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 
-from deq_core.experiment.data.released import located
-from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.tables import Row, write_rows
-from deq_core.experiment.tracking.run import Log
 from deq_flow.data.batches import FlowBatch
-from deq_flow.evaluate import Evaluation, Method, Prediction, evaluate, flat, labelled_sets, summary
-from deq_flow.params import Baseline, Evaluate
+from deq_flow.evaluate import Method, Prediction
 
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -23,27 +17,13 @@ PRESETS = {
 }
 
 
-def evaluate_baselines(
-    peers: Mapping[str, Baseline], config: Evaluate, *, data: Path, out: Path, log: Log
-) -> dict[str, float]:
-    """Measures zero flow and the configured peers; writes samples.csv and metrics.json to `out`."""
-    sets = labelled_sets(located(data), config.sets)
-    methods: dict[str, Method] = {"zero": zero, **{name: dis(peer) for name, peer in peers.items()}}
-    found = {name: Evaluation() for name in methods}
-    metrics: dict[str, dict[str, dict[str, float]]] = {}
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """OpenCV's DIS flow (Kroeger et al., ECCV 2016), the off-the-shelf peer."""
 
-    def rows() -> list[Row]:
-        return [{"method": name, **row} for name, measured in found.items() for row in measured.samples]
-
-    with rescued(out, lambda folder: tables({"samples": rows()})(folder)):
-        for name, method in methods.items():
-            evaluate(method, sets, batch_size=config.batch_size, found=found[name])
-            metrics[name] = summary(found[name].samples)
-            log({f"{name}.{key}": value for key, value in flat(metrics[name]).items()})
-    with output_directory(out) as partial:
-        write_rows(partial / "samples.csv", rows())
-        write_json(partial / "metrics.json", metrics)
-    return {f"{name}.sintel_clean.epe": values["sintel_clean"]["epe"] for name, values in metrics.items()}
+    preset: Literal["ultrafast", "fast", "medium"]
+    finest_scale: int | None = None
+    """Finest level of the pyramid that is solved, 0 being full resolution; None keeps the preset's."""
 
 
 def zero(batch: FlowBatch) -> Prediction:

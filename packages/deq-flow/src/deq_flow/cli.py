@@ -5,22 +5,13 @@ from collections.abc import Mapping, Sequence
 from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
-    "deq_flow.commands.pipeline": ("download", "train", "evaluate", "baselines", "plot", "report", "schema"),
+    "deq_flow.commands.pipeline": ("download", "train"),
     "deq_flow.commands.data": ("fetch", "check-data"),
     "deq_flow.commands.checkpoints": ("convert", "export"),
     "deq_flow.commands.evaluation": ("evaluate-checkpoint", "sequences", "submit"),
-    "deq_flow.commands.reuse": ("reuse",),
     "deq_flow.commands.demo": ("demo",),
     "deq_flow.commands.shipped": ("train-shipped",),
-    "deq_flow.commands.delta": (
-        "delta",
-        "convergence",
-        "sine",
-        "inr",
-        "delta-plot",
-        "delta-report",
-        "delta-schema",
-    ),
+    "deq_flow.commands.study": ("study", "report", "schema"),
 }
 
 

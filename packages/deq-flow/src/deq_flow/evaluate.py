@@ -1,28 +1,18 @@
 """Evaluation on the labelled sets: metrics per sample, and error and residual after every iteration."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from deq_core.experiment.data.released import located
-from deq_core.experiment.files import output_directory, write_bytes, write_json
-from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.tables import Row, numbers, write_rows
-from deq_core.experiment.tracking.run import Log
+from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.batches import FlowBatch, same_shape
 from deq_flow.data.samples import FlowSample, SampleSet
 from deq_flow.finite import require_finite
-from deq_flow.inference import Estimator, PaddingMode
-from deq_flow.inference_params import Inference
 from deq_flow.metrics import PROTOCOLS, SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
-from deq_flow.networks import Network, load_network
-from deq_flow.params import Evaluate
 from deq_flow.sets import EMBEDDED, SETS, known
 
 
@@ -51,10 +41,6 @@ class Evaluation:
     """One row a pair: set, name, and what `measured` says of it."""
     steps: list[Row] = field(default_factory=list)
     """One row a set and iteration: set, step, epe, residual."""
-
-    def tables(self) -> dict[str, list[Row]]:
-        """The rows by the name of their table."""
-        return {"samples": self.samples, "steps": self.steps}
 
 
 def labelled_sets(data: Path, names: Sequence[str] = tuple(EMBEDDED)) -> dict[str, SampleSet]:
@@ -120,69 +106,6 @@ def measured(flow: Tensor, sample: FlowSample) -> dict[str, float]:
         **region_metrics(flow, sample.flow, parts),
         **{f"released.{name}": float(value) for name, value in logged.items()},
     }
-
-
-def evaluate_network(model: Path, config: Evaluate, *, data: Path, out: Path, log: Log) -> dict[str, float]:
-    """Measures the trained network in the folder `model`; writes the tables, metrics.json and example.npz to `out`."""
-    torch.set_num_threads(config.threads)
-    sets = labelled_sets(located(data), config.sets)
-    network = load_network(model)
-    found = Evaluation()
-    with rescued(out, tables(found.tables())):
-        for name, pairs in sets.items():
-            method = network_method(network, config, padding=SETS[name].padding)
-            evaluate(method, {name: pairs}, batch_size=config.batch_size, found=found)
-    for row in found.steps:
-        names = [key for key in row if key not in ("set", "step")]
-        log({f"{row['set']}.{key}_at_step": numbers([row], key)[0] for key in names}, int(numbers([row], "step")[0]))
-    metrics = summary(found.samples)
-    log(flat(metrics))
-    with output_directory(out) as partial:
-        write_rows(partial / "samples.csv", found.samples)
-        write_rows(partial / "steps.csv", found.steps)
-        write_json(partial / "metrics.json", metrics)
-        shown = config.sets[0]
-        estimate = Estimator(network, inference(config), padding=SETS[shown].padding)
-        write_example(partial / "example.npz", estimate, sets[shown], config.example)
-    return flat(metrics)
-
-
-def inference(config: Evaluate) -> Inference:
-    """How the pipeline runs a network at test time."""
-    return Inference(stop=config.stop, steps=config.unrolled_steps)
-
-
-def network_method(network: Network, config: Evaluate, *, padding: PaddingMode = "centre") -> Method:
-    """A network as a method: its prediction, and its trajectory of `config.sweep` iterations, both from one solve."""
-    estimate = Estimator(network, inference(config), padding=padding)
-    longest = max(config.sweep, estimate.steps)
-
-    def predict(batch: FlowBatch) -> Prediction:
-        output = estimate(batch.image1, batch.image2, steps=longest, record=range(1, longest + 1))
-        flows = [flow.cpu() for flow in output.flows]
-        residuals = None if output.solution is None else held(output.solution.trace.cpu(), longest)[: config.sweep]
-        return Prediction(flows[estimate.steps - 1], flows[: config.sweep], residuals)
-
-    return predict
-
-
-def held(trace: Tensor, iterations: int) -> Tensor:
-    """Residuals (evaluations, B) as (iterations, B): once all samples have converged, the last one stays."""
-    return torch.cat([trace, trace[-1:].expand(iterations - len(trace), -1)])
-
-
-def write_example(path: Path, estimate: Estimator, pairs: SampleSet, index: int) -> None:
-    """Writes images, true flow and predicted flow of one pair, for a figure."""
-    if not 0 <= index < len(pairs):
-        raise ValueError(f"evaluate.example: expected a pair from 0 to {len(pairs) - 1}, got {index}")
-    sample = pairs[index]
-    flow = estimate(sample.image1[None], sample.image2[None]).flow[0]
-    require_finite(flow, sample.name)
-    shown = {"image1": sample.image1, "image2": sample.image2, "target": sample.flow, "valid": sample.valid}
-    arrays = {name: tensor.numpy() for name, tensor in {**shown, "flow": flow}.items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
 
 
 def flat(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

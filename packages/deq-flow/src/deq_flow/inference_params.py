@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from deq_core.experiment.config import Name
 from deq_core.experiment.config.layer import Solver, StopConfig
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated"]
@@ -73,16 +72,3 @@ class Starts:
             raise ValueError(f"starts: expected at least one, each once, got {list(self.starts)}")
         if not self.budgets:
             raise ValueError("budgets: expected at least one")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reuse(Starts):
-    """The study of reuse on embedded videos."""
-
-    methods: tuple[Name, ...]
-    """Trained networks, keys of `model`."""
-    shipped: tuple[Name, ...]
-    """Checkpoints that come with the package, names of `networks.SHIPPED`."""
-    set: str = "video"
-    """Set whose pairs come from videos; see `sets.SETS`."""
-    threads: int = 1

@@ -52,7 +52,7 @@ def sequences(
     `set` is sintel_clean, sintel_final, hd1k or spring. `section` names parameters (deq_flow.inference_params.Starts)
     with the starts and budgets to compare; without it every start has the network's own budget.
     """
-    from deq_flow.reuse import compare_starts
+    from deq_flow.starts import compare_starts
 
     choice = Starts() if section is None else config.load(Starts, params, section)
     network = on(device, load(checkpoint))

@@ -1,38 +1,20 @@
-"""Commands of the pipeline: its stages, and the schema that its parameters are checked against."""
+"""The commands that make data and networks."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import (
-    ADDED,
-    FILE,
-    PARAMS,
-    REPORT,
-    Positional,
-    default,
-    fingerprint,
-    finish,
-    resumable,
-)
-from deq_core.experiment.config.plot import Plot
+from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, fingerprint, finish, resumable
 from deq_core.experiment.data.registry import ReleasedSets
-from deq_core.experiment.files import write_json
-from deq_core.experiment.study.stages import all_there, figures_below
 from deq_core.experiment.tracking.run import track
 from deq_flow.commands.data import fetch
+from deq_flow.commands.study import STUDIES
 from deq_flow.data.mini.write import write_mini
 from deq_flow.data.registry import REGISTRY
-from deq_flow.params import Baseline, Data, Evaluate, Flow, Model, Train
+from deq_flow.params import Data, Model, Train
 
 SECTION = "flow"
-
-
-def schema(out: Annotated[Path, Positional, FILE]) -> None:
-    """Writes the JSON schema of the section `flow` of params.yaml to OUT."""
-    write_json(out, config.schema(Flow))
 
 
 def download(
@@ -52,7 +34,7 @@ def download(
         fetch(name, Path("data") if out is None else out)
         return
     out = Path("data/flow") if out is None else out
-    check(params, section)
+    STUDIES.check(SECTION, params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
     if isinstance(settings, ReleasedSets):
         REGISTRY.prepare(out, settings)
@@ -81,7 +63,7 @@ def train(
     """
     from deq_flow import train as training
 
-    check(params, section)
+    STUDIES.check(SECTION, params, section)
     place = section if stage == "chairs" else f"{section}.curriculum.{stage}"
     model = config.load(Model, params, f"{place}.model.{method}")
     recipe = config.load(Train, params, f"{place}.train.{method}")
@@ -101,68 +83,3 @@ def train(
         metrics = training.train(model, recipe, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
     if distributed.rank() == 0:
         finish(metrics)
-
-
-def evaluate(model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
-    """Measures the trained network in the folder `model` on every set with ground truth, after every iteration."""
-    from deq_flow import evaluate as evaluation
-
-    check(params, section)
-    settings = config.load(Evaluate, params, f"{section}.evaluate")
-    with track("flow.evaluate", settings, out=out, parent_of=model / "model.safetensors") as log:
-        finish(evaluation.evaluate_network(model, settings, data=data, out=out, log=log))
-
-
-def baselines(data: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
-    """Measures zero flow and OpenCV's DIS flow on every set with ground truth."""
-    from deq_flow import baselines as peers
-
-    check(params, section)
-    settings = config.load(Evaluate, params, f"{section}.evaluate")
-    peer_settings = config.load(dict[config.Name, Baseline], params, f"{section}.baselines")
-    with track("flow.baselines", {"evaluate": settings, "baselines": peer_settings}, out=out) as log:
-        finish(peers.evaluate_baselines(peer_settings, settings, data=data, out=out, log=log))
-
-
-def plot(results: Path, out: Path, params: Path = PARAMS, section: str = SECTION) -> None:
-    """Draws the figures from the tables below `results`."""
-    from deq_flow import plot as drawing
-
-    check(params, section)
-    settings = config.load(Plot, params, f"{section}.plot")
-    tables = tables_below(results, params, section, stages=())
-    with track("flow.plot", settings, out=out):
-        paths = drawing.figures(tables, settings, out=out)
-    finish({"figures": len(paths)})
-
-
-def report(results: Path, out: Annotated[Path, REPORT], params: Path = PARAMS, section: str = SECTION) -> None:
-    """Writes report.md and metrics.json, means and standard deviations over seeds, to `out`."""
-    from deq_flow import report as reporting
-
-    check(params, section)
-    tables = tables_below(results, params, section)
-    figures = figures_below(results, "flow")
-    metrics = reporting.report(tables, figures, out=out)
-    finish({f"{method}.epe": values["sintel_clean"]["epe"] for method, values in metrics.items()})
-
-
-def tables_below(results: Path, params: Path, section: str, stages: Sequence[str] = ("things", "sintel", "kitti")):
-    """The result folders of the methods and seeds of a section, and of the stages that followed FlyingChairs."""
-    from deq_flow.tables import Tables
-
-    methods = config.load(tuple[config.Name, ...], params, f"{section}.methods")
-    seeds = config.load(tuple[config.Seed, ...], params, f"{section}.seeds")
-    reuse, shipped = (
-        config.load(tuple[config.Name, ...], params, f"{section}.reuse.{key}") for key in ("methods", "shipped")
-    )
-    curriculum = {
-        stage: config.load(tuple[config.Name, ...], params, f"{section}.curriculum.{stage}.methods") for stage in stages
-    }
-    tables = Tables.below(results, methods, seeds, reuse=reuse, shipped=shipped, curriculum=curriculum)
-    return all_there(tables, results, "flow")
-
-
-def check(params: Path, section: str) -> None:
-    """Stops at any key of the section that is unknown or of a wrong type, whether this command reads it or not."""
-    config.check(Flow, params, section)

@@ -1,6 +1,6 @@
 """Studies of the delta rule: how it is configured, and what each evaluation under it costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from deq_core.delta import DeltaMeter, to_delta
 from deq_core.experiment.config.layer import Solver, StopConfig
+from deq_core.experiment.tables import Row, numbers
 
 Cell = TypeVar("Cell", bound=nn.Module)
 
@@ -122,4 +123,13 @@ def shares(counts: Tensor) -> dict[str, float]:
         "release_dense": sums["release_dense"],
         "release_sparse": sums["release_sparse"],
         "release_saved": 1 - sums["release_sparse"] / sums["release_dense"],
+    }
+
+
+def by_threshold(rows: Sequence[Row], quality: str) -> dict[str, float]:
+    """{"rule.threshold.quantity": value} of a quality and what was saved, from a row a rule and threshold."""
+    return {
+        f"{row['rule']}.{row['threshold']:g}.{name}": numbers([row], name)[0]
+        for row in rows
+        for name in (quality, "macs_saved", "release_saved")
     }

@@ -14,7 +14,7 @@ from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.errors import LayoutError
 from deq_core.experiment.files import output_directory, write_json, write_text
 from deq_core.experiment.study import plotting
-from deq_core.experiment.study.stage import Section
+from deq_core.experiment.study.stage import Section, labels_of
 from deq_core.experiment.tables import Row, read_metrics, read_rows
 from deq_core.experiment.tracking.run import track
 
@@ -70,7 +70,7 @@ class Results:
 
 def folder_of(case: object) -> str:
     """The name of a case's folder, as DVC names the item of a matrix: its values, joined by '-'."""
-    return "-".join(map(str, asdict(cast(Any, case)).values()))
+    return "-".join(map(str, labels_of(case).values()))
 
 
 @dataclass

@@ -6,7 +6,7 @@ A study says what it measures; reading parameters, tracking, resuming and writin
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -97,7 +97,8 @@ class Stage(Generic[Case, Settings]):
     section: str
     """Of params.yaml."""
     case: type[Case]
-    """What tells one job from another, a frozen dataclass; a field `seed` is the job's seed."""
+    """What tells one job from another, a frozen dataclass; a field `seed` is the job's seed, and one that is None is
+    left out of every name."""
     settings: Callable[[Section, Case], Settings]
     """What of the section a case is measured with, and nothing else: the stage's parameters in dvc.yaml."""
     run: Callable[[Job[Case, Settings]], Mapping[str, Any]]
@@ -116,12 +117,20 @@ def case_of(kind: type[Case], words: Sequence[str]) -> Case:
     Raises:
         ConfigError: a field is missing, unknown, given twice or not of its type.
     """
-    known = [each.name for each in fields(cast(Any, kind))]
+    known = {each.name: each.default is MISSING for each in fields(cast(Any, kind))}
+    needed = {name for name, required in known.items() if required}
     pairs = [word.partition("=") for word in words]
-    if sorted(name for name, _, _ in pairs) != sorted(known) or not all(equals for _, equals, _ in pairs):
-        wanted = f"the case as {' '.join(f'{name}=...' for name in known)}" if known else "no case"
+    given = {name for name, equals, _ in pairs if equals}
+    if len(given) < len(words) or not needed <= given <= set(known):
+        named = (f"{name}=..." if required else f"[{name}=...]" for name, required in known.items())
+        wanted = f"the case as {' '.join(named)}" if known else "no case"
         raise ConfigError(f"expected {wanted}, got {' '.join(words) or 'nothing'}")
     return config.of_words(kind, {name: value for name, _, value in pairs})
+
+
+def labels_of(case: object) -> dict[str, Any]:
+    """The fields of a case that have a value, which name it."""
+    return {name: value for name, value in asdict(cast(Any, case)).items() if value is not None}
 
 
 def run_stage(
@@ -152,7 +161,7 @@ def run_stage(
     case = case_of(stage.case, words)
     settings = stage.settings(Section(params, section), case)
     distributed.become(f"{package}.cli", sys.argv[1:], stage.processes(settings))
-    labels = asdict(cast(Any, case))
+    labels = labels_of(case)
     tags = {f"case.{name}": str(value) for name, value in labels.items()}
     said = settings if is_dataclass(settings) or isinstance(settings, Mapping) else {"settings": settings}
     seed, parent = labels.get("seed"), None if model is None else model / "model.safetensors"

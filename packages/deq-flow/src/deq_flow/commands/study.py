@@ -1,0 +1,30 @@
+"""The studies by name, and the commands over them."""
+
+from pathlib import Path
+
+from deq_core.experiment.study.registry import Studies
+
+STUDIES = Studies(
+    package="deq_flow",
+    data=Path("data/flow"),
+    stages={
+        "evaluate": "deq_flow.studies.table:EVALUATE",
+        "baselines": "deq_flow.studies.table:BASELINES",
+        "reuse": "deq_flow.studies.reuse:REUSE",
+        "delta-sweep": "deq_flow.studies.delta_sweep:SWEEP",
+        "delta-convergence": "deq_flow.studies.convergence:CONVERGENCE",
+        "delta-sine": "deq_flow.studies.sine:SINE",
+        "delta-inr": "deq_flow.studies.images:IMAGES",
+    },
+    reports={
+        "table": "deq_flow.reports.table:REPORT",
+        "curriculum": "deq_flow.reports.curriculum:REPORT",
+        "reuse": "deq_flow.reports.reuse:REPORT",
+        "delta-sweep": "deq_flow.reports.delta_sweep:REPORT",
+        "delta-convergence": "deq_flow.reports.convergence:REPORT",
+        "delta-sine": "deq_flow.reports.sine:REPORT",
+        "delta-inr": "deq_flow.reports.images:REPORT",
+    },
+    sections={"flow": "deq_flow.studies.flow:Flow", "delta": "deq_flow.studies.delta:Delta"},
+)
+study, report, schema = STUDIES.study, STUDIES.report, STUDIES.schema

@@ -1,0 +1,165 @@
+"""The report of the main table: errors of all methods on all sets, and how they came about."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from deq_core.experiment.config.plot import Plot
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Figure
+from deq_core.experiment.study.report import Page, Report, Results
+from deq_core.experiment.study.stage import Section, Single
+from deq_core.experiment.tables import Row, grouped, numbers, statistic
+from deq_flow.evaluate import summary
+from deq_flow.metrics import epe_map
+from deq_flow.reports.errors import Errors, errors_table, over_seeds_by_set
+from deq_flow.sets import titles
+from deq_flow.studies.measured import first_seeds, networks
+from deq_flow.visualize import error_to_rgb, flow_to_rgb
+
+NOTES = {
+    "zero": "predicts no motion; its EPE is the mean length of the true flow",
+    "dis": "OpenCV's DIS, preset as shipped",
+    "dis_fine": "OpenCV's DIS solved down to full resolution",
+}
+Seeds = Sequence[Sequence[Row]]
+"""A list of rows a seed."""
+
+
+def page(section: Section, results: Results) -> Page:
+    """{method: {set: {metric: mean over seeds, metric_std: standard deviation}}}, baselines first."""
+    plot, measured = section.load(Plot, "plot"), networks(section, methods="methods", seeds="seeds")
+    methods = {each.network: [one for one in measured if one.network == each.network] for each in measured}
+
+    def tables(stage: str, name: str) -> dict[str, Seeds]:
+        return {method: results.by_case(stage, cases, name) for method, cases in methods.items()}
+
+    peers = grouped(results.rows("baselines", [Single()], "samples"), ("method",))
+    samples = {**{str(method): [rows] for (method,), rows in peers.items()}, **tables("evaluate", "samples")}
+    values = over_seeds_by_set(samples)
+    examples = {name: results.arrays("evaluate", each, "example") for name, each in first_seeds(measured).items()}
+    return Page(
+        title="Optical flow",
+        metrics=values,
+        parts=parts(values, list(methods)),
+        figures={
+            "learning_curves": learning_curves(tables("train", "history"), plot.smoothing),
+            "epe": errors(samples),
+            "iterations": iterations(tables("evaluate", "steps")),
+            "example": example(examples),
+        },
+        dpi=plot.dpi,
+    )
+
+
+def parts(values: Errors, trained: Sequence[str]) -> list[str]:
+    """The text of the page."""
+    measured = values[trained[0]]
+    pairs = ", ".join(f"{title} {int(measured[name]['pairs'])}" for name, title in titles(measured).items())
+    seeds = max(int(of_set["seeds"]) for method in trained for of_set in values[method].values())
+    notes = [f"- {method}: {text}" for method, text in NOTES.items() if method in values]
+    if "sintel_clean" in measured:
+        still = values["zero"]["sintel_clean"]["epe"]
+        notes += [
+            f"- {method}: Sintel clean EPE is {by_set['sintel_clean']['epe'] / still:.2f} of zero flow's"
+            for method, by_set in values.items()
+            if method != "zero"
+        ]
+    return [
+        f"Held-out pairs: {pairs}. Trained: {', '.join(trained)}; mean ± standard deviation over {seeds} seeds.",
+        "## End-point error, px (lower is better)",
+        errors_table(values, "epe"),
+        "\n".join(notes),
+        "## F1-all, % of pixels wrong by more than 3 px and 5 % (lower is better)",
+        errors_table(values, "f1_all", "{:.1f}"),
+        "## Share of pixels within 1 px (higher is better)",
+        errors_table(values, "px1", "{:.3f}"),
+    ]
+
+
+def learning_curves(histories: Mapping[str, Seeds], smoothing: int) -> Figure:
+    """Training and validation error against the step, mean over seeds with a band of one standard deviation."""
+    figure, (training, validation) = plotting.figure(9.0, 3.5, columns=2)
+    for method, seeds in histories.items():
+        steps, errors = (
+            [plotting.smooth(numbers(rows, name), smoothing) for rows in seeds] for name in ("step", "epe")
+        )
+        plotting.curve(training, steps[0], errors, label=method)
+        measured = [[row for row in rows if "val_epe" in row] for rows in seeds]
+        errors = [numbers(rows, "val_epe") for rows in measured]
+        plotting.curve(validation, numbers(measured[0], "step"), errors, label=method)
+    training.set_ylabel("EPE of training batches (px)")
+    validation.set_ylabel("EPE of validation pairs (px)")
+    for axes in (training, validation):
+        axes.set_xlabel("training step")
+        axes.legend()
+    return figure
+
+
+def errors(samples: Mapping[str, Seeds]) -> Figure:
+    """EPE of every method on every set; error bars are one standard deviation over seeds."""
+    figure, (axes,) = plotting.figure(9.0, 3.5)
+    summaries = {method: [summary(rows) for rows in seeds] for method, seeds in samples.items()}
+    groups = {
+        title: {method: statistic([of[name]["epe"] for of in seeds]) for method, seeds in summaries.items()}
+        for name, title in titles(next(iter(summaries.values()))[0]).items()
+    }
+    plotting.bars(axes, groups)
+    axes.set_ylabel("EPE (px)")
+    axes.legend(ncols=2)
+    return figure
+
+
+def iterations(runs: Mapping[str, Seeds]) -> Figure:
+    """EPE after each iteration on Sintel clean and KITTI, and the relative residual of the equilibrium solves."""
+    figure, panels = plotting.figure(9.0, 3.5, columns=3)
+    headings = titles(str(row["set"]) for seeds in runs.values() for row in seeds[0])
+    shown = (("sintel_clean", "epe"), ("kitti", "epe"), ("sintel_clean", "residual"))
+    labels = {"epe": "EPE (px)", "residual": "relative residual"}
+    for axes, (name, key) in zip(panels, shown, strict=True):
+        for method, seeds in runs.items():
+            chosen = [[row for row in rows if row["set"] == name] for rows in seeds]
+            if key in chosen[0][0]:
+                plotting.curve(axes, numbers(chosen[0], "step"), [numbers(rows, key) for rows in chosen], label=method)
+        axes.set_title(headings[name])
+        axes.set_xlabel("iterations at test time")
+        axes.set_ylabel(labels[key])
+        axes.legend()
+    panels[-1].set_yscale("log")
+    return figure
+
+
+def example(predictions: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """One held-out pair: frames and true flow above, prediction and error of each trained method below."""
+    shared = next(iter(predictions.values()))
+    target = torch.from_numpy(shared["target"])
+    longest = float(target.norm(dim=0).max())
+    flows = {method: torch.from_numpy(arrays["flow"]) for method, arrays in predictions.items()}
+    largest = max(float(epe_map(flow, target).max()) for flow in flows.values())
+    rows = [
+        [
+            ("frame 1", shared["image1"].transpose(1, 2, 0)),
+            ("frame 2", shared["image2"].transpose(1, 2, 0)),
+            ("true flow", pixels(flow_to_rgb(target, max_norm=longest))),
+        ]
+    ]
+    for method, flow in flows.items():
+        error = epe_map(flow, target)
+        rows.append(
+            [
+                (f"{method}: flow", pixels(flow_to_rgb(flow, max_norm=longest))),
+                (f"{method}: error, EPE {error.mean():.2f} px", pixels(error_to_rgb(error, max_error=largest))),
+                (f"{method}: error over 3 px", (error > 3).numpy().astype(np.uint8)),
+            ]
+        )
+    return plotting.image_grid(rows)
+
+
+def pixels(image: torch.Tensor) -> np.ndarray:
+    """(3, h, w) as (h, w, 3)."""
+    return image.permute(1, 2, 0).numpy()
+
+
+REPORT = Report(name="flow.table_report", section="flow", page=page)

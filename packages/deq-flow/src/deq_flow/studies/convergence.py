@@ -1,0 +1,198 @@
+"""Heterogeneous convergence (Wang et al., NeurIPS 2024) on flow networks: parts of a state settle at different steps.
+
+A trained network is solved for a fixed number of steps from a cold start, densely, and its states are watched.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+import deq_core as deq
+from deq_core.experiment.config.layer import Solver
+from deq_core.experiment.data.released import located
+from deq_core.experiment.study.stage import Job, Stage
+from deq_core.experiment.tables import Row
+from deq_flow.data.samples import FlowSample, SampleSet
+from deq_flow.evaluate import labelled_sets
+from deq_flow.finite import require_finite
+from deq_flow.metrics import epe
+from deq_flow.models import DEQFlow
+from deq_flow.studies.equilibrium import encode, equilibrium_network
+from deq_flow.studies.measured import Measured
+from deq_flow.studies.trajectories import (
+    CRITERIA,
+    Components,
+    Criterion,
+    component_rows,
+    convergence_steps,
+    distribution,
+    histogram,
+    principal_components,
+)
+
+PARTS = ("hidden", "flow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convergence:
+    """When each element of a flow network's state stops to change."""
+
+    sets: tuple[str, ...]
+    solver: Solver
+    steps: int
+    """Evaluations of the solve that is watched."""
+    tolerance: float
+    """A change is small up to this share of the root mean square of its part (hidden state or flow) at the end."""
+    pairs: int | None = None
+    """The first so many pairs of a set; None takes all."""
+    points: int = 5
+    """Cells whose trajectories are drawn, along the middle row of the first pair."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps < 2 or not self.tolerance > 0 or self.points < 1:
+            raise ValueError(
+                f"convergence: expected at least 2 steps, a tolerance above 0 and at least 1 point, got "
+                f"{self.steps}, {self.tolerance} and {self.points}"
+            )
+
+
+@torch.no_grad()
+def trajectory(model: DEQFlow, sample: FlowSample, config: Convergence) -> tuple[Tensor, list[float], list[float]]:
+    """The states of a cold dense solve after every step, the errors of their flow, and the residuals.
+
+    Returns:
+        (steps, hidden + 2, h, w), the flow in cells as the last two channels; EPE in pixels of the flow at every
+        step; the relative residual of every evaluation. Step k is what the solver proposes after evaluation k;
+        after the last, it is the image f(z).
+
+    Raises:
+        NonFiniteError: the flow is not finite at a step.
+    """
+    pair, padding = encode(model, [sample])
+    f, start = model.map(pair), model.start(pair)
+    arguments: list[Tensor] = []
+    images: list[Tensor] = []
+
+    def watched(hidden: Tensor, unknown: Tensor) -> tuple[Tensor, Tensor]:
+        image = f(hidden, unknown)
+        arguments.append(torch.cat([hidden, unknown - start[1]], dim=1))
+        images[:] = [torch.cat([image[0], image[1] - start[1]], dim=1)]
+        return image
+
+    stop = deq.Stop(max_steps=config.steps, tol=None)
+    solution = deq.fixed_point(watched, start, solver=config.solver, stop=stop)
+    states = torch.cat([*arguments[1:], *images])
+    errors = []
+    for step, state in enumerate(states.split(1), start=1):
+        hidden, flow = state.split([model.size.hidden, 2], dim=1)
+        predicted = padding.crop(pair.finish(flow, hidden))[0].cpu()
+        require_finite(predicted, f"{sample.name}, after {step} evaluations")
+        errors.append(float(epe(predicted, sample.flow, sample.valid)))
+    return states, errors, solution.trace[:, 0].tolist()
+
+
+@dataclass
+class Watch:
+    """What is gathered of the trajectories of one set, pair by pair."""
+
+    settled: dict[tuple[str, Criterion], list[Tensor]] = field(default_factory=dict)
+    """(part, criterion) -> steps (elements,)."""
+    components: list[Components] = field(default_factory=list)
+    """Of the points that the channels of a cell make at every step, all cells together."""
+    errors: list[list[float]] = field(default_factory=list)
+    """After every step, EPE."""
+    residuals: list[list[float]] = field(default_factory=list)
+    """At every evaluation."""
+    paths: Tensor | None = None
+    """(points, steps, components) of cells along the middle row of the first pair."""
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    """"part_criterion" -> (h, w) mean over the channels of the steps to settle, in the first pair."""
+
+
+def watch(model: DEQFlow, pairs: SampleSet, config: Convergence, found: Watch) -> None:
+    """Solves the pairs one by one and gathers in `found` when each element converged."""
+    for index in range(len(pairs) if config.pairs is None else min(config.pairs, len(pairs))):
+        states, errors, residuals = trajectory(model, pairs[index], config)
+        points = states.permute(2, 3, 0, 1)  # (h, w, steps, channels)
+        components = principal_components(points.flatten(0, 2))
+        found.components.append(components)
+        found.errors.append(errors)
+        found.residuals.append(residuals)
+        for part, values in zip(PARTS, states.split([model.size.hidden, 2], dim=1), strict=True):
+            bound = config.tolerance * values[-1].square().mean().sqrt()
+            for criterion in CRITERIA:
+                steps = convergence_steps(values, bound, criterion)
+                found.settled.setdefault((part, criterion), []).append(steps.flatten())
+                if index == 0:
+                    found.maps[f"{part}_{criterion}"] = steps.float().mean(dim=0)
+        if index == 0:
+            height, width = points.shape[:2]
+            columns = torch.linspace(0, width - 1, config.points + 2).round().long()[1:-1]
+            found.paths = components.project(points[height // 2, columns])
+
+
+def tables(found: Watch, name: str, config: Convergence) -> dict[str, list[Row]]:
+    """The rows of one set: distribution, histogram, components and steps."""
+    result: dict[str, list[Row]] = {"distribution": [], "histogram": [], "components": [], "steps": []}
+    for (part, criterion), parts in found.settled.items():
+        steps = torch.cat(parts)
+        key: Row = {"set": name, "part": part, "criterion": criterion}
+        result["distribution"].append({**key, "elements": steps.numel(), **distribution(steps, config.steps)})
+        shares = histogram(steps, config.steps).tolist()
+        result["histogram"] += [{**key, "step": step, "share": share} for step, share in enumerate(shares, start=1)]
+    explained = torch.stack([components.explained for components in found.components]).mean(dim=0)
+    result["components"] += [{"set": name, **row} for row in component_rows(explained)]
+    errors = torch.tensor(found.errors).mean(dim=0).tolist()
+    residuals = torch.tensor(found.residuals).mean(dim=0).tolist()
+    result["steps"] += [
+        {"set": name, "step": step, "epe": error, "residual": residual}
+        for step, (error, residual) in enumerate(zip(errors, residuals, strict=True), start=1)
+    ]
+    return result
+
+
+def measure(job: Job[Measured, Convergence]) -> Mapping[str, float]:
+    """Watches an equilibrium network converge.
+
+    The tables: `distribution` (percentiles of the steps to settle), `histogram`, `components` (of the trajectories) and
+    `steps` (error and residual); the arrays `maps`, of the first pair of the first set.
+
+    Returns:
+        {"set.quantity": value}: percentiles of the hidden state's and the flow's elements, the share that never
+        settled, and how many components explain 99 % of the variance.
+    """
+    config = job.settings
+    torch.set_num_threads(config.threads)
+    network = equilibrium_network(job.network).to(config.device)
+    metrics: dict[str, float] = {}
+    for name, pairs in labelled_sets(located(job.data), config.sets).items():
+        found = Watch()
+        try:
+            watch(network, pairs, config, found)
+        finally:  # what was seen before a flow that is not finite is kept
+            for table, rows in tables(found, name, config).items() if found.errors else ():
+                job.tables[table] += rows
+        for (part, criterion), parts in found.settled.items():
+            if criterion == "lasting":
+                values = distribution(torch.cat(parts), config.steps)
+                metrics |= {f"{name}.{part}.{key}": value for key, value in values.items()}
+        metrics[f"{name}.components"] = mean(float(components.needed()) for components in found.components)
+        metrics[f"{name}.residual"] = mean(residuals[-1] for residuals in found.residuals)
+        if not job.arrays and found.paths is not None:
+            job.arrays["maps"] = {"image": pairs[0].image1, "paths": found.paths, **found.maps}
+    return metrics
+
+
+CONVERGENCE = Stage(
+    name="delta.convergence",
+    section="delta",
+    case=Measured,
+    settings=lambda section, case: section.load(Convergence, f"convergence.{case.network}"),
+    run=measure,
+)

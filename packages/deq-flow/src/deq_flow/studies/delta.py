@@ -1,0 +1,53 @@
+"""The `delta` section of params.yaml: every number of the studies of the delta rule.
+
+What DeltaDEQ (Wang et al., NeurIPS 2024) measures: how much of an equilibrium solve can be skipped because parts of
+the state have stopped to change, on flow networks, on a sine fitted by a recurrent cell, and on images.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deq_core.experiment.config import Name, Seed, require_keys
+from deq_flow.studies.convergence import Convergence
+from deq_flow.studies.delta_sweep import Sweep
+from deq_flow.studies.field import Representation
+from deq_flow.studies.images import Images
+from deq_flow.studies.sine import Sine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """One profile of the studies of the delta rule."""
+
+    seeds: tuple[Seed, ...]
+    """Of the sine and the images."""
+    methods: tuple[Name, ...]
+    """Keys of the flow section's `model`: the trained equilibrium networks that are measured."""
+    method_seeds: tuple[Seed, ...]
+    """Of those networks; seeds of the flow section."""
+    stage: Literal["train", "things", "sintel", "kitti"]
+    """Of the flow section's training after which they are measured; "train" is FlyingChairs."""
+    shipped: tuple[Name, ...]
+    """Checkpoints that come with the package, measured beside them: names of `networks.SHIPPED`."""
+    sweep: dict[Name, Sweep]
+    """By network, a key of `methods` or `shipped`."""
+    convergence: dict[Name, Convergence]
+    """By network."""
+    sine: dict[Name, Sine]
+    """Fits by name."""
+    images: Images
+    representations: dict[Name, Representation]
+    """Of that image, by name."""
+    dpi: int
+    """Of maps within figures."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds: expected at least one seed")
+        if self.methods and not self.method_seeds:
+            raise ValueError("method_seeds: expected at least one seed, as there are methods")
+        networks = (*self.methods, *self.shipped)
+        if not networks or len(set(networks)) != len(networks):
+            raise ValueError(f"methods, shipped: expected at least one network, each once, got {list(networks)}")
+        require_keys("methods, shipped", networks, "sweep", self.sweep)
+        require_keys("methods, shipped", networks, "convergence", self.convergence)

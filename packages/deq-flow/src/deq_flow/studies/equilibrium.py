@@ -1,0 +1,34 @@
+"""Equilibrium networks as studies of their solves take them: loaded, and given pairs encoded once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
+from deq_flow.data.batches import FlowBatch
+from deq_flow.data.samples import FlowSample
+from deq_flow.models import DEQFlow
+from deq_flow.models.network import Pair
+from deq_flow.models.padding import Padding
+from deq_flow.networks import load
+
+
+def equilibrium_network(folder: Path) -> DEQFlow:
+    """The network in `folder`. Raises CheckpointError where it is no equilibrium network."""
+    network = load(folder)
+    if not isinstance(network, DEQFlow):
+        raise CheckpointError(f"{folder}: expected an equilibrium network, got {type(network).__name__}")
+    return network
+
+
+@torch.no_grad()
+def encode(
+    model: DEQFlow, samples: Sequence[FlowSample], mode: Literal["centre", "bottom"] = "centre"
+) -> tuple[Pair, Padding]:
+    """The pairs of some samples of one shape as the network sees them, and how they were padded before."""
+    batch = FlowBatch.collate(samples).to(model.fnet.conv1.weight.device)
+    height, width = batch.valid.shape[1:]
+    padding = Padding(height, width, model.size.scale, mode)
+    return model.encode(padding.pad(batch.image1), padding.pad(batch.image2)), padding

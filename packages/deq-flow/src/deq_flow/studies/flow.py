@@ -1,0 +1,67 @@
+"""The `flow` section of params.yaml: every number of the optical-flow pipeline.
+
+A key that is not here, or of another type, stops every command before it does any work.
+"""
+
+from dataclasses import dataclass
+
+from deq_core.experiment.config import Name, Seed, require_keys
+from deq_core.experiment.config.plot import Plot
+from deq_flow.baselines import Baseline
+from deq_flow.params import Data, Model, Train
+from deq_flow.studies.reuse import Reuse
+from deq_flow.studies.table import Evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurriculumStage:
+    """A stage of the curriculum: its networks, each with a recipe, from the weights of the stage before."""
+
+    methods: tuple[Name, ...]
+    """Keys of `model` and `train` that are trained and evaluated."""
+    model: dict[Name, Model]
+    train: dict[Name, Train]
+
+    def __post_init__(self) -> None:
+        for place, known in (("model", self.model), ("train", self.train)):
+            require_keys("methods", self.methods, place, known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """The stages after FlyingChairs, in their order (Teed and Deng, ECCV 2020, section 4)."""
+
+    things: CurriculumStage
+    sintel: CurriculumStage
+    kitti: CurriculumStage
+
+    def __post_init__(self) -> None:
+        for earlier, later in (("things", "sintel"), ("sintel", "kitti")):
+            require_keys(
+                f"{later}.methods", getattr(self, later).methods, f"{earlier}.methods", getattr(self, earlier).methods
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """One profile of the optical-flow pipeline."""
+
+    seeds: tuple[Seed, ...]
+    methods: tuple[Name, ...]
+    """Keys of `model` and `train` that are trained on FlyingChairs and evaluated."""
+    data: Data
+    model: dict[Name, Model]
+    train: dict[Name, Train]
+    curriculum: Curriculum
+    evaluate: Evaluate
+    reuse: Reuse
+    baselines: dict[Name, Baseline]
+    plot: Plot
+
+    def __post_init__(self) -> None:
+        for place, known in (("model", self.model), ("train", self.train)):
+            require_keys("methods", self.methods, place, known)
+        require_keys("curriculum.things.methods", self.curriculum.things.methods, "methods", self.methods)
+        require_keys("reuse.methods", self.reuse.methods, "methods", self.methods)
+        if not self.seeds:
+            raise ValueError("seeds: expected at least one seed")

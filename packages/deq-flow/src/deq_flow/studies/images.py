@@ -1,0 +1,247 @@
+"""One image as an implicit neural representation: training, and quality against the work that the delta rule leaves.
+
+Work is that of the hidden layers, evaluation by evaluation; what the coordinates inject and the layer that reads the
+values off are computed once a solve, with or without the rule, and are not counted.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import repeat
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import deq_core as deq
+from deq_core.experiment.config import Name, Seed
+from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.config.recipe import Updates
+from deq_core.experiment.data import photographs
+from deq_core.experiment.seeding import seed_everything
+from deq_core.experiment.study.delta import Counted, Rule, by_threshold, delta_cell, shares, totals
+from deq_core.experiment.study.stage import Job, Stage
+from deq_core.experiment.tables import Row, numbers
+from deq_core.experiment.tracking.run import Log
+from deq_core.experiment.training.fit import Losses, fit
+from deq_flow.studies.field import DEQField, Representation, coordinates, psnr
+from deq_flow.studies.trajectories import component_rows, lasting, principal_components, unit_tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """The image that is represented."""
+
+    file: str = "skimage/data/astronaut.png"
+    """One of the photographs inside the installed packages."""
+    size: int | None = 64
+    """Height and width that the centre's square is reduced to; None keeps the whole image."""
+    channels: Literal[1, 3] = 3
+    """Colours, or their mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """How representations of one image are trained and measured."""
+
+    picture: Picture
+    steps: int
+    """Updates, each on all pixels."""
+    optim: OptimConfig
+    evaluations: int
+    """Evaluations of the solves after training, by plain iteration from zeros."""
+    rules: dict[str, Rule]
+    """Of the delta rule after training, by name."""
+    tolerance: float = 0.01
+    """A unit has settled where a step changes it by no more than this share of the state's root mean square."""
+    probes: int = 4096
+    """Pixels at most, equally spaced, at which that is measured."""
+    every: Every = field(default_factory=Every)
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.evaluations < 2 or self.probes < 1:
+            raise ValueError(f"images: expected at least 2 evaluations and 1 probe, got {self}")
+
+
+@dataclass(frozen=True)
+class Represented:
+    """One representation of the image."""
+
+    representation: Name
+    """A key of the section's `representations`."""
+    seed: Seed
+
+
+def picture(config: Picture) -> Tensor:
+    """The image, (h, w, channels) in [-1, 1]."""
+    image = photographs.load(config.file)
+    if config.size is not None:
+        side = min(image.shape[:2])
+        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+        square = image[top : top + side, left : left + side]
+        image = cv2.resize(square, (config.size, config.size), interpolation=cv2.INTER_AREA)
+    values = 2 * torch.from_numpy(image).float() / 255 - 1
+    return values if config.channels == 3 else values.mean(dim=2, keepdim=True)
+
+
+class Training(nn.Module):
+    """A field, and the state that the next update starts from where it is reused: a checkpoint holds both."""
+
+    def __init__(self, field: DEQField, points: int, *, reuse: bool) -> None:
+        super().__init__()
+        self.field = field
+        self.state: Tensor | None
+        self.register_buffer("state", torch.zeros(points, field.width) if reuse else None)
+
+
+def train(
+    config: Images, representation: Representation, *, seed: int, scratch: Path, log: Log
+) -> tuple[DEQField, list[dict[str, float]]]:
+    """A trained field and its history.
+
+    Each row has the loss (mean squared error of values in [-1, 1]), psnr (before the update), residual (mean), and the
+    work of the solve: macs_dense, and macs_sparse, which the delta rule left of it; also by the release's count.
+    """
+    target = picture(config.picture)
+    height, width, channels = target.shape
+    data = coordinates(height, width).to(config.device), target.reshape(-1, channels).to(config.device)
+    seed_everything(seed)
+    model = Training(DEQField(representation, channels), height * width, reuse=representation.reuse).to(config.device)
+    history = fit(
+        model,
+        lambda start: repeat(data),
+        objective(model.field, representation),
+        Updates(steps=config.steps, optim=config.optim, every=config.every),
+        seed=seed,
+        scratch=scratch,
+        log=log,
+    )
+    return model.field.eval(), history
+
+
+def objective(field: DEQField, representation: Representation) -> Callable[[nn.Module, tuple[Tensor, Tensor]], Losses]:
+    """The mean squared error of `field`, solved densely or by the delta rule."""
+    cell, meter = None, None
+    if representation.threshold is not None:
+        rule = Rule(thresholds=(representation.threshold,))
+        cell, meter = delta_cell(field.cell, rule, representation.threshold)
+
+    def losses(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Losses:
+        assert isinstance(model, Training)
+        points, target = batch
+        if meter is not None:
+            meter.reset()
+        found = model.field(points, model.state, cell)
+        if model.state is not None:
+            model.state = found.solution.value.detach()
+        macs = len(found.solution.trace) * len(points) * model.field.macs
+        work = {"macs_dense": macs, "macs_sparse": macs} if meter is None else shares(totals(meter))
+        parts = {
+            "psnr": psnr(found.values.detach(), target),
+            "residual": found.solution.residual.mean(),
+            **{name: value for name, value in work.items() if name.endswith(("_dense", "_sparse"))},
+        }
+        return Losses(F.mse_loss(found.values, target), parts)
+
+    return losses
+
+
+@torch.no_grad()
+def study(field: DEQField, config: Images) -> tuple[dict[str, list[Row]], dict[str, Tensor]]:
+    """Tables and images of a trained field.
+
+    Returns:
+        steps: the quality of the dense solve after each evaluation. thresholds: quality after the last evaluation
+        under the delta rule, and the work. evaluations: the work of each. histogram, distribution and components: of
+        the dense solve's states at some pixels. And images (h, w, channels): target, dense, and every rule's.
+    """
+    target = picture(config.picture).to(config.device)
+    height, width, channels = target.shape
+    flat, injected = target.reshape(-1, channels), field.inject(coordinates(height, width).to(config.device))
+    dense: list[float] = []
+    images = {"target": target}
+
+    def solve(cell: Callable[..., Tensor], seen: list[float] | None = None) -> Tensor:
+        z = flat.new_zeros(len(flat), field.width)
+        with deq.solve_scope():
+            for _ in range(config.evaluations):
+                z = cell(z, *injected)
+                if seen is not None:
+                    seen.append(psnr(field.output(z), flat))
+        return field.output(z)
+
+    images["dense"] = solve(field.cell, dense).reshape(target.shape)
+    tables: dict[str, list[Row]] = {
+        "steps": [{"step": step, "psnr": value} for step, value in enumerate(dense, start=1)],
+        "thresholds": [],
+        "evaluations": [],
+    }
+    for name, rule in config.rules.items():
+        for threshold in rule.thresholds:
+            cell, meter = delta_cell(field.cell, rule, threshold)
+            counted = Counted(cell, meter)
+            values = solve(counted)
+            key: Row = {"rule": name, "threshold": threshold}
+            tables["thresholds"].append({**key, "psnr": psnr(values, flat), **shares(counted.counts)})
+            tables["evaluations"] += [
+                {**key, "evaluation": number, **shares(counts)} for number, counts in enumerate(counted.counts, start=1)
+            ]
+            images[f"{name} {threshold:g}"] = values.reshape(target.shape)
+    states = watched(field, [part[:: -(-len(flat) // config.probes)] for part in injected], config.evaluations)
+    tables |= unit_tables(states, config.tolerance * states[-1].square().mean().sqrt())
+    tables["components"] = component_rows(principal_components(states.flatten(0, 1)).explained)
+    return tables, images
+
+
+def watched(field: DEQField, injected: list[Tensor], evaluations: int) -> Tensor:
+    """(evaluations, N, width): the states of a dense solve."""
+    z = torch.zeros_like(injected[0])
+    states = []
+    for _ in range(evaluations):
+        z = field.cell(z, *injected)
+        states.append(z)
+    return torch.stack(states)
+
+
+def measure(job: Job[Represented, tuple[Images, Representation]]) -> Mapping[str, float]:
+    """Trains and studies one representation.
+
+    Returns:
+        psnr of the dense solve, steps by which 5, 50 and 95 % of the units had settled for good, psnr and what was
+        saved by every rule and threshold, and train_macs_saved where training followed the rule.
+    """
+    config, representation = job.settings
+    torch.set_num_threads(config.threads)
+    network, history = train(config, representation, seed=job.case.seed, scratch=job.scratch, log=job.log)
+    tables, images = study(network, config)
+    job.trained, job.arrays["images"] = (network, representation), images
+    job.tables["history"].extend({**row} for row in history)
+    job.tables |= tables
+    metrics = {
+        "psnr": numbers(tables["steps"], "psnr")[-1],
+        **lasting(tables["distribution"]),
+        "components": 1.0 + sum(value < 0.99 for value in numbers(tables["components"], "cumulative")),
+        **by_threshold(tables["thresholds"], "psnr"),
+    }
+    if representation.threshold is not None:
+        for count in ("macs", "release"):
+            sparse, dense = (sum(row[f"{count}_{kind}"] for row in history) for kind in ("sparse", "dense"))
+            metrics[f"train_{count}_saved"] = 1 - sparse / dense
+    return metrics
+
+
+IMAGES = Stage(
+    name="delta.inr",
+    section="delta",
+    case=Represented,
+    settings=lambda section, case: (
+        section.load(Images, "images"),
+        section.load(Representation, f"representations.{case.representation}"),
+    ),
+    run=measure,
+    trains=True,
+)

@@ -1,0 +1,48 @@
+"""Fixed-point reuse (Bai et al., CVPR 2022): cold, warm and reused starts of the frames of long videos."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from deq_core.experiment.config import Name
+from deq_core.experiment.data.released import located
+from deq_core.experiment.study.stage import Job, Stage
+from deq_flow.inference_params import Starts
+from deq_flow.networks import load
+from deq_flow.starts import by_video, frames_of, log_frames, over_all
+from deq_flow.studies.measured import Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reuse(Starts):
+    """The study of reuse on embedded videos."""
+
+    methods: tuple[Name, ...]
+    """Trained networks, keys of `model`."""
+    shipped: tuple[Name, ...]
+    """Checkpoints that come with the package, names of `networks.SHIPPED`."""
+    set: str = "video"
+    """Set whose pairs come from videos; see `sets.SETS`."""
+    threads: int = 1
+
+
+def measure(job: Job[Measured, Reuse]) -> Mapping[str, Any]:
+    """Means over all pairs; the tables: `frames` (a row a budget, start and pair) and `sequences` (a row a video)."""
+    config, frames = job.settings, job.tables["frames"]
+    torch.set_num_threads(config.threads)
+    for row in frames_of(load(job.network), config, config.set, located(job.data)):
+        frames.append(row)
+    log_frames(frames, job.log)
+    job.tables["sequences"] = by_video(frames)
+    return over_all(frames)
+
+
+REUSE = Stage(
+    name="flow.reuse",
+    section="flow",
+    case=Measured,
+    settings=lambda section, case: section.load(Reuse, "reuse"),
+    run=measure,
+)
