@@ -4,6 +4,7 @@ import os
 
 # before torch and matplotlib are imported, which read them once
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "passive"  # the few tests with more threads would burn what the other worker needs
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 

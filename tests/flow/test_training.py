@@ -1,10 +1,9 @@
-"""The stages of a curriculum follow one another, the released recipes are as published, and processes share updates."""
+"""The stages of a curriculum follow one another, and the released recipes are as published."""
 
 import copy
 import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from itertools import islice
@@ -20,9 +19,9 @@ from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_ten
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.experiment.data.released import located
-from deq_core.experiment.tables import read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_core.experiment.training.averaging import BATCHES
+from deq_flow.cli import main
 from deq_flow.data.batches import batches
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import open_mix
@@ -209,31 +208,20 @@ def test_a_stage_cannot_follow_one_that_was_not_trained(smoke: Flow) -> None:
         replace(smoke.curriculum, things=replace(smoke.curriculum.things, methods=()))
 
 
-@pytest.mark.slow
-def test_two_processes_have_the_loss_curve_of_one(smoke: Flow, data: Path, tmp_path: Path) -> None:
-    """The same four samples an update: two processes of two, or one process that accumulates twice two."""
-    curves = {}
-    for name, change in (("two", {"processes": 2}), ("one", {"accumulate": 2})):
-        recipe = replace(smoke.train["deq"], steps=3, batch_size=4, **change)
-        section = {**config.plain(smoke), "train": {"deq": config.plain(recipe), "raft": config.plain(recipe)}}
-        params = tmp_path / f"{name}.json"
-        params.write_text(json.dumps({"flow": section}))
-        command = [sys.executable, "-m", "deq_flow.cli", "train", "--method", "deq", "--data", str(data)]
-        done = subprocess.run(
-            [*command, "--out", name, "--params", str(params)],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
-        curves[name] = read_rows(tmp_path / name / "history.csv")
-    assert len(curves["one"]) == 3
-    for two, one in zip(curves["two"], curves["one"], strict=True):
-        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
-        assert two["epe"] == pytest.approx(one["epe"], rel=1e-4)
+def test_a_recipe_for_two_processes_is_trained_by_torchrun(
+    smoke: Flow, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the command line becomes torchrun; that two processes train as one does is a law of the training loop."""
+    recipe = config.plain(replace(smoke.train["deq"], batch_size=4, processes=2))
+    params = {"flow": {**config.plain(smoke), "train": {"deq": recipe, "raft": recipe}}}
+    (tmp_path / "two.json").write_text(json.dumps(params))
+    monkeypatch.setattr(os, "execv", lambda program, words: sys.exit(" ".join(map(str, words[1:]))))
+    given = ["train", "--method", "deq", "--data", str(data), "--out", "two", "--params", str(tmp_path / "two.json")]
+    monkeypatch.setattr(sys, "argv", ["deq-flow", *given])
+    with pytest.raises(SystemExit) as became:
+        main()
+    torchrun = "-m deq_core.experiment.distributed --standalone --nproc-per-node 2 -m deq_flow.cli "
+    assert became.value.code == torchrun + " ".join(given)
 
 
 class TestReleasedData:

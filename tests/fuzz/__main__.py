@@ -1,7 +1,7 @@
 """Damages one small valid file of every reader, many times, and says what was not refused as it should be.
 
-python -m tests.fuzz --seconds 30                      as in `make test`
-python -m tests.fuzz --count 200000                    of all readers together
+python -m tests.fuzz --count 2000                      of all readers together, as in `make test`
+python -m tests.fuzz --seconds 600                     as many as there is time for
 python -m tests.fuzz --reader flow/flo --count 1000
 python -m tests.fuzz --reader flow/flo --index 17      one file; with --keep FILE it is written there
 """

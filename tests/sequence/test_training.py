@@ -1,7 +1,6 @@
 """Models are trained unrolled, then through the equilibrium; memory is a state of the training, whoever trains."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -192,26 +191,16 @@ def test_the_commands_train_and_measure_from_a_file(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tracking_database")
 def test_two_processes_have_the_loss_curve_of_one(data: Path, tmp_path: Path) -> None:
-    """The same four rows of text: two processes of two, with a memory each, or one of four. Killed ones resume."""
+    """The same four rows of text: two processes of two, with a memory each, or one of four."""
     run(tmp_path, data)
     recipe = replace(RECIPE, processes=2)
-    params = tmp_path / "two.json"
-    params.write_text(
-        json.dumps({"sequence": config.plain(replace(PROFILE, train={"deq": recipe, "unrolled": recipe}))})
-    )
+    params = {"sequence": config.plain(replace(PROFILE, train={"deq": recipe, "unrolled": recipe}))}
+    (tmp_path / "two.json").write_text(json.dumps(params))
     (data / "manifest.json").write_text("{}")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "deq_sequence.cli", "train", "--method", "deq", "--data", str(data)),
-            *("--out", "two", "--params", str(params)),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "deq_sequence.cli", "train", "--method", "deq", "--data", str(data)]
+    done = subprocess.run([*command, "--out", "two", "--params", "two.json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
     curves = (read_rows(tmp_path / folder / "history.csv") for folder in ("out", "two"))
