@@ -1,0 +1,28 @@
+"""Writes the JSON schemas of the sections of params.yaml, when a dataclass changed: `python -m workflows.schemas`."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from deq_core.experiment import config
+from deq_core.experiment.files import write_json
+from deq_core.experiment.study.registry import found
+from workflows.parameters import SCHEMAS
+
+PACKAGES = ("deq_flow", "deq_vision", "deq_sequence")
+
+
+def sections() -> dict[str, Any]:
+    """The dataclass of every section, by name."""
+    tables = [importlib.import_module(f"{package}.commands.study").STUDIES.sections for package in PACKAGES]
+    return {name: found(table, name, "section") for table in tables for name in table}
+
+
+def main(folder: Path = SCHEMAS) -> None:
+    """Writes SECTION.json of each into `folder`."""
+    for name, kind in sections().items():
+        write_json(folder / f"{name}.json", config.schema(kind))
+
+
+if __name__ == "__main__":
+    main()
