@@ -69,9 +69,9 @@ def seconds(problem: Problem, solver: deq.Solver) -> list[float]:
         ends: list[float] = []
 
         def clocked(z: Tensor, ends: list[float] = ends) -> Tensor:
-            image = problem.f(z)
+            fz = problem.f(z)
             ends.append(time.process_time())
-            return image
+            return fz
 
         start = time.process_time()
         solve(problem, solver, clocked)

@@ -59,11 +59,11 @@ def counts(run: Run, problem: Problem) -> list[int | None]:
     residuals: list[Tensor] = []
 
     def watched(z: Tensor) -> Tensor:
-        image = problem.f(z)
-        residuals.append((image - z).flatten(1).norm(dim=1) / image.flatten(1).norm(dim=1))
-        return image
+        fz = problem.f(z)
+        residuals.append((fz - z).flatten(1).norm(dim=1) / fz.flatten(1).norm(dim=1))
+        return fz
 
-    # Raised by torchdeq's Anderson, once its gaps are dependent.
+    # Raised by torchdeq's Anderson, once its residuals are dependent.
     with suppress(torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]  documented as this name
         run(watched, problem.z0, BUDGET, 0.0)
     trace = torch.stack(residuals)

@@ -109,10 +109,10 @@ def cost(at: Problem, way: Way) -> Cost:
     def counted(z: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
-        image = at.f(z)
-        if image.requires_grad:
-            image.register_hook(count)
-        return image
+        fz = at.f(z)
+        if fz.requires_grad:
+            fz.register_hook(count)
+        return fz
 
     def count(incoming: Tensor) -> None:
         nonlocal passes

@@ -65,11 +65,11 @@ class Timed:
     def __call__(self, z: Tensor) -> Tensor:
         _wait(z)
         start = self.clock()
-        image = self.f(z)
+        fz = self.f(z)
         _wait(z)
         self.seconds += self.clock() - start
         self.calls += 1
-        return image
+        return fz
 
 
 def overhead(run: Run, f: Callable[[Tensor], Tensor], z0: Tensor, clock: Clock) -> float:
@@ -93,7 +93,7 @@ def passes(kind: str) -> float:
     """States that have to be read or written an evaluation, on average over STEPS."""
     residual = 2  # z and f(z)
     match kind:
-        case "anderson":  # two rows written, then one pass over the gaps and one over the images
+        case "anderson":  # two rows written, then one pass over the residuals and one over the f(z)
             history = statistics.mean(min(k, WINDOW) for k in range(1, STEPS + 1))
             return residual + 2 + 2 * history + 1
         case "broyden":  # one row written, two passes over the steps
@@ -103,24 +103,24 @@ def passes(kind: str) -> float:
 
 def calls(kind: str, z: Tensor) -> Callable[[], object]:
     """The calls of torch on whole states that an evaluation makes, with a history of the average length."""
-    image, gap = torch.randn_like(z), torch.randn_like(z)
+    fz, difference = torch.randn_like(z), torch.randn_like(z)
     rows = {"anderson": WINDOW, "broyden": STEPS // 2}.get(kind, 0)
-    history, images = (z.new_ones(len(z), max(rows, 1), z.shape[1]) for _ in range(2))
+    history, values = (z.new_ones(len(z), max(rows, 1), z.shape[1]) for _ in range(2))
     weights = z.new_ones(len(z), 1, max(rows, 1))
 
     def run() -> object:
         if rows:
             row = history[:, 0]
-            torch.sub(image, z, out=row)
-            residual = torch.linalg.vector_norm(row, dim=1), torch.linalg.vector_norm(image, dim=1)
+            torch.sub(fz, z, out=row)
+            residual = torch.linalg.vector_norm(row, dim=1), torch.linalg.vector_norm(fz, dim=1)
             products = torch.bmm(row[:, None], history.mT)
             if kind == "anderson":
-                images[:, 0] = image
-                return residual, products, torch.bmm(weights, images)
+                values[:, 0] = fz
+                return residual, products, torch.bmm(weights, values)
             row[:, None].baddbmm_(weights, history, beta=0.0, alpha=0.0)
             return residual, products, z + row
-        torch.sub(image, z, out=gap)
-        return torch.linalg.vector_norm(gap, dim=1), torch.linalg.vector_norm(image, dim=1)
+        torch.sub(fz, z, out=difference)
+        return torch.linalg.vector_norm(difference, dim=1), torch.linalg.vector_norm(fz, dim=1)
 
     return run
 
