@@ -60,7 +60,7 @@ def solved(threshold: float | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
             return tuple(0.1 * old + 0.9 * new for old, new in zip(state, f(*state), strict=True))
 
         stop = deq.Stop(max_steps=12, tol=1e-3)
-        solution = deq.fixed_point(damped, start, solver=deq.FixedPointIteration(), stop=stop)
+        solution = deq.fixed_point(damped, start, solver=deq.FixedPointIteration(), stop=stop, on_failure="ignore")
     counts = {}
     if meter is not None and isinstance(f, Counted):
         for name, prefix in BLOCKS.items():

@@ -120,9 +120,12 @@ class StreamDEQ:
         """Solves some rows of a frame; of these, those behind a scene cut again from zeros."""
         if not rows:
             return
-        find = deq.compat.released_fixed_point if self.numerics == "released" else deq.fixed_point
-        f = self.model.map(frame.injection_of(rows))
-        solution = find(f, frame.start_of(rows), solver=self.solver, stop=stop)
+        f, start = self.model.map(frame.injection_of(rows)), frame.start_of(rows)
+        if self.numerics == "released":
+            solution = deq.compat.released_fixed_point(f, start, solver=self.solver, stop=stop)
+        else:
+            # A stream has few steps a frame, and goes on from what they find.
+            solution = deq.fixed_point(f, start, solver=self.solver, stop=stop, on_failure="ignore")
         frame.keep(solution, rows, counted_alone=self.numerics == "core")
         if not self.warm:
             return
