@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from workflows import cache as dvc_cache
-from workflows import leftovers, workspace
+from workflows import graph, leftovers, workspace
 
 DAMAGED = re.compile(r"unable to read: '(?:\./)?dvc\.lock'|dvc\.lock' (?:is invalid|validation failed)|(RWLock-file)")
 CONFLICT = re.compile(r"^<{7} .*^={7}$.*^>{7} ", re.MULTILINE | re.DOTALL)
@@ -65,14 +65,24 @@ def show_to_snakemake() -> None:
 
 
 def judged() -> dict[str, list[Path]]:
-    """The changed stages as `status` has them, once nothing damaged and nothing left over counts for DVC.
+    """The changed stages as `status` has them, once nothing damaged or left over counts, and code is as it is now.
 
     Raises:
-        StateError, CacheError: as above.
+        StateError, CacheError: as above, or there is a mistake in the code.
     """
     changed = status()
     mended, taken_out = dvc_cache.mend(), leftovers.take_out()
-    return status() if mended or taken_out else changed
+    if edited := graph.CODE in changed:
+        process = dvc("repro", "--quiet", "--single-item", graph.CODE)
+        if process.returncode != 0:
+            raise StateError(f"the stage {graph.CODE} failed, so nothing can be planned:\n{process.stdout.strip()}")
+    return status() if mended or taken_out or edited else changed
+
+
+def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """DVC has run; what it said is one text."""
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def status() -> dict[str, list[Path]]:

@@ -5,7 +5,8 @@ The stages of a matrix write the same files into folders of their own, and that 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,7 +15,8 @@ from dvc.parsing import DataResolver
 from dvc.repo import Repo
 from dvc.utils.serialize import load_yaml
 
-CODE = ("packages", "workflows")
+CODE = "code"
+"""The stage that says what code is behind each command, before Snakemake plans: no plan knows what it will say."""
 PARAMS = "params.yaml"
 
 
@@ -75,7 +77,7 @@ class Rule:
 
 
 def rules(profile: Mapping[str, Any]) -> list[Rule]:
-    """A rule for every stage of dvc.yaml but for those that run each time, with the numbers of params.yaml.
+    """A rule for every stage of dvc.yaml but for `code` and those that run each time, with the numbers of params.yaml.
 
     Args:
         profile: params.yaml, for the threads that a stage's own parameters name.
@@ -83,16 +85,19 @@ def rules(profile: Mapping[str, Any]) -> list[Rule]:
     Raises:
         GraphError: the outputs of a matrix do not differ in the name of one folder.
     """
-    found = {name: stage for name, stage in stages().items() if not stage.get("always_changed")}
+    found = {name: stage for name, stage in stages().items() if name != CODE and not stage.get("always_changed")}
     written = {name: tuple(map(file, outputs(stage))) for name, stage in found.items()}
-    everything = [path for paths in written.values() for path in paths]
+    below: defaultdict[str, list[str]] = defaultdict(list)
+    for paths in written.values():
+        for path in paths:
+            for place in (path, *map(str, PurePosixPath(path).parents)):
+                below[place].append(path)
     groups: dict[str, list[Job]] = {}
     for name, stage in found.items():
-        data = [path for path in stage.get("deps", ()) if PurePosixPath(path).parts[0] not in CODE]
+        read = dict.fromkeys(path for dep in stage.get("deps", ()) for path in written_at(dep, below))
         job = Job(
             stage=name,
-            # a rule without inputs would never be out of date
-            inputs=tuple(path for path in everything if any(belongs(path, dep) for dep in data)) or (PARAMS,),
+            inputs=tuple(read) or (PARAMS,),  # a rule without inputs would never be out of date
             outputs=written[name],
             threads=max((threads(profile, key) for key in stage.get("params", ())), default=1),
         )
@@ -147,10 +152,11 @@ def file(path: str) -> str:
     return path if PurePosixPath(path).suffix else f"{path}/manifest.json"
 
 
-def belongs(path: str, dependency: str) -> bool:
-    """Whether a stage depends on a written file: on it, on a folder it is in, or on something in its own folder."""
-    written, wanted = PurePosixPath(path), PurePosixPath(dependency)
-    return written.is_relative_to(wanted) or (written.name == "manifest.json" and wanted.is_relative_to(written.parent))
+def written_at(dependency: str, below: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The files that a stage depends on: named, in a folder it names, or for a folder in which it names something."""
+    yield from below.get(dependency, ())
+    for folder in PurePosixPath(dependency).parents:
+        yield from below.get(f"{folder}/manifest.json", ())
 
 
 def threads(profile: Mapping[str, Any], key: str) -> int:

@@ -12,9 +12,9 @@ from tests.profiles import PROFILES
 
 import deq_core as deq
 from deq_core.experiment import config
+from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, Solver, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
-from deq_core.experiment.study.delta import Rule
 from deq_core.experiment.study.stage import Stage
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.data.augment import AugmentConfig

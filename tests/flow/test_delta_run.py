@@ -10,8 +10,9 @@ from torch.overrides import TorchFunctionMode
 
 import deq_core as deq
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.config.delta import Rule, Variant
 from deq_core.experiment.config.layer import StopConfig
-from deq_core.experiment.study.delta import Rule, Variant, add
+from deq_core.experiment.study.delta import add
 from deq_core.experiment.tables import numbers
 from deq_flow import build
 from deq_flow.data.samples import FlowSample

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.arrays import read_arrays
-from deq_core.experiment.study.delta import Rule
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.studies.field import DEQField, Representation, coordinates, psnr

@@ -10,9 +10,9 @@ from tests.jobs import run
 
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.delta import Rule, Variant
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.errors import NonFiniteError
-from deq_core.experiment.study.delta import Rule, Variant
 from deq_core.experiment.study.stage import Single, Stage
 from deq_core.experiment.tables import read_rows
 from deq_flow.baselines import Baseline

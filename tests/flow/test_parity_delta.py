@@ -13,7 +13,8 @@ from tests.flow.parity import images, released_state
 from torch import Tensor
 
 import deq_core as deq
-from deq_core.experiment.study.delta import FIELDS, Counted, Rule, delta_cell
+from deq_core.experiment.config.delta import Rule
+from deq_core.experiment.study.delta import FIELDS, Counted, delta_cell
 from deq_flow.models.compat.convert import from_released
 from deq_flow.models.deq_flow import DEQFlow
 

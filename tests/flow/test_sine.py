@@ -12,10 +12,10 @@ from tests.jobs import run
 from torch import nn
 
 import deq_core as deq
+from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.arrays import read_arrays
-from deq_core.experiment.study.delta import Rule
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.studies.sine import SINE, Fit, Sine, SineModel, points, random_probes, study, threshold_row, train

@@ -14,10 +14,10 @@ from tests.sequence.recipes import LAYER, MEASURE, MODEL, RECIPE, TEXT
 
 import deq_core as deq
 from deq_core.experiment import config
+from deq_core.experiment.config.delta import Rule, Variant
 from deq_core.experiment.config.layer import ImplicitConfig, Solver, StopConfig
 from deq_core.experiment.config.optim import Every
 from deq_core.experiment.config.recipe import JacobianPenalty, Pretraining
-from deq_core.experiment.study.delta import Rule, Variant
 from deq_core.experiment.study.stage import Stage
 from deq_core.experiment.tracking.run import ignore
 from deq_sequence.config import VARIANTS

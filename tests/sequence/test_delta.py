@@ -13,9 +13,9 @@ from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
 from deq_core.experiment.config import plain
+from deq_core.experiment.config.delta import Rule, Variant
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.files import write_json
-from deq_core.experiment.study.delta import Rule, Variant
 from deq_core.experiment.study.report import Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import Row, numbers, read_rows, write_rows

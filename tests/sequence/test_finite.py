@@ -12,10 +12,10 @@ from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
 from deq_core.experiment.config import plain
+from deq_core.experiment.config.delta import Rule, Variant
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import write_json
-from deq_core.experiment.study.delta import Rule, Variant
 from deq_core.experiment.tables import numbers, read_rows
 from deq_sequence import DEQTransformer, save
 from deq_sequence.cli import main

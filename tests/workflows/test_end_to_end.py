@@ -1,6 +1,5 @@
-"""The smoke profile through both engines, for real: one state, whoever ran last and however it ended."""
+"""One pipeline through both engines, for real: one state, whoever ran last and however it ended."""
 
-import hashlib
 import json
 import os
 import re
@@ -8,6 +7,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -15,9 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.workflows.checkout import copy, environment, run, set_parameters
-
-from deq_core.experiment.written import RECORD
+from tests.workflows.checkout import ROOT, copy, environment, run, set_parameters
 
 pytestmark = pytest.mark.slow
 
@@ -25,19 +23,56 @@ NOTHING = "Nothing to be done (all requested files are present and up to date)."
 UP_TO_DATE = "Data and pipelines are up to date."
 SNAKEMAKE = ("snakemake", "--cores", "2", "all")
 DVC = ("dvc", "repro")
-MODEL = "results/flow/train/deq-0/model.safetensors"
-TRAIN = "flow_train@deq-0"
-BASELINES = "sequence_baselines"
+MODEL = "results/sequence/train/characters-deq-0/model.safetensors"
+TRAIN = "sequence_train@characters-deq-0"
 ENGINES = {
     "snakemake": ("snakemake", "--cores", "1", MODEL),
     "dvc": ("dvc", "repro", "--single-item", TRAIN),
 }
 
 
+STAND_IN = """#!{python} -SE
+import os, pathlib, sys
+files, words = {files}, [word for word in sys.argv[1:3] if word[0] != "-"]
+if " ".join(words) not in files:
+    os.execv("{program}", ["{program}", *sys.argv[1:]])
+for name in files[" ".join(words)]:
+    path = pathlib.Path(sys.argv[sys.argv.index("--out") + 1], name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(" ".join(sys.argv))
+"""
+"""In the place of `deq-sequence`: it writes the outputs of studies and reports in no time."""
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout in which Snakemake has run everything."""
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That program."""
+    files = {}
+    for stage in definitions().values():
+        words = stage["cmd"].replace("{", "${").split()[4:]
+        if words and words[1] in ("study", "report"):
+            out = words[words.index("--out") + 1]
+            paths = [*stage["outs"], *stage.get("metrics", ())]
+            files[" ".join(words[1:3])] = [path.removeprefix(f"{out}/") for path in paths]
+    path = tmp_path_factory.mktemp("programs") / "deq-sequence"
+    program = Path(sys.executable).with_name(path.name)
+    path.write_text(STAND_IN.format(python=sys.executable, files=files, program=program))
+    path.chmod(0o755)
+    return path
+
+
+def definitions() -> dict[str, dict]:
+    """The pipeline `sequence`, and what both engines begin with."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return {name: stage for name, stage in stages.items() if name.partition("_")[0] in ("check", "code", "sequence")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
+    """A checkout of that pipeline in which Snakemake has run everything."""
     folder = copy(tmp_path_factory.mktemp("finished"))
+    text = yaml.safe_dump({"stages": definitions()}, sort_keys=False)
+    (folder / "dvc.yaml").write_text(text.replace("workflows.stage deq-sequence ", f"workflows.stage {stand_in} "))
     set_parameters(folder, {}, name="smoke")
     run(folder, *SNAKEMAKE)
     return folder
@@ -55,11 +90,11 @@ def workspace(finished: Path, tmp_path: Path) -> Path:
 def stages_run(folder: Path, said: str) -> set[str]:
     """The stages whose commands an engine ran: DVC says so, in the log of a rule where Snakemake called it.
 
-    Without the one that DVC runs each time.
+    Without those that both engines begin with.
     """
     texts = [said, *(path.read_text() for path in (folder / "results").glob("logs/**/*.log"))]
     names = {name for text in texts for name in re.findall(r"^Running stage '(.+)':$", text, re.MULTILINE)}
-    return names - {"check"}
+    return names - {"check", "code"}
 
 
 def changed(folder: Path) -> set[str]:
@@ -89,27 +124,10 @@ def tracked(folder: Path, tag: str) -> dict[str, list[str]]:
 def test_after_snakemake_nothing_is_left_for_either_engine(finished: Path) -> None:
     assert changed(finished) == set()
     assert NOTHING in run(finished, "snakemake", "--dry-run").stdout
-    assert stages_run(finished, "") == set(recorded(finished))
-    assert (finished / "results/flow/report/table/report.md").read_text().startswith("# Optical flow\n")
-    assert (finished / "results/sequence/report/report.md").read_text().startswith("# Language models\n")
-    assert (finished / "results/vision/report.md").read_text().startswith("# Vision\n")
+    assert stages_run(finished, "") == set(recorded(finished)) - {"code"}
 
 
-def test_every_job_reads_the_parameters_that_dvc_tracks_for_it(finished: Path) -> None:
-    sections = tracked(finished, "params.sections")
-    stages = recorded(finished)
-    kinds = {stage.partition("@")[0] for stage in sections}
-    assert kinds >= {"flow_train", "flow_evaluate", "flow_baselines", "flow_table_report"}
-    assert kinds >= {
-        f"sequence_{kind}" for kind in ("baselines", "train", "evaluate", "report", "delta", "delta_report")
-    }
-    assert kinds >= {f"vision_{kind}" for kind in ("baselines", "train", "evaluate", "stream", "plot")}
-    for stage, values in sections.items():
-        read = [set(value.split(",")) - {""} for value in values]  # "" is a whole file: config.json, a dependency
-        assert read == [set(stages[stage]["params"]["params.yaml"])], stage
-
-
-def test_every_run_names_the_engine_and_the_digests_of_dvc_lock(finished: Path) -> None:
+def test_a_run_names_the_engine_and_the_digests_of_dvc_lock(finished: Path) -> None:
     assert tracked(finished, "engine")[TRAIN] == ["snakemake"]
     digests = {out["path"]: out["md5"] for out in recorded(finished)[TRAIN]["outs"]}
     assert tracked(finished, f"out.{MODEL}")[TRAIN] == [digests[MODEL]]
@@ -118,18 +136,59 @@ def test_every_run_names_the_engine_and_the_digests_of_dvc_lock(finished: Path) 
 def test_a_report_is_made_without_a_network(finished: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     run(finished, "snakemake", "--report", str(report))
-    assert "results/flow/report/table/epe.svg" in report.read_text()
+    assert "results/sequence/report/iterations.svg" in report.read_text()
 
 
 @pytest.mark.parametrize("engine", [SNAKEMAKE, DVC], ids=lambda engine: engine[0])
 def test_a_changed_number_reruns_what_depends_on_it_and_the_other_engine_agrees(
     engine: tuple[str, ...], workspace: Path
 ) -> None:
-    set_parameters(workspace, {"flow.plot.dpi": 75})
+    set_parameters(workspace, {"sequence.plot.dpi": 75})
     said = run(workspace, *engine).stdout
-    assert stages_run(workspace, said) == {"flow_table_report", "flow_reuse_report"}
+    assert stages_run(workspace, said) == {"sequence_report", "sequence_delta_report"}
     assert changed(workspace) == set()
     assert NOTHING in run(workspace, "snakemake", "--dry-run").stdout
+
+
+def test_an_experiment_of_dvc_changes_the_number_that_it_names(workspace: Path) -> None:
+    before = (workspace / "params.yaml").read_text()
+    said = run(workspace, "dvc", "exp", "run", "--set-param", "sequence.plot.smoothing=7", "sequence_report").stdout
+    assert stages_run(workspace, said) == {"sequence_report"}
+    document = json.loads(before)
+    document["sequence"]["plot"]["smoothing"] = 7
+    assert yaml.safe_load((workspace / "params.yaml").read_text()) == document
+
+
+def test_a_sweep_that_fails_grows_and_shrinks_is_as_it_was(workspace: Path, tmp_path: Path) -> None:
+    grown = {"sequence_train@characters-deq-1", "sequence_evaluate@characters-deq-1", "sequence_delta@characters-deq-1"}
+    pages = {"sequence_report", "sequence_delta_report"}
+    users = workspace / "results/sequence/train/characters-deq-1/notes.txt"
+    users.parent.mkdir()
+    users.write_text("mine")
+    small = (workspace / "params.yaml").read_text()
+    set_parameters(workspace, {"sequence.seeds": [0, 1]})
+    full = (workspace / "params.yaml").read_text()
+    process = run(workspace, *SNAKEMAKE, check=False)
+    assert process.returncode != 0
+    assert re.search(r"deq-sequence: cannot write \S+characters-deq-1.*notes\.txt", process.stdout)
+    assert stages_run(workspace, "") == {"sequence_train@characters-deq-1"}
+    users.unlink()
+    assert stages_run(workspace, run(workspace, *DVC).stdout) == grown | pages
+    shutil.rmtree(workspace / "results/logs")
+    for params, engine in ((small, SNAKEMAKE), (full, DVC), (small, DVC)):
+        (workspace / "params.yaml").write_text(params)
+        assert stages_run(workspace, run(workspace, *engine).stdout) == set()
+        assert changed(workspace) == set()
+    for command in (
+        ("dvc", "remote", "add", "--quiet", "--default", "store", str(tmp_path / "store")),
+        ("dvc", "push", "--quiet"),
+        ("git", "add", "--all"),
+        ("git", "commit", "--quiet", "--message", "Results"),
+        ("git", "clone", "--quiet", ".", str(tmp_path / "clone")),
+    ):
+        run(workspace, *command)
+    run(tmp_path / "clone", "dvc", "pull", "--quiet")
+    assert changed(tmp_path / "clone") == set()
 
 
 @pytest.mark.parametrize(("first", "second"), [("snakemake", "dvc"), ("dvc", "snakemake")])
@@ -144,7 +203,7 @@ def test_a_killed_training_resumes_under_either_engine_to_the_same_result(
     assert TRAIN in stages_run(workspace, said)
     assert recorded(workspace)[TRAIN]["outs"] == recorded(finished)[TRAIN]["outs"]
     assert len(tracked(workspace, "engine")[TRAIN]) == 1  # the run of the killed process went on
-    assert list(workspace.glob(".scratch/flow_train-*")) == []
+    assert list(workspace.glob(".scratch/sequence_train-*")) == []
 
 
 def forget(folder: Path, stage: str) -> None:
@@ -179,51 +238,9 @@ def is_alive(group: int) -> bool:
 
 
 def test_damaged_data_are_restored_from_the_cache(workspace: Path) -> None:
-    damaged = truncated(workspace)
-    assert NOTHING not in run(workspace, "snakemake", "--cores", "1", "flow_download").stdout
+    damaged = max((workspace / "data/sequence").rglob("*.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    assert NOTHING not in run(workspace, "snakemake", "--cores", "1", "sequence_prepare").stdout
     assert stages_run(workspace, "") == set()
     assert damaged.stat().st_size > 20
     assert changed(workspace) == set()
-
-
-@pytest.mark.parametrize("engine", [SNAKEMAKE[:3], DVC], ids=lambda engine: engine[0])
-def test_results_that_are_damaged_in_the_cache_are_made_again_by_either_engine(
-    engine: tuple[str, ...], workspace: Path
-) -> None:
-    lost = [out for out in recorded(workspace)[BASELINES]["outs"] if out["path"].endswith("metrics.json")]
-    for out in lost:
-        entry = workspace / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]
-        text = entry.read_text()
-        entry.chmod(0o644)
-        entry.write_text(re.sub(r"\d(?=[^\d]*$)", lambda digit: str(9 - int(digit[0])), text, count=1))
-        entry.chmod(0o444)
-        (workspace / out["path"]).unlink()
-    target = lost[0]["path"] if engine[0] == "snakemake" else BASELINES
-    said = run(workspace, *engine, target).stdout
-    assert stages_run(workspace, said) == {BASELINES}
-    assert "damaged, its content is not that of its name; removed" in said
-    for out in lost:
-        assert hashlib.md5((workspace / out["path"]).read_bytes()).hexdigest() == out["md5"]
-
-
-def test_a_corrupt_file_is_named_and_finished_jobs_stay_finished(workspace: Path) -> None:
-    alone = {f"flow.curriculum.{stage}.methods": [] for stage in ("kitti", "sintel", "things")}
-    unused = {"flow.reuse.methods": [], "flow.reuse.shipped": []}
-    set_parameters(workspace, {"flow.seeds": [0], "flow.methods": ["deq"], **alone, **unused})
-    damaged = truncated(workspace)
-    run(workspace, "dvc", "commit", "--force", "flow_download")  # as if the files had come like this
-    process = run(workspace, "snakemake", "--cores", "2", "flow", check=False)
-    assert process.returncode != 0
-    assert str(damaged.relative_to(workspace)) in process.stdout
-    assert stages_run(workspace, "") == {TRAIN, "flow_evaluate@deq-0", "flow_baselines"}
-    assert run(workspace, "dvc", "status", TRAIN).stdout.strip() == UP_TO_DATE
-    assert (workspace / MODEL).exists()
-    left = (workspace / "results/flow/evaluate/deq-0").rglob("*")  # at most the record of what was there before
-    assert [path.name for path in left if path.name != RECORD] == []
-
-
-def truncated(folder: Path) -> Path:
-    """The first optical flow of Sintel, cut after 20 bytes."""
-    path = min((folder / "data/flow/Sintel/training/flow").glob("*/*.flo"))
-    path.write_bytes(path.read_bytes()[:20])
-    return path

@@ -1,13 +1,14 @@
 """Snakemake's rules are made of DVC's stages: each stage is one job, after the jobs that write what it reads."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
+from tests.profiles import PROFILES
 from tests.workflows.checkout import copy, run, set_parameters
-from tests.workflows.graphs import dvc_graph
 
-from workflows.graph import GraphError, Job, Rule, belongs, final, rule, threads
+from workflows import graph, parameters
+from workflows.graph import GraphError, Job, Rule, final, outputs, rule, threads
 
 JOB = re.compile(r"^rule \w+:\n(?P<body>(?:^ .*\n)+)^Shell command: .* --single-item (?P<stage>\S+) > ", re.MULTILINE)
 
@@ -16,22 +17,41 @@ def job(stage: str, *outputs: str, inputs: tuple[str, ...] = ()) -> Job:
     return Job(stage, inputs, outputs, threads=1)
 
 
-@pytest.mark.parametrize("profile", ["mini", "paper"])
-def test_every_stage_is_a_job_with_its_files(profile: str, tmp_path: Path) -> None:
-    folder = copy(tmp_path)
-    set_parameters(folder, {}, name=profile)
-    said = run(folder, "snakemake", "--dry-run", "--forceall", "--printshellcmds", "all").stdout
-    jobs = {found["stage"]: found["body"] for found in JOB.finditer(said)}
-    stages = dvc_graph(folder)
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_stage_has_a_job_with_its_files(name: str, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_parameters(checkout, {}, name=name)
+    monkeypatch.chdir(checkout)
+    stages = {stage: found for stage, found in graph.stages().items() if stage not in ("check", graph.CODE)}
+    jobs = {job.stage: job for rule in graph.rules(parameters.load()) for job in rule.jobs.values()}
     assert jobs.keys() == stages.keys()
-    for name, stage in stages.items():
-        assert stage.command.startswith("exec python -m workflows.stage ")
-        written = {path if Path(path).suffix else f"{path}/manifest.json" for path in stage.outputs}
-        assert listed(jobs[name], "output") == written
-        data = {path for path in stage.inputs if not path.startswith(("packages/", "workflows/"))}
-        read = listed(jobs[name], "input") - {"params.yaml"}
-        assert all(any(belongs(path, dependency) for dependency in data) for path in read)
-        assert all(any(belongs(path, dependency) for path in read) for dependency in data)
+    for stage, found in stages.items():
+        job = jobs[stage]
+        assert set(job.outputs) == {path if Path(path).suffix else f"{path}/manifest.json" for path in outputs(found)}
+        read = [path for path in found["deps"] if path.startswith(("data/", "results/")) and "/code/" not in path]
+        assert all(any(belongs(path, dependency) for path in job.inputs) for dependency in read)
+        assert all(any(belongs(path, dependency) for dependency in read) for path in job.inputs if read)
+
+
+def test_snakemake_has_these_jobs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_parameters(checkout, {}, name="smoke")
+    said = run(checkout, "snakemake", "--dry-run", "--forceall", "--printshellcmds", "all").stdout
+    monkeypatch.chdir(checkout)
+    jobs = {job.stage: job for rule in graph.rules(parameters.load()) for job in rule.jobs.values()}
+    found = {match["stage"]: match["body"] for match in JOB.finditer(said)}
+    assert found.keys() == jobs.keys()
+    for stage, body in found.items():
+        assert (listed(body, "input"), listed(body, "output")) == (set(jobs[stage].inputs), set(jobs[stage].outputs))
+
+
+def belongs(path: str, dependency: str) -> bool:
+    """Whether a stage depends on a written file: on it, on a folder it is in, or on something in its own folder."""
+    written, wanted = PurePosixPath(path), PurePosixPath(dependency)
+    return written.is_relative_to(wanted) or (written.name == "manifest.json" and wanted.is_relative_to(written.parent))
 
 
 def listed(body: str, directive: str) -> set[str]:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.data.released import located
-from deq_core.experiment.study.delta import Variant
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.samples import SampleSet

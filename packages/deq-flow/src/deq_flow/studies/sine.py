@@ -18,11 +18,12 @@ from torch.nn.utils import skip_init
 
 import deq_core as deq
 from deq_core.experiment.config import Name, Seed
+from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.seeding import seed_everything
-from deq_core.experiment.study.delta import Counted, Rule, by_threshold, delta_cell, shares
+from deq_core.experiment.study.delta import Counted, by_threshold, delta_cell, shares
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_core.experiment.tracking.run import Log

@@ -8,8 +8,8 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment.config import Name, Seed
+from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.progress import Progress
-from deq_core.experiment.study.delta import Variant
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import numbers
 from deq_sequence.data import tokens as stored

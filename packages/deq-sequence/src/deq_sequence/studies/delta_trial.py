@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
+from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.layer import Solver
-from deq_core.experiment.study.delta import Counted, Rule, add, delta_cell, shares
+from deq_core.experiment.study.delta import Counted, add, delta_cell, shares
 from deq_core.experiment.tables import Row
 from deq_sequence.data.batches import Window
 from deq_sequence.finite import perplexity, require_finite

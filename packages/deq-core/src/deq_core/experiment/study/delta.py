@@ -1,14 +1,13 @@
-"""Studies of the delta rule: how it is configured, and what each evaluation under it costs."""
+"""Cells under the delta rule, and what each of their evaluations costs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from deq_core.delta import DeltaMeter, to_delta
-from deq_core.experiment.config.layer import Solver, StopConfig
+from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.tables import Row, numbers
 
 Cell = TypeVar("Cell", bound=nn.Module)
@@ -26,34 +25,6 @@ FIELDS = (
     "release_sparse",
 )
 """The columns of counts: attributes of `deq_core`'s count of one layer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """The delta rule and its thresholds; see `deq_core.delta.to_delta`."""
-
-    thresholds: tuple[float, ...]
-    """Changes up to this size are skipped; each threshold is one solve of all pairs."""
-    reference: Literal["seen", "sent"] = "seen"
-    """What a change is measured against: "seen", the last input, is the release's rule."""
-    relative: bool = False
-    """Whether thresholds are shares of the root mean square of a layer's input."""
-    refresh_every: int | None = None
-    """Evaluations from one dense one to the next; None is none but the first."""
-
-    def __post_init__(self) -> None:
-        if any(threshold < 0 for threshold in self.thresholds):
-            raise ValueError(f"thresholds: expected numbers of at least 0, got {list(self.thresholds)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """A solver, and the delta rule within its evaluations."""
-
-    solver: Solver
-    stop: StopConfig
-    """Of solves under the rule; a tolerance is measured by the delta cell itself."""
-    rule: Rule
 
 
 def delta_cell(cell: Cell, rule: Rule, threshold: float, **options: Any) -> tuple[Cell, DeltaMeter]:

@@ -1,0 +1,127 @@
+"""A stage depends on what its command runs, so that no result outlives its code, and on nothing else."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from benchmarks.core.pages import with_table
+from tests.profiles import ROOT
+
+from workflows import code, commands, edits
+
+COMMANDS = {stage: command for stage, (_, command) in edits.stages().items()}
+TRAININGS = {stage for stage, command in COMMANDS.items() if command.endswith(("train", "stability-pretrain"))}
+PAGES = {stage for stage, command in COMMANDS.items() if "report" in command or "plot" in command}
+FITS = {"delta_sine", "delta_inr"}
+DATA = {stage for stage, command in COMMANDS.items() if command in ("download", "prepare")}
+
+
+def of(pipeline: str) -> set[str]:
+    return {stage for stage in edits.stages() if stage.startswith(pipeline)}
+
+
+def test_a_stage_depends_on_the_code_of_its_command() -> None:
+    definitions = commands.definitions(ROOT / "dvc.yaml")
+    for name, (program, command) in edits.stages().items():
+        stage = definitions[name].get("do", definitions[name])
+        shipped = "packages/deq-flow/src/deq_flow/checkpoints/"
+        listed = [path for path in stage["deps"] if path.startswith(("results/code/", "packages/"))]
+        assert [path for path in listed if not path.startswith(shipped)] == [
+            f"results/code/{'-'.join([program, *command.split()])}.txt"
+        ], name
+
+
+def test_the_table_of_the_docs_is_what_the_code_says() -> None:
+    page = edits.PAGE.read_text()
+    assert with_table(page, "edits", edits.table()) == page, "run: python -m workflows.edits"
+    nothing = {room for room, patterns in edits.ROWS.items() if edits.said(edits.after(patterns)) == "nothing"}
+    assert {"tracking", "the command line", "demos", "files, errors, progress"} <= nothing
+
+
+@pytest.mark.parametrize(
+    ("file", "stages", "also"),
+    [
+        ("deq_core/_solve/iterate.py", COMMANDS.keys() - PAGES - DATA, PAGES | DATA),
+        ("deq_core/experiment/training/fit.py", TRAININGS | FITS, PAGES),  # a study's page knows its cases
+        ("deq_core/experiment/study/plotting.py", {"flow_plot", "vision_plot"} & COMMANDS.keys(), PAGES),
+        ("deq_flow/data/augment.py", TRAININGS & of("flow"), of("flow") | of("delta") - FITS),
+        ("deq_flow/train.py", TRAININGS & of("flow"), set()),
+        ("deq_vision/plot.py", {"vision_plot"}, set()),
+        ("deq_vision/reports/stability.py", {"stability_report"}, set()),
+        ("deq_sequence/data/mini.txt.xz", of("sequence") - PAGES, of("sequence")),
+        ("deq_core/experiment/tracking/run.py", set(), set()),
+        ("deq_core/experiment/commands.py", set(), set()),
+    ],
+)
+def test_an_edit_runs_again_what_it_is_part_of(file: str, stages: set[str], also: set[str]) -> None:
+    assert edits.exists(file)
+    assert stages <= edits.after([file]) <= stages | also
+
+
+def test_no_figure_and_no_report_trains_anything() -> None:
+    for stage in TRAININGS:
+        behind = code.behind(*edits.stages()[stage])
+        pages = [file for file in behind if "/reports/" in file or Path(file).stem in ("plot", "plotting", "report")]
+        assert [file for file in pages if "/config/" not in file] == []
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the packages to edit, which is looked at."""
+    shutil.copytree(
+        ROOT / "packages", tmp_path / "packages", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(
+        code, "SOURCES", {name: tmp_path / path.relative_to(ROOT) for name, path in code.SOURCES.items()}
+    )
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path / "packages"
+    forget()
+
+
+LOOKED_AT = [("deq-flow", "train"), ("deq-vision", "train"), ("deq-sequence", "report perplexity")]
+
+
+def forget() -> None:
+    for cached in (code.entries, code.source, code.tree, code.digest, code.used, code.bindings):
+        cached.cache_clear()
+
+
+def seen() -> list[dict[str, str]]:
+    forget()
+    return [code.behind(*command) for command in LOOKED_AT]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "out_of_date"),
+    [
+        ("loss.py", '"""', "# a comment\n\n\n" + '"""Another word: ', []),
+        ("loss.py", "\ndef ", "\nADDED = 1\n\n\ndef ", [("deq-flow", "train")]),
+        ("commands/pipeline.py", '"""Trains the network', '"""Fits the network', []),
+        ("commands/pipeline.py", '"chairs"', '"chair"', [("deq-flow", "train")]),
+    ],
+)
+def test_what_a_file_does_counts_and_what_it_says_of_that_does_not(
+    file: str, old: str, new: str, out_of_date: list[tuple[str, str]], checkout: Path
+) -> None:
+    before = seen()
+    edit(checkout / "deq-flow/src/deq_flow" / file, old, new)
+    after = seen()
+    assert [command for command, was, now in zip(LOOKED_AT, before, after, strict=True) if was != now] == out_of_date
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replaces the first `old` in a file."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_mistake_in_the_code_is_said_in_one_line(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = checkout / "deq-flow/src/deq_flow/loss.py"
+    edit(path, '"""', 'def f(:\n"""')
+    forget()
+    assert code.main([]) == 1
+    assert capsys.readouterr().err == f"{path}:1: invalid syntax\n"

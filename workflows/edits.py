@@ -1,0 +1,95 @@
+"""Which stages of dvc.yaml an edit makes out of date: `python -m workflows.edits [FILE ...]`.
+
+Without files it writes the table of docs/reproducibility.md.
+"""
+
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+from benchmarks.core.pages import with_table
+
+from workflows import code, commands
+
+PAGE = code.ROOT / "docs" / "reproducibility.md"
+RUN = re.compile(r"exec python -m workflows\.stage (deq-\w+)((?: [a-z][\w-]*(?![\w=-]))+)")
+DOMAINS = ("flow", "vision", "sequence")
+ROWS = {
+    "solvers, adjoints": ["deq_core/_solve/*", "deq_core/_solvers/*", "deq_core/_adjoints/*"],
+    "the delta rule": ["deq_core/delta/*"],
+    "the training loop": ["deq_core/experiment/training/*"],
+    **{f"data of {domain}": [f"deq_{domain}/data/*"] for domain in DOMAINS},
+    **{f"models of {domain}": [f"deq_{domain}/models/*"] for domain in DOMAINS},
+    **{f"training of {domain}": [f"deq_{domain}/train.py"] for domain in DOMAINS},
+    **{f"evaluation of {domain}": [f"deq_{domain}/evaluate.py"] for domain in DOMAINS},
+    "streaming": ["deq_vision/streaming/evaluate.py"],
+    **{f"a study of {domain}": [f"deq_{domain}/studies/*"] for domain in DOMAINS},
+    "figures": ["deq_core/experiment/study/plotting.py"],
+    **{
+        f"figures and reports of {domain}": [f"deq_{domain}/{name}*" for name in ("plot", "report")]
+        for domain in DOMAINS
+    },
+    "tracking": ["deq_core/experiment/tracking/*"],
+    "the command line": ["deq_core/experiment/commands.py", "deq_*/cli.py"],
+    "demos": ["deq_*/demo/*"],
+    "files, errors, progress": [f"deq_core/experiment/{name}.py" for name in ("files", "errors", "progress")],
+}
+"""Rooms of the code by their files, in the folders of the packages."""
+
+
+def stages() -> dict[str, tuple[str, str]]:
+    """The program and command of each stage that runs one of a package's."""
+    definitions = commands.definitions(code.ROOT / "dvc.yaml")
+    found = {name: RUN.match(stage.get("do", stage)["cmd"]) for name, stage in definitions.items()}
+    return {name: (run[1], run[2].strip()) for name, run in found.items() if run}
+
+
+@cache
+def reruns() -> Mapping[str, set[str]]:
+    """The stages whose code a file is part of, by its path in the folder of its package."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for stage, (program, command) in stages().items():
+        for file in code.behind(program, command):
+            found[file.partition("/src/")[2].partition(":")[0]].add(stage)
+    return found
+
+
+def after(patterns: Sequence[str]) -> set[str]:
+    """The stages that are out of date after an edit in any file of these patterns."""
+    meant = [file for file in reruns() if any(fnmatch(file, pattern) for pattern in patterns)]
+    return set().union(*(reruns()[file] for file in meant))
+
+
+def exists(pattern: str) -> bool:
+    """Whether there are such files."""
+    return any(code.ROOT.glob(f"packages/*/src/{pattern}"))
+
+
+def said(names: set[str]) -> str:
+    """Stages in words."""
+    left = stages().keys() - names
+    if not names or not left:
+        return "every stage" if names else "nothing"
+    return ", ".join(sorted(names)) if len(names) <= len(left) else f"every stage but {', '.join(sorted(left))}"
+
+
+def table() -> str:
+    """In Markdown: the rooms of the code, and what runs again after an edit in one."""
+    rows = [f"| {room} | {said(after(patterns))} |" for room, patterns in ROWS.items() if any(map(exists, patterns))]
+    return "\n".join(["| an edit in | runs again |", "| --- | --- |", *rows])
+
+
+def main(files: Sequence[str]) -> None:
+    """Tells of each file, or writes the table."""
+    for file in files:
+        print(f"{file}: {said(after([Path(file).resolve().as_posix().partition('/src/')[2]]))}")
+    if not files:
+        PAGE.write_text(with_table(PAGE.read_text(), "edits", table()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
