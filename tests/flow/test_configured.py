@@ -104,9 +104,7 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     watched.folders = []
 
 
-@pytest.mark.parametrize(
-    "model", [MODEL, replace(MODEL, correction=()), UNROLLED], ids=["equilibrium", "uncorrected", "unrolled"]
-)
+@pytest.mark.parametrize("model", [MODEL, UNROLLED], ids=["equilibrium", "unrolled"])
 def test_every_field_of_a_model_changes_its_training(trained: Outcome, model: Model) -> None:
     """Or what the network says of itself."""
     recipe = replace(RECIPE, steps=1, ema=None)
@@ -116,6 +114,11 @@ def test_every_field_of_a_model_changes_its_training(trained: Outcome, model: Mo
         return trained(model, recipe), said
 
     assert lost(model, outcome) == []
+
+
+def test_chaining_without_a_correction_is_refused() -> None:
+    with pytest.raises(config.ConfigError, match="chaining: there is nothing to chain without a correction"):
+        replace(MODEL, correction=(), chaining="indexing")
 
 
 def test_every_field_of_a_recipe_changes_the_training(trained: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,13 +14,24 @@ from deq_core.experiment.data import photographs
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.written import files_of
 from deq_flow.data.mini import write as mini
+from deq_flow.data.mini.training import TrainingSetsConfig
+from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.sets.chairs import FlyingChairs
 from deq_flow.data.sets.kitti import Kitti
 from deq_flow.data.sets.sintel import Sintel
 
 CONFIG = MiniConfig(
-    height=40, width=56, train_pairs=3, val_pairs=2, scenes=2, frames=3, kitti_pairs=2, motorcycle_scale=8
+    height=40,
+    width=56,
+    train_pairs=3,
+    val_pairs=2,
+    scenes=2,
+    frames=3,
+    kitti_pairs=2,
+    motorcycle_scale=8,
+    training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=1, hd1k_sequences=1),
+    videos=VideosConfig(videos=1, frames=2),
 )
 
 
@@ -190,20 +202,14 @@ def test_the_same_configuration_gives_the_same_bytes_on_any_number_of_threads(ro
 
 
 def test_items_depend_on_no_other_item(root: Path, tmp_path: Path) -> None:
-    more = MiniConfig(
-        height=40, width=56, train_pairs=4, val_pairs=1, scenes=1, frames=3, kitti_pairs=1, motorcycle_scale=8
-    )
-    write_mini(tmp_path / "more", more)
+    write_mini(tmp_path / "more", replace(CONFIG, train_pairs=4, val_pairs=1, scenes=1, kitti_pairs=1))
     first, second = digests(root), digests(tmp_path / "more")
     assert all(first[name] == second[name] for name in first if "/00001_" in name or "/00003_" in name)
     assert all(first[name] == second[name] for name in second if "scene_1" in name or "000000_" in name)
 
 
 def test_another_seed_gives_other_pairs(root: Path, tmp_path: Path) -> None:
-    other = MiniConfig(
-        seed=1, height=40, width=56, train_pairs=3, val_pairs=2, scenes=2, frames=3, kitti_pairs=2, motorcycle_scale=8
-    )
-    write_mini(tmp_path / "other", other)
+    write_mini(tmp_path / "other", replace(CONFIG, seed=1))
     first, second = digests(root), digests(tmp_path / "other")
     same = {name for name in first if first[name] == second[name]}
     assert same == {"chairs_split.txt", *(name for name in first if name.startswith("Motorcycle"))}
