@@ -6,6 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 
 from deq_flow.data.batches import FlowBatch
 from deq_flow.evaluate import Method, Prediction
@@ -42,7 +43,7 @@ def dis(config: Baseline) -> Method:
         for image1, image2 in zip(grey(batch.image1), grey(batch.image2), strict=True):
             # None starts from no motion as a user would; OpenCV's stubs do not know of it
             flow = matcher.calc(image1, image2, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-            flows.append(torch.from_numpy(flow).permute(2, 0, 1))
+            flows.append(rearrange(torch.from_numpy(flow), "h w xy -> xy h w"))
         return Prediction(torch.stack(flows))
 
     return predict
@@ -50,6 +51,5 @@ def dis(config: Baseline) -> Method:
 
 def grey(images: torch.Tensor) -> list[np.ndarray]:
     """uint8 (H, W) luminance of each RGB image of a batch (B, 3, H, W) in 0..255."""
-    return [
-        cv2.cvtColor(image.permute(1, 2, 0).round().to(torch.uint8).numpy(), cv2.COLOR_RGB2GRAY) for image in images
-    ]
+    pictures = rearrange(images, "b c h w -> b h w c").round().to(torch.uint8).numpy()
+    return [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from einops import rearrange
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -27,5 +28,5 @@ def carried(flow: np.ndarray) -> np.ndarray:
     if not inside.any():
         return np.zeros_like(flow)
     tree = KDTree(target[inside], leafsize=16)  # of scipy's griddata, which decides between equally near vectors
-    _, nearest = tree.query(np.stack([x, y], axis=-1).reshape(-1, 2))
+    _, nearest = tree.query(rearrange([x, y], "xy h w -> (h w) xy"))
     return flow[:, inside][:, nearest].reshape(flow.shape)

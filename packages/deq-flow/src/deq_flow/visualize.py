@@ -5,6 +5,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 # Baker et al., IJCV 2011: how many hues the wheel has between red, yellow, green, cyan, blue, magenta and red again.
@@ -48,7 +49,7 @@ def flow_to_rgb(flow: Tensor, max_norm: float | None = None) -> Tensor:
     share = (position - below)[:, :, None]
     hue = (1 - share) * wheel[below] + share * wheel[(below + 1) % len(wheel)]
     colour = np.where(speed <= 1, 1 - speed * (1 - hue), 0.75 * hue) * known.cpu().numpy()[:, :, None]
-    return torch.from_numpy(np.floor(255 * colour).astype(np.uint8)).permute(2, 0, 1).contiguous()
+    return rearrange(torch.from_numpy(np.floor(255 * colour).astype(np.uint8)), "h w c -> c h w").contiguous()
 
 
 def error_to_rgb(error: Tensor, valid: Tensor | None = None, *, max_error: float) -> Tensor:
@@ -64,4 +65,4 @@ def error_to_rgb(error: Tensor, valid: Tensor | None = None, *, max_error: float
     heat[unknown.cpu().numpy()] = NOT_A_NUMBER
     if valid is not None:
         heat[~valid.cpu().numpy()] = 0
-    return torch.from_numpy(heat).permute(2, 0, 1).contiguous()
+    return rearrange(torch.from_numpy(heat), "h w c -> c h w").contiguous()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_flow.data.colour import ColourConfig, jitter_pair
@@ -105,7 +106,7 @@ def erase(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) ->
     """The image, uint8 (h, w, 3), with `eraser_chance` one or two patches of its mean colour: invented occlusions."""
     if rng.uniform() >= config.eraser_chance:
         return image
-    colour = image.reshape(-1, 3).mean(axis=0).astype(np.uint8)
+    colour = rearrange(image, "h w c -> (h w) c").mean(axis=0).astype(np.uint8)
     patches = []
     for _ in range(rng.integers(1, 2, endpoint=True)):
         x, y = int(rng.integers(image.shape[1])), int(rng.integers(image.shape[0]))
@@ -148,7 +149,7 @@ def transform(sample: FlowSample, geometry: Geometry, config: AugmentConfig) -> 
         ValueError: the crop does not fit into the scaled sample.
     """
     images = [pixels(sample.image1), pixels(sample.image2)]
-    flow, valid = sample.flow.permute(1, 2, 0).numpy(), sample.valid.numpy()
+    flow, valid = rearrange(sample.flow, "xy h w -> h w xy").numpy(), sample.valid.numpy()
     if geometry.scale is not None:
         fx, fy = geometry.scale
         images = [cv2.resize(image, None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR) for image in images]
@@ -213,9 +214,9 @@ def scatter_flow(
 
 def pixels(image: Tensor) -> np.ndarray:
     """uint8 (h, w, 3) of an image (3, h, w)."""
-    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(rearrange(image, "c h w -> h w c").numpy())
 
 
 def planes(array: np.ndarray) -> Tensor:
     """(c, h, w) of an array (h, w, c)."""
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(rearrange(array, "h w c -> c h w")))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_core.experiment.data.images import FileFormatError, damaged
@@ -25,7 +26,7 @@ def read_flo5(path: Path) -> Tensor:
         require_room(path, FileFormatError, 8 * max(stored.size, math.prod(stored.chunks or ())))
         with decoding(path, FileFormatError, "whole chunks of flow"):
             flow = np.asarray(stored, dtype=np.float32)
-    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(rearrange(flow, "h w xy -> xy h w")))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_core.experiment.data.images import damaged, decode, encode
@@ -29,7 +30,7 @@ def read_flo(path: Path) -> Tensor:
     data = path.read_bytes()
     height, width = flo_size(path, data[:12], len(data))
     flow = np.frombuffer(data, dtype="<f4", offset=12).reshape(height, width, 2)
-    return torch.from_numpy(flow.transpose(2, 0, 1).astype(np.float32, order="C"))
+    return torch.from_numpy(rearrange(flow, "h w xy -> xy h w").astype(np.float32, order="C"))
 
 
 def flo_size(path: Path, start: bytes, length: int) -> tuple[int, int]:
@@ -50,7 +51,7 @@ def write_flo(path: Path, flow: Tensor) -> None:
     """Writes float32 (2, h, w), pixels, in Middlebury's format."""
     _, height, width = check_flow(path, flow)
     header = FLO_MAGIC + np.array([width, height], dtype="<i4").tobytes()
-    write_bytes(path, header + flow.permute(1, 2, 0).numpy().astype("<f4", order="C").tobytes())
+    write_bytes(path, header + rearrange(flow, "xy h w -> h w xy").numpy().astype("<f4", order="C").tobytes())
 
 
 def read_pfm(path: Path) -> Tensor:
@@ -58,7 +59,7 @@ def read_pfm(path: Path) -> Tensor:
     data = path.read_bytes()
     header = pfm_header(path, data[:PFM_HEADER], len(data))
     values = np.frombuffer(data, dtype=header.dtype, offset=header.length).reshape(header.shape)
-    return torch.from_numpy(values[::-1].transpose(2, 0, 1).astype(np.float32, order="C"))
+    return torch.from_numpy(rearrange(values[::-1], "h w c -> c h w").astype(np.float32, order="C"))
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def write_pfm(path: Path, values: Tensor) -> None:
         raise ValueError(f"{path}: expected float32 (1 or 3, h, w), got {values.dtype} {tuple(values.shape)}")
     channels, height, width = values.shape
     header = f"{'PF' if channels == 3 else 'Pf'}\n{width} {height}\n-1.0\n".encode()
-    write_bytes(path, header + values.permute(1, 2, 0).numpy()[::-1].astype("<f4", order="C").tobytes())
+    write_bytes(path, header + rearrange(values, "c h w -> h w c").numpy()[::-1].astype("<f4", order="C").tobytes())
 
 
 def read_kitti(path: Path) -> tuple[Tensor, Tensor]:
@@ -111,7 +112,7 @@ def read_kitti(path: Path) -> tuple[Tensor, Tensor]:
     if stored.dtype != np.uint16 or stored.ndim != 3 or stored.shape[2] != 3:
         raise damaged(path, "a 16-bit PNG of three channels", f"{stored.dtype} of shape {stored.shape}")
     valid = stored[:, :, 0] > 0  # OpenCV reads the channels as valid, v, u
-    flow = stored[:, :, :0:-1].transpose(2, 0, 1).astype(np.float32, order="C")
+    flow = rearrange(stored[:, :, :0:-1], "h w xy -> xy h w").astype(np.float32, order="C")
     flow -= KITTI_OFFSET
     flow /= KITTI_SCALE
     flow[:, ~valid] = 0
@@ -125,7 +126,7 @@ def write_kitti(path: Path, flow: Tensor, valid: Tensor) -> None:
         ValueError: a valid pixel moves by less than -512 or by more than 511.98 pixels, which the format cannot hold.
     """
     check_flow(path, flow)
-    known = flow.permute(1, 2, 0).numpy().astype(np.float64)
+    known = rearrange(flow, "xy h w -> h w xy").numpy().astype(np.float64)
     mask = valid.numpy()
     low, high = KITTI_RANGE
     if mask.any() and not ((known[mask] >= low) & (known[mask] <= high)).all():

@@ -7,6 +7,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 import deq_core as deq
@@ -133,8 +134,8 @@ def reduced(image: Tensor, side: int | None) -> Tensor:
     if factor >= 1:
         return image
     size = (max(LEAST, round(width * factor)), max(LEAST, round(height * factor)))
-    pixels = cv2.resize(image.permute(1, 2, 0).numpy(), size, interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    pixels = cv2.resize(rearrange(image, "c h w -> h w c").numpy(), size, interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(np.ascontiguousarray(rearrange(pixels, "h w c -> c h w")))
 
 
 def enlarged(flow: Tensor, image: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_flow.demo.follow import Estimate
@@ -51,7 +52,7 @@ def picture(view: View, estimate: Estimate, max_speed: float) -> Tensor:
 
 def with_arrows(image: Tensor, flow: Tensor) -> Tensor:
     """The image (3, h, w) with arrows from pixels of a grid to where they go, if known and half a pixel or more."""
-    canvas = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    canvas = np.ascontiguousarray(rearrange(image, "c h w -> h w c").numpy())
     height, width = canvas.shape[:2]
     known = known_motion(flow)
     spacing = max(8, max(height, width) // ARROWS)
@@ -63,4 +64,4 @@ def with_arrows(image: Tensor, flow: Tensor) -> Tensor:
                 if known[y, x] and u * u + v * v >= 0.25:
                     tip = (round(x + u), round(y + v))
                     cv2.arrowedLine(canvas, (x, y), tip, colour, thickness + extra, cv2.LINE_AA, tipLength=0.3)
-    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(rearrange(canvas, "h w c -> c h w")))

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 
@@ -17,7 +18,7 @@ def warped_error(image1: Tensor, image2: Tensor, flow: Tensor | None = None) -> 
         image2: uint8 (3, h, w).
         flow: (2, h, w), pixels; None is zero flow.
     """
-    first, second = (image.permute(1, 2, 0).numpy() for image in (image1, image2))
+    first, second = (rearrange(image, "c h w -> h w c").numpy() for image in (image1, image2))
     if flow is None:
         return float(cv2.absdiff(first, second).mean())
     if not flow.isfinite().all():

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -32,7 +33,7 @@ class Attention(nn.Module):
         query = self.scale * query
         scores = []
         if self.by != "position":
-            scores.append(query.flatten(2).mT @ key.flatten(2))
+            scores.append(rearrange(query, "b c y x -> b (y x) c") @ rearrange(key, "b c v u -> b c (v u)"))
         if self.by != "content" and self.pos_emb is not None:
             scores.append(self.pos_emb(query))
         return torch.softmax(torch.stack(scores).sum(0) if len(scores) > 1 else scores[0], dim=2)
@@ -53,10 +54,10 @@ class RelativePositions(nn.Module):
 
     def forward(self, query: Tensor) -> Tensor:
         """(B, N, N) scores of queries (B, C, h, w), N = h w."""
-        batch, _, height, width = query.shape
+        height, width = query.shape[2:]
         rows = torch.einsum("bcyx,yvc->byxv", query, self._between(self.rel_height, height))
         columns = torch.einsum("bcyx,xuc->byxu", query, self._between(self.rel_width, width))
-        return (rows[..., :, None] + columns[..., None, :]).reshape(batch, height * width, height * width)
+        return rearrange(rows[..., :, None] + columns[..., None, :], "b y x v u -> b (y x) (v u)")
 
     def _between(self, embedding: nn.Embedding, length: int) -> Tensor:
         """(length, length, C): row i, column j embeds j - i."""
@@ -75,5 +76,5 @@ class Aggregate(nn.Module):
 
     def forward(self, attention: Tensor, motion: Tensor) -> Tensor:
         """(B, C, h, w) from attention (B, N, N) and motion (B, C, h, w)."""
-        values = self.to_v(motion).flatten(2)
-        return motion + self.gamma * (values @ attention.mT).view_as(motion)
+        values = rearrange(self.to_v(motion), "b c h w -> b c (h w)")
+        return motion + self.gamma * rearrange(values @ attention.mT, "b c (h w) -> b c h w", h=motion.shape[2])

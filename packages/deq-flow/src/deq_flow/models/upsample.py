@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -20,11 +21,12 @@ def convex_upsample(flow: Tensor, logits: Tensor, scale: int) -> Tensor:
     Each pixel is a convex combination of its cell's 3x3 neighbourhood (zero outside). The logits are multiplied by
     0.25, which balances their gradients against the rest of the network.
     """
-    batch, _, height, width = flow.shape
-    weights = torch.softmax(0.25 * logits.view(batch, 1, 9, scale**2, height, width).to(flow.dtype), dim=2)
-    cells = F.unfold(scale * flow, 3, padding=1).view(batch, 2, 9, 1, height, width)
+    logits = rearrange(logits, "b (neighbour pixel) h w -> b 1 neighbour pixel h w", neighbour=9)
+    weights = torch.softmax(0.25 * logits.to(flow.dtype), dim=2)
+    cells = F.unfold(scale * flow, 3, padding=1)
+    cells = rearrange(cells, "b (xy neighbour) (h w) -> b xy neighbour 1 h w", xy=2, h=flow.shape[2])
     pixels = (weights * cells).sum(dim=2)
-    return F.pixel_shuffle(pixels.view(batch, 2 * scale**2, height, width), scale)
+    return rearrange(pixels, "b xy (down across) h w -> b xy (h down) (w across)", down=scale)
 
 
 def bilinear_upsample(flow: Tensor, scale: int) -> Tensor:

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 import deq_core as deq
@@ -119,7 +120,7 @@ def watch(model: DEQFlow, pairs: SampleSet, config: Convergence, found: Watch) -
     """Solves the pairs one by one and gathers in `found` when each element converged."""
     for index in range(len(pairs) if config.pairs is None else min(config.pairs, len(pairs))):
         states, errors, residuals = trajectory(model, pairs[index], config)
-        points = states.permute(2, 3, 0, 1)  # (h, w, steps, channels)
+        points = rearrange(states, "steps channels h w -> h w steps channels")
         components = principal_components(points.flatten(0, 2))
         found.components.append(components)
         found.errors.append(errors)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch.utils.data import Dataset
 
 from deq_flow.data.mini.final_pass import FinalPassConfig, final_pass, random_fog
@@ -81,7 +82,7 @@ class Generated(Dataset[FlowSample]):
                 for view, motion in ((first, flow), (second, onwards))
             ]
         return FlowSample(
-            *(torch.from_numpy(image).permute(2, 0, 1).contiguous() for image in images),
+            *(rearrange(torch.from_numpy(image), "h w c -> c h w").contiguous() for image in images),
             flow=torch.from_numpy(flow),
             valid=torch.ones(size, dtype=torch.bool),
             name=f"generated_{self.kind}_{index:07d}",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from deq_core.experiment.data import photographs
@@ -150,4 +151,4 @@ def times(frames: int) -> list[float]:
 
 def picture(pixels: np.ndarray) -> Tensor:
     """uint8 (h, w, 3) as a tensor (3, h, w)."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return rearrange(torch.from_numpy(pixels), "h w c -> c h w")

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
@@ -202,10 +203,10 @@ def generator(config: MiniConfig, kind: int, index: int) -> np.random.Generator:
 def blocks(image: np.ndarray, scale: int) -> np.ndarray:
     """(h, w, ...) as (h // scale, w // scale, scale**2, ...): the pixels of whole blocks; the rest is cut off."""
     height, width = image.shape[0] // scale, image.shape[1] // scale
-    cut = image[: height * scale, : width * scale].reshape(height, scale, width, scale, *image.shape[2:])
-    return cut.swapaxes(1, 2).reshape(height, width, scale * scale, *image.shape[2:])
+    cut = image[: height * scale, : width * scale]
+    return rearrange(cut, "(h down) (w across) ... -> h w (down across) ...", down=scale, across=scale)
 
 
 def picture(pixels: np.ndarray) -> Tensor:
     """uint8 (h, w, 3) as a tensor (3, h, w)."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return rearrange(torch.from_numpy(pixels), "h w c -> c h w")

@@ -200,9 +200,8 @@ def _runs(values: Tensor, start: Tensor, length: int) -> Tensor:
 
 def _interpolate(patch: Tensor, fraction: Tensor, radius: int) -> Tensor:
     """Bilinear values (B N, (2r + 1)^2) from the (2r + 2)^2 cells around them: all share one fraction."""
-    side = 2 * radius + 2
-    x, y = fraction[:, :, None, None]
-    patch = patch.view(-1, side, side)
+    x, y = rearrange(fraction, "xy n -> xy n 1 1")
+    patch = rearrange(patch, "n (x y) -> n x y", x=2 * radius + 2)
     patch = torch.lerp(patch[:, :-1], patch[:, 1:], x)
     return torch.lerp(patch[:, :, :-1], patch[:, :, 1:], y).flatten(1)
 
