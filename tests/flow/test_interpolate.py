@@ -1,4 +1,4 @@
-"""Flow carried along itself, and what a frame starts from: the numbers of the release, and what each start keeps."""
+"""Forward-warped flow, and what a frame starts from: the numbers of the release, and what each start keeps."""
 
 import numpy as np
 import pytest

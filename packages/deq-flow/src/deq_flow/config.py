@@ -219,7 +219,7 @@ class Equilibrium:
     solver, stop   the forward solve in training
     eval_stop      its stopping rule in evaluation; `stop` if None. The release evaluates with half as many steps more
     adjoint        how gradients pass through the solve; a tuple gives each supervised state, in order, its own
-    correction     evaluations whose states are supervised in training, besides the last (sparse fixed-point correction)
+    correction     steps whose states are supervised in training, besides the last (sparse fixed-point correction)
     chaining       "indexing" records the corrected states in one solve, the default of version 1. "sliced" solves from
                    one to the next, each slice starting from what the adjoint made of the last state, detached; the
                    default of version 2. "resumed" does so from the state that the solver returned, as version 1's

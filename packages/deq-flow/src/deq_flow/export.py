@@ -1,4 +1,4 @@
-"""Networks of a fixed number of evaluations as programs of `torch.export` or ONNX, for any batch and image size."""
+"""Networks of a fixed number of steps as programs of `torch.export` or ONNX, for any batch and image size."""
 
 import copy
 import importlib.util
@@ -46,7 +46,7 @@ class Exported:
 
 
 class FixedSteps(nn.Module):
-    """A network as plain tensor operations: `steps` evaluations, then the flow that the network itself returns.
+    """A network as plain tensor operations: `steps` steps, then the flow that the network itself returns.
 
     Weight normalisation is resolved, and the correlation volume stored, whose operations do not depend on the flow. Of
     a DEQ-Flow the solver's steps are laid out one after the other, and the state with the lowest residual counts,
@@ -109,7 +109,7 @@ def plain(network: Network) -> Network:
 
 
 def export(network: Network, out: Path, *, format: Format, steps: int) -> Exported:
-    """Writes `network`, with `steps` evaluations, to `out`, and checks the file on another batch of another size.
+    """Writes `network`, with a fixed number of steps, to `out`, and checks the file on another batch of another size.
 
     The file's inputs are image1 and image2, float32 (B, 3, H, W) of values 0..255, its output is flow (B, 2, H, W) in
     pixels, for every B, and every H and W of at least `least_side`.

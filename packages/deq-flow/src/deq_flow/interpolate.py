@@ -1,4 +1,4 @@
-"""Flow carried along itself to the next frame: where a warm start begins (Teed and Deng, ECCV 2020, section 3.3)."""
+"""Forward-warped flow: where a warm start begins (Teed and Deng, ECCV 2020, section 3.3)."""
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ def forward_interpolate(flow: Tensor) -> Tensor:
     if flow.dim() != 4 or flow.shape[1] != 2:
         raise ValueError(f"flow must be (b, 2, h, w), got {tuple(flow.shape)}")
     fields = flow.detach().cpu().double().numpy()
-    return torch.from_numpy(np.stack([carried(field) for field in fields])).to(flow)
+    return torch.from_numpy(np.stack([forward_warped(field) for field in fields])).to(flow)
 
 
-def carried(flow: np.ndarray) -> np.ndarray:
+def forward_warped(flow: np.ndarray) -> np.ndarray:
     """`forward_interpolate` of one float64 flow (2, h, w)."""
     height, width = flow.shape[1:]
     y, x = np.indices((height, width), dtype=np.float64)

@@ -33,9 +33,9 @@ def start_from(start: Start, state: State | None) -> State | None:
     """Where a pair begins, given the state (hidden, flow) that the pair before it ended in; None is a cold start.
 
     cold                the pair before is not used
-    warm                zero hidden state, and the flow carried along itself: RAFT's warm start
+    warm                zero hidden state, and the forward-warped flow: RAFT's warm start
     reuse               the whole state as it is: fixed-point reuse
-    reuse_interpolated  the hidden state as it is, and the flow carried along itself: reuse as DEQ-Flow released it
+    reuse_interpolated  the hidden state as it is, and the forward-warped flow: reuse as DEQ-Flow released it
     """
     if state is None or start == "cold":
         return None

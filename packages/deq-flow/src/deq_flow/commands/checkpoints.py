@@ -34,7 +34,7 @@ def export(
     steps: int,
     solver: Literal["own", "fixed_point_iteration"] = "own",
 ) -> None:
-    """Writes the network in CHECKPOINT, with a fixed number of evaluations, to OUT, and checks the file.
+    """Writes the network in CHECKPOINT, with a fixed number of steps, to OUT, and checks the file.
 
     CHECKPOINT is a file or folder that `deq_flow.load` takes, or default. OUT is a program of torch.export (.pt2) or
     ONNX for any batch and image size: its inputs are image1 and image2, (B, 3, H, W) of values 0 to 255, its output is

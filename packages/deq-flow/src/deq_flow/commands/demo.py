@@ -41,7 +41,7 @@ def demo(
         model: name of a shipped checkpoint, or a file: a trained one of this package or a released one (.pth).
         save: colour, side-by-side and arrows are videos, or pictures of two images; flo, kitti and npz are files of
             flow, one a frame.
-        start: what each frame begins with: cold, nothing; warm, the last flow carried along itself; reuse, the last
+        start: what each frame begins with: cold, nothing; warm, the last flow, forward-warped; reuse, the last
             fixed point; reuse_interpolated, both. What is carried may keep what went wrong.
         steps: iterations at most.
         tolerance: relative residual at which a fixed point is near enough.

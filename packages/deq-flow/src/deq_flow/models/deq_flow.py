@@ -45,8 +45,8 @@ class DEQFlow(FlowNetwork):
         """Flow between images (B, 3, H, W) of values 0..255.
 
         state   hidden state and flow to start from, zeros by default; not used where its shapes do not fit this pair
-        steps   replaces the number of evaluations of the stopping rule
-        record  evaluations whose flow is returned in `flows` besides the last, from one solve; by default the corrected
+        steps   replaces the number of steps of the stopping rule
+        record  steps whose flow is returned in `flows` besides the last, from one solve; by default the corrected
                 ones in training, none in evaluation. `record=range(1, n + 1)` is a sweep over iterations
         block   evaluated in place of the model's own; see `map`
         """

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Figure
@@ -74,7 +75,7 @@ def maps(arrays: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     return plotting.image_grid(
         [
             [
-                (network, own["image"].transpose(1, 2, 0)),
+                (network, rearrange(own["image"], "c h w -> h w c")),
                 *((f"{part}: steps to settle", own[f"{part}_lasting"]) for part in ("hidden", "flow")),
             ]
             for network, own in arrays.items()

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any, Literal
 
+from einops import rearrange
+
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
@@ -203,7 +205,7 @@ def still_changing(maps: Mapping[str, dict[str, Any]]) -> Figure:
     shown = [number for number in SHOWN if number <= shortest] or [shortest]
     grid = [
         [
-            (network, maps[network]["image"].transpose(1, 2, 0)),
+            (network, rearrange(maps[network]["image"], "c h w -> h w c")),
             *((f"{start}: evaluation {number}", cells[number - 1]) for number in shown),
         ]
         for (network, start), cells in starts.items()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.study import plotting
@@ -140,8 +141,8 @@ def example(predictions: Mapping[str, Mapping[str, Any]]) -> Figure:
     largest = max(float(epe_map(flow, target).max()) for flow in flows.values())
     rows = [
         [
-            ("frame 1", shared["image1"].transpose(1, 2, 0)),
-            ("frame 2", shared["image2"].transpose(1, 2, 0)),
+            ("frame 1", rearrange(shared["image1"], "c h w -> h w c")),
+            ("frame 2", rearrange(shared["image2"], "c h w -> h w c")),
             ("true flow", pixels(flow_to_rgb(target, max_norm=longest))),
         ]
     ]
@@ -159,7 +160,7 @@ def example(predictions: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 def pixels(image: torch.Tensor) -> np.ndarray:
     """(3, h, w) as (h, w, 3)."""
-    return image.permute(1, 2, 0).numpy()
+    return rearrange(image, "c h w -> h w c").numpy()
 
 
 REPORT = Report(name="flow.table_report", section="flow", page=page)

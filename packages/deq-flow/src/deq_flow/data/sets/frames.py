@@ -1,4 +1,4 @@
-"""A folder of frames, such as a video taken apart: consecutive pairs whose motion nobody knows."""
+"""A folder of frames, such as a video taken apart: unlabelled consecutive pairs."""
 
 import re
 from pathlib import Path
