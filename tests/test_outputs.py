@@ -161,10 +161,10 @@ def test_no_command_replaces_what_it_reads(name: str, key: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("read", ["link", "work/../out", "out/made"])
 def test_what_is_read_is_known_by_any_name(read: str, tmp_path: Path) -> None:
-    own("deq-flow plot", tmp_path / "out")
+    own("deq-flow report", tmp_path / "out")
     (tmp_path / "link").symlink_to("out")
     (tmp_path / "work").mkdir()
-    assert "the command reads" in call("deq-flow plot", results=Path(read), out=tmp_path / "out")
+    assert "the command reads" in call("deq-flow report", results=Path(read), out=tmp_path / "out")
 
 
 @pytest.mark.parametrize("out", [".", "..", "../../a", "../b"])
@@ -172,5 +172,5 @@ def test_the_working_directory_is_not_replaced(out: str, tmp_path: Path, monkeyp
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
     for place in (Path(out), Path(out).resolve()):
-        assert "cannot write" in call("deq-flow plot", out=place)
+        assert "cannot write" in call("deq-flow report", out=place)
     assert tree(tmp_path / "a") == {"b": ""}

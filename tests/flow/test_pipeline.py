@@ -240,7 +240,7 @@ def smoke_params(cwd: Path, *changes: tuple[str, str]) -> None:
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("download", "fetch", "check-data", "train", "study", "report", "schema"):
+    for command in ("download", "check-data", "train", "study", "report", "schema"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0
@@ -290,9 +290,8 @@ def test_data_are_checked_by_name(data: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_set_that_is_fetched_by_hand_says_how() -> None:
-    for command in ("fetch", "download"):
-        assert "by hand" in failure_of(command, "spring")
-        assert "sintel" in failure_of(command, "sintle")
+    assert "by hand" in failure_of("download", "spring")
+    assert "sintel" in failure_of("download", "sintle")
 
 
 def test_the_command_is_installed_and_prints_its_result_as_one_line_of_json(tmp_path: Path) -> None:

@@ -79,13 +79,13 @@ def test_a_corpus_is_fetched_over_a_connection_that_breaks(
         source = replace(published.source, archives=(local,))
         monkeypatch.setitem(CORPORA, "wikitext-2", replace(published, source=source))  # pyright: ignore[reportArgumentType]  a dict
         web.breaks = [len(content) // 2]
-        main(["fetch", "wikitext-2", "--root", str(tmp_path / "data")])
+        main(["download", "wikitext-2", "--out", str(tmp_path / "data")])
         assert len(web.asked) == 2
         wrong = replace(local, out="other", checksum=f"md5:{'0' * 32}")
         source = replace(published.source, archives=(wrong,))
         monkeypatch.setitem(CORPORA, "wikitext-2", replace(published, source=source))  # pyright: ignore[reportArgumentType]  a dict
         with pytest.raises(SystemExit, match=r"deq-sequence: .*wikitext-2-v1"):
-            main(["fetch", "wikitext-2", "--root", str(tmp_path / "data")])
+            main(["download", "wikitext-2", "--out", str(tmp_path / "data")])
     main(["check-data", "wikitext-2", "--root", str(tmp_path / "data"), "--no-released"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"problems": 0}
     for path in (tmp_path / "origin" / "wikitext-2").iterdir():
@@ -93,5 +93,5 @@ def test_a_corpus_is_fetched_over_a_connection_that_breaks(
 
 
 def test_an_unknown_corpus_is_named() -> None:
-    with pytest.raises(SystemExit, match="expected one of wikitext-103, wikitext-2, got 'ptb'"):
-        main(["fetch", "ptb"])
+    with pytest.raises(SystemExit, match="no corpus is named 'ptb'; there are wikitext-103, wikitext-2"):
+        main(["download", "ptb"])

@@ -45,16 +45,16 @@ def commanded(tmp_path: Path, text: Text, *arguments: str, **change: Any) -> Non
 def test_what_was_never_seen_is_named_with_its_file(kind: Any, piece: str, files: Files, tmp_path: Path) -> None:
     Path(files.valid).write_text("the cat sat on the mat\nthe bird flew\n")
     with pytest.raises(SystemExit, match=rf"valid\.txt: line 2 has '{piece}'.*give the vocabulary a size"):
-        commanded(tmp_path, Text(corpus=files, tokens=kind), "prepare", "--out", str(tmp_path / "out"))
+        commanded(tmp_path, Text(corpus=files, tokens=kind), "download", "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_file_and_a_corpus_that_was_not_fetched_are_named(files: Files, tmp_path: Path) -> None:
-    out = ("prepare", "--out", str(tmp_path / "out"))
+    out = ("download", "--out", str(tmp_path / "out"))
     with pytest.raises(SystemExit, match=r"no such text: nowhere\.txt \(test\)"):
         commanded(tmp_path, Text(corpus=replace(files, test="nowhere.txt"), tokens="characters"), *out)
     wikitext = Published(name="wikitext-103", root=str(tmp_path))
-    with pytest.raises(SystemExit, match=r"wiki\.train\.tokens \(train\).*deq-sequence fetch"):
+    with pytest.raises(SystemExit, match=r"wiki\.train\.tokens \(train\).*deq-sequence download"):
         commanded(tmp_path, Text(corpus=wikitext, tokens="words"), *out)
 
 
@@ -68,10 +68,9 @@ def test_a_size_that_no_vocabulary_has_is_refused_before_any_work(kind: Any, siz
 def test_a_text_too_short_for_its_rows_is_named_before_training(split: str, files: Files, tmp_path: Path) -> None:
     Path(getattr(files, split)).write_text("the\n")
     text, data = Text(corpus=files, tokens="characters", size=4), ("--data", str(tmp_path / "data"))
-    commanded(tmp_path, text, "prepare", "--out", str(tmp_path / "data"))
-    command = "baselines" if split == "test" else "train"
-    options = [] if split == "test" else ["--method", "deq"]
+    commanded(tmp_path, text, "download", "--out", str(tmp_path / "data"))
+    command = ["study", "baselines"] if split == "test" else ["train", "--method", "deq"]
     with pytest.raises(SystemExit, match=rf"{split}.*4 tokens are too few for 4 rows of at least two"):
-        commanded(tmp_path, text, command, *options, *data, "--out", str(tmp_path / "out"))
+        commanded(tmp_path, text, *command, *data, "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     assert MEASURE.batch_size == 4

@@ -165,7 +165,7 @@ def test_the_commands_train_and_measure_from_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(json.dumps({"sequence": config.plain(PROFILE)}))
-    main(["prepare", "--out", "data"])
+    main(["download", "--out", "data"])
     assert set(json.loads((tmp_path / "data" / "manifest.json").read_text())["files"]) == {
         f"characters/{name}" for name in ("vocabulary.json", "train.npy", "valid.npy", "test.npy")
     }

@@ -350,7 +350,7 @@ def test_the_check_prints_problems_and_fails(data: Path, capsys: pytest.CaptureF
     assert json.loads(lines[-1]) == {"problems": 2}
 
 
-@pytest.mark.parametrize("command", ["fetch", "check-data"])
+@pytest.mark.parametrize("command", ["download", "check-data"])
 def test_an_unknown_name_says_which_there_are(command: str) -> None:
     with pytest.raises(SystemExit, match="deq-vision: no data set is named 'coco'; there are cifar10, imagenet, "):
         run(command, "coco")
@@ -358,4 +358,4 @@ def test_an_unknown_name_says_which_there_are(command: str) -> None:
 
 def test_fetching_by_hand_leaves_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"deq-vision: ImageNet VID, ILSVRC 2015 is fetched by hand from https://"):
-        run("fetch", "vid", "--root", tmp_path)
+        run("download", "vid", "--out", tmp_path)

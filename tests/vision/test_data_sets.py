@@ -61,7 +61,7 @@ def test_a_record_of_cifar_is_the_label_then_rows_of_red_green_and_blue(tmp_path
 
 
 def test_cifar_says_what_is_missing_or_wrong(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match=r"cifar-10-batches-bin: .* fetch it with `deq-vision fetch cifar10`"):
+    with pytest.raises(LayoutError, match=r"cifar-10-batches-bin: .* fetch it with `deq-vision download cifar10`"):
         Cifar10(tmp_path)
     write_cifar(tmp_path)
     folder = tmp_path / "cifar-10-batches-bin"

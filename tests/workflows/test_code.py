@@ -14,7 +14,7 @@ COMMANDS = {stage: command for stage, (_, command) in edits.stages().items()}
 TRAININGS = {stage for stage, command in COMMANDS.items() if command.endswith(("train", "stability-pretrain"))}
 PAGES = {stage for stage, command in COMMANDS.items() if "report" in command or "plot" in command}
 FITS = {"delta_sine", "delta_inr"}
-DATA = {stage for stage, command in COMMANDS.items() if command in ("download", "prepare")}
+DATA = {stage for stage, command in COMMANDS.items() if command == "download"}
 
 
 def of(pipeline: str) -> set[str]:

@@ -240,7 +240,7 @@ def is_alive(group: int) -> bool:
 def test_damaged_data_are_restored_from_the_cache(workspace: Path) -> None:
     damaged = max((workspace / "data/sequence").rglob("*.npy"))
     damaged.write_bytes(damaged.read_bytes()[:20])
-    assert NOTHING not in run(workspace, "snakemake", "--cores", "1", "sequence_prepare").stdout
+    assert NOTHING not in run(workspace, "snakemake", "--cores", "1", "sequence_download").stdout
     assert stages_run(workspace, "") == set()
     assert damaged.stat().st_size > 20
     assert changed(workspace) == set()

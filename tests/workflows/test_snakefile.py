@@ -12,7 +12,7 @@ from workflows import workspace
 TARGETS = [
     "all",
     *("flow", "flow_download", "flow_baselines", "flow_table_report", "flow_reuse_report"),
-    *("sequence", "sequence_prepare", "sequence_baselines", "sequence_report"),
+    *("sequence", "sequence_download", "sequence_baselines", "sequence_report"),
     "sequence_delta_report",
     *("vision", "vision_download", "vision_plot", "vision_report"),
 ]

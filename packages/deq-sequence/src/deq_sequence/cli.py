@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
-    "deq_sequence.commands.training": ("prepare", "train"),
+    "deq_sequence.commands.training": ("train",),
     "deq_sequence.commands.study": ("study", "report", "schema"),
-    "deq_sequence.commands.data": ("fetch", "check-data"),
+    "deq_sequence.commands.data": ("download", "check-data"),
     "deq_sequence.commands.checkpoints": ("convert",),
     "deq_sequence.commands.generate": ("generate",),
 }

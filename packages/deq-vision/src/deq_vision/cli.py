@@ -11,7 +11,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_vision.commands.stream": ("stream", "evaluate-stream"),
     "deq_vision.commands.demo": ("demo",),
     "deq_vision.commands.checkpoints": ("convert",),
-    "deq_vision.commands.data": ("download", "fetch", "check-data"),
+    "deq_vision.commands.data": ("download", "check-data"),
 }
 
 

@@ -1,20 +1,45 @@
-"""Commands for the published data sets."""
+"""Commands for data: those of the pipeline, and published sets."""
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
-from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment import config
+from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
+from deq_core.experiment.data.registry import ReleasedSets
+from deq_flow.commands.study import STUDIES
+from deq_flow.data.mini.write import write_mini
 from deq_flow.data.registry import REGISTRY
+from deq_flow.params import Data
 
 
-def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
-    """Downloads the published data set NAME to `root`, or says how to get it.
+def download(
+    name: Annotated[str, Positional, default("the data of PARAMS")] = "",
+    out: Annotated[Path | None, ADDED, default("data/flow; with NAME, data")] = None,
+    params: Path = PARAMS,
+    section: str = "flow",
+) -> None:
+    """Writes the data of `params` below `out`: miniature sets, from photographs in the packages.
 
-    NAME is chairs, things, sintel, kitti, hd1k or spring. A broken download is continued. No checksum of these files
-    is published: that of the first archive that unpacked is recorded beside it and asked of every later one.
+    With NAME, which is chairs, things, sintel, kitti, hd1k or spring, downloads that published set to `out`, or says
+    how to get it. A broken download is continued. No checksum of these files is published: that of the first archive
+    that unpacked is recorded beside it and asked of every later one.
+
+    With the released sets, what is missing is fetched to where `params` says, and `out` gets a manifest of the files
+    there.
     """
-    REGISTRY.fetch(name, root)
+    if name:
+        REGISTRY.fetch(name, Path("data") if out is None else out)
+        return
+    out = Path("data/flow") if out is None else out
+    STUDIES.check("flow", params, section)
+    settings: Data = config.load(Data, params, f"{section}.data")
+    if isinstance(settings, ReleasedSets):
+        REGISTRY.prepare(out, settings)
+    else:
+        write_mini(out, settings)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    finish({"files": len(files), "bytes": sum(path.stat().st_size for path in files)})
 
 
 def check_data(

@@ -1,47 +1,16 @@
-"""The commands that make data and networks."""
+"""The command that trains."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, fingerprint, finish, resumable
-from deq_core.experiment.data.registry import ReleasedSets
+from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
 from deq_core.experiment.tracking.run import track
-from deq_flow.commands.data import fetch
 from deq_flow.commands.study import STUDIES
-from deq_flow.data.mini.write import write_mini
-from deq_flow.data.registry import REGISTRY
-from deq_flow.params import Data, Model, Train
+from deq_flow.params import Model, Train
 
 SECTION = "flow"
-
-
-def download(
-    name: Annotated[str, Positional, default("the data of PARAMS")] = "",
-    out: Annotated[Path | None, ADDED, default("data/flow; with NAME, data")] = None,
-    params: Path = PARAMS,
-    section: str = SECTION,
-) -> None:
-    """Writes the data of `params` below `out`: miniature sets, from photographs in the packages.
-
-    With NAME, downloads that published set to `out`, as `fetch` does.
-
-    With the released sets, what is missing is fetched to where `params` says, and `out` gets a manifest of the files
-    there.
-    """
-    if name:
-        fetch(name, Path("data") if out is None else out)
-        return
-    out = Path("data/flow") if out is None else out
-    STUDIES.check(SECTION, params, section)
-    settings: Data = config.load(Data, params, f"{section}.data")
-    if isinstance(settings, ReleasedSets):
-        REGISTRY.prepare(out, settings)
-    else:
-        write_mini(out, settings)
-    files = [path for path in out.rglob("*") if path.is_file()]
-    finish({"files": len(files), "bytes": sum(path.stat().st_size for path in files)})
 
 
 def train(

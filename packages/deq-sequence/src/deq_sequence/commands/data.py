@@ -1,21 +1,40 @@
-"""Commands for the published corpora."""
+"""Commands for data: those of the pipeline, and published corpora."""
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
-from deq_core.experiment.commands import Positional, finish
-from deq_core.experiment.download.fetch import fetch as fetch_source
-from deq_sequence.data import registry
+from deq_core.experiment import config
+from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
+from deq_core.experiment.data.manifest import write_manifest
+from deq_core.experiment.download.fetch import fetch
+from deq_core.experiment.files import output_directory
+from deq_sequence.commands.study import STUDIES
+from deq_sequence.data import registry, texts
 from deq_sequence.data.registry import CORPORA
 
 
-def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
-    """Downloads the corpus NAME (wikitext-103, wikitext-2) to `root`.
+def download(
+    name: Annotated[str, Positional, default("the data of PARAMS")] = "",
+    out: Annotated[Path | None, ADDED, default("data/sequence; with NAME, data")] = None,
+    params: Path = PARAMS,
+    section: str = "sequence",
+) -> None:
+    """Learns the vocabulary of each text of `params` and writes the texts as numbers below `out`.
 
-    A broken download is continued, and the whole file has the checksum of the original archive or is refused.
+    With NAME, which is wikitext-103 or wikitext-2, downloads that corpus to `out`. A broken download is continued, and
+    the whole file has the checksum of the original archive or is refused.
     """
-    fetch_source(CORPORA[_known(name)].source, root)
+    if name:
+        fetch(known(name).source, Path("data") if out is None else out)
+        return
+    out = Path("data/sequence") if out is None else out
+    STUDIES.check("sequence", params, section)
+    settings = config.load(dict[config.Name, texts.Text], params, f"{section}.texts")
+    with output_directory(out) as partial:
+        sizes = {name: texts.prepare(partial / name, text) for name, text in settings.items()}
+        write_manifest(partial, settings)
+    finish({f"{name}.vocabulary": len(tokens.vocabulary) for name, tokens in sizes.items()})
 
 
 def check_data(name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True) -> None:
@@ -23,7 +42,8 @@ def check_data(name: Annotated[str, Positional], root: Path = Path("data"), rele
 
     `--no-released` is for texts of other lengths in the same layout.
     """
-    problems = registry.check(_known(name), root, released=released)
+    known(name)
+    problems = registry.check(name, root, released=released)
     for problem in problems:
         print(problem)
     finish({"problems": len(problems)})
@@ -31,7 +51,12 @@ def check_data(name: Annotated[str, Positional], root: Path = Path("data"), rele
         sys.exit(1)
 
 
-def _known(name: str) -> str:
+def known(name: str) -> registry.PublishedCorpus:
+    """The corpus of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
     if name not in CORPORA:
-        sys.exit(f"deq-sequence: expected one of {', '.join(CORPORA)}, got {name!r}")
-    return name
+        raise config.ConfigError(f"no corpus is named {name!r}; there are {', '.join(CORPORA)}")
+    return CORPORA[name]

@@ -1,28 +1,15 @@
-"""Commands that prepare texts and train models."""
+"""The command that trains."""
 
 import sys
 from pathlib import Path
 
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
-from deq_core.experiment.data.manifest import write_manifest
-from deq_core.experiment.files import output_directory
 from deq_core.experiment.tracking.run import track
 from deq_sequence.commands.study import STUDIES
-from deq_sequence.data import texts
 from deq_sequence.params import Model, Train
 
 SECTION = "sequence"
-
-
-def prepare(out: Path = Path("data/sequence"), params: Path = PARAMS, section: str = SECTION) -> None:
-    """Learns the vocabulary of each text of a profile and writes the texts as numbers below `out`."""
-    STUDIES.check("sequence", params, section)
-    settings = config.load(dict[config.Name, texts.Text], params, f"{section}.texts")
-    with output_directory(out) as partial:
-        sizes = {name: texts.prepare(partial / name, text) for name, text in settings.items()}
-        write_manifest(partial, settings)
-    finish({f"{name}.vocabulary": len(tokens.vocabulary) for name, tokens in sizes.items()})
 
 
 def train(

@@ -47,7 +47,7 @@ def read_files(train: Path, valid: Path, test: Path) -> Corpus:
     """A corpus of one's own files, UTF-8 text. Raises CorpusError where one is missing."""
     paths: dict[Split, Path] = {"train": train, "valid": valid, "test": test}
     if missing := [f"{path} ({split})" for split, path in paths.items() if not path.is_file()]:
-        raise CorpusError(f"no such text: {', '.join(missing)}; see `deq-sequence fetch` for the published ones")
+        raise CorpusError(f"no such text: {', '.join(missing)}; see `deq-sequence download` for the published ones")
     return Corpus({**paths})
 
 

@@ -22,12 +22,12 @@ class Embedded:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A published corpus, fetched before: `deq-sequence fetch`."""
+    """A published corpus, fetched before: `deq-sequence download`."""
 
     name: str
     """A key of `registry.CORPORA`, such as wikitext-103."""
     root: str = "datasets"
-    """Folder of the corpora, as `deq-sequence fetch` fills it."""
+    """Folder of the corpora, as `deq-sequence download` fills it."""
     kind: Literal["published"] = field(default="published", repr=False)
 
     def __post_init__(self) -> None:

@@ -5,23 +5,31 @@ from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import PARAMS, Positional, finish
+from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
 from deq_core.experiment.data.registry import ReleasedSets
 from deq_vision.data.mini.write import write_mini
 from deq_vision.data.registry import REGISTRY
 from deq_vision.params import Data, Vision
 
 
-def download(out: Path = Path("data/vision"), params: Path = PARAMS, section: str = "vision") -> None:
-    """Writes the data of PARAMS to OUT: of the mini sets, clutter digits and videos of streets.
+def download(
+    name: Annotated[str, Positional, default("the data of PARAMS")] = "",
+    out: Annotated[Path | None, ADDED, default("data/vision; with NAME, data")] = None,
+    params: Path = PARAMS,
+    section: str = "vision",
+) -> None:
+    """Writes the data of `params` below `out`: of the mini sets, clutter digits and videos of streets.
 
-    Of the released sets, what is missing is fetched to where PARAMS says, and OUT gets a manifest of the files there.
+    With NAME, which is cifar10, imagenet, cityscapes, cityscapes-videos, vid or det, downloads that published set to
+    `out`, or says how to get it: all but the first ask for a login. A broken download is continued.
 
-    Args:
-        out: folder that appears, or replaces an earlier one as this command left it, once all is written.
-        params: the file of all numbers.
-        section: of PARAMS that is read, dots between its keys.
+    With the released sets, what is missing is fetched to where `params` says, and `out` gets a manifest of the files
+    there.
     """
+    if name:
+        REGISTRY.fetch(name, Path("data") if out is None else out)
+        return
+    out = Path("data/vision") if out is None else out
     config.check(Vision, params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
     if isinstance(settings, ReleasedSets):
@@ -32,21 +40,12 @@ def download(out: Path = Path("data/vision"), params: Path = PARAMS, section: st
     finish({"files": len(files), "bytes": sum(path.stat().st_size for path in files)})
 
 
-def fetch(name: Annotated[str, Positional], root: Path = Path("data")) -> None:
-    """Downloads the published data set NAME to `root`, or says how to get it.
-
-    NAME is cifar10, imagenet, cityscapes, cityscapes-videos, vid or det. All but the first ask for a login. A broken
-    download is continued.
-    """
-    REGISTRY.fetch(name, root)
-
-
 def check_data(
     name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True, thorough: bool = False
 ) -> None:
     """Names what is missing or damaged in the data set NAME below `root`; exits with 1 where something is.
 
-    NAME is as for `fetch`. `--no-released` is for a part of a set or a mini set. A file that was cut off is found, a
+    NAME is as for `download`. `--no-released` is for a part of a set or a mini set. A file that was cut off is found, a
     PNG that was overwritten, and labels or annotations of another size than their frame. A JPEG has no checksum: with
     `--thorough`, which decodes every image, part of those that were overwritten are found.
     """

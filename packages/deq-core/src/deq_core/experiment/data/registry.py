@@ -18,7 +18,7 @@ class ReleasedSets:
     """Which of the published sets are the data of a pipeline, and where they are."""
 
     root: str
-    """Folder of the sets, as the command `fetch` fills it."""
+    """Folder of the sets, as the command `download` fills it."""
     sets: tuple[str, ...]
     """Names in the package's registry."""
     complete: bool = True

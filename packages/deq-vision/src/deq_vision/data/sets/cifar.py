@@ -28,7 +28,7 @@ FILES = {
     "val": ("val_batch.bin",),
     "test": ("test_batch.bin",),
 }
-HINT = "fetch it with `deq-vision fetch cifar10`"
+HINT = "fetch it with `deq-vision download cifar10`"
 
 
 class Cifar10(Dataset[LabelledImage]):

@@ -25,7 +25,7 @@ Split = Literal["train", "val", "test"]
 FOLDER = "cityscapes"
 HINT = (
     "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip so that root/cityscapes holds leftImg8bit and "
-    "gtFine; `deq-vision fetch cityscapes` says where they are"
+    "gtFine; `deq-vision download cityscapes` says where they are"
 )
 LABELS = "*_gtFine_labelIds.png"
 """Names of label files; the release has other images of labels beside them, which nobody reads."""

@@ -18,7 +18,7 @@ from deq_vision.data.samples import LabelledImage
 FOLDER = "imagenet"
 HINT = (
     "unpack ILSVRC2012_img_train.tar and, in it, each class's archive as a folder; sort the images of "
-    "ILSVRC2012_img_val.tar into folders of the same names; `deq-vision fetch imagenet` says where they are"
+    "ILSVRC2012_img_val.tar into folders of the same names; `deq-vision download imagenet` says where they are"
 )
 
 

@@ -19,7 +19,7 @@ from deq_vision.data.sets.annotations import Annotation, read_annotation
 FOLDER = "ILSVRC"
 HINT = (
     "unpack ILSVRC2015_VID.tar.gz, and for the images ILSVRC2015_DET.tar.gz, so that root/ILSVRC holds Data, "
-    "Annotations and ImageSets; `deq-vision fetch vid` says where they are"
+    "Annotations and ImageSets; `deq-vision download vid` says where they are"
 )
 
 
