@@ -112,7 +112,7 @@ def streaming(found: Values) -> str:
     """Warm and cold starts beside the converged baseline."""
     lines = []
     for name, metric in (("street", "miou"), ("detect", "ap50")):
-        runs = found["stream"][name]
+        runs = found[name]
         base = runs["converged"][metric]
         changes = [f"{run} {runs[run][metric] - base:+.3f}" for run in ("warm 4", "cold 4", "warm 1", "cold 1")]
         adaptive = runs["adaptive"]

@@ -17,8 +17,7 @@ from deq_core.experiment.files import write_text
 from deq_flow.reports import curriculum, errors, reuse, savings, settling
 from deq_sequence.reports import delta as sequence_delta
 from deq_sequence.reports import perplexity
-from deq_vision import report as vision
-from deq_vision.reports import stability
+from deq_vision.reports import scores, stability, streaming
 from workflows import findings
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +28,8 @@ REPORTS = {
     "flow_reuse": ("flow/report/reuse", ("starts",)),
     "sequence": ("sequence/report", ("iterations", "learning_curves", "bits_per_character")),
     "sequence_delta_report": ("sequence/delta_report", ("tradeoff",)),
-    "vision": ("vision", ("scores", "evaluations", "stream", "stream_frames", "learning_curves")),
+    "vision": ("vision/report", ("scores", "evaluations", "learning_curves")),
+    "vision_streaming_report": ("vision/streaming_report", ("budgets", "frames")),
     "stability": ("stability/report", ("curves",)),
     "delta_sweep": ("delta/report/sweep", ("tradeoff", "activity", "maps")),
     "delta_convergence": ("delta/report/convergence", ("curves",)),
@@ -100,7 +100,7 @@ Table = tuple[str | tuple[str, ...], Callable[[Any], str]]
 TABLES: dict[str, dict[str, Table]] = {
     "README.md": {
         "flow": ("flow", main_methods),
-        "vision": ("vision", vision.overview),
+        "vision": ("vision", lambda found: scores.overview(found, published("vision_streaming_report"))),
         "sequence": ("sequence", perplexity.table),
         "delta": (SAVINGS, main_savings),
     },
@@ -118,7 +118,7 @@ TABLES: dict[str, dict[str, Table]] = {
     },
     "docs/deq-vision.md": {
         **{
-            name: ("vision", lambda found, name=name: vision.score_table(found["scores"][name]))
+            name: ("vision", lambda found, name=name: scores.score_table(found[name]))
             for name in ("digits", "street", "detect")
         },
         "stability": ("stability", stability.overview),
@@ -126,10 +126,10 @@ TABLES: dict[str, dict[str, Table]] = {
     },
     "docs/streaming.md": {
         **{
-            f"{name}-videos": ("vision", lambda found, name=name: vision.stream_table(found["stream"][name]))
+            f"{name}-videos": ("vision_streaming_report", lambda found, name=name: streaming.stream_table(found[name]))
             for name in ("street", "detect")
         },
-        "findings": ("vision", findings.streaming),
+        "findings": ("vision_streaming_report", findings.streaming),
     },
     "docs/sequence.md": {
         "findings": ("sequence", findings.sequence),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.changes import kinds, lost, members, note_solves, watched
+from tests.jobs import done
 from tests.profiles import PROFILES
 
 import deq_core as deq
@@ -23,9 +24,11 @@ from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip, ResizedCrop
 from deq_vision.detection.decoding import Detections, detect
 from deq_vision.detection.params import Detect
-from deq_vision.evaluate import evaluate_model
+from deq_vision.evaluate import Evaluate, Windows
 from deq_vision.loss import HardPixels
-from deq_vision.params import Classify, Evaluate, Experiment, Recipe, Segment, Task, Vision, Windows
+from deq_vision.params import Classify, Experiment, Recipe, Segment, Task
+from deq_vision.studies.scores import EVALUATE, Measurement
+from deq_vision.studies.section import Vision
 from deq_vision.studies.stability import Stability
 from deq_vision.train import train
 
@@ -136,8 +139,9 @@ def test_every_field_of_a_measurement_changes_what_is_measured(
 
     def tables(protocol: Evaluate) -> object:
         noted.clear()
-        evaluate_model(tmp_path / "out", one.task, protocol, data=data, out=tmp_path / "measured", log=ignore)
-        return {path.name: path.read_text() for path in (tmp_path / "measured").iterdir()}, len(noted)
+        settings = Measurement(task=one.task, evaluate=protocol)
+        metrics, job = done(EVALUATE, settings, data=data, model=tmp_path / "out")
+        return metrics, dict(job.tables), len(noted)
 
     assert lost(PROTOCOLS[name], tables) == []
 

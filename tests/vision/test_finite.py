@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.media import video
-from deq_core.experiment.study.stage import Job, measured
+from deq_core.experiment.study.stage import Job, Stage, measured
 from deq_core.experiment.tables import read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_vision import MDEQ, load, save
@@ -27,13 +28,13 @@ from deq_vision.demo.video import StreamConfig, write_stream
 from deq_vision.detection.decoding import Decoding, detect
 from deq_vision.detection.metrics import Found
 from deq_vision.detection.params import Detect
-from deq_vision.evaluate import evaluate_model
 from deq_vision.finite import NO_CLASS, argmax_class, require_finite
 from deq_vision.loss import HardPixels, segmentation_loss
 from deq_vision.metrics import confusion, correct
 from deq_vision.params import Classify, Experiment, Segment
-from deq_vision.streaming.evaluate import evaluate_stream
-from deq_vision.studies.stability import EVALUATE, Measure, Trained
+from deq_vision.studies import scores, stability
+from deq_vision.studies.streaming import STREAM as STREAMING
+from deq_vision.studies.streaming import Streaming, Trained
 from deq_vision.tasks import batches_in_order, predicted_classes, training_metric
 from deq_vision.train import validation
 
@@ -183,6 +184,12 @@ def said(name: str, before: str) -> str:
     return rf"^{name}: the network's (output|residual) is not finite, {advice}; {before}$"
 
 
+def case(stage: Stage[Any, Any], settings: object, data: Path, model: Path, out: Path) -> None:
+    """Runs and writes one case of a stage."""
+    job = Job(case=Trained("any", 0), settings=settings, data=data, model=model, out=out, scratch=out, log=ignore)
+    measured(stage, job)
+
+
 @pytest.mark.parametrize("experiment", [DIGITS, STREET, DETECT])
 def test_an_evaluation_names_the_first_image_and_keeps_what_was_measured(
     data: Path, tmp_path: Path, spoil: Spoil, experiment: Experiment
@@ -192,18 +199,20 @@ def test_an_evaluation_names_the_first_image_and_keeps_what_was_measured(
     model = saved(experiment, tmp_path / "model")
     spoil(2)  # the solve and the sweep of one image
     before = f"what was measured before it is in {out}-partial"
+    settings = scores.Measurement(task=task, evaluate=replace(MEASURE, batch_size=1))
     with pytest.raises(NonFiniteError, match=said(second, before)):
-        evaluate_model(model, task, replace(MEASURE, batch_size=1), data=data, out=out, log=ignore)
+        case(scores.EVALUATE, settings, data, model, out)
     assert not out.exists()
-    assert json.loads((tmp_path / "out-partial" / "metrics.json").read_text())["samples"] == 1
+    assert [row["samples"] for row in read_rows(tmp_path / "out-partial" / "score.csv")] == [1]
     assert [row["step"] for row in read_rows(tmp_path / "out-partial" / "steps.csv")] == [1, 2, 3, 4]
 
 
 def test_an_evaluation_that_measured_nothing_leaves_nothing(data: Path, tmp_path: Path, spoil: Spoil) -> None:
     model = saved(DIGITS, tmp_path / "model")
     spoil(0)
+    settings = scores.Measurement(task=DIGITS.task, evaluate=MEASURE)
     with pytest.raises(NonFiniteError, match=r"another checkpoint, solver or precision$"):
-        evaluate_model(model, DIGITS.task, MEASURE, data=data, out=tmp_path / "out", log=ignore)
+        case(scores.EVALUATE, settings, data, model, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -212,12 +221,9 @@ def test_a_sweep_counts_a_batch_at_all_evaluations_or_at_none(data: Path, tmp_pa
     assert isinstance(DIGITS.task, Classify)
     spoil(4)  # the seven images of the test split, two at a time, and then those of the validation split
     name = Cifar10(data / "digits", "val")[0].name
-    settings = (DIGITS.task, Measure(sweep=3, batch_size=2, splits=("test", "val")))
-    out = tmp_path / "out"
-    case = Trained("implicit", 2, 0)
-    job = Job(case=case, settings=settings, data=data, model=model, out=out, scratch=out, log=ignore)
+    settings = (DIGITS.task, stability.Measure(sweep=3, batch_size=2, splits=("test", "val")))
     with pytest.raises(NonFiniteError, match=rf"^{name}, after 1 evaluations: .*; what was measured before it is in "):
-        measured(EVALUATE, job)
+        case(stability.EVALUATE, settings, data, model, tmp_path / "out")
     rows = read_rows(tmp_path / "out-partial" / "steps.csv")
     assert [(row["split"], row["step"]) for row in rows] == [("test", 1), ("test", 2), ("test", 3)]
 
@@ -233,7 +239,7 @@ def test_streams_are_measured_up_to_the_frame_that_is_named(
     with pytest.raises(
         NonFiniteError, match=r", frame 5, warm 1: .*; what was measured before it is in .*/out-partial$"
     ):
-        evaluate_stream(model, task, STREAM, data=data, out=out, log=ignore)
+        case(STREAMING, Streaming(task=task, stream=STREAM), data, model, out)
     assert not out.exists()
     summary = read_rows(tmp_path / "out-partial" / "summary.csv")
     assert [row["mode"] for row in summary] == ["converged", "warm", "cold"]

@@ -1,4 +1,4 @@
-"""From data to report through the functions and commands of deq-vision, at the size of the smoke profile."""
+"""From data to report through the studies and commands of deq-vision, at the size of the smoke profile."""
 
 import json
 import re
@@ -6,24 +6,24 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import pytest
 from tests.profiles import SMOKE
 
 from deq_core.experiment import config
-from deq_core.experiment.data.layout import LayoutError
-from deq_core.experiment.study.stages import all_there
+from deq_core.experiment.study.report import Page, Report, Results, folder_of
+from deq_core.experiment.study.stage import Job, Section, Stage, measured
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_vision.baselines.evaluate import evaluate_baselines
 from deq_vision.cli import COMMANDS, main
 from deq_vision.data.mini.write import MiniSets, write_mini
-from deq_vision.evaluate import evaluate_model
-from deq_vision.params import Classify, Vision
-from deq_vision.plot import figures
-from deq_vision.report import overview, report
-from deq_vision.streaming.evaluate import evaluate_stream
-from deq_vision.tables import MDEQ, Tables, headline, scores, streams
+from deq_vision.reports import scores, streaming
+from deq_vision.reports.headlines import headline
+from deq_vision.reports.scores import MDEQ, overview
+from deq_vision.studies.scores import BASELINES, EVALUATE, Peers, Trained
+from deq_vision.studies.section import Vision
+from deq_vision.studies.streaming import STREAM
 from deq_vision.train import train
 
 SEEDS = (0, 1)
@@ -42,52 +42,58 @@ def data(profile: Vision, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def section(profile: Vision, folder: Path) -> Section:
+    """The profile in a file."""
+    file = folder / "params.json"
+    file.write_text(json.dumps({"vision": config.plain(profile)}))
+    return Section(file, "vision")
+
+
+def case(stage: Stage[Any, Any], case: Any, place: Section, data: Path, model: Path | None, out: Path) -> None:
+    """Runs and writes one case of a stage."""
+    settings = stage.settings(place, case)
+    measured(stage, Job(case=case, settings=settings, data=data, model=model, out=out, scratch=out, log=ignore))
+
+
 @pytest.fixture(scope="module")
 def results(profile: Vision, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished pipeline: every experiment trained from two seeds, measured, and compared with its baselines."""
     root = tmp_path_factory.mktemp("results")
+    place = section(profile, root)
     for name in profile.trained:
-        experiment, settings = profile.experiments[name], profile.evaluate[name]
-        experiment = replace(
-            experiment, recipe=replace(experiment.recipe, every=replace(experiment.recipe.every, log=1))
-        )
+        recipe = profile.experiments[name].recipe
+        experiment = replace(profile.experiments[name], recipe=replace(recipe, every=replace(recipe.every, log=1)))
         for seed in SEEDS:
-            run, scratch = f"{name}-{seed}", root / "scratch" / f"{name}-{seed}"
-            model = root / "train" / run
+            one = Trained(name, seed)
+            model, scratch = root / "train" / folder_of(one), root / "scratch" / folder_of(one)
             train(experiment, seed=seed, data=data, out=model, scratch=scratch, log=ignore)
-            evaluate_model(model, experiment.task, settings, data=data, out=root / "evaluate" / run, log=ignore)
-            if not isinstance(experiment.task, Classify) and name in profile.streamed:
-                streaming = profile.stream[name]
-                evaluate_stream(model, experiment.task, streaming, data=data, out=root / "stream" / run, log=ignore)
-        out = root / "baselines" / name
-        evaluate_baselines(profile.baselines[name], experiment.task, settings, data=data, out=out, log=ignore)
+            case(EVALUATE, one, place, data, model, root / "evaluate" / folder_of(one))
+            if name in profile.streamed:
+                case(STREAM, one, place, data, model, root / "stream" / folder_of(one))
+        case(BASELINES, Peers(name), place, data, None, root / "baselines" / name)
     return root
 
 
-@pytest.fixture(scope="module")
-def tables(results: Path, profile: Vision) -> Tables:
-    return Tables.below(
-        results, trained=profile.trained, streamed=profile.streamed, baselines=profile.baselines, seeds=SEEDS
-    )
+def told(report: Report, profile: Vision, results: Path, folder: Path) -> Page:
+    """A report of the results."""
+    return report.page(section(profile, folder), Results(results, "vision"))
 
 
-def test_the_report_gives_mean_and_deviation_over_seeds(results: Path, tables: Tables, tmp_path: Path) -> None:
-    found = report(tables, ["scores.svg"], out=tmp_path)
+def test_the_report_gives_mean_and_deviation_over_seeds(profile: Vision, results: Path, tmp_path: Path) -> None:
+    page = told(scores.REPORT, profile, results, tmp_path)
+    found = page.metrics
     for name, metric in (("digits", "top1"), ("street", "miou"), ("detect", "ap50")):
         runs = [json.loads((results / "evaluate" / f"{name}-{seed}" / "metrics.json").read_text()) for seed in SEEDS]
         each = [run[metric] for run in runs]
-        assert found["scores"][name][MDEQ][metric] == pytest.approx(mean(each))
-        assert found["scores"][name][MDEQ][f"{metric}_std"] == pytest.approx(stdev(each))
-    text = (tmp_path / "report.md").read_text()
+        assert found[name][MDEQ][metric] == pytest.approx(mean(each))
+        assert found[name][MDEQ][f"{metric}_std"] == pytest.approx(stdev(each))
+    text = "\n".join(page.parts)
     assert f"{mean(run['loss'] for run in runs):.3f} ± {stdev(run['loss'] for run in runs):.3f}" in text
-    assert "figures/scores.svg" in text
-    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(found))
-    assert overview(found) == overview(json.loads((tmp_path / "metrics.json").read_text())), "README is made from it"
+    assert set(page.figures) == {"evaluations", "learning_curves", "scores"}
 
 
-def test_baselines_stand_before_the_networks_the_worst_first(tables: Tables, profile: Vision) -> None:
-    for name in profile.trained:
-        found = scores(tables, name)
+def test_baselines_stand_before_the_networks_the_worst_first(profile: Vision, results: Path, tmp_path: Path) -> None:
+    for name, found in told(scores.REPORT, profile, results, tmp_path).metrics.items():
         *peers, last = found
         assert last == MDEQ
         assert set(peers) == set(profile.baselines[name])
@@ -95,9 +101,10 @@ def test_baselines_stand_before_the_networks_the_worst_first(tables: Tables, pro
         assert reached == sorted(reached)
 
 
-def test_every_run_over_videos_is_in_the_report_with_its_seeds(results: Path, tables: Tables, profile: Vision) -> None:
-    for name in profile.streamed:
-        found = streams(tables, name)
+def test_every_run_over_videos_is_in_the_report_with_its_seeds(profile: Vision, results: Path, tmp_path: Path) -> None:
+    page = told(streaming.REPORT, profile, results, tmp_path)
+    assert list(page.metrics) == list(profile.streamed)
+    for name, found in page.metrics.items():
         assert list(found) == ["converged", "warm 1", "cold 1", "warm 4", "cold 4", "adaptive"]
         rows = [read_rows(results / "stream" / f"{name}-{seed}" / "summary.csv") for seed in SEEDS]
         residuals = [
@@ -106,37 +113,27 @@ def test_every_run_over_videos_is_in_the_report_with_its_seeds(results: Path, ta
         ]
         assert found["warm 4"]["residual"] == pytest.approx(mean(value for (value,) in residuals))
         assert {values["seeds"] for values in found.values()} == {len(SEEDS)}
+    assert set(page.figures) == {"budgets", "frames"}
+    lines = overview(told(scores.REPORT, profile, results, tmp_path).metrics, page.metrics).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| detect", "| digits", "| street"]
+    assert len({line.count("|") for line in lines}) == 1
 
 
-def test_a_second_run_writes_the_same_tables(results: Path, data: Path, profile: Vision, tmp_path: Path) -> None:
+def test_a_second_run_writes_the_same_tables(profile: Vision, data: Path, results: Path, tmp_path: Path) -> None:
     """What a machine was busy with is in none of them."""
-    task = profile.experiments["street"].task
-    assert not isinstance(task, Classify)
-    model = results / "train" / "street-0"
-    evaluate_stream(model, task, profile.stream["street"], data=data, out=tmp_path / "again", log=ignore)
+    model, out = results / "train" / "street-0", tmp_path / "again"
+    case(STREAM, Trained("street", 0), section(profile, tmp_path), data, model, out)
     for path in (results / "stream" / "street-0").iterdir():
-        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+        assert (out / path.name).read_bytes() == path.read_bytes()
 
 
-def test_figures_are_drawn_to_the_same_bytes_twice(tables: Tables, profile: Vision, tmp_path: Path) -> None:
-    first = figures(tables, profile.plot, out=tmp_path / "a")
-    second = figures(tables, profile.plot, out=tmp_path / "b")
-    for one, two in zip(first, second, strict=True):
-        assert one.read_bytes() == two.read_bytes()
-
-
-def test_figures_and_report_are_made_of_one_seed_too(results: Path, profile: Vision, tmp_path: Path) -> None:
-    one = Tables.below(results, trained=["street"], streamed=["street"], baselines=[], seeds=[1])
-    assert len(figures(one, profile.plot, out=tmp_path / "figures")) == 5
-    found = report(one, [], out=tmp_path)
-    assert "miou_std" not in found["scores"]["street"][MDEQ]
-    assert list(found["scores"]["street"]) == [MDEQ]
-
-
-def test_results_that_are_missing_are_named(results: Path) -> None:
-    tables = Tables.below(results, trained=["digits", "street"], streamed=[], baselines=["digits"], seeds=[0, 7])
-    with pytest.raises(LayoutError, match=r"4 of 9 are missing, such as train/digits-7; `snakemake vision` makes them"):
-        all_there(tables, results, "vision")
+def test_reports_are_made_of_one_seed_and_without_baselines_too(profile: Vision, results: Path, tmp_path: Path) -> None:
+    alone = {"trained": ("street",), "fresh": ("street",), "continued": (), "streamed": ("street",)}
+    one = replace(profile, **alone, baselines={}, seeds=(1,))
+    found = told(scores.REPORT, one, results, tmp_path).metrics
+    assert "miou_std" not in found["street"][MDEQ]
+    assert list(found["street"]) == [MDEQ]
+    assert told(streaming.REPORT, one, results, tmp_path).figures
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,5 +160,5 @@ def test_a_damaged_file_stops_the_baselines_by_name(data: Path, tracking_databas
     batch = tmp_path / "data" / "digits" / "cifar-10-batches-bin" / "data_batch_1.bin"
     batch.write_bytes(batch.read_bytes()[:-100])
     with pytest.raises(SystemExit, match=r"data_batch_1\.bin"):
-        main(["baselines", "--experiment", "digits", "--data", "data", "--out", "out"])
+        main(["study", "baselines", "experiment=digits", "--data", "data", "--out", "out"])
     assert not (tmp_path / "out").exists()

@@ -16,9 +16,9 @@ from deq_vision.cli import main
 from deq_vision.config import ModelConfig
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
-from deq_vision.evaluate import evaluate
+from deq_vision.evaluate import Evaluate, evaluate
 from deq_vision.models.shipped import FOLDER, SHIPPED
-from deq_vision.params import Evaluate, Experiment
+from deq_vision.params import Experiment
 
 LEAST = {"digits": ("top1", 0.5), "street": ("miou", 0.5), "detect": ("ap50", 0.35)}
 """Metric, and what a few images of the test split must reach; they scatter more than the cards' numbers."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.stream import speed, tolerance
+from tests.jobs import done
 from tests.profiles import SMOKE
 from torch import Tensor, nn
 
@@ -15,7 +16,6 @@ from deq_core.experiment.config import ConfigError, check, load, plain
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.config.optim import OptimConfig
 from deq_core.experiment.tables import read_rows
-from deq_core.experiment.tracking.run import ignore
 from deq_vision import MDEQ, Detection, Segmentation, build, save
 from deq_vision import load as load_model
 from deq_vision.cli import main
@@ -25,12 +25,14 @@ from deq_vision.detection.decoding import Decoding, Detections
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import DetectionTally, batches_in_order, loss, samples, training_batches, training_metric
 from deq_vision.metrics import confusion, segmentation_metrics
-from deq_vision.params import Recipe, Segment, Vision
-from deq_vision.streaming.evaluate import evaluate_stream, runs, show, summary_row
+from deq_vision.params import Recipe, Segment
+from deq_vision.streaming.evaluate import runs, show, summary_row
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.streaming.scores import SegmentationScores
 from deq_vision.streaming.stream import StreamDEQ
 from deq_vision.streaming.videos import SegmentedVideo, VideoFrame, annotated_videos, play, segmented_videos
+from deq_vision.studies.section import Vision
+from deq_vision.studies.streaming import STREAM, Streaming
 from deq_vision.windows import padded, pixel_classes
 
 SEGMENT = Segment(labels="street", normalisation=IMAGENET)
@@ -121,9 +123,9 @@ def test_a_video_takes_the_place_of_one_that_ended() -> None:
     assert sizes == [2, 2, 2]
 
 
-def test_the_cityscapes_protocol(street: Path, segmenter: Path, tmp_path: Path) -> None:
-    metrics = evaluate_stream(segmenter, SEGMENT, CONFIG, data=street, out=tmp_path / "out", log=ignore)
-    summary = read_rows(tmp_path / "out" / "summary.csv")
+def test_the_cityscapes_protocol(street: Path, segmenter: Path) -> None:
+    metrics, job = done(STREAM, Streaming(task=SEGMENT, stream=CONFIG), data=street, model=segmenter)
+    summary = job.tables["summary"]
     assert [(row["mode"], row["steps"]) for row in summary] == [
         ("converged", 6),
         ("warm", 1),
@@ -136,14 +138,13 @@ def test_the_cityscapes_protocol(street: Path, segmenter: Path, tmp_path: Path) 
     for row in summary:
         assert row["evaluations"] == row["steps"] or row["mode"] in ("converged", "adaptive")
         assert {"miou", "accuracy", "annotated_miou", "settled_miou", "residual", "evaluations"} <= row.keys()
-    frames = read_rows(tmp_path / "out" / "frames.csv")
+    frames = job.tables["frames"]
     assert [row["frame"] for row in frames if (row["mode"], row["steps"]) == ("warm", 2)] == [0, 1, 2, 3, 4]
     at = {(row["mode"], row["steps"], row["frame"]): row for row in frames}
     assert at["warm", 2, 0]["miou"] == at["cold", 2, 0]["miou"], "the first frame begins at zeros in both"
     assert at["warm", 2, 4]["residual"] < at["cold", 2, 4]["residual"]  # pyright: ignore[reportOperatorIssue]
     assert at["warm", 1, 3]["miou"] == metrics["warm_1.annotated_miou"], "the fourth frame is the annotated one"
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
-    assert len(read_rows(tmp_path / "out" / "videos.csv")) == 2 * 6
+    assert len(job.tables["videos"]) == 2 * 6
 
 
 def test_the_protocol_is_the_papers_loop(street: Path, segmenter: Path) -> None:
@@ -179,20 +180,20 @@ def test_frames_without_labels_are_not_measured(street: Path, segmenter: Path, t
     assert sorted(every[0].costs.values) == [0, 1, 2, 3, 4]
 
 
-def test_a_network_of_another_task_is_not_measured(street: Path, detector: Path, tmp_path: Path) -> None:
+def test_a_network_of_another_task_is_not_measured(street: Path, detector: Path) -> None:
     message = "expected a head for Segmentation with 8 classes, those of .* street, got Detection with 3"
     with pytest.raises(ConfigError, match=message):
-        evaluate_stream(detector, SEGMENT, CONFIG, data=street, out=tmp_path / "out", log=ignore)
+        done(STREAM, Streaming(task=SEGMENT, stream=CONFIG), data=street, model=detector)
 
 
-def test_the_vid_protocol(street: Path, detector: Path, tmp_path: Path) -> None:
+def test_the_vid_protocol(street: Path, detector: Path) -> None:
     config = replace(CONFIG, budgets=(1,), adaptive={})
-    metrics = evaluate_stream(detector, DETECT, config, data=street, out=tmp_path / "out", log=ignore)
+    metrics, job = done(STREAM, Streaming(task=DETECT, stream=config), data=street, model=detector)
     assert {"warm_1.ap50", "warm_1.annotated_ap50", "cold_1.settled_ap50", "converged_6.evaluations"} <= metrics.keys()
     assert metrics["warm_1.ap50"] == pytest.approx(metrics["warm_1.annotated_ap50"]), "every frame of VID is annotated"
-    frames = read_rows(tmp_path / "out" / "frames.csv")
+    frames = job.tables["frames"]
     assert [row["frame"] for row in frames if row["mode"] == "warm"] == list(range(30))
-    assert {"ap50", "ap", "map50"} <= read_rows(tmp_path / "out" / "summary.csv")[0].keys()
+    assert {"ap50", "ap", "map50"} <= job.tables["summary"][0].keys()
 
 
 def test_frames_are_tested_no_larger_than_asked_for(street: Path) -> None:
@@ -261,8 +262,8 @@ def test_the_evaluation_from_the_command_line(
     section["experiments"]["street"]["task"] = {**plain(SEGMENT), "folder": street.name}
     section["stream"]["street"] = plain(CONFIG)
     (folder / "params.yaml").write_text(json.dumps({"vision": section}))
-    given = ["--experiment", "street", "--model", str(segmenter), "--data", str(street.parent)]
-    main(["evaluate-stream", *given, "--out", str(folder / "out")])
+    given = ["experiment=street", "seed=0", "--model", str(segmenter), "--data", str(street.parent)]
+    main(["study", "stream", *given, "--out", str(folder / "out")])
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["warm_2.miou"] == pytest.approx(read_rows(folder / "out" / "summary.csv")[3]["miou"], abs=1e-6)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.jobs import done
 from tests.profiles import PAPER, PROFILES
 from torch.optim.swa_utils import update_bn
 
@@ -41,22 +42,20 @@ from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip
 from deq_vision.detection.params import Detect
-from deq_vision.evaluate import evaluate, evaluate_model
+from deq_vision.evaluate import Evaluate, Windows, evaluate
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import (
     Classify,
-    Continued,
-    Evaluate,
     Experiment,
     JacobianPenalty,
     Pretraining,
     Recipe,
     Segment,
     Task,
-    Vision,
-    Windows,
 )
 from deq_vision.streaming.params import StreamEvaluate
+from deq_vision.studies.scores import EVALUATE, Measurement
+from deq_vision.studies.section import Continued, Vision
 from deq_vision.tasks import batches_in_order, tally, training_batches
 from deq_vision.train import begin, objective, train
 
@@ -186,9 +185,7 @@ def test_another_number_of_classes_than_the_heads_is_refused_before_the_first_ba
         r"Classification with 3; choose the task and the folder"
     )
     with pytest.raises(ConfigError, match=message):
-        evaluate_model(
-            tmp_path / "trained", photographs(3).task, MEASURE, data=data, out=tmp_path / "measured", log=ignore
-        )
+        done(EVALUATE, Measurement(task=photographs(3).task, evaluate=MEASURE), data=data, model=tmp_path / "trained")
 
 
 def test_as_many_folders_as_the_head_has_classes_are_trained_on_and_measured(tmp_path: Path) -> None:
@@ -364,7 +361,9 @@ def test_the_commands_train_and_measure_from_a_file(
     (tmp_path / "params.yaml").write_text(json.dumps({"vision": config.plain(PROFILE)}))
     main(["train", "--experiment", "digits", "--data", str(data), "--out", "out"])
     assert list((tmp_path / ".scratch").iterdir()) == []
-    main(["evaluate", "--experiment", "digits", "--model", "out", "--data", str(data), "--out", "measured"])
+    main(
+        ["study", "evaluate", "experiment=digits", "seed=0", "--model", "out", "--data", str(data), "--out", "measured"]
+    )
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     metrics = json.loads((tmp_path / "measured" / "metrics.json").read_text())
     assert last["top1"] == pytest.approx(metrics["top1"], abs=1e-6)

@@ -44,10 +44,10 @@ def test_the_table_of_the_docs_is_what_the_code_says() -> None:
     [
         ("deq_core/_solve/iterate.py", COMMANDS.keys() - PAGES - DATA, PAGES | DATA),
         ("deq_core/experiment/training/fit.py", TRAININGS | FITS, PAGES),  # a study's page knows its cases
-        ("deq_core/experiment/study/plotting.py", {"flow_plot", "vision_plot"} & COMMANDS.keys(), PAGES),
+        ("deq_core/experiment/study/plotting.py", {"sequence_report", "vision_report"}, PAGES),
         ("deq_flow/data/augment.py", TRAININGS & of("flow"), of("flow") | of("delta") - FITS),
         ("deq_flow/train.py", TRAININGS & of("flow"), set()),
-        ("deq_vision/plot.py", {"vision_plot"}, set()),
+        ("deq_vision/reports/scores.py", {"vision_report"}, set()),
         ("deq_vision/reports/stability.py", {"stability_report"}, set()),
         ("deq_sequence/data/mini.txt.xz", of("sequence") - PAGES, of("sequence")),
         ("deq_core/experiment/tracking/run.py", set(), set()),

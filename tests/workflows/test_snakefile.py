@@ -14,7 +14,7 @@ TARGETS = [
     *("flow", "flow_download", "flow_baselines", "flow_table_report", "flow_reuse_report"),
     *("sequence", "sequence_download", "sequence_baselines", "sequence_report"),
     "sequence_delta_report",
-    *("vision", "vision_download", "vision_plot", "vision_report"),
+    *("vision", "vision_download", "vision_report", "vision_streaming_report"),
 ]
 FILES = [
     "results/flow/train/deq-0/model.safetensors",

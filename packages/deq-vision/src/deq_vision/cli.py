@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
-    "deq_vision.commands.training": ("train", "evaluate"),
-    "deq_vision.commands.pipeline": ("baselines", "plot", "vision-report"),
+    "deq_vision.commands.training": ("train",),
     "deq_vision.commands.study": ("study", "report", "schema"),
-    "deq_vision.commands.stream": ("stream", "evaluate-stream"),
+    "deq_vision.commands.stream": ("stream",),
     "deq_vision.commands.demo": ("demo",),
     "deq_vision.commands.checkpoints": ("convert",),
     "deq_vision.commands.data": ("download", "check-data"),

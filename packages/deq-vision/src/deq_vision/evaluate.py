@@ -1,27 +1,56 @@
-"""Evaluation of one model: its metrics, and metric and residual after every evaluation of the solve."""
+"""How well a model does a task: its metrics, and metric and residual after every evaluation of the solve."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 import deq_core as deq
-from deq_core.experiment import distributed
-from deq_core.experiment.data.released import located
-from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.rescue import rescued
-from deq_core.experiment.tables import Row, numbers, write_rows
-from deq_core.experiment.tracking.run import Log
+from deq_core.experiment.config.layer import StopConfig
+from deq_core.experiment.tables import Row
 from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
-from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.params import Evaluate, Windows
-from deq_vision.sweep import Sweep
 from deq_vision.tasks import Scored, batches_in_order, require_head, tally
 from deq_vision.windows import Network, cityscapes_test, padded, resized
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Segmentation of an image from several views, whose scores are added up; see `windows.cityscapes_test`."""
+
+    window: tuple[int, int] = (1024, 2048)
+    """(h, w) of the windows that slide over it side by side, pixels."""
+    scales: tuple[float, ...] = (1.0,)
+    mirror: bool = False
+    """Whether each window is seen mirrored too."""
+
+    def __post_init__(self) -> None:
+        if min(self.window) < 1 or not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"windows: expected sides of at least 1, and scales, all positive, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """How trained models are measured."""
+
+    stop: StopConfig
+    """Stop of the solve whose result is reported."""
+    sweep: int
+    """Metric and residual are also measured after each evaluation up to this one, from one solve."""
+    batch_size: int = 50
+    split: Literal["train", "val", "test"] = "test"
+    """Settings are chosen on val; test is measured once they are. On train one sees how much is learnt by heart."""
+    windows: Windows | None = None
+    """Of segmentation: how an image is seen for the metrics reported; None is once and whole. The sweep always is."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.sweep, self.batch_size, self.threads) < 1:
+            raise ValueError(f"evaluate: expected sweep, batch_size and threads of at least 1, got {self}")
 
 
 class Evaluation:
@@ -42,10 +71,9 @@ class Evaluation:
             "samples": self.final.count,
         }
 
-    def write(self, folder: Path) -> None:
-        """Writes the tables, if anything was measured."""
-        if self.final.count:
-            write_tables(folder, self.metrics(), self.sweep.rows())
+    def tables(self) -> dict[str, list[Row]]:
+        """A row of metrics, and the sweep, if anything was measured."""
+        return {"score": [dict(self.metrics())], "steps": self.sweep.rows()} if self.final.count else {}
 
 
 def evaluate(
@@ -110,30 +138,42 @@ def exhaustive(config: Evaluate) -> deq.Stop:
     return replace(config.stop.build(), max_steps=config.sweep, tol=None)
 
 
-def evaluate_model(
-    model: Path, task: Scored | Detect, config: Evaluate, *, data: Path, out: Path, log: Log
-) -> dict[str, float]:
-    """Measures the trained model in the folder `model`; writes steps.csv and metrics.json to `out`.
+class Sweep:
+    """Adds up, batch by batch, what the metrics of a task need at each of `steps` evaluations.
 
-    Raises:
-        NonFiniteError: what it gives for an image is not finite; the tables of the images in the batches before are in
-            the folder `out`-partial.
+    The states are those that solves of so many evaluations return; `stop` gives norm and scale of the residual.
     """
-    torch.set_num_threads(config.threads)
-    network = load(model).to(distributed.device(config.device))
-    found = Evaluation(task, config)
-    with rescued(out, found.write):
-        metrics, rows = evaluate(network, task, config, located(data), source=model, found=found)
-    for row in rows:
-        values = {f"{key}_at_step": numbers([row], key)[0] for key in row if key != "step"}
-        log(values, int(numbers([row], "step")[0]))
-    log(metrics)
-    with output_directory(out) as partial:
-        write_tables(partial, metrics, rows)
-    return metrics
 
+    def __init__(self, task: Scored | Detect, stop: deq.Stop) -> None:
+        self.stop = stop
+        self.tallies = [tally(task) for _ in range(stop.max_steps)]
+        self.residuals: list[Tensor] = []  # (evaluations, B) each
 
-def write_tables(folder: Path, metrics: Mapping[str, float], rows: Sequence[Row]) -> None:
-    """Writes metrics.json and, a row an evaluation of the sweep, steps.csv."""
-    write_rows(folder / "steps.csv", rows)
-    write_json(folder / "metrics.json", metrics)
+    def add(self, model: MDEQ, batch: Any) -> None:
+        """Solves and counts a batch, without gradients.
+
+        Raises:
+            NonFiniteError: what the network gives after one of the evaluations is not finite; nothing is counted then.
+        """
+        assert model.head is not None
+        steps = len(self.tallies)
+        with torch.no_grad():
+            solution = model.solve(model.inject(batch.images), stop=self.stop, record=range(1, steps + 1))
+            outputs = [model.head(state) for state in solution.trajectory]
+        trace = solution.trace[:steps]
+        residuals = torch.cat([trace, trace[-1:].expand(steps - len(trace), -1)])
+        for step, (output, residual) in enumerate(zip(outputs, residuals, strict=True), start=1):
+            require_finite(output, residual, [f"{name}, after {step} evaluations" for name in batch.names])
+        for counted, output in zip(self.tallies, outputs, strict=True):
+            counted.add(output, batch)
+        self.residuals.append(residuals)
+
+    def rows(self) -> list[Row]:
+        """One row (step, metrics, residual) an evaluation, if anything was counted; the residual is a mean."""
+        if not self.residuals:
+            return []
+        means = torch.cat(self.residuals, dim=1).mean(dim=1)
+        return [
+            {"step": step, **counted.metrics(), "residual": float(residual)}
+            for step, (counted, residual) in enumerate(zip(self.tallies, means, strict=True), start=1)
+        ]

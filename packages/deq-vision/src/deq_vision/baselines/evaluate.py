@@ -1,6 +1,6 @@
 """Measures what can be predicted without a network, on the split that networks are measured on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,6 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.data.batches import SampleSet
-from deq_core.experiment.data.released import located
-from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.tracking.run import Log
 from deq_vision import tasks
 from deq_vision.baselines.classifiers import (
     Classifier,
@@ -36,31 +33,10 @@ from deq_vision.detection import task as detect
 from deq_vision.detection.decoding import Detections
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import DetectionTally
+from deq_vision.evaluate import Evaluate
 from deq_vision.metrics import confusion, segmentation_metrics
-from deq_vision.params import Classify, Evaluate, Segment, Task
+from deq_vision.params import Classify, Segment, Task
 from deq_vision.tasks import LABELS
-
-Metrics = dict[str, dict[str, float]]
-
-
-def evaluate_baselines(
-    baselines: Mapping[str, Baseline], task: Task, config: Evaluate, *, data: Path, out: Path, log: Log
-) -> Metrics:
-    """Fits the baselines of a task to its training split and measures them; writes metrics.json to `out`.
-
-    Returns:
-        {baseline: {metric: value}}
-
-    Raises:
-        LayoutError: the data set is not there or not complete.
-    """
-    torch.set_num_threads(config.threads)
-    root = located(data)
-    found = {name: measure(baseline, task, config, root) for name, baseline in baselines.items()}
-    log({f"{name}.{key}": value for name, metrics in found.items() for key, value in metrics.items()})
-    with output_directory(out) as partial:
-        write_json(partial / "metrics.json", found)
-    return found
 
 
 def measure(baseline: Baseline, task: Task, config: Evaluate, data: Path) -> dict[str, float]:

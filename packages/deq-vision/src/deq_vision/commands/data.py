@@ -7,9 +7,10 @@ from typing import Annotated
 from deq_core.experiment import config
 from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
 from deq_core.experiment.data.registry import ReleasedSets
+from deq_vision.commands.study import STUDIES
 from deq_vision.data.mini.write import write_mini
 from deq_vision.data.registry import REGISTRY
-from deq_vision.params import Data, Vision
+from deq_vision.params import Data
 
 
 def download(
@@ -30,7 +31,7 @@ def download(
         REGISTRY.fetch(name, Path("data") if out is None else out)
         return
     out = Path("data/vision") if out is None else out
-    config.check(Vision, params, section)
+    STUDIES.check("vision", params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
     if isinstance(settings, ReleasedSets):
         REGISTRY.prepare(out, settings)

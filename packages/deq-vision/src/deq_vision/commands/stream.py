@@ -1,21 +1,14 @@
-"""Streaming: a video from the command line, whose options are numbers since it is no experiment, and the evaluation."""
+"""Streaming: a video from the command line, whose options are numbers since it is no experiment."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from deq_core.experiment import config
-from deq_core.experiment.commands import FILE, PARAMS, Positional, finish
-from deq_core.experiment.config import ConfigError, Kind
+from deq_core.experiment.commands import FILE, Positional, finish
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.media import video
-from deq_core.experiment.tracking.run import track
-from deq_vision.detection.params import Detect
 from deq_vision.models import shipped
 from deq_vision.models.build import load
-from deq_vision.params import Segment, Vision
-from deq_vision.streaming.params import StreamEvaluate
-
-VideoTask = Annotated[Segment | Detect, Kind]
 
 
 def stream(
@@ -80,20 +73,3 @@ def stream(
         )
     viewer = Viewer(model, label_space, side=side, least_score=least_score)
     finish(write_stream(viewer, pictures, settings, out=out))
-
-
-def evaluate_stream(
-    experiment: str, model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = "vision"
-) -> None:
-    """Measures the trained model in the folder `model` on video: warm, cold and converged starts, side by side.
-
-    The task is that of the experiment that `experiment` names, to segment or to detect; what is compared is the
-    section's `stream` of that name. Writes summary.csv, frames.csv, videos.csv and metrics.json to `out`.
-    """
-    from deq_vision.streaming import evaluate as streaming
-
-    config.check(Vision, params, section)
-    task = config.load(VideoTask, params, f"{section}.experiments.{experiment}.task")
-    settings = config.load(StreamEvaluate, params, f"{section}.stream.{experiment}")
-    with track("vision.stream", settings, out=out, parent_of=model / "model.safetensors") as log:
-        finish(streaming.evaluate_stream(model, task, settings, data=data, out=out, log=log))

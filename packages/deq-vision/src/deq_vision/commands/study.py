@@ -8,11 +8,21 @@ STUDIES = Studies(
     package="deq_vision",
     data=Path("data/vision"),
     stages={
+        "baselines": "deq_vision.studies.scores:BASELINES",
+        "evaluate": "deq_vision.studies.scores:EVALUATE",
+        "stream": "deq_vision.studies.streaming:STREAM",
         "stability-pretrain": "deq_vision.studies.stability:PRETRAIN",
         "stability-train": "deq_vision.studies.stability:TRAIN",
         "stability-evaluate": "deq_vision.studies.stability:EVALUATE",
     },
-    reports={"stability": "deq_vision.reports.stability:REPORT"},
-    sections={"vision": "deq_vision.params:Vision", "stability": "deq_vision.studies.stability:Stability"},
+    reports={
+        "scores": "deq_vision.reports.scores:REPORT",
+        "streaming": "deq_vision.reports.streaming:REPORT",
+        "stability": "deq_vision.reports.stability:REPORT",
+    },
+    sections={
+        "vision": "deq_vision.studies.section:Vision",
+        "stability": "deq_vision.studies.stability:Stability",
+    },
 )
 study, report, schema = STUDIES.study, STUDIES.report, STUDIES.schema

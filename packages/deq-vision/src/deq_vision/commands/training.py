@@ -1,4 +1,4 @@
-"""Commands that train models and measure them."""
+"""The command that trains models."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
 from deq_core.experiment.tracking.run import track
-from deq_vision.params import Evaluate, Experiment, Task, Vision
+from deq_vision.commands.study import STUDIES
+from deq_vision.params import Experiment
 
 SECTION = "vision"
 
@@ -31,7 +32,7 @@ def train(
     """
     from deq_vision import train as training
 
-    config.check(Vision, params, section)
+    STUDIES.check("vision", params, section)
     settings = config.load(Experiment, params, f"{section}.experiments.{experiment}")
     distributed.become("deq_vision.cli", sys.argv[1:], settings.recipe.processes)
     name = f"vision_train-{experiment}-{seed}"
@@ -47,16 +48,3 @@ def train(
         metrics = training.train(settings, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
     if distributed.rank() == 0:
         finish(metrics)
-
-
-def evaluate(
-    experiment: str, model: Path, data: Path, out: Path, params: Path = PARAMS, section: str = SECTION
-) -> None:
-    """Measures the trained model in the folder `model`, after its solve and after each evaluation of a longer one."""
-    from deq_vision import evaluate as evaluation
-
-    config.check(Vision, params, section)
-    task = config.load(Task, params, f"{section}.experiments.{experiment}.task")
-    settings = config.load(Evaluate, params, f"{section}.evaluate.{experiment}")
-    with track("vision.evaluate", settings, out=out, parent_of=model / "model.safetensors") as log:
-        finish(evaluation.evaluate_model(model, task, settings, data=data, out=out, log=log))

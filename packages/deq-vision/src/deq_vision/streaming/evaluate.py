@@ -3,29 +3,21 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import deq_core as deq
-from deq_core.experiment import distributed
-from deq_core.experiment.data.released import located
-from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.rescue import rescued
-from deq_core.experiment.tables import Row, write_rows
-from deq_core.experiment.tracking.run import Log
+from deq_core.experiment.tables import Row
 from deq_vision.data.transforms import Normalisation
 from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
-from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Segment
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.streaming.scores import Costs, DetectionScores, Place, Scores, SegmentationScores
 from deq_vision.streaming.stream import StreamDEQ
-from deq_vision.streaming.videos import Shown, Video, annotated_videos, play, segmented_videos
-from deq_vision.tasks import require_head
+from deq_vision.streaming.videos import Shown, Video, play
 from deq_vision.windows import padded
 
 
@@ -135,57 +127,3 @@ def summary_row(run: Run, videos: Sequence[Video[Any]], config: StreamEvaluate) 
     more = {f"{part}{name}": value for part, some in parts.items() for name, value in run.scores.headline(some).items()}
     costs = run.costs.means(lambda _: True)
     return {"mode": run.mode, "steps": run.steps, "frames": len(places), **costs, **metrics, **more}
-
-
-def evaluate_stream(
-    model: Path, task: Segment | Detect, config: StreamEvaluate, *, data: Path, out: Path, log: Log
-) -> dict[str, float]:
-    """Measures the trained model in the folder `model` on video.
-
-    Writes summary.csv, one row a run; frames.csv, one row a run and place in the videos; videos.csv, one row a run and
-    video; and metrics.json: the summary's headline metric and evaluations, named `<mode>_<steps>.<name>`. Milliseconds,
-    which no second run repeats, go to `log` alone.
-
-    Raises:
-        LayoutError: the data set is not there or not complete.
-        ConfigError: the model's head is not the task's.
-        NonFiniteError: what the network gives for a frame is not finite; the tables of the frames before are in the
-            folder `out`-partial.
-    """
-    torch.set_num_threads(config.threads)
-    data = located(data)
-    videos: Sequence[Video[Any]] = (
-        segmented_videos(task, config, data) if isinstance(task, Segment) else annotated_videos(task, config, data)
-    )
-    network = load(model).to(distributed.device(config.device))
-    require_head(task, network.size.head, data, config.split, source=model)
-    every = runs(network, task, config)
-
-    def summarised() -> list[Row]:
-        return [summary_row(run, videos, config) for run in every if run.costs.values]
-
-    with rescued(out, lambda folder: write_tables(folder, every, videos, summarised())):
-        show(every, videos, task.normalisation, config.streams)
-    summary = summarised()
-    headline = "miou" if isinstance(task, Segment) else "ap50"
-    metrics = {
-        f"{row['mode']}_{row['steps']}.{name}": float(value)
-        for row in summary
-        for name in (headline, f"annotated_{headline}", f"settled_{headline}", "evaluations")
-        if isinstance(value := row.get(name), int | float)
-    }
-    log(metrics)
-    log({f"{run.mode}_{run.steps}.milliseconds": run.costs.milliseconds() for run in every})
-    with output_directory(out) as partial:
-        write_tables(partial, every, videos, summary)
-        write_json(partial / "metrics.json", metrics)
-    return metrics
-
-
-def write_tables(folder: Path, every: Sequence[Run], videos: Sequence[Video[Any]], summary: Sequence[Row]) -> None:
-    """Writes summary.csv, and frames.csv and videos.csv of the runs that have seen a frame, if one has."""
-    seen = [run for run in every if run.costs.values]
-    if seen:
-        write_rows(folder / "summary.csv", summary)
-        write_rows(folder / "frames.csv", [row for run in seen for row in frame_rows(run)])
-        write_rows(folder / "videos.csv", [row for run in seen for row in video_rows(run, videos)])

@@ -18,9 +18,9 @@ from deq_core.experiment.data.released import located
 from deq_core.experiment.study.stage import Job, Section, Stage
 from deq_core.experiment.tables import numbers
 from deq_vision.config import ModelConfig
+from deq_vision.evaluate import Sweep
 from deq_vision.models.build import load
 from deq_vision.params import Classify, Experiment, Recipe
-from deq_vision.sweep import Sweep
 from deq_vision.tasks import batches_in_order, require_head
 from deq_vision.train import train
 

@@ -1,0 +1,154 @@
+"""The report of scores: networks beside baselines, what more evaluations change, and learning curves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deq_core.experiment.config import Name, Seed
+from deq_core.experiment.config.plot import Plot
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Figure
+from deq_core.experiment.study.report import Page, Report, Results
+from deq_core.experiment.study.stage import Section
+from deq_core.experiment.tables import Row, markdown, over_seeds, statistic_of
+from deq_vision.baselines.params import Baseline
+from deq_vision.reports.headlines import HEADLINES, entry, headline
+from deq_vision.studies.scores import Peers, Trained
+
+MDEQ = "MDEQ"
+"""The name of the networks beside those of the baselines."""
+FURTHER = {
+    "top5": "top-5",
+    "accuracy": "pixel accuracy",
+    "ap": "COCO AP",
+    "map50": "VID mAP50",
+    "loss": "loss",
+    "residual": "relative residual",
+    "steps": "evaluations",
+}
+"""Metrics beside the headline, in this order, where a method has them."""
+WIDTH = 3.2  # inches of a panel
+
+Methods = Mapping[str, Mapping[str, float]]
+"""{method: {metric: mean over seeds, metric_std, seeds}}: the baselines, the worst first, and the networks."""
+Metrics = Mapping[str, Methods]
+"""By experiment."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the stages left of an experiment."""
+
+    methods: Methods
+    histories: list[list[Row]]
+    """A list a seed."""
+    steps: list[list[Row]]
+    """Rows of metric and residual after each evaluation of f, a list a seed."""
+
+
+def page(section: Section, results: Results) -> Page:
+    """Means and standard deviations over seeds."""
+    trained, seeds = section.load(tuple[Name, ...], "trained"), section.load(tuple[Seed, ...], "seeds")
+    compared = section.load(dict[Name, dict[str, Baseline]], "baselines")
+    plot = section.load(Plot, "plot")
+    every = {name: found(results, name, seeds, with_peers=name in compared) for name in trained}
+    parts = [f"Mean ± standard deviation over {len(seeds)} seeds; baselines have no seed."]
+    for name, of in every.items():
+        parts += [f"## {name}: {int(of.methods[MDEQ]['samples'])} images", score_table(of.methods)]
+    return Page(
+        title="Vision",
+        metrics={name: of.methods for name, of in every.items()},
+        parts=parts,
+        figures={
+            "evaluations": evaluations(every),
+            "learning_curves": learning_curves(every, plot),
+            "scores": scores(every),
+        },
+        dpi=plot.dpi,
+    )
+
+
+def found(results: Results, name: Name, seeds: tuple[Seed, ...], *, with_peers: bool) -> Found:
+    """What is read of an experiment."""
+    cases = [Trained(name, seed) for seed in seeds]
+    histories, steps = results.by_case("train", cases, "history"), results.by_case("evaluate", cases, "steps")
+    runs = [results.metrics("evaluate", case) for case in cases]
+    peers = results.metrics("baselines", Peers(name)) if with_peers else {}
+    methods = dict(sorted(peers.items(), key=lambda item: item[1][headline(item[1])]))
+    return Found({**methods, MDEQ: {**over_seeds(runs), "seeds": len(runs)}}, histories, steps)
+
+
+def score_table(methods: Methods) -> str:
+    """A row a method, a column a metric."""
+    first = headline(methods[MDEQ])
+    shown = {first: HEADLINES[first], **{key: title for key, title in FURTHER.items() if key in methods[MDEQ]}}
+    lines = [[name, *(entry(values, key) for key in shown)] for name, values in methods.items()]
+    return markdown(["method", *shown.values()], lines, names=1)
+
+
+def overview(metrics: Metrics, streams: Metrics) -> str:
+    """For the first page: of each experiment its best baseline and the networks, on images and on videos.
+
+    Args:
+        metrics: of this report.
+        streams: of the report on streaming.
+    """
+    lines = []
+    for name, methods in sorted(metrics.items()):
+        metric = headline(methods[MDEQ])
+        peers = {key: values[metric] for key, values in methods.items() if key != MDEQ}
+        best = max(peers, key=lambda key: peers[key]) if peers else ""
+        runs = streams.get(name, {})
+        videos = [entry(runs.get(run, {}), metric) for run in ("converged", "warm 1", "warm 4", "cold 1", "cold 4")]
+        peer = f"{peers[best]:.3f} ({best})" if peers else ""
+        lines.append([name, HEADLINES[metric], peer, entry(methods[MDEQ], metric), *videos])
+    heads = ["task", "metric", "best baseline", MDEQ, "video, converged", "warm 1", "warm 4", "cold 1", "cold 4"]
+    return markdown(heads, lines, names=1)
+
+
+def learning_curves(every: Mapping[str, Found], plot: Plot) -> Figure:
+    """Loss of training batches and the headline metric of the validation split against the update.
+
+    A column an experiment; lines are means over seeds, bands one standard deviation.
+    """
+    figure, panels = plotting.figure(WIDTH * len(every), 5.0, rows=2, columns=len(every))
+    for (name, of), above, below in zip(every.items(), panels[: len(every)], panels[len(every) :], strict=True):
+        smooth = [plotting.smoothed(rows, ("step", "task_loss"), plot.smoothing) for rows in of.histories]
+        plotting.curve_of(above, smooth, "step", "task_loss", label=name)
+        metric = headline(key.removeprefix("val_") for row in of.histories[0] for key in row)
+        plotting.curve_of(below, of.histories, "step", f"val_{metric}", label=name)
+        above.set_title(name)
+        above.set_ylabel("loss of training batches")
+        below.set_ylabel(f"{HEADLINES[metric]}, validation split")
+        below.set_xlabel("update")
+    return figure
+
+
+def scores(every: Mapping[str, Found]) -> Figure:
+    """The headline metric of networks and baselines; error bars are one standard deviation over seeds."""
+    figure, panels = plotting.figure(WIDTH * len(every), 3.5, columns=len(every))
+    for axes, (name, of) in zip(panels, every.items(), strict=True):
+        metric = headline(of.methods[MDEQ])
+        groups = {method: {metric: statistic_of(values, metric)} for method, values in of.methods.items()}
+        plotting.bars(axes, groups)
+        axes.set_title(name)
+        axes.set_ylabel(HEADLINES[metric])
+        axes.tick_params(axis="x", rotation=30)
+    return figure
+
+
+def evaluations(every: Mapping[str, Found]) -> Figure:
+    """The headline metric, and below it the relative residual, after each evaluation of f at test time."""
+    figure, panels = plotting.figure(WIDTH * len(every), 5.0, rows=2, columns=len(every))
+    for (name, of), above, below in zip(every.items(), panels[: len(every)], panels[len(every) :], strict=True):
+        metric = headline(of.steps[0][0])
+        plotting.curve_of(above, of.steps, "step", metric, label=name)
+        plotting.curve_of(below, of.steps, "step", "residual", label=name)
+        above.set_title(name)
+        above.set_ylabel(HEADLINES[metric])
+        below.set_ylabel("relative residual")
+        below.set_yscale("log")
+        below.set_xlabel("evaluations of f at test time")
+    return figure
+
+
+REPORT = Report(name="vision.report", section="vision", page=page)

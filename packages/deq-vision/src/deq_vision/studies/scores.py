@@ -1,0 +1,112 @@
+"""Metrics of networks and of baselines on the same split, and what each further evaluation of f changes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from deq_core.experiment import distributed
+from deq_core.experiment.config import Name, Seed
+from deq_core.experiment.data.released import located
+from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.study.stage import Job, Section, Stage
+from deq_core.experiment.tables import numbers
+from deq_vision.baselines import evaluate as baselines
+from deq_vision.baselines.params import Baseline
+from deq_vision.evaluate import Evaluate, Evaluation, evaluate
+from deq_vision.models.build import load
+from deq_vision.params import Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network of the pipeline."""
+
+    experiment: Name
+    seed: Seed
+
+
+@dataclass(frozen=True)
+class Peers:
+    """What the networks of an experiment are compared with; they have no seed."""
+
+    experiment: Name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a network is measured for, and how."""
+
+    task: Task
+    evaluate: Evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Measurement):
+    """And which baselines."""
+
+    baselines: dict[str, Baseline]
+
+
+def measurement(section: Section, case: Trained | Peers) -> dict[str, Any]:
+    """The fields of a `Measurement`."""
+    return {
+        "task": section.load(Task, f"experiments.{case.experiment}.task"),
+        "evaluate": section.load(Evaluate, f"evaluate.{case.experiment}"),
+    }
+
+
+def comparison(section: Section, case: Peers) -> Comparison:
+    """The baselines of an experiment, measured as its networks are."""
+    wanted = section.load(dict[str, Baseline], f"baselines.{case.experiment}")
+    return Comparison(**measurement(section, case), baselines=wanted)
+
+
+def measure(job: Job[Trained, Measurement]) -> Mapping[str, float]:
+    """Measures a network, after its solve and, in the table `steps`, after each evaluation of a longer one.
+
+    Raises:
+        LayoutError: the data set is not there or not complete.
+        ConfigError: it has another number of classes than the network's head.
+        NonFiniteError: what the network gives for an image is not finite; `steps` and `score` are then of the batches
+            before.
+    """
+    task, config = job.settings.task, job.settings.evaluate
+    torch.set_num_threads(config.threads)
+    network = load(job.network).to(distributed.device(config.device))
+    found = Evaluation(task, config)
+    try:
+        metrics, rows = evaluate(network, task, config, located(job.data), source=job.network, found=found)
+    except NonFiniteError:
+        job.tables.update(found.tables())
+        raise
+    for row in rows:
+        values = {f"{key}_at_step": numbers([row], key)[0] for key in row if key != "step"}
+        job.log(values, int(numbers([row], "step")[0]))
+    job.tables["steps"] = rows
+    return metrics
+
+
+def compare(job: Job[Peers, Comparison]) -> Mapping[str, Mapping[str, float]]:
+    """{baseline: {metric: value}} of baselines that are fitted to the training split.
+
+    Raises:
+        LayoutError: the data set is not there or not complete.
+    """
+    settings, root = job.settings, located(job.data)
+    torch.set_num_threads(settings.evaluate.threads)
+    return {
+        name: baselines.measure(baseline, settings.task, settings.evaluate, root)
+        for name, baseline in settings.baselines.items()
+    }
+
+
+EVALUATE = Stage(
+    name="vision.evaluate",
+    section="vision",
+    case=Trained,
+    settings=lambda section, case: Measurement(**measurement(section, case)),
+    run=measure,
+)
+BASELINES = Stage(name="vision.baselines", section="vision", case=Peers, settings=comparison, run=compare)

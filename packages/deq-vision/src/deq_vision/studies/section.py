@@ -1,0 +1,78 @@
+"""The section `vision` of params.yaml: data, experiments and the parameters of the studies of scores and streaming."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deq_core.experiment.config import Name, Seed, require_keys
+from deq_core.experiment.config.plot import Plot
+from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
+from deq_vision.detection.params import Detect
+from deq_vision.evaluate import Evaluate
+from deq_vision.params import Classify, Data, Experiment, Segment
+from deq_vision.streaming.params import StreamEvaluate
+
+OF_TASK: Mapping[type, tuple[type, ...]] = {
+    Classify: (Linear, Neighbours),
+    Segment: (Majority, Position, Pixels),
+    Detect: (Boxes,),
+}
+"""Which baselines a task has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    """An experiment that begins with what another has learnt from the same seed, a head that does not fit aside."""
+
+    experiment: Name
+    start: Name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vision:
+    """One profile of the vision experiments."""
+
+    seeds: tuple[Seed, ...]
+    trained: tuple[Name, ...]
+    """Keys of `experiments` that the pipeline trains, from every seed, and measures."""
+    fresh: tuple[Name, ...]
+    """Those of them that begin with random weights. DVC makes its stages of this list, and cannot subtract."""
+    continued: tuple[Continued, ...]
+    """The others."""
+    streamed: tuple[Name, ...]
+    """Those of them that it measures on videos."""
+    data: Data
+    experiments: dict[Name, Experiment]
+    baselines: dict[Name, dict[str, Baseline]]
+    """By name, what the model of an experiment is compared with."""
+    evaluate: dict[Name, Evaluate]
+    """How the model of the experiment of that name is measured."""
+    stream: dict[Name, StreamEvaluate]
+    """And how on videos."""
+    plot: Plot = field(default_factory=Plot)
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "trained", "fresh", "streamed"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: expected at least one")
+        require_keys("trained", self.trained, "experiments", self.experiments)
+        require_keys("trained", self.trained, "evaluate", self.evaluate)
+        begun = (*self.fresh, *(pair.experiment for pair in self.continued))
+        if sorted(begun) != sorted(set(self.trained)):
+            raise ValueError(f"fresh and continued: expected the experiments of trained, each once, got {begun}")
+        for number, pair in enumerate(self.continued):
+            if pair.start not in self.fresh:
+                raise ValueError(f"continued[{number}].start: expected one of fresh {self.fresh}, got {pair.start}")
+        require_keys("streamed", self.streamed, "trained", self.trained)
+        require_keys("streamed", self.streamed, "stream", self.stream)
+        require_keys("baselines", self.baselines, "trained", self.trained)
+        for name in self.streamed:
+            if isinstance(self.experiments[name].task, Classify):
+                raise ValueError(f"streamed: {name} is to classify; videos are for segmentation and detection")
+        for name in self.trained:
+            if self.evaluate[name].windows is not None and not isinstance(self.experiments[name].task, Segment):
+                raise ValueError(f"evaluate.{name}.windows: are of segmentation alone")
+        for name, baselines in self.baselines.items():
+            task = self.experiments[name].task
+            for key, baseline in baselines.items():
+                if not isinstance(baseline, OF_TASK[type(task)]):
+                    raise ValueError(f"baselines.{name}.{key}: {baseline.kind} is no baseline of a task to {task.kind}")
