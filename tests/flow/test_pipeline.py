@@ -220,7 +220,7 @@ def failure_of(*arguments: str) -> str:
         ("schema", "flow"),
         ("download", "--params", str(SMOKE), "--out"),
         ("study", "delta-sine", "fit=release", "seed=0", "--params", str(SMOKE), "--out"),
-        ("export", "default", "--format", "onnx", "--height", "64", "--width", "64", "--steps", "1", "--out"),
+        ("export", "default", "--format", "onnx", "--steps", "1", "--out"),
         ("evaluate-checkpoint", "default", "--set", "kitti", "--out"),
     ],
     ids=lambda arguments: arguments[0],
