@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.guides import follow
 
-PAGES = {"adding-a-data-set.md": '"problems"', "adding-a-model.md": "3 passed"}
+PAGES = {"adding-a-data-set.md": '"problems"', "adding-a-model.md": "3 passed", "adding-a-study.md": "| digits | 0.3 |"}
 """And what its commands print on the way."""
 
 
