@@ -37,7 +37,7 @@ def copy(tmp_path: Path) -> Path:
         ("deq-core/src/deq_core/experiment/tables.py", "import mlflow", "each of these libraries is imported"),
         ("deq-vision/src/deq_vision/__init__.py", "import deq_flow", "domains do not know each other"),
         ("deq-flow/src/deq_flow/data/io.py", "import deq_flow.models", "data and models do not know each other"),
-        ("deq-flow/src/deq_flow/evaluate.py", "import deq_flow.cli", "commands on top"),
+        ("deq-flow/src/deq_flow/evaluation/evaluate.py", "import deq_flow.cli", "commands on top"),
     ],
 )
 def test_a_planted_import_breaks_its_contract(copy: Path, module: str, line: str, contract: str) -> None:

@@ -21,7 +21,7 @@ from deq_flow.cli import main
 from deq_flow.data.mini.training import TrainingSetsConfig
 from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig, write_mini
-from deq_flow.evaluate import labelled_sets
+from deq_flow.evaluation.evaluate import labelled_sets
 from deq_flow.networks import SHIPPED, build_network
 from deq_flow.params import EquilibriumModel, UnrolledModel
 from deq_flow.reports import convergence, delta_sweep, images, sine

@@ -12,13 +12,13 @@ import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.layer import StopConfig
 from deq_flow.data.batches import FlowBatch
-from deq_flow.evaluate import Prediction, evaluate, labelled_sets, measured, network_method, summary
+from deq_flow.evaluation.evaluate import Prediction, evaluate, labelled_sets, measured, summary
+from deq_flow.evaluation.sets import EMBEDDED, SETS, as_published, named, sequences_of, titles
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference
 from deq_flow.models import RAFT, DEQFlow
 from deq_flow.models.padding import Padding
-from deq_flow.params import Evaluate
-from deq_flow.sets import EMBEDDED, SETS, as_published, named, sequences_of, titles
+from deq_flow.studies.table import Evaluate, network_method
 
 CONFIG = Evaluate(stop=StopConfig(max_steps=4), unrolled_steps=3, sweep=6, batch_size=2)
 

@@ -8,9 +8,9 @@ import pytest
 from tests.flow.small import write_kitti_set, write_sintel
 
 from deq_core.experiment import config
-from deq_flow.evaluate import measured
+from deq_flow.evaluation.evaluate import measured
+from deq_flow.evaluation.sets import SETS
 from deq_flow.inference_params import Measure, Start, Starts
-from deq_flow.sets import SETS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
 

@@ -7,10 +7,10 @@ from scipy.interpolate import griddata
 from tests.flow.parity import images, recorded, recorded_arrays, released_state
 
 import deq_core as deq
-from deq_flow.interpolate import forward_interpolate
+from deq_flow.evaluation.interpolate import forward_interpolate
+from deq_flow.evaluation.sequences import start_from
 from deq_flow.models.compat.convert import from_released
 from deq_flow.models.deq_flow import DEQFlow
-from deq_flow.sequences import start_from
 
 
 def test_interpolation_is_that_of_the_release() -> None:

@@ -15,10 +15,10 @@ from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.study.stage import Single, Stage
 from deq_core.experiment.tables import read_rows
-from deq_flow.baselines import Baseline
 from deq_flow.cli import main
 from deq_flow.data.io import read_flo
-from deq_flow.evaluate import Prediction
+from deq_flow.evaluation.baselines import Baseline
+from deq_flow.evaluation.evaluate import Prediction
 from deq_flow.export import export
 from deq_flow.inference import Estimator
 from deq_flow.models import DEQFlow

@@ -20,12 +20,12 @@ from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section, Single
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_flow.baselines import Baseline, dis, zero
 from deq_flow.cli import main
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.samples import FlowSample
-from deq_flow.evaluate import Prediction, evaluate, labelled_sets, summary
+from deq_flow.evaluation.baselines import Baseline, dis, zero
+from deq_flow.evaluation.evaluate import Prediction, evaluate, labelled_sets, summary
 from deq_flow.networks import load
 from deq_flow.reports import curriculum, table
 from deq_flow.studies.flow import Flow

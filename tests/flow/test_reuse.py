@@ -22,11 +22,11 @@ from deq_flow.data.mini.final_pass import FinalPassConfig
 from deq_flow.data.mini.scenes import SceneConfig
 from deq_flow.data.mini.training import Studio
 from deq_flow.data.mini.videos import VideosConfig, write_videos
+from deq_flow.evaluation.sets import sequences_of
 from deq_flow.inference_params import Inference
 from deq_flow.networks import build_network
 from deq_flow.params import EquilibriumModel, UnrolledModel
 from deq_flow.reports.reuse import by_frame, page
-from deq_flow.sets import sequences_of
 from deq_flow.studies.measured import Measured
 from deq_flow.studies.reuse import REUSE, Reuse
 

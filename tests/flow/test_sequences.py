@@ -11,11 +11,11 @@ from tests.flow.small import SCENES, equilibrium, unrolled, write_sintel
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.log import Log, ignore
+from deq_flow.evaluation.sequences import Frame, estimated, measure, start_from, summary
+from deq_flow.evaluation.sets import SequenceSet, sequences_of
+from deq_flow.evaluation.starts import compare_starts
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start, Starts
-from deq_flow.sequences import Frame, estimated, measure, start_from, summary
-from deq_flow.sets import SequenceSet, sequences_of
-from deq_flow.starts import compare_starts
 
 TWO = Inference(stop=StopConfig(max_steps=2), steps=2)
 

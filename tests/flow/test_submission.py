@@ -9,10 +9,10 @@ from tests.flow.small import SCENES, equilibrium, unrolled, write_kitti_set, wri
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.written import files_of
-from deq_flow import submission
 from deq_flow.data.io import read_flo, read_kitti
 from deq_flow.data.sets.kitti import Kitti
 from deq_flow.data.sets.sintel import Sintel
+from deq_flow.evaluation import submission
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference
 

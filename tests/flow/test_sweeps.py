@@ -11,12 +11,12 @@ import deq_core as deq
 from deq_core.experiment.config.layer import Solver, StopConfig
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_flow.evaluate import labelled_sets
+from deq_flow.evaluation.evaluate import labelled_sets
+from deq_flow.evaluation.published import measure_checkpoint
+from deq_flow.evaluation.sweeps import first_below, summary, sweep_rows
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Measure, Sweep
-from deq_flow.measure import measure_checkpoint
 from deq_flow.metrics import sample_metrics
-from deq_flow.sweeps import first_below, summary, sweep_rows
 
 LAST = 8
 

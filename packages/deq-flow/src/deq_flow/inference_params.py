@@ -7,7 +7,7 @@ from typing import Literal
 from deq_core.experiment.config.layer import Solver, StopConfig
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated"]
-"""What a pair starts from, given the pair before it in a video; see `sequences.start_from`."""
+"""What a pair starts from, given the pair before it in a video; see `evaluation.sequences.start_from`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,8 @@ def evaluate_checkpoint(
     things, sintel, kitti, hd1k or spring, or one part such as sintel_clean. `section` names parameters
     (deq_flow.inference_params.Measure) with another solver or budget, or with sweeps over them.
     """
-    from deq_flow.measure import measure_checkpoint
-    from deq_flow.sets import named
+    from deq_flow.evaluation.published import measure_checkpoint
+    from deq_flow.evaluation.sets import named
 
     choice = Measure() if section is None else config.load(Measure, params, section)
     network = on(device, load(checkpoint))
@@ -52,7 +52,7 @@ def sequences(
     `set` is sintel_clean, sintel_final, hd1k or spring. `section` names parameters (deq_flow.inference_params.Starts)
     with the starts and budgets to compare; without it every start has the network's own budget.
     """
-    from deq_flow.starts import compare_starts
+    from deq_flow.evaluation.starts import compare_starts
 
     choice = Starts() if section is None else config.load(Starts, params, section)
     network = on(device, load(checkpoint))
@@ -75,7 +75,7 @@ def submit(
     `start` is where the frames of Sintel's videos begin: cold, warm (as RAFT's submission), reuse or
     reuse_interpolated. `section` names parameters (deq_flow.inference_params.Inference) with another solver or budget.
     """
-    from deq_flow import submission
+    from deq_flow.evaluation import submission
 
     choice = Inference() if section is None else config.load(Inference, params, section)
     network = on(device, load(checkpoint))

@@ -12,12 +12,12 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_flow.demo.warped import warped_error
+from deq_flow.evaluation.sequences import start_from
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Start
 from deq_flow.models import FlowOutput
 from deq_flow.models.network import State
-from deq_flow.sequences import start_from
 
 VIDEO = "video"
 """Name of the one stream whose state is carried."""
@@ -64,7 +64,7 @@ def follow(
     Args:
         estimate: the network and how it is run.
         frames: read one by one, as estimates are asked for.
-        start: what a pair begins with; see `sequences.start_from`. All but "cold" may keep what went wrong.
+        start: what a pair begins with; see `evaluation.sequences.start_from`. All but "cold" may keep what went wrong.
         cut: a solve that ends at more than this times the usual residual found no fixed point, as across a scene cut,
             and nothing is carried over; None looks for no cut, nor does a network without a residual. Nothing is
             carried over either where zero flow explains the frames better.

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from deq_core.experiment.tables import Row, cell, markdown, over_seeds
-from deq_flow.evaluate import summary
-from deq_flow.sets import titles
+from deq_flow.evaluation.evaluate import summary
+from deq_flow.evaluation.sets import titles
 
 Errors = Mapping[str, Mapping[str, Mapping[str, float]]]
 """{method: {set: {metric: mean over seeds, metric_std: standard deviation}}}, with `pairs` and `seeds` their number."""

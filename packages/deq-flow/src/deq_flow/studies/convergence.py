@@ -18,7 +18,7 @@ from deq_core.experiment.data.released import located
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row
 from deq_flow.data.samples import FlowSample, SampleSet
-from deq_flow.evaluate import labelled_sets
+from deq_flow.evaluation.evaluate import labelled_sets
 from deq_flow.finite import require_finite
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow

@@ -19,18 +19,18 @@ from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.study.delta import Counted, add, delta_cell, shares
 from deq_core.experiment.tables import Row
 from deq_flow.data.samples import FlowSample
+from deq_flow.evaluation.sequences import start_from
+from deq_flow.evaluation.sets import SETS
 from deq_flow.finite import require_finite
 from deq_flow.metrics import PROTOCOLS, sample_metrics
 from deq_flow.models import DEQFlow
 from deq_flow.models.cell import UpdateBlock
 from deq_flow.models.network import Pair, State, flow_found
 from deq_flow.models.padding import Padding
-from deq_flow.sequences import start_from
-from deq_flow.sets import SETS
 from deq_flow.studies.changes import COUNTS, Changes, changed_shares
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated", "stream"]
-"""What a solve starts from: see `sequences.start_from`; "stream" is reuse that keeps the delta memories too."""
+"""What a solve starts from: see `evaluation.sequences.start_from`; "stream" is reuse that keeps the delta memories too."""
 
 
 @dataclass(frozen=True)

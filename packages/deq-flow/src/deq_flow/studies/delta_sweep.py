@@ -16,9 +16,9 @@ from deq_core.experiment.data.released import located
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.samples import SampleSet
-from deq_flow.evaluate import labelled_sets
+from deq_flow.evaluation.evaluate import labelled_sets
+from deq_flow.evaluation.sets import SETS, SequenceSet
 from deq_flow.models import DEQFlow
-from deq_flow.sets import SETS, SequenceSet
 from deq_flow.studies.delta_run import Run, RunConfig, Start
 from deq_flow.studies.equilibrium import encode, equilibrium_network
 from deq_flow.studies.measured import Measured
@@ -55,7 +55,7 @@ class Sweep:
     """Error of flow networks against the work that the delta rule leaves."""
 
     sets: dict[str, Part]
-    """By names of `sets.SETS`."""
+    """By names of `evaluation.sets.SETS`."""
     variants: dict[str, Variant]
     dense_steps: tuple[int, ...]
     """Evaluations of the dense solves that the delta rule is compared with."""

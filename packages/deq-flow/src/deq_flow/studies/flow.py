@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deq_core.experiment.config import Name, Seed, require_keys
 from deq_core.experiment.config.plot import Plot
-from deq_flow.baselines import Baseline
+from deq_flow.evaluation.baselines import Baseline
 from deq_flow.params import Data, Model, Train
 from deq_flow.studies.reuse import Reuse
 from deq_flow.studies.table import Evaluate

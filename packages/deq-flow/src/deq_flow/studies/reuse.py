@@ -9,9 +9,9 @@ import torch
 from deq_core.experiment.config import Name
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.stage import Job, Stage
+from deq_flow.evaluation.starts import by_video, frames_of, log_frames, over_all
 from deq_flow.inference_params import Starts
 from deq_flow.networks import load
-from deq_flow.starts import by_video, frames_of, log_frames, over_all
 from deq_flow.studies.measured import Measured
 
 
@@ -24,7 +24,7 @@ class Reuse(Starts):
     shipped: tuple[Name, ...]
     """Checkpoints that come with the package, names of `networks.SHIPPED`."""
     set: str = "video"
-    """Set whose pairs come from videos; see `sets.SETS`."""
+    """Set whose pairs come from videos; see `evaluation.sets.SETS`."""
     threads: int = 1
 
 

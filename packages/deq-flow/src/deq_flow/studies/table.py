@@ -12,15 +12,15 @@ from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.stage import Job, Single, Stage
 from deq_core.experiment.tables import numbers
-from deq_flow.baselines import Baseline, dis, zero
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.samples import SampleSet
-from deq_flow.evaluate import Evaluation, Method, Prediction, evaluate, labelled_sets, summary
+from deq_flow.evaluation.baselines import Baseline, dis, zero
+from deq_flow.evaluation.evaluate import Evaluation, Method, Prediction, evaluate, labelled_sets, summary
+from deq_flow.evaluation.sets import SETS
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator, PaddingMode
 from deq_flow.inference_params import Inference
 from deq_flow.networks import Network, load
-from deq_flow.sets import SETS
 from deq_flow.studies.measured import Measured
 
 
@@ -29,7 +29,7 @@ class Evaluate:
     """How trained models and baselines are measured."""
 
     sets: tuple[str, ...] = ("sintel_clean", "sintel_final", "kitti", "motorcycle")
-    """Sets with ground truth; see `sets.SETS`."""
+    """Sets with ground truth; see `evaluation.sets.SETS`."""
     stop: StopConfig | None = None
     """Stop of the equilibrium solve at test time; None is each model's own."""
     unrolled_steps: int | None = None

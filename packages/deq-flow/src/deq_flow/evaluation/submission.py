@@ -14,12 +14,12 @@ from deq_core.experiment.rescue import rescued
 from deq_flow.data.io import KITTI_RANGE, write_flo, write_kitti
 from deq_flow.data.sets.kitti import Kitti
 from deq_flow.data.sets.sintel import Sintel
+from deq_flow.evaluation.sequences import estimated
+from deq_flow.evaluation.sets import SETS, as_published
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
-from deq_flow.sequences import estimated
-from deq_flow.sets import SETS, as_published
 
 Render = Literal["clean", "final"]
 

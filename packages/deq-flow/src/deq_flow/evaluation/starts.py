@@ -8,11 +8,11 @@ from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.tables import Row, numbers, write_rows
 from deq_core.experiment.tracking.run import Log
+from deq_flow.evaluation.sequences import measure, nested, summary
+from deq_flow.evaluation.sets import SETS, sequences_of
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Starts
 from deq_flow.networks import Network
-from deq_flow.sequences import measure, nested, summary
-from deq_flow.sets import SETS, sequences_of
 
 BY = ("budget", "start")
 

@@ -10,12 +10,12 @@ from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.batches import FlowBatch, same_shape
 from deq_flow.data.samples import SampleSet
+from deq_flow.evaluation.sets import SETS
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Sweep
 from deq_flow.metrics import PROTOCOLS, sample_metrics
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
-from deq_flow.sets import SETS
 
 Point = tuple[str, float]
 """Of a sweep: ("iterations", 12) or ("tolerance", 0.01)."""

@@ -8,13 +8,13 @@ from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.tables import Row, write_rows
 from deq_core.experiment.tracking.run import Log
 from deq_flow.data.batches import FlowBatch
-from deq_flow.evaluate import Evaluation, Method, Prediction, evaluate, flat, labelled_sets, summary
+from deq_flow.evaluation.evaluate import Evaluation, Method, Prediction, evaluate, flat, labelled_sets, summary
+from deq_flow.evaluation.sets import SETS, as_published
+from deq_flow.evaluation.sweeps import summary as summary_of_sweeps
+from deq_flow.evaluation.sweeps import sweep_rows
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Measure
 from deq_flow.models import RAFT, DEQFlow
-from deq_flow.sets import SETS, as_published
-from deq_flow.sweeps import summary as summary_of_sweeps
-from deq_flow.sweeps import sweep_rows
 
 
 def measure_checkpoint(

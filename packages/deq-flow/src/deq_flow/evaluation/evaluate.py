@@ -11,9 +11,9 @@ from tqdm import tqdm
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.batches import FlowBatch, same_shape
 from deq_flow.data.samples import FlowSample, SampleSet
+from deq_flow.evaluation.sets import EMBEDDED, SETS, known
 from deq_flow.finite import require_finite
 from deq_flow.metrics import PROTOCOLS, SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
-from deq_flow.sets import EMBEDDED, SETS, known
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 
 from deq_flow.data.batches import FlowBatch
-from deq_flow.evaluate import Method, Prediction
+from deq_flow.evaluation.evaluate import Method, Prediction
 
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,

@@ -8,14 +8,14 @@ from tqdm import tqdm
 
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.samples import FlowSample
+from deq_flow.evaluation.interpolate import forward_interpolate
+from deq_flow.evaluation.sets import SequenceSet
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Start
-from deq_flow.interpolate import forward_interpolate
 from deq_flow.metrics import sample_metrics
 from deq_flow.models import FlowOutput
 from deq_flow.models.network import State
-from deq_flow.sets import SequenceSet
 
 
 @dataclass(frozen=True)
