@@ -49,7 +49,7 @@ def folder(tracking_database: Path) -> Path:
 
 
 def test_each_command_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("evaluate-checkpoint", "sequences", "submit", "reuse"):
+    for command in ("evaluate-checkpoint", "sequences", "submit"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0

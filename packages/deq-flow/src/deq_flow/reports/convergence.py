@@ -10,8 +10,8 @@ from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
-from deq_core.experiment.tables import Row, grouped
-from deq_flow.reports.panels import curves
+from deq_core.experiment.tables import Row, grouped, numbers
+from deq_flow.reports.panels import by_seed
 from deq_flow.reports.settling import settling, settling_table
 from deq_flow.studies.measured import first_seeds, networks
 
@@ -50,15 +50,15 @@ def draw(
     """The four panels of one network and set."""
     settled, errors, variance, plane = axes
     for (part, criterion), rows in grouped(histogram, ("part", "criterion")).items():
-        x, values = curves(rows, "step", "share")
-        reached = [np.cumsum(own).tolist()[:-1] for own in values]  # at the last step are those that never settled
-        plotting.curve(settled, x[:-1], reached, label=f"{part}, {criterion}")
+        seeds = [numbers(own, "share")[:-1] for own in by_seed(rows)]  # the last is of those that never settled
+        reached = [np.cumsum(shares).tolist() for shares in seeds]
+        plotting.curve(settled, range(1, len(reached[0]) + 1), reached, label=f"{part}, {criterion}")
     settled.set_ylabel("share of elements settled")
     settled.set_ylim(0, 1.03)
     for column in ("epe", "residual"):
-        plotting.curve(errors, *curves(steps, "step", column), label=column)
+        plotting.curve_of(errors, by_seed(steps), "step", column, label=column)
     errors.set_yscale("log")
-    plotting.curve(variance, *curves(components, "component", "cumulative"), label="explained")
+    plotting.curve_of(variance, by_seed(components), "component", "cumulative", label="explained")
     variance.set_xlabel("component")
     variance.set_ylabel("explained variance, together")
     for path in paths:

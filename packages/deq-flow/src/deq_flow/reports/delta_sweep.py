@@ -11,7 +11,7 @@ from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import Row, aggregate, grouped, markdown, numbers, spread, statistic
-from deq_flow.reports.panels import curves, quality_by_work
+from deq_flow.reports.panels import by_seed, quality_by_work
 from deq_flow.reports.savings import Savings, at_most, by_way, cheapest, longest, saved, savings_table
 from deq_flow.studies.measured import first_seeds, networks
 
@@ -175,12 +175,13 @@ def draw_activity(panels: Sequence[Any], network: str, table: Sequence[Row], by_
     cases = grouped(own, ("start", "threshold"))
     for start in dict.fromkeys(row["start"] for row in own):
         for part in ("elements", "pixels", "tiles"):
-            changed = curves(cases[start, middle], "evaluation", f"state_{part}")
-            plotting.curve(state, *changed, label=f"{part}, {start}")
+            seeds = by_seed(cases[start, middle])
+            plotting.curve_of(state, seeds, "evaluation", f"state_{part}", label=f"{part}, {start}")
     state.set_title(f"{network}, {name}: hidden state changed by over {middle:g}")
     state.set_ylabel("share")
     for threshold in thresholds:
-        plotting.curve(work, *curves(cases[first, threshold], "evaluation", "macs_saved"), label=f"{threshold:g}")
+        seeds = by_seed(cases[first, threshold])
+        plotting.curve_of(work, seeds, "evaluation", "macs_saved", label=f"{threshold:g}")
     work.set_title(f"MACs saved, {first}, by threshold")
     for axes in (state, work):
         axes.set_xlabel("evaluation")

@@ -101,7 +101,7 @@ def quality(tables: Mapping[str, Sequence[Row]]) -> Figure:
         own = {table: rows[key] for table, rows in by_name.items()}
         draw_training(training, own["history"])
         training.set_title(f"{key[0]}: training")
-        plotting.curve(evaluations, *panels.curves(own["steps"], "step", "psnr"), label="dense")
+        plotting.curve_of(evaluations, panels.by_seed(own["steps"]), "step", "psnr", label="dense")
         evaluations.set_xlabel("evaluations")
         panels.units_settled(settled, own["histogram"])
         panels.rules_and_fewer_steps(work, own["thresholds"], own["steps"], "psnr")

@@ -42,16 +42,10 @@ def by_seed(rows: Sequence[Row]) -> list[list[Row]]:
     return list(grouped(rows, ("seed",)).values())
 
 
-def curves(rows: Sequence[Row], by: str, value: str) -> tuple[list[float], list[list[float]]]:
-    """Values of column `by`, and column `value` at each of them for every seed: what `plotting.curve` takes."""
-    seeds = by_seed(rows)
-    return numbers(seeds[0], by), [numbers(own, value) for own in seeds]
-
-
 def units_settled(axes: Any, histogram: Sequence[Row]) -> None:
     """Units of a state that settle after each step, by both criteria."""
     for (criterion,), rows in grouped(histogram, ("criterion",)).items():
-        plotting.curve(axes, *curves(rows, "step", "units"), label=str(criterion))
+        plotting.curve_of(axes, by_seed(rows), "step", "units", label=str(criterion))
     axes.set_xlabel("step")
     axes.set_ylabel("units settled")
     axes.legend(fontsize="x-small")

@@ -56,7 +56,7 @@ def figure(
         shape.set_title(f"{fit}: y")
         shape.set_xlabel("x")
         shape.legend(fontsize="x-small")
-        plotting.curve(error, *panels.curves(own_steps, "step", "mse"), label="dense")
+        plotting.curve_of(error, panels.by_seed(own_steps), "step", "mse", label="dense")
         error.set_xlabel("steps")
         panels.units_settled(settled, own_histogram)
         panels.rules_and_fewer_steps(work, own_thresholds, own_steps, "mse")

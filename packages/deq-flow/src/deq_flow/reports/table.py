@@ -12,7 +12,7 @@ from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section, Single
-from deq_core.experiment.tables import Row, grouped, numbers, statistic
+from deq_core.experiment.tables import Row, grouped, statistic
 from deq_flow.evaluation.evaluate import summary
 from deq_flow.evaluation.sets import titles
 from deq_flow.metrics import epe_map
@@ -84,13 +84,9 @@ def learning_curves(histories: Mapping[str, Seeds], smoothing: int) -> Figure:
     """Training and validation error against the step, mean over seeds with a band of one standard deviation."""
     figure, (training, validation) = plotting.figure(9.0, 3.5, columns=2)
     for method, seeds in histories.items():
-        steps, errors = (
-            [plotting.smooth(numbers(rows, name), smoothing) for rows in seeds] for name in ("step", "epe")
-        )
-        plotting.curve(training, steps[0], errors, label=method)
-        measured = [[row for row in rows if "val_epe" in row] for rows in seeds]
-        errors = [numbers(rows, "val_epe") for rows in measured]
-        plotting.curve(validation, numbers(measured[0], "step"), errors, label=method)
+        smooth = [plotting.smoothed(rows, ("step", "epe"), smoothing) for rows in seeds]
+        plotting.curve_of(training, smooth, "step", "epe", label=method)
+        plotting.curve_of(validation, seeds, "step", "val_epe", label=method)
     training.set_ylabel("EPE of training batches (px)")
     validation.set_ylabel("EPE of validation pairs (px)")
     for axes in (training, validation):
@@ -123,7 +119,7 @@ def iterations(runs: Mapping[str, Seeds]) -> Figure:
         for method, seeds in runs.items():
             chosen = [[row for row in rows if row["set"] == name] for rows in seeds]
             if key in chosen[0][0]:
-                plotting.curve(axes, numbers(chosen[0], "step"), [numbers(rows, key) for rows in chosen], label=method)
+                plotting.curve_of(axes, chosen, "step", key, label=method)
         axes.set_title(headings[name])
         axes.set_xlabel("iterations at test time")
         axes.set_ylabel(labels[key])

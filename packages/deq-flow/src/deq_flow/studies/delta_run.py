@@ -30,7 +30,7 @@ from deq_flow.models.padding import Padding
 from deq_flow.studies.changes import COUNTS, Changes, changed_shares
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated", "stream"]
-"""What a solve starts from: see `evaluation.sequences.start_from`; "stream" is reuse that keeps the delta memories too."""
+"""As in `evaluation.sequences.start_from`; "stream" is reuse that keeps the delta memories too."""
 
 
 @dataclass(frozen=True)
