@@ -25,7 +25,7 @@ ROWS = {
     **{f"data of {domain}": [f"deq_{domain}/data/*"] for domain in DOMAINS},
     **{f"models of {domain}": [f"deq_{domain}/models/*"] for domain in DOMAINS},
     **{f"training of {domain}": [f"deq_{domain}/train.py"] for domain in DOMAINS},
-    **{f"evaluation of {domain}": [f"deq_{domain}/evaluate.py"] for domain in DOMAINS},
+    **{f"evaluation of {domain}": [f"deq_{domain}/evaluat*"] for domain in DOMAINS},
     "streaming": ["deq_vision/streaming/evaluate.py"],
     **{f"a study of {domain}": [f"deq_{domain}/studies/*"] for domain in DOMAINS},
     "figures": ["deq_core/experiment/study/plotting.py"],
