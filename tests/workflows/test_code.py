@@ -99,8 +99,8 @@ def seen() -> list[dict[str, str]]:
     [
         ("loss.py", '"""', "# a comment\n\n\n" + '"""Another word: ', []),
         ("loss.py", "\ndef ", "\nADDED = 1\n\n\ndef ", [("deq-flow", "train")]),
-        ("commands/pipeline.py", '"""Trains the network', '"""Fits the network', []),
-        ("commands/pipeline.py", '"chairs"', '"chair"', [("deq-flow", "train")]),
+        ("commands/training.py", '"""Trains the network', '"""Fits the network', []),
+        ("commands/training.py", '"chairs"', '"chair"', [("deq-flow", "train")]),
     ],
 )
 def test_what_a_file_does_counts_and_what_it_says_of_that_does_not(

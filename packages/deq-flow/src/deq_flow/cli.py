@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
-    "deq_flow.commands.pipeline": ("train",),
+    "deq_flow.commands.training": ("train",),
     "deq_flow.commands.data": ("download", "check-data"),
     "deq_flow.commands.checkpoints": ("convert", "export"),
     "deq_flow.commands.evaluation": ("evaluate-checkpoint", "sequences", "submit"),
