@@ -143,7 +143,7 @@ def test_a_seed_has_no_sign(place: str, tmp_path: Path) -> None:
     "command",
     [
         ("snakemake", "--cores", "1", "results/sequence/train/$(touch pwned)-0/model.safetensors"),
-        ("dvc", "repro", "--single-item", "sequence_train@$(touch pwned)-0"),
+        ("dvc", "repro", "sequence_train@$(touch pwned)-0"),
     ],
     ids=lambda command: " ".join(command[:2]),
 )

@@ -71,7 +71,6 @@ def test_dates_pass_through_stages_in_the_order_of_the_graph(tmp_path: Path) -> 
         (LOCK, lambda text: text[: text.index("md5: ") + 9]),  # valid, but its last digest is cut
         (LOCK, lambda text: "<<<<<<< HEAD\n" + text),
         (LOCK, lambda text: text[:50] + "\0" * 500),  # as a power cut leaves it
-        (LOCK, lambda text: "\0" * len(text)),
         (LOCK, lambda _: ""),
         (RWLOCK, lambda _: '{"write": {"a":'),
         (RWLOCK, lambda _: '{"write": 3}'),
