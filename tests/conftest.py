@@ -1,5 +1,6 @@
 """Every test starts from the same seeds, on one thread, outside any pipeline, with no window system."""
 
+import gc
 import os
 
 # before torch and matplotlib are imported, which read them once
@@ -39,6 +40,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if unfit:
         config.hook.pytest_deselected(items=unfit)
         items[:] = [item for item in items if item.get_closest_marker("gpu") is None]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays for good: the garbage collector need not walk over it, again and again, in the tests."""
+    gc.freeze()
 
 
 def seed() -> None:
