@@ -43,14 +43,6 @@ def run(folder: Path, data: Path, model: Model = MODEL, recipe: Train = RECIPE, 
     return train(model, recipe, seed=seed, data=data, out=folder / "out", scratch=folder / "scratch", log=log)
 
 
-def weights(folder: Path) -> dict[str, Tensor]:
-    return load_tensors(folder / "out" / "model.safetensors")
-
-
-def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(first[name].equal(tensor) for name, tensor in second.items())
-
-
 @pytest.mark.parametrize("model", [MODEL, UNROLLED], ids=["equilibrium", "unrolled"])
 def test_training_ends_with_a_model_that_loads(model: Model, data: Path, tmp_path: Path) -> None:
     newest = run(tmp_path, data, model)
@@ -65,16 +57,15 @@ def test_training_ends_with_a_model_that_loads(model: Model, data: Path, tmp_pat
     assert set(depths[3:]) == ({2.0} if model.steps else {4.0})  # one more, for the gradient
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_one_others(data: Path, tmp_path: Path) -> None:
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run(tmp_path / name, data, seed=seed)
-    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+def test_another_seed_gives_other_weights(data: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        run(tmp_path / str(seed), data, seed=seed)
+    first, second = (load_tensors(tmp_path / str(seed) / "out" / "model.safetensors") for seed in (0, 1))
+    assert any(not first[name].equal(tensor) for name, tensor in second.items())
 
 
-@pytest.mark.parametrize("change", [{}, {"accumulate": 2, "shift": True}], ids=["plain", "accumulated and shifted"])
-def test_a_killed_training_resumes_to_the_same_bits(change: dict[str, Any], data: Path, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, **change)
+def test_a_killed_training_resumes_to_the_same_bits(data: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, accumulate=2, shift=True)
     run(tmp_path / "unbroken", data, recipe=recipe)
     for step in (2, 5):
         with pytest.raises(Interrupted):

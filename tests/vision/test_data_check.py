@@ -14,7 +14,6 @@ from PIL import Image
 from tests.profiles import MINI as PROFILE
 from tests.profiles import SMOKE
 
-from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.image_headers import ORIENTATION
 from deq_core.experiment.data.images import FileFormatError, decode, encode
 from deq_core.experiment.data.layout import LayoutError
@@ -172,16 +171,6 @@ def test_other_images_of_labels_may_have_any_values(data: Path) -> None:
     assert faults("cityscapes", data, thorough=True) == []
 
 
-@pytest.mark.parametrize("thorough", [False, True])
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_frame_that_was_cut_off_is_found(data: Path, share: float, thorough: bool) -> None:
-    frame = data / "ILSVRC/Data/VID/val/ILSVRC2015_val_00000000/000005.JPEG"
-    content = frame.read_bytes()
-    frame.write_bytes(content[: int(len(content) * share)])
-    (fault,) = faults("vid", data, thorough=thorough)
-    assert fault.startswith(f"data/{frame.relative_to(data)}: expected ")
-
-
 VID_FRAME = "ILSVRC2015_val_00000000/000005"
 
 
@@ -221,11 +210,10 @@ def test_annotations_of_det_are_compared_with_their_images(tmp_path: Path, thoro
     ]
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_frames_are_checked_and_read_as_they_are_stored(data: Path, orientation: int) -> None:
+def test_frames_are_checked_and_read_as_they_are_stored(data: Path) -> None:
     """Boxes and labels are of the stored pixels, however the camera was held."""
     exif = Image.Exif()
-    exif[ORIENTATION] = orientation
+    exif[ORIENTATION] = 6  # upright, its sides are swapped
     frame = "cityscapes/leftImg8bit/val/midtown/midtown_000000_000019_leftImg8bit.png"
     for path in (data / f"ILSVRC/Data/VID/val/{VID_FRAME}.JPEG", data / frame, data / LABELS):
         before = decode(path, cv2.IMREAD_UNCHANGED)
@@ -264,11 +252,6 @@ def test_a_png_by_the_name_of_a_jpeg_is_whole_if_it_is(tmp_path: Path, thorough:
     path.write_bytes(content[:-12])
     (fault,) = faults("imagenet", tmp_path)
     assert fault.startswith("data/imagenet/train/n02105855/n02105855_2933.JPEG: expected the end of a PNG file")
-
-
-def test_an_unknown_set_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no data set is named 'coco'; there are cifar10, imagenet, "):
-        REGISTRY.check("coco", tmp_path)
 
 
 # What is fetched

@@ -80,14 +80,6 @@ def test_what_is_there_is_not_fetched_again(web: Web, tmp_path: Path, capsys: py
     assert "Chairs is there already; remove it" in capsys.readouterr().err
 
 
-def test_a_broken_connection_is_continued(web: Web, tmp_path: Path) -> None:
-    web.breaks = [40_000]
-    get(source(web, f"sha256:{SHA256}"), tmp_path)
-    assert (tmp_path / "Chairs/flow").exists()
-    assert web.asked == [None, "bytes=40000-"]
-    assert names(tmp_path / "downloads") == ["chairs.zip"]
-
-
 @pytest.mark.parametrize("checksum", [f"sha256:{SHA256}", f"md5:{MD5}"])
 def test_a_published_checksum_is_checked_and_nothing_recorded(web: Web, tmp_path: Path, checksum: str) -> None:
     get(source(web, checksum), tmp_path)

@@ -80,14 +80,6 @@ def test_a_folder_appears_whole_on_success(tmp_path: Path) -> None:
     assert names(out.parent) == ["out"]
 
 
-def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    fill(out, one=b"1")
-    fill(out, two=b"2")
-    assert names(out) == ["two"]
-    assert names(tmp_path) == ["out"]
-
-
 def test_a_failed_block_leaves_the_folder_before_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     fill(out, one=b"1")

@@ -129,18 +129,6 @@ def test_programs_do_not_stay_executable(tmp_path: Path) -> None:
     assert not (tmp_path / "out/run").stat().st_mode & 0o7111
 
 
-@pytest.mark.parametrize(("make", "suffix"), KINDS)
-def test_a_truncated_archive_is_refused_and_the_folder_before_it_stays(
-    make: Callable[..., Path], suffix: str, tmp_path: Path
-) -> None:
-    (tmp_path / "out").mkdir()
-    path = make(tmp_path / f"a{suffix}", {"file": bytes(range(256)) * 100})
-    path.write_bytes(path.read_bytes()[: 3 * path.stat().st_size // 5 if suffix != ".tar" else 10_000])
-    with pytest.raises(ArchiveError, match=r"damaged.*download it again|expected a complete zip or tar"):
-        unpack(path, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
 def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {"file": b"x"})
     (tmp_path / "out").mkdir()
@@ -148,17 +136,6 @@ def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="it holds mine, which this program did not write"):
         unpack(path, tmp_path / "out")
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["mine"]
-
-
-def test_a_flipped_bit_in_a_zip_is_found(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("file", bytes(1000))
-    data = bytearray(path.read_bytes())
-    data[500] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ArchiveError, match="damaged: Bad CRC-32"):
-        unpack(path, tmp_path / "out")
 
 
 SMALL = {"a/1.txt": b"alpha" * 30, "a/ä.bin": bytes(range(256)), "empty": b"", "z": b"B" * 700}
