@@ -94,7 +94,7 @@ def dis(pair: Moved) -> Tensor:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="default")
+    parser.add_argument("--checkpoint", default="default")
     parser.add_argument("--sides", type=int, nargs="+", default=[128, 192, 256, 288, 320, 384, 512, 741])
     parser.add_argument("--speeds", type=float, nargs="+", default=SPEEDS)
     options = parser.parse_args(arguments)

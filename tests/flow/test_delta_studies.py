@@ -283,7 +283,7 @@ def test_commands_run_the_studies_to_the_same_bytes(
     assert 0 < printed(capsys)["train_macs_saved"] < 1
     assert [path.name for path in (tmp_path / ".scratch").iterdir()] == []
     for name in ("sweep", "convergence"):
-        case = ["network=deq", "seed=0", "--model", str(networks / "deq-0"), "--data", str(data)]
+        case = ["network=deq", "seed=0", "--checkpoint", str(networks / "deq-0"), "--data", str(data)]
         command(tmp_path, "study", f"delta-{name}", *case, "--out", f"out/{name}")
         for path in files_of(results / name / "deq-0"):
             assert path.read_bytes() == (tmp_path / "out" / name / path.name).read_bytes(), path

@@ -120,7 +120,7 @@ def test_a_folder_with_a_trained_checkpoint(tmp_path: Path, trained: Path) -> No
     for number, frame in enumerate(moving(3)):
         write_image(tmp_path / "in" / f"{number}.png", frame)
     out = tmp_path / "out"
-    main(["demo", str(tmp_path / "in"), "--out", str(out), "--model", str(trained), "--save", "arrows", "flo"])
+    main(["demo", str(tmp_path / "in"), "--out", str(out), "--checkpoint", str(trained), "--save", "arrows", "flo"])
     assert sorted(path.name for path in out.iterdir()) == [RECORD, "arrows.mp4", "demo.json", "flo"]
     assert sorted(path.name for path in (out / "flo").iterdir()) == ["000000.flo", "000001.flo"]
 
@@ -130,7 +130,9 @@ def test_two_images_with_a_released_checkpoint(tmp_path: Path, released: Path) -
     for name, frame in zip(names, moving(2), strict=True):
         write_image(Path(name), frame)
     out = tmp_path / "out"
-    main(["demo", *names, "--out", str(out), "--model", str(released), "--steps", "2", "--save", "colour", "kitti"])
+    main(
+        ["demo", *names, "--out", str(out), "--checkpoint", str(released), "--steps", "2", "--save", "colour", "kitti"]
+    )
     assert sorted(path.name for path in out.iterdir()) == [RECORD, "colour.png", "demo.json", "kitti"]
 
 
@@ -146,8 +148,8 @@ def test_the_code_of_its_page_runs() -> None:
         (["missing.mp4"], "missing.mp4: no such file or folder"),
         (["text.mp4"], "text.mp4: OpenCV cannot open it as a video"),
         (["still.mp4"], "still.mp4: expected at least two frames, got 1"),
-        (["clip.mp4", "--model", "missing.pth"], "missing.pth: no such checkpoint"),
-        (["clip.mp4", "--model", "text.mp4"], "text.mp4"),
+        (["clip.mp4", "--checkpoint", "missing.pth"], "missing.pth: no such checkpoint"),
+        (["clip.mp4", "--checkpoint", "text.mp4"], "text.mp4"),
         (["clip.mp4", "--device", "abacus"], "device: expected auto, cpu, cuda"),
         (["clip.mp4", "--steps", "0"], "steps: expected at least 1, got 0"),
         (["clip.mp4", "--out", "text.mp4"], "cannot write text.mp4"),
@@ -162,7 +164,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     Path("text.mp4").write_text("not a video")
     video.write(Path("still.mp4"), moving(1))
     before = sorted(Path().iterdir())
-    given = ["demo", "--out", "out", "--model", str(trained), *change]
+    given = ["demo", "--out", "out", "--checkpoint", str(trained), *change]
     with pytest.raises(SystemExit) as caught:
         main(given)
     assert str(caught.value).startswith("deq-flow: ")

@@ -190,7 +190,7 @@ def test_the_commands_write_tables_and_the_report_of_them(tmp_path: Path, capsys
     study = replace(STUDY, starts=("cold", "stream"))
     profile = replace(PROFILE, texts={"characters": TEXT}, delta={"deq": study})
     write_json(tmp_path / "params.json", {"sequence": plain(profile)})
-    places = ["--model", str(tmp_path / "model"), "--data", str(data), "--out", str(out)]
+    places = ["--checkpoint", str(tmp_path / "model"), "--data", str(data), "--out", str(out)]
     section = ["--params", str(tmp_path / "params.json"), "--section", "sequence"]
     main(["study", "delta", "method=deq", "seed=0", *places, *section])
     metrics = json.loads((out / "metrics.json").read_text())

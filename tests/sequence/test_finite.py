@@ -170,7 +170,7 @@ def test_the_commands_end_in_one_sentence_and_keep_what_they_had(
     profile = plain(PROFILE) | {"methods": ["deq"], "evaluate": evaluate, "delta": {"deq": plain(study)}}
     write_json(tmp_path / "params.yaml", {"sequence": profile})
     for command in ("evaluate", "delta"):
-        options = ("--model", "model", "--data", data, "--out", f"out/{command}")
+        options = ("--checkpoint", "model", "--data", data, "--out", f"out/{command}")
         message = said(capsys, "study", command, "method=deq", "seed=0", *options)
         assert "diverged" in message
         assert f"what was measured before it is in out/{command}-partial" in message

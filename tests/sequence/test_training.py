@@ -164,7 +164,9 @@ def test_the_commands_train_and_measure_from_a_file(
         folder = f"results/train/{method}-0"
         main(["train", "--method", method, "--data", "data", "--out", folder])
         out = f"results/evaluate/{method}-0"
-        main(["study", "evaluate", f"method={method}", "seed=0", "--model", folder, "--data", "data", "--out", out])
+        main(
+            ["study", "evaluate", f"method={method}", "seed=0", "--checkpoint", folder, "--data", "data", "--out", out]
+        )
     assert list((tmp_path / ".scratch").iterdir()) == []
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     metrics = json.loads((tmp_path / "results" / "evaluate" / "unrolled-0" / "metrics.json").read_text())

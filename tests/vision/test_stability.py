@@ -222,7 +222,7 @@ def test_the_commands_lead_from_data_to_the_report(data: Path, tmp_path: Path) -
     main(["study", "stability-pretrain", "seed=0", "--out", str(results / "pretrain" / "0"), *common, *scratch])
     for method in ("implicit", "unrolled"):
         case, name = [f"method={method}", "steps=2", "seed=0"], f"{method}-2-0"
-        start, model = (["--model", str(results / folder)] for folder in ("pretrain/0", f"train/{name}"))
+        start, model = (["--checkpoint", str(results / folder)] for folder in ("pretrain/0", f"train/{name}"))
         main(["study", "stability-train", *case, *start, "--out", str(results / "train" / name), *common, *scratch])
         main(["study", "stability-evaluate", *case, *model, "--out", str(results / "evaluate" / name), *common])
     page = ["--results", str(results), "--params", str(params)]

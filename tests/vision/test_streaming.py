@@ -262,7 +262,7 @@ def test_the_evaluation_from_the_command_line(
     section["experiments"]["street"]["task"] = {**plain(SEGMENT), "folder": street.name}
     section["stream"]["street"] = plain(CONFIG)
     (folder / "params.yaml").write_text(json.dumps({"vision": section}))
-    given = ["experiment=street", "seed=0", "--model", str(segmenter), "--data", str(street.parent)]
+    given = ["experiment=street", "seed=0", "--checkpoint", str(segmenter), "--data", str(street.parent)]
     main(["study", "stream", *given, "--out", str(folder / "out")])
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["warm_2.miou"] == pytest.approx(read_rows(folder / "out" / "summary.csv")[3]["miou"], abs=1e-6)

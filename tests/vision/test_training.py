@@ -362,7 +362,18 @@ def test_the_commands_train_and_measure_from_a_file(
     main(["train", "--experiment", "digits", "--data", str(data), "--out", "out"])
     assert list((tmp_path / ".scratch").iterdir()) == []
     main(
-        ["study", "evaluate", "experiment=digits", "seed=0", "--model", "out", "--data", str(data), "--out", "measured"]
+        [
+            "study",
+            "evaluate",
+            "experiment=digits",
+            "seed=0",
+            "--checkpoint",
+            "out",
+            "--data",
+            str(data),
+            "--out",
+            "measured",
+        ]
     )
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     metrics = json.loads((tmp_path / "measured" / "metrics.json").read_text())

@@ -189,7 +189,7 @@ def test_a_name_that_is_none_is_answered_by_those_that_are() -> None:
 
 def test_a_stage_that_measures_a_network_asks_for_one() -> None:
     job = Job(case=Single(), settings=0.0, data=Path(), out=Path(), scratch=Path(), log=ignore)
-    with pytest.raises(ConfigError, match="expected --model"):
+    with pytest.raises(ConfigError, match="expected --checkpoint"):
         _ = job.network
     assert replace(job, model=Path("trained")).network == Path("trained")
 

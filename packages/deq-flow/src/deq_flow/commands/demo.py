@@ -17,7 +17,7 @@ def demo(
     more: Annotated[tuple[str, ...], Positional] = (),
     *,
     out: Path,
-    model: str = "default",
+    checkpoint: str = "default",
     save: tuple[Product, ...] = ("colour", "side-by-side"),
     start: Start = "cold",
     steps: int = 24,
@@ -38,7 +38,7 @@ def demo(
         source: what to look at.
         more: further images.
         out: a new folder, or one of an earlier demo as it left it, which is replaced.
-        model: name of a shipped checkpoint, or a file: a trained one of this package or a released one (.pth).
+        checkpoint: name of a shipped one, or a file: a trained one of this package or a released one (.pth).
         save: colour, side-by-side and arrows are videos, or pictures of two images; flo, kitti and npz are files of
             flow, one a frame.
         start: what each frame begins with: cold, nothing; warm, the last flow, forward-warped; reuse, the last
@@ -65,5 +65,5 @@ def demo(
         frames=frames,
     )
     pictures = video.frames(source_of((source, *more)))
-    network = load(model).to(chosen_device(device))
-    finish(run(network, pictures, config, out=out, name=model))
+    network = load(checkpoint).to(chosen_device(device))
+    finish(run(network, pictures, config, out=out, name=checkpoint))

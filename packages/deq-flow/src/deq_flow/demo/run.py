@@ -224,7 +224,7 @@ def tell_of_worse(name: str, means: Means, side: int | None) -> None:
         print(
             f"{name}: {len(worse)} of {means.count} flows explain their frames worse than no motion would (from frame "
             f"{named}; `error` above `still` in {SUMMARY}): they hardly move, or the network, which saw frames {seen}, "
-            "is lost: try another --side or --model",
+            "is lost: try another --side or --checkpoint",
             file=sys.stderr,
         )
 

@@ -38,16 +38,16 @@ class Studies:
         case: Annotated[tuple[str, ...], Positional],
         out: Path,
         data: Annotated[Path | None, default("data/ and the name of the program's domain")] = None,
-        model: Annotated[Path | None, default("no network")] = None,
+        checkpoint: Annotated[Path | None, default("no network")] = None,
         params: Path = PARAMS,
         section: Annotated[str | None, default("the stage's own")] = None,
         scratch: Path = Path(".scratch"),
     ) -> None:
         """Measures one case of a stage of a study and writes its tables to OUT.
 
-        A case is named by words, as in `study evaluate method=deq seed=0`; a stage without cases has none. `model` is
-        the network that is measured, or whose weights a training starts from. An interrupted training resumes from
-        its checkpoint below `scratch`.
+        A case is named by words, as in `study evaluate method=deq seed=0`; a stage without cases has none. `checkpoint`
+        is the folder of the network that is measured, or whose weights a training starts from. An interrupted training
+        resumes below `scratch`.
         """
         wanted: Stage[Any, Any] = found(self.stages, stage, "stage of a study")
         run_stage(
@@ -57,7 +57,7 @@ class Studies:
             section=self.check(wanted.section, params, section),
             package=self.package,
             data=data or self.data,
-            model=model,
+            model=checkpoint,
             out=out,
             scratch=scratch,
         )
