@@ -45,7 +45,6 @@ class Files:
 
 FILE = Files(lambda out: (out,))
 CHECKPOINT = Files(lambda out: (out, out.with_name("config.json")))
-REPORT = Files(lambda out: (out / "report.md", out / "metrics.json"))
 ADDED = Files(lambda out: ())
 """The command adds to the folder, or calls `output_directory` before it does anything else."""
 
