@@ -6,7 +6,7 @@ It knows no field by name: a field that is added to any dataclass is changed too
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -15,20 +15,23 @@ import pytest
 import torch
 
 import deq_core as deq
+from deq_core.experiment.config.recipe import Updates
 
 Made = Callable[[], Any]
 """Makes a changed value; raises ValueError where it is refused."""
+OF_THE_LOOP = tuple(part.name for part in fields(Updates))
+"""Fields of a recipe that the training loop reads: it is given the recipe whole, and `core/experiment` tests them."""
 INTEGERS = (1, 2, 3, 0, 20)
 NUMBERS = (0.4, 1.0, 0.0, 1e-3, 2.0)
 
 
-def lost(config: Any, outcome: Callable[[Any], object], *, but: str | None = None) -> list[str]:
+def lost(config: Any, outcome: Callable[[Any], object], *, but: Collection[str] = ()) -> list[str]:
     """The leaves of a dataclass, by their dotted paths, whose changes `outcome` does not depend on and nothing refuses.
 
-    `but` names a part that has a law of its own.
+    `but` names parts that have laws of their own.
     """
     before = seen(outcome, config)
-    looked = [(path, made) for path, made in leaves(type(config), config) if but is None or path.split(".")[0] != but]
+    looked = [(path, made) for path, made in leaves(type(config), config) if path.split(".")[0] not in but]
     return [path for path, made in looked if ignored(made, outcome, before)]
 
 
