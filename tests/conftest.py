@@ -31,9 +31,10 @@ settings.load_profile("patient")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects the tests marked `gpu` where there is no CUDA device; pytest counts them as deselected.
 
-    Those marked `slow` go first, so that with several workers none of them is left running alone at the end.
+    Those marked `slow` go first, of them the whole pipelines, so that with several workers none is left running alone
+    at the end.
     """
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, "workflows" not in item.path.parts))
     if torch.cuda.is_available():
         return
     unfit = [item for item in items if item.get_closest_marker("gpu") is not None]

@@ -214,9 +214,10 @@ def test_a_recipe_for_two_processes_is_trained_by_torchrun(
     """Where the command line becomes torchrun; that two processes train as one does is a law of the training loop."""
     recipe = config.plain(replace(smoke.train["deq"], batch_size=4, processes=2))
     params = {"flow": {**config.plain(smoke), "train": {"deq": recipe, "raft": recipe}}}
-    (tmp_path / "two.json").write_text(json.dumps(params))
+    monkeypatch.chdir(tmp_path)
+    Path("two.json").write_text(json.dumps(params))
     monkeypatch.setattr(os, "execv", lambda program, words: sys.exit(" ".join(map(str, words[1:]))))
-    given = ["train", "--method", "deq", "--data", str(data), "--out", "two", "--params", str(tmp_path / "two.json")]
+    given = ["train", "--method", "deq", "--data", str(data), "--out", "two", "--params", "two.json"]
     monkeypatch.setattr(sys, "argv", ["deq-flow", *given])
     with pytest.raises(SystemExit) as became:
         main()
