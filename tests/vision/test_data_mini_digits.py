@@ -1,7 +1,6 @@
 """Clutter digits: what is written can be read back, is divided by digit and photograph, and always the same bytes."""
 
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +10,8 @@ import pytest
 import torch
 
 from deq_core.experiment.data import photographs
-from deq_core.experiment.files import OutputError
 from deq_core.experiment.written import files_of
 from deq_vision.data.mini import digits
-from deq_vision.data.mini import write_digits as mini_digits
 from deq_vision.data.mini.digits import DigitsConfig, Glyphs, clutter_digit
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.sets.cifar import Cifar10
@@ -96,24 +93,6 @@ def test_items_depend_on_no_other_item_but_on_the_seed(root: Path, tmp_path: Pat
     assert {Path(name).name for name in same} == {"batches.meta.txt", "test_batch.bin", "val_batch.bin"}
     assert torch.equal(Cifar10(root)[0].image, Cifar10(tmp_path / "fewer")[0].image)
     assert {Path(name).name for name in first if first[name] == other[name]} == {"batches.meta.txt"}
-
-
-def test_the_manifest_lists_every_other_file(root: Path) -> None:
-    manifest = json.loads((root / "manifest.json").read_text())
-    expected = digests(root)
-    del expected["manifest.json"]
-    assert {name: entry["sha256"] for name, entry in manifest["files"].items()} == expected
-    assert manifest["config"]["digits"]["contrast"] == list(CONFIG.digits.contrast)
-
-
-def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(mini_digits, "write_manifest", full)
-    with pytest.raises(OutputError, match="the disk is full"):
-        write_digits(tmp_path / "digits", CONFIG)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

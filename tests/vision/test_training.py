@@ -388,16 +388,12 @@ def test_the_commands_train_and_measure_from_a_file(
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: Pretraining(steps=1, depth=(3, 2)), "1 <= least <= most"),
-        (lambda: JacobianPenalty(weight=1.0, chance=2.0), "a chance from 0 to 1"),
-        (lambda: replace(RECIPE, batch_size=5, accumulate=2), "batch_size 5 is not a multiple"),
         (lambda: replace(RECIPE, sync_batch_norm=True), "sync_batch_norm needs device cuda, got cpu"),
         (lambda: Windows(scales=()), "windows: expected sides"),
         (
             lambda: replace(PROFILE, evaluate={**PROFILE.evaluate, "digits": replace(MEASURE, windows=Windows())}),
             r"evaluate\.digits\.windows: are of segmentation alone",
         ),
-        (lambda: replace(RECIPE, jitter=(1, -1)), "jitter must be"),
         (lambda: Segment(labels="street", normalisation=CIFAR, class_weights=True), "known for cityscapes alone"),
         (lambda: replace(PROFILE, evaluate={}), "trained: not in `evaluate`: digits, street"),
         (lambda: replace(PROFILE, trained=("digits", "streets")), "trained: not in `experiments`: streets"),

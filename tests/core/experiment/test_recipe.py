@@ -81,3 +81,10 @@ def test_the_penalty_ends_where_it_should() -> None:
 def test_a_recipe_that_cannot_be_followed_is_refused(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         replace(RECIPE, **change)
+
+
+def test_a_part_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 <= least <= most"):
+        Pretraining(steps=1, depth=(3, 2))
+    with pytest.raises(ValueError, match="a chance from 0 to 1"):
+        JacobianPenalty(weight=1.0, chance=2.0)
