@@ -26,10 +26,10 @@ REPORTS = {
     "flow": ("flow/report/table", ("epe", "iterations", "learning_curves", "example")),
     "flow_curriculum": ("flow/report/curriculum", ()),
     "flow_reuse": ("flow/report/reuse", ("starts",)),
-    "sequence": ("sequence/report", ("iterations", "learning_curves", "bits_per_character")),
-    "sequence_delta_report": ("sequence/delta_report", ("tradeoff",)),
-    "vision": ("vision/report", ("scores", "evaluations", "learning_curves")),
-    "vision_streaming_report": ("vision/streaming_report", ("budgets", "frames")),
+    "sequence": ("sequence/report/perplexity", ("iterations", "learning_curves", "bits_per_character")),
+    "sequence_delta_report": ("sequence/report/delta", ("tradeoff",)),
+    "vision": ("vision/report/scores", ("scores", "evaluations", "learning_curves")),
+    "vision_streaming_report": ("vision/report/streaming", ("budgets", "frames")),
     "stability": ("stability/report", ("curves",)),
     "delta_sweep": ("delta/report/sweep", ("tradeoff", "activity", "maps")),
     "delta_convergence": ("delta/report/convergence", ("curves",)),
@@ -63,12 +63,11 @@ def take(name: str) -> None:
     """Metrics and figures of a report, into docs/results and docs/figures."""
     folder, shown = REPORTS[name]
     results, figures = ROOT / "results" / folder, ROOT / "docs" / "figures"
-    drawn = results / "figures" if (results / "figures").is_dir() else results
     RESULTS.mkdir(parents=True, exist_ok=True)
     figures.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(results / "metrics.json", RESULTS / f"{name}.json")
     for figure in shown:
-        shutil.copyfile(drawn / f"{figure}.svg", figures / f"{name}_{figure}.svg")
+        shutil.copyfile(results / f"{figure}.svg", figures / f"{name}_{figure}.svg")
 
 
 def published(*sources: str) -> Any:

@@ -29,12 +29,12 @@ from benchmarks.core.pages import markdown, with_table
 from deq_core.experiment.files import write_text
 from deq_sequence import DEQTransformer, load, load_vocabulary
 from deq_sequence.data.mini import mini
-from deq_sequence.initialisation import Start, Starts
+from deq_sequence.initialisation import Initialisation, InitialStates
 from deq_sequence.models.reader import Reader
 
 PAGE = Path(__file__).parents[2] / "docs" / "sequence.md"
 HEADER = ("solve of", "start", "tolerance", "evaluations", "x positions", "perplexity", "difference", "time")
-STARTS: tuple[Start, ...] = ("cold", "previous", "token")
+STARTS: tuple[Initialisation, ...] = ("cold", "previous", "token")
 
 Read = Iterator[tuple[Tensor, int, int]]
 """Log-probabilities after each token, evaluations, and positions of each evaluation."""
@@ -50,9 +50,9 @@ class Cost:
     log_probs: list[Tensor] = field(default_factory=list)
 
 
-def by_position(model: DEQTransformer, text: Tensor, start: Start) -> Read:
+def by_position(model: DEQTransformer, text: Tensor, start: Initialisation) -> Read:
     """The new position alone."""
-    reader, starts, past = Reader(model), Starts(start), None
+    reader, starts, past = Reader(model), InitialStates(start), None
     for token in text.reshape(-1, 1, 1):
         reading = reader.read(token, past, start=starts.begin(token))
         past = reading.past

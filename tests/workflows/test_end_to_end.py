@@ -136,7 +136,7 @@ def test_a_run_names_the_engine_and_the_digests_of_dvc_lock(finished: Path) -> N
 def test_a_report_is_made_without_a_network(finished: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     run(finished, "snakemake", "--report", str(report))
-    assert "results/sequence/report/iterations.svg" in report.read_text()
+    assert "results/sequence/report/perplexity/iterations.svg" in report.read_text()
 
 
 @pytest.mark.parametrize("engine", [SNAKEMAKE, DVC], ids=lambda engine: engine[0])

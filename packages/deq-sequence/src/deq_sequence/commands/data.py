@@ -11,6 +11,7 @@ from deq_core.experiment.download.fetch import fetch
 from deq_core.experiment.files import output_directory
 from deq_sequence.commands.study import STUDIES
 from deq_sequence.data import registry, texts
+from deq_sequence.data.corpora import PublishedCorpus
 from deq_sequence.data.registry import CORPORA
 
 
@@ -51,7 +52,7 @@ def check_data(name: Annotated[str, Positional], root: Path = Path("data"), rele
         sys.exit(1)
 
 
-def known(name: str) -> registry.PublishedCorpus:
+def known(name: str) -> PublishedCorpus:
     """The corpus of that name.
 
     Raises:
