@@ -238,35 +238,37 @@ def test_training_ends_with_a_model_that_loads_and_is_measured(name: str, data: 
     assert metrics["loss"] == pytest.approx(rows[2]["loss"], rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def trained_digits(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    run(DIGITS, data, folder)
+    return folder / "out"
+
+
 def test_a_model_of_another_task_lends_all_but_its_head(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(DIGITS, data, tmp_path)
-    found = load_tensors(tmp_path / "out" / "model.safetensors")
+    found = load_tensors(trained_digits / "model.safetensors")
     model = MDEQ(STREET.model.architecture, STREET.model.equilibrium())
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    begin(model, tmp_path / "out")
+    begin(model, trained_digits)
     for name, value in model.state_dict().items():
         assert value.equal(before[name] if name.startswith("head.") else found[name]), name
     assert "has the head of another task" in capsys.readouterr().err
 
 
-def test_a_model_of_the_same_task_lends_its_head_too(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(DIGITS, data, tmp_path)
+def test_a_model_of_the_same_task_lends_its_head_too(trained_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = MDEQ(DIGITS.model.architecture, DIGITS.model.equilibrium())
-    begin(model, tmp_path / "out")
-    found = load_tensors(tmp_path / "out" / "model.safetensors")
+    begin(model, trained_digits)
+    found = load_tensors(trained_digits / "model.safetensors")
     assert all(value.equal(found[name]) for name, value in model.state_dict().items())
     assert "head" not in capsys.readouterr().err
 
 
-def test_a_start_of_another_body_is_refused(data: Path, tmp_path: Path) -> None:
-    run(DIGITS, data, tmp_path)
+def test_a_start_of_another_body_is_refused(trained_digits: Path) -> None:
     wider = replace(SMALL, channels=(8, 16))
     with pytest.raises(CheckpointError, match=r"does not fit MDEQ:(?s:.*)cell\."):
-        begin(MDEQ(wider, DIGITS.model.equilibrium()), tmp_path / "out")
+        begin(MDEQ(wider, DIGITS.model.equilibrium()), trained_digits)
 
 
 def test_images_of_many_sizes_are_tested_by_their_middle(tmp_path: Path) -> None:
@@ -307,13 +309,18 @@ def test_batch_norms_that_share_their_statistics_keep_their_names() -> None:
     assert any(isinstance(part, torch.nn.SyncBatchNorm) for part in model.modules())
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_one_others(data: Path, tmp_path: Path) -> None:
-    weights = []
-    for number, seed in enumerate((0, 0, 1)):
-        run(DIGITS, data, tmp_path / str(number), seed)
-        weights.append(load_tensors(tmp_path / str(number) / "out" / "model.safetensors"))
-    assert all(weights[0][key].equal(tensor) for key, tensor in weights[1].items())
-    assert not all(weights[0][key].equal(tensor) for key, tensor in weights[2].items())
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(
+    trained_digits: Path, data: Path, tmp_path: Path
+) -> None:
+    weights = load_tensors(trained_digits / "model.safetensors")
+    same, other = (run_and_load(data, tmp_path / str(seed), seed) for seed in (0, 1))
+    assert all(weights[key].equal(tensor) for key, tensor in same.items())
+    assert not all(weights[key].equal(tensor) for key, tensor in other.items())
+
+
+def run_and_load(data: Path, folder: Path, seed: int) -> dict[str, torch.Tensor]:
+    run(DIGITS, data, folder, seed)
+    return load_tensors(folder / "out" / "model.safetensors")
 
 
 def test_a_point_of_the_sweep_is_a_solve_of_so_many_evaluations(data: Path) -> None:
