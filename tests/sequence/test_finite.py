@@ -142,10 +142,10 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return message
 
 
+@pytest.mark.usefixtures("tracking_database")
 def test_the_commands_end_in_one_sentence_and_keep_what_they_had(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     text = stored.read(data / "characters")
     test = text.texts["test"].tolist()
     rare = max(test, key=test.index)  # the last to come

@@ -151,10 +151,8 @@ def test_settings_that_make_no_sense_are_refused(make: Callable[[], Any], compla
         make()
 
 
-def test_the_commands_train_and_measure_from_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("tracking_database")
+def test_the_commands_train_and_measure_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "params.yaml").write_text(json.dumps({"sequence": config.plain(PROFILE)}))
     main(["download", "--out", "data"])
     assert set(json.loads((tmp_path / "data" / "manifest.json").read_text())["files"]) == {

@@ -361,10 +361,10 @@ def test_a_penalty_of_chance_zero_is_never_drawn(data: Path) -> None:
     assert parts["jacobian"] == 0.0
 
 
+@pytest.mark.usefixtures("tracking_database")
 def test_the_commands_train_and_measure_from_a_file(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(json.dumps({"vision": config.plain(PROFILE)}))
     main(["train", "--experiment", "digits", "--data", str(data), "--out", "out"])
     assert list((tmp_path / ".scratch").iterdir()) == []

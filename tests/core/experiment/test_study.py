@@ -85,15 +85,8 @@ def trained(job: Job[Case, float]) -> Mapping[str, Any]:
     return {"resumed": 1}
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-
-
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+def here(tracking_database: Path) -> None:
     Path("params.yaml").write_text(PARAMS)
 
 
