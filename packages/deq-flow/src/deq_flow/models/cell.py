@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.attention import Aggregate
-from deq_flow.models.fast_paths import FlowConv, channels_last, tanh
+from deq_flow.models.fast_paths import FlowConv, channels_last, tanh_
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(hidden, correlation window, flow) to (hidden, change of flow)."""
@@ -117,7 +117,7 @@ class ConvGRU(nn.Module):
     def _hoisted(self, context: Tensor, convz: nn.Conv2d, convr: nn.Conv2d, convq: nn.Conv2d) -> Unit:
         """A unit of [hidden, x]: the convolutions of the context are constants, and Wz and Wr are one convolution."""
         gates, candidate = self._of_the_rest(context, convz, convr), self._of_the_rest(context, convq)
-        return lambda rest: gates(rest).sigmoid_(), lambda rest: tanh(candidate(rest))
+        return lambda rest: gates(rest).sigmoid_(), lambda rest: tanh_(candidate(rest))
 
     def _of_the_rest(self, context: Tensor, *layers: nn.Conv2d) -> Callable[[Tensor], Tensor]:
         """The outputs of convolutions of [hidden, context, x], behind one another, as a function of [hidden, x]."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from deq_flow.models.fast_paths import InstanceNorm, channels_last, inference_only
+from deq_flow.models.fast_paths import InstanceNorm, channels_last, inference_only, joined
 
 Norm = Literal["instance", "batch", "none"]
 
@@ -86,7 +86,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm1(self.conv1(x)).relu_()
         y = self.norm2(self.conv2(y)).relu_()
-        return (self.downsample(x) + y).relu_()
+        return joined(self.downsample(x), y)
 
 
 class BottleneckBlock(nn.Module):
@@ -107,7 +107,7 @@ class BottleneckBlock(nn.Module):
         y = self.norm1(self.conv1(x)).relu_()
         y = self.norm2(self.conv2(y)).relu_()
         y = self.norm3(self.conv3(y)).relu_()
-        return (self.downsample(x) + y).relu_()
+        return joined(self.downsample(x), y)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module:

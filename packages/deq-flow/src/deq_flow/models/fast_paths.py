@@ -26,9 +26,14 @@ def inference_only(x: Tensor) -> bool:
     return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
 
 
-def tanh(x: Tensor) -> Tensor:
-    """tanh; as a fast path 2 sigmoid(2 x) - 1, for which PyTorch takes a quarter of the time, off by up to 2e-7."""
-    return (2 * x).sigmoid_().mul_(2).sub_(1) if inference_only(x) else torch.tanh(x)
+def tanh_(x: Tensor) -> Tensor:
+    """tanh in the memory of x; as a fast path 2 sigmoid(2 x) - 1, a quarter of PyTorch's time, off by up to 2e-7."""
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1) if inference_only(x) else x.tanh_()
+
+
+def joined(shortcut: Tensor, y: Tensor) -> Tensor:
+    """relu(shortcut + y), the end of a residual block; as a fast path in the memory of y."""
+    return (y.add_(shortcut) if inference_only(y) else shortcut + y).relu_()
 
 
 class FlowConv(nn.Conv2d):

@@ -26,7 +26,7 @@ def convex_upsample(flow: Tensor, logits: Tensor, scale: int) -> Tensor:
     cells = F.unfold(scale * flow, 3, padding=1)
     cells = rearrange(cells, "b (xy neighbour) (h w) -> b xy neighbour 1 h w", xy=2, h=flow.shape[2])
     pixels = (weights * cells).sum(dim=2)
-    return rearrange(pixels, "b xy (down across) h w -> b xy (h down) (w across)", down=scale)
+    return F.pixel_shuffle(rearrange(pixels, "b xy pixel h w -> b (xy pixel) h w"), scale)
 
 
 def bilinear_upsample(flow: Tensor, scale: int) -> Tensor:
