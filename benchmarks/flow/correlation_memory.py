@@ -1,6 +1,6 @@
 """Memory of the two ways of reading correlations: all pairs stored, or computed on the fly.
 
-    python -m benchmarks.flow.correlation_memory [--checkpoint deq-flow-base] [--steps 2] [--limit 8e9] [--write]
+    python -m benchmarks.flow.correlation_memory [--model deq-flow-base] [--steps 2] [--limit 8e9] [--write]
 
 For every size of images it counts the correlation volume, and measures, each in a process of its own, the largest
 resident set (Python and torch included) of one pair through the whole network without autograd, and of one lookup into
@@ -88,7 +88,7 @@ def gigabytes(count: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--checkpoint", default="deq-flow-base")
+    parser.add_argument("--model", default="deq-flow-base")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--limit", type=float, default=8e9, help="bytes; a volume of more than half of it is not made")
     parser.add_argument("--write", action="store_true", help="put the table into docs/checkpoints.md")

@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[128, 192, 256, 288, 320, 384, 512, 741])
     parser.add_argument("--speeds", type=float, nargs="+", default=SPEEDS)
     options = parser.parse_args(arguments)
-    estimate = Estimator(load(options.model), DemoConfig().inference())
+    estimate = Estimator(load(options.checkpoint), DemoConfig().inference())
     sets = {"motorcycle": [motorcycle()]}
     for speed in options.speeds:
         rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """Time of one pair through DEQ-Flow, against a straight port of the released arithmetic: docs/deq-flow.md.
 
-    python -m benchmarks.flow.inference_time [--checkpoint deq-flow-base] [--steps 24] [--clock cpu] [--write]
+    python -m benchmarks.flow.inference_time [--model deq-flow-base] [--steps 24] [--threads 1] [--clock cpu] [--write]
 
 The same random weights and images for both. They take turns, so that a machine that slows down slows both; the ratio is
 that of the fastest runs. `--clock cpu` counts the seconds that the process itself was computing, all threads together,
@@ -76,7 +76,7 @@ def row(part: str, times: Sequence[float]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table, and writes it to the page if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--checkpoint", default="deq-flow-base")
+    parser.add_argument("--model", default="deq-flow-base")
     parser.add_argument("--height", type=int, default=436)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=24)

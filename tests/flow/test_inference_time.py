@@ -29,7 +29,7 @@ def test_what_the_port_does_not_know_is_refused() -> None:
 
 def test_the_table_has_both_times_and_their_ratio(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--height", "128", "--width", "128", "--steps", "1", "--threads", "1", "--repeats", "1"]
-    main(["--checkpoint", "deq-flow-tiny", *sizes])
+    main(["--model", "deq-flow-tiny", *sizes])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| part | straight port | deq_flow | ratio |"
     assert [line.split(" | ")[0] for line in lines[2:4]] == ["| pair, 1 evaluations", "| one evaluation"]
