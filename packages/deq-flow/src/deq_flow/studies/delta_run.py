@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment.config.delta import Rule
-from deq_core.experiment.config.layer import Solver
-from deq_core.experiment.study.delta import Counted, add, delta_cell, shares
+from deq_core.experiment.study.delta import Counted, RunConfig, add, delta_cell, shares
 from deq_core.experiment.tables import Row
 from deq_flow.data.samples import FlowSample
 from deq_flow.evaluation.sequences import start_from
@@ -33,33 +31,10 @@ Start = Literal["cold", "warm", "reuse", "reuse_interpolated", "stream"]
 """As in `evaluation.sequences.start_from`; "stream" is reuse that keeps the delta memories too."""
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """One way to solve the pairs of a set."""
-
-    variant: str
-    solver: Solver
-    stop: deq.Stop
-    start: Start = "cold"
-    rule: Rule | None = None
-    threshold: float | None = None
-    """Of `rule`; None evaluates densely."""
-
-    def columns(self) -> Row:
-        """What tells its rows from others'."""
-        return {
-            "variant": self.variant,
-            "solver": str(self.solver),
-            "start": self.start,
-            "threshold": self.threshold,
-            "max_steps": self.stop.max_steps,
-        }
-
-
 class Run:
     """A run on its way through a set: solves pair after pair, and adds up."""
 
-    def __init__(self, model: DEQFlow, config: RunConfig, skip: Sequence[str]) -> None:
+    def __init__(self, model: DEQFlow, config: RunConfig[Start], skip: Sequence[str]) -> None:
         self.model, self.config = model, config
         self.names: list[str] = []
         self.metrics: list[dict[str, float]] = []

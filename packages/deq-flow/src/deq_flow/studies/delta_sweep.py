@@ -8,18 +8,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.delta import Variant
-from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.data.released import located
+from deq_core.experiment.study.delta import RunConfig, sweep_configs
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.samples import SampleSet
 from deq_flow.evaluation.evaluate import labelled_sets
 from deq_flow.evaluation.sets import SETS, SequenceSet
 from deq_flow.models import DEQFlow
-from deq_flow.studies.delta_run import Run, RunConfig, Start
+from deq_flow.studies.delta_run import Run, Start
 from deq_flow.studies.equilibrium import encode, equilibrium_network
 from deq_flow.studies.measured import Measured
 
@@ -80,20 +79,9 @@ class Sweep:
             raise ValueError(f"example: expected a set, a variant and one of its thresholds, got {self.example}")
 
 
-def run_configs(config: Sweep, starts: Sequence[Start]) -> list[RunConfig]:
+def run_configs(config: Sweep, starts: Sequence[Start]) -> list[RunConfig[Start]]:
     """What is measured on a set: each solver densely after some numbers of steps, then each variant's thresholds."""
-    found: list[RunConfig] = []
-    dense: set[tuple[Solver, Start]] = set()
-    for name, variant in config.variants.items():
-        for start in starts:
-            plain: Start = "reuse" if start == "stream" else start  # a dense solve has no memories to keep
-            if (variant.solver, plain) not in dense:
-                dense.add((variant.solver, plain))
-                stops = [deq.Stop(max_steps=steps, tol=None) for steps in config.dense_steps]
-                found += [RunConfig(name, variant.solver, stop, plain) for stop in stops]
-            stop, rule = variant.stop.build(), variant.rule
-            found += [RunConfig(name, variant.solver, stop, start, rule, threshold) for threshold in rule.thresholds]
-    return found
+    return sweep_configs(config.variants, config.dense_steps, starts, without_memories="reuse")
 
 
 def scenes(pairs: SampleSet, part: Part) -> list[range]:

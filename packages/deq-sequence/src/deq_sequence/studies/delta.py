@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-import deq_core as deq
 from deq_core.experiment.config import Name, Seed
 from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.progress import Progress
+from deq_core.experiment.study.delta import RunConfig, sweep_configs
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import numbers
 from deq_sequence.data import tokens as stored
@@ -17,7 +17,7 @@ from deq_sequence.data.batches import windows
 from deq_sequence.data.corpora import Split
 from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.networks import load_for
-from deq_sequence.studies.delta_trial import Solving, Start, Trial
+from deq_sequence.studies.delta_trial import Start, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +65,9 @@ class Trained:
     seed: Seed
 
 
-def ways(config: Delta) -> list[Solving]:
+def ways(config: Delta) -> list[RunConfig[Start]]:
     """What is measured: of each variant and start, dense solves of some lengths, then the rule's thresholds."""
-    found: list[Solving] = []
-    dense: set[tuple[str, Start]] = set()
-    for name, variant in config.variants.items():
-        for start in config.starts:
-            plain: Start = "previous" if start == "stream" else start  # a dense solve has no memories to keep
-            if (str(variant.solver), plain) not in dense:
-                dense.add((str(variant.solver), plain))
-                stops = [deq.Stop(max_steps=steps, tol=None) for steps in config.dense_steps]
-                found += [Solving(name, variant.solver, stop, plain) for stop in stops]
-            stop, rule = variant.stop.build(), variant.rule
-            found += [Solving(name, variant.solver, stop, start, rule, threshold) for threshold in rule.thresholds]
-    return found
+    return sweep_configs(config.variants, config.dense_steps, config.starts, without_memories="previous")
 
 
 def sweep(model: DEQTransformer, text: Tensor, config: Delta) -> list[Trial]:

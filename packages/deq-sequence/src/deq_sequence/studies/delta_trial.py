@@ -6,16 +6,13 @@ keys and values and the softmax are no part of a solve. `release_*` is DeltaDEQ'
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment.config.delta import Rule
-from deq_core.experiment.config.layer import Solver
-from deq_core.experiment.study.delta import Counted, add, delta_cell, shares
+from deq_core.experiment.study.delta import Counted, RunConfig, add, delta_cell, shares
 from deq_core.experiment.tables import Row
 from deq_sequence.data.batches import Window
 from deq_sequence.finite import perplexity, require_finite
@@ -31,39 +28,10 @@ Start = Literal["cold", "token", "previous", "stream"]
 to; at the states of the segment before; there, and with the delta rule's memories of that segment."""
 
 
-@dataclass(frozen=True)
-class Solving:
-    """One way to solve the segments of a text."""
-
-    variant: str
-    solver: Solver
-    stop: deq.Stop
-    start: Start = "cold"
-    rule: Rule | None = None
-    threshold: float | None = None
-    """Of `rule`; None evaluates densely."""
-
-    @property
-    def name(self) -> str:
-        """What its numbers are called by."""
-        how = f"dense-{self.stop.max_steps}" if self.threshold is None else f"{self.threshold:g}"
-        return f"{self.variant}.{self.start}.{how}"
-
-    def columns(self) -> Row:
-        """What tells its rows from others'."""
-        return {
-            "variant": self.variant,
-            "solver": str(self.solver),
-            "start": self.start,
-            "threshold": self.threshold,
-            "max_steps": self.stop.max_steps,
-        }
-
-
 class Trial:
     """A way to solve on its way through a text: reads segment after segment with a memory of its own, and adds up."""
 
-    def __init__(self, model: DEQTransformer, way: Solving, skip: Sequence[str] = ()) -> None:
+    def __init__(self, model: DEQTransformer, way: RunConfig[Start], skip: Sequence[str] = ()) -> None:
         self.model, self.way = model, way
         self.tokens = self.solves = self.evaluations = 0
         self.nats = self.residuals = 0.0

@@ -1,16 +1,20 @@
 """Cells under the delta rule, and what each of their evaluations costs."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+import deq_core as deq
 from deq_core.delta import DeltaMeter, to_delta
-from deq_core.experiment.config.delta import Rule
+from deq_core.experiment.config.delta import Rule, Variant
+from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.tables import Row, numbers
 
 Cell = TypeVar("Cell", bound=nn.Module)
+Start = TypeVar("Start", bound=str)
 
 FIELDS = (
     "elements",
@@ -25,6 +29,60 @@ FIELDS = (
     "release_sparse",
 )
 """The columns of counts: attributes of `deq_core`'s count of one layer."""
+
+
+@dataclass(frozen=True)
+class RunConfig(Generic[Start]):
+    """One way to solve the samples of a study."""
+
+    variant: str
+    solver: Solver
+    stop: deq.Stop
+    start: Start
+    rule: Rule | None = None
+    threshold: float | None = None
+    """Of `rule`; None evaluates densely."""
+
+    @property
+    def name(self) -> str:
+        """What its numbers are called by."""
+        how = f"dense-{self.stop.max_steps}" if self.threshold is None else f"{self.threshold:g}"
+        return f"{self.variant}.{self.start}.{how}"
+
+    def columns(self) -> Row:
+        """What tells its rows from others'."""
+        return {
+            "variant": self.variant,
+            "solver": str(self.solver),
+            "start": self.start,
+            "threshold": self.threshold,
+            "max_steps": self.stop.max_steps,
+        }
+
+
+def sweep_configs(
+    variants: Mapping[str, Variant], dense_steps: Sequence[int], starts: Sequence[Start], *, without_memories: Start
+) -> list[RunConfig[Start]]:
+    """What is measured: of each solver and start, dense solves of some lengths, then each variant's thresholds.
+
+    Args:
+        variants: solvers and rules, by name.
+        dense_steps: lengths of the dense solves.
+        starts: where solves begin. "stream" keeps the delta memories too, which a dense solve does not have.
+        without_memories: what stands for "stream" in dense solves.
+    """
+    found: list[RunConfig[Start]] = []
+    dense: set[tuple[Solver, Start]] = set()
+    for name, variant in variants.items():
+        for start in starts:
+            plain = without_memories if start == "stream" else start
+            if (variant.solver, plain) not in dense:
+                dense.add((variant.solver, plain))
+                stops = [deq.Stop(max_steps=steps, tol=None) for steps in dense_steps]
+                found += [RunConfig(name, variant.solver, stop, plain) for stop in stops]
+            stop, rule = variant.stop.build(), variant.rule
+            found += [RunConfig(name, variant.solver, stop, start, rule, threshold) for threshold in rule.thresholds]
+    return found
 
 
 def delta_cell(cell: Cell, rule: Rule, threshold: float, **options: Any) -> tuple[Cell, DeltaMeter]:
