@@ -6,7 +6,6 @@ from typing import Annotated
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
-from deq_core.experiment.data.registry import ReleasedSets
 from deq_flow.commands.study import STUDIES
 from deq_flow.data.mini.write import write_mini
 from deq_flow.data.registry import REGISTRY
@@ -34,12 +33,7 @@ def download(
     out = Path("data/flow") if out is None else out
     STUDIES.check("flow", params, section)
     settings: Data = config.load(Data, params, f"{section}.data")
-    if isinstance(settings, ReleasedSets):
-        REGISTRY.prepare(out, settings)
-    else:
-        write_mini(out, settings)
-    files = [path for path in out.rglob("*") if path.is_file()]
-    finish({"files": len(files), "bytes": sum(path.stat().st_size for path in files)})
+    finish(REGISTRY.provide(out, settings, write_mini))
 
 
 def check_data(

@@ -1,10 +1,10 @@
 """The published data sets of a package: fetched, checked, and as the data of a pipeline."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data import checks, released
@@ -95,3 +95,21 @@ class Registry:
             folders={name: found.folder for name, found in chosen.items()},
             check=lambda name, root: self.check(name, root, released=config.complete),
         )
+
+    def provide(self, out: Path, config: Any, generate: Callable[[Path, Any], object]) -> dict[str, int]:
+        """Puts the data of a pipeline into `out`, and counts its files and bytes.
+
+        Args:
+            out: folder of the pipeline.
+            config: `ReleasedSets`, which are prepared, or what `generate` takes.
+            generate: writes generated data into a folder.
+
+        Raises:
+            ConfigError, LayoutError, DownloadError: as `prepare` does.
+        """
+        if isinstance(config, ReleasedSets):
+            self.prepare(out, config)
+        else:
+            generate(out, config)
+        files = [path for path in out.rglob("*") if path.is_file()]
+        return {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
