@@ -186,17 +186,18 @@ def run_stage(
 
 
 def identities(place: Path) -> list[Path]:
-    """The files that tell a folder of data, or a network, from others. Released sets have none."""
+    """The files that tell a folder of data, or a network, from others. Released sets, however large, have none."""
     if place.is_file():
         return [place]
-    return [file for name in ("manifest.json", "model.safetensors") for file in sorted(place.glob(f"**/{name}"))]
+    names = ("manifest.json", "*/manifest.json", "model.safetensors")
+    return [file for name in names for file in sorted(place.glob(name))]
 
 
 def measured(stage: Stage[Case, Settings], job: Job[Case, Settings]) -> Mapping[str, Any]:
     """The metrics of a job, which are logged and written; what was found before a value that is not finite is kept."""
     if not stage.writes:
         return stage.run(job)
-    with rescued(job.out, lambda folder: tables(job.tables)(folder)):
+    with rescued(job.out, tables(job.tables)):
         metrics = stage.run(job)
     job.log(flat(metrics))
     job.write(metrics)
