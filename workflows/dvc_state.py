@@ -75,14 +75,14 @@ def judged() -> dict[str, list[Path]]:
     if edited := graph.CODE in changed:
         process = dvc("repro", "--quiet", "--single-item", graph.CODE)
         if process.returncode != 0:
-            raise StateError(f"the stage {graph.CODE} failed, so nothing can be planned:\n{process.stdout.strip()}")
+            said = (process.stdout + process.stderr).strip()
+            raise StateError(f"the stage {graph.CODE} failed, so nothing can be planned:\n{said}")
     return status() if mended or taken_out or edited else changed
 
 
 def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """DVC has run; what it said is one text."""
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    """DVC has run."""
+    return subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments], capture_output=True, text=True)
 
 
 def status() -> dict[str, list[Path]]:
@@ -91,11 +91,10 @@ def status() -> dict[str, list[Path]]:
     Raises:
         StateError: DVC stops with an error of another kind, or its files stay busy.
     """
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
     deadline = time.monotonic() + BUSY_SECONDS
     mended: set[Path] = set()
     while True:
-        process = subprocess.run(command, capture_output=True, text=True)
+        process = dvc("status", "--json")
         said = (process.stdout + process.stderr).strip()
         if process.returncode == 0:
             changed = json.loads(process.stdout)
