@@ -1,5 +1,6 @@
 """DEQ-Flow: corrections, chaining, sweeps over iterations, gradients."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,10 +8,14 @@ import torch
 from tests.flow.test_models_network import SMALL, pair
 
 import deq_core as deq
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_flow.config import Equilibrium
 from deq_flow.models import DEQFlow, build
 from deq_flow.models.adjoints import PerState, SupervisedPhantom
 from deq_flow.models.compat.numerics import Release, ReleasedImplicit
+from deq_flow.networks import build_network, load
+from deq_flow.params import EquilibriumModel
 
 
 def network(**choices: Any) -> DEQFlow:
@@ -21,6 +26,7 @@ def network(**choices: Any) -> DEQFlow:
 
 
 STOP = deq.Stop(max_steps=6, tol=None, relative=False)
+LAYER = LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=2), adjoint=deq.Phantom(steps=1))
 
 
 @pytest.mark.parametrize("chaining", ["indexing", "sliced"])
@@ -188,6 +194,32 @@ def test_the_flow_a_step_starts_from_carries_gradient_only_where_asked() -> None
         assert jacobian[0][0].abs().max() > 0
     assert radii[0] == 0
     assert radii[1] > 0.5  # flow' = flow + change
+
+
+@pytest.mark.parametrize("unknown", ["flow", "position"])
+def test_a_leak_takes_its_share_of_the_flow_off_at_every_step(unknown: str) -> None:
+    model = network(unknown=unknown).eval()
+    leaking = network(unknown=unknown, leak=0.25).eval()
+    with torch.no_grad():
+        encoded = model.encode(*pair())
+        hidden, start = model.start(encoded)
+        start = start + torch.randn(start.shape, generator=torch.Generator().manual_seed(0), dtype=start.dtype)
+        kept, left = (model.map(encoded)(hidden, start), leaking.map(encoded)(hidden, start))
+    torch.testing.assert_close(left[0], kept[0])
+    torch.testing.assert_close(left[1], kept[1] - 0.25 * model.flow_of(start, encoded))
+
+
+def test_a_leak_is_stored_with_the_weights_that_need_it(tmp_path: Path) -> None:
+    model = EquilibriumModel(name="deq-flow-mini", layer=LAYER, leak=0.15)
+    checkpoint.save(tmp_path / "model.safetensors", build_network(model), model)
+    restored = load(tmp_path)
+    assert isinstance(restored, DEQFlow)
+    assert restored.equilibrium.leak == 0.15
+
+
+def test_a_leak_beyond_the_whole_flow_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"leak must be from 0 .* to 1 .*, got 1\.5"):
+        Equilibrium(leak=1.5)
 
 
 def test_an_adjoint_for_each_state_is_used_for_that_state() -> None:

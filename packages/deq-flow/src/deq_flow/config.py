@@ -224,9 +224,15 @@ class Equilibrium:
                    one to the next, each slice starting from what the adjoint made of the last state, detached; the
                    default of version 2. "resumed" does so from the state that the solver returned, as version 1's
                    sliced_core. In evaluation there is always one solve
-    flow_gradient  "detached": the flow a step starts from carries no gradient, as in RAFT, and the Jacobian is well
-                   inside the unit circle. "full" lets it pass (all_grad in the release): flow' = flow + change puts an
-                   eigenvalue near 1 into the Jacobian, so use it with `Phantom`, not with `Implicit`
+    leak           flow' = (1 - leak) flow + change. At 0, as released, the update integrates: wherever the change does not
+                   depend on the flow, the Jacobian has an eigenvalue of 1, so that small biases add up and no fixed point
+                   is isolated. Above 0 the flow is pulled back to zero, and the learned change has to hold it; weights
+                   mean what they mean only with the leak they were trained with
+    flow_gradient  "detached": the flow a step starts from carries no gradient, as in RAFT. Only the Jacobian that
+                   gradients see is cut so; the forward iteration has the eigenvalues of the full one, which
+                   `spectral_radius` of the map of a network with "full" shows. "full" lets the gradient pass (all_grad in
+                   the release); without a leak an eigenvalue near 1 is in that Jacobian, so use it with `Phantom`, not
+                   with `Implicit`
     unknown        "flow": the state is (hidden, flow) and relative residuals are relative to the flow. "position": the
                    state is (hidden, position), as released. Iterates, absolute residuals and gradients are the same,
                    because the solvers commute with a shift; but absolute coordinates dominate the denominator of a
@@ -243,6 +249,7 @@ class Equilibrium:
     adjoint: deq.Adjoint | tuple[deq.Adjoint, ...] = field(default_factory=deq.Phantom)
     correction: tuple[int, ...] = ()
     chaining: Literal["indexing", "sliced", "resumed"] = "sliced"
+    leak: float = 0.0
     flow_gradient: Literal["detached", "full"] = "detached"
     unknown: Literal["flow", "position"] = "flow"
     returned: Literal["best", "v1", "v2", "delta"] = "best"
@@ -251,6 +258,8 @@ class Equilibrium:
 
     def __post_init__(self) -> None:
         _check_choices(self)
+        if not 0 <= self.leak <= 1:
+            raise ValueError(f"leak must be from 0 (the flow is kept) to 1 (it is predicted anew), got {self.leak}")
         adjoints = self.adjoint if isinstance(self.adjoint, tuple) else (self.adjoint,)
         for adjoint in adjoints:  # says what is no solver, stop or adjoint
             deq.nn.DEQ(solver=self.solver, stop=self.stop, adjoint=adjoint, eval_stop=self.eval_stop)

@@ -24,6 +24,9 @@ class EquilibriumModel:
     """Evaluations whose states are supervised besides the last: sparse fixed-point correction."""
     chaining: Literal["indexing", "sliced"] = "sliced"
     """Whether corrected states are recorded in one solve, or each slice starts from the last one's gradient steps."""
+    leak: float = 0.0
+    """What a step takes off the flow it starts from, 0 to 1: flow' = (1 - leak) flow + change. Only above 0 the update
+    has a fixed point that it returns to from any start; 0 is the release's. Stored with the weights, which need it."""
     flow_gradient: Literal["detached", "full"] = "detached"
     """Whether gradients flow through the flow that a step starts from."""
     side: int | None = None

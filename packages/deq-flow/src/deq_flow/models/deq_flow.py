@@ -91,12 +91,13 @@ class DEQFlow(FlowNetwork):
             return block(hidden, context, window, flow, attention)
 
         step = self.update_block.bind(context, attention) if block is None else whole
+        leak = self.equilibrium.leak
 
         def f(hidden: Tensor, unknown: Tensor) -> State:
             unknown = unknown.detach() if detach else unknown
             flow = unknown - origin
             hidden, change = step(hidden, pair.lookup(pair.grid + flow), flow)
-            return hidden, unknown + change
+            return hidden, unknown + (change - leak * flow if leak else change)
 
         return f
 
