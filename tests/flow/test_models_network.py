@@ -244,3 +244,25 @@ def test_padding_is_that_of_the_benchmarks(size: tuple[int, int], mode: Any, sid
     assert padded.shape[2] % 8 == padded.shape[3] % 8 == 0
     assert torch.equal(padded, F.pad(image, sides, mode="replicate"))
     assert torch.equal(padding.crop(padded), image)
+
+
+def test_a_flow_is_found_relative_to_a_base() -> None:
+    torch.manual_seed(0)
+    model = build("deq-flow-mini").double().eval()
+    images = torch.rand(2, 1, 3, 64, 96, dtype=torch.float64) * 255
+    base = torch.zeros(1, 2, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        plain, based = model.encode(*images), model.encode(*images, base=base + 8)
+        assert torch.equal(based.lookup(based.grid), plain.lookup(plain.grid + 2))  # cells of 4 pixels
+        torch.testing.assert_close(model(*images, base=base).flow, model(*images).flow)
+        found = model(*images, steps=1, base=base + 8)
+        expected = based.finish(found.state[1], found.state[0])
+    torch.testing.assert_close(found.flow, expected)
+    torch.testing.assert_close(found.flow_low - found.state[1], torch.full_like(found.flow_low, 2.0))
+
+
+def test_a_base_of_another_size_is_refused() -> None:
+    model = build("deq-flow-mini").eval()
+    image = torch.zeros(1, 3, 64, 96)
+    with pytest.raises(ValueError, match=r"base must be the flow \(1, 2, 64, 96\)"):
+        model(image, image, base=torch.zeros(1, 2, 16, 24))

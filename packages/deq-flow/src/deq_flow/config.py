@@ -224,15 +224,14 @@ class Equilibrium:
                    one to the next, each slice starting from what the adjoint made of the last state, detached; the
                    default of version 2. "resumed" does so from the state that the solver returned, as version 1's
                    sliced_core. In evaluation there is always one solve
-    leak           flow' = (1 - leak) flow + change. At 0, as released, the update integrates: wherever the change does not
-                   depend on the flow, the Jacobian has an eigenvalue of 1, so that small biases add up and no fixed point
-                   is isolated. Above 0 the flow is pulled back to zero, and the learned change has to hold it; weights
-                   mean what they mean only with the leak they were trained with
+    leak           flow' = (1 - leak) flow + change. At 0, as released, the update integrates: wherever the change does
+                   not depend on the flow, the Jacobian has an eigenvalue of 1, so that small biases add up and no fixed
+                   point is isolated. Above 0 the flow is pulled back to zero, and the learned change has to hold it;
+                   weights mean what they mean only with the leak they were trained with
     flow_gradient  "detached": the flow a step starts from carries no gradient, as in RAFT. Only the Jacobian that
-                   gradients see is cut so; the forward iteration has the eigenvalues of the full one, which
-                   `spectral_radius` of the map of a network with "full" shows. "full" lets the gradient pass (all_grad in
-                   the release); without a leak an eigenvalue near 1 is in that Jacobian, so use it with `Phantom`, not
-                   with `Implicit`
+                   gradients see is cut so; the forward iteration has the eigenvalues of the full one. "full" lets the
+                   gradient pass (all_grad in the release); without a leak an eigenvalue near 1 is in that Jacobian, so
+                   use it with `Phantom`, not with `Implicit`
     unknown        "flow": the state is (hidden, flow) and relative residuals are relative to the flow. "position": the
                    state is (hidden, position), as released. Iterates, absolute residuals and gradients are the same,
                    because the solvers commute with a shift; but absolute coordinates dominate the denominator of a
@@ -283,6 +282,34 @@ MINI_EQUILIBRIUM = Equilibrium(
     eval_stop=deq.Stop(max_steps=12, tol=None),
     correction=(3,),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """The copies of a pair that a network sees one after the other, from the coarsest to the finest.
+
+    coarsest  copies are halved until their longer side is at most this, pixels
+    finest    the finest copy is the pair enlarged by this, at least 1: a network whose cells are four pixels wide sees
+              small frames better enlarged
+    longest   of an enlarged copy, pixels: longer frames are enlarged less, or not at all
+    """
+
+    coarsest: int = 160
+    finest: float = 1.0
+    longest: int = 512
+
+    def __post_init__(self) -> None:
+        if self.coarsest < 32 or self.finest < 1 or self.longest < 1:
+            raise ValueError(f"scales need coarsest of at least 32, finest and longest of at least 1, got {self}")
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Heights and widths of the copies of a pair of `height` x `width`, coarsest first; none is below 16 pixels."""
+        longer = max(height, width)
+        scale = max(1.0, min(self.finest, self.longest / longer))
+        sizes = [(round(scale * height), round(scale * width))]
+        while max(sizes[0]) > self.coarsest and min(sizes[0]) >= 32:
+            sizes.insert(0, ((sizes[0][0] + 1) // 2, (sizes[0][1] + 1) // 2))
+        return sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,7 @@ class DEQFlow(FlowNetwork):
         *,
         steps: int | None = None,
         record: Sequence[int] | None = None,
+        base: Tensor | None = None,
         block: UpdateBlock | None = None,
     ) -> FlowOutput:
         """Flow between images (B, 3, H, W) of values 0..255.
@@ -48,12 +49,14 @@ class DEQFlow(FlowNetwork):
         steps   replaces the number of steps of the stopping rule
         record  steps whose flow is returned in `flows` besides the last, from one solve; by default the corrected
                 ones in training, none in evaluation. `record=range(1, n + 1)` is a sweep over iterations
+        base    flow (B, 2, H, W) in pixels that the flow of the state is relative to, zero by default; see
+                `models.scales`
         block   evaluated in place of the model's own; see `map`
         """
         choice = self.equilibrium
         stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
         stop = stop if steps is None else replace(stop, max_steps=steps)
-        pair = self.encode(image1, image2)
+        pair = self.encode(image1, image2, base)
         f, start = self.map(pair, block), self.start(pair, state)
         with self.shared_masks():  # by all slices
             if record is None and self.training and choice.chaining != "indexing":
@@ -66,7 +69,8 @@ class DEQFlow(FlowNetwork):
         states = [(hidden, self.flow_of(unknown, pair)) for hidden, unknown in found]
         flows = tuple(pair.finish(flow_found(flow, solution), hidden) for hidden, flow in states)
         hidden, flow = states[-1]
-        return FlowOutput(flows[-1], flow_found(flow, solution), (hidden.detach(), flow.detach()), solution, flows)
+        low = flow_found(flow, solution) + pair.base
+        return FlowOutput(flows[-1], low, ((hidden.detach(), flow.detach()),), solution, flows)
 
     def start(self, pair: Pair, state: State | None = None) -> State:
         """Where a solve begins: `state` where it fits, else zero hidden state and zero flow."""
@@ -102,7 +106,7 @@ class DEQFlow(FlowNetwork):
         return f
 
     def flow_of(self, unknown: Tensor, pair: Pair) -> Tensor:
-        """Flow (B, 2, h, w) in cells from the second part of a state."""
+        """Flow (B, 2, h, w) in cells, relative to the base of the pair, from the second part of a state."""
         return unknown - self._origin(pair)
 
     def _origin(self, pair: Pair) -> Tensor:

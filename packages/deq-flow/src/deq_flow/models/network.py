@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import deq_core as deq
 from deq_flow.config import Architecture
@@ -29,16 +30,24 @@ class FlowOutput:
     flow      (B, 2, H, W) motion from image 1 to image 2, pixels, u to the right and v downwards; NaN for a sample of
               which no evaluation was finite
     flow_low  (B, 2, h, w) the same on the grid of estimation (of the padded images), in cells
-    state     what the next frame may start from, detached
-    solution  residuals, steps and trace of the solve; None for unrolled networks
+    states    what the next frame may start from, detached: one state a scale, coarsest first, its flow relative to the
+              scale's base
+    solution  residuals, steps and trace of the solve, at the finest scale; None for unrolled networks
     flows     every supervised or recorded prediction at full resolution, in order; the last is `flow`
+    coarser   solutions of the coarser scales, coarsest first
     """
 
     flow: Tensor
     flow_low: Tensor
-    state: State
+    states: tuple[State, ...]
     solution: deq.Solution | None
     flows: tuple[Tensor, ...]
+    coarser: tuple[deq.Solution, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """That of the finest scale."""
+        return self.states[-1]
 
 
 def flow_found(flow: Tensor, solution: deq.Solution) -> Tensor:
@@ -51,13 +60,16 @@ class Pair:
     """An image pair, encoded: what an update step needs besides its state.
 
     context    (B, outputs of the context encoder, h, w), before any nonlinearity
-    grid       (1, 2, h, w) position of every cell, x then y
-    finish     flow in cells and hidden state to flow in pixels of the images as they came
+    grid       (1 or B, 2, h, w) where a state of zero flow looks for every cell, x then y: its own position, moved by
+               `base`
+    base       (B, 2, h, w) what the flow of a state is relative to, in cells; 0 for none
+    finish     flow of a state and hidden state to flow in pixels of the images as they came, the base included
     """
 
     lookup: Lookup
     context: Tensor
     grid: Tensor
+    base: Tensor | float
     finish: Callable[[Tensor, Tensor], Tensor]
 
 
@@ -83,8 +95,11 @@ class FlowNetwork(nn.Module):
         self.mask = mask_head(size.hidden, size.mask, size.scale) if size.upsampling == "convex" else None
         self._batch_norm_frozen = False
 
-    def encode(self, image1: Tensor, image2: Tensor) -> Pair:
-        """Features, correlation and context of images (B, 3, H, W) with values 0..255, float or uint8."""
+    def encode(self, image1: Tensor, image2: Tensor, base: Tensor | None = None) -> Pair:
+        """Features, correlation and context of images (B, 3, H, W) with values 0..255, float or uint8.
+
+        base  flow (B, 2, H, W) in pixels that the flow of a state is relative to, such as that of a coarser scale
+        """
         check_images(image1, image2)
         height, width = image1.shape[2:]
         padding = Padding(height, width, self.size.scale)
@@ -102,10 +117,16 @@ class FlowNetwork(nn.Module):
             similarity=self.size.similarity,
         )
 
-        def finish(flow: Tensor, hidden: Tensor) -> Tensor:
-            return padding.crop(self.upsample(flow, hidden))
+        grid = positions(features1)
+        if base is None:
+            return Pair(lookup, context, grid, 0.0, lambda flow, hidden: padding.crop(self.upsample(flow, hidden)))
+        check_base(base, image1)
+        low = F.avg_pool2d(padding.pad(base), self.size.scale) / self.size.scale
 
-        return Pair(lookup, context, positions(features1), finish)
+        def finish(flow: Tensor, hidden: Tensor) -> Tensor:
+            return base + padding.crop(self.upsample(flow, hidden))
+
+        return Pair(lookup, context, grid + low, low, finish)
 
     def upsample(self, flow: Tensor, hidden: Tensor) -> Tensor:
         """Flow (B, 2, h, w) in cells to (B, 2, scale h, scale w) in pixels."""
@@ -144,6 +165,15 @@ def positions(features: Tensor) -> Tensor:
         indexing="ij",
     )
     return torch.stack([x, y])[None]
+
+
+def check_base(base: Tensor, image: Tensor) -> None:
+    """Raises ValueError unless the base is a flow of the image's size."""
+    expected = (image.shape[0], 2, *image.shape[2:])
+    if tuple(base.shape) != expected:
+        raise ValueError(
+            f"base must be the flow {expected} in pixels of images {tuple(image.shape)}, got {tuple(base.shape)}"
+        )
 
 
 def check_images(image1: Tensor, image2: Tensor) -> None:

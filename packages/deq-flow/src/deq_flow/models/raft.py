@@ -34,12 +34,13 @@ class RAFT(FlowNetwork):
         *,
         steps: int | None = None,
         record: Sequence[int] | None = None,
+        base: Tensor | None = None,
     ) -> FlowOutput:
         """Flow between images (B, 3, H, W) of values 0..255.
 
         Of `state` only the flow is a start, the hidden state begins afresh, as in the release's warm start.
         `flows` holds every step's, or, with `record`, those of the steps it names and then the last step's, as for
-        DEQ-Flow: `record=range(1, n + 1)` with `steps=n` gives n + 1, the last one twice.
+        DEQ-Flow: `record=range(1, n + 1)` with `steps=n` gives n + 1, the last one twice. `base` is as there.
         """
         if steps is None:
             steps = self.steps if self.training else self.eval_steps
@@ -48,7 +49,7 @@ class RAFT(FlowNetwork):
         wanted = tuple(range(1, steps) if record is None else record)
         if any(first >= second for first, second in pairwise((0, *wanted, steps + 1))):
             raise ValueError(f"record must ascend between 1 and steps = {steps}, got {wanted}")
-        pair = self.encode(image1, image2)
+        pair = self.encode(image1, image2, base)
         hidden, context = pair.context.split([self.size.hidden, self.size.context], dim=1)
         hidden, context = torch.tanh(hidden).to(pair.grid.dtype), torch.relu(context)
         attention = None if self.attn is None else self.attn(context)
@@ -65,4 +66,4 @@ class RAFT(FlowNetwork):
                     flows.append(pair.finish(flow, hidden))
         if steps in wanted:
             flows.append(flows[-1])
-        return FlowOutput(flows[-1], flow, (hidden.detach(), flow.detach()), None, tuple(flows))
+        return FlowOutput(flows[-1], flow + pair.base, ((hidden.detach(), flow.detach()),), None, tuple(flows))

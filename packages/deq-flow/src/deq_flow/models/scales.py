@@ -1,0 +1,75 @@
+"""Coarse to fine: the same network from a reduced pair to the pair itself, each scale relative to the one before."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deq_flow.config import Scales
+from deq_flow.models.network import FlowNetwork, FlowOutput, State
+
+
+def coarse_to_fine(
+    network: FlowNetwork,
+    image1: Tensor,
+    image2: Tensor,
+    states: Sequence[State] | None = None,
+    *,
+    scales: Scales,
+    steps: int | None = None,
+    record: Sequence[int] | None = None,
+) -> FlowOutput:
+    """Flow between images (B, 3, H, W) of values 0..255, of which the network sees reduced and enlarged copies.
+
+    At the coarsest scale flow is sought as ever. At each finer one the flow of the scale before, enlarged, is the base:
+    what is sought is the rest, which is short however far things move (the pyramids of Lucas and Kanade, and of
+    Brox et al. 2004). All scales share the weights.
+
+    states  what each scale starts from, coarsest first, as `FlowOutput.states` has it; cold by default
+    scales  which copies there are
+    steps   of each scale, as in the network's own `forward`
+    record  steps of the finest scale whose flow is returned in `flows`
+
+    The output is that of the finest scale, in pixels of the images as they came, with the states of all scales and the
+    solutions of the coarser ones.
+    """
+    size = image1.shape[2], image1.shape[3]
+    sizes = scales.sizes(*size)
+    starts = [None] * len(sizes) if states is None or len(states) != len(sizes) else states
+    outputs: list[FlowOutput] = []
+    base: Tensor | None = None
+    for index, (scaled, state) in enumerate(zip(sizes, starts, strict=True)):
+        pair = [resized(image, scaled) for image in (image1, image2)]
+        wanted = record if index == len(sizes) - 1 else ()
+        outputs.append(network(*pair, state, steps=steps, record=wanted, base=base))
+        if index < len(sizes) - 1:
+            base = rescaled(outputs[-1].flow, sizes[index + 1])
+    finest = outputs[-1]
+    return replace(
+        finest,
+        flow=rescaled(finest.flow, size),
+        flows=tuple(rescaled(flow, size) for flow in finest.flows),
+        states=tuple(state for output in outputs for state in output.states),
+        coarser=tuple(output.solution for output in outputs[:-1] if output.solution is not None),
+    )
+
+
+def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """An image (B, C, h, w) at `size`: means of areas where it shrinks, interpolated where it grows."""
+    if tuple(image.shape[2:]) == size:
+        return image
+    image = image.to(torch.get_default_dtype()) if not image.is_floating_point() else image
+    if size[0] <= image.shape[2]:
+        return F.interpolate(image, size, mode="area")
+    return F.interpolate(image, size, mode="bilinear", align_corners=False)
+
+
+def rescaled(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """A flow (B, 2, h, w) in pixels at `size`, in pixels of that size."""
+    height, width = flow.shape[2:]
+    if (height, width) == size:
+        return flow
+    factors = flow.new_tensor([size[1] / width, size[0] / height])
+    return F.interpolate(flow, size, mode="bilinear", align_corners=False) * factors[:, None, None]

@@ -1,0 +1,78 @@
+"""Coarse to fine: which copies of a pair a network sees, and what each starts from."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deq_flow.config import Scales
+from deq_flow.models import DEQFlow, build
+from deq_flow.models.scales import coarse_to_fine, rescaled, resized
+
+
+def network(**choices: object) -> DEQFlow:
+    torch.manual_seed(0)
+    model = build("deq-flow-mini", **choices).eval()
+    assert isinstance(model, DEQFlow)
+    return model
+
+
+def pair(height: int = 64, width: int = 96) -> tuple[Tensor, Tensor]:
+    first, second = torch.rand(2, 1, 3, height, width, generator=torch.Generator().manual_seed(1)) * 255
+    return first, second
+
+
+def test_copies_are_halved_until_they_are_small_enough() -> None:
+    assert Scales(coarsest=160).sizes(1080, 1920) == [(68, 120), (135, 240), (270, 480), (540, 960), (1080, 1920)]
+    assert Scales(coarsest=160).sizes(100, 150) == [(100, 150)]
+    assert Scales(coarsest=32).sizes(40, 3000)[0] == (20, 1500)  # never below the least that a network takes
+
+
+def test_small_frames_are_enlarged_and_long_ones_are_not() -> None:
+    scales = Scales(coarsest=160, finest=2.0, longest=300)
+    assert scales.sizes(64, 96) == [(64, 96), (128, 192)]
+    assert scales.sizes(100, 200) == [(75, 150), (150, 300)]
+    assert scales.sizes(200, 400) == [(50, 100), (100, 200), (200, 400)]
+
+
+def test_one_scale_of_the_frames_own_size_is_the_network_alone() -> None:
+    model = network()
+    with torch.no_grad():
+        plain, scaled = model(*pair()), coarse_to_fine(model, *pair(), scales=Scales())
+    assert torch.equal(plain.flow, scaled.flow)
+    assert scaled.coarser == ()
+
+
+def test_each_scale_is_relative_to_the_flow_of_the_one_before() -> None:
+    model = network()
+    scales = Scales(coarsest=48)
+    with torch.no_grad():
+        scaled = coarse_to_fine(model, *pair(), scales=scales)
+        halves = [F.avg_pool2d(image, 2) for image in pair()]
+        coarse = model(*halves)
+        fine = model(*pair(), base=2 * F.interpolate(coarse.flow, (64, 96), mode="bilinear", align_corners=False))
+    torch.testing.assert_close(scaled.flow, fine.flow)
+    torch.testing.assert_close(scaled.states, (coarse.state, fine.state))
+    assert len(scaled.coarser) == 1
+
+
+def test_every_scale_starts_from_its_own_state() -> None:
+    model = network(eval_stop=None)
+    with torch.no_grad():
+        first = coarse_to_fine(model, *pair(), scales=Scales(coarsest=48))
+        again = coarse_to_fine(model, *pair(), first.states, scales=Scales(coarsest=48))
+        other = coarse_to_fine(model, *pair(48, 48), first.states, scales=Scales(coarsest=48))
+    assert not torch.equal(first.flow, again.flow)
+    assert len(other.states) == 1  # of frames that have fewer scales
+
+
+def test_a_flow_keeps_its_meaning_at_another_size() -> None:
+    flow = torch.tensor([3.0, -2.0]).reshape(1, 2, 1, 1).expand(1, 2, 20, 30)
+    torch.testing.assert_close(rescaled(flow, (40, 90))[0, :, 5, 5], torch.tensor([9.0, -4.0]))
+    assert resized(torch.full((1, 3, 20, 30), 7, dtype=torch.uint8), (10, 15)).unique().tolist() == [7.0]
+
+
+@pytest.mark.parametrize("choice", [{"coarsest": 16}, {"finest": 0.5}, {"longest": 0}])
+def test_scales_that_mean_nothing_are_refused(choice: dict) -> None:
+    with pytest.raises(ValueError, match="scales need"):
+        Scales(**choice)
