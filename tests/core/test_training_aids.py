@@ -29,6 +29,30 @@ def test_successive_draws_are_unrelated():
     assert abs(correlation) < 0.15
 
 
+def test_segments_grow_to_their_ranges_and_the_last_is_sometimes_long():
+    segments = deq.nn.RandomSegments(low=2, high=(6, 9), high_at_start=(2, 3), ramp=0.5, long=(10, 23), long_share=0.25)
+    generator = torch.Generator().manual_seed(0)
+    for progress, most in ((0.0, (2, 3)), (0.25, (4, 6)), (0.49, (6, 9))):
+        draws = [segments(progress, generator) for _ in range(300)]
+        assert [(min(steps), max(steps)) for steps in zip(*draws, strict=True)] == [(2, high) for high in most]
+    draws = [segments(1.0, generator) for _ in range(1000)]
+    first, last = zip(*draws, strict=True)
+    assert set(first) == set(range(2, 7))
+    assert set(last) == set(range(2, 10)) | set(range(10, 24))
+    assert sum(steps >= 10 for steps in last) == pytest.approx(250, abs=50)
+
+
+def test_segments_repeat_with_their_generator_whatever_came_before():
+    segments = deq.nn.RandomSegments(long_share=0.5)
+
+    def draws(progress):
+        generator = torch.Generator().manual_seed(3)
+        return [segments(progress, generator) for _ in range(9)], torch.rand((), generator=generator)
+
+    assert draws(1.0) == draws(1.0)
+    assert draws(0.0)[1] == draws(1.0)[1]
+
+
 def test_warm_up_unrolls_and_then_leaves_the_layer_alone():
     problem = PROBLEMS["linear"]()
     layer, warm_up = deq.nn.DEQ(), deq.nn.UnrolledWarmUp(steps=2, depth=3)
@@ -73,11 +97,15 @@ def test_the_summary_of_a_failed_solve_is_loud():
     [
         lambda: deq.nn.RandomSteps(deq.Stop(), low=0, high=3),
         lambda: deq.nn.RandomSteps(deq.Stop(), low=4, high=3),
+        lambda: deq.nn.RandomSegments(low=3),
+        lambda: deq.nn.RandomSegments(high=(4,)),
+        lambda: deq.nn.RandomSegments(long=(0, 3)),
+        lambda: deq.nn.RandomSegments(long_share=1.5),
         lambda: deq.nn.UnrolledWarmUp(steps=-1, depth=3),
         lambda: deq.nn.UnrolledWarmUp(steps=1, depth=0),
         lambda: deq.nn.Monitor(print, every=0),
     ],
 )
 def test_impossible_settings_fail_at_construction(build):
-    with pytest.raises(ValueError, match="must be at least"):
+    with pytest.raises(ValueError, match=r"must be at least|at least low"):
         build()
