@@ -9,6 +9,8 @@ from deq_core.experiment.config.recipe import Recipe
 from deq_core.experiment.data.registry import ReleasedSets
 from deq_flow.data.mini.write import MiniConfig
 from deq_flow.data.mixes import MemberConfig
+from deq_flow.training.objective import Coarser
+from deq_flow.training.stabilise import Stabilise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,11 @@ class Train(Recipe):
     """Weight of an earlier prediction against the next one in the sequence loss."""
     freeze_batch_norm: bool = False
     """Keeps batch normalisation at its running statistics, as the release does in every stage after FlyingChairs."""
+    stabilise: Stabilise | None = None
+    """How an equilibrium network is trained towards a fixed point that every start leads to; None trains the states of
+    one solve from zero, as released."""
+    coarser: Coarser | None = None
+    """How often a batch is seen at half its size first; None never, as released."""
     noise: float = 0.0
     """Both frames get Gaussian noise whose standard deviation is drawn for each batch, up to this, of 255."""
     workers: int = 0

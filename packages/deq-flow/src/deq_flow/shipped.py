@@ -17,7 +17,7 @@ from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.seeding import derive, seed_everything
 from deq_core.experiment.tables import write_rows
 from deq_core.experiment.tracking.log import Log
-from deq_core.experiment.training.fit import fit
+from deq_core.experiment.training.fit import fit, numbered
 from deq_core.experiment.training.update import Row
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch, batches, same_shape
@@ -26,7 +26,8 @@ from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow
 from deq_flow.networks import build_network
 from deq_flow.params import EquilibriumModel
-from deq_flow.train import objective
+from deq_flow.training.objective import Coarser, Objective
+from deq_flow.training.stabilise import Stabilise
 
 TRAINED_ON, WATCHED_WITH = range(2)
 """Kinds of generated sets."""
@@ -48,6 +49,10 @@ class Phase:
     augment: AugmentConfig
     gamma: float = 0.8
     """Weight of an earlier prediction against the next one in the sequence loss."""
+    stabilise: Stabilise | None = None
+    """As in `params.Train`."""
+    coarser: Coarser | None = None
+    """As in `params.Train`."""
     ema: float | None = None
     """Decay of the moving average of the weights that the phase ends with; None ends with the weights themselves."""
 
@@ -104,13 +109,15 @@ def train_shipped(config: Shipped, *, seed: int, out: Path, scratch: Path, log: 
         done = sum(earlier.steps for earlier in config.phases[:number])
         rows = fit(
             network,
-            batches(
-                Subset(pairs, range(phase.pairs)),
-                batch_size=phase.batch_size,
-                augment=phase.augment,
-                seed=derive(seed, number),
+            numbered(
+                batches(
+                    Subset(pairs, range(phase.pairs)),
+                    batch_size=phase.batch_size,
+                    augment=phase.augment,
+                    seed=derive(seed, number),
+                )
             ),
-            objective(phase.gamma),
+            Objective(steps=phase.steps, gamma=phase.gamma, stabilise=phase.stabilise, coarser=phase.coarser),
             Updates(steps=phase.steps, optim=phase.optim, every=config.every, ema=phase.ema),
             seed=derive(seed, number),
             scratch=scratch / f"phase-{number + 1}",

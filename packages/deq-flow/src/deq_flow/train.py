@@ -12,14 +12,14 @@ from deq_core.experiment.data.batches import Cached
 from deq_core.experiment.data.released import located
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking.run import Log
-from deq_core.experiment.training.fit import Losses, fit, keep
+from deq_core.experiment.training.fit import fit, keep, numbered
 from deq_flow.data.batches import FlowBatch, batches, same_shape
 from deq_flow.data.mixes import open_mix
 from deq_flow.data.sets.chairs import FlyingChairs
-from deq_flow.loss import sequence_loss
 from deq_flow.metrics import epe
 from deq_flow.networks import build_network
 from deq_flow.params import Model, Train
+from deq_flow.training.objective import Objective
 
 
 def train(
@@ -69,10 +69,17 @@ def train(
         seed=seed,
         workers=recipe.workers,
     )
+    objective = Objective(
+        steps=recipe.steps * recipe.batches,
+        gamma=recipe.gamma,
+        noise=recipe.noise,
+        stabilise=recipe.stabilise,
+        coarser=recipe.coarser,
+    )
     history = fit(
         network,
-        stream,
-        objective(recipe.gamma, recipe.noise),
+        numbered(stream),
+        objective,
         recipe,
         seed=seed,
         scratch=scratch,
@@ -80,33 +87,6 @@ def train(
         evaluate=validation(located(data), recipe.micro_batch),
     )
     return keep(out, network, model, history)
-
-
-def objective(gamma: float, noise: float = 0.0) -> Callable[[nn.Module, FlowBatch], Losses]:
-    """The sequence loss over every supervised prediction; beside it the error and convergence of the last one.
-
-    Args:
-        gamma: weight of an earlier prediction against the next one.
-        noise: greatest standard deviation of the noise that both frames of a batch get, of 255.
-    """
-
-    def losses(model: nn.Module, batch: FlowBatch) -> Losses:
-        batch = batch.to(next(model.parameters()).device)
-        output = model(*(noisy((batch.image1, batch.image2), noise) if noise else (batch.image1, batch.image2)))
-        total = sequence_loss(output.flows, batch.flow, batch.valid, gamma=gamma)
-        parts: dict[str, Tensor | float] = {"epe": epe(output.flow.detach(), batch.flow, batch.valid).mean()}
-        if output.solution is not None:
-            parts["residual"] = output.solution.residual.mean()
-        return Losses(total, parts)
-
-    return losses
-
-
-def noisy(images: tuple[Tensor, Tensor], greatest: float) -> tuple[Tensor, Tensor]:
-    """Images with Gaussian noise of one random standard deviation from 0 to `greatest`, within 0..255."""
-    deviation = greatest * torch.rand((), device=images[0].device)
-    first, second = ((image + deviation * torch.randn_like(image)).clamp(0, 255) for image in images)
-    return first, second
 
 
 def validation(data: Path, batch_size: int) -> Callable[[nn.Module], dict[str, float]]:

@@ -1,0 +1,110 @@
+"""The loss of a batch: predictions of a network, at the pairs' own scale and at a coarser one before it."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deq_core.experiment.training.fit import Losses
+from deq_flow.data.batches import FlowBatch
+from deq_flow.loss import sequence_loss
+from deq_flow.metrics import epe
+from deq_flow.models import DEQFlow, FlowOutput
+from deq_flow.models.scales import rescaled
+from deq_flow.training.stabilise import Attempt, Stabilise, attempt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coarser:
+    """Batches are seen at half their size first, and then relative to the flow found there; see `models.scales`."""
+
+    share: float = 0.6
+    """Of the batches; the others are relative to zero, as the coarsest scale is."""
+    disturbed: float = 0.2
+    """Share of the samples whose coarse flow is disturbed, so that the finer scale learns to mend what it is given."""
+    disturbance: float = 4.0
+    """Greatest standard deviation of the smooth noise that does so, pixels."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.share <= 1 and 0 <= self.disturbed <= 1 and self.disturbance >= 0):
+            raise ValueError(f"coarser: expected shares from 0 to 1 and a disturbance of at least 0 pixels, got {self}")
+
+    def disturb(self, base: Tensor) -> Tensor:
+        """The base (B, 2, H, W), that of some samples disturbed."""
+        length = self.disturbance * torch.rand(len(base), 1, 1, 1, device=base.device)
+        chosen = torch.rand(len(base), 1, 1, 1, device=base.device) < self.disturbed
+        noise = torch.randn(len(base), 2, 4, 5, device=base.device)
+        smooth = F.interpolate(noise, base.shape[2:], mode="bicubic", align_corners=True)
+        return torch.where(chosen, base + length * smooth, base)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The sequence loss over every supervised prediction; beside it the error and convergence of the last one.
+
+    steps      batches of the whole training, by which the number of a batch says how far it is
+    gamma      weight of an earlier prediction against the next one
+    noise      greatest standard deviation of the noise that both frames of a batch get, of 255
+    stabilise  how an equilibrium network is solved; None is as its own training solve says
+    coarser    how often there is a coarser scale before; None is never
+    """
+
+    steps: int
+    gamma: float
+    noise: float = 0.0
+    stabilise: Stabilise | None = None
+    coarser: Coarser | None = None
+
+    def __call__(self, model: nn.Module, batch: tuple[int, FlowBatch]) -> Losses:
+        number, pairs = batch
+        progress = min(number / self.steps, 1.0)
+        pairs = pairs.to(next(model.parameters()).device)
+        if self.noise:
+            image1, image2 = noisy((pairs.image1, pairs.image2), self.noise)
+            pairs = replace(pairs, image1=image1, image2=image2)
+        total, base = pairs.flow.new_zeros(()), None
+        if self.coarser is not None and torch.rand(()) < self.coarser.share:
+            coarse, made = self._attempt(model, halved(pairs), None, progress)
+            total = total + coarse
+            height, width = pairs.valid.shape[1:]
+            base = self.coarser.disturb(rescaled(made.flows[-1].detach(), (height, width)))
+        fine, made = self._attempt(model, pairs, base, progress)
+        parts: dict[str, Tensor | float] = {"epe": epe(made.flows[-1].detach(), pairs.flow, pairs.valid).mean()}
+        if made.residual is not None:
+            parts["residual"] = made.residual.mean()
+        if self.stabilise is not None and self.stabilise.contraction is not None:
+            parts["expansion"] = 0.0 if made.expansion is None else made.expansion.detach().mean()
+        return Losses(total + fine, parts)
+
+    def _attempt(
+        self, model: nn.Module, pairs: FlowBatch, base: Tensor | None, progress: float
+    ) -> tuple[Tensor, Attempt]:
+        """The loss of one scale, and what was made of it."""
+        images = pairs.image1, pairs.image2
+        if self.stabilise is not None and isinstance(model, DEQFlow):
+            made = attempt(model, images, base, self.stabilise, progress)
+        else:
+            output: FlowOutput = model(*images, base=base)
+            made = Attempt(output.flows, None if output.solution is None else output.solution.residual)
+        total = sequence_loss(made.flows, pairs.flow, pairs.valid, gamma=self.gamma)
+        if made.expansion is not None and self.stabilise is not None and self.stabilise.contraction is not None:
+            total = total + self.stabilise.contraction.at(progress) * made.expansion.mean()
+        return total, made
+
+
+def halved(pairs: FlowBatch) -> FlowBatch:
+    """The pairs at half their size: means of four pixels, of flow over those that are known."""
+    image1, image2 = (F.avg_pool2d(image, 2) for image in (pairs.image1, pairs.image2))
+    known = pairs.valid[:, None].to(pairs.flow.dtype)
+    share = F.avg_pool2d(known, 2)
+    flow = F.avg_pool2d(torch.where(known > 0, pairs.flow, 0.0), 2) / share.clamp(min=0.25) / 2
+    return FlowBatch(image1, image2, flow, rearrange(share, "b 1 h w -> b h w") > 0)
+
+
+def noisy(images: tuple[Tensor, Tensor], greatest: float) -> tuple[Tensor, Tensor]:
+    """Images with Gaussian noise of one random standard deviation from 0 to `greatest`, within 0..255."""
+    deviation = greatest * torch.rand((), device=images[0].device)
+    first, second = ((image + deviation * torch.randn_like(image)).clamp(0, 255) for image in images)
+    return first, second
