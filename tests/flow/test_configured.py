@@ -45,6 +45,7 @@ SETS = MiniConfig(
     motorcycle_scale=8,
     training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=2, hd1k_sequences=1),
     videos=VideosConfig(videos=1, frames=2),
+    validation_videos=VideosConfig(videos=1, frames=2),
 )
 SHORT = StopConfig(max_steps=4, tol=1e-3)
 MODEL = EquilibriumModel(

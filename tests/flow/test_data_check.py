@@ -31,6 +31,7 @@ MINI = MiniConfig(
     kitti_pairs=2,
     training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=1, hd1k_sequences=1),
     videos=VideosConfig(videos=1, frames=2),
+    validation_videos=VideosConfig(videos=1, frames=2),
 )
 
 

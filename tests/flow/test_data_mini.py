@@ -32,6 +32,7 @@ CONFIG = MiniConfig(
     motorcycle_scale=8,
     training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=1, hd1k_sequences=1),
     videos=VideosConfig(videos=1, frames=2),
+    validation_videos=VideosConfig(videos=1, frames=2),
 )
 
 
@@ -148,6 +149,7 @@ def test_each_set_is_made_from_its_own_photographs(tmp_path: Path, monkeypatch: 
         photographs.STEREO,
         photographs.TRAINING,  # Training
         photographs.TEST,  # Video
+        photographs.VALIDATION,  # ValidationVideo
     ]
 
 

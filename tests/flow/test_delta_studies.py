@@ -124,6 +124,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         motorcycle_scale=8,
         training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=1, hd1k_sequences=1),
         videos=VideosConfig(videos=1, frames=2),
+        validation_videos=VideosConfig(videos=1, frames=2),
     )
     write_mini(root, least)
     return root

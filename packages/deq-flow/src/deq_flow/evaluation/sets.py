@@ -27,8 +27,11 @@ SETS: Mapping[str, Labelled] = {
     **{name: found for of_set in PUBLISHED.values() for name, found in of_set.labelled.items()},
     "motorcycle": Labelled("motorcycle (real)", lambda root: Kitti(root / "Motorcycle"), "kitti"),
     "video": Labelled("long videos", lambda root: Sintel(root / "Video", "clean"), video=True),
+    "validation_video": Labelled(
+        "validation videos", lambda root: Sintel(root / "ValidationVideo", "clean"), video=True
+    ),
 }
-"""By name; the last two come with the embedded data alone."""
+"""By name; the last three come with the embedded data alone."""
 
 VIDEOS = tuple(name for name, found in SETS.items() if found.video)
 """Those whose pairs are consecutive frames of videos."""

@@ -12,7 +12,8 @@ from deq_flow.data.io import write_flo
 from deq_flow.data.mini.scenes import exact_flow, random_scene, render
 from deq_flow.data.mini.training import Studio, picture
 
-VIDEO = 200  # the second number of every item's seed, after those of the other miniature sets
+# The second number of every item's seed, after those of the other miniature sets.
+VIDEO, VALIDATION = 200, 201
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +38,30 @@ class VideosConfig:
                 f"{self.videos}, {self.frames}, {self.travel} and {self.period}"
             )
 
+    @property
+    def views(self) -> int:
+        """Frames in all, for progress."""
+        return self.videos * self.frames
+
     def time(self, frame: int) -> float:
         """Where in its motion the scene is at a frame, counted from 0."""
         return self.travel * float(np.sin(2 * np.pi * frame / self.period))
 
 
-def write_videos(root: Path, config: VideosConfig, studio: Studio) -> None:
-    """Writes the clean pass of Sintel/training below `root`, with flow and occlusions, from photographs for tests."""
+def write_videos(root: Path, config: VideosConfig, studio: Studio, *, validation: bool = False) -> None:
+    """Writes the clean pass of Sintel/training below `root`, with flow and occlusions.
+
+    Args:
+        root: folder that holds Sintel.
+        config: how many videos, how long.
+        studio: what they share with the other miniature sets.
+        validation: from the photographs that settings are chosen on, not from those of tests.
+    """
     folder = root / "Sintel" / "training"
-    pictures = photographs.load_all(photographs.TEST)
+    pictures = photographs.load_all(photographs.VALIDATION if validation else photographs.TEST)
+    kind = VALIDATION if validation else VIDEO
     for index in range(config.videos):
-        layers = random_scene(studio.random(VIDEO, index), pictures, studio.size, studio.scene)
+        layers = random_scene(studio.random(kind, index), pictures, studio.size, studio.scene)
         for frame in range(config.frames):
             view = render(layers, config.time(frame), studio.size)
             name = Path(f"video_{index + 1}") / f"frame_{frame + 1:04d}"

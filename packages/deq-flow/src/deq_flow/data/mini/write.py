@@ -56,6 +56,8 @@ class MiniConfig:
     """Sets that the later stages of a curriculum train on, in the folder Training."""
     videos: VideosConfig = field(default_factory=VideosConfig)
     """Longer videos to evaluate on, in the folder Video."""
+    validation_videos: VideosConfig = field(default_factory=VideosConfig)
+    """Videos of the photographs of validation, to choose settings on, in the folder ValidationVideo."""
     kind: Literal["mini"] = field(default="mini", repr=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class MiniConfig:
 
 
 def write_mini(root: Path, config: MiniConfig) -> None:
-    """Writes FlyingChairs_release, Sintel, KITTI, Motorcycle/KITTI, Training, Video and manifest.json to `root`.
+    """Writes FlyingChairs_release, Sintel, KITTI, Motorcycle/KITTI, Training and the folders of videos to `root`.
 
     `root` appears, or is replaced, once all is written. The manifest lists the size and sha256 of every file.
 
@@ -94,7 +96,7 @@ def write_mini(root: Path, config: MiniConfig) -> None:
     """
     with one_thread(), output_directory(root) as partial:
         total = config.train_pairs + config.val_pairs + config.scenes * config.frames + config.kitti_pairs + 1
-        total += config.training.views + config.videos.videos * config.videos.frames
+        total += config.training.views + config.videos.views + config.validation_videos.views
         with tqdm(total=total, desc="mini data", unit="pair", disable=None) as progress:
             write_chairs(partial, config, progress)
             write_sintel(partial, config, progress)
@@ -104,6 +106,7 @@ def write_mini(root: Path, config: MiniConfig) -> None:
             studio = Studio(config.seed, config.size, config.scene, config.final, config.kitti_density, progress.update)
             write_training_sets(partial / "Training", config.training, studio)
             write_videos(partial / "Video", config.videos, studio)
+            write_videos(partial / "ValidationVideo", config.validation_videos, studio, validation=True)
         write_manifest(partial, config)
 
 
