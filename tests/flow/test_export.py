@@ -19,6 +19,7 @@ from deq_flow.export import ExportError, FixedSteps, export, plain
 from deq_flow.networks import Network
 
 NARROW = SMALL | {"blocks": 1}
+BY_PART = deq.Stop(parts=(deq.Part(1e-3), deq.Part(0.02, relative=False, norm=deq.rms_norm)))
 
 
 def network(name: str, **overrides: Any) -> Network:
@@ -27,7 +28,7 @@ def network(name: str, **overrides: Any) -> Network:
 
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "damped": ("deq-flow-base", {"solver": deq.FixedPointIteration(damping=0.2)}),
+    "damped": ("deq-flow-base", {"solver": deq.FixedPointIteration(damping=0.2), "stop": BY_PART}),
     "anderson": ("deq-flow-base", {"solver": deq.Anderson(window=3)}),
     "broyden": ("deq-flow-base", {"solver": deq.Broyden()}),
     "attention": (

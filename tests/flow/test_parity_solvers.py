@@ -115,3 +115,8 @@ def test_residuals_are_the_releases(release: Release, run: str) -> None:
 def test_a_solver_that_a_release_did_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match=r"release 'v1' has no solver fixed_point_iteration; it has anderson, broyden"):
         rule_of("v1", deq.FixedPointIteration())
+
+
+def test_a_stop_by_parts_which_no_release_had_is_refused() -> None:
+    with pytest.raises(ValueError, match="a release judges a state as a whole"):
+        deq.fixed_point(torch.cos, torch.zeros(1, 1), stop=deq.Stop(parts=(deq.Part(1e-3),)), adjoint=Returned("v2"))

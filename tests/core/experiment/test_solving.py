@@ -7,7 +7,7 @@ import torch
 
 import deq_core as deq
 from deq_core.experiment import config
-from deq_core.experiment.config import ConfigError
+from deq_core.experiment.config import ConfigError, flatten
 from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopConfig
 
 
@@ -33,6 +33,34 @@ def test_every_part_reaches_the_layer(tmp_path: Path) -> None:
     assert built.adjoint == deq.Implicit(deq.Broyden(memory=7), stop, on_failure="ignore")
     assert built.eval_stop == deq.Stop(max_steps=60, tol=None)
     assert built.on_failure == "ignore"
+
+
+def test_a_stop_by_parts_is_written_and_read_back(tmp_path: Path) -> None:
+    text = """
+        solver: {kind: fixed_point_iteration}
+        stop: {max_steps: 30, parts: [{tol: 1e-3}, {tol: 0.02, relative: false, norm: rms}, {tol: null}]}
+        adjoint: {kind: phantom}
+        """
+    built = layer(tmp_path, text)
+    flow = deq.Part(0.02, relative=False, norm=deq.rms_norm)
+    assert built.stop == deq.Stop(30, parts=(deq.Part(1e-3), flow, deq.Part(None)))
+    assert LayerConfig.of(built).build().stop == built.stop
+    assert flatten(LayerConfig.of(built))["stop.parts.1.norm"] == "rms"
+
+
+@pytest.mark.parametrize(
+    ("stop", "message"),
+    [
+        ("tol: 1e-3, parts: [{tol: 1e-3}]", "stop: with parts, tol, relative and norm must be each part's own"),
+        ("parts: [{tol: 0}]", r"stop.parts.0: tol of a part must be None or above 0, got 0"),
+        ("parts: [{tol: null}]", "stop: parts must have a tolerance"),
+        ("parts: [{relative: false}]", "stop.parts.0.tol"),
+        ("parts: [{tol: 1e-3, unit: px}]", "stop.parts.0.unit"),
+    ],
+)
+def test_what_is_wrong_in_a_stop_by_parts_is_named(tmp_path: Path, stop: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        layer(tmp_path, f"{{solver: {{kind: anderson}}, stop: {{max_steps: 9, {stop}}}, adjoint: {{kind: phantom}}}}")
 
 
 def test_failures_are_dealt_with_as_the_configuration_says(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from ._solve.norms import max_norm as max_norm
 from ._solve.norms import rms_norm as rms_norm
 from ._solve.norms import two_norm as two_norm
 from ._solve.outcome import Outcome as Outcome
+from ._solve.parts import Part as Part
+from ._solve.parts import part_residuals as part_residuals
 from ._solve.scope import solve_scope as solve_scope
 from ._solve.solution import Solution as Solution
 from ._solve.stop import Stop as Stop

@@ -79,7 +79,7 @@ class FixedSteps(nn.Module):
             return z[:, :size].view(start[0].shape), z[:, size:].view(start[1].shape)
 
         z = best = flat(start)
-        stop = deq.Stop(self.steps, tol=None, relative=choice.stop.relative, norm=choice.stop.norm)
+        stop = replace(choice.stop, max_steps=self.steps, tol=None).laid_out((size, start[1][0].numel()))
         lowest = torch.full_like(z[:, 0], torch.inf)
         memory = choice.solver.init(z, self.steps)
         for step in range(self.steps):

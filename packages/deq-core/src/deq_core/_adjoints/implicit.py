@@ -67,7 +67,7 @@ def solve_adjoint(
     product = transposed_jacobian(f, z)
     if product is None:
         return gradient
-    stop = adjoint.stop
+    stop = adjoint.stop.laid_out(f.ravel.sizes, f.ravel.names)
     found = loop(lambda u: product(u) + gradient, start, adjoint.solver, stop)
     who = "samples of a backward pass"
     report(found.residual, found.outcome, found.missed, stop, adjoint.on_failure, who=who, advice=_ADVICE)

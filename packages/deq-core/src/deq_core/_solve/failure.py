@@ -54,6 +54,7 @@ def report(
     above = outcome.not_finite if stop.tol is None else outcome.converged.logical_not()
     if missed := int(above.sum()):
         goal = "a finite residual" if stop.tol is None else f"a residual of {stop.tol:g}"
+        goal = f"{goal}, that of a part over its tolerance," if stop.parts and stop.tol is not None else goal
         ends = ", ".join(f"{count} {word}" for word, count in Outcome(outcome.code[above]).counts().items())
         announce(
             f"{missed} of {len(above)} {who} did not reach {goal} in {stop.max_steps} steps ({ends}; residual up to "

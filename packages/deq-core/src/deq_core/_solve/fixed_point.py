@@ -14,7 +14,7 @@ from .iterate import Solve
 from .map import Map
 from .outcome import checked
 from .solution import Solution
-from .stop import Stop
+from .stop import Stop, StopByPart
 from .tree import Ravel, Tree
 
 _ADVICE = (
@@ -58,7 +58,7 @@ def fixed_point(
     Raises:
         ValueError: f returns another structure, shape or device than it was given, changes its argument, draws
             random numbers at every call, or has BatchNorm in training mode in it; `record` does not fit `stop`,
-            or `solver` the adjoint.
+            `solver` the adjoint, or `stop.parts` the state.
         ConvergenceError: `on_failure="raise"`, and a sample missed its tolerance.
     """
     solver = choose_solver(solver, adjoint)
@@ -66,6 +66,7 @@ def fixed_point(
     record = checked_record(record, stop)
     ravel = Ravel(z0)
     flat_f, start = Map(f, ravel), ravel.flatten(z0)
+    stop = stop.laid_out(ravel.sizes, ravel.names)
 
     solve = Solve(solver, stop, record)
     if torch.is_grad_enabled():
@@ -73,9 +74,9 @@ def fixed_point(
     else:
         found = solve(flat_f, start)
         value, recorded = found.best, found.recorded
-    residual, outcome, missed = found.residual, found.outcome, found.missed
+    residual, parts, outcome, missed = found.residual, found.parts, found.outcome, found.missed
     if check is not None:
-        residual, missed = _checked_residual(check, ravel, value.detach(), stop), None
+        (residual, parts), missed = _checked_residual(check, ravel, value.detach(), stop), None
         outcome = outcome if stop.tol is None else checked(outcome, residual <= stop.tol)
     solution = Solution(
         value=ravel.unflatten(value),
@@ -85,6 +86,7 @@ def fixed_point(
         outcome=outcome,
         trace=found.trace,
         nfe=flat_f.evaluations + (check is not None),
+        parts=parts,
     )
     report(residual, outcome, missed, stop, on_failure, who="samples", advice=_ADVICE)
     return solution
@@ -132,7 +134,12 @@ def checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def _checked_residual(check: Callable[..., Tree], ravel: Ravel, z: Tensor, stop: Stop) -> Tensor:
+def _checked_residual(check: Callable[..., Tree], ravel: Ravel, z: Tensor, stop: Stop) -> tuple[Tensor, Tensor | None]:
+    """(B,) the residual by another f, and (B, parts) those by part where the stop has parts."""
     f = Map(check, ravel)
     with f.block():
-        return stop.residual(z, f(z))
+        fz = f(z)
+        if not isinstance(stop, StopByPart):
+            return stop.residual(z, fz), None
+        parts = stop.part_residuals(z, fz)
+        return stop.worst(parts), parts

@@ -14,7 +14,8 @@ from .map import Map
 from .modes import in_place, in_transform, may_look
 from .norms import NORMS
 from .outcome import Outcome
-from .stop import Stop
+from .parts import at_steps
+from .stop import Stop, StopByPart
 from .unaliased import Unaliased
 
 
@@ -28,6 +29,7 @@ class Flat:
         residual, steps, outcome, trace: as in `Solution`.
         missed: how many samples missed the tolerance; None without one, or where the host did not look.
         last: (z, f(z), solver memory) of the last step.
+        parts: as in `Solution`.
     """
 
     best: Tensor
@@ -38,6 +40,7 @@ class Flat:
     trace: Tensor
     missed: int | None
     last: tuple[Tensor, Tensor, Any]
+    parts: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)  # hashed as an object: the compiler of torch 2.6 does so before there are fields
@@ -74,6 +77,7 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     scratch: _Scratch | None = None
     fz = best = z
     recorded: list[Tensor] = []
+    parts: list[Tensor] = []
     if eager:
         f = Unaliased(f)
     for step in range(1, stop.max_steps + 1):
@@ -81,7 +85,12 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
         if step == 1:
             solver = scaled_to(z, fz, solver, look=may_look(z, waits=stop.tol is not None))
             scratch = _Scratch(solver, z, stop) if eager and not transformed else None
-        residual = stop.residual(z, fz, None if scratch is None else scratch(memory))
+        room = None if scratch is None else scratch(memory)
+        if isinstance(stop, StopByPart):
+            parts.append(stop.part_residuals(z, fz, room))
+            residual = stop.worst(parts[-1])
+        else:
+            residual = stop.residual(z, fz, room)
         improved, active = convergence.judge(residual)
         if improved == len(z):
             best = fz
@@ -101,15 +110,17 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
         else:
             z = torch.where(convergence.active[:, None], proposal, z)
     recorded += [best] * (len(record) - len(recorded))
+    steps = convergence.steps()
     return Flat(
         best,
         recorded,
         residual=convergence.lowest,
-        steps=convergence.steps(),
+        steps=steps,
         outcome=convergence.outcome(),
         trace=torch.stack(convergence.trace),
         missed=convergence.missed,
         last=(z, fz, memory),
+        parts=at_steps(parts, steps) if parts else None,
     )
 
 
@@ -121,7 +132,7 @@ class _Scratch:
 
     def __init__(self, solver: Solver, z: Tensor, stop: Stop) -> None:
         # Another norm might write into its argument.
-        shares = in_place() and stop.norm in NORMS
+        shares = in_place() and all(norm in NORMS for norm in stop.norms)
         self._row = getattr(solver, "residual_row", None) if shares else None
         self._z = z
         self._beside: Tensor | None = None

@@ -1,6 +1,6 @@
 """What a solve returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -19,11 +19,13 @@ class Solution:
             (what a solve with that many steps returns); a converged sample repeats its last one. A `Phantom` that
             records steps puts theirs before each of them, and before the value.
         residual: (B,) |f(z) - z| (over |f(z)| when relative) at the step that gave `value`; infinite where
-            no f(z) was finite.
+            no f(z) was finite. Where the stop has parts, the largest of theirs over its tolerance.
         steps: (B,) that step, counted from 1; 0 where no f(z) was finite and `value` is z0.
         outcome: how each sample ended: converged, out of steps, not finite.
         trace: (steps, B) residuals; a sample that has converged or failed repeats its last one.
         nfe: evaluations of f before returning, those that attach gradients included.
+        parts: (B, parts) the residual of every part of the state at that step, by its own norm and in its own unit, in
+            the order of the state's leaves. None where the stop has no parts: `part_residuals` measures a solution.
     """
 
     value: Tree
@@ -33,6 +35,7 @@ class Solution:
     outcome: Outcome
     trace: Tensor
     nfe: int
+    parts: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def converged(self) -> Tensor:
@@ -53,7 +56,10 @@ class Solution:
         if converged < samples:
             residual = residual[self.converged.logical_not()]
             line += "".join(f", {count} {word}" for word, count in self.outcome.counts().items() if word != "converged")
+        parts = ""
+        if self.parts is not None:
+            parts = f"by part {', '.join(f'{largest:.2e}' for largest in self.parts.amax(0).tolist())} worst, "
         return (
-            f"{line}: residual {float(residual.median()):.2e} median, {float(residual.max()):.2e} worst, "
+            f"{line}: residual {float(residual.median()):.2e} median, {float(residual.max()):.2e} worst, {parts}"
             f"{self.nfe} evaluations"
         )

@@ -179,6 +179,10 @@ def _implicit(f: Map, z0: Tensor, solve: Solve, adjoint: Implicit) -> tuple[Tens
 
 
 def _rules(solver: Solver, stop: Stop, record: Sequence[int]) -> _Rules:
+    if stop.parts:
+        raise ValueError(
+            f"the released rules judge a state as a whole: leave the parts out of the stop, got {stop.parts}"
+        )
     rules = _RULES.get(type(solver))
     if rules is None:
         known = ", ".join(kind.__name__ for kind in _RULES)

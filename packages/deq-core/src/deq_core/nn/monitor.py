@@ -9,11 +9,13 @@ def summarize(solution: Solution) -> dict[str, float]:
     """The numbers that say whether solves converge; one synchronisation with the device. Empty for an empty batch.
 
     Keys: `residual` (median), `residual_worst`, `residual_first` (median at the first step: what a warm start
-    is worth), `steps` (mean), `converged` (share), `finite` (share), `evaluations`.
+    is worth), `steps` (mean), `converged` (share), `finite` (share), `evaluations`; where the stop
+    has parts, `residual_part0` and so on (medians).
     """
     if len(solution.residual) == 0:
         return {}
     residual = solution.residual.detach().double().cpu()
+    parts = [] if solution.parts is None else solution.parts.median(0).values.tolist()
     return {
         "residual": float(residual.median()),
         "residual_worst": float(residual.max()),
@@ -22,6 +24,7 @@ def summarize(solution: Solution) -> dict[str, float]:
         "converged": float(solution.converged.double().mean()),
         "finite": float(residual.isfinite().double().mean()),
         "evaluations": float(solution.nfe),
+        **{f"residual_part{number}": value for number, value in enumerate(parts)},
     }
 
 

@@ -45,5 +45,5 @@ class StreamEvaluate:
                 f"expected streams and threads of at least 1, settled, before and after of at least 0, got {self}"
             )
         for name, stop in self.adaptive.items():
-            if stop.tol is None:
+            if stop.tol is None and not stop.parts:
                 raise ValueError(f"adaptive.{name}: needs a tol, or it is a budget of {stop.max_steps}")

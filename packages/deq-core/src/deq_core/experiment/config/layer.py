@@ -28,6 +28,24 @@ _NORMS: dict[Norm, Callable[[Tensor], Tensor]] = {"two": deq.two_norm, "rms": de
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartConfig:
+    """What is asked of one part of a state; see `deq_core.Part`."""
+
+    tol: float | None
+    """Residual at which the part is done; None asks nothing of it."""
+    relative: bool = True
+    """Whether the residual is relative to the norm of this part of f(z), or in the part's own unit."""
+    norm: Norm = "two"
+
+    def __post_init__(self) -> None:
+        self.build()
+
+    def build(self) -> deq.Part:
+        """The part of `deq_core`."""
+        return deq.Part(self.tol, relative=self.relative, norm=_NORMS[self.norm])
+
+
+@dataclass(frozen=True, kw_only=True)
 class StopConfig:
     """When a solve ends; see `deq_core.Stop`."""
 
@@ -38,12 +56,18 @@ class StopConfig:
     relative: bool = True
     """Whether the residual is relative to the norm of f(z)."""
     norm: Norm = "two"
+    parts: tuple[PartConfig, ...] = ()
+    """What is asked of each part of the state, in order, in place of `tol`, `relative`, `norm`; [] judges the whole."""
 
     def __post_init__(self) -> None:
+        if self.parts and (self.tol is not None or not self.relative or self.norm != "two"):
+            raise ValueError("with parts, tol, relative and norm must be each part's own: leave out the stop's")
         self.build()
 
     def build(self) -> deq.Stop:
         """The stopping rule of `deq_core`."""
+        if self.parts:
+            return deq.Stop(max_steps=self.max_steps, parts=tuple(part.build() for part in self.parts))
         return deq.Stop(max_steps=self.max_steps, tol=self.tol, relative=self.relative, norm=_NORMS[self.norm])
 
 
@@ -109,11 +133,17 @@ def _built(choice: Any) -> Any:
 def _written(name: str, choice: Any) -> Any:
     """A choice as a configuration has it."""
     match choice:
-        case deq.Stop(norm=norm):
-            words: dict[Callable[[Tensor], Tensor], Norm] = {function: word for word, function in _NORMS.items()}
-            if norm not in words:
-                raise ValueError(f"{name}: a configuration has no word for the norm {norm!r}: use {list(_NORMS)}")
-            return StopConfig(max_steps=choice.max_steps, tol=choice.tol, relative=choice.relative, norm=words[norm])
+        case deq.Stop(parts=()):
+            norm = _norm_written(name, choice.norm)
+            return StopConfig(max_steps=choice.max_steps, tol=choice.tol, relative=choice.relative, norm=norm)
+        case deq.Stop(tol=None):
+            raise ValueError(f"{name}: a configuration has no word for a stop by parts that ignores them: {choice}")
+        case deq.Stop():
+            parts = tuple(
+                PartConfig(tol=part.tol, relative=part.relative, norm=_norm_written(name, part.norm))
+                for part in choice.parts
+            )
+            return StopConfig(max_steps=choice.max_steps, parts=parts)
         case deq.Implicit():
             solver, stop = (_written(f"{name}.{part}", getattr(choice, part)) for part in ("solver", "stop"))
             return ImplicitConfig(solver=solver, stop=stop, on_failure=choice.on_failure)
@@ -124,3 +154,11 @@ def _written(name: str, choice: Any) -> Any:
         known = ", ".join(kind.__name__ for kind in kinds)
         raise ValueError(f"{name}: a configuration has no word for {choice!r}; it has {known}")
     return choice
+
+
+def _norm_written(name: str, norm: Callable[[Tensor], Tensor]) -> Norm:
+    """The word for a norm."""
+    words: dict[Callable[[Tensor], Tensor], Norm] = {function: word for word, function in _NORMS.items()}
+    if norm not in words:
+        raise ValueError(f"{name}: a configuration has no word for the norm {norm!r}: use {list(_NORMS)}")
+    return words[norm]

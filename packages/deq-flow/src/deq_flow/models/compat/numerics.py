@@ -78,6 +78,8 @@ class Returned:
 
     def __call__(self, f: Any, z0: Tensor, solve: Any) -> tuple[Tensor, list[Tensor], Any]:
         start, stop = z0.detach(), solve.stop
+        if stop.parts:
+            raise ValueError(f"a release judges a state as a whole: leave the parts out of the stop, got {stop.parts}")
         visits = _Visits(f, start, rule_of(self.release, solve.solver), solve)
         with torch.no_grad():
             found = replace(solve, stop=replace(stop, tol=None))(visits, start)
