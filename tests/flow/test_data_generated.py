@@ -88,3 +88,29 @@ def test_effects_are_weakened_and_never_strengthened() -> None:
 def test_numbers_out_of_range_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
         GeneratedConfig(**wrong)
+
+
+def test_in_still_pairs_nothing_moves_and_slow_ones_are_slower(photographs) -> None:
+    still = Generated(replace(CONFIG, still_share=1.0), photographs, kind=0, count=2)
+    assert all(torch.equal(pair.image1, pair.image2) for pair in (still[0], still[1]))
+    assert all(pair.flow.abs().max() < 1e-5 for pair in (still[0], still[1]))  # what inverting the ripples leaves
+    usual, slow = (
+        Generated(replace(CONFIG, slow_share=share, slow=(0.05, 0.05)), photographs, kind=0, count=1)[0].flow
+        for share in (0.0, 1.0)
+    )
+    assert 0.02 < float(slow.norm(dim=0).mean() / usual.norm(dim=0).mean()) < 0.1
+
+
+def test_a_still_background_is_crossed_by_what_moves(photographs) -> None:
+    pair = Generated(replace(CONFIG, still_background_share=1.0), photographs, kind=0, count=1)[0]
+    moving = pair.flow.norm(dim=0) > 1e-5
+    assert 0.05 < float(moving.float().mean()) < 0.95
+    assert pair.occluded is not None
+    seen = ~moving & ~pair.occluded & (torch.nn.functional.max_pool2d(moving[None].float(), 5, 1, 2)[0] == 0)
+    assert torch.equal(pair.image1[:, seen], pair.image2[:, seen])
+
+
+@pytest.mark.parametrize("choice", [{"slow": (0.0, 1.0)}, {"still_share": 0.6, "slow_share": 0.6}])
+def test_paces_that_mean_nothing_are_refused(choice: dict) -> None:
+    with pytest.raises(ValueError, match="slow"):
+        replace(CONFIG, **choice)

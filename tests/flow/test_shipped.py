@@ -1,8 +1,10 @@
 """The checkpoint that comes with the package, and the recipe that made it."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +14,9 @@ import deq_flow
 from deq_core.experiment import config
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
-from deq_core.experiment.data.photographs import VALIDATION, load_all, motorcycle
+from deq_core.experiment.data.images import encode
+from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.data.photographs import VALIDATION, load_all, load_listed, motorcycle
 from deq_core.experiment.tracking.log import ignore
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch
@@ -97,3 +101,20 @@ def test_it_sees_the_motion_in_a_real_pair() -> None:
         flow = deq_flow.load("default")(*images).flow[0]
     error = torch.hypot(flow[0] - truth, flow[1])[valid].mean()
     assert error < 0.2 * truth[valid].abs().mean()
+
+
+def test_listed_photographs_are_the_listed_ones(tmp_path: Path) -> None:
+    listing, folder = tmp_path / "photographs.csv", tmp_path / "package"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 50, 3), dtype=np.uint8)
+    encode(folder / "a.png", pixels[:, :, ::-1])
+    digest = hashlib.sha256((folder / "a.png").read_bytes()).hexdigest()
+    listing.write_text(f"package,file,sha256\nsome,package/a.png,{digest}\n")
+    assert np.array_equal(load_listed(listing, tmp_path, 50)[0], pixels)
+    assert load_listed(listing, tmp_path, 25)[0].shape == (15, 25, 3)
+    encode(folder / "a.png", pixels)
+    with pytest.raises(LayoutError, match=f"a.png: expected SHA-256 {digest}"):
+        load_listed(listing, tmp_path, 50)
+    (folder / "a.png").unlink()
+    with pytest.raises(LayoutError, match=r"a.png: no such file, one of the 1 photographs"):
+        load_listed(listing, tmp_path, 50)

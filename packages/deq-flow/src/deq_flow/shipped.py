@@ -3,21 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.data.photographs import TRAINING, VALIDATION, load_all
-from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.seeding import derive, seed_everything
-from deq_core.experiment.tables import write_rows
 from deq_core.experiment.tracking.log import Log
-from deq_core.experiment.training.fit import fit, numbered
+from deq_core.experiment.training.fit import fit, keep, numbered
 from deq_core.experiment.training.update import Row
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch, batches, same_shape
@@ -53,6 +52,8 @@ class Phase:
     """As in `params.Train`."""
     coarser: Coarser | None = None
     """As in `params.Train`."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of autocast."""
     ema: float | None = None
     """Decay of the moving average of the weights that the phase ends with; None ends with the weights themselves."""
 
@@ -65,6 +66,12 @@ class Shipped:
     """A name that `deq_flow.build` knows."""
     data: GeneratedConfig
     phases: tuple[Phase, ...]
+    leak: float = 0.0
+    """As in `params.EquilibriumModel`."""
+    photograph_side: int = 1440
+    """Longer side that listed photographs are reduced to, pixels."""
+    processes: int = 1
+    """Processes that share the pairs of an update."""
     side: int | None = None
     """Longer side of the largest frames that the network is good for, pixels; it is stored with it."""
     validation_pairs: int
@@ -76,15 +83,23 @@ class Shipped:
     def __post_init__(self) -> None:
         if not self.phases:
             raise ValueError("phases: expected at least one")
+        if odd := [phase.batch_size for phase in self.phases if phase.batch_size % self.processes]:
+            raise ValueError(
+                f"phases: expected batch sizes that are multiples of processes {self.processes}, got {odd}"
+            )
         if not self.network.startswith("deq-flow-"):
             raise ValueError(f"network: expected a name such as deq-flow-compact, got {self.network!r}")
 
     def model(self, phase: Phase) -> EquilibriumModel:
         """The network as one phase solves it."""
-        return EquilibriumModel(name=self.network, layer=phase.layer, correction=phase.correction, side=self.side)
+        return EquilibriumModel(
+            name=self.network, layer=phase.layer, correction=phase.correction, leak=self.leak, side=self.side
+        )
 
 
-def train_shipped(config: Shipped, *, seed: int, out: Path, scratch: Path, log: Log) -> dict[str, float]:
+def train_shipped(
+    config: Shipped, *, seed: int, out: Path, scratch: Path, log: Log, photographs: tuple[np.ndarray, ...] = ()
+) -> dict[str, float]:
     """Trains the network and writes model.safetensors, config.json, history.csv and metrics.json to `out`.
 
     Args:
@@ -93,13 +108,14 @@ def train_shipped(config: Shipped, *, seed: int, out: Path, scratch: Path, log: 
         out: folder that appears, whole, when training is done.
         scratch: folder of the checkpoints that an interrupted training resumes from, one a phase.
         log: receives the logged steps of a phase, counted through all phases, when it is done.
+        photographs: uint8 RGB (h, w, 3) each, that pairs are made of besides those that come with scikit-image.
 
     Returns:
         The newest value of everything in the history.
     """
     torch.set_num_threads(config.threads)
     most = max(phase.pairs for phase in config.phases)
-    pairs = Generated(config.data, load_all(TRAINING), kind=TRAINED_ON, count=most)
+    pairs = Generated(config.data, (*load_all(TRAINING), *photographs), kind=TRAINED_ON, count=most)
     measure = validation(config.data, config.validation_pairs)
     seed_everything(seed)
     network = equilibrium_network(config.model(config.phases[0]))
@@ -112,13 +128,18 @@ def train_shipped(config: Shipped, *, seed: int, out: Path, scratch: Path, log: 
             numbered(
                 batches(
                     Subset(pairs, range(phase.pairs)),
-                    batch_size=phase.batch_size,
+                    batch_size=phase.batch_size // config.processes,
                     augment=phase.augment,
                     seed=derive(seed, number),
                 )
             ),
-            Objective(steps=phase.steps, gamma=phase.gamma, stabilise=phase.stabilise, coarser=phase.coarser),
-            Updates(steps=phase.steps, optim=phase.optim, every=config.every, ema=phase.ema),
+            Objective(
+                steps=phase.steps * config.processes,
+                gamma=phase.gamma,
+                stabilise=phase.stabilise,
+                coarser=phase.coarser,
+            ),
+            Updates(steps=phase.steps, optim=phase.optim, every=config.every, precision=phase.precision, ema=phase.ema),
             seed=derive(seed, number),
             scratch=scratch / f"phase-{number + 1}",
             evaluate=measure,
@@ -126,12 +147,7 @@ def train_shipped(config: Shipped, *, seed: int, out: Path, scratch: Path, log: 
         for row in rows:
             log({name: value for name, value in row.items() if name != "step"}, done + int(row["step"]))
             history.append({**row, "phase": number + 1, "step": done + row["step"]})
-    newest = {name: value for row in history for name, value in row.items()}
-    with output_directory(out) as partial:
-        checkpoint.save(partial / "model.safetensors", network, config.model(config.phases[-1]))
-        write_rows(partial / "history.csv", history)
-        write_json(partial / "metrics.json", newest)
-    return newest
+    return keep(out, network, config.model(config.phases[-1]), history)
 
 
 def equilibrium_network(model: EquilibriumModel) -> DEQFlow:

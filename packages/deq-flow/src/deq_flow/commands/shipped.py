@@ -1,9 +1,12 @@
 """The training of the checkpoint that comes with the package."""
 
+import sys
 from pathlib import Path
 
-from deq_core.experiment import config
+from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import fingerprint, finish
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data.photographs import load_listed
 from deq_core.experiment.tracking.run import track
 from deq_flow.networks import SHIPPED
 from deq_flow.shipped import Shipped
@@ -11,6 +14,8 @@ from deq_flow.shipped import train_shipped as train
 
 RECIPE = SHIPPED["default"] / "recipe.yaml"
 """The numbers that it was made with, which stay with it."""
+LISTING = "photographs.csv"
+"""Beside a recipe: the photographs that its pairs are made of, besides those that come with scikit-image."""
 
 
 def train_shipped(
@@ -18,13 +23,26 @@ def train_shipped(
     seed: int = 0,
     params: Path = RECIPE,
     section: str = "",
+    photographs: Path | None = None,
     scratch: Path = Path(".scratch"),
 ) -> None:
-    """Trains the network of the shipped checkpoint from nothing, about an hour of one CPU core; writes it to OUT.
+    """Trains the network of the shipped checkpoint from nothing, many hours of a CPU; writes it to OUT.
 
-    A training that was interrupted resumes from its checkpoint below `scratch`.
+    `photographs` is the folder of the files that photographs.csv beside the recipe lists; CARD.md there says where they
+    come from. A training that was interrupted resumes from its checkpoint below `scratch`.
     """
     recipe = config.load(Shipped, params, section)
-    folder = scratch / f"flow_shipped-{seed}-{fingerprint({'recipe': recipe}, package='deq_flow')}"
+    listing = params.parent / LISTING
+    if listing.exists() and photographs is None:
+        raise ConfigError(f"{params}: this recipe needs the photographs of {listing}; name their folder, --photographs")
+    if photographs is not None and not listing.exists():
+        raise ConfigError(f"--photographs: expected {listing} beside the recipe, the list of those to use, got none")
+    distributed.become("deq_flow.cli", sys.argv[1:], recipe.processes)
+    pictures = () if photographs is None else load_listed(listing, photographs, recipe.photograph_side)
+    listed = [] if photographs is None else [listing]
+    digest = fingerprint({"recipe": recipe}, *listed, package="deq_flow")
+    folder = scratch / f"flow_shipped-{seed}-{digest}"
     with track("flow.shipped", recipe, out=out, seed=seed, scratch=folder) as log:
-        finish(train(recipe, seed=seed, out=out, scratch=folder, log=log))
+        metrics = train(recipe, seed=seed, out=out, scratch=folder, log=log, photographs=pictures)
+    if distributed.rank() == 0:
+        finish(metrics)

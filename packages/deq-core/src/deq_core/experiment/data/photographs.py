@@ -3,6 +3,7 @@
 What a network is trained on, chosen by and measured with shares no photograph.
 """
 
+import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import cv2
 import numpy as np
 
 from deq_core.experiment.data.images import decode
+from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.tables import read_rows
 
 TRAINING = (
     "skimage/data/astronaut.png",
@@ -64,6 +67,34 @@ def load(name: str) -> np.ndarray:
 def load_all(names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
     """The photographs in the order of their names, uint8 RGB (h, w, 3) each."""
     return tuple(load(name) for name in names)
+
+
+def load_listed(listing: Path, folder: Path, side: int) -> tuple[np.ndarray, ...]:
+    """The photographs that a table lists, from below `folder`: uint8 RGB (h, w, 3), reduced to `side` pixels at most.
+
+    Args:
+        listing: a CSV file with the columns `file`, a path below `folder`, and `sha256`; others are for its readers.
+        folder: where the files are.
+        side: of the longer side.
+
+    Raises:
+        LayoutError: a file is not there, or is another one than the listed.
+    """
+    rows = read_rows(listing)
+    found = []
+    for row in rows:
+        path = folder / str(row["file"])
+        if not path.is_file():
+            raise LayoutError(f"{path}: no such file, one of the {len(rows)} photographs that {listing} lists")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != row["sha256"]:
+            raise LayoutError(f"{path}: expected SHA-256 {row['sha256']}, as {listing} has it, got {digest}")
+        pixels = decode(path, cv2.IMREAD_COLOR)
+        factor = side / max(pixels.shape[:2])
+        if factor < 1:
+            pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        found.append(np.ascontiguousarray(pixels[:, :, ::-1]))
+    return tuple(found)
 
 
 def motorcycle() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

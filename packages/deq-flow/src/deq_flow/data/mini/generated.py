@@ -30,14 +30,26 @@ class GeneratedConfig:
     """Share of the pairs that are blurred, foggy, noisy and unevenly exposed, as a camera might see them."""
     final: FinalPassConfig = field(default_factory=FinalPassConfig)
     """Greatest strength of these effects; of each a pair gets a random share."""
+    still_share: float = 0.0
+    """Share of the pairs in which nothing moves."""
+    slow_share: float = 0.0
+    """Share of the pairs whose every speed is multiplied by a number within `slow`."""
+    slow: tuple[float, float] = (0.04, 1.0)
+    """Least and greatest of these numbers, drawn evenly on a logarithmic scale: motion from less than a pixel on."""
+    still_background_share: float = 0.0
+    """Share of the pairs whose background does not move, as before a camera on a tripod."""
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("height", 16), ("width", 16)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("thin_share", "rough_share"):
+        for name in ("thin_share", "rough_share", "still_share", "slow_share", "still_background_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if not 0 < self.slow[0] <= self.slow[1]:
+            raise ValueError(f"slow must be 0 < least <= greatest, got {self.slow}")
+        if self.still_share + self.slow_share > 1:
+            raise ValueError(f"still_share and slow_share must come to at most 1, got {self}")
 
 
 class Generated(Dataset[FlowSample]):
@@ -68,8 +80,11 @@ class Generated(Dataset[FlowSample]):
         config = self.config
         size = (config.height, config.width)
         rng = np.random.default_rng([config.seed, self.kind, index])
-        layers = random_scene(rng, self.photographs, size, config.scene)
-        layers = tuple(thinned(rng, layer, config.thin_share) for layer in layers)
+        layers = random_scene(rng, self.photographs, size, config.scene, pace=random_pace(rng, config))
+        background, *objects = (thinned(rng, layer, config.thin_share) for layer in layers)
+        if rng.uniform() < config.still_background_share:
+            background = replace(background, motion=background.motion.at_rest())
+        layers = (background, *objects)
         first, second = (render(layers, time, size) for time in (-0.5, 0.5))
         flow, occluded = exact_flow(layers, first, 0.5)
         images = [first.image, second.image]
@@ -88,6 +103,14 @@ class Generated(Dataset[FlowSample]):
             name=f"generated_{self.kind}_{index:07d}",
             occluded=torch.from_numpy(occluded),
         )
+
+
+def random_pace(rng: np.random.Generator, config: GeneratedConfig) -> float:
+    """What multiplies every speed of a pair: 0, a small number, or 1."""
+    kind, small = rng.uniform(), float(np.exp(rng.uniform(*np.log(config.slow))))
+    if kind < config.still_share:
+        return 0.0
+    return small if kind < config.still_share + config.slow_share else 1.0
 
 
 def thinned(rng: np.random.Generator, layer: Layer, share: float) -> Layer:

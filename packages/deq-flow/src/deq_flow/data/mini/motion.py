@@ -1,6 +1,6 @@
 """Smooth motion of a surface over time, exact in both directions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,6 +90,12 @@ class Motion:
             if np.abs(points - previous).max(initial=0.0) < TOLERANCE:
                 return points
         raise ArithmeticError(f"the motion at time {time} has no inverse: {self}")
+
+    def at_rest(self) -> "Motion":
+        """The same surface, unmoved."""
+        still = np.zeros(2)
+        waves = replace(self.waves, rate=np.zeros_like(self.waves.rate))
+        return replace(self, velocity=still, acceleration=still, rotation=0.0, stretch=(0.0, 0.0), waves=waves)
 
     def matrix(self, time: float) -> np.ndarray:
         """The linear part A, (2, 2)."""
