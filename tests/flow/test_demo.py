@@ -21,6 +21,7 @@ from deq_core.experiment.media import video
 from deq_core.experiment.media.video import Frames, VideoError
 from deq_core.experiment.written import RECORD
 from deq_flow import build
+from deq_flow.config import Scales
 from deq_flow.data.io import read_flo, read_kitti
 from deq_flow.demo.follow import Estimate, enlarged, follow, reduced
 from deq_flow.demo.pictures import Scale, picture, with_arrows
@@ -29,6 +30,7 @@ from deq_flow.demo.warped import warped_error
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Start
 from deq_flow.models import FlowOutput
+from deq_flow.models.scales import evaluations
 from deq_flow.networks import Network, load
 
 HEIGHT, WIDTH = 32, 48
@@ -42,15 +44,19 @@ def scene(seed: int, count: int, step: int = 1) -> list[Tensor]:
     return [wide[:, :, 2 * WIDTH - step * time :][:, :, :WIDTH].contiguous() for time in range(count)]
 
 
-def estimator(name: str = "deq-flow-mini", steps: int = 8) -> Estimator:
+SCALES = Scales(coarsest=32)
+"""Of these frames: themselves and their halves."""
+
+
+def estimator(name: str = "deq-flow-mini", steps: int = 8, scales: Scales | None = None) -> Estimator:
     """`network` as the demo runs it."""
-    return Estimator(network(name), DemoConfig(steps=steps, tolerance=1e-3).inference())
+    return Estimator(network(name, scales), DemoConfig(steps=steps, tolerance=1e-3).inference())
 
 
-def network(name: str = "deq-flow-mini") -> Network:
+def network(name: str = "deq-flow-mini", scales: Scales | None = None) -> Network:
     """An untrained network, which contracts as trained ones do."""
     torch.manual_seed(0)
-    return build(name).eval()
+    return build(name, scales=scales).eval()
 
 
 @pytest.fixture
@@ -65,19 +71,21 @@ def as_frames(pictures: list[Tensor], count: int | None = None) -> Frames:
 
 
 @pytest.mark.usefixtures("trusting")
-def test_each_pair_starts_from_the_fixed_point_of_the_one_before() -> None:
-    estimate = estimator()
+@pytest.mark.parametrize("scales", [None, SCALES])
+def test_each_pair_starts_from_the_fixed_points_of_the_one_before(scales: Scales | None) -> None:
+    estimate = estimator(scales=scales)
     pictures = scene(0, 4)
-    state = None
+    states = None
     followed = list(follow(estimate, pictures, start="reuse", cut=None))
     assert [one.cold for one in followed] == [True, False, False]
     for one, first, second in zip(followed, pictures[:-1], pictures[1:], strict=True):
-        output = estimate(first[None], second[None], state)
+        output = estimate(first[None], second[None], states)
         assert output.solution is not None
         assert torch.equal(one.image, first)
         assert torch.equal(one.flow, output.flow[0])
-        assert one.iterations == len(output.solution.trace)
-        state = output.state
+        assert one.iterations == evaluations(output, 8)
+        assert len(output.states) == (1 if scales is None else 2)
+        states = output.states
 
 
 @pytest.mark.parametrize("name", ["deq-flow-mini", "raft-mini"])
@@ -98,6 +106,21 @@ def test_nothing_is_carried_over_a_scene_cut() -> None:
     assert [one.cold for one in followed] == [True, False, False, True, True, False, False]
     (afresh, *_) = follow(estimate, second)
     assert torch.equal(followed[4].flow, afresh.flow), "the new scene knows nothing of the old one"
+
+
+@pytest.mark.usefixtures("trusting")
+def test_a_cut_at_any_scale_is_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, calls = Estimator.__call__, iter(range(100))
+
+    def torn(estimate: Estimator, *given: Tensor | None) -> FlowOutput:
+        output = whole(estimate, *given)  # pyright: ignore[reportArgumentType]
+        (coarse,) = output.coarser
+        high = coarse.residual * (100 if next(calls) == 3 else 1)  # the pair after two warm ones, which are usual
+        return replace(output, coarser=(replace(coarse, residual=high),))
+
+    monkeypatch.setattr(Estimator, "__call__", torn)
+    followed = list(follow(estimator(scales=SCALES), scene(0, 6), start="reuse"))
+    assert [one.cold for one in followed] == [True, False, False, True, True]
 
 
 def photographs() -> list[Tensor]:
@@ -213,6 +236,10 @@ def test_the_network_sees_frames_of_the_size_that_its_checkpoint_is_good_for() -
     assert not torch.equal(own.flow, whole.flow)
     (larger,) = follow(Estimator(small, DemoConfig(steps=8, tolerance=1e-3).inference()), pictures, side=WIDTH)
     assert torch.equal(larger.flow, whole.flow)
+    small.scales = SCALES
+    (scaled,) = follow(Estimator(small, DemoConfig(steps=8, tolerance=1e-3).inference()), pictures)
+    (as_it_is,) = follow(estimator(scales=SCALES), pictures)
+    assert torch.equal(scaled.flow, as_it_is.flow), "a network with scales sees the frames themselves"
 
 
 def test_the_colour_scale_rises_at_once_and_falls_slowly() -> None:

@@ -95,9 +95,9 @@ def test_prediction_and_trajectory_come_from_one_solve_and_are_those_of_separate
     encoded: list[int] = []
     whole = type(network).encode
 
-    def counted(self, image1: Tensor, image2: Tensor):
+    def counted(self, image1: Tensor, image2: Tensor, base: Tensor | None = None):
         encoded.append(len(image1))
-        return whole(self, image1, image2)
+        return whole(self, image1, image2, base)
 
     monkeypatch.setattr(type(network), "encode", counted)
     pairs = SETS["sintel_clean"].read(root)

@@ -71,21 +71,22 @@ def test_warm_start_and_reuse_are_those_of_the_release(start, run: str) -> None:
     assert isinstance(model, DEQFlow)
     with torch.no_grad():
         first = model(*images())
-        second = model(*images("flow/img2"), start_from(start, first.state))
+        second = model(*images("flow/img2"), *(start_from(start, first.states) or ()))
     arrays = recorded_arrays()
     noise = 10 * recorded("reference")["forward"]["v2_b"]["naive12"]["noise_low"]
     np.testing.assert_allclose(second.flow_low, arrays[f"v2_b/{run}_low"], rtol=0, atol=noise)
 
 
 def test_each_start_keeps_what_it_says() -> None:
-    state = (torch.randn(1, 4, 6, 8), torch.randn(1, 2, 6, 8))
-    assert start_from("cold", state) is None
+    states = tuple((torch.randn(1, 4, size, 8), torch.randn(1, 2, size, 8)) for size in (3, 6))
+    assert start_from("cold", states) is None
     assert all(start_from(start, None) is None for start in ("cold", "warm", "reuse", "reuse_interpolated"))
-    assert start_from("reuse", state) == state
-    carried = forward_interpolate(state[1])
-    hidden, flow = start_from("warm", state) or state
-    assert torch.equal(hidden, torch.zeros_like(hidden))
-    assert torch.equal(flow, carried)
-    hidden, flow = start_from("reuse_interpolated", state) or state
-    assert torch.equal(hidden, state[0])
-    assert torch.equal(flow, carried)
+    assert start_from("reuse", states) == states
+    for state, warm, reused in zip(
+        states, start_from("warm", states) or (), start_from("reuse_interpolated", states) or (), strict=True
+    ):
+        carried = forward_interpolate(state[1])
+        assert torch.equal(warm[0], torch.zeros_like(state[0]))
+        assert torch.equal(reused[0], state[0])
+        assert torch.equal(warm[1], carried)
+        assert torch.equal(reused[1], carried)

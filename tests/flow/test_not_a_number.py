@@ -16,11 +16,13 @@ from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.study.stage import Single, Stage
 from deq_core.experiment.tables import read_rows
 from deq_flow.cli import main
+from deq_flow.config import Scales
 from deq_flow.data.io import read_flo
 from deq_flow.evaluation.baselines import Baseline
 from deq_flow.evaluation.evaluate import Prediction
 from deq_flow.export import export
 from deq_flow.inference import Estimator
+from deq_flow.inference_params import Inference
 from deq_flow.models import DEQFlow
 from deq_flow.params import EquilibriumModel
 from deq_flow.studies.convergence import CONVERGENCE, Convergence
@@ -53,9 +55,9 @@ def spoil(monkeypatch: pytest.MonkeyPatch, pair: int) -> None:
     """Makes the pair of this number, from 1 and over all batches, one whose features are NaN."""
     whole, seen = DEQFlow.encode, 0
 
-    def spoiled(self, image1: torch.Tensor, image2: torch.Tensor):
+    def spoiled(self, image1: torch.Tensor, image2: torch.Tensor, base: torch.Tensor | None = None):
         nonlocal seen
-        found = whole(self, image1, image2)
+        found = whole(self, image1, image2, base)
         context = found.context.clone()
         for index in range(len(image1)):
             seen += 1
@@ -76,7 +78,7 @@ def test_a_network_that_gives_no_number_gives_no_flow(weights: str) -> None:
     first, second = 255 * torch.rand(2, 1, 3, 32, 48)
     state = (torch.zeros(1, network.size.hidden, 8, 12), torch.ones(1, 2, 8, 12))
     for start in (None, state):
-        output = Estimator(network)(first, second, start)
+        output = Estimator(network)(first, second, None if start is None else (start,))
         assert output.flow.isnan().all(), "neither zero nor what it started from"
 
 
@@ -87,6 +89,18 @@ def test_a_sample_without_flow_leaves_its_neighbours_theirs(monkeypatch: pytest.
     spoiled = Estimator(equilibrium())(first, second)
     assert spoiled.flow[1].isnan().all()
     assert spoiled.flow_low[1].isnan().all()
+    assert torch.equal(spoiled.flow[[0, 2]], whole.flow[[0, 2]])
+
+
+@pytest.mark.parametrize("finest", [1.0, 2.0])
+def test_no_finer_scale_hides_a_coarse_one_without_flow(monkeypatch: pytest.MonkeyPatch, finest: float) -> None:
+    estimate = Estimator(equilibrium(), Inference(scales=Scales(coarsest=32, finest=finest)))
+    first, second = 255 * torch.rand(2, 3, 3, 32, 48)
+    whole = estimate(first, second)
+    spoil(monkeypatch, 2)
+    spoiled = estimate(first, second)
+    assert len(spoiled.solutions) > 1
+    assert spoiled.flow[1].isnan().all()
     assert torch.equal(spoiled.flow[[0, 2]], whole.flow[[0, 2]])
 
 

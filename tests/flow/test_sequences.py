@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.flow.small import SCENES, equilibrium, unrolled, write_sintel
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.log import Log, ignore
+from deq_flow.config import Scales
 from deq_flow.evaluation.sequences import Frame, estimated, measure, start_from, summary
 from deq_flow.evaluation.sets import SequenceSet, sequences_of
 from deq_flow.evaluation.starts import compare_starts
@@ -39,18 +41,19 @@ def frames(pairs: SequenceSet, start: Start, choice: Inference = TWO) -> list[Fr
     return list(estimated(Estimator(equilibrium(), choice), pairs, start, progress="test"))
 
 
+@pytest.mark.parametrize("choice", [TWO, replace(TWO, scales=Scales(coarsest=32))], ids=["one scale", "two scales"])
 @pytest.mark.parametrize("start", ["cold", "warm", "reuse", "reuse_interpolated"])
-def test_a_frame_starts_from_the_state_of_the_one_before_and_a_video_starts_cold(
-    start: Start, pairs: SequenceSet
+def test_a_frame_starts_from_the_states_of_the_one_before_and_a_video_starts_cold(
+    start: Start, choice: Inference, pairs: SequenceSet
 ) -> None:
-    estimate = Estimator(equilibrium(), TWO)
-    found = frames(pairs, start)
+    estimate = Estimator(equilibrium(), choice)
+    found = frames(pairs, start, choice)
     assert [(frame.sequence, frame.number) for frame in found] == [
         (scene, number) for scene, count in SCENES.items() for number in range(1, count)
     ]
     for before, frame in zip([None, *found], found, strict=False):
-        state = None if before is None or frame.number == 1 else start_from(start, before.output.state)
-        alone = estimate(frame.sample.image1[None], frame.sample.image2[None], state)
+        states = None if before is None or frame.number == 1 else start_from(start, before.output.states)
+        alone = estimate(frame.sample.image1[None], frame.sample.image2[None], states)
         assert torch.equal(frame.output.flow, alone.flow)
 
 

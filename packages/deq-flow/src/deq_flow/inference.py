@@ -12,6 +12,7 @@ from deq_flow.inference_params import Inference
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
 from deq_flow.models.network import State
 from deq_flow.models.padding import Padding
+from deq_flow.models.scales import coarse_to_fine
 
 PaddingMode = Literal["centre", "bottom"]
 """Where frames are padded to a multiple of a network's scale; see `models.padding.Padding`."""
@@ -22,7 +23,7 @@ PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 class Estimator:
     """A network with its choices for test time: images in, flow out, without gradients, on the network's device.
 
-    The network that is passed stays as it is.
+    It runs over the scales that the network has. The network that is passed stays as it is.
 
     Args:
         network: in evaluation mode.
@@ -41,6 +42,8 @@ class Estimator:
             raise ValueError("the network must be in evaluation mode: call eval() on it")
         choice = choice or Inference()
         self.network = copy.copy(network)  # shares the weights
+        if choice.scales is not None:
+            self.network.scales = None if choice.scales == "one" else choice.scales
         self.padding: PaddingMode = padding
         self.precision = PRECISIONS.get(choice.precision)
         if isinstance(self.network, DEQFlow):
@@ -55,7 +58,7 @@ class Estimator:
 
     @property
     def steps(self) -> int:
-        """Iterations at most."""
+        """Iterations at most, of each scale."""
         if isinstance(self.network, DEQFlow):
             own = self.network.equilibrium
             return (own.eval_stop or own.stop).max_steps
@@ -74,7 +77,7 @@ class Estimator:
         self,
         image1: Tensor,
         image2: Tensor,
-        state: State | None = None,
+        states: Sequence[State] | None = None,
         *,
         steps: int | None = None,
         record: Sequence[int] = (),
@@ -83,14 +86,17 @@ class Estimator:
 
         Args:
             image1, image2: on any device.
-            state: what to start from; cold by default.
-            steps: iterations at most, in place of the choice.
-            record: iterations whose flow comes in `flows` too, before the last one's.
+            states: what each scale starts from, as `FlowOutput.states` has it; cold by default, and where they do not
+                fit these images.
+            steps: iterations at most, in place of the choice; of the finest scale, where there are several.
+            record: iterations of the finest scale whose flow comes in `flows` too, before the last one's.
         """
         device = self.network.fnet.conv1.weight.device
         padding = Padding(image1.shape[2], image1.shape[3], self.network.size.scale, self.padding)
-        images = [padding.pad(image.to(device, torch.float32)) for image in (image1, image2)]
+        first, second = (padding.pad(image.to(device, torch.float32)) for image in (image1, image2))
         with torch.autocast(device.type, self.precision, enabled=self.precision is not None):
-            output = self.network(*images, state, steps=steps, record=tuple(record))
+            output = coarse_to_fine(
+                self.network, first, second, states, scales=self.network.scales, steps=steps, record=tuple(record)
+            )
         flows = tuple(padding.crop(flow).float() for flow in output.flows)
         return replace(output, flow=flows[-1], flows=flows)

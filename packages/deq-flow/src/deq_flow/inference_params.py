@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 from deq_core.experiment.config.layer import Solver, StopConfig
+from deq_flow.config import Scales
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated"]
 """What a pair starts from, given the pair before it in a video; see `evaluation.sequences.start_from`."""
@@ -20,6 +21,9 @@ class Inference:
     """Of an equilibrium network."""
     steps: int | None = None
     """Iterations of an unrolled network."""
+    scales: Scales | Literal["one"] | None = None
+    """Copies of a pair that the network is run over, coarse to fine, with this stop at each; "one" is the pair as
+    it is, alone."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of autocast. RAFT's submission to Sintel was made in float16."""
 
@@ -41,6 +45,8 @@ class Sweep:
     iterations where it never does: what a solve with that tolerance returns."""
     relative: bool = True
     """Whether the residual is relative to the norm of f(z)."""
+    scales: Scales | Literal["one"] | None = None
+    """As in `Inference`. Of several, points are of the finest; the coarser ones are solved to the last iteration."""
 
     def __post_init__(self) -> None:
         if not self.iterations or any(earlier >= later for earlier, later in pairwise((0, *self.iterations))):

@@ -25,7 +25,8 @@ SHIPPED: dict[str, Path] = {"default": Path(__file__).parent / "checkpoints" / "
 def build_network(model: EquilibriumModel | UnrolledModel, **overrides: Any) -> Network:
     """A freshly initialised network, with the solver and gradient of its training but for `overrides`."""
     if isinstance(model, UnrolledModel):
-        return build(model.name, **{"steps": model.steps, "eval_steps": 2 * model.steps} | overrides)
+        own = {"steps": model.steps, "eval_steps": 2 * model.steps, "scales": model.scales}
+        return build(model.name, **own | overrides)
     about = {choice.name: getattr(model, choice.name) for choice in fields(model)}
     apart = ("kind", "name", "layer", "side")
     own = {name: value for name, value in about.items() if name not in apart and value is not None}
@@ -39,9 +40,9 @@ def load(path: Path | str, **overrides: Any) -> Network:
 
     path       a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
                (.pth; see `models.compat.convert`), or the name of one in `SHIPPED`, such as "default"
-    overrides  as in `build`, but for what weights depend on: solver, stop, eval_stop, adjoint, correlation, ..., and
-               for RAFT steps and eval_steps. A `stop` or `steps` without an eval_stop or eval_steps is for training
-               and evaluation
+    overrides  as in `build`, but for what weights depend on: solver, stop, eval_stop, adjoint, correlation, scales,
+               ..., and for RAFT steps and eval_steps. A `stop` or `steps` without an eval_stop or eval_steps is for
+               training and evaluation
 
     Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
     unexpected and misshapen, and ValueError for an unknown override.

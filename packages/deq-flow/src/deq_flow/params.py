@@ -7,6 +7,7 @@ from deq_core.experiment.config import ConfigError, Kind
 from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.recipe import Recipe
 from deq_core.experiment.data.registry import ReleasedSets
+from deq_flow.config import Scales
 from deq_flow.data.mini.write import MiniConfig
 from deq_flow.data.mixes import MemberConfig
 from deq_flow.training.objective import Coarser
@@ -33,13 +34,18 @@ class EquilibriumModel:
     """Whether gradients flow through the flow that a step starts from."""
     side: int | None = None
     """Longer side of the largest frames that the trained network is good for, pixels; None is any. The demo reduces
-    larger ones to it."""
+    larger ones to it. A network with scales has none."""
+    scales: Scales | None = None
+    """Copies of a pair that the trained network sees one after the other, coarse to fine, wherever it is used; None is
+    the pair itself alone."""
     head: int | None = None
     """Inner channels of the flow head; None is those of the size. Version 1 of the release has 256 at every size."""
 
     def __post_init__(self) -> None:
         if self.chaining != "sliced" and not self.correction:
             raise ConfigError("model: chaining: there is nothing to chain without a correction; leave it out")
+        if self.side is not None and self.scales is not None:
+            raise ConfigError("model: side: a network with scales sees frames of any size; leave side out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,8 @@ class UnrolledModel:
     """A name that `deq_flow.build` knows, such as raft-mini."""
     steps: int
     """Iterations of the training forward pass; each is supervised."""
+    scales: Scales | None = None
+    """As for an equilibrium network."""
 
 
 Model = Annotated[EquilibriumModel | UnrolledModel, Kind]

@@ -18,6 +18,7 @@ from deq_core.experiment.seeding import derive, seed_everything
 from deq_core.experiment.tracking.log import Log
 from deq_core.experiment.training.fit import fit, keep, numbered
 from deq_core.experiment.training.update import Row
+from deq_flow.config import Scales
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch, batches, same_shape
 from deq_flow.data.mini.generated import Generated, GeneratedConfig
@@ -74,6 +75,8 @@ class Shipped:
     """Processes that share the pairs of an update."""
     side: int | None = None
     """Longer side of the largest frames that the network is good for, pixels; it is stored with it."""
+    scales: Scales | None = None
+    """That the network is run over, stored with it; see `params.EquilibriumModel`."""
     validation_pairs: int
     """Generated pairs, of other photographs, that the training is watched with."""
     every: Every = field(default_factory=Every)
@@ -93,7 +96,12 @@ class Shipped:
     def model(self, phase: Phase) -> EquilibriumModel:
         """The network as one phase solves it."""
         return EquilibriumModel(
-            name=self.network, layer=phase.layer, correction=phase.correction, leak=self.leak, side=self.side
+            name=self.network,
+            layer=phase.layer,
+            correction=phase.correction,
+            leak=self.leak,
+            side=self.side,
+            scales=self.scales,
         )
 
 

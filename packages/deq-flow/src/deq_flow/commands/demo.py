@@ -45,8 +45,8 @@ def demo(
             fixed point; reuse_interpolated, both. What is carried may keep what went wrong.
         steps: iterations at most.
         tolerance: relative residual at which a fixed point is near enough.
-        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it. The shipped
-            checkpoint is good for 288, a released one for frames as they are.
+        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it. A checkpoint
+            with scales, coarse to fine, is good for frames as they are, and so is a released one.
         max_speed: speed of full colour, pixels a frame; by default it follows the video.
         fps: frames per second of the videos written; by default those of the source.
         container: format of the videos written; mkv is lossless.

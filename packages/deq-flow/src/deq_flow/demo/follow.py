@@ -1,6 +1,6 @@
 """Flow from each frame of a video to the next; one pair of frames in memory at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -18,9 +18,8 @@ from deq_flow.inference import Estimator
 from deq_flow.inference_params import Start
 from deq_flow.models import FlowOutput
 from deq_flow.models.network import State
-
-VIDEO = "video"
-"""Name of the one stream whose state is carried."""
+from deq_flow.models.scales import evaluations
+from deq_flow.networks import Network
 
 LEAST = 16  # pixels a side that a network needs
 
@@ -33,10 +32,10 @@ class Estimate:
     """uint8 RGB (3, h, w), the first of the two frames."""
     flow: Tensor
     """float32 (2, h, w), pixels, u to the right and v downwards."""
-    iterations: int
-    """Evaluations of the update that were spent on it."""
+    iterations: float
+    """Evaluations of the update that were spent on it; over several scales, in those of the finest."""
     residual: float | None
-    """Relative residual of the state that gave the flow; None for an unrolled network."""
+    """Relative residual of the state that gave the flow, at the finest scale; None for an unrolled network."""
     cold: bool
     """Whether it started from nothing: the first frame, a frame at a scene cut or after one, or every one."""
     error: float
@@ -65,37 +64,41 @@ def follow(
         estimate: the network and how it is run.
         frames: read one by one, as estimates are asked for.
         start: what a pair begins with; see `evaluation.sequences.start_from`. All but "cold" may keep what went wrong.
-        cut: a solve that ends at more than this times the usual residual found no fixed point, as across a scene cut,
-            and nothing is carried over; None looks for no cut, nor does a network without a residual. Nothing is
-            carried over either where zero flow explains the frames better.
+        cut: a solve that ends, at any scale, at more than this times the usual residual found no fixed point, as across
+            a scene cut, and nothing is carried over; None looks for no cut, nor does a network without a residual.
+            Nothing is carried over either where zero flow explains the frames better.
         side: pixels that frames are reduced to along their longer side before they are compared; the flow that comes
-            back has the frames' own size and unit. None is the size that the network's checkpoint is good for.
+            back has the frames' own size and unit. None is as `side_of` says.
         name: of the frames, for errors.
 
     Raises:
         NonFiniteError: a flow is not finite, naming the first of its two frames, counted from 1.
     """
-    side = estimate.network.side if side is None else side
-    stream = deq.nn.Stream(cut)
-    carried: State | None = None
+    side = side_of(estimate.network) if side is None else side
+    stream = deq.nn.Stream(cut)  # of each scale
+    carried: tuple[State, ...] | None = None
     for number, (image1, image2) in enumerate(pairwise(frames), start=1):
         one, output = estimated(estimate, image1, image2, side, start_from(start, carried))
-        carried, lost = output.state, False
-        if output.solution is not None:
-            lost = bool(stream.update(judged_by_its_end(output), [VIDEO]))
-            carried = stream.state([VIDEO])
+        cuts = [bool(stream.update(end, [scale])) for scale, end in enumerate(judged_by_their_ends(output))]
+        carried, lost = output.states, any(cuts)
         if not one.cold and (lost or one.worse):
             again, _ = estimated(estimate, image1, image2, side, None)
             one, lost = replace(again, iterations=one.iterations + again.iterations), True
         if lost or one.worse:
-            stream.forget(VIDEO)
             carried = None
+            for scale in range(len(output.states)):
+                stream.forget(scale)
         require_finite(one.flow, f"{name}, frame {number}")
         yield one
 
 
+def side_of(network: Network) -> int | None:
+    """The longer side of the frames that a network is good for, pixels; None, as for one with scales, is any."""
+    return network.side if network.scales is None else None
+
+
 def estimated(
-    estimate: Estimator, image1: Tensor, image2: Tensor, side: int | None, beginning: State | None
+    estimate: Estimator, image1: Tensor, image2: Tensor, side: int | None, beginning: Sequence[State] | None
 ) -> tuple[Estimate, FlowOutput]:
     """The motion between two frames that are reduced to `side` for the network, and what the network said."""
     output = estimate(reduced(image1, side)[None], reduced(image2, side)[None], beginning)
@@ -112,19 +115,13 @@ def estimated(
     return one, output
 
 
-def judged_by_its_end(output: FlowOutput) -> deq.Solution:
-    """The solution as `deq_core.nn.Stream` shall see it: (hidden, flow), and the last residual as the first.
+def judged_by_their_ends(output: FlowOutput) -> list[deq.Solution]:
+    """The solutions of all scales as `deq_core.nn.Stream` shall see them, with the last residual as the first.
 
     In a video that moves, the first residual is large at every frame (0.5 to 0.8 in Sintel-mini, 0.8 to 0.9 at cuts);
     the last one is small until two frames have nothing in common (at most 0.1, and 0.2 to 0.5).
     """
-    assert output.solution is not None
-    return replace(output.solution, value=output.state, trace=output.solution.residual[None])
-
-
-def evaluations(output: FlowOutput, steps: int) -> int:
-    """Evaluations that a solve used; an unrolled network uses all its `steps`."""
-    return steps if output.solution is None else len(output.solution.trace)
+    return [replace(solution, trace=solution.residual[None]) for solution in output.solutions]
 
 
 def reduced(image: Tensor, side: int | None) -> Tensor:

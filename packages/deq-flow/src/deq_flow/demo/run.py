@@ -16,7 +16,7 @@ from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.media import video
 from deq_core.experiment.media.video import Frames, VideoError
-from deq_flow.demo.follow import LEAST, Estimate, follow
+from deq_flow.demo.follow import LEAST, Estimate, follow, side_of
 from deq_flow.demo.outputs import Add, Product, outputs
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start
@@ -43,7 +43,8 @@ class DemoConfig:
     start: Start = "cold"
     """What a pair of frames begins with; see `follow`."""
     side: int | None = None
-    """Longer side of the frames that the network sees, pixels; None is what its checkpoint is good for."""
+    """Longer side of the frames that the network sees, pixels; None is what its checkpoint is good for, and frames as
+    they are for one with scales."""
     max_speed: float | None = None
     """Speed of full colour, pixels; None follows the video."""
     fps: float | None = None
@@ -93,7 +94,8 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
 
     Returns:
         estimates, how many of them started from nothing and how many zero flow beats, frames per second, mean
-        iterations and, of equilibrium networks, residual, and whether every frame was done.
+        iterations (over several scales, in those of the finest) and, of equilibrium networks, residual (of the finest),
+        and whether every frame was done.
 
     Raises:
         VideoError: there are fewer than two frames, or they cannot be read or are too small or too large.
@@ -104,7 +106,7 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
     if total is not None and total < 2:
         raise too_few(frames.name, total)
     read = large_enough(islice(frames, config.frames), frames.name)
-    side = network.side if config.side is None else config.side
+    side = side_of(network) if config.side is None else config.side
     means = Means()
     with output_directory(out) as partial:
         with outputs(
@@ -127,6 +129,7 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
         values = {**means.values(), "complete": float(ended is None)}
         used = plain(replace(config, side=side))
         settings = {"source": frames.name, "announced": frames.count, "config": used, "network": name}
+        settings["scales"] = None if network.scales is None else plain(network.scales)
         write_json(partial / SUMMARY, {**settings, **values, "frames": means.rows})
     if isinstance(ended, NonFiniteError):
         raise NonFiniteError(f"{ended}; the {means.count} flows before it are in {out}") from ended
@@ -159,7 +162,7 @@ class Means:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
-        self.iterations = 0
+        self.iterations = 0.0
         self.residual: float | None = None
         """The sum of residuals; None for a network that has none."""
         self.began = time.perf_counter()
@@ -191,7 +194,7 @@ class Means:
 
     def newest(self, estimate: Estimate) -> dict[str, str]:
         """What the progress bar says."""
-        shown = {"iterations": str(estimate.iterations), "mean": f"{self.iterations / self.count:.1f}"}
+        shown = {"iterations": f"{estimate.iterations:.4g}", "mean": f"{self.iterations / self.count:.1f}"}
         return shown if estimate.residual is None else {**shown, "residual": f"{estimate.residual:.1e}"}
 
     def values(self) -> dict[str, float]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.tables import Row, write_rows
@@ -49,16 +51,15 @@ def measure_checkpoint(
 
 
 def solved_once(estimate: Estimator) -> Method:
-    """A network as a method, with what its solve took."""
+    """A network as a method, with what its solve took: over several scales the finest's, converged where all are."""
 
     def predict(batch: FlowBatch) -> Prediction:
         output = estimate(batch.image1, batch.image2)
         if output.solution is None:
             return Prediction(output.flow.cpu())
-        solution = output.solution
-        solved = {"steps": solution.steps, "residual": solution.residual}
+        solved = {"steps": output.solution.steps, "residual": output.solution.residual}
         if estimate.tolerance is not None:
-            solved["converged"] = solution.converged
+            solved["converged"] = torch.stack([solution.converged for solution in output.solutions]).all(dim=0)
         return Prediction(output.flow.cpu(), solved={name: value.cpu() for name, value in solved.items()})
 
     return predict

@@ -16,6 +16,7 @@ from deq_flow.inference_params import Start
 from deq_flow.metrics import sample_metrics
 from deq_flow.models import FlowOutput
 from deq_flow.models.network import State
+from deq_flow.models.scales import evaluations, in_finest
 
 
 @dataclass(frozen=True)
@@ -29,24 +30,26 @@ class Frame:
     output: FlowOutput
 
 
-def start_from(start: Start, state: State | None) -> State | None:
-    """Where a pair begins, given the state (hidden, flow) that the pair before it ended in; None is a cold start.
+def start_from(start: Start, states: Sequence[State] | None) -> tuple[State, ...] | None:
+    """Where a pair begins, given the states (hidden, flow) that the pair before it ended in; None is a cold start.
+
+    There is a state a scale. The flow of a finer one is what it adds to the coarser flow, so it hardly moves when it is
+    warped.
 
     cold                the pair before is not used
     warm                zero hidden state, and the forward-warped flow: RAFT's warm start
     reuse               the whole state as it is: fixed-point reuse
     reuse_interpolated  the hidden state as it is, and the forward-warped flow: reuse as DEQ-Flow released it
     """
-    if state is None or start == "cold":
+    if states is None or start == "cold":
         return None
-    hidden, flow = state
     match start:
         case "warm":
-            return torch.zeros_like(hidden), forward_interpolate(flow)
+            return tuple((torch.zeros_like(hidden), forward_interpolate(flow)) for hidden, flow in states)
         case "reuse":
-            return hidden, flow
+            return tuple(states)
         case "reuse_interpolated":
-            return hidden, forward_interpolate(flow)
+            return tuple((hidden, forward_interpolate(flow)) for hidden, flow in states)
     raise ValueError(f"start must be cold, warm, reuse or reuse_interpolated, got {start!r}")
 
 
@@ -58,12 +61,12 @@ def estimated(estimate: Estimator, pairs: SequenceSet, start: Start, *, progress
     """
     with tqdm(total=len(pairs), desc=progress, unit="pair", disable=None) as bar:
         for sequence, indices in pairs.sequences().items():
-            state: State | None = None
+            states: tuple[State, ...] | None = None
             for number, index in enumerate(indices, start=1):
                 sample = pairs[index]
-                output = estimate(sample.image1[None], sample.image2[None], start_from(start, state))
+                output = estimate(sample.image1[None], sample.image2[None], start_from(start, states))
                 require_finite(output.flow[0], f"{progress}, {sample.name}")
-                state = output.state
+                states = output.states
                 yield Frame(sequence, number, sample, output)
                 bar.update()
 
@@ -73,7 +76,8 @@ def measure(estimate: Estimator, pairs: SequenceSet, starts: Sequence[Start], *,
 
     `iterations` is the number of evaluations that a solve used, and `steps` the one whose state is the flow: it has the
     lowest residual. An unrolled network uses as many as it has and has no `residual`; there is `converged` where there
-    is a tolerance.
+    is a tolerance. Over several scales `iterations` and `nfe` count all of them in evaluations of the finest, where one
+    at half the size is a quarter; `steps` and `residual` are the finest scale's; `converged` is whether all have.
     """
     for start in starts:
         for frame in estimated(estimate, pairs, start, progress=f"{title}, {start}"):
@@ -85,16 +89,17 @@ def frame_row(frame: Frame, estimate: Estimator) -> Row:
     output, sample = frame.output, frame.sample
     metrics = sample_metrics(output.flow[0].cpu(), sample.flow, sample.valid)
     row: Row = {"sequence": frame.sequence, "frame": frame.number, "name": sample.name, **metrics}
+    row["iterations"] = evaluations(output, estimate.steps)
     if output.solution is None:
-        return {**row, "iterations": estimate.steps, "steps": estimate.steps, "nfe": estimate.steps}
-    solution = output.solution
+        return {**row, "steps": estimate.steps, "nfe": row["iterations"]}
     row |= {
-        "iterations": len(solution.trace),
-        "steps": int(solution.steps[0]),
-        "nfe": solution.nfe,
-        "residual": float(solution.residual[0]),
+        "steps": int(output.solution.steps[0]),
+        "nfe": in_finest(output, [solution.nfe for solution in output.solutions]),
+        "residual": float(output.solution.residual[0]),
     }
-    return row if estimate.tolerance is None else {**row, "converged": bool(solution.converged[0])}
+    if estimate.tolerance is not None:
+        row["converged"] = all(bool(solution.converged[0]) for solution in output.solutions)
+    return row
 
 
 def summary(rows: Sequence[Row], by: Sequence[str]) -> list[Row]:

@@ -19,7 +19,8 @@ from deq_flow.evaluation.sets import SETS, as_published
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start
-from deq_flow.models import RAFT, DEQFlow, FlowOutput
+from deq_flow.models import RAFT, DEQFlow
+from deq_flow.models.scales import evaluations
 
 Render = Literal["clean", "final"]
 
@@ -39,19 +40,19 @@ def sintel(
         start: what a pair begins with; the first of each scene and pass starts cold.
 
     Returns:
-        files: how many. iterations: the mean that a pair used.
+        files: how many. iterations: the mean that a pair used, over its scales.
 
     Raises:
         NonFiniteError: the flow of a pair is not finite; the files of those before it are in `out`-partial.
     """
     estimate = Estimator(network, as_published(choice, "sintel_clean"), padding=SETS["sintel_clean"].padding)
-    used: list[int] = []
+    used: list[float] = []
     with output_directory(out) as partial, rescued(out, partly(partial)):
         for render in get_args(Render):
             for frame in estimated(estimate, Sintel(root, render, "test"), start, progress=f"Sintel {render}"):
                 name = f"frame{frame.number:04d}.flo"
                 write_flo(partial / render / frame.sequence / name, frame.output.flow[0].cpu())
-                used.append(iterations(frame.output, estimate.steps))
+                used.append(evaluations(frame.output, estimate.steps))
     return {"files": len(used), "iterations": sum(used) / len(used)}
 
 
@@ -68,14 +69,14 @@ def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) 
         out: appears, or replaces an earlier submission, once all files are written.
 
     Returns:
-        files: how many. iterations: the mean that a pair used. clipped: pixels that were.
+        files: how many. iterations: the mean that a pair used, over its scales. clipped: pixels that were.
 
     Raises:
         NonFiniteError: the flow of a pair is not finite; the files of those before it are in `out`-partial.
     """
     estimate = Estimator(network, as_published(choice, "kitti"), padding=SETS["kitti"].padding)
     pairs = Kitti(root, "testing")
-    used: list[int] = []
+    used: list[float] = []
     clipped = 0
     with output_directory(out) as partial, rescued(out, partly(partial)):
         for index in tqdm(range(len(pairs)), desc="KITTI", unit="pair", disable=None):
@@ -84,7 +85,7 @@ def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) 
             require_finite(output.flow[0], f"KITTI, {sample.name}")
             flow, beyond = within_range(output.flow[0].cpu())
             write_kitti(partial / "flow" / f"{sample.name}_10.png", flow, torch.ones_like(sample.valid))
-            used.append(iterations(output, estimate.steps))
+            used.append(evaluations(output, estimate.steps))
             clipped += beyond
     return {"files": len(used), "iterations": sum(used) / len(used), "clipped": clipped}
 
@@ -92,11 +93,6 @@ def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) 
 def partly(folder: Path) -> Callable[[Path], object]:
     """What `rescued` writes of a folder of files: those that are there."""
     return lambda kept: shutil.copytree(folder, kept, dirs_exist_ok=True)
-
-
-def iterations(output: FlowOutput, unrolled: int) -> int:
-    """Evaluations that a solve used; `unrolled` for a network without one."""
-    return unrolled if output.solution is None else len(output.solution.trace)
 
 
 def within_range(flow: Tensor) -> tuple[Tensor, int]:

@@ -26,8 +26,9 @@ def sweep_rows(
 ) -> Iterator[Row]:
     """One row a sweep, pair and point: sweep, set, name, axis, at, iterations, [residual, converged,] metrics.
 
-    axis is "iterations" or "tolerance" and `at` the number on it; `iterations` are those that the point took, and
-    residual is that of its flow. An unrolled network has neither residual nor tolerances.
+    axis is "iterations" or "tolerance" and `at` the number on it; `iterations` are those that the point took, of the
+    finest scale where there are several, and residual is that of its flow. An unrolled network has neither residual nor
+    tolerances.
 
     Raises:
         NonFiniteError: the flow of a pair is not finite at a point.
@@ -42,7 +43,8 @@ def swept(network: DEQFlow | RAFT, sweep: Sweep, name: str) -> Estimator:
     """The network as a sweep runs it on the set `name`: to its last iteration, whatever the residual."""
     last = sweep.iterations[-1]
     stop = StopConfig(max_steps=last, relative=sweep.relative)
-    return Estimator(network, Inference(solver=sweep.solver, stop=stop, steps=last), padding=SETS[name].padding)
+    choice = Inference(solver=sweep.solver, stop=stop, steps=last, scales=sweep.scales)
+    return Estimator(network, choice, padding=SETS[name].padding)
 
 
 def rows_of(estimate: Estimator, sweep: Sweep, pairs: SampleSet, batch_size: int, *, title: str) -> Iterator[Row]:

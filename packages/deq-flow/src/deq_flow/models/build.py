@@ -37,17 +37,18 @@ WEIGHTLESS = frozenset({"attention_by", "cell_dropout", "correlation", "dropout"
 
 _OF_SIZE = frozenset(field.name for field in fields(Architecture))
 _OF_FAMILY: dict[Family, frozenset[str]] = {
-    "deq-flow": frozenset(field.name for field in fields(Equilibrium)),
-    "raft": frozenset({"steps", "eval_steps"}),
+    "deq-flow": frozenset(field.name for field in fields(Equilibrium)) | {"scales"},
+    "raft": frozenset({"steps", "eval_steps", "scales"}),
 }
 
 
 def build(name: str, **overrides: Any) -> DEQFlow | RAFT:
     """A freshly initialised network; `name` is one of `NAMES`.
 
-    overrides are fields of `Architecture` (attention="global", correlation="on-the-fly", head=256, scale=4) and, for
-    deq-flow-*, of `Equilibrium` (solver, stop, eval_stop, adjoint, correction, ...), for the others steps and
-    eval_steps. A `stop` or `steps` without an eval_stop or eval_steps is for training and evaluation.
+    overrides are fields of `Architecture` (attention="global", correlation="on-the-fly", head=256, scale=4), `scales`
+    (which the network is run over where it is used; `config.Scales`) and, for deq-flow-*, fields of `Equilibrium`
+    (solver, stop, eval_stop, adjoint, correction, ...), for the others steps and eval_steps. A `stop` or `steps`
+    without an eval_stop or eval_steps is for training and evaluation.
     Raises ValueError for an unknown name, override or value, and says which there are.
     """
     if name not in NAMES:
@@ -62,13 +63,17 @@ def assemble(family: Family, size: Architecture, overrides: Mapping[str, Any]) -
     mini = size == MINI
     size = replace(size, **{key: overrides[key] for key in overrides.keys() & _OF_SIZE})
     choices = {key: overrides[key] for key in overrides.keys() & _OF_FAMILY[family]}
+    scales = choices.pop("scales", None)
     if family == "deq-flow":
         if "stop" in choices:
             choices.setdefault("eval_stop", None)
-        return DEQFlow(size, replace(MINI_EQUILIBRIUM if mini else Equilibrium(), **choices))
-    if "steps" in choices:
-        choices.setdefault("eval_steps", choices["steps"])
-    return RAFT(size, **({"steps": 6, "eval_steps": 12} if mini else {}) | choices)
+        network = DEQFlow(size, replace(MINI_EQUILIBRIUM if mini else Equilibrium(), **choices))
+    else:
+        if "steps" in choices:
+            choices.setdefault("eval_steps", choices["steps"])
+        network = RAFT(size, **({"steps": 6, "eval_steps": 12} if mini else {}) | choices)
+    network.scales = scales
+    return network
 
 
 def check_overrides(name: str, overrides: Mapping[str, Any], known: frozenset[str] | Family) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import deq_core as deq
-from deq_flow.config import Architecture
+from deq_flow.config import Architecture, Scales
 from deq_flow.models.attention import Attention
 from deq_flow.models.cell import UpdateBlock
 from deq_flow.models.encoder import Encoder
@@ -49,6 +49,11 @@ class FlowOutput:
         """That of the finest scale."""
         return self.states[-1]
 
+    @property
+    def solutions(self) -> tuple[deq.Solution, ...]:
+        """Of all scales, coarsest first; empty for unrolled networks."""
+        return () if self.solution is None else (*self.coarser, self.solution)
+
 
 def flow_found(flow: Tensor, solution: deq.Solution) -> Tensor:
     """The flow (B, 2, h, w) of a solve; NaN for a sample of which no evaluation was finite, since it has none."""
@@ -76,11 +81,14 @@ class Pair:
 class FlowNetwork(nn.Module):
     """Encoders, update block and upsampling of one architecture. Parameters bear the names of the DEQ-Flow release.
 
-    side  longer side of the largest frames that the weights are good for, pixels; None is any. `forward` takes frames
-          as they are, the demo reduces larger ones
+    side    longer side of the largest frames that the weights are good for, pixels; None is any. `forward` takes frames
+            as they are, the demo reduces larger ones
+    scales  that the weights are good for, coarse to fine; None is one, the frames as they are. `forward` is one scale,
+            `inference.Estimator` runs over all of them
     """
 
     side: int | None = None
+    scales: Scales | None = None
 
     def __init__(self, size: Architecture, *, context_outputs: int) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+import deq_core as deq
 from deq_flow.config import Architecture
 from deq_flow.models.network import FlowNetwork, FlowOutput, State
 
@@ -38,7 +39,8 @@ class RAFT(FlowNetwork):
     ) -> FlowOutput:
         """Flow between images (B, 3, H, W) of values 0..255.
 
-        Of `state` only the flow is a start, the hidden state begins afresh, as in the release's warm start.
+        Of `state` only the flow is a start, where its shape fits; the hidden state begins afresh, as in the release's
+        warm start.
         `flows` holds every step's, or, with `record`, those of the steps it names and then the last step's, as for
         DEQ-Flow: `record=range(1, n + 1)` with `steps=n` gives n + 1, the last one twice. `base` is as there.
         """
@@ -55,7 +57,7 @@ class RAFT(FlowNetwork):
         attention = None if self.attn is None else self.attn(context)
         step = self.update_block.bind(context, attention)
 
-        flow = torch.zeros_like(hidden[:, :2]) if state is None else state[1]
+        flow = deq.nn.warm_start(None if state is None else state[1], torch.zeros_like(hidden[:, :2]))
         flows = []
         with self.shared_masks():  # by all steps
             for k in range(1, steps + 1):

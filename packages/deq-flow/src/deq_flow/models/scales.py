@@ -17,7 +17,7 @@ def coarse_to_fine(
     image2: Tensor,
     states: Sequence[State] | None = None,
     *,
-    scales: Scales,
+    scales: Scales | None,
     steps: int | None = None,
     record: Sequence[int] | None = None,
 ) -> FlowOutput:
@@ -27,25 +27,28 @@ def coarse_to_fine(
     what is sought is the rest, which is short however far things move (the pyramids of Lucas and Kanade, and of
     Brox et al. 2004). All scales share the weights.
 
-    states  what each scale starts from, coarsest first, as `FlowOutput.states` has it; cold by default
-    scales  which copies there are
-    steps   of each scale, as in the network's own `forward`
+    states  what each scale starts from, coarsest first, as `FlowOutput.states` has it; cold by default, and where there
+            are not as many as scales
+    scales  which copies there are; None is the images as they are, alone
+    steps   replaces the number of steps of the finest scale; the coarser ones have that of the network's stopping rule
     record  steps of the finest scale whose flow is returned in `flows`
 
     The output is that of the finest scale, in pixels of the images as they came, with the states of all scales and the
-    solutions of the coarser ones.
+    solutions of the coarser ones. Where a coarse flow is not a number, no finer scale hides it: neither is the result.
     """
     size = image1.shape[2], image1.shape[3]
-    sizes = scales.sizes(*size)
+    sizes = [size] if scales is None else scales.sizes(*size)
     starts = [None] * len(sizes) if states is None or len(states) != len(sizes) else states
     outputs: list[FlowOutput] = []
     base: Tensor | None = None
     for index, (scaled, state) in enumerate(zip(sizes, starts, strict=True)):
         pair = [resized(image, scaled) for image in (image1, image2)]
-        wanted = record if index == len(sizes) - 1 else ()
-        outputs.append(network(*pair, state, steps=steps, record=wanted, base=base))
-        if index < len(sizes) - 1:
-            base = rescaled(outputs[-1].flow, sizes[index + 1])
+        if index == len(sizes) - 1:
+            outputs.append(network(*pair, state, steps=steps, record=record, base=base))
+        else:
+            outputs.append(network(*pair, state, record=(), base=base))
+            flow = outputs[-1].flow
+            base = rescaled(flow.to(torch.promote_types(flow.dtype, torch.float32)), sizes[index + 1])
     finest = outputs[-1]
     return replace(
         finest,
@@ -54,6 +57,24 @@ def coarse_to_fine(
         states=tuple(state for output in outputs for state in output.states),
         coarser=tuple(output.solution for output in outputs[:-1] if output.solution is not None),
     )
+
+
+def evaluations(output: FlowOutput, unrolled: int) -> float:
+    """Evaluations of the update that a batch used at all scales, in those of the finest: see `in_finest`.
+
+    unrolled  steps at each scale of a network without a solve
+    """
+    return in_finest(output, [len(one.trace) for one in output.solutions] or [unrolled] * len(output.states))
+
+
+def in_finest(output: FlowOutput, counts: Sequence[int]) -> float:
+    """Evaluations at each scale, coarsest first, added up as so many of the finest: one at half the size is a quarter.
+
+    Where there is one scale it is the count itself.
+    """
+    cells = [flow.shape[2] * flow.shape[3] for _, flow in output.states]
+    coarser = zip(counts[:-1], cells[:-1], strict=True)
+    return counts[-1] + sum(count * part / cells[-1] for count, part in coarser)
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:

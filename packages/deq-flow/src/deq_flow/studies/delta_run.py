@@ -54,7 +54,7 @@ class Run:
 
     def begin(self) -> None:
         """Forgets the scenes solved so far."""
-        self._state: State | None = None
+        self._states: tuple[State, ...] | None = None
         self._seen: Tensor | None = None
         if self._meter is not None:
             self._meter.forget()
@@ -67,8 +67,8 @@ class Run:
             NonFiniteError: the flow of one of them is not finite.
         """
         config = self.config
-        state = start_from("reuse" if config.start == "stream" else config.start, self._state)
-        cold, start = self.model.start(pair), self.model.start(pair, state)
+        states = start_from("reuse" if config.start == "stream" else config.start, self._states)
+        cold, start = self.model.start(pair), self.model.start(pair, None if states is None else states[0])
         f = self.model.map(pair, self._block)
         if self._meter is None or config.threshold is None:
             solution = deq.fixed_point(f, start, solver=config.solver, stop=config.stop, on_failure="ignore")
@@ -87,7 +87,7 @@ class Run:
             self.example = torch.stack(changes.maps)[:, 0]
         hidden, unknown = solution.value
         flow = unknown - cold[1]  # a cold start's unknown is where flow 0 lies
-        self._state = (hidden, flow)
+        self._states = ((hidden, flow),)
         cells = flow[:, 0].numel()
         self.encoded += cells
         self.evaluated += cells * solution.nfe
