@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from .._solve.map import apply
-from .._solve.norms import two_norm
 from .._solve.tree import Ravel, Tree
 
 
@@ -28,42 +27,18 @@ def jacobian_frobenius(
         generator: source of the random vectors.
     """
     differentiable = torch.is_grad_enabled()
-    z_flat, fz, ravel = _graph(f, z)
+    z_flat, fz, ravel = graph_at(f, z)
     if isinstance(probes, int):
         if probes < 1:
             raise ValueError(f"probes must be at least 1 vector, got {probes}")
-        vectors = [_normal(z_flat, generator) for _ in range(probes)]
+        vectors = [normal(z_flat, generator) for _ in range(probes)]
     else:
         vectors = [ravel.flatten(probe) for probe in probes]
     total = z_flat.new_zeros(len(z_flat))
     for vector in vectors:
-        product = _vector_jacobian(fz, z_flat, vector, create_graph=differentiable)
+        product = vector_jacobian(fz, z_flat, vector, create_graph=differentiable)
         total = total + product.square().mean(1)
     return total / len(vectors)
-
-
-def spectral_radius(
-    f: Callable[..., Tree], z: Tree, *, iterations: int = 100, generator: torch.Generator | None = None
-) -> Tensor:
-    """Magnitude of the largest eigenvalue of ∂f/∂z, per sample, (B,), detached.
-
-    Power method on Jᵀ without forming it. The estimate is the mean growth rate over the second half of the
-    iterations, which also serves complex pairs. Below 1, plain iteration converges near z.
-    """
-    if iterations < 2:
-        raise ValueError(f"iterations must be at least 2, got {iterations}")
-    z_flat, fz, _ = _graph(f, z)
-    with torch.no_grad():
-        vector = _normal(z_flat, generator)
-        settle = iterations // 2
-        growth = z_flat.new_zeros(len(z_flat))
-        for iteration in range(iterations):
-            length = two_norm(vector)[:, None]
-            vector = torch.where(length > 0, vector / length, vector)
-            vector = _vector_jacobian(fz, z_flat, vector, create_graph=False)
-            if iteration >= settle:
-                growth = growth + two_norm(vector).log()
-        return (growth / (iterations - settle)).exp()
 
 
 def exponential_weights(states: int, gamma: float = 0.8) -> tuple[float, ...]:
@@ -79,7 +54,7 @@ def exponential_weights(states: int, gamma: float = 0.8) -> tuple[float, ...]:
     return tuple(gamma ** (states - 1 - i) for i in range(states))
 
 
-def _graph(f: Callable[..., Tree], z: Tree) -> tuple[Tensor, Tensor, Ravel]:
+def graph_at(f: Callable[..., Tree], z: Tree) -> tuple[Tensor, Tensor, Ravel]:
     """A flat copy of z that requires gradients, f of it, and the layout."""
     ravel = Ravel(z)
     with torch.enable_grad():
@@ -88,7 +63,8 @@ def _graph(f: Callable[..., Tree], z: Tree) -> tuple[Tensor, Tensor, Ravel]:
     return z_flat, fz, ravel
 
 
-def _vector_jacobian(fz: Tensor, z: Tensor, vector: Tensor, create_graph: bool) -> Tensor:
+def vector_jacobian(fz: Tensor, z: Tensor, vector: Tensor, create_graph: bool) -> Tensor:
+    """Jᵀ · vector, (B, n), for f(z) with its graph."""
     if not fz.requires_grad:
         return torch.zeros_like(z)
     (product,) = torch.autograd.grad(
@@ -97,5 +73,6 @@ def _vector_jacobian(fz: Tensor, z: Tensor, vector: Tensor, create_graph: bool) 
     return product
 
 
-def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+def normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Normal numbers in the shape of a tensor."""
     return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
