@@ -108,6 +108,26 @@ def test_without_a_tolerance_the_host_does_not_wait(device):
     assert solution.nfe == 6
 
 
+def test_training_aids_draw_the_same_numbers_for_every_device(device):
+    found = []
+    for where in (device, torch.device("cpu")):
+        x, cell, generator = inject(where), Cell().to(where).eval(), torch.Generator().manual_seed(0)
+        f = lambda z, flow, c=cell, x=x: (c(z, x), 0.5 * flow + z[:, :2])  # noqa: E731
+        z = x, x[:, :2]
+        move = deq.nn.MoveMaps(scale=(0.0, 0.4), noise=(0.0, 0.5))
+        mixed, touched = deq.nn.mix_initial_states(z, 0.8, move=move, generator=generator)
+        stop = deq.Stop(60, parts=(deq.Part(1e-4), deq.Part(1e-3, relative=False)))
+        sol = deq.fixed_point(f, mixed, stop=stop)
+        penalty = deq.nn.contraction(f, mixed, bound=0.0, floors=(0.0, 0.1), generator=generator)
+        radius = deq.nn.spectral_radius(f, sol.value, iterations=40, generator=generator)
+        tensors = (*mixed, touched, sol.parts, penalty, radius)
+        assert all(tensor is not None and tensor.device.type == where.type for tensor in tensors)
+        assert sol.converged.all()
+        found.append([tensor.detach().cpu() for tensor in (*mixed, touched, penalty, radius)])
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(here, there, rtol=2e-2, atol=1e-4)
+
+
 def test_the_delta_rule_is_exact_at_threshold_zero(device):
     x, cell = inject(device), Cell().to(device).eval()
     delta, meter = deq.delta.to_delta(cell, 0.0)
