@@ -15,7 +15,9 @@ from torch import Tensor
 import deq_core as deq
 import deq_flow
 from deq_flow import cli
+from deq_flow.config import Scales
 from deq_flow.export import ExportError, FixedSteps, export, plain
+from deq_flow.models.scales import coarse_to_fine, rescaled, resized
 from deq_flow.networks import Network
 
 NARROW = SMALL | {"blocks": 1}
@@ -54,6 +56,9 @@ def test_the_plain_module_computes_what_the_network_does(which: str) -> None:
         for steps in (1, 4):
             expected = model(*pair(37, 40), steps=steps).flow
             torch.testing.assert_close(FixedSteps(model, steps)(*pair(37, 40)), expected)
+        base = torch.full_like(expected, 3.0)
+        expected = model(*pair(37, 40), steps=2, base=base).flow
+        torch.testing.assert_close(FixedSteps(model, 2)(*pair(37, 40), base), expected)
 
 
 def test_a_program_computes_what_the_network_does_on_any_batch_and_size(tmp_path: Path) -> None:
@@ -68,6 +73,20 @@ def test_a_program_computes_what_the_network_does_on_any_batch_and_size(tmp_path
         compare(model, program, size)
     with torch.no_grad(), pytest.raises((AssertionError, RuntimeError), match=r"[Gg]uard|assert"):
         program(*pair(32, 24))
+
+
+def test_a_program_of_one_scale_is_looped_over_scales(tmp_path: Path) -> None:
+    scales, path = Scales(coarsest=48), tmp_path / "flow.pt2"
+    model = network("deq-flow-base", scales=scales, stop=deq.Stop(1, tol=None))
+    export(model, path, format="torch", steps=1)
+    program = torch.export.load(path).module()
+    first, second = pair(64, 72, 1)
+    with torch.no_grad():
+        expected = coarse_to_fine(model, first, second, scales=scales).flow
+        flow = torch.zeros(1, 2, 64, 72)
+        for size in scales.sizes(64, 72):
+            flow = program(resized(first, size), resized(second, size), rescaled(flow, size))
+    torch.testing.assert_close(flow, expected, rtol=1e-3, atol=1e-3)
 
 
 def compare(

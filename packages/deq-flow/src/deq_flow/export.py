@@ -20,7 +20,8 @@ from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.networks import Network
 
 Format = Literal["torch", "onnx"]
-Pair = tuple[Tensor, Tensor]
+Inputs = tuple[Tensor, ...]
+"""image1 and image2, and of a network with scales the flow of the coarser one."""
 OPSET = 18
 """Of the ONNX operators used; grid sampling is not among them, because the correlation lookup does without."""
 
@@ -62,13 +63,13 @@ class FixedSteps(nn.Module):
                 f"returned={self.network.equilibrium.returned!r} cannot be exported; load with returned='best'"
             )
 
-    def forward(self, image1: Tensor, image2: Tensor) -> Tensor:
-        """Flow (B, 2, H, W), pixels, from images (B, 3, H, W) of values 0..255."""
+    def forward(self, image1: Tensor, image2: Tensor, base: Tensor | None = None) -> Tensor:
+        """Flow (B, 2, H, W), pixels, from images (B, 3, H, W) of values 0..255, sought around the flow `base`."""
         network = self.network
         if not isinstance(network, DEQFlow):
-            return network(image1, image2, steps=self.steps, record=()).flow
+            return network(image1, image2, steps=self.steps, record=(), base=base).flow
         choice = network.equilibrium
-        pair = network.encode(image1, image2)
+        pair = network.encode(image1, image2, base)
         f, start = network.map(pair), network.start(pair)
         size = start[0][0].numel()
 
@@ -112,7 +113,8 @@ def export(network: Network, out: Path, *, format: Format, steps: int) -> Export
     """Writes `network`, with a fixed number of steps, to `out`, and checks the file on another batch of another size.
 
     The file's inputs are image1 and image2, float32 (B, 3, H, W) of values 0..255, its output is flow (B, 2, H, W) in
-    pixels, for every B, and every H and W of at least `least_side`.
+    pixels, for every B, and every H and W of at least `least_side`. It is one scale. For a network with scales there
+    is a third input, base, the flow (B, 2, H, W) found at the scale before, or zero at the coarsest.
     Raises ExportError where a number is out of range, the packages for it are missing, or the file computes something
     else than the network, and NonFiniteError where the network gives no flow; it is not written then.
     """
@@ -127,11 +129,13 @@ def export(network: Network, out: Path, *, format: Format, steps: int) -> Export
             "load with solver=deq_core.FixedPointIteration()"
         )
     side = least_side(network)
-    other = _images(1, side, 2 * side + 3)
+    based = network.scales is not None
+    other = _inputs(1, side, 2 * side + 3, based=based)
     with torch.inference_mode():
-        expected = network(*other, steps=steps).flow
+        expected = network(*other[:2], steps=steps, base=other[2] if based else None).flow
     require_finite(expected[0], str(out))
-    program = _program(FixedSteps(network, steps).requires_grad_(False), _images(2, 3 * side, 2 * side + 5))
+    example = _inputs(2, 3 * side, 2 * side + 5, based=based)
+    program = _program(FixedSteps(network, steps).requires_grad_(False), example)
     data, flow = _saved(program, other) if format == "torch" else _onnx(program, other)
     largest = float(expected.abs().max())
     difference = None if flow is None else float((flow - expected).abs().max())
@@ -152,14 +156,14 @@ def least_side(network: Network) -> int:
     return network.size.scale * 2**network.size.levels
 
 
-def _program(module: nn.Module, example: Pair) -> torch.export.ExportedProgram:
+def _program(module: nn.Module, example: Inputs) -> torch.export.ExportedProgram:
     auto = torch.export.Dim.AUTO
     free = {0: auto, 2: auto, 3: auto}
     with torch.no_grad():
-        return torch.export.export(module, example, dynamic_shapes=(free, free), strict=False)
+        return torch.export.export(module, example, dynamic_shapes=(free,) * len(example), strict=False)
 
 
-def _saved(program: torch.export.ExportedProgram, other: Pair) -> tuple[bytes, Tensor]:
+def _saved(program: torch.export.ExportedProgram, other: Inputs) -> tuple[bytes, Tensor]:
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     buffer.seek(0)
@@ -167,9 +171,10 @@ def _saved(program: torch.export.ExportedProgram, other: Pair) -> tuple[bytes, T
         return buffer.getvalue(), torch.export.load(buffer).module()(*other)
 
 
-def _onnx(program: torch.export.ExportedProgram, other: Pair) -> tuple[bytes, Tensor | None]:
+def _onnx(program: torch.export.ExportedProgram, other: Inputs) -> tuple[bytes, Tensor | None]:
     if missing := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
         raise ExportError(f"ONNX export needs {' and '.join(missing)}: pip install onnx onnxscript")
+    names = ["image1", "image2", "base"][: len(other)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, of its own code
         try:
@@ -178,7 +183,7 @@ def _onnx(program: torch.export.ExportedProgram, other: Pair) -> tuple[bytes, Te
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=["image1", "image2"],
+                input_names=names,
                 output_names=["flow"],
             )
         except torch.onnx.errors.OnnxExporterError as error:
@@ -190,7 +195,7 @@ def _onnx(program: torch.export.ExportedProgram, other: Pair) -> tuple[bytes, Te
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    (flow,) = session.run(None, {"image1": other[0].numpy(), "image2": other[1].numpy()})
+    (flow,) = session.run(None, {name: given.numpy() for name, given in zip(names, other, strict=True)})
     return data, torch.from_numpy(flow)
 
 
@@ -201,7 +206,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def _images(batch: int, height: int, width: int) -> Pair:
+def _inputs(batch: int, height: int, width: int, *, based: bool) -> Inputs:
     generator = torch.Generator().manual_seed(batch)
     first, second = 255 * torch.rand(2, batch, 3, height, width, generator=generator)
-    return first, second
+    return (first, second, 4 * torch.randn(batch, 2, height, width, generator=generator)) if based else (first, second)

@@ -38,8 +38,9 @@ def export(
 
     CHECKPOINT is a file or folder that `deq_flow.load` takes, or default. OUT is a program of torch.export (.pt2) or
     ONNX for any batch and image size: its inputs are image1 and image2, (B, 3, H, W) of values 0 to 255, its output is
-    flow, (B, 2, H, W) in pixels. ONNX can express plain iteration only: for a network with another solver name that
-    one.
+    flow, (B, 2, H, W) in pixels. A network with scales has a third input, base: the flow of the scale before, (B, 2, H,
+    W) in pixels, zero at the coarsest. ONNX can express plain iteration only: for a network with another solver name
+    that one.
     """
     overrides = {} if solver == "own" else {"solver": deq.FixedPointIteration()}
     network = load(str(checkpoint), **overrides)

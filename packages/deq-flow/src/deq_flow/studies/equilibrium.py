@@ -1,4 +1,7 @@
-"""Equilibrium networks as studies of their solves take them: loaded, and given pairs encoded once."""
+"""Equilibrium networks as studies of their solves take them: loaded, and given pairs encoded once.
+
+Such a study looks at one map, so a network with scales is at one: the frames as they are, flow relative to nothing.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

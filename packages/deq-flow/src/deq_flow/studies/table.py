@@ -35,7 +35,8 @@ class Evaluate:
     unrolled_steps: int | None = None
     """Iterations of unrolled models at test time; None is each model's own."""
     sweep: int
-    """Error and residual are also measured after each iteration up to this one."""
+    """Error and residual are also measured after each iteration up to this one; where a network has several scales, of
+    the finest, the coarser ones being solved as always."""
     batch_size: int = 8
     example: int = 0
     """Index of the pair of the first set that the example figure shows."""
