@@ -318,8 +318,11 @@ def test_a_video_becomes_videos_and_files_of_one_flow(tmp_path: Path) -> None:
 
 
 def test_a_network_without_a_residual_reports_none(tmp_path: Path) -> None:
-    values = run(network("raft-mini"), as_frames(scene(0, 3), 3), DemoConfig(products=("flo",)), out=tmp_path / "out")
+    unrolled = network("raft-mini", SCALES)
+    values = run(unrolled, as_frames(scene(0, 3), 3), DemoConfig(products=("flo",), steps=4), out=tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "demo.json").read_text())
+    assert summary["scales"]["coarsest"] == 32
+    assert values["iterations"] == 5.0, "four, and four at half the size"
     assert "residual" not in {**values, **summary, **summary["frames"][0]}
 
 

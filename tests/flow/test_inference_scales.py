@@ -55,6 +55,12 @@ def test_frames_of_any_size_are_padded_before_they_are_reduced(network: DEQFlow 
     assert [tuple(flow.shape[2:]) for _, flow in found.states] == [(8, 12), (16, 24)]
 
 
+def test_a_state_without_its_scale_is_refused(network: DEQFlow | RAFT) -> None:
+    estimate = Estimator(network)
+    with pytest.raises(TypeError, match=r"states must be a state \(hidden, flow\) for each scale"):
+        estimate(*pair(), estimate(*pair()).state)  # pyright: ignore[reportArgumentType]  # on purpose
+
+
 def test_steps_are_those_of_the_finest_scale_and_one_solve_gives_all_of_them(network: DEQFlow | RAFT) -> None:
     estimate = Estimator(network, FOUR)
     flows = estimate(*pair(), steps=6, record=range(1, 7)).flows[:6]

@@ -274,13 +274,6 @@ def test_another_update_block_takes_the_place_of_the_models(attention: str) -> N
     assert 0 < meter.sparse_macs < meter.dense_macs
 
 
-def test_a_state_of_another_size_is_not_used() -> None:
-    model = network(eval_stop=STOP).eval()
-    with torch.no_grad():
-        other = model(*pair(48, 40)).state
-        assert torch.equal(model(*pair(), other).flow, model(*pair()).flow)
-
-
 @pytest.mark.parametrize("correction", [(0, 3), (3, 3), (4, 2), (3, 6)])
 def test_corrections_outside_the_solve_are_refused(correction: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"correction must ascend between 1 and stop.max_steps - 1 = 5"):

@@ -102,6 +102,8 @@ def test_the_state_of_one_pair_is_the_start_of_the_next(name: str) -> None:
     cold = run(model, *pair(), steps=1)
     warm = run(model, *pair(), first.state, steps=1)
     assert not torch.allclose(cold.flow, warm.flow)
+    other = run(model, *pair(48, 40), steps=1).state
+    assert torch.equal(cold.flow, run(model, *pair(), other, steps=1).flow), "a state of another size does not fit"
     if name == "deq-flow-base":
         torch.testing.assert_close(warm.flow, run(model, *pair(), steps=4).flow)
 

@@ -82,6 +82,11 @@ def test_a_flow_keeps_its_meaning_at_another_size() -> None:
     assert resized(torch.full((1, 3, 20, 30), 7, dtype=torch.uint8), (10, 15)).unique().tolist() == [7.0]
 
 
+def test_anything_but_scales_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"scales must be a deq_flow\.Scales .*, or None, got 160"):
+        build("raft-mini", scales=160)
+
+
 @pytest.mark.parametrize("choice", [{"coarsest": 16}, {"finest": 0.5}, {"longest": 0}])
 def test_scales_that_mean_nothing_are_refused(choice: dict) -> None:
     with pytest.raises(ValueError, match="scales need"):

@@ -9,6 +9,7 @@ from .config import SMALL as SMALL
 from .config import TINY as TINY
 from .config import Architecture as Architecture
 from .config import Equilibrium as Equilibrium
+from .config import Scales as Scales
 from .loss import sequence_loss as sequence_loss
 from .models import NAMES as NAMES
 from .models import RAFT as RAFT

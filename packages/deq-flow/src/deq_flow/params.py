@@ -45,7 +45,7 @@ class EquilibriumModel:
         if self.chaining != "sliced" and not self.correction:
             raise ConfigError("model: chaining: there is nothing to chain without a correction; leave it out")
         if self.side is not None and self.scales is not None:
-            raise ConfigError("model: side: a network with scales sees frames of any size; leave side out")
+            raise ConfigError("side: a network with scales sees frames of any size; leave side out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, Literal
 
-from deq_flow.config import MINI, MINI_EQUILIBRIUM, SIZES, Architecture, Equilibrium
+from deq_flow.config import MINI, MINI_EQUILIBRIUM, SIZES, Architecture, Equilibrium, Scales
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.models.raft import RAFT
 
@@ -64,6 +64,8 @@ def assemble(family: Family, size: Architecture, overrides: Mapping[str, Any]) -
     size = replace(size, **{key: overrides[key] for key in overrides.keys() & _OF_SIZE})
     choices = {key: overrides[key] for key in overrides.keys() & _OF_FAMILY[family]}
     scales = choices.pop("scales", None)
+    if not isinstance(scales, Scales | None):
+        raise TypeError(f"scales must be a deq_flow.Scales such as Scales(coarsest=160), or None, got {scales!r}")
     if family == "deq-flow":
         if "stop" in choices:
             choices.setdefault("eval_stop", None)

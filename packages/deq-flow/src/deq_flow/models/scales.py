@@ -36,6 +36,8 @@ def coarse_to_fine(
     The output is that of the finest scale, in pixels of the images as they came, with the states of all scales and the
     solutions of the coarser ones. Where a coarse flow is not a number, no finer scale hides it: neither is the result.
     """
+    if states is not None and any(isinstance(state, Tensor) for state in states):
+        raise TypeError("states must be a state (hidden, flow) for each scale, as FlowOutput.states has them, got one")
     size = image1.shape[2], image1.shape[3]
     sizes = [size] if scales is None else scales.sizes(*size)
     starts = [None] * len(sizes) if states is None or len(states) != len(sizes) else states
