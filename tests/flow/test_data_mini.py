@@ -14,7 +14,7 @@ from deq_core.experiment.data import photographs
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.written import files_of
 from deq_flow.data.mini import write as mini
-from deq_flow.data.mini.training import TrainingSetsConfig
+from deq_flow.data.mini.training import TRAINED_ON, TrainingSetsConfig
 from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.sets.chairs import FlyingChairs
@@ -31,7 +31,7 @@ CONFIG = MiniConfig(
     kitti_pairs=2,
     motorcycle_scale=8,
     training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=1, hd1k_sequences=1),
-    videos=VideosConfig(videos=1, frames=2),
+    videos=VideosConfig(videos=1, still=1, frames=2),
     validation_videos=VideosConfig(videos=1, frames=2),
 )
 
@@ -81,6 +81,16 @@ def test_sintel_frames_form_sequences_and_say_what_is_occluded(root: Path) -> No
         assert sample.valid.all()
 
 
+def test_the_background_of_still_videos_rests(root: Path) -> None:
+    videos = Sintel(root / "Video")
+    assert list(videos.sequences()) == ["still_2", "video_1"]
+    resting = [
+        float((videos[indices[0]].flow.norm(dim=0) < 1e-4).float().mean()) for indices in videos.sequences().values()
+    ]
+    assert resting[0] > 0.2
+    assert resting[1] < 0.01
+
+
 def test_sintel_flow_leads_to_the_next_frame(root: Path) -> None:
     def mismatch(index: int, share: float) -> float:
         """Grey levels between frame 1 and frame 2 looked up `share` of the way, where it is not occluded."""
@@ -125,7 +135,13 @@ def test_kitti_holds_the_exact_flow_at_random_pixels(root: Path) -> None:
 
 
 def test_the_photographs_of_training_validation_and_test_are_disjoint() -> None:
-    sets = [photographs.TRAINING, photographs.VALIDATION, photographs.TEST, photographs.STEREO]
+    sets = [
+        photographs.TRAINING,
+        photographs.MORE_TRAINING,
+        photographs.VALIDATION,
+        photographs.TEST,
+        photographs.STEREO,
+    ]
     names = [name for group in sets for name in group]
     assert len(names) == len(set(names))
     contents = [hashlib.sha256(photographs.load(name).tobytes()).digest() for name in names]
@@ -142,12 +158,12 @@ def test_each_set_is_made_from_its_own_photographs(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(photographs, "load_all", load_all)
     write_mini(tmp_path / "flow", CONFIG)
     assert used == [
-        photographs.TRAINING,
+        TRAINED_ON,
         photographs.VALIDATION,
         photographs.TEST,  # Sintel
         photographs.TEST,  # KITTI
         photographs.STEREO,
-        photographs.TRAINING,  # Training
+        TRAINED_ON,  # Training
         photographs.TEST,  # Video
         photographs.VALIDATION,  # ValidationVideo
     ]

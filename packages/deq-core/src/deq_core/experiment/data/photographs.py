@@ -26,6 +26,13 @@ TRAINING = (
     "skimage/data/rocket.jpg",
     "skimage/data/text.png",
 )
+MORE_TRAINING = (
+    "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
+    "skimage/data/cell.png",
+    "skimage/data/clock_motion.png",
+    "skimage/data/page.png",
+)
+"""The rest of the photographs and scans in the packages, but for color.png, whose colour profile is damaged."""
 VALIDATION = (
     "skimage/data/coffee.png",
     "skimage/data/coins.png",

@@ -15,6 +15,8 @@ from deq_flow.data.io import write_flo, write_kitti, write_pfm
 from deq_flow.data.mini.final_pass import FinalPassConfig, final_pass, random_fog
 from deq_flow.data.mini.scenes import Layer, SceneConfig, View, exact_flow, random_scene, render
 
+TRAINED_ON = (*photographs.TRAINING, *photographs.MORE_TRAINING)
+"""What the pairs of all training sets are made of."""
 # The second number of every item's seed, after those of deq_flow.data.mini.write.
 THINGS, SINTEL, KITTI, HD1K = range(100, 104)
 
@@ -62,7 +64,7 @@ class Studio:
 
 def write_training_sets(root: Path, config: TrainingSetsConfig, studio: Studio) -> None:
     """Writes FlyingThings3D, Sintel, KITTI and HD1k below `root`, in their released layouts."""
-    pictures = photographs.load_all(photographs.TRAINING)
+    pictures = photographs.load_all(TRAINED_ON)
     write_things(root / "FlyingThings3D", config, studio, pictures)
     write_sintel(root / "Sintel" / "training", config, studio, pictures)
     write_kitti_pairs(root / "KITTI" / "training", config, studio, pictures)

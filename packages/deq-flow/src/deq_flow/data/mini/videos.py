@@ -1,6 +1,6 @@
 """Miniature videos, longer than the scenes of Sintel-mini, to start each frame from the one before."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,9 @@ class VideosConfig:
     """
 
     videos: int = 2
+    """Whose background moves as well, as before a camera in motion."""
+    still: int = 0
+    """Further ones whose background does not, as before a camera on a tripod."""
     frames: int = 30
     travel: float = 4.0
     """How far to each side the scene goes, in frames of its motion."""
@@ -32,16 +35,21 @@ class VideosConfig:
     """Frames from one swing to the next."""
 
     def __post_init__(self) -> None:
-        if self.videos < 1 or self.frames < 2 or self.travel <= 0 or self.period <= 0:
+        if min(self.videos, self.still) < 0 or min(self.count, self.frames - 1, self.travel, self.period) <= 0:
             raise ValueError(
-                "videos: expected at least 1 video of at least 2 frames, and travel and period above 0, got "
-                f"{self.videos}, {self.frames}, {self.travel} and {self.period}"
+                "videos: expected at least 1 video, still or not, of at least 2 frames, and travel and period above 0, "
+                f"got {self}"
             )
+
+    @property
+    def count(self) -> int:
+        """Videos in all."""
+        return self.videos + self.still
 
     @property
     def views(self) -> int:
         """Frames in all, for progress."""
-        return self.videos * self.frames
+        return self.count * self.frames
 
     def time(self, frame: int) -> float:
         """Where in its motion the scene is at a frame, counted from 0."""
@@ -60,11 +68,13 @@ def write_videos(root: Path, config: VideosConfig, studio: Studio, *, validation
     folder = root / "Sintel" / "training"
     pictures = photographs.load_all(photographs.VALIDATION if validation else photographs.TEST)
     kind = VALIDATION if validation else VIDEO
-    for index in range(config.videos):
+    for index in range(config.count):
         layers = random_scene(studio.random(kind, index), pictures, studio.size, studio.scene)
+        if index >= config.videos:
+            layers = (replace(layers[0], motion=layers[0].motion.at_rest()), *layers[1:])
         for frame in range(config.frames):
             view = render(layers, config.time(frame), studio.size)
-            name = Path(f"video_{index + 1}") / f"frame_{frame + 1:04d}"
+            name = Path(f"{'still' if index >= config.videos else 'video'}_{index + 1}") / f"frame_{frame + 1:04d}"
             write_image(folder / "clean" / f"{name}.png", picture(view.image))
             if frame + 1 < config.frames:
                 flow, occluded = exact_flow(layers, view, config.time(frame + 1))

@@ -21,7 +21,7 @@ from deq_core.experiment.files import output_directory, write_text
 from deq_flow.data.io import write_flo, write_kitti
 from deq_flow.data.mini.final_pass import FinalPassConfig, final_pass, random_fog
 from deq_flow.data.mini.scenes import SceneConfig, View, exact_flow, random_scene, render
-from deq_flow.data.mini.training import Studio, TrainingSetsConfig, write_training_sets
+from deq_flow.data.mini.training import TRAINED_ON, Studio, TrainingSetsConfig, write_training_sets
 from deq_flow.data.mini.videos import VideosConfig, write_videos
 
 # The second number of every item's seed: (seed, set, index).
@@ -116,7 +116,7 @@ def write_chairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
     number = 0
     marks = []
     for mark, kind, names, count in (
-        ("1", CHAIRS_TRAIN, photographs.TRAINING, config.train_pairs),
+        ("1", CHAIRS_TRAIN, TRAINED_ON, config.train_pairs),
         ("2", CHAIRS_VAL, photographs.VALIDATION, config.val_pairs),
     ):
         pictures = photographs.load_all(names)
