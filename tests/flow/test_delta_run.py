@@ -11,15 +11,15 @@ from torch.overrides import TorchFunctionMode
 import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.delta import Rule, Variant
-from deq_core.experiment.config.layer import StopConfig
-from deq_core.experiment.study.delta import add
+from deq_core.experiment.config.layer import Solver, StopConfig
+from deq_core.experiment.study.delta import RunConfig, add, sweep_configs
 from deq_core.experiment.tables import numbers
 from deq_flow import build
 from deq_flow.data.samples import FlowSample
 from deq_flow.models import DEQFlow
 from deq_flow.studies.changes import Changes
-from deq_flow.studies.delta_run import Prices, Run
-from deq_flow.studies.delta_sweep import Example, Part, Sweep, groups, run_configs, sweep
+from deq_flow.studies.delta_run import Prices, Run, Start
+from deq_flow.studies.delta_sweep import Example, Part, Sweep, groups, sweep
 
 SOLVERS = {
     "km": deq.FixedPointIteration(damping=0.1),
@@ -70,14 +70,14 @@ def model() -> DEQFlow:
     return network.double().eval()
 
 
-def settings(thresholds: tuple[float, ...] = (0.0, 0.05), **changes) -> Sweep:
+def settings(thresholds: tuple[float, ...] = (0.05,), **changes) -> Sweep:
     variant = Variant(
         solver=SOLVERS["km"],
         stop=StopConfig(max_steps=STEPS),
         rule=Rule(thresholds=thresholds),
     )
     example = Example(set=SET, variant="km", threshold=thresholds[-1])
-    config = Sweep(sets={SET: ALL}, variants={"km": variant}, dense_steps=(2, STEPS), example=example)
+    config = Sweep(sets={SET: ALL}, variants={"km": variant}, steps=(2, STEPS), example=example)
     return replace(config, **changes)
 
 
@@ -95,25 +95,35 @@ def errors(run: Run) -> list[float]:
 
 
 def swept(model: DEQFlow, pairs: Pairs, config: Sweep) -> list[Run]:
-    runs = [Run(model, each, config.skip) for each in run_configs(config, config.sets[SET].starts)]
-    sweep(model, runs, SET, pairs, config)
+    part = config.sets[SET]
+    runs = [Run(model, each, config.skip) for each in sweep_configs(config.variants, config.steps, part.starts)]
+    sweep(model, runs, SET, pairs, part, batch_size=config.batch_size)
     return runs
+
+
+def densely(model: DEQFlow, pairs: Pairs, solver: Solver, start: Start) -> Run:
+    """A dense solve of as many steps."""
+    run = Run(model, RunConfig("dense", solver, deq.Stop(STEPS, None), start), ())
+    sweep(model, [run], SET, pairs, ALL)
+    return run
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_threshold_zero_is_the_dense_solve_whatever_the_solver_and_start(model: DEQFlow, solver: str) -> None:
-    config = settings((0.0,))
+    config, pairs = settings(), Videos([sample(number) for number in range(5)])
     config = replace(config, variants={"km": replace(config.variants["km"], solver=SOLVERS[solver])})
-    runs = swept(model, Videos([sample(number) for number in range(5)]), config)
+    runs = swept(model, pairs, config)
+    dense: dict[str, Run] = {start: densely(model, pairs, SOLVERS[solver], start) for start in ("cold", "reuse")}
     for start in ("cold", "reuse", "stream"):
-        dense = found(runs, "reuse" if start == "stream" else start, None)
-        assert errors(found(runs, start, 0.0)) == pytest.approx(errors(dense), rel=1e-6)
-        assert len(errors(dense)) == 5
+        other = dense["reuse" if start == "stream" else start]
+        assert errors(found(runs, start, 0.0)) == pytest.approx(errors(other), rel=1e-6)
+        assert len(errors(other)) == 5
+        assert found(runs, start, 0.0).row(SET)["macs_dense"] == pytest.approx(other.row(SET)["macs_dense"])
 
 
 def test_a_reused_state_is_that_of_the_pair_before(model: DEQFlow) -> None:
     pairs = Videos([sample(number) for number in range(5)])
-    run = found(swept(model, pairs, settings()), "reuse", None)
+    run = densely(model, pairs, SOLVERS["km"], "reuse")
     state, expected = None, []
     with torch.no_grad():
         for index in range(3):
@@ -177,16 +187,20 @@ def test_work_is_that_of_the_convolutions(model: DEQFlow) -> None:
 def test_rows_add_up(model: DEQFlow) -> None:
     runs = swept(model, Videos([sample(number) for number in range(5)]), settings())
     run = found(runs, "cold", 0.05)
-    whole, evaluations, layers = run.row(SET), run.by_evaluation(SET), run.by_layer(SET)
+    whole, evaluations, layers = run.row(SET), run.by_evaluation(), run.by_layer()
     assert numbers(evaluations, "evaluation") == list(range(1, STEPS + 1))
-    for column in ("macs_dense", "macs_sparse", "release_sparse"):
+    for column in ("macs_dense", "macs_sparse", "macs_pixels", "macs_tiles", "release_sparse"):
         assert sum(numbers(evaluations, column)) == pytest.approx(whole[column])
     left = run.prices.left * run.evaluated
     assert sum(numbers(layers, "macs_sparse")) + left == pytest.approx(whole["macs_sparse"])
-    assert whole["macs_dense"] == run.prices.block * run.evaluated == found(runs, "cold", None).row(SET)["macs_dense"]
+    assert whole["macs_repeated"] == run.prices.block * run.evaluated
     assert run.evaluated == 5 * STEPS * 8 * 10
     hoisted = run.evaluated * (run.prices.block - run.prices.context) + 5 * 8 * 10 * run.prices.context
-    assert whole["macs_hoisted"] == hoisted
+    assert whole["macs_dense"] == pytest.approx(hoisted)
+    sparse, pixels, tiles = (
+        numbers([whole], "macs_sparse") + numbers([whole], "macs_pixels") + numbers([whole], "macs_tiles")
+    )
+    assert sparse < pixels <= tiles <= hoisted
     assert numbers(evaluations, "macs_saved")[0] == 0  # the first evaluation is dense
     for row in (whole, *evaluations, *layers):
         elements, pixels, tiles = (numbers([row], f"{part}_skipped")[0] for part in ("elements", "pixels", "tiles"))
@@ -194,13 +208,15 @@ def test_rows_add_up(model: DEQFlow) -> None:
 
 
 def test_a_larger_threshold_saves_more_and_an_infinite_one_all_but_the_first_evaluation(model: DEQFlow) -> None:
-    config = settings((0.0, 0.01, 0.1, 1e9), sets=COLD)
+    config = settings((0.01, 0.1, 1e9), sets=COLD)
     runs = swept(model, Pairs([sample(number) for number in range(2)]), config)
     saved = numbers([found(runs, "cold", threshold).row(SET) for threshold in (0.0, 0.01, 0.1, 1e9)], "macs_saved")
     assert saved == sorted(saved)
     assert len(set(saved)) == 4
     run = found(runs, "cold", 1e9)
-    assert saved[-1] == pytest.approx((1 - 1 / STEPS) * (1 - run.prices.left / run.prices.block))
+    later = (STEPS - 1) * (run.prices.block - run.prices.context)  # evaluations but the first, which is dense
+    left = run.prices.left * (STEPS - 1)
+    assert saved[-1] == pytest.approx((later - left) / (later + run.prices.block))
 
 
 def test_a_still_video_costs_a_stream_next_to_nothing_after_its_first_pair(model: DEQFlow) -> None:
@@ -208,14 +224,18 @@ def test_a_still_video_costs_a_stream_next_to_nothing_after_its_first_pair(model
     runs = swept(model, Videos(still), settings((0.05,), sets={SET: replace(ALL, sequences=1)}))
     reuse, stream = (numbers([found(runs, start, 0.05).row(SET)], "macs_saved")[0] for start in ("reuse", "stream"))
     assert stream > reuse  # whose first evaluation of every pair is dense
-    first = found(runs, "stream", 0.05).by_evaluation(SET)[:1]
+    first = found(runs, "stream", 0.05).by_evaluation()[:1]
     assert numbers(first, "macs_saved")[0] > 0
 
 
-def test_a_dense_solve_is_measured_once_for_each_solver_and_start(model: DEQFlow) -> None:
-    asked = [(case.start, case.threshold, case.stop.max_steps) for case in run_configs(settings(), ALL.starts)]
-    assert len(asked) == len(set(asked)) == 2 * 2 + 3 * 2  # stream without the rule is reuse
-    with pytest.raises(ConfigError, match="single pairs start cold, got cold, reuse, stream"):
+def test_threshold_0_is_measured_once_for_each_solver_and_start(model: DEQFlow) -> None:
+    variants = settings().variants
+    twice = sweep_configs({**variants, "again": variants["km"]}, (2, STEPS), ALL.starts)
+    asked = [(case.start, case.threshold, case.stop.max_steps) for case in twice if case.threshold == 0]
+    assert len(asked) == len(set(asked)) == 2 * 3
+    with pytest.raises(ValueError, match=r"expected thresholds above 0.*max_steps among `steps`.*\[2\], got 5"):
+        sweep_configs(variants, (2,), ALL.starts)
+    with pytest.raises(ConfigError, match="single pairs of sintel_clean start cold, got cold, reuse, stream"):
         swept(model, Pairs([sample(0)]), settings())
 
 

@@ -15,7 +15,7 @@ from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section
-from deq_core.experiment.tables import numbers, read_rows, spread
+from deq_core.experiment.tables import grouped, numbers, read_rows, spread
 from deq_core.experiment.written import files_of
 from deq_flow.cli import main
 from deq_flow.data.mini.training import TrainingSetsConfig
@@ -45,15 +45,15 @@ delta:
   sweep:
     deq: &sweep
       sets:
-        sintel_clean: {starts: [cold, stream], frames: 2}
+        sintel_clean: {starts: [stream, cold], frames: 2, validation: {set: validation_video}}
         kitti: {}
-      dense_steps: [1, 3]
+      steps: [1, 3]
       batch_size: 2
       variants:
         km:
           solver: {kind: fixed_point_iteration, damping: 0.1}
           stop: {max_steps: 3}
-          rule: {thresholds: [0, 0.05]}
+          rule: {thresholds: [0.05]}
         anderson:
           solver: {kind: anderson}
           stop: {max_steps: 3}
@@ -73,7 +73,7 @@ delta:
     release: &sine
       steps: 3
       optim: {name: adam, lr: 0.01}
-      rules: {seen: {thresholds: [0, 0.01]}}
+      rules: {seen: {thresholds: [0.01]}}
     equilibrium:
       <<: *sine
       evaluations: 20
@@ -86,7 +86,7 @@ delta:
     steps: 3
     optim: {name: adam, lr: 1.0e-3}
     evaluations: 4
-    rules: {seen: {thresholds: [0, 0.01, 0.1]}}
+    rules: {seen: {thresholds: [0.01, 0.1]}}
   representations:
     siren: &siren {kind: siren, width: 8, scale: 10.0, layer: *layer}
     siren_delta: {<<: *siren, threshold: 0.01}
@@ -163,22 +163,24 @@ def results(settings: Delta, data: Path, networks: Path, tmp_path_factory: pytes
 def test_a_sweep_leaves_one_row_a_case_and_one_a_pair(results: Path, settings: Delta) -> None:
     folder = results / "sweep" / "deq-0"
     table = read_rows(folder / "sweep.csv")
-    videos, pairs = ([row for row in table if row["set"] == name] for name in settings.sweep["deq"].sets)
-    # dense and under the rule, from two starts; km: 2 thresholds, anderson: 1
-    assert len(videos) == 2 * (2 + 2) + 2 * (2 + 1)
-    assert len(pairs) == 2 + 2 + 2 + 1
-    assert {row["pairs"] for row in videos} == {4}
-    assert {row["pairs"] for row in pairs} == {3}
+    kinds = grouped(table, ("set", "split"))
+    places = [("sintel_clean", "test"), ("sintel_clean", "validation"), ("kitti", "test")]
+    videos, validation, pairs = (kinds[key] for key in places)
+    # threshold 0 after two numbers of steps and one threshold, of two solvers, from two starts
+    assert len(videos) == len(validation) == 2 * 2 * (2 + 1)
+    assert len(pairs) == 2 * (2 + 1)
+    assert [{row["pairs"] for row in rows} for rows in (videos, validation, pairs)] == [{4}, {1}, {3}]
     samples = read_rows(folder / "samples.csv")
-    assert len(samples) == 4 * len(videos) + 3 * len(pairs)
+    assert len(samples) == 4 * len(videos) + len(validation) + 3 * len(pairs)
     evaluations = read_rows(folder / "evaluations.csv")
-    under_rule = [row for row in table if "threshold" in row]
-    assert len(evaluations) == 3 * len(under_rule)
+    assert len(evaluations) == sum(numbers(table, "max_steps"))
     layers = read_rows(folder / "layers.csv")
     assert "flow_head.conv2" not in {row["layer"] for row in layers}
     assert {row["layer"] for row in layers} >= {"encoder.convc1", "gru.convq2", "flow_head.conv1"}
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["sintel_clean.km.cold.0.05.macs_saved"] == numbers(under_rule, "macs_saved")[1]
+    wanted = {"variant": "km", "start": "cold", "threshold": 0.05}
+    (row,) = (row for row in videos if wanted.items() <= row.items())
+    assert metrics["sintel_clean.km.cold.0.05.3.macs_saved"] == row["macs_saved"]
 
 
 def test_maps_show_all_cells_at_the_first_evaluation_and_fewer_later(results: Path) -> None:
@@ -215,7 +217,7 @@ def test_settling_is_that_of_the_trajectory(results: Path, networks: Path, data:
 
 
 PAGES = {
-    "sweep": (delta_sweep.page, {"tradeoff", "release", "activity", "maps"}),
+    "sweep": (delta_sweep.page, {"tradeoff", "activity", "maps"}),
     "convergence": (convergence.page, {"curves", "maps"}),
     "sine": (sine.page, {"fits"}),
     "inr": (images.page, {"quality", "images"}),
@@ -243,17 +245,20 @@ def test_a_report_gives_mean_and_deviation_over_seeds(params: Path, results: Pat
     quality = [
         numbers([row], "psnr")[0]
         for seed in settings.seeds
-        for row in read_rows(results / "inr" / f"siren-{seed}" / "thresholds.csv")
-        if row["threshold"] == 0.1
+        for row in read_rows(results / "inr" / f"siren-{seed}" / "sweep.csv")
+        if (row["threshold"], row["split"]) == (0.1, "test")
     ]
-    assert page.metrics["image.siren.seen.0.1.psnr"] == pytest.approx(sum(quality) / 2)
+    assert page.metrics["image.siren.seen.0.1.4.psnr"] == pytest.approx(sum(quality) / 2)
     assert any(spread([{"psnr": value} for value in quality], "psnr", "{:.2f}") in part for part in page.parts)
     assert page.metrics["settling"]["image, siren"].keys() >= {"p5", "p50_std", "unsettled"}
 
 
 def test_a_shipped_checkpoint_has_rows_as_long_as_those_of_seeds(params: Path, results: Path) -> None:
     lines = "\n".join(told(delta_sweep.page, params, results).parts).splitlines()
-    assert len({line.count("|") for line in lines if line.startswith(("| deq | ", "| default | "))}) == 1
+    own, shipped = (
+        {line.count("|") for line in lines if line.startswith(f"| {name} | ")} for name in ("deq", "default")
+    )
+    assert own == shipped
     assert "flow, default, sintel_clean, hidden" in told(convergence.page, params, results).metrics["settling"]
 
 

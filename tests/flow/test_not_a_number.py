@@ -166,7 +166,7 @@ STUDIES: dict[str, tuple[Stage, object, int, str]] = {
         Sweep(
             sets={"sintel_clean": Part()},
             variants={"a": VARIANT},
-            dense_steps=(2,),
+            steps=(2,),
             example=Example(set="sintel_clean", variant="a", threshold=0.1),
         ),
         2 * 2,

@@ -59,7 +59,7 @@ STUDY = Delta(
     batch_size=2,
     tokens=40,
     variants={"it": Variant(solver=deq.Anderson(window=2), stop=SHORT, rule=Rule(thresholds=(0.1,), refresh_every=3))},
-    dense_steps=(2,),
+    steps=(2, 4),
     starts=("stream",),
     skip=("expand",),
 )

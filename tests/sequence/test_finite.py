@@ -160,11 +160,10 @@ def test_the_commands_end_in_one_sentence_and_keep_what_they_had(
         memory=6,
         batch_size=1,
         variants={
-            "it": Variant(
-                solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=3), rule=Rule(thresholds=(0.0, 0.1))
-            )
+            "it": Variant(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=3), rule=Rule(thresholds=(0.1,)))
         },
-        dense_steps=(1,),
+        steps=(1, 3),
+        validation_tokens=9,
     )
     evaluate = {"deq": {**plain(MEASURE), "batch_size": 1}}
     profile = plain(PROFILE) | {"methods": ["deq"], "evaluate": evaluate, "delta": {"deq": plain(study)}}
@@ -177,7 +176,8 @@ def test_the_commands_end_in_one_sentence_and_keep_what_they_had(
         assert not (tmp_path / "out" / command).exists()
     (score,) = read_rows(tmp_path / "out" / "evaluate-partial" / "score.csv")
     assert score["tokens"] == before > 0
-    assert numbers(read_rows(tmp_path / "out" / "delta-partial" / "sweep.csv"), "tokens")[0] == before
+    rows = [row for row in read_rows(tmp_path / "out" / "delta-partial" / "sweep.csv") if row["split"] == "test"]
+    assert numbers(rows, "tokens")[0] == before
     prompt = text.vocabulary.decode([rare])
     message = said(capsys, "generate", "--prompt", prompt, "--checkpoint", "model")
     assert "the prediction after token 1 is not finite" in message

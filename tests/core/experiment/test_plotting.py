@@ -68,6 +68,28 @@ def test_a_curve_is_the_mean_with_a_band_of_one_standard_deviation() -> None:
     assert heights.max() == pytest.approx(4.0)
 
 
+def test_a_geometric_band_is_a_factor_to_each_side() -> None:
+    _, (axes,) = plotting.figure()
+    plotting.curve(axes, [1, 2], [[1.0, 2.0], [100.0, 2.0]], label="a", geometric=True)
+    assert axes.lines[0].get_ydata() == pytest.approx([10.0, 2.0])
+    heights = np.asarray(axes.collections[0].get_paths()[0].vertices)[:, 1]
+    assert (
+        heights.max() / 10 == pytest.approx(10 / heights.min()) == pytest.approx(math.exp(math.log(100) / math.sqrt(2)))
+    )
+
+
+def test_a_figure_has_one_legend_with_each_label_once_and_outside_its_panels() -> None:
+    drawn, panels = plotting.figure(columns=2, share="all")
+    for axes, top in zip(panels, (1.0, 5.0), strict=True):
+        plotting.curve(axes, [1, 2], [[0.0, top]], label="a")
+    plotting.legend(drawn)
+    drawn.canvas.draw()
+    (legend,) = drawn.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a"]
+    assert legend.get_window_extent().y0 >= max(axes.get_window_extent().y1 for axes in panels)
+    assert panels[0].get_ylim() == panels[1].get_ylim()
+
+
 def test_a_band_that_reaches_zero_ends_where_its_logarithmic_axis_does(tmp_path: Path) -> None:
     seeds = [[1.0, 0.1, 0.01, 0.004], [1.2, 0.9, 0.4, 0.005]]
     drawn, (log, linear) = plotting.figure(columns=2)
@@ -143,3 +165,11 @@ def test_colours_differ_in_lightness_or_hue_for_every_pair() -> None:
     for index in range(3):
         plotting.curve(axes, [1, 2], [[index, index]], label=str(index))
     assert [line.get_color() for line in axes.lines] == list(plotting.PALETTE[:3])
+
+
+def test_heat_maps_of_one_scale_have_one_colour_bar_with_its_unit() -> None:
+    low, high = np.zeros((4, 6)), np.full((4, 6), 3.0)
+    drawn = plotting.image_grid([[("a", low), ("b", high)]], scale=plotting.Scale("steps", 0, 5))
+    *panels, bar = drawn.axes
+    assert [axes.images[0].get_clim() for axes in panels] == [(0, 5), (0, 5)]
+    assert bar.get_ylabel() == "steps"

@@ -60,7 +60,8 @@ class LayerCount:
         channel = sent.dim() - 1 - rank
         mask = torch.ones_like(sent, dtype=torch.bool) if dense else sent != 0
         self.elements += sent.numel()
-        self.sent = self.sent + mask.sum()
+        count = mask.sum()
+        self.sent = self.sent + count
         pixels = mask.any(channel)
         self.pixels += pixels.numel()
         self.active = self.active + pixels.sum()
@@ -75,7 +76,7 @@ class LayerCount:
         self.dense_macs += macs
         self.sparse_macs = self.sparse_macs + (macs if dense else self._products(layer, mask, output))
         release = output.numel() * inputs + output.numel()
-        share = (raw if dense else sent).count_nonzero() / sent.numel()
+        share = (raw.count_nonzero() if dense else count) / sent.numel()
         self.release_dense += release
         self.release_sparse = self.release_sparse + release * share.double() + (0 if dense else sent.numel())
 

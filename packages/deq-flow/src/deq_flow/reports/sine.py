@@ -8,61 +8,65 @@ from deq_core.experiment.config import Name, Seed
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
+from deq_core.experiment.study.savings import error, savings_table, work_shares
 from deq_core.experiment.study.stage import Section
+from deq_core.experiment.study.tradeoff import lines
 from deq_core.experiment.tables import Row, grouped
-from deq_flow.reports import panels
+from deq_flow.reports import panels, units
 from deq_flow.reports.settling import settling, settling_table
-from deq_flow.reports.units import means, quality_table
 from deq_flow.studies.sine import Fit, Sine
+
+LOSSES = (5, 20)
+"""Bounds that savings are given for, per cent of the mean squared error of the solve of most steps."""
+QUALITY = error("mse")
 
 
 def page(section: Section, results: Results) -> Page:
-    """Error and work by every rule and threshold, and under `settling` when units settled."""
+    """Error and work by every rule and threshold, what was saved, and under `settling` when units settled."""
     fits, seeds = section.load(dict[Name, Sine], "sine"), section.load(tuple[Seed, ...], "seeds")
     cases = [Fit(fit, seed) for fit in fits for seed in seeds]
-    steps, thresholds, histogram, distribution = (
-        results.rows("sine", cases, name) for name in ("steps", "thresholds", "histogram", "distribution")
+    table, histogram, distribution = (
+        results.rows("sine", cases, name) for name in ("sweep", "histogram", "distribution")
     )
+    rows = work_shares(table, ("fit", "split"))
     found = settling("sine", distribution, ("fit",))
     states = {fit: results.arrays("sine", Fit(fit, seeds[0]), "states") for fit in fits}
     return Page(
         title="A sine fitted by a recurrent cell",
-        metrics={**means("sine", steps, thresholds, "fit", "mse"), "settling": found},
+        metrics={**units.means("sine", rows, "fit", "mse"), "settling": found},
         parts=[
-            "Means ± standard deviation over seeds. MACs are those of the recurrent layer, in per cent of the dense "
-            "solve's; the release's count leaves out the kernel area.",
-            quality_table(steps, thresholds, "fit", "mse", title="mean squared error", form="{:.1e}"),
+            "Means ± standard deviation over seeds. Work is the multiply-accumulates of the recurrent layer, in per "
+            f"cent of the dense solve of most steps; the release's count is another. {units.HOW}",
+            "## Work saved within a loss",
+            savings_table(units.savings("sine", rows, "fit", QUALITY, LOSSES), parts=tuple(units.PARTS)),
+            "## Cases",
+            units.quality_table(rows, "fit", "mse", title="mean squared error", form="{:.1e}"),
             "## When units settle",
             settling_table(found),
         ],
-        figures={"fits": figure(states, steps, thresholds, histogram)},
+        figures={"fits": figure(states, rows, histogram)},
     )
 
 
-def figure(
-    states: Mapping[str, Mapping[str, np.ndarray]],
-    steps: Sequence[Row],
-    thresholds: Sequence[Row],
-    histogram: Sequence[Row],
-) -> Figure:
-    """A row a fit: y after some steps, error after each, when units settle, and error against work."""
-    drawn, axes = plotting.figure(12.5, 3.2 * len(states), rows=len(states), columns=4)
-    by_fit = [grouped(table, ("fit",)) for table in (steps, thresholds, histogram)]
+def figure(states: Mapping[str, Mapping[str, np.ndarray]], rows: Sequence[Row], histogram: Sequence[Row]) -> Figure:
+    """A row a fit: y after some steps, when units settle, and error against work; panels of a column share axes."""
+    drawn, axes = plotting.figure(10.5, 2.6 * len(states) + 0.7, rows=len(states), columns=3, share="col")
+    by_fit = [grouped(table, ("fit",)) for table in (rows, histogram)]
     for number, (fit, arrays) in enumerate(states.items()):
-        shape, error, settled, work = axes[4 * number : 4 * number + 4]
-        own_steps, own_thresholds, own_histogram = (table[(fit,)] for table in by_fit)
-        for step, values in zip(arrays["shown"], arrays["predictions"], strict=True):
-            shape.plot(arrays["x"], values, label=f"step {step}", linewidth=1)
-        shape.set_title(f"{fit}: y")
+        shape, settled, work = axes[3 * number : 3 * number + 3]
+        own_rows, own_histogram = (table[(fit,)] for table in by_fit)
+        shades = plotting.shades(len(arrays["shown"]))
+        for step, values, shade in zip(arrays["shown"], arrays["predictions"], shades, strict=True):
+            shape.plot(arrays["x"], values, label=f"y after step {step}", color=shade, linewidth=1)
+        shape.set_title(fit)
         shape.set_xlabel("x")
-        shape.legend(fontsize="x-small")
-        plotting.curve_of(error, panels.by_seed(own_steps), "step", "mse", label="dense")
-        error.set_xlabel("steps")
+        shape.set_ylabel("y")
         panels.units_settled(settled, own_histogram)
-        panels.rules_and_fewer_steps(work, own_thresholds, own_steps, "mse")
-        for place in (error, work):
-            place.set_yscale("log")
-            place.set_ylabel("mean squared error")
+        lines(work, [row for row in own_rows if row["split"] == "test"], "mse")
+        work.set_yscale("log")
+        work.set_xlabel("work left, % of the dense solve's MACs")
+        work.set_ylabel("mean squared error")
+    plotting.legend(drawn, columns=5)
     return drawn
 
 

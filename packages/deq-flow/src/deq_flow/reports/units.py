@@ -1,40 +1,55 @@
-"""What the reports of the sine and of the images have in common: a quality of every case, by the rule and densely."""
+"""What the reports of the sine and of the images have in common: a quality of every case, by threshold and steps."""
 
 from collections.abc import Sequence
 
+from deq_core.experiment.study.savings import Quality, Saved, sweep_savings
 from deq_core.experiment.tables import Row, grouped, markdown, numbers, spread, statistic
 
-
-def means(kind: str, steps: Sequence[Row], thresholds: Sequence[Row], by: str, quality: str) -> dict[str, float]:
-    """{"kind.name.rule.threshold.quantity": mean over seeds} for every name in the column `by`."""
-    found: dict[str, float] = {}
-    under_rule = grouped(thresholds, (by,))
-    for (name,), rows in grouped(steps, (by,)).items():
-        last = [row for row in rows if row["step"] == max(numbers(rows, "step"))]
-        found[f"{kind}.{name}.dense.{quality}"] = statistic(numbers(last, quality)).mean
-        for (rule, threshold), group in grouped(under_rule[(name,)], ("rule", "threshold")).items():
-            for column in (quality, "macs_saved", "release_saved"):
-                found[f"{kind}.{name}.{rule}.{threshold:g}.{column}"] = statistic(numbers(group, column)).mean
-    return found
+PARTS = {"element": "work", "point": "work_pixels"}
+"""What can be skipped, and the column of the work that is left then."""
+HOW = (
+    "At threshold 0 the rule changes no number and skips only what is exactly zero or stayed as it was; what a "
+    "threshold skips beyond that is `by the rule`. Fewer steps are counted at threshold 0 as well. By point counts "
+    "what is skipped where all units of a point stayed. Thresholds and numbers of steps are chosen on every other "
+    "point, and told of those between."
+)
 
 
-def quality_table(
-    steps: Sequence[Row], thresholds: Sequence[Row], by: str, quality: str, *, title: str, form: str
-) -> str:
-    """A row a name in the column `by`, rule and threshold; the dense solve, also with fewer steps, first."""
+def savings(
+    kind: str, rows: Sequence[Row], by: str, quality: Quality, losses: Sequence[float]
+) -> dict[str, dict[str, Saved]]:
+    """{"kind, name, rule": {bound: what was saved}} for every name in the column `by`."""
+    found = sweep_savings(rows, (by,), quality, losses)
+    return {f"{kind}, {case.removesuffix(', cold')}": bounds for case, bounds in found.items()}
+
+
+def means(kind: str, rows: Sequence[Row], by: str, quality: str) -> dict[str, float]:
+    """{"kind.name.rule.threshold.steps.quantity": mean over seeds} for every name in the column `by`."""
+    return {
+        f"{kind}.{name}.{variant}.{threshold:g}.{steps}.{column}": statistic(numbers(group, column)).mean
+        for (name, variant, threshold, steps), group in by_case(rows, by).items()
+        for column in (quality, "macs_saved", "release_saved")
+    }
+
+
+def quality_table(rows: Sequence[Row], by: str, quality: str, *, title: str, form: str) -> str:
+    """A row a name in the column `by`, rule, threshold and number of steps: all of them, their half and quarter."""
     lines = []
-    under_rule = grouped(thresholds, (by,))
-    for (name,), rows in grouped(steps, (by,)).items():
-        count = int(max(numbers(rows, "step")))
-        for step in sorted({count, count // 2, count // 4} - {0}, reverse=True):
-            chosen = [row for row in rows if row["step"] == step]
-            share = f"{100 * step / count:.1f}"
-            lines.append([str(name), f"dense, {step} steps", spread(chosen, quality, form), share, ""])
-        for (rule, threshold), group in grouped(under_rule[(name,)], ("rule", "threshold")).items():
-            left: list[Row] = [
-                {column: 100 * (1 - numbers([row], f"{column}_saved")[0]) for column in ("macs", "release")}
-                for row in group
-            ]
-            cells = [spread(group, quality, form), spread(left, "macs", "{:.1f}"), spread(left, "release", "{:.1f}")]
-            lines.append([str(name), f"{rule}, {threshold:g}", *cells])
-    return markdown(["fit", "evaluation", title, "MACs, %", "release's count, %"], lines)
+    last = {key[0]: max(numbers(own, "max_steps")) for key, own in grouped(rows, (by,)).items()}
+    for (name, variant, threshold, steps), group in by_case(rows, by).items():
+        if steps in (last[name], last[name] // 2, last[name] // 4):
+            release: list[Row] = [{"left": 100 * (1 - numbers([row], "release_saved")[0])} for row in group]
+            lines.append(
+                [
+                    *(str(name), f"{variant}, {threshold:g}, {steps} steps", spread(group, quality, form)),
+                    *(spread(group, column, "{:.1f}") for column in PARTS.values()),
+                    spread(release, "left", "{:.1f}"),
+                ]
+            )
+    work = [f"work left by {part}, %" for part in PARTS]
+    return markdown(["fit", "evaluation", title, *work, "by the release's count, % of its own"], lines)
+
+
+def by_case(rows: Sequence[Row], by: str) -> dict[tuple, list[Row]]:
+    """Rows of the test by name, rule, threshold and number of steps."""
+    return grouped([row for row in rows if row["split"] == "test"], (by, "variant", "threshold", "max_steps"))

@@ -2,8 +2,9 @@
 
 The update block is evaluated by `deq_core.delta.to_delta`; encoders, correlation and upsampling are no part of the
 solve and are not counted. Two counts stand beside each other. `macs_*` are multiply-accumulates of the whole block:
-kernel area, borders and the layers left dense included. `release_*` is the release's own count of the layers under the
-rule, which leaves the kernel area out (`deq_core` says what else).
+kernel area, borders and the layers left dense included, and what the GRU makes of the context once a solve, since it
+stays as it is; `macs_repeated` has it at every evaluation. `release_*` is the release's own count of the layers under
+the rule, which leaves the kernel area out (`deq_core` says what else).
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment.study.delta import Counted, RunConfig, add, delta_cell, shares
+from deq_core.experiment.study.delta import FIELDS, Counted, RunConfig, add, delta_cell, shares
 from deq_core.experiment.tables import Row
 from deq_flow.data.samples import FlowSample
 from deq_flow.evaluation.sequences import start_from
@@ -29,6 +30,7 @@ from deq_flow.studies.changes import COUNTS, Changes, changed_shares
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated", "stream"]
 """As in `evaluation.sequences.start_from`; "stream" is reuse that keeps the delta memories too."""
+LEFT = ("dense", "sparse", "pixels", "tiles")
 
 
 class Run:
@@ -99,41 +101,53 @@ class Run:
             self.metrics.append({**metrics, "residual": float(solution.residual[index])})
 
     def row(self, name: str) -> Row:
-        """The set's row: error by its benchmark's protocol, and the work of all solves together."""
+        """The row of the set `name`: error by its benchmark's protocol, and the work of all solves together."""
         measured: Row = {"pairs": len(self.names), **PROTOCOLS[SETS[name].protocol](self.metrics)}
-        dense = self.prices.block * self.evaluated
-        work = {"macs_dense": dense, "macs_sparse": dense, "macs_saved": 0.0}
-        if self.counts is not None:
-            work = self._whole(shares(self.counts), self.evaluated)
-        hoisted = dense - self.prices.context * (self.evaluated - self.encoded)
-        return {"set": name, **self.config.columns(), **measured, **work, "macs_hoisted": hoisted}
+        repeated = self.prices.block * self.evaluated
+        dense = repeated - self.prices.context * (self.evaluated - self.encoded)
+        work: dict[str, float] = {"macs_dense": dense, "macs_sparse": dense, "macs_saved": 0.0}
+        if (counts := self._hoisted()) is not None:
+            work = self._whole(shares(counts), self.evaluated)
+        return {**self.config.columns(), **measured, **work, "macs_repeated": repeated}
 
-    def by_sample(self, name: str) -> list[Row]:
+    def by_sample(self) -> list[Row]:
         """One row a pair."""
         pairs = zip(self.names, self.metrics, strict=True)
-        return [{"set": name, **self.config.columns(), "name": pair, **metrics} for pair, metrics in pairs]
+        return [{**self.config.columns(), "name": pair, **metrics} for pair, metrics in pairs]
 
-    def by_evaluation(self, name: str) -> list[Row]:
+    def by_evaluation(self) -> list[Row]:
         """One row an evaluation: what was skipped, and which shares of the hidden state still changed."""
         rows: list[Row] = []
-        if self.counts is not None and self.changes is not None:
-            for index, (counts, changes) in enumerate(zip(self.counts, self.changes, strict=True)):
+        if (hoisted := self._hoisted()) is not None and self.changes is not None:
+            for index, (counts, changes) in enumerate(zip(hoisted, self.changes, strict=True)):
                 work = self._whole(shares(counts), float(changes[COUNTS.index("pixels")]))
-                key = {"set": name, **self.config.columns(), "evaluation": index + 1}
-                rows.append({**key, **work, **changed_shares(changes)})
+                rows.append({**self.config.columns(), "evaluation": index + 1, **work, **changed_shares(changes)})
         return rows
 
-    def by_layer(self, name: str) -> list[Row]:
+    def by_layer(self) -> list[Row]:
         """One row a layer under the rule, over all evaluations."""
-        if self.counts is None or self._meter is None:
+        if (hoisted := self._hoisted()) is None or self._meter is None:
             return []
-        layers = zip(self._meter.layers, self.counts.unbind(dim=1), strict=True)
-        return [{"set": name, **self.config.columns(), "layer": layer, **shares(counts)} for layer, counts in layers]
+        layers = zip(self._meter.layers, hoisted.unbind(dim=1), strict=True)
+        return [{**self.config.columns(), "layer": layer, **shares(counts)} for layer, counts in layers]
+
+    def _hoisted(self) -> Tensor | None:
+        """`counts` whose dense work has the context once a solve, at its first evaluation."""
+        if self.counts is None or self._meter is None:
+            return None
+        gru, counts = self.model.update_block.gru, self.counts.clone()
+        for index, name in enumerate(self._meter.layers):
+            if name.startswith("gru."):
+                layer = self.model.update_block.get_submodule(name)
+                assert isinstance(layer, nn.Conv2d)
+                inputs = layer.in_channels
+                counts[1:, index, FIELDS.index("dense_macs")] *= 1 - gru.context / inputs
+        return counts
 
     def _whole(self, work: dict[str, float], cells: float) -> dict[str, float]:
-        """`work` of the layers under the rule, with that of the layers left dense on `cells` on both sides."""
-        dense, sparse = (work[name] + self.prices.left * cells for name in ("macs_dense", "macs_sparse"))
-        return {**work, "macs_dense": dense, "macs_sparse": sparse, "macs_saved": 1 - sparse / dense}
+        """`work` of the layers under the rule, with that of the layers left dense on `cells` everywhere."""
+        left = {f"macs_{name}": work[f"macs_{name}"] + self.prices.left * cells for name in LEFT}
+        return {**work, **left, "macs_saved": 1 - left["macs_sparse"] / left["macs_dense"]}
 
 
 @dataclass(frozen=True)

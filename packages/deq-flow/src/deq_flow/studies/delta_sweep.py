@@ -11,7 +11,7 @@ from torch import Tensor
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.data.released import located
-from deq_core.experiment.study.delta import RunConfig, sweep_configs
+from deq_core.experiment.study.delta import sweep_configs
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.samples import SampleSet
@@ -24,20 +24,40 @@ from deq_flow.studies.measured import Measured
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """What of a set is measured, and how its frames start."""
+class Extent:
+    """How much of a set is measured."""
 
-    starts: tuple[Start, ...] = ("cold",)
-    """All but cold need a set of videos."""
     sequences: int | None = None
     """The first so many videos (or single pairs) of the set; None takes all."""
     frames: int | None = None
     """The first so many pairs of a video; None takes all."""
 
     def __post_init__(self) -> None:
-        for name, value in (("sequences", self.sequences), ("frames", self.frames), ("starts", len(self.starts))):
+        for name, value in (("sequences", self.sequences), ("frames", self.frames)):
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation(Extent):
+    """The pairs that thresholds and numbers of steps are chosen on."""
+
+    set: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Extent):
+    """What of a set is measured, and how its frames start."""
+
+    starts: tuple[Start, ...] = ("cold",)
+    """All but cold need a set of videos."""
+    validation: Validation | None = None
+    """Measured likewise; without it thresholds are chosen on the set itself, as the report says."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.starts:
+            raise ValueError("starts: expected at least 1, got none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +76,8 @@ class Sweep:
     sets: dict[str, Part]
     """By names of `evaluation.sets.SETS`."""
     variants: dict[str, Variant]
-    dense_steps: tuple[int, ...]
-    """Evaluations of the dense solves that the delta rule is compared with."""
+    steps: tuple[int, ...]
+    """Evaluations of the solves at threshold 0 that thresholds are compared with."""
     skip: tuple[str, ...] = ("flow_head.conv2",)
     """Layers of the update block that stay dense; the release's choice."""
     batch_size: int = 1
@@ -70,6 +90,8 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {self.batch_size}")
+        for part in self.sets.values():
+            sweep_configs(self.variants, self.steps, part.starts)
         variant = self.variants.get(self.example.variant)
         if (
             variant is None
@@ -79,25 +101,18 @@ class Sweep:
             raise ValueError(f"example: expected a set, a variant and one of its thresholds, got {self.example}")
 
 
-def run_configs(config: Sweep, starts: Sequence[Start]) -> list[RunConfig[Start]]:
-    """What is measured on a set: each solver densely after some numbers of steps, then each variant's thresholds."""
-    return sweep_configs(config.variants, config.dense_steps, starts, without_memories="reuse")
-
-
-def scenes(pairs: SampleSet, part: Part) -> list[range]:
+def scenes(pairs: SampleSet, extent: Extent) -> list[range]:
     """Indices of the pairs of each video; single pairs are videos of one."""
     if isinstance(pairs, SequenceSet):
-        return [scene[: part.frames] for scene in islice(pairs.sequences().values(), part.sequences)]
-    if set(part.starts) != {"cold"}:
-        raise ConfigError(f"starts: single pairs start cold, got {', '.join(part.starts)}")
-    return [range(index, index + 1) for index in range(len(pairs))][: part.sequences]
+        return [scene[: extent.frames] for scene in islice(pairs.sequences().values(), extent.sequences)]
+    return [range(index, index + 1) for index in range(len(pairs))][: extent.sequences]
 
 
-def groups(pairs: SampleSet, part: Part, batch_size: int) -> Iterator[list[range]]:
+def groups(pairs: SampleSet, extent: Extent, batch_size: int) -> Iterator[list[range]]:
     """Up to `batch_size` consecutive scenes of as many pairs, whose images have one shape."""
     group: list[range] = []
     kind = None
-    for scene in scenes(pairs, part):
+    for scene in scenes(pairs, extent):
         found = (len(scene), pairs[scene[0]].image1.shape)
         if group and (len(group) == batch_size or found != kind):
             yield group
@@ -108,14 +123,20 @@ def groups(pairs: SampleSet, part: Part, batch_size: int) -> Iterator[list[range
         yield group
 
 
-def sweep(model: DEQFlow, runs: Sequence[Run], name: str, pairs: SampleSet, config: Sweep) -> None:
+def sweep(
+    model: DEQFlow, runs: Sequence[Run], name: str, pairs: SampleSet, extent: Extent, *, batch_size: int = 1
+) -> None:
     """Every run on the set `name`; each pair is encoded once for all of them.
 
     Raises:
+        ConfigError: a run reuses states, and the set has no videos.
         NonFiniteError: the flow of a pair is not finite in one of the runs, which have seen the pairs before.
     """
+    starts = dict.fromkeys(run.config.start for run in runs)
+    if not isinstance(pairs, SequenceSet) and set(starts) != {"cold"}:
+        raise ConfigError(f"starts: the single pairs of {name} start cold, got {', '.join(starts)}")
     first: list[Tensor | None] = []
-    for group in groups(pairs, config.sets[name], config.batch_size):
+    for group in groups(pairs, extent, batch_size):
         for run in runs:
             run.begin()
         for indices in zip(*group, strict=True):
@@ -131,26 +152,34 @@ def sweep(model: DEQFlow, runs: Sequence[Run], name: str, pairs: SampleSet, conf
 def measure(job: Job[Measured, Sweep]) -> Mapping[str, float]:
     """Measures an equilibrium network under the delta rule.
 
-    The tables: `sweep` (a row a set and run), `samples` (a row a pair), `layers` and `evaluations`; the arrays `maps`.
+    The tables: `sweep` (a row a set, split and run), `samples` (a row a pair), `layers` and `evaluations`; the arrays
+    `maps`. Rows of the split "validation" are of the pairs that a set's thresholds are chosen on.
 
     Returns:
-        {"set.variant.start.threshold.quantity": value} of epe, macs_saved and release_saved.
+        {"set.variant.start.threshold.steps.quantity": value} of epe, macs_saved and release_saved, on the test.
     """
     config, tables = job.settings, job.tables
     torch.set_num_threads(config.threads)
     network = equilibrium_network(job.network).to(config.device)
-    for name, pairs in labelled_sets(located(job.data), tuple(config.sets)).items():
-        runs = [Run(network, each, config.skip) for each in run_configs(config, config.sets[name].starts)]
-        try:
-            sweep(network, runs, name, pairs, config)
-        finally:  # those of the pairs before one whose flow is not finite are kept
-            tables["samples"] += [row for run in runs for row in run.by_sample(name)]
-        tables["sweep"] += [run.row(name) for run in runs]
-        tables["layers"] += [row for run in runs for row in run.by_layer(name)]
-        tables["evaluations"] += [row for run in runs for row in run.by_evaluation(name)]
-        if name == config.example.set:
-            job.arrays["maps"] = example(runs, pairs, config)
-    return named(tables["sweep"])
+    for name, part in config.sets.items():
+        splits: dict[str, tuple[str, Extent]] = {"test": (name, part)}
+        if part.validation is not None:
+            splits["validation"] = part.validation.set, part.validation
+        for split, (source, extent) in splits.items():
+            (pairs,) = labelled_sets(located(job.data), [source]).values()
+            chosen = sweep_configs(config.variants, config.steps, part.starts)
+            runs = [Run(network, each, config.skip) for each in chosen]
+            place: Row = {"set": name, "split": split}
+            try:
+                sweep(network, runs, source, pairs, extent, batch_size=config.batch_size)
+            finally:  # those of the pairs before one whose flow is not finite are kept
+                tables["samples"] += [{**place, **row} for run in runs for row in run.by_sample()]
+            tables["sweep"] += [{**place, **run.row(source)} for run in runs]
+            tables["layers"] += [{**place, **row} for run in runs for row in run.by_layer()]
+            tables["evaluations"] += [{**place, **row} for run in runs for row in run.by_evaluation()]
+            if (name, split) == (config.example.set, "test"):
+                job.arrays["maps"] = example(runs, pairs, config)
+    return named([row for row in tables["sweep"] if row["split"] == "test"])
 
 
 def example(runs: Sequence[Run], pairs: SampleSet, config: Sweep) -> dict[str, Tensor]:
@@ -168,10 +197,9 @@ def named(rows: Sequence[Row]) -> dict[str, float]:
     """The main numbers of the rows of a sweep under one name each."""
     found: dict[str, float] = {}
     for row in rows:
-        how = f"dense-{row['max_steps']}" if row["threshold"] is None else f"{row['threshold']:g}"
-        for key in ("epe", "f1_all", "macs_saved", "release_saved"):
-            if key in row:
-                found[f"{row['set']}.{row['variant']}.{row['start']}.{how}.{key}"] = numbers([row], key)[0]
+        case = f"{row['set']}.{row['variant']}.{row['start']}.{row['threshold']:g}.{row['max_steps']}"
+        known = (key for key in ("epe", "f1_all", "macs_saved", "release_saved") if key in row)
+        found |= {f"{case}.{key}": numbers([row], key)[0] for key in known}
     return found
 
 

@@ -4,7 +4,8 @@ Work is that of the hidden layers, evaluation by evaluation; what the coordinate
 values off are computed once a solve, with or without the rule, and are not counted.
 """
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -22,12 +23,13 @@ from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.data import photographs
 from deq_core.experiment.seeding import seed_everything
-from deq_core.experiment.study.delta import Counted, by_threshold, delta_cell, shares, totals
+from deq_core.experiment.study.delta import by_threshold, delta_cell, shares, totals
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit
 from deq_flow.studies.field import DEQField, Representation, coordinates, psnr
+from deq_flow.studies.rules import rule_rows
 from deq_flow.studies.trajectories import component_rows, lasting, principal_components, unit_tables
 
 
@@ -156,46 +158,43 @@ def study(field: DEQField, config: Images) -> tuple[dict[str, list[Row]], dict[s
     """Tables and images of a trained field.
 
     Returns:
-        steps: the quality of the dense solve after each evaluation. thresholds: quality after the last evaluation
-        under the delta rule, and the work. evaluations: the work of each. histogram, distribution and components: of
-        the dense solve's states at some pixels. And images (h, w, channels): target, dense, and every rule's.
+        sweep: quality over every other pixel, and work, by threshold; at threshold 0 after every evaluation. The
+        pixels between are for validation. histogram, distribution and components: of the dense solve's states at some
+        pixels. And images (h, w, channels): target, dense, and every rule's.
     """
     target = picture(config.picture).to(config.device)
     height, width, channels = target.shape
     flat, injected = target.reshape(-1, channels), field.inject(coordinates(height, width).to(config.device))
-    dense: list[float] = []
     images = {"target": target}
+    black = torch.arange(height)[:, None] + torch.arange(width) & 1  # the fields of a chequerboard
+    splits = {"validation": black.flatten() == 1, "test": black.flatten() == 0}
 
-    def solve(cell: Callable[..., Tensor], seen: list[float] | None = None) -> Tensor:
+    def solved(cell: Callable[..., Tensor]) -> Iterator[Tensor]:
         z = flat.new_zeros(len(flat), field.width)
         with deq.solve_scope():
             for _ in range(config.evaluations):
                 z = cell(z, *injected)
-                if seen is not None:
-                    seen.append(psnr(field.output(z), flat))
-        return field.output(z)
+                yield z
 
-    images["dense"] = solve(field.cell, dense).reshape(target.shape)
-    tables: dict[str, list[Row]] = {
-        "steps": [{"step": step, "psnr": value} for step, value in enumerate(dense, start=1)],
-        "thresholds": [],
-        "evaluations": [],
-    }
+    def qualities(state: Tensor) -> dict[str, float]:
+        values = field.output(state)
+        return {split: psnr(values[pixels], flat[pixels]) for split, pixels in splits.items()}
+
+    tables: dict[str, list[Row]] = {"sweep": rule_rows(field.cell, config.rules, solved, qualities, "psnr")}
+    images["dense"] = field.output(last(solved(field.cell))).reshape(target.shape)
     for name, rule in config.rules.items():
         for threshold in rule.thresholds:
-            cell, meter = delta_cell(field.cell, rule, threshold)
-            counted = Counted(cell, meter)
-            values = solve(counted)
-            key: Row = {"rule": name, "threshold": threshold}
-            tables["thresholds"].append({**key, "psnr": psnr(values, flat), **shares(counted.counts)})
-            tables["evaluations"] += [
-                {**key, "evaluation": number, **shares(counts)} for number, counts in enumerate(counted.counts, start=1)
-            ]
-            images[f"{name} {threshold:g}"] = values.reshape(target.shape)
+            cell, _ = delta_cell(field.cell, rule, threshold)
+            images[f"{name} {threshold:g}"] = field.output(last(solved(cell))).reshape(target.shape)
     states = watched(field, [part[:: -(-len(flat) // config.probes)] for part in injected], config.evaluations)
     tables |= unit_tables(states, config.tolerance * states[-1].square().mean().sqrt())
     tables["components"] = component_rows(principal_components(states.flatten(0, 1)).explained)
     return tables, images
+
+
+def last(states: Iterable[Tensor]) -> Tensor:
+    """The last of some states, without keeping the others."""
+    return deque(states, maxlen=1)[0]
 
 
 def watched(field: DEQField, injected: list[Tensor], evaluations: int) -> Tensor:
@@ -223,10 +222,10 @@ def measure(job: Job[Represented, tuple[Images, Representation]]) -> Mapping[str
     job.tables["history"].extend({**row} for row in history)
     job.tables |= tables
     metrics = {
-        "psnr": numbers(tables["steps"], "psnr")[-1],
+        "psnr": numbers([row for row in tables["sweep"] if row["threshold"] == 0], "psnr")[-1],
         **lasting(tables["distribution"]),
         "components": 1.0 + sum(value < 0.99 for value in numbers(tables["components"], "cumulative")),
-        **by_threshold(tables["thresholds"], "psnr"),
+        **by_threshold(tables["sweep"], "psnr"),
     }
     if representation.threshold is not None:
         for count in ("macs", "release"):

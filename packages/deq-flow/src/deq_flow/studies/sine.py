@@ -23,11 +23,12 @@ from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.seeding import seed_everything
-from deq_core.experiment.study.delta import Counted, by_threshold, delta_cell, shares
+from deq_core.experiment.study.delta import by_threshold
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit
+from deq_flow.studies.rules import rule_rows
 from deq_flow.studies.trajectories import component_rows, lasting, principal_components, unit_tables
 
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -163,8 +164,9 @@ def study(model: SineModel, config: Sine, probes: Tensor) -> dict[str, list[Row]
     Returns:
         steps: the error of y over the points after each step, and how far the units moved in the step after, over
         the probes. histogram and distribution: of the steps after which units settled, by both criteria. components:
-        of the states at all points and steps. thresholds: the error after the last step under the delta rule, and
-        the work of the recurrent layer (what is injected is computed once, and not counted).
+        of the states at all points and steps. sweep: the error at every other point, and the work of the recurrent
+        layer (what is injected is computed once, and not counted), by threshold; at threshold 0 after every step. The
+        points between are for validation.
     """
     x, y = points(config.points)
     states, watched = model.states(x, config.evaluations), model.states(probes, config.evaluations)
@@ -174,28 +176,20 @@ def study(model: SineModel, config: Sine, probes: Tensor) -> dict[str, list[Row]
         {"step": step, "mse": error, "moved": change}
         for step, (error, change) in enumerate(zip(errors, moved, strict=True), start=1)
     ]
-    rules = [
-        threshold_row(model, config, name, rule, threshold)
-        for name, rule in config.rules.items()
-        for threshold in rule.thresholds
-    ]
+
+    def solved(cell: Step) -> Tensor:
+        return model.states(x, config.evaluations, cell)
+
+    def qualities(state: Tensor) -> dict[str, float]:
+        found = (model.output(state) - y).square()
+        return {"validation": float(found[1::2].mean()), "test": float(found[::2].mean())}
+
     return {
         "steps": steps,
         **unit_tables(watched, config.tolerance),
         "components": component_rows(principal_components(states.flatten(0, 1)).explained),
-        "thresholds": rules,
+        "sweep": rule_rows(model.cell, config.rules, solved, qualities, "mse", skip=("injected",)),
     }
-
-
-@torch.no_grad()
-def threshold_row(model: SineModel, config: Sine, name: str, rule: Rule, threshold: float) -> Row:
-    """Error and work under the delta rule at one threshold."""
-    x, y = points(config.points)
-    cell, meter = delta_cell(model.cell, rule, threshold, skip=("injected",))
-    counted = Counted(cell, meter)
-    final = model.states(x, config.evaluations, counted)[-1]
-    error = float(F.mse_loss(model.output(final), y))
-    return {"rule": name, "threshold": threshold, "mse": error, **shares(counted.counts)}
 
 
 def random_probes(config: Sine, seed: int) -> Tensor:
@@ -232,7 +226,7 @@ def measure(job: Job[Fit, Sine]) -> Mapping[str, float]:
         "mse": numbers(job.tables["steps"], "mse")[-1],
         **lasting(job.tables["distribution"]),
         "components": float(principal_components(states.flatten(0, 1)).needed()),
-        **by_threshold(job.tables["thresholds"], "mse"),
+        **by_threshold(job.tables["sweep"], "mse"),
     }
 
 

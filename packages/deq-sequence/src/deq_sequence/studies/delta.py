@@ -11,11 +11,9 @@ from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.study.delta import RunConfig, sweep_configs
 from deq_core.experiment.study.stage import Job, Stage
-from deq_core.experiment.tables import numbers
+from deq_core.experiment.tables import Row, numbers
 from deq_sequence.data import tokens as stored
 from deq_sequence.data.batches import windows
-from deq_sequence.data.corpora import Split
-from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.networks import load_for
 from deq_sequence.studies.delta_trial import Start, Trial
 
@@ -26,8 +24,6 @@ class Delta:
 
     text: Name
     """Key of `texts`; the training's own."""
-    split: Split = "test"
-    """Settings are chosen on valid; test is measured once they are."""
     length: int
     """Tokens of a segment."""
     memory: int
@@ -35,11 +31,13 @@ class Delta:
     batch_size: int
     """Rows that the text is read in, side by side."""
     tokens: int | None = None
-    """Of the text, from its beginning; None is all."""
+    """Of the test text, from its beginning; None is all."""
+    validation_tokens: int | None = None
+    """Likewise of the validation text, on which thresholds and numbers of steps are chosen."""
     variants: dict[str, Variant]
     """Solvers, and the delta rule within their evaluations. A stop with a tolerance goes on until all rows are done."""
-    dense_steps: tuple[int, ...]
-    """Evaluations of the dense solves that the delta rule is compared with."""
+    steps: tuple[int, ...]
+    """Evaluations of the solves at threshold 0 that thresholds are compared with."""
     starts: tuple[Start, ...] = ("cold",)
     skip: tuple[str, ...] = ()
     """Layers of the cell that stay dense, such as attention.qkv, attention.output, expand or contract."""
@@ -53,8 +51,9 @@ class Delta:
             )
         if not self.variants or not self.starts:
             raise ValueError("delta: expected at least one variant and one start")
-        if any(steps < 1 for steps in self.dense_steps):
-            raise ValueError(f"delta: dense_steps must be at least 1 evaluation each, got {list(self.dense_steps)}")
+        if any(steps < 1 for steps in self.steps):
+            raise ValueError(f"delta: steps must be at least 1 evaluation each, got {list(self.steps)}")
+        ways(self)
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,8 @@ class Trained:
 
 
 def ways(config: Delta) -> list[RunConfig[Start]]:
-    """What is measured: of each variant and start, dense solves of some lengths, then the rule's thresholds."""
-    return sweep_configs(config.variants, config.dense_steps, config.starts, without_memories="previous")
-
-
-def sweep(model: DEQTransformer, text: Tensor, config: Delta) -> list[Trial]:
-    """Every way of `config` on the tokens (N,) of a text, each with a memory of its own."""
-    trials = [Trial(model, way, config.skip) for way in ways(config)]
-    read_all(trials, text, config)
-    return trials
+    """What is measured: of each solver and start, threshold 0 at some numbers of steps, then the rule's thresholds."""
+    return sweep_configs(config.variants, config.steps, config.starts)
 
 
 def read_all(trials: Sequence[Trial], text: Tensor, config: Delta) -> None:
@@ -83,7 +75,6 @@ def read_all(trials: Sequence[Trial], text: Tensor, config: Delta) -> None:
     Raises:
         NonFiniteError: a prediction of one of them is not finite.
     """
-    text = text[: config.tokens]
     with Progress(len(trials)) as progress:
         for number, trial in enumerate(trials, start=1):
             for window in windows(text, length=config.length, batch_size=config.batch_size):
@@ -94,10 +85,11 @@ def read_all(trials: Sequence[Trial], text: Tensor, config: Delta) -> None:
 def run(job: Job[Trained, Delta]) -> Mapping[str, float]:
     """Measures a model under the delta rule.
 
-    Tables: `sweep` has a row a way to solve, `layers` and `evaluations` more of each under the rule.
+    Tables: `sweep` has a row a split and way to solve, `layers` and `evaluations` more of each. Rows of the split
+    "validation" are of the text that thresholds are chosen on.
 
     Returns:
-        {"variant.start.threshold.quantity": value} of perplexity and macs_saved.
+        {"variant.start.threshold.steps.quantity": value} of perplexity and macs_saved, on the test.
 
     Raises:
         CorpusError: the model was trained with another vocabulary.
@@ -107,14 +99,20 @@ def run(job: Job[Trained, Delta]) -> Mapping[str, float]:
     torch.set_num_threads(config.threads)
     read = stored.read(job.data / config.text)
     model = load_for(job.network, read.vocabulary, config.text, memory=config.memory)
-    trials = [Trial(model, way, config.skip) for way in ways(config)]
-    try:
-        read_all(trials, read.texts[config.split], config)
-    finally:
-        job.tables["sweep"] = [trial.row() for trial in trials if trial.tokens]
-    for trial in trials:
-        job.tables["layers"] += trial.by_layer()
-        job.tables["evaluations"] += trial.by_evaluation()
+    texts = {
+        "validation": read.texts["valid"][: config.validation_tokens],
+        "test": read.texts["test"][: config.tokens],
+    }
+    trials: list[Trial] = []
+    for split, text in texts.items():
+        trials = [Trial(model, way, config.skip) for way in ways(config)]
+        place: Row = {"split": split}
+        try:
+            read_all(trials, text, config)
+        finally:
+            job.tables["sweep"] += [{**place, **trial.row()} for trial in trials if trial.tokens]
+        job.tables["layers"] += [{**place, **row} for trial in trials for row in trial.by_layer()]
+        job.tables["evaluations"] += [{**place, **row} for trial in trials for row in trial.by_evaluation()]
     return {
         f"{trial.way.name}.{key}": numbers([trial.row()], key)[0]
         for trial in trials

@@ -136,7 +136,12 @@ class Trial:
         dense, sparse = work["macs_dense"] + left, work["macs_sparse"] + left
         of_layers = {"layers_saved": work["macs_saved"], "release_saved": work["release_saved"]}
         skipped = {"elements_skipped": work["elements_skipped"], "positions_skipped": work["pixels_skipped"]}
-        per_token = {"macs_dense": dense / self.tokens, "macs_sparse": sparse / self.tokens}
+        per_token = {
+            "macs_dense": dense / self.tokens,
+            "macs_sparse": sparse / self.tokens,
+            "macs_pixels": (work["macs_pixels"] + left)
+            / self.tokens,  # a token's position is what a pixel is of images
+        }
         return {**per_token, "macs_saved": 1 - sparse / dense, **of_layers, **skipped}
 
 

@@ -30,6 +30,9 @@ FIELDS = (
 )
 """The columns of counts: attributes of `deq_core`'s count of one layer."""
 
+EXACT = Rule(thresholds=(0.0,))
+"""The rule that changes no number."""
+
 
 @dataclass(frozen=True)
 class RunConfig(Generic[Start]):
@@ -46,8 +49,8 @@ class RunConfig(Generic[Start]):
     @property
     def name(self) -> str:
         """What its numbers are called by."""
-        how = f"dense-{self.stop.max_steps}" if self.threshold is None else f"{self.threshold:g}"
-        return f"{self.variant}.{self.start}.{how}"
+        how = "dense" if self.threshold is None else f"{self.threshold:g}"
+        return f"{self.variant}.{self.start}.{how}.{self.stop.max_steps}"
 
     def columns(self) -> Row:
         """What tells its rows from others'."""
@@ -61,25 +64,35 @@ class RunConfig(Generic[Start]):
 
 
 def sweep_configs(
-    variants: Mapping[str, Variant], dense_steps: Sequence[int], starts: Sequence[Start], *, without_memories: Start
+    variants: Mapping[str, Variant], steps: Sequence[int], starts: Sequence[Start]
 ) -> list[RunConfig[Start]]:
-    """What is measured: of each solver and start, dense solves of some lengths, then each variant's thresholds.
+    """What is measured: of each solver and start, threshold 0 at some numbers of steps, then each variant's thresholds.
+
+    At threshold 0 the rule returns what a dense solve does, and leaves out only what need not be computed: products of
+    exact zeros and of inputs that stay as they are. So these runs are the peers with fewer steps, at the work that the
+    rule is granted too.
 
     Args:
         variants: solvers and rules, by name.
-        dense_steps: lengths of the dense solves.
-        starts: where solves begin. "stream" keeps the delta memories too, which a dense solve does not have.
-        without_memories: what stands for "stream" in dense solves.
+        steps: lengths of the solves at threshold 0, the variants' own among them.
+        starts: where solves begin.
+
+    Raises:
+        ValueError: a variant's number of steps is not among `steps`, or 0 is among its thresholds.
     """
     found: list[RunConfig[Start]] = []
-    dense: set[tuple[Solver, Start]] = set()
+    exact: set[tuple[Solver, Start]] = set()
     for name, variant in variants.items():
+        if variant.stop.max_steps not in steps or 0 in variant.rule.thresholds:
+            raise ValueError(
+                f"{name}: expected thresholds above 0, got {list(variant.rule.thresholds)}, and max_steps among "
+                f"`steps`, at which threshold 0 is measured, {list(steps)}, got {variant.stop.max_steps}"
+            )
         for start in starts:
-            plain = without_memories if start == "stream" else start
-            if (variant.solver, plain) not in dense:
-                dense.add((variant.solver, plain))
-                stops = [deq.Stop(max_steps=steps, tol=None) for steps in dense_steps]
-                found += [RunConfig(name, variant.solver, stop, plain) for stop in stops]
+            if (variant.solver, start) not in exact:
+                exact.add((variant.solver, start))
+                stops = [deq.Stop(max_steps=count, tol=None) for count in steps]
+                found += [RunConfig(name, variant.solver, stop, start, EXACT, 0.0) for stop in stops]
             stop, rule = variant.stop.build(), variant.rule
             found += [RunConfig(name, variant.solver, stop, start, rule, threshold) for threshold in rule.thresholds]
     return found
@@ -139,15 +152,23 @@ def shares(counts: Tensor) -> dict[str, float]:
     """Columns of a table from counts (..., FIELDS), summed over all but the last dimension.
 
     elements_skipped, pixels_skipped and tiles_skipped are shares of the layers' inputs; a pixel is skipped where all of
-    its channels are, a tile of 8x8 where all of its pixels are. macs_* and release_* are numbers of operations.
+    its channels are, a tile of 8x8 where all of its pixels are. macs_* and release_* are numbers of operations: with
+    macs_sparse left where single elements can be skipped, macs_pixels where whole pixels and macs_tiles where whole
+    tiles can.
     """
-    sums = dict(zip(FIELDS, counts.reshape(-1, len(FIELDS)).sum(dim=0).tolist(), strict=True))
+    table = counts.reshape(-1, len(FIELDS))
+    sums = dict(zip(FIELDS, table.sum(dim=0).tolist(), strict=True))
+    columns = dict(zip(FIELDS, table.unbind(dim=1), strict=True))
+    dense = columns["dense_macs"]
+    pixels, tiles = columns["pixels"].clamp(min=1), columns["tiles"].clamp(min=1)
     return {
         "elements_skipped": 1 - sums["sent"] / sums["elements"],
         "pixels_skipped": 1 - sums["active"] / sums["pixels"],
         "tiles_skipped": 1 - sums["active_tiles"] / sums["tiles"],
         "macs_dense": sums["dense_macs"],
         "macs_sparse": sums["sparse_macs"],
+        "macs_pixels": float((dense * columns["active"] / pixels).sum()),
+        "macs_tiles": float((dense * columns["active_tiles"] / tiles).sum()),
         "macs_saved": 1 - sums["sparse_macs"] / sums["dense_macs"],
         "release_dense": sums["release_dense"],
         "release_sparse": sums["release_sparse"],
@@ -156,9 +177,10 @@ def shares(counts: Tensor) -> dict[str, float]:
 
 
 def by_threshold(rows: Sequence[Row], quality: str) -> dict[str, float]:
-    """{"rule.threshold.quantity": value} of a quality and what was saved, from a row a rule and threshold."""
+    """{"variant.threshold.steps.quantity": value} of a quality and what was saved, of the rows of a sweep's test."""
     return {
-        f"{row['rule']}.{row['threshold']:g}.{name}": numbers([row], name)[0]
+        f"{row['variant']}.{row['threshold']:g}.{row['max_steps']}.{name}": numbers([row], name)[0]
         for row in rows
+        if row["split"] == "test"
         for name in (quality, "macs_saved", "release_saved")
     }

@@ -2,16 +2,20 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes as Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Figure
+from matplotlib.image import AxesImage
 
 from deq_core.experiment.files import write_bytes
 from deq_core.experiment.tables import Row, Statistic, numbers, statistic
@@ -37,20 +41,85 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def figure(width: float = 6.0, height: float = 3.5, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of `width` x `height` inches in the house style, and its axes row by row."""
+@dataclass(frozen=True)
+class Scale:
+    """What the colours of heat maps mean."""
+
+    label: str
+    """The quantity, and its unit."""
+    low: float
+    high: float
+
+
+def figure(
+    width: float = 6.0,
+    height: float = 3.5,
+    *,
+    rows: int = 1,
+    columns: int = 1,
+    share: Literal["none", "all", "row", "col"] = "none",
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `width` x `height` inches in the house style, and its axes row by row.
+
+    Args:
+        width: inches.
+        height: inches.
+        rows: of panels.
+        columns: of panels.
+        share: panels with the limits of both axes in common.
+    """
     with mpl.rc_context(_STYLE):
         drawn = Figure(figsize=(width, height))
         FigureCanvasAgg(drawn)
-        grid = drawn.subplots(rows, columns, squeeze=False)
+        grid = drawn.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
     return drawn, list(grid.flat)
 
 
-def curve(axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], *, label: str, **look: Any) -> None:
+def shades(count: int) -> list[str]:
+    """Colours of things in an order, such as steps, from dark to light."""
+    return [to_hex(mpl.colormaps["viridis"](0.9 * place / max(count - 1, 1))) for place in range(count)]
+
+
+def name_axes(drawn: Figure, *, x: str, y: str) -> None:
+    """Names the axes that all panels of a figure share, once."""
+    with mpl.rc_context(_STYLE):
+        drawn.supxlabel(x, fontsize="medium")
+        drawn.supylabel(y, fontsize="medium")
+
+
+def legend(drawn: Figure, *, columns: int = 4) -> None:
+    """One legend of everything that has a label in any panel, each once, above all panels."""
+    found = [axes.get_legend_handles_labels() for axes in drawn.axes]
+    handles = {label: handle for each in found for handle, label in zip(*each, strict=True)}
+    with mpl.rc_context(_STYLE):
+        drawn.legend(
+            handles.values(), handles, loc="outside upper center", ncols=min(columns, len(handles)), fontsize="small"
+        )
+
+
+def colour_bar(drawn: Figure, image: ScalarMappable, label: str, axes: Sequence[Axes]) -> None:
+    """One bar for the colours of all maps in `axes`, named with its unit."""
+    with mpl.rc_context(_STYLE):
+        drawn.colorbar(image, ax=axes, label=label, fraction=0.02, pad=0.01)
+
+
+def curve(
+    axes: Axes,
+    x: Sequence[float],
+    seeds: Sequence[Sequence[float]],
+    *,
+    label: str,
+    geometric: bool = False,
+    **look: Any,
+) -> None:
     """Draws the mean over seeds against `x` (n,), with a band of one sample standard deviation to each side.
 
     Args:
+        axes: where.
+        x: of the points.
         seeds: (seeds, n), one row of values for each seed; a single row has no band.
+        label: in the legend.
+        geometric: both of logarithms, for a logarithmic axis: the geometric mean, and a factor to each side.
         look: of the line, as `Axes.plot` takes it: `color`, `linestyle`, `marker`; the next colour by default.
     """
     values = np.asarray(seeds, dtype=np.float64)
@@ -58,12 +127,14 @@ def curve(axes: Axes, x: Sequence[float], seeds: Sequence[Sequence[float]], *, l
         raise ValueError(
             f"{label}: expected one value at each of {len(x)} points for every seed, got shape {values.shape}"
         )
+    values, back = (np.log(values), np.exp) if geometric else (values, np.asarray)
     mean = values.mean(axis=0)
     with mpl.rc_context(_STYLE):
-        (line,) = axes.plot(x, mean, label=label, **look)
+        (line,) = axes.plot(x, back(mean), label=label, **look)
         if len(values) > 1:
             std = values.std(axis=0, ddof=1)
-            axes.fill_between(x, mean - std, mean + std, color=line.get_color(), alpha=0.2, linewidth=0)
+            low, high = back(mean - std), back(mean + std)
+            axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def curve_of(axes: Axes, seeds: Sequence[Sequence[Row]], x: str, y: str, *, label: str, **look: Any) -> None:
@@ -110,13 +181,16 @@ def bars(axes: Axes, groups: Mapping[str, Mapping[str, Statistic]]) -> None:
         axes.grid(visible=False, axis="x")
 
 
-def image_grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], *, width: float = 8.0) -> Figure:
+def image_grid(
+    rows: Sequence[Sequence[tuple[str, np.ndarray]]], *, width: float = 8.0, scale: Scale | None = None
+) -> Figure:
     """A figure of titled images, row by row.
 
     Args:
         rows: rows of equal length of (title, image), an image being (h, w, 3) uint8 or (h, w), the latter drawn as
             a heat map.
         width: width of the figure in inches; its height follows from the images.
+        scale: of all heat maps, with one colour bar; by default each has its own, and none is shown.
     """
     columns = len(rows[0])
     if any(len(row) != columns for row in rows):
@@ -125,10 +199,15 @@ def image_grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], *, width: float
     height = width / columns * sum(heights) + 0.3 * len(rows)
     drawn, axes = figure(width, height, rows=len(rows), columns=columns)
     cells = [cell for row in rows for cell in row]
+    low, high = (None, None) if scale is None else (scale.low, scale.high)
+    heat: AxesImage | None = None
     for place, (title, image) in zip(axes, cells, strict=True):
-        place.imshow(image, interpolation="nearest", cmap="viridis")
+        shown = place.imshow(image, interpolation="nearest", cmap="viridis", vmin=low, vmax=high)
+        heat = shown if image.ndim == 2 else heat
         place.set_title(title)
         place.set_axis_off()
+    if scale is not None and heat is not None:
+        colour_bar(drawn, heat, scale.label, axes)
     return drawn
 
 

@@ -1,0 +1,113 @@
+"""The figure of a sweep under the delta rule: what is lost against the work that is left."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Axes, Figure
+from deq_core.experiment.study.savings import Quality
+from deq_core.experiment.tables import Row, Value, grouped, numbers, statistic
+
+TICKS, LOST = (5, 10, 20, 50, 100), (-10, -1, 0, 1, 10, 100)
+"""On the axes, where data reach them."""
+GREYS = ("#000000", "#777777", "#AAAAAA", "#CCCCCC")
+"""Of fewer steps, by solver."""
+
+
+def tradeoff(rows: Sequence[Row], *, down: str, across: Sequence[str], quality: Quality, y: str) -> Figure:
+    """A line through the thresholds of each variant, and a dotted one through fewer steps at threshold 0.
+
+    All panels share both axes; losses are of the solve of most steps by the same solver from the same start.
+
+    Args:
+        rows: of the test, with work in per cent (`savings.work_shares`).
+        down: the column that a row of panels is of.
+        across: the columns that a column of panels is of.
+        quality: what is lost.
+        y: name of what is lost, without its unit.
+    """
+    cases = grouped(rows, (down, *across))
+    places = dict.fromkeys(key[1:] for key in cases), dict.fromkeys(key[0] for key in cases)
+    columns, lines = map(list, places)
+    size = 2.6 * len(columns) + 0.5, 2.2 * len(lines) + 0.8
+    figure, panels = plotting.figure(*size, rows=len(lines), columns=len(columns), share="all")
+    variants = dict.fromkeys(row["variant"] for row in rows if row["threshold"] != 0)
+    colours = dict(zip(variants, plotting.PALETTE, strict=False))
+    for axes, (name, place) in zip(panels, product(lines, columns), strict=True):
+        axes.set_title(", ".join(map(str, (name, *place))))
+        draw(axes, cases.get((name, *place), []), quality, colours)
+    panels[0].set_yscale("symlog", linthresh=1, linscale=0.7)
+    panels[0].set_yticks(LOST, list(map(str, LOST)))
+    panels[0].set_xscale("log")
+    panels[0].set_xticks(TICKS, list(map(str, TICKS)))
+    panels[0].minorticks_off()
+    plotting.name_axes(figure, x="work left, % of the dense solve's MACs", y=f"{y}, {quality.unit}")
+    plotting.legend(figure, columns=3)
+    return figure
+
+
+def draw(axes: Axes, rows: Sequence[Row], quality: Quality, colours: Mapping[Value, str]) -> None:
+    """The lines of one panel."""
+    axes.axhline(0, color="#999999", linewidth=0.7)
+    by_solver = grouped(rows, ("solver",))
+    for grey, ((solver,), own) in zip(GREYS, by_solver.items(), strict=False):
+        exact = [row for row in own if row["threshold"] == 0]
+        last = max(numbers(exact, "max_steps"))
+        reference = [row for row in exact if row["max_steps"] == last]
+        lost: list[Row] = [{**row, "lost": quality.of(of_seed(reference, row), [row])} for row in own]
+        fewer = [row for row in lost if row["threshold"] == 0]
+        label = f"fewer steps, {solver}" if len(by_solver) > 1 else "fewer steps, threshold 0"
+        quality_by_work(axes, fewer, by="max_steps", x="work", y="lost", label=label, line=":", color=grey)
+        for (variant,), group in grouped([row for row in lost if row["threshold"] != 0], ("variant",)).items():
+            look = {"label": f"{variant}, by threshold", "color": colours[variant]}
+            quality_by_work(axes, group, by="threshold", x="work", y="lost", **look)
+
+
+def lines(axes: Axes, rows: Sequence[Row], quality: str) -> None:
+    """A quality itself against work: a line through the thresholds of each variant, and one through fewer steps."""
+    exact = [row for row in rows if row["threshold"] == 0]
+    look = {"label": "fewer steps, threshold 0", "line": ":", "color": GREYS[0]}
+    quality_by_work(axes, exact, by="max_steps", x="work", y=quality, **look)
+    above = grouped([row for row in rows if row["threshold"] != 0], ("variant",))
+    for color, ((variant,), group) in zip(plotting.PALETTE, above.items(), strict=False):
+        look = {"label": f"{variant}, by threshold", "color": color}
+        quality_by_work(axes, group, by="threshold", x="work", y=quality, **look)
+
+
+def of_seed(rows: Sequence[Row], like: Row) -> list[Row]:
+    """Those of the same seed."""
+    return [row for row in rows if row.get("seed") == like.get("seed")]
+
+
+def quality_by_work(
+    axes: Axes, rows: Sequence[Row], *, by: str, x: str, y: str, label: str, line: str = "-", color: str | None = None
+) -> None:
+    """Draws the means of columns `x` and `y` for each value of column `by`, joined in the order of `x`.
+
+    Args:
+        axes: of a figure of `deq_core.experiment.study.plotting`.
+        rows: of all seeds; error bars are one sample standard deviation, where there is more than one seed.
+        by: a column.
+        x: a column.
+        y: a column.
+        label: in the legend.
+        line: style of the line, as matplotlib writes it.
+        color: of the line; the next of the house style by default.
+    """
+    points = sorted(
+        ((statistic(numbers(group, x)), statistic(numbers(group, y))) for group in grouped(rows, (by,)).values()),
+        key=lambda point: point[0].mean,
+    )
+    axes.errorbar(
+        [work.mean for work, _ in points],
+        [quality.mean for _, quality in points],
+        xerr=[work.std for work, _ in points],  # no bar is drawn for NaN, the spread of a single seed
+        yerr=[quality.std for _, quality in points],
+        label=label,
+        linestyle=line,
+        color=color,
+        marker="o",
+        markersize=3,
+        linewidth=1,
+        capsize=2,
+    )
