@@ -15,7 +15,7 @@ from deq_core.experiment.data.images import write_image
 from deq_core.experiment.download.fetch import Source, fetch
 from deq_core.experiment.download.resume import DownloadError
 from deq_flow.data.io import write_flo, write_kitti, write_pfm
-from deq_flow.data.registry import REGISTRY
+from deq_flow.data.registry import REGISTRY, SETS
 
 FLOW = torch.ones(2, 4, 6)
 GREY = torch.full((3, 4, 6), 99, dtype=torch.uint8)
@@ -112,7 +112,19 @@ def test_spring_says_how_to_fetch_it(tmp_path: Path) -> None:
         REGISTRY.fetch("spring", tmp_path)
 
 
-@pytest.mark.parametrize("source", [each.source for each in REGISTRY.sets.values()], ids=REGISTRY.sets)
+def test_the_page_has_every_set_with_its_folder_and_its_names() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "flow-data.md").read_text()
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 6}
+    assert rows.keys() == REGISTRY.sets.keys()
+    for name, found in SETS.items():
+        assert found.folder in rows[name]
+        assert all(f"`{known}`" in rows[name] for known in (*found.training, *found.labelled))
+
+
+PUBLISHED = {name: each.source for name, each in REGISTRY.sets.items() if name != "own"}
+
+
+@pytest.mark.parametrize("source", PUBLISHED.values(), ids=PUBLISHED)
 def test_every_source_names_its_page_and_its_terms(source: Source) -> None:
     assert source.page.startswith("http")
     assert "Cite" in source.licence

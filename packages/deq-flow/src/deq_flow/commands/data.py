@@ -41,7 +41,8 @@ def check_data(
 ) -> None:
     """Names what is missing, damaged or of another size than its frame in the data set NAME; exits with 1 where it is.
 
-    The set is below `root`. `--no-released` is for a part of a set or a miniature; `--thorough` decodes every file.
+    The set is below `root`; `own` is the pairs of `root` itself, one's own. `--no-released` is for a part of a set or a
+    miniature; `--thorough` decodes every file.
     """
     problems = REGISTRY.report(name, root, released=released, thorough=thorough)
     finish({"problems": problems})

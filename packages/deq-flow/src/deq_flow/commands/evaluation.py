@@ -23,11 +23,11 @@ def evaluate_checkpoint(
     params: Path = PARAMS,
     section: str | None = None,
 ) -> None:
-    """Measures CHECKPOINT on a published set below `root`, by the protocol of its releases.
+    """Measures CHECKPOINT on a published set below `root`, by the protocol of its releases, or on one of one's own.
 
     CHECKPOINT is a released file (.pth), a folder that training wrote, or the name of a shipped one. `set` is chairs,
-    things, sintel, kitti, hd1k or spring, or one part such as sintel_clean. `section` names parameters
-    (deq_flow.inference_params.Measure) with another solver or budget, or with sweeps over them.
+    things, sintel, kitti, hd1k or spring, one part such as sintel_clean, or own: the pairs of `root` itself. `section`
+    names parameters (deq_flow.inference_params.Measure) with another solver or budget, or with sweeps over them.
     """
     from deq_flow.evaluation.published import measure_checkpoint
     from deq_flow.evaluation.sets import named

@@ -6,22 +6,38 @@ from deq_core.experiment.data.image_headers import whole_size
 from deq_core.experiment.data.images import damaged
 from deq_flow.data.flo5 import opened_flo5
 from deq_flow.data.io import KITTI_FLOW, PFM_HEADER, flo_size, pfm_header
+from deq_flow.data.sets.frames import SUFFIXES
 
 THINGS_FLOW = "optical_flow"
 """Folder of FlyingThings3D below which maps are flow."""
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Height and width of an image or of flow: .png, .ppm, .flo, .pfm or .flo5.
+    """Height and width of an image, or of a map or flow in .flo, .pfm or .flo5; what is flow is told by its folder.
 
     Raises:
         FileFormatError: the file is empty, truncated or something else.
         ValueError: the suffix is another one.
     """
     match path.suffix.lower():
-        case ".png" | ".ppm":
-            if path.parent.name not in KITTI_FLOW:
-                return whole_size(path)
+        case ".pfm" if THINGS_FLOW not in path.parts:
+            height, width, _ = pfm_header(path, beginning(path, PFM_HEADER), path.stat().st_size).shape
+            return height, width
+        case suffix if suffix in SUFFIXES and path.parent.name not in KITTI_FLOW:
+            return whole_size(path)
+        case _:
+            return flow_size(path)
+
+
+def flow_size(path: Path) -> tuple[int, int]:
+    """Height and width of flow: .flo, .pfm, .flo5, or KITTI's 16-bit .png.
+
+    Raises:
+        FileFormatError: the file is empty, truncated or something else.
+        ValueError: the suffix is another one.
+    """
+    match path.suffix.lower():
+        case ".png":
             size = whole_size(path, formats=("PNG",))
             if (kind := tuple(beginning(path, 26)[24:])) != (16, 2):
                 bits, colours = kind
@@ -31,14 +47,14 @@ def size_of(path: Path) -> tuple[int, int]:
             return flo_size(path, beginning(path, 12), path.stat().st_size)
         case ".pfm":
             height, width, channels = pfm_header(path, beginning(path, PFM_HEADER), path.stat().st_size).shape
-            if THINGS_FLOW in path.parts and channels != 3:
+            if channels != 3:
                 raise damaged(path, "three channels, of which the third is not used", f"{channels}")
             return height, width
         case ".flo5":
             with opened_flo5(path) as stored:
                 return stored.shape[0], stored.shape[1]
         case suffix:
-            raise ValueError(f"{path}: expected one of .png, .ppm, .flo, .pfm and .flo5, got {suffix!r}")
+            raise ValueError(f"{path}: expected an image, or flow in .flo, .pfm, .flo5 or .png, got {suffix!r}")
 
 
 def beginning(path: Path, count: int) -> bytes:

@@ -17,6 +17,7 @@ from deq_flow.data import headers
 from deq_flow.data.flo5 import read_flo5
 from deq_flow.data.io import read_flo, read_pfm
 from deq_flow.data.samples import PairFiles, SampleSet
+from deq_flow.data.sets.frames import SUFFIXES
 
 FREIBURG = "https://lmb.informatik.uni-freiburg.de"
 RESEARCH_ONLY = "Provided for research purposes only and without any warranty; any commercial use is prohibited."
@@ -25,8 +26,7 @@ CONTENTS: Mapping[str, Callable[[Path], object]] = {
     ".flo": read_flo,
     ".flo5": read_flo5,
     ".pfm": read_pfm,
-    ".png": lambda path: decode(path, cv2.IMREAD_UNCHANGED),
-    ".ppm": lambda path: decode(path, cv2.IMREAD_UNCHANGED),
+    **dict.fromkeys(SUFFIXES, lambda path: decode(path, cv2.IMREAD_UNCHANGED)),
 }
 """What reads a file whole."""
 

@@ -34,6 +34,7 @@ class Part:
 
 
 def check(
+    root: Path,
     folder: Path,
     parts: Sequence[Part],
     whole: Mapping[str, Callable[[Path], object]],
@@ -45,7 +46,8 @@ def check(
     """What is wrong with a data set; empty if it is complete and every file whole.
 
     Args:
-        folder: of the set, in the folder of the data sets.
+        root: folder of the data sets.
+        folder: of the set, in it, or itself.
         parts: what it consists of.
         whole: {suffix: raises `FileFormatError` unless the file is whole}; others are not looked at.
         released: whether the numbers of samples must be those of the release, and every part be there. False for a
@@ -60,7 +62,7 @@ def check(
             problems.append(Problem(folder / part.place, "the folder is missing"))
     for part in present:
         try:
-            count = len(part.read(folder.parent))
+            count = len(part.read(root))
         except LayoutError as error:
             missing = [Problem(path, "missing") for path in error.missing if not path.exists()]
             problems.extend(missing or [Problem(folder, str(error))])

@@ -67,7 +67,7 @@ class Registry:
         folder = root / found.folder
         whole = {suffix: partial(of_file, decoded=thorough) for suffix, of_file in found.whole.items()}
         places = [folder / place for place in found.places]
-        problems = checks.check(folder, found.parts, whole, released=released, unit=self.unit, places=places)
+        problems = checks.check(root, folder, found.parts, whole, released=released, unit=self.unit, places=places)
         problems += found.disagreements(root)
         return list({str(problem): problem for problem in problems}.values())
 

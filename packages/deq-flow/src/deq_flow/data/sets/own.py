@@ -1,0 +1,212 @@
+"""A set of one's own: pairs of images, or videos, with flow in any of the formats that are read."""
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from deq_core.experiment.data.checks import Part, Problem
+from deq_core.experiment.data.images import FileFormatError, damaged
+from deq_core.experiment.data.layout import LayoutError, by_folder, require_size
+from deq_core.experiment.download.fetch import Source
+from deq_flow.data import headers
+from deq_flow.data.flo5 import read_flo5
+from deq_flow.data.io import read_kitti, read_pfm
+from deq_flow.data.published import CONTENTS, FlowSet, Labelled, unequal, whole
+from deq_flow.data.samples import FlowSample, PairFiles
+from deq_flow.data.sets.frames import SUFFIXES, place
+from deq_flow.data.sets.layout import known_flow, read_dense, read_pair
+
+FLOWS = (".flo", ".flo5", ".pfm", ".png")
+"""What flow may be written in: Middlebury's, Spring's and FlyingThings3D's formats, and KITTI's 16-bit PNG."""
+ROLES = {"_img1": SUFFIXES, "_img2": SUFFIXES, "_flow": FLOWS}
+"""What the names of a pair's files end in, and their suffixes."""
+PAIRS = f"a pair is NAME_img1 and NAME_img2 (images) and NAME_flow ({', '.join(FLOWS)}) in one folder"
+VIDEOS = "a video is the images of a folder in frames/, and flow/ has a file of the name of each but the last"
+
+
+class Own(Dataset[FlowSample]):
+    """The pairs with flow below `root`, in either of two layouts.
+
+    Pairs: NAME_img1, NAME_img2 and NAME_flow, side by side in `root` or in folders of it, each of which is a scene.
+    Videos, where there is a folder `root`/frames: each folder of images in it, or itself, is a video and a scene, its
+    frames in the order of their names, numbers as numbers; `root`/flow has for each frame with a next one a file of its
+    name, in a folder of the video's name, with the flow to the next. Other files are left out, and so are hidden ones.
+
+    Flow that is NaN, or of 1000 pixels and more, is not known; of KITTI's PNG, that which it marks as unknown.
+
+    Raises:
+        LayoutError: there is no pair, a file of one is missing or there twice, or frames are missing within a video.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise LayoutError(f"{root}: expected a folder of pairs with flow, but there is none", [root])
+        frames = root / "frames"
+        found = of_videos(frames, root / "flow") if frames.is_dir() else of_names(root)
+        self.root, self.pairs = (frames if frames.is_dir() else root), list(found)
+        if not self.pairs:
+            raise LayoutError(f"{root}: expected pairs with flow, got none; {PAIRS}; {VIDEOS}")
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        pair = self.pairs[index]
+        image1, image2 = read_pair(pair.first, pair.second)
+        name = pair.first.relative_to(self.root).with_suffix("").as_posix().removesuffix("_img1")
+        return FlowSample(image1, image2, *read_flow(pair.beside[0], image1), name)
+
+    def files(self, index: int) -> PairFiles:
+        """The files of a pair."""
+        return self.pairs[index]
+
+    def groups(self) -> dict[str, range]:
+        """The indices of the pairs of each folder, which is a scene."""
+        folders = by_folder([pair.first for pair in self.pairs])
+        ends = [0]
+        for images in folders.values():
+            ends.append(ends[-1] + len(images))
+        names = [folder.relative_to(self.root).as_posix() for folder in folders]
+        return {name: range(*between) for name, between in zip(names, pairwise(ends), strict=True)}
+
+
+def of_names(root: Path) -> Iterator[PairFiles]:
+    """The pairs whose files are told by the ends of their names."""
+    roles: dict[tuple[Path, str], dict[str, Path]] = {}
+    for path in visible(root):
+        for role, suffixes in ROLES.items():
+            if path.stem.endswith(role) and path.suffix.lower() in suffixes:
+                pair = roles.setdefault((path.parent, path.stem.removesuffix(role)), {})
+                alone(path, pair.get(role))
+                pair[role] = path
+    missing = [
+        folder / f"{name}{role}{next(iter(pair.values())).suffix if role != '_flow' else FLOWS[0]}"
+        for (folder, name), pair in roles.items()
+        for role in ROLES
+        if role not in pair
+    ]
+    refuse(missing, PAIRS)
+    for _, pair in sorted(roles.items(), key=lambda found: (found[0][0].parts, place(Path(found[0][1])))):
+        yield PairFiles(pair["_img1"], pair["_img2"], (pair["_flow"],))
+
+
+def of_videos(frames: Path, flow: Path) -> Iterator[PairFiles]:
+    """The pairs of frames that follow each other."""
+    images = sorted((path for path in visible(frames) if path.suffix.lower() in SUFFIXES), key=order)
+    flows: dict[Path, Path] = {}
+    for path in visible(flow):
+        if path.suffix.lower() in FLOWS:
+            stem = path.relative_to(flow).with_suffix("")
+            alone(path, flows.get(stem))
+            flows[stem] = path
+    pairs: list[tuple[Path, Path, Path]] = []
+    for video in by_folder(images).values():
+        for first, second in pairwise(video):
+            alone(second, first if first.stem == second.stem else None)
+            pairs.append((first, second, first.relative_to(frames).with_suffix("")))
+        require_steady(video)
+    refuse([flow / f"{stem}{FLOWS[0]}" for *_, stem in pairs if stem not in flows], VIDEOS)
+    if left := sorted(flows.keys() - {stem for *_, stem in pairs}):
+        raise LayoutError(f"{flows[left[0]]}: expected an image of that name in {frames}, and one after it; {VIDEOS}")
+    for first, second, stem in pairs:
+        yield PairFiles(first, second, (flows[stem],))
+
+
+def visible(folder: Path) -> list[Path]:
+    """The files below a folder, none of them hidden."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts)]
+
+
+def order(path: Path) -> tuple[tuple[str, ...], object]:
+    """What files are sorted by: their folders, then the numbers of their names as numbers."""
+    return path.parent.parts, place(path)
+
+
+def alone(path: Path, other: Path | None) -> None:
+    """Raises LayoutError where another file has the same place in a pair."""
+    if other is not None:
+        raise LayoutError(f"{path} and {other.name}: two files for one place of a pair; remove one")
+
+
+def require_steady(video: list[Path]) -> None:
+    """Raises LayoutError where the numbers of frames leave one out."""
+    counted = [parts for parts, _ in map(place, video)]
+    numbers = [parts[-2] for parts in counted if len(parts) > 1]
+    steps = [int(second) - int(first) for first, second in pairwise(numbers)]
+    for step, image in zip(steps, video[1:], strict=False):
+        if len(numbers) == len(video) and step > min(steps):
+            raise LayoutError(
+                f"{image}: expected the frame {min(steps)} after the one before, as elsewhere in this folder, got one "
+                f"{step} after it; put back what is missing, or make two folders of the video"
+            )
+
+
+def refuse(missing: list[Path], layout: str) -> None:
+    """Raises LayoutError where files are missing."""
+    if missing:
+        names = ", ".join(str(path) for path in missing[:3])
+        raise LayoutError(f"{len(missing)} files are missing: {names}; {layout}", missing)
+
+
+def read_flow(path: Path, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Flow (2, h, w) of any format, and bool (h, w) where it is known, of a pair whose first image is `image`.
+
+    Raises:
+        FileFormatError: the file is damaged, not of the size of its image, or knows no pixel's flow.
+    """
+    match path.suffix.lower():
+        case ".flo":
+            flow, valid = read_dense(path, image)
+        case ".png":
+            flow, valid = read_kitti(path)
+            require_size(path, flow, image)
+        case ".pfm":
+            values = read_pfm(path)
+            if len(values) != 3:
+                raise damaged(path, "three channels, of which the third is not used", f"{len(values)}")
+            flow, valid = known_flow(path, values[:2], image)
+        case _:
+            flow, valid = known_flow(path, read_flo5(path), image)
+    if not valid.any():
+        raise FileFormatError(
+            f"{path}: expected flow that is known somewhere, got none (NaN, marked as unknown, or of 1000 pixels "
+            "and more); write it again, or remove the pair"
+        )
+    return flow, valid
+
+
+def disagreements(root: Path) -> Iterable[Problem]:
+    """Flow that is no flow, and files of another size than their first frame."""
+    try:
+        pairs = Own(root)
+    except LayoutError:
+        return  # of which there is a problem already
+    for pair in pairs.pairs:
+        try:
+            headers.flow_size(pair.beside[0])
+        except (FileFormatError, OSError) as error:
+            yield Problem(pair.beside[0], str(error))
+    yield from unequal(PARTS, root)
+
+
+PARTS = (Part("", Own),)
+SETS = {
+    "own": FlowSet(
+        folder="",
+        source=Source(
+            title="a set of one's own",
+            page="docs/fine-tuning.md",
+            licence="Nobody publishes it.",
+            manual=f"put it into a folder, as that page shows; {PAIRS}; {VIDEOS}.",
+        ),
+        parts=PARTS,
+        whole=dict.fromkeys(CONTENTS, whole),
+        disagreements=disagreements,
+        training={"own": Own},
+        labelled={"own": Labelled("own pairs", Own)},
+    )
+}
