@@ -67,7 +67,6 @@ delta:
       steps: 6
       tolerance: 0.05
       pairs: 2
-      points: 3
     default: {<<: *watch, steps: 3, pairs: 1}
   sine:
     release: &sine
@@ -208,7 +207,6 @@ def test_settling_is_that_of_the_trajectory(results: Path, networks: Path, data:
     expected = convergence_steps(hidden, bound).float().mean(dim=0)
     arrays = read_arrays(results / "convergence" / "deq-0" / "maps.npz")
     torch.testing.assert_close(torch.from_numpy(arrays["hidden_lasting"]), expected)
-    assert arrays["paths"].shape == (3, 6, model.size.hidden + 2)
     rows = read_rows(results / "convergence" / "deq-0" / "steps.csv")
     other, _, _ = (trajectory(model, pairs[index], settings.convergence["deq"])[1] for index in (1, 0, 0))
     assert numbers(rows, "epe") == pytest.approx([(a + b) / 2 for a, b in zip(errors, other, strict=True)])

@@ -66,7 +66,7 @@ def test_principal_components_are_singular_vectors() -> None:
     _, values, directions = torch.linalg.svd(points - points.mean(0), full_matrices=False)
     torch.testing.assert_close(found.explained, values.square() / values.square().sum())
     torch.testing.assert_close((found.directions * directions).sum(1).abs(), torch.ones(6, dtype=torch.float64))
-    torch.testing.assert_close(found.project(points) @ found.directions + found.mean, points)
+    torch.testing.assert_close((points - found.mean) @ found.directions.T @ found.directions + found.mean, points)
 
 
 def test_points_on_a_line_have_one_component() -> None:

@@ -68,6 +68,7 @@ def test_what_threshold_0_skips_stands_apart_and_fewer_steps_are_granted_it() ->
     assert (found["saved"], found["exact"], found["added"]) == (80, 40, 40)
     assert (found["fewer_saved"], found["beyond"]) == (65, 15)
     assert (found["saved_pixel"], found["beyond_pixel"]) == (70, 15)
+    assert found["spared"] == pytest.approx(100 * (1 - 20 / 35))
 
 
 def test_the_peer_is_the_best_solver_and_losses_are_against_the_best_long_solve() -> None:
@@ -95,4 +96,4 @@ def test_the_best_variant_of_a_case_is_the_one_that_saved_most_where_it_was_chos
 
 def test_what_nothing_within_the_bound_saves_is_said_to_be_so() -> None:
     table = savings_table({"a, cold": {"1 %": {"fewer_way": "10 steps", "fewer_saved": 40.0, "fewer_saved_std": 0.5}}})
-    assert "| a, cold | 1 % | none within |  |  |  |  | 10 steps | 40.0 ± 0.5 |  |  |" in table
+    assert "| a, cold | 1 % | none within |  |  |  |  | 10 steps | 40.0 ± 0.5 |  |  |  |" in table

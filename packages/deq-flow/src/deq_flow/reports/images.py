@@ -6,7 +6,7 @@ import numpy as np
 
 from deq_core.experiment.config import Name, Seed
 from deq_core.experiment.study import plotting
-from deq_core.experiment.study.plotting import Axes, Figure
+from deq_core.experiment.study.plotting import Axes, Figure, Scale
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.savings import decibels, savings_table, work_shares
 from deq_core.experiment.study.stage import Section
@@ -52,7 +52,7 @@ def page(section: Section, results: Results) -> Page:
             "## When units settle",
             settling_table(settled),
         ],
-        figures={"quality": quality(history, rows, histogram), "images": pictures(images)},
+        figures={"quality": quality(history, rows, histogram, names), "images": pictures(images)},
         dpi=section.load(int, "dpi"),
     )
 
@@ -70,43 +70,64 @@ def training_table(history: Sequence[Row]) -> str:
     return markdown(["training", "PSNR, dB", "MACs of its solves, 10⁹", "of dense solves, %"], lines)
 
 
-def quality(history: Sequence[Row], rows: Sequence[Row], histogram: Sequence[Row]) -> Figure:
-    """Quality in training, when units settle, and quality against work; panels of a column share axes."""
+def quality(
+    history: Sequence[Row],
+    rows: Sequence[Row],
+    histogram: Sequence[Row],
+    representations: Mapping[str, Representation],
+) -> Figure:
+    """Quality in training, when units settle, and quality against work; panels of a column share axes.
+
+    A row a kind of representation, a colour for those trained densely and by the rule.
+    """
     training, settled, solved = (grouped(table, ("representation",)) for table in (history, histogram, rows))
-    drawn, axes = plotting.figure(10.5, 2.4 * len(solved) + 0.7, rows=len(solved), columns=3, share="col")
-    for number, key in enumerate(solved):
-        first, second, third = axes[3 * number : 3 * number + 3]
-        draw_training(first, training[key])
-        first.set_title(key[0])
-        panels.units_settled(second, settled[key])
-        lines(third, [row for row in solved[key] if row["split"] == "test"], "psnr")
+    kinds = list(dict.fromkeys(each.kind for each in representations.values()))
+    drawn, axes = plotting.figure(10.5, 2.6 * len(kinds) + 0.7, rows=len(kinds), columns=3, share="col")
+    for name, about in representations.items():
+        place = 3 * kinds.index(about.kind)
+        first, second, third = axes[place : place + 3]
+        densely = about.threshold is None
+        color, label = plotting.PALETTE[0 if densely else 1], f"trained {'densely' if densely else 'by the rule'}"
+        draw_training(first, training[(name,)], label, color)
+        lasting = [row for row in settled[(name,)] if row["criterion"] == "lasting"]
+        plotting.curve_of(second, panels.by_seed(lasting), "step", "units", label="_", color=color)
+        test = [row for row in solved[(name,)] if row["split"] == "test"]
+        lines(third, test, "psnr", color=color, label=f"{label}, solved ")
+    for place, kind in enumerate(kinds):
+        first, second, third = axes[3 * place : 3 * place + 3]
+        first.set_title(kind)
+        first.set_xlabel("MACs of training solves, 10⁹")
+        second.set_xlabel("step")
+        second.set_ylabel("units settled for good")
         third.set_xlabel("work left, % of the dense solve's MACs")
-        for place in (first, third):
-            place.set_ylabel("PSNR (dB)")
-    plotting.legend(drawn, columns=4)
+        for axis in (first, third):
+            axis.set_ylabel("PSNR (dB)")
+    plotting.legend(drawn, columns=3)
     return drawn
 
 
-def draw_training(axes: Axes, history: Sequence[Row]) -> None:
-    """The quality of training against the work of its solves up to there, and what that is without the delta rule."""
+def draw_training(axes: Axes, history: Sequence[Row], label: str, color: str) -> None:
+    """The quality of training against the work of its solves up to there."""
     seeds = panels.by_seed(history)
-    qualities = [numbers(own, "psnr") for own in seeds]
-    for count, label, color in (
-        ("macs_sparse", "training", plotting.PALETTE[1]),
-        ("macs_dense", "training, by dense solves", "#999999"),
-    ):
-        work = np.mean([np.cumsum(numbers(own, count)) for own in seeds], axis=0) / 1e9
-        plotting.curve(axes, work.tolist(), qualities, label=label, color=color)
-    axes.set_xlabel("MACs of training solves, 10⁹")
+    work = np.mean([np.cumsum(numbers(own, "macs_sparse")) for own in seeds], axis=0) / 1e9
+    plotting.curve(axes, work.tolist(), [numbers(own, "psnr") for own in seeds], label=label, color=color)
 
 
 def pictures(images: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """The image, its representations, and what the delta rule leaves of them; a row a representation."""
-    grid = []
-    for name, arrays in images.items():
-        titles = {"target": "target", "dense": f"{name}: dense", **{rule: rule for rule in list(arrays)[2:6]}}
-        grid.append([(title, colours(arrays[key])) for key, title in titles.items()])
-    return plotting.image_grid(grid, width=11.0)
+    """The image; and its representations, densely and at the largest threshold, and how far these are apart."""
+    target = next(iter(images.values()))["target"]
+    blank = ("", np.full((*target.shape[:2], 3), 255, np.uint8))
+    last = {name: list(arrays)[-1] for name, arrays in images.items()}
+    apart = {name: np.abs(own[last[name]] - own["dense"]).mean(axis=2) / 2 for name, own in images.items()}
+    return plotting.image_grid(
+        [
+            [("target", colours(target)), *((f"{name}: dense", colours(own["dense"])) for name, own in images.items())],
+            [blank, *((last[name], colours(own[last[name]])) for name, own in images.items())],
+            [blank, *(("difference", each) for each in apart.values())],
+        ],
+        width=11.0,
+        scale=Scale("difference, share of the range", 0, max(float(each.max()) for each in apart.values())),
+    )
 
 
 def colours(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,9 @@ from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Axes
 from deq_core.experiment.tables import Row, grouped
 
+LASTING = {"first": "for once", "lasting": "for good"}
+"""What the criteria of settling mean."""
+
 
 def by_seed(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows of each seed."""
@@ -17,6 +20,6 @@ def units_settled(axes: Axes, histogram: Sequence[Row]) -> None:
     for ((criterion,), rows), color in zip(
         grouped(histogram, ("criterion",)).items(), plotting.PALETTE[2:], strict=False
     ):
-        plotting.curve_of(axes, by_seed(rows), "step", "units", label=f"settled, {criterion}", color=color)
+        plotting.curve_of(axes, by_seed(rows), "step", "units", label=f"settled {LASTING[str(criterion)]}", color=color)
     axes.set_xlabel("step")
     axes.set_ylabel("units settled")

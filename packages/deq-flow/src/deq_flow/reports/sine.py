@@ -62,7 +62,8 @@ def figure(states: Mapping[str, Mapping[str, np.ndarray]], rows: Sequence[Row], 
         shape.set_xlabel("x")
         shape.set_ylabel("y")
         panels.units_settled(settled, own_histogram)
-        lines(work, [row for row in own_rows if row["split"] == "test"], "mse")
+        test = [row for row in own_rows if row["split"] == "test"]
+        lines(work, test, "mse", color=plotting.PALETTE[0], geometric=True)
         work.set_yscale("log")
         work.set_xlabel("work left, % of the dense solve's MACs")
         work.set_ylabel("mean squared error")

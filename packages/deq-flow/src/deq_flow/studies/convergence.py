@@ -50,16 +50,13 @@ class Convergence:
     """A change is small up to this share of the root mean square of its part (hidden state or flow) at the end."""
     pairs: int | None = None
     """The first so many pairs of a set; None takes all."""
-    points: int = 5
-    """Cells whose trajectories are drawn, along the middle row of the first pair."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.steps < 2 or not self.tolerance > 0 or self.points < 1:
+        if self.steps < 2 or not self.tolerance > 0:
             raise ValueError(
-                f"convergence: expected at least 2 steps, a tolerance above 0 and at least 1 point, got "
-                f"{self.steps}, {self.tolerance} and {self.points}"
+                f"convergence: expected at least 2 steps and a tolerance above 0, got {self.steps} and {self.tolerance}"
             )
 
 
@@ -110,8 +107,6 @@ class Watch:
     """After every step, EPE."""
     residuals: list[list[float]] = field(default_factory=list)
     """At every evaluation."""
-    paths: Tensor | None = None
-    """(points, steps, components) of cells along the middle row of the first pair."""
     maps: dict[str, Tensor] = field(default_factory=dict)
     """"part_criterion" -> (h, w) mean over the channels of the steps to settle, in the first pair."""
 
@@ -121,8 +116,7 @@ def watch(model: DEQFlow, pairs: SampleSet, config: Convergence, found: Watch) -
     for index in range(len(pairs) if config.pairs is None else min(config.pairs, len(pairs))):
         states, errors, residuals = trajectory(model, pairs[index], config)
         points = rearrange(states, "steps channels h w -> h w steps channels")
-        components = principal_components(points.flatten(0, 2))
-        found.components.append(components)
+        found.components.append(principal_components(points.flatten(0, 2)))
         found.errors.append(errors)
         found.residuals.append(residuals)
         for part, values in zip(PARTS, states.split([model.size.hidden, 2], dim=1), strict=True):
@@ -132,10 +126,6 @@ def watch(model: DEQFlow, pairs: SampleSet, config: Convergence, found: Watch) -
                 found.settled.setdefault((part, criterion), []).append(steps.flatten())
                 if index == 0:
                     found.maps[f"{part}_{criterion}"] = steps.float().mean(dim=0)
-        if index == 0:
-            height, width = points.shape[:2]
-            columns = torch.linspace(0, width - 1, config.points + 2).round().long()[1:-1]
-            found.paths = components.project(points[height // 2, columns])
 
 
 def tables(found: Watch, name: str, config: Convergence) -> dict[str, list[Row]]:
@@ -185,8 +175,8 @@ def measure(job: Job[Measured, Convergence]) -> Mapping[str, float]:
                 metrics |= {f"{name}.{part}.{key}": value for key, value in values.items()}
         metrics[f"{name}.components"] = mean(float(components.needed()) for components in found.components)
         metrics[f"{name}.residual"] = mean(residuals[-1] for residuals in found.residuals)
-        if not job.arrays and found.paths is not None:
-            job.arrays["maps"] = {"image": pairs[0].image1, "paths": found.paths, **found.maps}
+        if not job.arrays:
+            job.arrays["maps"] = {"image": pairs[0].image1, **found.maps}
     return metrics
 
 

@@ -61,10 +61,6 @@ class Components:
     explained: Tensor
     """(components,) shares of the variance, falling; zeros where the points do not vary."""
 
-    def project(self, points: Tensor) -> Tensor:
-        """Coordinates (..., components) of points (..., features)."""
-        return (points.to(self.mean) - self.mean) @ self.directions.T
-
     def needed(self, share: float = 0.99) -> int:
         """How many components explain `share` of the variance."""
         return int((self.explained.cumsum(0) < share - 1e-12).sum()) + 1

@@ -19,8 +19,9 @@ Saved = dict[str, float | str]
 """Of one case within one bound, in per cent of the work of the dense solve of most steps, with deviations over seeds
 as `_std`. By the rule: `way` (what was chosen), `saved`, of that `exact` at threshold 0 and `added` beyond,
 `saved_pixel` and `saved_tile`, `lost` on the test, `validated`, what was saved where it was chosen. By fewer steps
-likewise `fewer_way`, `fewer_saved` and so on. `beyond`: points that the rule saves more, also `beyond_pixel` and
-`beyond_tile`. What nothing within the bound gives is missing."""
+likewise `fewer_way`, `fewer_saved` and so on. `beyond`: points that the rule saves more, and `spared`, that in per cent
+of the work of fewer steps, which does not depend on how many the most steps are; also `beyond_pixel` and so on. What
+nothing within the bound gives is missing."""
 
 Savings = Mapping[str, Mapping[str, Saved]]
 """{case: {bound: what was saved within it}}."""
@@ -101,6 +102,8 @@ def saved(rule: Way | None, fewer: Way | None, *, exact: Way, reference: Way, qu
         peers = of_parts(fewer)
         for part, left in of_parts(rule).items():
             found |= spread(f"beyond{part}", differences(peers[part], left))
+            shares = [100 * (1 - own / other) for own, other in zip(left, peers[part], strict=True)]
+            found |= spread(f"spared{part}", shares)
     return found
 
 
@@ -211,14 +214,16 @@ def savings_table(found: Savings, *, parts: Sequence[str] = tuple(PARTS)) -> str
             *(str(values.get("way", "none within")), together(values, "saved")),
             *(number(values, name) for name in ("exact", "added", "lost")),
             *(str(values.get("fewer_way", "none within")), together(values, "fewer_saved")),
-            *(number(values, "fewer_lost"), together(values, "beyond")),
+            *(number(values, "fewer_lost"), together(values, "beyond"), together(values, "spared")),
         ]
         for case, bounds in found.items()
         for bound, values in bounds.items()
     ]
     by = f"by {' / '.join(parts)}, %"
     heads = ["case", "loss up to", "rule", f"skipped {by}", "of it at threshold 0", "by the rule", "loss on test"]
-    return markdown([*heads, "fewer steps", f"skipped {by}", "loss on test", "rule beyond them, points"], lines)
+    return markdown(
+        [*heads, "fewer steps", f"skipped {by}", "loss on test", "rule beyond them, points", "of their work, %"], lines
+    )
 
 
 def together(values: Saved, name: str) -> str:

@@ -1,5 +1,6 @@
 """The figure of a sweep under the delta rule: what is lost against the work that is left."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from itertools import product
 
@@ -59,19 +60,28 @@ def draw(axes: Axes, rows: Sequence[Row], quality: Quality, colours: Mapping[Val
         label = f"fewer steps, {solver}" if len(by_solver) > 1 else "fewer steps, threshold 0"
         quality_by_work(axes, fewer, by="max_steps", x="work", y="lost", label=label, line=":", color=grey)
         for (variant,), group in grouped([row for row in lost if row["threshold"] != 0], ("variant",)).items():
-            look = {"label": f"{variant}, by threshold", "color": colours[variant]}
-            quality_by_work(axes, group, by="threshold", x="work", y="lost", **look)
+            label, color = f"{variant}, by threshold", colours[variant]
+            quality_by_work(axes, group, by="threshold", x="work", y="lost", label=label, color=color)
 
 
-def lines(axes: Axes, rows: Sequence[Row], quality: str) -> None:
-    """A quality itself against work: a line through the thresholds of each variant, and one through fewer steps."""
+def lines(
+    axes: Axes, rows: Sequence[Row], quality: str, *, color: str, label: str = "", geometric: bool = False
+) -> None:
+    """A quality itself against work: a line through all thresholds, and a dotted one through fewer steps.
+
+    Args:
+        axes: where.
+        rows: of the test.
+        quality: a column.
+        color: of both lines.
+        label: said before what a line is.
+        geometric: see `quality_by_work`.
+    """
     exact = [row for row in rows if row["threshold"] == 0]
-    look = {"label": "fewer steps, threshold 0", "line": ":", "color": GREYS[0]}
-    quality_by_work(axes, exact, by="max_steps", x="work", y=quality, **look)
-    above = grouped([row for row in rows if row["threshold"] != 0], ("variant",))
-    for color, ((variant,), group) in zip(plotting.PALETTE, above.items(), strict=False):
-        look = {"label": f"{variant}, by threshold", "color": color}
-        quality_by_work(axes, group, by="threshold", x="work", y=quality, **look)
+    above = [row for row in rows if row["threshold"] != 0]
+    for own, by, line, said in ((exact, "max_steps", ":", "fewer steps"), (above, "threshold", "-", "by threshold")):
+        look = {"label": f"{label}{said}", "line": line, "color": color, "geometric": geometric}
+        quality_by_work(axes, own, by=by, x="work", y=quality, **look)
 
 
 def of_seed(rows: Sequence[Row], like: Row) -> list[Row]:
@@ -80,7 +90,16 @@ def of_seed(rows: Sequence[Row], like: Row) -> list[Row]:
 
 
 def quality_by_work(
-    axes: Axes, rows: Sequence[Row], *, by: str, x: str, y: str, label: str, line: str = "-", color: str | None = None
+    axes: Axes,
+    rows: Sequence[Row],
+    *,
+    by: str,
+    x: str,
+    y: str,
+    label: str,
+    line: str = "-",
+    color: str | None = None,
+    geometric: bool = False,
 ) -> None:
     """Draws the means of columns `x` and `y` for each value of column `by`, joined in the order of `x`.
 
@@ -93,16 +112,16 @@ def quality_by_work(
         label: in the legend.
         line: style of the line, as matplotlib writes it.
         color: of the line; the next of the house style by default.
+        geometric: for a logarithmic axis: the geometric mean of `y`, with bars from the least to the largest.
     """
-    points = sorted(
-        ((statistic(numbers(group, x)), statistic(numbers(group, y))) for group in grouped(rows, (by,)).values()),
-        key=lambda point: point[0].mean,
-    )
+    columns = [(numbers(group, x), numbers(group, y)) for group in grouped(rows, (by,)).values()]
+    points = [(statistic(work), *(spread_of(values, geometric=geometric))) for work, values in columns]
+    points.sort(key=lambda point: point[0].mean)
     axes.errorbar(
-        [work.mean for work, _ in points],
-        [quality.mean for _, quality in points],
-        xerr=[work.std for work, _ in points],  # no bar is drawn for NaN, the spread of a single seed
-        yerr=[quality.std for _, quality in points],
+        [work.mean for work, *_ in points],
+        [middle for _, middle, *_ in points],
+        xerr=[work.std for work, *_ in points],  # no bar is drawn for NaN, the spread of a single seed
+        yerr=[[down for *_, down, _ in points], [up for *_, up in points]],
         label=label,
         linestyle=line,
         color=color,
@@ -111,3 +130,12 @@ def quality_by_work(
         linewidth=1,
         capsize=2,
     )
+
+
+def spread_of(values: Sequence[float], *, geometric: bool) -> tuple[float, float, float]:
+    """The mean, and how far the bar goes down and up from it."""
+    if geometric and len(values) > 1:
+        middle = statistics.geometric_mean(values)
+        return middle, middle - min(values), max(values) - middle
+    found = statistic(values)
+    return found.mean, found.std, found.std
