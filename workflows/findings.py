@@ -67,14 +67,12 @@ def delta(found: Values) -> str:
     savings = found["savings"]
     images = {name: bounds for name, bounds in savings.items() if name.startswith("image, ")}
     flow = delta_sweep.chosen({name: bounds for name, bounds in savings.items() if name not in images})
-    chosen_apart = any("validated" in case for bounds in savings.values() for case in bounds.values())
     of_videos = {"stream": "On videos, from the last frame's states and memories (`stream`),"}
     of_videos["reuse"] = "On videos, from the last frame's states with fresh memories (`reuse`),"
     return bullets(
         *(compared(said, flow, f"video, {start}", "1 %") for start, said in of_videos.items()),
         compared("From cold starts of flow networks", flow, "cold", "1 %"),
         compared("Of images", images, "seen", "0.1 dB"),
-        *([] if chosen_apart else ["Thresholds and steps of these numbers were chosen on what they are told of."]),
     )
 
 

@@ -94,6 +94,8 @@ def test_the_best_variant_of_a_case_is_the_one_that_saved_most_where_it_was_chos
     assert "| a, stream | 1 % | sent, 0.1 | 80.0 / 70.0 | 40.0 | 40.0 | 0.0 | 10 steps |" in savings_table(found)
 
 
-def test_what_nothing_within_the_bound_saves_is_said_to_be_so() -> None:
+def test_a_table_says_where_nothing_is_within_the_bound_and_where_there_was_no_validation() -> None:
+    alone = savings([row(0, 10, 1.0, 600.0)], [row(0.1, 10, 1.0, 200.0)])
+    assert "| a, sent, cold | 1 %, chosen here | sent, 0.1 |" in savings_table(alone)
     table = savings_table({"a, cold": {"1 %": {"fewer_way": "10 steps", "fewer_saved": 40.0, "fewer_saved_std": 0.5}}})
     assert "| a, cold | 1 % | none within |  |  |  |  | 10 steps | 40.0 ± 0.5 |  |  |  |" in table

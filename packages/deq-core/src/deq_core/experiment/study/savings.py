@@ -207,10 +207,10 @@ def validated(values: Saved) -> float:
 
 
 def savings_table(found: Savings, *, parts: Sequence[str] = tuple(PARTS)) -> str:
-    """A row a case and bound; `parts` names what can be skipped."""
+    """A row a case and bound; `parts` names what can be skipped. What had no validation is said to be chosen here."""
     lines = [
         [
-            *(case, bound),
+            *(case, bound if "validated" in values or "way" not in values else f"{bound}, chosen here"),
             *(str(values.get("way", "none within")), together(values, "saved")),
             *(number(values, name) for name in ("exact", "added", "lost")),
             *(str(values.get("fewer_way", "none within")), together(values, "fewer_saved")),
