@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.changes import OF_THE_LOOP, kinds, lost, members, note_solves, watched
+from tests.flow.test_objective import CHOICE
 from tests.jobs import run
 from tests.profiles import PROFILES
 
@@ -17,6 +18,7 @@ from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, Solver
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.study.stage import Stage
 from deq_core.experiment.tracking.run import ignore
+from deq_flow.config import Scales
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import batches
 from deq_flow.data.colour import ColourConfig
@@ -33,6 +35,7 @@ from deq_flow.studies.flow import Curriculum, CurriculumStage, Flow
 from deq_flow.studies.images import Images, Picture, Represented
 from deq_flow.studies.sine import Fit, Sine
 from deq_flow.train import train
+from deq_flow.training.objective import Coarser
 
 SETS = MiniConfig(
     height=40,
@@ -187,5 +190,5 @@ def test_every_kind_of_section_of_a_profile_is_among_these(profile: str) -> None
     flow: Flow = config.check(Flow, PROFILES[profile], "flow")
     delta: Delta = config.check(Delta, PROFILES[profile], "delta")
     found = kinds(flow.model, flow.train, flow.curriculum, delta.sine, delta.images, delta.representations)
-    changed = kinds(MODEL, UNROLLED, RECIPE, SINE, IMAGES, FIELD)
+    changed = kinds(MODEL, UNROLLED, RECIPE, CHOICE, Coarser(), Scales(), SINE, IMAGES, FIELD)
     assert found <= changed | {CurriculumStage, Curriculum} | set(members(Solver))

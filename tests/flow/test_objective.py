@@ -5,17 +5,22 @@ from typing import Any
 
 import pytest
 import torch
+from tests.changes import lost
 
 import deq_core as deq
-from deq_core.nn import RandomSegments
+from deq_core.nn import MoveMaps, RandomSegments
 from deq_flow.data.batches import FlowBatch
 from deq_flow.loss import sequence_loss
 from deq_flow.models import DEQFlow, build
 from deq_flow.training.objective import Coarser, Objective, halved
 from deq_flow.training.stabilise import Contraction, Stabilise, attempt, moved
 
-SEGMENTS = RandomSegments(low=2, high=(3, 4), high_at_start=(2, 3), long_share=0.0)
-CHOICE = Stabilise(segments=SEGMENTS, share=0.5, contraction=Contraction(begin=0.5, ramp=0.1, bound=0.0))
+CHOICE = Stabilise(
+    segments=RandomSegments(low=2, high=(3, 4), high_at_start=(2, 3), ramp=0.4, long=(5, 6), long_share=0.5),
+    share=0.5,
+    move=MoveMaps(shift=0.3, scale=(0.1, 0.3), noise=(0.1, 0.5)),
+    contraction=Contraction(begin=0.5, ramp=0.1, bound=0.0, floor=10.0),
+)
 
 
 def network(**choices: Any) -> DEQFlow:
@@ -25,11 +30,11 @@ def network(**choices: Any) -> DEQFlow:
     return model
 
 
-def batch(samples: int = 3) -> FlowBatch:
+def batch(samples: int = 3, height: int = 48, width: int = 64) -> FlowBatch:
     generator = torch.Generator().manual_seed(1)
-    images = 255 * torch.rand(2, samples, 3, 48, 64, generator=generator)
-    flow = 3 * torch.randn(samples, 2, 48, 64, generator=generator)
-    return FlowBatch(images[0], images[1], flow, torch.rand(samples, 48, 64, generator=generator) < 0.5)
+    images = 255 * torch.rand(2, samples, 3, height, width, generator=generator)
+    flow = 3 * torch.randn(samples, 2, height, width, generator=generator)
+    return FlowBatch(images[0], images[1], flow, torch.rand(samples, height, width, generator=generator) < 0.5)
 
 
 def objective(**choices: Any) -> Objective:
@@ -120,6 +125,22 @@ def test_half_the_size_is_half_the_flow_of_the_pixels_that_are_known() -> None:
     assert small.flow.flatten().tolist() == [0.75, 2.75]  # (0 + 3) / 2 / 2 and (4 + 7) / 2 / 2
     assert small.valid.all()
     assert not halved(FlowBatch(image, image, flow, valid & False)).valid.any()
+
+
+@pytest.mark.parametrize("name", ["stabilise", "coarser"])
+def test_every_field_changes_the_loss(name: str) -> None:
+    model, pairs = network().freeze_batch_norm(), batch(2, 32, 40)
+    choices: dict[str, Any] = {"stabilise": CHOICE, "coarser": Coarser(share=0.5, disturbed=0.7)}
+
+    def outcome(one: Any) -> object:
+        choice = objective(**{**choices, name: one})
+        losses = []
+        for number in (0, 20, 52, 80, 90):
+            torch.manual_seed(number)
+            losses.append(float(choice(model, (number, pairs)).total))
+        return losses
+
+    assert lost(choices[name], outcome) == []
 
 
 @pytest.mark.parametrize(("kind", "choice"), [(Coarser, {"share": 2.0}), (Stabilise, {"share": -1.0})])

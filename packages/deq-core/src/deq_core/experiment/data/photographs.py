@@ -30,9 +30,9 @@ MORE_TRAINING = (
     "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
     "skimage/data/cell.png",
     "skimage/data/clock_motion.png",
-    "skimage/data/page.png",
+    "skimage/data/color.png",
 )
-"""The rest of the photographs and scans in the packages, but for color.png, whose colour profile is damaged."""
+"""The rest of the photographs and scans in the packages, but for page.png, whose colour profile is damaged."""
 VALIDATION = (
     "skimage/data/coffee.png",
     "skimage/data/coins.png",
