@@ -10,7 +10,7 @@ from deq_core.experiment.study.plotting import Axes, Figure, Scale
 from deq_core.experiment.tables import Row, grouped, numbers
 from deq_flow.reports.panels import by_seed
 
-SHOWN = (2, 3, 5, 8, 12)
+SHOWN = (2, 3, 5, 8)
 """Evaluations whose maps are shown, where a solve has them."""
 
 
@@ -56,9 +56,15 @@ def draw_skipped(axes: Axes, rows: Sequence[Row], label: str, line: str = "-") -
 
 
 def still_changing(maps: Mapping[str, dict[str, Any]]) -> Figure:
-    """Which cells of the example still change, evaluation by evaluation, a row a network and start."""
+    """Which cells of the example still change, evaluation by evaluation, a row a network and start.
+
+    Where there are memories that are kept, states reused without them, which move alike, are left out.
+    """
     starts = {
-        (network, name): cells for network, arrays in maps.items() for name, cells in arrays.items() if name != "image"
+        (network, name): cells
+        for network, arrays in maps.items()
+        for name, cells in arrays.items()
+        if name != "image" and not (name == "reuse" and "stream" in arrays)
     }
     shortest = min(map(len, starts.values()))
     shown = [number for number in SHOWN if number <= shortest] or [shortest]
