@@ -13,6 +13,7 @@ from deq_core.experiment import config
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.data.arrays import read_arrays
+from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import grouped, numbers, read_rows, spread
@@ -30,7 +31,6 @@ from deq_flow.studies.delta import Delta
 from deq_flow.studies.delta_sweep import SWEEP
 from deq_flow.studies.equilibrium import equilibrium_network
 from deq_flow.studies.images import IMAGES, Represented
-from deq_flow.studies.measured import Measured
 from deq_flow.studies.sine import SINE, Fit
 from deq_flow.studies.trajectories import convergence_steps
 

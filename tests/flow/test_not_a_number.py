@@ -13,6 +13,7 @@ from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.delta import Rule, Variant
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.stage import Single, Stage
 from deq_core.experiment.tables import read_rows
 from deq_flow.cli import main
@@ -27,7 +28,6 @@ from deq_flow.models import DEQFlow
 from deq_flow.params import EquilibriumModel
 from deq_flow.studies.convergence import CONVERGENCE, Convergence
 from deq_flow.studies.delta_sweep import SWEEP, Example, Part, Sweep
-from deq_flow.studies.measured import Measured
 from deq_flow.studies.reuse import REUSE, Reuse
 from deq_flow.studies.table import BASELINES, EVALUATE, Evaluate
 

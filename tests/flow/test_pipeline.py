@@ -16,6 +16,7 @@ from tests.profiles import MINI, SMOKE
 
 from deq_core.experiment import config
 from deq_core.experiment.files import write_json
+from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section, Single
 from deq_core.experiment.tables import numbers, read_rows
@@ -29,7 +30,6 @@ from deq_flow.evaluation.evaluate import Prediction, evaluate, labelled_sets, su
 from deq_flow.networks import load
 from deq_flow.reports import curriculum, table
 from deq_flow.studies.flow import Flow
-from deq_flow.studies.measured import Measured
 from deq_flow.studies.table import BASELINES, EVALUATE, network_method
 from deq_flow.train import train
 

@@ -15,6 +15,7 @@ from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.files import write_json
+from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import numbers, read_rows
@@ -27,7 +28,6 @@ from deq_flow.inference_params import Inference
 from deq_flow.networks import build_network
 from deq_flow.params import EquilibriumModel, UnrolledModel
 from deq_flow.reports.reuse import by_frame, page
-from deq_flow.studies.measured import Measured
 from deq_flow.studies.reuse import REUSE, Reuse
 
 VIDEOS = VideosConfig(videos=2, frames=3, period=12.0)

@@ -21,6 +21,7 @@ from deq_vision.data.mini.write import MiniSets, write_mini
 from deq_vision.reports import scores, streaming
 from deq_vision.reports.headlines import headline
 from deq_vision.reports.scores import MDEQ, overview
+from deq_vision.studies.paths import PathStudy
 from deq_vision.studies.scores import BASELINES, EVALUATE, Peers, Trained
 from deq_vision.studies.section import Vision
 from deq_vision.studies.streaming import STREAM
@@ -129,7 +130,7 @@ def test_a_second_run_writes_the_same_tables(profile: Vision, data: Path, result
 
 def test_reports_are_made_of_one_seed_and_without_baselines_too(profile: Vision, results: Path, tmp_path: Path) -> None:
     alone = {"trained": ("street",), "fresh": ("street",), "continued": (), "streamed": ("street",)}
-    one = replace(profile, **alone, baselines={}, seeds=(1,))
+    one = replace(profile, **alone, baselines={}, paths=PathStudy(), seeds=(1,))
     found = told(scores.REPORT, one, results, tmp_path).metrics
     assert "miou_std" not in found["street"][MDEQ]
     assert list(found["street"]) == [MDEQ]

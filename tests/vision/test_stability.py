@@ -27,6 +27,7 @@ from deq_vision.data.mini.write_digits import write_digits
 from deq_vision.evaluate import evaluate
 from deq_vision.params import Classify, Experiment
 from deq_vision.reports.stability import overview, page
+from deq_vision.studies.paths import VisionPaths
 from deq_vision.studies.stability import Measure, Method, Stability, Trained, measure
 from deq_vision.train import train
 
@@ -47,6 +48,7 @@ STUDY = Stability(
     pretraining=RECIPE,
     training=replace(RECIPE, pretraining=None, steps=1),
     measure=Measure(sweep=5, batch_size=4),
+    paths=VisionPaths(evaluations=2, solvers={"plain": deq.FixedPointIteration()}, samples=2),
 )
 EXPERIMENT = Experiment(task=STUDY.task, model=STUDY.model, recipe=STUDY.training)
 

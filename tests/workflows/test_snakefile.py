@@ -11,9 +11,9 @@ from workflows import workspace
 
 TARGETS = [
     "all",
-    *("flow", "flow_download", "flow_baselines", "flow_table_report", "flow_reuse_report"),
+    *("flow", "flow_download", "flow_baselines", "flow_table_report", "flow_reuse_report", "flow_paths_report"),
     *("sequence", "sequence_download", "sequence_baselines", "sequence_report"),
-    "sequence_delta_report",
+    *("sequence_delta_report", "sequence_paths_report", "vision_paths_report", "stability_paths_report"),
     *("vision", "vision_download", "vision_report", "vision_streaming_report"),
 ]
 FILES = [

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.data.batches import Cached, SampleSet
+from deq_core.experiment.data.batches import Cached, SampleSet, Spaced
 from deq_vision.config import Head
 from deq_vision.data import classes
 from deq_vision.data.batches import (
@@ -123,12 +123,13 @@ def training_batches(
 
 
 def batches_in_order(
-    task: Scored | Detect, data: Path, split: Split, batch_size: int, *, multiple: int
+    task: Scored | Detect, data: Path, split: Split, batch_size: int, *, multiple: int, count: int | None = None
 ) -> Iterator[Any]:
-    """Every sample of a split once."""
+    """Every sample of a split once, or `count` of them, evenly spaced."""
     if isinstance(task, Detect):
-        return detect.batches_in_order(task, data, split, batch_size, multiple=multiple)
+        return detect.batches_in_order(task, data, split, batch_size, multiple=multiple, count=count)
     found = samples(task, data, split)
+    found = found if count is None else Spaced(found, count)
     if isinstance(task, Segment):
         return in_order(found, batch_size, partial(SegmentedBatch.collate, normalisation=task.normalisation))
     found = found if task.test_crop is None else CentreCropped(found, *task.test_crop)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from deq_core.experiment.study.measured import networks
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
 from deq_flow.reports.errors import errors_table, over_seeds_by_set
-from deq_flow.studies.measured import networks
 
 STAGES = {"chairs": "methods", **{name: f"curriculum.{name}.methods" for name in ("things", "sintel", "kitti")}}
 """In their order, each with the key of what was trained there."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from deq_core.experiment.study.measured import first_seeds, networks
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.savings import (
     PARTS,
@@ -16,7 +17,6 @@ from deq_core.experiment.study.stage import Section
 from deq_core.experiment.study.tradeoff import tradeoff
 from deq_core.experiment.tables import Row, grouped, markdown, numbers, spread, statistic
 from deq_flow.reports.delta_figures import activity, still_changing
-from deq_flow.studies.measured import first_seeds, networks
 
 CASE = ("network", "set", "variant", "start", "threshold", "max_steps")
 """The columns that tell the cases of a sweep apart."""

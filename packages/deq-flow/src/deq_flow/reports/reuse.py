@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from deq_core.experiment.study import plotting
+from deq_core.experiment.study.measured import by_network, networks
 from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import Row, cell, grouped, markdown, numbers, over_seeds, statistic
-from deq_flow.studies.measured import Measured, networks
 
 Starts = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 """{method: {budget: {start: {metric: mean over seeds, metric_std: standard deviation}}}}."""
@@ -16,11 +16,8 @@ Starts = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 def page(section: Section, results: Results) -> Page:
     """Means and standard deviations over seeds, of every method, budget and start."""
     measured = networks(section, methods="reuse.methods", seeds="seeds", shipped="reuse.shipped")
-    methods: dict[str, list[Measured]] = {}
-    for each in measured:
-        methods.setdefault(each.network, []).append(each)
     found = {}
-    for method, cases in methods.items():
+    for method, cases in by_network(measured).items():
         seeds = [results.metrics("reuse", case) for case in cases]
         found[method] = {
             budget: {start: over_seeds([of_seed[budget][start] for of_seed in seeds]) for start in starts}

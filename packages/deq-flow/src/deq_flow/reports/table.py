@@ -9,6 +9,7 @@ from einops import rearrange
 
 from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.study import plotting
+from deq_core.experiment.study.measured import first_seeds, networks
 from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section, Single
@@ -17,7 +18,6 @@ from deq_flow.evaluation.evaluate import summary
 from deq_flow.evaluation.sets import titles
 from deq_flow.metrics import epe_map
 from deq_flow.reports.errors import Errors, errors_table, over_seeds_by_set
-from deq_flow.studies.measured import first_seeds, networks
 from deq_flow.visualize import error_to_rgb, flow_to_rgb
 
 NOTES = {

@@ -15,6 +15,7 @@ from torch import Tensor
 import deq_core as deq
 from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.data.released import located
+from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row
 from deq_flow.data.samples import FlowSample, SampleSet
@@ -23,7 +24,6 @@ from deq_flow.finite import require_finite
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow
 from deq_flow.studies.equilibrium import encode, equilibrium_network
-from deq_flow.studies.measured import Measured
 from deq_flow.studies.trajectories import (
     CRITERIA,
     Components,

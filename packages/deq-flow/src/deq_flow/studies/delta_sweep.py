@@ -12,6 +12,7 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.delta import sweep_configs
+from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.samples import SampleSet
@@ -20,7 +21,6 @@ from deq_flow.evaluation.sets import SETS, SequenceSet
 from deq_flow.models import DEQFlow
 from deq_flow.studies.delta_run import Run, Start
 from deq_flow.studies.equilibrium import encode, equilibrium_network
-from deq_flow.studies.measured import Measured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ import torch
 
 from deq_core.experiment.config import Name
 from deq_core.experiment.data.released import located
+from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.stage import Job, Stage
 from deq_flow.evaluation.starts import by_video, frames_of, log_frames, over_all
 from deq_flow.inference_params import Starts
 from deq_flow.networks import load
-from deq_flow.studies.measured import Measured
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from deq_core.experiment.config import Name
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.data.released import located
+from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.stage import Job, Single, Stage
 from deq_core.experiment.tables import numbers
 from deq_flow.data.batches import FlowBatch
@@ -21,7 +22,6 @@ from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator, PaddingMode
 from deq_flow.inference_params import Inference
 from deq_flow.networks import Network, load
-from deq_flow.studies.measured import Measured
 
 
 @dataclass(frozen=True, kw_only=True)

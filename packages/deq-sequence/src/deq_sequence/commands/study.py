@@ -10,10 +10,12 @@ STUDIES = Studies(
     stages={
         "baselines": "deq_sequence.studies.perplexity:BASELINES",
         "evaluate": "deq_sequence.studies.perplexity:EVALUATE",
+        "paths": "deq_sequence.studies.paths:PATHS",
         "delta": "deq_sequence.studies.delta:DELTA",
     },
     reports={
         "perplexity": "deq_sequence.reports.perplexity:REPORT",
+        "paths": "deq_sequence.reports.paths:REPORT",
         "delta": "deq_sequence.reports.delta:REPORT",
     },
     sections={"sequence": "deq_sequence.studies.section:Sequence"},

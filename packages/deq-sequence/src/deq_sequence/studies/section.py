@@ -7,6 +7,7 @@ from deq_core.experiment.config.plot import Plot
 from deq_sequence.data.texts import Text
 from deq_sequence.params import Model, Train
 from deq_sequence.studies.delta import Delta
+from deq_sequence.studies.paths import PathStudy
 from deq_sequence.studies.perplexity import Baselines, Evaluate
 
 
@@ -23,6 +24,7 @@ class Sequence:
     evaluate: dict[Name, Evaluate]
     delta: dict[Name, Delta] = field(default_factory=dict)
     """Methods that are measured under the delta rule too."""
+    paths: PathStudy = field(default_factory=PathStudy)
     baselines: Baselines = field(default_factory=Baselines)
     plot: Plot = field(default_factory=Plot)
 
@@ -32,5 +34,12 @@ class Sequence:
         for place in ("model", "train", "evaluate"):
             require_keys("methods", self.methods, place, getattr(self, place))
         require_keys("delta", self.delta, "methods", self.methods)
-        for place, parts in (("train", self.train), ("evaluate", self.evaluate), ("delta", self.delta)):
+        require_keys("paths.methods", self.paths.methods, "methods", self.methods)
+        read = {
+            "train": self.train,
+            "evaluate": self.evaluate,
+            "delta": self.delta,
+            "paths.measure": self.paths.measure,
+        }
+        for place, parts in read.items():
             require_keys(f"{place}.text", [part.text for part in parts.values()], "texts", self.texts)

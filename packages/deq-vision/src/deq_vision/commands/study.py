@@ -11,14 +11,18 @@ STUDIES = Studies(
         "baselines": "deq_vision.studies.scores:BASELINES",
         "evaluate": "deq_vision.studies.scores:EVALUATE",
         "stream": "deq_vision.studies.streaming:STREAM",
+        "paths": "deq_vision.studies.paths:PATHS",
         "stability-pretrain": "deq_vision.studies.stability:PRETRAIN",
         "stability-train": "deq_vision.studies.stability:TRAIN",
         "stability-evaluate": "deq_vision.studies.stability:EVALUATE",
+        "stability-paths": "deq_vision.studies.stability:PATHS",
     },
     reports={
         "scores": "deq_vision.reports.scores:REPORT",
         "streaming": "deq_vision.reports.streaming:REPORT",
         "stability": "deq_vision.reports.stability:REPORT",
+        "paths": "deq_vision.reports.paths:REPORT",
+        "stability-paths": "deq_vision.reports.paths:STABILITY_REPORT",
     },
     sections={
         "vision": "deq_vision.studies.section:Vision",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from deq_core.experiment.data.batches import Cached, SampleSet
+from deq_core.experiment.data.batches import Cached, SampleSet, Spaced
 from deq_vision.data import classes
 from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order
 from deq_vision.data.samples import AnnotatedImage, Objects
@@ -84,11 +84,14 @@ def training_batches(
 
 
 def batches_in_order(
-    task: Detect, data: Path, split: Split, batch_size: int, *, multiple: int
+    task: Detect, data: Path, split: Split, batch_size: int, *, multiple: int, count: int | None = None
 ) -> Iterator[AnnotatedBatch]:
-    """Every sample of a split once."""
-    collate = partial(AnnotatedBatch.collate, normalisation=task.normalisation, multiple=multiple)
-    return in_order(samples(task, data, split), batch_size, collate)
+    """Every sample of a split once, or `count` of them, evenly spaced."""
+    found = samples(task, data, split)
+    found = found if count is None else Spaced(found, count)
+    return in_order(
+        found, batch_size, partial(AnnotatedBatch.collate, normalisation=task.normalisation, multiple=multiple)
+    )
 
 
 def stride_of(maps: Tensor, images: Tensor) -> int:

@@ -10,6 +10,7 @@ from deq_vision.detection.params import Detect
 from deq_vision.evaluate import Evaluate
 from deq_vision.params import Classify, Data, Experiment, Segment
 from deq_vision.streaming.params import StreamEvaluate
+from deq_vision.studies.paths import PathStudy
 
 OF_TASK: Mapping[type, tuple[type, ...]] = {
     Classify: (Linear, Neighbours),
@@ -48,6 +49,7 @@ class Vision:
     """How the model of the experiment of that name is measured."""
     stream: dict[Name, StreamEvaluate]
     """And how on videos."""
+    paths: PathStudy = field(default_factory=PathStudy)
     plot: Plot = field(default_factory=Plot)
 
     def __post_init__(self) -> None:
@@ -65,6 +67,8 @@ class Vision:
         require_keys("streamed", self.streamed, "trained", self.trained)
         require_keys("streamed", self.streamed, "stream", self.stream)
         require_keys("baselines", self.baselines, "trained", self.trained)
+        require_keys("paths.methods", self.paths.methods, "trained", self.trained)
+        require_keys("paths.shipped", self.paths.shipped, "experiments", self.experiments)
         for name in self.streamed:
             if isinstance(self.experiments[name].task, Classify):
                 raise ValueError(f"streamed: {name} is to classify; videos are for segmentation and detection")

@@ -21,6 +21,8 @@ from deq_vision.config import ModelConfig
 from deq_vision.evaluate import Sweep
 from deq_vision.models.build import load
 from deq_vision.params import Classify, Experiment, Recipe
+from deq_vision.studies.paths import Followable, VisionPaths
+from deq_vision.studies.paths import measure as follow
 from deq_vision.tasks import batches_in_order, require_head
 from deq_vision.train import train
 
@@ -61,6 +63,8 @@ class Stability:
     training: Recipe
     """Of each network, from there on, with an optimiser and a schedule of its own."""
     measure: Measure
+    paths: VisionPaths
+    """How each network is followed to its fixed point."""
     dpi: int = 150
     longer: tuple[int, ...] = field(default=(7,))
     """Evaluations beyond N at which the report states the change against N; the last of the sweep is added."""
@@ -184,3 +188,12 @@ PRETRAIN = Stage(
 )
 TRAIN = replace(PRETRAIN, name="stability.train", case=Trained, settings=trained)
 EVALUATE = Stage(name="stability.evaluate", section="stability", case=Trained, settings=tested, run=measure)
+PATHS = Stage(
+    name="stability.paths",
+    section="stability",
+    case=Trained,
+    settings=lambda section, case: Followable(
+        task=section.load(Classify, "task"), paths=section.load(VisionPaths, "paths")
+    ),
+    run=follow,
+)

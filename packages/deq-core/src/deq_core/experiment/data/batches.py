@@ -40,6 +40,21 @@ class Cached(Dataset[Sample]):
         return self.samples[index]
 
 
+class Spaced(Dataset[Sample]):
+    """Some samples of a set, evenly spaced over it: so many, or all where there are not more."""
+
+    def __init__(self, samples: SampleSet[Sample], count: int) -> None:
+        self.samples = samples
+        whole = len(samples)
+        self.places = [number * whole // count for number in range(count)] if count < whole else range(whole)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[self.places[index]]
+
+
 def batches(
     dataset: SampleSet[Sample],
     *,

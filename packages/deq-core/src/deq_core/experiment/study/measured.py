@@ -1,4 +1,4 @@
-"""What a study measures: methods, each trained from some seeds, and networks that come with the package."""
+"""What a study measures: methods, each trained from some seeds, and networks that come with a package."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,4 +30,14 @@ def first_seeds(measured: Sequence[Measured]) -> dict[str, Measured]:
     found: dict[str, Measured] = {}
     for each in measured:
         found.setdefault(each.network, each)
+    return found
+
+
+def by_network(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """All of each network, in order of first appearance; a shipped one apart from trained ones of its name."""
+    trained = {each.network for each in measured if each.seed is not None}
+    found: dict[str, list[Measured]] = {}
+    for each in measured:
+        apart = each.seed is None and each.network in trained
+        found.setdefault(f"{each.network}, shipped" if apart else each.network, []).append(each)
     return found

@@ -1,0 +1,159 @@
+"""The report of path independence: how far answers are apart, and how many samples come to rest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.paths import EVERY, SAFE, STARTS, WHOLE
+from deq_core.experiment.study.plotting import Axes, Figure
+from deq_core.experiment.study.report import Page, Results
+from deq_core.experiment.tables import Row, cell, grouped, markdown, over_seeds
+
+Found = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""{network: {set: {quantity: mean over seeds, quantity_std: standard deviation}}}."""
+OF_STARTS = {"random": "a random state", "other": "another sample's state"}
+DISTANCES = {"change": "at k and 2k", **{start: f"from zero and {name}" for start, name in OF_STARTS.items()}}
+PARTS, OTHERS, BLACK = (*plotting.PALETTE[:3], plotting.PALETTE[7]), plotting.PALETTE[3:6], plotting.PALETTE[6]
+STYLES = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What an answer of a domain is measured in."""
+
+    answer: str
+    """Of distances between answers: "px"."""
+    error: str
+    """What is wrong with an answer: "EPE, px"."""
+
+
+def path_page(networks: Mapping[str, Sequence[object]], results: Results, stage: str, unit: Unit) -> Page:
+    """Distances, radii and shares of every network and set, and their curves.
+
+    Args:
+        networks: by name, the cases of each, a seed each.
+        results: what the stage has left.
+        stage: the folder of it.
+        unit: of the answers.
+    """
+    metrics: dict[str, dict[str, dict[str, float]]] = {}
+    for name, cases in networks.items():
+        seeds = [results.metrics(stage, case) for case in cases]
+        metrics[name] = {key: over_seeds([of_seed[key] for of_seed in seeds]) for key in seeds[0]}
+    curves = {
+        name: {table: results.by_case(stage, cases, table) for table in ("residuals", "answers")}
+        for name, cases in networks.items()
+    }
+    return Page(
+        title="Whether answers depend on the path to them",
+        metrics=metrics,
+        parts=[answers_table(metrics, unit), convergence_table(metrics)],
+        figures={"paths": figure(curves, unit)},
+    )
+
+
+def answers_table(found: Found, unit: Unit) -> str:
+    """A row a network, set and solver: errors, and distances between answers."""
+    lines = []
+    for network, sets in found.items():
+        for name, values in sets.items():
+            for solver in solvers_of(values):
+                cells = [
+                    cell(values, key, form) if (key := f"{solver}.{quantity}") in values else "-"
+                    for quantity, form in (
+                        *((quantity, "{:.3f}") for quantity in ("error", "error_twice")),
+                        *((quantity, "{:.2g}") for quantity in ("change", *STARTS)),
+                    )
+                ]
+                lines.append([network, samples_of(name, values), solver, *cells])
+    heads = [f"{unit.error}, at N", "at 2N", f"change, {unit.answer}", *(f"from {OF_STARTS[name]}" for name in STARTS)]
+    return markdown(["network", "samples", "solver", *heads], lines, names=3)
+
+
+def convergence_table(found: Found) -> str:
+    """A row a network, set, solver and kind of residual: the radius, and the shares that converged within N."""
+    lines, known = [], dict[float, None]()
+    for network, sets in found.items():
+        for name, values in sets.items():
+            near = [cell(values, "radius", "{:.2f}"), percent(values, "contracting")]
+            for solver, what in product(solvers_of(values), (WHOLE, EVERY)):
+                shares = [key for key in values if key.startswith(f"{solver}.{what}.") and not key.endswith("_std")]
+                shares.sort(key=lambda key: -tolerance(key))
+                if shares:
+                    lines.append(
+                        [
+                            network,
+                            samples_of(name, values),
+                            *near,
+                            solver,
+                            what,
+                            *(percent(values, key) for key in shares),
+                        ]
+                    )
+                    known.update({tolerance(key): None for key in shares})
+    heads = ["radius, median", f"below {SAFE}, %", "solver", "residual of", *(f"to {each:g}, %" for each in known)]
+    return markdown(["network", "samples", *heads], lines, names=2)
+
+
+def samples_of(name: str, values: Mapping[str, float]) -> str:
+    """A set, and how many samples of it were followed."""
+    return f"{name} ({values['samples']:.0f})"
+
+
+def tolerance(key: str) -> float:
+    """That of a share's name, `solver.what.tolerance`."""
+    return float(key.split(".", 2)[2])
+
+
+def percent(values: Mapping[str, float], key: str) -> str:
+    """A share with its deviation, in percent."""
+    return cell({name: 100 * share for name, share in values.items() if name.startswith(key)}, key, "{:.0f}")
+
+
+def solvers_of(values: Mapping[str, float]) -> list[str]:
+    """Those that a set was solved by."""
+    return [name.removesuffix(".change") for name in values if name.endswith(".change")]
+
+
+def figure(curves: Mapping[str, Mapping[str, Sequence[Sequence[Row]]]], unit: Unit) -> Figure:
+    """Residual by part, and distances between answers, against evaluations; a row a network, of its first set.
+
+    Geometric means over seeds and a factor of their deviation. A colour is a quantity, a style a solver,
+    and panels above one another share their limits.
+    """
+    drawn, panels = plotting.figure(9.0, 3.0 * len(curves) + 0.8, rows=len(curves), columns=2, share="col")
+    for number, (network, tables) in enumerate(curves.items()):
+        residuals, answers = panels[2 * number : 2 * number + 2]
+        name = tables["residuals"][0][0]["set"]
+        first = {table: [[row for row in rows if row["set"] == name] for rows in of] for table, of in tables.items()}
+        for (solver,), style in zip(grouped(first["residuals"][0], ("solver",)), STYLES, strict=False):
+            rows = {
+                table: [[row for row in one if row["solver"] == solver] for one in of] for table, of in first.items()
+            }
+            for place, (part,) in enumerate(grouped(rows["residuals"][0], ("part",))):
+                colour = BLACK if part == WHOLE else PARTS[place % len(PARTS)]
+                seeds = [[row for row in one if row["part"] == part] for one in rows["residuals"]]
+                curve(residuals, seeds, "residual", label=f"{part}, {solver}", color=colour, linestyle=style)
+            for (column, label), colour in zip(DISTANCES.items(), OTHERS, strict=True):
+                curve(answers, rows["answers"], column, label=f"{label}, {solver}", color=colour, linestyle=style)
+        residuals.set_ylabel("relative residual")
+        answers.set_ylabel(f"distance of answers, {unit.answer}")
+        for axes in (residuals, answers):
+            axes.set_title(f"{network}, {name}")
+            axes.set_xlabel("evaluations of f, k")
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_yscale("log")
+    plotting.legend(drawn)
+    return drawn
+
+
+def curve(axes: Axes, seeds: Sequence[Sequence[Row]], column: str, **look: Any) -> None:
+    """A column against evaluations, where it is above 0 of every seed, as a logarithmic axis shows it."""
+    known = [{row["evaluation"]: row[column] for row in rows if row.get(column)} for rows in seeds]
+    steps = [step for step in known[0] if all(step in of_seed for of_seed in known)]
+    points = [[{"evaluation": step, column: of_seed[step]} for step in steps] for of_seed in known]
+    if steps:
+        plotting.curve_of(axes, points, "evaluation", column, geometric=True, **look)

@@ -1,0 +1,118 @@
+"""Path independence of DEQ-Transformers: losses of a segment from several starts and after further evaluations."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
+from deq_core.experiment.config import Name, require_keys
+from deq_core.experiment.study.measured import Measured
+from deq_core.experiment.study.paths import Followed, Paths, Problem, State
+from deq_core.experiment.study.stage import Job, Stage
+from deq_sequence.data import tokens as stored
+from deq_sequence.data.batches import Window
+from deq_sequence.data.corpora import Split
+from deq_sequence.evaluate import read
+from deq_sequence.models.transformer import DEQTransformer, Memory
+from deq_sequence.networks import load_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequencePaths(Paths):
+    """On which segments a model is followed: a sample is a segment of one of `batch_size` rows of the text.
+
+    Memory is that of the model's own solves, throughout.
+    """
+
+    text: Name
+    """Key of `texts`; the training's own."""
+    split: Split = "test"
+    length: int
+    """Tokens of a segment."""
+    memory: int
+    """Positions remembered from segment to segment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathStudy:
+    """Which models are followed, and how each."""
+
+    methods: tuple[Name, ...] = ()
+    """Trained models that are solved for their equilibrium, keys of `model`."""
+    shipped: tuple[Name, ...] = ()
+    """Checkpoints that come with the package, names of `networks.SHIPPED`."""
+    measure: dict[Name, SequencePaths] = field(default_factory=dict)
+    """By network."""
+
+    def __post_init__(self) -> None:
+        require_keys("methods, shipped", (*self.methods, *self.shipped), "measure", self.measure)
+
+
+def problems(model: DEQTransformer, text: Tensor, config: SequencePaths) -> Iterator[Problem]:
+    """The first segments of every row of the tokens (N,), as many as it takes for the samples."""
+    count = 0
+    for window, memory, _ in read(model, text, length=config.length, batch_size=config.batch_size):
+        if count >= config.samples:
+            return
+        yield problem(model, window, memory)
+        count += config.batch_size
+
+
+def problem(model: DEQTransformer, window: Window, memory: Memory | None) -> Problem:
+    """That of one segment of every row."""
+    device = next(model.parameters()).device
+    tokens, targets = window.tokens.to(device), window.targets.to(device)
+    segment = model.encode(tokens, memory)
+    f = model.map(segment)
+
+    def whole(state: Tensor) -> State:
+        return (f(state),)
+
+    return Problem(
+        names=[f"row {row}, tokens from {window.begin + 1} on" for row in range(1, len(tokens) + 1)],
+        parts=("state",),
+        f=whole,
+        zero=(model.start(segment),),
+        answer=lambda state: model.losses(state, targets),
+        distance=lambda one, other: (one - other).abs().mean(1),
+        error=lambda losses: losses.mean(1),
+    )
+
+
+def measure(job: Job[Measured, SequencePaths]) -> Mapping[str, Any]:
+    """{split: numbers} of a model, as `Followed.summary` has them; the tables are those of `Followed.tables`.
+
+    An answer is the loss of each token, in nats; a distance is the mean difference of a token's.
+
+    Raises:
+        CheckpointError: the model is an unrolled one.
+        CorpusError: it was trained with another vocabulary.
+        NonFiniteError: a loss is not finite.
+    """
+    config = job.settings
+    torch.set_num_threads(config.threads)
+    tokens = stored.read(job.data / config.text)
+    text = stored.check_rows(tokens, config.split, config.batch_size)
+    model = load_for(job.network, tokens.vocabulary, config.text, memory=config.memory).to(config.device)
+    if model.equilibrium.steps is not None:
+        raise CheckpointError(
+            f"{job.network}: expected an equilibrium model, got one of {model.equilibrium.steps} steps"
+        )
+    found = Followed(config)
+    with torch.no_grad():
+        for each in problems(model, text, config):
+            found.add(each)
+    job.tables.update(found.tables(set=config.split))
+    return {config.split: found.summary()}
+
+
+PATHS = Stage(
+    name="sequence.paths",
+    section="sequence",
+    case=Measured,
+    settings=lambda section, case: section.load(SequencePaths, f"paths.measure.{case.network}"),
+    run=measure,
+)

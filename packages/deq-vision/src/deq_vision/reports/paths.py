@@ -1,0 +1,30 @@
+"""The reports of path independence of MDEQ: of trained and shipped networks, and of those of the stability study."""
+
+from itertools import product
+
+from deq_core.experiment.config import Seed
+from deq_core.experiment.study.measured import by_network, networks
+from deq_core.experiment.study.path_report import Unit, path_page
+from deq_core.experiment.study.report import Page, Report, Results
+from deq_core.experiment.study.stage import Section
+from deq_vision.studies.stability import Method, Trained
+
+UNIT = Unit(answer="logits", error="loss")
+
+
+def page(section: Section, results: Results) -> Page:
+    """Of every network of the pipeline, and those that come with the package."""
+    measured = networks(section, methods="paths.methods", seeds="seeds", shipped="paths.shipped")
+    return path_page(by_network(measured), results, "paths", UNIT)
+
+
+def stability_page(section: Section, results: Results) -> Page:
+    """Of every network of the stability study."""
+    methods, steps = section.load(tuple[Method, ...], "methods"), section.load(tuple[int, ...], "steps")
+    seeds = section.load(tuple[Seed, ...], "seeds")
+    cases = {f"{how}, N = {n}": [Trained(how, n, seed) for seed in seeds] for n, how in product(steps, methods)}
+    return path_page(cases, results, "paths", UNIT)
+
+
+REPORT = Report(name="vision.paths_report", section="vision", page=page)
+STABILITY_REPORT = Report(name="stability.paths_report", section="stability", page=stability_page)

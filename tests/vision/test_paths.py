@@ -1,0 +1,88 @@
+"""Path independence of MDEQ: a sample's numbers are its own, and the stages lead from data to a page."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.jobs import run
+from tests.vision.test_stability import STUDY
+from tests.vision.test_training import EXPERIMENTS, PROFILE, SETS
+
+import deq_core as deq
+from deq_core.experiment import config
+from deq_core.experiment.files import write_json
+from deq_core.experiment.study.measured import Measured
+from deq_core.experiment.study.report import Report, Results, folder_of
+from deq_core.experiment.study.stage import Section, Stage
+from deq_vision import MDEQ, save
+from deq_vision.data.mini.write_digits import write_digits
+from deq_vision.data.mini.write_street import write_street
+from deq_vision.models.build import build
+from deq_vision.reports.paths import REPORT, STABILITY_REPORT
+from deq_vision.studies.paths import PATHS, PathStudy, VisionPaths, problems
+from deq_vision.studies.stability import PATHS as STABILITY_PATHS
+from deq_vision.studies.stability import Trained
+from deq_vision.tasks import batches_in_order, loss
+
+CONFIG = VisionPaths(
+    evaluations=2, solvers={"plain": deq.FixedPointIteration()}, tolerances=(0.5,), samples=3, batch_size=2, arnoldi=2
+)
+VISION = replace(PROFILE, paths=PathStudy(methods=("digits",), shipped=("digits",), measure={"digits": CONFIG}))
+STABILITY = replace(STUDY, methods=("implicit",), steps=(2,), paths=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_digits(root / "digits", SETS.digits)
+    write_street(root / "street", SETS.street)
+    return root
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_errors_are_each_images_own_and_answers_what_the_network_says(name: str, data: Path) -> None:
+    torch.manual_seed(0)
+    experiment = EXPERIMENTS[name]
+    model = MDEQ(experiment.model.architecture, experiment.model.equilibrium()).eval()
+    problem = next(problems(model, experiment.task, replace(CONFIG, split="train"), data))
+    state = problem.zero
+    for _ in range(3):
+        state = problem.f(*state)
+    outputs = problem.answer(*state)
+    assert len(outputs) == len(problem.names) == 2
+    assert len(set(problem.names)) == 2
+    alone = batches_in_order(experiment.task, data, "train", 1, multiple=model.size.multiple)
+    for batch in alone:
+        if batch.names[0] in problem.names:
+            expected = model(batch.images, steps=3).logits
+            place = list(problem.names).index(batch.names[0])
+            torch.testing.assert_close(outputs[place : place + 1], expected, atol=1e-4, rtol=1e-4)
+            own = loss(experiment.task, expected, batch)
+            torch.testing.assert_close(problem.error(outputs)[place], own, atol=1e-4, rtol=1e-4)
+
+
+CASES: dict[str, tuple[Stage[Any, Any], Report, Any, list[Any]]] = {
+    "vision": (PATHS, REPORT, VISION, [Measured("digits", 0), Measured("digits")]),
+    "stability": (STABILITY_PATHS, STABILITY_REPORT, STABILITY, [Trained("implicit", 2, 0)]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_stage_leads_to_a_page(name: str, data: Path, tmp_path: Path) -> None:
+    stage, report, profile, cases = CASES[name]
+    write_json(tmp_path / "params.yaml", config.plain({name: profile}))  # JSON is YAML
+    place = Section(tmp_path / "params.yaml", name)
+    for seed, case in enumerate(cases):
+        torch.manual_seed(seed)
+        folder = tmp_path / "train" / folder_of(case)
+        save(folder / "model.safetensors", build("mini-digits"))
+        found = run(
+            stage, case, stage.settings(place, case), tmp_path / "paths" / folder_of(case), data=data, model=folder
+        )
+        assert found["test"]["samples"] == 3
+    page = report.page(place, Results(tmp_path, name))
+    rows = [line.split(" | ")[0] for line in page.parts[0].splitlines()[2:]]
+    assert rows == (["| digits", "| digits, shipped"] if name == "vision" else ["| implicit, N = 2"])
