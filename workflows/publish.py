@@ -5,6 +5,7 @@ a stale one.
 """
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -14,10 +15,14 @@ from typing import Any
 from benchmarks.core.pages import with_table
 
 from deq_core.experiment.files import write_text
+from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table
 from deq_core.experiment.study.savings import savings_table
 from deq_flow.reports import curriculum, delta_sweep, errors, reuse, settling
+from deq_flow.reports import paths as flow_paths
 from deq_sequence.reports import delta as sequence_delta
+from deq_sequence.reports import paths as sequence_paths
 from deq_sequence.reports import perplexity
+from deq_vision.reports import paths as vision_paths
 from deq_vision.reports import scores, stability, streaming
 from workflows import findings
 
@@ -27,11 +32,15 @@ REPORTS = {
     "flow": ("flow/report/table", ("epe", "iterations", "learning_curves", "example")),
     "flow_curriculum": ("flow/report/curriculum", ()),
     "flow_reuse": ("flow/report/reuse", ("starts",)),
+    "flow_paths": ("flow/report/paths", ("paths",)),
     "sequence": ("sequence/report/perplexity", ("iterations", "learning_curves", "bits_per_character")),
     "sequence_delta_report": ("sequence/report/delta", ("tradeoff",)),
+    "sequence_paths": ("sequence/report/paths", ("paths",)),
     "vision": ("vision/report/scores", ("scores", "evaluations", "learning_curves")),
     "vision_streaming_report": ("vision/report/streaming", ("budgets", "frames")),
+    "vision_paths": ("vision/report/paths", ("paths",)),
     "stability": ("stability/report", ("curves",)),
+    "stability_paths": ("stability/report_paths", ("paths",)),
     "delta_sweep": ("delta/report/sweep", ("tradeoff", "activity", "maps")),
     "delta_convergence": ("delta/report/convergence", ("curves",)),
     "delta_sine": ("delta/report/sine", ("fits",)),
@@ -39,6 +48,9 @@ REPORTS = {
 }
 """By name in the documentation, whose first word is the pipeline: the folder of a report below results, and the figures
 that are shown of it."""
+
+Table = tuple[str | tuple[str, ...], Callable[[Any], str]]
+"""The file, or files, of docs/results that it is made from, and how."""
 
 
 def main(pipelines: Sequence[str]) -> None:
@@ -55,9 +67,20 @@ def main(pipelines: Sequence[str]) -> None:
 def write_pages() -> None:
     """Makes every table and finding of the documentation from docs/results."""
     for page, found in TABLES.items():
-        for name, (sources, make) in found.items():
-            made = make(published(*([sources] if isinstance(sources, str) else sources)))
-            write_text(ROOT / page, with_table((ROOT / page).read_text(), name, made))
+        for name, table in found.items():
+            write_text(ROOT / page, with_table((ROOT / page).read_text(), name, made(table)))
+
+
+def made(table: Table) -> str:
+    """A table or finding, or that its results are not there yet."""
+    sources, make = table
+    sources = [sources] if isinstance(sources, str) else sources
+    return make(published(*sources)) if all(map(is_published, sources)) else "Not published yet."
+
+
+def is_published(source: str) -> bool:
+    """Whether docs/results has the numbers of a report."""
+    return (RESULTS / f"{source}.json").exists()
 
 
 def take(name: str) -> None:
@@ -99,10 +122,18 @@ def main_savings(found: dict[str, Any]) -> str:
     return savings_table({name: of for name, of in chosen_savings(found).items() if name.endswith(endings)})
 
 
-SAVINGS, SETTLING = ("delta_sweep", "delta_inr"), ("delta_convergence", "delta_inr", "delta_sine")
+def paths(source: str, unit: Unit) -> Table:
+    """The tables and the figure of path independence, networks in the order of the numbers in their names."""
 
-Table = tuple[str | tuple[str, ...], Callable[[Any], str]]
-"""The file, or files, of docs/results that it is made from, and how."""
+    def make(found: dict[str, Any]) -> str:
+        ordered = dict(sorted(found.items(), key=lambda item: [*map(int, re.findall(r"\d+", item[0]))]))
+        figure = f"![Residuals and distances of answers](figures/{source}_paths.svg)"
+        return "\n\n".join([answers_table(ordered, unit), convergence_table(ordered), figure])
+
+    return source, make
+
+
+SAVINGS, SETTLING = ("delta_sweep", "delta_inr"), ("delta_convergence", "delta_inr", "delta_sine")
 
 TABLES: dict[str, dict[str, Table]] = {
     "README.md": {
@@ -137,6 +168,12 @@ TABLES: dict[str, dict[str, Table]] = {
             for name in ("street", "detect")
         },
         "findings": ("vision_streaming_report", findings.streaming),
+    },
+    "docs/convergence.md": {
+        "flow": paths("flow_paths", flow_paths.UNIT),
+        "vision": paths("vision_paths", vision_paths.UNIT),
+        "stability": paths("stability_paths", vision_paths.UNIT),
+        "sequence": paths("sequence_paths", sequence_paths.UNIT),
     },
     "docs/sequence.md": {
         "findings": ("sequence", findings.sequence),

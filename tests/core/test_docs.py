@@ -15,6 +15,7 @@ PAGES = [
     "choosing-a-solver.md",
     "debugging.md",
     "deq-core.md",
+    "convergence.md",
     "from-torchdeq.md",
     "adding-a-solver.md",
 ]
