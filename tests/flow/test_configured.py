@@ -27,7 +27,7 @@ from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import MemberConfig, open_mix
 from deq_flow.networks import build_network
-from deq_flow.params import EquilibriumModel, Model, Train, UnrolledModel
+from deq_flow.params import Coarser, EquilibriumModel, Model, Train, UnrolledModel
 from deq_flow.studies import images, sine
 from deq_flow.studies.delta import Delta
 from deq_flow.studies.field import Representation
@@ -35,7 +35,6 @@ from deq_flow.studies.flow import Curriculum, CurriculumStage, Flow
 from deq_flow.studies.images import Images, Picture, Represented
 from deq_flow.studies.sine import Fit, Sine
 from deq_flow.train import train
-from deq_flow.training.objective import Coarser
 
 SETS = MiniConfig(
     height=40,

@@ -12,8 +12,9 @@ from deq_core.nn import MoveMaps, RandomSegments
 from deq_flow.data.batches import FlowBatch
 from deq_flow.loss import sequence_loss
 from deq_flow.models import DEQFlow, build
-from deq_flow.training.objective import Coarser, Objective, halved
-from deq_flow.training.stabilise import Contraction, Stabilise, attempt, moved
+from deq_flow.params import Coarser, Contraction, Stabilise
+from deq_flow.training.objective import Objective, halved
+from deq_flow.training.stabilise import attempt, moved
 
 CHOICE = Stabilise(
     segments=RandomSegments(low=2, high=(3, 4), high_at_start=(2, 3), ramp=0.4, long=(5, 6), long_share=0.5),

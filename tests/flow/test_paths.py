@@ -21,11 +21,9 @@ from deq_core.experiment.study.stage import Section
 from deq_flow.config import Scales
 from deq_flow.evaluation.evaluate import labelled_sets
 from deq_flow.networks import build_network
-from deq_flow.params import EquilibriumModel
+from deq_flow.params import Coarser, EquilibriumModel, Stabilise
 from deq_flow.reports.paths import page
 from deq_flow.studies.paths import PATHS, FlowPaths, PathStudy, drawn, problems
-from deq_flow.training.objective import Coarser
-from deq_flow.training.stabilise import Stabilise
 
 CONFIG = FlowPaths(
     sets=("sintel_clean",),

@@ -1,17 +1,16 @@
 """What a flow network is trained with, as params.yaml writes it: which network, on what, for how long, and how."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from deq_core.experiment.config import ConfigError, Kind
 from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.recipe import Recipe
 from deq_core.experiment.data.registry import ReleasedSets
+from deq_core.nn import MoveMaps, RandomSegments
 from deq_flow.config import Scales
 from deq_flow.data.mini.write import MiniConfig
 from deq_flow.data.mixes import MemberConfig
-from deq_flow.training.objective import Coarser
-from deq_flow.training.stabilise import Stabilise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +62,70 @@ class UnrolledModel:
 
 Model = Annotated[EquilibriumModel | UnrolledModel, Kind]
 Data = Annotated[MiniConfig | ReleasedSets, Kind]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contraction:
+    """The penalty of `deq_core.nn.contraction`, along the step that the solve would take next."""
+
+    weight: float = 1.0
+    begin: float = 0.6
+    """Share of the training after which it sets in: from the first step on it keeps a network from learning."""
+    ramp: float = 0.1
+    """Share of the training over which it grows to its weight."""
+    bound: float = 0.7
+    """Ratio that is free."""
+    step: float = 0.05
+    """Length of the step that is tried, relative to the state."""
+    parts: tuple[float, float] = (1.0, 3.0)
+    """Weights of hidden state and flow, each relative to its own length."""
+    floor: float = 0.05
+    """Cells; flow whose root mean square is below it counts as if it had this one."""
+
+    def at(self, progress: float) -> float:
+        """The weight when the share `progress` of the training is done."""
+        grown = (progress - self.begin) / self.ramp if self.ramp else float(progress >= self.begin)
+        return self.weight * min(max(grown, 0.0), 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stabilise:
+    """What is drawn anew at every training step."""
+
+    segments: RandomSegments = field(default_factory=RandomSegments)
+    """Steps of each solve; every one begins where the one before ended, and is supervised."""
+    share: float = 0.3
+    """Of the samples whose later solves begin from another state."""
+    begin: float = 0.1
+    """Share of the training after which that sets in."""
+    move: MoveMaps = field(default_factory=lambda: MoveMaps(shift=0.12, scale=(0.0, 0.4), noise=(0.0, 0.5)))
+    """How a sample's own state is moved, hidden state and flow, the latter's noise in cells."""
+    flow: float = 2.5
+    """Greatest standard deviation of the smooth flow of a random state, cells."""
+    contraction: Contraction | None = field(default_factory=Contraction)
+
+    def __post_init__(self) -> None:
+        for name, value in (("share", self.share), ("begin", self.begin)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {value}")
+        if self.flow < 0:
+            raise ValueError(f"flow must be at least 0 cells, got {self.flow}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coarser:
+    """Batches are seen at half their size first, and then relative to the flow found there; see `models.scales`."""
+
+    share: float = 0.6
+    """Of the batches; the others are relative to zero, as the coarsest scale is."""
+    disturbed: float = 0.2
+    """Share of the samples whose coarse flow is disturbed, so that the finer scale learns to mend what it is given."""
+    disturbance: float = 4.0
+    """Greatest standard deviation of the smooth noise that does so, pixels."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.share <= 1 and 0 <= self.disturbed <= 1 and self.disturbance >= 0):
+            raise ValueError(f"coarser: expected shares from 0 to 1 and a disturbance of at least 0 pixels, got {self}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,8 @@ from deq_flow.data.mini.generated import Generated, GeneratedConfig
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow
 from deq_flow.networks import build_network
-from deq_flow.params import EquilibriumModel
-from deq_flow.training.objective import Coarser, Objective
-from deq_flow.training.stabilise import Stabilise
+from deq_flow.params import Coarser, EquilibriumModel, Stabilise
+from deq_flow.training.objective import Objective
 
 TRAINED_ON, WATCHED_WITH = range(2)
 """Kinds of generated sets."""

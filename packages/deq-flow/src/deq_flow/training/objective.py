@@ -13,31 +13,8 @@ from deq_flow.loss import sequence_loss
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow, FlowOutput
 from deq_flow.models.scales import rescaled
-from deq_flow.training.stabilise import Attempt, Stabilise, attempt
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coarser:
-    """Batches are seen at half their size first, and then relative to the flow found there; see `models.scales`."""
-
-    share: float = 0.6
-    """Of the batches; the others are relative to zero, as the coarsest scale is."""
-    disturbed: float = 0.2
-    """Share of the samples whose coarse flow is disturbed, so that the finer scale learns to mend what it is given."""
-    disturbance: float = 4.0
-    """Greatest standard deviation of the smooth noise that does so, pixels."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and 0 <= self.disturbed <= 1 and self.disturbance >= 0):
-            raise ValueError(f"coarser: expected shares from 0 to 1 and a disturbance of at least 0 pixels, got {self}")
-
-    def disturb(self, base: Tensor) -> Tensor:
-        """The base (B, 2, H, W), that of some samples disturbed."""
-        length = self.disturbance * torch.rand(len(base), 1, 1, 1, device=base.device)
-        chosen = torch.rand(len(base), 1, 1, 1, device=base.device) < self.disturbed
-        noise = torch.randn(len(base), 2, 4, 5, device=base.device)
-        smooth = F.interpolate(noise, base.shape[2:], mode="bicubic", align_corners=True)
-        return torch.where(chosen, base + length * smooth, base)
+from deq_flow.params import Coarser, Stabilise
+from deq_flow.training.stabilise import Attempt, attempt
 
 
 @dataclass(frozen=True)
@@ -69,7 +46,7 @@ class Objective:
             coarse, made = self._attempt(model, halved(pairs), None, progress)
             total = total + coarse
             height, width = pairs.valid.shape[1:]
-            base = self.coarser.disturb(rescaled(made.flows[-1].detach(), (height, width)))
+            base = disturbed(rescaled(made.flows[-1].detach(), (height, width)), self.coarser)
         fine, made = self._attempt(model, pairs, base, progress)
         parts: dict[str, Tensor | float] = {"epe": epe(made.flows[-1].detach(), pairs.flow, pairs.valid).mean()}
         if made.residual is not None:
@@ -92,6 +69,15 @@ class Objective:
         if made.expansion is not None and self.stabilise is not None and self.stabilise.contraction is not None:
             total = total + self.stabilise.contraction.at(progress) * made.expansion.mean()
         return total, made
+
+
+def disturbed(base: Tensor, choice: Coarser) -> Tensor:
+    """The base (B, 2, H, W), that of some samples disturbed."""
+    length = choice.disturbance * torch.rand(len(base), 1, 1, 1, device=base.device)
+    chosen = torch.rand(len(base), 1, 1, 1, device=base.device) < choice.disturbed
+    noise = torch.randn(len(base), 2, 4, 5, device=base.device)
+    smooth = F.interpolate(noise, base.shape[2:], mode="bicubic", align_corners=True)
+    return torch.where(chosen, base + length * smooth, base)
 
 
 def halved(pairs: FlowBatch) -> FlowBatch:

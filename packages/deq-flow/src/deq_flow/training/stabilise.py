@@ -6,7 +6,7 @@ solves in a row of random lengths; between them the states of some samples are r
 own, moved as from the frame before, or by random ones; and where the map expands along the last step, it is penalised.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,58 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import deq_core as deq
-from deq_core.nn import MoveMaps, RandomSegments, contraction, mix_initial_states
+from deq_core.nn import contraction, mix_initial_states
 from deq_flow.models import DEQFlow
 from deq_flow.models.adjoints import Noting
 from deq_flow.models.network import State
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contraction:
-    """The penalty of `deq_core.nn.contraction`, along the step that the solve would take next."""
-
-    weight: float = 1.0
-    begin: float = 0.6
-    """Share of the training after which it sets in: from the first step on it keeps a network from learning."""
-    ramp: float = 0.1
-    """Share of the training over which it grows to its weight."""
-    bound: float = 0.7
-    """Ratio that is free."""
-    step: float = 0.05
-    """Length of the step that is tried, relative to the state."""
-    parts: tuple[float, float] = (1.0, 3.0)
-    """Weights of hidden state and flow, each relative to its own length."""
-    floor: float = 0.05
-    """Cells; flow whose root mean square is below it counts as if it had this one."""
-
-    def at(self, progress: float) -> float:
-        """The weight when the share `progress` of the training is done."""
-        grown = (progress - self.begin) / self.ramp if self.ramp else float(progress >= self.begin)
-        return self.weight * min(max(grown, 0.0), 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stabilise:
-    """What is drawn anew at every training step."""
-
-    segments: RandomSegments = field(default_factory=RandomSegments)
-    """Steps of each solve; every one begins where the one before ended, and is supervised."""
-    share: float = 0.3
-    """Of the samples whose later solves begin from another state."""
-    begin: float = 0.1
-    """Share of the training after which that sets in."""
-    move: MoveMaps = field(default_factory=lambda: MoveMaps(shift=0.12, scale=(0.0, 0.4), noise=(0.0, 0.5)))
-    """How a sample's own state is moved, hidden state and flow, the latter's noise in cells."""
-    flow: float = 2.5
-    """Greatest standard deviation of the smooth flow of a random state, cells."""
-    contraction: Contraction | None = field(default_factory=Contraction)
-
-    def __post_init__(self) -> None:
-        for name, value in (("share", self.share), ("begin", self.begin)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {value}")
-        if self.flow < 0:
-            raise ValueError(f"flow must be at least 0 cells, got {self.flow}")
+from deq_flow.params import Stabilise
 
 
 @dataclass(frozen=True)
