@@ -24,7 +24,19 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 HINTS = {name: get_type_hints(command, include_extras=True) for name, command in COMMANDS.items()}
 WRITING = [name for name, hints in HINTS.items() if "out" in hints]
 
-READ = {"data", "model", "names", "params", "results", "root", "scratch", "start", "checkpoint", "source"}
+READ = {
+    "photographs",
+    "data",
+    "model",
+    "names",
+    "params",
+    "results",
+    "root",
+    "scratch",
+    "start",
+    "checkpoint",
+    "source",
+}
 WORDS = {"device", "experiment", "fit", "method", "name", "network", "profile", "prompt", "representation", "section"}
 WORDS |= {"case", "set", "stage", "variant"}
 
