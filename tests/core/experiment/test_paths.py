@@ -12,7 +12,8 @@ from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import write_json
 from deq_core.experiment.study.measured import Measured, by_network
 from deq_core.experiment.study.path_report import Unit, path_page
-from deq_core.experiment.study.paths import Followed, Paths, Problem
+from deq_core.experiment.study.paths import Followed, Paths
+from deq_core.experiment.study.problem import Problem
 from deq_core.experiment.study.report import Page, Results, folder_of
 from deq_core.experiment.tables import numbers, write_rows
 

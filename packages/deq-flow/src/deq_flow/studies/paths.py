@@ -12,7 +12,8 @@ from deq_core.experiment.config import Name, require_keys
 from deq_core.experiment.data.batches import Spaced
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
-from deq_core.experiment.study.paths import Followed, Paths, Problem, State
+from deq_core.experiment.study.paths import Followed, Paths
+from deq_core.experiment.study.problem import Problem, State
 from deq_core.experiment.study.stage import Job, Stage
 from deq_flow.data.batches import FlowBatch, same_shape
 from deq_flow.data.samples import SampleSet

@@ -10,7 +10,8 @@ from torch import Tensor
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import Name, require_keys
 from deq_core.experiment.study.measured import Measured
-from deq_core.experiment.study.paths import Followed, Paths, Problem, State
+from deq_core.experiment.study.paths import Followed, Paths
+from deq_core.experiment.study.problem import Problem, State
 from deq_core.experiment.study.stage import Job, Stage
 from deq_sequence.data import tokens as stored
 from deq_sequence.data.batches import Window

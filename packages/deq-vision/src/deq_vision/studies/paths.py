@@ -12,7 +12,8 @@ from deq_core.experiment import distributed
 from deq_core.experiment.config import Name, require_keys
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
-from deq_core.experiment.study.paths import Followed, Paths, Problem
+from deq_core.experiment.study.paths import Followed, Paths
+from deq_core.experiment.study.problem import Problem
 from deq_core.experiment.study.stage import Job, Section, Stage
 from deq_vision.detection.params import Detect
 from deq_vision.models.build import load
