@@ -144,6 +144,7 @@ TABLES: dict[str, dict[str, Table]] = {
     },
     "docs/deq-flow.md": {
         "findings": ("flow", findings.flow),
+        "differences": ("flow", lambda found: errors.differences_table(found["deq less"], "deq")),
         "curriculum": ("flow_curriculum", curriculum.table),
         "curriculum-findings": ("flow_curriculum", findings.curriculum),
         "reuse": ("flow_reuse", reuse.table),

@@ -19,7 +19,7 @@ from deq_core.experiment.files import write_json
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section, Single
-from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tables import Row, numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.cli import main
 from deq_flow.data.batches import FlowBatch
@@ -28,7 +28,7 @@ from deq_flow.data.samples import FlowSample
 from deq_flow.evaluation.baselines import Baseline, dis, zero
 from deq_flow.evaluation.evaluate import Prediction, evaluate, labelled_sets, summary
 from deq_flow.networks import load
-from deq_flow.reports import curriculum, table
+from deq_flow.reports import curriculum, errors, table
 from deq_flow.studies.flow import Flow
 from deq_flow.studies.table import BASELINES, EVALUATE, network_method
 from deq_flow.train import train
@@ -167,7 +167,7 @@ def test_the_report_gives_mean_and_deviation_over_seeds(results: Path, profile: 
     assert told.metrics["deq"]["kitti"]["epe"] == pytest.approx(mean(each))
     assert told.metrics["deq"]["kitti"]["epe_std"] == pytest.approx(stdev(each))
     assert any(f"{mean(each):.2f} ± {stdev(each):.2f}" in part for part in told.parts)
-    assert list(told.metrics) == ["zero", "dis", "dis_fine", "deq", "raft"]
+    assert list(told.metrics) == ["zero", "dis", "dis_fine", "deq", "raft", "deq less"]
 
 
 def test_a_report_follows_a_method_through_the_curriculum(results: Path, profile: Flow, tmp_path: Path) -> None:
@@ -362,3 +362,16 @@ def test_the_mini_profile_keeps_the_real_pair_and_test_photographs_out_of_traini
 
     assert not set(photographs.TRAINING) & (set(photographs.VALIDATION) | set(photographs.TEST))
     assert not [name for name in photographs.TRAINING if "motorcycle" in name]
+
+
+def test_a_difference_is_that_of_scenes_with_an_interval_of_other_scenes() -> None:
+    def rows(*errors: float) -> list[list[Row]]:
+        names = ("a/1", "a/2", "b/1", "c/1")
+        return [[{"set": "sintel_clean", "name": name, "epe": e} for name, e in zip(names, errors, strict=True)]]
+
+    own = rows(1.0, 2.0, 3.0, 4.0)
+    found = errors.differences({"own": own, "same": own, "peer": rows(2.0, 3.0, 3.5, 5.0)}, "own", ["same", "peer"])
+    assert found["same"]["sintel_clean"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "scenes": 3.0}
+    apart = found["peer"]["sintel_clean"]  # of three scenes: -1, -0.5 and -1
+    assert apart["difference"] == pytest.approx(-2.5 / 3)
+    assert -1 <= apart["low"] < apart["difference"] < apart["high"] <= -0.5

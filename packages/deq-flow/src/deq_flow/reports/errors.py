@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from deq_core.experiment.tables import Row, cell, markdown, over_seeds
+import numpy as np
+
+from deq_core.experiment.tables import Row, cell, grouped, markdown, numbers, over_seeds
 from deq_flow.evaluation.evaluate import summary
 from deq_flow.evaluation.sets import titles
 
@@ -29,3 +31,46 @@ def errors_table(values: Errors, metric: str = "epe", form: str = "{:.2f}") -> s
     sets = titles(next(iter(values.values())))
     lines = [[method, *(cell(by_set[name], metric, form) for name in sets)] for method, by_set in values.items()]
     return markdown(["method", *sets.values()], lines, names=1)
+
+
+RESAMPLES = 4000
+"""Of the scenes of a set, for an interval."""
+
+
+def scenes_of(seeds: Sequence[Sequence[Row]], name: str) -> dict[str, float]:
+    """Mean EPE of each scene of a set, over its pairs and over seeds; a pair that is of no video is a scene."""
+    rows = [row for of_seed in seeds for row in of_seed if row["set"] == name]
+    found = grouped([{"scene": str(row["name"]).rpartition("/")[0] or row["name"], **row} for row in rows], ("scene",))
+    return {str(scene): float(np.mean(numbers(of_scene, "epe"))) for (scene,), of_scene in found.items()}
+
+
+def differences(samples: Mapping[str, Sequence[Sequence[Row]]], method: str, peers: Sequence[str]) -> Errors:
+    """{peer: {set: ...}}: the EPE of a method less that of each peer, px, mean over scenes, in `difference`.
+
+    In `low` and `high` are the 95 % interval of a bootstrap over scenes, and in `scenes` their number.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for peer in peers:
+        found[peer] = {}
+        for name in dict.fromkeys(str(row["set"]) for row in samples[method][0]):
+            own, others = (scenes_of(samples[each], name) for each in (method, peer))
+            apart = np.array([own[scene] - others[scene] for scene in own])
+            drawn = np.random.default_rng(0).integers(len(apart), size=(RESAMPLES, len(apart)))
+            low, high = np.quantile(apart[drawn].mean(axis=1), [0.025, 0.975])
+            values = {"difference": apart.mean(), "low": low, "high": high, "scenes": len(apart)}
+            found[peer][name] = {key: float(value) for key, value in values.items()}
+    return found
+
+
+def differences_table(values: Errors, method: str) -> str:
+    """A row a peer, a column a set: the difference and its interval; negative where the method is ahead."""
+    sets = titles(next(iter(values.values())))
+    heads = [f"{title} ({int(next(iter(values.values()))[name]['scenes'])} scenes)" for name, title in sets.items()]
+    lines = [
+        [
+            f"{method} less {peer}",
+            *("{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**by_set[name]) for name in sets),
+        ]
+        for peer, by_set in values.items()
+    ]
+    return markdown(["EPE, px", *heads], lines, names=1)

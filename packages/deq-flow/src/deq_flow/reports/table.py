@@ -17,7 +17,7 @@ from deq_core.experiment.tables import Row, grouped, statistic
 from deq_flow.evaluation.evaluate import summary
 from deq_flow.evaluation.sets import titles
 from deq_flow.metrics import epe_map
-from deq_flow.reports.errors import Errors, errors_table, over_seeds_by_set
+from deq_flow.reports.errors import Errors, differences, differences_table, errors_table, over_seeds_by_set
 from deq_flow.visualize import error_to_rgb, flow_to_rgb
 
 NOTES = {
@@ -41,10 +41,12 @@ def page(section: Section, results: Results) -> Page:
     samples = {**{str(method): [rows] for (method,), rows in peers.items()}, **tables("evaluate", "samples")}
     values = over_seeds_by_set(samples)
     examples = {name: results.arrays("evaluate", each, "example") for name, each in first_seeds(measured).items()}
+    own, *others = methods
+    apart = differences(samples, own, [*others, *(str(method) for (method,) in peers)])
     return Page(
         title="Optical flow",
-        metrics=values,
-        parts=parts(values, list(methods)),
+        metrics={**values, f"{own} less": apart},
+        parts=parts(values, list(methods), apart),
         figures={
             "learning_curves": learning_curves(tables("train", "history"), plot.smoothing),
             "epe": errors(samples),
@@ -55,7 +57,7 @@ def page(section: Section, results: Results) -> Page:
     )
 
 
-def parts(values: Errors, trained: Sequence[str]) -> list[str]:
+def parts(values: Errors, trained: Sequence[str], apart: Errors) -> list[str]:
     """The text of the page."""
     measured = values[trained[0]]
     pairs = ", ".join(f"{title} {int(measured[name]['pairs'])}" for name, title in titles(measured).items())
@@ -73,6 +75,10 @@ def parts(values: Errors, trained: Sequence[str]) -> list[str]:
         "## End-point error, px (lower is better)",
         errors_table(values, "epe"),
         "\n".join(notes),
+        f"## {trained[0]} against the others, with 95 % intervals over scenes",
+        "Means over seeds and the pairs of a scene; the interval is that of a bootstrap over scenes. It says what "
+        "other scenes of the same photographs and the same renderer might have given, no more.",
+        differences_table(apart, trained[0]),
         "## F1-all, % of pixels wrong by more than 3 px and 5 % (lower is better)",
         errors_table(values, "f1_all", "{:.1f}"),
         "## Share of pixels within 1 px (higher is better)",
