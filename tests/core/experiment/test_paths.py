@@ -145,13 +145,15 @@ def told(folder: Path) -> Page:
 def test_a_page_has_means_and_deviations_over_seeds_and_a_row_a_network(tmp_path: Path) -> None:
     page = told(tmp_path)
     answers, convergence = (part.splitlines() for part in page.parts)
-    assert answers[0].startswith(
-        "| network | samples | solver | length, at N | at 2N | change, m | from a random state"
+    assert answers[0] == (
+        "| network | samples | solver | N | length, at N | at 2N | N to 2N, m | zero and a random state, m "
+        "| zero and another sample's state, m |"
     )
+    assert answers[2].startswith("| a | lines (3) | plain | 6 | ")
     assert [line.split(" | ")[0] for line in answers[2:]] == ["| a", "| b"]
     assert "| a | lines (3) | 0.50 ± 0.00 | 100 ± 0 | plain | state | " in convergence[2]
     assert "| b | lines (3) | 1.00 | 0 | plain | every part | 0 | 0 |" in convergence[-1]
-    assert convergence[0].endswith("| to 0.1, % | to 0.001, % |")
+    assert convergence[0].endswith("| to 0.1 within N, % | to 0.001 within N, % |")
     for lines in (answers, convergence):
         assert len({line.count("|") for line in lines}) == 1
     assert page.metrics["a"]["lines"]["plain.change_std"] > 0

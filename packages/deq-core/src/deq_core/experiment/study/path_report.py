@@ -67,8 +67,9 @@ def answers_table(found: Found, unit: Unit) -> str:
                         *((quantity, "{:.2g}") for quantity in ("change", *STARTS)),
                     )
                 ]
-                lines.append([network, samples_of(name, values), solver, *cells])
-    heads = [f"{unit.error}, at N", "at 2N", f"change, {unit.answer}", *(f"from {OF_STARTS[name]}" for name in STARTS)]
+                lines.append([network, samples_of(name, values), solver, f"{values['evaluations']:.0f}", *cells])
+    distances = ("N to 2N", *(f"zero and {OF_STARTS[name]}" for name in STARTS))
+    heads = ["N", f"{unit.error}, at N", "at 2N", *(f"{name}, {unit.answer}" for name in distances)]
     return markdown(["network", "samples", "solver", *heads], lines, names=3)
 
 
@@ -93,7 +94,13 @@ def convergence_table(found: Found) -> str:
                         ]
                     )
                     known.update({tolerance(key): None for key in shares})
-    heads = ["radius, median", f"below {SAFE}, %", "solver", "residual of", *(f"to {each:g}, %" for each in known)]
+    heads = [
+        "radius, median",
+        f"below {SAFE}, %",
+        "solver",
+        "residual of",
+        *(f"to {each:g} within N, %" for each in known),
+    ]
     return markdown(["network", "samples", *heads], lines, names=2)
 
 

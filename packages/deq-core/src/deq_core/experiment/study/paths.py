@@ -165,6 +165,7 @@ class Followed:
         radii = numbers(self.samples, "radius")
         found: dict[str, float] = {
             "samples": len(radii),
+            "evaluations": self.config.evaluations,
             "radius": median(radii),
             "contracting": statistic([float(radius < SAFE) for radius in radii]).mean,
         }
