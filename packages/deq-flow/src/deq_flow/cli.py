@@ -6,6 +6,7 @@ from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_flow.commands.training": ("train",),
+    "deq_flow.commands.fine_tuning": ("fine-tune",),
     "deq_flow.commands.data": ("download", "check-data"),
     "deq_flow.commands.checkpoints": ("convert", "export"),
     "deq_flow.commands.evaluation": ("evaluate-checkpoint", "sequences", "submit"),

@@ -4,6 +4,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
+from torch import Tensor
+
 from deq_core.experiment import config
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
@@ -11,7 +13,7 @@ from deq_core.experiment.config import Kind
 from deq_flow.config import Converted
 from deq_flow.models import RAFT, DEQFlow, build
 from deq_flow.models.build import assemble, check_overrides
-from deq_flow.models.compat.convert import INCOMPLETE, load_released, network_of, read_released
+from deq_flow.models.compat.convert import INCOMPLETE, Recognised, load_released, network_of, read_released
 from deq_flow.params import EquilibriumModel, UnrolledModel
 
 Network = DEQFlow | RAFT
@@ -47,17 +49,44 @@ def load(path: Path | str, **overrides: Any) -> Network:
     Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
     unexpected and misshapen, and ValueError for an unknown override.
     """
+    path = file_of(path)
+    if path.suffix == ".safetensors":
+        return _load_ours(path, overrides)
+    return load_released(path, **overrides)
+
+
+def file_of(path: Path | str) -> Path:
+    """The file of the weights that `path` stands for: itself, in a folder, or in that of a shipped name.
+
+    Raises CheckpointError where there is no such checkpoint.
+    """
     shipped = SHIPPED.get(str(path))
     if shipped is not None and not (shipped / "model.safetensors").exists():
         raise CheckpointError(f"{path}: this installation lacks its shipped checkpoint, {shipped}")
     path = shipped or Path(path)
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint, and none of that name is shipped ({', '.join(SHIPPED)})")
-    if path.is_dir():
-        path = path / "model.safetensors"
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def described(path: Path | str) -> EquilibriumModel | UnrolledModel | Converted:
+    """What config.json beside a checkpoint, named as for `load`, holds; of a released file, what is found in it.
+
+    Raises CheckpointError for a file that is missing, damaged or of something else.
+    """
+    path = file_of(path)
     if path.suffix == ".safetensors":
-        return _load_ours(path, overrides)
-    return load_released(path, **overrides)
+        return _stored_beside(path)
+    return _as_converted(read_released(path))
+
+
+def weights(path: Path | str) -> dict[str, Tensor]:
+    """The weights of a checkpoint, named as for `load`, under the names used here.
+
+    Raises CheckpointError for a file that is missing, damaged or of something else.
+    """
+    path = file_of(path)
+    return checkpoint.load_tensors(path) if path.suffix == ".safetensors" else load_released(path).state_dict()
 
 
 def load_network(folder: Path) -> Network:
@@ -76,17 +105,25 @@ def convert(source: Path, out: Path) -> Converted:
     found = read_released(source)
     with checkpoint.naming(source):
         network = network_of(found)
-    about = Converted(family=found.family, architecture=found.size, weight_norm=found.weight_norm)
+    about = _as_converted(found)
     checkpoint.save(out, network, about)
     return about
 
 
-def _load_ours(path: Path, overrides: dict[str, Any]) -> Network:
-    tensors = checkpoint.load_tensors(path)
+def _as_converted(found: Recognised) -> Converted:
+    return Converted(family=found.family, architecture=found.size, weight_norm=found.weight_norm)
+
+
+def _stored_beside(path: Path) -> EquilibriumModel | UnrolledModel | Converted:
     beside = path.with_name("config.json")
     if not beside.exists():
         raise CheckpointError(f"{beside}: no such file; a checkpoint has its config.json beside it")
-    stored: EquilibriumModel | UnrolledModel | Converted = config.load(Stored, beside)
+    return config.load(Stored, beside)
+
+
+def _load_ours(path: Path, overrides: dict[str, Any]) -> Network:
+    tensors = checkpoint.load_tensors(path)
+    stored = _stored_beside(path)
     family = "raft" if getattr(stored, "family", stored.kind) in ("raft", "unrolled") else "deq-flow"
     check_overrides(str(path), overrides, family)
 

@@ -9,6 +9,7 @@ from deq_core.experiment.config.recipe import Recipe
 from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.nn import MoveMaps, RandomSegments
 from deq_flow.config import Scales
+from deq_flow.data.held_out import HeldOut
 from deq_flow.data.mini.write import MiniConfig
 from deq_flow.data.mixes import MemberConfig
 
@@ -138,6 +139,9 @@ class Train(Recipe):
     """Weight of an earlier prediction against the next one in the sequence loss."""
     freeze_batch_norm: bool = False
     """Keeps batch normalisation at its running statistics, as the release does in every stage after FlyingChairs."""
+    held_out: HeldOut | None = None
+    """Pairs of the training sets themselves that validation is on, and training is not; None validates on the split of
+    FlyingChairs for it."""
     stabilise: Stabilise | None = None
     """How an equilibrium network is trained towards a fixed point that every start leads to; None trains the states of
     one solve from zero, as released."""

@@ -1,6 +1,6 @@
 """Training of one flow network: data, objective and the shared loop, from a seed to a checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -14,12 +14,17 @@ from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import fit, keep, numbered
 from deq_flow.data.batches import FlowBatch, batches, same_shape
-from deq_flow.data.mixes import open_mix
+from deq_flow.data.held_out import held_out, kept
+from deq_flow.data.mixes import Mix, open_sets
+from deq_flow.data.samples import SampleSet
 from deq_flow.data.sets.chairs import FlyingChairs
+from deq_flow.inference import Estimator
 from deq_flow.metrics import epe
-from deq_flow.networks import build_network
+from deq_flow.networks import Network, Stored, build_network, file_of, weights
 from deq_flow.params import Model, Train
 from deq_flow.training.objective import Objective
+
+Measure = Callable[[nn.Module], dict[str, float]]
 
 
 def train(
@@ -31,7 +36,7 @@ def train(
     out: Path,
     scratch: Path,
     log: Log,
-    start: Path | None = None,
+    start: Path | str | None = None,
 ) -> dict[str, float]:
     """Trains a network and writes model.safetensors, config.json, history.csv and metrics.json to `out`.
 
@@ -43,8 +48,8 @@ def train(
         out: folder that appears, whole, when training is done.
         scratch: folder of the checkpoint that an interrupted training resumes from.
         log: receives every logged step.
-        start: folder of the network whose weights training starts from, the stage before in a curriculum; its solver
-            and gradient may differ.
+        start: the network whose weights training starts from, as `networks.load` names it, such as that of the stage
+            before in a curriculum; its solver and gradient may differ.
 
     Returns:
         The newest value of everything in the history.
@@ -57,11 +62,35 @@ def train(
     seed_everything(seed)
     network = build_network(model)
     if start is not None:
-        path = start / "model.safetensors"
-        checkpoint.load_into(network, checkpoint.load_tensors(path), source=str(path))
+        checkpoint.load_into(network, weights(start), source=str(file_of(start)))
+    return train_network(network, model, recipe, seed=seed, data=data, out=out, scratch=scratch, log=log)
+
+
+def train_network(
+    network: Network,
+    about: Stored,
+    recipe: Train,
+    *,
+    seed: int,
+    data: Path,
+    out: Path,
+    scratch: Path,
+    log: Log,
+    before: Mapping[str, float] | None = None,
+    beside: Callable[[Path], None] = lambda folder: None,
+) -> dict[str, float]:
+    """Trains a network as it is; the rest is as in `train`.
+
+    Args:
+        network: changed in place.
+        about: what config.json is to say of it.
+        before: what was measured before the first update: step 0 of the history.
+        beside: writes what else belongs into the folder it is given.
+    """
+    torch.set_num_threads(recipe.threads)
     network.to(distributed.device(recipe.device))
     network.freeze_batch_norm(recipe.freeze_batch_norm)
-    mix = open_mix(recipe.mix, located(data))
+    mix, measure = opened(recipe, located(data))
     stream = batches(
         Cached(mix) if recipe.cache else mix,
         batch_size=recipe.micro_batch,
@@ -76,20 +105,48 @@ def train(
         stabilise=recipe.stabilise,
         coarser=recipe.coarser,
     )
-    history = fit(
-        network,
-        numbered(stream),
-        objective,
-        recipe,
-        seed=seed,
-        scratch=scratch,
-        log=log,
-        evaluate=validation(located(data), recipe.micro_batch),
-    )
-    return keep(out, network, model, history)
+    history = fit(network, numbered(stream), objective, recipe, seed=seed, scratch=scratch, log=log, evaluate=measure)
+    first = [] if before is None else [{"step": 0, **before}]
+    return keep(out, network, about, [*first, *history], beside=beside)
 
 
-def validation(data: Path, batch_size: int) -> Callable[[nn.Module], dict[str, float]]:
+def opened(recipe: Train, root: Path) -> tuple[Mix, Measure]:
+    """The pairs that a recipe trains on, and what measures a model on others."""
+    sets = open_sets(recipe.mix, root)
+    if recipe.held_out is None:
+        return Mix(recipe.mix, sets), validation(root, recipe.micro_batch)
+    parts = [kept(pairs, recipe.held_out) for pairs in sets]
+    return Mix(recipe.mix, parts), measure_of(held_out(sets, recipe.held_out))
+
+
+def measure_of(pairs: SampleSet) -> Measure:
+    """Measures a model as it is used: over its scales, with its own stop, a pair at a time.
+
+    `val_epe` is the error in pixels; of an equilibrium network, `val_residual` that of the solve, and `val_change` by
+    how many pixels flow changes from as many evaluations at most as it has to twice as many, at the finest scale.
+    """
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, Network)
+        estimate = Estimator(model)
+        values: dict[str, list[float]] = {}
+        for index in range(len(pairs)):
+            batch = FlowBatch.collate([pairs[index]])
+            output = estimate(batch.image1, batch.image2)
+            found = {"val_epe": epe(output.flow.cpu(), batch.flow, batch.valid)}
+            if output.solution is not None:
+                steps = estimate.steps, 2 * estimate.steps
+                once, twice, _ = estimate(batch.image1, batch.image2, steps=steps[1], record=steps).flows
+                found["val_residual"] = output.solution.residual
+                found["val_change"] = (twice - once).norm(dim=1)
+            for name, value in found.items():
+                values.setdefault(name, []).append(float(value.mean()))
+        return {name: sum(parts) / len(parts) for name, parts in values.items()}
+
+    return measure
+
+
+def validation(data: Path, batch_size: int) -> Measure:
     """Measures a model on the validation pairs of FlyingChairs: `val_epe`, pixels, and `val_residual` of a solve."""
     pairs = Cached(FlyingChairs(data, "val"))
 

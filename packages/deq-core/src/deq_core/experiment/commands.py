@@ -140,6 +140,11 @@ def default(text: str) -> object:
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
+def called(name: str) -> object:
+    """Marks a parameter that has another name on the command line: `Annotated[str, called("start")]` is `--start`."""
+    return tyro.conf.arg(name=name)
+
+
 def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) -> str:
     """Digest of what a training depends on, the code included: only a training that is the same may be resumed.
 

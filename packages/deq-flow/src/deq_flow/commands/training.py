@@ -2,12 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
+from deq_core.experiment.commands import PARAMS, called, fingerprint, finish, resumable
 from deq_core.experiment.tracking.run import track
 from deq_flow.commands.study import STUDIES
+from deq_flow.data.mixes import contents, open_sets
+from deq_flow.networks import file_of
 from deq_flow.params import Model, Train
 
 SECTION = "flow"
@@ -19,7 +21,7 @@ def train(
     out: Path,
     seed: int = 0,
     stage: Literal["chairs", "things", "sintel", "kitti"] = "chairs",
-    start: Path | None = None,
+    checkpoint: Annotated[str | None, called("start")] = None,
     params: Path = PARAMS,
     section: str = SECTION,
     scratch: Path = Path(".scratch"),
@@ -27,7 +29,8 @@ def train(
     """Trains the network that `method` names; writes model.safetensors and history.csv.
 
     The network and recipe are those of the section's `model` and `train`, or of a later `stage` in its `curriculum`,
-    which takes its first weights from the folder `start`, or random ones without it. A training that was interrupted
+    which takes its first weights from `--start`, or random ones without it: a folder that training wrote, a file of
+    weights, a released one (.pth) or the name of a shipped one, all of this network. A training that was interrupted
     resumes from its checkpoint below `scratch`.
     """
     from deq_flow import train as training
@@ -37,18 +40,22 @@ def train(
     model = config.load(Model, params, f"{place}.model.{method}")
     recipe = config.load(Train, params, f"{place}.train.{method}")
     distributed.become("deq_flow.cli", sys.argv[1:], recipe.processes)
-    if stage != "chairs" and start is None and distributed.rank() == 0:
-        before = "--start names the folder of the stage before, whose weights the curriculum takes"
+    if stage != "chairs" and checkpoint is None and distributed.rank() == 0:
+        before = "--start names the network of the stage before, whose weights the curriculum takes"
         print(f"deq-flow train: {stage} begins from random weights; {before}", file=sys.stderr)
     parameters = {"method": method, "stage": stage, "model": model, "train": recipe}
-    first = [] if start is None else [start / "model.safetensors"]
+    first = [] if checkpoint is None else [file_of(checkpoint)]
     job = "train" if stage == "chairs" else stage
     name = f"flow_{job}-{method}-{seed}"
-    digest = fingerprint(parameters, data / "manifest.json", *first, package="deq_flow")
+    manifest = data / "manifest.json"
+    first += [manifest] if manifest.exists() else []
+    files = [] if manifest.exists() else contents(open_sets(recipe.mix, data))
+    digest = fingerprint({**parameters, "files": files}, *first, package="deq_flow")
     with (
         resumable(scratch, name, digest) as folder,
         track(f"flow.{job}", parameters, out=out, seed=seed, scratch=folder) as log,
     ):
-        metrics = training.train(model, recipe, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
+        places = {"data": data, "out": out, "scratch": folder}
+        metrics = training.train(model, recipe, seed=seed, log=log, start=checkpoint, **places)
     if distributed.rank() == 0:
         finish(metrics)

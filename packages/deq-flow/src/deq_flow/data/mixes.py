@@ -1,7 +1,7 @@
 """Training sets of RAFT's and DEQ-Flow's curricula: which data, how often each, and how it is augmented."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from deq_core.experiment.config import one_of
 from deq_flow.data.augment import CHAIRS, KITTI, SINTEL, THINGS, AugmentConfig
+from deq_flow.data.published import PairSet
 from deq_flow.data.registry import SETS
 from deq_flow.data.samples import FlowSample, SampleSet
 
@@ -109,11 +110,30 @@ class Mix(Dataset[FlowSample]):
 
 
 def open_mix(members: Sequence[MemberConfig], root: Path) -> Mix:
-    """The mix of the training sets below `root`; a set that several members name in one folder is read once.
+    """The mix of the training sets below `root`.
+
+    Raises:
+        LayoutError: a set is not there or not complete.
+    """
+    return Mix(members, open_sets(members, root))
+
+
+def contents(sets: Iterable[SampleSet]) -> list[tuple[str, int]]:
+    """Path and bytes of every file of some sets, by which one knows whether they are still the same."""
+    paths: set[Path] = set()
+    for pairs in sets:
+        assert isinstance(pairs, PairSet)
+        for pair in map(pairs.files, range(len(pairs))):
+            paths |= {path for path in (pair.first, pair.second, *pair.beside) if path.exists()}
+    return [(str(path.resolve()), path.stat().st_size) for path in sorted(paths)]
+
+
+def open_sets(members: Sequence[MemberConfig], root: Path) -> list[SampleSet]:
+    """The training set of each member below `root`; one that several name in one folder is read once.
 
     Raises:
         LayoutError: a set is not there or not complete.
     """
     places = {(member.data, member.folder) for member in members}
     sets = {(data, folder): READERS[data](root / folder) for data, folder in places}
-    return Mix(members, [sets[member.data, member.folder] for member in members])
+    return [sets[member.data, member.folder] for member in members]

@@ -1,0 +1,105 @@
+"""Fine-tuning on one's own pairs. Its options are the few numbers that one changes; the others are in its recipe."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from deq_core.experiment import config
+from deq_core.experiment.commands import Positional, called, default, fingerprint, finish, resumable
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data.released import located
+from deq_core.experiment.device import chosen_device
+from deq_core.experiment.tracking.run import track
+from deq_flow.data.mixes import READERS, contents
+from deq_flow.fine_tune import FineTune, fitted, has_fixed_point
+from deq_flow.fine_tune import fine_tune as tune
+from deq_flow.networks import file_of, load
+
+
+def fine_tune(
+    data: Annotated[Path, Positional],
+    *,
+    out: Path,
+    checkpoint: Annotated[str, called("start")] = "default",
+    set: Annotated[str | None, default("own")] = None,
+    steps: Annotated[int | None, default("300")] = None,
+    lr: Annotated[float | None, default("1e-4")] = None,
+    batch_size: Annotated[int | None, default("8")] = None,
+    crop: Annotated[tuple[int, int] | None, default("96 128, less where frames are smaller")] = None,
+    validation_share: Annotated[float | None, default("0.1")] = None,
+    threads: Annotated[int | None, default("1")] = None,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    params: Path | None = None,
+    section: str = "",
+    scratch: Path = Path(".scratch"),
+) -> None:
+    """Trains a network on with the pairs of the folder DATA; writes it to OUT, a checkpoint like any other.
+
+    What is stored with the network, its solver, leak and scales, stays. A share of the pairs is held out; their error
+    is measured before and after. A training that was interrupted resumes from its checkpoint below `scratch`.
+
+    Args:
+        data: folder of the pairs with their flow: files NAME_img1, NAME_img2 and NAME_flow, or the folders frames and
+            flow of videos.
+        out: a new folder, or one of an earlier fine-tuning as it left it, which is replaced.
+        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+            (.pth).
+        set: a published set that DATA is the root of instead, by the name that trainings know it by, such as kitti.
+        steps: updates.
+        lr: peak learning rate.
+        batch_size: pairs of an update.
+        crop: height and width that pairs are cropped to, pixels.
+        validation_share: of the pairs, held out in whole scenes where there are some.
+        threads: of the CPU.
+        seed: of the order of the pairs and their augmentation.
+        device: where it is trained; auto is CUDA where there is some.
+        params: file with a recipe, such as recipe.json of an earlier fine-tuning; options above change it.
+        section: where in that file.
+        scratch: folder of the checkpoints of interrupted trainings.
+    """
+    recipe = FineTune() if params is None else config.load(FineTune, params, section)
+    options = {"data": set, "steps": steps, "batch_size": batch_size, "crop": crop, "threads": threads}
+    try:
+        recipe = replace(recipe, **{name: value for name, value in options.items() if value is not None})
+        if lr is not None:
+            recipe = replace(recipe, optim=replace(recipe.optim, lr=lr))
+        if validation_share is not None:
+            recipe = replace(recipe, held_out=replace(recipe.held_out, share=validation_share))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    weights, place = file_of(checkpoint), "cuda" if chosen_device(device).type == "cuda" else "cpu"
+    if not has_fixed_point(load(weights)):
+        print(
+            f"deq-flow fine-tune: {checkpoint} has no leak, and so no fixed point to stay at: it is trained by its own "
+            "solve alone",
+            file=sys.stderr,
+        )
+    recipe = fitted(recipe, data)
+    parameters = {"start": checkpoint, "fine_tune": recipe, "device": place}
+    digest = fingerprint(
+        {**parameters, "files": contents([READERS[recipe.data](located(data))])}, weights, package="deq_flow"
+    )
+    with (
+        resumable(scratch, f"flow_fine-tune-{seed}", digest) as folder,
+        track("flow.fine-tune", parameters, out=out, seed=seed, scratch=folder, parent_of=weights) as log,
+    ):
+        found = tune(checkpoint, recipe, seed=seed, data=data, device=place, out=out, scratch=folder, log=log)
+    print(summary(found), file=sys.stderr)
+    finish(found)
+
+
+def summary(found: Mapping[str, float]) -> str:
+    """What came of it, in a sentence for a person."""
+    said = (
+        f"error on the pairs that were held out: {found['before_epe']:.3f} px before, {found['val_epe']:.3f} px after, "
+        f"{found['zero_epe']:.3f} px of zero flow"
+    )
+    if "val_change" in found:
+        said += (
+            f"; with twice the evaluations flow changes by {found['before_change']:.3f} px before, "
+            f"{found['val_change']:.3f} px after"
+        )
+    return said
