@@ -1,13 +1,14 @@
 """The report of fixed-point reuse: what starting from the last frame's state saves, and what it costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import cycle
 
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.measured import by_network, networks
 from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
-from deq_core.experiment.tables import Row, cell, grouped, markdown, numbers, over_seeds, statistic
+from deq_core.experiment.tables import cell, markdown, over_seeds
 
 Starts = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 """{method: {budget: {start: {metric: mean over seeds, metric_std: standard deviation}}}}."""
@@ -23,12 +24,11 @@ def page(section: Section, results: Results) -> Page:
             budget: {start: over_seeds([of_seed[budget][start] for of_seed in seeds]) for start in starts}
             for budget, starts in seeds[0].items()
         }
-    frames = results.rows("reuse", measured, "frames")
     return Page(
         title="Videos: starting from the last frame",
         metrics=found,
         parts=[table(found)],
-        figures={"starts": figure(frames)} if frames else {},
+        figures={"starts": figure(found)},
         dpi=section.load(int, "plot.dpi"),
     )
 
@@ -55,35 +55,24 @@ def table(found: Starts) -> str:
     return markdown(heads, lines, names=3)
 
 
-def figure(frames: Sequence[Row]) -> Figure:
-    """EPE and evaluations of each frame of the videos, mean over videos and over seeds with a band of one deviation.
-
-    Two rows of panels a method, a column a budget, a curve a start.
-    """
-    methods, cases = grouped(frames, ("network",)), grouped(frames, ("network", "budget", "start"))
-    budgets = list(dict.fromkeys(budget for _, budget, _ in cases))
-    quantities = {"epe": "EPE (px)", "iterations": "evaluations"}
-    drawn, panels = plotting.figure(4.5 * len(budgets), 5.0 * len(methods), rows=2 * len(methods), columns=len(budgets))
-    places = iter(panels)
-    for (method,) in methods:
-        for key, label in quantities.items():
-            for budget in budgets:
-                axes = next(places)
-                for (network, own, start), rows in cases.items():
-                    if (network, own) == (method, budget):
-                        curves = [by_frame(of_seed, key) for of_seed in grouped(rows, ("seed",)).values()]
-                        plotting.curve(axes, list(curves[0]), [list(of.values()) for of in curves], label=str(start))
-                axes.set_title(f"{method}, {budget}")
-                axes.set_xlabel("pair of the video")
-                axes.set_ylabel(label)
-                axes.legend()
+def figure(found: Starts) -> Figure:
+    """EPE against evaluations, a panel a method, a line a start through its budgets; bars are deviations over seeds."""
+    drawn, panels = plotting.figure(4.5 * len(found), 3.6, columns=len(found), share="all")
+    for axes, (method, budgets) in zip(panels, found.items(), strict=True):
+        starts = list(next(iter(budgets.values())))
+        for start, colour in zip(starts, cycle(plotting.PALETTE)):
+            points = sorted(
+                (of[start] for of in budgets.values()), key=lambda values: (values["iterations"], values["epe"])
+            )
+            x, y = ([values[name] for values in points] for name in ("iterations", "epe"))
+            dx, dy = ([values.get(f"{name}_std", 0.0) for values in points] for name in ("iterations", "epe"))
+            axes.errorbar(x, y, dy, dx, label=start, color=colour, marker="o", markersize=3, capsize=2)
+        axes.set_title(method)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    plotting.name_axes(drawn, x="evaluations a pair", y="EPE (px)")
+    plotting.legend(drawn)
     return drawn
-
-
-def by_frame(rows: Sequence[Row], key: str) -> dict[float, float]:
-    """{frame: mean of `key` over the videos}, in order of time."""
-    values = grouped(rows, ("frame",))
-    return {frame: statistic(numbers(values[(frame,)], key)).mean for (frame,) in sorted(values)}
 
 
 REPORT = Report(name="flow.reuse_report", section="flow", page=page)

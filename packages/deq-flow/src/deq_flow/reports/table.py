@@ -88,16 +88,15 @@ def parts(values: Errors, trained: Sequence[str], apart: Errors) -> list[str]:
 
 def learning_curves(histories: Mapping[str, Seeds], smoothing: int) -> Figure:
     """Training and validation error against the step, mean over seeds with a band of one standard deviation."""
-    figure, (training, validation) = plotting.figure(9.0, 3.5, columns=2)
+    figure, (training, validation) = plotting.figure(9.0, 3.5, columns=2, share="all")
     for method, seeds in histories.items():
         smooth = [plotting.smoothed(rows, ("step", "epe"), smoothing) for rows in seeds]
         plotting.curve_of(training, smooth, "step", "epe", label=method)
         plotting.curve_of(validation, seeds, "step", "val_epe", label=method)
-    training.set_ylabel("EPE of training batches (px)")
-    validation.set_ylabel("EPE of validation pairs (px)")
-    for axes in (training, validation):
-        axes.set_xlabel("training step")
-        axes.legend()
+    training.set_title("batches of training")
+    validation.set_title("pairs of validation")
+    plotting.name_axes(figure, x="training step", y="EPE (px)")
+    plotting.legend(figure)
     return figure
 
 
@@ -111,7 +110,7 @@ def errors(samples: Mapping[str, Seeds]) -> Figure:
     }
     plotting.bars(axes, groups)
     axes.set_ylabel("EPE (px)")
-    axes.legend(ncols=2)
+    plotting.legend(figure, columns=len(summaries))
     return figure
 
 
@@ -125,12 +124,12 @@ def iterations(runs: Mapping[str, Seeds]) -> Figure:
         for method, seeds in runs.items():
             chosen = [[row for row in rows if row["set"] == name] for rows in seeds]
             if key in chosen[0][0]:
-                plotting.curve_of(axes, chosen, "step", key, label=method)
+                plotting.curve_of(axes, chosen, "step", key, label=method, geometric=key == "residual")
         axes.set_title(headings[name])
         axes.set_xlabel("iterations at test time")
         axes.set_ylabel(labels[key])
-        axes.legend()
     panels[-1].set_yscale("log")
+    plotting.legend(figure)
     return figure
 
 
