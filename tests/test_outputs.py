@@ -58,7 +58,7 @@ def plain_type(name: str, key: str) -> Any:
 
 def is_place(name: str, key: str) -> bool:
     kind = plain_type(name, key)
-    return kind is Path or Path in get_args(kind) or key in PLACES
+    return kind is Path or Path in get_args(kind) or (key in PLACES and get_origin(kind) is not Literal)
 
 
 def reads(name: str) -> list[str]:

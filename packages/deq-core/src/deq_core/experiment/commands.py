@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_origin, get_type_hints
 
 import tyro
 
@@ -31,8 +31,9 @@ PARAMS = Path("params.yaml")
 Positional = tyro.conf.Positional
 """Marks a parameter that is given without its name: `Annotated[Path, Positional]`."""
 
-PLACES = ("checkpoint", "model", "more", "source")
-"""Parameters whose text may be the path of something that the command reads. Those that are paths always are."""
+PLACES = ("checkpoint", "model", "more", "source", "start")
+"""Parameters whose text may be the path of something that the command reads, unless it is one of some words. Those that
+are paths always are."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
     title = f"{prog} {command.__name__.replace('_', '-')}"
     hints = get_type_hints(command, include_extras=True)
     mark = next((one for one in getattr(hints.get("out"), "__metadata__", ()) if isinstance(one, Files)), None)
+    words = {name for name, hint in get_type_hints(command).items() if get_origin(hint) is Literal}
     signature = inspect.signature(command)
 
     @functools.wraps(command)
@@ -106,7 +108,8 @@ def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
         files = () if out is None or mark is None else mark.of(out)
         with written_by(title, asked=folder):
             for path in files if folder is None else [folder]:
-                refuse_input(path, bound.arguments, folder=folder is not None)
+                read = {name: value for name, value in bound.arguments.items() if name not in words}
+                refuse_input(path, read, folder=folder is not None)
             if folder is not None:
                 require_writable(folder, folder=True)
                 require_own(folder, folder=True)
@@ -138,11 +141,6 @@ def inputs(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
 def default(text: str) -> object:
     """Marks a parameter whose default is chosen later: `Annotated[Path | None, default("data")]` says so in help."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
-
-
-def called(name: str) -> object:
-    """Marks a parameter that has another name on the command line: `Annotated[str, called("start")]` is `--start`."""
-    return tyro.conf.arg(name=name)
 
 
 def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import Positional, called, default, fingerprint, finish, resumable
+from deq_core.experiment.commands import Positional, default, fingerprint, finish, resumable
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.released import located
 from deq_core.experiment.device import chosen_device
@@ -22,7 +22,7 @@ def fine_tune(
     data: Annotated[Path, Positional],
     *,
     out: Path,
-    checkpoint: Annotated[str, called("start")] = "default",
+    start: str = "default",
     set: Annotated[str | None, default("own")] = None,
     steps: Annotated[int | None, default("300")] = None,
     lr: Annotated[float | None, default("1e-4")] = None,
@@ -45,7 +45,7 @@ def fine_tune(
         data: folder of the pairs with their flow: files NAME_img1, NAME_img2 and NAME_flow, or the folders frames and
             flow of videos.
         out: a new folder, or one of an earlier fine-tuning as it left it, which is replaced.
-        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+        start: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
             (.pth).
         set: a published set that DATA is the root of instead, by the name that trainings know it by, such as kitti.
         steps: updates.
@@ -70,15 +70,15 @@ def fine_tune(
             recipe = replace(recipe, held_out=replace(recipe.held_out, share=validation_share))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    weights, place = file_of(checkpoint), "cuda" if chosen_device(device).type == "cuda" else "cpu"
+    weights, place = file_of(start), "cuda" if chosen_device(device).type == "cuda" else "cpu"
     if not has_fixed_point(load(weights)):
         print(
-            f"deq-flow fine-tune: {checkpoint} has no leak, and so no fixed point to stay at: it is trained by its own "
+            f"deq-flow fine-tune: {start} has no leak, and so no fixed point to stay at: it is trained by its own "
             "solve alone",
             file=sys.stderr,
         )
     recipe = fitted(recipe, data)
-    parameters = {"start": checkpoint, "fine_tune": recipe, "device": place}
+    parameters = {"start": start, "fine_tune": recipe, "device": place}
     digest = fingerprint(
         {**parameters, "files": contents([READERS[recipe.data](located(data))])}, weights, package="deq_flow"
     )
@@ -86,7 +86,7 @@ def fine_tune(
         resumable(scratch, f"flow_fine-tune-{seed}", digest) as folder,
         track("flow.fine-tune", parameters, out=out, seed=seed, scratch=folder, parent_of=weights) as log,
     ):
-        found = tune(checkpoint, recipe, seed=seed, data=data, device=place, out=out, scratch=folder, log=log)
+        found = tune(start, recipe, seed=seed, data=data, device=place, out=out, scratch=folder, log=log)
     print(summary(found), file=sys.stderr)
     finish(found)
 

@@ -2,10 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, called, fingerprint, finish, resumable
+from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
 from deq_core.experiment.tracking.run import track
 from deq_flow.commands.study import STUDIES
 from deq_flow.data.mixes import contents, open_sets
@@ -21,7 +21,7 @@ def train(
     out: Path,
     seed: int = 0,
     stage: Literal["chairs", "things", "sintel", "kitti"] = "chairs",
-    checkpoint: Annotated[str | None, called("start")] = None,
+    start: str | None = None,
     params: Path = PARAMS,
     section: str = SECTION,
     scratch: Path = Path(".scratch"),
@@ -40,11 +40,11 @@ def train(
     model = config.load(Model, params, f"{place}.model.{method}")
     recipe = config.load(Train, params, f"{place}.train.{method}")
     distributed.become("deq_flow.cli", sys.argv[1:], recipe.processes)
-    if stage != "chairs" and checkpoint is None and distributed.rank() == 0:
+    if stage != "chairs" and start is None and distributed.rank() == 0:
         before = "--start names the network of the stage before, whose weights the curriculum takes"
         print(f"deq-flow train: {stage} begins from random weights; {before}", file=sys.stderr)
     parameters = {"method": method, "stage": stage, "model": model, "train": recipe}
-    first = [] if checkpoint is None else [file_of(checkpoint)]
+    first = [] if start is None else [file_of(start)]
     job = "train" if stage == "chairs" else stage
     name = f"flow_{job}-{method}-{seed}"
     manifest = data / "manifest.json"
@@ -56,6 +56,6 @@ def train(
         track(f"flow.{job}", parameters, out=out, seed=seed, scratch=folder) as log,
     ):
         places = {"data": data, "out": out, "scratch": folder}
-        metrics = training.train(model, recipe, seed=seed, log=log, start=checkpoint, **places)
+        metrics = training.train(model, recipe, seed=seed, log=log, start=start, **places)
     if distributed.rank() == 0:
         finish(metrics)
