@@ -8,6 +8,7 @@ import torch
 
 from deq_core.experiment.data.images import FileFormatError, write_image
 from deq_core.experiment.data.layout import LayoutError
+from deq_flow.cli import main
 from deq_flow.data import io
 from deq_flow.data.registry import REGISTRY
 from deq_flow.data.sets.own import FLOWS, Own
@@ -102,7 +103,7 @@ def gap(root: Path) -> None:
 WRONG = {
     "no folder": (lambda root: root.rmdir(), r"expected a folder of pairs with flow, but there is none"),
     "nothing": (lambda root: None, r"expected pairs with flow, got none; a pair is NAME_img1"),
-    "no flow": (lambda root: (pairs(root, "a") / "a_flow.flo").unlink(), r"1 files are missing: .*a_flow\.flo"),
+    "no flow": (lambda root: (pairs(root, "a") / "a_flow.flo").unlink(), r"^missing: .*a_flow\.flo"),
     "no frame": (lambda root: (pairs(root, "a") / "a_img2.png").unlink(), r"missing: .*a_img2\.png; a pair is"),
     "two flows": (lambda root: write(pairs(root, "a") / "a_flow.png"), r"a_flow.* two files for one place"),
     "two frames": (lambda root: write(video(root) / "frames/9.ppm"), r"9\.p.* two files for one place"),
@@ -132,6 +133,11 @@ def test_check_data_names_files_of_another_size_and_flow_that_is_none(tmp_path: 
     assert first.startswith("own/a_img2.png: expected 30x20 pixels, the size of the first frame of its pair, got 31x20")
     assert second.startswith("own/b_flow.png: expected 30x20 pixels, the size of its image, got 15x10")
     assert third.startswith("own/c_flow.png: expected a 16-bit PNG of three channels, got 8 bits")
+
+
+def test_nothing_is_downloaded_of_it(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"own is a set of one's own, not published: put it into a folder; a pair is"):
+        main(["download", "own", "--out", str(tmp_path / "out")])
 
 
 def test_images_of_any_suffix_are_checked(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
         [],
         r"1_img2\.png: expected 64x64 .*check-data own",
     ),
-    "no flow": (lambda root: (root / "2_flow.flo").unlink(), [], r"1 files are missing: .*2_flow\.flo"),
+    "no flow": (lambda root: (root / "2_flow.flo").unlink(), [], r"missing: .*2_flow\.flo"),
     "no known flow": (nowhere_known, [], r"_flow\.flo: expected flow that is known somewhere"),
     "a crop": (small_pair, ["--crop", "64", "64"], r"9_img1\.png: expected frames of at least 64x64 .*got 40x64"),
     "a small crop": (lambda root: None, ["--crop", "16", "16"], r"crop: expected at least 32"),

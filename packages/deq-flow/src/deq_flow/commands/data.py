@@ -6,9 +6,11 @@ from typing import Annotated
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
+from deq_core.experiment.config import ConfigError
 from deq_flow.commands.study import STUDIES
 from deq_flow.data.mini.write import write_mini
 from deq_flow.data.registry import REGISTRY
+from deq_flow.data.sets import own
 from deq_flow.params import Data
 
 
@@ -27,6 +29,8 @@ def download(
     With the released sets, what is missing is fetched to where `params` says, and `out` gets a manifest of the files
     there.
     """
+    if name in own.SETS:
+        raise ConfigError(f"{name} is {own.SETS[name].source.title}, not published: {own.SETS[name].source.manual}")
     if name:
         REGISTRY.fetch(name, Path("data") if out is None else out)
         return

@@ -71,13 +71,13 @@ def fine_tune(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     weights, place = file_of(start), "cuda" if chosen_device(device).type == "cuda" else "cpu"
+    recipe = fitted(recipe, data)
     if not has_fixed_point(load(weights)):
         print(
             f"deq-flow fine-tune: {start} has no leak, and so no fixed point to stay at: it is trained by its own "
             "solve alone",
             file=sys.stderr,
         )
-    recipe = fitted(recipe, data)
     parameters = {"start": start, "fine_tune": recipe, "device": place}
     digest = fingerprint(
         {**parameters, "files": contents([READERS[recipe.data](located(data))])}, weights, package="deq_flow"

@@ -149,7 +149,8 @@ def refuse(missing: list[Path], layout: str) -> None:
     """Raises LayoutError where files are missing."""
     if missing:
         names = ", ".join(str(path) for path in missing[:3])
-        raise LayoutError(f"{len(missing)} files are missing: {names}; {layout}", missing)
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise LayoutError(f"missing: {names}{more}; {layout}", missing)
 
 
 def read_flow(path: Path, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,9 +200,9 @@ SETS = {
         folder="",
         source=Source(
             title="a set of one's own",
-            page="docs/fine-tuning.md",
+            page="docs/flow-data.md",
             licence="Nobody publishes it.",
-            manual=f"put it into a folder, as that page shows; {PAIRS}; {VIDEOS}.",
+            manual=f"put it into a folder; {PAIRS}; {VIDEOS}",
         ),
         parts=PARTS,
         whole=dict.fromkeys(CONTENTS, whole),
