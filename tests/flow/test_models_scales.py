@@ -1,5 +1,6 @@
 """Coarse to fine: which copies of a pair a network sees, and what each starts from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.data.photographs import VALIDATION, load_all
 from deq_flow.config import Scales
 from deq_flow.models import DEQFlow, build
+from deq_flow.models import scales as coarse
+from deq_flow.models.refinement import refined
 from deq_flow.models.scales import coarse_to_fine, rescaled, resized
 from deq_flow.networks import build_network, load
 from deq_flow.params import EquilibriumModel, Model, UnrolledModel
@@ -87,7 +91,7 @@ def test_anything_but_scales_is_refused() -> None:
         build("raft-mini", scales=160)
 
 
-@pytest.mark.parametrize("choice", [{"coarsest": 16}, {"finest": 0.5}, {"longest": 0}])
+@pytest.mark.parametrize("choice", [{"coarsest": 16}, {"finest": 0.5}, {"longest": 0}, {"refine": -1}])
 def test_scales_that_mean_nothing_are_refused(choice: dict) -> None:
     with pytest.raises(ValueError, match="scales need"):
         Scales(**choice)
@@ -118,3 +122,42 @@ def test_a_stored_scale_that_means_nothing_is_named_with_its_file(tmp_path: Path
     beside.write_text(whole.replace('"side": null', '"side": 288'))
     with pytest.raises(ConfigError, match=r"config\.json: .*side: a network with scales sees frames of any size"):
         load(tmp_path)
+
+
+def test_refinement_brings_a_flow_to_where_the_frames_agree() -> None:
+    (photograph,) = load_all(VALIDATION[:1])
+    first = torch.from_numpy(photograph[100:164, 100:196].transpose(2, 0, 1).copy())[None].float()
+    second = torch.from_numpy(photograph[100:164, 98:194].transpose(2, 0, 1).copy())[None].float()  # moved by 2 px
+    generator = torch.Generator().manual_seed(0)
+    noise = F.interpolate(torch.randn(1, 2, 4, 6, generator=generator), (64, 96), mode="bilinear")
+    for image, true in ((first, torch.zeros(1, 2, 64, 96)), (second, torch.tensor([2.0, 0.0])[:, None, None])):
+        near = true + 0.3 * noise
+        found = refined(first, image, near, 20)
+        assert (found - true).abs().mean() < 0.5 * (near - true).abs().mean()
+
+
+def test_what_is_not_finite_is_not_refined() -> None:
+    image = torch.rand(2, 3, 32, 32) * 255
+    flow = torch.zeros(2, 2, 32, 32)
+    flow[0, 0, 3, 3] = torch.nan
+    found = refined(image, image, flow, 2)
+    assert found[0].isnan().sum() == 1
+    assert found[1].isfinite().all()
+
+
+def test_every_scale_is_refined_before_it_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def noting(image1: Tensor, image2: Tensor, flow: Tensor, steps: int) -> Tensor:
+        seen.append((*image1.shape[2:], steps))
+        return flow + 1
+
+    monkeypatch.setattr(coarse, "refined", noting)
+    choice = Scales(coarsest=96, finest=2.0, refine=3)
+    with torch.no_grad():
+        plain = coarse_to_fine(network(), *pair(), scales=replace(choice, refine=0))
+        assert seen == []
+        found = coarse_to_fine(network(), *pair(), scales=choice)
+    assert seen == [(64, 96, 3), (128, 192, 3), (64, 96, 3)]  # each copy, and the frames as they came
+    assert not torch.equal(plain.states[1][1], found.states[1][1])  # it is relative to another base
+    torch.testing.assert_close(plain.states[0], found.states[0])

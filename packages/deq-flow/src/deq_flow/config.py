@@ -292,15 +292,18 @@ class Scales:
     finest    the finest copy is the pair enlarged by this, at least 1: a network whose cells are four pixels wide sees
               small frames better enlarged
     longest   of an enlarged copy, pixels: longer frames are enlarged less, or not at all
+    refine    steps of variational refinement that each copy's flow gets at its full resolution; see `models.refinement`
     """
 
     coarsest: int = 160
     finest: float = 1.0
     longest: int = 512
+    refine: int = 0
 
     def __post_init__(self) -> None:
-        if self.coarsest < 32 or self.finest < 1 or self.longest < 1:
-            raise ValueError(f"scales need coarsest of at least 32, finest and longest of at least 1, got {self}")
+        if self.coarsest < 32 or self.finest < 1 or self.longest < 1 or self.refine < 0:
+            least = "coarsest of at least 32, finest and longest of at least 1, refine of at least 0"
+            raise ValueError(f"scales need {least}, got {self}")
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Heights and widths of the copies of a pair of `height` x `width`, coarsest first; none is below 16 pixels."""

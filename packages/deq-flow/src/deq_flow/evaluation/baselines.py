@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import cv2
-import numpy as np
 import torch
 from einops import rearrange
 
 from deq_flow.data.batches import FlowBatch
 from deq_flow.evaluation.evaluate import Method, Prediction
+from deq_flow.models.refinement import grey
 
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -47,9 +47,3 @@ def dis(config: Baseline) -> Method:
         return Prediction(torch.stack(flows))
 
     return predict
-
-
-def grey(images: torch.Tensor) -> list[np.ndarray]:
-    """uint8 (H, W) luminance of each RGB image of a batch (B, 3, H, W) in 0..255."""
-    pictures = rearrange(images, "b c h w -> b h w c").round().to(torch.uint8).numpy()
-    return [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from deq_flow.config import Scales
 from deq_flow.models.network import FlowNetwork, FlowOutput, State
+from deq_flow.models.refinement import refined
 
 
 def coarse_to_fine(
@@ -33,6 +34,9 @@ def coarse_to_fine(
     steps   replaces the number of steps of the finest scale; the coarser ones have that of the network's stopping rule
     record  steps of the finest scale whose flow is returned in `flows`
 
+    With `scales.refine` every scale's flow is refined on its frames before it is passed on, and the last one's on the
+    images as they came (`models.refinement`); states and solutions are of the network alone.
+
     The output is that of the finest scale, in pixels of the images as they came, with the states of all scales and the
     solutions of the coarser ones. Where a coarse flow is not a number, no finer scale hides it: neither is the result.
     """
@@ -43,22 +47,36 @@ def coarse_to_fine(
     starts = [None] * len(sizes) if states is None or len(states) != len(sizes) else states
     outputs: list[FlowOutput] = []
     base: Tensor | None = None
+    first, second = image1, image2
     for index, (scaled, state) in enumerate(zip(sizes, starts, strict=True)):
-        pair = [resized(image, scaled) for image in (image1, image2)]
+        first, second = resized(image1, scaled), resized(image2, scaled)
         if index == len(sizes) - 1:
-            outputs.append(network(*pair, state, steps=steps, record=record, base=base))
+            outputs.append(network(first, second, state, steps=steps, record=record, base=base))
         else:
-            outputs.append(network(*pair, state, record=(), base=base))
+            outputs.append(network(first, second, state, record=(), base=base))
             flow = outputs[-1].flow
-            base = rescaled(flow.to(torch.promote_types(flow.dtype, torch.float32)), sizes[index + 1])
+            flow = fitted(first, second, flow.to(torch.promote_types(flow.dtype, torch.float32)), scales)
+            base = rescaled(flow, sizes[index + 1])
     finest = outputs[-1]
+
+    def whole(flow: Tensor) -> Tensor:
+        """A flow of the finest scale, of the images as they came."""
+        flow = rescaled(fitted(first, second, flow, scales), size)
+        return flow if sizes[-1] == size else fitted(image1, image2, flow, scales)
+
+    flows = tuple(whole(flow) for flow in finest.flows)
     return replace(
         finest,
-        flow=rescaled(finest.flow, size),
-        flows=tuple(rescaled(flow, size) for flow in finest.flows),
+        flow=flows[-1],
+        flows=flows,
         states=tuple(state for output in outputs for state in output.states),
         coarser=tuple(output.solution for output in outputs[:-1] if output.solution is not None),
     )
+
+
+def fitted(image1: Tensor, image2: Tensor, flow: Tensor, scales: Scales | None) -> Tensor:
+    """A scale's flow, refined on its frames where the scales ask for that."""
+    return flow if scales is None or scales.refine == 0 else refined(image1, image2, flow.detach(), scales.refine)
 
 
 def evaluations(output: FlowOutput, unrolled: int) -> float:
