@@ -24,7 +24,7 @@ def flow(found: Values) -> str:
     }
     return bullets(
         f"On Sintel-mini clean the error of DEQ-Flow is {ratio['deq']:.2f} of zero flow's, that of RAFT, of the same "
-        f"size and trained on the same data for the same CPU time, {ratio['raft']:.2f}.",
+        f"size and trained on the same batches for as many steps, {ratio['raft']:.2f}.",
         f"The mean error of DEQ-Flow is below RAFT's on {share(ahead['raft'], sets)} sets, on {len(beyond)} beyond the "
         f"interval of a bootstrap over scenes; below that of DIS as "
         f"shipped on {share(ahead['dis'], sets)}, and below that of DIS at full resolution on "

@@ -13,7 +13,7 @@ from deq_flow.data.batches import FlowBatch
 from deq_flow.loss import sequence_loss
 from deq_flow.models import DEQFlow, build
 from deq_flow.params import Coarser, Contraction, Stabilise
-from deq_flow.training.objective import Objective, halved
+from deq_flow.training.objective import Objective, halved, two_scales
 from deq_flow.training.stabilise import attempt, moved
 
 CHOICE = Stabilise(
@@ -128,10 +128,22 @@ def test_half_the_size_is_half_the_flow_of_the_pixels_that_are_known() -> None:
     assert not halved(FlowBatch(image, image, flow, valid & False)).valid.any()
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_twice_the_size_is_twice_the_flow_of_half_of_the_pairs(share: float) -> None:
+    pairs = batch()
+    valid = torch.rand(pairs.valid.shape, generator=torch.Generator().manual_seed(2)) < share
+    pairs = replace(pairs, flow=torch.full_like(pairs.flow, 1.5), valid=valid)
+    coarse, fine = two_scales(pairs, enlarge=True)
+    assert coarse is pairs
+    assert fine.image1.shape == (2, 3, 96, 128)
+    assert torch.equal(fine.valid[:, ::2, 1::2], valid[:2])
+    assert (fine.flow.movedim(1, -1)[fine.valid] == 3.0).all()
+
+
 @pytest.mark.parametrize("name", ["stabilise", "coarser"])
 def test_every_field_changes_the_loss(name: str) -> None:
     model, pairs = network().freeze_batch_norm(), batch(2, 32, 40)
-    choices: dict[str, Any] = {"stabilise": CHOICE, "coarser": Coarser(share=0.5, disturbed=0.7)}
+    choices: dict[str, Any] = {"stabilise": CHOICE, "coarser": Coarser(share=0.6, enlarged=0.5, disturbed=0.7)}
 
     def outcome(one: Any) -> object:
         choice = objective(**{**choices, name: one})

@@ -115,17 +115,21 @@ class Stabilise:
 
 @dataclass(frozen=True, kw_only=True)
 class Coarser:
-    """Batches are seen at half their size first, and then relative to the flow found there; see `models.scales`."""
+    """Batches are seen at two scales, at the finer one relative to the coarser one's flow; see `models.scales`."""
 
     share: float = 0.6
     """Of the batches; the others are relative to zero, as the coarsest scale is."""
+    enlarged: float = 0.0
+    """Share of these whose finer scale is half of the pairs enlarged by 2. Of the rest the coarser one is all pairs at
+    half their size."""
     disturbed: float = 0.2
     """Share of the samples whose coarse flow is disturbed, so that the finer scale learns to mend what it is given."""
     disturbance: float = 4.0
     """Greatest standard deviation of the smooth noise that does so, pixels."""
 
     def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and 0 <= self.disturbed <= 1 and self.disturbance >= 0):
+        shares = (self.share, self.enlarged, self.disturbed)
+        if not (all(0 <= share <= 1 for share in shares) and self.disturbance >= 0):
             raise ValueError(f"coarser: expected shares from 0 to 1 and a disturbance of at least 0 pixels, got {self}")
 
 

@@ -12,7 +12,7 @@ from deq_flow.data.batches import FlowBatch
 from deq_flow.loss import sequence_loss
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow, FlowOutput
-from deq_flow.models.scales import rescaled
+from deq_flow.models.scales import rescaled, resized
 from deq_flow.params import Coarser, Stabilise
 from deq_flow.training.stabilise import Attempt, attempt
 
@@ -43,10 +43,11 @@ class Objective:
             pairs = replace(pairs, image1=image1, image2=image2)
         total, base = pairs.flow.new_zeros(()), None
         if self.coarser is not None and torch.rand(()) < self.coarser.share:
-            coarse, made = self._attempt(model, halved(pairs), None, progress)
-            total = total + coarse
+            coarse, pairs = two_scales(pairs, enlarge=bool(torch.rand(()) < self.coarser.enlarged))
+            total, made = self._attempt(model, coarse, None, progress)
             height, width = pairs.valid.shape[1:]
-            base = disturbed(rescaled(made.flows[-1].detach(), (height, width)), self.coarser)
+            found = rescaled(made.flows[-1].detach()[: len(pairs.valid)], (height, width))
+            base = disturbed(found, self.coarser)
         fine, made = self._attempt(model, pairs, base, progress)
         parts: dict[str, Tensor | float] = {"epe": epe(made.flows[-1].detach(), pairs.flow, pairs.valid).mean()}
         if made.residual is not None:
@@ -78,6 +79,19 @@ def disturbed(base: Tensor, choice: Coarser) -> Tensor:
     noise = torch.randn(len(base), 2, 4, 5, device=base.device)
     smooth = F.interpolate(noise, base.shape[2:], mode="bicubic", align_corners=True)
     return torch.where(chosen, base + length * smooth, base)
+
+
+def two_scales(pairs: FlowBatch, *, enlarge: bool) -> tuple[FlowBatch, FlowBatch]:
+    """The pairs at a coarser and at a finer scale: halved and as they are, or as they are and half of them enlarged."""
+    if not enlarge:
+        return halved(pairs), pairs
+    half = (len(pairs.valid) + 1) // 2
+    size = 2 * pairs.valid.shape[1], 2 * pairs.valid.shape[2]
+    known = pairs.valid[:half, None].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    flow = torch.where(pairs.valid[:half, None], pairs.flow[:half], 0.0)
+    near = rescaled(flow, size) if pairs.valid[:half].all() else 2 * F.interpolate(flow, size, mode="nearest")
+    image1, image2 = (resized(image[:half], size) for image in (pairs.image1, pairs.image2))
+    return pairs, FlowBatch(image1, image2, near, rearrange(known, "b 1 h w -> b h w"))
 
 
 def halved(pairs: FlowBatch) -> FlowBatch:
