@@ -17,6 +17,7 @@ from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.images import encode
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.data.photographs import VALIDATION, load_all, load_listed, motorcycle
+from deq_core.experiment.tables import read_rows
 from deq_core.experiment.tracking.log import ignore
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch
@@ -118,3 +119,11 @@ def test_listed_photographs_are_the_listed_ones(tmp_path: Path) -> None:
     (folder / "a.png").unlink()
     with pytest.raises(LayoutError, match=r"a.png: no such file, one of the 1 photographs"):
         load_listed(listing, tmp_path, 50)
+
+
+def test_the_recipe_of_the_next_network_is_one_and_lists_its_photographs_once() -> None:
+    folder = Path(__file__).parents[2] / "benchmarks" / "flow" / "shipped"
+    recipe = config.load(Shipped, folder / "recipe.yaml", "")
+    assert recipe.model(recipe.phases[-1]).scales == recipe.scales
+    rows = read_rows(folder / "photographs.csv")
+    assert len({row["sha256"] for row in rows}) == len({row["file"] for row in rows}) == len(rows)
