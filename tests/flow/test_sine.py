@@ -18,12 +18,12 @@ from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_flow.studies.sine import SINE, Fit, Sine, SineModel, points, random_probes, study, threshold_row, train
+from deq_flow.studies.sine import SINE, Fit, Sine, SineModel, points, random_probes, study, train
 
 RELEASED = Sine(
     steps=51,
     optim=OptimConfig(name="adam", lr=0.01),
-    rules={"seen": Rule(thresholds=(0.0, 0.01, 0.1)), "sent": Rule(thresholds=(0.01,), reference="sent")},
+    rules={"seen": Rule(thresholds=(0.01, 0.1)), "sent": Rule(thresholds=(0.01,), reference="sent")},
     every=Every(checkpoint=51),
 )
 
@@ -67,19 +67,23 @@ def test_tables_tell_of_the_same_solve(trained: tuple[SineModel, Any]) -> None:
     for criterion in ("first", "lasting"):
         units = [row for row in tables["histogram"] if row["criterion"] == criterion]
         assert sum(numbers(units, "units")) == pytest.approx(20)
-    exact, *others = tables["thresholds"]
-    assert exact["mse"] == pytest.approx(error, rel=1e-3)
-    assert [row["rule"] for row in tables["thresholds"]] == ["seen", "seen", "seen", "sent"]
-    saved = numbers(tables["thresholds"], "macs_saved")
+    sweep = tables["sweep"]
+    last = [row for row in sweep if row["max_steps"] == 15]
+    exact = numbers([row for row in last if row["threshold"] == 0], "mse")
+    assert exact[0] + exact[1] == pytest.approx(2 * error, rel=1e-3)  # of validation and of test, half the points each
+    ways = [(row["variant"], row["threshold"]) for row in last if row["split"] == "test"]
+    assert ways == [("exact", 0.0), ("seen", 0.01), ("seen", 0.1), ("sent", 0.01)]
+    saved = numbers([row for row in last if row["split"] == "test"], "macs_saved")
     assert saved[0] < saved[1] < saved[2]
     assert numbers(tables["components"], "cumulative")[-1] == pytest.approx(1)
-    assert others
 
 
 def test_what_is_sent_is_counted(trained: tuple[SineModel, Any]) -> None:
     """With nothing but the first step sent, one step's products of the recurrent layer remain."""
     model, _ = trained
-    row = threshold_row(model, RELEASED, "seen", Rule(thresholds=(1e9,)), 1e9)
+    config = replace(RELEASED, rules={"seen": Rule(thresholds=(1e9,))})
+    row = study(model, config, random_probes(config, 0))["sweep"][-1]
+    assert row["threshold"] == 1e9
     assert row["macs_dense"] == 15 * 200 * 20 * 20
     assert row["macs_sparse"] == 200 * 20 * 20
 
