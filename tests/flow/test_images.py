@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.arrays import read_arrays
-from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tables import Row, numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.studies.field import DEQField, Representation, coordinates, psnr
 from deq_flow.studies.images import IMAGES, Images, Picture, Represented, picture, study, train
@@ -30,7 +31,7 @@ CONFIG = Images(
     steps=30,
     optim=OptimConfig(name="adam", lr=5e-3),
     evaluations=8,
-    rules={"seen": Rule(thresholds=(0.0, 0.03, 0.3))},
+    rules={"seen": Rule(thresholds=(0.03, 0.3))},
     probes=50,
     every=Every(checkpoint=30),
 )
@@ -143,22 +144,27 @@ def test_the_delta_rule_saves_work_in_training_and_the_image_is_still_learned(tm
     assert 0.2 * history[-1]["macs_dense"] < history[-1]["macs_sparse"] < 0.8 * history[-1]["macs_dense"]
     assert history[-1]["psnr"] > history[0]["psnr"] + 3
     tables, images = study(found, CONFIG)
-    assert numbers(tables["steps"], "psnr")[-1] > history[0]["psnr"] + 3
-    assert list(images) == ["target", "dense", "seen 0", "seen 0.03", "seen 0.3"]
+    assert numbers(exact(tables["sweep"]), "psnr")[-1] > history[0]["psnr"] + 3
+    assert list(images) == ["target", "dense", "seen 0.03", "seen 0.3"]
 
 
-def test_threshold_zero_shows_the_dense_image_and_larger_ones_cost_less(tmp_path: Path) -> None:
+def exact(sweep: Sequence[Row]) -> list[Row]:
+    """The rows at threshold 0 of the test's pixels, a row a step."""
+    return [row for row in sweep if (row["threshold"], row["split"]) == (0, "test")]
+
+
+def test_threshold_zero_is_the_dense_solve_and_larger_ones_cost_less(tmp_path: Path) -> None:
     found, _ = train(replace(CONFIG, steps=5), FOURIER, seed=0, scratch=tmp_path, log=ignore)
     tables, images = study(found, CONFIG)
-    torch.testing.assert_close(images["seen 0"], images["dense"], rtol=1e-4, atol=1e-4)
-    rows = tables["thresholds"]
-    assert rows[0]["psnr"] == pytest.approx(numbers(tables["steps"], "psnr")[-1], abs=1e-3)
-    saved = numbers(rows, "macs_saved")
-    assert saved == sorted(saved)
-    assert rows[0]["macs_dense"] == 144 * 24 * 24 * 8
-    for row in rows:
-        own = [each for each in tables["evaluations"] if each["threshold"] == row["threshold"]]
-        assert sum(numbers(own, "macs_sparse")) == row["macs_sparse"]
+    tested = torch.arange(12)[:, None] + torch.arange(12) & 1 == 0
+    dense = psnr(images["dense"][tested], images["target"][tested])
+    rows = exact(tables["sweep"])
+    assert rows[-1]["psnr"] == pytest.approx(dense, abs=1e-3)
+    assert rows[-1]["macs_dense"] == 144 * 24 * 24 * 8
+    assert numbers(rows, "macs_sparse") == sorted(numbers(rows, "macs_sparse"))  # of one step more each
+    last = [row for row in tables["sweep"] if (row["max_steps"], row["split"]) == (8, "test")]
+    assert numbers(last, "threshold") == [0, 0.03, 0.3]
+    assert numbers(last, "macs_saved") == sorted(numbers(last, "macs_saved"))
 
 
 def test_a_reused_state_starts_the_next_update(tmp_path: Path) -> None:
@@ -186,9 +192,9 @@ def test_a_fit_leaves_its_tables_and_resumes_to_the_same_bytes(reuse: bool, tmp_
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
     assert json.loads((tmp_path / "a" / "metrics.json").read_text()) == metrics
     assert 0 < metrics["train_macs_saved"] < 1
-    assert numbers(read_rows(tmp_path / "a" / "steps.csv"), "psnr")[-1] == metrics["psnr"]
+    assert numbers(exact(read_rows(tmp_path / "a" / "sweep.csv")), "psnr")[-1] == metrics["psnr"]
     assert read_arrays(tmp_path / "a" / "images.npz")["dense"].shape == (12, 12, 3)
     again = DEQField(representation, 3)
     checkpoint.load_into(again, checkpoint.load_tensors(tmp_path / "a" / "model.safetensors"))
     tables, _ = study(again.eval(), config)
-    assert numbers(tables["steps"], "psnr")[-1] == metrics["psnr"]
+    assert numbers(exact(tables["sweep"]), "psnr")[-1] == metrics["psnr"]

@@ -35,9 +35,9 @@ def run(model: DEQFlow, threshold: float | None) -> tuple[FlowOutput, deq.delta.
         block, meter = deq.delta.to_delta(model.update_block, threshold, skip=DENSE)
     encode = model.encode
 
-    def as_one_batch(first: Tensor, second: Tensor) -> Pair:
+    def as_one_batch(first: Tensor, second: Tensor, base: Tensor | None) -> Pair:
         with torch.enable_grad():  # both images together, as in the release: thresholds see the last bits
-            return encode(first, second)
+            return encode(first, second, base)
 
     with torch.no_grad(), patch.object(model, "encode", as_one_batch):
         return model(*images(), block=block), meter, reference

@@ -160,8 +160,8 @@ def test_an_experiment_of_dvc_changes_the_number_that_it_names(workspace: Path) 
 
 
 def test_a_sweep_that_fails_grows_and_shrinks_is_as_it_was(workspace: Path, tmp_path: Path) -> None:
-    grown = {"sequence_train@characters-deq-1", "sequence_evaluate@characters-deq-1", "sequence_delta@characters-deq-1"}
-    pages = {"sequence_report", "sequence_delta_report"}
+    grown = {f"sequence_{stage}@characters-deq-1" for stage in ("train", "evaluate", "delta", "paths")}
+    pages = {"sequence_report", "sequence_delta_report", "sequence_paths_report"}
     users = workspace / "results/sequence/train/characters-deq-1/notes.txt"
     users.parent.mkdir()
     users.write_text("mine")
