@@ -1,0 +1,172 @@
+"""A flow network on frames as they come: of several sizes, moved little and far, or not at all; beside DIS.
+
+    python -m benchmarks.flow.frames
+    python -m benchmarks.flow.frames --pairs FOLDER          pairs of one's own, NAME_img1.png and NAME_img2.png
+    python -m benchmarks.flow.frames --sides 128 288 512     the frames reduced along their longer side, too
+
+End-point error, in pixels of the frames: of the pair motorcycle as it comes with scikit-image, 741x500, and reduced;
+of photographs of 640x480 moved by computer; and of frames that do not move at all, where it is the mean flow. Of pairs of
+one's own, whose flow is not known, it is what is left between the frames when the second is warped back, of 255.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage.data
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deq_core.experiment.data.images import read_image
+from deq_core.experiment.data.photographs import VALIDATION, load_all
+from deq_core.experiment.tables import markdown
+from deq_flow.data.batches import FlowBatch
+from deq_flow.demo.follow import enlarged, reduced
+from deq_flow.demo.run import DemoConfig
+from deq_flow.demo.warped import warped_error
+from deq_flow.evaluation.baselines import Baseline, dis
+from deq_flow.inference import Estimator
+from deq_flow.metrics import epe
+from deq_flow.models.scales import resized
+from deq_flow.networks import load
+
+HEIGHT, WIDTH = 480, 640
+SPEEDS = (3, 15, 40, 60, 100)
+"""Pixels that a photograph moves."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Two frames, uint8 (3, h, w), and their flow (2, h, w), known where valid (h, w)."""
+
+    image1: Tensor
+    image2: Tensor
+    flow: Tensor
+    valid: Tensor
+
+
+def motorcycle() -> Moved:
+    """The stereo pair of scikit-image: its disparity as flow to the left."""
+    left, right, disparity = skimage.data.stereo_motorcycle()
+    valid = np.isfinite(disparity)
+    flow = np.stack([np.where(valid, -disparity, 0), np.zeros_like(disparity)]).astype(np.float32)
+    return Moved(planes(left), planes(right), torch.from_numpy(flow), torch.from_numpy(valid))
+
+
+def moved(photograph: np.ndarray, speed: float, rng: np.random.Generator) -> Moved:
+    """Two views of a photograph (h, w, 3): the second turned by up to 2 degrees, zoomed by up to 2 % and moved."""
+    wide = cv2.resize(photograph, (3 * WIDTH // 2, 3 * HEIGHT // 2), interpolation=cv2.INTER_CUBIC)
+    angle, direction = np.deg2rad(rng.uniform(-2, 2)), rng.uniform(0, 2 * np.pi)
+    turn = (1 + rng.uniform(-0.02, 0.02)) * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([WIDTH / 2, HEIGHT / 2])
+    motion = np.column_stack([turn, middle - turn @ middle + speed * np.array([np.cos(direction), np.sin(direction)])])
+    corner = np.array([[1, 0, WIDTH / 4], [0, 1, HEIGHT / 4], [0, 0, 1]])
+    views = [
+        cv2.warpAffine(wide, (corner @ back)[:2], (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        for back in (np.eye(3), np.linalg.inv(np.vstack([motion, [0, 0, 1]])))
+    ]
+    y, x = np.indices((HEIGHT, WIDTH), dtype=np.float64)
+    flow = np.tensordot(motion, np.stack([x, y, np.ones_like(x)]), axes=1) - np.stack([x, y])
+    valid = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
+    return Moved(planes(views[0]), planes(views[1]), torch.from_numpy(flow).float(), valid)
+
+
+def planes(image: np.ndarray) -> Tensor:
+    """(h, w, 3) as (3, h, w)."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def reduced_pair(pair: Moved, width: int) -> Moved:
+    """The pair at another width: flow is taken at the nearest pixel, since it is not known everywhere."""
+    height = round(width * pair.flow.shape[1] / pair.flow.shape[2])
+    first, second = (resized(image[None], (height, width))[0].round().byte() for image in (pair.image1, pair.image2))
+    flow, valid = (F.interpolate(part[None].float(), (height, width))[0] for part in (pair.flow, pair.valid[None]))
+    return Moved(first, second, flow * width / pair.flow.shape[2], valid[0] > 0)
+
+
+def still(photograph: np.ndarray) -> Moved:
+    """A photograph of 640x480 twice."""
+    image = planes(cv2.resize(photograph, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
+    return Moved(image, image, torch.zeros(2, HEIGHT, WIDTH), torch.ones(HEIGHT, WIDTH, dtype=torch.bool))
+
+
+def own_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """The pairs of a folder by name, uint8 (3, h, w) each."""
+    names = sorted(path for path in folder.iterdir() if path.stem.endswith("_img1"))
+    if not names:
+        raise SystemExit(f"{folder}: expected pairs such as NAME_img1.png and NAME_img2.png, got none")
+    beside = [path.with_name(path.name.replace("_img1", "_img2")) for path in names]
+    return {
+        first.stem.removesuffix("_img1"): (read_image(first), read_image(second))
+        for first, second in zip(names, beside, strict=True)
+    }
+
+
+def error(flow: Callable[[Tensor, Tensor], Tensor], pairs: Sequence[Moved]) -> float:
+    """Mean end-point error over the pairs, pixels."""
+    errors = [epe(flow(pair.image1, pair.image2)[None], pair.flow[None], pair.valid[None]) for pair in pairs]
+    return float(torch.cat(errors).mean())
+
+
+def at(side: int | None, estimate: Estimator) -> Callable[[Tensor, Tensor], Tensor]:
+    """The network's flow on frames of at most `side` pixels; None is as they are."""
+
+    def flow(image1: Tensor, image2: Tensor) -> Tensor:
+        if side is None:
+            return estimate(image1[None], image2[None]).flow[0]
+        return enlarged(estimate(reduced(image1, side)[None], reduced(image2, side)[None]).flow[0], image1)
+
+    return flow
+
+
+def peer(baseline: Baseline) -> Callable[[Tensor, Tensor], Tensor]:
+    """OpenCV's DIS on the frames as they are."""
+    method = dis(baseline)
+
+    def flow(image1: Tensor, image2: Tensor) -> Tensor:
+        nothing = torch.zeros(1, 2, *image1.shape[1:])
+        return method(FlowBatch(image1[None].float(), image2[None].float(), nothing, nothing[:, 0] == 0)).flow[0]
+
+    return flow
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", default="default")
+    parser.add_argument("--sides", type=int, nargs="*", default=[])
+    parser.add_argument("--widths", type=int, nargs="*", default=[185, 370, 741], help="of the motorcycle")
+    parser.add_argument("--speeds", type=float, nargs="*", default=SPEEDS)
+    parser.add_argument("--pairs", type=Path)
+    options = parser.parse_args(arguments)
+    estimate = Estimator(load(options.checkpoint), DemoConfig().inference())
+    methods: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "no flow": lambda first, second: torch.zeros(2, *first.shape[1:]),
+        "DIS": peer(Baseline(preset="medium")),
+        "DIS, finest": peer(Baseline(preset="medium", finest_scale=0)),
+        **{f"{side}": at(side, estimate) for side in options.sides},
+        "as they are": at(None, estimate),
+    }
+    if options.pairs is not None:
+        own = own_pairs(options.pairs)
+        rows = [
+            [name, *(f"{warped_error(*pair, flow(*pair)):.2f}" for pair in own.values())]
+            for name, flow in methods.items()
+        ]
+        print(markdown(["left after warping", *own], rows))
+        return
+    sets = {f"motorcycle, {width}": [reduced_pair(motorcycle(), width)] for width in options.widths}
+    for speed in options.speeds:
+        rng = np.random.default_rng(0)
+        sets[f"moved by {speed:g}"] = [moved(photograph, speed, rng) for photograph in load_all(VALIDATION)]
+    sets["still"] = [still(photograph) for photograph in load_all(VALIDATION)]
+    rows = [[name, *(f"{error(flow, pairs):.2f}" for pairs in sets.values())] for name, flow in methods.items()]
+    print(markdown(["EPE, px", *sets], rows))
+
+
+if __name__ == "__main__":
+    main()
