@@ -5,8 +5,8 @@
     python -m benchmarks.flow.frames --sides 128 288 512     the frames reduced along their longer side, too
 
 End-point error, in pixels of the frames: of the pair motorcycle as it comes with scikit-image, 741x500, and reduced;
-of photographs of 640x480 moved by computer; and of frames that do not move at all, where it is the mean flow. Of pairs of
-one's own, whose flow is not known, it is what is left between the frames when the second is warped back, of 255.
+of photographs of 640x480 moved by computer; and of frames that do not move at all, where it is the mean flow. Of pairs
+of one's own, whose flow is not known, it is what is left between the frames when the second is warped back, of 255.
 """
 
 import argparse
