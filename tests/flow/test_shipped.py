@@ -113,7 +113,11 @@ def test_listed_photographs_are_the_listed_ones(tmp_path: Path) -> None:
     listing.write_text(f"package,file,sha256\nsome,package/a.png,{digest}\n")
     assert np.array_equal(load_listed(listing, tmp_path, 50)[0], pixels)
     assert load_listed(listing, tmp_path, 25)[0].shape == (15, 25, 3)
-    encode(folder / "a.png", pixels)
+    large = np.zeros((4096, 4096, 3), dtype=np.uint8)  # a small file of many pixels, which other readers refuse
+    encode(folder / "a.png", large)
+    listing.write_text(f"file,sha256\npackage/a.png,{hashlib.sha256((folder / 'a.png').read_bytes()).hexdigest()}\n")
+    assert load_listed(listing, tmp_path, 64)[0].shape == (64, 64, 3)
+    listing.write_text(f"file,sha256\npackage/a.png,{digest}\n")
     with pytest.raises(LayoutError, match=f"a.png: expected SHA-256 {digest}"):
         load_listed(listing, tmp_path, 50)
     (folder / "a.png").unlink()

@@ -93,10 +93,14 @@ def load_listed(listing: Path, folder: Path, side: int) -> tuple[np.ndarray, ...
         path = folder / str(row["file"])
         if not path.is_file():
             raise LayoutError(f"{path}: no such file, one of the {len(rows)} photographs that {listing} lists")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
         if digest != row["sha256"]:
             raise LayoutError(f"{path}: expected SHA-256 {row['sha256']}, as {listing} has it, got {digest}")
-        pixels = decode(path, cv2.IMREAD_COLOR)
+        # a file that is known by its digest is no trap, however many pixels it has for its bytes
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise LayoutError(f"{path}: OpenCV cannot decode it; leave it out of {listing}")
         factor = side / max(pixels.shape[:2])
         if factor < 1:
             pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
