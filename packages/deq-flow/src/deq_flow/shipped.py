@@ -1,13 +1,11 @@
 """The recipe of the shipped checkpoint: a network trained on generated pairs in phases, from a seed."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from deq_core.experiment.config.layer import LayerConfig
@@ -20,16 +18,18 @@ from deq_core.experiment.training.fit import fit, keep, numbered
 from deq_core.experiment.training.update import Row
 from deq_flow.config import Scales
 from deq_flow.data.augment import AugmentConfig
-from deq_flow.data.batches import FlowBatch, batches, same_shape
+from deq_flow.data.batches import batches
 from deq_flow.data.mini.generated import Generated, GeneratedConfig
-from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow
 from deq_flow.networks import build_network
 from deq_flow.params import Coarser, EquilibriumModel, Stabilise
+from deq_flow.train import validation
 from deq_flow.training.objective import Objective
 
 TRAINED_ON, WATCHED_WITH = range(2)
 """Kinds of generated sets."""
+WATCHED_AT_ONCE = 8
+"""Pairs that the network is watched with at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,8 @@ def train_shipped(
     torch.set_num_threads(config.threads)
     most = max(phase.pairs for phase in config.phases)
     pairs = Generated(config.data, (*load_all(TRAINING), *photographs), kind=TRAINED_ON, count=most)
-    measure = validation(config.data, config.validation_pairs)
+    others = Generated(config.data, load_all(VALIDATION), kind=WATCHED_WITH, count=config.validation_pairs)
+    measure = validation(others, WATCHED_AT_ONCE)
     seed_everything(seed)
     network = equilibrium_network(config.model(config.phases[0]))
     history: list[Row] = []
@@ -162,20 +163,3 @@ def equilibrium_network(model: EquilibriumModel) -> DEQFlow:
     network = build_network(model)
     assert isinstance(network, DEQFlow)
     return network
-
-
-def validation(config: GeneratedConfig, count: int, batch_size: int = 8) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures a model on `count` pairs of other photographs: `val_epe`, pixels, and `val_residual` of the solve."""
-    pairs = Generated(config, load_all(VALIDATION), kind=WATCHED_WITH, count=count)
-    groups = [FlowBatch.collate(group) for group in same_shape(pairs, batch_size)]
-
-    def measure(model: nn.Module) -> dict[str, float]:
-        errors: list[Tensor] = []
-        residuals: list[Tensor] = []
-        for batch in groups:
-            output = model(batch.image1, batch.image2)
-            errors.append(epe(output.flow, batch.flow, batch.valid))
-            residuals.append(output.solution.residual)
-        return {"val_epe": float(torch.cat(errors).mean()), "val_residual": float(torch.cat(residuals).mean())}
-
-    return measure

@@ -114,7 +114,7 @@ def opened(recipe: Train, root: Path) -> tuple[Mix, Measure]:
     """The pairs that a recipe trains on, and what measures a model on others."""
     sets = open_sets(recipe.mix, root)
     if recipe.held_out is None:
-        return Mix(recipe.mix, sets), validation(root, recipe.micro_batch)
+        return Mix(recipe.mix, sets), validation(Cached(FlyingChairs(root, "val")), recipe.micro_batch)
     parts = [kept(pairs, recipe.held_out) for pairs in sets]
     return Mix(recipe.mix, parts), measure_of(held_out(sets, recipe.held_out))
 
@@ -146,9 +146,8 @@ def measure_of(pairs: SampleSet) -> Measure:
     return measure
 
 
-def validation(data: Path, batch_size: int) -> Measure:
-    """Measures a model on the validation pairs of FlyingChairs: `val_epe`, pixels, and `val_residual` of a solve."""
-    pairs = Cached(FlyingChairs(data, "val"))
+def validation(pairs: SampleSet, batch_size: int) -> Measure:
+    """Measures a model by its forward pass: `val_epe`, pixels, and `val_residual` of a solve, means over pairs."""
 
     def measure(model: nn.Module) -> dict[str, float]:
         values: dict[str, list[Tensor]] = {}
