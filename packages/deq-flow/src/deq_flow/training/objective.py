@@ -14,7 +14,7 @@ from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow, FlowOutput
 from deq_flow.models.scales import rescaled, resized
 from deq_flow.params import Coarser, Stabilise
-from deq_flow.training.stabilise import Attempt, attempt
+from deq_flow.training.stabilise import Attempt, attempt, smooth_noise
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,14 @@ class Objective:
         else:
             output: FlowOutput = model(*images, base=base)
             made = Attempt(output.flows, None if output.solution is None else output.solution.residual)
-        total = sequence_loss(made.flows, pairs.flow, pairs.valid, gamma=self.gamma)
-        if made.expansion is not None and self.stabilise is not None and self.stabilise.contraction is not None:
-            total = total + self.stabilise.contraction.at(progress) * made.expansion.mean()
-        return total, made
+        return sequence_loss(made.flows, pairs.flow, pairs.valid, gamma=self.gamma) + made.penalty, made
 
 
 def disturbed(base: Tensor, choice: Coarser) -> Tensor:
     """The base (B, 2, H, W), that of some samples disturbed."""
     length = choice.disturbance * torch.rand(len(base), 1, 1, 1, device=base.device)
     chosen = torch.rand(len(base), 1, 1, 1, device=base.device) < choice.disturbed
-    noise = torch.randn(len(base), 2, 4, 5, device=base.device)
-    smooth = F.interpolate(noise, base.shape[2:], mode="bicubic", align_corners=True)
-    return torch.where(chosen, base + length * smooth, base)
+    return torch.where(chosen, base + length * smooth_noise(base, "bicubic"), base)
 
 
 def two_scales(pairs: FlowBatch, *, enlarge: bool) -> tuple[FlowBatch, FlowBatch]:

@@ -7,7 +7,7 @@ own, moved as from the frame before, or by random ones; and where the map expand
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class Attempt:
     """(B,) of the last solve; None for an unrolled network."""
     expansion: Tensor | None = None
     """(B,) by how much the map expands beyond the bound; None where that is not looked at."""
+    penalty: Tensor | float = 0.0
+    """What is added to the loss for it, its weight included."""
 
 
 def attempt(
@@ -52,7 +54,7 @@ def attempt(
         raise ValueError("stabilise needs one adjoint for all states, and unknown='flow'")
     flows: list[Tensor] = []
     before = value = state
-    residual, expansion = None, None
+    residual, expansion, cost = None, None, 0.0
     with model.shared_masks():
         for steps in choice.segments(progress, torch.default_generator):
             if flows and progress >= choice.begin:
@@ -66,7 +68,7 @@ def attempt(
             flows.append(pair.finish(value[1], value[0]))
             before, state = noting.state, (value[0].detach(), value[1].detach())
         penalty = choice.contraction
-        if penalty is not None and penalty.at(progress) > 0:
+        if penalty is not None and (weight := penalty.at(progress)) > 0:
             one_step = isinstance(adjoint, deq.Phantom) and (adjoint.steps, adjoint.damping) == (1, 0.0)
             expansion = contraction(
                 f,
@@ -78,7 +80,8 @@ def attempt(
                 weights=penalty.parts,
                 floors=(0.0, penalty.floor),
             )
-    return Attempt(tuple(flows), residual, expansion)
+            cost = weight * expansion.mean()
+    return Attempt(tuple(flows), residual, expansion, cost)
 
 
 def moved(state: State, choice: Stabilise) -> State:
@@ -87,10 +90,15 @@ def moved(state: State, choice: Stabilise) -> State:
     def drawn(states: Any, _: torch.Generator | None) -> State:
         hidden, flow = states
         length = torch.rand(len(flow), 1, 1, 1, device=flow.device)
-        coarse = torch.randn(len(flow), 2, 4, 5, device=flow.device)
-        smooth = F.interpolate(coarse, flow.shape[2:], mode="bilinear", align_corners=True)
+        smooth = smooth_noise(flow, "bilinear")
         return length * (2 * torch.rand_like(hidden) - 1), choice.flow * length * smooth
 
     replaced, _ = mix_initial_states(state, choice.share, move=choice.move, draw=drawn)
     hidden, flow = replaced
     return hidden, flow
+
+
+def smooth_noise(flow: Tensor, mode: Literal["bilinear", "bicubic"]) -> Tensor:
+    """Normal numbers on a grid of 4x5, interpolated to the shape of a flow (B, 2, h, w)."""
+    coarse = torch.randn(len(flow), 2, 4, 5, device=flow.device)
+    return F.interpolate(coarse, flow.shape[2:], mode=mode, align_corners=True)
