@@ -11,7 +11,7 @@ from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import write_json
 from deq_core.experiment.study.measured import Measured, by_network
-from deq_core.experiment.study.path_report import Unit, path_page
+from deq_core.experiment.study.path_report import Unit, medians, path_page
 from deq_core.experiment.study.paths import Followed, Paths
 from deq_core.experiment.study.problem import Problem
 from deq_core.experiment.study.report import Page, Results, folder_of
@@ -157,6 +157,11 @@ def test_a_page_has_means_and_deviations_over_seeds_and_a_row_a_network(tmp_path
     for lines in (answers, convergence):
         assert len({line.count("|") for line in lines}) == 1
     assert page.metrics["a"]["lines"]["plain.change_std"] > 0
+
+
+def test_a_distance_that_one_sample_alone_has_shows_in_its_mean_and_not_in_its_median() -> None:
+    rows = [{"set": name, "plain.random": value} for name, value in (("a", 0.0), ("a", 0.1), ("a", 9.0), ("b", 5.0))]
+    assert medians(rows, "a") == {"plain.random.median": 0.1}
 
 
 def test_a_figure_has_a_curve_of_each_part_and_distance_and_the_same_bytes_twice(tmp_path: Path) -> None:

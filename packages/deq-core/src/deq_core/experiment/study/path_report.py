@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from statistics import median
 from typing import Any
 
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.paths import EVERY, SAFE, STARTS, WHOLE
 from deq_core.experiment.study.plotting import Axes, Figure
 from deq_core.experiment.study.report import Page, Results
-from deq_core.experiment.tables import Row, cell, grouped, markdown, over_seeds
+from deq_core.experiment.tables import Row, cell, grouped, markdown, numbers, over_seeds
 
 Found = Mapping[str, Mapping[str, Mapping[str, float]]]
 """{network: {set: {quantity: mean over seeds, quantity_std: standard deviation}}}."""
@@ -41,7 +42,13 @@ def path_page(networks: Mapping[str, Sequence[object]], results: Results, stage:
     metrics: dict[str, dict[str, dict[str, float]]] = {}
     for name, cases in networks.items():
         seeds = [results.metrics(stage, case) for case in cases]
-        metrics[name] = {key: over_seeds([of_seed[key] for of_seed in seeds]) for key in seeds[0]}
+        samples = results.by_case(stage, cases, "samples")
+        metrics[name] = {
+            key: over_seeds(
+                [{**of_seed[key], **medians(rows, key)} for of_seed, rows in zip(seeds, samples, strict=True)]
+            )
+            for key in seeds[0]
+        }
     curves = {
         name: {table: results.by_case(stage, cases, table) for table in ("residuals", "answers")}
         for name, cases in networks.items()
@@ -54,20 +61,28 @@ def path_page(networks: Mapping[str, Sequence[object]], results: Results, stage:
     )
 
 
+def medians(samples: Sequence[Row], name: str) -> dict[str, float]:
+    """{solver.distance.median: over a set}: a mean may be that of a few samples with two solutions."""
+    of_set = [row for row in samples if row["set"] == name]
+    distances = [column for column in of_set[0] if column.endswith(tuple(f".{each}" for each in ("change", *STARTS)))]
+    found = {column: [row for row in of_set if row[column] is not None] for column in distances}
+    return {f"{column}.median": median(numbers(rows, column)) for column, rows in found.items() if rows}
+
+
 def answers_table(found: Found, unit: Unit) -> str:
-    """A row a network, set and solver: errors, and distances between answers."""
+    """A row a network, set and solver: errors, and distances between answers, their means and in brackets medians."""
     lines = []
     for network, sets in found.items():
         for name, values in sets.items():
             for solver in solvers_of(values):
-                cells = [
-                    cell(values, key, form) if (key := f"{solver}.{quantity}") in values else "-"
-                    for quantity, form in (
-                        *((quantity, "{:.3f}") for quantity in ("error", "error_twice")),
-                        *((quantity, "{:.2g}") for quantity in ("change", *STARTS)),
-                    )
+                errors = [cell(values, f"{solver}.{quantity}", "{:.3f}") for quantity in ("error", "error_twice")]
+                apart = [
+                    f"{cell(values, key, '{:.2g}')} ({values[f'{key}.median']:.2g})" if key in values else "-"
+                    for key in (f"{solver}.{quantity}" for quantity in ("change", *STARTS))
                 ]
-                lines.append([network, samples_of(name, values), solver, f"{values['evaluations']:.0f}", *cells])
+                lines.append(
+                    [network, samples_of(name, values), solver, f"{values['evaluations']:.0f}", *errors, *apart]
+                )
     distances = ("N to 2N", *(f"zero and {OF_STARTS[name]}" for name in STARTS))
     heads = ["N", f"{unit.error}, at N", "at 2N", *(f"{name}, {unit.answer}" for name in distances)]
     return markdown(["network", "samples", "solver", *heads], lines, names=3)
