@@ -1,10 +1,12 @@
 """A file of torch.save is read only where all that it announces is in it: no small file takes all memory."""
 
+import hashlib
 import io
 import pickle
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,12 @@ def saved(content: Any, **options: Any) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer, **options)
     return buffer.getvalue()
+
+
+def load_state_of(path: Path) -> Any:
+    """As `load_state` does with a file that has the digest of its content behind it."""
+    path.write_bytes(path.read_bytes() + hashlib.sha256(path.read_bytes()).digest())
+    return checkpoint.load_state(path)
 
 
 def state() -> dict[str, Tensor]:
@@ -52,6 +60,33 @@ def test_parameters_and_other_plain_values_come_back(tmp_path: Path) -> None:
     found = load_saved(path)
     assert torch.equal(found.pop("weight"), torch.ones(2))
     assert found == plain
+
+
+class Planted:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, ("open('planted', 'w')",)
+
+
+@pytest.mark.parametrize(
+    ("data", "called"),
+    [
+        (saved({"weight": torch.ones(2), "more": Planted()}), "__builtin__.eval"),
+        (saved([Planted()], _use_new_zipfile_serialization=False), "__builtin__.eval"),
+        (b"cposix\nsystem\n(S'touch planted'\ntR.", "posix.system"),
+        (b"(S'touch planted'\nios\nsystem\n.", "os.system"),
+        (b"c__builtin__\nexecfile\n(S'planted'\ntR.", "__builtin__.execfile"),
+        (b"csubprocess\nPopen\n(S'touch planted'\ntR.", "subprocess.Popen"),
+    ],
+)
+@pytest.mark.parametrize("load", [load_saved, load_state_of])
+def test_a_file_that_would_run_code_is_told_for_what_it_is_and_runs_none(
+    load: Callable[[Path], Any], data: bytes, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.pth").write_bytes(data)
+    with pytest.raises(CheckpointError, match=rf"a\.pth: would call {called} when it is opened.*delete it"):
+        load(Path("a.pth"))
+    assert not Path("planted").exists()
 
 
 def test_a_wrong_bit_in_a_tensor_is_told_by_the_files_checksum(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 its storage, which then grows, and a storage larger than the file. Nor does it look at the checksums of a file.
 """
 
+import builtins
 import io
 import math
 import pickle
@@ -28,6 +29,12 @@ WIDTHS = {
     "ComplexDouble": 16,
 }
 """Bytes of an element of each kind of storage."""
+ACTING = frozenset(
+    {"asyncio", "code", "codeop", "commands", "ctypes", "http", "importlib", "multiprocessing"}
+) | frozenset(
+    {"os", "pdb", "pip", "posix", "pty", "runpy", "shutil", "socket", "subprocess", "sys", "urllib", "webbrowser"}
+)
+"""Modules whose functions act on the computer: no network needs them, and a pickle may have them called."""
 LEGACY = 4
 """Pickles at the beginning of a file of torch before 1.6: two numbers that mark it, the system, and the content."""
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -43,7 +50,7 @@ def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
         remedy: what to do where it is not.
 
     Raises:
-        CheckpointError: it is damaged, or has tensors that are larger than what the file has of them.
+        CheckpointError: it is damaged, has tensors that are larger than what the file has of them, or would run code.
         ForeignError: it holds more than tensors, numbers, strings and containers of them.
     """
     try:
@@ -51,6 +58,11 @@ def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles of another protocol, which asks the reader to tell torch
             return torch.load(file, map_location="cpu", weights_only=True)
+    except PlantedError as error:
+        raise CheckpointError(
+            f"{path}: would call {error} when it is opened, which no network needs: this is a file made to run code, "
+            "of which nothing was run here; delete it, open it with nothing else, and tell those that it came from"
+        ) from error
     except ForeignError:
         raise
     except SizeError as error:
@@ -63,6 +75,10 @@ def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
 
 class ForeignError(ValueError):
     """A pickle with objects that are no tensors; the message is their class."""
+
+
+class PlantedError(ForeignError):
+    """A pickle that has a function called that acts on the computer; the message is its name."""
 
 
 class SizeError(ValueError):
@@ -143,7 +159,7 @@ class Sizes(pickle._Unpickler):
     dispatch: ClassVar = {
         code: does
         for code, does in pickle._Unpickler.dispatch.items()
-        if bytes([code]) not in (pickle.BYTEARRAY8, pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4)
+        if bytes([code]) not in (pickle.BYTEARRAY8, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4)
     }
 
     def __init__(self, file: io.BytesIO) -> None:
@@ -171,7 +187,14 @@ class Sizes(pickle._Unpickler):
             case ("torch.serialization", "_get_layout") | ("_codecs", "encode"):
                 return plain
             case _:
-                raise ForeignError(f"{module}.{name}")
+                raise (PlantedError if acts(module, name) else ForeignError)(f"{module}.{name}")
+
+    def load_inst(self) -> None:
+        """Refuses an object that is made in the way of Python 1: torch.save makes none."""
+        self.find_class(*(self.readline()[:-1].decode("ascii") for _ in range(2)))  # pyright: ignore[reportAttributeAccessIssue]  untyped
+        raise SizeError("an object is made otherwise than torch.save does")
+
+    dispatch[pickle.INST[0]] = load_inst
 
     def persistent_load(self, pid: Any) -> "Storage":
         """A storage, of which the file has the content elsewhere."""
@@ -196,6 +219,15 @@ class Sizes(pickle._Unpickler):
             raise SizeError(f"a tensor of {count} elements is in a storage of {storage.size} bytes")
         self.tensors += count * width
         return storage
+
+
+def acts(module: str, name: str) -> bool:
+    """Whether what a pickle names acts on the computer when it is called."""
+    if module in ("builtins", "__builtin__"):  # the latter is Python 2's, which had more of them
+        found = getattr(builtins, name, None)
+        harmless = name == "getattr" or isinstance(found, type)  # how methods and members of enumerations are written
+        return (callable(found) and not harmless) or name in ("execfile", "file", "apply")
+    return module.partition(".")[0] in ACTING
 
 
 class Kind:
