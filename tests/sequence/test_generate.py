@@ -85,9 +85,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
     """What the command prints: the text, and what it took."""
-    with pytest.raises(SystemExit) as left:
-        main(["generate", *arguments])
-    assert left.value.code == 0
+    main(["generate", *arguments])
     return tuple(capsys.readouterr())  # pyright: ignore[reportReturnType]  two of them
 
 
@@ -131,7 +129,8 @@ def test_an_interrupted_text_is_kept(capsys: pytest.CaptureFixture[str]) -> None
         yield from drawn(tokens=3)
         raise KeyboardInterrupt
 
-    assert show("to", interrupted(), IncrementalDecoder(learn("byte_pairs", ["to be"], 260))) == 130
+    with pytest.raises(KeyboardInterrupt):
+        show("to", interrupted(), IncrementalDecoder(learn("byte_pairs", ["to be"], 260)))
     text, took = capsys.readouterr()
     assert text.startswith("to")
     assert text.endswith("\n")

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
@@ -22,6 +23,7 @@ import tyro
 from deq_core import ConvergenceError
 from deq_core.experiment import config, distributed
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.ending import ending
 from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import OutputError, discard, output_files, require_own, require_writable
 from deq_core.experiment.written import written_by
@@ -57,23 +59,31 @@ def run(
     *,
     arguments: Sequence[str] | None = None,
 ) -> None:
-    """Runs the command that the first argument names; leaves with a message where it failed as it may.
+    """Runs the command that the first argument names; leaves with a message where it failed as it may, or was ended.
 
     Args:
-        prog: name of the program.
+        prog: name of the program, and of the package that is installed with it.
         description: one sentence for `--help`.
         commands: {module: names of its commands}; a command `check-data` is the function `check_data` of its module.
         arguments: of the command line; `sys.argv` by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    named = {module: names for module, names in commands.items() if given and given[0] in names}
-    app = tyro.extras.SubcommandApp()
-    for function in functions(named or commands):
-        app.command(careful(function, prog))
-    try:
-        app.cli(prog=prog, description=description, args=given, sort_subcommands=False)
-    except (UserError, ConvergenceError) as error:
-        sys.exit(f"{prog}: {error}")
+    with ending(prog):
+        if given == ["--version"]:
+            print(f"{prog} {version(prog)}")
+            return
+        named = {module: names for module, names in commands.items() if given and given[0] in names}
+        app = tyro.extras.SubcommandApp()
+        for function in functions(named or commands):
+            app.command(careful(function, prog))
+        told = f"{description} --version says which one this is."
+        try:
+            app.cli(prog=prog, description=told, args=given, sort_subcommands=False)
+        except (UserError, ConvergenceError) as error:
+            sys.exit(f"{prog}: {error}")
+        except SystemExit:
+            sys.stdout.flush()  # of --help, which may be read no further
+            raise
 
 
 def functions(commands: Mapping[str, Sequence[str]]) -> list[Callable[..., None]]:

@@ -90,14 +90,17 @@ def become(module: str, arguments: Sequence[str], processes: int) -> None:
 
 
 def launch(arguments: Sequence[str]) -> None:
-    """torchrun, without a traceback of its own where a process failed: that one has said why."""
+    """torchrun, without a traceback of its own where a process failed, which has said why, or where it was ended."""
     from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     try:
         run.main(list(arguments))
     except ChildFailedError:
         sys.exit(1)
+    except SignalException as ended:
+        sys.exit(128 + ended.sigval)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 The command's options are numbers, unlike those of others: it is no experiment, and knows no params.yaml.
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -74,7 +73,7 @@ def generate(
         raise ConfigError(str(error)) from error
     drawn = continuations(reader, tokens.to(place), sampling, seed=seed, start=start)
     with deq.cached_weights():  # weights are normalised once for all solves
-        sys.exit(show(vocabulary.decode(tokens.tolist()), islice(drawn, length), IncrementalDecoder(vocabulary)))
+        show(vocabulary.decode(tokens.tolist()), islice(drawn, length), IncrementalDecoder(vocabulary))
 
 
 def read_stdin() -> str:
@@ -98,9 +97,10 @@ def stopping(model: DEQTransformer, steps: int | None, tolerance: float | None) 
     return model
 
 
-def show(prompt: str, drawn: Iterator[Drawn], stream: IncrementalDecoder) -> int:
-    """Prints a text as its tokens come and then, on stderr, what they took; the exit status of the command."""
-    status, tokens, evaluations, log_prob = 0, 0, 0, 0.0
+def show(prompt: str, drawn: Iterator[Drawn], stream: IncrementalDecoder) -> None:
+    """Prints a text as its tokens come and then, on stderr, what they took, an interrupted one's too."""
+    tokens, evaluations, log_prob = 0, 0, 0.0
+    ended: KeyboardInterrupt | None = None
     began = time.perf_counter()
     try:
         write(prompt)
@@ -112,14 +112,11 @@ def show(prompt: str, drawn: Iterator[Drawn], stream: IncrementalDecoder) -> int
             tokens += 1
             log_prob += one.log_prob
         write(stream.finish())
-    except KeyboardInterrupt:
-        status = 130
+    except KeyboardInterrupt as error:
+        ended = error
     except NonFiniteError:
         write("\n")  # what was printed stays, on a line of its own
         raise
-    except BrokenPipeError:  # of `deq-sequence generate ... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     write("\n")
     if tokens > 1:
         seconds = time.perf_counter() - began
@@ -128,7 +125,8 @@ def show(prompt: str, drawn: Iterator[Drawn], stream: IncrementalDecoder) -> int
             f"each, {-log_prob / tokens:.2f} nats each",
             file=sys.stderr,
         )
-    return status
+    if ended is not None:
+        raise ended
 
 
 def write(text: str) -> None:
