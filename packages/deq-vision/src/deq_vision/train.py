@@ -17,6 +17,7 @@ from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit, keep, numbered
 from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
+from deq_vision.models.build import file_of
 from deq_vision.models.compat.convert import load_released
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Experiment, Recipe
@@ -42,7 +43,7 @@ def train(
     out: Path,
     scratch: Path,
     log: Log,
-    start: Path | None = None,
+    start: Path | str | None = None,
 ) -> dict[str, float]:
     """Trains a model and writes model.safetensors, config.json, history.csv and metrics.json to `out`.
 
@@ -53,8 +54,8 @@ def train(
         out: folder that appears, whole, when training is done.
         scratch: folder of the checkpoint that an interrupted training resumes from.
         log: receives every logged step.
-        start: the model whose weights training starts from, the head's where they fit: its folder, or an official file.
-            Its solver and gradient may differ.
+        start: the model whose weights training starts from, the head's where they fit, named as for
+            `models.build.load`. Its solver and gradient may differ.
 
     Returns:
         The newest value of everything in the history.
@@ -88,17 +89,12 @@ def train(
     return keep(out, model, experiment.model, history)
 
 
-def weights_of(start: Path) -> Path:
-    """The file of the weights: that in a folder of ours, or an official one itself."""
-    return start / "model.safetensors" if start.is_dir() else start
-
-
-def begin(model: MDEQ, start: Path) -> None:
+def begin(model: MDEQ, start: Path | str) -> None:
     """Gives `model` the weights found at `start`, and leaves a head that has others as it is.
 
     So the released segmentation begins with what a classifier of ImageNet has learnt.
     """
-    path = weights_of(start)
+    path = file_of(start)
     found = checkpoint.load_tensors(path) if path.suffix == ".safetensors" else load_released(path).state_dict()
     head = _head(model.state_dict())
     if checkpoint.misfits(_head(found), head):

@@ -17,6 +17,10 @@ def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional
 
     DEQ-Flow of versions 1 and 2 and of torchdeq's zoo, RAFT, GMA and torchvision's RAFT are recognised from names and
     shapes. A file that is none of them, or not whole, is refused with everything that is wrong.
+
+    Args:
+        source: the released file.
+        out: where to write.
     """
     about = convert_file(source, out)
     size = about.architecture
@@ -28,7 +32,7 @@ def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional
 
 
 def export(
-    checkpoint: Annotated[Path, Positional],
+    checkpoint: Annotated[str, Positional],
     format: Format,
     out: Annotated[Path, FILE],
     steps: int,
@@ -36,14 +40,20 @@ def export(
 ) -> None:
     """Writes the network in CHECKPOINT, with a fixed number of steps, to OUT, and checks the file.
 
-    CHECKPOINT is a file or folder that `deq_flow.load` takes, or default. OUT is a program of torch.export (.pt2) or
-    ONNX for any batch and image size: its inputs are image1 and image2, (B, 3, H, W) of values 0 to 255, its output is
-    flow, (B, 2, H, W) in pixels. A network with scales has a third input, base: the flow of the scale before, (B, 2, H,
-    W) in pixels, zero at the coarsest. ONNX can express plain iteration only: for a network with another solver name
-    that one.
+    OUT is a program of torch.export (.pt2) or ONNX for any batch and image size: its inputs are image1 and image2,
+    (B, 3, H, W) of values 0 to 255, its output is flow, (B, 2, H, W) in pixels. A network with scales has a third
+    input, base: the flow of the scale before, (B, 2, H, W) in pixels, zero at the coarsest.
+
+    Args:
+        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+            (.pth).
+        format: of the file.
+        out: where to write.
+        steps: evaluations of the update, as many for every pair.
+        solver: the network's own, or plain iteration, the only one that ONNX can express.
     """
     overrides = {} if solver == "own" else {"solver": deq.FixedPointIteration()}
-    network = load(str(checkpoint), **overrides)
+    network = load(checkpoint, **overrides)
     try:
         result = export_network(network, out, format=format, steps=steps)
     except ExportError as error:

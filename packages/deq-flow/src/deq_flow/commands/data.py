@@ -28,6 +28,12 @@ def download(
 
     With the released sets, what is missing is fetched to where `params` says, and `out` gets a manifest of the files
     there.
+
+    Args:
+        name: a published set.
+        out: folder of the data.
+        params: file with the parameters.
+        section: where in that file.
     """
     if name in own.SETS:
         raise ConfigError(f"{name} is {own.SETS[name].source.title}, not published: {own.SETS[name].source.manual}")
@@ -45,8 +51,11 @@ def check_data(
 ) -> None:
     """Names what is missing, damaged or of another size than its frame in the data set NAME; exits with 1 where it is.
 
-    The set is below `root`; `own` is the pairs of `root` itself, one's own. `--no-released` is for a part of a set or a
-    miniature; `--thorough` decodes every file.
+    Args:
+        name: a published set, or own: the pairs of the folder `--root` itself.
+        root: folder that the set is below.
+        released: whether the set is all there, as published; not so with a part of one or a miniature.
+        thorough: whether every file is decoded.
     """
     problems = REGISTRY.report(name, root, released=released, thorough=thorough)
     finish({"problems": problems})

@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
-
 from deq_core.experiment import config
 from deq_core.experiment.commands import PARAMS, Positional, finish
+from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking.run import track
 from deq_flow.inference_params import Inference, Measure, Start, Starts
-from deq_flow.networks import Network, load
-
-Device = Literal["auto", "cpu", "cuda"]
+from deq_flow.networks import load
 
 
 def evaluate_checkpoint(
@@ -19,21 +16,29 @@ def evaluate_checkpoint(
     set: str,
     out: Path,
     root: Path = Path("data"),
-    device: Device = "auto",
+    device: str = "auto",
     params: Path = PARAMS,
     section: str | None = None,
 ) -> None:
     """Measures CHECKPOINT on a published set below `root`, by the protocol of its releases, or on one of one's own.
 
-    CHECKPOINT is a released file (.pth), a folder that training wrote, or the name of a shipped one. `set` is chairs,
-    things, sintel, kitti, hd1k or spring, one part such as sintel_clean, or own: the pairs of `root` itself. `section`
-    names parameters (deq_flow.inference_params.Measure) with another solver or budget, or with sweeps over them.
+    Args:
+        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+            (.pth).
+        set: chairs, things, sintel, kitti, hd1k or spring, one part such as sintel_clean, or own: the pairs of the
+            folder `--root` itself.
+        out: a new folder, or one of an earlier evaluation as it left it, which is replaced.
+        root: folder that the set is below.
+        device: auto, cpu, cuda or cuda:N.
+        params: file with parameters.
+        section: where in that file another solver or budget is, or sweeps over them
+            (deq_flow.inference_params.Measure); by default the network's own.
     """
     from deq_flow.evaluation.published import measure_checkpoint
     from deq_flow.evaluation.sets import named
 
     choice = Measure() if section is None else config.load(Measure, params, section)
-    network = on(device, load(checkpoint))
+    network = load(checkpoint).to(chosen_device(device))
     with track("flow.evaluate-checkpoint", {"checkpoint": checkpoint, "set": set, "measure": choice}, out=out) as log:
         finish(measure_checkpoint(network, choice, named(set), root=root, out=out, log=log))
 
@@ -43,19 +48,27 @@ def sequences(
     out: Path,
     set: str = "sintel_clean",
     root: Path = Path("data"),
-    device: Device = "auto",
+    device: str = "auto",
     params: Path = PARAMS,
     section: str | None = None,
 ) -> None:
     """Compares cold, warm and reused starts of CHECKPOINT on the videos of a set below `root`.
 
-    `set` is sintel_clean, sintel_final, hd1k or spring. `section` names parameters (deq_flow.inference_params.Starts)
-    with the starts and budgets to compare; without it every start has the network's own budget.
+    Args:
+        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+            (.pth).
+        out: a new folder, or one of an earlier comparison as it left it, which is replaced.
+        set: sintel_clean, sintel_final, hd1k or spring.
+        root: folder that the set is below.
+        device: auto, cpu, cuda or cuda:N.
+        params: file with parameters.
+        section: where in that file the starts and budgets to compare are (deq_flow.inference_params.Starts); by default
+            every start has the network's own budget.
     """
     from deq_flow.evaluation.starts import compare_starts
 
     choice = Starts() if section is None else config.load(Starts, params, section)
-    network = on(device, load(checkpoint))
+    network = load(checkpoint).to(chosen_device(device))
     with track("flow.sequences", {"checkpoint": checkpoint, "set": set, "starts": choice}, out=out) as log:
         finish(compare_starts(network, choice, set, root=root, out=out, log=log))
 
@@ -66,27 +79,30 @@ def submit(
     out: Path,
     root: Path = Path("data"),
     start: Start = "cold",
-    device: Device = "auto",
+    device: str = "auto",
     params: Path = PARAMS,
     section: str | None = None,
 ) -> None:
     """Writes the files that the leaderboard of Sintel or KITTI takes, made with CHECKPOINT from the test split.
 
-    `start` is where the frames of Sintel's videos begin: cold, warm (as RAFT's submission), reuse or
-    reuse_interpolated. `section` names parameters (deq_flow.inference_params.Inference) with another solver or budget.
+    Args:
+        leaderboard: whose format and test split.
+        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+            (.pth).
+        out: a new folder, or one of an earlier submission as it left it, which is replaced.
+        root: folder that the set is below.
+        start: where the frames of Sintel's videos begin: cold, warm (as RAFT's submission), reuse or
+            reuse_interpolated.
+        device: auto, cpu, cuda or cuda:N.
+        params: file with parameters.
+        section: where in that file another solver or budget is (deq_flow.inference_params.Inference); by default the
+            network's own.
     """
     from deq_flow.evaluation import submission
 
     choice = Inference() if section is None else config.load(Inference, params, section)
-    network = on(device, load(checkpoint))
+    network = load(checkpoint).to(chosen_device(device))
     if leaderboard == "kitti":
         finish(submission.kitti(network, choice, root=root, out=out))
     else:
         finish(submission.sintel(network, choice, root=root, out=out, start=start))
-
-
-def on(device: Device, network: Network) -> Network:
-    """The network on a device; "auto" is CUDA where there is some."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return network.to(device)

@@ -28,8 +28,16 @@ def train_shipped(
 ) -> None:
     """Trains the network of the shipped checkpoint from nothing, many hours of a CPU; writes it to OUT.
 
-    `photographs` is the folder of the files that photographs.csv beside the recipe lists; CARD.md there says where they
-    come from. A training that was interrupted resumes from its checkpoint below `scratch`.
+    A training that was interrupted resumes from its checkpoint below `scratch`.
+
+    Args:
+        out: a new folder, or one of an earlier training as it left it, which is replaced.
+        seed: of the weights, the pairs and their order.
+        params: file with the recipe.
+        section: where in that file.
+        photographs: folder of the files that photographs.csv beside the recipe lists, where there is such a list;
+            CARD.md there says where they come from.
+        scratch: folder of the checkpoints of interrupted trainings.
     """
     recipe = config.load(Shipped, params, section)
     listing = params.parent / LISTING

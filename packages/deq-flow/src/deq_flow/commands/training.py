@@ -29,9 +29,20 @@ def train(
     """Trains the network that `method` names; writes model.safetensors and history.csv.
 
     The network and recipe are those of the section's `model` and `train`, or of a later `stage` in its `curriculum`,
-    which takes its first weights from `--start`, or random ones without it: a folder that training wrote, a file of
-    weights, a released one (.pth) or the name of a shipped one, all of this network. A training that was interrupted
-    resumes from its checkpoint below `scratch`.
+    which takes its first weights from `--start`. A training that was interrupted resumes from its checkpoint below
+    `scratch`.
+
+    Args:
+        method: a name of the section's `model` and `train`.
+        data: folder of the data sets.
+        out: a new folder, or one of an earlier training as it left it, which is replaced.
+        seed: of the weights, the order of the data, and its augmentation.
+        stage: of the curriculum.
+        start: the network whose weights it begins with, of the same sizes: a shipped name, a folder that training
+            wrote, a file of weights (.safetensors), or a released file (.pth). By default weights are random.
+        params: file with the parameters.
+        section: where in that file.
+        scratch: folder of the checkpoints of interrupted trainings.
     """
     from deq_flow import train as training
 

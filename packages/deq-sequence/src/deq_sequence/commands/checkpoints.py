@@ -12,7 +12,11 @@ def convert(
 ) -> None:
     """Writes the network in the released file SOURCE to OUT (.safetensors), and what it is to config.json beside it.
 
-    `variant` names the released network it is of: wt103, wt103-reg or wt103-preln-reg. Names and shapes do not tell.
+    Args:
+        source: the released file.
+        out: where to write.
+        variant: the released network that it is of, which names and shapes do not tell: wt103, wt103-reg or
+            wt103-preln-reg.
     """
     model = load(source, variant=variant)
     save(out, model)

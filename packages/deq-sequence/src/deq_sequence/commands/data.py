@@ -25,6 +25,12 @@ def download(
 
     With NAME, which is wikitext-103 or wikitext-2, downloads that corpus to `out`. A broken download is continued, and
     the whole file has the checksum of the original archive or is refused.
+
+    Args:
+        name: a published corpus.
+        out: folder of the data.
+        params: file with the parameters.
+        section: where in that file.
     """
     if name:
         fetch(known(name).source, Path("data") if out is None else out)
@@ -41,7 +47,10 @@ def download(
 def check_data(name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True) -> None:
     """Names what is missing or cut short in the corpus NAME below `root`; exits with 1 where something is.
 
-    `--no-released` is for texts of other lengths in the same layout.
+    Args:
+        name: a published corpus.
+        root: folder that the corpus is below.
+        released: whether it has as many lines as published; not so with other texts in the same layout.
     """
     known(name)
     problems = registry.check(name, root, released=released)

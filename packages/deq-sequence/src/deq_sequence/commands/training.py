@@ -24,6 +24,15 @@ def train(
     """Trains the model that `method` names on prepared texts; writes model.safetensors and history.csv to `out`.
 
     A training that was interrupted resumes from its checkpoint below `scratch`.
+
+    Args:
+        method: a name of the section's `model` and `train`.
+        data: folder of the prepared texts.
+        out: a new folder, or one of an earlier training as it left it, which is replaced.
+        seed: of the weights, the shifts of the text, and everything drawn in training.
+        params: file with the parameters.
+        section: where in that file.
+        scratch: folder of the checkpoints of interrupted trainings.
     """
     from deq_sequence import train as training
 

@@ -25,6 +25,12 @@ def download(
 
     With the released sets, what is missing is fetched to where `params` says, and `out` gets a manifest of the files
     there.
+
+    Args:
+        name: a published set.
+        out: folder of the data.
+        params: file with the parameters.
+        section: where in that file.
     """
     if name:
         REGISTRY.fetch(name, Path("data") if out is None else out)
@@ -40,9 +46,14 @@ def check_data(
 ) -> None:
     """Names what is missing or damaged in the data set NAME below `root`; exits with 1 where something is.
 
-    NAME is as for `download`. `--no-released` is for a part of a set or a mini set. A file that was cut off is found, a
-    PNG that was overwritten, and labels or annotations of another size than their frame. A JPEG has no checksum: with
-    `--thorough`, which decodes every image, part of those that were overwritten are found.
+    A file that was cut off is found, a PNG that was overwritten, and labels or annotations of another size than their
+    frame. A JPEG has no checksum: with `--thorough` part of those that were overwritten are found.
+
+    Args:
+        name: a set as for `download`.
+        root: folder that the set is below.
+        released: whether the set is all there, as published; not so with a part of one or a mini set.
+        thorough: whether every image is decoded.
     """
     problems = REGISTRY.report(name, root, released=released, thorough=thorough)
     finish({"problems": problems})

@@ -7,6 +7,7 @@ from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
 from deq_core.experiment.tracking.run import track
 from deq_vision.commands.study import STUDIES
+from deq_vision.models.build import file_of
 from deq_vision.params import Experiment
 
 SECTION = "vision"
@@ -20,15 +21,23 @@ def train(
     params: Path = PARAMS,
     section: str = SECTION,
     scratch: Path = Path(".scratch"),
-    start: Path | None = None,
+    start: str | None = None,
 ) -> None:
     """Trains the model of the experiment that `experiment` names; writes model.safetensors and history.csv to `out`.
 
     A training that was interrupted resumes from its checkpoint below `scratch`.
 
     Args:
-        start: the model whose weights it begins with, a trained one's folder or an official file: the released
-            Cityscapes models began as ImageNet's. A head of another task is left out. By default weights are random.
+        experiment: a name of the section's `experiments`.
+        data: folder of the data sets.
+        out: a new folder, or one of an earlier training as it left it, which is replaced.
+        seed: of the weights, the order of the data, and its augmentation.
+        params: file with the parameters.
+        section: where in that file.
+        scratch: folder of the checkpoints of interrupted trainings.
+        start: the network whose weights it begins with: a shipped name, a folder that training wrote, a file of weights
+            (.safetensors), or a released file (.pth), as the released Cityscapes models began as ImageNet's. A head of
+            another task is left out. By default weights are random.
     """
     from deq_vision import train as training
 
@@ -38,7 +47,7 @@ def train(
     name = f"vision_train-{experiment}-{seed}"
     manifest = data / settings.task.folder / "manifest.json"
     files = [manifest] if manifest.exists() else []  # released sets have none
-    first = None if start is None else training.weights_of(start)
+    first = None if start is None else file_of(start)
     files += [] if first is None else [first]
     digest = fingerprint({"experiment": settings}, *files, package="deq_vision")
     with (

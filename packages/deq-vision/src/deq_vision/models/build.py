@@ -57,15 +57,7 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
     known = {field.name for field in fields(Equilibrium)}
     if unknown := sorted(overrides.keys() - known):
         raise ValueError(f"load has no option {', '.join(unknown)}; it has variant, {', '.join(sorted(known))}")
-    folder = shipped.SHIPPED.get(str(path))
-    place = Path(path) if folder is None else shipped.FOLDER / folder
-    if place.is_dir():
-        place = place / "model.safetensors"
-    if not place.exists():
-        raise CheckpointError(
-            f"{place}: no such file; expected a model.safetensors or its folder, an official .pth, or a name that "
-            f"ships with deq_vision: {', '.join(shipped.SHIPPED)}"
-        )
+    place = file_of(path)
     if place.suffix != ".safetensors":
         model = load_released(place, variant)
     elif variant is None:
@@ -79,6 +71,24 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
         raise ValueError(f"variant is for official files; {place} says in its config.json what it is")
     model.equilibrium = solved(model.equilibrium, overrides)
     return model.eval()
+
+
+def file_of(path: Path | str) -> Path:
+    """The file of the weights that `path`, as for `load`, stands for: itself, in a folder, or that of a shipped name.
+
+    Raises:
+        CheckpointError: there is no such file or name.
+    """
+    folder = shipped.SHIPPED.get(str(path))
+    place = Path(path) if folder is None else shipped.FOLDER / folder
+    if place.is_dir():
+        place = place / "model.safetensors"
+    if not place.exists():
+        raise CheckpointError(
+            f"{place}: no such file; expected a model.safetensors or its folder, an official .pth, or a name that "
+            f"ships with deq_vision: {', '.join(shipped.SHIPPED)}"
+        )
+    return place
 
 
 def save(path: Path, model: MDEQ) -> None:

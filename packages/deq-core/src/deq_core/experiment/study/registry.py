@@ -45,9 +45,18 @@ class Studies:
     ) -> None:
         """Measures one case of a stage of a study and writes its tables to OUT.
 
-        A case is named by words, as in `study evaluate method=deq seed=0`; a stage without cases has none. `checkpoint`
-        is the folder of the network that is measured, or whose weights a training starts from. An interrupted training
-        resumes below `scratch`.
+        A case is named by words, as in `study evaluate method=deq seed=0`; a stage without cases has none. An
+        interrupted training resumes below `scratch`.
+
+        Args:
+            stage: of a study.
+            case: words that name it.
+            out: a new folder, or one of an earlier run as it left it, which is replaced.
+            data: folder of the data sets.
+            checkpoint: folder of the network that is measured, or whose weights a training starts from.
+            params: file with the parameters.
+            section: where in that file.
+            scratch: folder of the checkpoints of interrupted trainings.
         """
         wanted: Stage[Any, Any] = found(self.stages, stage, "stage of a study")
         run_stage(
@@ -72,14 +81,24 @@ class Studies:
     ) -> None:
         """Writes the report of a study, means and standard deviations over seeds with figures, to the folder OUT.
 
-        `results` is the folder of the pipeline's results, which has one for each stage.
+        Args:
+            name: of the report.
+            results: folder of the pipeline's results, which has one for each stage.
+            out: a new folder, or one of an earlier report as it left it, which is replaced.
+            params: file with the parameters.
+            section: where in that file.
         """
         wanted: Report = found(self.reports, name, "report")
         place = self.check(wanted.section, params, section)
         write_report(wanted, params=params, section=place, results=results, out=out)
 
     def schema(self, section: Annotated[str, Positional], out: Annotated[Path, Positional, FILE]) -> None:
-        """Writes the JSON schema of a section of params.yaml to OUT."""
+        """Writes the JSON schema of a section of params.yaml to OUT.
+
+        Args:
+            section: which.
+            out: the file.
+        """
         write_json(out, config.schema(found(self.sections, section, "section")))
 
     def check(self, name: str, params: Path, section: str | None = None) -> str:
