@@ -194,7 +194,7 @@ class Sizes(pickle._Unpickler):
         self.find_class(*(self.readline()[:-1].decode("ascii") for _ in range(2)))  # pyright: ignore[reportAttributeAccessIssue]  untyped
         raise SizeError("an object is made otherwise than torch.save does")
 
-    dispatch[pickle.INST[0]] = load_inst
+    dispatch[pickle.INST[0]] = load_inst  # pyright: ignore[reportArgumentType]  of this class alone
 
     def persistent_load(self, pid: Any) -> "Storage":
         """A storage, of which the file has the content elsewhere."""
