@@ -330,15 +330,27 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_is_a_line_now_and_then_away_from_a_terminal() -> None:
+def test_progress_is_a_line_now_and_then_away_from_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
     stream = io.StringIO()
-    with Progress(3, stream=stream) as progress:
-        for step in (1, 2, 3):
+
+    def at(seconds: float) -> None:
+        clock[0] = seconds
+
+    monkeypatch.setattr("deq_core.experiment.progress.time.monotonic", lambda: clock[0])
+    with Progress(900, done=20, unit="frame", stream=stream) as progress:
+        for seconds, step in ((1, 23), (40, 140), (41, 143), (340, 900)):
+            at(seconds)
             progress.update(step, {"loss": 0.25})
-    assert stream.getvalue() == "step 3 of 3: loss 0.25\n"
-    with Progress(3, stream=stream, seconds=0) as progress:
-        progress.update(1, {})
-    assert "step 1 of 3" in stream.getvalue()
+    assert stream.getvalue().splitlines() == [
+        "140 of 900 frames, 3 a second, 4 minutes left: loss 0.25",
+        "900 of 900 frames, 2.59 a second: loss 0.25",
+    ]
+    stream = io.StringIO()
+    with Progress(None, stream=stream, seconds=0) as progress:
+        at(440)
+        progress.update(20, {})
+    assert stream.getvalue() == "20 steps, 5 seconds each\n", "nobody knows how many a camera has"
 
 
 def test_progress_is_a_bar_on_a_terminal() -> None:

@@ -1,4 +1,4 @@
-"""How far a training is, on stderr: a bar on a terminal, elsewhere a line now and then."""
+"""How far a long command is, on stderr: a bar on a terminal, elsewhere a line now and then."""
 
 import sys
 import time
@@ -10,14 +10,33 @@ from tqdm import tqdm
 
 
 class Progress:
-    """Reports steps done out of `steps`, of which `done` were done before."""
+    """Reports what is done out of `steps`, which is None where nobody knows, and of which `done` were done before.
 
-    def __init__(self, steps: int, *, done: int = 0, seconds: float = 30.0, stream: TextIO | None = None):
-        self.steps, self.seconds = steps, seconds
+    Args:
+        steps: how many there are to do.
+        done: how many of them were done before.
+        unit: what they are, such as "frame".
+        title: of the bar.
+        seconds: between lines.
+        stream: standard error by default.
+    """
+
+    def __init__(
+        self,
+        steps: int | None,
+        *,
+        done: int = 0,
+        unit: str = "step",
+        title: str | None = None,
+        seconds: float = 30.0,
+        stream: TextIO | None = None,
+    ):
+        self.steps, self.done, self.unit, self.seconds = steps, done, unit, seconds
         self.stream = sys.stderr if stream is None else stream
-        terminal = self.stream.isatty()
-        self.bar = tqdm(total=steps, initial=done, file=self.stream, dynamic_ncols=True) if terminal else None
-        self.said = time.monotonic()
+        self.bar = None
+        if self.stream.isatty():
+            self.bar = tqdm(total=steps, initial=done, desc=title, unit=unit, file=self.stream, dynamic_ncols=True)
+        self.began = self.said = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -34,7 +53,29 @@ class Progress:
         elif step == self.steps or time.monotonic() - self.said >= self.seconds:
             self.said = time.monotonic()
             shown = ", ".join(f"{name} {value}" for name, value in _shown(values).items())
-            print(f"step {step} of {self.steps}: {shown}", file=self.stream, flush=True)
+            print(f"{self._line(step)}{': ' if shown else ''}{shown}", file=self.stream, flush=True)
+
+    def _line(self, step: int) -> str:
+        """How many are done, how fast, and how long the rest takes at that speed."""
+        rate = (step - self.done) / max(time.monotonic() - self.began, 1e-9)
+        known = self.steps is not None
+        parts = [f"{step} of {self.steps} {self.unit}s" if known else f"{step} {self.unit}s", _speed(rate)]
+        if self.steps is not None and self.steps > step and rate > 0:
+            parts.append(f"{_duration((self.steps - step) / rate)} left")
+        return ", ".join(parts)
+
+
+def _speed(rate: float) -> str:
+    """So many a second, or seconds each where they take longer."""
+    return f"{rate:.3g} a second" if rate >= 1 or rate == 0 else f"{1 / rate:.3g} seconds each"
+
+
+def _duration(seconds: float) -> str:
+    """Whole seconds below two minutes, minutes below two hours, or hours."""
+    for size, name, most in ((1, "seconds", 120), (60, "minutes", 7200)):
+        if seconds < most:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def _shown(values: Mapping[str, float]) -> dict[str, str]:
