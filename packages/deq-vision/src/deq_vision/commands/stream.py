@@ -32,8 +32,8 @@ def stream(
 ) -> None:
     """Writes a video with what a network sees in SOURCE, each frame's solve begun at the state of the last.
 
-    SOURCE is a video file, a folder of frames, or the index of a camera. Ctrl-C ends it; what was done until then is
-    kept. Below each frame stand the network's frames per second, the residual and the evaluations of f.
+    SOURCE is a video file, a folder of frames, or the index of a camera. Ctrl-C and SIGTERM end it; what was done
+    until then is kept. Below each frame stand the network's frames per second, the residual and the evaluations of f.
 
     Args:
         source: what to look at.

@@ -1,5 +1,6 @@
 """A video with what a network sees in it, each frame's solve begun at the last one's: one frame in memory at a time."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,13 +9,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.media import video
 from deq_core.experiment.media.video import Frames, VideoError
+from deq_core.experiment.progress import Progress
+from deq_core.experiment.uninterrupted import uninterrupted
 from deq_vision.demo.overlay import with_caption
 from deq_vision.demo.viewer import LEAST, Viewer
 from deq_vision.finite import require_finite
@@ -104,17 +106,17 @@ def run_video(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor], *, na
 def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: Path) -> dict[str, float]:
     """Writes the video `out`: the frames with what the network sees, its speed, residual and evaluations below.
 
-    `out` appears whole when the last frame is done, and not at all after an error. Ctrl-C ends the frames: what was
-    done until then is finished and kept. Fewer frames than the source announces are said on stderr.
+    `out` appears whole when the last frame is done, and not at all after an error. Fewer frames than the source
+    announces are said on stderr.
 
     Returns:
-        frames; how many began at zeros; frames per second of the network, mean evaluations and residual; whether every
-        frame was done.
+        frames; how many began at zeros; frames per second of the network, mean evaluations and residual.
 
     Raises:
         VideoError: the frames cannot be read, or are too small.
         NonFiniteError: what the network gives for a frame is not finite; `out` has the frames before it.
         OutputError: `out` cannot be written.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. `out` has the frames until then.
     """
     means = Means()
     total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
@@ -122,23 +124,26 @@ def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: P
     seen = run_video(config.stream(viewer.model), viewer, read, name=frames.name)
     with (
         video.writer(out, config.fps or frames.fps or video.DEFAULT_FPS) as add,
-        tqdm(total=total, desc=Path(frames.name).name, unit="frame", disable=None) as bar,
+        Progress(total, unit="frame", title=Path(frames.name).name, seconds=10.0) as progress,
     ):
         ended: KeyboardInterrupt | NonFiniteError | None = None
         try:
             for one in seen:
-                means.add(one)
-                add(picture(viewer, one, means.fps))
-                bar.update()
+                with uninterrupted():
+                    means.add(one)
+                    add(picture(viewer, one, means.fps))
+                    progress.update(means.count, {"fps": means.fps})
         except (KeyboardInterrupt, NonFiniteError) as end:
             if means.count == 0:
                 raise
             ended = end
     if isinstance(ended, NonFiniteError):
         raise NonFiniteError(f"{ended}; the {means.count} frames before it are in {out}") from ended
-    if ended is None:
-        video.tell_of_fewer(frames.name, total, means.count)
-    return {**means.values(), "complete": float(ended is None)}
+    if ended is not None:
+        print(f"{frames.name}: ended early; its first {means.count} frames are in {out}", file=sys.stderr)
+        raise ended
+    video.tell_of_fewer(frames.name, total, means.count)
+    return means.values()
 
 
 def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
