@@ -1,10 +1,11 @@
 """The motion in a video, followed from frame to frame, and what is written of it."""
 
 import json
+import re
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.data.images import FileFormatError, read_image, write_image
+from deq_core.experiment.data.images import FileFormatError, read_image, read_mask, write_image
 from deq_core.experiment.data.photographs import VALIDATION, load_all
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import OutputError
@@ -23,12 +24,13 @@ from deq_core.experiment.written import RECORD
 from deq_flow import build
 from deq_flow.config import Scales
 from deq_flow.data.io import read_flo, read_kitti
-from deq_flow.demo.follow import Estimate, enlarged, follow, reduced
+from deq_flow.demo.consistency import confidence, occlusion
+from deq_flow.demo.follow import Estimate, Reason, enlarged, follow, reduced
+from deq_flow.demo.outputs import Product, outputs
 from deq_flow.demo.pictures import Scale, picture, with_arrows
 from deq_flow.demo.run import DemoConfig, run, source_of
-from deq_flow.demo.warped import warped_error
+from deq_flow.demo.warped import warped_back, warped_error
 from deq_flow.inference import Estimator
-from deq_flow.inference_params import Start
 from deq_flow.models import FlowOutput
 from deq_flow.models.scales import evaluations
 from deq_flow.networks import Network, load
@@ -76,7 +78,7 @@ def test_each_pair_starts_from_the_fixed_points_of_the_one_before(scales: Scales
     estimate = estimator(scales=scales)
     pictures = scene(0, 4)
     states = None
-    followed = list(follow(estimate, pictures, start="reuse", cut=None))
+    followed = list(follow(estimate, pictures, start="reuse", far=None))
     assert [one.cold for one in followed] == [True, False, False]
     for one, first, second in zip(followed, pictures[:-1], pictures[1:], strict=True):
         output = estimate(first[None], second[None], states)
@@ -99,28 +101,36 @@ def test_pairs_are_independent_of_what_came_before_unless_asked(name: str) -> No
     assert DemoConfig().start == "cold"
 
 
-def test_nothing_is_carried_over_a_scene_cut() -> None:
-    estimate = Estimator(load("default"), DemoConfig().inference())
-    first, second = ([photograph[:, :64, x : x + 96] for x in range(200, 204)] for photograph in photographs())
-    followed = list(follow(estimate, [*first, *second], start="reuse"))
-    assert [one.cold for one in followed] == [True, False, False, True, True, False, False]
-    (afresh, *_) = follow(estimate, second)
+def test_scene_cuts_are_marked_and_nothing_is_carried_over_them() -> None:
+    estimate = Estimator(load("default"), DemoConfig(steps=12).inference())
+    a, b = ([photograph[:, :64, x : x + 96] for x in range(200, 204)] for photograph in photographs())
+    clip = [b[0], *a[:3], *b[:3], *a[2:], *b[2:]]
+    followed = list(follow(estimate, clip, start="reuse"))
+    cut, good = "scene cut", None
+    assert [one.warning for one in followed] == [cut, good, good, cut, good, good, cut, good, cut, good]
+    assert [one.cold for one in followed] == [True, True, False, True, True, False, True, True, True, True]
+    (afresh, *_) = follow(estimate, b[:2])
     assert torch.equal(followed[4].flow, afresh.flow), "the new scene knows nothing of the old one"
+    assert max(float(one.flow.norm(dim=0).mean()) for one in followed if one.warning is None) < 1.5
 
 
 @pytest.mark.usefixtures("trusting")
-def test_a_cut_at_any_scale_is_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("again", [False, True])
+def test_a_residual_far_above_the_usual_at_any_scale_is_not_trusted(
+    monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
     whole, calls = Estimator.__call__, iter(range(100))
 
     def torn(estimate: Estimator, *given: Tensor | None) -> FlowOutput:
         output = whole(estimate, *given)  # pyright: ignore[reportArgumentType]
         (coarse,) = output.coarser
-        high = coarse.residual * (100 if next(calls) == 3 else 1)  # the pair after two warm ones, which are usual
+        high = coarse.residual * (1000 if next(calls) in (3, 4 if again else 3) else 1)
         return replace(output, coarser=(replace(coarse, residual=high),))
 
     monkeypatch.setattr(Estimator, "__call__", torn)
     followed = list(follow(estimator(scales=SCALES), scene(0, 6), start="reuse"))
-    assert [one.cold for one in followed] == [True, False, False, True, True]
+    assert [one.warning for one in followed] == [None, None, None, "not converged" if again else None, None]
+    assert [one.cold for one in followed] == [True, False, False, True, again], "only what is trusted is carried on"
 
 
 def photographs() -> list[Tensor]:
@@ -156,20 +166,24 @@ def test_a_solve_that_went_wrong_is_begun_again(monkeypatch: pytest.MonkeyPatch)
     pictures = scene(0, 4)
     errors = chain([0.0, 0.0, 1.0], repeat(0.0))  # the second flow's is above that of zero flow
     monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: next(errors))
-    followed = list(follow(estimator(), pictures, start="reuse", cut=None))
-    assert [one.cold for one in followed] == [True, True, True], "nothing is left to begin the last pair with"
+    monkeypatch.setattr("deq_flow.demo.follow.VISIBLE", 0.0)
+    followed = list(follow(estimator(), pictures, start="reuse", far=None))
+    assert [one.start for one in followed] == ["cold", "cold", "reuse"]
     (_, alone) = follow(estimator(), pictures[:3])
     assert torch.equal(followed[1].flow, alone.flow)
     assert followed[1].iterations > alone.iterations, "both solves count"
+    assert followed[1].warning is None
 
 
-def test_what_explains_its_frames_worse_than_no_motion_is_not_carried_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_explains_its_frames_worse_than_no_motion_is_marked_and_not_carried_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     errors = iter([1.0, 0.0, 0.0, 0.0])  # the first flow's is above that of zero flow
     monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: next(errors))
-    first, second = follow(estimator(), scene(0, 3), start="reuse", cut=None)
-    assert first.worse
+    monkeypatch.setattr("deq_flow.demo.follow.VISIBLE", 0.0)
+    first, second = follow(estimator(), scene(0, 3), start="reuse", far=None)
+    assert (first.warning, second.warning) == ("worse than no motion", None)
     assert second.cold
-    assert not second.worse
 
 
 @pytest.mark.usefixtures("trusting")
@@ -251,6 +265,20 @@ def test_the_colour_scale_rises_at_once_and_falls_slowly() -> None:
     assert scale.after(still).speed == pytest.approx(0.97 * 72**0.5)
 
 
+@pytest.mark.parametrize(("warning", "after"), [(None, 0.97 * 72**0.5), ("scene cut", 1.0)])
+def test_a_marked_flow_has_no_say_in_the_colours_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warning: Reason | None, after: float
+) -> None:
+    speeds: list[float] = []
+    monkeypatch.setattr("deq_flow.demo.outputs.picture", lambda _, one, speed: (speeds.append(speed), one.image)[1])
+    one = replace(an_estimate(), flow=torch.full((2, HEIGHT, WIDTH), 6.0), warning=warning)
+    calm = replace(one, flow=torch.zeros(2, HEIGHT, WIDTH), warning=None)
+    with outputs(tmp_path, ["colour"], fps=25, container=".avi", single=False, max_speed=None) as add:
+        add(one)
+        add(calm)
+    assert speeds == pytest.approx([72**0.5, after])
+
+
 @pytest.mark.parametrize("unknown", [torch.nan, torch.inf, 1e10])
 def test_unknown_motion_has_no_arrow_and_no_say_in_the_scale(unknown: float) -> None:
     flow = torch.full((2, 16, 16), unknown)
@@ -272,9 +300,15 @@ def test_arrows_point_along_the_motion() -> None:
     assert not changed[:, :2].any()
 
 
-@pytest.mark.parametrize(("view", "width"), [("colour", 48), ("side-by-side", 96), ("arrows", 48)])
+def an_estimate() -> Estimate:
+    """Of nothing in particular."""
+    first, second = scene(0, 2)
+    return Estimate(first, second, torch.ones(2, HEIGHT, WIDTH), 1, None, "cold", 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("view", "width"), [("colour", 48), ("side-by-side", 96), ("arrows", 48), ("warped", 48)])
 def test_views_have_the_height_of_the_frame(view, width: int) -> None:
-    shown = picture(view, Estimate(scene(0, 1)[0], torch.ones(2, HEIGHT, WIDTH), 1, None, True, 0.0, 0.0), 2.0)
+    shown = picture(view, an_estimate(), 2.0)
     assert (shown.dtype, shown.shape) == (torch.uint8, (3, HEIGHT, width))
 
 
@@ -303,18 +337,41 @@ def test_a_video_becomes_videos_and_files_of_one_flow(tmp_path: Path) -> None:
     assert summary["iterations"] == np.mean([one.iterations for one in expected])
     residuals = [one.residual for one in expected if one.residual is not None]
     assert summary["residual"] == pytest.approx(sum(residuals) / 4)
-    assert summary["worse"] == sum(one.worse for one in expected)
+    assert summary["warnings"] == sum(one.warning is not None for one in expected)
     assert summary["frames"] == [
         {
             "frame": number,
             "iterations": one.iterations,
             "residual": one.residual,
-            "cold": one.cold,
+            "start": "cold",
             "error": one.error,
             "still": one.still,
+            "warning": one.warning,
         }
         for number, one in enumerate(expected, start=1)
     ]
+
+
+def test_both_directions_are_followed_where_their_files_are_asked_for(tmp_path: Path) -> None:
+    products: tuple[Product, ...] = ("flo", "backward", "occlusion", "confidence", "warped")
+    config = DemoConfig(products=products, steps=8, tolerance=1e-3, container=".mkv", start="reuse")
+    pictures = scene(0, 4)
+    run(network(), as_frames(pictures, 4), config, out=tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "demo.json").read_text())
+    warped = list(video.frames(tmp_path / "out" / "warped.mkv"))
+    for number, (first, second) in enumerate(pairwise(pictures)):
+        name = f"{number:06d}"
+        forward = read_flo(tmp_path / "out" / "flo" / f"{name}.flo")
+        backward = read_flo(tmp_path / "out" / "backward" / f"{name}.flo")
+        (alone,) = follow(estimator(), [second, first])
+        assert torch.equal(backward, alone.flow), "it begins from nothing, whatever is carried forwards"
+        assert summary["frames"][number]["backward"]["iterations"] == alone.iterations
+        hidden = read_mask(tmp_path / "out" / "occlusion" / f"{name}.png")
+        assert torch.equal(hidden, occlusion(forward, backward))
+        sure = read_mask(tmp_path / "out" / "confidence" / f"{name}.png")
+        assert torch.equal(sure, confidence(forward, backward) > 0.5 / 255)
+        if summary["frames"][number]["warning"] is None:
+            assert torch.equal(warped[number], warped_back(second, forward).round().byte())
 
 
 def test_a_network_without_a_residual_reports_none(tmp_path: Path) -> None:
@@ -323,72 +380,77 @@ def test_a_network_without_a_residual_reports_none(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "out" / "demo.json").read_text())
     assert summary["scales"]["coarsest"] == 32
     assert values["iterations"] == 5.0, "four, and four at half the size"
-    assert "residual" not in {**values, **summary, **summary["frames"][0]}
+    assert "residual" not in values
+    assert summary["residual"] is summary["frames"][0]["residual"] is None
 
 
-def test_flows_that_no_motion_beats_are_counted_and_said(
+def test_flows_that_are_not_to_be_trusted_are_counted_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = DemoConfig(products=("flo",))
     errors = iter([1.0, 2.0, 2.0, 1.0, 3.0, 1.0])
     monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: next(errors))
+    monkeypatch.setattr("deq_flow.demo.follow.VISIBLE", 0.0)
     values = run(network(), as_frames(scene(0, 4), 4), config, out=tmp_path / "out")
-    assert values["worse"] == 2
+    assert values["warnings"] == 2
     said = capsys.readouterr().err
-    assert "pictures: 2 of 3 flows explain their frames worse than no motion would (from frame 2, 3;" in said
+    assert "pictures: 2 of 3 flows marked `worse than no motion` (from frame 2, 3): zero flow explains" in said
     monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: 1.0)
-    assert run(network(), as_frames(scene(0, 4), 4), config, out=tmp_path / "out")["worse"] == 0
-    assert "worse" not in capsys.readouterr().err
+    assert run(network(), as_frames(scene(0, 4), 4), config, out=tmp_path / "out")["warnings"] == 0
+    assert "marked" not in capsys.readouterr().err
 
 
-def test_a_scene_cut_spoils_no_frame_but_its_own(tmp_path: Path) -> None:
-    first, second = ([photograph[:, :64, x : x + 96] for x in range(200, 204)] for photograph in photographs())
-    cut = list(follow(Estimator(load("default"), DemoConfig().inference()), [second[0], *first, *second]))
-    speeds = [float(one.flow.norm(dim=0).mean()) for one in cut]
-    assert max(speeds[1:4] + speeds[5:]) < 1.5
-    assert not any(one.worse for one in cut[1:4] + cut[5:])
+@pytest.fixture
+def diverging(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
+    """Makes some solves, counted from 0, end in flow that is not a number."""
+    whole, calls = Estimator.__call__, iter(range(100))
+
+    def diverge(lost: set[int]) -> None:
+        def call(estimate: Estimator, *given: Tensor | None) -> FlowOutput:
+            output = whole(estimate, *given)  # pyright: ignore[reportArgumentType]
+            return replace(output, flow=torch.full_like(output.flow, torch.nan)) if next(calls) in lost else output
+
+        monkeypatch.setattr(Estimator, "__call__", call)
+
+    return diverge
 
 
-class Diverging:
-    """Estimates of which those from some number on are not numbers."""
-
-    def __init__(self, good: int) -> None:
-        self.left, self.whole = good, Estimator.__call__
-
-    def __call__(self, estimate: Estimator, *given: Tensor | None) -> FlowOutput:
-        self.left -= 1
-        output = self.whole(estimate, *given)  # pyright: ignore[reportArgumentType]
-        return output if self.left >= 0 else replace(output, flow=torch.full_like(output.flow, torch.nan))
-
-
-@pytest.mark.parametrize("start", ["cold", "reuse"])
-def test_a_flow_that_is_not_a_number_ends_the_demo_and_keeps_what_was_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+def test_flows_that_are_not_numbers_are_marked_and_named_and_the_others_kept(
+    tmp_path: Path, diverging: Callable[[set[int]], None]
 ) -> None:
-    diverging = Diverging(good=2 if start == "cold" else 4)
-    monkeypatch.setattr(Estimator, "__call__", lambda *given: diverging(*given))
-    config = DemoConfig(products=("colour", "flo", "kitti"), start=start)
+    diverging({2, 3})
+    products: tuple[Product, ...] = ("colour", "warped", "arrows", "flo", "kitti", "npz", "occlusion")
+    config = DemoConfig(products=products, container=".mkv")
     with pytest.raises(
-        NonFiniteError, match=r"^pictures, frame [345]: the flow is not finite.*before it are in .*out$"
+        NonFiniteError, match=r"^pictures, frame 2: the flow is not finite.*; the other 4 flows are in .*out$"
     ):
-        run(network(), as_frames(scene(0, 9), 9), config, out=tmp_path / "out")
+        run(network(), as_frames(scene(0, 6), 6), config, out=tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "demo.json").read_text())
-    assert summary["complete"] == 0
-    count = summary["estimates"]
-    assert len(list(video.frames(tmp_path / "out" / "colour.mp4"))) == count
-    for number in range(count):
-        assert read_flo(tmp_path / "out" / "flo" / f"{number:06d}.flo").isfinite().all()
-    assert len(list((tmp_path / "out").rglob("*.flo"))) == len(list((tmp_path / "out").rglob("*.png"))) == count
+    assert (summary["estimates"], summary["complete"]) == (5, 1)
+    assert [row["warning"] == "not finite" for row in summary["frames"]] == [False, True, False, False, False]
+    assert summary["frames"][1]["error"] is None
+    assert [len(list(video.frames(tmp_path / "out" / f"{view}.mkv"))) for view in products[:3]] == [5, 5, 5]
+    assert (read_flo(tmp_path / "out" / "flo" / "000001.flo") == 1e10).all(), "Middlebury's mark of unknown motion"
+    assert not read_kitti(tmp_path / "out" / "kitti" / "000001.png")[1].any()
+    assert read_mask(tmp_path / "out" / "occlusion" / "000001.png").all()
 
 
-def test_where_the_first_flow_is_not_a_number_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    diverging = Diverging(good=0)
-    monkeypatch.setattr(Estimator, "__call__", lambda *given: diverging(*given))
-    with pytest.raises(NonFiniteError, match=r"^pictures, frame 1: the flow is not finite at 1536 of 1536 pixels"):
-        run(network(), as_frames(scene(0, 2), 2), DemoConfig(), out=tmp_path / "out")
+@pytest.mark.usefixtures("trusting")
+def test_a_flow_that_is_not_a_number_is_sought_again_from_nothing(diverging: Callable[[set[int]], None]) -> None:
+    diverging({1})
+    followed = list(follow(estimator(), scene(0, 4), start="reuse", far=None))
+    assert [one.start for one in followed] == ["cold", "cold", "reuse"]
+    assert all(one.flow.isfinite().all() for one in followed)
+
+
+def test_where_no_flow_is_a_number_nothing_is_left(tmp_path: Path, diverging: Callable[[set[int]], None]) -> None:
+    diverging({0, 1})
+    with pytest.raises(NonFiniteError, match=r"^pictures, frame 1, 2: the flow is not .*no other flow was found$"):
+        run(network(), as_frames(scene(0, 3), 3), DemoConfig(), out=tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("trusting")
 def test_two_images_become_a_picture(tmp_path: Path) -> None:
     for name, frame in zip("ab", scene(0, 2), strict=True):
         write_image(tmp_path / f"{name}.png", frame)
@@ -412,13 +474,17 @@ def test_the_words_of_a_command_line_name_sources(tmp_path: Path, monkeypatch: p
     assert source_of(["a.png", "b.png"]) == [Path("a.png"), Path("b.png")]
 
 
-def test_an_interrupt_keeps_what_was_done_as_a_whole(tmp_path: Path) -> None:
+def test_an_interrupt_keeps_what_was_done_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> Iterator[Tensor]:
         yield from scene(0, 4)
         raise KeyboardInterrupt
 
-    values = run(network(), Frames("camera 0", None, None, interrupted), DemoConfig(), out=tmp_path / "out")
-    assert (values["estimates"], values["complete"]) == (3, 0)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(network(), Frames("camera 0", None, None, interrupted), DemoConfig(), out=out)
+    assert capsys.readouterr().err.endswith(f"camera 0: ended early; its first 3 flows are in {out}\n")
+    summary = json.loads((out / "demo.json").read_text())
+    assert (summary["estimates"], summary["complete"], len(summary["frames"])) == (3, 0, 3)
     assert len(list(video.frames(tmp_path / "out" / "colour.mp4"))) == 3
     assert len(list(video.frames(tmp_path / "out" / "side-by-side.mp4"))) == 3
 
@@ -452,7 +518,9 @@ def test_a_source_that_ends_before_its_announced_frames_is_remarked_on(
 ) -> None:
     config = DemoConfig(products=("flo",))
     run(network(), as_frames(scene(0, 3), 3), config, out=tmp_path / "out")
-    assert "damaged" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "damaged" not in said
+    assert re.match(r"2 of 2 frames, \S+ a second: iterations \S+, mean \S+, residual \S+\n", said), "no terminal"
     run(network(), as_frames(scene(0, 3), 6), config, out=tmp_path / "out")
     assert "pictures: expected 6 frames, of which 3 could be decoded: it may be damaged" in capsys.readouterr().err
 

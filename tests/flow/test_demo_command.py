@@ -2,6 +2,10 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -104,6 +108,36 @@ def test_a_camera_that_is_not_there_is_named(
         main(["demo", "7", "--out", str(tmp_path / "out")])
     assert "camera 7: OpenCV cannot open it as a video; connect it, or choose another index" in str(stopped.value.code)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_ends_a_demo_and_what_was_done_is_whole(
+    tmp_path: Path, trained: Path, number: signal.Signals, said: str
+) -> None:
+    stripes = moving(50)
+    video.write(tmp_path / "long.mp4", (stripes[index % 50] for index in range(5000)), 12.0)
+    out = tmp_path / "out"
+    given = ["demo", str(tmp_path / "long.mp4"), "--out", str(out), "--checkpoint", str(trained), "--steps", "2"]
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "deq_flow", *given, "--save", "colour", "arrows", "flo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while demo.poll() is None and len(list(tmp_path.rglob("*.flo"))) < 5:
+        time.sleep(0.05)
+    demo.send_signal(number)
+    printed, told = demo.communicate(timeout=60)
+    assert (demo.returncode, printed, "Traceback" in told) == (128 + number, "", False), told
+    assert told.endswith(f"deq-flow: {said}\n")
+    summary = json.loads((out / "demo.json").read_text())
+    count = summary["estimates"]
+    assert f"its first {count} flows are in {out}" in told
+    assert summary["complete"] == 0
+    assert 5 <= count < 4999
+    assert len(summary["frames"]) == len(list(out.rglob("*.flo"))) == count
+    assert len(list(video.frames(out / "colour.mp4"))) == len(list(video.frames(out / "arrows.mp4"))) == count
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.mp4", "out"]
 
 
 def test_a_video_with_the_shipped_checkpoint(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

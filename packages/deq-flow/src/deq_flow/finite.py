@@ -1,4 +1,4 @@
-"""The one rule for flow that is not a number: it is no flow, and ends the command that meets it."""
+"""The one rule for flow that is not a number: it is no flow, and fails the command that meets it."""
 
 from torch import Tensor
 

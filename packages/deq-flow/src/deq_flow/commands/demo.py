@@ -31,16 +31,18 @@ def demo(
 ) -> None:
     """Writes the motion in a video to the folder OUT: colours, arrows, files of flow.
 
-    SOURCE is a video file, a folder of frames, the first of two or more images, or the index of a camera. Ctrl-C ends
-    it; what was done until then is kept.
+    SOURCE is a video file, a folder of frames, the first of two or more images, or the index of a camera. Ctrl-C and
+    SIGTERM end it; what was done until then is kept. Flows that are not to be trusted, as at a scene cut, are marked
+    in the pictures and in demo.json, and counted at the end.
 
     Args:
         source: what to look at.
         more: further images.
         out: a new folder, or one of an earlier demo as it left it, which is replaced.
         checkpoint: name of a shipped one, or a file: a trained one of this package or a released one (.pth).
-        save: colour, side-by-side and arrows are videos, or pictures of two images; flo, kitti and npz are files of
-            flow, one a frame.
+        save: colour, side-by-side, arrows and warped (the second frame, warped back to the first) are videos, or
+            pictures of two images; flo, kitti and npz are files of flow, one a frame. So are backward (flow from the
+            second frame to the first), occlusion and confidence (how well both flows agree), which take twice the time.
         start: what each frame begins with: cold, nothing; warm, the last flow, forward-warped; reuse, the last
             fixed point; reuse_interpolated, both. What is carried may keep what went wrong.
         steps: iterations at most.

@@ -1,8 +1,9 @@
 """Flow from each frame of a video to the next; one pair of frames in memory at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -10,10 +11,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-import deq_core as deq
+from deq_flow.demo.cuts import returning
 from deq_flow.demo.warped import warped_error
 from deq_flow.evaluation.sequences import start_from
-from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Start
 from deq_flow.models import FlowOutput
@@ -22,6 +22,12 @@ from deq_flow.models.scales import evaluations
 from deq_flow.networks import Network
 
 LEAST = 16  # pixels a side that a network needs
+APART = 0.15  # share of corners that return at most between frames that have nothing in common
+EXPLAINED = 0.5  # of what is between two frames, left by a flow: then they are no cut, however far things went
+VISIBLE = 0.5  # pixels; a slower flow shows nothing that could mislead
+
+Reason = Literal["not finite", "scene cut", "worse than no motion", "not converged"]
+"""Why a flow is not to be trusted; see `Estimate.warning`."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +36,30 @@ class Estimate:
 
     image: Tensor
     """uint8 RGB (3, h, w), the first of the two frames."""
+    second: Tensor
+    """The second one, likewise."""
     flow: Tensor
     """float32 (2, h, w), pixels, u to the right and v downwards."""
     iterations: float
     """Evaluations of the update that were spent on it; over several scales, in those of the finest."""
     residual: float | None
     """Relative residual of the state that gave the flow, at the finest scale; None for an unrolled network."""
-    cold: bool
-    """Whether it started from nothing: the first frame, a frame at a scene cut or after one, or every one."""
+    start: Start
+    """What the solve that gave the flow began with."""
     error: float
     """What is left between the frames when the flow has warped the second back; see `warped_error`."""
     still: float
     """The same of zero flow. A flow whose error is above it explains its frames worse than no motion would."""
+    warning: Reason | None = None
+    """Why the flow is not to be trusted, though it began from nothing: it is not finite; the frames are a scene cut,
+    with nothing in common; zero flow explains them better; or the residual is far above what is usual in the video."""
+    backward: "Estimate | None" = None
+    """The motion from the second frame to the first, from nothing; None where nobody asked."""
 
     @property
-    def worse(self) -> bool:
-        """Whether zero flow explains the frames better."""
-        return self.error > self.still
+    def cold(self) -> bool:
+        """Whether it started from nothing: the first frame, one that failed otherwise, or every one."""
+        return self.start == "cold"
 
 
 def follow(
@@ -54,41 +67,43 @@ def follow(
     frames: Iterable[Tensor],
     *,
     start: Start = "cold",
-    cut: float | None = 4.0,
+    far: float | None = 4.0,
     side: int | None = None,
-    name: str = "frames",
+    backward: bool = False,
 ) -> Iterator[Estimate]:
     """The motion between consecutive frames, uint8 RGB (3, h, w) each; one estimate fewer than there are frames.
+
+    A flow that is not to be trusted is sought again from nothing, unless it began there, and where that fails too it
+    has a `warning`. Nothing of such a flow is carried on.
 
     Args:
         estimate: the network and how it is run.
         frames: read one by one, as estimates are asked for.
         start: what a pair begins with; see `evaluation.sequences.start_from`. All but "cold" may keep what went wrong.
-        cut: a solve that ends, at any scale, at more than this times the usual residual found no fixed point, as across
-            a scene cut, and nothing is carried over; None looks for no cut, nor does a network without a residual.
-            Nothing is carried over either where zero flow explains the frames better.
+        far: a solve that ends, at any scale, at more than this times the usual residual did not converge; None asks no
+            residual, nor does a network without one.
         side: pixels that frames are reduced to along their longer side before they are compared; the flow that comes
             back has the frames' own size and unit. None is as `side_of` says.
-        name: of the frames, for errors.
-
-    Raises:
-        NonFiniteError: a flow is not finite, naming the first of its two frames, counted from 1.
+        backward: whether the motion from each second frame to the first is sought too, at the price of as much again.
     """
     side = side_of(estimate.network) if side is None else side
-    stream = deq.nn.Stream(cut)  # of each scale
+    usual = Usual(far, least=estimate.tolerance or 0.0)
     carried: tuple[State, ...] | None = None
-    for number, (image1, image2) in enumerate(pairwise(frames), start=1):
-        one, output = estimated(estimate, image1, image2, side, start_from(start, carried))
-        cuts = [bool(stream.update(end, [scale])) for scale, end in enumerate(judged_by_their_ends(output))]
-        carried, lost = output.states, any(cuts)
-        if not one.cold and (lost or one.worse):
-            again, _ = estimated(estimate, image1, image2, side, None)
-            one, lost = replace(again, iterations=one.iterations + again.iterations), True
-        if lost or one.worse:
-            carried = None
-            for scale in range(len(output.states)):
-                stream.forget(scale)
-        require_finite(one.flow, f"{name}, frame {number}")
+    for image1, image2 in pairwise(frames):
+        share = returning(image1, image2)
+        apart = share is not None and share < APART
+        begin = None if apart else start_from(start, carried)
+        one, output = estimated(estimate, image1, image2, side, begin, start)
+        if not one.cold and distrust(one, apart, usual.exceeded(output)):
+            spent = one.iterations
+            one, output = estimated(estimate, image1, image2, side, None, start)
+            one = replace(one, iterations=spent + one.iterations)
+        one = replace(one, warning=distrust(one, apart, usual.exceeded(output)))
+        if one.warning in (None, "not converged"):
+            usual.add(output)
+        carried = None if one.warning else output.states
+        if backward:
+            one = replace(one, backward=estimated(estimate, image2, image1, side, None, start)[0])
         yield one
 
 
@@ -98,30 +113,80 @@ def side_of(network: Network) -> int | None:
 
 
 def estimated(
-    estimate: Estimator, image1: Tensor, image2: Tensor, side: int | None, beginning: Sequence[State] | None
+    estimate: Estimator, image1: Tensor, image2: Tensor, side: int | None, begin: Sequence[State] | None, start: Start
 ) -> tuple[Estimate, FlowOutput]:
-    """The motion between two frames that are reduced to `side` for the network, and what the network said."""
-    output = estimate(reduced(image1, side)[None], reduced(image2, side)[None], beginning)
+    """The motion between two frames that are reduced to `side` for the network, and what the network said.
+
+    It begins at the states `begin`, which are what `start` calls them, or from nothing without.
+    """
+    output = estimate(reduced(image1, side)[None], reduced(image2, side)[None], begin)
     flow = enlarged(output.flow[0].cpu(), image1)
     one = Estimate(
-        image1,
-        flow,
-        evaluations(output, estimate.steps),
-        None if output.solution is None else float(output.solution.residual),
-        beginning is None,
-        warped_error(image1, image2, flow),
-        warped_error(image1, image2),
+        image=image1,
+        second=image2,
+        flow=flow,
+        iterations=evaluations(output, estimate.steps),
+        residual=None if output.solution is None else float(output.solution.residual),
+        start="cold" if begin is None else start,
+        error=warped_error(image1, image2, flow),
+        still=warped_error(image1, image2),
     )
     return one, output
 
 
-def judged_by_their_ends(output: FlowOutput) -> list[deq.Solution]:
-    """The solutions of all scales as `deq_core.nn.Stream` shall see them, with the last residual as the first.
+def distrust(one: Estimate, apart: bool, far: bool) -> Reason | None:
+    """Why an estimate is not to be trusted.
 
-    In a video that moves, the first residual is large at every frame (0.5 to 0.8 in Sintel-mini, 0.8 to 0.9 at cuts);
-    the last one is small until two frames have nothing in common (at most 0.1, and 0.2 to 0.5).
+    Args:
+        one: without its warning.
+        apart: whether the frames seem to have nothing in common. That the flow explains most of the difference between
+            them says that they have, and that things moved too far to be seen otherwise.
+        far: whether the residual is far above what is usual.
     """
-    return [replace(solution, trace=solution.residual[None]) for solution in output.solutions]
+    if not one.flow.isfinite().all():
+        return "not finite"
+    if apart and one.error > EXPLAINED * one.still:
+        return "scene cut"
+    if one.error > one.still and fastest(one.flow) >= VISIBLE:
+        return "worse than no motion"
+    return "not converged" if far else None
+
+
+def fastest(flow: Tensor) -> float:
+    """The speed that one pixel of 200 of a flow (2, h, w) exceeds, pixels."""
+    return float(np.quantile(flow.norm(dim=0).numpy(), 0.995))
+
+
+@dataclass
+class Usual:
+    """The residuals in which the solves of a video usually end, by scale.
+
+    The first residual of a solve is no measure: in a video that moves it is large at every frame (0.5 to 0.8 in
+    Sintel-mini, 0.8 to 0.9 at cuts), while the last one is small until two frames have nothing in common (at most 0.1,
+    and 0.2 to 0.5).
+    """
+
+    far: float | None
+    """How many times the usual residual is far above it; None never is."""
+    least: float
+    """Residual that is usual whatever came before, such as the tolerance of the solves."""
+    means: list[float] = field(default_factory=list)
+    """Running means, coarsest scale first; none before the first solve."""
+    memory: float = 0.8
+    """Share of the past in them."""
+
+    def exceeded(self, output: FlowOutput) -> bool:
+        """Whether a solve ended far above what is usual, at any scale."""
+        if self.far is None:
+            return False
+        ends = [float(solution.residual) for solution in output.solutions]
+        return any(not end <= self.far * max(mean, self.least) for end, mean in zip(ends, self.means, strict=False))
+
+    def add(self, output: FlowOutput) -> None:
+        """Counts the residuals of one more solve."""
+        ends = [float(solution.residual) for solution in output.solutions]
+        old = self.means or ends
+        self.means = [self.memory * mean + (1 - self.memory) * end for mean, end in zip(old, ends, strict=True)]
 
 
 def reduced(image: Tensor, side: int | None) -> Tensor:

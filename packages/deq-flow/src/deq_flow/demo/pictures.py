@@ -10,9 +10,11 @@ from einops import rearrange
 from torch import Tensor
 
 from deq_flow.demo.follow import Estimate
+from deq_flow.demo.marks import marked
+from deq_flow.demo.warped import warped_back
 from deq_flow.visualize import flow_to_rgb, known_motion
 
-View = Literal["colour", "side-by-side", "arrows"]
+View = Literal["colour", "side-by-side", "arrows", "warped"]
 
 ARROWS = 24  # along the longer side
 ARROW, SHADOW = (255, 255, 255), (0, 0, 0)
@@ -37,10 +39,21 @@ class Scale:
 
 
 def picture(view: View, estimate: Estimate, max_speed: float) -> Tensor:
-    """uint8 RGB (3, h, w or 2 w): direction as hue, speed as saturation; beside the frame; or arrows on the frame.
+    """uint8 RGB (3, h, w or 2 w) of an estimate, with a mark where its flow is not to be trusted.
+
+    colour        direction as hue, speed as saturation
+    side-by-side  the first frame, and that beside it
+    arrows        the first frame, with arrows on it
+    warped        the second frame, warped back to the first: where it differs from that, the flow or the sight is wrong
 
     `max_speed` is the speed of full saturation, pixels; faster pixels are darker.
     """
+    shown = unmarked(view, estimate, max_speed)
+    return shown if estimate.warning is None else marked(shown, estimate.warning)
+
+
+def unmarked(view: View, estimate: Estimate, max_speed: float) -> Tensor:
+    """The picture without a mark."""
     match view:
         case "colour":
             return flow_to_rgb(estimate.flow, max_speed)
@@ -48,6 +61,8 @@ def picture(view: View, estimate: Estimate, max_speed: float) -> Tensor:
             return torch.cat([estimate.image, flow_to_rgb(estimate.flow, max_speed)], dim=2)
         case "arrows":
             return with_arrows(estimate.image, estimate.flow)
+        case "warped":
+            return warped_back(estimate.second, estimate.flow).round().to(torch.uint8)
 
 
 def with_arrows(image: Tensor, flow: Tensor) -> Tensor:

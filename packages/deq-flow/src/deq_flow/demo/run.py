@@ -1,14 +1,12 @@
 """The demo: a source of frames, a network, and a folder of products."""
 
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
-from tqdm import tqdm
 
 from deq_core.experiment.config import ConfigError, plain
 from deq_core.experiment.config.layer import StopConfig
@@ -16,8 +14,11 @@ from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.media import video
 from deq_core.experiment.media.video import Frames, VideoError
+from deq_core.experiment.progress import Progress
+from deq_core.experiment.uninterrupted import uninterrupted
 from deq_flow.demo.follow import LEAST, Estimate, follow, side_of
-from deq_flow.demo.outputs import Add, Product, outputs
+from deq_flow.demo.outputs import TWO_WAYS, Add, Product, outputs
+from deq_flow.demo.summary import Summary, listed
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start
 from deq_flow.networks import Network
@@ -80,10 +81,10 @@ def source_of(names: Sequence[str]) -> video.Source:
 
 
 def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name: str = "") -> dict[str, float]:
-    """Writes the products of the frames to the folder `out`, and demo.json: settings and means.
+    """Writes the products of the frames to the folder `out`, and demo.json: settings, means and a row for each flow.
 
-    `out` appears whole when the last frame is done, and not at all after an error. Ctrl-C ends the frames: what was
-    done until then is finished and kept. Fewer frames than the source announces are said on stderr.
+    `out` appears whole when the last frame is done, and not at all after an error. Flows that are not to be trusted,
+    and fewer frames than the source announces, are said on stderr.
 
     Args:
         network: in evaluation mode, on the device that it shall run on.
@@ -93,21 +94,29 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
         name: of the network, for demo.json.
 
     Returns:
-        estimates, how many of them started from nothing and how many zero flow beats, frames per second, mean
+        estimates, how many of them started from nothing and how many have a warning, frames per second, mean
         iterations (over several scales, in those of the finest) and, of equilibrium networks, residual (of the finest),
-        and whether every frame was done.
+        and whether every frame was done, which demo.json says too.
 
     Raises:
         VideoError: there are fewer than two frames, or they cannot be read or are too small or too large.
-        NonFiniteError: a flow is not finite, naming its frame. What was done before it is in `out`, as after Ctrl-C.
+        NonFiniteError: some flows are not finite, naming the first. All others are in `out`, unless there are none.
         OutputError: `out` cannot be written, or holds anything else.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. What was done until then is finished, and kept in `out`.
     """
     total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
     if total is not None and total < 2:
         raise too_few(frames.name, total)
     read = large_enough(islice(frames, config.frames), frames.name)
     side = side_of(network) if config.side is None else config.side
-    means = Means()
+    estimates = follow(
+        Estimator(network, config.inference()),
+        read,
+        start=config.start,
+        side=side,
+        backward=not TWO_WAYS.isdisjoint(config.products),
+    )
+    summary = Summary()
     with output_directory(out) as partial:
         with outputs(
             partial,
@@ -118,95 +127,49 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
             max_speed=config.max_speed,
         ) as add:
             ended = consume(
-                follow(Estimator(network, config.inference()), read, start=config.start, side=side, name=frames.name),
-                add,
-                means,
-                total=None if total is None else total - 1,
-                title=Path(frames.name).name,
+                estimates, add, summary, total=None if total is None else total - 1, title=Path(frames.name).name
             )
-            if means.count == 0:
+            if summary.count == 0:
                 raise too_few(frames.name, 1)
-        values = {**means.values(), "complete": float(ended is None)}
-        used = plain(replace(config, side=side))
-        settings = {"source": frames.name, "announced": frames.count, "config": used, "network": name}
+        lost = summary.marked("not finite")
+        if len(lost) == summary.count:
+            raise not_finite(frames.name, lost, "no other flow was found")
+        settings = {"source": frames.name, "announced": frames.count, "network": name}
+        settings["config"] = plain(replace(config, side=side))
         settings["scales"] = None if network.scales is None else plain(network.scales)
-        write_json(partial / SUMMARY, {**settings, **values, "frames": means.rows})
-    if isinstance(ended, NonFiniteError):
-        raise NonFiniteError(f"{ended}; the {means.count} flows before it are in {out}") from ended
+        values = {**summary.values(), "complete": float(ended is None)}
+        write_json(partial / SUMMARY, {**settings, "residual": None, **values, "frames": summary.rows})
     if ended is None:
-        video.tell_of_fewer(frames.name, total, means.count + 1)
-    tell_of_worse(frames.name, means, side)
+        video.tell_of_fewer(frames.name, total, summary.count + 1)
+    for line in summary.warnings(side):
+        print(f"{frames.name}: {line}", file=sys.stderr)
+    if ended is not None:
+        print(f"{frames.name}: ended early; its first {summary.count} flows are in {out}", file=sys.stderr)
+        raise ended
+    if lost:
+        raise not_finite(frames.name, lost, f"the other {summary.count - len(lost)} flows are in {out}")
     return values
 
 
 def consume(
-    estimates: Iterable[Estimate], add: Add, means: "Means", *, total: int | None, title: str
-) -> KeyboardInterrupt | NonFiniteError | None:
-    """Adds every estimate to the products and the means; returns what ended that early, after one at least."""
-    with tqdm(total=total, desc=title, unit="frame", disable=None) as bar:
+    estimates: Iterable[Estimate], add: Add, summary: Summary, *, total: int | None, title: str
+) -> KeyboardInterrupt | None:
+    """Adds every estimate to the products and the summary; returns what ended that early, after one at least.
+
+    What asks for the end while an estimate is written waits until every product has it.
+    """
+    with Progress(total, unit="frame", title=title, seconds=10.0) as progress:
         try:
             for one in estimates:
-                add(one)
-                means.add(one)
-                bar.set_postfix(means.newest(one), refresh=False)
-                bar.update()
-        except (KeyboardInterrupt, NonFiniteError) as end:
-            if means.count == 0:
+                with uninterrupted():
+                    add(one)
+                    summary.add(one)
+                    progress.update(summary.count, summary.newest(one))
+        except KeyboardInterrupt as end:
+            if summary.count == 0:
                 raise
             return end
     return None
-
-
-class Means:
-    """Means over a video, and a row of numbers for each of its estimates."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-        self.iterations = 0.0
-        self.residual: float | None = None
-        """The sum of residuals; None for a network that has none."""
-        self.began = time.perf_counter()
-
-    def add(self, estimate: Estimate) -> None:
-        """Counts one more estimate."""
-        row = {
-            "frame": self.count + 1,
-            "iterations": estimate.iterations,
-            "cold": estimate.cold,
-            "error": estimate.error,
-            "still": estimate.still,
-        }
-        if estimate.residual is not None:
-            row["residual"] = estimate.residual
-            self.residual = (self.residual or 0.0) + estimate.residual
-        self.rows.append(row)
-        self.iterations += estimate.iterations
-
-    @property
-    def count(self) -> int:
-        """Estimates."""
-        return len(self.rows)
-
-    @property
-    def worse(self) -> list[int]:
-        """Frames, from 1, whose flow explains them worse than zero flow."""
-        return [int(row["frame"]) for row in self.rows if row["error"] > row["still"]]
-
-    def newest(self, estimate: Estimate) -> dict[str, str]:
-        """What the progress bar says."""
-        shown = {"iterations": f"{estimate.iterations:.4g}", "mean": f"{self.iterations / self.count:.1f}"}
-        return shown if estimate.residual is None else {**shown, "residual": f"{estimate.residual:.1e}"}
-
-    def values(self) -> dict[str, float]:
-        """Estimates, how many of them started from nothing, how many zero flow beats, and means."""
-        values = {
-            "estimates": self.count,
-            "cold": sum(row["cold"] for row in self.rows),
-            "worse": len(self.worse),
-            "fps": self.count / (time.perf_counter() - self.began),
-            "iterations": self.iterations / self.count,
-        }
-        return values if self.residual is None else {**values, "residual": self.residual / self.count}
 
 
 def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
@@ -219,17 +182,12 @@ def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
         yield frame
 
 
-def tell_of_worse(name: str, means: Means, side: int | None) -> None:
-    """Says on stderr how many flows explain their frames worse than no motion would."""
-    if worse := means.worse:
-        named = ", ".join(map(str, worse[:5])) + (", ..." if len(worse) > 5 else "")
-        seen = "as they are" if side is None else f"of at most {side} pixels a side"
-        print(
-            f"{name}: {len(worse)} of {means.count} flows explain their frames worse than no motion would (from frame "
-            f"{named}; `error` above `still` in {SUMMARY}): they hardly move, or the network, which saw frames {seen}, "
-            "is lost: try another --side or --checkpoint",
-            file=sys.stderr,
-        )
+def not_finite(name: str, lost: Sequence[int], kept: str) -> NonFiniteError:
+    """The error for a source some of whose flows are not finite."""
+    return NonFiniteError(
+        f"{name}, frame {listed(lost)}: the flow is not finite, as of a network whose weights or whose solve diverged; "
+        f"take another checkpoint; {kept}"
+    )
 
 
 def too_few(name: str, count: int) -> VideoError:

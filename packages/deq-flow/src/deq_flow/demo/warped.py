@@ -7,6 +7,26 @@ from einops import rearrange
 from torch import Tensor
 
 
+def warped_back(image: Tensor, flow: Tensor) -> Tensor:
+    """The second of two frames as the flow between them says that the first looked: float32 (c, h, w).
+
+    A pixel that points out of the frame has the value of the border nearest to where it points, and one whose flow is
+    not finite is 0.
+
+    Args:
+        image: (c, h, w), the second frame, or what belongs to its pixels.
+        flow: (2, h, w) from the first to the second, pixels.
+    """
+    height, width = flow.shape[1:]
+    known = flow.isfinite().all(dim=0)
+    u, v = torch.where(known, flow, 0.0)
+    x = (u + torch.arange(width)).clamp(0, width - 1).float().numpy()
+    y = (v + torch.arange(height)[:, None]).clamp(0, height - 1).float().numpy()
+    values = np.ascontiguousarray(rearrange(image, "c h w -> h w c").numpy().astype(np.float32))
+    back = cv2.remap(values, x, y, cv2.INTER_LINEAR).reshape(values.shape)
+    return torch.where(known, rearrange(torch.from_numpy(back), "h w c -> c h w"), 0.0)
+
+
 def warped_error(image1: Tensor, image2: Tensor, flow: Tensor | None = None) -> float:
     """Mean absolute difference, of 255, of the first frame and of the second warped back by the flow.
 
@@ -18,13 +38,7 @@ def warped_error(image1: Tensor, image2: Tensor, flow: Tensor | None = None) -> 
         image2: uint8 (3, h, w).
         flow: (2, h, w), pixels; None is zero flow.
     """
-    first, second = (rearrange(image, "c h w -> h w c").numpy() for image in (image1, image2))
-    if flow is None:
-        return float(cv2.absdiff(first, second).mean())
-    if not flow.isfinite().all():
+    if flow is not None and not flow.isfinite().all():
         return torch.inf
-    height, width = flow.shape[1:]
-    x = (flow[0] + torch.arange(width)).clamp(0, width - 1).float().numpy()
-    y = (flow[1] + torch.arange(height)[:, None]).clamp(0, height - 1).float().numpy()
-    back = cv2.remap(second.astype(np.float32), x, y, cv2.INTER_LINEAR)
-    return float(cv2.absdiff(back, first.astype(np.float32)).mean(dtype=np.float64))
+    back = image2.float() if flow is None else warped_back(image2, flow)
+    return float(cv2.absdiff(back.numpy(), image1.float().numpy()).mean(dtype=np.float64))

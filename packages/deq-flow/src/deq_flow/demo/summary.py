@@ -1,0 +1,97 @@
+"""What a demo says of a video in numbers: a row for each flow, means, and which flows are not to be trusted."""
+
+import time
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, get_args
+
+from deq_flow.demo.follow import Estimate, Reason
+
+
+class Summary:
+    """Rows and sums over a video."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.iterations = 0.0
+        self.residuals: list[float] = []
+        """Of networks that have one."""
+        self.began = time.perf_counter()
+
+    def add(self, estimate: Estimate) -> None:
+        """Counts one more estimate."""
+        self.rows.append({"frame": self.count + 1, **row_of(estimate)})
+        self.iterations += estimate.iterations
+        if estimate.residual is not None and isfinite(estimate.residual):
+            self.residuals.append(estimate.residual)
+
+    @property
+    def count(self) -> int:
+        """Estimates."""
+        return len(self.rows)
+
+    def marked(self, reason: Reason) -> list[int]:
+        """Frames, from 1, whose flow is not to be trusted for that reason."""
+        return [row["frame"] for row in self.rows if row["warning"] == reason]
+
+    def newest(self, estimate: Estimate) -> dict[str, float]:
+        """What progress says."""
+        values = {"iterations": estimate.iterations, "mean": self.iterations / self.count}
+        return values if estimate.residual is None else {**values, "residual": estimate.residual}
+
+    def values(self) -> dict[str, float]:
+        """Estimates, how many of them started from nothing, how many have a warning, and means."""
+        values = {
+            "estimates": self.count,
+            "cold": sum(row["start"] == "cold" for row in self.rows),
+            "warnings": sum(row["warning"] is not None for row in self.rows),
+            "fps": self.count / (time.perf_counter() - self.began),
+            "iterations": self.iterations / self.count,
+        }
+        if self.residuals:
+            values["residual"] = sum(self.residuals) / len(self.residuals)
+        return values
+
+    def warnings(self, side: int | None) -> list[str]:
+        """A sentence for each reason: how many flows, of which frames, what to do; frames were reduced to `side`."""
+        seen = "as they are" if side is None else f"of at most {side} pixels a side"
+        other = f"try another --side (the network saw frames {seen}) or --checkpoint"
+        told = {
+            "not finite": "the network diverged: try another --checkpoint",
+            "scene cut": "their two frames have nothing in common, so no flow is right; leave them out",
+            "worse than no motion": f"zero flow explains their frames better, so the network is lost there: {other}",
+            "not converged": f"the residual is far above what is usual in the video: try more --steps, or {other[4:]}",
+        }
+        counted = {reason: self.marked(reason) for reason in get_args(Reason)}
+        return [
+            f"{len(frames)} of {self.count} flows marked `{reason}` (from frame {listed(frames)}): {told[reason]}"
+            for reason, frames in counted.items()
+            if frames
+        ]
+
+
+def row_of(estimate: Estimate) -> dict[str, Any]:
+    """What `demo.json` has of an estimate."""
+    row = {**numbers_of(estimate), "start": estimate.start, "warning": estimate.warning}
+    return row if estimate.backward is None else {**row, "backward": numbers_of(estimate.backward)}
+
+
+def numbers_of(estimate: Estimate) -> dict[str, float | None]:
+    """The numbers of an estimate; None where there is none, or it is not finite."""
+    return {
+        "iterations": estimate.iterations,
+        "residual": finite(estimate.residual),
+        "error": finite(estimate.error),
+        "still": estimate.still,
+    }
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where it is not finite, for which JSON has no word."""
+    return value if value is not None and isfinite(value) else None
+
+
+def listed(frames: Sequence[int]) -> str:
+    """The first ten of some frames, and how many more there are."""
+    more = len(frames) - 10
+    return ", ".join(map(str, frames[:10])) + (f" and {more} more" if more > 0 else "")
