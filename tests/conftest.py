@@ -79,7 +79,7 @@ def same_start(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def empty_tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite tracking store with its tables and no run: two seconds of work, done once."""
-    from deq_core.experiment.tracking.run import connect
+    from deq_core.experiment.tracking.connection import connect
 
     path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
     connect(f"sqlite:///{path}")

@@ -1,24 +1,11 @@
 """Any text has a key of its own that MLflow takes."""
 
-import re
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_tag_name
 
-from deq_core.experiment.tracking.keys import LONGEST, digest, key_of
-
-
-def text_of(found: str) -> str:
-    """What a key stands for."""
-    if found == ":":
-        return ""
-
-    def bytes_of(match: re.Match[str]) -> str:
-        return bytes.fromhex(match[0].replace(":", "")).decode("utf-8", "surrogatepass")
-
-    return re.sub(r"(:[0-9A-F]{2})+", bytes_of, found)
+from deq_core.experiment.tracking.keys import LONGEST, digest, key_of, text_of
 
 
 @given(st.text(st.characters(), max_size=60))

@@ -16,8 +16,9 @@ from mlflow.entities import Run
 from deq_core.experiment import config
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.tracking import recording
+from deq_core.experiment.tracking.find import find
 from deq_core.experiment.tracking.keys import key_of
-from deq_core.experiment.tracking.run import find, ignore, track
+from deq_core.experiment.tracking.run import ignore, track
 
 pytestmark = pytest.mark.usefixtures("tracking_database")
 
@@ -46,28 +47,33 @@ def artifacts(client: MlflowClient, run: Run) -> list[str]:
 def test_a_run_says_what_ran_and_with_what(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "params.yaml").write_text("run: {lr: 0.5}")
+    (tmp_path / "params.yaml").write_text("{profile: smoke, run: {lr: 0.5}}")
     (tmp_path / "data").write_bytes(b"input")
+    (tmp_path / "set").mkdir()
+    manifest = tmp_path / "set" / "manifest.json"
+    manifest.write_text("{}")
     recipe = config.load(Recipe, tmp_path / "params.yaml", "run")
     out = tmp_path / "out"
-    with track("flow.train", {"recipe": recipe}, out=out, seed=3, inputs=[Path("data")], tags={"why": "test"}) as log:
+    said = {"case": {"method": "deq", "seed": 3}, "inputs": [Path("data")], "tags": {"why": "test"}, "data": [manifest]}
+    with track("flow.train", {"recipe": recipe}, out=out, **said) as log:
         log({"loss": 0.5, "epe": 2.0}, 1)
         log({"loss": 0.25}, 2)
-        log.tag("method", "mini")
+        log.tag("note", "mini")
         out.mkdir()
         (out / "model.safetensors").write_bytes(b"weights")
         (out / "metrics.json").write_text("{}")
         (out / "curve.svg").write_text("<svg/>")
     (run,) = runs(client)
-    assert run.info.run_name == "flow.train seed 3"
+    assert run.info.run_name == "flow.train deq seed 3"
     assert run.info.status == "FINISHED"
     assert run.data.params == {"recipe.lr": "0.5", "recipe.record": "[4, 8]"}
     assert run.data.metrics == {"loss": 0.25, "epe": 2.0}
     assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")] == [0.5, 0.25]
     tags = run.data.tags
-    assert tags["seed"] == "3"
     assert tags["why"] == "test"
-    assert tags["method"] == "mini"
+    assert tags["note"] == "mini"
+    expected = {"profile": "smoke", "pipeline": "flow", "kind": "train", "method": "deq", "seed": "3", "case.seed": "3"}
+    assert {name: tags.get(name) for name in expected} == expected
     assert tags["threads"] == "1"
     assert tags["engine"] == "none"
     assert tags["mlflow.source.name"] == " ".join(sys.argv)
@@ -77,6 +83,10 @@ def test_a_run_says_what_ran_and_with_what(
     assert "run" in tags["params.sections"].split(",")
     assert tags["dep.data"] == hashlib.md5(b"input").hexdigest()
     assert tags["out.out/model.safetensors"] == hashlib.md5(b"weights").hexdigest()
+    assert run.inputs is not None
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("set", hashlib.md5(b"{}").hexdigest())
+    assert tags["dep.set/manifest.json"] == used.dataset.digest
     assert artifacts(client, run) == ["config.json", "curve.svg", "metrics.json"]
     kept = client.download_artifacts(run.info.run_id, "config.json", str(tmp_path))
     assert json.loads(Path(kept).read_text()) == {"recipe": {"lr": 0.5, "record": [4, 8]}}
@@ -84,6 +94,28 @@ def test_a_run_says_what_ran_and_with_what(
     assert experiment.name == "flow"
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert str(experiment.artifact_location).startswith(tmp_path.as_uri())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("flow.train", "train"),
+        ("vision.evaluate", "evaluate"),
+        ("flow.baselines", "baselines"),
+        ("a.paths", "study"),
+        ("flow.reuse_report", "report"),
+    ],
+)
+def test_a_run_says_of_what_kind_it_is_and_of_which_model(
+    name: str, kind: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    model = tmp_path / "deq-0" / "model.safetensors"
+    with track(name, {}, out=tmp_path / "out", case={"experiment": "digits"}, parent_of=model):
+        pass
+    (run,) = runs(client)
+    assert run.data.tags["kind"] == kind
+    assert run.data.tags["method"] == "digits"
+    assert run.data.tags["model"] == "deq-0/model.safetensors"
 
 
 def test_a_stage_names_its_run(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,19 +323,6 @@ def test_metrics_travel_together(client: MlflowClient, tmp_path: Path, monkeypat
     assert sent == [1000, 201, 1]
 
 
-def test_a_busy_store_is_tried_again(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("database is locked")
-
-    with track("flow", {}, out=tmp_path / "out") as log, monkeypatch.context() as patched:
-        patched.setattr(recording, "_FLUSH_SECONDS", 0.0)
-        patched.setattr(MlflowClient, "log_batch", refuse)
-        with pytest.warns(UserWarning, match="metrics held back.*database is locked"):
-            log({"loss": 0.5}, 1)
-    (run,) = runs(client)
-    assert run.data.metrics == {"loss": 0.5}
-
-
 NAMES = ["epe@1", "a=b/epe", "lr: 1e-3 (best)", "../epe", "a//b", "", "ü", "n" * 400]
 
 
@@ -366,72 +385,6 @@ def test_values_longer_than_the_store_takes_are_cut(client: MlflowClient, tmp_pa
     (run,) = runs(client)
     assert run.data.params["words"] == "a" * 6000
     assert run.data.tags["why"].startswith("\\udcffbbb")
-
-
-@pytest.mark.parametrize(
-    "broken", [("log_batch",), ("log_artifact",), ("set_terminated",), ("log_batch", "log_artifact", "set_terminated")]
-)
-def test_a_store_that_fails_after_the_work_is_a_warning(
-    broken: tuple[str, ...], client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("(raised as a result of Query-invoked autoflush)\nno room left\nin the store")
-
-    out = tmp_path / "out"
-
-    def work() -> None:
-        with track("flow", {}, out=out, scratch=tmp_path / "scratch") as log:
-            log({"loss": 1.0}, 1)
-            for name in broken:
-                monkeypatch.setattr(MlflowClient, name, refuse)
-            out.mkdir()
-            (out / "metrics.json").write_text("{}")
-
-    warned = f"{out} is whole, but the record of its run .* lacks .*: no room left$"
-    with pytest.warns(UserWarning, match=warned) as said:
-        work()
-    assert len(said) == 1
-    assert (out / "metrics.json").exists()
-    monkeypatch.undo()
-    (run,) = runs(client)
-    if broken == ("log_artifact",):
-        assert run.info.status == "FINISHED"
-        assert run.data.metrics == {"loss": 1.0}
-        assert "out.out/metrics.json" in run.data.tags
-
-
-def test_a_store_that_fails_in_the_midst_is_a_warning(
-    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("database is locked")
-
-    with track("flow", {}, out=tmp_path / "out") as log, monkeypatch.context() as patched:
-        patched.setattr(MlflowClient, "log_batch", refuse)
-        patched.setattr(MlflowClient, "log_artifact", refuse)
-        log({"loss": 0.5}, 1)
-        for act in (log.flush, lambda: log.tag("a", "b"), lambda: log.artifact(tmp_path / "mlflow.db")):
-            with pytest.warns(UserWarning, match="the tracking store did not take it: database is locked"):
-                act()
-    (run,) = runs(client)
-    assert run.data.metrics == {"loss": 0.5}
-    assert run.info.status == "FINISHED"
-
-
-def test_an_error_stays_the_error_where_the_store_fails_too(
-    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("database is locked")
-
-    def block() -> None:
-        with track("flow", {}, out=tmp_path / "out"):
-            monkeypatch.setattr(MlflowClient, "set_terminated", refuse)
-            raise ValueError("bad")
-
-    with pytest.raises(ValueError, match="bad") as caught:
-        block()
-    assert caught.value.__notes__ == ["the tracking store was not told its end: database is locked"]
 
 
 @pytest.mark.parametrize("text", ['{"run": "ab', "", "[]", '{"run": 5}', '{"run": "../x"}', "\0" * 100, "[" * 100_000])

@@ -19,6 +19,14 @@ def key_of(text: str) -> str:
     return found if len(found) <= LONGEST else f"{found[: LONGEST - 34]}::{digest(text)}"
 
 
+def text_of(key: str) -> str:
+    """The text of a key that was not cut."""
+    if key == ":":
+        return ""
+    raw = re.sub(rb":([0-9A-F]{2})", lambda match: bytes.fromhex(match[1].decode()), key.encode())
+    return raw.decode("utf-8", "surrogatepass")
+
+
 def digest(text: str) -> str:
     """32 hex digits that stand for `text`."""
     return hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()

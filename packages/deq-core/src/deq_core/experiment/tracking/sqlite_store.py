@@ -8,10 +8,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import OutputError, explained, output_file
 
-PATIENCE = 20.0
-"""Seconds that a process waits for others to let go of the store: as long as MLflow does."""
+PATIENCE = 8.0
+"""Seconds that a process waits for others to let go of the store."""
 _ELSEWHERE = "MLFLOW_TRACKING_URI names another place for the tracking store"
 _REMEDIES = {
     "malformed": "move it away, and the next run makes a new one",
@@ -32,14 +33,22 @@ def one_line(uri: str) -> Iterator[None]:
     """
     try:
         yield
-    except OutputError:
+    except UserError:
         raise
     except Exception as error:
         said = first_line(error)
         remedy = next((remedy for word, remedy in _REMEDIES.items() if word in said), "see that it can be reached")
-        scheme, mark, place = uri.partition("://")
-        named = sqlite_path(uri) or f"{scheme}{mark}{place.rpartition('@')[2]}"  # without a password
+        named = sqlite_path(uri) or without_password(uri)
         raise OutputError(f"{named}: the tracking store fails: {said}; {remedy}, or {_ELSEWHERE}") from error
+
+
+def without_password(uri: str) -> str:
+    """A store's address for messages and files, that of a file from anywhere."""
+    path = sqlite_path(uri)
+    if path is not None:
+        return f"sqlite:///{path}"
+    scheme, mark, place = uri.partition("://")
+    return f"{scheme}{mark}{place.rpartition('@')[2]}"
 
 
 def first_line(error: BaseException) -> str:
@@ -63,7 +72,7 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
     try:
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_name(f"{path.name}.lock"), timeout=10 * PATIENCE):
+            with FileLock(path.with_name(f"{path.name}.lock"), timeout=20 * PATIENCE):
                 if not _is_there(path):
                     _make(path, build)
     except Timeout:

@@ -1,0 +1,49 @@
+"""Sends the records of runs that the tracking store has not taken: `python -m deq_core.experiment.tracking.send`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deq_core.experiment.errors import UserError
+from deq_core.experiment.tracking.connection import connect, tracking_uri
+from deq_core.experiment.tracking.sqlite_store import one_line, without_password
+from deq_core.experiment.tracking.unsent import FOLDER, Unsent, folder_of
+
+
+def send(folder: Path, uri: str | None = None) -> list[str]:
+    """Sends all records in `folder` and returns a line on each; what is sent and has ended is removed there.
+
+    Args:
+        folder: mlflow-unsent, or one in it.
+        uri: of the store; None is the one that each record was meant for, with the password of MLFLOW_TRACKING_URI.
+
+    Raises:
+        OutputError: a store is away, or does not take all of a record.
+    """
+    lines = []
+    for path in sorted(folder.glob("*/run.json")) or sorted(folder.glob("run.json")):
+        record = Unsent(path.parent)
+        heading = record.heading
+        own = without_password(tracking_uri()) == heading["store"]
+        place = uri or (tracking_uri() if own else heading["store"])
+        with one_line(place):
+            run = record.send(connect(place, write=True))
+        going_on = ", which has not ended yet" if record.exists() else ""
+        lines.append(f"{heading['name']}: run {run.info.run_id} of {without_password(place)}{going_on}")
+    return lines or [f"{folder}: nothing to send"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m deq_core.experiment.tracking.send", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help=f"by default {FOLDER} beside mlflow.db")
+    parser.add_argument("--to", metavar="URI", help="another store than the one that the runs were meant for")
+    given = parser.parse_args(arguments)
+    try:
+        print(*send(given.folder or folder_of(tracking_uri()), given.to), sep="\n")
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

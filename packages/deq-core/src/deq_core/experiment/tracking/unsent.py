@@ -1,0 +1,138 @@
+"""Records of runs that the tracking store has not taken: each in a folder of mlflow-unsent, entry by entry.
+
+    python -m deq_core.experiment.tracking.send
+
+sends them when the store is back. It may be interrupted and repeated: an entry that was sent is noted, and one that
+was sent but not noted changes nothing when it comes again.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from deq_core.experiment.files import OutputError, write_json
+from deq_core.experiment.tracking import entries
+from deq_core.experiment.tracking.connection import is_remote
+from deq_core.experiment.tracking.entries import Entry, Heading, deliver, run_of
+from deq_core.experiment.tracking.patience import is_away
+from deq_core.experiment.tracking.processes import gone
+from deq_core.experiment.tracking.sqlite_store import first_line, sqlite_path
+
+if TYPE_CHECKING:
+    from deq_core.experiment.tracking.entries import MlflowClient, Run
+
+FOLDER = "mlflow-unsent"
+
+
+def folder_of(uri: str) -> Path:
+    """Where records go that the store at `uri` does not take: beside its file, or in the working directory."""
+    path = sqlite_path(uri)
+    return (Path() if path is None else path.parent).absolute() / FOLDER
+
+
+class Unsent:
+    """The record of one run in a folder, which is there as soon as it has an entry."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def exists(self) -> bool:
+        return (self.folder / "run.json").exists()
+
+    @property
+    def heading(self) -> Heading:
+        """Raises OutputError: it is damaged, as a power cut leaves it."""
+        path = self.folder / "run.json"
+        try:
+            return Heading(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            raise OutputError(
+                f"{path}: expected what a run is made from, got something else; remove {self.folder}"
+            ) from None
+
+    def keep(self, heading: Heading, entry: Entry) -> None:
+        """Appends an entry; of a file, a copy."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.exists():
+            write_json(self.folder / "run.json", heading)
+        if "file" in entry:
+            kept = self.folder / "files" / Path(entry["file"]).name
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copyfile(entry["file"], kept)
+            entry = {"file": f"files/{kept.name}"}
+        with (self.folder / "entries.jsonl").open("a+b") as file:
+            end = file.seek(0, 2)
+            file.seek(max(0, end - 1))
+            torn = file.read(1) not in (b"", b"\n")  # a killed process has left half a line
+            file.write((b"\n" if torn else b"") + json.dumps(entry).encode() + b"\n")
+
+    def entries(self) -> Iterator[tuple[int, Entry]]:
+        """The entries by number; half a line, which a killed process has left, is none."""
+        path = self.folder / "entries.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for number, line in enumerate(lines):
+            try:
+                yield number, json.loads(line)
+            except ValueError:
+                continue
+
+    def steps(self) -> dict[str, int]:
+        """The last step of each metric."""
+        rows = [row for _, entry in self.entries() for row in entry.get("metrics", ())]
+        return {name: step for name, _, _, step in sorted(rows, key=lambda row: row[3])}
+
+    def send(self, client: "MlflowClient") -> "Run":
+        """Tells the store what it does not know, and removes the folder if the run has ended; returns the run.
+
+        Raises:
+            OutputError: the store does not take all of it; the rest stays.
+            What MLflow raises, or TimeoutError: the store is away, or another process sends it now.
+        """
+        heading = self.heading
+        try:
+            with FileLock(self.folder / "sending", timeout=0):
+                run = run_of(client, heading)
+                if self.exists():  # another process may have sent it
+                    last = self._send(client, run)
+                    if "end" not in last and gone(run.data.tags.get(entries.PROCESS, "")):
+                        deliver(client, run.info.run_id, last := entries.end("KILLED"))
+                    if "end" not in last:
+                        return run
+                shutil.rmtree(self.folder, ignore_errors=True)
+        except Timeout:
+            raise TimeoutError(f"another process sends {self.folder} now") from None
+        return run
+
+    def _send(self, client: "MlflowClient", run: "Run") -> Entry:
+        """Sends the entries that are left and returns the last one there is."""
+        known = {name: set(found) for name, found in entries.steps(client, run).items()}
+        sent, faults, last = self._sent(), [], {}
+        for number, entry in self.entries():
+            last = entry
+            if str(number) in sent:
+                continue
+            if "metrics" in entry:  # the answer may have been lost on its way
+                rows = [row for row in entry["metrics"] if row[3] not in known.get(row[0], ())]
+                entry = {"metrics": rows}
+            elif "file" in entry:
+                entry = {"file": str(self.folder / entry["file"])}
+            try:
+                deliver(client, run.info.run_id, entry)
+            except Exception as error:
+                if is_away(error, remote=is_remote(self.heading["store"])):
+                    raise
+                faults.append(first_line(error))
+            else:
+                with (self.folder / "sent").open("a", encoding="utf-8") as file:
+                    file.write(f"{number}\n")
+        if faults:
+            raise OutputError(f"{self.folder}: the tracking store does not take {len(faults)} entries: {faults[0]}")
+        return last
+
+    def _sent(self) -> set[str]:
+        path = self.folder / "sent"
+        return set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
