@@ -8,7 +8,7 @@ from deq_core.experiment.commands import PARAMS, Positional, finish
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking.run import track
 from deq_flow.inference_params import Inference, Measure, Start, Starts
-from deq_flow.networks import load
+from deq_flow.networks import file_of, load
 
 
 def evaluate_checkpoint(
@@ -39,7 +39,11 @@ def evaluate_checkpoint(
 
     choice = Measure() if section is None else config.load(Measure, params, section)
     network = load(checkpoint).to(chosen_device(device))
-    with track("flow.evaluate-checkpoint", {"checkpoint": checkpoint, "set": set, "measure": choice}, out=out) as log:
+    said = {"checkpoint": checkpoint, "set": set, "measure": choice}
+    case = {"checkpoint": checkpoint, "set": set}
+    with track(
+        "flow.evaluate-checkpoint", said, out=out, kind="evaluate", case=case, parent_of=file_of(checkpoint)
+    ) as log:
         finish(measure_checkpoint(network, choice, named(set), root=root, out=out, log=log))
 
 
@@ -69,7 +73,9 @@ def sequences(
 
     choice = Starts() if section is None else config.load(Starts, params, section)
     network = load(checkpoint).to(chosen_device(device))
-    with track("flow.sequences", {"checkpoint": checkpoint, "set": set, "starts": choice}, out=out) as log:
+    said = {"checkpoint": checkpoint, "set": set, "starts": choice}
+    case = {"checkpoint": checkpoint, "set": set}
+    with track("flow.sequences", said, out=out, kind="evaluate", case=case, parent_of=file_of(checkpoint)) as log:
         finish(compare_starts(network, choice, set, root=root, out=out, log=log))
 
 

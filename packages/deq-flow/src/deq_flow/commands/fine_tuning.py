@@ -84,7 +84,15 @@ def fine_tune(
     )
     with (
         resumable(scratch, f"flow_fine-tune-{seed}", digest) as folder,
-        track("flow.fine-tune", parameters, out=out, seed=seed, scratch=folder, parent_of=weights) as log,
+        track(
+            "flow.fine-tune",
+            parameters,
+            out=out,
+            kind="train",
+            case={"start": start, "seed": seed},
+            scratch=folder,
+            parent_of=weights,
+        ) as log,
     ):
         found = tune(start, recipe, seed=seed, data=data, device=place, out=out, scratch=folder, log=log)
     print(summary(found), file=sys.stderr)

@@ -50,7 +50,7 @@ def train_shipped(
     listed = [] if photographs is None else [listing]
     digest = fingerprint({"recipe": recipe}, *listed, package="deq_flow")
     folder = scratch / f"flow_shipped-{seed}-{digest}"
-    with track("flow.shipped", recipe, out=out, seed=seed, scratch=folder) as log:
+    with track("flow.shipped", recipe, out=out, kind="train", seed=seed, scratch=folder) as log:
         metrics = train(recipe, seed=seed, out=out, scratch=folder, log=log, photographs=pictures)
     if distributed.rank() == 0:
         finish(metrics)

@@ -64,7 +64,16 @@ def train(
     digest = fingerprint({**parameters, "files": files}, *first, package="deq_flow")
     with (
         resumable(scratch, name, digest) as folder,
-        track(f"flow.{job}", parameters, out=out, seed=seed, scratch=folder) as log,
+        track(
+            f"flow.{job}",
+            parameters,
+            out=out,
+            kind="train",
+            case={"method": method, "seed": seed},
+            scratch=folder,
+            parent_of=None if start is None else file_of(start),
+            data=[manifest],
+        ) as log,
     ):
         places = {"data": data, "out": out, "scratch": folder}
         metrics = training.train(model, recipe, seed=seed, log=log, start=start, **places)

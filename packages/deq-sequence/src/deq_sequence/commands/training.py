@@ -44,7 +44,14 @@ def train(
     digest = fingerprint(parameters, data / "manifest.json", package="deq_sequence")
     with (
         resumable(scratch, f"sequence_train-{method}-{seed}", digest) as folder,
-        track("sequence.train", parameters, out=out, seed=seed, scratch=folder) as log,
+        track(
+            "sequence.train",
+            parameters,
+            out=out,
+            case={"method": method, "seed": seed},
+            scratch=folder,
+            data=[data / "manifest.json"],
+        ) as log,
     ):
         metrics = training.train(model, recipe, seed=seed, data=data, out=out, scratch=folder, log=log)
     if distributed.rank() == 0:

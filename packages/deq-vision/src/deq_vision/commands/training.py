@@ -52,7 +52,15 @@ def train(
     digest = fingerprint({"experiment": settings}, *files, package="deq_vision")
     with (
         resumable(scratch, name, digest) as folder,
-        track("vision.train", settings, out=out, seed=seed, scratch=folder, parent_of=first) as log,
+        track(
+            "vision.train",
+            settings,
+            out=out,
+            case={"experiment": experiment, "seed": seed},
+            scratch=folder,
+            parent_of=first,
+            data=[manifest],
+        ) as log,
     ):
         metrics = training.train(settings, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
     if distributed.rank() == 0:

@@ -11,6 +11,7 @@ from deq_core.experiment.config.loading import load as load
 from deq_core.experiment.config.loading import of_words as of_words
 from deq_core.experiment.config.loading import one_of as one_of
 from deq_core.experiment.config.loading import plain as plain
+from deq_core.experiment.config.loading import profile_read as profile_read
 from deq_core.experiment.config.loading import require_keys as require_keys
 from deq_core.experiment.config.loading import schema as schema
 from deq_core.experiment.config.loading import sections_read as sections_read

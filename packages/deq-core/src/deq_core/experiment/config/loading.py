@@ -57,6 +57,7 @@ class ConfigError(UserError, ValueError):
 
 
 _sections_read: list[str] = []  # of the process, whatever loaded them: what `sections_read` is for
+_profiles_read: list[str] = []  # likewise
 
 
 @overload
@@ -80,6 +81,9 @@ def load(kind: Any, path: Path, section: str = "") -> Any:
     config = check(kind, path, section)
     if section not in _sections_read:
         _sections_read.append(section)
+    document = _document(path)
+    if isinstance(document, Mapping) and isinstance(document.get("profile"), str):
+        _profiles_read.append(document["profile"])
     return config
 
 
@@ -124,6 +128,11 @@ def of_words(kind: type[T], words: Mapping[str, str]) -> T:
 def sections_read() -> tuple[str, ...]:
     """Sections loaded by this process so far, in order: what its results depend on."""
     return tuple(_sections_read)
+
+
+def profile_read() -> str | None:
+    """The name of the profile that the file of the last loaded section calls itself; None where it has none."""
+    return _profiles_read[-1] if _profiles_read else None
 
 
 @cache

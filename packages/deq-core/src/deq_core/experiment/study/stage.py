@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -162,24 +163,23 @@ def run_stage(
     settings = stage.settings(Section(params, section), case)
     distributed.become(f"{package}.cli", sys.argv[1:], stage.processes(settings))
     labels = labels_of(case)
-    tags = {f"case.{name}": str(value) for name, value in labels.items()}
     said = settings if is_dataclass(settings) or isinstance(settings, Mapping) else {"settings": settings}
-    seed, parent = labels.get("seed"), None if model is None else model / "model.safetensors"
+    weights = None if model is None else model / "model.safetensors" if model.is_dir() else model
+    manifests = [file for file in identities(data) if file.name == "manifest.json"]
+    kind = "train" if stage.trains else None
+    run = partial(track, stage.name, said, out=out, kind=kind, case=labels, parent_of=weights, data=manifests)
 
     def job(log: Log, folder: Path = scratch) -> Job[Case, Settings]:
         return Job(case=case, settings=settings, data=data, model=model, out=out, scratch=folder, log=log)
 
     if not stage.trains:
-        with track(stage.name, said, out=out, seed=seed, tags=tags, parent_of=parent) as log:
+        with run() as log:
             metrics = measured(stage, job(log))
     else:
         files = [file for place in (data, model) if place is not None for file in identities(place)]
         digest = fingerprint({"case": case, "settings": settings}, *files, package=package)
         name = "-".join(map(str, [stage.name.replace(".", "_"), *labels.values()]))
-        with (
-            resumable(scratch, name, digest) as folder,
-            track(stage.name, said, out=out, seed=seed, tags=tags, scratch=folder, parent_of=parent) as log,
-        ):
+        with resumable(scratch, name, digest) as folder, run(scratch=folder) as log:
             metrics = measured(stage, job(log, folder))
     if distributed.rank() == 0:
         finish(flat(metrics))
