@@ -31,7 +31,7 @@ lint: $(INSTALLED)  ## style, types, import directions
 	$(IN_VENV) pyright
 
 ui: $(INSTALLED)  ## the runs in MLflow, on http://127.0.0.1:5000
-	$(IN_VENV) mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+	$(IN_VENV) python -m deq_core.experiment.tracking.ui
 
 install: $(INSTALLED)  ## .venv with the pinned versions
 

@@ -1,0 +1,86 @@
+"""The runs in MLflow's own page: `python -m deq_core.experiment.tracking.ui`, or `make ui`.
+
+MLflow's server alone, on this machine alone, without the workers and the telemetry that `mlflow ui` starts, and with
+the page of all runs, where `mlflow ui` shows one of language models.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import webbrowser
+from collections.abc import Sequence
+
+from deq_core.experiment.errors import UserError
+from deq_core.experiment.tracking.connection import connect, tracking_uri
+from deq_core.experiment.tracking.sqlite_store import artifact_location, one_line, without_password
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+
+
+def runs_page(address: str) -> str:
+    """The page with the runs of all experiments of the store, as the server at `address` shows it."""
+    with one_line(tracking_uri()):
+        found = [one.experiment_id for one in connect().search_experiments() if one.name != "Default"]
+    if not found:
+        return f"{address}/#/experiments?workflowType=machine_learning"
+    chosen = urllib.parse.quote(json.dumps(sorted(found, key=int)))
+    several = f"compare-experiments/s?experiments={chosen}&" if len(found) > 1 else f"experiments/{found[0]}/runs?"
+    return f"{address}/#/{several}workflowType=machine_learning"
+
+
+def command(port: int) -> list[str]:
+    """What starts the server."""
+    store = ["--backend-store-uri", without_password(tracking_uri())]
+    place = artifact_location(tracking_uri(), "")
+    place_of_files = [] if place is None else ["--default-artifact-root", place]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", *store, *place_of_files, *where]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the server until it is interrupted; says where the runs are as soon as it answers."""
+    parser = argparse.ArgumentParser(prog="python -m deq_core.experiment.tracking.ui", description=__doc__)
+    parser.add_argument("--port", type=int, default=5000)
+    port = parser.parse_args(arguments).port
+    there = tracking_uri().startswith("http")
+    address = without_password(tracking_uri()).rstrip("/") if there else f"http://127.0.0.1:{port}"
+    try:
+        page = runs_page(address)
+    except UserError as error:
+        sys.exit(str(error))
+    if there:
+        print(f"The runs: {page}")
+        return
+    server = subprocess.Popen(command(port), env=os.environ | QUIET, stdout=subprocess.DEVNULL)
+    try:
+        while server.poll() is None:
+            with contextlib.suppress(urllib.error.URLError, OSError):
+                if urllib.request.urlopen(f"{address}/health", timeout=10).status == 200:
+                    break
+            time.sleep(0.2)
+        else:
+            sys.exit(f"MLflow's server has ended, see above; if another program has port {port}: --port")
+        print(f"The runs: {page}\nCtrl-C ends the server.", flush=True)
+        if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
+            webbrowser.open(page)
+        server.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()
