@@ -259,9 +259,12 @@ def test_a_killed_training_goes_on_in_its_record_while_the_store_is_away_and_whe
 
     with held(tracking_database):
         for last in (10, 20):
-            with pytest.raises(KeyboardInterrupt) as stopped, pytest.warns(UserWarning, match=AWAY):
+            with (
+                pytest.warns(UserWarning, match=COMMAND),
+                pytest.warns(UserWarning, match=AWAY),
+                pytest.raises(KeyboardInterrupt),
+            ):
                 attempt(last)
-            assert re.search(COMMAND, stopped.value.__notes__[0])
     journal = next((tmp_path / "mlflow-unsent").glob("*/entries.jsonl"))
     with journal.open("a") as file:
         file.write('{"metrics": [["loss", 0.')  # a kill in the midst of a line

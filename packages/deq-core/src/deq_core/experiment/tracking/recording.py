@@ -105,13 +105,13 @@ class Recording:
         self._tell(entries.tags({key: value}))
 
     def fail(self, error: BaseException) -> None:
-        """Says why the run failed; what the store says besides becomes a note of that error."""
+        """Says why the run failed; what the store says besides is a warning, and the error stays the error."""
         reason = f"{type(error).__name__}: {first_line(error) if str(error) else ''}"[:500]
         self.flush()
         self._tell(entries.tags({"error": reason}))
         fault = self._end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         if fault:
-            error.add_note(fault)
+            _warn(fault)
 
     def finish(self, config: object, out: Path) -> None:
         """Keeps what a reader of the run wants to see, tags every file of `out`, and ends the run."""
