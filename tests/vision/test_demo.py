@@ -159,6 +159,23 @@ def test_an_interrupt_keeps_what_was_done(tmp_path: Path, capsys: pytest.Capture
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+def test_an_interrupt_keeps_the_images_that_were_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(path: Path, *, upright: bool) -> Tensor:
+        if path.name == "c.png":
+            raise KeyboardInterrupt
+        return scene(1)[0]
+
+    monkeypatch.setattr("deq_vision.demo.images.read_image", read)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(viewer(), [Path("a.png"), Path("b.png"), Path("c.png"), Path("d.png")], out=out)
+    assert f"ended early; what was seen of the first 2 images is in {out}" in capsys.readouterr().err
+    assert [one["image"] for one in json.loads((out / "demo.json").read_text())["images"]] == ["a.png", "b.png"]
+    assert sorted(path.name for path in out.glob("*.png")) == ["a.png.png", "b.png.png"]
+
+
 @pytest.mark.parametrize("side", [None, 24])
 def test_results_have_the_size_of_the_frame(side: int | None) -> None:
     frame = scene(1)[0]

@@ -1,16 +1,18 @@
 """What a network sees in images: classes with probabilities, pixels in colour, or boxes."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from deq_core.experiment.data.images import read_image, write_image
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.media.video import IMAGES, VideoError, image_files, size_of
+from deq_core.experiment.progress import Progress
+from deq_core.experiment.uninterrupted import uninterrupted
 from deq_vision.demo.viewer import LEAST, Viewer
 from deq_vision.finite import require_finite
 
@@ -55,25 +57,31 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
         FileFormatError: an image is damaged.
         NonFiniteError: what the model gives for an image is not finite; `out` has the images before it.
         OutputError: `out` cannot be written, or holds anything else.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. `out` has the images until then.
     """
-    entries, ended = [], None
+    paths, entries = list(images), []
+    ended: KeyboardInterrupt | NonFiniteError | None = None
     with output_directory(out) as partial:
-        for path in tqdm(images, desc="images", unit="image", disable=None):
-            frame = read_image(path, upright=True)
+        with Progress(len(paths), unit="image", title="images", seconds=10.0) as progress:
             try:
-                entry, picture = see(viewer, frame, path)
-            except NonFiniteError as error:
+                for path in paths:
+                    entry, picture = see(viewer, read_image(path, upright=True), path)
+                    with uninterrupted():
+                        entries.append({"image": str(path), **entry})
+                        if picture is not None:
+                            write_image(partial / f"{path.name}.png", picture)
+                        progress.update(len(entries), {})
+            except (KeyboardInterrupt, NonFiniteError) as end:
                 if not entries:
                     raise
-                ended = error
-                break
-            entries.append({"image": str(path), **entry})
-            if picture is not None:
-                write_image(partial / f"{path.name}.png", picture)
+                ended = end
         means = {key: sum(entry[key] for entry in entries) / len(entries) for key in ("evaluations", "residual")}
         write_json(partial / SUMMARY, {"checkpoint": name, "task": viewer.label_space.task, "images": entries, **means})
-    if ended is not None:
+    if isinstance(ended, NonFiniteError):
         raise NonFiniteError(f"{ended}; what was seen of the {len(entries)} images before it is in {out}") from ended
+    if ended is not None:
+        print(f"ended early; what was seen of the first {len(entries)} images is in {out}", file=sys.stderr)
+        raise ended
     return {"images": len(entries), **means}
 
 
