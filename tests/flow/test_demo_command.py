@@ -110,12 +110,9 @@ def test_a_camera_that_is_not_there_is_named(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
-def test_a_signal_ends_a_demo_and_what_was_done_is_whole(
-    tmp_path: Path, trained: Path, number: signal.Signals, said: str
-) -> None:
+def test_what_was_done_until_a_demo_is_terminated_is_whole(tmp_path: Path, trained: Path) -> None:
     stripes = moving(50)
-    video.write(tmp_path / "long.mp4", (stripes[index % 50] for index in range(5000)), 12.0)
+    video.write(tmp_path / "long.mp4", (stripes[index % 50] for index in range(3000)), 12.0)
     out = tmp_path / "out"
     given = ["demo", str(tmp_path / "long.mp4"), "--out", str(out), "--checkpoint", str(trained), "--steps", "2"]
     demo = subprocess.Popen(
@@ -126,15 +123,15 @@ def test_a_signal_ends_a_demo_and_what_was_done_is_whole(
     )
     while demo.poll() is None and len(list(tmp_path.rglob("*.flo"))) < 5:
         time.sleep(0.05)
-    demo.send_signal(number)
+    demo.terminate()
     printed, told = demo.communicate(timeout=60)
-    assert (demo.returncode, printed, "Traceback" in told) == (128 + number, "", False), told
-    assert told.endswith(f"deq-flow: {said}\n")
+    assert (demo.returncode, printed, "Traceback" in told) == (128 + signal.SIGTERM, "", False), told
+    assert told.endswith("deq-flow: terminated\n")
     summary = json.loads((out / "demo.json").read_text())
     count = summary["estimates"]
     assert f"its first {count} flows are in {out}" in told
     assert summary["complete"] == 0
-    assert 5 <= count < 4999
+    assert 5 <= count < 2999
     assert len(summary["frames"]) == len(list(out.rglob("*.flo"))) == count
     assert len(list(video.frames(out / "colour.mp4"))) == len(list(video.frames(out / "arrows.mp4"))) == count
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long.mp4", "out"]
