@@ -38,7 +38,7 @@ READ = {
     "source",
 }
 WORDS = {"device", "experiment", "fit", "method", "name", "network", "profile", "prompt", "representation", "section"}
-WORDS |= {"case", "set", "stage", "variant"}
+WORDS |= {"alias", "case", "set", "stage", "variant"}
 
 
 def marks(name: str, key: str) -> Sequence[Any]:

@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_flow.commands.evaluation": ("evaluate-checkpoint", "sequences", "submit"),
     "deq_flow.commands.demo": ("demo",),
     "deq_flow.commands.shipped": ("train-shipped",),
+    "deq_flow.commands.register": ("register",),
     "deq_flow.commands.study": ("study", "report", "schema"),
 }
 

@@ -1,0 +1,31 @@
+"""A network as a model of MLflow's: images in, flow out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deq_core.experiment.tracking.models import Interface
+from deq_flow.inference import Estimator
+from deq_flow.networks import load_network
+
+IMAGES = ("float32", (-1, 3, -1, -1))
+INTERFACE = Interface(
+    inputs={"image1": IMAGES, "image2": IMAGES},
+    outputs={"flow": ("float32", (-1, 2, -1, -1))},
+    example={name: np.full((1, 3, 64, 64), 127, np.float32) for name in ("image1", "image2")},
+)
+"""Images (b, 3, h, w) of values 0 to 255, and flow (b, 2, h, w) in pixels from the first to the second."""
+
+
+class Predictor:
+    """The network in a folder of model.safetensors and config.json, with its own settings for test time."""
+
+    def __init__(self, folder: Path):
+        self.estimate = Estimator(load_network(folder))
+
+    def __call__(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `INTERFACE`."""
+        first, second = (torch.from_numpy(np.asarray(images[name], np.float32)) for name in ("image1", "image2"))
+        return {"flow": self.estimate(first, second).flow.cpu().numpy()}

@@ -1,0 +1,47 @@
+"""A network as a model of MLflow's: the beginning of a text in, the text out."""
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+import deq_core as deq
+from deq_core.experiment.tracking.models import Interface
+from deq_sequence.demo.generate import generate
+from deq_sequence.demo.prompt import encode_prompt, unknown_tokens
+from deq_sequence.demo.sampling import Sampling
+from deq_sequence.models.reader import Reader
+from deq_sequence.networks import load, load_vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTERFACE = Interface(
+    inputs=None,
+    outputs=None,
+    example=["ROMEO:"],
+    params={"length": 100, "temperature": 0.8, "top_p": 0.95, "seed": 0},
+)
+"""Beginnings of texts, and the texts; options as those of `deq-sequence generate`."""
+
+
+class Predictor:
+    """The network in a folder of model.safetensors, config.json and vocabulary.json."""
+
+    def __init__(self, folder: Path):
+        self.model = load(folder)
+        self.vocabulary = load_vocabulary(folder, self.model)
+
+    def __call__(
+        self, prompts: "pd.DataFrame", length: int = 100, temperature: float = 0.8, top_p: float = 0.95, seed: int = 0
+    ) -> list[str]:
+        """See `INTERFACE`; MLflow makes a table of one column of a list of texts."""
+        sampling = Sampling(temperature=temperature, top_p=top_p, never=unknown_tokens(self.vocabulary))
+        return [self._text(str(prompt), length, sampling, seed) for prompt in prompts.iloc[:, 0]]
+
+    def _text(self, prompt: str, length: int, sampling: Sampling, seed: int) -> str:
+        tokens = torch.from_numpy(encode_prompt(self.vocabulary, prompt)).long()
+        with torch.no_grad(), deq.cached_weights():
+            drawn = [one.token for one in islice(generate(Reader(self.model), tokens, sampling, seed=seed), length)]
+        return self.vocabulary.decode([*tokens.tolist(), *drawn])

@@ -1,0 +1,72 @@
+"""A network as a model of MLflow's: images in; classes, masks or boxes out."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deq_core.experiment.tracking.models import Array, Interface
+from deq_vision.demo.label_space import TaskName, label_space_of
+from deq_vision.demo.viewer import Viewer
+from deq_vision.finite import require_finite
+from deq_vision.models.build import load
+from deq_vision.models.mdeq import MDEQ
+
+OUTPUTS: Mapping[TaskName, Mapping[str, Array]] = {
+    "classify": {"class": ("int64", (-1,)), "probabilities": ("float32", (-1, -1))},
+    "segment": {"mask": ("int64", (-1, -1, -1))},
+    "detect": {
+        "boxes": ("float32", (-1, 4)),
+        "scores": ("float32", (-1,)),
+        "classes": ("int64", (-1,)),
+        "image": ("int64", (-1,)),
+    },
+}
+"""The class of each image (b,), with probabilities (b, classes); the class of each pixel (b, h, w); or all boxes of all
+images, left, top, right, bottom in pixels, each with the number of its image."""
+
+
+def interface_of(model: MDEQ) -> Interface:
+    """Takes `images`, uint8 (b, 3, h, w), and gives what the model's task says, see `OUTPUTS`."""
+    return Interface(
+        inputs={"images": ("uint8", (-1, 3, -1, -1))},
+        outputs=OUTPUTS[label_space_of(model).task],
+        example={"images": np.full((1, 3, 64, 64), 127, np.uint8)},
+        params={"side": 0, "least_score": 0.3},
+    )
+
+
+class Predictor:
+    """The network in a folder of model.safetensors and config.json."""
+
+    def __init__(self, folder: Path):
+        model = load(folder)
+        self.viewer = Viewer(model, label_space_of(model))
+
+    @torch.no_grad()
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], side: int = 0, least_score: float = 0.3
+    ) -> dict[str, np.ndarray]:
+        """See `interface_of`; `side` reduces images to that longer side, and boxes below `least_score` are left out."""
+        viewer = replace(self.viewer, side=side or None, least_score=least_score)
+        found: dict[str, list[np.ndarray]] = {name: [] for name in OUTPUTS[viewer.label_space.task]}
+        for number, image in enumerate(np.asarray(inputs["images"], np.uint8)):
+            frame = torch.from_numpy(image)
+            prepared = viewer.prepare(frame)
+            output = viewer.model(prepared)
+            require_finite(output.logits, output.solution.residual, [f"image {number}"])
+            match viewer.label_space.task:
+                case "classify":
+                    values = viewer.probabilities(output.logits).numpy()
+                    found["class"].append(np.array([values.argmax()]))
+                    found["probabilities"].append(values[None])
+                case "segment":
+                    found["mask"].append(viewer.classes(output.logits, prepared, frame).numpy()[None])
+                case "detect":
+                    seen = viewer.detections(output.logits, prepared, frame)
+                    for name in ("boxes", "scores", "classes"):
+                        found[name].append(getattr(seen, name).numpy())
+                    found["image"].append(np.full(len(seen.boxes), number))
+        return {name: np.concatenate(arrays) for name, arrays in found.items()}
