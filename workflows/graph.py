@@ -112,8 +112,8 @@ def stages() -> dict[str, dict[str, Any]]:
 
 
 def outputs(stage: Mapping[str, Any]) -> list[str]:
-    """What a stage writes: its outputs and metrics, some of them with options."""
-    entries = [*stage.get("outs", ()), *stage.get("metrics", ())]
+    """What a stage writes: its outputs, metrics and plots, some of them with options."""
+    entries = [*stage.get("outs", ()), *stage.get("metrics", ()), *stage.get("plots", ())]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 

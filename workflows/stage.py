@@ -1,13 +1,14 @@
 """Runs the command of one stage: `python -m workflows.stage COMMAND [ARGUMENT ...]`.
 
 The stage enters the workspace, ends with the DVC process that started it, and becomes the command, its places filled in
-(commands.py) by the name that DVC gives the stage.
+(commands.py) by the name that DVC gives the stage. It runs the code of its own checkout.
 """
 
 import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 from workflows import cache, commands, parameters, workspace
 
@@ -34,6 +35,9 @@ def main(command: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # what Snakemake sets for a rule of one thread: both engines alike
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*sources(), os.environ.get("PYTHONPATH"))))
+    if (store := store_of_experiments()) is not None:
+        os.environ.setdefault("MLFLOW_TRACKING_URI", store)
     try:
         os.execvp(command[0], command)
     except FileNotFoundError:
@@ -43,6 +47,22 @@ def main(command: list[str]) -> int:
             file=sys.stderr,
         )
         return 127
+
+
+def sources(folder: Path = Path()) -> list[str]:
+    """The packages of this checkout, whose code its stages depend on, whichever the environment was installed from."""
+    return [str(path.resolve()) for path in sorted(folder.glob("packages/*/src"))]
+
+
+def store_of_experiments() -> str | None:
+    """The tracking store of the checkout that has queued this experiment; None where this folder is no copy for one.
+
+    DVC runs queued experiments in copies below .dvc/tmp/exps, which it removes together with what they hold.
+    """
+    for parent in Path.cwd().parents:
+        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
+            return f"sqlite:///{parent.parents[2] / 'mlflow.db'}"
+    return None
 
 
 def die_with_parent() -> None:

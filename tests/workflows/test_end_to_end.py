@@ -1,5 +1,6 @@
 """One pipeline through both engines, for real: one state, whoever ran last and however it ended."""
 
+import csv
 import json
 import os
 import re
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.guides import steps
 from tests.workflows.checkout import ROOT, copy, environment, run, set_parameters
+
+from workflows.graph import outputs
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +43,8 @@ if " ".join(words) not in files:
 for name in files[" ".join(words)]:
     path = pathlib.Path(sys.argv[sys.argv.index("--out") + 1], name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(" ".join(sys.argv))
+    texts = {{".json": '{{"value": 1}}', ".csv": "panel,curve,x,y\\na,b,1,2\\n"}}
+    path.write_text(texts.get(path.suffix, " ".join(sys.argv)))
 """
 """In the place of `deq-sequence`: it writes the outputs of studies and reports in no time."""
 
@@ -52,8 +57,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = stage["cmd"].replace("{", "${").split()[4:]
         if words and words[1] in ("study", "report"):
             out = words[words.index("--out") + 1]
-            paths = [*stage["outs"], *stage.get("metrics", ())]
-            files[" ".join(words[1:3])] = [path.removeprefix(f"{out}/") for path in paths]
+            files[" ".join(words[1:3])] = [path.removeprefix(f"{out}/") for path in outputs(stage)]
     path = tmp_path_factory.mktemp("programs") / "deq-sequence"
     program = Path(sys.executable).with_name(path.name)
     path.write_text(STAND_IN.format(python=sys.executable, files=files, program=program))
@@ -157,6 +161,25 @@ def test_an_experiment_of_dvc_changes_the_number_that_it_names(workspace: Path) 
     document = json.loads(before)
     document["sequence"]["plot"]["smoothing"] = 7
     assert yaml.safe_load((workspace / "params.yaml").read_text()) == document
+
+
+def test_a_sweep_of_queued_experiments_is_compared_recorded_in_the_one_store_and_taken_over(workspace: Path) -> None:
+    shown, sweep, chosen = (step.text for step in steps("comparing-runs.md"))
+    assert "sequence_report" in sweep
+    run(workspace, "sh", "-ec", sweep.replace("sequence_report", TRAIN))
+    table = list(csv.DictReader(run(workspace, "dvc", "exp", "show", "--csv", "--only-changed").stdout.splitlines()))
+    rates = ["0.001", "0.002", "0.004", "0.008", "0.016"]
+    rate = "sequence.train.characters-deq.optim.lr"
+    experiments = {row[rate]: row["Experiment"] for row in table if row["State"] == "Success"}
+    assert sorted(experiments) == rates
+    assert len(tracked(workspace, "engine")[TRAIN]) == 1 + len(rates)
+    first, second = (experiments[rate] for rate in rates[:2])
+    chosen = chosen.replace("OTHER-NAME", second).replace("NAME", first).replace("main", "HEAD")
+    run(workspace, "sh", "-ec", shown.splitlines()[2] + "\n" + chosen)
+    assert (
+        yaml.safe_load((workspace / "params.yaml").read_text())["sequence"]["train"]["characters-deq"]["optim"]["lr"]
+        == 0.001
+    )
 
 
 def test_a_sweep_that_fails_grows_and_shrinks_is_as_it_was(workspace: Path, tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import re
 from pathlib import Path, PurePosixPath
 
 import pytest
+import yaml
 from tests.profiles import PROFILES
-from tests.workflows.checkout import copy, run, set_parameters
+from tests.workflows.checkout import ROOT, copy, run, set_parameters
 
 from workflows import graph, parameters
 from workflows.graph import GraphError, Job, Rule, final, outputs, rule, threads
@@ -35,6 +36,19 @@ def test_every_stage_has_a_job_with_its_files(name: str, checkout: Path, monkeyp
         read = [path for path in found["deps"] if path.startswith(("data/", "results/")) and "/code/" not in path]
         assert all(any(belongs(path, dependency) for path in job.inputs) for dependency in read)
         assert all(any(belongs(path, dependency) for dependency in read) for path in job.inputs if read)
+
+
+def test_a_pipeline_has_one_small_file_of_metrics_and_its_plots_draw_the_tables_of_figures() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    metrics = [(name.partition("_")[0], *stage["metrics"]) for name, stage in stages.items() if "metrics" in stage]
+    pipelines = {name.partition("_")[0] for name in stages} - {"check", "code"}
+    assert sorted(pipeline for pipeline, _ in metrics) == sorted(pipelines)
+    assert {Path(path).name for _, path in metrics} == {"headline.json"}
+    for stage in stages.values():
+        for plot in stage.get("plots", ()):
+            ((path, options),) = plot.items()
+            assert str(Path(path).with_suffix(".svg")) in stage["outs"]
+            assert (ROOT / ".dvc/plots" / f"{options['template']}.json").exists()
 
 
 def test_snakemake_has_these_jobs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,21 @@ def test_a_positive_band_is_drawn_as_it_is_on_a_logarithmic_axis(
     assert saved("as_it_is.svg") == ended
 
 
+def test_the_points_of_named_curves_are_a_table_with_logarithms_where_the_axis_has_them() -> None:
+    drawn, (left, right) = plotting.figure(columns=2)
+    left.set_title("left")
+    plotting.curve(left, [1, 2], [[3, 5], [5, 7]], label="means")
+    left.axhline(1.0)
+    right.set_yscale("log")
+    right.set_ylabel("residual")
+    right.errorbar([1, 2], [0.1, 0.0], [0.01, 0.0], label="with bars")
+    assert plotting.points(drawn) == [
+        {"panel": "1: left", "curve": "means", "x": 1, "y": 4},
+        {"panel": "1: left", "curve": "means", "x": 2, "y": 6},
+        {"panel": "2: log10 of residual", "curve": "with bars", "x": 1, "y": -1},
+    ]
+
+
 def test_a_single_seed_has_no_band_and_no_error_bar() -> None:
     _, (axes,) = plotting.figure()
     plotting.curve(axes, [1, 2], [[1.0, 4.0]], label="a")

@@ -47,6 +47,10 @@ def page(section: Section, results: Results) -> Page:
     return Page(
         title="The delta rule on flow networks",
         metrics={**means(test), "savings": found},
+        headline={
+            case: {name: bounds[f"{LOSSES[0]} %"].get(name, 0.0) for name in ("saved", "fewer_saved")}
+            for case, bounds in chosen(found).items()
+        },
         parts=[
             f"Means ± standard deviation over seeds; a shipped checkpoint is one network and has none. {HOW}",
             repetition(test),

@@ -46,6 +46,7 @@ def page(section: Section, results: Results) -> Page:
     return Page(
         title="Optical flow",
         metrics={**values, f"{own} less": apart},
+        headline={method: {name: of_set["epe"] for name, of_set in values[method].items()} for method in methods},
         parts=parts(values, list(methods), apart),
         figures={
             "learning_curves": learning_curves(tables("train", "history"), plot.smoothing),

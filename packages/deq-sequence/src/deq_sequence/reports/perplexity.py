@@ -53,6 +53,10 @@ def page(section: Section, results: Results) -> Page:
     return Page(
         title="Language models",
         metrics=metrics,
+        headline={
+            method: {name: metrics["scores"][text][method][name] for name in ("perplexity", "bits_per_character")}
+            for method, text in found.texts.items()
+        },
         parts=[
             f"Trained: {', '.join(methods)}; mean ± standard deviation over {len(seeds)} seeds. "
             f"Measured on {', '.join(dict.fromkeys(protocols[method].split for method in methods))}.",

@@ -57,6 +57,10 @@ def page(section: Section, results: Results) -> Page:
     return Page(
         title="Vision",
         metrics={name: of.methods for name, of in every.items()},
+        headline={
+            name: {key: of.methods[MDEQ][key] for key in HEADLINES if key in of.methods[MDEQ]}
+            for name, of in every.items()
+        },
         parts=parts,
         figures={
             "evaluations": evaluations(every),

@@ -39,6 +39,14 @@ def page(section: Section, results: Results) -> Page:
         figures={"curves": curves(found)},
         dpi=section.load(int, "dpi"),
     )
+    last = len(tested(found[splits[0]]))
+    written.headline = {
+        f"{method}-{n}": {
+            "top1": written.metrics[f"{splits[0]}.{method}-{n}.top1"],
+            f"change at {last}": written.metrics[f"{splits[0]}.{method}-{n}.top1_at_{last}_change"],
+        }
+        for n, method in rows
+    }
     written.parts = [
         f"Means ± standard deviation over {len(seeds)} seeds. N: evaluations of f in training. Changes are those of "
         "each network against its own value at N."

@@ -1,6 +1,7 @@
 """The house style of figures: means with their spread over seeds, written to the same bytes every time."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure as Figure
 from matplotlib.image import AxesImage
 
@@ -209,6 +211,29 @@ def image_grid(
     if scale is not None and heat is not None:
         colour_bar(drawn, heat, scale.label, axes)
     return drawn
+
+
+def points(drawn: Figure) -> list[Row]:
+    """The points of all curves that have a name: `panel`, `curve`, `x` and `y`; of a logarithmic axis its logarithm.
+
+    So a program that draws tables, as `dvc plots` does, draws what the figure shows.
+    """
+    rows: list[Row] = []
+    for number, axes in enumerate(drawn.axes, start=1):
+        logarithmic = axes.get_yscale() == "log"
+        words = ", ".join(filter(None, (axes.get_title(), axes.get_ylabel())))
+        panel = f"{number}: {'log10 of ' if logarithmic else ''}{words}"
+        barred = [each for each in axes.containers if isinstance(each, ErrorbarContainer)]
+        named = {str(line.get_label()): line for line in axes.get_lines()} | {
+            str(each.get_label()): each[0] for each in barred
+        }
+        for name, line in named.items():
+            if name.startswith("_"):  # as matplotlib calls what has no name
+                continue
+            for x, y in np.asarray(line.get_xydata(), dtype=np.float64).tolist():
+                if not logarithmic or y > 0:
+                    rows.append({"panel": panel, "curve": name, "x": x, "y": math.log10(y) if logarithmic else y})
+    return rows
 
 
 def save(drawn: Figure, path: Path, *, dpi: int = 120) -> None:

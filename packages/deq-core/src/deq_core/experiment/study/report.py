@@ -15,7 +15,7 @@ from deq_core.experiment.errors import LayoutError
 from deq_core.experiment.files import output_directory, write_json, write_text
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.stage import Section, labels_of
-from deq_core.experiment.tables import Row, read_metrics, read_rows
+from deq_core.experiment.tables import Row, read_metrics, read_rows, write_rows
 from deq_core.experiment.tracking.run import track
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class Page:
     title: str
     metrics: Mapping[str, Any]
     """Numbers, in mappings of any depth: what is published."""
+    headline: Mapping[str, Any] = field(default_factory=dict)
+    """The few of them that runs are compared by; a pipeline has them in one of its reports."""
     parts: list[str] = field(default_factory=list)
     """Paragraphs and tables, Markdown."""
     figures: dict[str, "Figure"] = field(default_factory=dict)
@@ -88,13 +90,20 @@ class Page:
     """Of images within figures."""
 
     def write(self, out: Path) -> None:
-        """Writes report.md, metrics.json and {figure}.svg to the folder `out`, which appears whole."""
+        """Writes report.md, metrics.json and {figure}.svg to the folder `out`, which appears whole.
+
+        Of a figure with curves {figure}.csv has their points, and of a page with a headline headline.json has that.
+        """
         images = [f"![{name}]({name}.svg)" for name in self.figures]
         with output_directory(out) as folder:
             write_text(folder / "report.md", "\n\n".join([f"# {self.title}", *self.parts, *images]) + "\n")
             write_json(folder / "metrics.json", self.metrics)
+            if self.headline:
+                write_json(folder / "headline.json", self.headline)
             for name, figure in self.figures.items():
                 plotting.save(figure, folder / f"{name}.svg", dpi=self.dpi)
+                if points := plotting.points(figure):
+                    write_rows(folder / f"{name}.csv", points)
 
 
 @dataclass(frozen=True, kw_only=True)
