@@ -25,7 +25,7 @@ from deq_flow import build
 from deq_flow.config import Scales
 from deq_flow.data.io import read_flo, read_kitti
 from deq_flow.demo.consistency import confidence, occlusion
-from deq_flow.demo.follow import Estimate, Reason, enlarged, follow, reduced
+from deq_flow.demo.follow import Estimate, Reason, Usual, enlarged, follow, reduced
 from deq_flow.demo.outputs import Product, outputs
 from deq_flow.demo.pictures import Scale, picture, with_arrows
 from deq_flow.demo.run import DemoConfig, run, source_of
@@ -34,6 +34,7 @@ from deq_flow.inference import Estimator
 from deq_flow.models import FlowOutput
 from deq_flow.models.scales import evaluations
 from deq_flow.networks import Network, load
+from deq_flow.visualize import flow_to_rgb
 
 HEIGHT, WIDTH = 32, 48
 
@@ -112,6 +113,25 @@ def test_scene_cuts_are_marked_and_nothing_is_carried_over_them() -> None:
     (afresh, *_) = follow(estimate, b[:2])
     assert torch.equal(followed[4].flow, afresh.flow), "the new scene knows nothing of the old one"
     assert max(float(one.flow.norm(dim=0).mean()) for one in followed if one.warning is None) < 1.5
+
+
+def test_a_residual_within_the_tolerance_is_usual_whatever_came_before() -> None:
+    first, second = scene(0, 2)
+    output = estimator()(first[None], second[None])
+
+    def ending_at(residual: float) -> FlowOutput:
+        assert output.solution is not None
+        return replace(output, solution=replace(output.solution, residual=torch.tensor([residual])))
+
+    usual = Usual(4.0, least=0.05)
+    assert not usual.exceeded(ending_at(9.0)), "nothing is usual yet"
+    usual.add(ending_at(1e-6))  # of a frame that was repeated
+    assert not usual.exceeded(ending_at(0.19))
+    assert usual.exceeded(ending_at(0.21))
+    assert usual.exceeded(ending_at(torch.nan))
+    usual.add(ending_at(1.0))
+    assert usual.means == pytest.approx([0.8e-6 + 0.2])
+    assert not Usual(None, least=0.05, means=[1e-6]).exceeded(ending_at(9.0)), "nobody asks"
 
 
 @pytest.mark.usefixtures("trusting")
@@ -254,6 +274,7 @@ def test_the_network_sees_frames_of_the_size_that_its_checkpoint_is_good_for() -
     (scaled,) = follow(Estimator(small, DemoConfig(steps=8, tolerance=1e-3).inference()), pictures)
     (as_it_is,) = follow(estimator(scales=SCALES), pictures)
     assert torch.equal(scaled.flow, as_it_is.flow), "a network with scales sees the frames themselves"
+    assert (len(scaled.coarser), len(whole.coarser)) == (1, 0)
 
 
 def test_the_colour_scale_rises_at_once_and_falls_slowly() -> None:
@@ -270,13 +291,15 @@ def test_a_marked_flow_has_no_say_in_the_colours_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warning: Reason | None, after: float
 ) -> None:
     speeds: list[float] = []
-    monkeypatch.setattr("deq_flow.demo.outputs.picture", lambda _, one, speed: (speeds.append(speed), one.image)[1])
+    colours = torch.zeros(3, HEIGHT, WIDTH, dtype=torch.uint8)
+    monkeypatch.setattr("deq_flow.demo.outputs.flow_to_rgb", lambda _, speed: (speeds.append(speed), colours)[1])
     one = replace(an_estimate(), flow=torch.full((2, HEIGHT, WIDTH), 6.0), warning=warning)
     calm = replace(one, flow=torch.zeros(2, HEIGHT, WIDTH), warning=None)
-    with outputs(tmp_path, ["colour"], fps=25, container=".avi", single=False, max_speed=None) as add:
+    views: list[Product] = ["colour", "side-by-side"]
+    with outputs(tmp_path, views, fps=25, container=".avi", single=False, max_speed=None) as add:
         add(one)
         add(calm)
-    assert speeds == pytest.approx([72**0.5, after])
+    assert speeds == pytest.approx([72**0.5, after]), "and are made once for all views"
 
 
 @pytest.mark.parametrize("unknown", [torch.nan, torch.inf, 1e10])
@@ -303,12 +326,12 @@ def test_arrows_point_along_the_motion() -> None:
 def an_estimate() -> Estimate:
     """Of nothing in particular."""
     first, second = scene(0, 2)
-    return Estimate(first, second, torch.ones(2, HEIGHT, WIDTH), 1, None, "cold", 0.0, 0.0)
+    return Estimate(first, second, torch.ones(2, HEIGHT, WIDTH), 1, None, (), "cold", 0.0, 0.0)
 
 
 @pytest.mark.parametrize(("view", "width"), [("colour", 48), ("side-by-side", 96), ("arrows", 48), ("warped", 48)])
 def test_views_have_the_height_of_the_frame(view, width: int) -> None:
-    shown = picture(view, an_estimate(), 2.0)
+    shown = picture(view, an_estimate(), lambda: flow_to_rgb(an_estimate().flow, 2.0))
     assert (shown.dtype, shown.shape) == (torch.uint8, (3, HEIGHT, width))
 
 
@@ -520,7 +543,7 @@ def test_a_source_that_ends_before_its_announced_frames_is_remarked_on(
     run(network(), as_frames(scene(0, 3), 3), config, out=tmp_path / "out")
     said = capsys.readouterr().err
     assert "damaged" not in said
-    assert re.match(r"2 of 2 frames, \S+ a second: iterations \S+, mean \S+, residual \S+\n", said), "no terminal"
+    assert re.match(r"2 of 2 frames, [^:]+: iterations \S+, mean \S+, residual \S+\n", said), "no terminal"
     run(network(), as_frames(scene(0, 3), 6), config, out=tmp_path / "out")
     assert "pictures: expected 6 frames, of which 3 could be decoded: it may be damaged" in capsys.readouterr().err
 

@@ -44,6 +44,8 @@ class Estimate:
     """Evaluations of the update that were spent on it; over several scales, in those of the finest."""
     residual: float | None
     """Relative residual of the state that gave the flow, at the finest scale; None for an unrolled network."""
+    coarser: tuple[float, ...]
+    """The same of the coarser scales, coarsest first."""
     start: Start
     """What the solve that gave the flow began with."""
     error: float
@@ -127,6 +129,7 @@ def estimated(
         flow=flow,
         iterations=evaluations(output, estimate.steps),
         residual=None if output.solution is None else float(output.solution.residual),
+        coarser=tuple(float(solution.residual) for solution in output.coarser),
         start="cold" if begin is None else start,
         error=warped_error(image1, image2, flow),
         still=warped_error(image1, image2),
@@ -153,8 +156,9 @@ def distrust(one: Estimate, apart: bool, far: bool) -> Reason | None:
 
 
 def fastest(flow: Tensor) -> float:
-    """The speed that one pixel of 200 of a flow (2, h, w) exceeds, pixels."""
-    return float(np.quantile(flow.norm(dim=0).numpy(), 0.995))
+    """The speed that one pixel of 200 of a flow (2, ...) exceeds, pixels; 0 without a pixel."""
+    speeds = torch.hypot(flow[0], flow[1]).numpy()
+    return float(np.quantile(speeds, 0.995)) if speeds.size else 0.0
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,7 +18,7 @@ from deq_flow.data.io import KITTI_RANGE, write_flo, write_kitti
 from deq_flow.demo.consistency import confidence, occlusion
 from deq_flow.demo.follow import Estimate
 from deq_flow.demo.pictures import Scale, View, picture
-from deq_flow.visualize import UNKNOWN
+from deq_flow.visualize import UNKNOWN, flow_to_rgb
 
 Dump = Literal["flo", "kitti", "npz", "backward", "occlusion", "confidence"]
 Product = View | Dump
@@ -60,8 +61,10 @@ def outputs(
             nonlocal scale, count
             shown = scale.after(estimate.flow)
             scale = shown if estimate.warning is None else scale
+            speed = shown.speed if max_speed is None else max_speed
+            colours = cache(lambda: flow_to_rgb(estimate.flow, speed))  # once for all views of them
             for view, show in shows.items():
-                show(picture(view, estimate, shown.speed if max_speed is None else max_speed))
+                show(picture(view, estimate, colours))
             for dump in dumps:
                 DUMPS[dump](folder / dump / f"{count:06d}", estimate)
             count += 1

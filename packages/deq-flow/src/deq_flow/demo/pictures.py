@@ -1,5 +1,6 @@
 """What a video of flow shows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,10 +10,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from deq_flow.demo.follow import Estimate
+from deq_flow.demo.follow import Estimate, fastest
 from deq_flow.demo.marks import marked
 from deq_flow.demo.warped import warped_back
-from deq_flow.visualize import flow_to_rgb, known_motion
+from deq_flow.visualize import known_motion
 
 View = Literal["colour", "side-by-side", "arrows", "warped"]
 
@@ -33,32 +34,30 @@ class Scale:
 
     def after(self, flow: Tensor) -> "Scale":
         """The scale for a flow (2, h, w): nearly its fastest known pixel, or what is left of the scale before."""
-        speeds = flow.norm(dim=0)[known_motion(flow)].numpy()
-        fastest = float(np.quantile(speeds, 0.995)) if speeds.size else 0.0
-        return Scale(max(fastest, self.decay * self.speed, self.least), self.least, self.decay)
+        return Scale(
+            max(fastest(flow[:, known_motion(flow)]), self.decay * self.speed, self.least), self.least, self.decay
+        )
 
 
-def picture(view: View, estimate: Estimate, max_speed: float) -> Tensor:
+def picture(view: View, estimate: Estimate, colours: Callable[[], Tensor]) -> Tensor:
     """uint8 RGB (3, h, w or 2 w) of an estimate, with a mark where its flow is not to be trusted.
 
-    colour        direction as hue, speed as saturation
+    colour        direction as hue, speed as saturation: what `colours` gives
     side-by-side  the first frame, and that beside it
     arrows        the first frame, with arrows on it
     warped        the second frame, warped back to the first: where it differs from that, the flow or the sight is wrong
-
-    `max_speed` is the speed of full saturation, pixels; faster pixels are darker.
     """
-    shown = unmarked(view, estimate, max_speed)
+    shown = unmarked(view, estimate, colours)
     return shown if estimate.warning is None else marked(shown, estimate.warning)
 
 
-def unmarked(view: View, estimate: Estimate, max_speed: float) -> Tensor:
+def unmarked(view: View, estimate: Estimate, colours: Callable[[], Tensor]) -> Tensor:
     """The picture without a mark."""
     match view:
         case "colour":
-            return flow_to_rgb(estimate.flow, max_speed)
+            return colours()
         case "side-by-side":
-            return torch.cat([estimate.image, flow_to_rgb(estimate.flow, max_speed)], dim=2)
+            return torch.cat([estimate.image, colours()], dim=2)
         case "arrows":
             return with_arrows(estimate.image, estimate.flow)
         case "warped":

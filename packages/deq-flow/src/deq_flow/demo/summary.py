@@ -76,11 +76,12 @@ def row_of(estimate: Estimate) -> dict[str, Any]:
     return row if estimate.backward is None else {**row, "backward": numbers_of(estimate.backward)}
 
 
-def numbers_of(estimate: Estimate) -> dict[str, float | None]:
+def numbers_of(estimate: Estimate) -> dict[str, Any]:
     """The numbers of an estimate; None where there is none, or it is not finite."""
     return {
         "iterations": estimate.iterations,
         "residual": finite(estimate.residual),
+        **({"coarser": [finite(one) for one in estimate.coarser]} if estimate.coarser else {}),
         "error": finite(estimate.error),
         "still": estimate.still,
     }
