@@ -3,6 +3,7 @@
     python -m benchmarks.flow.frames
     python -m benchmarks.flow.frames --pairs FOLDER          pairs of one's own, NAME_img1.png and NAME_img2.png
     python -m benchmarks.flow.frames --sides 128 288 512     the frames reduced along their longer side, too
+    python -m benchmarks.flow.frames --figure real.svg       what the network, DIS and the measured flow look like
 
 End-point error, in pixels of the frames: of the pair motorcycle as it comes with scikit-image, 741x500, and reduced;
 of photographs of 640x480 moved by computer; and of frames that do not move at all, where it is the mean flow. Of pairs
@@ -10,7 +11,7 @@ of one's own, whose flow is not known, it is what is left between the frames whe
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,12 @@ import numpy as np
 import skimage.data
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from deq_core.experiment.data.images import read_image
 from deq_core.experiment.data.photographs import VALIDATION, load_all
+from deq_core.experiment.study.plotting import Figure, image_grid, save
 from deq_core.experiment.tables import markdown
 from deq_flow.data.batches import FlowBatch
 from deq_flow.demo.follow import enlarged, reduced
@@ -30,11 +33,14 @@ from deq_flow.demo.run import DemoConfig
 from deq_flow.demo.warped import warped_error
 from deq_flow.evaluation.baselines import Baseline, dis
 from deq_flow.inference import Estimator
-from deq_flow.metrics import epe
+from deq_flow.metrics import epe, epe_map
 from deq_flow.models.scales import resized
 from deq_flow.networks import load
+from deq_flow.visualize import error_to_rgb, flow_to_rgb
 
 HEIGHT, WIDTH = 480, 640
+Flow = Callable[[Tensor, Tensor], Tensor]
+"""The flow (2, h, w) between two frames, uint8 (3, h, w)."""
 SPEEDS = (3, 15, 40, 60, 100)
 """Pixels that a photograph moves."""
 
@@ -106,13 +112,13 @@ def own_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def error(flow: Callable[[Tensor, Tensor], Tensor], pairs: Sequence[Moved]) -> float:
+def error(flow: Flow, pairs: Sequence[Moved]) -> float:
     """Mean end-point error over the pairs, pixels."""
     errors = [epe(flow(pair.image1, pair.image2)[None], pair.flow[None], pair.valid[None]) for pair in pairs]
     return float(torch.cat(errors).mean())
 
 
-def at(side: int | None, estimate: Estimator) -> Callable[[Tensor, Tensor], Tensor]:
+def at(side: int | None, estimate: Estimator) -> Flow:
     """The network's flow on frames of at most `side` pixels; None is as they are."""
 
     def flow(image1: Tensor, image2: Tensor) -> Tensor:
@@ -123,7 +129,7 @@ def at(side: int | None, estimate: Estimator) -> Callable[[Tensor, Tensor], Tens
     return flow
 
 
-def peer(baseline: Baseline) -> Callable[[Tensor, Tensor], Tensor]:
+def peer(baseline: Baseline) -> Flow:
     """OpenCV's DIS on the frames as they are."""
     method = dis(baseline)
 
@@ -134,6 +140,43 @@ def peer(baseline: Baseline) -> Callable[[Tensor, Tensor], Tensor]:
     return flow
 
 
+def drawn(methods: Mapping[str, Flow], pair: Moved) -> Figure:
+    """A pair of frames and its flow above; below the flow of each method, and below that its error."""
+    longest, worst = float(pair.flow.norm(dim=0)[pair.valid].max()), 8.0
+    flows = {name: flow(pair.image1, pair.image2) for name, flow in methods.items()}
+    errors = {name: epe_map(flow, pair.flow) for name, flow in flows.items()}
+    known = torch.where(pair.valid, pair.flow, torch.nan)
+    return image_grid(
+        [
+            [
+                ("frame 1", points(pair.image1)),
+                ("frame 2", points(pair.image2)),
+                ("measured flow", colours(known, longest)),
+            ],
+            [(name, colours(flow, longest)) for name, flow in flows.items()],
+            [
+                (
+                    f"error, mean {error[pair.valid].mean():.2f} px, to {worst:g}",
+                    points(error_to_rgb(error, pair.valid, max_error=worst)),
+                )
+                for error in errors.values()
+            ],
+        ],
+        width=9.0,
+    )
+
+
+def colours(flow: Tensor, longest: float) -> np.ndarray:
+    """A flow (2, h, w) as colours (h, w, 3), black where it is not known."""
+    known = flow.isfinite().all(0)
+    return points(flow_to_rgb(flow.nan_to_num(), max_norm=longest) * known)
+
+
+def points(image: Tensor) -> np.ndarray:
+    """(3, h, w) as (h, w, 3)."""
+    return rearrange(image, "c h w -> h w c").numpy()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,15 +185,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--widths", type=int, nargs="*", default=[185, 370, 741], help="of the motorcycle")
     parser.add_argument("--speeds", type=float, nargs="*", default=SPEEDS)
     parser.add_argument("--pairs", type=Path)
+    parser.add_argument("--figure", type=Path, help=".svg or .png: the motorcycle as it comes")
     options = parser.parse_args(arguments)
     estimate = Estimator(load(options.checkpoint), DemoConfig().inference())
-    methods: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    methods: dict[str, Flow] = {
         "no flow": lambda first, second: torch.zeros(2, *first.shape[1:]),
         "DIS": peer(Baseline(preset="medium")),
         "DIS, finest": peer(Baseline(preset="medium", finest_scale=0)),
         **{f"{side}": at(side, estimate) for side in options.sides},
         "as they are": at(None, estimate),
     }
+    if options.figure is not None:
+        shown = {
+            "DIS as shipped": methods["DIS"],
+            "DIS, finest": methods["DIS, finest"],
+            "network": methods["as they are"],
+        }
+        save(drawn(shown, motorcycle()), options.figure, dpi=110)
+        return
     if options.pairs is not None:
         own = own_pairs(options.pairs)
         rows = [
