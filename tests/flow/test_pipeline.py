@@ -20,6 +20,7 @@ from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section, Single
 from deq_core.experiment.tables import Row, numbers, read_rows
+from deq_core.experiment.tracking.connection import connect
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.cli import main
 from deq_flow.data.batches import FlowBatch
@@ -348,6 +349,32 @@ def test_a_later_stage_says_that_it_begins_from_random_weights(
         main(["train", "--method", "deq", "--data", ".", "--out", "out", "--stage", *given])
         said.append("random weights; --start names" in capsys.readouterr().err)
     assert said == [False, True, False]
+
+
+def test_runs_of_a_curriculum_are_below_the_stage_before_and_name_their_data(
+    tracking_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*_: object, out: Path, **__: object) -> dict[str, float]:
+        out.mkdir()
+        (out / "model.safetensors").write_text(out.name)
+        return {}
+
+    smoke_params(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    monkeypatch.setattr("deq_flow.train.train", trained)
+    for stage, start in (("chairs", []), ("things", ["--start", "chairs"]), ("sintel", ["--start", "things"])):
+        main(["train", "--method", "deq", "--data", ".", "--out", stage, "--stage", stage, *start])
+    client = connect()
+    (experiment,) = (one.experiment_id for one in client.search_experiments() if one.name == "flow")
+    chairs, things, sintel = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
+    assert [run.info.run_name for run in (chairs, sintel)] == ["flow.train deq seed 0", "flow.sintel deq seed 0"]
+    assert things.data.tags["mlflow.parentRunId"] == chairs.info.run_id
+    assert sintel.data.tags["mlflow.parentRunId"] == things.info.run_id
+    marks = {"pipeline": "flow", "kind": "train", "method": "deq", "seed": "0"}
+    for run_ in (chairs, things, sintel):
+        assert {name: run_.data.tags[name] for name in marks} == marks
+        assert run_.inputs is not None
+        assert [one.dataset.name for one in run_.inputs.dataset_inputs] == ["."]
 
 
 def test_the_schema_on_disk_is_that_of_the_dataclasses(tmp_path: Path) -> None:

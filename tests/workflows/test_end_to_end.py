@@ -135,6 +135,8 @@ def test_a_run_names_the_engine_and_the_digests_of_dvc_lock(finished: Path) -> N
     assert tracked(finished, "engine")[TRAIN] == ["snakemake"]
     digests = {out["path"]: out["md5"] for out in recorded(finished)[TRAIN]["outs"]}
     assert tracked(finished, f"out.{MODEL}")[TRAIN] == [digests[MODEL]]
+    marks = {"profile": "smoke", "pipeline": "sequence", "kind": "train", "method": "characters-deq", "seed": "0"}
+    assert {tag: tracked(finished, tag)[TRAIN][0] for tag in marks} == marks
 
 
 def test_a_report_is_made_without_a_network(finished: Path, tmp_path: Path) -> None:
