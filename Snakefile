@@ -4,11 +4,13 @@
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
-from workflows import cache, dvc_state, graph, parameters, workspace
+from workflows import cache, dvc_state, graph, live, parameters, workspace
 
 min_version("9.27")
+VIEW = []  # what `onstart` makes
 
 
 report: "workflows/report/workflow.rst"
@@ -34,6 +36,16 @@ onstart:
         workspace.claim()
     except workspace.WorkspaceBusyError as error:
         raise WorkflowError(str(error)) from None
+    VIEW.append(live.follow(logger, workflow.dag.needrun_jobs(), workflow.cores or workflow.nodes or 1))
+
+
+onsuccess:
+    VIEW[0].end(good=True)
+
+
+onerror:
+    if VIEW:
+        VIEW[0].end(good=False)
 
 
 def described(path):

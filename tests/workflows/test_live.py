@@ -1,0 +1,83 @@
+"""What a Snakemake at work shows: each job that ends, what is left, how long it takes, and why one failed."""
+
+import io
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from workflows.live import TIMES, Live, duration, follow, last_times
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    TIMES.parent.mkdir()
+    return tmp_path
+
+
+def event(kind: LogEvent, **told: object) -> logging.LogRecord:
+    record = logging.LogRecord("snakemake", logging.INFO, __file__, 1, "", (), None)
+    record.__dict__.update(event=kind, **told)
+    return record
+
+
+def begun(number: int, rule: str, run: str, log: str = "") -> logging.LogRecord:
+    return event(LogEvent.JOB_INFO, jobid=number, rule_name=rule, wildcards={"run": run}, log=[log] if log else [])
+
+
+def test_a_job_that_ends_is_one_line_with_what_is_left_and_its_time_is_remembered() -> None:
+    TIMES.write_text(json.dumps({"train a": 10.0, "train b": 30.0}))
+    view = Live({"train a": 1, "train b": 1, "train c": 2}, cores=2, out=(said := io.StringIO()))
+    view.emit(begun(1, "train", "a"))
+    view.emit(event(LogEvent.JOB_FINISHED, job_id=1))
+    assert view.times["train a"] < 1
+    assert last_times() == view.times
+    line = said.getvalue()
+    assert line.count("\n") == 1
+    assert "train a took 0 s: 1 of 3 done, 0 running, 2 waiting, about 30 s left" in line  # (30 + 2 * 15) / 2
+
+
+def test_a_rest_is_never_shorter_than_its_longest_job() -> None:
+    TIMES.write_text(json.dumps({"train a": 1.0, "train b": 100.0}))
+    assert Live({"train a": 1, "train b": 1}, cores=64).remaining() == pytest.approx(100, abs=1)
+
+
+def test_without_times_nothing_is_promised_and_a_damaged_file_is_none() -> None:
+    TIMES.write_text("{")
+    assert Live({"train a": 1}, cores=1).remaining() is None
+
+
+def test_a_failed_job_shows_the_end_of_its_log_and_the_last_words_name_it(checkout: Path) -> None:
+    (checkout / "train.log").write_text("".join(f"line {number}\n" for number in range(20)))
+    view = Live({"train a": 1, "train b": 1}, cores=1, out=(said := io.StringIO()))
+    view.emit(begun(1, "train", "a", "train.log"))
+    view.emit(event(LogEvent.JOB_ERROR, jobid=1))
+    view.end(good=False)
+    assert "train a FAILED: 0 of 2 done, 0 running, 1 waiting, 1 failed" in said.getvalue()
+    assert "line 19" in said.getvalue()
+    assert "line 11" not in said.getvalue()
+    assert "1 failed: train a\n" in said.getvalue()
+
+
+def test_it_stands_in_the_place_of_snakemakes_own_account_and_leaves_the_log_file_alone() -> None:
+    logger, terminal, file = logging.Logger("snakemake"), io.StringIO(), io.StringIO()
+    for name, stream in (("DefaultStreamHandler", terminal), ("DefaultLogFileHandler", file)):
+        logger.addHandler(handler := logging.StreamHandler(stream))
+        handler.name = name
+    job = SimpleNamespace(rule=SimpleNamespace(name="train", log=["log"]), wildcards_dict={"run": "a"}, threads=1)
+    goal = SimpleNamespace(rule=SimpleNamespace(name="all", log=[]), wildcards_dict={}, threads=1)
+    view = follow(logger, [job, goal], cores=2)
+    assert view.left == {"train a": 1}
+    logger.handle(event(LogEvent.JOB_STARTED, jobs=[1]))
+    logger.warning("something else")
+    assert terminal.getvalue() == "something else\n"
+    assert file.getvalue() == "\nsomething else\n"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(1.4, "1 s"), (119, "119 s"), (150, "2 min"), (9000, "2.5 h")])
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

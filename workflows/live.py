@@ -1,0 +1,159 @@
+"""What a Snakemake at work shows: a line for each job that ends, with what is done, running and left, and for how long.
+
+Snakemake's own account, a block for each job that begins, goes on in its log file below .snakemake/log.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from snakemake_interface_logger_plugins.common import LogEvent
+
+TIMES = Path(".snakemake/times.json")
+"""Seconds that each job took when it last ran."""
+ACCOUNT = (LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.JOB_ERROR, LogEvent.PROGRESS)
+TAIL = 8
+"""Lines of a failed job's log."""
+
+
+class Live(logging.Handler):
+    """Follows the events of Snakemake's logger.
+
+    Args:
+        jobs: the names of all that will run, as `named` makes them, each with the processor cores it takes.
+        cores: that they share.
+        out: where lines go.
+    """
+
+    def __init__(self, jobs: Mapping[str, int], cores: int, out: TextIO = sys.stderr) -> None:
+        super().__init__(logging.INFO)
+        self.left, self.total, self.cores, self.out = dict(jobs), len(jobs), cores, out
+        self.running: dict[int, tuple[str, float, list[str]]] = {}
+        self.failed: list[str] = []
+        self.times = last_times()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Says what an event means; other records are none of its business."""
+        event, told = getattr(record, "event", None), record.__dict__
+        if event == LogEvent.JOB_INFO:
+            name = named(told["rule_name"], told["wildcards"])
+            self.running[told["jobid"]] = (name, time.monotonic(), list(told["log"] or ()))
+        elif event == LogEvent.JOB_FINISHED and told["job_id"] in self.running:
+            name, began, _ = self.running.pop(told["job_id"])
+            if self.left.pop(name, None) is not None:
+                self.times[name] = round(time.monotonic() - began, 1)
+                remember(self.times)
+                self.say(f"{name} took {duration(self.times[name])}")
+        elif event == LogEvent.JOB_ERROR and told["jobid"] in self.running:
+            name, _, logs = self.running.pop(told["jobid"])
+            self.left.pop(name, None)
+            self.failed.append(name)
+            self.say(f"{name} FAILED", *ends(logs))
+
+    def say(self, what: str, *more: str) -> None:
+        """A line with the state of all jobs, and further lines."""
+        done = self.total - len(self.left) - len(self.failed)
+        state = [f"{done} of {self.total} done", f"{len(self.running)} running"]
+        if waiting := len(self.left) - sum(name in self.left for name, *_ in self.running.values()):
+            state.append(f"{waiting} waiting")
+        if self.failed:
+            state.append(f"{len(self.failed)} failed")
+        if self.left and (seconds := self.remaining()) is not None:
+            state.append(f"about {duration(seconds)} left")
+        print(f"[{time.strftime('%H:%M:%S')}] {what}: {', '.join(state)}", *more, sep="\n", file=self.out, flush=True)
+
+    def remaining(self) -> float | None:
+        """Seconds until all is done if jobs take as long as last time and fill the cores; None before any has ended.
+
+        A job that never ran takes the mean of its rule's others, or of all.
+        """
+        if not self.times:
+            return None
+        now, passed = time.monotonic(), {}
+        for name, began, _ in self.running.values():
+            passed[name] = now - began
+        work = [(max(0.0, self.expected(name) - passed.get(name, 0.0)), cores) for name, cores in self.left.items()]
+        return max(sum(seconds * cores for seconds, cores in work) / self.cores, *(seconds for seconds, _ in work))
+
+    def expected(self, name: str) -> float:
+        """Seconds that a job is thought to take."""
+        if name in self.times:
+            return self.times[name]
+        alike = [seconds for other, seconds in self.times.items() if other.split()[0] == name.split()[0]]
+        known = alike or list(self.times.values())
+        return sum(known) / len(known)
+
+    def end(self, *, good: bool) -> None:
+        """The last words: what failed, or where results are."""
+        if good:
+            lines = ["done: reports and figures are below results/*/report, runs are shown by `make ui`"]
+        else:
+            lines = [f"{len(self.failed)} failed: {', '.join(self.failed) or 'none of the jobs'}"]
+            lines.append("what is done stays done: the same command goes on once that is mended")
+        print(*lines, sep="\n", file=self.out, flush=True)
+
+
+def follow(logger: logging.Logger, jobs: Iterable[Any], cores: int) -> Live:
+    """Puts the view in the place of the account that Snakemake prints of the same events.
+
+    Args:
+        logger: Snakemake's.
+        jobs: that will run.
+        cores: that they share.
+    """
+    view = Live({named(job.rule.name, job.wildcards_dict): job.threads for job in jobs if job.rule.log}, cores)
+    for handler in logger.handlers:
+        if handler.name == "DefaultStreamHandler":
+            handler.addFilter(lambda record: not shown_here(record))
+    logger.addHandler(view)
+    return view
+
+
+def shown_here(record: logging.LogRecord) -> bool:
+    """Whether the view says it, or it says nothing."""
+    return getattr(record, "event", None) in ACCOUNT or record.getMessage().startswith("Select jobs to execute")
+
+
+def named(rule: str, wildcards: Mapping[str, str] | None) -> str:
+    """A job as a person calls it: `flow_train deq-0`."""
+    return " ".join((rule, *(wildcards or {}).values()))
+
+
+def last_times() -> dict[str, float]:
+    """By job; none where nothing ran or the file is damaged, since they are a help and no more."""
+    try:
+        return {str(name): float(seconds) for name, seconds in json.loads(TIMES.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def remember(times: Mapping[str, float]) -> None:
+    """Writes the file of `last_times`."""
+    beside = TIMES.with_suffix(f".{os.getpid()}")
+    beside.write_text(json.dumps(times, indent=1))
+    os.replace(beside, TIMES)
+
+
+def duration(seconds: float) -> str:
+    """Seconds below two minutes, minutes below two hours, or hours."""
+    for size, name, most in ((1, "s", 120), (60, "min", 7200)):
+        if seconds < most:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds / 3600:.1f} h"
+
+
+def ends(logs: Iterable[str]) -> list[str]:
+    """The last lines of log files, indented."""
+    found = []
+    for log in logs:
+        try:
+            lines = Path(log).read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        found += [f"    {log}:", *(f"      {line}" for line in lines[-TAIL:])]
+    return found
