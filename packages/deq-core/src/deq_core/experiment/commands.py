@@ -148,6 +148,15 @@ def inputs(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     yield "the working directory", Path()
 
 
+Flat = tyro.conf.OmitArgPrefixes
+"""Marks a dataclass whose fields are options of the command by their own names: `Annotated[Options, Flat]`."""
+
+
+def required() -> object:
+    """Marks a parameter that the command asks for itself, since it can do without where it does something else."""
+    return tyro.conf.arg(help_behavior_hint="(required)")
+
+
 def default(text: str) -> object:
     """Marks a parameter whose default is chosen later: `Annotated[Path | None, default("data")]` says so in help."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")

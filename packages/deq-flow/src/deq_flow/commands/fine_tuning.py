@@ -2,13 +2,11 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import Positional, default, fingerprint, finish, resumable
-from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.released import located
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking.run import track
@@ -62,14 +60,7 @@ def fine_tune(
     """
     recipe = FineTune() if params is None else config.load(FineTune, params, section)
     options = {"data": set, "steps": steps, "batch_size": batch_size, "crop": crop, "threads": threads}
-    try:
-        recipe = replace(recipe, **{name: value for name, value in options.items() if value is not None})
-        if lr is not None:
-            recipe = replace(recipe, optim=replace(recipe.optim, lr=lr))
-        if validation_share is not None:
-            recipe = replace(recipe, held_out=replace(recipe.held_out, share=validation_share))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    recipe = config.changed(recipe, {**options, "optim.lr": lr, "held_out.share": validation_share})
     weights, place = file_of(start), "cuda" if chosen_device(device).type == "cuda" else "cpu"
     recipe = fitted(recipe, data)
     if not has_fixed_point(load(weights)):

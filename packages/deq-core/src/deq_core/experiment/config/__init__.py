@@ -5,6 +5,7 @@ from deq_core.experiment.config.loading import Kind as Kind
 from deq_core.experiment.config.loading import Name as Name
 from deq_core.experiment.config.loading import Scalar as Scalar
 from deq_core.experiment.config.loading import Seed as Seed
+from deq_core.experiment.config.loading import changed as changed
 from deq_core.experiment.config.loading import check as check
 from deq_core.experiment.config.loading import flatten as flatten
 from deq_core.experiment.config.loading import load as load

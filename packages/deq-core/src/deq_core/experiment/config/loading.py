@@ -93,12 +93,33 @@ def check(kind: Any, path: Path, section: str = "") -> Any:
     Raises:
         ConfigError: as `load` does.
     """
-    value = _at(section, _document(path), path)
+    return _checked(kind, _at(section, _document(path), path), str(path), section)
+
+
+def changed(recipe: T, options: Mapping[str, object]) -> T:
+    """The dataclass `recipe` with other values, each under its keys joined by dots, such as "optim.lr"; None is none.
+
+    Raises:
+        ConfigError: as `load` does.
+    """
+    document = plain(recipe)
+    for name, value in options.items():
+        *above, last = name.split(".")
+        inner = document
+        for key in above:
+            inner = inner[key]
+        if value is not None:
+            inner[last] = plain(value)
+    return _checked(type(recipe), document, "options", "") if any(v is not None for v in options.values()) else recipe
+
+
+def _checked(kind: Any, value: Any, source: str, section: str) -> Any:
+    """A value of a document as `kind`; `source` and `section` say where it is."""
     try:
         text = json.dumps(value)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"{path}: {section or 'the document'}: not plain mappings, lists and numbers: {error}"
+            f"{source}: {section or 'the document'}: not plain mappings, lists and numbers: {error}"
         ) from None
     adapter = _adapter(kind)
     try:
@@ -106,9 +127,9 @@ def check(kind: Any, path: Path, section: str = "") -> Any:
     except ValidationError as error:
         shape = schema(kind)
         lines = dict.fromkeys(explain(details, value, shape, section) for details in error.errors())
-        raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from None
+        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None
     except ArithmeticError as error:  # of a dataclass's own checks
-        raise ConfigError(f"{path}: {section or 'the document'}: numbers out of range: {error}") from error
+        raise ConfigError(f"{source}: {section or 'the document'}: numbers out of range: {error}") from error
     return config
 
 
