@@ -1,29 +1,52 @@
 """The three programs are used in one manner."""
 
+import contextlib
 import importlib
-import inspect
+import re
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
-from docstring_parser import parse
-
-from deq_core.experiment import commands
 
 PROGRAMS = ("flow", "vision", "sequence")
 COMMANDS = [
-    pytest.param(command, id=f"{program}-{command.__name__}")
+    pytest.param(program, name, id=f"{program}-{name}")
     for program in PROGRAMS
-    for command in commands.functions(importlib.import_module(f"deq_{program}.cli").COMMANDS)
+    for names in importlib.import_module(f"deq_{program}.cli").COMMANDS.values()
+    for name in names
 ]
+CHANGES = {"steps", "lr", "batch-size", "network", "solver", "max-steps", "tolerance", "adjoint", "device", "threads"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_of_every_command_has_help(command: Callable[..., None]) -> None:
-    told = {one.arg_name for one in parse(command.__doc__ or "").params if one.description}
-    assert told == set(inspect.signature(command).parameters)
+def printed(capsys: pytest.CaptureFixture[str], program: str, *arguments: str) -> str:
+    """What a program prints."""
+    with contextlib.suppress(SystemExit):
+        importlib.import_module(f"deq_{program}.cli").main(arguments)
+    return capsys.readouterr().out
+
+
+def options(page: str) -> dict[str, str]:
+    """Options and positional arguments in a page of help, and what it says of each before its default."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in (line for line in page.partition("\n\n")[2].splitlines() if line.startswith("  ")):
+        word, _, said = re.sub(r"^  (\S.*?)(\s{2,}|$)", r"\1\n", line).partition("\n")
+        if line.startswith("   "):
+            found[name] = f"{found[name]} {line.strip()}".strip()
+        elif name.count("{") > name.count("}"):  # of choices that go over the end of a line
+            found[name := name + word] = found.pop(name) + said.strip()
+        else:
+            found[name := word] = said.strip()
+    return {name: re.sub(r"\((default|required).*", "", said).strip() for name, said in found.items()}
+
+
+@pytest.mark.parametrize(("program", "command"), COMMANDS)
+def test_every_option_of_every_command_has_help(program: str, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = options(printed(capsys, program, command, "--help"))
+    assert len(found) > 1
+    assert not [name for name, said in found.items() if re.match(r"-+\w|[A-Z[{]", name) and not said]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -31,3 +54,24 @@ def test_every_program_tells_its_version_and_is_a_module_too(program: str) -> No
     asked = subprocess.run([sys.executable, "-m", f"deq_{program}", "--version"], capture_output=True, text=True)
     assert (asked.returncode, asked.stderr) == (0, "")
     assert asked.stdout == f"deq-{program} {version(f'deq-{program}')}\n"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_trains_by_options_of_the_same_names(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {name.split()[0] for name in options(printed(capsys, program, "train", "--help"))}
+    assert {f"--{name}" for name in CHANGES | {"seed", "data", "out", "start", "params"}} <= found
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_template_says_more_than_its_numbers_and_is_short(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = printed(capsys, program, "train", "--template")
+    assert page.startswith("# ")
+    assert page.count("#") >= 8
+    assert len(page.splitlines()) <= 50
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_training_asks_for_what_it_needs(program: str, tmp_path: Path) -> None:
+    main = importlib.import_module(f"deq_{program}.cli").main
+    with pytest.raises(SystemExit, match=f"deq-{program}: --data: expected a path, got none"):
+        main(["train", "--out", str(tmp_path / "out")])

@@ -1,6 +1,7 @@
 """Models are trained unrolled, then through the equilibrium; memory is a state of the training, whoever trains."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from deq_sequence.config import VARIANTS
 from deq_sequence.data import tokens as stored
 from deq_sequence.data.batches import TokenBatch, batches
 from deq_sequence.data.corpora import CorpusError
+from deq_sequence.data.texts import TokenChoice, of_file
 from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.params import Model, Train
 from deq_sequence.studies.section import Sequence
@@ -222,3 +224,43 @@ def test_the_released_recipes_are_for_the_released_models() -> None:
         assert penalty == (None if found is None else (found.weight, found.chance, found.growth, found.growth_every))
         assert {recipe.plan(1111, step).change for step in range(40_000, 40_050)} == ({-2, -1, 0} if found else {0})
         assert paper.evaluate[name].memory == equilibrium.memory
+
+
+def test_an_own_text_becomes_generated_text_in_two_commands(
+    tracking_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("story.txt").write_text("".join(f"It was the {number}th time that it rained.\n" for number in range(80)))
+    small = ["--batch-size", "4", "--max-steps", "2", "--network", "mini", "--steps"]
+    main(["train", "--data", "story.txt", "--out", "model", *small, "3"])
+    main(["generate", "--checkpoint", "model", "--prompt", "It was", "--length", "5"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("It was")
+
+
+def test_a_network_to_start_from_reads_the_text_with_its_vocabulary_or_says_what_that_lacks(
+    tracking_database: Path,
+) -> None:
+    text = "It rained, and rained.\n" * 60
+    Path("story.txt").write_text(text)
+    Path("snow.txt").write_text(text + "It snowed: ☃\n")
+    small = ["--batch-size", "4", "--max-steps", "2", "--network", "mini", "--steps"]
+    main(["train", "--data", "story.txt", "--out", "first", "--tokens", "characters", *small, "2"])
+    begun = ["--start", "first", "--lr", "1e-9", *small, "1"]
+    main(["train", "--data", "story.txt", "--out", "second", *begun])
+    first, second = (load_tensors(Path(name, "model.safetensors")) for name in ("first", "second"))
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+    vocabularies = [Path(name, "vocabulary.json").read_bytes() for name in ("first", "second")]
+    assert vocabularies[0] == vocabularies[1]
+    with pytest.raises(SystemExit, match=r"snow\.txt: .* start from: line 61 has 's', which is not among"):
+        main(["train", "--data", "snow.txt", "--out", "third", *begun])
+    with pytest.raises(SystemExit, match=r"first/model\.safetensors"):
+        main(["train", "--data", "story.txt", "--out", "third", *begun, "--network", "mini-wide"])
+
+
+@pytest.mark.parametrize("text", ["one line without an end " * 9, "a line\n" * 40, "\n".join("ab" * 50)])
+@pytest.mark.parametrize("kind", ["byte_pairs", "characters", "words"])
+def test_a_text_file_is_trained_on_but_for_its_last_tenth(text: str, kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    found = of_file(tmp_path / "a.txt", TokenChoice().of_kind(kind))
+    whole = torch.cat([found.texts["train"], found.texts["valid"]])
+    assert found.vocabulary.decode(whole.tolist()).split() == text.split()
+    assert len(found.texts["valid"]) == math.ceil(len(whole) / 10)

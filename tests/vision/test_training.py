@@ -20,12 +20,14 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.images import write_image
+from deq_core.experiment.options import Options
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_core.experiment.training.averaging import BATCHES
 from deq_vision import load, save
 from deq_vision.baselines.params import Linear
 from deq_vision.cli import main
+from deq_vision.commands.training import RECIPES, laid_over
 from deq_vision.config import (
     MINI_DIGITS,
     MINI_STREET,
@@ -359,6 +361,33 @@ def test_the_penalty_is_added_with_its_weight_and_ends_when_it_should(data: Path
 def test_a_penalty_of_chance_zero_is_never_drawn(data: Path) -> None:
     parts, _ = losses(replace(RECIPE, jacobian=JacobianPenalty(weight=2.0, chance=0.0)), 3, data)
     assert parts["jacobian"] == 0.0
+
+
+@pytest.mark.usefixtures("tracking_database")
+@pytest.mark.parametrize("task", ["classify", "segment", "detect"])
+def test_options_train_without_a_file_as_a_template_does_with_one(
+    task: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--data", str(data), "--steps", "1", "--batch-size", "2", "--max-steps", "2", "--adjoint", "jacobian_free"]
+    main(["train", "--task", task, "--out", "plain", *given])
+    capsys.readouterr()
+    main(["train", "--task", task, "--template"])
+    Path("mine.yaml").write_text(capsys.readouterr().out)
+    main(["train", "--params", "mine.yaml", "--out", "by-file", *given])
+    plain, by_file = (load_tensors(Path(name, "model.safetensors")) for name in ("plain", "by-file"))
+    assert all(torch.equal(plain[name], by_file[name]) for name in plain)
+    loaded = load("plain").equilibrium
+    assert (loaded.stop.max_steps, loaded.eval_stop, loaded.adjoint) == (2, None, deq.JacobianFree())
+
+
+def test_a_network_by_name_keeps_the_heads_classes_and_must_suit_the_task() -> None:
+    settings = config.load(Experiment, RECIPES / "segment.yaml")
+    found = laid_over(settings, Options(network="cityscapes-small")).model.architecture
+    assert found == VARIANTS["cityscapes-small"].architecture.with_classes(8)
+    with pytest.raises(ConfigError, match="a task to segment needs Segmentation"):
+        laid_over(settings, Options(network="cifar-tiny"))
+    with pytest.raises(ConfigError, match=r"network: expected one of cifar-tiny, .*, got 'resnet'"):
+        laid_over(settings, Options(network="resnet"))
 
 
 @pytest.mark.usefixtures("tracking_database")

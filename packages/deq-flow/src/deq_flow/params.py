@@ -1,6 +1,6 @@
 """What a flow network is trained with, as params.yaml writes it: which network, on what, for how long, and how."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from deq_core.experiment.config import ConfigError, Kind
@@ -12,6 +12,7 @@ from deq_flow.config import Scales
 from deq_flow.data.held_out import HeldOut
 from deq_flow.data.mini.write import MiniConfig
 from deq_flow.data.mixes import MemberConfig
+from deq_flow.models.build import NAMES, is_unrolled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,3 +167,31 @@ class Train(Recipe):
             raise ValueError(f"train: noise must be at least 0, got {self.noise}")
         if not self.mix:
             raise ValueError("train: mix must name at least one training set")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A network and how it is trained: what a file for one training has."""
+
+    model: Model
+    train: Train
+
+
+def named(
+    name: str, model: EquilibriumModel | UnrolledModel, recipe: Train
+) -> tuple[EquilibriumModel | UnrolledModel, Train]:
+    """Network and recipe with the sizes of that name: a RAFT has as many steps as a solve had at most.
+
+    Raises:
+        ConfigError: there is no such network, or it is solved for a fixed point, of which `model` does not say how.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"network: expected one of {', '.join(NAMES)}, got {name!r}")
+    if not is_unrolled(name):
+        if isinstance(model, UnrolledModel):
+            raise ConfigError(f"network: {name} needs a recipe with a model of kind deq, whose layer solves it")
+        return replace(model, name=name), recipe
+    if isinstance(model, UnrolledModel):
+        return replace(model, name=name), recipe
+    unrolled = UnrolledModel(name=name, steps=model.layer.stop.max_steps, scales=model.scales)
+    return unrolled, replace(recipe, stabilise=None)

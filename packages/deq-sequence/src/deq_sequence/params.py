@@ -1,11 +1,12 @@
 """Models and their recipes, as the section `sequence` of params.yaml writes them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from deq_core.experiment.config import ConfigError, Name
 from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.recipe import EquilibriumRecipe
 from deq_sequence.config import VARIANTS, Architecture, Equilibrium
+from deq_sequence.data.texts import TokenChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +70,13 @@ class Train(EquilibriumRecipe):
                 "train: length must be at least 1 and validation_tokens at least 2, got "
                 f"{self.length}, {self.validation_tokens}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A model and how it is trained: what a file for one training has."""
+
+    tokens: TokenChoice = field(default_factory=TokenChoice)
+    """What a text file is read as."""
+    model: Model
+    train: Train

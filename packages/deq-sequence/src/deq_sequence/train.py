@@ -7,20 +7,30 @@ import torch
 from torch import Tensor, nn
 
 from deq_core.experiment import distributed
+from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit, keep, numbered
 from deq_sequence.data import tokens as stored
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.batches import TokenBatch, batches
+from deq_sequence.data.tokens import Tokens
 from deq_sequence.evaluate import measure
 from deq_sequence.models.transformer import DEQTransformer, Memory
-from deq_sequence.networks import VOCABULARY, stored_form
+from deq_sequence.networks import VOCABULARY, load_for, located, stored_form
 from deq_sequence.params import Model, Train
 
 
 def train(
-    model: Model, recipe: Train, *, seed: int, data: Path, out: Path, scratch: Path, log: Log
+    model: Model,
+    recipe: Train,
+    *,
+    seed: int,
+    data: Path | Tokens,
+    out: Path,
+    scratch: Path,
+    log: Log,
+    start: Path | str | None = None,
 ) -> dict[str, float]:
     """Trains a model and writes it, its vocabulary.json, history.csv and metrics.json to `out`.
 
@@ -28,22 +38,28 @@ def train(
         model: its sizes, and how it is solved and differentiated.
         recipe: text, steps, batches and optimiser.
         seed: of the weights, the shifts of the text and everything drawn in training.
-        data: folder of the prepared texts.
+        data: folder of the prepared texts, or the text itself.
         out: folder that appears, whole, when training is done.
         scratch: folder of the checkpoint that an interrupted training resumes from.
         log: receives every logged step.
+        start: the network whose weights training starts from, as `networks.load` names it; its solver and gradient may
+            differ.
 
     Returns:
         The newest value of everything in the history.
 
     Raises:
-        CorpusError: the text is not there, damaged or too short for its rows.
+        CorpusError: the text is not there, damaged or too short for its rows, or `start` was trained with other tokens.
         ConfigError: the sizes cannot have the text's vocabulary.
+        CheckpointError: the weights of `start` are not those of this network.
     """
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
-    read = stored.read(data / recipe.text)
+    read = stored.read(data / recipe.text) if isinstance(data, Path) else data
     network = DEQTransformer(model.architecture(len(read.vocabulary)), model.equilibrium())
+    if start is not None:
+        first = load_for(start, read.vocabulary, recipe.text)
+        checkpoint.load_into(network, first.state_dict(), source=str(located(start)))
     network.to(distributed.device(recipe.device))
     memories: dict[str, Tensor] = {}
     stream = batches(

@@ -8,7 +8,7 @@ from deq_core.experiment import config
 from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
 from deq_core.experiment.config import ConfigError
 from deq_flow.commands.study import STUDIES
-from deq_flow.data.mini.write import write_mini
+from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.registry import REGISTRY
 from deq_flow.data.sets import own
 from deq_flow.params import Data
@@ -16,7 +16,7 @@ from deq_flow.params import Data
 
 def download(
     name: Annotated[str, Positional, default("the data of PARAMS")] = "",
-    out: Annotated[Path | None, ADDED, default("data/flow; with NAME, data")] = None,
+    out: Annotated[Path | None, ADDED, default("data/flow; with a published NAME, data")] = None,
     params: Path = PARAMS,
     section: str = "flow",
 ) -> None:
@@ -30,13 +30,16 @@ def download(
     there.
 
     Args:
-        name: a published set.
+        name: a published set; or mini, the miniature sets with their default sizes, whatever `params` says.
         out: folder of the data.
         params: file with the parameters.
         section: where in that file.
     """
     if name in own.SETS:
         raise ConfigError(f"{name} is {own.SETS[name].source.title}, not published: {own.SETS[name].source.manual}")
+    if name == "mini":
+        finish(REGISTRY.provide(Path("data/flow") if out is None else out, MiniConfig(), write_mini))
+        return
     if name:
         REGISTRY.fetch(name, Path("data") if out is None else out)
         return

@@ -1,75 +1,98 @@
 """The command that trains."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
+from deq_core.experiment.commands import PARAMS, Flat, default, fingerprint, finish, required, resumable
+from deq_core.experiment.options import Options, asked
 from deq_core.experiment.tracking.run import track
 from deq_flow.commands.study import STUDIES
 from deq_flow.data.mixes import contents, open_sets
 from deq_flow.networks import file_of
-from deq_flow.params import Model, Train
+from deq_flow.params import EquilibriumModel, Model, Train, Training, UnrolledModel, named
 
 SECTION = "flow"
+RECIPE = Path(__file__).parents[1] / "recipes" / "flow.yaml"
+"""The recipe where none is named."""
 
 
 def train(
-    method: str,
-    data: Path,
-    out: Path,
+    method: Annotated[str | None, default("none, the recipe of PARAMS")] = None,
+    *,
+    data: Annotated[Path | None, required()] = None,
+    out: Annotated[Path | None, required()] = None,
     seed: int = 0,
+    start: Annotated[str | None, default("random weights")] = None,
+    change: Annotated[Options, Flat] = Options(),  # noqa: B008  it is frozen
+    set: Annotated[str | None, default("the recipe's, own where none is named")] = None,
+    crop: Annotated[tuple[int, int] | None, default("the recipe's")] = None,
     stage: Literal["chairs", "things", "sintel", "kitti"] = "chairs",
-    start: str | None = None,
-    params: Path = PARAMS,
-    section: str = SECTION,
+    params: Annotated[Path | None, default("a recipe that ships; with METHOD, params.yaml")] = None,
+    section: Annotated[str | None, default("the whole file; with METHOD, flow")] = None,
+    template: bool = False,
     scratch: Path = Path(".scratch"),
 ) -> None:
-    """Trains the network that `method` names; writes model.safetensors and history.csv.
+    """Trains a network on the pairs of the folder DATA; writes model.safetensors and history.csv to OUT.
 
-    The network and recipe are those of the section's `model` and `train`, or of a later `stage` in its `curriculum`,
-    which takes its first weights from `--start`. A training that was interrupted resumes from its checkpoint below
-    `scratch`.
+    Recipe and network are those of the file PARAMS, and options change them. With METHOD they are those of one of the
+    pipeline's networks in params.yaml: of the section's `model` and `train`, or of a later `stage` in its `curriculum`.
+    A training that was interrupted resumes from its checkpoint below `scratch`.
 
     Args:
         method: a name of the section's `model` and `train`.
-        data: folder of the data sets.
+        data: folder of the pairs, or of the published sets that the recipe names.
         out: a new folder, or one of an earlier training as it left it, which is replaced.
         seed: of the weights, the order of the data, and its augmentation.
-        stage: of the curriculum.
         start: the network whose weights it begins with, of the same sizes: a shipped name, a folder that training
-            wrote, a file of weights (.safetensors), or a released file (.pth). By default weights are random.
-        params: file with the parameters.
+            wrote, a file of weights (.safetensors), or a released file (.pth).
+        set: what is trained on, by the name that trainings know it by: own, the pairs of DATA, or chairs, kitti, ...
+        crop: height and width that pairs are cropped to, pixels.
+        stage: of the curriculum of METHOD.
+        params: file with the recipe, such as `--template` writes.
         section: where in that file.
+        change: what is changed of the recipe.
+        template: prints the recipe that ships, to be changed and named by `--params`, and trains nothing.
         scratch: folder of the checkpoints of interrupted trainings.
     """
+    if template:
+        print(RECIPE.read_text(), end="")
+        return
     from deq_flow import train as training
 
-    STUDIES.check(SECTION, params, section)
-    place = section if stage == "chairs" else f"{section}.curriculum.{stage}"
-    model = config.load(Model, params, f"{place}.model.{method}")
-    recipe = config.load(Train, params, f"{place}.train.{method}")
+    data, out = asked(data=data), asked(out=out)
+    if method is None:
+        name, whole = "own", config.load(Training, params or RECIPE, section or "")
+    else:
+        name, params, section = method, params or PARAMS, section or SECTION
+        STUDIES.check(SECTION, params, section)
+        place = section if stage == "chairs" else f"{section}.curriculum.{stage}"
+        whole = Training(
+            model=config.load(Model, params, f"{place}.model.{method}"),
+            train=config.load(Train, params, f"{place}.train.{method}"),
+        )
+    model, recipe = laid_over(whole, change, set, crop)
     distributed.become("deq_flow.cli", sys.argv[1:], recipe.processes)
     if stage != "chairs" and start is None and distributed.rank() == 0:
         before = "--start names the network of the stage before, whose weights the curriculum takes"
         print(f"deq-flow train: {stage} begins from random weights; {before}", file=sys.stderr)
-    parameters = {"method": method, "stage": stage, "model": model, "train": recipe}
+    parameters = {"method": name, "stage": stage, "model": model, "train": recipe}
     first = [] if start is None else [file_of(start)]
     job = "train" if stage == "chairs" else stage
-    name = f"flow_{job}-{method}-{seed}"
     manifest = data / "manifest.json"
     first += [manifest] if manifest.exists() else []
     files = [] if manifest.exists() else contents(open_sets(recipe.mix, data))
     digest = fingerprint({**parameters, "files": files}, *first, package="deq_flow")
     with (
-        resumable(scratch, name, digest) as folder,
+        resumable(scratch, f"flow_{job}-{name}-{seed}", digest) as folder,
         track(
             f"flow.{job}",
             parameters,
             out=out,
             kind="train",
-            case={"method": method, "seed": seed},
+            case={"method": name, "seed": seed},
             scratch=folder,
             parent_of=None if start is None else file_of(start),
             data=[manifest],
@@ -79,3 +102,25 @@ def train(
         metrics = training.train(model, recipe, seed=seed, log=log, start=start, **places)
     if distributed.rank() == 0:
         finish(metrics)
+
+
+def laid_over(
+    whole: Training, change: Options, set: str | None, crop: tuple[int, int] | None
+) -> tuple[EquilibriumModel | UnrolledModel, Train]:
+    """Network and recipe with what is changed of them.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    model, recipe = whole.model, change.of_recipe(whole.train)
+    if change.network is not None:
+        model, recipe = named(change.network, model, recipe)
+    if isinstance(model, EquilibriumModel):
+        model = replace(model, layer=change.of_layer(model.layer))
+    else:
+        change.require_layer(model.name)
+        model = config.changed(model, {"steps": change.max_steps})
+    if set is not None and len(recipe.mix) > 1:
+        raise config.ConfigError(f"--set: the recipe mixes {len(recipe.mix)} sets; change its mix")
+    mix = tuple(config.changed(member, {"data": set, "augment.crop": crop}) for member in recipe.mix)
+    return model, replace(recipe, mix=mix)

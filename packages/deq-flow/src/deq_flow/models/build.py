@@ -42,6 +42,11 @@ _OF_FAMILY: dict[Family, frozenset[str]] = {
 }
 
 
+def is_unrolled(name: str) -> bool:
+    """Whether the network of that name is unrolled, a RAFT, and solves for no fixed point."""
+    return _NETWORKS[name][0] == "raft"
+
+
 def build(name: str, **overrides: Any) -> DEQFlow | RAFT:
     """A freshly initialised network; `name` is one of `NAMES`.
 

@@ -17,7 +17,7 @@ from deq_sequence.data.registry import CORPORA
 
 def download(
     name: Annotated[str, Positional, default("the data of PARAMS")] = "",
-    out: Annotated[Path | None, ADDED, default("data/sequence; with NAME, data")] = None,
+    out: Annotated[Path | None, ADDED, default("data/sequence; with a published NAME, data")] = None,
     params: Path = PARAMS,
     section: str = "sequence",
 ) -> None:
@@ -27,17 +27,20 @@ def download(
     the whole file has the checksum of the original archive or is refused.
 
     Args:
-        name: a published corpus.
+        name: a published corpus; or mini, the embedded text in 768 byte pairs as `text`, whatever `params` says.
         out: folder of the data.
         params: file with the parameters.
         section: where in that file.
     """
-    if name:
+    if name and name != "mini":
         fetch(known(name).source, Path("data") if out is None else out)
         return
     out = Path("data/sequence") if out is None else out
-    STUDIES.check("sequence", params, section)
-    settings = config.load(dict[config.Name, texts.Text], params, f"{section}.texts")
+    if name:
+        settings = {"text": texts.Text(corpus=texts.Embedded(), tokens="byte_pairs", size=texts.TokenChoice().size)}
+    else:
+        STUDIES.check("sequence", params, section)
+        settings = config.load(dict[config.Name, texts.Text], params, f"{section}.texts")
     with output_directory(out) as partial:
         sizes = {name: texts.prepare(partial / name, text) for name, text in settings.items()}
         write_manifest(partial, settings)

@@ -1,58 +1,113 @@
 """The command that trains."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
+from deq_core.experiment.commands import PARAMS, Flat, default, fingerprint, finish, required, resumable
+from deq_core.experiment.options import Options, asked
 from deq_core.experiment.tracking.run import track
 from deq_sequence.commands.study import STUDIES
-from deq_sequence.params import Model, Train
+from deq_sequence.data import texts
+from deq_sequence.data.vocabulary import Kind
+from deq_sequence.networks import load, load_vocabulary, located
+from deq_sequence.params import Model, Train, Training
 
 SECTION = "sequence"
+RECIPE = Path(__file__).parents[1] / "recipes" / "text.yaml"
+"""The recipe where none is named."""
 
 
 def train(
-    method: str,
-    data: Path,
-    out: Path,
+    method: Annotated[str | None, default("none, the recipe of PARAMS")] = None,
+    *,
+    data: Annotated[Path | None, required()] = None,
+    out: Annotated[Path | None, required()] = None,
     seed: int = 0,
-    params: Path = PARAMS,
-    section: str = SECTION,
+    start: Annotated[str | None, default("random weights")] = None,
+    change: Annotated[Options, Flat] = Options(),  # noqa: B008  it is frozen
+    tokens: Annotated[Kind | None, default("the recipe's")] = None,
+    params: Annotated[Path | None, default("a recipe that ships; with METHOD, params.yaml")] = None,
+    section: Annotated[str | None, default("the whole file; with METHOD, sequence")] = None,
+    template: bool = False,
     scratch: Path = Path(".scratch"),
 ) -> None:
-    """Trains the model that `method` names on prepared texts; writes model.safetensors and history.csv to `out`.
+    """Trains a model on DATA, a text file or a folder of prepared texts; writes model.safetensors and more to OUT.
 
-    A training that was interrupted resumes from its checkpoint below `scratch`.
+    Model and recipe are those of the file PARAMS, and options change them. With METHOD they are those of one of the
+    pipeline's models in params.yaml: of the section's `model` and `train`. A training that was interrupted resumes from
+    its checkpoint below `scratch`.
 
     Args:
         method: a name of the section's `model` and `train`.
-        data: folder of the prepared texts.
+        data: a file of UTF-8, whose last tenth is measured and not trained on; or a folder that `download` wrote.
         out: a new folder, or one of an earlier training as it left it, which is replaced.
         seed: of the weights, the shifts of the text, and everything drawn in training.
-        params: file with the parameters.
+        start: the network whose weights it begins with, of the same sizes, and with whose vocabulary a text file is
+            read: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file.
+            A character or word that it does not have is an error, which names it.
+        change: what is changed of the recipe.
+        tokens: what a text file is read as, learnt from it; byte pairs alone know any other text.
+        params: file with the recipe, such as `--template` writes.
         section: where in that file.
+        template: prints the recipe that ships, to be changed and named by `--params`, and trains nothing.
         scratch: folder of the checkpoints of interrupted trainings.
     """
+    if template:
+        print(RECIPE.read_text(), end="")
+        return
     from deq_sequence import train as training
 
-    STUDIES.check("sequence", params, section)
-    model = config.load(Model, params, f"{section}.model.{method}")
-    recipe = config.load(Train, params, f"{section}.train.{method}")
+    data, out = asked(data=data), asked(out=out)
+    if method is None:
+        name, whole = "own", config.load(Training, params or RECIPE, section or "")
+    else:
+        name, params, section = method, params or PARAMS, section or SECTION
+        STUDIES.check(SECTION, params, section)
+        whole = Training(
+            model=config.load(Model, params, f"{section}.model.{method}"),
+            train=config.load(Train, params, f"{section}.train.{method}"),
+        )
+    model, recipe = laid_over(whole, change)
     distributed.become("deq_sequence.cli", sys.argv[1:], recipe.processes)
-    parameters = {"method": method, "model": model, "train": recipe}
-    digest = fingerprint(parameters, data / "manifest.json", package="deq_sequence")
+    read = None
+    if data.is_file():
+        vocabulary = None if start is None else load_vocabulary(start, load(start))
+        read = texts.of_file(data, whole.tokens if tokens is None else whole.tokens.of_kind(tokens), vocabulary)
+    parameters = {"method": name, "model": model, "train": recipe}
+    files = [data if data.is_file() else data / "manifest.json", *([] if start is None else [located(start)])]
+    digest = fingerprint({**parameters, "tokens": read and read.vocabulary.state()}, *files, package="deq_sequence")
     with (
-        resumable(scratch, f"sequence_train-{method}-{seed}", digest) as folder,
+        resumable(scratch, f"sequence_train-{name}-{seed}", digest) as folder,
         track(
             "sequence.train",
             parameters,
             out=out,
-            case={"method": method, "seed": seed},
+            case={"method": name, "seed": seed},
             scratch=folder,
-            data=[data / "manifest.json"],
+            parent_of=None if start is None else located(start),
+            data=[data if data.is_file() else data / "manifest.json"],
         ) as log,
     ):
-        metrics = training.train(model, recipe, seed=seed, data=data, out=out, scratch=folder, log=log)
+        metrics = training.train(
+            model, recipe, seed=seed, data=read or data, out=out, scratch=folder, log=log, start=start
+        )
     if distributed.rank() == 0:
         finish(metrics)
+
+
+def laid_over(whole: Training, change: Options) -> tuple[Model, Train]:
+    """Model and recipe with what is changed of them.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    model = config.changed(whole.model, {"name": change.network})
+    if model.layer is not None:
+        model = replace(model, layer=change.of_layer(model.layer))
+    else:
+        change.require_layer(model.name)
+        model = config.changed(model, {"steps": change.max_steps})
+    return model, change.of_recipe(whole.train)

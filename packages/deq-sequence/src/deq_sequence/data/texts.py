@@ -4,13 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
+
 from deq_core.experiment.config import Kind
 from deq_sequence.data import tokens
-from deq_sequence.data.corpora import Corpus, read_files
+from deq_sequence.data.corpora import Corpus, CorpusError, read_files
 from deq_sequence.data.mini import mini
 from deq_sequence.data.registry import CORPORA
 from deq_sequence.data.tokens import Tokens
 from deq_sequence.data.vocabulary import Kind as TokenKind
+from deq_sequence.data.vocabulary import Vocabulary, learn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,43 @@ class Text:
             raise ValueError(f"text: {self.tokens} need a size of at least {least} tokens, got {self.size}")
         if self.limit is not None and self.limit < 2:
             raise ValueError(f"text: limit must be at least 2 tokens, got {self.limit}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenChoice:
+    """What the tokens of a text are."""
+
+    kind: TokenKind = "byte_pairs"
+    size: int | None = 768
+    """Tokens of the vocabulary at most; byte pairs need it, of others None takes all."""
+
+    def __post_init__(self) -> None:
+        Text(corpus=Embedded(), tokens=self.kind, size=self.size)
+
+    def of_kind(self, kind: TokenKind) -> "TokenChoice":
+        """The choice itself, or all tokens of another kind, byte pairs as many as by default."""
+        return self if kind == self.kind else TokenChoice(kind=kind, size=768 if kind == "byte_pairs" else None)
+
+
+def of_file(path: Path, choice: TokenChoice, known: Vocabulary | None = None) -> Tokens:
+    """The text of a file: nine tenths of its tokens to train on, the rest to measure.
+
+    Args:
+        path: of UTF-8.
+        choice: what its tokens are; the vocabulary is that of the whole file.
+        known: a vocabulary that it is read with instead.
+
+    Raises:
+        CorpusError: it is no text, or the known vocabulary lacks a piece of it, which the message names.
+    """
+    lines = list(Corpus({"train": path}).lines("train"))
+    vocabulary = learn(choice.kind, lines, choice.size) if known is None else known
+    try:
+        numbered = torch.from_numpy(vocabulary.encode(lines))
+    except CorpusError as error:
+        raise CorpusError(f"{path}: read with the vocabulary of the network to start from: {error}") from None
+    cut = len(numbered) * 9 // 10
+    return Tokens({"train": numbered[:cut], "valid": numbered[cut:]}, vocabulary)
 
 
 def prepare(out: Path, text: Text) -> Tokens:

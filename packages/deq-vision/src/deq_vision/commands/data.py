@@ -7,14 +7,14 @@ from typing import Annotated
 from deq_core.experiment import config
 from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
 from deq_vision.commands.study import STUDIES
-from deq_vision.data.mini.write import write_mini
+from deq_vision.data.mini.write import MiniSets, write_mini
 from deq_vision.data.registry import REGISTRY
 from deq_vision.params import Data
 
 
 def download(
     name: Annotated[str, Positional, default("the data of PARAMS")] = "",
-    out: Annotated[Path | None, ADDED, default("data/vision; with NAME, data")] = None,
+    out: Annotated[Path | None, ADDED, default("data/vision; with a published NAME, data")] = None,
     params: Path = PARAMS,
     section: str = "vision",
 ) -> None:
@@ -27,11 +27,14 @@ def download(
     there.
 
     Args:
-        name: a published set.
+        name: a published set; or mini, the mini sets with their default sizes, whatever `params` says.
         out: folder of the data.
         params: file with the parameters.
         section: where in that file.
     """
+    if name == "mini":
+        finish(REGISTRY.provide(Path("data/vision") if out is None else out, MiniSets(), write_mini))
+        return
     if name:
         REGISTRY.fetch(name, Path("data") if out is None else out)
         return

@@ -1,62 +1,87 @@
 """The command that trains models."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import PARAMS, fingerprint, finish, resumable
+from deq_core.experiment.commands import PARAMS, Flat, default, fingerprint, finish, required, resumable
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.options import Options, asked
 from deq_core.experiment.tracking.run import track
 from deq_vision.commands.study import STUDIES
+from deq_vision.config import VARIANTS
 from deq_vision.models.build import file_of
 from deq_vision.params import Experiment
 
 SECTION = "vision"
+RECIPES = Path(__file__).parents[1] / "recipes"
+"""The recipe of each task, where none is named."""
 
 
 def train(
-    experiment: str,
-    data: Path,
-    out: Path,
+    experiment: Annotated[str | None, default("none, the recipe of PARAMS")] = None,
+    *,
+    data: Annotated[Path | None, required()] = None,
+    out: Annotated[Path | None, required()] = None,
     seed: int = 0,
-    params: Path = PARAMS,
-    section: str = SECTION,
+    start: Annotated[str | None, default("random weights")] = None,
+    change: Annotated[Options, Flat] = Options(),  # noqa: B008  it is frozen
+    task: Literal["classify", "segment", "detect"] = "classify",
+    params: Annotated[Path | None, default("a recipe that ships, for TASK; with EXPERIMENT, params.yaml")] = None,
+    section: Annotated[str | None, default("the whole file; with EXPERIMENT, vision")] = None,
+    template: bool = False,
     scratch: Path = Path(".scratch"),
-    start: str | None = None,
 ) -> None:
-    """Trains the model of the experiment that `experiment` names; writes model.safetensors and history.csv to `out`.
+    """Trains a model on the data sets in the folder DATA; writes model.safetensors and history.csv to OUT.
 
-    A training that was interrupted resumes from its checkpoint below `scratch`.
+    Task, model and recipe are those of the file PARAMS, and options change them. With EXPERIMENT they are those of one
+    of the pipeline's models in params.yaml: of the section's `experiments`. A training that was interrupted resumes
+    from its checkpoint below `scratch`.
 
     Args:
         experiment: a name of the section's `experiments`.
         data: folder of the data sets.
         out: a new folder, or one of an earlier training as it left it, which is replaced.
         seed: of the weights, the order of the data, and its augmentation.
-        params: file with the parameters.
-        section: where in that file.
-        scratch: folder of the checkpoints of interrupted trainings.
         start: the network whose weights it begins with: a shipped name, a folder that training wrote, a file of weights
             (.safetensors), or a released file (.pth), as the released Cityscapes models began as ImageNet's. A head of
-            another task is left out. By default weights are random.
+            another task is left out.
+        change: what is changed of the recipe.
+        task: which of the recipes that ship.
+        params: file with the recipe, such as `--template` writes.
+        section: where in that file.
+        template: prints the recipe that ships for TASK, to be changed and named by `--params`, and trains nothing.
+        scratch: folder of the checkpoints of interrupted trainings.
     """
+    shipped = RECIPES / f"{task}.yaml"
+    if template:
+        print(shipped.read_text(), end="")
+        return
     from deq_vision import train as training
 
-    STUDIES.check("vision", params, section)
-    settings = config.load(Experiment, params, f"{section}.experiments.{experiment}")
+    data, out = asked(data=data), asked(out=out)
+    if experiment is None:
+        name, settings = "own", config.load(Experiment, params or shipped, section or "")
+    else:
+        name, params, section = experiment, params or PARAMS, section or SECTION
+        STUDIES.check(SECTION, params, section)
+        settings = config.load(Experiment, params, f"{section}.experiments.{experiment}")
+    settings = laid_over(settings, change)
     distributed.become("deq_vision.cli", sys.argv[1:], settings.recipe.processes)
-    name = f"vision_train-{experiment}-{seed}"
     manifest = data / settings.task.folder / "manifest.json"
     files = [manifest] if manifest.exists() else []  # released sets have none
     first = None if start is None else file_of(start)
     files += [] if first is None else [first]
     digest = fingerprint({"experiment": settings}, *files, package="deq_vision")
     with (
-        resumable(scratch, name, digest) as folder,
+        resumable(scratch, f"vision_train-{name}-{seed}", digest) as folder,
         track(
             "vision.train",
             settings,
             out=out,
-            case={"experiment": experiment, "seed": seed},
+            case={"experiment": name, "seed": seed},
             scratch=folder,
             parent_of=first,
             data=[manifest],
@@ -65,3 +90,22 @@ def train(
         metrics = training.train(settings, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
     if distributed.rank() == 0:
         finish(metrics)
+
+
+def laid_over(settings: Experiment, change: Options) -> Experiment:
+    """The experiment with what is changed of it.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    model = replace(settings.model, layer=change.of_layer(settings.model.layer))
+    if change.network is not None:
+        if change.network not in VARIANTS:
+            raise ConfigError(f"network: expected one of {', '.join(VARIANTS)}, got {change.network!r}")
+        head = model.architecture.head
+        architecture = VARIANTS[change.network].architecture
+        model = replace(model, architecture=architecture if head is None else architecture.with_classes(head.classes))
+    try:
+        return replace(settings, model=model, recipe=change.of_recipe(settings.recipe))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
