@@ -273,7 +273,7 @@ def test_help_says_where_a_download_goes(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         main(["download", "--help"])
     shown = capsys.readouterr().out
-    assert re.search(r"--out .*\(default: data/flow; with NAME, data\)", shown)
+    assert re.search(r"--out .*\(default: data/flow; with a published NAME, data\)", shown)
     assert "default: None" not in shown
 
 
