@@ -88,7 +88,8 @@ def train(
             case={"method": name, "seed": seed},
             scratch=folder,
             parent_of=None if start is None else located(start),
-            data=[data if data.is_file() else data / "manifest.json"],
+            inputs=[data] if data.is_file() else [],
+            data=[] if data.is_file() else [data / "manifest.json"],
         ) as log,
     ):
         metrics = training.train(
