@@ -63,14 +63,13 @@ def differences(samples: Mapping[str, Sequence[Sequence[Row]]], method: str, pee
 
 
 def differences_table(values: Errors, method: str) -> str:
-    """A row a peer, a column a set: the difference and its interval; negative where the method is ahead."""
-    sets = titles(next(iter(values.values())))
-    heads = [f"{title} ({int(next(iter(values.values()))[name]['scenes'])} scenes)" for name, title in sets.items()]
+    """A row a peer, a column a set: the difference and, of several scenes, its interval; negative where ahead."""
+    first = next(iter(values.values()))
+    sets, scenes = titles(first), {name: int(of_set["scenes"]) for name, of_set in first.items()}
+    heads = [f"{title} ({scenes[name]} {'scene' if scenes[name] == 1 else 'scenes'})" for name, title in sets.items()]
+    forms = {name: "{difference:+.2f}" + (" [{low:+.2f}, {high:+.2f}]" if scenes[name] > 1 else "") for name in sets}
     lines = [
-        [
-            f"{method} less {peer}",
-            *("{difference:+.2f} [{low:+.2f}, {high:+.2f}]".format(**by_set[name]) for name in sets),
-        ]
+        [f"{method} less {peer}", *(form.format(**by_set[name]) for name, form in forms.items())]
         for peer, by_set in values.items()
     ]
     return markdown(["EPE, px", *heads], lines, names=1)
