@@ -1,6 +1,7 @@
 """What a Snakemake at work shows: a line for each job that ends, with what is done, running and left, and for how long.
 
 Snakemake's own account, a block for each job that begins, goes on in its log file below .snakemake/log.
+`python -m workflows.live` prints how long the jobs of each pipeline took when they last ran.
 """
 
 import json
@@ -157,3 +158,20 @@ def ends(logs: Iterable[str]) -> list[str]:
             continue
         found += [f"    {log}:", *(f"      {line}" for line in lines[-TAIL:])]
     return found
+
+
+def table(times: Mapping[str, float]) -> str:
+    """A row a pipeline: its jobs, the sum of their times, and the longest."""
+    pipelines: dict[str, dict[str, float]] = {}
+    for name, seconds in times.items():
+        pipelines.setdefault(name.split()[0].partition("_")[0], {})[name] = seconds
+    lines = ["| pipeline | jobs | all | longest | |", "| --- | ---: | ---: | ---: | --- |"]
+    for pipeline, of_jobs in {**dict(sorted(pipelines.items())), "all": times}.items():
+        longest = max(of_jobs, key=of_jobs.__getitem__)
+        whole, most = duration(sum(of_jobs.values())), duration(of_jobs[longest])
+        lines.append(f"| {pipeline} | {len(of_jobs)} | {whole} | {most} | {longest} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(found) if (found := last_times()) else f"{TIMES}: nothing has run here yet")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflows.live import TIMES, Live, duration, follow, last_times
+from workflows.live import TIMES, Live, duration, follow, last_times, table
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +76,15 @@ def test_it_stands_in_the_place_of_snakemakes_own_account_and_leaves_the_log_fil
     logger.warning("something else")
     assert terminal.getvalue() == "something else\n"
     assert file.getvalue() == "\nsomething else\n"
+
+
+def test_times_of_a_pipeline_are_a_row_with_its_longest_job() -> None:
+    rows = table({"flow_train deq-0": 600.0, "flow_report": 10.0, "delta_sine a": 30.0}).splitlines()[2:]
+    assert rows == [
+        "| delta | 1 | 30 s | 30 s | delta_sine a |",
+        "| flow | 2 | 10 min | 10 min | flow_train deq-0 |",
+        "| all | 3 | 11 min | 10 min | flow_train deq-0 |",
+    ]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(1.4, "1 s"), (119, "119 s"), (150, "2 min"), (9000, "2.5 h")])
