@@ -3,6 +3,7 @@
 Each function takes what docs/results holds of a study and returns Markdown; `workflows.publish` puts it into the pages.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -93,9 +94,16 @@ def compared(what: str, savings: Values, ending: str, bound: str) -> str:
     ahead = {name for name, case in cases.items() if case.get("saved", 0.0) > case.get("fewer_saved", 0.0)}
     pixels = {name for name, case in cases.items() if case.get("beyond_pixel", 0.0) > 0}
     by_pixel = f", by whole pixels or points: {where(pixels, cases)}" if exact else ""
+    limit = float(bound.split()[0])
+    kept, steps = (
+        [name for name, case in cases.items() if case.get(key, math.inf) <= limit] for key in ("lost", "fewer_lost")
+    )
+    beyond = [cases[name]["saved"] - cases[name].get("kept_saved", 0.0) for name in kept]
+    best = f", {span(beyond)} points more than the fewest steps that do" if kept else ""
     return (
         f"{what} the rule skips {span(rule)} % of the work within a loss of {bound}{of_it or ','} fewer steps "
-        f"{span(fewer)} %. The rule is ahead: {where(ahead, cases)}{by_pixel}."
+        f"{span(fewer)} %. The rule is ahead: {where(ahead, cases)}{by_pixel}. What was chosen keeps to that loss on "
+        f"the test too, by the rule: {where(kept, cases)}{best}; by fewer steps: {where(steps, cases)}."
     )
 
 

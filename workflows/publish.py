@@ -16,7 +16,7 @@ from benchmarks.core.pages import with_table
 
 from deq_core.experiment.files import write_text
 from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table
-from deq_core.experiment.study.savings import savings_table
+from deq_core.experiment.study.savings import overview, savings_table
 from deq_flow.reports import curriculum, delta_sweep, errors, reuse, settling
 from deq_flow.reports import paths as flow_paths
 from deq_sequence.reports import delta as sequence_delta
@@ -127,7 +127,7 @@ def chosen_savings(found: dict[str, Any]) -> dict[str, Any]:
 def main_savings(found: dict[str, Any]) -> str:
     """What the rule saves on videos from reused states, and of images."""
     endings = ("video, stream", "video, reuse", "siren, seen", "fourier, seen")
-    return savings_table({name: of for name, of in chosen_savings(found).items() if name.endswith(endings)})
+    return overview({name: of for name, of in chosen_savings(found).items() if name.endswith(endings)})
 
 
 def paths(source: str, unit: Unit) -> Table:

@@ -59,6 +59,7 @@ def test_a_threshold_is_chosen_on_validation_and_told_of_the_test() -> None:
     assert (found["way"], found["fewer_way"]) == ("sent, 0.1", "5 steps")
     assert (found["lost"], found["fewer_lost"]) == (pytest.approx(10), pytest.approx(20))
     assert found["validated"] == found["saved"] == 80
+    assert (found["kept_way"], found["kept_lost"]) == ("10 steps", 0)  # what the test itself asks for
 
 
 def test_what_threshold_0_skips_stands_apart_and_fewer_steps_are_granted_it() -> None:

@@ -2,7 +2,8 @@
 
 What is saved at threshold 0, where the rule changes no number, stands apart from what a threshold adds; the peer's work
 is counted at threshold 0 too. Which threshold and how many steps are chosen by what was measured for validation, and
-what they save and cost is told of the test.
+what they save and cost is told of the test. A number of steps that was enough there may not be on the test: beside it
+stand the fewest steps that are, which nobody knows beforehand.
 """
 
 import math
@@ -19,7 +20,8 @@ Saved = dict[str, float | str]
 """Of one case within one bound, in per cent of the work of the dense solve of most steps, with deviations over seeds
 as `_std`. By the rule: `way` (what was chosen), `saved`, of that `exact` at threshold 0 and `added` beyond,
 `saved_pixel` and `saved_tile`, `lost` on the test, `validated`, what was saved where it was chosen. By fewer steps
-likewise `fewer_way`, `fewer_saved` and so on. `beyond`: points that the rule saves more, and `spared`, that in per cent
+likewise `fewer_way`, `fewer_saved` and so on; by the fewest steps within the bound on the test itself `kept_way` and so
+on. `beyond`: points that the rule saves more, and `spared`, that in per cent
 of the work of fewer steps, which does not depend on how many the most steps are; also `beyond_pixel` and so on. What
 nothing within the bound gives is missing."""
 
@@ -66,27 +68,34 @@ class Way:
         return self.test if self.validation is None else self.validation
 
 
-def cheapest(ways: Sequence[Way], reference: Way, quality: Quality, bound: float) -> Way | None:
+def cheapest(
+    ways: Sequence[Way], reference: Way, quality: Quality, bound: float, *, on_test: bool = False
+) -> Way | None:
     """The way of least work that loses at most `bound` against `reference`, both in the mean over seeds of validation.
 
-    None where there is none.
+    None where there is none. With `on_test` both are of the test, to say what could have been chosen.
     """
-    good = [way for way in ways if quality.of(reference.chosen_by, way.chosen_by) <= bound]
-    return min(good, key=lambda way: statistic(numbers(way.chosen_by, "work")).mean, default=None)
+    rows = {way.name: way.test if on_test else way.chosen_by for way in ways}
+    wanted = reference.test if on_test else reference.chosen_by
+    good = [way for way in ways if quality.of(wanted, rows[way.name]) <= bound]
+    return min(good, key=lambda way: statistic(numbers(rows[way.name], "work")).mean, default=None)
 
 
-def saved(rule: Way | None, fewer: Way | None, *, exact: Way, reference: Way, quality: Quality) -> Saved:
+def saved(
+    rule: Way | None, fewer: Way | None, kept: Way | None, *, exact: Way, reference: Way, quality: Quality
+) -> Saved:
     """What the rule saves, and what fewer steps do.
 
     Args:
         rule: the chosen threshold, None where none is within the bound.
         fewer: the chosen number of steps.
+        kept: the fewest steps within the bound on the test.
         exact: the rule's own solve at threshold 0.
         reference: what losses are measured against.
         quality: what is lost.
     """
     found: Saved = {}
-    for prefix, way in (("", rule), ("fewer_", fewer)):
+    for prefix, way in (("", rule), ("fewer_", fewer), ("kept_", kept)):
         if way is None:
             continue
         found |= {f"{prefix}way": way.name, f"{prefix}lost": quality.of(reference.test, way.test)}
@@ -169,7 +178,8 @@ def sweep_savings(
             for loss in losses:
                 rule = cheapest([base, *ways], reference, quality, loss)
                 fewer = cheapest(list(exact.values()), reference, quality, loss)
-                found_here = saved(rule, fewer, exact=base, reference=reference, quality=quality)
+                kept = cheapest(list(exact.values()), reference, quality, loss, on_test=True)
+                found_here = saved(rule, fewer, kept, exact=base, reference=reference, quality=quality)
                 bounds[f"{loss:g} {quality.unit}"] = found_here
             found[", ".join([*case, variant, start])] = bounds
     return found
@@ -215,6 +225,7 @@ def savings_table(found: Savings, *, parts: Sequence[str] = tuple(PARTS)) -> str
             *(number(values, name) for name in ("exact", "added", "lost")),
             *(str(values.get("fewer_way", "none within")), together(values, "fewer_saved")),
             *(number(values, "fewer_lost"), together(values, "beyond"), together(values, "spared")),
+            *(str(values.get("kept_way", "none within")), together(values, "kept_saved")),
         ]
         for case, bounds in found.items()
         for bound, values in bounds.items()
@@ -222,8 +233,27 @@ def savings_table(found: Savings, *, parts: Sequence[str] = tuple(PARTS)) -> str
     by = f"by {' / '.join(parts)}, %"
     heads = ["case", "loss up to", "rule", f"skipped {by}", "of it at threshold 0", "by the rule", "loss on test"]
     return markdown(
-        [*heads, "fewer steps", f"skipped {by}", "loss on test", "rule beyond them, points", "of their work, %"], lines
+        [
+            *(*heads, "fewer steps", f"skipped {by}", "loss on test", "rule beyond them, points", "of their work, %"),
+            *("fewest steps within it on the test", f"skipped {by}"),
+        ],
+        lines,
     )
+
+
+def overview(found: Savings) -> str:
+    """The same in short, for a first page."""
+    lines = [
+        [
+            *(case, bound, together(values, "saved"), number(values, "exact"), number(values, "lost")),
+            *(together(values, "fewer_saved"), number(values, "fewer_lost"), together(values, "kept_saved")),
+        ]
+        for case, bounds in found.items()
+        for bound, values in bounds.items()
+    ]
+    peers = ("fewer steps: skipped, %", "loss on test", "fewest steps that keep to it on the test: skipped, %")
+    heads = ["case", "loss up to", f"rule: skipped by {' / '.join(PARTS)}, %", "of it at threshold 0", "loss on test"]
+    return markdown([*heads, *peers], lines, names=2)
 
 
 def together(values: Saved, name: str) -> str:
