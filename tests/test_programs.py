@@ -75,3 +75,21 @@ def test_a_training_asks_for_what_it_needs(program: str, tmp_path: Path) -> None
     main = importlib.import_module(f"deq_{program}.cli").main
     with pytest.raises(SystemExit, match=f"deq-{program}: --data: expected a path, got none"):
         main(["train", "--out", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_completes_its_commands_and_options_in_bash(
+    program: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"deq_{program}.cli").main(["--tyro-print-completion", "bash"])
+    assert ended.value.code in (0, None)
+    (tmp_path / "completion").write_text(capsys.readouterr().out)
+    for typed, offered in (("rep", "report"), ("train --par", "--params")):
+        words = f"deq-{program} {typed}"
+        script = (
+            f"source completion; COMP_WORDS=({words}); COMP_CWORD={len(words.split()) - 1}; "
+            f"_tyro_deq_{program}; printf '%s\\n' ${{COMPREPLY[@]}}"
+        )
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert offered in done.stdout.split()
