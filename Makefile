@@ -12,10 +12,10 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 VERSION := import sys; print("%d.%d.%d" % sys.version_info[:3])
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint ui install clean
+.PHONY: help reproduce test lint ui release-check install clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-16s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-20s%s\n", $$1, $$2 }'
 
 reproduce: $(INSTALLED)  ## run what is not up to date: data, training, evaluation, figures, report
 	$(IN_VENV) snakemake --cores $(CORES) $(TARGET)
@@ -32,6 +32,9 @@ lint: $(INSTALLED)  ## style, types, import directions
 
 ui: $(INSTALLED)  ## the runs in MLflow, on http://127.0.0.1:5000
 	$(IN_VENV) python -m deq_core.experiment.tracking.ui
+
+release-check: $(INSTALLED)  ## wheels and source distributions in build/release, each tried alone
+	$(IN_VENV) python -m release
 
 install: $(INSTALLED)  ## .venv with the pinned versions
 
