@@ -50,10 +50,10 @@ onerror:
 
 def described(path):
     """An output that has a caption, a figure, is shown in the report."""
-    _, pipeline, *folders, name = Path(path).with_suffix("").parts
-    named = [each for each in (pipeline, *folders, name) if each not in ("figures", "report")]
-    caption = Path("workflows/report", f"{'_'.join(named)}.rst")
-    return report(path, caption=str(caption), category=pipeline.capitalize()) if caption.exists() else path
+    caption = graph.caption(path)
+    if not Path(caption).exists():
+        return path
+    return report(path, caption=str(caption), category=Path(path).parts[1].capitalize())
 
 
 rule all:

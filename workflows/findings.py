@@ -1,6 +1,7 @@
-"""What the published numbers say, in sentences: the documentation's numbers in prose are made here or are in no prose.
+"""What the numbers of a report say, in sentences: measured numbers in prose are made here or are in no prose.
 
-Each function takes what docs/results holds of a study and returns Markdown; `workflows.publish` puts it into the pages.
+Each function takes the metrics.json of a study and returns Markdown; `workflows.publish` puts those of docs/results
+into the documentation, and `workflows.page` those of results into results/report.html.
 """
 
 import math
@@ -8,7 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from deq_core.experiment.study.path_report import Unit, solvers_of
+from deq_core.experiment.study.savings import best_variants
 from deq_flow.reports import delta_sweep
+from deq_sequence.reports.delta import STARTS
+from deq_vision.reports.headlines import HEADLINES, headline
+from deq_vision.reports.scores import MDEQ
 
 Values = Mapping[str, Any]
 
@@ -69,25 +75,38 @@ def reuse(found: Values) -> str:
 
 def delta(found: Values) -> str:
     """The rule beside stopping earlier, where both were chosen."""
-    savings = found["savings"]
-    images = {name: bounds for name, bounds in savings.items() if name.startswith("image, ")}
-    flow = delta_sweep.chosen({name: bounds for name, bounds in savings.items() if name not in images})
+    kinds: dict[str, dict[str, Any]] = {"image": {}, "sine": {}, "flow": {}}
+    for name, bounds in found["savings"].items():
+        kinds.get(name.partition(", ")[0], kinds["flow"])[name] = bounds
+    flow = delta_sweep.chosen(kinds["flow"])
     of_videos = {"stream": "On videos, from the last frame's states and memories (`stream`),"}
     of_videos["reuse"] = "On videos, from the last frame's states with fresh memories (`reuse`),"
     return bullets(
         *(compared(said, flow, f"video, {start}", "1 %") for start, said in of_videos.items()),
         compared("From cold starts of flow networks", flow, "cold", "1 %"),
-        compared("Of images", images, "seen", "0.1 dB"),
+        compared("Of images", kinds["image"], "seen", "0.1 dB"),
+        compared("Of sines", kinds["sine"], "seen", "5 %"),
     )
 
 
+def sequence_delta(found: Values) -> str:
+    """The same of language models, by what the solve of a token starts from."""
+    chosen = best_variants(found["savings"], STARTS)
+    return bullets(*(compared(f"From the start `{start}`", chosen, start, "1 %") for start in STARTS))
+
+
 def compared(what: str, savings: Values, ending: str, bound: str) -> str:
-    """How much the rule and fewer steps save within a bound, in all cases with one ending; where the rule is ahead."""
+    """How much the rule and fewer steps save within a bound, in all cases with one ending; where the rule is ahead.
+
+    Nothing where there is no such case.
+    """
     cases = {
         name.removesuffix(f", {ending}"): bounds[bound]
         for name, bounds in savings.items()
         if name.endswith(f", {ending}")
     }
+    if not cases:
+        return ""
     rule, fewer = ([case.get(key, 0.0) for case in cases.values()] for key in ("saved", "fewer_saved"))
     exact = [case["exact"] for case in cases.values() if "exact" in case]
     of_it = f", of that {span(exact)} % at threshold 0," if exact else ""
@@ -114,6 +133,43 @@ def where(some: Collection[str], of_all: Collection[str]) -> str:
     return "everywhere" if len(some) == len(of_all) else "; ".join(name for name in of_all if name in some)
 
 
+def settling(found: Values) -> str:
+    """When the elements of states stop changing, over all networks, sets and parts that were followed."""
+    parts = found["settling"].values()
+    steps = [f"{share} % by step {span([values[f'p{share}'] for values in parts])}" for share in (5, 50, 95)]
+    never = span([100 * values["unsettled"] for values in parts])
+    return bullets(f"Of the elements of a state, {', '.join(steps)} have settled; {never} % never do.")
+
+
+def paths(unit: Unit, found: Values) -> str:
+    """How far the answers of each network are apart, on its first set and by its first solver."""
+    lines = []
+    for network, sets in found.items():
+        name, values = next(iter(sets.items()))
+        solver = solvers_of(values)[0]
+        error, twice, change, apart = (
+            values[f"{solver}.{quantity}"] for quantity in ("error", "error_twice", "change", "random")
+        )
+        lines.append(
+            f"`{network}` on {name}, by {solver}: twice the evaluations move answers by {change:.2g} {unit.answer}, "
+            f"and their error ({unit.error}) goes from {error:.3f} to {twice:.3f}; "
+            f"answers from zero and from a random state are {apart:.2g} {unit.answer} apart"
+        )
+    return bullets(*lines)
+
+
+def vision(found: Values) -> str:
+    """Networks beside the best prediction without one."""
+    lines = []
+    for name, methods in found.items():
+        metric = headline(methods[MDEQ])
+        peers = {peer: values[metric] for peer, values in methods.items() if peer != MDEQ}
+        best = max(peers, key=lambda peer: peers[peer], default=None)
+        beside = "" if best is None else f"; of the best baseline ({best}) {peers[best]:.3f}"
+        lines.append(f"{name}: {HEADLINES[metric]} of {MDEQ} {methods[MDEQ][metric]:.3f}{beside}")
+    return bullets(*lines)
+
+
 def stability(found: Values) -> str:
     """What further evaluations change in networks of the least and of the next N."""
     last = max(int(key.split("_at_")[1].split("_")[0]) for key in found if "_at_" in key)
@@ -132,8 +188,9 @@ def stability(found: Values) -> str:
 def streaming(found: Values) -> str:
     """Warm and cold starts beside the converged baseline."""
     lines = []
-    for name, metric in (("street", "miou"), ("detect", "ap50")):
+    for name in [name for name in ("street", "detect") if name in found]:
         runs = found[name]
+        metric = headline(runs["converged"])
         base = runs["converged"][metric]
         changes = [f"{run} {runs[run][metric] - base:+.3f}" for run in ("warm 4", "cold 4", "warm 1", "cold 1")]
         adaptive = runs["adaptive"]
@@ -157,8 +214,12 @@ def sequence(found: Values) -> str:
     for method, solvers in found["sweeps"].items():
         for solver, steps in solvers.items():
             if solver in ("plain", "unrolled"):
-                early, late = (steps[str(step)]["perplexity"] for step in (6, 24))
-                lines.append(f"{method}, {solver}: perplexity {early:.2f} after 6 evaluations, {late:.2f} after 24")
+                last = max(map(int, steps))
+                first = max(1, last // 4)
+                early, late = (steps[str(step)]["perplexity"] for step in (first, last))
+                lines.append(
+                    f"{method}, {solver}: perplexity {early:.2f} after {first} evaluations, {late:.2f} after {last}"
+                )
     return bullets(*lines)
 
 
@@ -188,5 +249,5 @@ def signed(found: Values, name: str) -> str:
 
 
 def bullets(*lines: str) -> str:
-    """A Markdown list."""
-    return "\n".join(f"- {line}" for line in lines)
+    """A Markdown list of those that are not empty."""
+    return "\n".join(f"- {line}" for line in lines if line)

@@ -129,6 +129,15 @@ def final(found: Sequence[Rule], pipeline: str | None = None) -> list[str]:
     ]
 
 
+def caption(output: str) -> PurePosixPath:
+    """Where the caption of an output is, if it is a figure that has one: of results/flow/report/table/epe.svg in
+    workflows/report/flow_table_epe.rst.
+    """
+    _, pipeline, *folders, name = PurePosixPath(output).with_suffix("").parts
+    named = [each for each in (pipeline, *folders, name) if each not in ("figures", "report")]
+    return PurePosixPath("workflows/report", f"{'_'.join(named)}.rst")
+
+
 def rule(name: str, jobs: Sequence[Job]) -> Rule:
     """The rule of a stage or matrix."""
     places = [PurePosixPath(job.outputs[0]).parts for job in jobs]

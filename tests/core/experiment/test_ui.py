@@ -1,8 +1,5 @@
 """The tracking server's own page, in a real browser, shows the runs that `track` wrote."""
 
-import contextlib
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,36 +9,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.browser import page
 from tests.core.experiment.mlflow_server import PATIENCE, free_port
 
 from deq_core.experiment.tracking.run import track
 
 
-def page(browser: str, address: str, profile: Path) -> str:
-    """The document at `address` as it is after its scripts have run for a minute of the page's own time."""
-    profile.mkdir()
-    quiet = "--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", *quiet.split(), f"--user-data-dir={profile}"]
-    shown = subprocess.Popen(
-        [*command, "--window-size=1600,1000", "--virtual-time-budget=60000", "--dump-dom", address],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        return shown.communicate(timeout=PATIENCE / 2)[0].decode()
-    except subprocess.TimeoutExpired:
-        return ""
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(shown.pid, signal.SIGKILL)
-        shown.wait()
-
-
 @pytest.mark.slow
 def test_the_page_names_every_run_and_the_server_starts_nothing_else(tracking_database: Path, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert browser is not None, "no chromium on PATH: install it (Debian: apt-get install chromium) to test the pages"
     for pipeline in ("flow", "vision"):
         for seed in (0, 1):
             with track(f"{pipeline}.train", {"lr": 1e-3}, out=tmp_path / "out", seed=seed) as log:
@@ -62,7 +37,7 @@ def test_the_page_names_every_run_and_the_server_starts_nothing_else(tracking_da
         attempt = 0
         while time.monotonic() < end and not all(name in document for name in names):
             attempt += 1
-            document = page(browser, runs, tmp_path / f"profile{attempt}")
+            document = page(runs, tmp_path / f"profile{attempt}")
     finally:
         shown.send_signal(signal.SIGINT)
         shown.communicate(timeout=PATIENCE)

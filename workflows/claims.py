@@ -1,0 +1,113 @@
+"""What papers say about what each report measures, beside the function that says what a run shows.
+
+Numbers of papers are of full-size networks and data; what they are taken from stands beside each.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from deq_flow.reports.paths import UNIT as FLOW
+from deq_sequence.reports.paths import UNIT as SEQUENCE
+from deq_vision.reports.paths import UNIT as VISION
+from workflows import findings
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Of a paper, and of a run."""
+
+    says: str
+    """What the paper says, Markdown."""
+    source: str
+    """Where it says so, Markdown."""
+    shows: Callable[[findings.Values], str]
+    """What a run shows, Markdown, made from metrics.json of the report."""
+
+
+DEQ_FLOW = "https://arxiv.org/abs/2204.08442"
+DEQ_FLOW_RELEASE = "https://github.com/locuslab/deq-flow"
+DELTA = "[Wang et al., NeurIPS 2024, abstract](https://openreview.net/forum?id=7qBkADV4zD)"
+PATHS = "[Anil et al., NeurIPS 2022, abstract](https://arxiv.org/abs/2211.09961)"
+INDEPENDENCE = (
+    "How well equilibrium models do on harder examples strongly correlates with path independence: that they come to "
+    "the same steady state from any initialisation, given enough computation."
+)
+
+CLAIMS = {
+    "flow": Claim(
+        "At the same size and schedule DEQ-Flow is ahead of RAFT: 1.27 px on Sintel clean, 2.58 on final, 3.76 on "
+        "KITTI with F1-all 12.95 % (DEQ-Flow-H-1x), against 1.36, 2.59, 4.47 and 16.16 % (RAFT-H-1x).",
+        f"[deq-flow, README, version 2.0, benchmarked checkpoints]({DEQ_FLOW_RELEASE})",
+        findings.flow,
+    ),
+    "flow_curriculum": Claim(
+        "Trained by the schedules C+T and C+T+S+K+H, DEQ-Flow-H is expected to have an error below 1.40 px on Sintel "
+        "clean, around 2.60 on final, around 4.00 px and 13.6 % on KITTI.",
+        f"[deq-flow, README, version 1.0, training]({DEQ_FLOW_RELEASE})",
+        findings.curriculum,
+    ),
+    "flow_reuse": Claim(
+        "Reusing fixed points, among others, lets the flow be computed faster.",
+        f"[Bai et al., CVPR 2022, abstract]({DEQ_FLOW})",
+        findings.reuse,
+    ),
+    "flow_paths": Claim(
+        "A DEQ flow estimator models the flow as a path-independent, infinite-level fixed-point solving process.",
+        f"[deq-flow, README]({DEQ_FLOW_RELEASE})",
+        partial(findings.paths, FLOW),
+    ),
+    "sequence": Claim(
+        "On WikiText-103 DEQs often improve over the sequence models that they are made from, at similar numbers of "
+        "parameters and similar computation, with up to 88 % less memory in training.",
+        "[Bai et al., NeurIPS 2019, abstract](https://arxiv.org/abs/1909.01377)",
+        findings.sequence,
+    ),
+    "sequence_delta_report": Claim(
+        "The savings told are of implicit neural representations and of optical flow, none of language models.",
+        DELTA,
+        findings.sequence_delta,
+    ),
+    "sequence_paths": Claim(INDEPENDENCE, PATHS, partial(findings.paths, SEQUENCE)),
+    "vision": Claim(
+        "On ImageNet classification and Cityscapes segmentation MDEQs match or exceed recent competitive models.",
+        "[Bai et al., NeurIPS 2020, abstract](https://arxiv.org/abs/2006.08656)",
+        findings.vision,
+    ),
+    "vision_streaming_report": Claim(
+        "StreamDEQ recovers near-optimal representations within a few frames and keeps them up to date over the video, "
+        "with accuracy on par with MDEQ's while being more than 3 times faster.",
+        "[Ertenli et al., ECCV 2022, abstract](https://arxiv.org/abs/2204.13492)",
+        findings.streaming,
+    ),
+    "vision_paths": Claim(INDEPENDENCE, PATHS, partial(findings.paths, VISION)),
+    "stability": Claim(
+        "DEQs, typically overparametrised, do not benefit from more iterations at inference than in training.",
+        "[Ramzi et al., 2023, abstract](https://arxiv.org/abs/2305.15042)",
+        findings.stability,
+    ),
+    "stability_paths": Claim(INDEPENDENCE, PATHS, partial(findings.paths, VISION)),
+    "delta_sweep": Claim(
+        "The delta rule cuts the FLOPs of optical flow by 73 % on Sintel and by 76 % on KITTI, at accuracy comparable "
+        "with full updates.",
+        DELTA,
+        findings.delta,
+    ),
+    "delta_convergence": Claim(
+        "Convergence is heterogeneous: the activations of a state converge much faster in certain dimensions.",
+        DELTA,
+        findings.settling,
+    ),
+    "delta_sine": Claim(
+        "Fitting a sine demonstrates heterogeneous convergence in a simple case.",
+        "README of DeltaDEQ's release",
+        lambda found: f"{findings.settling(found)}\n{findings.delta(found)}",
+    ),
+    "delta_inr": Claim(
+        "The delta rule cuts the FLOPs of an implicit neural representation by 84 %, at accuracy comparable with full "
+        "updates.",
+        DELTA,
+        findings.delta,
+    ),
+}
+"""By the name of a report (`workflows.publish.REPORTS`)."""
