@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.flow.test_fine_tune import write_pairs
-
-from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
+from tests.vision.test_own import picture
 
 PAGE = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
 SHORT = {"flow": "--batch-size 2 --crop 32 32", "vision": "--batch-size 2", "sequence": "--batch-size 4"}
@@ -21,7 +20,9 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
     tracking_database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_pairs(Path("pairs"), 5)
-    write_digits(Path("images/digits"), MiniDigitsConfig(train=20, val=5, test=7))
+    for number, name in enumerate(("apple", "leaf") * 3):
+        picture(Path("pictures", name, f"{number}.png"), (200, 40 * number, 90), number)
+    picture(Path("new/one.png"), (200, 40, 90), 9)
     Path("story.txt").write_text("".join(f"It was the {number}th time that it rained.\n" for number in range(80)))
     trained = set()
     for command in "".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)).splitlines():

@@ -19,6 +19,10 @@ class Classification:
     final: int
     """Channels that are pooled."""
     classes: int
+    names: tuple[str, ...] = ()
+    """Of the classes; none where nobody has named them."""
+    crop: tuple[int, int] | None = None
+    """What it was trained to see of an image: its shorter side, and the square from its middle, pixels."""
     kind: Literal["classification"] = field(default="classification", repr=False)
 
 
@@ -103,6 +107,8 @@ class Architecture:
                 f"head.channels must name one width a branch: there are {len(self.channels)} branches, got "
                 f"{self.head.channels}"
             )
+        if isinstance(self.head, Classification) and len(self.head.names) not in (0, self.head.classes):
+            raise ValueError(f"head.names: expected {self.head.classes}, one a class, got {len(self.head.names)}")
 
     def inner(self, channels: int) -> int:
         """Inner channels of the residual block of a branch."""
@@ -110,7 +116,8 @@ class Architecture:
 
     def with_classes(self, classes: int) -> "Architecture":
         """The same with another number of classes; unchanged without a head."""
-        return self if self.head is None else replace(self, head=replace(self.head, classes=classes))
+        nameless = {"names": ()} if isinstance(self.head, Classification) else {}
+        return self if self.head is None else replace(self, head=replace(self.head, classes=classes, **nameless))
 
     @property
     def multiple(self) -> int:

@@ -22,7 +22,8 @@ from deq_vision.loss import HardPixels
 class Classify:
     """One label an image."""
 
-    data: Literal["cifar10", "imagenet"]
+    data: Literal["cifar10", "imagenet", "own"]
+    """Files in the format of CIFAR-10, ImageNet's folders, or a folder of pictures for each class of one's own."""
     folder: str = "."
     """Where the set is, below the folder of the data."""
     augment: Annotated[CropFlip | ResizedCrop, Kind] | None = None

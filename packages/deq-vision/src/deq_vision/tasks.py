@@ -24,6 +24,7 @@ from deq_vision.data.samples import IGNORE_INDEX
 from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.data.sets.cityscapes import Cityscapes
 from deq_vision.data.sets.imagenet import ImageNet, folder_of, synsets_of
+from deq_vision.data.sets.own import OwnClasses, classes_of
 from deq_vision.detection import task as detect
 from deq_vision.detection.params import Detect
 from deq_vision.loss import classification_loss, segmentation_loss
@@ -48,6 +49,8 @@ def samples(task: Scored, data: Path, split: Split) -> SampleSet[Any]:
         return Cityscapes(root, split, labels=LABELS[task.labels])
     if task.data == "cifar10":
         return Cifar10(root, split)
+    if task.data == "own":
+        return OwnClasses(root, split)
     return ImageNet(root, imagenet_split(split))
 
 
@@ -80,6 +83,8 @@ def require_head(
         case Classify(data="imagenet"):
             where = data / task.folder, imagenet_split(split)
             count, whose = len(synsets_of(*where)), str(folder_of(*where))
+        case Classify(data="own"):
+            count, whose = len(classes_of(data / task.folder)), str(data / task.folder)
         case Classify():
             whose = f"task.data {task.data}"
         case Segment():

@@ -11,9 +11,10 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.options import Options, asked
 from deq_core.experiment.tracking.run import track
 from deq_vision.commands.study import STUDIES
-from deq_vision.config import VARIANTS
+from deq_vision.config import VARIANTS, Classification
+from deq_vision.data.sets.own import classes_of
 from deq_vision.models.build import file_of
-from deq_vision.params import Experiment
+from deq_vision.params import Classify, Experiment
 
 SECTION = "vision"
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -28,7 +29,7 @@ def train(
     seed: int = 0,
     start: Annotated[str | None, default("random weights")] = None,
     change: Annotated[Options, Flat] = Options(),  # noqa: B008  it is frozen
-    task: Literal["classify", "segment", "detect"] = "classify",
+    task: Literal["own", "classify", "segment", "detect"] = "own",
     params: Annotated[Path | None, default("a recipe that ships, for TASK; with EXPERIMENT, params.yaml")] = None,
     section: Annotated[str | None, default("the whole file; with EXPERIMENT, vision")] = None,
     template: bool = False,
@@ -49,7 +50,8 @@ def train(
             (.safetensors), or a released file (.pth), as the released Cityscapes models began as ImageNet's. A head of
             another task is left out.
         change: what is changed of the recipe.
-        task: which of the recipes that ship.
+        task: which of the recipes that ship: own classifies pictures of one's own, DATA being a folder with a folder of
+            them for each class; the others are for the published sets and the mini ones.
         params: file with the recipe, such as `--template` writes.
         section: where in that file.
         template: prints the recipe that ships for TASK, to be changed and named by `--params`, and trains nothing.
@@ -68,7 +70,7 @@ def train(
         name, params, section = experiment, params or PARAMS, section or SECTION
         STUDIES.check(SECTION, params, section)
         settings = config.load(Experiment, params, f"{section}.experiments.{experiment}")
-    settings = laid_over(settings, change)
+    settings = with_own_classes(laid_over(settings, change), data)
     distributed.become("deq_vision.cli", sys.argv[1:], settings.recipe.processes)
     manifest = data / settings.task.folder / "manifest.json"
     files = [manifest] if manifest.exists() else []  # released sets have none
@@ -90,6 +92,20 @@ def train(
         metrics = training.train(settings, seed=seed, data=data, out=out, scratch=folder, log=log, start=start)
     if distributed.rank() == 0:
         finish(metrics)
+
+
+def with_own_classes(settings: Experiment, data: Path) -> Experiment:
+    """The experiment with a head for the classes that are found in DATA, where these are one's own.
+
+    Raises:
+        LayoutError: they are not there.
+    """
+    task, architecture = settings.task, settings.model.architecture
+    if not isinstance(task, Classify) or task.data != "own" or not isinstance(architecture.head, Classification):
+        return settings
+    names = tuple(classes_of(data / task.folder))
+    head = replace(architecture.head, classes=len(names), names=names, crop=task.test_crop)
+    return replace(settings, model=replace(settings.model, architecture=replace(architecture, head=head)))
 
 
 def laid_over(settings: Experiment, change: Options) -> Experiment:

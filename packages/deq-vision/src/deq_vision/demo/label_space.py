@@ -61,7 +61,10 @@ def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None =
             label_space = replace(plain, task="detect", names=OBJECTS.get(head.classes, plain.names))
         case Classification():
             tiny = head.classes == TINY_CLASSES
-            label_space = replace(plain, normalisation=CIFAR, crop=CIFAR_CROP) if tiny else plain
+            label_space = replace(plain, normalisation=CIFAR, crop=CIFAR_CROP) if tiny and head.crop is None else plain
+            label_space = replace(
+                label_space, names=head.names or label_space.names, crop=head.crop or label_space.crop
+            )
     if pixels != "auto":
         label_space = replace(label_space, normalisation=CIFAR if pixels == "cifar" else IMAGENET)
     return label_space if names is None else replace(label_space, names=read_names(names, len(label_space.names)))
