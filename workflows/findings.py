@@ -75,17 +75,15 @@ def reuse(found: Values) -> str:
 
 def delta(found: Values) -> str:
     """The rule beside stopping earlier, where both were chosen."""
-    kinds: dict[str, dict[str, Any]] = {"image": {}, "sine": {}, "flow": {}}
-    for name, bounds in found["savings"].items():
-        kinds.get(name.partition(", ")[0], kinds["flow"])[name] = bounds
-    flow = delta_sweep.chosen(kinds["flow"])
+    savings = found["savings"]
+    images = {name: bounds for name, bounds in savings.items() if name.startswith("image, ")}
+    flow = delta_sweep.chosen({name: bounds for name, bounds in savings.items() if name not in images})
     of_videos = {"stream": "On videos, from the last frame's states and memories (`stream`),"}
     of_videos["reuse"] = "On videos, from the last frame's states with fresh memories (`reuse`),"
     return bullets(
         *(compared(said, flow, f"video, {start}", "1 %") for start, said in of_videos.items()),
         compared("From cold starts of flow networks", flow, "cold", "1 %"),
-        compared("Of images", kinds["image"], "seen", "0.1 dB"),
-        compared("Of sines", kinds["sine"], "seen", "5 %"),
+        compared("Of images", images, "seen", "0.1 dB"),
     )
 
 
