@@ -115,8 +115,8 @@ def compared(what: str, savings: Values, ending: str, bound: str) -> str:
     kept, steps = (
         [name for name, case in cases.items() if case.get(key, math.inf) <= limit] for key in ("lost", "fewer_lost")
     )
-    beyond = [cases[name]["saved"] - cases[name].get("kept_saved", 0.0) for name in kept]
-    best = f", {span(beyond)} points more than the fewest steps that do" if kept else ""
+    beyond = [cases[name]["saved"] - cases[name]["kept_saved"] for name in kept if "kept_saved" in cases[name]]
+    best = f", {span(beyond)} points more than the fewest steps that do" if beyond else ""
     return (
         f"{what} the rule skips {span(rule)} % of the work within a loss of {bound}{of_it or ','} fewer steps "
         f"{span(fewer)} %. The rule is ahead: {where(ahead, cases)}{by_pixel}. What was chosen keeps to that loss on "

@@ -11,10 +11,11 @@ import pytest
 from deq_core.experiment.ending import Terminated, ending
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from deq_core.experiment.ending import ending
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in what it starts in the background
 with ending("planted"):
     try:
         print("begun", flush=True)

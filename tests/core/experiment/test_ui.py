@@ -1,6 +1,5 @@
 """The tracking server's own page, in a real browser, shows the runs that `track` wrote."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -39,7 +38,7 @@ def test_the_page_names_every_run_and_the_server_starts_nothing_else(tracking_da
             attempt += 1
             document = page(runs, tmp_path / f"profile{attempt}")
     finally:
-        shown.send_signal(signal.SIGINT)
+        shown.terminate()
         shown.communicate(timeout=PATIENCE)
     missing = [name for name in names if name not in document]
     assert not missing, f"the page names no {missing}:\n{document[:4000]}"

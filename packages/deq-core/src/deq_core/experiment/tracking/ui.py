@@ -17,6 +17,7 @@ import urllib.request
 import webbrowser
 from collections.abc import Sequence
 
+from deq_core.experiment.ending import terminable
 from deq_core.experiment.errors import UserError
 from deq_core.experiment.tracking.connection import connect, tracking_uri
 from deq_core.experiment.tracking.sqlite_store import artifact_location, one_line, without_password
@@ -49,7 +50,7 @@ def command(port: int) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the server until it is interrupted; says where the runs are as soon as it answers."""
+    """Runs the server until Ctrl-C or SIGTERM; says where the runs are as soon as it answers."""
     parser = argparse.ArgumentParser(prog="python -m deq_core.experiment.tracking.ui", description=__doc__)
     parser.add_argument("--port", type=int, default=5000)
     port = parser.parse_args(arguments).port
@@ -64,22 +65,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     server = subprocess.Popen(command(port), env=os.environ | QUIET, stdout=subprocess.DEVNULL)
     try:
-        while server.poll() is None:
-            with contextlib.suppress(urllib.error.URLError, OSError):
-                if urllib.request.urlopen(f"{address}/health", timeout=10).status == 200:
-                    break
-            time.sleep(0.2)
-        else:
-            sys.exit(f"MLflow's server has ended, see above; if another program has port {port}: --port")
-        print(f"The runs: {page}\nCtrl-C ends the server.", flush=True)
-        if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
-            webbrowser.open(page)
-        server.wait()
+        with terminable():
+            show(server, address, page)
     except KeyboardInterrupt:
         pass
     finally:
         server.terminate()
         server.wait()
+
+
+def show(server: subprocess.Popen[bytes], address: str, page: str) -> None:
+    """Says where the runs are as soon as the server answers, and waits until it ends."""
+    while server.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            if urllib.request.urlopen(f"{address}/health", timeout=10).status == 200:
+                break
+        time.sleep(0.2)
+    else:
+        sys.exit("MLflow's server has ended, see above; if another program has its port: --port")
+    print(f"The runs: {page}\nCtrl-C ends the server.", flush=True)
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
+        webbrowser.open(page)
+    server.wait()
 
 
 if __name__ == "__main__":
