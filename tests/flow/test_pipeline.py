@@ -272,7 +272,7 @@ def test_a_network_that_is_not_named_is_asked_for(tmp_path: Path, tracking_datab
 def test_help_says_where_a_download_goes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["download", "--help"])
-    shown = capsys.readouterr().out
+    shown = re.sub(r"[│\s]+", " ", capsys.readouterr().out)  # however it is wrapped
     assert re.search(r"--out .*\(default: data/flow; with a published NAME, data\)", shown)
     assert "default: None" not in shown
 

@@ -50,9 +50,7 @@ def test_it_is_small() -> None:
 def test_a_command_without_a_checkpoint_generates_with_it(capsys: pytest.CaptureFixture[str]) -> None:
     texts = []
     for options in ([], ["--checkpoint", "default"], ["--seed", "1"]):
-        with pytest.raises(SystemExit) as left:
-            main(["generate", "--prompt", "The database ", "--length", "12", *options])
-        assert left.value.code == 0
+        main(["generate", "--prompt", "The database ", "--length", "12", *options])
         texts.append(capsys.readouterr().out)
     assert texts[0].startswith("The database ")
     assert texts[0] == texts[1] != texts[2]

@@ -230,7 +230,8 @@ def test_the_commands_lead_from_data_to_the_report(data: Path, tmp_path: Path) -
     page = ["--results", str(results), "--params", str(params)]
     main(["report", "stability", *page, "--out", str(results / "report")])
     assert "![curves](curves.svg)" in (results / "report" / "report.md").read_text()
-    assert {path.name for path in (results / "report").glob("[!.]*")} == {"report.md", "metrics.json", "curves.svg"}
+    written = {"report.md", "metrics.json", "headline.json", "curves.svg", "curves.csv"}
+    assert {path.name for path in (results / "report").glob("[!.]*")} == written
     assert not list((tmp_path / "scratch").glob("stability*"))
 
 

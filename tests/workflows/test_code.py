@@ -98,7 +98,7 @@ def seen() -> list[dict[str, str]]:
     [
         ("loss.py", '"""', "# a comment\n\n\n" + '"""Another word: ', []),
         ("loss.py", "\ndef ", "\nADDED = 1\n\n\ndef ", [("deq-flow", "train")]),
-        ("commands/training.py", '"""Trains the network', '"""Fits the network', []),
+        ("commands/training.py", '"""Trains a network', '"""Fits a network', []),
         ("commands/training.py", '"chairs"', '"chair"', [("deq-flow", "train")]),
     ],
 )

@@ -65,7 +65,7 @@ def medians(samples: Sequence[Row], name: str) -> dict[str, float]:
     """{solver.distance.median: over a set}: a mean may be that of a few samples with two solutions."""
     of_set = [row for row in samples if row["set"] == name]
     distances = [column for column in of_set[0] if column.endswith(tuple(f".{each}" for each in ("change", *STARTS)))]
-    found = {column: [row for row in of_set if row[column] is not None] for column in distances}
+    found = {column: [row for row in of_set if row.get(column) is not None] for column in distances}
     return {f"{column}.median": median(numbers(rows, column)) for column, rows in found.items() if rows}
 
 
