@@ -90,6 +90,15 @@ def test_a_figure_has_one_legend_with_each_label_once_and_outside_its_panels() -
     assert panels[0].get_ylim() == panels[1].get_ylim()
 
 
+def test_a_legend_has_as_many_columns_as_the_figure_has_place_for() -> None:
+    drawn, (axes,) = plotting.figure(4.0)
+    for number in range(5):
+        axes.plot([1, 2], label=f"a rather long name of curve number {number}")
+    plotting.legend(drawn)
+    (legend,) = drawn.legends
+    assert legend.get_window_extent().width <= drawn.bbox.width
+
+
 def test_a_band_that_reaches_zero_ends_where_its_logarithmic_axis_does(tmp_path: Path) -> None:
     seeds = [[1.0, 0.1, 0.01, 0.004], [1.2, 0.9, 0.4, 0.005]]
     drawn, (log, linear) = plotting.figure(columns=2)

@@ -15,7 +15,7 @@ from deq_core.experiment.tables import Row, cell, grouped, markdown, numbers, ov
 Found = Mapping[str, Mapping[str, Mapping[str, float]]]
 """{network: {set: {quantity: mean over seeds, quantity_std: standard deviation}}}."""
 OF_STARTS = {"random": "a random state", "other": "another sample's state"}
-DISTANCES = {"change": "at k and 2k", **{start: f"from zero and {name}" for start, name in OF_STARTS.items()}}
+DISTANCES = {"change": "k and 2k", "random": "zero and random", "other": "zero and another"}
 PARTS, OTHERS, BLACK = (*plotting.PALETTE[:3], plotting.PALETTE[7]), plotting.PALETTE[3:6], plotting.PALETTE[6]
 STYLES = ("-", "--", ":", "-.")
 

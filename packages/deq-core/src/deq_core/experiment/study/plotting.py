@@ -90,13 +90,19 @@ def name_axes(drawn: Figure, *, x: str, y: str) -> None:
 
 
 def legend(drawn: Figure, *, columns: int = 4) -> None:
-    """One legend of everything that has a label in any panel, each once, above all panels."""
+    """One legend of everything that has a label in any panel, each once, above all panels.
+
+    In `columns` columns, or as many as the width of the figure has place for.
+    """
     found = [axes.get_legend_handles_labels() for axes in drawn.axes]
     handles = {label: handle for each in found for handle, label in zip(*each, strict=True)}
     with mpl.rc_context(_STYLE):
-        drawn.legend(
-            handles.values(), handles, loc="outside upper center", ncols=min(columns, len(handles)), fontsize="small"
-        )
+        for count in range(min(columns, len(handles)), 0, -1):
+            made = drawn.legend(handles.values(), handles, loc="outside upper center", ncols=count, fontsize="small")
+            drawn.draw_without_rendering()
+            if made.get_window_extent().width <= drawn.bbox.width or count == 1:
+                return
+            made.remove()
 
 
 def colour_bar(drawn: Figure, image: ScalarMappable, label: str, axes: Sequence[Axes]) -> None:
