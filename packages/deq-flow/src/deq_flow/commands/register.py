@@ -1,9 +1,9 @@
 """The command that puts a network into MLflow's registry. It is no experiment, and knows no params.yaml."""
 
-from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment.commands import Positional, default, finish
+from deq_core.experiment.tracking.models import called
 from deq_core.experiment.tracking.models import register as register_model
 from deq_flow.demo.predict import INTERFACE
 from deq_flow.networks import SHIPPED, file_of
@@ -28,8 +28,7 @@ def register(
     weights = file_of(checkpoint)
     registered = register_model(
         weights,
-        name=name or f"deq-flow-{Path(checkpoint).resolve().name if checkpoint not in SHIPPED else checkpoint}",
-        alias=alias or ("shipped" if checkpoint in SHIPPED else "trained"),
+        **called("deq-flow", checkpoint, SHIPPED, name, alias),
         pipeline="flow",
         predictor="deq_flow.demo.predict",
         interface=INTERFACE,

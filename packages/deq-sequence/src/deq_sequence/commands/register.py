@@ -1,9 +1,9 @@
 """The command that puts a network into MLflow's registry. It is no experiment, and knows no params.yaml."""
 
-from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment.commands import Positional, default, finish
+from deq_core.experiment.tracking.models import called
 from deq_core.experiment.tracking.models import register as register_model
 from deq_sequence.demo.predict import INTERFACE
 from deq_sequence.networks import SHIPPED, load, load_vocabulary, located
@@ -29,8 +29,7 @@ def register(
     load_vocabulary(weights, load(weights))  # without one it reads no text
     registered = register_model(
         weights,
-        name=name or f"deq-sequence-{Path(checkpoint).resolve().name if checkpoint not in SHIPPED else checkpoint}",
-        alias=alias or ("shipped" if checkpoint in SHIPPED else "trained"),
+        **called("deq-sequence", checkpoint, SHIPPED, name, alias),
         pipeline="sequence",
         predictor="deq_sequence.demo.predict",
         interface=INTERFACE,

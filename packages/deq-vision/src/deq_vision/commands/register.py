@@ -1,13 +1,13 @@
 """The command that puts a network into MLflow's registry. It is no experiment, and knows no params.yaml."""
 
-from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment.commands import Positional, default, finish
+from deq_core.experiment.tracking.models import called
 from deq_core.experiment.tracking.models import register as register_model
 from deq_vision.demo.predict import interface_of
-from deq_vision.models.build import load
-from deq_vision.models.shipped import FOLDER, SHIPPED
+from deq_vision.models.build import file_of, load
+from deq_vision.models.shipped import SHIPPED
 
 
 def register(
@@ -27,12 +27,10 @@ def register(
         name: in the registry; every registration is a new version of it.
         alias: of this version.
     """
-    weights = FOLDER / SHIPPED[checkpoint] if checkpoint in SHIPPED else Path(checkpoint)
-    weights = weights / "model.safetensors" if weights.is_dir() else weights
+    weights = file_of(checkpoint)
     registered = register_model(
         weights,
-        name=name or f"deq-vision-{Path(checkpoint).resolve().name if checkpoint not in SHIPPED else checkpoint}",
-        alias=alias or ("shipped" if checkpoint in SHIPPED else "trained"),
+        **called("deq-vision", checkpoint, SHIPPED, name, alias),
         pipeline="vision",
         predictor="deq_vision.demo.predict",
         interface=interface_of(load(weights)),

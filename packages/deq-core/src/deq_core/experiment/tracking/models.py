@@ -3,7 +3,7 @@
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -52,6 +52,13 @@ class Registration:
 
     def __str__(self) -> str:
         return f"models:/{self.name}@{self.alias}, version {self.version}, of run {self.run}"
+
+
+def called(program: str, checkpoint: str, ships: Container[str], name: str | None, alias: str | None) -> dict[str, str]:
+    """Name and alias of a program's checkpoint in the registry, where they are not given: those of `register`."""
+    shipped = checkpoint in ships
+    own = checkpoint if shipped else Path(checkpoint).resolve().name
+    return {"name": name or f"{program}-{own}", "alias": alias or ("shipped" if shipped else "trained")}
 
 
 def register(

@@ -60,7 +60,7 @@ class OwnClasses(Dataset[LabelledImage]):
 
 def held_out_of(found: list[Path]) -> set[Path]:
     """About one picture of `EVERY`, by a digest of its name; of two or more at least one, and not all."""
-    order = sorted(found, key=lambda path: number(path))
+    order = sorted(found, key=number)
     held_out = [path for path in order if number(path) % EVERY == 0]
     return set((held_out or order[:1])[: len(order) - 1])
 
