@@ -11,7 +11,7 @@ of one's own, whose flow is not known, it is what is left between the frames whe
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,11 @@ import numpy as np
 import skimage.data
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 from deq_core.experiment.data.images import read_image
 from deq_core.experiment.data.photographs import VALIDATION, load_all
-from deq_core.experiment.study.plotting import Figure, image_grid, save
+from deq_core.experiment.study.plotting import save
 from deq_core.experiment.tables import markdown
 from deq_flow.data.batches import FlowBatch
 from deq_flow.demo.follow import enlarged, reduced
@@ -33,10 +32,10 @@ from deq_flow.demo.run import DemoConfig
 from deq_flow.demo.warped import warped_error
 from deq_flow.evaluation.baselines import Baseline, dis
 from deq_flow.inference import Estimator
-from deq_flow.metrics import epe, epe_map
+from deq_flow.metrics import epe
 from deq_flow.models.scales import resized
 from deq_flow.networks import load
-from deq_flow.visualize import error_to_rgb, flow_to_rgb
+from deq_flow.reports.compared import compared
 
 HEIGHT, WIDTH = 480, 640
 Flow = Callable[[Tensor, Tensor], Tensor]
@@ -140,43 +139,6 @@ def peer(baseline: Baseline) -> Flow:
     return flow
 
 
-def drawn(methods: Mapping[str, Flow], pair: Moved) -> Figure:
-    """A pair of frames and its flow above; below the flow of each method, and below that its error."""
-    longest, worst = float(pair.flow.norm(dim=0)[pair.valid].max()), 8.0
-    flows = {name: flow(pair.image1, pair.image2) for name, flow in methods.items()}
-    errors = {name: epe_map(flow, pair.flow) for name, flow in flows.items()}
-    known = torch.where(pair.valid, pair.flow, torch.nan)
-    return image_grid(
-        [
-            [
-                ("frame 1", points(pair.image1)),
-                ("frame 2", points(pair.image2)),
-                ("measured flow", colours(known, longest)),
-            ],
-            [(name, colours(flow, longest)) for name, flow in flows.items()],
-            [
-                (
-                    f"error, mean {error[pair.valid].mean():.2f} px, to {worst:g}",
-                    points(error_to_rgb(error, pair.valid, max_error=worst)),
-                )
-                for error in errors.values()
-            ],
-        ],
-        width=9.0,
-    )
-
-
-def colours(flow: Tensor, longest: float) -> np.ndarray:
-    """A flow (2, h, w) as colours (h, w, 3), black where it is not known."""
-    known = flow.isfinite().all(0)
-    return points(flow_to_rgb(flow.nan_to_num(), max_norm=longest) * known)
-
-
-def points(image: Tensor) -> np.ndarray:
-    """(3, h, w) as (h, w, 3)."""
-    return rearrange(image, "c h w -> h w c").numpy()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -201,7 +163,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "DIS, finest": methods["DIS, finest"],
             "network": methods["as they are"],
         }
-        save(drawn(shown, motorcycle()), options.figure, dpi=110)
+        pair = motorcycle()
+        flows = {name: flow(pair.image1, pair.image2) for name, flow in shown.items()}
+        drawn = compared(pair.image1, pair.image2, pair.flow, pair.valid, flows, width=11.0)
+        save(drawn, options.figure, dpi=110)
         return
     if options.pairs is not None:
         own = own_pairs(options.pairs)

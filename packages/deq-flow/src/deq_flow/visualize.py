@@ -52,6 +52,16 @@ def flow_to_rgb(flow: Tensor, max_norm: float | None = None) -> Tensor:
     return rearrange(torch.from_numpy(np.floor(255 * colour).astype(np.uint8)), "h w c -> c h w").contiguous()
 
 
+def flow_key(size: int) -> Tensor:
+    """The key to `flow_to_rgb`, uint8 RGB (3, size, size): a disc, each point coloured as the motion from its centre.
+
+    Its rim is the speed of full saturation, `max_norm`; beyond it is white.
+    """
+    y, x = torch.meshgrid(*2 * [torch.linspace(-1.0, 1.0, size)], indexing="ij")
+    motion = torch.stack([x, y])
+    return torch.where(motion.norm(dim=0) < 1.0 + 1e-6, flow_to_rgb(motion, max_norm=1.0), 255)
+
+
 def error_to_rgb(error: Tensor, valid: Tensor | None = None, *, max_error: float) -> Tensor:
     """uint8 RGB (3, h, w): a heat map of an error (h, w), from blue at 0 to red at `max_error`.
 

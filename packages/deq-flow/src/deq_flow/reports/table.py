@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from einops import rearrange
 
 from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.study import plotting
@@ -16,9 +14,8 @@ from deq_core.experiment.study.stage import Section, Single
 from deq_core.experiment.tables import Row, grouped, statistic
 from deq_flow.evaluation.evaluate import summary
 from deq_flow.evaluation.sets import titles
-from deq_flow.metrics import epe_map
+from deq_flow.reports.compared import compared
 from deq_flow.reports.errors import Errors, differences, differences_table, errors_table, over_seeds_by_set
-from deq_flow.visualize import error_to_rgb, flow_to_rgb
 
 NOTES = {
     "zero": "predicts no motion; its EPE is the mean length of the true flow",
@@ -135,34 +132,10 @@ def iterations(runs: Mapping[str, Seeds]) -> Figure:
 
 
 def example(predictions: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """One held-out pair: frames and true flow above, prediction and error of each trained method below."""
-    shared = next(iter(predictions.values()))
-    target = torch.from_numpy(shared["target"])
-    longest = float(target.norm(dim=0).max())
+    """One held-out pair, solved by each trained method."""
+    shared = {name: torch.from_numpy(array) for name, array in next(iter(predictions.values())).items()}
     flows = {method: torch.from_numpy(arrays["flow"]) for method, arrays in predictions.items()}
-    largest = max(float(epe_map(flow, target).max()) for flow in flows.values())
-    rows = [
-        [
-            ("frame 1", rearrange(shared["image1"], "c h w -> h w c")),
-            ("frame 2", rearrange(shared["image2"], "c h w -> h w c")),
-            ("true flow", pixels(flow_to_rgb(target, max_norm=longest))),
-        ]
-    ]
-    for method, flow in flows.items():
-        error = epe_map(flow, target)
-        rows.append(
-            [
-                (f"{method}: flow", pixels(flow_to_rgb(flow, max_norm=longest))),
-                (f"{method}: error, EPE {error.mean():.2f} px", pixels(error_to_rgb(error, max_error=largest))),
-                (f"{method}: error over 3 px", (error > 3).numpy().astype(np.uint8)),
-            ]
-        )
-    return plotting.image_grid(rows)
-
-
-def pixels(image: torch.Tensor) -> np.ndarray:
-    """(3, h, w) as (h, w, 3)."""
-    return rearrange(image, "c h w -> h w c").numpy()
+    return compared(shared["image1"], shared["image2"], shared["target"], shared["valid"].bool(), flows)
 
 
 REPORT = Report(name="flow.table_report", section="flow", page=page)
