@@ -48,6 +48,10 @@ onerror:
         VIEW[0].end(good=False)
 
 
+resource_scopes:
+    gpu_jobs="local",  # profiles/default has one at a time on this machine; a cluster counts its GPUs itself
+
+
 def described(path):
     """An output that has a caption, a figure, is shown in the report."""
     caption = graph.caption(path)
@@ -84,7 +88,12 @@ for each in RULES:
             each.log,
         wildcard_constraints:
             run=each.runs,
-        threads: lambda wildcards, each=each: each.job(wildcards).threads
+        threads: lambda wildcards, each=each: each.job(wildcards).asks.threads
+        resources:
+            gpu=lambda wildcards, each=each: each.job(wildcards).asks.gpu,
+            gpu_jobs=lambda wildcards, each=each: min(1, each.job(wildcards).asks.gpu),
+            mem_mb=lambda wildcards, attempt, each=each: attempt * each.job(wildcards).asks.mem_mb,
+            runtime=lambda wildcards, each=each: each.job(wildcards).asks.runtime,
         params:
             stage=lambda wildcards, each=each: each.job(wildcards).stage,
         shell:

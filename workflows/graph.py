@@ -7,13 +7,15 @@ The stages of a matrix write the same files into folders of their own, and that 
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from dvc.parsing import DataResolver
 from dvc.repo import Repo
 from dvc.utils.serialize import load_yaml
+
+from workflows.resources import Resources, asked
 
 CODE = "code"
 """The stage that says what code is behind each command, before Snakemake plans: no plan knows what it will say."""
@@ -26,12 +28,12 @@ class GraphError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """One stage: what it reads that other stages write, what it writes, and the processor cores it uses."""
+    """One stage: what it reads that other stages write, what it writes, and what it asks of the machine."""
 
     stage: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    threads: int
+    asks: Resources = field(default_factory=Resources)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def rules(profile: Mapping[str, Any]) -> list[Rule]:
     """A rule for every stage of dvc.yaml but for `code` and those that run each time, with the numbers of params.yaml.
 
     Args:
-        profile: params.yaml, for the threads that a stage's own parameters name.
+        profile: params.yaml, for the resources that a stage's own parameters name.
 
     Raises:
         GraphError: the outputs of a matrix do not differ in the name of one folder.
@@ -99,7 +101,7 @@ def rules(profile: Mapping[str, Any]) -> list[Rule]:
             stage=name,
             inputs=tuple(read) or (PARAMS,),  # a rule without inputs would never be out of date
             outputs=written[name],
-            threads=max((threads(profile, key) for key in stage.get("params", ())), default=1),
+            asks=asked(profile, stage.get("params", ())),
         )
         groups.setdefault(name.partition("@")[0], []).append(job)
     return [rule(name, jobs) for name, jobs in groups.items()]
@@ -166,13 +168,3 @@ def written_at(dependency: str, below: Mapping[str, Sequence[str]]) -> Iterator[
     yield from below.get(dependency, ())
     for folder in PurePosixPath(dependency).parents:
         yield from below.get(f"{folder}/manifest.json", ())
-
-
-def threads(profile: Mapping[str, Any], key: str) -> int:
-    """Processor cores by the section of params.yaml at dotted keys: processes times threads, each 1 by default."""
-    section: Any = profile
-    for name in key.split("."):
-        section = section.get(name) if isinstance(section, Mapping) else None
-    if not isinstance(section, Mapping):
-        return 1
-    return section.get("threads", 1) * section.get("processes", 1)

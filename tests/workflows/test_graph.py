@@ -9,13 +9,13 @@ from tests.profiles import PROFILES
 from tests.workflows.checkout import ROOT, copy, run, set_parameters
 
 from workflows import graph, parameters
-from workflows.graph import GraphError, Job, Rule, final, outputs, rule, threads
+from workflows.graph import GraphError, Job, Rule, final, outputs, rule
 
 JOB = re.compile(r"^rule \w+:\n(?P<body>(?:^ .*\n)+)^Shell command: .* --single-item (?P<stage>\S+) > ", re.MULTILINE)
 
 
 def job(stage: str, *outputs: str, inputs: tuple[str, ...] = ()) -> Job:
-    return Job(stage, inputs, outputs, threads=1)
+    return Job(stage, inputs, outputs)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_a_pipeline_has_one_small_file_of_metrics_and_its_plots_draw_the_tables_
             assert (ROOT / ".dvc/plots" / f"{options['template']}.json").exists()
 
 
-def test_snakemake_has_these_jobs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_parameters(checkout, {}, name="smoke")
+def test_snakemake_has_these_jobs_with_what_they_ask_for(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_parameters(checkout, {}, name="paper")
     said = run(checkout, "snakemake", "--dry-run", "--forceall", "--printshellcmds", "all").stdout
     monkeypatch.chdir(checkout)
     jobs = {job.stage: job for rule in graph.rules(parameters.load()) for job in rule.jobs.values()}
@@ -60,6 +60,12 @@ def test_snakemake_has_these_jobs(checkout: Path, monkeypatch: pytest.MonkeyPatc
     assert found.keys() == jobs.keys()
     for stage, body in found.items():
         assert (listed(body, "input"), listed(body, "output")) == (set(jobs[stage].inputs), set(jobs[stage].outputs))
+        asks = jobs[stage].asks
+        assert listed(body, "resources") >= {
+            *(f"gpu={asks.gpu}", f"gpu_jobs={min(1, asks.gpu)}", f"mem_mb={asks.mem_mb}", f"runtime={asks.runtime}")
+        }
+    trainings = [job.asks for stage, job in jobs.items() if stage.startswith(("flow_train", "vision_train"))]
+    assert {asks.gpu for asks in trainings} == {1, 2, 3, 4, 8}
 
 
 def belongs(path: str, dependency: str) -> bool:
@@ -115,11 +121,3 @@ def test_what_no_stage_reads_is_the_aim_of_its_pipeline() -> None:
     ]
     assert final(made) == ["r/flow/report.md", "r/vision/report.md"]
     assert final(made, "flow") == ["r/flow/report.md"]
-
-
-def test_cores_are_those_of_the_parameters_that_a_stage_lists() -> None:
-    profile = {"flow": {"train": {"deq": {"threads": 2, "processes": 3}, "raft": {"steps": 5}}, "seeds": [0]}}
-    assert threads(profile, "flow.train.deq") == 6
-    assert threads(profile, "flow.train.raft") == 1
-    assert threads(profile, "flow.seeds") == 1
-    assert threads(profile, "flow.absent.key") == 1
