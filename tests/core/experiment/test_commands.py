@@ -48,6 +48,20 @@ def test_an_expected_error_ends_with_its_message_alone() -> None:
     assert ended.value.code == "planted: told you so"
 
 
+@pytest.mark.parametrize(
+    "allocation",
+    [
+        "import torch; torch.empty(1 << 50)",
+        "import numpy; numpy.zeros(1 << 48)",
+        "import cv2, numpy; cv2.resize(numpy.zeros((9, 9), numpy.uint8), (1 << 22, 1 << 22))",
+    ],
+)
+def test_memory_that_does_not_suffice_is_a_sentence(allocation: str, tmp_path: Path) -> None:
+    (tmp_path / "planted_one.py").write_text(f"def grow() -> None:\n    {allocation}\n")
+    with pytest.raises(SystemExit, match=r"planted: out of memory: take fewer samples at once, .*trainings resume"):
+        commands.run("planted", "Tests.", {"planted_one": ("grow",)}, arguments=["grow"])
+
+
 def test_an_unknown_command_is_answered_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     table = {"planted_one": ("count-up", "refuse")}
     with pytest.raises(SystemExit) as ended:

@@ -24,7 +24,7 @@ from deq_core import ConvergenceError
 from deq_core.experiment import config, distributed
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.ending import ending
-from deq_core.experiment.errors import UserError
+from deq_core.experiment.errors import UserError, out_of_memory
 from deq_core.experiment.files import OutputError, discard, output_files, require_own, require_writable
 from deq_core.experiment.written import written_by
 
@@ -84,6 +84,11 @@ def run(
         except SystemExit:
             sys.stdout.flush()  # of --help, which may be read no further
             raise
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            remedy = "take fewer samples at once, smaller ones, or a machine with more memory; trainings resume"
+            sys.exit(f"{prog}: out of memory: {remedy} ({' '.join(str(error).split())})")
 
 
 def functions(commands: Mapping[str, Sequence[str]]) -> list[Callable[..., None]]:

@@ -36,3 +36,12 @@ class FileFormatError(UserError, ValueError):
 def damaged(path: Path, expected: str, got: str) -> FileFormatError:
     """The error for a file that holds something else than expected."""
     return FileFormatError(f"{path}: expected {expected}, got {got}; copy or unpack the file again")
+
+
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUDA out of memory", "Insufficient memory")
+"""What torch says where it gets no memory of a CPU and of a GPU, and OpenCV."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error, of whatever library, is that the memory did not suffice."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)

@@ -78,7 +78,7 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
     except Timeout:
         raise OutputError(f"{path}: another process has been making it for too long; end that one") from None
     except OutputError as error:
-        raise OutputError(f"{error}; {_ELSEWHERE}") from error
+        raise OutputError(str(error) if _ELSEWHERE in str(error) else f"{error}; {_ELSEWHERE}") from error
 
 
 def require_access(path: Path) -> None:
