@@ -12,37 +12,39 @@ from deq_core.experiment.config.layer import OnFailure
 class Architecture:
     """Widths and choices of modules shared by DEQ-Flow and RAFT (Teed & Deng 2020; Bai et al. 2022).
 
-    encoder             "residual" (two 3x3 convolutions a block) or "bottleneck" (RAFT-small)
-    stages              channels of the encoder's three stages; the first is also the stem's width
-    blocks              blocks of each stage; official checkpoints have two
-    features            channels of the feature maps that are correlated
-    context_norm        normalisation in the context encoder; the feature encoder always has instance normalisation
-    hidden, context     channels of the recurrent state and of the injected context
-    similarity          "dot": correlation is <f1, f2> / sqrt(C), as released. "cosine": 100 times the cosine between
-                        features less their mean over the map; it finds matches before anything is learned, where the
-                        dot product finds the longest vectors
-    levels, radius      correlation pyramid levels, and the radius of the window read from each
-    correlation_widths  motion encoder, correlation branch: a 1x1 convolution, then a 3x3 one if there are two widths
-    flow_widths         motion encoder, flow branch: a 7x7 and a 3x3 convolution
-    motion              channels the motion encoder returns, the last two being the flow itself
-    gru                 "separable" (1x5 then 5x1) or "square" (3x3)
-    head                inner channels of the flow head; version 1 of DEQ-Flow keeps 256 at every size
-    upsampling          "convex" (learned weights) or "bilinear"
-    mask                inner channels of the head that predicts the convex weights
-    attention           "global" adds the aggregated motion of GMA (Jiang et al. 2021)
-    attention_by        what positions attend by: "content", as in every released checkpoint, "position" (their distance
-                        in rows and in columns), or "both"
-    attention_positions rows and columns that the table of relative positions tells apart, 0 for none; GMA's files
-                        have one of 160, which its released weights do not use
-    scale               pixels per cell of the grid on which flow is estimated: 8, or 4 for small images
-    correlation         "all-pairs" stores the correlation volume, "on-the-fly" computes each window when it is read,
-                        "auto" stores the volume up to `correlation.VOLUME_LIMIT` entries
-    dropout             probability with which a channel of an encoder's output is zeroed in training
-    cell_dropout        probability with which a value behind the motion encoder's first convolutions is zeroed in
-                        training, the same ones in every evaluation of a solve; version 1's vdropout
-    recompute           whether backward computes the encoders' activations again, image by image, rather than keep
-                        them: most of what a step of DEQ-Flow keeps, for one pass more through them. An encoder whose
-                        batch normalisation gathers statistics keeps its own
+    Attributes:
+        encoder: "residual" (two 3x3 convolutions a block) or "bottleneck" (RAFT-small)
+        stages: channels of the encoder's three stages; the first is also the stem's width
+        blocks: blocks of each stage; official checkpoints have two
+        features: channels of the feature maps that are correlated
+        context_norm: normalisation in the context encoder; the feature encoder always has instance normalisation
+        hidden, context: channels of the recurrent state and of the injected context
+        similarity: "dot": correlation is <f1, f2> / sqrt(C), as released. "cosine": 100 times the cosine between
+            features less their mean over the map; it finds matches before anything is learned, where the dot product
+            finds the longest vectors
+        levels, radius: correlation pyramid levels, and the radius of the window read from each
+        correlation_widths: motion encoder, correlation branch: a 1x1 convolution, then a 3x3 one if there are two
+            widths
+        flow_widths: motion encoder, flow branch: a 7x7 and a 3x3 convolution
+        motion: channels the motion encoder returns, the last two being the flow itself
+        gru: "separable" (1x5 then 5x1) or "square" (3x3)
+        head: inner channels of the flow head; version 1 of DEQ-Flow keeps 256 at every size
+        upsampling: "convex" (learned weights) or "bilinear"
+        mask: inner channels of the head that predicts the convex weights
+        attention: "global" adds the aggregated motion of GMA (Jiang et al. 2021)
+        attention_by: what positions attend by: "content", as in every released checkpoint, "position" (their distance
+            in rows and in columns), or "both"
+        attention_positions: rows and columns that the table of relative positions tells apart, 0 for none; GMA's files
+            have one of 160, which its released weights do not use
+        scale: pixels per cell of the grid on which flow is estimated: 8, or 4 for small images
+        correlation: "all-pairs" stores the correlation volume, "on-the-fly" computes each window when it is read,
+            "auto" stores the volume up to `correlation.VOLUME_LIMIT` entries
+        dropout: probability with which a channel of an encoder's output is zeroed in training
+        cell_dropout: probability with which a value behind the motion encoder's first convolutions is zeroed in
+            training, the same ones in every evaluation of a solve; version 1's vdropout
+        recompute: whether backward computes the encoders' activations again, image by image, rather than keep them:
+            most of what a step of DEQ-Flow keeps, for one pass more through them. An encoder whose batch normalisation
+            gathers statistics keeps its own
     """
 
     encoder: Literal["residual", "bottleneck"] = "residual"
@@ -216,30 +218,31 @@ SIZES = {
 class Equilibrium:
     """How the fixed point is found and differentiated.
 
-    solver, stop   the forward solve in training
-    eval_stop      its stopping rule in evaluation; `stop` if None. The release evaluates with half as many steps more
-    adjoint        how gradients pass through the solve; a tuple gives each supervised state, in order, its own
-    correction     steps whose states are supervised in training, besides the last (sparse fixed-point correction)
-    chaining       "indexing" records the corrected states in one solve, the default of version 1. "sliced" solves from
-                   one to the next, each slice starting from what the adjoint made of the last state, detached; the
-                   default of version 2. "resumed" does so from the state that the solver returned, as version 1's
-                   sliced_core. In evaluation there is always one solve
-    leak           flow' = (1 - leak) flow + change. At 0, as released, the update integrates: wherever the change does
-                   not depend on the flow, the Jacobian has an eigenvalue of 1, so that small biases add up and no fixed
-                   point is isolated. Above 0 the flow is pulled back to zero, and the learned change has to hold it;
-                   weights mean what they mean only with the leak they were trained with
-    flow_gradient  "detached": the flow a step starts from carries no gradient, as in RAFT. Only the Jacobian that
-                   gradients see is cut so; the forward iteration has the eigenvalues of the full one. "full" lets the
-                   gradient pass (all_grad in the release); without a leak an eigenvalue near 1 is in that Jacobian, so
-                   use it with `Phantom`, not with `Implicit`
-    unknown        "flow": the state is (hidden, flow) and relative residuals are relative to the flow. "position": the
-                   state is (hidden, position), as released. Iterates, absolute residuals and gradients are the same,
-                   because the solvers commute with a shift; but absolute coordinates dominate the denominator of a
-                   relative residual, which comes out far smaller: the same tolerance is then much looser
-    returned       which state of a solve counts. "best": of every sample the image f(z) with the lowest residual.
-                   "v1", "v2" and "delta": what the solvers of those releases return; see `models.compat.numerics`
-    weight_norm    weight normalisation of the update block's convolutions
-    on_failure     what a solve does when samples end above the tolerance of its stop; of slices, the last one
+    Attributes:
+        solver, stop: the forward solve in training
+        eval_stop: its stopping rule in evaluation; `stop` if None. The release evaluates with half as many steps more
+        adjoint: how gradients pass through the solve; a tuple gives each supervised state, in order, its own
+        correction: steps whose states are supervised in training, besides the last (sparse fixed-point correction)
+        chaining: "indexing" records the corrected states in one solve, the default of version 1. "sliced" solves from
+            one to the next, each slice starting from what the adjoint made of the last state, detached; the default of
+            version 2. "resumed" does so from the state that the solver returned, as version 1's sliced_core. In
+            evaluation there is always one solve
+        leak: flow' = (1 - leak) flow + change. At 0, as released, the update integrates: wherever the change does not
+            depend on the flow, the Jacobian has an eigenvalue of 1, so that small biases add up and no fixed point is
+            isolated. Above 0 the flow is pulled back to zero, and the learned change has to hold it; weights mean what
+            they mean only with the leak they were trained with
+        flow_gradient: "detached": the flow a step starts from carries no gradient, as in RAFT. Only the Jacobian that
+            gradients see is cut so; the forward iteration has the eigenvalues of the full one. "full" lets the gradient
+            pass (all_grad in the release); without a leak an eigenvalue near 1 is in that Jacobian, so use it with
+            `Phantom`, not with `Implicit`
+        unknown: "flow": the state is (hidden, flow) and relative residuals are relative to the flow. "position": the
+            state is (hidden, position), as released. Iterates, absolute residuals and gradients are the same, because
+            the solvers commute with a shift; but absolute coordinates dominate the denominator of a relative residual,
+            which comes out far smaller: the same tolerance is then much looser
+        returned: which state of a solve counts. "best": of every sample the image f(z) with the lowest residual. "v1",
+            "v2" and "delta": what the solvers of those releases return; see `models.compat.numerics`
+        weight_norm: weight normalisation of the update block's convolutions
+        on_failure: what a solve does when samples end above the tolerance of its stop; of slices, the last one
     """
 
     solver: deq.Solver = field(default_factory=deq.FixedPointIteration)
@@ -288,11 +291,13 @@ MINI_EQUILIBRIUM = Equilibrium(
 class Scales:
     """The copies of a pair that a network sees one after the other, from the coarsest to the finest.
 
-    coarsest  copies are halved until their longer side is at most this, pixels
-    finest    the finest copy is the pair enlarged by this, at least 1: a network whose cells are four pixels wide sees
-              small frames better enlarged
-    longest   of an enlarged copy, pixels: longer frames are enlarged less, or not at all
-    refine    steps of variational refinement that each copy's flow gets at its full resolution; see `models.refinement`
+    Attributes:
+        coarsest: copies are halved until their longer side is at most this, pixels
+        finest: the finest copy is the pair enlarged by this, at least 1: a network whose cells are four pixels wide
+            sees small frames better enlarged
+        longest: of an enlarged copy, pixels: longer frames are enlarged less, or not at all
+        refine: steps of variational refinement that each copy's flow gets at its full resolution; see
+            `models.refinement`
     """
 
     coarsest: int = 160
@@ -319,9 +324,10 @@ class Scales:
 class Converted:
     """What config.json says beside a converted checkpoint: all that is needed to build its network.
 
-    family        "deq-flow" or "raft", GMA included
-    architecture  found from the names and shapes of the file that was converted
-    weight_norm   whether the update block's weights are lengths and directions
+    Attributes:
+        family: "deq-flow" or "raft", GMA included
+        architecture: found from the names and shapes of the file that was converted
+        weight_norm: whether the update block's weights are lengths and directions
     """
 
     kind: Literal["converted"] = "converted"

@@ -37,9 +37,10 @@ class ExportError(UserError, RuntimeError):
 class Exported:
     """What was written.
 
-    difference  largest difference between the file's flow and the network's on images it was not made with, pixels;
-                None where the check could not run because onnxruntime is not installed
-    largest     largest component of the network's flow there, pixels
+    Attributes:
+        difference: largest difference between the file's flow and the network's on images it was not made with, pixels;
+            None where the check could not run because onnxruntime is not installed
+        largest: largest component of the network's flow there, pixels
     """
 
     difference: float | None

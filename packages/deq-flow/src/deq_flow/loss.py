@@ -21,12 +21,13 @@ def sequence_loss(
     Prediction i of n weighs gamma^(n - 1 - i), so the last weighs 1. With the states of an equilibrium solve this is
     the sparse fixed-point correction of Bai et al. (2022).
 
-    flows        (B, 2, H, W) predictions in order
-    target       (B, 2, H, W) true flow, pixels; values where `valid` is not set may be anything, NaN included
-    valid        (B, H, W) bool, or numbers of which 0.5 and more count as valid
-    max_flow     pixels that move at least this far do not count
-    denominator  "all": errors are summed over the counted pixels and divided by all of them, as released, so sparse
-                 truth weighs little; "valid": divided by the counted ones
+    Args:
+        flows: (B, 2, H, W) predictions in order
+        target: (B, 2, H, W) true flow, pixels; values where `valid` is not set may be anything, NaN included
+        valid: (B, H, W) bool, or numbers of which 0.5 and more count as valid
+        max_flow: pixels that move at least this far do not count
+        denominator: "all": errors are summed over the counted pixels and divided by all of them, as released, so sparse
+            truth weighs little; "valid": divided by the counted ones
     """
     if not flows:
         raise ValueError("flows must hold at least one prediction, got none")

@@ -12,27 +12,28 @@ from deq_core.experiment.config.layer import OnFailure
 class Architecture:
     """Widths and choices of a DEQ-Transformer (Bai et al., NeurIPS 2019); the defaults are those of WikiText-103.
 
-    vocabulary          tokens there are; the frequent ones come first where there are cutoffs
-    cutoffs             tokens at which a new cluster of the adaptive embedding and softmax begins (Baevski & Auli,
-                        ICLR 2019; Grave et al., ICML 2017); empty for one table and a plain softmax
-    division            by how much each cluster's embeddings are narrower than those of the cluster before
-    embedding           width of the first cluster's embeddings
-    width               of the state, per token
-    heads, head_width   of the attention
-    inner               width of the feed-forward layer
-    norm                "post": layer norm after attention and after the feed-forward layer. "pre": before both. Neither
-                        has weights; the feed-forward layer's residual is normalised in both, as released
-    horizon             how many positions back attention reaches, itself included
-    dropout             of embeddings, positions, attention's and feed-forward layer's outputs, and the final state
-    attention_dropout   of attention weights
-    output_dropout      what the final state's mask is shared along: "positions" drops whole positions, as released;
-                        "channels" drops channels at all positions, as for the embeddings
-    weight_norm         weight normalisation of the cell's layers
-    tied_tables         whether the softmax's weights are the embeddings (Press & Wolf, EACL 2017)
-    tied_projections    for each cluster with a projection, whether the softmax uses the embedding's: one parameter,
-                        while in the release two share storage
-    initial             standard deviation of initial embeddings, projections and injection; the weights of the cell
-                        start as torch initialises them, as they do in the release, whose own choice is overwritten
+    Attributes:
+        vocabulary: tokens there are; the frequent ones come first where there are cutoffs
+        cutoffs: tokens at which a new cluster of the adaptive embedding and softmax begins (Baevski & Auli, ICLR 2019;
+            Grave et al., ICML 2017); empty for one table and a plain softmax
+        division: by how much each cluster's embeddings are narrower than those of the cluster before
+        embedding: width of the first cluster's embeddings
+        width: of the state, per token
+        heads, head_width: of the attention
+        inner: width of the feed-forward layer
+        norm: "post": layer norm after attention and after the feed-forward layer. "pre": before both. Neither has
+            weights; the feed-forward layer's residual is normalised in both, as released
+        horizon: how many positions back attention reaches, itself included
+        dropout: of embeddings, positions, attention's and feed-forward layer's outputs, and the final state
+        attention_dropout: of attention weights
+        output_dropout: what the final state's mask is shared along: "positions" drops whole positions, as released;
+            "channels" drops channels at all positions, as for the embeddings
+        weight_norm: weight normalisation of the cell's layers
+        tied_tables: whether the softmax's weights are the embeddings (Press & Wolf, EACL 2017)
+        tied_projections: for each cluster with a projection, whether the softmax uses the embedding's: one parameter,
+            while in the release two share storage
+        initial: standard deviation of initial embeddings, projections and injection; the weights of the cell start as
+            torch initialises them, as they do in the release, whose own choice is overwritten
     """
 
     vocabulary: int = 267_735
@@ -107,13 +108,14 @@ class Architecture:
 class Equilibrium:
     """How the fixed point is found and differentiated, and how much of the past is kept.
 
-    solver, stop   the forward solve
-    eval_stop      its stopping rule in evaluation; `stop` if None
-    adjoint        how gradients pass through the solve
-    memory         positions that are remembered from segment to segment; 0 remembers none
-    steps          a number makes the weight-tied transformer of that depth instead: so many plain evaluations of the
-                   cell from zero, differentiated one by one; None solves for the equilibrium
-    on_failure     what a solve does when samples end above the tolerance
+    Attributes:
+        solver, stop: the forward solve
+        eval_stop: its stopping rule in evaluation; `stop` if None
+        adjoint: how gradients pass through the solve
+        memory: positions that are remembered from segment to segment; 0 remembers none
+        steps: a number makes the weight-tied transformer of that depth instead: so many plain evaluations of the cell
+            from zero, differentiated one by one; None solves for the equilibrium
+        on_failure: what a solve does when samples end above the tolerance
     """
 
     solver: deq.Solver = field(default_factory=lambda: RELEASED_ANDERSON)

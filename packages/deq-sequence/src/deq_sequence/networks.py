@@ -35,11 +35,12 @@ class Stored:
 def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> DEQTransformer:
     """The trained network in a file, in evaluation mode on the CPU.
 
-    path       a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
-               (.pkl, .pth, .pt; see `models.compat.convert`), or the name of one in `SHIPPED`
-    variant    for a released file, the name of the network that it is of, such as "wt103-preln-reg": names and shapes
-               do not tell where layer norm stands, nor how it was solved; "wt103" by default
-    overrides  as in `build`: solver, stop, eval_stop, adjoint, memory, steps, norm, dropout, ...
+    Args:
+        path: a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
+            (.pkl, .pth, .pt; see `models.compat.convert`), or the name of one in `SHIPPED`
+        variant: for a released file, the name of the network that it is of, such as "wt103-preln-reg": names and shapes
+            do not tell where layer norm stands, nor how it was solved; "wt103" by default
+        overrides: as in `build`: solver, stop, eval_stop, adjoint, memory, steps, norm, dropout, ...
 
     Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
     unexpected and misshapen, and ValueError for an unknown override.
@@ -100,8 +101,9 @@ def load_vocabulary(path: Path | str, model: DEQTransformer) -> Vocabulary:
 def save(path: Path, model: DEQTransformer, vocabulary: Vocabulary | None = None) -> None:
     """Writes the weights of `model` to `path` (.safetensors), and what it is to config.json beside it.
 
-    vocabulary   which text its tokens stand for, to vocabulary.json beside it: without it no text can be read or
-                 generated. ValueError where it has another size than the model's
+    Args:
+        vocabulary: which text its tokens stand for, to vocabulary.json beside it: without it no text can be read or
+            generated. ValueError where it has another size than the model's
     """
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: a checkpoint is a .safetensors file; choose such a name")

@@ -51,22 +51,23 @@ Head = Annotated[Classification | Segmentation | Detection, Kind]
 class Architecture:
     """Widths and choices of modules of an MDEQ (Bai, Koltun & Kolter, NeurIPS 2020).
 
-    channels         channels of each branch, finest first; branch i has 1/2^i of the injection's height and width
-    expansion        inner channels of a branch's residual block over its own
-    kernels          kernel sizes of the block's two convolutions
-    groups           groups of every group norm; half as many in the last one of f
-    dropout          probability that a channel is dropped, one mask a sample and solve
-    halvings         how often the stem halves the image
-    injection        "first": the image enters branch 0, as released. "all": every branch, brought to its size by
-                     strided convolutions outside of f
-    injection_gain   factor of the injection; a larger one makes f depend less on its state
-    output_affine    whether the last norm of f has gains and offsets
-    output_gain      their initial gain; below 1 f contracts more at the start
-    weight_norm      weight normalisation of f's convolutions, but for those that fuse branches
-    momentum         of the running statistics of batch normalisation, in stem and head
-    initialisation   "released": convolutions from N(0, 0.01²), but weight-normed ones as torch does, because there the
-                     release's own numbers are overwritten before they are used. "default": all as torch does
-    head             None: the network has features only, for a head of one's own
+    Attributes:
+        channels: channels of each branch, finest first; branch i has 1/2^i of the injection's height and width
+        expansion: inner channels of a branch's residual block over its own
+        kernels: kernel sizes of the block's two convolutions
+        groups: groups of every group norm; half as many in the last one of f
+        dropout: probability that a channel is dropped, one mask a sample and solve
+        halvings: how often the stem halves the image
+        injection: "first": the image enters branch 0, as released. "all": every branch, brought to its size by strided
+            convolutions outside of f
+        injection_gain: factor of the injection; a larger one makes f depend less on its state
+        output_affine: whether the last norm of f has gains and offsets
+        output_gain: their initial gain; below 1 f contracts more at the start
+        weight_norm: weight normalisation of f's convolutions, but for those that fuse branches
+        momentum: of the running statistics of batch normalisation, in stem and head
+        initialisation: "released": convolutions from N(0, 0.01²), but weight-normed ones as torch does, because there
+            the release's own numbers are overwritten before they are used. "default": all as torch does
+        head: None: the network has features only, for a head of one's own
     """
 
     channels: tuple[int, ...]
@@ -129,12 +130,13 @@ class Architecture:
 class Equilibrium:
     """How the fixed point is found and differentiated.
 
-    solver, stop   the forward solve; `eval_stop` replaces `stop` in evaluation mode
-    adjoint        how gradients pass through it
-    numerics       "core": `deq_core.fixed_point`, every sample by itself, `max_steps` evaluations. "released":
-                   `deq_core.compat.released_fixed_point`, the rules under which the official checkpoints were trained
-                   and measured
-    on_failure     what a solve does when samples end above the tolerance; the released rules know no such samples
+    Attributes:
+        solver, stop: the forward solve; `eval_stop` replaces `stop` in evaluation mode
+        adjoint: how gradients pass through it
+        numerics: "core": `deq_core.fixed_point`, every sample by itself, `max_steps` evaluations. "released":
+            `deq_core.compat.released_fixed_point`, the rules under which the official checkpoints were trained and
+            measured
+        on_failure: what a solve does when samples end above the tolerance; the released rules know no such samples
     """
 
     solver: deq.Solver = field(default_factory=deq.Broyden)

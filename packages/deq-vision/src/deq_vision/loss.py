@@ -13,8 +13,9 @@ from deq_vision.data.samples import IGNORE_INDEX
 class HardPixels:
     """Online hard example mining: only pixels that the network is unsure of count.
 
-    probability  of the true class, below which a pixel counts
-    at_least     pixels that count at least, the hardest of the batch
+    Attributes:
+        probability: of the true class, below which a pixel counts
+        at_least: pixels that count at least, the hardest of the batch
     """
 
     probability: float = 0.9
@@ -31,7 +32,8 @@ class HardPixels:
 def classification_loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
     """Mean cross entropy of logits (B, classes) against labels (B,), a scalar.
 
-    smoothing  share of the true class's weight that is spread over all classes
+    Args:
+        smoothing: share of the true class's weight that is spread over all classes
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(

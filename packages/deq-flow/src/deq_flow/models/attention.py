@@ -10,10 +10,11 @@ from torch import Tensor, nn
 class Attention(nn.Module):
     """Softmax of scaled scores between all positions of the context, one head; computed once per image pair.
 
-    by         "content": the score of i for j is <q_i, k_j>; "position": q_i with the embeddings of how many rows and
-               columns j is away; "both": their sum
-    positions  size of the table of relative positions. With by="content" it is kept as released files have it, but
-               neither used nor trained
+    Args:
+        by: "content": the score of i for j is <q_i, k_j>; "position": q_i with the embeddings of how many rows and
+            columns j is away; "both": their sum
+        positions: size of the table of relative positions. With by="content" it is kept as released files have it, but
+            neither used nor trained
     """
 
     def __init__(

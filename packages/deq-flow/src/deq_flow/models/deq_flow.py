@@ -45,13 +45,14 @@ class DEQFlow(FlowNetwork):
     ) -> FlowOutput:
         """Flow between images (B, 3, H, W) of values 0..255.
 
-        state   hidden state and flow to start from, zeros by default; not used where its shapes do not fit this pair
-        steps   replaces the number of steps of the stopping rule
-        record  steps whose flow is returned in `flows` besides the last, from one solve; by default the corrected
+        Args:
+            state: hidden state and flow to start from, zeros by default; not used where its shapes do not fit this pair
+            steps: replaces the number of steps of the stopping rule
+            record: steps whose flow is returned in `flows` besides the last, from one solve; by default the corrected
                 ones in training, none in evaluation. `record=range(1, n + 1)` is a sweep over iterations
-        base    flow (B, 2, H, W) in pixels that the flow of the state is relative to, zero by default; see
+            base: flow (B, 2, H, W) in pixels that the flow of the state is relative to, zero by default; see
                 `models.scales`
-        block   evaluated in place of the model's own; see `map`
+            block: evaluated in place of the model's own; see `map`
         """
         choice = self.equilibrium
         stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop

@@ -27,14 +27,15 @@ State = tuple[Tensor, Tensor]
 class FlowOutput:
     """What a flow network returns for a batch of image pairs.
 
-    flow      (B, 2, H, W) motion from image 1 to image 2, pixels, u to the right and v downwards; NaN for a sample of
-              which no evaluation was finite
-    flow_low  (B, 2, h, w) the same on the grid of estimation (of the padded images), in cells
-    states    what the next frame may start from, detached: one state a scale, coarsest first, its flow relative to the
-              scale's base
-    solution  residuals, steps and trace of the solve, at the finest scale; None for unrolled networks
-    flows     every supervised or recorded prediction at full resolution, in order; the last is `flow`
-    coarser   solutions of the coarser scales, coarsest first
+    Attributes:
+        flow: (B, 2, H, W) motion from image 1 to image 2, pixels, u to the right and v downwards; NaN for a sample of
+            which no evaluation was finite
+        flow_low: (B, 2, h, w) the same on the grid of estimation (of the padded images), in cells
+        states: what the next frame may start from, detached: one state a scale, coarsest first, its flow relative to
+            the scale's base
+        solution: residuals, steps and trace of the solve, at the finest scale; None for unrolled networks
+        flows: every supervised or recorded prediction at full resolution, in order; the last is `flow`
+        coarser: solutions of the coarser scales, coarsest first
     """
 
     flow: Tensor
@@ -64,11 +65,12 @@ def flow_found(flow: Tensor, solution: deq.Solution) -> Tensor:
 class Pair:
     """An image pair, encoded: what an update step needs besides its state.
 
-    context    (B, outputs of the context encoder, h, w), before any nonlinearity
-    grid       (1 or B, 2, h, w) where a state of zero flow looks for every cell, x then y: its own position, moved by
-               `base`
-    base       (B, 2, h, w) what the flow of a state is relative to, in cells; 0 for none
-    finish     flow of a state and hidden state to flow in pixels of the images as they came, the base included
+    Attributes:
+        context: (B, outputs of the context encoder, h, w), before any nonlinearity
+        grid: (1 or B, 2, h, w) where a state of zero flow looks for every cell, x then y: its own position, moved by
+            `base`
+        base: (B, 2, h, w) what the flow of a state is relative to, in cells; 0 for none
+        finish: flow of a state and hidden state to flow in pixels of the images as they came, the base included
     """
 
     lookup: Lookup
@@ -81,10 +83,11 @@ class Pair:
 class FlowNetwork(nn.Module):
     """Encoders, update block and upsampling of one architecture. Parameters bear the names of the DEQ-Flow release.
 
-    side    longer side of the largest frames that the weights are good for, pixels; None is any. `forward` takes frames
-            as they are, the demo reduces larger ones
-    scales  that the weights are good for, coarse to fine; None is one, the frames as they are. `forward` is one scale,
-            `inference.Estimator` runs over all of them
+    Args:
+        side: longer side of the largest frames that the weights are good for, pixels; None is any. `forward` takes
+            frames as they are, the demo reduces larger ones
+        scales: that the weights are good for, coarse to fine; None is one, the frames as they are. `forward` is one
+            scale, `inference.Estimator` runs over all of them
     """
 
     side: int | None = None
@@ -106,7 +109,8 @@ class FlowNetwork(nn.Module):
     def encode(self, image1: Tensor, image2: Tensor, base: Tensor | None = None) -> Pair:
         """Features, correlation and context of images (B, 3, H, W) with values 0..255, float or uint8.
 
-        base  flow (B, 2, H, W) in pixels that the flow of a state is relative to, such as that of a coarser scale
+        Args:
+            base: flow (B, 2, H, W) in pixels that the flow of a state is relative to, such as that of a coarser scale
         """
         check_images(image1, image2)
         height, width = image1.shape[2:]

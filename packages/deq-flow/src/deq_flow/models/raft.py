@@ -17,8 +17,9 @@ class RAFT(FlowNetwork):
     The hidden state starts from the context encoder (its first `hidden` outputs through tanh). Gradients flow through
     the hidden state from step to step, not through the flow a step starts from, as released.
 
-    steps       steps in training
-    eval_steps  steps in evaluation; the release uses 24 on FlyingChairs and KITTI, 32 on Sintel
+    Args:
+        steps: steps in training
+        eval_steps: steps in evaluation; the release uses 24 on FlyingChairs and KITTI, 32 on Sintel
     """
 
     def __init__(self, size: Architecture, *, steps: int = 12, eval_steps: int = 24) -> None:

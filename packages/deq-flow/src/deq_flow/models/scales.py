@@ -28,11 +28,13 @@ def coarse_to_fine(
     what is sought is the rest, which is short however far things move (the pyramids of Lucas and Kanade, and of
     Brox et al. 2004). All scales share the weights.
 
-    states  what each scale starts from, coarsest first, as `FlowOutput.states` has it; cold by default, and where there
-            are not as many as scales
-    scales  which copies there are; None is the images as they are, alone
-    steps   replaces the number of steps of the finest scale; the coarser ones have that of the network's stopping rule
-    record  steps of the finest scale whose flow is returned in `flows`
+    Args:
+        states: what each scale starts from, coarsest first, as `FlowOutput.states` has it; cold by default, and where
+            there are not as many as scales
+        scales: which copies there are; None is the images as they are, alone
+        steps: replaces the number of steps of the finest scale; the coarser ones have that of the network's stopping
+            rule
+        record: steps of the finest scale whose flow is returned in `flows`
 
     With `scales.refine` every scale's flow is refined on its frames before it is passed on, and the last one's on the
     images as they came (`models.refinement`); states and solutions are of the network alone.
@@ -82,7 +84,8 @@ def fitted(image1: Tensor, image2: Tensor, flow: Tensor, scales: Scales | None) 
 def evaluations(output: FlowOutput, unrolled: int) -> float:
     """Evaluations of the update that a batch used at all scales, in those of the finest: see `in_finest`.
 
-    unrolled  steps at each scale of a network without a solve
+    Args:
+        unrolled: steps at each scale of a network without a solve
     """
     return in_finest(output, [len(one.trace) for one in output.solutions] or [unrolled] * len(output.states))
 

@@ -93,8 +93,9 @@ class DEQField(nn.Module):
     def forward(self, coordinates: Tensor, start: Tensor | None = None, cell: nn.Module | None = None) -> "FieldOutput":
         """Values at coordinates (N, 2), by the solver and gradient of training.
 
-        start  (N, width) the state to start from, zeros by default
-        cell   evaluated in place of the field's own: what `deq_core.delta.to_delta` makes of it, for example
+        Args:
+            start: (N, width) the state to start from, zeros by default
+            cell: evaluated in place of the field's own: what `deq_core.delta.to_delta` makes of it, for example
         """
         injected = self.inject(coordinates)
         step = self.cell if cell is None else cell

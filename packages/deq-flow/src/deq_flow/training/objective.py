@@ -21,11 +21,12 @@ from deq_flow.training.stabilise import Attempt, attempt, smooth_noise
 class Objective:
     """The sequence loss over every supervised prediction; beside it the error and convergence of the last one.
 
-    steps      batches of the whole training, by which the number of a batch says how far it is
-    gamma      weight of an earlier prediction against the next one
-    noise      greatest standard deviation of the noise that both frames of a batch get, of 255
-    stabilise  how an equilibrium network is solved; None is as its own training solve says
-    coarser    how often there is a coarser scale before; None is never
+    Attributes:
+        steps: batches of the whole training, by which the number of a batch says how far it is
+        gamma: weight of an earlier prediction against the next one
+        noise: greatest standard deviation of the noise that both frames of a batch get, of 255
+        stabilise: how an equilibrium network is solved; None is as its own training solve says
+        coarser: how often there is a coarser scale before; None is never
     """
 
     steps: int

@@ -9,13 +9,14 @@ import numpy as np
 class Level:
     """Counts of the n-grams of one order.
 
-    grams       sorted codes of the n-grams that occur
-    counts      of each, in the text (highest order) or of the different tokens before it (lower orders)
-    contexts    sorted codes of their first n - 1 tokens
-    totals      sum of the counts with each context
-    types       how many different tokens follow each context
-    discount    what every count is lowered by: n1 / (n1 + 2 n2), with n1 and n2 the number of counts of 1 and 2 (Ney,
-                Essen & Kneser, 1994)
+    Attributes:
+        grams: sorted codes of the n-grams that occur
+        counts: of each, in the text (highest order) or of the different tokens before it (lower orders)
+        contexts: sorted codes of their first n - 1 tokens
+        totals: sum of the counts with each context
+        types: how many different tokens follow each context
+        discount: what every count is lowered by: n1 / (n1 + 2 n2), with n1 and n2 the number of counts of 1 and 2 (Ney,
+            Essen & Kneser, 1994)
     """
 
     grams: np.ndarray

@@ -14,10 +14,11 @@ from deq_core.experiment.seeding import item_rng
 class TokenBatch:
     """Segments of several parts of a text, read side by side.
 
-    tokens   (B, T)
-    targets  (B, T) the token after each
-    first    whether these are the beginnings: a memory is to be forgotten before
-    lane     which of several memories is theirs; see `batches`
+    Attributes:
+        tokens: (B, T)
+        targets: (B, T) the token after each
+        first: whether these are the beginnings: a memory is to be forgotten before
+        lane: which of several memories is theirs; see `batches`
     """
 
     tokens: Tensor
@@ -30,10 +31,11 @@ class TokenBatch:
 class Window:
     """A segment to measure a model on.
 
-    tokens, targets  (B, T)
-    scored           of the T predictions, the last so many count; those before were counted already
-    again            how many of the tokens come again in the next window, so are not to be remembered before it
-    begin            how many tokens of each row come before
+    Attributes:
+        tokens, targets: (B, T)
+        scored: of the T predictions, the last so many count; those before were counted already
+        again: how many of the tokens come again in the next window, so are not to be remembered before it
+        begin: how many tokens of each row come before
     """
 
     tokens: Tensor

@@ -41,8 +41,9 @@ class Vocabulary(Protocol):
 def learn(kind: Kind, lines: Iterable[str], size: int | None = None) -> Vocabulary:
     """The vocabulary of a training text.
 
-    size   how many tokens at most, those of special meaning included: the most frequent ones. Needed for byte pairs;
-           None takes all words or characters
+    Args:
+        size: how many tokens at most, those of special meaning included: the most frequent ones. Needed for byte pairs;
+            None takes all words or characters
     """
     match kind:
         case "words":

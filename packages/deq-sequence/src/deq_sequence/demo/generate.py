@@ -18,9 +18,10 @@ from deq_sequence.models.reader import Past, Reader, Reading
 class Drawn:
     """A token that was drawn.
 
-    token     its number
-    log_prob  of the model, before `Sampling` changed it, in nats
-    solution  the solve that it was drawn from: that of the position before
+    Attributes:
+        token: its number
+        log_prob: of the model, before `Sampling` changed it, in nats
+        solution: the solve that it was drawn from: that of the position before
     """
 
     token: int

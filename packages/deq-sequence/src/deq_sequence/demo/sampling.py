@@ -12,11 +12,12 @@ from deq_core.experiment.errors import NonFiniteError
 class Sampling:
     """What is done to the probabilities before a token is drawn, in this order.
 
-    temperature  divides log-probabilities; 0 takes the most probable token
-    top_k        keeps the k most probable tokens (Fan et al., ACL 2018); None keeps all
-    top_p        keeps the most probable tokens up to the one with which their sum reaches top_p (Holtzman et al.,
-                 ICLR 2020)
-    never        tokens that are not drawn
+    Attributes:
+        temperature: divides log-probabilities; 0 takes the most probable token
+        top_k: keeps the k most probable tokens (Fan et al., ACL 2018); None keeps all
+        top_p: keeps the most probable tokens up to the one with which their sum reaches top_p (Holtzman et al., ICLR
+            2020)
+        never: tokens that are not drawn
     """
 
     temperature: float = 1.0

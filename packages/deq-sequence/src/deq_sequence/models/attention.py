@@ -16,10 +16,11 @@ from deq_sequence.config import Architecture
 class Context:
     """What attention needs besides the state, none of which changes during a solve.
 
-    injection      (B, T, 3A) of the segment's tokens, added to queries, keys and values; A = heads * head_width
-    keys, values   (B, heads, M, head_width) of the memory
-    distances      (heads, head_width, M + T) projected positions: M + T - 1, ..., 1, 0 back
-    hidden         (T, M + T) True where a position may not look: ahead, or beyond the horizon
+    Attributes:
+        injection: (B, T, 3A) of the segment's tokens, added to queries, keys and values; A = heads * head_width
+        keys, values: (B, heads, M, head_width) of the memory
+        distances: (heads, head_width, M + T) projected positions: M + T - 1, ..., 1, 0 back
+        hidden: (T, M + T) True where a position may not look: ahead, or beyond the horizon
     """
 
     injection: Tensor
@@ -75,9 +76,10 @@ class RelativeAttention(nn.Module):
     def context(self, injection: Tensor, keys: Tensor, values: Tensor, distances: Tensor) -> Context:
         """What a solve holds fixed.
 
-        injection      (B, T, 3A) of the segment's tokens
-        keys, values   (B, heads, M, head_width) of the tokens before, M may be 0
-        distances      (heads, head_width, M + T) of the distances M + T - 1, ..., 0
+        Args:
+            injection: (B, T, 3A) of the segment's tokens
+            keys, values: (B, heads, M, head_width) of the tokens before, M may be 0
+            distances: (heads, head_width, M + T) of the distances M + T - 1, ..., 0
         """
         length, past = injection.shape[1], keys.shape[2]
         ahead = torch.ones(length, past + length, dtype=torch.bool, device=injection.device).triu(past + 1)

@@ -38,9 +38,10 @@ class TransformerCell(nn.Module):
     def context(self, injection: Tensor, memory: Tensor, memory_injection: Tensor, positions: Tensor) -> Context:
         """What a solve holds fixed.
 
-        injection                  (B, T, 3A) of the segment's tokens
-        memory, memory_injection   (B, M, width) states and (B, M, 3A) of the tokens before, M may be 0
-        positions                  (M + T, width) embedded distances M + T - 1, ..., 0
+        Args:
+            injection: (B, T, 3A) of the segment's tokens
+            memory, memory_injection: (B, M, width) states and (B, M, 3A) of the tokens before, M may be 0
+            positions: (M + T, width) embedded distances M + T - 1, ..., 0
         """
         keys, values = self.keys_values(memory, memory_injection)
         return self.attention.context(injection, keys, values, self.attention.distances(positions))

@@ -30,9 +30,10 @@ class Past:
 class Reading:
     """What was made of tokens (B, T).
 
-    log_probs  (B, T, vocabulary) log p of the token after each
-    past       these tokens included
-    solution   states (B, T, width) in `value`, with residuals, steps and trace of the solve
+    Attributes:
+        log_probs: (B, T, vocabulary) log p of the token after each
+        past: these tokens included
+        solution: states (B, T, width) in `value`, with residuals, steps and trace of the solve
     """
 
     log_probs: Tensor
@@ -71,7 +72,8 @@ class Reader:
     def read(self, tokens: Tensor, past: Past | None = None, *, start: Tensor | None = None) -> Reading:
         """Reads tokens (B, T) that follow `past`, that of the same rows; None at the start of a text.
 
-        start   (B, T, width) where the solve begins; zeros by default
+        Args:
+            start: (B, T, width) where the solve begins; zeros by default
         """
         check_tokens(tokens)
         model, cell = self.model, self.model.cell

@@ -18,8 +18,9 @@ from deq_sequence.models.positions import sinusoids
 class Memory:
     """The last positions of what was read, which the next segment attends to. Detached.
 
-    states      (B, M, width) their equilibria
-    injections  (B, M, 3A) what their tokens inject; A = heads * head_width
+    Attributes:
+        states: (B, M, width) their equilibria
+        injections: (B, M, 3A) what their tokens inject; A = heads * head_width
     """
 
     states: Tensor
@@ -50,9 +51,10 @@ class Memory:
 class Segment:
     """A stretch of tokens, encoded: what the cell needs besides its state.
 
-    injections  (B, T, 3A) of its tokens
-    memory      what came before
-    context     both, as attention reads them
+    Attributes:
+        injections: (B, T, 3A) of its tokens
+        memory: what came before
+        context: both, as attention reads them
     """
 
     injections: Tensor
@@ -64,12 +66,13 @@ class Segment:
 class SequenceOutput:
     """What a language model returns for tokens (B, T).
 
-    log_probs  (B, T, vocabulary) log p of the token after each; None where targets were given
-    loss       mean of `losses`, nats a token; None where no targets were given
-    losses     (B, T) -log p of each target
-    memory     for the next segment; detached
-    solution   states (B, T, width) in `value`, with residuals, steps and trace of the solve
-    jacobian   (B,) estimates of |df/dstate|^2 / size at the states, where `probes` asked for them
+    Attributes:
+        log_probs: (B, T, vocabulary) log p of the token after each; None where targets were given
+        loss: mean of `losses`, nats a token; None where no targets were given
+        losses: (B, T) -log p of each target
+        memory: for the next segment; detached
+        solution: states (B, T, width) in `value`, with residuals, steps and trace of the solve
+        jacobian: (B,) estimates of |df/dstate|^2 / size at the states, where `probes` asked for them
     """
 
     log_probs: Tensor | None
@@ -124,13 +127,14 @@ class DEQTransformer(nn.Module):
     ) -> SequenceOutput:
         """Reads a segment: tokens (B, T), integers below the vocabulary's size, batch first.
 
-        memory   of the segment before, for the same rows; None at the start of a text
-        targets  (B, T) the tokens that follow; gives losses instead of log-probabilities of the whole vocabulary
-        start    (B, T, width) where the solve begins, zeros by default; not used where its shape does not fit
-        steps    so many plain evaluations of the cell instead of a solve; by default the equilibrium's `steps`
-        stop     when the solve ends; by default the equilibrium's `stop`, or `eval_stop` in evaluation mode
-        record   evaluations whose states are returned in `solution.trajectory`
-        probes   random vectors of the Jacobian penalty (how many, or themselves, each (B, T, width)); 0 skips it
+        Args:
+            memory: of the segment before, for the same rows; None at the start of a text
+            targets: (B, T) the tokens that follow; gives losses instead of log-probabilities of the whole vocabulary
+            start: (B, T, width) where the solve begins, zeros by default; not used where its shape does not fit
+            steps: so many plain evaluations of the cell instead of a solve; by default the equilibrium's `steps`
+            stop: when the solve ends; by default the equilibrium's `stop`, or `eval_stop` in evaluation mode
+            record: evaluations whose states are returned in `solution.trajectory`
+            probes: random vectors of the Jacobian penalty (how many, or themselves, each (B, T, width)); 0 skips it
         """
         with deq.solve_scope():
             segment = self.encode(tokens, memory)

@@ -18,10 +18,11 @@ from deq_vision.models.stem import Injection, Stem
 class VisionOutput:
     """What a model returns for a batch of images.
 
-    logits    (B, classes), or (B, classes, h, w) on the grid of branch 0: a quarter of the image for Cityscapes. Of a
-              detector (B, classes + 4, h, w); see `models.detection`
-    state     the branches, which the next frame may start from, detached
-    solution  residuals, steps and trace of the solve, its value with gradients
+    Attributes:
+        logits: (B, classes), or (B, classes, h, w) on the grid of branch 0: a quarter of the image for Cityscapes. Of a
+            detector (B, classes + 4, h, w); see `models.detection`
+        state: the branches, which the next frame may start from, detached
+        solution: residuals, steps and trace of the solve, its value with gradients
     """
 
     logits: Tensor
@@ -32,7 +33,7 @@ class VisionOutput:
 class MDEQ(nn.Module):
     """Features at several scales as the joint fixed point of one cell, given an image.
 
-    `inject`, `start`, `map`, `solve` and `head` are the pieces of `forward`. With a Jacobian penalty:
+    `inject`, `start`, `map`, `solve` and `head` are the pieces of `forward`. With a Jacobian penalty::
 
         with deq.solve_scope():                                  # one set of dropout masks for both
             injection = model.inject(images)

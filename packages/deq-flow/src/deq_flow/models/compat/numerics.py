@@ -29,10 +29,11 @@ Release = Literal["v1", "v2", "delta"]
 class Rule:
     """How one released solver chooses.
 
-    state  "image" f(z), "argument" z, or "step": the damped mean of both that the iteration goes on from
-    first  evaluation from which on states count. The released Anderson makes two, Broyden one, before it measures
-    slack  a state is taken while its residual is below that of the last one taken plus this
-    batch  makes one residual of those of a batch; None leaves every sample its own
+    Attributes:
+        state: "image" f(z), "argument" z, or "step": the damped mean of both that the iteration goes on from
+        first: evaluation from which on states count. The released Anderson makes two, Broyden one, before it measures
+        slack: a state is taken while its residual is below that of the last one taken plus this
+        batch: makes one residual of those of a batch; None leaves every sample its own
     """
 
     state: Literal["image", "argument", "step"]
@@ -69,8 +70,9 @@ class Returned:
     The solve ends when the slowest sample is within the tolerance, in version 1 when the batch is; until then no
     sample is left alone. Broyden's further reasons to give up (a stall, growth a millionfold) are left out.
 
-    release  whose rule is followed, for the solver, residual and recorded evaluations of the solve
-    adjoint  attaches gradients; None returns the states as they are, for evaluation
+    Attributes:
+        release: whose rule is followed, for the solver, residual and recorded evaluations of the solve
+        adjoint: attaches gradients; None returns the states as they are, for evaluation
     """
 
     release: Release
@@ -106,9 +108,10 @@ class ReleasedImplicit:
     `deq_core.Implicit` returns z itself and starts from g. A tolerance far above the length of g, such as the
     releases' default of 1e-3, ends the solve at once: u is then g, the gradient of one step.
 
-    solver, stop  of the backward solve
-    release       whose rules it follows
-    safe          the Jacobian is that at f(z), `safe_ift`
+    Attributes:
+        solver, stop: of the backward solve
+        release: whose rules it follows
+        safe: the Jacobian is that at f(z), `safe_ift`
     """
 
     solver: deq.Solver

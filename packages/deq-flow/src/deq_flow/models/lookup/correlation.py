@@ -71,8 +71,9 @@ def correlation(
 class AllPairs:
     """Every correlation stored, the levels of a cell behind one another; windows are read row by row.
 
-    source  (B, N, C) features of the first image, divided by sqrt(C)
-    maps    (B, C, h_k, w_k) features of the second image at each level
+    Args:
+        source: (B, N, C) features of the first image, divided by sqrt(C)
+        maps: (B, C, h_k, w_k) features of the second image at each level
 
     Before every row of a map are as many zeros as a row of a window has cells: what it reads beyond the map's left and
     right. A row of a window that is outside altogether reads the zeros that the correlations of its cell begin with.

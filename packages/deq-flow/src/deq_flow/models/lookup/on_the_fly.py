@@ -26,10 +26,11 @@ GATHER = 200
 class Window:
     """Cells whose correlations are read, one row for each of N cells of the first image.
 
-    columns, rows   (N, s) places in the second image's map; the map's width, or height, stands for outside
-    grid            height and width of the first image's map, N cells
-    size            height and width of the second image's map
-    level           of the pyramid, which sets the side of a tile
+    Attributes:
+        columns, rows: (N, s) places in the second image's map; the map's width, or height, stands for outside
+        grid: height and width of the first image's map, N cells
+        size: height and width of the second image's map
+        level: of the pyramid, which sets the side of a tile
     """
 
     columns: Tensor
@@ -42,8 +43,9 @@ class Window:
 def products(source: Tensor, target: Tensor, window: Window) -> Tensor:
     """<source[n], target at (row, column)> for every column, slow, and row of a window: (N, s^2).
 
-    source  (N, C) features of the first image
-    target  (h + 1, w + 1, C) features of the second, with a row and a column of zeros more
+    Args:
+        source: (N, C) features of the first image
+        target: (h + 1, w + 1, C) features of the second, with a row and a column of zeros more
     """
     if torch.is_grad_enabled() and (source.requires_grad or target.requires_grad):
         return _Products.apply(source, target, window.columns, window.rows, window)  # pyright: ignore[reportReturnType]
@@ -98,10 +100,11 @@ class _Products(torch.autograd.Function):
 class _Tile:
     """Neighbouring cells, and where their windows lie.
 
-    cells     (n,) of the first image
-    bounds    top, bottom, left and right of the rectangle around the windows, the ends excluded
-    gathered  whether the rectangle is so large that its cells are better gathered
-    places    (n, s^2) flat places of the windows: in the rectangle and its border of zeros, or in the whole map
+    Attributes:
+        cells: (n,) of the first image
+        bounds: top, bottom, left and right of the rectangle around the windows, the ends excluded
+        gathered: whether the rectangle is so large that its cells are better gathered
+        places: (n, s^2) flat places of the windows: in the rectangle and its border of zeros, or in the whole map
     """
 
     cells: Tensor

@@ -20,9 +20,10 @@ BLOCK = 32
 def products(source: Tensor, target: Tensor, left: Tensor, top: Tensor, side: int) -> Tensor:
     """<source[n], target at (row, column)> over windows of side x side cells: (B N, side^2), the column slow.
 
-    source     (B, N, C) features of the first image
-    target     (B, h, w, C) features of the second
-    left, top  (B N,) int32, first column and row of each window; what is outside counts as zero
+    Args:
+        source: (B, N, C) features of the first image
+        target: (B, h, w, C) features of the second
+        left, top: (B N,) int32, first column and row of each window; what is outside counts as zero
     """
     return _Products.apply(source, target, left, top, side)  # pyright: ignore[reportReturnType]
 
