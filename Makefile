@@ -12,7 +12,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 VERSION := import sys; print("%d.%d.%d" % sys.version_info[:3])
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce report test lint ui release-check install clean
+.PHONY: help reproduce report docs test lint ui release-check install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -22,6 +22,10 @@ reproduce: $(INSTALLED)  ## run what is not up to date: data, training, evaluati
 
 report: $(INSTALLED)  ## all reports, beside what papers say, on one page: results/report.html
 	$(IN_VENV) python -m workflows.page
+
+docs: $(INSTALLED)  ## the documentation as a site that needs no network: build/site/index.html
+	rm -rf build/site
+	$(IN_VENV) python -m sphinx -qWE --keep-going -c docs -d build/doctrees . build/site
 
 test: lint  ## all checks and tests
 	$(IN_VENV) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

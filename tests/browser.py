@@ -16,6 +16,11 @@ def page(address: str, profile: Path) -> str:
 
     A page in a file may look into others. Empty where the browser takes too long.
     """
+    return visit(address, profile)[0]
+
+
+def visit(address: str, profile: Path) -> tuple[str, list[str]]:
+    """The document, as `page` has it, and what its console says: of anything that is asked of another machine too."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert browser is not None, "no chromium on PATH: install it (Debian: apt-get install chromium) to test the pages"
     profile.mkdir()
@@ -25,19 +30,22 @@ def page(address: str, profile: Path) -> str:
         [
             *command,
             "--allow-file-access-from-files",
+            "--enable-logging=stderr",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             "--window-size=1600,1000",
             "--virtual-time-budget=60000",
             "--dump-dom",
             address,
         ],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         start_new_session=True,
     )
     try:
-        return shown.communicate(timeout=PATIENCE)[0].decode()
+        document, log = (stream.decode(errors="replace") for stream in shown.communicate(timeout=PATIENCE))
+        return document, [line for line in log.splitlines() if ":CONSOLE" in line]
     except subprocess.TimeoutExpired:
-        return ""
+        return "", []
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(shown.pid, signal.SIGKILL)

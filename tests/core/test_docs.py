@@ -7,8 +7,6 @@ from types import ModuleType
 
 import pytest
 
-from workflows.api import NAMESPACES, public
-
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [
     "choosing-a-gradient.md",
@@ -29,8 +27,3 @@ def test_the_pages_code_runs(page, monkeypatch):
     monkeypatch.setitem(sys.modules, "page", module)  # torch.compile looks for a function's module there
     for block in blocks:
         exec(compile(block, page, "exec"), vars(module))
-
-
-def test_every_public_name_is_on_the_page_of_the_core():
-    listed = (DOCS / "deq-core.md").read_text().split("## Every name")[1].split("\n## ")[0]
-    assert {*re.findall(r"`(?:deq\.\w+\.)?(\w+)`", listed)} == {name for space in NAMESPACES for name in public(space)}

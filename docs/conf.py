@@ -1,0 +1,58 @@
+"""The site of the documentation: `make docs` builds it; its navigation is `docs/index.rst`."""
+
+from docutils import nodes
+
+project = "deq"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+
+# The source is the whole repository, so that a link leads to the same file here and where the repository is shown.
+root_doc = "docs/index"
+include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**", "packages/**/CARD.md"]
+exclude_patterns = [".*", "build", "data", "results", "mlruns", "mlartifacts", "docs/README.md"]
+myst_heading_anchors = 4
+
+autodoc_default_options = {"members": True, "imported-members": True, "special-members": "__call__"}
+python_maximum_signature_line_length = 88
+napoleon_custom_sections = [("Attributes", "Args")]  # those of dataclasses are what they are made with
+default_role = "py:obj"  # docstrings have names in single backticks
+
+html_theme = "furo"
+html_title = "deq"
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#1b1f27", "color-brand-content": "#2c6fbb"},
+    "dark_css_variables": {"color-brand-primary": "#d5d9e0", "color-brand-content": "#7db3ea"},
+}
+html_static_path = templates_path = ["site"]
+html_css_files = ["site.css"]
+html_additional_pages = {"index": "redirect.html"}
+html_show_search_summary = False  # a summary is fetched, which a page in a file may not do
+html_copy_source = False
+html_show_copyright = False
+
+
+def setup(app) -> None:
+    app.connect("autodoc-process-docstring", _keep_mathematics, priority=0)
+    app.connect("autodoc-process-signature", _without_signature)
+    app.connect("doctree-resolved", _link_names)
+
+
+def _keep_mathematics(app, kind, name, thing, options, lines) -> None:
+    """Bars and stars in docstrings are mathematics, and no markup."""
+    lines[:] = [line.replace("|", r"\|").replace("*", r"\*") for line in lines]
+
+
+def _without_signature(app, kind, name, thing, *rest):
+    """A protocol is not called."""
+    return ("", "") if getattr(thing, "_is_protocol", False) else None
+
+
+def _link_names(app, doctree, docname) -> None:
+    """Public names of deq_core in the text of pages lead to their docstrings."""
+    python = app.env.get_domain("py")
+    for literal in list(doctree.findall(nodes.literal)):
+        name = literal.astext().removeprefix("deq.").partition("(")[0]
+        if name in ("nn", "delta", "compat") or isinstance(literal.parent, nodes.reference | nodes.title):
+            continue  # those words have other meanings too
+        inside = literal.deepcopy()
+        if link := python.resolve_xref(app.env, docname, app.builder, "obj", f"deq_core.{name}", literal, inside):
+            literal.replace_self(link)

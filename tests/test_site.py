@@ -1,0 +1,59 @@
+"""The site that `make docs` builds: whole, and readable offline, on a phone too."""
+
+import json
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+from tests.browser import visit
+
+ROOT = Path(__file__).parents[1]
+READ = """
+<iframe width="360" height="800"></iframe><pre></pre><script>
+const place = document.querySelector("iframe"), seen = {};
+const settled = async (condition) => { while (!condition()) await new Promise((then) => setTimeout(then, 50)); };
+(async () => {
+  for (const page of PAGES) {
+    await new Promise((then) => { place.onload = then; place.src = page; });
+    const shown = place.contentWindow.document;
+    if (page.includes("?")) await settled(() => /finished/.test(shown.querySelector(".search-summary")?.textContent));
+    seen[page] = {
+      width: shown.documentElement.scrollWidth,
+      broken: [...shown.images].filter((image) => !image.naturalWidth).map((image) => image.src),
+      found: [...shown.querySelectorAll("#search-results li a")].map((link) => link.href),
+    };
+  }
+  document.querySelector("pre").textContent = JSON.stringify(seen);
+})();
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of the site, and what there was to complain about."""
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-qE", "-c", "docs", "-d", str(out / "read"), ".", str(out / "html")]
+    return out / "html", subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr
+
+
+@pytest.mark.slow
+def test_every_page_is_in_the_navigation_and_every_link_leads_somewhere(built: tuple[Path, str]) -> None:
+    assert built[1] == "", "`make docs` says what is wrong; the navigation is docs/index.rst"
+
+
+@pytest.mark.slow
+def test_pages_fit_a_phone_and_are_read_and_searched_without_any_other_machine(built: tuple[Path, str]) -> None:
+    site, search = built[0], "html/search.html?q=torchdeq"
+    paths = [path.relative_to(site) for path in sorted(site.rglob("*.html")) if path != site / "index.html"]
+    pages = [f"html/{path}" for path in paths if path.parts[0] != "_modules"]
+    reader = site.parent / "reader.html"
+    reader.write_text(READ.replace("PAGES", json.dumps([*pages, search])))
+    document, console = visit(reader.as_uri(), site.parent / "profile")
+    assert console == []
+    seen = json.loads(unescape(document.partition("<pre>")[2].partition("</pre>")[0]))
+    assert {page: of["width"] for page, of in seen.items() if of["width"] > 360} == {}
+    assert [image for of in seen.values() for image in of["broken"]] == []
+    assert [link for link in seen[search]["found"] if link.endswith("/docs/from-torchdeq.html")]
