@@ -10,11 +10,13 @@ root_doc = "docs/index"
 include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**", "packages/**/CARD.md"]
 exclude_patterns = [".*", "build", "data", "results", "mlruns", "mlartifacts", "docs/README.md"]
 myst_heading_anchors = 4
+highlight_language = "text"  # of blocks that name none
 
 autodoc_default_options = {"members": True, "imported-members": True, "special-members": "__call__"}
 python_maximum_signature_line_length = 88
 napoleon_custom_sections = [("Attributes", "Args")]  # those of dataclasses are what they are made with
 default_role = "py:obj"  # docstrings have names in single backticks
+smartquotes = False  # "quoted" words are values
 
 html_theme = "furo"
 html_title = "deq"

@@ -1,7 +1,7 @@
 """Pages of docs that show how something is added: a test does what a page says, in a copy of the repository.
 
-A block with a title, ```python title="packages/.../waves.py", is the content of that file, and one of `diff` with a
-title changes it; a block of `sh` is run, and must end with 0.
+A block under a path in backticks and a colon is the content of that file, or, of `diff`, a change of it; a block of
+`sh` is run, and must end with 0.
 """
 
 import os
@@ -13,15 +13,15 @@ from pathlib import Path
 from tests.workflows.checkout import ROOT, copy, edit, environment
 
 PACKAGES = ("deq-core", "deq-flow", "deq-vision", "deq-sequence")
-BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^(?:`([^`\n]+)`:\n\n)?```(\w+)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Step:
     """One block of a page."""
 
+    path: str
     kind: str
-    title: str
     text: str
 
 
@@ -39,11 +39,11 @@ def follow(page: str, folder: Path) -> str:
     for step in found:
         if step.kind == "diff":
             for change in step.text.split("@@\n"):
-                edit(folder / step.title, side(change, "-"), side(change, "+"))
-        elif step.title:
-            path = folder / step.title
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(step.text)
+                edit(folder / step.path, side(change, "-"), side(change, "+"))
+        elif step.path:
+            file = folder / step.path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(step.text)
         elif step.kind == "sh":
             said += run(folder, page, step, "bash", "-euo", "pipefail", "-c", step.text)
     return said
