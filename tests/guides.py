@@ -13,12 +13,12 @@ from pathlib import Path
 from tests.workflows.checkout import ROOT, copy, edit, environment
 
 PACKAGES = ("deq-core", "deq-flow", "deq-vision", "deq-sequence")
-BLOCK = re.compile(r"^(?:`([^`\n]+)`:\n\n)?```(\w+)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^(?:`([^`\n]+)`:\n\n)?```([^\n`]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One block of a page."""
+    """One block of a page; its kind is its language."""
 
     path: str
     kind: str
@@ -26,7 +26,7 @@ class Step:
 
 
 def steps(page: str) -> list[Step]:
-    """What the page docs/`page` says to do, in order."""
+    """The blocks of docs/`page`, in order."""
     return [Step(*found) for found in BLOCK.findall((ROOT / "docs" / page).read_text())]
 
 

@@ -1,4 +1,4 @@
-"""README.md tells the truth: its code runs, its commands and files exist, its tables are those of the results."""
+"""README.md tells the truth: its make targets exist, its tables are those of the results."""
 
 import re
 import subprocess
@@ -11,23 +11,6 @@ from workflows.publish import REPORTS, TABLES, is_published, made
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-
-
-def test_the_python_code_runs() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
-    assert blocks
-    namespace = {"__name__": "readme"}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
-
-
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
-)
-def test_links_lead_to_files(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_the_make_targets_exist() -> None:

@@ -1,7 +1,6 @@
 """`deq-flow demo` from the command line: any source, any checkpoint, and messages instead of tracebacks."""
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -165,12 +164,6 @@ def test_two_images_with_a_released_checkpoint(tmp_path: Path, released: Path) -
         ["demo", *names, "--out", str(out), "--checkpoint", str(released), "--steps", "2", "--save", "colour", "kitti"]
     )
     assert sorted(path.name for path in out.iterdir()) == [RECORD, "colour.png", "demo.json", "kitti"]
-
-
-def test_the_code_of_its_page_runs() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "demo.md").read_text()
-    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
-    exec(compile(block, "docs/demo.md", "exec"), {})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""docs/evaluation.md tells the truth: its code runs, its parameters load, its tables name what there is."""
+"""docs/evaluation.md tells the truth: its parameters load, its tables name what there is."""
 
 import re
 from pathlib import Path
@@ -17,12 +17,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
-
-
-def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = blocks("python")
-    exec(compile(code, "evaluation.md", "exec"), {"__name__": "page"})
-    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 @pytest.mark.parametrize(("index", "kind"), [(0, Measure), (1, Starts)])

@@ -1,9 +1,6 @@
 """Streams: each begins where it ended, is what it is alone, costs what was asked for, and knows a cut."""
 
-import re
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -260,15 +257,6 @@ def test_images_are_padded_below_and_to_the_right() -> None:
     assert torch.equal(larger[:, :, :5], image)
     assert larger[:, :, 5:].abs().sum() == 0
     assert torch.equal(padded(larger, 4), larger)
-
-
-def test_the_code_of_the_documentation_runs() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
-    names: dict[str, Any] = {}
-    exec(compile(block, "streaming.md", "exec"), names)
-    assert names["output"].evaluations.item() == 2
-    assert not names["output"].cold
 
 
 @pytest.mark.gpu

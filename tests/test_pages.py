@@ -1,0 +1,65 @@
+"""What README and the pages of docs show is so: their Python runs, their commands and options are those there are."""
+
+import functools
+import importlib.util
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.flow.test_models_load import released_file
+from tests.guides import ROOT, steps
+
+from deq_core.experiment import commands
+from deq_vision.cli import main as vision
+
+FILES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/**/CARD.md")]
+PAGES = sorted(os.path.relpath(path, ROOT / "docs") for path in FILES)
+CODE = {page: [step.text for step in steps(page) if step.kind == "python" and not step.path] for page in PAGES}
+"""Blocks of Python, but for those that are files (`tests.guides`) or are marked `notest`."""
+SHOWN = re.compile(r"^(?:\$ )?(python|deq-\w+) (.*?)(?: > .*|   .*)?$", re.MULTILINE)
+COMMANDS = {
+    page: [of for step in steps(page) if step.kind in ("", "sh", "console") for of in SHOWN.findall(step.text)]
+    for page in PAGES
+}
+NEEDED: dict[str, Callable[[], object]] = {
+    "checkpoints.md": lambda: released_file("v2_h", Path("deq-flow-H-things-test-1x.pth")),
+    "tracking.md": lambda: vision(["register", "digits"]),
+}
+"""What a page supposes that there is."""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if CODE[page]])
+@pytest.mark.usefixtures("tracking_database")
+def test_the_code_of_a_page_runs_from_top_to_bottom(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)  # a page sets it
+    NEEDED.get(page, lambda: None)()
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # torch.compile looks for a function's module there
+    for block in CODE[page]:
+        exec(compile(block, page, "exec"), vars(module))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if COMMANDS[page]])
+def test_the_commands_of_a_page_are_those_there_are(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their names, options and values; nothing is done."""
+    monkeypatch.setattr(commands, "careful", lambda command, prog: functools.wraps(command)(lambda *_, **__: None))
+    for program, line in COMMANDS[page]:
+        words = shlex.split(line, comments=True)
+        if program != "python":
+            assert not status(program, words), line
+        elif words[0] == "-m":
+            assert importlib.util.find_spec(words[1]), line
+
+
+def status(program: str, words: list[str]) -> int | str | None:
+    """How a program ends."""
+    try:
+        importlib.import_module(f"{program.replace('-', '_')}.cli").main(words)
+    except SystemExit as ended:
+        return ended.code
+    return 0
