@@ -36,7 +36,7 @@ onstart:
         workspace.claim()
     except workspace.WorkspaceBusyError as error:
         raise WorkflowError(str(error)) from None
-    VIEW.append(live.follow(logger, workflow.dag.needrun_jobs(), workflow.cores or workflow.nodes or 1))
+    VIEW.append(live.follow(logger, workflow.dag.needrun_jobs(), workflow.nodes or workflow.cores))
 
 
 onsuccess:

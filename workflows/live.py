@@ -33,7 +33,7 @@ class Live(logging.Handler):
 
     def __init__(self, jobs: Mapping[str, int], cores: int, out: TextIO = sys.stderr) -> None:
         super().__init__(logging.INFO)
-        self.left, self.total, self.cores, self.out = dict(jobs), len(jobs), cores, out
+        self.jobs, self.left, self.total, self.cores, self.out = jobs, dict(jobs), len(jobs), cores, out
         self.running: dict[int, tuple[str, float, list[str]]] = {}
         self.failed: list[str] = []
         self.times = last_times()
@@ -43,6 +43,9 @@ class Live(logging.Handler):
         event, told = getattr(record, "event", None), record.__dict__
         if event == LogEvent.JOB_INFO:
             name = named(told["rule_name"], told["wildcards"])
+            if name in self.failed:  # a cluster's profile has it tried again
+                self.failed.remove(name)
+                self.left[name] = self.jobs[name]
             self.running[told["jobid"]] = (name, time.monotonic(), list(told["log"] or ()))
         elif event == LogEvent.JOB_FINISHED and told["job_id"] in self.running:
             name, began, _ = self.running.pop(told["job_id"])

@@ -63,6 +63,14 @@ def test_a_failed_job_shows_the_end_of_its_log_and_the_last_words_name_it(checko
     assert "1 failed: train a\n" in said.getvalue()
 
 
+def test_a_job_that_is_tried_again_has_not_failed() -> None:
+    view = Live({"train a": 1}, cores=1, out=(said := io.StringIO()))
+    for number, kind, told in ((1, LogEvent.JOB_ERROR, "jobid"), (1, LogEvent.JOB_FINISHED, "job_id")):
+        view.emit(begun(number, "train", "a"))
+        view.emit(event(kind, **{told: number}))
+    assert "train a took 0 s: 1 of 1 done, 0 running\n" in said.getvalue()
+
+
 def test_it_stands_in_the_place_of_snakemakes_own_account_and_leaves_the_log_file_alone() -> None:
     logger, terminal, file = logging.Logger("snakemake"), io.StringIO(), io.StringIO()
     for name, stream in (("DefaultStreamHandler", terminal), ("DefaultLogFileHandler", file)):

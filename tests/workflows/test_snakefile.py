@@ -75,3 +75,21 @@ def test_snakemake_does_not_start_beside_a_stage_of_dvc(checkout: Path, monkeypa
     assert "another Snakemake or `dvc repro` is at work in this checkout. Wait for it to end" in process.stdout
     assert "Traceback" not in process.stdout
     assert not (checkout / "data").exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("flow_train@deq-0",)])
+def test_dvc_beside_a_working_snakemake_says_first_who_is_at_work(
+    arguments: tuple[str, ...], checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv(workspace.ENGINE, "")
+    held = workspace.claim()
+    monkeypatch.setenv(workspace.ENGINE, "")  # the user's `dvc` is not started by that Snakemake
+    process = run(checkout, "dvc", "repro", *arguments, check=False)
+    os.close(held)
+    assert process.returncode != 0
+    stage, command, sentence, *_ = process.stdout.splitlines()
+    assert (stage, command[:2]) == ("Running stage 'check':", "> ")
+    assert sentence.startswith(
+        f"{checkout}: snakemake (process {os.getpid()}) is at work in this checkout. Wait for it"
+    )
