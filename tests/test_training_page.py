@@ -7,12 +7,23 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.flow.test_fine_tune import write_pairs
+from tests.vision import test_own_boxes as boxes
+from tests.vision import test_own_masks as masks
 from tests.vision.test_own import picture
+
+from deq_core.experiment.data.images import read_image
+from deq_core.experiment.media import video
 
 PAGE = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
 SHORT = {"flow": "--batch-size 2 --crop 32 32", "vision": "--batch-size 2", "sequence": "--batch-size 4"}
 """What makes the commands of each program quick, besides a few steps."""
+
+
+def block(kind: str) -> str:
+    """All that the page has in blocks of a kind."""
+    return "".join(re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
 
 
 @pytest.mark.slow
@@ -22,10 +33,18 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
     write_pairs(Path("pairs"), 5)
     for number, name in enumerate(("apple", "leaf") * 3):
         picture(Path("pictures", name, f"{number}.png"), (200, 40 * number, 90), number)
-    picture(Path("new/one.png"), (200, 40, 90), 9)
+    new = picture(Path("new/one.png"), (200, 40, 90), 9)
+    video.write(Path("walk.mp4"), [read_image(new)] * 2)
+    masks.write(
+        Path("plants"),
+        [str(number) for number in range(4)],
+        Image.fromarray(masks.CLASSES.astype("uint8")),
+        block("yaml"),
+    )
+    boxes.write(Path("fruit"), [f"{number}.png" for number in range(4)])
     Path("story.txt").write_text("".join(f"It was the {number}th time that it rained.\n" for number in range(80)))
     trained = set()
-    for command in "".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)).splitlines():
+    for command in block("sh").splitlines():
         command, _, file = command.partition(" > ")
         program, *words = shlex.split(command)
         kind = program.removeprefix("deq-")
@@ -38,5 +57,10 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
             Path(file).write_text(said)
         if words[0] == "generate":
             assert said.startswith("It was")
-    assert len(trained) == 5
+    assert len(trained) == 7
+    assert {path.name for path in Path("masks-seen").iterdir()} >= {"one.png.png", "masks", "labels.json"}
+    assert Path("walk-json/boxes/000002.json").is_file()
+    for name in ("classes", "masks", "boxes"):
+        measured, told = (json.loads(Path(out, "metrics.json").read_text()) for out in (f"{name}-measured", name))
+        assert measured["loss"] == pytest.approx(told["val_loss"], rel=1e-4), "what training held out, as it saw it"
     assert all(json.loads(Path(out, "metrics.json").read_text())["step"] == 2 for out in trained)

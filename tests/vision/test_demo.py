@@ -1,13 +1,16 @@
 """Images and videos with what a network sees in them."""
 
+import csv
 import json
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.vision.pictures import HEADS, HEIGHT, WIDTH, as_frames, network, scene, viewer
 from torch import Tensor
 
@@ -17,13 +20,12 @@ from deq_core.experiment.data.images import FileFormatError, read_image, write_i
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.media import video
 from deq_core.experiment.media.video import Frames
-from deq_core.experiment.written import RECORD
 from deq_vision import build
-from deq_vision.data.classes import CITYSCAPES, STREET
+from deq_vision.data.classes import CITYSCAPES, STREET, palette
 from deq_vision.data.transforms import CIFAR, IMAGENET
 from deq_vision.demo.images import images_of, run
 from deq_vision.demo.label_space import label_space_of
-from deq_vision.demo.overlay import palette, with_boxes, with_caption, with_classes
+from deq_vision.demo.overlay import with_boxes, with_caption, with_classes, with_legend
 from deq_vision.demo.video import CUT, StreamConfig, run_video, write_stream
 from deq_vision.detection.decoding import Detections
 from deq_vision.streaming.stream import StreamDEQ
@@ -56,6 +58,20 @@ def test_classes_are_seen_through() -> None:
     assert drawn[:, 0, 1].tolist() == [50, 100, 75]
 
 
+@pytest.mark.parametrize("width", [60, 700])
+def test_a_legend_has_every_colour_and_is_as_high_for_other_texts_of_a_video(width: int) -> None:
+    image, colours = torch.zeros(3, 40, width, dtype=torch.uint8), palette(30)
+    for names in ([f"class {index}" for index in range(30)], ["x" * 300] * 30):
+        shown = with_legend(image, names, colours)
+        strip = shown[:, 40 * shown.shape[2] // width :].flatten(1).T.tolist()
+        assert set(colours) <= set(map(tuple, strip))
+    best = [
+        with_legend(image, texts, colours[:2], widest=["oak 0.00", "a plane 0.00"])
+        for texts in (["oak"] * 2, ["a"] * 2)
+    ]
+    assert best[0].shape == best[1].shape
+
+
 def test_boxes_are_drawn_where_they_are() -> None:
     image = torch.zeros(3, 500, 600, dtype=torch.uint8)
     found = Detections(torch.tensor([[100.0, 200, 300, 400]]), torch.tensor([0.9]), torch.tensor([1]))
@@ -80,18 +96,24 @@ def test_a_palette_has_no_colour_twice() -> None:
     assert len(set(palette(40))) == 40
 
 
-@pytest.mark.parametrize("task", ["segment", "detect"])
+@pytest.mark.parametrize("task", HEADS)
 def test_a_video_becomes_a_video(task: str, tmp_path: Path) -> None:
     pictures = scene(6)
     video.write(tmp_path / "in.mkv", pictures, 12.0)
-    values = write_stream(
-        viewer(task), video.frames(tmp_path / "in.mkv"), StreamConfig(steps=1), out=tmp_path / "o" / "out.mkv"
-    )
+    source, out, raw = video.frames(tmp_path / "in.mkv"), tmp_path / "o" / "out.mkv", tmp_path / "raw"
+    values = write_stream(viewer(task), source, StreamConfig(steps=1), out=out, raw=raw)
     assert (values["frames"], values["cold"]) == (6, 1)
     assert values["evaluations"] == (5 + 5 * 1) / 6, "the first frame has the model's own"
     written = video.frames(tmp_path / "o" / "out.mkv")
     assert (written.count, written.fps) == (6, 12.0)
     assert next(iter(written)).shape[2] == 10 * WIDTH
+    if task == "classify":
+        assert [line[:6] for line in (raw / "scores.csv").read_text().splitlines()[1:]] == [
+            f"00000{n}" for n in range(1, 7)
+        ]
+    else:
+        files = sorted(path.stem for folder in ("masks", "boxes") for path in (raw / folder).glob("*"))
+        assert files == [f"00000{n}" for n in range(1, 7)]
 
 
 def test_a_video_with_fewer_frames_than_it_announces_is_remarked_on(
@@ -217,19 +239,34 @@ def test_images_become_pictures_and_numbers(tmp_path: Path) -> None:
         summary = json.loads((tmp_path / task / "demo.json").read_text())
         assert (summary["task"], len(summary["images"])) == (task, 2)
         first = summary["images"][0]
-        logits = look.model(look.prepare(scene(1)[0])).logits.detach()
+        frame = scene(1)[0]
+        seen = look.prepare(frame), frame
+        logits = look.model(seen[0]).logits.detach()
+        picture = read_image(tmp_path / task / "0.png.png")
+        assert torch.equal(picture, look.picture(logits, *seen))
+        assert picture.shape[1] > 10 * HEIGHT, "there is a legend"
         if task == "classify":
             expected = logits[0].softmax(0)
             assert first["classes"][0]["class"] == f"class {int(expected.argmax())}"
             assert first["classes"][0]["probability"] == pytest.approx(expected.max().item(), rel=1e-5)
-            assert sorted(path.name for path in (tmp_path / task).iterdir()) == [RECORD, "demo.json"]
-        else:
-            assert read_image(tmp_path / task / "1.png.png").dtype == torch.uint8
+            rows = list(csv.DictReader((tmp_path / task / "scores.csv").read_text().splitlines()))
+            assert [row["image"] for row in rows] == ["0", "1"]
+            assert [float(rows[0][name]) for name in look.label_space.names] == pytest.approx(
+                expected.tolist(), abs=1e-6
+            )
         if task == "segment":
             assert sum(first["shares"].values()) == pytest.approx(1)
+            mask, classes = Image.open(tmp_path / task / "masks/0.png"), look.classes(logits, *seen)
+            assert np.asarray(mask).tolist() == STREET.label_ids(classes).tolist()
+            assert np.asarray(mask.convert("RGB")).tolist() == STREET.paint(classes).permute(1, 2, 0).tolist()
         if task == "detect":
             assert first["boxes"] == sorted(first["boxes"], key=lambda box: -box["score"])
             assert set(first["boxes"][0]) == {"class", "score", "box"}
+            (result, *_) = json.loads((tmp_path / task / "boxes/0.json").read_text())
+            left, top, right, bottom = first["boxes"][0]["box"]
+            assert result["bbox"] == pytest.approx([left, top, right - left, bottom - top])
+            labels = {each["id"]: each["name"] for each in json.loads((tmp_path / task / "labels.json").read_text())}
+            assert (labels[result["category_id"]], result["image_id"]) == (first["boxes"][0]["class"], 1)
 
 
 def test_a_damaged_image_leaves_the_earlier_output(tmp_path: Path) -> None:
@@ -238,7 +275,7 @@ def test_a_damaged_image_leaves_the_earlier_output(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"damaged")
     with pytest.raises(FileFormatError, match=r"b\.png"):
         run(viewer(), [tmp_path / "a.png", tmp_path / "b.png"], out=tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [RECORD, "a.png.png", "demo.json"]
+    assert (tmp_path / "out/a.png.png").is_file()
 
 
 def test_a_folder_of_anything_else_is_not_replaced(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import torch
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.data.layout import LayoutError
 from deq_vision.cli import main
-from deq_vision.data.sets.own import OwnClasses, classes_of
+from deq_vision.data.sets.own.classes import OwnClasses, classes_of
 
 COLOURS = {"apple": (200, 30, 30), "leaf": (30, 160, 40), "sky": (60, 110, 220)}
 
 
-def picture(path: Path, colour: tuple[int, int, int], seed: int) -> Path:
+def picture(path: Path, colour: tuple[int, int, int], seed: int, size: tuple[int, ...] | None = None) -> Path:
     rng = np.random.default_rng(seed)
-    height, width = (int(length) for length in rng.integers(50, 90, size=2))
+    height, width = (int(length) for length in rng.integers(50, 90, size=2)) if size is None else size
     noise = rng.normal(0, 20, (3, height, width)) + np.array(colour)[:, None, None]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, torch.from_numpy(noise.clip(0, 255).astype(np.uint8)))

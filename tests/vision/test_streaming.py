@@ -210,7 +210,7 @@ def test_frames_are_tested_no_larger_than_asked_for(street: Path) -> None:
 
 def test_scores_of_parts_add_up(street: Path) -> None:
     videos = segmented_videos(SEGMENT, CONFIG, street)
-    scores = SegmentationScores(SEGMENT)
+    scores = SegmentationScores()
     (together, *_) = play(videos, 2)
     logits = torch.randn(2, 8, 8, 16)
     scores.add(logits, torch.zeros(2, 3, 32, 64), together)

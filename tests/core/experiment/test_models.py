@@ -26,7 +26,7 @@ from deq_flow.cli import main as flow
 from deq_flow.inference import Estimator
 from deq_sequence.cli import main as sequence
 from deq_vision.cli import main as vision
-from deq_vision.demo.images import see
+from deq_vision.demo.images import entry_of, see
 from deq_vision.demo.label_space import label_space_of
 from deq_vision.demo.viewer import Viewer
 
@@ -79,7 +79,8 @@ def test_vision_is_that_of_the_network(name: str, loaded: Callable[..., Any]) ->
     names = viewer.label_space.names
     for number, image in enumerate(IMAGES):
         frame = torch.from_numpy(image)
-        entry, _ = see(viewer, frame, Path("image"))
+        prepared, output = see(viewer, frame, Path("image"))
+        entry = entry_of(viewer, output, prepared, frame)
         match viewer.label_space.task:
             case "classify":
                 assert names[found["class"][number]] == entry["classes"][0]["class"]

@@ -6,6 +6,7 @@ from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_vision.commands.training": ("train",),
+    "deq_vision.commands.evaluation": ("evaluate",),
     "deq_vision.commands.register": ("register",),
     "deq_vision.commands.study": ("study", "report", "schema"),
     "deq_vision.commands.stream": ("stream",),

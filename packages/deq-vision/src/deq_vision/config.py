@@ -1,5 +1,6 @@
 """Sizes of the multiscale equilibrium models and how they are solved. A variant is made from another by `replace`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
@@ -20,10 +21,13 @@ class Classification:
     """Channels that are pooled."""
     classes: int
     names: tuple[str, ...] = ()
-    """Of the classes; none where nobody has named them."""
+    """Of the classes, of one's own data; none where nobody has named them."""
     crop: tuple[int, int] | None = None
     """What it was trained to see of an image: its shorter side, and the square from its middle, pixels."""
     kind: Literal["classification"] = field(default="classification", repr=False)
+
+    def __post_init__(self) -> None:
+        _require_one_a_class(self.classes, names=self.names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,18 @@ class Segmentation:
     """One label a cell of branch 0's grid, from all branches brought to that grid."""
 
     classes: int
+    names: tuple[str, ...] = ()
+    """Of the classes, of one's own data; none where nobody has named them."""
+    ids: tuple[int, ...] = ()
+    """Values of the classes' pixels in masks."""
+    colours: tuple[tuple[int, int, int], ...] = ()
+    """RGB of the classes."""
+    sides: tuple[int, int] | None = None
+    """What its images were brought to: their longest longer and shorter side, pixels."""
     kind: Literal["segmentation"] = field(default="segmentation", repr=False)
+
+    def __post_init__(self) -> None:
+        _require_one_a_class(self.classes, names=self.names, ids=self.ids, colours=self.colours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +56,23 @@ class Detection:
     channels: int
     """Of the layers between the branches and these."""
     classes: int
+    names: tuple[str, ...] = ()
+    """Of the classes, of one's own data; none where nobody has named them."""
+    ids: tuple[int, ...] = ()
+    """Of the classes' categories in files of boxes."""
+    sides: tuple[int, int] | None = None
+    """What its images were brought to: their longest longer and shorter side, pixels."""
     kind: Literal["detection"] = field(default="detection", repr=False)
+
+    def __post_init__(self) -> None:
+        _require_one_a_class(self.classes, names=self.names, ids=self.ids)
+
+
+def _require_one_a_class(classes: int, **known: Sequence[object]) -> None:
+    """Raises ValueError unless there is one of each for every class, or none."""
+    for name, values in known.items():
+        if len(values) not in (0, classes):
+            raise ValueError(f"head.{name}: expected {classes}, one a class, got {len(values)}")
 
 
 Head = Annotated[Classification | Segmentation | Detection, Kind]
@@ -108,8 +139,6 @@ class Architecture:
                 f"head.channels must name one width a branch: there are {len(self.channels)} branches, got "
                 f"{self.head.channels}"
             )
-        if isinstance(self.head, Classification) and len(self.head.names) not in (0, self.head.classes):
-            raise ValueError(f"head.names: expected {self.head.classes}, one a class, got {len(self.head.names)}")
 
     def inner(self, channels: int) -> int:
         """Inner channels of the residual block of a branch."""
@@ -117,7 +146,7 @@ class Architecture:
 
     def with_classes(self, classes: int) -> "Architecture":
         """The same with another number of classes; unchanged without a head."""
-        nameless = {"names": ()} if isinstance(self.head, Classification) else {}
+        nameless = {name: () for name in ("names", "ids", "colours") if hasattr(self.head, name)}
         return self if self.head is None else replace(self, head=replace(self.head, classes=classes, **nameless))
 
     @property

@@ -11,7 +11,7 @@ from deq_core.experiment.data.registry import ReleasedSets
 from deq_vision.config import Classification, Detection, ModelConfig, Segmentation
 from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID
 from deq_vision.data.mini.write import MiniSets
-from deq_vision.data.scenes import LEAST_SHARE, SceneAugment
+from deq_vision.data.scenes import LEAST_SHARE, SceneAugment, require_sides
 from deq_vision.data.sets.cifar import CLASSES
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop
 from deq_vision.detection.params import Detect
@@ -44,12 +44,15 @@ class Classify:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One label a pixel, of frames in Cityscapes' layout."""
+    """One label a pixel, of frames in Cityscapes' layout or of pictures of one's own."""
 
-    labels: Literal["cityscapes", "street"]
-    """The 19 classes of Cityscapes, or the eight of the mini set."""
+    labels: Literal["cityscapes", "street", "own"]
+    """The 19 classes of Cityscapes, the eight of the mini set, or those of one's own masks, which labels.yaml names."""
     folder: str = "."
     augment: SceneAugment | None = None
+    test_sides: tuple[int, int] | None = None
+    """Of own: longest longer and shorter side that an image and its mask are brought to for evaluation, pixels; None
+    leaves them as they are."""
     normalisation: Normalisation
     class_weights: bool = False
     """Whether the classes count as in the release; Cityscapes' 19 alone have weights."""
@@ -60,6 +63,9 @@ class Segment:
     kind: Literal["segment"] = field(default="segment", repr=False)
 
     def __post_init__(self) -> None:
+        require_sides(self.test_sides)
+        if self.test_sides is not None and self.labels != "own":
+            raise ValueError(f"test_sides: of labels own alone, got labels {self.labels}")
         if self.class_weights and self.labels != "cityscapes":
             raise ValueError(f"class_weights: known for cityscapes alone, got labels {self.labels}")
         if self.augment is not None and self.augment.least_share != LEAST_SHARE:
@@ -111,9 +117,9 @@ def needed(task: Task) -> tuple[type[Classification | Segmentation | Detection],
         case Classify():
             return Classification, CLASSES if task.data == "cifar10" else None
         case Segment():
-            return Segmentation, len(CITYSCAPES if task.labels == "cityscapes" else STREET)
+            return Segmentation, {"cityscapes": len(CITYSCAPES), "street": len(STREET)}.get(task.labels)
         case Detect():
-            return Detection, len(VID if task.objects == "vid" else STREET_OBJECTS)
+            return Detection, {"vid": len(VID), "street": len(STREET_OBJECTS)}.get(task.objects)
 
 
 Data = Annotated[MiniSets | ReleasedSets, Kind]

@@ -1,6 +1,6 @@
 """What the tasks differ in: their data, loss and metrics."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,17 +14,22 @@ from deq_vision.config import Head
 from deq_vision.data import classes
 from deq_vision.data.batches import (
     CentreCropped,
+    Fitted,
     LabelledBatch,
     SegmentedBatch,
     in_order,
     labelled_batches,
     segmented_batches,
+    size_of,
 )
+from deq_vision.data.classes import LabelSet
 from deq_vision.data.samples import IGNORE_INDEX
 from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.data.sets.cityscapes import Cityscapes
 from deq_vision.data.sets.imagenet import ImageNet, folder_of, synsets_of
-from deq_vision.data.sets.own import OwnClasses, classes_of
+from deq_vision.data.sets.own.classes import OwnClasses, classes_of
+from deq_vision.data.sets.own.labels import labels_of
+from deq_vision.data.sets.own.masks import OwnMasks
 from deq_vision.detection import task as detect
 from deq_vision.detection.params import Detect
 from deq_vision.loss import classification_loss, segmentation_loss
@@ -35,7 +40,7 @@ from deq_vision.windows import pixel_classes
 Split = Literal["train", "val", "test"]
 Scored = Classify | Segment
 """Tasks whose outputs are scores of classes."""
-LABELS = {"cityscapes": classes.CITYSCAPES, "street": classes.STREET}
+LABELS: Mapping[str, LabelSet] = {"cityscapes": classes.CITYSCAPES, "street": classes.STREET}
 
 
 def samples(task: Scored, data: Path, split: Split) -> SampleSet[Any]:
@@ -46,12 +51,40 @@ def samples(task: Scored, data: Path, split: Split) -> SampleSet[Any]:
     """
     root = data / task.folder
     if isinstance(task, Segment):
+        if task.labels == "own":
+            found = OwnMasks(root, split)
+            return found if split == "train" or task.test_sides is None else Fitted(found, task.test_sides)
         return Cityscapes(root, split, labels=LABELS[task.labels])
     if task.data == "cifar10":
         return Cifar10(root, split)
     if task.data == "own":
         return OwnClasses(root, split)
     return ImageNet(root, imagenet_split(split))
+
+
+def label_set(task: Segment, data: Path) -> LabelSet:
+    """The classes of a task's pixels.
+
+    Raises:
+        LayoutError, ConfigError: those of one's own masks are not there.
+    """
+    return labels_of(data / task.folder).label_set() if task.labels == "own" else LABELS[task.labels]
+
+
+def own_names(task: Scored | Detect, data: Path) -> tuple[str, ...] | None:
+    """The names of the classes of one's own data, in the order of a network's outputs; None of other data.
+
+    Raises:
+        LayoutError, FileFormatError, ConfigError: they are not there.
+    """
+    match task:
+        case Classify(data="own"):
+            return tuple(classes_of(data / task.folder))
+        case Segment(labels="own"):
+            return label_set(task, data).names
+        case Detect(objects="own"):
+            return detect.names_of(task, data)
+    return None
 
 
 def imagenet_split(split: Split) -> Literal["train", "val"]:
@@ -79,12 +112,13 @@ def require_head(
         ConfigError: the head is of another kind, or has another number of classes.
     """
     kind, count = needed(task)
+    names = own_names(task, data)
     match task:
+        case _ if names is not None:
+            count, whose = len(names), str(data / task.folder)
         case Classify(data="imagenet"):
             where = data / task.folder, imagenet_split(split)
             count, whose = len(synsets_of(*where)), str(folder_of(*where))
-        case Classify(data="own"):
-            count, whose = len(classes_of(data / task.folder)), str(data / task.folder)
         case Classify():
             whose = f"task.data {task.data}"
         case Segment():
@@ -92,7 +126,12 @@ def require_head(
         case Detect():
             whose = f"task.objects {task.objects}"
     if isinstance(head, kind) and head.classes == count:
-        return
+        if names is None or head.names in ((), names):
+            return
+        raise ConfigError(
+            f"{source or 'model.architecture.head.names'}: expected the classes of {whose}, {', '.join(names)}, got "
+            f"{', '.join(head.names)}; choose the folder that the network was trained with, or another network"
+        )
     got = "a network without a head" if head is None else f"{type(head).__name__} with {head.classes}"
     if source is not None:
         raise ConfigError(
@@ -136,7 +175,8 @@ def batches_in_order(
     found = samples(task, data, split)
     found = found if count is None else Spaced(found, count)
     if isinstance(task, Segment):
-        return in_order(found, batch_size, partial(SegmentedBatch.collate, normalisation=task.normalisation))
+        collate = partial(SegmentedBatch.collate, normalisation=task.normalisation, multiple=multiple)
+        return in_order(found, batch_size, collate, apart=size_of)
     found = found if task.test_crop is None else CentreCropped(found, *task.test_crop)
     return in_order(found, batch_size, partial(LabelledBatch.collate, normalisation=task.normalisation))
 

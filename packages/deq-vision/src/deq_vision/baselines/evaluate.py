@@ -36,7 +36,6 @@ from deq_vision.detection.task import DetectionTally
 from deq_vision.evaluate import Evaluate
 from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.params import Classify, Segment, Task
-from deq_vision.tasks import LABELS
 
 
 def measure(baseline: Baseline, task: Task, config: Evaluate, data: Path) -> dict[str, float]:
@@ -73,7 +72,7 @@ def of_images(baseline: OfImages, task: Classify, config: Evaluate, data: Path) 
 
 def of_pixels(baseline: OfPixels, task: Segment, config: Evaluate, data: Path) -> dict[str, float]:
     """Metrics of segmentation of a classifier of pixels."""
-    train, classes = tasks.samples(task, data, "train"), len(LABELS[task.labels])
+    train, classes = tasks.samples(task, data, "train"), len(tasks.label_set(task, data))
     match baseline:
         case Majority():
             classify = majority_class(train, classes)
@@ -92,7 +91,7 @@ def of_pixels(baseline: OfPixels, task: Segment, config: Evaluate, data: Path) -
 def of_boxes(baseline: Boxes, task: Detect, config: Evaluate, data: Path) -> dict[str, float]:
     """Metrics of detection of boxes that are found in every image alike."""
     train = detect.samples(task, data, "train")
-    prior = prior_boxes(train, len(detect.OBJECTS[task.objects]), per_class=baseline.per_class, seed=baseline.seed)
+    prior = prior_boxes(train, len(detect.names_of(task, data)), per_class=baseline.per_class, seed=baseline.seed)
     found = Detections(prior.boxes, prior.scores, prior.classes)
     tested = detect.samples(task, data, config.split)
     counted = DetectionTally(task)

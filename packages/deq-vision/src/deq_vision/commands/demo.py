@@ -25,7 +25,8 @@ def demo(
     """Writes what a network sees in an image, or in the images of a folder, to the folder OUT.
 
     demo.json has the best classes with their probabilities, the share of each class of pixels, or boxes with their
-    scores; the latter two are drawn too, in one PNG file an image.
+    scores, which are drawn too, in one PNG file an image. For other programs there are scores.csv, masks (indexed PNG)
+    or boxes (JSON in COCO's format of results), and labels.json, which says whose ids these have.
 
     Args:
         source: an image or a folder of images.
@@ -34,11 +35,13 @@ def demo(
         task: what the checkpoint must be for; by default whatever it is, and to segment without one.
         out: a new folder, or one of an earlier demo as it left it, which is replaced.
         side: longer side of the images that the network sees, pixels; larger ones are reduced to it, by default to 128
-            with a checkpoint that ships, and not at all with another.
+            with a checkpoint that ships; by default one of one's own data sees what it was trained for, another images
+            as they are.
         least_score: detections below it are not shown.
         pixels: mean and deviation of the pixels that the network was trained with; auto is CIFAR's for ten classes of
             images and ImageNet's otherwise.
-        names: file of the classes' names, one a line; by default those of the set that has so many, or numbers.
+        names: file of the classes' names, one a line; by default those of one's own data, which the checkpoint keeps,
+            those of the set that has so many, or numbers.
         device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
     """
     from deq_vision.demo.images import images_of, run

@@ -16,7 +16,8 @@ def stream(
     *,
     out: Annotated[Path, FILE],
     checkpoint: str | None = None,
-    task: Literal["segment", "detect"] | None = None,
+    task: Literal["classify", "segment", "detect"] | None = None,
+    raw: Path | None = None,
     steps: int = 2,
     tolerance: float | None = None,
     warm: bool = True,
@@ -38,19 +39,24 @@ def stream(
     Args:
         source: what to look at.
         out: the video; its name ends in .mp4, .avi or .mkv (lossless).
-        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships: street, detect. By
-            default the one that ships for the task; these know the mini set, not the world.
+        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships: digits, street,
+            detect. By default the one that ships for the task; these know the mini sets, not the world.
         task: what the checkpoint must be for; by default whatever it is, and to segment without one.
+        raw: a folder for what the network gives as files, a new one or one of an earlier stream as it left it:
+            masks/000001.png (indexed) and so on, boxes/000001.json (COCO's format of results) or scores.csv, and
+            labels.json, which says whose ids these have.
         steps: evaluations of f a frame. The first frame, and one behind a scene cut, get what the model has itself.
         tolerance: residual at which a frame is done before that; by default it gets all STEPS.
         warm: whether a frame begins at the state of the last; `--no-warm` shows the difference.
         cut: how many times the usual residual of a first evaluation makes a scene cut.
         side: longer side of the frames that the network sees, pixels; larger frames are reduced to it, by default to
-            128 with a checkpoint that ships, and not at all with another.
+            128 with a checkpoint that ships; by default one of one's own data sees what it was trained for, another
+            frames as they are.
         least_score: detections below it are not shown.
         pixels: mean and deviation of the pixels that the network was trained with; auto is CIFAR's for ten classes of
             images and ImageNet's otherwise.
-        names: file of the classes' names, one a line; by default those of the set that has so many, or numbers.
+        names: file of the classes' names, one a line; by default those of one's own data, which the checkpoint keeps,
+            those of the set that has so many, or numbers.
         fps: frames per second of the video written; by default those of the source, or 25.
         frames: how many frames to read at most; by default all.
         device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
@@ -66,10 +72,7 @@ def stream(
     checkpoint, side = shipped.chosen(checkpoint, task, side)
     model = load(checkpoint).to(chosen_device(device))
     label_space = label_space_of(model, pixels=pixels, names=names)
-    if label_space.task == "classify" or task not in (None, label_space.task):
-        wanted = task or "segment or detect"
-        raise ConfigError(
-            f"checkpoint: expected one to {wanted} with, got {checkpoint}, which is to {label_space.task}"
-        )
+    if task not in (None, label_space.task):
+        raise ConfigError(f"checkpoint: expected one to {task} with, got {checkpoint}, which is to {label_space.task}")
     viewer = Viewer(model, label_space, side=side, least_score=least_score)
-    finish(write_stream(viewer, pictures, settings, out=out))
+    finish(write_stream(viewer, pictures, settings, out=out, raw=raw))

@@ -11,12 +11,17 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.options import Options, asked
 from deq_core.experiment.tracking.run import track
 from deq_vision.commands.study import STUDIES
-from deq_vision.config import VARIANTS, Classification
-from deq_vision.data.sets.own import classes_of
+from deq_vision.config import VARIANTS, Classification, Detection, Segmentation
+from deq_vision.data.sets.own.boxes import OwnBoxes
+from deq_vision.data.sets.own.classes import classes_of
+from deq_vision.data.sets.own.labels import labels_of
+from deq_vision.data.sets.own.layout import layout_of
+from deq_vision.detection.params import Detect
 from deq_vision.models.build import file_of
-from deq_vision.params import Classify, Experiment
+from deq_vision.params import Classify, Experiment, Segment
 
 SECTION = "vision"
+Recipes = Literal["classes", "masks", "boxes", "classify", "segment", "detect"]
 RECIPES = Path(__file__).parents[1] / "recipes"
 """The recipe of each task, where none is named."""
 
@@ -29,7 +34,7 @@ def train(
     seed: int = 0,
     start: Annotated[str | None, default("random weights")] = None,
     change: Annotated[Options, Flat] = Options(),  # noqa: B008  it is frozen
-    task: Literal["own", "classify", "segment", "detect"] = "own",
+    task: Annotated[Recipes | None, default("classes, masks or boxes, as DATA is laid out")] = None,
     params: Annotated[Path | None, default("a recipe that ships, for TASK; with EXPERIMENT, params.yaml")] = None,
     section: Annotated[str | None, default("the whole file; with EXPERIMENT, vision")] = None,
     template: bool = False,
@@ -50,27 +55,30 @@ def train(
             (.safetensors), or a released file (.pth), as the released Cityscapes models began as ImageNet's. A head of
             another task is left out.
         change: what is changed of the recipe.
-        task: which of the recipes that ship: own classifies pictures of one's own, DATA being a folder with a folder of
-            them for each class; the others are for the published sets and the mini ones.
+        task: which of the recipes that ship. Those for pictures of one's own: classes, where DATA has a folder of them
+            for each class; masks, where it has images, masks and labels.yaml; boxes, where it has images and a JSON
+            file of COCO's format. classify, segment and detect are for the published sets and the mini ones.
         params: file with the recipe, such as `--template` writes.
         section: where in that file.
-        template: prints the recipe that ships for TASK, to be changed and named by `--params`, and trains nothing.
+        template: prints the recipe that ships for TASK, by default classes, to be changed and named by `--params`, and
+            trains nothing.
         scratch: folder of the checkpoints of interrupted trainings.
     """
-    shipped = RECIPES / f"{task}.yaml"
     if template:
-        print(shipped.read_text(), end="")
+        chosen = task or ("classes" if data is None else layout_of(data))
+        print((RECIPES / f"{chosen}.yaml").read_text(), end="")
         return
     from deq_vision import train as training
 
     data, out = asked(data=data), asked(out=out)
     if experiment is None:
-        name, settings = "own", config.load(Experiment, params or shipped, section or "")
+        file = params or RECIPES / f"{task or layout_of(data)}.yaml"
+        name, settings = "own", config.load(Experiment, file, section or "")
     else:
         name, params, section = experiment, params or PARAMS, section or SECTION
         STUDIES.check(SECTION, params, section)
         settings = config.load(Experiment, params, f"{section}.experiments.{experiment}")
-    settings = with_own_classes(laid_over(settings, change), data)
+    settings = with_own_labels(laid_over(settings, change), data)
     distributed.become("deq_vision.cli", sys.argv[1:], settings.recipe.processes)
     manifest = data / settings.task.folder / "manifest.json"
     files = [manifest] if manifest.exists() else []  # released sets have none
@@ -94,17 +102,30 @@ def train(
         finish(metrics)
 
 
-def with_own_classes(settings: Experiment, data: Path) -> Experiment:
+def with_own_labels(settings: Experiment, data: Path) -> Experiment:
     """The experiment with a head for the classes that are found in DATA, where these are one's own.
 
+    The head keeps what there is to know of them, so that a network names its classes without the data.
+
     Raises:
-        LayoutError: they are not there.
+        LayoutError, FileFormatError, ConfigError: they are not there.
     """
     task, architecture = settings.task, settings.model.architecture
-    if not isinstance(task, Classify) or task.data != "own" or not isinstance(architecture.head, Classification):
-        return settings
-    names = tuple(classes_of(data / task.folder))
-    head = replace(architecture.head, classes=len(names), names=names, crop=task.test_crop)
+    root = data / task.folder
+    match task, architecture.head:
+        case Classify(data="own"), Classification() as head:
+            names = tuple(classes_of(root))
+            head = replace(head, classes=len(names), names=names, crop=task.test_crop)
+        case Segment(labels="own"), Segmentation() as head:
+            found = labels_of(root).label_set()
+            known = {"names": found.names, "ids": found.ids, "colours": found.colours}
+            head = replace(head, classes=len(found), **known, sides=task.test_sides)
+        case Detect(objects="own"), Detection() as head:
+            found = OwnBoxes(root).categories
+            known = {"names": tuple(found.values()), "ids": tuple(found)}
+            head = replace(head, classes=len(found), **known, sides=task.test_sides)
+        case _:
+            return settings
     return replace(settings, model=replace(settings.model, architecture=replace(architecture, head=head)))
 
 

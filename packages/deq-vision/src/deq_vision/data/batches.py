@@ -10,8 +10,16 @@ from torch import Tensor
 
 from deq_core.experiment.data import batches as experiment
 from deq_core.experiment.data.batches import SampleSet
-from deq_vision.data.samples import AnnotatedImage, LabelledImage, Objects, SegmentedImage
-from deq_vision.data.scenes import AugmentAnnotated, AugmentSegmented, SceneAugment
+from deq_vision.data.samples import IGNORE_INDEX, AnnotatedImage, LabelledImage, Objects, SegmentedImage
+from deq_vision.data.scenes import (
+    AugmentAnnotated,
+    AugmentSegmented,
+    Placement,
+    SceneAugment,
+    fitted_to,
+    place_image,
+    place_labels,
+)
 from deq_vision.data.transforms import Augment, CropFlip, Normalisation, ResizedCrop, centre_crop
 
 Sample = TypeVar("Sample")
@@ -49,21 +57,24 @@ class SegmentedBatch:
     """Images with the classes of their pixels."""
 
     images: Tensor
-    """float32 (b, 3, h, w), normalised."""
+    """float32 (b, 3, h, w), normalised; smaller ones are padded with 0, the mean colour, below and to the right."""
     labels: Tensor
-    """int64 (b, h, w); `samples.IGNORE_INDEX` where a pixel is of no class."""
+    """int64 (b, h, w); `samples.IGNORE_INDEX` where a pixel is of no class or padded."""
     names: tuple[str, ...]
     """Of the samples."""
 
     @staticmethod
-    def collate(samples: Sequence[SegmentedImage], normalisation: Normalisation) -> "SegmentedBatch":
-        """The samples as a batch.
+    def collate(samples: Sequence[SegmentedImage], normalisation: Normalisation, multiple: int = 1) -> "SegmentedBatch":
+        """The samples as a batch whose height and width are multiples of a number.
 
         Raises:
-            ValueError: there is none, or they differ in size.
+            ValueError: there is none.
         """
-        images = normalisation.apply(stacked(samples))
-        labels = torch.stack([sample.labels for sample in samples]).long()
+        images = padded(samples, normalisation, multiple)
+        labels = torch.full((len(samples), *images.shape[2:]), IGNORE_INDEX)
+        for place, sample in enumerate(samples):
+            height, width = sample.labels.shape
+            labels[place, :height, :width] = sample.labels
         return SegmentedBatch(images, labels, names_of(samples))
 
     def to(self, device: torch.device | str) -> "SegmentedBatch":
@@ -91,13 +102,8 @@ class AnnotatedBatch:
         Raises:
             ValueError: there is none.
         """
-        if not samples:
-            raise ValueError("a batch needs samples, got none")
+        images = padded(samples, normalisation, multiple)
         sizes = tuple((sample.image.shape[1], sample.image.shape[2]) for sample in samples)
-        height, width = (-(-max(lengths) // multiple) * multiple for lengths in zip(*sizes, strict=True))
-        images = torch.zeros(len(samples), 3, height, width)
-        for place, sample in enumerate(samples):
-            images[place, :, : sizes[place][0], : sizes[place][1]] = normalisation.apply(sample.image)
         return AnnotatedBatch(images, tuple(sample.objects for sample in samples), sizes, names_of(samples))
 
     def to(self, device: torch.device | str) -> "AnnotatedBatch":
@@ -160,6 +166,22 @@ def annotated_batches(
     )
 
 
+class Fitted:
+    """Images with masks whose sides are brought to (longer, shorter) at most; see `scenes.fitted_to`."""
+
+    def __init__(self, images: SampleSet[SegmentedImage], sides: tuple[int, int]) -> None:
+        self.images, self.sides = images, sides
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> SegmentedImage:
+        sample = self.images[index]
+        size = fitted_to(tuple(sample.labels.shape), self.sides)
+        placement = Placement(size, flip=False, corner=(0, 0), size=size, smooth=True)
+        return SegmentedImage(place_image(sample.image, placement), place_labels(sample.labels, placement), sample.name)
+
+
 class CentreCropped:
     """Labelled images as ImageNet is tested on: a square of `side` pixels from the middle of each.
 
@@ -178,20 +200,60 @@ class CentreCropped:
 
 
 def in_order(
-    dataset: SampleSet[Sample], batch_size: int, collate: Callable[[Sequence[Sample]], Batch]
+    dataset: SampleSet[Sample],
+    batch_size: int,
+    collate: Callable[[Sequence[Sample]], Batch],
+    *,
+    apart: Callable[[Sample], object] = lambda _: None,
 ) -> Iterator[Batch]:
-    """Every sample once, in the data set's order; the last batch may be smaller.
+    """Every sample once, in the data set's order; batches may be smaller where the set ends or `apart` changes.
+
+    Args:
+        dataset: of the samples.
+        batch_size: of samples.
+        collate: makes a batch of some.
+        apart: samples for which this differs are in different batches.
 
     Raises:
         ValueError: batch_size is less than 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    for start in range(0, len(dataset), batch_size):
-        yield collate([dataset[index] for index in range(start, min(start + batch_size, len(dataset)))])
+    group: list[Sample] = []
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        if group and (len(group) == batch_size or apart(sample) != apart(group[0])):
+            yield collate(group)
+            group = []
+        group.append(sample)
+    if group:
+        yield collate(group)
 
 
-def stacked(samples: Sequence[LabelledImage] | Sequence[SegmentedImage]) -> Tensor:
+def size_of(sample: SegmentedImage | AnnotatedImage) -> tuple[int, ...]:
+    """(3, h, w) of its image: alone, a picture is padded to what its own size needs, whatever others are."""
+    return tuple(sample.image.shape)
+
+
+def padded(
+    samples: Sequence[SegmentedImage] | Sequence[AnnotatedImage], normalisation: Normalisation, multiple: int
+) -> Tensor:
+    """float32 (b, 3, h, w), normalised, with 0 where an image is smaller; h and w are multiples of `multiple`.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    if not samples:
+        raise ValueError("a batch needs samples, got none")
+    sizes = [sample.image.shape[1:] for sample in samples]
+    height, width = (-(-max(lengths) // multiple) * multiple for lengths in zip(*sizes, strict=True))
+    images = torch.zeros(len(samples), 3, height, width)
+    for place, sample in enumerate(samples):
+        images[place, :, : sizes[place][0], : sizes[place][1]] = normalisation.apply(sample.image)
+    return images
+
+
+def stacked(samples: Sequence[LabelledImage]) -> Tensor:
     """uint8 (b, 3, h, w).
 
     Raises:

@@ -1,5 +1,6 @@
 """The classes of the video data sets: what their label ids mean, and in which colours they are shown."""
 
+import colorsys
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,13 @@ from torch import Tensor
 from deq_vision.data.mini.street import NAMES as STREET_NAMES
 from deq_vision.data.samples import IGNORE_INDEX
 
+Colour = tuple[int, int, int]
+"""RGB, from 0 to 255."""
+
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Which of the ids in Cityscapes' label files are the classes of a task, in the order of the network's outputs.
+    """Which of the ids in label files are the classes of a task, in the order of the network's outputs.
 
     Raises:
         ValueError: there are not as many names, ids, colours and (if any) weights.
@@ -21,7 +25,7 @@ class LabelSet:
 
     names: tuple[str, ...]
     ids: tuple[int, ...]
-    colours: tuple[tuple[int, int, int], ...]
+    colours: tuple[Colour, ...]
     """RGB, as the publisher shows them."""
     weights: tuple[float, ...] = ()
     """Of the classes in the training loss; empty where all weigh the same."""
@@ -51,6 +55,12 @@ class LabelSet:
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: len(self)] = self.colours
         return rearrange(torch.from_numpy(table[indices.numpy()]), "h w c -> c h w").contiguous()
+
+
+def palette(count: int) -> tuple[Colour, ...]:
+    """Colours that differ in hue, for classes that have none of their own."""
+    shades = [colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 0.95) for index in range(count)]
+    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in shades)
 
 
 # Names, ids and colours are those of the benchmark's evaluation (Cordts et al., CVPR 2016); the weights are those that

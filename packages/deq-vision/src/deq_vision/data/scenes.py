@@ -29,6 +29,8 @@ class SceneAugment:
     """Height and width of what remains, pixels; smaller images are padded with black below and to the right. None
     leaves images as large as they are."""
     flip_chance: float = 0.5
+    smooth: bool = False
+    """Whether an image that shrinks becomes the mean of its pixels, as photographs want; the release interpolates."""
     least_share: float = LEAST_SHARE
     """Objects of which the crop leaves a smaller share are dropped."""
 
@@ -62,6 +64,8 @@ class Placement:
     """(y, x) of the crop's first pixel."""
     size: tuple[int, int]
     """(h, w) of the crop."""
+    smooth: bool = False
+    """See `SceneAugment`."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def random_placement(size: tuple[int, ...], config: SceneAugment, rng: np.random
     crop = scaled if config.crop is None else config.crop
     room = [max(0, length - kept) for length, kept in zip(scaled, crop, strict=True)]
     y, x = (int(rng.integers(space, endpoint=True)) for space in room)
-    return Placement(scaled, bool(rng.uniform() < config.flip_chance), (y, x), crop)
+    return Placement(scaled, bool(rng.uniform() < config.flip_chance), (y, x), crop, config.smooth)
 
 
 def random_scale(config: SceneAugment, rng: np.random.Generator) -> float:
@@ -114,9 +118,22 @@ def fitted(size: tuple[int, ...], config: SceneAugment, scale: float = 1.0) -> t
     return height, width
 
 
+def fitted_to(size: tuple[int, ...], sides: tuple[int, int] | None) -> tuple[int, int]:
+    """(h, w) of an image (h, w) whose sides are brought to (longer, shorter) at most; its own if these are None."""
+    if sides is None:
+        return size[0], size[1]
+    return fitted(size, SceneAugment(long_side=sides[0], short_side=sides[1], crop=None))
+
+
+def require_sides(sides: tuple[int, int] | None) -> None:
+    """Raises ValueError unless they are a longer and a shorter side, or None."""
+    if sides is not None and not sides[0] >= sides[1] >= 1:
+        raise ValueError(f"test_sides must be longer >= shorter >= 1, got {sides}")
+
+
 def place_image(image: Tensor, placement: Placement) -> Tensor:
     """uint8 (3, h, w) of the placement's size, black where there was nothing; interpolated as in the release."""
-    scaled = resize(image, placement.scaled, smooth=False)
+    scaled = resize(image, placement.scaled, smooth=placement.smooth)
     return cut(flipped(scaled, placement.flip), placement, fill=0)
 
 

@@ -1,8 +1,9 @@
-"""What a network sees in images: classes with probabilities, pixels in colour, or boxes."""
+"""What a network sees in images: classes with probabilities, pixels in colour, or boxes; as pictures and as numbers."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +14,13 @@ from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.media.video import IMAGES, VideoError, image_files, size_of
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.uninterrupted import uninterrupted
+from deq_vision.demo.raw import Raw
 from deq_vision.demo.viewer import LEAST, Viewer
 from deq_vision.finite import require_finite
+from deq_vision.models.mdeq import VisionOutput
 
 SUMMARY = "demo.json"
 """What the demo says of its own output."""
-BEST = 5
-"""Classes that are named of an image."""
 
 
 def images_of(source: Path) -> tuple[Path, ...]:
@@ -41,7 +42,7 @@ def images_of(source: Path) -> tuple[Path, ...]:
 
 
 def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") -> dict[str, float]:
-    """Writes demo.json to the folder `out`, and a picture of each image, but for classification.
+    """Writes demo.json to the folder `out`, a picture of each image, and the files of `Raw`.
 
     Args:
         viewer: the model, in evaluation mode, and what it is about.
@@ -61,15 +62,18 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
     """
     paths, entries = list(images), []
     ended: KeyboardInterrupt | NonFiniteError | None = None
+    titles = titles_of(paths)
     with output_directory(out) as partial:
+        raw = Raw(partial, viewer)
         with Progress(len(paths), unit="image", title="images", seconds=10.0) as progress:
             try:
-                for path in paths:
-                    entry, picture = see(viewer, read_image(path, upright=True), path)
+                for path, title in zip(paths, titles, strict=True):
+                    frame = read_image(path, upright=True)
+                    seen, output = see(viewer, frame, path)
                     with uninterrupted():
-                        entries.append({"image": str(path), **entry})
-                        if picture is not None:
-                            write_image(partial / f"{path.name}.png", picture)
+                        raw.add(title, len(entries) + 1, output.logits, seen, frame)
+                        write_image(partial / f"{path.name}.png", viewer.picture(output.logits, seen, frame))
+                        entries.append({"image": str(path), **entry_of(viewer, output, seen, frame)})
                         progress.update(len(entries), {})
             except (KeyboardInterrupt, NonFiniteError) as end:
                 if not entries:
@@ -85,30 +89,37 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
     return {"images": len(entries), **means}
 
 
+def titles_of(paths: Sequence[Path]) -> list[str]:
+    """What the images' files are called: their names without the suffix, or with it where some differ in that alone."""
+    stems = [path.stem for path in paths]
+    return stems if len(set(stems)) == len(paths) else [path.name for path in paths]
+
+
 @torch.no_grad()
-def see(viewer: Viewer, frame: Tensor, path: Path) -> tuple[dict, Tensor | None]:
-    """What the model gives for an image uint8 (3, h, w), as JSON takes it, and a picture of it."""
+def see(viewer: Viewer, frame: Tensor, path: Path) -> tuple[Tensor, VisionOutput]:
+    """What the model sees of an image uint8 (3, h, w), and what it gives for it."""
     if min(frame.shape[1:]) < LEAST:
         raise VideoError(f"{path}: expected at least {LEAST} pixels a side, got {size_of(frame)}")
-    images, names = viewer.prepare(frame), viewer.label_space.names
+    images = viewer.prepare(frame)
     output = viewer.model(images)
     require_finite(output.logits, output.solution.residual, [str(path)])
+    return images, output
+
+
+def entry_of(viewer: Viewer, output: VisionOutput, images: Tensor, frame: Tensor) -> dict[str, Any]:
+    """What the model gives for an image, as JSON takes it."""
+    names = viewer.label_space.names
     entry = {"evaluations": output.solution.nfe, "residual": float(output.solution.residual)}
     match viewer.label_space.task:
         case "classify":
-            values, order = viewer.probabilities(output.logits).topk(min(BEST, len(names)))
-            best = [
-                {"class": names[index], "probability": value}
-                for index, value in zip(order.tolist(), values.tolist(), strict=True)
-            ]
-            return {**entry, "classes": best}, None
+            best = viewer.best(output.logits)
+            return {**entry, "classes": [{"class": names[index], "probability": value} for index, value in best]}
         case "segment":
             classes = viewer.classes(output.logits, images, frame)
             counts = classes.flatten().bincount(minlength=len(names)) / classes.numel()
             shares = {name: share for name, share in zip(names, counts.tolist(), strict=True) if share}
-            return {**entry, "shares": shares}, viewer.draw(output.logits, images, frame)
+            return {**entry, "shares": shares}
         case "detect":
             found = viewer.detections(output.logits, images, frame)
             rows = zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True)
-            boxes = [{"class": names[kind], "score": score, "box": box} for box, score, kind in rows]
-            return {**entry, "boxes": boxes}, viewer.draw(output.logits, images, frame)
+            return {**entry, "boxes": [{"class": names[kind], "score": score, "box": box} for box, score, kind in rows]}

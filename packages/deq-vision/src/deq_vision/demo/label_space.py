@@ -8,9 +8,11 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.reading import read_text
 from deq_vision.config import Classification, Detection, Segmentation
 from deq_vision.data import classes
+from deq_vision.data.classes import Colour, palette
 from deq_vision.data.transforms import CIFAR, IMAGENET, Normalisation
-from deq_vision.demo.overlay import Colour, palette
+from deq_vision.detection.params import Detect
 from deq_vision.models.mdeq import MDEQ
+from deq_vision.params import Classify, Segment, Task
 
 TaskName = Literal["classify", "segment", "detect"]
 Pixels = Literal["auto", "imagenet", "cifar"]
@@ -29,15 +31,31 @@ class LabelSpace:
     task: TaskName
     names: tuple[str, ...]
     """Of its classes; their numbers where nobody says."""
+    ids: tuple[int, ...]
+    """Of its classes in files: values of pixels in masks, categories of boxes."""
     colours: tuple[Colour, ...]
     """RGB of its classes."""
     normalisation: Normalisation
     crop: tuple[int, int]
     """Of classification: the shorter side of an image, and the side of the square that is cut from its middle."""
+    sides: tuple[int, int] | None = None
+    """Of the others: what an image's longer and shorter side are brought to at most; None leaves images as they are."""
+
+    def own_task(self) -> Task:
+        """The task to measure the network by on pictures of one's own."""
+        match self.task:
+            case "classify":
+                return Classify(data="own", test_crop=self.crop, normalisation=self.normalisation)
+            case "segment":
+                return Segment(labels="own", test_sides=self.sides, normalisation=self.normalisation)
+            case "detect":
+                return Detect(objects="own", test_sides=self.sides, normalisation=self.normalisation)
 
 
 def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None = None) -> LabelSpace:
-    """The label space of a model, from its head: 19 classes of pixels are those of Cityscapes, and so on.
+    """The label space of a model, from what its head keeps of one's own data, or else from its number of classes.
+
+    19 classes of pixels are those of Cityscapes, and so on.
 
     Args:
         model: any with a head.
@@ -50,18 +68,21 @@ def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None =
     head = model.size.head
     if head is None:
         raise ConfigError("checkpoint: the model has features only; expected one with a head")
-    plain = LabelSpace("classify", numbers(head.classes), palette(head.classes), IMAGENET, IMAGENET_CROP)
+    count = head.classes
+    plain = LabelSpace("classify", numbers(count), tuple(range(count)), palette(count), IMAGENET, IMAGENET_CROP)
     match head:
         case Segmentation():
-            labels = LABEL_SETS.get(head.classes)
-            label_space = replace(plain, task="segment")
-            if labels is not None:
-                label_space = replace(label_space, names=labels.names, colours=labels.colours)
+            label_space = replace(plain, task="segment", sides=head.sides)
+            if head.names:
+                label_space = replace(label_space, names=head.names, ids=head.ids, colours=head.colours)
+            elif (labels := LABEL_SETS.get(count)) is not None:
+                label_space = replace(label_space, names=labels.names, ids=labels.ids, colours=labels.colours)
         case Detection():
-            label_space = replace(plain, task="detect", names=OBJECTS.get(head.classes, plain.names))
+            known, ids = head.names or OBJECTS.get(count, plain.names), head.ids or tuple(range(1, count + 1))
+            label_space = replace(plain, task="detect", names=known, ids=ids, sides=head.sides)
         case Classification():
-            tiny = head.classes == TINY_CLASSES
-            label_space = replace(plain, normalisation=CIFAR, crop=CIFAR_CROP) if tiny and head.crop is None else plain
+            tiny = count == TINY_CLASSES and head.crop is None
+            label_space = replace(plain, normalisation=CIFAR, crop=CIFAR_CROP) if tiny else plain
             label_space = replace(
                 label_space, names=head.names or label_space.names, crop=head.crop or label_space.crop
             )

@@ -1,6 +1,5 @@
 """What a network saw, drawn on the image: classes of pixels in colour, boxes with names, a line of text below."""
 
-import colorsys
 from collections.abc import Sequence
 
 import cv2
@@ -9,20 +8,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from deq_vision.data.classes import Colour
 from deq_vision.detection.decoding import Detections
 from deq_vision.finite import NO_CLASS
-
-Colour = tuple[int, int, int]
 
 READABLE = 480  # pixels of width that text needs; smaller images are shown enlarged
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
-def palette(count: int) -> tuple[Colour, ...]:
-    """Colours that differ in hue, for classes that have none of their own."""
-    shades = [colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 0.95) for index in range(count)]
-    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in shades)
 
 
 def enlarged(image: Tensor) -> Tensor:
@@ -65,6 +57,32 @@ def with_caption(image: Tensor, text: str) -> Tensor:
     strip = np.zeros((2 * (height + below), width, 3), dtype=np.uint8)
     fitting = scale * min(1.0, (width - 8) / max(1, length))
     cv2.putText(strip, text, (4, height + below), FONT, fitting, WHITE, 1, cv2.LINE_AA)
+    return torch.cat([image, as_image(strip)], dim=1)
+
+
+def with_legend(
+    image: Tensor, texts: Sequence[str], colours: Sequence[Colour], *, widest: Sequence[str] = ()
+) -> Tensor:
+    """The image uint8 (3, h, w), enlarged if it is small, with a colour and a text for each class in a strip below it.
+
+    The strip is as high for other texts that are no wider than those and `widest`: a video has frames of one size.
+    """
+    image = enlarged(image)
+    width = image.shape[2]
+    scale, _ = font(width)
+    sizes = [cv2.getTextSize(text, FONT, scale, 1) for text in (*texts, *widest)]
+    height, below = max(size[0][1] for size in sizes), max(size[1] for size in sizes)
+    square, line = height, 2 * (height + below)
+    cell = min(width, max(size[0][0] for size in sizes) + square + 16)
+    columns = width // cell
+    strip = np.zeros((line * -(-len(texts) // columns), width, 3), dtype=np.uint8)
+    for place, (text, colour) in enumerate(zip(texts, colours, strict=True)):
+        left, base = place % columns * cell + 4, place // columns * line + height + below
+        cv2.rectangle(strip, (left, base - square), (left + square, base), colour, cv2.FILLED)
+        cv2.rectangle(strip, (left, base - square), (left + square, base), WHITE, 1)  # dark ones are seen, too
+        room, (length, _), _ = cell - square - 12, *cv2.getTextSize(text, FONT, scale, 1)
+        fitting = scale * min(1.0, room / max(1, length))
+        cv2.putText(strip, text, (left + square + 4, base), FONT, fitting, WHITE, 1, cv2.LINE_AA)
     return torch.cat([image, as_image(strip)], dim=1)
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,11 +14,13 @@ from torch import Tensor
 import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.files import output_directory
 from deq_core.experiment.media import video
 from deq_core.experiment.media.video import Frames, VideoError
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.uninterrupted import uninterrupted
 from deq_vision.demo.overlay import with_caption
+from deq_vision.demo.raw import Raw
 from deq_vision.demo.viewer import LEAST, Viewer
 from deq_vision.finite import require_finite
 from deq_vision.models.mdeq import MDEQ
@@ -103,11 +106,13 @@ def run_video(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor], *, na
         yield Seen(frame, images, output, seconds)
 
 
-def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: Path) -> dict[str, float]:
+def write_stream(
+    viewer: Viewer, frames: Frames, config: StreamConfig, *, out: Path, raw: Path | None = None
+) -> dict[str, float]:
     """Writes the video `out`: the frames with what the network sees, its speed, residual and evaluations below.
 
-    `out` appears whole when the last frame is done, and not at all after an error. Fewer frames than the source
-    announces are said on stderr.
+    `out` appears whole when the last frame is done, and not at all after an error; so does the folder `raw`, where one
+    is named, with the files of `Raw`. Fewer frames than the source announces are said on stderr.
 
     Returns:
         frames; how many began at zeros; frames per second of the network, mean evaluations and residual.
@@ -123,14 +128,19 @@ def write_stream(viewer: Viewer, frames: Frames, config: StreamConfig, *, out: P
     read = large_enough(islice(frames, config.frames), frames.name)
     seen = run_video(config.stream(viewer.model), viewer, read, name=frames.name)
     with (
+        nullcontext() if raw is None else output_directory(raw) as folder,
         video.writer(out, config.fps or frames.fps or video.DEFAULT_FPS) as add,
         Progress(total, unit="frame", title=Path(frames.name).name, seconds=10.0) as progress,
     ):
+        files = None if folder is None else Raw(folder, viewer)
         ended: KeyboardInterrupt | NonFiniteError | None = None
         try:
             for one in seen:
                 with uninterrupted():
                     means.add(one)
+                    if files is not None:
+                        assert one.output.logits is not None  # a label space is that of a head
+                        files.add(f"{means.count:06d}", means.count, one.output.logits, one.images, one.frame)
                     add(picture(viewer, one, means.fps))
                     progress.update(means.count, {"fps": means.fps})
         except (KeyboardInterrupt, NonFiniteError) as end:
@@ -155,13 +165,13 @@ def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
 
 
 def picture(viewer: Viewer, seen: Seen, fps: float) -> Tensor:
-    """uint8 (3, h, w): the frame as the network sees it, and a caption."""
+    """uint8 (3, h, w): the frame as the network sees it, the legend, and a caption."""
     output = seen.output
     assert output.logits is not None  # a label space is that of a head
     caption = f"{fps:.1f} fps   residual {output.residual.item():.1e}   evaluations {output.evaluations.item()}"
     if output.cold.item():
         caption += "   cold"
-    return with_caption(viewer.draw(output.logits, seen.images, seen.frame), caption)
+    return with_caption(viewer.picture(output.logits, seen.images, seen.frame), caption)
 
 
 class Means:

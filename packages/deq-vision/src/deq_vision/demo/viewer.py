@@ -8,14 +8,17 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
+from deq_vision.data.scenes import fitted_to
 from deq_vision.data.transforms import centre_crop, resize
 from deq_vision.demo.label_space import LabelSpace
-from deq_vision.demo.overlay import with_boxes, with_classes
+from deq_vision.demo.overlay import with_boxes, with_classes, with_legend
 from deq_vision.detection.decoding import Decoding, Detections, detect
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.windows import padded, pixel_classes
 
 LEAST = 16  # pixels a side
+BEST = 5
+"""Classes that are named of an image."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Viewer:
     model: MDEQ
     label_space: LabelSpace
     side: int | None = None
-    """Longer side of the frames that the model sees, pixels; None is their own. Not for classification."""
+    """Longer side of the frames that the model sees, pixels, to which larger ones are reduced; None is what the label
+    space says. Not for classification."""
     least_score: float = 0.3
     """Detections below it are not shown."""
 
@@ -52,7 +56,9 @@ class Viewer:
     def seen_size(self, frame: Tensor) -> tuple[int, int]:
         """(h, w) of what the model sees of a frame (3, h, w)."""
         height, width = frame.shape[1:]
-        if self.side is None or max(height, width) <= self.side:
+        if self.side is None:
+            return fitted_to((height, width), self.label_space.sides)
+        if max(height, width) <= self.side:
             return height, width
         factor = self.side / max(height, width)
         return max(1, round(factor * height)), max(1, round(factor * width))
@@ -78,10 +84,28 @@ class Viewer:
         (found,) = detect(logits, [size], images.shape[3] // logits.shape[3], decoding)
         return found.cpu().scaled(frame.shape[2] / size[1])
 
+    def best(self, logits: Tensor) -> list[tuple[int, float]]:
+        """The most probable classes of an image, at most `BEST`, with their probabilities."""
+        values, order = self.probabilities(logits).topk(min(BEST, len(self.label_space.names)))
+        return list(zip(order.tolist(), values.tolist(), strict=True))
+
     def draw(self, logits: Tensor, images: Tensor, frame: Tensor) -> Tensor:
         """The frame with what the model sees in it, uint8 (3, h, w); a small one with boxes is enlarged."""
-        if self.label_space.task == "segment":
-            return with_classes(frame, self.classes(logits, images, frame), self.label_space.colours)
-        return with_boxes(
-            frame, self.detections(logits, images, frame), self.label_space.names, self.label_space.colours
-        )
+        names, colours = self.label_space.names, self.label_space.colours
+        match self.label_space.task:
+            case "classify":
+                return frame
+            case "segment":
+                return with_classes(frame, self.classes(logits, images, frame), colours)
+            case "detect":
+                return with_boxes(frame, self.detections(logits, images, frame), names, colours)
+
+    def picture(self, logits: Tensor, images: Tensor, frame: Tensor) -> Tensor:
+        """`draw`, enlarged if it is small, and below it the legend: all classes, or the best with probabilities."""
+        names, colours = self.label_space.names, self.label_space.colours
+        drawn = self.draw(logits, images, frame)
+        if self.label_space.task != "classify":
+            return with_legend(drawn, names, colours)
+        best = self.best(logits)
+        texts, widest = [f"{names[index]} {value:.2f}" for index, value in best], [f"{name} 0.00" for name in names]
+        return with_legend(drawn, texts, [colours[index] for index, _ in best], widest=widest)

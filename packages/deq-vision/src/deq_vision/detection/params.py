@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from deq_vision.data.scenes import SceneAugment
+from deq_vision.data.scenes import SceneAugment, require_sides
 from deq_vision.data.transforms import Normalisation
 from deq_vision.detection.decoding import Decoding
 from deq_vision.detection.targets import DetectionLoss
@@ -11,10 +11,10 @@ from deq_vision.detection.targets import DetectionLoss
 
 @dataclass(frozen=True, kw_only=True)
 class Detect:
-    """Boxes around objects, of frames in ImageNet VID's layout."""
+    """Boxes around objects, of frames in ImageNet VID's layout or of pictures of one's own."""
 
-    objects: Literal["vid", "street"]
-    """The 30 classes of ImageNet VID, or the three of the mini set."""
+    objects: Literal["vid", "street", "own"]
+    """The 30 classes of ImageNet VID, the three of the mini set, or the categories of one's own file of boxes."""
     folder: str = "."
     """Where the set is, below the folder of the data."""
     still_images: bool = False
@@ -23,7 +23,7 @@ class Detect:
     """Frames of each training video, evenly spread; None takes all. Those used for VID take 15."""
     augment: SceneAugment | None = None
     test_sides: tuple[int, int] | None = None
-    """Longest longer and shorter side that an image has when it is tested, pixels; None leaves images as they are."""
+    """Longest longer and shorter side that an image is brought to for evaluation, pixels; None leaves it as it is."""
     normalisation: Normalisation
     loss: DetectionLoss = field(default_factory=DetectionLoss)
     decoding: Decoding = field(default_factory=Decoding)
@@ -32,7 +32,8 @@ class Detect:
     kind: Literal["detect"] = field(default="detect", repr=False)
 
     def __post_init__(self) -> None:
-        if self.test_sides is not None and not self.test_sides[0] >= self.test_sides[1] >= 1:
-            raise ValueError(f"test_sides must be longer >= shorter >= 1, got {self.test_sides}")
+        require_sides(self.test_sides)
+        if self.objects == "own" and (self.still_images or self.frames_per_video is not None):
+            raise ValueError("still_images and frames_per_video: of objects vid and street alone")
         if self.frames_per_video is not None and self.frames_per_video < 1:
             raise ValueError(f"frames_per_video must be at least 1, got {self.frames_per_video}")

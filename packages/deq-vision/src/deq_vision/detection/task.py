@@ -11,10 +11,11 @@ from torch.utils.data import ConcatDataset
 
 from deq_core.experiment.data.batches import Cached, SampleSet, Spaced
 from deq_vision.data import classes
-from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order
+from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order, size_of
 from deq_vision.data.samples import AnnotatedImage, Objects
-from deq_vision.data.scenes import SceneAugment, fitted
+from deq_vision.data.scenes import fitted_to
 from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
+from deq_vision.data.sets.own.boxes import OwnBoxes
 from deq_vision.data.transforms import resize
 from deq_vision.detection.boxes import box_iou
 from deq_vision.detection.decoding import Detections, detect
@@ -35,36 +36,51 @@ def samples(task: Detect, data: Path, split: Split) -> SampleSet[AnnotatedImage]
     Raises:
         LayoutError: the set is not there or not complete.
     """
-    root, names = data / task.folder, OBJECTS[task.objects]
+    root = data / task.folder
+    if task.objects == "own":
+        found = OwnBoxes(root, split)
+        return found if split == "train" else Fitted(found, task.test_sides, smooth=True)
+    names = OBJECTS[task.objects]
     if split != "train":
         return Fitted(ImageNetVid(root, split, classes=names), task.test_sides)
     frames = ImageNetVid(root, split, classes=names, frames_per_video=task.frames_per_video)
     return ConcatDataset([frames, ImageNetDet(root, classes=names)]) if task.still_images else frames
 
 
-class Fitted:
-    """Annotated images no larger than an image is tested at, their boxes with them."""
+def names_of(task: Detect, data: Path) -> tuple[str, ...]:
+    """The classes of a task in the order of the network's scores.
 
-    def __init__(self, images: SampleSet[AnnotatedImage], sides: tuple[int, int] | None) -> None:
-        self.images, self.sides = images, sides
+    Raises:
+        LayoutError, FileFormatError: those of one's own boxes are not there.
+    """
+    if task.objects == "own":
+        return tuple(OwnBoxes(data / task.folder).categories.values())
+    return tuple(OBJECTS[task.objects].values())
+
+
+class Fitted:
+    """Annotated images of the size that they are evaluated at, their boxes with them; see `fit`."""
+
+    def __init__(
+        self, images: SampleSet[AnnotatedImage], sides: tuple[int, int] | None, *, smooth: bool = False
+    ) -> None:
+        self.images, self.sides, self.smooth = images, sides, smooth
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> AnnotatedImage:
         sample = self.images[index]
-        image, factor = fit(sample.image, self.sides)
+        image, factor = fit(sample.image, self.sides, smooth=self.smooth)
         known = sample.objects
         objects = Objects(known.boxes * factor, known.classes, known.tracks, known.occluded)
         return AnnotatedImage(image, objects, sample.name)
 
 
-def fit(image: Tensor, sides: tuple[int, int] | None) -> tuple[Tensor, float]:
+def fit(image: Tensor, sides: tuple[int, int] | None, *, smooth: bool = False) -> tuple[Tensor, float]:
     """The image (3, h, w) with its sides brought to (longer, shorter) at most, and how many times as large it is."""
-    if sides is None:
-        return image, 1.0
-    size = fitted(tuple(image.shape[1:]), SceneAugment(long_side=sides[0], short_side=sides[1], crop=None))
-    return resize(image, size, smooth=False), max(size) / max(image.shape[1:])
+    size = fitted_to(tuple(image.shape[1:]), sides)
+    return resize(image, size, smooth=smooth), max(size) / max(image.shape[1:])
 
 
 def training_batches(
@@ -89,9 +105,10 @@ def batches_in_order(
     """Every sample of a split once, or `count` of them, evenly spaced."""
     found = samples(task, data, split)
     found = found if count is None else Spaced(found, count)
-    return in_order(
-        found, batch_size, partial(AnnotatedBatch.collate, normalisation=task.normalisation, multiple=multiple)
-    )
+    collate = partial(AnnotatedBatch.collate, normalisation=task.normalisation, multiple=multiple)
+    if task.objects == "own":
+        return in_order(found, batch_size, collate, apart=size_of)
+    return in_order(found, batch_size, collate)
 
 
 def stride_of(maps: Tensor, images: Tensor) -> int:
@@ -146,13 +163,18 @@ class DetectionTally:
 
     def metrics(self) -> dict[str, float]:
         """Of all that was counted: loss, COCO's values (ap50 among them), and VID's map50; 0 where nothing occurs."""
-        return {"loss": self.loss / max(1, self.count), **detection_metrics(self.found, self.truth, self.task)}
+        return {"loss": self.loss / max(1, self.count), **detection_metrics(self.found, self.truth)}
 
 
-def detection_metrics(found: Sequence[Found], truth: Sequence[Truth], task: Detect) -> dict[str, float]:
+def detection_metrics(found: Sequence[Found], truth: Sequence[Truth]) -> dict[str, float]:
     """COCO's average precision and recall, and VID's; without an object in the images there is nothing to measure."""
-    number = len(OBJECTS[task.objects])
+    number = classes_in(truth)
     return {**coco_metrics(found, truth, number), **vid_map(found, truth, number)}
+
+
+def classes_in(truth: Sequence[Truth]) -> int:
+    """One more than the greatest class of any object: metrics are means over the classes that occur."""
+    return 1 + max((int(one.classes.max()) for one in truth if len(one.classes)), default=0)
 
 
 def as_found(found: Detections) -> Found:

@@ -39,7 +39,7 @@ def runs(model: MDEQ, task: Segment | Detect, config: StreamEvaluate) -> list[Ru
 
     def run(mode: str, stop: deq.Stop, *, warm: bool, cut: float | None = None) -> Run:
         stream = StreamDEQ(model, stop, warm=warm, cut=cut, solver=config.solver)
-        scores = SegmentationScores(task) if isinstance(task, Segment) else DetectionScores(task)
+        scores = SegmentationScores() if isinstance(task, Segment) else DetectionScores(task)
         return Run(mode, stop.max_steps, stream, scores, Costs())
 
     budgets = [deq.Stop(max_steps=count, tol=None) for count in config.budgets]

@@ -13,11 +13,9 @@ from deq_vision.data.samples import Objects
 from deq_vision.detection.decoding import detect
 from deq_vision.detection.metrics import Found, Truth, coco_ap50
 from deq_vision.detection.params import Detect
-from deq_vision.detection.task import OBJECTS, as_found, as_truth, detection_metrics
+from deq_vision.detection.task import as_found, as_truth, classes_in, detection_metrics
 from deq_vision.metrics import confusion, segmentation_metrics
-from deq_vision.params import Segment
 from deq_vision.streaming.videos import Shown
-from deq_vision.tasks import LABELS
 from deq_vision.windows import pixel_classes
 
 Known = TypeVar("Known")
@@ -48,8 +46,7 @@ class Scores(Protocol[Known]):
 class SegmentationScores:
     """Confusion matrices."""
 
-    def __init__(self, task: Segment) -> None:
-        self.classes = len(LABELS[task.labels])
+    def __init__(self) -> None:
         self.matrices: dict[Place, Tensor] = {}
 
     def add(self, logits: Tensor, images: Tensor, shown: Sequence[Shown[Tensor]]) -> None:
@@ -60,7 +57,7 @@ class SegmentationScores:
         for row, one in zip(predicted, shown, strict=True):
             if one.frame.known is not None:
                 height, width = one.frame.known.shape
-                matrix = confusion(row[:height, :width], one.frame.known, self.classes)
+                matrix = confusion(row[:height, :width], one.frame.known, logits.shape[1])
                 self.matrices[one.video, one.index] = matrix
 
     def places(self) -> list[Place]:
@@ -98,11 +95,12 @@ class DetectionScores:
 
     def metrics(self, places: Iterable[Place]) -> dict[str, float]:
         """See `Scores`."""
-        return detection_metrics(*self._of(places), self.task)
+        return detection_metrics(*self._of(places))
 
     def headline(self, places: Iterable[Place]) -> dict[str, float]:
         """See `Scores`."""
-        return coco_ap50(*self._of(places), len(OBJECTS[self.task.objects]))
+        found, truth = self._of(places)
+        return coco_ap50(found, truth, classes_in(truth))
 
     def _of(self, places: Iterable[Place]) -> tuple[list[Found], list[Truth]]:
         pairs = [self.frames[place] for place in places]

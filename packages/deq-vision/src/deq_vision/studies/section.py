@@ -70,8 +70,11 @@ class Vision:
         require_keys("paths.methods", self.paths.methods, "trained", self.trained)
         require_keys("paths.shipped", self.paths.shipped, "experiments", self.experiments)
         for name in self.streamed:
-            if isinstance(self.experiments[name].task, Classify):
+            task = self.experiments[name].task
+            if isinstance(task, Classify):
                 raise ValueError(f"streamed: {name} is to classify; videos are for segmentation and detection")
+            if "own" in (getattr(task, "labels", ""), getattr(task, "objects", "")):
+                raise ValueError(f"streamed: {name} is for pictures of one's own, of which no videos are labelled")
         for name in self.trained:
             if self.evaluate[name].windows is not None and not isinstance(self.experiments[name].task, Segment):
                 raise ValueError(f"evaluate.{name}.windows: are of segmentation alone")

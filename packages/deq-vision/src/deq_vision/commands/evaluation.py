@@ -1,0 +1,73 @@
+"""The command that measures a network on one's own labelled pictures; those of the pipeline are measured by studies."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.device import chosen_device
+from deq_core.experiment.files import output_directory, write_json
+from deq_core.experiment.rescue import rescued, tables
+from deq_core.experiment.tables import write_rows
+from deq_core.experiment.tracking.run import track
+from deq_vision.models.build import file_of, load, model_config
+
+
+def evaluate(
+    checkpoint: Annotated[str, Positional],
+    *,
+    data: Path,
+    out: Path,
+    split: Literal["train", "val", "test"] = "val",
+    batch_size: int = 8,
+    pixels: Literal["auto", "imagenet", "cifar"] = "auto",
+    device: str = "auto",
+) -> None:
+    """Measures CHECKPOINT on labelled pictures of one's own in the folder DATA, which are laid out as for `train`.
+
+    Writes to OUT metrics.json, of the network's own solve, and steps.csv, a row for each evaluation of f.
+
+    Args:
+        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+            (.pth). It must know the classes of DATA, in their order.
+        data: folder of classes, of images and masks, or of images and boxes.
+        out: a new folder, or one of an earlier evaluation as it left it, which is replaced.
+        split: which pictures; without folders of splits val and test are those that training held out.
+        batch_size: pictures of one size that are solved at a time.
+        pixels: mean and deviation of the pixels that the network was trained with; auto is CIFAR's for ten classes of
+            images that nobody has named, and ImageNet's otherwise.
+        device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
+    """
+    from deq_vision.demo.label_space import label_space_of
+    from deq_vision.evaluate import Evaluate, Evaluation
+    from deq_vision.evaluate import evaluate as measure
+    from deq_vision.tasks import own_names
+
+    model = load(checkpoint).to(chosen_device(device))
+    label_space = label_space_of(model, pixels=pixels)
+    task = label_space.own_task()
+    names = own_names(task, data)
+    if names != label_space.names:
+        raise ConfigError(
+            f"checkpoint: expected one of the classes of {data}, {', '.join(names or ())}, got {checkpoint}, which "
+            f"knows {', '.join(label_space.names)}; choose the data that it was trained with, or train one"
+        )
+    layer = model_config(model).layer
+    stop = layer.eval_stop or layer.stop
+    try:
+        config = Evaluate(stop=stop, sweep=stop.max_steps, batch_size=batch_size, split=split)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    told = {"task": task, "evaluate": config}
+    case = {"checkpoint": checkpoint, "data": str(data)}
+    found = Evaluation(task, config)
+    with (
+        track("vision.evaluate", told, out=out, case=case, parent_of=file_of(checkpoint)) as log,
+        rescued(out, lambda folder: tables(found.tables())(folder)),
+    ):
+        metrics, rows = measure(model, task, config, data, source=checkpoint, found=found)
+        log(metrics)
+        with output_directory(out) as partial:
+            write_json(partial / "metrics.json", metrics)
+            write_rows(partial / "steps.csv", rows)
+    finish(metrics)

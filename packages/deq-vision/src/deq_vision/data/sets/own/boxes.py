@@ -1,0 +1,98 @@
+"""Pictures of one's own with boxes in the JSON format of COCO."""
+
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from deq_core.experiment.data.images import FileFormatError, read_image
+from deq_core.experiment.data.layout import LayoutError, other_size
+from deq_vision.data.samples import AnnotatedImage
+from deq_vision.data.sets.own.coco import CocoFile, read_coco
+from deq_vision.data.sets.own.splits import Split, folder_of, labelled_pictures, pictures
+
+LAYOUT = "boxes are in one JSON file of COCO's format, there or in annotations/, and pictures in images/ or beside it"
+
+
+class OwnBoxes(Dataset[AnnotatedImage]):
+    """The pictures of `root`/images with boxes of a JSON file, or of `root`/`split` where `root` has a folder train.
+
+    The file is the only one of `root` and `root`/annotations, and has an entry for each picture, without annotations
+    where nothing is in it. Without a folder images the pictures are in `root` itself. Without folders of splits about a
+    fifth of the pictures is held out, see `of_split`. Pictures are turned to how a person sees them, which is what
+    their entries must have the size of.
+
+    Args:
+        root: folder of images and file, or of the splits.
+        split: train, val or test.
+
+    Raises:
+        LayoutError: a folder, the file or a picture is missing, a picture is not in the file, or there is none for the
+            split.
+        FileFormatError: the file is damaged, or has other categories than that of train.
+    """
+
+    def __init__(self, root: Path, split: Split = "train") -> None:
+        folder = folder_of(root, split)
+        self.source = annotations_in(folder)
+        self.known = read_coco(self.source)
+        self.categories = self.known.categories
+        require_categories(root, self.source, self.known)
+        self.folder = folder / "images" if (folder / "images").is_dir() else folder
+        self.images = labelled_pictures(root, split, self.folder, LAYOUT)
+        require_pictures(self.folder, self.source, self.known)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> AnnotatedImage:
+        path = self.images[index]
+        image, size = read_image(path, upright=True), self.known.sizes[path.name]
+        if tuple(image.shape[1:]) != size:
+            raise other_size(path, image.shape[1:], size, what=f"its width and height in {self.source}")
+        return AnnotatedImage(image, self.known.objects[path.name], path.name)
+
+
+def annotations_in(folder: Path) -> Path:
+    """The JSON file of a folder, or of its folder annotations.
+
+    Raises:
+        LayoutError: there is none, or more than one.
+    """
+    found = jsons_in(folder)
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(path.name for path in found[:3]) or "none"
+    raise LayoutError(f"{folder}: expected one JSON file of boxes, got {names}; {LAYOUT}", [] if found else [folder])
+
+
+def jsons_in(folder: Path) -> list[Path]:
+    """The JSON files of a folder and of its folder annotations, but for hidden ones."""
+    places = [place for place in (folder, folder / "annotations") if place.is_dir()]
+    return sorted(path for place in places for path in place.glob("*.json") if not path.name.startswith("."))
+
+
+def require_categories(root: Path, source: Path, known: CocoFile) -> None:
+    """Raises FileFormatError where a file of another split than train has other categories."""
+    first = annotations_in(folder_of(root, "train"))
+    if first != source and (other := read_coco(first).categories) != known.categories:
+        odd = sorted(set(other.items()) ^ set(known.categories.items()))[0]
+        raise FileFormatError(
+            f"{source}: expected the categories of {first}, got others: {odd[0]} {odd[1]} is not in both"
+        )
+
+
+def require_pictures(folder: Path, source: Path, known: CocoFile) -> None:
+    """Raises LayoutError unless the folder has the pictures that the file names, and no others."""
+    if missing := [folder / name for name in known.sizes if not (folder / name).is_file()]:
+        others = f" and {len(missing) - 1} others are missing" if missing[1:] else ""
+        raise LayoutError(
+            f"{missing[0]}: expected a picture, which {source} has in images, but there is none{others}; add it, or "
+            "take its entry away",
+            missing,
+        )
+    if unnamed := [path for path in pictures(folder) if path.name not in known.sizes]:
+        others = f" and for {len(unnamed) - 1} other pictures" if unnamed[1:] else ""
+        raise LayoutError(
+            f"{unnamed[0]}: expected an entry in images of {source}, got none{others}; add it, without annotations if "
+            "nothing is in the picture, or take the picture away"
+        )

@@ -1,0 +1,138 @@
+"""Pictures of one's own with masks of any label list and palette."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.vision.test_own import picture
+
+from deq_core.experiment.errors import UserError
+from deq_vision.data.samples import IGNORE_INDEX
+from deq_vision.data.sets.own.labels import labels_of
+from deq_vision.data.sets.own.layout import layout_of
+from deq_vision.data.sets.own.masks import OwnMasks
+
+NUMBERS = np.array([[9, 9, 4], [255, 4, 9]], np.uint8).repeat(20, axis=0).repeat(20, axis=1)
+CLASSES = np.select([NUMBERS == 9, NUMBERS == 4], [0, 1], IGNORE_INDEX)
+COLOURS = {9: (120, 90, 40), 4: (30, 160, 40), 255: (0, 0, 0)}
+BY_INDEX = "classes: [{name: soil, index: 9}, {name: leaf, index: 4, colour: [30, 160, 40]}]\nignore: [255]\n"
+BY_COLOUR = "classes: [{name: soil, colour: [120, 90, 40]}, {name: leaf, colour: [30, 160, 40]}]\nignore: [[0, 0, 0]]\n"
+
+
+def indexed(palette: bool = True) -> Image.Image:
+    """The scene as a mask of numbers, with the palette of its colours or one that shows nothing."""
+    mask = Image.frombytes("P", NUMBERS.shape[::-1], NUMBERS.tobytes())
+    mask.putpalette(
+        [value for index in range(256) for value in (COLOURS.get(index, (9, 9, 9)) if palette else (5, 5, 5))]
+    )
+    return mask
+
+
+def grey() -> Image.Image:
+    return Image.fromarray(NUMBERS)
+
+
+def coloured() -> Image.Image:
+    return indexed().convert("RGB")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Six pictures with masks of numbers."""
+    write(tmp_path, [str(number) for number in range(6)], indexed(), BY_INDEX)
+    return tmp_path
+
+
+def write(root: Path, names: list[str], mask: Image.Image, labels: str) -> None:
+    for number, name in enumerate(names):
+        image = picture(root / "images" / f"{name}.png", (120, 90, 40), number, size=NUMBERS.shape)
+        (image.parents[1] / "masks").mkdir(exist_ok=True)
+        mask.save(image.parents[1] / "masks" / f"{name}.png")
+    (root / "labels.yaml").write_text(labels)
+
+
+@pytest.mark.parametrize(
+    ("mask", "labels"),
+    [
+        (grey(), BY_INDEX),
+        (indexed(), BY_INDEX),
+        (indexed(palette=False), BY_INDEX),
+        (coloured(), BY_COLOUR),
+        (coloured().convert("RGBA"), BY_COLOUR),
+        (indexed(), BY_COLOUR),
+    ],
+)
+def test_masks_of_numbers_and_of_colours_give_the_classes_of_the_label_list(
+    mask: Image.Image, labels: str, tmp_path: Path
+) -> None:
+    write(tmp_path, ["a", "b"], mask, labels)
+    assert layout_of(tmp_path) == "masks"
+    assert OwnMasks(tmp_path)[0].labels.tolist() == CLASSES.tolist()
+    found = labels_of(tmp_path).label_set()
+    assert (found.names, found.colours[1]) == (("soil", "leaf"), COLOURS[4])
+    assert found.ids == ((9, 4) if labels == BY_INDEX else (0, 1))
+
+
+def test_pictures_are_held_out_as_those_of_classes_are_or_by_folders(root: Path, tmp_path: Path) -> None:
+    train, val = ({path.name for path in OwnMasks(root, split).images} for split in ("train", "val"))
+    assert train.isdisjoint(val)
+    assert len(train | val) == 6
+    for split in ("train", "val"):
+        write(tmp_path / "split" / split, ["a", split], indexed(), BY_INDEX)
+    (tmp_path / "split/labels.yaml").write_text(BY_INDEX)
+    assert [path.stem for path in OwnMasks(tmp_path / "split", "val").images] == ["a", "val"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (None, r"labels.yaml: expected the classes of the masks, but there is no such file; write it, such as"),
+        ("classes: [{name: a, index: 0}]", "classes: expected 2 to 255, got 1"),
+        ("classes: [{name: a, index: 0}, {name: a, index: 1}]", "expected names, each once"),
+        ("classes: [{name: a, index: 0}, {name: b}]", "expected an index for all or for none, got none for b"),
+        ("classes: [{name: a}, {name: b}]", "expected an index or a colour for a, got neither"),
+        ("classes: [{name: a, index: 0}, {name: b, index: 0}]", "every index or colour once, got 0 twice"),
+        ("classes: [{name: a, index: 0}, {name: b, index: 256}]", "numbers from 0 to 255, got 256"),
+        (BY_INDEX.replace("[255]", "[[0, 0, 0]]"), "ignore: expected numbers, as the classes have"),
+        (BY_INDEX.replace("index: 9", "number: 9"), "classes.0..*number"),
+        (BY_INDEX.replace("[255]", "[]"), r"got index 255 at row 20, column 0 and 399 other unknown pixels; add it to"),
+        (BY_COLOUR.replace("30, 160", "31, 160"), r"got colour \[30, 160, 40\] at row 0, column 40"),
+    ],
+)
+def test_labels_that_do_not_fit_the_masks_are_refused_by_name(labels: str | None, said: str, root: Path) -> None:
+    (root / "labels.yaml").unlink()
+    if labels is not None:
+        (root / "labels.yaml").write_text(labels)
+    with pytest.raises(UserError, match=said):
+        OwnMasks(root)[0]
+
+
+def test_pictures_and_masks_that_do_not_fit_are_refused_by_name(root: Path) -> None:
+    found = OwnMasks(root)
+    mask = root / "masks" / found.images[0].name
+    indexed().resize((30, 40)).save(mask)
+    with pytest.raises(UserError, match=rf"{mask.name}: expected 60x40 pixels, the size of its image, got 30x40"):
+        found[0]
+    coloured().save(mask)
+    with pytest.raises(
+        UserError, match=rf"{mask.name}: expected a PNG with a number .* for each pixel, got one of mode RGB"
+    ):
+        found[0]
+    mask.write_bytes(mask.read_bytes()[:-20])
+    with pytest.raises(UserError, match=rf"{mask.name}: expected the end of a PNG file"):
+        found[0]
+    mask.unlink()
+    with pytest.raises(
+        UserError, match=rf"{mask.name}: expected the mask of a picture in images, but there is none; add"
+    ):
+        OwnMasks(root)
+    for image in (root / "images").iterdir():
+        image.unlink()
+    with pytest.raises(UserError, match=r"images: expected pictures .* for train, got none"):
+        OwnMasks(root)
+    (root / "images").rmdir()
+    with pytest.raises(
+        UserError, match="images: expected a folder of pictures, but there is none; pictures are in images"
+    ):
+        OwnMasks(root)
