@@ -41,7 +41,7 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
         Image.fromarray(masks.CLASSES.astype("uint8")),
         block("yaml"),
     )
-    boxes.write(Path("fruit"), [f"{number}.png" for number in range(4)])
+    boxes.write(Path("fruit"), [f"{number}.png" for number in range(6)])
     Path("story.txt").write_text("".join(f"It was the {number}th time that it rained.\n" for number in range(80)))
     trained = set()
     for command in block("sh").splitlines():

@@ -18,13 +18,18 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def document(names: list[str]) -> dict[str, Any]:
-    """A leaf and an apple in every picture but the first, and a crowd in the second."""
+    """A leaf and an apple in every picture but the second, and a crowd in the third."""
     annotations = [
-        {"id": 9, "image_id": 11, "category_id": 4, "bbox": [0, 0, 60, 40], "iscrowd": 1},
-        *({"id": 20 + n, "image_id": 10 + n, "category_id": 4, "bbox": [5, 6, 20.5, 10]} for n in range(1, len(names))),
+        {"id": 9, "image_id": 12, "category_id": 4, "bbox": [0, 0, 60, 40], "iscrowd": 1},
+        *(
+            {"id": 20 + n, "image_id": 10 + n, "category_id": 4, "bbox": [5, 6, 20.5, 10]}
+            for n in range(len(names))
+            if n != 1
+        ),
         *(
             {"id": 40 + n, "image_id": 10 + n, "category_id": 2, "bbox": [50, 20, 10.4, 20]}
-            for n in range(1, len(names))
+            for n in range(len(names))
+            if n != 1
         ),
     ]
     return {
@@ -55,16 +60,16 @@ def test_boxes_and_their_categories_are_read_in_the_order_of_the_ids(place: str,
     assert dict(train.categories) == {2: "leaf", 4: "apple"}
     found = {sample.name: sample.objects for part in (train, val) for sample in map(part.__getitem__, range(len(part)))}
     assert len(train) + len(val) == len(found) == 6
-    assert len(found["0.png"]) == 0, "nothing is in it"
-    for name in ("1.png", "5.png"):
+    assert len(found["1.png"]) == 0, "nothing is in it"
+    for name in ("0.png", "2.png"):
         assert found[name].classes.tolist() == [1, 0], "crowds are left out"
         assert found[name].boxes.tolist() == [[5, 6, 25.5, 16], [50, 20, 60, 40]], "cut at the edge"
 
 
 def test_splits_have_files_of_their_own_with_the_same_categories(tmp_path: Path) -> None:
     for split in ("train", "val"):
-        write(tmp_path / split, ["a.png", f"{split}.png"], folder=".")
-    assert [path.stem for path in OwnBoxes(tmp_path, "test").images] == ["a", "val"]
+        write(tmp_path / split, ["a.png", f"{split}.png", "z.png"], folder=".")
+    assert [path.stem for path in OwnBoxes(tmp_path, "test").images] == ["a", "val", "z"]
     path = tmp_path / "val/boxes.json"
     path.write_text(path.read_text().replace("apple", "pear"))
     with pytest.raises(
@@ -133,6 +138,12 @@ def test_pictures_and_files_that_do_not_fit_are_refused_by_name(tmp_path: Path) 
         picture(tmp_path / f"images/{number}.png", (9, 9, 9), 0, size=(HEIGHT, 50))
     with pytest.raises(UserError, match=r"png: expected 60x40 pixels, its width and height in .*boxes.json, got 50x40"):
         OwnBoxes(tmp_path)[0]
+    found = document(["0.png", "1.png", "2.png"])
+    (tmp_path / "boxes.json").write_text(json.dumps({**found, "annotations": found["annotations"][:1]}))
+    with pytest.raises(
+        UserError, match=r"boxes.json: expected boxes in the pictures for train, got none in [12]; annotate"
+    ):
+        OwnBoxes(tmp_path)
     (tmp_path / "more.json").write_text("[]")
     with pytest.raises(
         UserError, match=r"expected one JSON file of boxes, got boxes.json, more.json; boxes are in one"

@@ -20,12 +20,12 @@ LABELS, SCORES = "labels.json", "scores.csv"
 class Raw:
     """Files in a folder, which each frame adds to, so that a video may have any length.
 
-    labels.json      name, id and colour of each class. In masks and boxes classes have these ids: those of one's own
-                     data, of Cityscapes' label files, or numbers, from 0 in masks and from 1 in boxes
-    masks/NAME.png   of segmentation: an indexed PNG of the frame's size; pixels are ids, and the palette shows them
-    boxes/NAME.json  of detection: a list in COCO's format of results, of image_id, category_id, bbox (left, top, width,
-                     height in pixels) and score; image_id counts the frames from 1
-    scores.csv       of classification: a row for each frame, its name and the probability of each class
+    - labels.json: name, id and colour of each class. In masks and boxes classes have these ids: those of one's own
+      data, of Cityscapes' label files, or numbers, from 0 in masks and from 1 in boxes.
+    - masks/NAME.png, of segmentation: an indexed PNG of the frame's size; pixels are ids, and the palette shows them.
+    - boxes/NAME.json, of detection: a list in COCO's format of results, of image_id, category_id, bbox (left, top,
+      width, height in pixels) and score; image_id counts the frames from 1.
+    - scores.csv, of classification: a row for each frame, its name and the probability of each class.
     """
 
     def __init__(self, folder: Path, viewer: Viewer) -> None:

@@ -26,8 +26,8 @@ class OwnBoxes(Dataset[AnnotatedImage]):
         split: train, val or test.
 
     Raises:
-        LayoutError: a folder, the file or a picture is missing, a picture is not in the file, or there is none for the
-            split.
+        LayoutError: a folder, the file or a picture is missing, a picture is not in the file, or there is none with a
+            box for the split.
         FileFormatError: the file is damaged, or has other categories than that of train.
     """
 
@@ -40,6 +40,11 @@ class OwnBoxes(Dataset[AnnotatedImage]):
         self.folder = folder / "images" if (folder / "images").is_dir() else folder
         self.images = labelled_pictures(root, split, self.folder, LAYOUT)
         require_pictures(self.folder, self.source, self.known)
+        if not any(len(self.known.objects[path.name]) for path in self.images):
+            raise LayoutError(
+                f"{self.source}: expected boxes in the pictures for {split}, got none in {len(self.images)}; annotate "
+                "some of them, or say by folders train and val which pictures are held out"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
