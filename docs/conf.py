@@ -28,7 +28,7 @@ html_static_path = templates_path = ["site"]
 html_css_files = ["site.css"]
 html_additional_pages = {"index": "redirect.html"}
 html_show_search_summary = False  # a summary is fetched, which a page in a file may not do
-html_copy_source = False
+html_copy_source = html_use_index = html_domain_indices = False
 html_show_copyright = False
 
 

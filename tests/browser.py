@@ -20,7 +20,7 @@ def page(address: str, profile: Path) -> str:
 
 
 def visit(address: str, profile: Path) -> tuple[str, list[str]]:
-    """The document, as `page` has it, and what its console says: of anything that is asked of another machine too."""
+    """The document, as `page` has it, and what its scripts say on the console. No other machine can be asked."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert browser is not None, "no chromium on PATH: install it (Debian: apt-get install chromium) to test the pages"
     profile.mkdir()
