@@ -105,7 +105,7 @@ def draw(steps: Mapping[str, Sequence[str]]) -> Figure:
     axes.set_ylim(LENGTHS[0], 1.25 * LENGTHS[-1])
     axes.set_xlabel("evaluations of the forward solve")
     axes.set_ylabel("states in memory, at most")
-    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return drawn
 
 
