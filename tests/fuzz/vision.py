@@ -1,5 +1,6 @@
 """Readers of `deq_vision`."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,22 @@ from deq_vision.data.classes import CITYSCAPES
 from deq_vision.data.samples import Objects
 from deq_vision.data.sets import annotations, cifar, cityscapes, imagenet_vid
 from deq_vision.data.sets.cityscapes import whole_file
+from deq_vision.data.sets.own.coco import read_coco
+from deq_vision.data.sets.own.labels import Label, LabelFile, labels_of
 from deq_vision.demo import label_space
 from deq_vision.models.build import save
 
 NAMES = {"n02958343": 0, "n02924116": 1}
 LABELS = np.random.default_rng(0).integers(0, 34, (12, 16)).astype(np.uint8)
+MASKS = LabelFile(classes=(Label(name="a", index=0), Label(name="b", index=1)))
+LABEL_LIST = "classes: [{name: a, index: 0}, {name: b, index: 1, colour: [1, 2, 3]}]\nignore: [255]\n"
+BOXES = json.dumps(
+    {
+        "images": [{"id": 1, "file_name": "a.png", "width": 16, "height": 12}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 2.5, 3, 4]}],
+        "categories": [{"id": 3, "name": "leaf"}],
+    }
+)
 
 
 def write_annotation(folder: Path) -> Path:
@@ -94,6 +106,11 @@ READERS = (
         like,
     ),
     Reader("vision/whole.png", write_labels, lambda path: whole_file(path, decoded=True) or True, FORMAT),
+    Reader("vision/mask.png", encoded(".png", LABELS % 2), MASKS.read, FORMAT, like),
+    Reader(
+        "vision/labels.yaml", content("labels.yaml", LABEL_LIST), lambda path: labels_of(path.parent), (ConfigError,)
+    ),
+    Reader("vision/boxes.json", content("boxes.json", BOXES), read_coco, FORMAT),
     Reader("vision/official.pth", write_released, deq_vision.load, LOADING, like),
     Reader("vision/model.safetensors", write_ours, digested(deq_vision.load), LOADING, same),
     Reader(
