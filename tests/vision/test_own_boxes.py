@@ -136,7 +136,9 @@ def test_pictures_and_files_that_do_not_fit_are_refused_by_name(tmp_path: Path) 
     added.unlink()
     for number in range(3):
         picture(tmp_path / f"images/{number}.png", (9, 9, 9), 0, size=(HEIGHT, 50))
-    with pytest.raises(UserError, match=r"png: expected 60x40 pixels, its width and height in .*boxes.json, got 50x40"):
+    with pytest.raises(
+        UserError, match=r"png: expected 60x40 pixels for a person, its width .* in .*boxes.json, got 50x40"
+    ):
         OwnBoxes(tmp_path)[0]
     found = document(["0.png", "1.png", "2.png"])
     (tmp_path / "boxes.json").write_text(json.dumps({**found, "annotations": found["annotations"][:1]}))

@@ -8,6 +8,7 @@ from PIL import Image
 from tests.vision.test_own import picture
 
 from deq_core.experiment.errors import UserError
+from deq_vision.data.registry import REGISTRY
 from deq_vision.data.samples import IGNORE_INDEX
 from deq_vision.data.sets.own.labels import labels_of
 from deq_vision.data.sets.own.layout import layout_of
@@ -96,7 +97,7 @@ def test_pictures_are_held_out_as_those_of_classes_are_or_by_folders(root: Path,
         ("classes: [{name: a, index: 0}, {name: b, index: 256}]", "numbers from 0 to 255, got 256"),
         (BY_INDEX.replace("[255]", "[[0, 0, 0]]"), "ignore: expected numbers, as the classes have"),
         (BY_INDEX.replace("index: 9", "number: 9"), "classes.0..*number"),
-        (BY_INDEX.replace("[255]", "[]"), r"got index 255 at row 20, column 0 and 399 other unknown pixels; add it to"),
+        (BY_INDEX.replace("[255]", "[]"), r"got index 255 at row 20, column 0, of 400 unknown pixels; add it to"),
         (BY_COLOUR.replace("30, 160", "31, 160"), r"got colour \[30, 160, 40\] at row 0, column 40"),
     ],
 )
@@ -112,7 +113,7 @@ def test_pictures_and_masks_that_do_not_fit_are_refused_by_name(root: Path) -> N
     found = OwnMasks(root)
     mask = root / "masks" / found.images[0].name
     indexed().resize((30, 40)).save(mask)
-    with pytest.raises(UserError, match=rf"{mask.name}: expected 60x40 pixels, the size of its image, got 30x40"):
+    with pytest.raises(UserError, match=rf"{mask.name}: expected 60x40 pixels, as .* has them for a person, got 30x40"):
         found[0]
     coloured().save(mask)
     with pytest.raises(
@@ -136,3 +137,14 @@ def test_pictures_and_masks_that_do_not_fit_are_refused_by_name(root: Path) -> N
         UserError, match="images: expected a folder of pictures, but there is none; pictures are in images"
     ):
         OwnMasks(root)
+
+
+def test_every_mask_that_does_not_fit_is_named_before_one_trains(root: Path) -> None:
+    assert REGISTRY.check("own", root) == []
+    grey().resize((30, 40)).save(root / "masks/1.png")
+    Image.fromarray(NUMBERS + 1).save(root / "masks/4.png")
+    (root / "images/2.png").write_bytes(b"")
+    found = sorted(str(problem).removeprefix(f"{root}/").partition(":")[0] for problem in REGISTRY.check("own", root))
+    assert found == ["images/2.png", "masks/1.png", "masks/4.png"]
+    (root / "labels.yaml").write_text("classes: []")
+    assert "labels.yaml: the document: classes" in str(REGISTRY.check("own", root)[0])

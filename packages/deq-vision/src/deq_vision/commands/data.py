@@ -53,7 +53,8 @@ def check_data(
     frame. A JPEG has no checksum: with `--thorough` part of those that were overwritten are found.
 
     Args:
-        name: a set as for `download`.
+        name: a set as for `download`, or own: pictures of one's own in the folder `root` itself, laid out as for
+            `train`, which are all read.
         root: folder that the set is below.
         released: whether the set is all there, as published; not so with a part of one or a mini set.
         thorough: whether every image is decoded.

@@ -5,7 +5,8 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from deq_core.experiment.data.images import FileFormatError, read_image
-from deq_core.experiment.data.layout import LayoutError, other_size
+from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.media.video import size_of
 from deq_vision.data.samples import AnnotatedImage
 from deq_vision.data.sets.own.coco import CocoFile, read_coco
 from deq_vision.data.sets.own.splits import Split, folder_of, labelled_pictures, pictures
@@ -53,7 +54,10 @@ class OwnBoxes(Dataset[AnnotatedImage]):
         path = self.images[index]
         image, size = read_image(path, upright=True), self.known.sizes[path.name]
         if tuple(image.shape[1:]) != size:
-            raise other_size(path, image.shape[1:], size, what=f"its width and height in {self.source}")
+            raise FileFormatError(
+                f"{path}: expected {size[1]}x{size[0]} pixels for a person, its width and height in {self.source}, got "
+                f"{size_of(image)}; correct them there, or take the picture that was annotated"
+            )
         return AnnotatedImage(image, self.known.objects[path.name], path.name)
 
 

@@ -107,8 +107,8 @@ class LabelFile:
             what = "index" if self.by_index else "colour"
             raise FileFormatError(
                 f"{path}: expected pixels of a class or to be ignored, as {FILE} says, got {what} {got} at row {y}, "
-                f"column {x} and {int(unknown.sum()) - 1} other unknown pixels; add it to classes or to ignore there, "
-                "or correct the mask"
+                f"column {x}, of {int(unknown.sum())} unknown pixels; add it to classes or to ignore there, or correct "
+                "the mask"
             )
         return torch.from_numpy(classes[places])
 

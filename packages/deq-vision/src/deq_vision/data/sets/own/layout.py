@@ -1,13 +1,29 @@
-"""Which of the layouts of one's own pictures a folder has."""
+"""Which of the layouts of one's own pictures a folder has, and what is wrong with it."""
 
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from deq_vision.data.sets.own.boxes import jsons_in
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data.checks import Part, Problem
+from deq_core.experiment.data.images import FileFormatError
+from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.data.published import IMAGES, DataSet
+from deq_core.experiment.download.fetch import Source
+from deq_vision.data.sets.own import boxes, masks
+from deq_vision.data.sets.own.boxes import OwnBoxes, jsons_in
+from deq_vision.data.sets.own.classes import OwnClasses
 from deq_vision.data.sets.own.labels import FILE
-from deq_vision.data.sets.own.splits import folder_of
+from deq_vision.data.sets.own.masks import OwnMasks
+from deq_vision.data.sets.own.splits import SPLITS, Split, folder_of
 
 Layout = Literal["classes", "masks", "boxes"]
+READERS: Mapping[Layout, type[OwnClasses | OwnMasks | OwnBoxes]] = {
+    "classes": OwnClasses,
+    "masks": OwnMasks,
+    "boxes": OwnBoxes,
+}
 
 
 def layout_of(root: Path) -> Layout:
@@ -16,3 +32,41 @@ def layout_of(root: Path) -> Layout:
     if (root / FILE).exists() or (folder / "masks").is_dir():
         return "masks"
     return "boxes" if jsons_in(folder) else "classes"
+
+
+def read(root: Path, split: Split) -> OwnClasses | OwnMasks | OwnBoxes:
+    """The pictures of a split, whatever their layout."""
+    try:
+        return READERS[layout_of(root)](root, split)
+    except ConfigError as error:  # of labels.yaml, which is a file of the data like others
+        raise FileFormatError(str(error)) from error
+
+
+def disagreements(root: Path) -> Iterator[Problem]:
+    """Masks and entries that do not fit their pictures, and masks with pixels of no class: every picture is read."""
+    for split in SPLITS:
+        try:
+            found = read(root, split)
+        except (FileFormatError, LayoutError):
+            continue  # of which there is a problem already
+        for index in range(len(found)):
+            try:
+                found[index]
+            except FileFormatError as error:
+                yield Problem(root, str(error))
+
+
+SETS: Mapping[str, DataSet] = {
+    "own": DataSet(
+        source=Source(
+            title="pictures of one's own",
+            page="docs/training.md",
+            licence="Nobody publishes them.",
+            manual=f"a folder has a folder of pictures for each class; or {masks.LAYOUT}; or {boxes.LAYOUT}.",
+        ),
+        folder="",
+        parts=tuple(Part("", partial(read, split=split)) for split in SPLITS),
+        whole=IMAGES,
+        disagreements=disagreements,
+    ),
+}

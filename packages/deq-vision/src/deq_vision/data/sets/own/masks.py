@@ -4,8 +4,9 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from deq_core.experiment.data.images import read_image
-from deq_core.experiment.data.layout import LayoutError, require_size
+from deq_core.experiment.data.images import FileFormatError, read_image
+from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.media.video import size_of
 from deq_vision.data.samples import SegmentedImage
 from deq_vision.data.sets.own.labels import labels_of
 from deq_vision.data.sets.own.splits import Split, folder_of, labelled_pictures
@@ -47,7 +48,11 @@ class OwnMasks(Dataset[SegmentedImage]):
     def __getitem__(self, index: int) -> SegmentedImage:
         path = self.images[index]
         image, mask = read_image(path, upright=True), self.labels.read(mask_of(path))
-        require_size(mask_of(path), mask, image)
+        if mask.shape != image.shape[1:]:
+            raise FileFormatError(
+                f"{mask_of(path)}: expected {size_of(image)} pixels, as {path} has them for a person, got "
+                f"{size_of(mask[None])}; save both at one size"
+            )
         return SegmentedImage(image, mask, path.name)
 
 
