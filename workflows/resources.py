@@ -1,4 +1,4 @@
-"""What a job asks of the machine or the cluster that runs it, by the sections of params.yaml that its stage lists."""
+"""What a job asks of the machine or cluster that runs it, by the sections of params.yaml that its stage lists."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ def asked(profile: Mapping[str, Any], keys: Iterable[str]) -> Resources:
     A section has its `device`, which is the CPU where it says nothing, the `processes`, each with a CUDA device of its
     own, and the `threads` of each and the `workers` that read its data. Vision has them in the section's `recipe`.
     """
-    return max((of_section(section(profile, key)) for key in keys), key=weight, default=Resources())
+    found = [of_section(section(profile, key)) for key in keys]
+    return max(found, key=lambda one: (one.gpu, one.threads), default=Resources())
 
 
 def section(profile: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -46,8 +47,3 @@ def of_section(found: Mapping[str, Any]) -> Resources:
         gpu=processes if device == "cuda" else 0,
         mem_mb=processes * MEMORY[device],
     )
-
-
-def weight(asked: Resources) -> tuple[int, int]:
-    """By what one is more than another."""
-    return asked.gpu, asked.threads
