@@ -63,7 +63,7 @@ def slurm(folder: Path) -> Iterator[Path]:
         are taken away by Snakemake's plugin.
 
     Raises:
-        TimeoutError: no node is idle after 30 s.
+        TimeoutError: no node is idle after two minutes.
     """
     for name in ("state", "spool", "bin"):
         (folder / name).mkdir()
@@ -106,12 +106,12 @@ def slurm(folder: Path) -> Iterator[Path]:
 
 def wait_for_node(folder: Path) -> None:
     """Returns once Slurm would begin a job."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     state = ""
     while "idle" not in state:
         if time.monotonic() > deadline:
             logs = "".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.glob("*.log")))
-            raise TimeoutError(f"no node of this Slurm is idle after 30 s: {state}\n{logs}")
+            raise TimeoutError(f"no node of this Slurm is idle after two minutes: {state}\n{logs}")
         time.sleep(0.3)
         command = [folder / "bin/sinfo", "--noheader", "--format=%T"]
         state = subprocess.run(command, capture_output=True, text=True).stdout
