@@ -19,6 +19,8 @@ from deq_core.experiment.media import video
 PAGE = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
 SHORT = {"flow": "--batch-size 2 --crop 32 32", "vision": "--batch-size 2", "sequence": "--batch-size 4"}
 """What makes the commands of each program quick, besides a few steps."""
+SEEN = {"classes": ["apple", "leaf"], "masks": ["soil", "leaf"], "boxes": ["leaf", "apple"]}
+"""What the networks of pictures of one's own know, by their names on the page."""
 
 
 def block(kind: str) -> str:
@@ -60,7 +62,12 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
     assert len(trained) == 7
     assert {path.name for path in Path("masks-seen").iterdir()} >= {"one.png.png", "masks", "labels.json"}
     assert Path("walk-json/boxes/000002.json").is_file()
-    for name in ("classes", "masks", "boxes"):
+    heads = {name: json.loads(Path(name, "config.json").read_text())["architecture"]["head"] for name in SEEN}
+    assert {name: head["names"] for name, head in heads.items()} == SEEN
+    assert (heads["classes"]["crop"], heads["masks"]["ids"], heads["boxes"]["ids"]) == ([54, 48], [0, 1], [2, 4])
+    (entry,) = json.loads(Path("classes-seen/demo.json").read_text())["images"]
+    assert sorted(each["class"] for each in entry["classes"]) == SEEN["classes"]
+    for name in SEEN:
         measured, told = (json.loads(Path(out, "metrics.json").read_text()) for out in (f"{name}-measured", name))
         assert measured["loss"] == pytest.approx(told["val_loss"], rel=1e-4), "what training held out, as it saw it"
     assert all(json.loads(Path(out, "metrics.json").read_text())["step"] == 2 for out in trained)

@@ -1,6 +1,5 @@
-"""Pictures of one's own: folders of classes, to a trained network, to its classes of new pictures."""
+"""Pictures of one's own in folders of classes; what docs/training.md makes of them is in test_training_page.py."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.data.layout import LayoutError
-from deq_vision.cli import main
 from deq_vision.data.sets.own.classes import OwnClasses, classes_of
 
 COLOURS = {"apple": (200, 30, 30), "leaf": (30, 160, 40), "sky": (60, 110, 220)}
@@ -70,17 +68,3 @@ def test_what_is_no_set_of_classes_is_refused_by_name(count: int | None, said: s
             picture(root / name / "a.png", COLOURS[name], 0)
     with pytest.raises(LayoutError, match=said):
         classes_of(root)
-
-
-def test_two_commands_lead_from_folders_of_classes_to_the_classes_of_new_pictures(
-    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    main(["train", "--data", str(folders), "--out", "net", "--steps", "3", "--batch-size", "4"])
-    head = json.loads((tmp_path / "net/config.json").read_text())["architecture"]["head"]
-    assert (head["names"], head["crop"]) == (sorted(COLOURS), [54, 48])
-    assert "val_top1" in json.loads((tmp_path / "net/metrics.json").read_text())
-    new = picture(tmp_path / "new.png", COLOURS["leaf"], 5)
-    main(["demo", str(new), "--checkpoint", "net", "--out", "seen"])
-    (entry,) = json.loads((tmp_path / "seen/demo.json").read_text())["images"]
-    assert sorted(each["class"] for each in entry["classes"]) == sorted(COLOURS)

@@ -74,7 +74,8 @@ def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None =
         case Segmentation():
             label_space = replace(plain, task="segment", sides=head.sides)
             if head.names:
-                label_space = replace(label_space, names=head.names, ids=head.ids, colours=head.colours)
+                ids, colours = head.ids or plain.ids, head.colours or plain.colours
+                label_space = replace(label_space, names=head.names, ids=ids, colours=colours)
             elif (labels := LABEL_SETS.get(count)) is not None:
                 label_space = replace(label_space, names=labels.names, ids=labels.ids, colours=labels.colours)
         case Detection():

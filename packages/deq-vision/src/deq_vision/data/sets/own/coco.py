@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,12 +36,19 @@ class CocoFile:
 
 
 def read_coco(path: Path) -> CocoFile:
-    """What a file says. A box of it is left, top, width and height, pixels.
+    """What a file says, of which nothing is to be changed. A box of it is left, top, width and height, pixels.
 
     Raises:
         FileFormatError: it is no JSON, an entry lacks something, an id is there twice or unknown, or a box is empty or
             outside of its image.
     """
+    found = path.stat()
+    return _read(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, *_: int) -> CocoFile:
+    """As `read_coco`, once for a file as long as it is the same: a training comes back to it at each validation."""
     text = read_text(path, FileFormatError, expected="a JSON file")
     with decoding(path, FileFormatError, "a JSON file"):
         document = json.loads(text)
