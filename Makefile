@@ -26,6 +26,7 @@ report: $(INSTALLED)  ## all reports, beside what papers say, on one page: resul
 docs: $(INSTALLED)  ## the documentation as a site that needs no network: build/site/index.html
 	rm -rf build/site
 	$(IN_VENV) python -m sphinx -qWE --keep-going -c docs -d build/doctrees . build/site
+	@echo build/site/index.html
 
 test: lint  ## all checks and tests
 	$(IN_VENV) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -1,9 +1,11 @@
 """The site that `make docs` builds: whole, and readable offline, on a phone too."""
 
 import json
+import re
 import subprocess
 import sys
 from html import unescape
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.mark.slow
 def test_every_page_is_in_the_navigation_and_every_link_leads_somewhere(built: tuple[Path, str]) -> None:
     assert built[1] == "", "`make docs` says what is wrong; the navigation is docs/index.rst"
+
+
+@pytest.mark.slow
+def test_every_public_function_and_class_of_every_package_is_in_the_api(built: tuple[Path, str]) -> None:
+    pages = sorted((built[0] / "docs" / "api").glob("*.html"))
+    shown = {name for page in pages for name in re.findall(r'id="deq_[a-z_.]+\.(\w+)"', page.read_text())}
+    things = {name: thing for page in pages for name, thing in vars(import_module(page.stem)).items()}
+    assert {name for name, thing in things.items() if callable(thing) and name[0] != "_"} <= shown
 
 
 @pytest.mark.slow
