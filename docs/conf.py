@@ -1,5 +1,7 @@
 """The site of the documentation: `make docs` builds it; its navigation is `docs/index.rst`."""
 
+import re
+
 from docutils import nodes
 
 project = "deq"
@@ -13,13 +15,15 @@ myst_heading_anchors = 4
 highlight_language = "text"  # of blocks that name none
 
 autodoc_default_options = {"members": True, "imported-members": True, "special-members": "__call__"}
+autodoc_inherit_docstrings = False  # torch describes what a module does to be printed
 python_maximum_signature_line_length = 88
 napoleon_custom_sections = [("Attributes", "Args")]  # those of dataclasses are what they are made with
 default_role = "py:obj"  # docstrings have names in single backticks
-smartquotes = False  # "quoted" words are values
+smartquotes_action = "D"  # dashes alone: "quoted" words are values
 
 html_theme = "furo"
 html_title = "deq"
+pygments_dark_style = "github-dark"  # the theme's own underlines the names of modules like links
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1b1f27", "color-brand-content": "#2c6fbb"},
     "dark_css_variables": {"color-brand-primary": "#d5d9e0", "color-brand-content": "#7db3ea"},
@@ -33,19 +37,29 @@ html_show_copyright = False
 
 
 def setup(app) -> None:
-    app.connect("autodoc-process-docstring", _keep_mathematics, priority=0)
-    app.connect("autodoc-process-signature", _without_signature)
+    app.connect("autodoc-process-docstring", _plain_docstring, priority=0)
+    app.connect("autodoc-process-signature", _readable_signature)
     app.connect("doctree-resolved", _link_names)
 
 
-def _keep_mathematics(app, kind, name, thing, options, lines) -> None:
-    """Bars and stars in docstrings are mathematics, and no markup."""
-    lines[:] = [line.replace("|", r"\|").replace("*", r"\*") for line in lines]
+def _plain_docstring(app, kind, name, thing, options, lines) -> None:
+    """Bars and stars in docstrings are mathematics, and no markup; what is indented under a blank line is code."""
+    told, code, last = [""], False, ""
+    for line in lines:
+        if line.startswith("    ") and not told[-1] and not last.startswith(" "):
+            told += [".. code-block:: python", ""]
+            code = True
+        code = code and (not line or line.startswith(" "))
+        told.append(line if code else line.replace("|", r"\|").replace("*", r"\*"))
+        last = line or last
+    lines[:] = told[1:]
 
 
-def _without_signature(app, kind, name, thing, *rest):
-    """A protocol is not called."""
-    return ("", "") if getattr(thing, "_is_protocol", False) else None
+def _readable_signature(app, kind, name, thing, options, signature, result):
+    """A protocol is not called, and a default that is a function has a name."""
+    if getattr(thing, "_is_protocol", False):
+        return "", ""
+    return (re.sub(r"<function (\w+)[^>]*>", r"\1", signature), result) if signature else None
 
 
 def _link_names(app, doctree, docname) -> None:

@@ -33,7 +33,7 @@ class VisionOutput:
 class MDEQ(nn.Module):
     """Features at several scales as the joint fixed point of one cell, given an image.
 
-    `inject`, `start`, `map`, `solve` and `head` are the pieces of `forward`. With a Jacobian penalty::
+    `inject`, `start`, `map`, `solve` and `head` are the pieces of `forward`. With a Jacobian penalty:
 
         with deq.solve_scope():                                  # one set of dropout masks for both
             injection = model.inject(images)
