@@ -8,11 +8,16 @@ from PIL import Image
 from tests.vision.test_own import picture
 
 from deq_core.experiment.errors import UserError
+from deq_vision import Segmentation
+from deq_vision.cli import main
 from deq_vision.data.registry import REGISTRY
 from deq_vision.data.samples import IGNORE_INDEX
 from deq_vision.data.sets.own.labels import labels_of
 from deq_vision.data.sets.own.layout import layout_of
 from deq_vision.data.sets.own.masks import OwnMasks
+from deq_vision.data.transforms import IMAGENET
+from deq_vision.params import Segment
+from deq_vision.tasks import require_head
 
 NUMBERS = np.array([[9, 9, 4], [255, 4, 9]], np.uint8).repeat(20, axis=0).repeat(20, axis=1)
 CLASSES = np.select([NUMBERS == 9, NUMBERS == 4], [0, 1], IGNORE_INDEX)
@@ -148,3 +153,16 @@ def test_every_mask_that_does_not_fit_is_named_before_one_trains(root: Path) -> 
     assert found == ["images/2.png", "masks/1.png", "masks/4.png"]
     (root / "labels.yaml").write_text("classes: []")
     assert "labels.yaml: the document: classes" in str(REGISTRY.check("own", root)[0])
+
+
+def test_a_network_is_not_measured_by_labels_that_it_does_not_know(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        SystemExit, match=r"expected one of the classes of .*, soil, leaf, got street, which knows road,"
+    ):
+        main(["evaluate", "street", "--data", str(root), "--out", str(tmp_path / "out")])
+    task = Segment(labels="own", normalisation=IMAGENET)
+    require_head(task, Segmentation(classes=2, names=("soil", "leaf")), root, "val")
+    with pytest.raises(
+        UserError, match=r"net: expected the classes of .*, soil, leaf, got leaf, soil; choose the folder"
+    ):
+        require_head(task, Segmentation(classes=2, names=("leaf", "soil")), root, "val", source="net")
