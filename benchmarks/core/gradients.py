@@ -28,6 +28,7 @@ _PLAIN, _BROYDEN = deq.FixedPointIteration(), deq.Broyden()
 _FORWARD = deq.Stop(max_steps=40, tol=1e-6)
 _FORTY = deq.Stop(max_steps=40, tol=None)
 _TIGHT = deq.Stop(max_steps=200, tol=1e-12)
+_CLOSE = deq.Implicit(stop=deq.Stop(40, 1e-6), on_failure="ignore")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Way:
 
 WAYS: dict[str, Way] = {
     "`Implicit()`": Way(deq.Implicit(on_failure="ignore")),
+    "`Implicit(stop=Stop(40, 1e-6))`": Way(_CLOSE),
     "`Implicit(GMRES(), Stop(10, 1e-3))`": Way(deq.Implicit(deq.GMRES(), deq.Stop(10, 1e-3), on_failure="ignore")),
     "`Truncated(5)`": Way(deq.Truncated(5)),
     "`Phantom(5)`": Way(deq.Phantom(5)),
@@ -48,7 +50,7 @@ WAYS: dict[str, Way] = {
     "`Phantom(1)`": Way(deq.Phantom(1)),
     "`JacobianFree()`": Way(deq.JacobianFree()),
     "`SHINE()`": Way(deq.SHINE()),
-    "`SHINE(refine=Implicit())`": Way(deq.SHINE(refine=deq.Implicit())),
+    "`SHINE(refine=Implicit())`": Way(deq.SHINE(refine=deq.Implicit(on_failure="ignore"))),
     "`Reversible()`, 40 steps": Way(deq.Reversible(), None, _FORTY),
     "`Unrolled()`, 40 plain steps": Way(deq.Unrolled(), _PLAIN, _FORTY),
     "`Unrolled()`, 40 Anderson steps": Way(deq.Unrolled(), deq.Anderson(), _FORTY),
@@ -183,7 +185,7 @@ def draw(most: int = 12) -> Figure:
     panels[0].set_ylabel("degrees to the exact gradient")
     lengths = (1, 2, 5, 10, 20, 40)
     held: dict[str, Callable[[int], Way]] = {
-        "Implicit, GMRES": lambda k: Way(deq.Implicit(), stop=deq.Stop(k, None)),
+        "Implicit, GMRES": lambda k: Way(_CLOSE, stop=deq.Stop(k, None)),
         "Phantom": lambda k: Way(deq.Phantom(5), stop=deq.Stop(k, None)),
         "Phantom, damped by 0.5": lambda k: Way(deq.Phantom(5, damping=0.5), stop=deq.Stop(k, None)),
         "Unrolled, plain": ways["Unrolled, plain"],

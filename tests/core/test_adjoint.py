@@ -30,6 +30,37 @@ def test_implicit_gradients_are_exact_with_every_solver(name, forward, backward)
         torch.testing.assert_close(left, right, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("eigenvalue", [0.999, 1.001])
+def test_by_default_a_sample_next_to_a_singular_equation_does_not_outweigh_a_batch(eigenvalue):
+    """Exact adjoints are a hundred times the incoming gradient; the default's stay below its number of steps."""
+    generator = torch.Generator().manual_seed(0)
+    incoming, mixed = (torch.randn(16, 64, dtype=torch.float64, generator=generator) for _ in range(2))
+    basis = torch.linalg.qr(torch.randn(64, 64, dtype=torch.float64, generator=generator)).Q
+    values = torch.linspace(-0.8, 0.8, 64, dtype=torch.float64)
+    values[-1] = eigenvalue
+
+    def gains(adjoint):
+        inject = mixed.clone().requires_grad_()
+        f = lambda z: (z @ basis * values) @ basis.T + inject  # noqa: E731
+        options = {"stop": deq.Stop(20), "adjoint": adjoint, "on_failure": "ignore"}
+        value = deq.fixed_point(f, torch.zeros_like(mixed), **options).value
+        (found,) = torch.autograd.grad((value * incoming).sum(), inject)
+        return found.norm(dim=1) / incoming.norm(dim=1)
+
+    default = deq.Implicit(on_failure="ignore")
+    assert gains(deq.Implicit(stop=deq.Stop(40, 1e-6), on_failure="ignore")).max() > 100
+    assert gains(default).max() < default.stop.max_steps
+
+
+@pytest.mark.parametrize("name", ["tanh", "pair"])
+def test_by_default_gradients_are_exact_to_a_part_in_a_hundred_where_f_contracts(name):
+    problem = PROBLEMS[name]()
+    cotangent = cotangent_of(problem)
+    found = gradients(problem, cotangent, stop=TIGHT)
+    for left, right in zip(found, exact_gradients(problem, cotangent), strict=True):
+        assert (left - right).norm() < 1e-2 * right.norm()
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("name", ["tanh", "pair"])
 def test_unrolled_gradients_converge_to_the_exact_ones(name, solver):

@@ -98,6 +98,18 @@ def test_the_backward_solve_warns_by_default_at_the_line_that_asks_for_the_gradi
     assert (record[0].filename, record[0].lineno) == (__file__, line)
 
 
+@pytest.mark.parametrize(("tol", "said"), [(0.1, False), (0.01, True)])
+def test_the_backward_solve_warns_of_a_tolerance_that_was_missed_tenfold(tol, said):
+    """One step of u = u / 2 + 1 from 1 leaves a residual of a third."""
+    adjoint = deq.Implicit(PLAIN, deq.Stop(1, tol))
+    weight = torch.tensor(0.5, requires_grad=True)
+    value = deq.fixed_point(lambda z: weight * z + 1, torch.zeros(1, 1), solver=PLAIN, adjoint=adjoint).value
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        value.sum().backward()
+    assert [warning.category for warning in record] == [deq.ConvergenceWarning] * said
+
+
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()

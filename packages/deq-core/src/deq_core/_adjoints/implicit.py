@@ -14,9 +14,13 @@ from .._solvers import Anderson, Solver
 from .autograd import solve_and_attach, transposed_jacobian
 
 _SOLVER = Anderson()
-_STOP = Stop(max_steps=40, tol=1e-6)
+# A gradient that misses its tolerance by less is noise beside that of a batch.
+_FAR = 10.0
+# Few: a state that has not settled may have an adjoint of any length, and this many steps do not find it.
+_STOP = Stop(max_steps=8, tol=1e-3)
 _ADVICE = (
-    "Their gradient is off by about that much or more: allow Implicit more steps or a looser tol, or use "
+    "Their gradient is off by about that much or more. If their forward residual missed its tolerance too, see to that "
+    "first: more forward steps, or an f that contracts. Else allow more, Implicit(stop=Stop(40, 1e-6)), or use "
     'Implicit(solver=GMRES()); where it is meant, say Implicit(on_failure="ignore"). See docs/debugging.md'
 )
 
@@ -29,13 +33,19 @@ class Implicit:
     memory does not grow with the number of forward steps and the gradient is exact up to both residuals. States
     asked for by `record` are no solutions; they carry the gradient of one evaluation of f at them.
 
+    By default u is solved for in few steps, to a part in a thousand. At a state that has not settled, I - Jᵀ may be
+    next to singular: its solution then says little of the loss and outweighs all other samples, while the first
+    steps of a Krylov method, Anderson's or GMRES, leave such directions nearly out. `Stop(40, 1e-6)` is for
+    gradients that are compared with others, at states that have settled.
+
     Any number of solves may be waiting for their backward pass. First order only, and not under `torch.func`:
     `Unrolled` supports both.
 
     Attributes:
         solver: solves the adjoint equation.
         stop: when that ends; its tolerance is the relative error asked of the gradient.
-        on_failure: what the backward pass does when samples end above `stop.tol`; as in `fixed_point`.
+        on_failure: what the backward pass does when samples end above `stop.tol`, as in `fixed_point`; "warn" does so
+            for those above ten times that.
     """
 
     solver: Solver = _SOLVER
@@ -70,5 +80,6 @@ def solve_adjoint(
     stop = adjoint.stop.laid_out(f.ravel.sizes, f.ravel.names)
     found = loop(lambda u: product(u) + gradient, start, adjoint.solver, stop)
     who = "samples of a backward pass"
-    report(found.residual, found.outcome, found.missed, stop, adjoint.on_failure, who=who, advice=_ADVICE)
+    missed, when = found.missed, adjoint.on_failure
+    report(found.residual, found.outcome, missed, stop, when, who=who, advice=_ADVICE, margin=_FAR)
     return found.best

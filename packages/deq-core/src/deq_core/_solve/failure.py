@@ -32,7 +32,15 @@ def check_on_failure(on_failure: Any) -> None:
 
 
 def report(
-    residual: Tensor, outcome: Outcome, missed: int | None, stop: Stop, on_failure: OnFailure, *, who: str, advice: str
+    residual: Tensor,
+    outcome: Outcome,
+    missed: int | None,
+    stop: Stop,
+    on_failure: OnFailure,
+    *,
+    who: str,
+    advice: str,
+    margin: float = 1.0,
 ) -> None:
     """Raises or warns where samples missed the tolerance of `stop`.
 
@@ -46,12 +54,15 @@ def report(
         stop, on_failure: as in `fixed_point`.
         who: the samples in question, as "samples".
         advice: what to do, in a sentence.
+        margin: how many times the tolerance a residual may be without a warning; "raise" does not ask.
     """
     if on_failure == "ignore" or missed == 0:
         return
     if on_failure == "warn" and (stop.tol is None or torch.compiler.is_compiling()):
         return
     above = outcome.not_finite if stop.tol is None else outcome.converged.logical_not()
+    if on_failure == "warn" and stop.tol is not None and margin > 1:
+        above = above & (residual <= margin * stop.tol).logical_not()
     if missed := int(above.sum()):
         goal = "a finite residual" if stop.tol is None else f"a residual of {stop.tol:g}"
         goal = f"{goal}, that of a part over its tolerance," if stop.parts and stop.tol is not None else goal
