@@ -74,4 +74,4 @@ def test_pages_fit_a_phone_and_are_read_and_searched_without_any_other_machine(b
     seen = json.loads(unescape(document.partition("<pre>")[2].partition("</pre>")[0]))
     for fault in ("cut", "broken", "asked"):
         assert {page: of[fault] for page, of in seen.items() if of[fault]} == {}, fault
-    assert [link for link in seen[search]["found"] if link.endswith("/docs/from-torchdeq.html")]
+    assert [link for link in seen[search]["found"] if link.endswith("/docs/coming-from-torchdeq.html")]

@@ -196,7 +196,7 @@ NAMES = json.loads((Path(__file__).parents[1] / "golden" / "torchdeq_names.json"
 
 
 def test_every_name_is_on_the_page():
-    page = (Path(__file__).parents[2] / "docs" / "from-torchdeq.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "coming-from-torchdeq.md").read_text()
     words = {word for span in re.findall(r"`([^`\n]+)`", page) for word in re.findall(r"--\w+|\w+", span)}
     assert not {*NAMES["torchdeq"], *NAMES["torchdeq exports"]} - words
     assert not {f"--{flag}" for flag in NAMES["deq-flow"]} - words
