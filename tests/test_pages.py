@@ -11,11 +11,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from tests.flow.parity import released_state
 from tests.flow.test_models_load import released_file
 from tests.guides import ROOT, steps
 
+import deq_vision
 from deq_core.experiment import commands
 from deq_vision.cli import main as vision
+from deq_vision.models.compat.convert import official
 
 FILES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/**/CARD.md")]
 PAGES = sorted(os.path.relpath(path, ROOT / "docs") for path in FILES)
@@ -26,8 +30,20 @@ COMMANDS = {
     page: [of for step in steps(page) if step.kind in ("", "sh", "console") for of in SHOWN.findall(step.text)]
     for page in PAGES
 }
+
+
+def mdeq() -> dict[str, torch.Tensor]:
+    """A state dict as the MDEQ release writes it."""
+    return {official(name): value for name, value in deq_vision.build("cifar-tiny").state_dict().items()}
+
+
 NEEDED: dict[str, Callable[[], object]] = {
     "checkpoints.md": lambda: released_file("v2_h", Path("deq-flow-H-things-test-1x.pth")),
+    "coming-from-raft.md": lambda: torch.save(released_state("raft"), "raft-things.pth"),
+    "coming-from-ptlflow.md": lambda: torch.save(
+        {"epoch": 1, "hyper_parameters": {"iters": 12}, "state_dict": released_state("raft")}, "raft-things.ckpt"
+    ),
+    "coming-from-locuslab-deq.md": lambda: torch.save(mdeq(), "mdeq.pth"),
     "tracking.md": lambda: vision(["register", "digits"]),
 }
 """What a page supposes that there is."""
