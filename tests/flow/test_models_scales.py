@@ -119,9 +119,6 @@ def test_a_stored_scale_that_means_nothing_is_named_with_its_file(tmp_path: Path
     beside.write_text(whole.replace('"coarsest": 160', '"coarsest": 16'))
     with pytest.raises(ConfigError, match=r"config\.json: .*scales: .*coarsest of at least 32.*16"):
         load(tmp_path)
-    beside.write_text(whole.replace('"side": null', '"side": 288'))
-    with pytest.raises(ConfigError, match=r"config\.json: .*side: a network with scales sees frames of any size"):
-        load(tmp_path)
 
 
 def test_refinement_brings_a_flow_to_where_the_frames_agree() -> None:

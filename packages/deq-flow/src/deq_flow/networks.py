@@ -30,11 +30,9 @@ def build_network(model: EquilibriumModel | UnrolledModel, **overrides: Any) -> 
         own = {"steps": model.steps, "eval_steps": 2 * model.steps, "scales": model.scales}
         return build(model.name, **own | overrides)
     about = {choice.name: getattr(model, choice.name) for choice in fields(model)}
-    apart = ("kind", "name", "layer", "side")
+    apart = ("kind", "name", "layer")
     own = {name: value for name, value in about.items() if name not in apart and value is not None}
-    network = build(model.name, **model.layer.choices() | own | _for_evaluation_too(overrides))
-    network.side = model.side
-    return network
+    return build(model.name, **model.layer.choices() | own | _for_evaluation_too(overrides))
 
 
 def load(path: Path | str, **overrides: Any) -> Network:

@@ -33,9 +33,6 @@ class EquilibriumModel:
     has a fixed point that it returns to from any start; 0 is the release's. Stored with the weights, which need it."""
     flow_gradient: Literal["detached", "full"] = "detached"
     """Whether gradients flow through the flow that a step starts from."""
-    side: int | None = None
-    """Longer side of the largest frames that the trained network is good for, pixels; None is any. The demo reduces
-    larger ones to it. A network with scales has none."""
     scales: Scales | None = None
     """Copies of a pair that the trained network sees one after the other, coarse to fine, wherever it is used; None is
     the pair itself alone."""
@@ -45,8 +42,6 @@ class EquilibriumModel:
     def __post_init__(self) -> None:
         if self.chaining != "sliced" and not self.correction:
             raise ConfigError("model: chaining: there is nothing to chain without a correction; leave it out")
-        if self.side is not None and self.scales is not None:
-            raise ConfigError("side: a network with scales sees frames of any size; leave side out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,8 +72,6 @@ class Shipped:
     """Longer side that listed photographs are reduced to, pixels."""
     processes: int = 1
     """Processes that share the pairs of an update."""
-    side: int | None = None
-    """Longer side of the largest frames that the network is good for, pixels; it is stored with it."""
     scales: Scales | None = None
     """That the network is run over, stored with it; see `params.EquilibriumModel`."""
     validation_pairs: int
@@ -99,7 +97,6 @@ class Shipped:
             layer=phase.layer,
             correction=phase.correction,
             leak=self.leak,
-            side=self.side,
             scales=self.scales,
         )
 

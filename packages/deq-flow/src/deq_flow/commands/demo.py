@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from deq_core.experiment.commands import Positional, default, finish
+from deq_core.experiment.commands import Positional, finish
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.media import video
 from deq_flow.demo.outputs import Product
@@ -22,7 +22,7 @@ def demo(
     start: Start = "cold",
     steps: int = 24,
     tolerance: float = 0.05,
-    side: Annotated[int | None, default("what the checkpoint is good for")] = None,
+    side: int | None = None,
     max_speed: float | None = None,
     fps: float | None = None,
     container: Literal["mp4", "avi", "mkv"] = "mp4",
@@ -47,8 +47,8 @@ def demo(
             fixed point; reuse_interpolated, both. What is carried may keep what went wrong.
         steps: iterations at most.
         tolerance: relative residual at which a fixed point is near enough.
-        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it. A checkpoint
-            with scales, coarse to fine, is good for frames as they are, and so is a released one.
+        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it. By default
+            frames are left as they are.
         max_speed: speed of full colour, pixels a frame; by default it follows the video.
         fps: frames per second of the videos written; by default those of the source.
         container: format of the videos written; mkv is lossless.

@@ -19,7 +19,6 @@ from deq_flow.inference_params import Start
 from deq_flow.models import FlowOutput
 from deq_flow.models.network import State
 from deq_flow.models.scales import evaluations
-from deq_flow.networks import Network
 
 LEAST = 16  # pixels a side that a network needs
 APART = 0.15  # share of corners that return at most between frames that have nothing in common
@@ -85,10 +84,9 @@ def follow(
         far: a solve that ends, at any scale, at more than this times the usual residual did not converge; None asks no
             residual, nor does a network without one.
         side: pixels that frames are reduced to along their longer side before they are compared; the flow that comes
-            back has the frames' own size and unit. None is as `side_of` says.
+            back has the frames' own size and unit. None leaves them as they are.
         backward: whether the motion from each second frame to the first is sought too, at the price of as much again.
     """
-    side = side_of(estimate.network) if side is None else side
     usual = Usual(far, least=estimate.tolerance or 0.0)
     carried: tuple[State, ...] | None = None
     for image1, image2 in pairwise(frames):
@@ -107,11 +105,6 @@ def follow(
         if backward:
             one = replace(one, backward=estimated(estimate, image2, image1, side, None, start)[0])
         yield one
-
-
-def side_of(network: Network) -> int | None:
-    """The longer side of the frames that a network is good for, pixels; None, as for one with scales, is any."""
-    return network.side if network.scales is None else None
 
 
 def estimated(

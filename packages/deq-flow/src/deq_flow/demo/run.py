@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from deq_core.experiment.media import video
 from deq_core.experiment.media.video import Frames, VideoError
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.uninterrupted import uninterrupted
-from deq_flow.demo.follow import LEAST, Estimate, follow, side_of
+from deq_flow.demo.follow import LEAST, Estimate, follow
 from deq_flow.demo.outputs import TWO_WAYS, Add, Product, outputs
 from deq_flow.demo.summary import Summary, listed
 from deq_flow.inference import Estimator
@@ -44,8 +44,7 @@ class DemoConfig:
     start: Start = "cold"
     """What a pair of frames begins with; see `follow`."""
     side: int | None = None
-    """Longer side of the frames that the network sees, pixels; None is what its checkpoint is good for, and frames as
-    they are for one with scales."""
+    """Longer side of the frames that the network sees, pixels; None is frames as they are."""
     max_speed: float | None = None
     """Speed of full colour, pixels; None follows the video."""
     fps: float | None = None
@@ -108,12 +107,11 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
     if total is not None and total < 2:
         raise too_few(frames.name, total)
     read = large_enough(islice(frames, config.frames), frames.name)
-    side = side_of(network) if config.side is None else config.side
     estimates = follow(
         Estimator(network, config.inference()),
         read,
         start=config.start,
-        side=side,
+        side=config.side,
         backward=not TWO_WAYS.isdisjoint(config.products),
     )
     summary = Summary()
@@ -135,13 +133,13 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
         if len(lost) == summary.count:
             raise not_finite(frames.name, lost, "no other flow was found")
         settings = {"source": frames.name, "announced": frames.count, "network": name}
-        settings["config"] = plain(replace(config, side=side))
+        settings["config"] = plain(config)
         settings["scales"] = None if network.scales is None else plain(network.scales)
         values = {**summary.values(), "complete": float(ended is None)}
         write_json(partial / SUMMARY, {**settings, "residual": None, **values, "frames": summary.rows})
     if ended is None:
         video.tell_of_fewer(frames.name, total, summary.count + 1)
-    for line in summary.warnings(side):
+    for line in summary.warnings(config.side):
         print(f"{frames.name}: {line}", file=sys.stderr)
     if ended is not None:
         print(f"{frames.name}: ended early; its first {summary.count} flows are in {out}", file=sys.stderr)

@@ -84,13 +84,10 @@ class FlowNetwork(nn.Module):
     """Encoders, update block and upsampling of one architecture. Parameters bear the names of the DEQ-Flow release.
 
     Args:
-        side: longer side of the largest frames that the weights are good for, pixels; None is any. `forward` takes
-            frames as they are, the demo reduces larger ones
         scales: that the weights are good for, coarse to fine; None is one, the frames as they are. `forward` is one
             scale, `inference.Estimator` runs over all of them
     """
 
-    side: int | None = None
     scales: Scales | None = None
 
     def __init__(self, size: Architecture, *, context_outputs: int) -> None:
