@@ -91,6 +91,20 @@ def test_each_pair_starts_from_the_fixed_points_of_the_one_before(scales: Scales
         states = output.states
 
 
+def test_a_solve_ends_where_hidden_state_and_flow_both_have_settled() -> None:
+    tolerance = 0.02
+    torch.manual_seed(0)
+    estimate = Estimator(build("deq-flow-mini", leak=0.5).eval(), DemoConfig(steps=40, tolerance=tolerance).inference())
+    for one in follow(estimate, scene(0, 3)):
+        assert one.iterations < 40
+        assert one.residual is not None
+        assert one.flow_residual is not None
+        within = one.residual / tolerance, one.flow_residual / (tolerance * estimate.network.size.scale)
+        assert 0 < max(within) <= 1
+    (unrolled,) = follow(estimator("raft-mini"), scene(0, 2))
+    assert unrolled.residual is unrolled.flow_residual is None
+
+
 @pytest.mark.parametrize("name", ["deq-flow-mini", "raft-mini"])
 def test_pairs_are_independent_of_what_came_before_unless_asked(name: str) -> None:
     estimate = estimator(name)
@@ -312,7 +326,7 @@ def test_arrows_point_along_the_motion() -> None:
 def an_estimate() -> Estimate:
     """Of nothing in particular."""
     first, second = scene(0, 2)
-    return Estimate(first, second, torch.ones(2, HEIGHT, WIDTH), 1, None, (), "cold", 0.0, 0.0)
+    return Estimate(first, second, torch.ones(2, HEIGHT, WIDTH), 1, None, None, (), "cold", 0.0, 0.0)
 
 
 @pytest.mark.parametrize(("view", "width"), [("colour", 48), ("side-by-side", 96), ("arrows", 48), ("warped", 48)])
@@ -352,6 +366,7 @@ def test_a_video_becomes_videos_and_files_of_one_flow(tmp_path: Path) -> None:
             "frame": number,
             "iterations": one.iterations,
             "residual": one.residual,
+            "flow_residual": one.flow_residual,
             "start": "cold",
             "error": one.error,
             "still": one.still,

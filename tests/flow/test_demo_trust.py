@@ -77,7 +77,7 @@ def test_a_flow_is_not_trusted_for_what_it_leaves_unexplained(
 ) -> None:
     image, flow = torch.zeros(3, 16, 16, dtype=torch.uint8), torch.zeros(2, 16, 16)
     flow[0] = speed
-    one = Estimate(image, image, flow, 1, None, (), "cold", error, 4.0)
+    one = Estimate(image, image, flow, 1, None, None, (), "cold", error, 4.0)
     expected = None if reason == "worse than no motion" and speed < 0.5 else reason
     assert distrust(one, apart, far) == expected, "what hardly moves misleads nobody"
     flow[1, 3, 3] = torch.nan
@@ -154,6 +154,6 @@ def test_the_second_frame_warped_back_is_the_first_where_both_see_the_same() -> 
 @pytest.mark.parametrize("kind", ["backward", "occlusion", "confidence"])
 def test_what_takes_both_directions_says_so_where_there_is_one(tmp_path, kind) -> None:
     image = torch.zeros(3, 16, 16, dtype=torch.uint8)
-    one = Estimate(image, image, torch.zeros(2, 16, 16), 1, None, (), "cold", 0.0, 0.0)
+    one = Estimate(image, image, torch.zeros(2, 16, 16), 1, None, None, (), "cold", 0.0, 0.0)
     with pytest.raises(ValueError, match="backward=True"):
         DUMPS[kind](tmp_path / "000000", one)

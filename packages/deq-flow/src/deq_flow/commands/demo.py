@@ -46,7 +46,8 @@ def demo(
         start: what each frame begins with: cold, nothing; warm, the last flow, forward-warped; reuse, the last
             fixed point; reuse_interpolated, both. What is carried may keep what went wrong.
         steps: iterations at most.
-        tolerance: relative residual at which a fixed point is near enough.
+        tolerance: a fixed point is near enough where an evaluation changes the hidden state by no more than this share
+            of its length, and the flow by no more than this share of a cell.
         side: longer side of the frames that the network sees, pixels; larger frames are reduced to it. By default
             frames are left as they are.
         max_speed: speed of full colour, pixels a frame; by default it follows the video.

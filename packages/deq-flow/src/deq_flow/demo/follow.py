@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+import deq_core as deq
 from deq_flow.demo.cuts import returning
 from deq_flow.demo.warped import warped_error
 from deq_flow.evaluation.sequences import start_from
@@ -42,9 +43,13 @@ class Estimate:
     iterations: float
     """Evaluations of the update that were spent on it; over several scales, in those of the finest."""
     residual: float | None
-    """Relative residual of the state that gave the flow, at the finest scale; None for an unrolled network."""
+    """Relative residual of the state that gave the flow, at the finest scale, of its hidden part where the stop judges
+    by part; None for an unrolled network."""
+    flow_residual: float | None
+    """How far one more evaluation would move the flow, the root of the mean square, pixels of the finest scale; None
+    where the stop does not judge by part."""
     coarser: tuple[float, ...]
-    """The same of the coarser scales, coarsest first."""
+    """`residual` of the coarser scales, coarsest first."""
     start: Start
     """What the solve that gave the flow began with."""
     error: float
@@ -121,13 +126,24 @@ def estimated(
         second=image2,
         flow=flow,
         iterations=evaluations(output, estimate.steps),
-        residual=None if output.solution is None else float(output.solution.residual),
-        coarser=tuple(float(solution.residual) for solution in output.coarser),
+        residual=None if output.solution is None else residual_of(output.solution),
+        flow_residual=flow_residual_of(output.solution, estimate.network.size.scale),
+        coarser=tuple(map(residual_of, output.coarser)),
         start="cold" if begin is None else start,
         error=warped_error(image1, image2, flow),
         still=warped_error(image1, image2),
     )
     return one, output
+
+
+def residual_of(solution: deq.Solution) -> float:
+    """The relative residual of a solve of one pair, of the hidden state where its stop judges by part."""
+    return float(solution.residual if solution.parts is None else solution.parts[:, 0])
+
+
+def flow_residual_of(solution: deq.Solution | None, scale: int) -> float | None:
+    """The residual of the flow of one pair, pixels, where its stop judges by part; a cell has `scale` pixels a side."""
+    return None if solution is None or solution.parts is None else scale * float(solution.parts[:, 1])
 
 
 def distrust(one: Estimate, apart: bool, far: bool) -> Reason | None:
@@ -156,7 +172,8 @@ def fastest(flow: Tensor) -> float:
 
 @dataclass
 class Usual:
-    """The residuals in which the solves of a video usually end, by scale.
+    """The residuals in which the solves of a video usually end, by scale: over its tolerance that of the worst part,
+    where the stop judges by part.
 
     The first residual of a solve is no measure: in a video that moves it is large at every frame (0.5 to 0.8 in
     Sintel-mini, 0.8 to 0.9 at cuts), while the last one is small until two frames have nothing in common (at most 0.1,

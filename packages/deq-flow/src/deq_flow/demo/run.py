@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from deq_core.experiment.config import ConfigError, plain
-from deq_core.experiment.config.layer import StopConfig
+from deq_core.experiment.config.layer import PartConfig, StopConfig
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.media import video
@@ -40,7 +40,8 @@ class DemoConfig:
     steps: int = 24
     """Iterations at most."""
     tolerance: float = 0.05
-    """Relative residual at which a fixed point is near enough; unrolled networks have none and use all `steps`."""
+    """A fixed point is near enough where an evaluation changes the hidden state by no more than this share of its
+    length, and the flow by no more than this share of a cell; unrolled networks have none and use all `steps`."""
     start: Start = "cold"
     """What a pair of frames begins with; see `follow`."""
     side: int | None = None
@@ -68,7 +69,8 @@ class DemoConfig:
 
     def inference(self) -> Inference:
         """How the network is run."""
-        return Inference(stop=StopConfig(max_steps=self.steps, tol=self.tolerance), steps=self.steps)
+        parts = PartConfig(tol=self.tolerance), PartConfig(tol=self.tolerance, relative=False, norm="rms")
+        return Inference(stop=StopConfig(max_steps=self.steps, parts=parts), steps=self.steps)
 
 
 def source_of(names: Sequence[str]) -> video.Source:

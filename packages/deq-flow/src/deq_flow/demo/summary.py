@@ -81,6 +81,7 @@ def numbers_of(estimate: Estimate) -> dict[str, Any]:
     return {
         "iterations": estimate.iterations,
         "residual": finite(estimate.residual),
+        "flow_residual": finite(estimate.flow_residual),
         **({"coarser": [finite(one) for one in estimate.coarser]} if estimate.coarser else {}),
         "error": finite(estimate.error),
         "still": estimate.still,
