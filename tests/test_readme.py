@@ -31,6 +31,12 @@ def test_a_table_is_made_from_the_published_results(page: str, name: str) -> Non
     )
 
 
+def test_the_memory_of_a_training_step_is_that_of_its_page() -> None:
+    (rows,) = re.findall(r"^\| network \| encoders .*\n((?:\|.*\n)+)", README, flags=re.MULTILINE)
+    known = (ROOT / "docs" / "deq-flow.md").read_text().splitlines()
+    assert [row for row in rows.splitlines() if row not in known] == []
+
+
 @pytest.mark.parametrize("page", TABLES)
 def test_measured_numbers_stand_in_tables_and_findings_alone(page: str) -> None:
     """A number that was set stands as `code`; one that was measured is made from the results, or grows old unseen."""
