@@ -71,6 +71,13 @@ def test_what_is_drawn_is_drawn_from_the_global_generator_alone() -> None:
     assert totals[0] == totals[1] != totals[2]
 
 
+def test_without_gradients_as_for_the_statistics_of_averaged_weights_nothing_is_penalised() -> None:
+    with torch.no_grad():
+        losses = objective(stabilise=CHOICE)(network(), (100, batch()))
+    assert losses.total.isfinite()
+    assert float(losses.parts["expansion"]) == 0
+
+
 def test_solves_begin_elsewhere_and_contract_only_from_their_share_of_the_training_on() -> None:
     model, pairs = network(), batch()
     for number, expands in ((0, False), (54, True), (90, True)):

@@ -53,7 +53,8 @@ def attempt(
     if isinstance(adjoint, tuple) or model.equilibrium.unknown != "flow":
         raise ValueError("stabilise needs one adjoint for all states, and unknown='flow'")
     flows: list[Tensor] = []
-    before = value = state
+    before: State | None = state  # of the last solve before its gradient's steps; None where no gradient is recorded
+    value = state
     residual, expansion, cost = None, None, 0.0
     with model.shared_masks():
         for steps in choice.segments(progress, torch.default_generator):
@@ -68,7 +69,8 @@ def attempt(
             flows.append(pair.finish(value[1], value[0]))
             before, state = noting.state, (value[0].detach(), value[1].detach())
         penalty = choice.contraction
-        if penalty is not None and (weight := penalty.at(progress)) > 0:
+        weight = 0.0 if penalty is None else penalty.at(progress)
+        if penalty is not None and before is not None and weight > 0:
             one_step = isinstance(adjoint, deq.Phantom) and (adjoint.steps, adjoint.damping) == (1, 0.0)
             expansion = contraction(
                 f,
