@@ -12,7 +12,7 @@ of one's own, whose flow is not known, it is what is left between the frames whe
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -149,12 +149,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=Path)
     parser.add_argument("--figure", type=Path, help=".svg or .png: the motorcycle as it comes")
     options = parser.parse_args(arguments)
-    estimate = Estimator(load(options.checkpoint), DemoConfig().inference())
+    network, how = load(options.checkpoint), DemoConfig().inference()
+    estimate = Estimator(network, how)
+    rough = {}
+    if network.scales is not None and network.scales.refine:
+        unrefined = replace(how, scales=replace(network.scales, refine=0))
+        rough = {"without refinement": at(None, Estimator(network, unrefined))}
     methods: dict[str, Flow] = {
         "no flow": lambda first, second: torch.zeros(2, *first.shape[1:]),
         "DIS": peer(Baseline(preset="medium")),
         "DIS, finest": peer(Baseline(preset="medium", finest_scale=0)),
         **{f"{side}": at(side, estimate) for side in options.sides},
+        **rough,
         "as they are": at(None, estimate),
     }
     if options.figure is not None:
@@ -181,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rng = np.random.default_rng(0)
         sets[f"moved by {speed:g}"] = [moved(photograph, speed, rng) for photograph in load_all(VALIDATION)]
     sets["still"] = [still(photograph) for photograph in load_all(VALIDATION)]
-    rows = [[name, *(f"{error(flow, pairs):.2f}" for pairs in sets.values())] for name, flow in methods.items()]
+    rows = [[name, *(f"{error(flow, pairs):.3g}" for pairs in sets.values())] for name, flow in methods.items()]
     print(markdown(["EPE, px", *sets], rows))
 
 
