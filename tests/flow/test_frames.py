@@ -35,9 +35,9 @@ def test_the_tables_have_a_row_a_method(tmp_path: Path, capsys: pytest.CaptureFi
     main(["--sides", "64", "--speeds", "--widths", "93"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| EPE, px | motorcycle, 93 | still |"
-    methods = ["no flow", "DIS", "DIS, finest", "64", "as they are"]
+    methods = ["no flow", "DIS", "DIS, finest", "64", "without refinement", "as they are"]
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == methods
-    assert [line.split(" | ")[-1] for line in lines[2:5]] == ["0.00 |"] * 3
+    assert [line.split(" | ")[-1] for line in lines[2:5]] == ["0 |"] * 3
     photograph = still(load_all(VALIDATION[:1])[0]).image1[:, :64, :96]
     for name in ("a_img1", "a_img2"):
         write_image(tmp_path / f"{name}.png", photograph)

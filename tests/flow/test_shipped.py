@@ -23,6 +23,7 @@ from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.mini.generated import Generated, GeneratedConfig
 from deq_flow.data.mini.write import blocks
+from deq_flow.inference import Estimator
 from deq_flow.metrics import epe
 from deq_flow.networks import SHIPPED
 from deq_flow.params import EquilibriumModel
@@ -125,9 +126,13 @@ def test_listed_photographs_are_the_listed_ones(tmp_path: Path) -> None:
         load_listed(listing, tmp_path, 50)
 
 
-def test_the_recipe_of_the_next_network_is_one_and_lists_its_photographs_once() -> None:
-    folder = Path(__file__).parents[2] / "benchmarks" / "flow" / "shipped"
-    recipe = config.load(Shipped, folder / "recipe.yaml", "")
-    assert recipe.model(recipe.phases[-1]).scales == recipe.scales
-    rows = read_rows(folder / "photographs.csv")
+def test_the_shipped_recipe_lists_its_photographs_once_with_their_licences() -> None:
+    rows = read_rows(SHIPPED["default"] / "photographs.csv")
     assert len({row["sha256"] for row in rows}) == len({row["file"] for row in rows}) == len(rows)
+    assert all(row["package"] and row["version"] and row["licence"] for row in rows)
+
+
+def test_where_nothing_moves_it_sees_no_motion() -> None:
+    (photograph,) = load_all(VALIDATION[:1])
+    image = torch.from_numpy(photograph[:240, :320]).permute(2, 0, 1)[None]
+    assert Estimator(deq_flow.load("default"))(image, image).flow.norm(dim=1).mean() < 0.03
