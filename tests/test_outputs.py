@@ -39,6 +39,8 @@ READ = {
 }
 WORDS = {"device", "experiment", "fit", "method", "name", "network", "profile", "prompt", "representation", "section"}
 WORDS |= {"alias", "case", "set", "stage", "variant"}
+FURTHER = {"raw"}
+"""Further outputs, folders that are `output_directory`'s from the start."""
 
 
 def marks(name: str, key: str) -> Sequence[Any]:
@@ -126,7 +128,7 @@ def test_what_a_command_writes_is_called_out_and_the_rest_is_known_to_be_read_or
     for key in inspect.signature(COMMANDS[name]).parameters:
         kind = plain_type(name, key)
         if key != "out" and (is_place(name, key) or "str" in str(kind).replace("Literal", "")):
-            known = READ | set(PLACES) if is_place(name, key) else WORDS
+            known = READ | FURTHER | set(PLACES) if is_place(name, key) else WORDS
             literal = get_origin(kind) is Literal or any(get_origin(one) is Literal for one in get_args(kind))
             assert key in known or literal, f"{name} --{key}: is it a place that the command reads? See PLACES"
 

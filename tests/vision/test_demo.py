@@ -127,6 +127,23 @@ def test_a_video_with_fewer_frames_than_it_announces_is_remarked_on(
     assert "cut.avi: expected 6 frames, of which 3 could be decoded: it may be damaged" in capsys.readouterr().err
 
 
+def test_a_folder_of_the_users_is_no_place_for_raw_outputs(tmp_path: Path) -> None:
+    video.write(tmp_path / "in.mkv", scene(2), 12.0)
+    mine = tmp_path / "raw" / "mine"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(OutputError, match=r"cannot write .*raw"):
+        write_stream(
+            viewer("segment"),
+            video.frames(tmp_path / "in.mkv"),
+            StreamConfig(steps=1),
+            out=tmp_path / "out.mkv",
+            raw=mine.parent,
+        )
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "out.mkv").exists()
+
+
 def test_what_is_drawn_is_what_the_stream_gives(tmp_path: Path) -> None:
     look, config = viewer(), StreamConfig(steps=2)
     write_stream(look, as_frames(scene(4)), config, out=tmp_path / "out.mkv")

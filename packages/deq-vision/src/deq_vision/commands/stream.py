@@ -44,7 +44,7 @@ def stream(
         task: what the checkpoint must be for; by default whatever it is, and to segment without one.
         raw: a folder for what the network gives as files, a new one or one of an earlier stream as it left it:
             masks/000001.png (indexed) and so on, boxes/000001.json (COCO's format of results) or scores.csv, and
-            labels.json, which says whose ids these have.
+            labels.json, which says whose ids these have; by default none.
         steps: evaluations of f a frame. The first frame, and one behind a scene cut, get what the model has itself.
         tolerance: residual at which a frame is done before that; by default it gets all STEPS.
         warm: whether a frame begins at the state of the last; `--no-warm` shows the difference.
