@@ -25,6 +25,10 @@ _REMEDIES = {
 """By what SQLite says."""
 
 
+class StoreError(OutputError):
+    """A store that fails or is none; the message says what to do, and that there may be another place for it."""
+
+
 @contextlib.contextmanager
 def one_line(uri: str) -> Iterator[None]:
     """Tells whatever a store's libraries raise as an `OutputError` with the store and what to do.
@@ -39,7 +43,7 @@ def one_line(uri: str) -> Iterator[None]:
         said = first_line(error)
         remedy = next((remedy for word, remedy in _REMEDIES.items() if word in said), "see that it can be reached")
         named = sqlite_path(uri) or without_password(uri)
-        raise OutputError(f"{named}: the tracking store fails: {said}; {remedy}, or {_ELSEWHERE}") from error
+        raise StoreError(f"{named}: the tracking store fails: {said}; {remedy}, or {_ELSEWHERE}") from error
 
 
 def without_password(uri: str) -> str:
@@ -77,8 +81,10 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
                     _make(path, build)
     except Timeout:
         raise OutputError(f"{path}: another process has been making it for too long; end that one") from None
+    except StoreError:
+        raise
     except OutputError as error:
-        raise OutputError(str(error) if _ELSEWHERE in str(error) else f"{error}; {_ELSEWHERE}") from error
+        raise OutputError(f"{error}; {_ELSEWHERE}") from error
 
 
 def require_access(path: Path) -> None:
@@ -174,8 +180,8 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _no_store(path: Path, found: str) -> OutputError:
-    return OutputError(
+def _no_store(path: Path, found: str) -> StoreError:
+    return StoreError(
         f"{path}: expected a database of MLflow's, got {found}: move it away, and the next run makes a new one, or "
         f"{_ELSEWHERE}"
     )
