@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deq_flow.visualize import colour_wheel, error_to_rgb, flow_to_rgb
+from deq_flow.visualize import colour_wheel, flow_to_rgb
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -53,19 +53,6 @@ def test_flow_of_another_shape_is_refused() -> None:
         flow_to_rgb(torch.zeros(3, 2, 3))
 
 
-def test_errors_go_from_blue_to_red_and_unknown_pixels_are_black() -> None:
-    error = torch.tensor([[0.0, 5.0, 50.0, torch.nan]])
-    valid = torch.tensor([[True, True, True, False]])
-    heat = error_to_rgb(error, valid, max_error=10.0).int()
-    assert torch.equal(heat[:, 0, 2], error_to_rgb(torch.tensor([[10.0]]), max_error=10.0)[:, 0, 0].int())  # clipped
-    assert heat[2, 0, 0] > heat[0, 0, 0]
-    assert heat[0, 0, 2] > heat[2, 0, 2]
-    assert heat[1, 0, 1] == heat[:, 0, 1].max()  # green in between
-    assert not heat[:, 0, 3].any()
-    with pytest.raises(ValueError, match="max_error must be positive, got 0"):
-        error_to_rgb(error, valid, max_error=0.0)
-
-
 @pytest.mark.parametrize("unknown", [1.666666752e9, -1e10, torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("component", [0, 1])
 @pytest.mark.parametrize("max_norm", [None, 10.0])
@@ -80,15 +67,3 @@ def test_unknown_motion_is_black_and_changes_no_other_colour(
 
 def test_a_flow_of_which_nothing_is_known_is_black() -> None:
     assert not flow_to_rgb(torch.full((2, 2, 3), torch.nan)).any()
-
-
-def test_an_error_that_is_not_a_number_has_a_colour_of_no_error() -> None:
-    errors = torch.linspace(0, 1, 256)[None]
-    error = torch.tensor([[torch.nan, torch.nan, torch.inf]])
-    shown = error_to_rgb(error, torch.tensor([[True, False, True]]), max_error=1.0)[:, 0].T.tolist()
-    assert shown[0] not in error_to_rgb(errors, max_error=1.0)[:, 0].T.tolist()
-    assert shown[0] != [0, 0, 0]
-    assert shown[1] == [0, 0, 0]
-    assert shown[2] == error_to_rgb(errors, max_error=1.0)[:, 0, -1].tolist()
-    with pytest.raises(ValueError, match="max_error must be positive, got nan"):
-        error_to_rgb(error, max_error=float("nan"))

@@ -1,8 +1,7 @@
-"""Flow and errors as colours."""
+"""Flow as colours."""
 
 from itertools import pairwise
 
-import cv2
 import numpy as np
 import torch
 from einops import rearrange
@@ -11,7 +10,6 @@ from torch import Tensor
 # Baker et al., IJCV 2011: how many hues the wheel has between red, yellow, green, cyan, blue, magenta and red again.
 HUES = (15, 6, 4, 11, 13, 6)
 UNKNOWN = 1e9  # pixels; Middlebury marks unknown motion by larger components
-NOT_A_NUMBER = (255, 0, 255)  # magenta, which is no colour of the heat map
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255), (255, 0, 0))
 
 
@@ -60,19 +58,3 @@ def flow_key(size: int) -> Tensor:
     y, x = torch.meshgrid(*2 * [torch.linspace(-1.0, 1.0, size)], indexing="ij")
     motion = torch.stack([x, y])
     return torch.where(motion.norm(dim=0) < 1.0 + 1e-6, flow_to_rgb(motion, max_norm=1.0), 255)
-
-
-def error_to_rgb(error: Tensor, valid: Tensor | None = None, *, max_error: float) -> Tensor:
-    """uint8 RGB (3, h, w): a heat map of an error (h, w), from blue at 0 to red at `max_error`.
-
-    Black where it is not valid, and magenta where it is not a number.
-    """
-    if not max_error > 0:
-        raise ValueError(f"max_error must be positive, got {max_error}")
-    unknown = error.isnan()
-    level = torch.where(unknown, 0.0, error).div(max_error).clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
-    heat = cv2.applyColorMap(level, cv2.COLORMAP_TURBO)[:, :, ::-1].copy()
-    heat[unknown.cpu().numpy()] = NOT_A_NUMBER
-    if valid is not None:
-        heat[~valid.cpu().numpy()] = 0
-    return rearrange(torch.from_numpy(heat), "h w c -> c h w").contiguous()
