@@ -165,6 +165,7 @@ def file(path: str) -> str:
 
 def written_at(dependency: str, below: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """The files that a stage depends on: named, in a folder it names, or for a folder in which it names something."""
-    yield from below.get(dependency, ())
-    for folder in PurePosixPath(dependency).parents:
+    place = PurePosixPath(dependency)  # without the . of a set that is in the folder of all
+    yield from below.get(str(place), ())
+    for folder in place.parents:
         yield from below.get(f"{folder}/manifest.json", ())

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from einops import rearrange
-from scipy.spatial import KDTree
 from torch import Tensor
 
 
@@ -21,6 +20,8 @@ def forward_interpolate(flow: Tensor) -> Tensor:
 
 def forward_warped(flow: np.ndarray) -> np.ndarray:
     """`forward_interpolate` of one float64 flow (2, h, w)."""
+    from scipy.spatial import KDTree  # takes longer to import than all else here, for what few commands do
+
     height, width = flow.shape[1:]
     y, x = np.indices((height, width), dtype=np.float64)
     target = np.stack([x + flow[0], y + flow[1]], axis=-1)

@@ -7,14 +7,16 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import FILE, PARAMS, Positional, default
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.files import write_json
-from deq_core.experiment.study.report import Report, write_report
 from deq_core.experiment.study.stage import Stage, run_stage
+
+if TYPE_CHECKING:
+    from deq_core.experiment.study.report import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,8 @@ class Studies:
             params: file with the parameters.
             section: where in that file.
         """
+        from deq_core.experiment.study.report import write_report  # a second of matplotlib, for no other command
+
         wanted: Report = found(self.reports, name, "report")
         place = self.check(wanted.section, params, section)
         write_report(wanted, params=params, section=place, results=results, out=out)
