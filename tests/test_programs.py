@@ -2,14 +2,18 @@
 
 import contextlib
 import importlib
+import os
 import re
+import signal
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+PACKAGES = Path(__file__).parents[1] / "packages"
 PROGRAMS = ("flow", "vision", "sequence")
 COMMANDS = [
     pytest.param(program, name, id=f"{program}-{name}")
@@ -54,6 +58,33 @@ def test_every_program_tells_its_version_and_is_a_module_too(program: str) -> No
     asked = subprocess.run([sys.executable, "-m", f"deq_{program}", "--version"], capture_output=True, text=True)
     assert (asked.returncode, asked.stderr) == (0, "")
     assert asked.stdout == f"deq-{program} {version(f'deq-{program}')}\n"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_ctrl_c_while_torch_is_imported_is_a_line_and_its_status(program: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time; print('begun', flush=True); time.sleep(60)")
+    declared = tomllib.loads((PACKAGES / f"deq-{program}" / "pyproject.toml").read_text())["project"]["scripts"]
+    module, function = declared[f"deq-{program}"].split(":")
+    script = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in what it starts in the background
+sys.argv = ["bin/deq-{program}", "--version"]
+from {module} import {function}
+{function}()
+"""
+    places = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    begun = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": places},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert begun.stdout is not None
+    begun.stdout.readline()
+    begun.send_signal(signal.SIGINT)
+    _, told = begun.communicate(timeout=30)
+    assert (begun.returncode, told) == (128 + signal.SIGINT, f"deq-{program}: interrupted\n")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -76,7 +76,7 @@ def test_a_wheel_asks_for_what_its_package_declares(built: list[dict[str, bytes]
         assert plain == ["torch>=2.6"]
     else:
         assert f"deq-core[experiment]=={version.current()}" in plain
-        program = f"{said['Name']} = {said['Name'].replace('-', '_')}.cli:main"
+        program = f"{said['Name']} = deq_program:main"
         assert program in next(data for name, data in wheel.items() if name.endswith("entry_points.txt")).decode()
     assert len(plain) == len(project["dependencies"])
 
