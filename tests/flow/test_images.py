@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
@@ -198,3 +199,9 @@ def test_a_fit_leaves_its_tables_and_resumes_to_the_same_bytes(reuse: bool, tmp_
     checkpoint.load_into(again, checkpoint.load_tensors(tmp_path / "a" / "model.safetensors"))
     tables, _ = study(again.eval(), config)
     assert numbers(exact(tables["sweep"]), "psnr")[-1] == metrics["psnr"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_a_device_that_is_not_there_is_an_error_before_the_picture_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device: cuda is not available"):
+        train(replace(CONFIG, device="cuda"), SIREN, seed=0, scratch=tmp_path, log=ignore)

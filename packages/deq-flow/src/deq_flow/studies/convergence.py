@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 import deq_core as deq
+from deq_core.experiment import distributed
 from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
@@ -160,7 +161,7 @@ def measure(job: Job[Measured, Convergence]) -> Mapping[str, float]:
     """
     config = job.settings
     torch.set_num_threads(config.threads)
-    network = equilibrium_network(job.network).to(config.device)
+    network = equilibrium_network(job.network).to(distributed.device(config.device))
     metrics: dict[str, float] = {}
     for name, pairs in labelled_sets(located(job.data), config.sets).items():
         found = Watch()

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from deq_core.experiment import distributed
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.data.released import located
@@ -160,7 +161,7 @@ def measure(job: Job[Measured, Sweep]) -> Mapping[str, float]:
     """
     config, tables = job.settings, job.tables
     torch.set_num_threads(config.threads)
-    network = equilibrium_network(job.network).to(config.device)
+    network = equilibrium_network(job.network).to(distributed.device(config.device))
     for name, part in config.sets.items():
         splits: dict[str, tuple[str, Extent]] = {"test": (name, part)}
         if part.validation is not None:

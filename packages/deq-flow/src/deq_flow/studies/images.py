@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import deq_core as deq
+from deq_core.experiment import distributed
 from deq_core.experiment.config import Name, Seed
 from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.optim import Every, OptimConfig
@@ -109,11 +110,12 @@ def train(
     Each row has the loss (mean squared error of values in [-1, 1]), psnr (before the update), residual (mean), and the
     work of the solve: macs_dense, and macs_sparse, which the delta rule left of it; also by the release's count.
     """
+    device = distributed.device(config.device)
     target = picture(config.picture)
     height, width, channels = target.shape
-    data = coordinates(height, width).to(config.device), target.reshape(-1, channels).to(config.device)
+    data = coordinates(height, width).to(device), target.reshape(-1, channels).to(device)
     seed_everything(seed)
-    model = Training(DEQField(representation, channels), height * width, reuse=representation.reuse).to(config.device)
+    model = Training(DEQField(representation, channels), height * width, reuse=representation.reuse).to(device)
     history = fit(
         model,
         lambda start: repeat(data),
@@ -162,9 +164,9 @@ def study(field: DEQField, config: Images) -> tuple[dict[str, list[Row]], dict[s
         pixels between are for validation. histogram, distribution and components: of the dense solve's states at some
         pixels. And images (h, w, channels): target, dense, and every rule's.
     """
-    target = picture(config.picture).to(config.device)
+    target = picture(config.picture).to(distributed.device(config.device))
     height, width, channels = target.shape
-    flat, injected = target.reshape(-1, channels), field.inject(coordinates(height, width).to(config.device))
+    flat, injected = target.reshape(-1, channels), field.inject(coordinates(height, width).to(target.device))
     images = {"target": target}
     black = torch.arange(height)[:, None] + torch.arange(width) & 1  # the fields of a chequerboard
     splits = {"validation": black.flatten() == 1, "test": black.flatten() == 0}

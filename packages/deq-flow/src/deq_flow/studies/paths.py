@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deq_core.experiment import distributed
 from deq_core.experiment.config import Name, require_keys
 from deq_core.experiment.data.batches import Spaced
 from deq_core.experiment.data.released import located
@@ -97,7 +98,7 @@ def measure(job: Job[Measured, FlowPaths]) -> Mapping[str, Any]:
     """
     config = job.settings
     torch.set_num_threads(config.threads)
-    model = equilibrium_network(job.network).to(config.device)
+    model = equilibrium_network(job.network).to(distributed.device(config.device))
     metrics = {}
     for name, pairs in labelled_sets(located(job.data), config.sets).items():
         found = Followed(config)

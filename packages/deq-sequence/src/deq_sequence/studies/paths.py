@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deq_core.experiment import distributed
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import Name, require_keys
 from deq_core.experiment.study.measured import Measured
@@ -97,7 +98,9 @@ def measure(job: Job[Measured, SequencePaths]) -> Mapping[str, Any]:
     torch.set_num_threads(config.threads)
     tokens = stored.read(job.data / config.text)
     text = stored.check_rows(tokens, config.split, config.batch_size)
-    model = load_for(job.network, tokens.vocabulary, config.text, memory=config.memory).to(config.device)
+    model = load_for(job.network, tokens.vocabulary, config.text, memory=config.memory).to(
+        distributed.device(config.device)
+    )
     if model.equilibrium.steps is not None:
         raise CheckpointError(
             f"{job.network}: expected an equilibrium model, got one of {model.equilibrium.steps} steps"
