@@ -24,7 +24,6 @@ report: $(INSTALLED)  ## all reports, beside what papers say, on one page: resul
 	$(IN_VENV) python -m workflows.page
 
 docs: $(INSTALLED)  ## the documentation as a site that needs no network: build/site/index.html
-	rm -rf build/site
 	$(IN_VENV) python -m sphinx -qWE --keep-going -c docs -d build/doctrees . build/site
 	@echo build/site/index.html
 

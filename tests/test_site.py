@@ -49,6 +49,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return out / "html", subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr
 
 
+def test_making_it_again_removes_nothing() -> None:
+    said = subprocess.run(["make", "--dry-run", "docs"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (build,) = [line for line in said.splitlines() if "sphinx" in line]
+    assert build.endswith(" . build/site")
+    assert not [line for line in said.splitlines() if "rm " in line and "build" in line]
+
+
 @pytest.mark.slow
 def test_every_page_is_in_the_navigation_and_every_link_leads_somewhere(built: tuple[Path, str]) -> None:
     assert built[1] == "", "`make docs` says what is wrong; the navigation is docs/index.rst"
