@@ -23,6 +23,25 @@ def test_outputs_of_unchanged_stages_are_no_older_than_their_inputs(pipeline: Pa
     assert dates == sorted(dates)
 
 
+FUTURE = 4e9
+"""In the year 2096."""
+
+
+def test_dates_in_the_future_make_no_stage_run_and_keep_none_from_it(pipeline: Path) -> None:
+    """As a clock leaves them that was ahead and was set back."""
+    dated = ["source.txt", "params.yaml", "dvc.lock", *(str(path) for path in Path("out").iterdir())]
+    for name in dated:
+        os.utime(name, (FUTURE, FUTURE))
+    dvc_state.show_to_snakemake()
+    names = ["source.txt", "data/manifest.json", "out/1.csv", "out/2.csv", "figure.svg"]
+    assert [os.stat(name).st_mtime for name in names] == [FUTURE] * 5, "none is older than what it is made from"
+    edit(pipeline / "params.yaml", "steps: 3", "steps: 4")
+    dvc_state.show_to_snakemake()
+    assert [is_outdated(name) for name in names] == [False, False, True, True, False]
+    run(pipeline, "dvc", "repro", "--quiet")
+    assert Path("runs").read_text().split() == ["get", "train1", "train2", "plot", "train1", "train2"]
+
+
 def test_outputs_of_a_changed_stage_are_dated_long_ago_and_others_are_not(pipeline: Path) -> None:
     edit(pipeline / "params.yaml", "steps: 3", "steps: 4")
     dvc_state.show_to_snakemake()
