@@ -15,6 +15,7 @@ from tests.vision.test_own import picture
 
 from deq_core.experiment.data.images import read_image
 from deq_core.experiment.media import video
+from deq_core.experiment.tables import read_rows
 
 PAGE = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
 SHORT = {"flow": "--batch-size 2 --crop 32 32", "vision": "--batch-size 2", "sequence": "--batch-size 4"}
@@ -70,4 +71,5 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
     for name in SEEN:
         measured, told = (json.loads(Path(out, "metrics.json").read_text()) for out in (f"{name}-measured", name))
         assert measured["loss"] == pytest.approx(told["val_loss"], rel=1e-4), "what training held out, as it saw it"
+        assert [row["class"] for row in read_rows(Path(f"{name}-measured/classes.csv"))] == SEEN[name]
     assert all(json.loads(Path(out, "metrics.json").read_text())["step"] == 2 for out in trained)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from deq_vision.detection.metrics import Found, Truth, coco_ap50, coco_metrics, vid_map
+from deq_core.experiment.tables import numbers
+from deq_vision.detection.metrics import Found, Truth, coco_ap50, coco_by_class, coco_metrics, vid_map
 
 CLASSES = 4
 
@@ -187,3 +188,15 @@ def test_what_does_not_fit_is_an_error() -> None:
         Found(torch.zeros(1, 4), torch.full((1,), float("nan")), torch.zeros(1, dtype=torch.long))
     with pytest.raises(ValueError, match="classes must be whole numbers"):
         Truth(torch.zeros(1, 4), torch.zeros(1))
+
+
+def test_the_metrics_are_the_means_of_those_of_the_classes_that_occur() -> None:
+    found, truth = random_images(5)
+    rows = coco_by_class(found, truth, ["a", "b", "c", "never"])
+    whole = coco_metrics(found, truth, CLASSES)
+    for name in ("ap", "ap50"):
+        assert np.mean(numbers(rows[:3], name)) == pytest.approx(whole[name])
+        assert rows[3][name] is None
+    assert [row["objects"] for row in rows] == [
+        sum(int((one.classes == index).sum()) for one in truth) for index in range(CLASSES)
+    ]

@@ -46,14 +46,15 @@ def test_classes_are_the_folders_with_pictures_and_a_picture_is_held_out_or_trai
     assert before <= names(OwnClasses(folders, "val")) | {"sky/another.png"}
 
 
-def test_folders_of_splits_are_taken_as_they_are(tmp_path: Path) -> None:
-    for split, count in (("train", 3), ("val", 1)):
+@pytest.mark.parametrize("held_out", ["val", "valid"])
+def test_folders_of_splits_are_taken_as_they_are(held_out: str, tmp_path: Path) -> None:
+    for split, count in (("train", 3), (held_out, 1)):
         for name, colour in COLOURS.items():
             for number in range(count):
                 picture(tmp_path / split / name / f"{split}{number}.jpg", colour, number)
     assert [len(OwnClasses(tmp_path, split)) for split in ("train", "val", "test")] == [9, 3, 3]
-    (tmp_path / "val/sky/val0.jpg").unlink()
-    with pytest.raises(LayoutError, match=r"val: expected the classes of train; not in both: sky"):
+    (tmp_path / held_out / f"sky/{held_out}0.jpg").unlink()
+    with pytest.raises(LayoutError, match=rf"{held_out}: expected the classes of train; not in both: sky"):
         classes_of(tmp_path)
 
 

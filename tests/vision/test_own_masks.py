@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.vision.test_own import picture
 
@@ -17,7 +18,7 @@ from deq_vision.data.sets.own.layout import layout_of
 from deq_vision.data.sets.own.masks import OwnMasks
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.params import Segment
-from deq_vision.tasks import require_head
+from deq_vision.tasks import batches_in_order, require_head, tally
 
 NUMBERS = np.array([[9, 9, 4], [255, 4, 9]], np.uint8).repeat(20, axis=0).repeat(20, axis=1)
 CLASSES = np.select([NUMBERS == 9, NUMBERS == 4], [0, 1], IGNORE_INDEX)
@@ -153,6 +154,23 @@ def test_every_mask_that_does_not_fit_is_named_before_one_trains(root: Path) -> 
     assert found == ["images/2.png", "masks/1.png", "masks/4.png"]
     (root / "labels.yaml").write_text("classes: []")
     assert "labels.yaml: the document: classes" in str(REGISTRY.check("own", root)[0])
+
+
+def test_masks_are_measured_at_their_own_size_class_by_class(root: Path) -> None:
+    task = Segment(labels="own", normalisation=IMAGENET, test_sides=(32, 32))
+    counted = tally(task)
+    for batch in batches_in_order(task, root, "val", 2, multiple=16):
+        assert batch.images.shape[2:] == (32, 32), "21 rows, padded"
+        assert batch.sizes[0] == (21, 32)
+        logits = torch.zeros(len(batch.names), 2, 8, 8)
+        logits[:, 0] = 1.0
+        counted.add(logits, batch)
+    known = OwnMasks(root, "val")
+    soil, leaf = (sum(int((known[place].labels == index).sum()) for place in range(len(known))) for index in (0, 1))
+    assert counted.by_class(("soil", "leaf")) == [
+        {"class": "soil", "iou": soil / (soil + leaf), "accuracy": 1.0, "pixels": soil},
+        {"class": "leaf", "iou": 0.0, "accuracy": 0.0, "pixels": leaf},
+    ]
 
 
 def test_a_network_is_not_measured_by_labels_that_it_does_not_know(root: Path, tmp_path: Path) -> None:

@@ -5,7 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_vision.windows import cityscapes_test, full_size, mirrored, several_scales, sliding, starts
+from deq_vision.finite import NO_CLASS
+from deq_vision.windows import (
+    cityscapes_test,
+    full_size,
+    mirrored,
+    pixel_classes,
+    several_scales,
+    sliding,
+    starts,
+    unreduced_classes,
+)
 
 IMAGES = torch.randn(2, 3, 12, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 MIX = torch.randn(5, 3, 1, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -88,3 +98,17 @@ def test_settings_are_checked() -> None:
         sliding(pixelwise, (4, 4), (5, 4))
     with pytest.raises(ValueError, match="at least one scale"):
         several_scales(pixelwise, [])
+
+
+@pytest.mark.parametrize("size", [(24, 40), (60, 100)])
+def test_classes_of_a_reduced_picture_are_those_of_its_enlarged_scores(size: tuple[int, int]) -> None:
+    logits = torch.randn(2, 5, 8, 12, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # some are equal
+    scores = F.interpolate(logits, (32, 48), mode="bilinear")[:, :, :24, :40]
+    found = unreduced_classes(logits, (32, 48), (24, 40), size)
+    assert torch.equal(found, F.interpolate(scores, size, mode="bilinear").argmax(dim=1))
+    if size == (24, 40):
+        assert torch.equal(found, pixel_classes(logits, (32, 48))[:, :24, :40])
+    logits[1, 3, 0, 0] = torch.nan
+    found = unreduced_classes(logits, (32, 48), (24, 40), size)
+    assert (found[0] != NO_CLASS).all()
+    assert found[1, 0, 0] == NO_CLASS

@@ -1,8 +1,11 @@
 """Metrics of classification and of segmentation; those of detection are in `detection.metrics`."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from deq_core.experiment.tables import Row
 from deq_vision.data.samples import IGNORE_INDEX
 
 
@@ -66,6 +69,22 @@ def segmentation_metrics(matrix: Tensor) -> dict[str, float]:
         "accuracy": float(right.sum() / there.sum().clamp(min=1)),
         "mean_accuracy": float((right / there.clamp(min=1)).mean()),
     }
+
+
+def segmentation_by_class(matrix: Tensor, names: Sequence[str]) -> list[Row]:
+    """A row of each class, from the `confusion` of a whole data set.
+
+    Its columns are class, iou, accuracy (the share of its pixels that are right) and pixels; iou is None of a class
+    that is neither there nor predicted, accuracy of one that is not there.
+    """
+    overlap, there, guessed = intersection_over_union(matrix), matrix.sum(dim=1), matrix.sum(dim=0)
+    rows: list[Row] = []
+    for index, name in enumerate(names):
+        count = int(there[index])
+        iou = float(overlap[index]) if count or guessed[index] else None
+        accuracy = int(matrix[index, index]) / count if count else None
+        rows.append({"class": name, "iou": iou, "accuracy": accuracy, "pixels": count})
+    return rows
 
 
 def intersection_over_union(matrix: Tensor) -> Tensor:

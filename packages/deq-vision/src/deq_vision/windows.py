@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deq_vision.finite import argmax_class
+from deq_vision.finite import NO_CLASS, argmax_class
 
 Network = Callable[[Tensor], Tensor]
 
@@ -129,6 +129,34 @@ def pixel_classes(logits: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
     `finite.NO_CLASS` where the logits (b, classes, h, w) around a pixel are not numbers.
     """
     return argmax_class(resized(logits.float(), size, align_corners=False))
+
+
+def unreduced_classes(
+    logits: Tensor, grid: Sequence[int], seen: Sequence[int], size: Sequence[int] | torch.Size
+) -> Tensor:
+    """int64 (b, H, W), the class of every pixel of pictures of `size` that a network saw reduced and padded.
+
+    The logits are enlarged, as for Cityscapes, and not the classes: one class after the other, since those of a large
+    picture would take more memory than the network. `finite.NO_CLASS` as in `pixel_classes`.
+
+    Args:
+        logits: (b, classes, h, w).
+        grid: (h, w) of the images that the network saw.
+        seen: (h, w) of these without padding below and to the right.
+        size: (H, W).
+    """
+
+    def enlarged(index: int) -> Tensor:
+        scores = resized(logits[:, index : index + 1].float(), grid, align_corners=False)
+        return resized(scores[:, :, : seen[0], : seen[1]], size, align_corners=False)[:, 0]
+
+    greatest = enlarged(0)
+    classes = torch.zeros_like(greatest, dtype=torch.int64)
+    for index in range(1, logits.shape[1]):
+        scores = enlarged(index)
+        classes[scores > greatest] = index
+        greatest = torch.maximum(greatest, scores)
+    return torch.where(greatest.isfinite(), classes, NO_CLASS)
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:

@@ -1,5 +1,6 @@
 """The command that measures a network on one's own labelled pictures; those of the pipeline are measured by studies."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
-from deq_core.experiment.tables import write_rows
+from deq_core.experiment.tables import Row, markdown, write_rows
 from deq_core.experiment.tracking.run import track
 from deq_vision.models.build import file_of, load, model_config
 
@@ -25,7 +26,8 @@ def evaluate(
 ) -> None:
     """Measures CHECKPOINT on labelled pictures of one's own in the folder DATA, which are laid out as for `train`.
 
-    Writes to OUT metrics.json, of the network's own solve, and steps.csv, a row for each evaluation of f.
+    Writes to OUT metrics.json and classes.csv, a row for each class, of the network's own solve, and steps.csv, a row
+    for each evaluation of f.
 
     Args:
         checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
@@ -66,8 +68,20 @@ def evaluate(
         rescued(out, lambda folder: tables(found.tables())(folder)),
     ):
         metrics, rows = measure(model, task, config, data, source=checkpoint, found=found)
+        by_class = found.final.by_class(label_space.names)
         log(metrics)
         with output_directory(out) as partial:
             write_json(partial / "metrics.json", metrics)
+            write_rows(partial / "classes.csv", by_class)
             write_rows(partial / "steps.csv", rows)
+    print(told_by_class(by_class))
     finish(metrics)
+
+
+def told_by_class(rows: Sequence[Row]) -> str:
+    """The table of classes, as it is printed."""
+    lines = [
+        ["-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()]
+        for row in rows
+    ]
+    return markdown(list(rows[0]), lines, names=1)

@@ -62,6 +62,10 @@ class SegmentedBatch:
     """int64 (b, h, w); `samples.IGNORE_INDEX` where a pixel is of no class or padded."""
     names: tuple[str, ...]
     """Of the samples."""
+    sizes: tuple[tuple[int, int], ...]
+    """(h, w) of each image without padding."""
+    whole: tuple[Tensor, ...]
+    """uint8 (H, W) of each sample: what it is measured by, where its image is a reduced one; none where no image is."""
 
     @staticmethod
     def collate(samples: Sequence[SegmentedImage], normalisation: Normalisation, multiple: int = 1) -> "SegmentedBatch":
@@ -75,11 +79,15 @@ class SegmentedBatch:
         for place, sample in enumerate(samples):
             height, width = sample.labels.shape
             labels[place, :height, :width] = sample.labels
-        return SegmentedBatch(images, labels, names_of(samples))
+        sizes = tuple((sample.labels.shape[0], sample.labels.shape[1]) for sample in samples)
+        reduced = any(sample.whole is not None for sample in samples)
+        whole = (sample.labels if sample.whole is None else sample.whole for sample in samples if reduced)
+        return SegmentedBatch(images, labels, names_of(samples), sizes, tuple(whole))
 
     def to(self, device: torch.device | str) -> "SegmentedBatch":
         """The batch on a device."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        whole = tuple(labels.to(device) for labels in self.whole)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), whole=whole)
 
 
 @dataclass(frozen=True)
@@ -167,7 +175,10 @@ def annotated_batches(
 
 
 class Fitted:
-    """Images with masks whose sides are brought to (longer, shorter) at most; see `scenes.fitted_to`."""
+    """Images with masks whose sides are brought to (longer, shorter) at most, and the masks as they were.
+
+    See `scenes.fitted_to`.
+    """
 
     def __init__(self, images: SampleSet[SegmentedImage], sides: tuple[int, int]) -> None:
         self.images, self.sides = images, sides
@@ -179,7 +190,8 @@ class Fitted:
         sample = self.images[index]
         size = fitted_to(tuple(sample.labels.shape), self.sides)
         placement = Placement(size, flip=False, corner=(0, 0), size=size, smooth=True)
-        return SegmentedImage(place_image(sample.image, placement), place_labels(sample.labels, placement), sample.name)
+        image, labels = place_image(sample.image, placement), place_labels(sample.labels, placement)
+        return SegmentedImage(image, labels, sample.name, whole=None if size == sample.labels.shape else sample.labels)
 
 
 class CentreCropped:

@@ -44,6 +44,8 @@ class SegmentedImage:
     """uint8 (h, w): indices of classes, `IGNORE_INDEX` where a pixel is of none."""
     name: str
     """Unique within the data set."""
+    whole: Tensor | None = None
+    """uint8 (H, W): the labels that a network is measured by, where the image is a reduced one; None is `labels`."""
 
     def __post_init__(self) -> None:
         check_image(self.name, self.image)

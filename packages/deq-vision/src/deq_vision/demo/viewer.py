@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-import torch
 from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
@@ -14,7 +11,7 @@ from deq_vision.demo.label_space import LabelSpace
 from deq_vision.demo.overlay import with_boxes, with_classes, with_legend
 from deq_vision.detection.decoding import Decoding, Detections, detect
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.windows import padded, pixel_classes
+from deq_vision.windows import padded, unreduced_classes
 
 LEAST = 16  # pixels a side
 BEST = 5
@@ -69,13 +66,7 @@ class Viewer:
 
     def classes(self, logits: Tensor, images: Tensor, frame: Tensor) -> Tensor:
         """int64 (h, w), the class of every pixel of the frame."""
-        height, width = self.seen_size(frame)
-        seen = pixel_classes(logits, (images.shape[2], images.shape[3]))[0, :height, :width].cpu()
-        if seen.shape == frame.shape[1:]:
-            return seen
-        size = (frame.shape[2], frame.shape[1])
-        larger = cv2.resize(seen.numpy().astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
-        return torch.from_numpy(larger).long()
+        return unreduced_classes(logits, images.shape[2:], self.seen_size(frame), frame.shape[1:])[0].cpu()
 
     def detections(self, logits: Tensor, images: Tensor, frame: Tensor) -> Detections:
         """Boxes in the pixels of the frame, on the CPU."""

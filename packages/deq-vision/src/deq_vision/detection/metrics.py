@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
+from deq_core.experiment.tables import Row
 from deq_vision.detection.boxes import area, box_iou
 
 SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
@@ -79,6 +80,21 @@ def coco_metrics(found: Sequence[Found], truth: Sequence[Truth], classes: int) -
         evaluation.accumulate()
         evaluation.summarize()
     return {name: float(value) for name, value in zip(SUMMARY, evaluation.stats, strict=False) if value > -1}
+
+
+def coco_by_class(found: Sequence[Found], truth: Sequence[Truth], names: Sequence[str]) -> list[Row]:
+    """A row of each class: class, ap and ap50 as in `coco_metrics`, None without an object, and objects."""
+    evaluation = _prepared(found, truth, len(names))
+    with redirect_stdout(StringIO()):
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # by overlap, recall and class, of all sizes; -1 is none
+    rows: list[Row] = []
+    for index, name in enumerate(names):
+        count = sum(int((one.classes == index).sum()) for one in truth)
+        ap, ap50 = (float(part.mean()) if count else None for part in (precision[:, :, index], precision[0, :, index]))
+        rows.append({"class": name, "ap": ap, "ap50": ap50, "objects": count})
+    return rows
 
 
 def coco_ap50(found: Sequence[Found], truth: Sequence[Truth], classes: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from deq_core.experiment.data.batches import Cached, SampleSet, Spaced
+from deq_core.experiment.tables import Row
 from deq_vision.data import classes
 from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order, size_of
 from deq_vision.data.samples import AnnotatedImage, Objects
@@ -19,7 +20,7 @@ from deq_vision.data.sets.own.boxes import OwnBoxes
 from deq_vision.data.transforms import resize
 from deq_vision.detection.boxes import box_iou
 from deq_vision.detection.decoding import Detections, detect
-from deq_vision.detection.metrics import Found, Truth, coco_metrics, vid_map
+from deq_vision.detection.metrics import Found, Truth, coco_by_class, coco_metrics, vid_map
 from deq_vision.detection.params import Detect
 from deq_vision.detection.targets import detection_loss
 from deq_vision.params import Recipe
@@ -164,6 +165,10 @@ class DetectionTally:
     def metrics(self) -> dict[str, float]:
         """Of all that was counted: loss, COCO's values (ap50 among them), and VID's map50; 0 where nothing occurs."""
         return {"loss": self.loss / max(1, self.count), **detection_metrics(self.found, self.truth)}
+
+    def by_class(self, names: Sequence[str]) -> list[Row]:
+        """COCO's average precision of each class (ap, ap50), and objects."""
+        return coco_by_class(self.found, self.truth, names)
 
 
 def detection_metrics(found: Sequence[Found], truth: Sequence[Truth]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,15 +11,24 @@ from deq_core.experiment.media.video import IMAGES
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+FOLDERS: Mapping[Split, Sequence[str]] = {
+    "train": ("train",),
+    "val": ("val", "valid"),
+    "test": ("test", "val", "valid"),
+}
+"""What the folder of a split may be called; the first one that is there is it."""
 EVERY = 5
 """Of so many pictures one is held out, where no folder says which."""
 
 
 def folder_of(root: Path, split: Split) -> Path:
-    """Where the pictures of a split are: where `root` has no folder train, `root`; where it has no test, val."""
+    """Where the pictures of a split are: where `root` has no folder train, `root`; where it has no test, val.
+
+    Val may be called valid, as Roboflow calls it.
+    """
     if not (root / "train").is_dir():
         return root
-    return root / split if split == "train" or (root / split).is_dir() else root / "val"
+    return next((root / name for name in FOLDERS[split] if (root / name).is_dir()), root / "val")
 
 
 def of_split(found: list[Path], root: Path, split: Split) -> list[Path]:
