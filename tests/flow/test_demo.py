@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.images import FileFormatError, read_image, read_mask, write_image
-from deq_core.experiment.data.photographs import VALIDATION, load_all
+from deq_core.experiment.data.photographs import TEST, VALIDATION, load_all
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.media import video
@@ -132,6 +132,8 @@ def test_scene_cuts_are_marked_and_nothing_is_carried_over_them() -> None:
 def test_a_residual_within_the_tolerance_is_usual_whatever_came_before() -> None:
     first, second = scene(0, 2)
     output = estimator()(first[None], second[None])
+    (one,) = follow(estimator(), [first, second])
+    one = replace(one, warning=None)
 
     def ending_at(residual: float) -> FlowOutput:
         assert output.solution is not None
@@ -139,13 +141,44 @@ def test_a_residual_within_the_tolerance_is_usual_whatever_came_before() -> None
 
     usual = Usual(4.0, least=0.05)
     assert not usual.exceeded(ending_at(9.0)), "nothing is usual yet"
-    usual.add(ending_at(1e-6))  # of a frame that was repeated
+    usual.add(one, ending_at(1e-6))  # of a frame that was repeated
     assert not usual.exceeded(ending_at(0.19))
     assert usual.exceeded(ending_at(0.21))
     assert usual.exceeded(ending_at(torch.nan))
-    usual.add(ending_at(1.0))
+    usual.add(one, ending_at(1.0))
     assert usual.means == pytest.approx([0.8e-6 + 0.2])
     assert not Usual(None, least=0.05, means=[1e-6]).exceeded(ending_at(9.0)), "nobody asks"
+
+
+def test_a_flow_is_far_worse_than_those_before_it_in_its_scene_where_it_also_leaves_much() -> None:
+    first, second = scene(0, 2)
+    output = estimator()(first[None], second[None])
+    (one,) = follow(estimator(), [first, second])
+    usual = Usual(None, least=0.0)
+
+    def leaving(error: float, warning: Reason | None = None) -> Estimate:
+        return replace(one, error=error, still=20.0, warning=warning)
+
+    assert not usual.worse(leaving(19.0)), "nothing is usual yet"
+    usual.add(leaving(1.0), output)
+    assert not usual.worse(leaving(5.9)), "it explains most of what is there"
+    assert usual.worse(leaving(6.1))
+    usual.add(leaving(30.0, "worse than no motion"), output)
+    assert usual.error == 1.0
+    for _ in range(3):
+        usual.add(leaving(6.1, "suddenly worse"), output)
+    assert not usual.worse(leaving(6.1)), "what stays is usual"
+    usual.add(leaving(30.0, "scene cut"), output)
+    assert not usual.worse(leaving(19.0)), "nor is anything in a new scene"
+
+
+def test_a_camera_that_jumps_within_its_scene_is_not_believed() -> None:
+    """The network that ships is lost there, though zero flow is no better and a third of the corners return."""
+    wide = torch.from_numpy(load_all(TEST[:1])[0]).permute(2, 0, 1)
+    frames = [wide[:, 102:198, left : left + 128] for left in (193, 190, 187, 135, 132)]
+    followed = list(follow(Estimator(load("default"), DemoConfig().inference()), frames, start="reuse"))
+    assert [one.warning for one in followed] == [None, None, "suddenly worse", None]
+    assert [one.start for one in followed] == ["cold", "reuse", "cold", "cold"], "nothing of it is carried on"
 
 
 @pytest.mark.usefixtures("trusting")

@@ -62,26 +62,27 @@ def test_where_nothing_can_be_tracked_nothing_is_said() -> None:
 
 @pytest.mark.parametrize("speed", [0.2, 2.0])
 @pytest.mark.parametrize(
-    ("error", "apart", "far", "reason"),
+    ("error", "apart", "worse", "far", "reason"),
     [
-        (1.0, False, False, None),
-        (1.0, True, False, None),  # it explains its frames: things moved far
-        (2.1, True, True, "scene cut"),
-        (9.0, True, True, "scene cut"),
-        (2.1, False, True, "not converged"),
-        (4.1, False, False, "worse than no motion"),
+        (1.0, False, False, False, None),
+        (1.0, True, False, False, None),  # it explains its frames: things moved far
+        (2.1, True, True, True, "scene cut"),
+        (9.0, True, False, True, "scene cut"),
+        (2.1, False, False, True, "not converged"),
+        (1.0, True, True, False, "suddenly worse"),
+        (4.1, False, True, False, "worse than no motion"),
     ],
 )
 def test_a_flow_is_not_trusted_for_what_it_leaves_unexplained(
-    speed: float, error: float, apart: bool, far: bool, reason: Reason | None
+    speed: float, error: float, apart: bool, worse: bool, far: bool, reason: Reason | None
 ) -> None:
     image, flow = torch.zeros(3, 16, 16, dtype=torch.uint8), torch.zeros(2, 16, 16)
     flow[0] = speed
     one = Estimate(image, image, flow, 1, None, None, (), "cold", error, 4.0)
-    expected = None if reason == "worse than no motion" and speed < 0.5 else reason
-    assert distrust(one, apart, far) == expected, "what hardly moves misleads nobody"
+    expected = None if reason in ("worse than no motion", "suddenly worse") and speed < 0.5 else reason
+    assert distrust(one, apart, worse, far) == expected, "what hardly moves misleads nobody"
     flow[1, 3, 3] = torch.nan
-    assert distrust(one, apart, far) == "not finite"
+    assert distrust(one, apart, worse, far) == "not finite"
 
 
 @pytest.mark.parametrize("size", [(16, 16), (64, 96), (270, 480), (1080, 1920)])

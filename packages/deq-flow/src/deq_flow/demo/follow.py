@@ -25,8 +25,10 @@ LEAST = 16  # pixels a side that a network needs
 APART = 0.15  # share of corners that return at most between frames that have nothing in common
 EXPLAINED = 0.5  # of what is between two frames, left by a flow: then they are no cut, however far things went
 VISIBLE = 0.5  # pixels; a slower flow shows nothing that could mislead
+SUDDEN = 4.0  # times what flows before it left between their frames: then a track was lost, or is about to be
+LEFT = 0.3  # of what is between two frames: a flow that leaves no more explains them, whatever those before it left
 
-Reason = Literal["not finite", "scene cut", "worse than no motion", "not converged"]
+Reason = Literal["not finite", "scene cut", "worse than no motion", "suddenly worse", "not converged"]
 """Why a flow is not to be trusted; see `Estimate.warning`."""
 
 
@@ -58,7 +60,8 @@ class Estimate:
     """The same of zero flow. A flow whose error is above it explains its frames worse than no motion would."""
     warning: Reason | None = None
     """Why the flow is not to be trusted, though it began from nothing: it is not finite; the frames are a scene cut,
-    with nothing in common; zero flow explains them better; or the residual is far above what is usual in the video."""
+    with nothing in common; zero flow explains them better; it leaves far more unexplained than the flows before it
+    did; or the residual is far above what is usual in the video."""
     backward: "Estimate | None" = None
     """The motion from the second frame to the first, from nothing; None where nobody asked."""
 
@@ -99,13 +102,12 @@ def follow(
         apart = share is not None and share < APART
         begin = None if apart else start_from(start, carried)
         one, output = estimated(estimate, image1, image2, side, begin, start)
-        if not one.cold and distrust(one, apart, usual.exceeded(output)):
+        if not one.cold and distrust(one, apart, usual.worse(one), usual.exceeded(output)):
             spent = one.iterations
             one, output = estimated(estimate, image1, image2, side, None, start)
             one = replace(one, iterations=spent + one.iterations)
-        one = replace(one, warning=distrust(one, apart, usual.exceeded(output)))
-        if one.warning in (None, "not converged"):
-            usual.add(output)
+        one = replace(one, warning=distrust(one, apart, usual.worse(one), usual.exceeded(output)))
+        usual.add(one, output)
         carried = None if one.warning else output.states
         if backward:
             one = replace(one, backward=estimated(estimate, image2, image1, side, None, start)[0])
@@ -146,21 +148,22 @@ def flow_residual_of(solution: deq.Solution | None, scale: int) -> float | None:
     return None if solution is None or solution.parts is None else scale * float(solution.parts[:, 1])
 
 
-def distrust(one: Estimate, apart: bool, far: bool) -> Reason | None:
+def distrust(one: Estimate, apart: bool, worse: bool, far: bool) -> Reason | None:
     """Why an estimate is not to be trusted.
 
     Args:
         one: without its warning.
         apart: whether the frames seem to have nothing in common. That the flow explains most of the difference between
             them says that they have, and that things moved too far to be seen otherwise.
+        worse: whether it leaves far more between its frames than the flows before it did.
         far: whether the residual is far above what is usual.
     """
     if not one.flow.isfinite().all():
         return "not finite"
     if apart and one.error > EXPLAINED * one.still:
         return "scene cut"
-    if one.error > one.still and fastest(one.flow) >= VISIBLE:
-        return "worse than no motion"
+    if (worse or one.error > one.still) and fastest(one.flow) >= VISIBLE:
+        return "worse than no motion" if one.error > one.still else "suddenly worse"
     return "not converged" if far else None
 
 
@@ -172,8 +175,8 @@ def fastest(flow: Tensor) -> float:
 
 @dataclass
 class Usual:
-    """The residuals in which the solves of a video usually end, by scale: over its tolerance that of the worst part,
-    where the stop judges by part.
+    """What the flows of a video usually leave between their frames, and the residuals in which their solves end, by
+    scale: over its tolerance that of the worst part, where the stop judges by part.
 
     The first residual of a solve is no measure: in a video that moves it is large at every frame (0.5 to 0.8 in
     Sintel-mini, 0.8 to 0.9 at cuts), while the last one is small until two frames have nothing in common (at most 0.1,
@@ -186,8 +189,14 @@ class Usual:
     """Residual that is usual whatever came before, such as the tolerance of the solves."""
     means: list[float] = field(default_factory=list)
     """Running means, coarsest scale first; none before the first solve."""
+    error: float | None = None
+    """Running mean of the errors; None before the first flow of a scene."""
     memory: float = 0.8
     """Share of the past in them."""
+
+    def worse(self, one: Estimate) -> bool:
+        """Whether a flow leaves far more between its frames than those before it did, and much of what is there."""
+        return self.error is not None and one.error > max(SUDDEN * self.error, LEFT * one.still)
 
     def exceeded(self, output: FlowOutput) -> bool:
         """Whether a solve ended far above what is usual, at any scale."""
@@ -196,8 +205,14 @@ class Usual:
         ends = [float(solution.residual) for solution in output.solutions]
         return any(not end <= self.far * max(mean, self.least) for end, mean in zip(ends, self.means, strict=False))
 
-    def add(self, output: FlowOutput) -> None:
-        """Counts the residuals of one more solve."""
+    def add(self, one: Estimate, output: FlowOutput) -> None:
+        """Counts one more flow with its warning; where what is found changes for good, that becomes usual."""
+        if one.warning in ("not finite", "worse than no motion", "scene cut"):
+            self.error = None if one.warning == "scene cut" else self.error
+            return
+        self.error = one.error if self.error is None else self.memory * self.error + (1 - self.memory) * one.error
+        if one.warning == "suddenly worse":
+            return
         ends = [float(solution.residual) for solution in output.solutions]
         old = self.means or ends
         self.means = [self.memory * mean + (1 - self.memory) * end for mean, end in zip(old, ends, strict=True)]

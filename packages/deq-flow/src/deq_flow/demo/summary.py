@@ -60,6 +60,7 @@ class Summary:
             "not finite": "the network diverged: try another --checkpoint",
             "scene cut": "their two frames have nothing in common, so no flow is right; leave them out",
             "worse than no motion": f"zero flow explains their frames better, so the network is lost there: {other}",
+            "suddenly worse": f"they explain their frames far less well than those before did: {other}",
             "not converged": f"the residual is far above what is usual in the video: try more --steps, or {other[4:]}",
         }
         counted = {reason: self.marked(reason) for reason in get_args(Reason)}
