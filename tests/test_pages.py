@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from matplotlib import pyplot
 from tests.flow.parity import released_state
 from tests.flow.test_models_load import released_file
 from tests.guides import ROOT, steps
@@ -26,6 +28,7 @@ PAGES = sorted(os.path.relpath(path, ROOT / "docs") for path in FILES)
 CODE = {page: [step.text for step in steps(page) if step.kind == "python" and not step.path] for page in PAGES}
 """Blocks of Python, but for those that are files (`tests.guides`) or are marked `notest`."""
 SHOWN = re.compile(r"^(?:\$ )?(python|deq-\w+) (.*?)(?: > .*|   .*)?$", re.MULTILINE)
+NOTEBOOKS = sorted(ROOT.glob("docs/*.ipynb"))
 COMMANDS = {
     page: [of for step in steps(page) if step.kind in ("", "sh", "console") for of in SHOWN.findall(step.text)]
     for page in PAGES
@@ -58,6 +61,20 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page: str, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "page", module)  # torch.compile looks for a function's module there
     for block in CODE[page]:
         exec(compile(block, page, "exec"), vars(module))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_stored_without_results_and_runs_from_top_to_bottom(
+    notebook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: pyplot.close("all"))
+    module = ModuleType("notebook")
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            assert (cell["outputs"], cell["execution_count"]) == ([], None)
+            exec(compile("".join(cell["source"]), f"{notebook.name}, {cell['id']}", "exec"), vars(module))
+    assert vars(module)["difference"] < 1e-3
+    assert all(one.warning is None for one in vars(module)["flows"])
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if COMMANDS[page]])
