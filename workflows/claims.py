@@ -82,8 +82,9 @@ CLAIMS = {
     ),
     "vision_paths": Claim(INDEPENDENCE, PATHS, partial(findings.paths, VISION)),
     "stability": Claim(
-        "DEQs, typically overparametrised, do not benefit from more iterations at inference than in training.",
-        "[Ramzi et al., 2023, abstract](https://arxiv.org/abs/2305.15042)",
+        "More iterations at inference than in training cannot help overparametrised networks, and DEQs, which are so "
+        "as a rule, do not benefit from them; figures 6 and 7 are of the training set and of the loss.",
+        "[Ramzi et al., 2023, abstract and figures 5 to 7](https://arxiv.org/abs/2305.15042)",
         findings.stability,
     ),
     "stability_paths": Claim(INDEPENDENCE, PATHS, partial(findings.paths, VISION)),

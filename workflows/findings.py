@@ -6,7 +6,7 @@ into the documentation, and `workflows.page` those of results into results/repor
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 from deq_core.experiment.study.path_report import Unit, solvers_of
@@ -15,6 +15,7 @@ from deq_flow.reports import delta_sweep
 from deq_sequence.reports.delta import STARTS
 from deq_vision.reports.headlines import HEADLINES, headline
 from deq_vision.reports.scores import MDEQ
+from deq_vision.reports.stability import IMAGES
 
 Values = Mapping[str, Any]
 
@@ -169,17 +170,19 @@ def vision(found: Values) -> str:
 
 
 def stability(found: Values) -> str:
-    """What further evaluations change in networks of the least and of the next N."""
+    """What further evaluations change in networks of the least and of the next N, by images."""
     last = max(int(key.split("_at_")[1].split("_")[0]) for key in found if "_at_" in key)
     counts = sorted({int(key.split(".")[1].split("-")[1]) for key in found})
     lines = []
-    for count in counts[:2]:
+    for count, (split, images) in product(counts[:2], IMAGES.items()):
         changes = [
-            f"{title} {signed(found, f'test.{method}-{count}.top1_at_{last}_change')} of accuracy and "
-            f"{signed(found, f'test.{method}-{count}.loss_at_{last}_change')} of loss"
+            f"{title} {signed(found, f'{name}.top1_at_{last}_change')} of accuracy and "
+            f"{signed(found, f'{name}.loss_at_{last}_change')} of loss"
             for method, title in (("implicit", "the implicit gradient"), ("unrolled", "unrolling"))
+            if (name := f"{split}.{method}-{count}") + ".top1" in found
         ]
-        lines.append(f"Trained with N = {count}, tested with {last} evaluations: {', '.join(changes)}.")
+        if changes:
+            lines.append(f"Trained with N = {count}, on {images} images with {last} evaluations: {', '.join(changes)}.")
     return bullets(*lines)
 
 

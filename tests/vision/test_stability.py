@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ruamel.yaml import YAML
@@ -29,6 +30,7 @@ from deq_vision.params import Classify, Experiment
 from deq_vision.reports.stability import overview, page
 from deq_vision.studies.paths import VisionPaths
 from deq_vision.studies.stability import Measure, Method, Stability, Trained, measure
+from deq_vision.tasks import batches_in_order, loss
 from deq_vision.train import train
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +148,16 @@ def test_a_row_of_the_sweep_is_what_a_solve_of_so_many_evaluations_gives(data: P
     assert metrics["val.top1_last"] == rows[9]["top1"]
 
 
+def test_of_the_training_set_so_many_images_are_measured_as_they_are(data: Path, pretrained: Path) -> None:
+    one = Measure(sweep=5, splits=("train",), training_images=1)
+    metrics, _ = measured(pretrained, one, data, pretrained.parent / "measured")
+    network = load(pretrained)
+    batch = next(batches_in_order(STUDY.task, data, "train", 1, multiple=network.size.multiple))
+    with torch.no_grad():
+        expected = loss(STUDY.task, network(batch.images, stop=deq.Stop(5, None)).logits, batch)
+    assert metrics["train.loss_last"] == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_sets_are_measured_where_the_manifest_says(data: Path, pretrained: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "manifest.json", {"root": str(data)})
     splits = Measure(sweep=5, batch_size=4)
@@ -173,15 +185,17 @@ SLOPES: dict[tuple[int, Method], list[float]] = {
 
 
 def told(folder: Path, longer: tuple[int, ...]) -> Page:
-    """The report of networks whose accuracy is 0.5 + step x a slope, one a seed."""
+    """The report of networks whose accuracy is 0.5 + step x a slope, one a seed; twice the slope on training images."""
     for (steps, method), slopes in SLOPES.items():
         for seed, slope in enumerate(slopes):
             rows = [
-                {"split": "test", "step": k, "loss": 1.0, "top1": 0.5 + slope * k, "residual": 1 / k}
+                {"split": split, "step": k, "loss": 1.0, "top1": 0.5 + times * slope * k, "residual": 1 / k}
+                for split, times in (("test", 1), ("train", 2))
                 for k in range(1, 6)
             ]
             write_rows(folder / "evaluate" / f"{method}-{steps}-{seed}" / "steps.csv", rows)
-    study = replace(STUDY, seeds=(0, 1), longer=longer)
+    measured = replace(STUDY.measure, splits=("test", "train"))
+    study = replace(STUDY, seeds=(0, 1), longer=longer, measure=measured)
     write_json(folder / "params.yaml", config.plain({"stability": study}))  # JSON is YAML
     return page(Section(folder / "params.yaml", "stability"), Results(folder, "stability"))
 
@@ -195,21 +209,34 @@ def test_a_change_is_taken_within_a_seed_and_then_averaged(tmp_path: Path) -> No
     assert values["test.unrolled-3.top1_at_4_change"] == pytest.approx(-0.1)
     assert values["test.implicit-3.residual_at_5"] == pytest.approx(0.2)
     assert "test.implicit-2.top1_at_9_change" not in values
-    lines = report.parts[-1].splitlines()
+    assert values["train.unrolled-3.top1_at_5_change"] == pytest.approx(-0.4)
+    lines = report.parts[2].splitlines()
     assert "| 2 | unrolled | 0.460 ± 0.028 | -0.020 ± 0.014 |  | -0.060 ± 0.042 |" in lines[3]
     assert len({line.count("|") for line in lines}) == 1
 
 
 def test_the_overview_repeats_what_the_report_wrote(tmp_path: Path) -> None:
     lines = overview(told(tmp_path, (1,)).metrics).splitlines()
-    assert lines[0].startswith("| N | gradient | top-1 accuracy at N | change at 5 |")
-    assert [line.split(" | ")[:2] for line in lines[2:]] == [
-        ["| 2", "implicit gradient"],
-        ["| 2", "unrolled"],
-        ["| 3", "implicit gradient"],
-        ["| 3", "unrolled"],
+    assert lines[0].startswith(
+        "| N | gradient | images | top-1 accuracy at N | change at 5 | loss at N | change at 5 |"
+    )
+    assert [line.split(" | ")[:3] for line in lines[2:]] == [
+        [f"| {steps}", gradient, images]
+        for steps in (2, 3)
+        for gradient in ("implicit gradient", "unrolled")
+        for images in ("test", "training")
     ]
-    assert lines[3].startswith("| 2 | unrolled | 0.460 ± 0.028 | -0.060 ± 0.042 |")
+    assert lines[4].startswith(
+        "| 2 | unrolled | test | 0.460 ± 0.028 | -0.060 ± 0.042 | 1.000 ± 0.000 | +0.000 ± 0.000 |"
+    )
+
+
+def test_the_figure_tells_every_network_and_its_change_from_n_on(tmp_path: Path) -> None:
+    values, _, beyond, training, *_ = told(tmp_path, (1,)).figures["curves"].axes
+    named = {str(line.get_label()): line for line in beyond.get_lines()}
+    assert list(named) == [str(line.get_label()) for line in values.get_lines()]
+    assert np.asarray(named["N = 3, unrolled"].get_ydata()) == pytest.approx([0, -0.1, -0.2])
+    assert np.asarray(training.get_lines()[-1].get_ydata()) == pytest.approx([0, -0.2, -0.4])
 
 
 def test_the_commands_lead_from_data_to_the_report(data: Path, tmp_path: Path) -> None:

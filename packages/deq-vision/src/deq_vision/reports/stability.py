@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 from deq_core.experiment.config import Seed
 from deq_core.experiment.study import plotting
@@ -15,6 +16,9 @@ from deq_vision.studies.stability import Method, Trained
 CURVES = {"top1": "top-1 accuracy", "loss": "loss", "residual": "relative residual"}
 """What is measured after each evaluation."""
 TITLES: dict[Method, str] = {"implicit": "implicit gradient", "unrolled": "unrolled"}
+STYLES: dict[Method, str] = {"implicit": "-", "unrolled": "--"}
+IMAGES = {"test": "test", "val": "validation", "train": "training"}
+"""What the images of a split are called."""
 
 Curves = dict[tuple[int, Method], list[list[Row]]]
 """Rows of one split after each evaluation at test time: by evaluations in training, N, and method; a list a seed."""
@@ -52,7 +56,10 @@ def page(section: Section, results: Results) -> Page:
         "each network against its own value at N."
     ]
     for split in splits:
-        written.parts += [f"## Split {split}", table(written.metrics, split, found[split], longer)]
+        written.parts += [
+            f"## {IMAGES[split].capitalize()} images",
+            table(written.metrics, split, found[split], longer),
+        ]
     return written
 
 
@@ -104,51 +111,62 @@ def table(values: Mapping[str, float], split: str, found: Curves, longer: Sequen
     return markdown(["N", "gradient", *heads], lines, names=2)
 
 
-def overview(values: Mapping[str, float], split: str = "test") -> str:
-    """A row an N and gradient, at N and at the end of the sweep, made from the report's metrics."""
+def overview(values: Mapping[str, float]) -> str:
+    """A row an N, gradient and split, at N and at the end of the sweep, made from the report's metrics."""
     names = "\n".join(values)
-    trained = re.findall(rf"^{split}\.(\w+)-(\d+)\.top1$", names, re.MULTILINE)
+    trained = re.findall(r"^(\w+)\.(\w+)-(\d+)\.top1$", names, re.MULTILINE)
     last = max(int(place) for place in re.findall(r"\.top1_at_(\d+)_change$", names, re.MULTILINE))
     shown = {
         "top1": "{:.3f}",
         f"top1_at_{last}_change": "{:+.3f}",
+        "loss": "{:.3f}",
+        f"loss_at_{last}_change": "{:+.3f}",
         "residual": "{:.1e}",
         f"residual_at_{last}": "{:.1e}",
     }
+    trained.sort(key=lambda found: (int(found[2]), found[1], list(IMAGES).index(found[0])))
     lines = [
-        [steps, TITLES[method], *(cell(values, f"{split}.{method}-{steps}.{key}", form) for key, form in shown.items())]
-        for method, steps in sorted(trained, key=lambda pair: int(pair[1]))
+        [
+            *(steps, TITLES[method], IMAGES[split]),
+            *(cell(values, f"{split}.{method}-{steps}.{key}", form) for key, form in shown.items()),
+        ]
+        for split, method, steps in trained
     ]
-    heads = ["top-1 accuracy at N", f"change at {last}", "relative residual at N", f"at {last}"]
-    return markdown(["N", "gradient", *heads], lines, names=2)
+    ends = [head for name in CURVES.values() for head in (f"{name} at N", f"change at {last}")]
+    return markdown(["N", "gradient", "images", *ends[:-1], f"at {last}"], lines, names=3)
 
 
 def curves(found: Mapping[str, Curves]) -> Figure:
-    """Accuracy, loss and residual of each split against evaluations at test time; a column an N."""
-    first = next(iter(found.values()))
-    trained = list(dict.fromkeys(steps for steps, _ in first))
-    rows = [(split, metric) for split in found for metric in CURVES]
-    columns = len(trained)
-    figure, panels = plotting.figure(2.9 * columns, 2.3 * len(rows), rows=len(rows), columns=columns)
-    for row, (split, metric) in enumerate(rows):
-        shared = panels[row * columns : (row + 1) * columns]
-        for axes, steps in zip(shared, trained, strict=True):
-            for (n, method), seeds in found[split].items():
-                if n == steps:
-                    values = [numbers(rows, metric) for rows in seeds]
-                    plotting.curve(axes, tested(found[split]), values, label=TITLES[method])
-            axes.axvline(steps, color="grey", linestyle=":", linewidth=1)
-            if metric == "residual":
-                axes.set_yscale("log")
-        limits = [axes.get_ylim() for axes in shared]
-        for axes in shared:
-            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        shared[0].set_ylabel(f"{CURVES[metric]}, {split}")
-    for axes, steps in zip(panels[:columns], trained, strict=True):
-        axes.set_title(f"{steps} evaluations in training")
-    for axes in panels[-columns:]:
-        axes.set_xlabel("evaluations of f at test time")
-    panels[0].legend(loc="lower right")
+    """Accuracy and loss of each split against evaluations, and their change beyond N.
+
+    A colour is an N, a style a gradient, a point the value at N. Means over seeds, of changes with one standard
+    deviation to each side; that of the values is the pretraining's.
+    """
+    columns, metrics = 2 * len(found), ("top1", "loss")
+    figure, panels = plotting.figure(3.2 * columns, 2.9 * len(metrics), rows=len(metrics), columns=columns)
+    shades = dict(zip(dict.fromkeys(steps for steps, _ in next(iter(found.values()))), plotting.PALETTE, strict=False))
+    for row, metric in enumerate(metrics):
+        values, beyond = (panels[row * columns + half * len(found) :][: len(found)] for half in (0, 1))
+        for split, of_split, at, past in zip(found, found.values(), values, beyond, strict=True):
+            for (steps, method), seeds in of_split.items():
+                label = f"N = {steps}, {TITLES[method]}"
+                look: dict[str, Any] = {"color": shades[steps], "linestyle": STYLES[method]}
+                measured = [numbers(rows, metric) for rows in seeds]
+                mean = [statistic(of_seeds).mean for of_seeds in zip(*measured, strict=True)]
+                plotting.curve(at, tested(of_split), [mean], label=label, marker="o", markevery=[steps - 1], **look)
+                change = [[value - curve[steps - 1] for value in curve[steps - 1 :]] for curve in measured]
+                plotting.curve(past, range(len(change[0])), change, label=label, **look)
+            at.set_title(f"{IMAGES[split]} images")
+            past.set_title(f"{IMAGES[split]} images, from N on")
+        for shared in (values, beyond):
+            limits = [axes.get_ylim() for axes in shared]
+            for axes in shared:
+                axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        values[0].set_ylabel(CURVES[metric])
+        beyond[0].set_ylabel(f"change of {CURVES[metric]}")
+    for place, axes in enumerate(panels[-columns:]):
+        axes.set_xlabel("evaluations of f at test time" if place < len(found) else "evaluations beyond N")
+    plotting.legend(figure)
     return figure
 
 

@@ -1,7 +1,8 @@
 """What happens when a network is solved longer than in training, by two ways of training it.
 
-After "Test like you Train in Implicit Deep Learning" (Ramzi, Ablin, Peyré & Moreau, 2023), figure 5: networks of one
-pretraining a seed are trained with N evaluations of f, by the implicit gradient or unrolled, and tested with others.
+After "Test like you Train in Implicit Deep Learning" (Ramzi, Ablin, Peyré & Moreau, 2023), figures 5 to 7: networks of
+one pretraining a seed are trained with N evaluations of f, by the implicit gradient or unrolled, and tested with
+others, by accuracy and by loss, on test and on training images.
 """
 
 from collections.abc import Mapping
@@ -38,13 +39,18 @@ class Measure:
     """Accuracy, loss and residual after each evaluation up to this one, from one solve."""
     splits: tuple[Literal["train", "val", "test"], ...] = ("test",)
     """Settings are chosen on val; test is measured once they are."""
+    training_images: int | None = None
+    """Of `train`, evenly spaced over it and as they are tested, without augmentation; None is all of them."""
     batch_size: int = 50
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.sweep, self.batch_size, self.threads) < 1 or not self.splits:
-            raise ValueError(f"expected sweep, batch_size and threads of at least 1, and a split, got {self}")
+        images = 1 if self.training_images is None else self.training_images
+        if min(self.sweep, images, self.batch_size, self.threads) < 1 or not self.splits:
+            raise ValueError(
+                f"expected sweep, training_images, batch_size and threads of at least 1, and a split, got {self}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +173,9 @@ def measure(job: Job[Trained, tuple[Classify, Measure]]) -> Mapping[str, Any]:
     for split in config.splits:
         sweep = Sweep(task, stop)
         before = len(job.tables["steps"])
-        for batch in batches_in_order(task, root, split, config.batch_size, multiple=network.size.multiple):
+        count = config.training_images if split == "train" else None
+        multiple = network.size.multiple
+        for batch in batches_in_order(task, root, split, config.batch_size, multiple=multiple, count=count):
             sweep.add(network, batch.to(device))
             job.tables["steps"][before:] = [{"split": split, **row} for row in sweep.rows()]
         for place, ending in ((own, ""), (config.sweep, "_last")):
