@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.core.pages import with_table
 
 from deq_core.experiment.files import write_text
-from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table
+from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table, solves_table
 from deq_core.experiment.study.savings import overview, savings_table
 from deq_flow.reports import curriculum, delta_sweep, errors, reuse, settling
 from deq_flow.reports import paths as flow_paths
@@ -141,6 +141,16 @@ def paths(source: str, unit: Unit) -> Table:
     return source, make
 
 
+def solves(source: str, unit: Unit) -> Table:
+    """What solves of trained networks cost and give, by released settings and to some tolerances."""
+
+    def make(found: dict[str, Any]) -> str:
+        several = {name: sets for name, sets in found.items() if all("radius_std" in each for each in sets.values())}
+        return solves_table(several, unit) or UNPUBLISHED
+
+    return source, make
+
+
 SAVINGS, SETTLING = ("delta_sweep", "delta_inr"), ("delta_convergence", "delta_inr", "delta_sine")
 
 TABLES: dict[str, dict[str, Table]] = {
@@ -183,6 +193,9 @@ TABLES: dict[str, dict[str, Table]] = {
         "vision": paths("vision_paths", vision_paths.UNIT),
         "stability": paths("stability_paths", vision_paths.UNIT),
         "sequence": paths("sequence_paths", sequence_paths.UNIT),
+        "flow-solves": solves("flow_paths", flow_paths.UNIT),
+        "vision-solves": solves("vision_paths", vision_paths.UNIT),
+        "sequence-solves": solves("sequence_paths", sequence_paths.UNIT),
     },
     "docs/sequence.md": {
         "findings": ("sequence", findings.sequence),

@@ -1,5 +1,6 @@
 """Path independence, measured on maps whose fixed points, rates and radii are known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from deq_core.experiment.study.path_report import Unit, medians, path_page
 from deq_core.experiment.study.paths import Followed, Paths
 from deq_core.experiment.study.problem import Problem
 from deq_core.experiment.study.report import Page, Results, folder_of
+from deq_core.experiment.study.solves import Setting
 from deq_core.experiment.tables import numbers, write_rows
 
 PLAIN: dict[str, Solver] = {"plain": deq.FixedPointIteration()}
@@ -93,6 +95,24 @@ def test_a_solver_is_judged_by_its_own_way() -> None:
     summary = followed(config, problem(lambda z: (z @ turns + 1,))).summary()
     assert (summary["plain.state.0.001"], summary["Anderson.state.0.001"]) == (0, 1)
     assert summary["Anderson.random"] < 1e-6 < summary["plain.random"]
+
+
+def test_a_setting_says_where_its_solves_end_and_what_they_give() -> None:
+    """f(z) = z / 2 + b as above; in its own unit the residual after k evaluations is |b| / 2^(k - 1)."""
+    b = torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64).expand(SAMPLES, 4)
+    settings = {
+        "relative": Setting(solver=deq.FixedPointIteration(), evaluations=5, tolerances=(0.1, 0.01)),
+        "absolute": Setting(solver=deq.FixedPointIteration(), evaluations=9, tolerances=(0.3,), relative=False),
+    }
+    found = followed(replace(CONFIG, settings=settings), problem(lambda z: (z / 2 + b,)))
+    ended = {name: numbers(found.samples, f"solve.{name}.evaluations") for name in ("relative.0.1", "absolute.0.3")}
+    assert ended == {"relative.0.1": [4, 4, 4], "absolute.0.3": [4, 5, 6]}
+    summary = found.summary()
+    assert (summary["solve.relative.0.1.converged"], summary["solve.relative.0.01.converged"]) == (1, 0)
+    assert summary["solve.relative.0.01.evaluations"] == 5
+    errors = [2 * float(row.norm()) * (1 - 2**-4) for row in b]
+    assert summary["solve.relative.0.1.error"] == pytest.approx(sum(errors) / SAMPLES)
+    assert summary["solve.absolute.0.3.ms"] > 0
 
 
 def test_a_lone_sample_has_no_other_and_does_not_count_there() -> None:

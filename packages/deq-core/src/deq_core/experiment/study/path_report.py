@@ -1,4 +1,4 @@
-"""The report of path independence: how far answers are apart, and how many samples come to rest."""
+"""The report of path independence: how far answers are apart, how many samples come to rest, what solves cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from deq_core.experiment.study import plotting
 from deq_core.experiment.study.paths import EVERY, SAFE, STARTS, WHOLE
 from deq_core.experiment.study.plotting import Axes, Figure
 from deq_core.experiment.study.report import Page, Results
+from deq_core.experiment.study.solves import PREFIX
 from deq_core.experiment.tables import Row, cell, grouped, markdown, numbers, over_seeds
 
 Found = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -53,10 +54,13 @@ def path_page(networks: Mapping[str, Sequence[object]], results: Results, stage:
         name: {table: results.by_case(stage, cases, table) for table in ("residuals", "answers")}
         for name, cases in networks.items()
     }
+    parts = [answers_table(metrics, unit), convergence_table(metrics)]
+    if ended := solves_table(metrics, unit):
+        parts.append(ended)
     return Page(
         title="Whether answers depend on the path to them",
         metrics=metrics,
-        parts=[answers_table(metrics, unit), convergence_table(metrics)],
+        parts=parts,
         figures={"paths": figure(curves, unit)},
     )
 
@@ -117,6 +121,23 @@ def convergence_table(found: Found) -> str:
         *(f"to {each:g} within N, %" for each in known),
     ]
     return markdown(["network", "samples", *heads], lines, names=2)
+
+
+def solves_table(found: Found, unit: Unit) -> str:
+    """A row a network, set, setting and tolerance: what such solves cost and give; "" where there are none."""
+    lines = []
+    forms = {"evaluations": "{:.1f}", "ms": "{:.2g}", "converged": "{:.0f}", "error": "{:.3f}"}
+    for network, sets in found.items():
+        for name, values in sets.items():
+            for end in (
+                key.removesuffix(".ms") for key in values if key.startswith(f"{PREFIX}.") and key.endswith(".ms")
+            ):
+                _, setting, within = end.split(".", 2)
+                shares = {key: 100 * value for key, value in values.items() if key.startswith(f"{end}.converged")}
+                cells = [cell({**values, **shares}, f"{end}.{quantity}", form) for quantity, form in forms.items()]
+                lines.append([network, samples_of(name, values), setting, within, *cells])
+    heads = ["evaluations", "ms a sample", "converged, %", unit.error]
+    return markdown(["network", "samples", "solver", "to", *heads], lines, names=3) if lines else ""
 
 
 def samples_of(name: str, values: Mapping[str, float]) -> str:

@@ -8,7 +8,7 @@ parts, and near a radius of 1 it says nothing of how far the fixed point is. Pat
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
@@ -19,6 +19,7 @@ import deq_core as deq
 from deq_core.experiment.config import Name, Seed
 from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.seeding import derive
+from deq_core.experiment.study import solves
 from deq_core.experiment.study.problem import Problem, chosen, elsewhere, first_within, follow
 from deq_core.experiment.tables import Row, numbers, statistic
 
@@ -42,6 +43,8 @@ class Paths:
     """By what they are called."""
     tolerances: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
     """Relative residuals, of the whole state and of every part of it."""
+    settings: dict[Name, solves.Setting] = field(default_factory=dict)
+    """By what they are called: solves besides, which end where those in use do."""
     samples: int
     """Of a set, evenly spaced over it."""
     batch_size: int = 8
@@ -109,7 +112,10 @@ class Followed:
             lowest = torch.minimum(cold.found.residual, lowest)
         generator = torch.Generator().manual_seed(config.seed)
         radius = deq.nn.spectral_radius(problem.f, best, iterations=config.arnoldi, generator=generator)
-        self.samples += [{**row, "radius": value} for row, value in zip(rows, radius.tolist(), strict=True)]
+        ended = solves.solved(problem, config.settings)
+        self.samples += [
+            {**row, "radius": value, **more} for row, value, more in zip(rows, radius.tolist(), ended, strict=True)
+        ]
 
     def _answers(self, problem: Problem, answers: Mapping[int, Tensor]) -> dict[int, dict[str, Tensor]]:
         """Of a cold solve, by evaluations k: `error`, and `change` up to 2k evaluations."""
@@ -160,7 +166,7 @@ class Followed:
         """Numbers of the set: the median radius, means of errors and distances, shares of the samples.
 
         `contracting` is the share of radii below `SAFE`, and `solver.what.tolerance` that of samples that converged
-        within N evaluations.
+        within N evaluations; of other solves see `solves.summary`.
         """
         radii = numbers(self.samples, "radius")
         found: dict[str, float] = {
@@ -180,4 +186,4 @@ class Followed:
                     if steps := [row[name] for row in self.samples if name in row]:
                         within = [isinstance(step, int) and step <= self.config.evaluations for step in steps]
                         found[name] = sum(within) / len(within)
-        return found
+        return found | solves.summary(self.samples)

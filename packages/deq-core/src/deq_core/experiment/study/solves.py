@@ -1,0 +1,76 @@
+"""What solves cost and give that end as those in use do: by released settings, and by any solver at some tolerances."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+import deq_core as deq
+from deq_core.experiment.config.layer import Solver
+from deq_core.experiment.study.problem import Problem
+from deq_core.experiment.tables import Row, numbers, statistic
+
+PREFIX = "solve"
+"""Of every name of this module among a study's other numbers: `solve.setting.tolerance.quantity`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A solver, and where its solves end."""
+
+    solver: Solver
+    evaluations: int
+    """At most."""
+    tolerances: tuple[float, ...]
+    """A solve each, to this residual of the whole state."""
+    relative: bool = True
+    """Whether residuals are relative to the norm of f(z), or in the state's own unit."""
+
+    def __post_init__(self) -> None:
+        if self.evaluations < 1 or not self.tolerances or not min(self.tolerances) > 0:
+            raise ValueError(f"expected an evaluation at least, and tolerances, all above 0, got {self}")
+
+
+@torch.no_grad()
+def solved(problem: Problem, settings: Mapping[str, Setting]) -> list[Row]:
+    """A row a sample: from zero, by each setting to each tolerance.
+
+    `evaluations` of f until the sample converged, or all there are; `ms`, its share of the time that its batch took;
+    `converged`, 1 or 0; and the `error` of its answer.
+    """
+    rows: list[Row] = [{} for _ in problem.names]
+    for name, setting in settings.items():
+        for tolerance in setting.tolerances:
+            stop = deq.Stop(setting.evaluations, tolerance, relative=setting.relative)
+            began = now(problem.zero[0].device)
+            found = deq.fixed_point(problem.f, problem.zero, solver=setting.solver, stop=stop, on_failure="ignore")
+            spent = 1000 * (now(problem.zero[0].device) - began) / len(rows)
+            columns = {
+                "evaluations": found.steps.where(found.converged, setting.evaluations).tolist(),
+                "ms": [spent] * len(rows),
+                "converged": found.converged.long().tolist(),
+                "error": problem.error(problem.answer(*found.value)).tolist(),
+            }
+            for quantity, values in columns.items():
+                for row, value in zip(rows, values, strict=True):
+                    row[f"{PREFIX}.{name}.{tolerance:g}.{quantity}"] = value
+    return rows
+
+
+def now(device: torch.device) -> float:
+    """Seconds: of the process's own work on a CPU, which other programs do not add to; of the clock on a GPU."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def summary(samples: Sequence[Row]) -> dict[str, float]:
+    """Means over the samples of `solved`, of times the median."""
+    names = [name for name in samples[0] if name.startswith(f"{PREFIX}.")]
+    columns = {name: numbers(samples, name) for name in names}
+    return {
+        name: median(values) if name.endswith(".ms") else statistic(values).mean for name, values in columns.items()
+    }
