@@ -101,7 +101,7 @@ def rules(profile: Mapping[str, Any]) -> list[Rule]:
             stage=name,
             inputs=tuple(read) or (PARAMS,),  # a rule without inputs would never be out of date
             outputs=written[name],
-            asks=asked(profile, stage.get("params", ())),
+            asks=asked(profile, stage.get("params", ()), stage.get("meta", {})),
         )
         groups.setdefault(name.partition("@")[0], []).append(job)
     return [rule(name, jobs) for name, jobs in groups.items()]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 MEMORY = {"cpu": 2000, "cuda": 16000}
@@ -21,13 +22,13 @@ class Resources:
     runtime: int = RUNTIME
 
 
-def asked(profile: Mapping[str, Any], keys: Iterable[str]) -> Resources:
-    """The most that any of the sections at dotted `keys` asks for.
+def asked(profile: Mapping[str, Any], keys: Iterable[str], meta: Mapping[str, Any] = MappingProxyType({})) -> Resources:
+    """The most that any of the sections at dotted `keys` asks for, and `meta` of the stage, which goes before them.
 
     A section has its `device`, which is the CPU where it says nothing, the `processes`, each with a CUDA device of its
     own, and the `threads` of each and the `workers` that read its data. Vision has them in the section's `recipe`.
     """
-    found = [of_section(section(profile, key)) for key in keys]
+    found = [of_section({**section(profile, key), **meta}) for key in keys]
     return max(found, key=lambda one: (one.gpu, one.threads), default=Resources())
 
 

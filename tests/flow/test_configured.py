@@ -16,6 +16,7 @@ from deq_core.experiment import config
 from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, Solver, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
+from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.experiment.study.stage import Stage
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.config import Scales
@@ -26,6 +27,7 @@ from deq_flow.data.mini.training import TrainingSetsConfig
 from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import MemberConfig, open_mix
+from deq_flow.data.registry import SETS as PUBLISHED
 from deq_flow.networks import build_network
 from deq_flow.params import Coarser, EquilibriumModel, Model, Train, UnrolledModel
 from deq_flow.studies import images, sine
@@ -191,3 +193,23 @@ def test_every_kind_of_section_of_a_profile_is_among_these(profile: str) -> None
     found = kinds(flow.model, flow.train, flow.curriculum, delta.sine, delta.images, delta.representations)
     changed = kinds(MODEL, UNROLLED, RECIPE, CHOICE, Coarser(), Scales(), SINE, IMAGES, FIELD)
     assert found <= changed | {CurriculumStage, Curriculum} | set(members(Solver))
+
+
+def test_what_the_studies_of_the_paper_read_is_among_its_data() -> None:
+    flow: Flow = config.check(Flow, PROFILES["paper"], "flow")
+    delta: Delta = config.check(Delta, PROFILES["paper"], "delta")
+    later = flow.curriculum.things, flow.curriculum.sintel, flow.curriculum.kitti
+    recipes = [*flow.train.values(), *(recipe for stage in later for recipe in stage.train.values())]
+    parts = [part for sweep in delta.sweep.values() for part in sweep.sets.items()]
+    read = {
+        *(member.data for recipe in recipes for member in recipe.mix),
+        *(name for followed in flow.paths.measure.values() for name in followed.sets),
+        *(name for watched in delta.convergence.values() for name in watched.sets),
+        *(name for name, _ in parts),
+        *(part.validation.set for _, part in parts if part.validation is not None),
+        *flow.evaluate.sets,
+        flow.reuse.set,
+    }
+    set_of = {name: own for own, found in PUBLISHED.items() for name in (*found.training, *found.labelled)}
+    assert isinstance(flow.data, ReleasedSets)
+    assert {set_of[name] for name in read} == set(flow.data.sets)

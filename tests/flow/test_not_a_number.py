@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from tests.jobs import run
 
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.delta import Rule, Variant
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.errors import NonFiniteError
@@ -158,7 +160,7 @@ def test_a_submission_keeps_the_files_before(folder: Path, monkeypatch: pytest.M
 
 VARIANT = Variant(solver=deq.FixedPointIteration(), stop=STOP, rule=Rule(thresholds=(0.1,)))
 SETS = ("sintel_clean",)
-STUDIES: dict[str, tuple[Stage, object, int, str]] = {
+STUDIES: dict[str, tuple[Stage, Any, int, str]] = {
     "evaluate": (EVALUATE, Evaluate(sets=SETS, stop=STOP, sweep=3, batch_size=2), 2, "samples.csv"),
     "reuse": (REUSE, Reuse(methods=(), shipped=(), set=SETS[0], starts=("cold",)), 2, "frames.csv"),
     "delta": (
@@ -191,6 +193,14 @@ def test_a_study_names_the_pair_and_keeps_what_came_before(
         run(stage, Measured("net"), settings, Path("out"), model=Path("net"))
     assert not Path("out").exists()
     assert len(read_rows(Path("out-partial", table))) == rows
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_without_its_device_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch, study: str) -> None:
+    stage, settings, *_ = STUDIES[study]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="device: cuda is not available"):
+        run(stage, Measured("net"), replace(settings, device="cuda"), Path("out"), model=Path("net"))
 
 
 def test_a_peer_that_gives_no_number_is_treated_alike(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,18 @@ def test_snakemake_has_these_jobs_with_what_they_ask_for(checkout: Path, monkeyp
         }
     trainings = [job.asks for stage, job in jobs.items() if stage.startswith(("flow_train", "vision_train"))]
     assert {asks.gpu for asks in trainings} == {1, 2, 3, 4, 8}
+    networks = {
+        name
+        for name, stage in graph.stages().items()
+        if any(map(is_network, [*stage.get("deps", ()), *outputs(stage)]))
+    }
+    small = {name for name in networks if name.startswith("delta_sine")}
+    assert {stage for stage, job in jobs.items() if job.asks.gpu} == networks - small
+
+
+def is_network(path: str) -> bool:
+    """Whether there is a network in a file or folder."""
+    return path.endswith("/model.safetensors") or "/checkpoints/" in path
 
 
 def belongs(path: str, dependency: str) -> bool:

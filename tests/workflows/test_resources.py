@@ -34,5 +34,10 @@ def test_a_job_asks_for_what_its_section_says(keys: list[str], threads: int, gpu
     assert asked(PROFILE, keys) == Resources(threads=threads, gpu=gpu, mem_mb=mem_mb)
 
 
+def test_a_stage_that_runs_no_network_says_so_itself() -> None:
+    keys = ["train.cuda", "train.threaded"]
+    assert asked(PROFILE, keys, {"device": "cpu"}) == Resources(threads=6, mem_mb=3 * MEMORY["cpu"])
+
+
 def test_jobs_do_not_share_the_gpus_of_this_machine_by_default() -> None:
     assert "gpu_jobs=1" in YAML(typ="safe").load(ROOT / "profiles/default/config.yaml")["resources"]

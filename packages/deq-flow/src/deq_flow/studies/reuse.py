@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from deq_core.experiment import distributed
 from deq_core.experiment.config import Name
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
@@ -25,6 +26,7 @@ class Reuse(Starts):
     """Checkpoints that come with the package, names of `networks.SHIPPED`."""
     set: str = "video"
     """Set whose pairs come from videos; see `evaluation.sets.SETS`."""
+    device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
 
@@ -32,7 +34,8 @@ def measure(job: Job[Measured, Reuse]) -> Mapping[str, Any]:
     """Means over all pairs; the tables: `frames` (a row a budget, start and pair) and `sequences` (a row a video)."""
     config, frames = job.settings, job.tables["frames"]
     torch.set_num_threads(config.threads)
-    for row in frames_of(load(job.network), config, config.set, located(job.data)):
+    network = load(job.network).to(distributed.device(config.device))
+    for row in frames_of(network, config, config.set, located(job.data)):
         frames.append(row)
     log_frames(frames, job.log)
     job.tables["sequences"] = by_video(frames)

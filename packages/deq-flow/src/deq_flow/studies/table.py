@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from deq_core.experiment import distributed
 from deq_core.experiment.config import Name
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.data.released import located
@@ -40,6 +41,8 @@ class Evaluate:
     batch_size: int = 8
     example: int = 0
     """Index of the pair of the first set that the example figure shows."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Of networks; baselines have none."""
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -57,7 +60,8 @@ def measure(job: Job[Measured, Evaluate]) -> Mapping[str, Any]:
     """
     config = job.settings
     torch.set_num_threads(config.threads)
-    sets, network = labelled_sets(located(job.data), config.sets), load(job.network)
+    sets = labelled_sets(located(job.data), config.sets)
+    network = load(job.network).to(distributed.device(config.device))
     found = Evaluation(job.tables["samples"], job.tables["steps"])
     for name, pairs in sets.items():
         method = network_method(network, config, padding=SETS[name].padding)
@@ -117,7 +121,7 @@ def example(estimate: Estimator, pairs: SampleSet, index: int) -> dict[str, Tens
     if not 0 <= index < len(pairs):
         raise ValueError(f"evaluate.example: expected a pair from 0 to {len(pairs) - 1}, got {index}")
     sample = pairs[index]
-    flow = estimate(sample.image1[None], sample.image2[None]).flow[0]
+    flow = estimate(sample.image1[None], sample.image2[None]).flow[0].cpu()
     require_finite(flow, sample.name)
     shown = {"image1": sample.image1, "image2": sample.image2, "target": sample.flow, "valid": sample.valid}
     return {**shown, "flow": flow}

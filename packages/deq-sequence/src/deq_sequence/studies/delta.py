@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from deq_core.experiment import distributed
 from deq_core.experiment.config import Name, Seed
 from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.progress import Progress
@@ -41,6 +43,7 @@ class Delta:
     starts: tuple[Start, ...] = ("cold",)
     skip: tuple[str, ...] = ()
     """Layers of the cell that stay dense, such as attention.qkv, attention.output, expand or contract."""
+    device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -99,6 +102,7 @@ def run(job: Job[Trained, Delta]) -> Mapping[str, float]:
     torch.set_num_threads(config.threads)
     read = stored.read(job.data / config.text)
     model = load_for(job.network, read.vocabulary, config.text, memory=config.memory)
+    model = model.to(distributed.device(config.device))
     texts = {
         "validation": read.texts["valid"][: config.validation_tokens],
         "test": read.texts["test"][: config.tokens],

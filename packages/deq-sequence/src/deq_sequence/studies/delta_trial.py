@@ -61,12 +61,14 @@ class Trial:
             NonFiniteError: a prediction is not finite.
         """
         model, way = self.model, self.way
-        segment = model.encode(window.tokens, self._memory)
+        device = next(model.parameters()).device
+        tokens, targets = window.tokens.to(device), window.targets.to(device)
+        segment = model.encode(tokens, self._memory)
         f = model.map(segment, self._cell)
         counted = None if self._meter is None else Counted(f, self._meter)
         solution = deq.fixed_point(
             f if counted is None else counted,
-            model.start(segment, self._begin(window.tokens)),
+            model.start(segment, self._begin(tokens)),
             solver=way.solver,
             stop=way.stop,
             check=model.map(segment),
@@ -75,11 +77,11 @@ class Trial:
         if counted is not None:
             self.counts = add(self.counts, counted.counts)
         evaluations = solution.nfe - 1  # without the check
-        self._leave(evaluations, window.tokens.numel(), len(segment.memory) + window.tokens.shape[1])
-        self._starts.see(window.tokens, solution.value)
+        self._leave(evaluations, tokens.numel(), len(segment.memory) + tokens.shape[1])
+        self._starts.see(tokens, solution.value)
         self._states = solution.value
         self._memory = model.remember(segment, solution.value).without_last(window.again)
-        losses = model.losses(solution.value, window.targets)
+        losses = model.losses(solution.value, targets)
         require_finite(losses, solution.residual, begin=window.begin, name=way.name)
         losses = losses[:, -window.scored :]
         self.tokens += losses.numel()

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from deq_core.experiment import distributed
 from deq_core.experiment.config import Name, Seed
 from deq_core.experiment.config.layer import Solver, StopConfig
 from deq_core.experiment.errors import NonFiniteError
@@ -47,6 +49,8 @@ class Evaluate:
     """Solvers of the sweep, by what they are called."""
     sweep_tokens: int | None = None
     """Tokens of the text that the sweep reads; None is all."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Of models; n-grams have none."""
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -102,6 +106,7 @@ def evaluate(job: Job[Trained, Evaluate]) -> Mapping[str, float]:
     text = stored.check_rows(read, config.split, config.batch_size)
     choices = {} if config.stop is None else {"eval_stop": config.stop.build()}
     model = load_for(job.network, read.vocabulary, config.text, memory=config.memory, **choices)
+    model = model.to(distributed.device(config.device))
     found = Measured()
     try:
         measure(
