@@ -57,6 +57,12 @@ CLAIMS = {
         f"[deq-flow, README]({DEQ_FLOW_RELEASE})",
         partial(findings.paths, FLOW),
     ),
+    "flow_gradients": Claim(
+        "Inexact gradients, among others, let the flow be computed faster, and a sparse fixed-point correction "
+        "stabilises DEQ flow estimators.",
+        f"[Bai et al., CVPR 2022, abstract]({DEQ_FLOW})",
+        findings.gradients,
+    ),
     "sequence": Claim(
         "On WikiText-103 DEQs often improve over the sequence models that they are made from, at similar numbers of "
         "parameters and similar computation, with up to 88 % less memory in training.",

@@ -12,6 +12,7 @@ from typing import Any
 from deq_core.experiment.study.path_report import Unit, solvers_of
 from deq_core.experiment.study.savings import best_variants
 from deq_flow.reports import delta_sweep
+from deq_flow.reports.gradients import FORMS, sets_of
 from deq_sequence.reports.delta import STARTS
 from deq_vision.reports.headlines import HEADLINES, headline
 from deq_vision.reports.scores import MDEQ
@@ -72,6 +73,43 @@ def reuse(found: Values) -> str:
                 line += f", {100 * cold['converged']:.0f} and {100 * last['converged']:.0f} % of the pairs converged"
             lines.append(line)
     return "From cold starts to `reuse`:\n\n" + bullets(*lines)
+
+
+def gradients(found: Values) -> str:
+    """Which trainings were lost; and of the others, what correction and what the gradient change."""
+    sets, methods = sets_of(found), found["methods"]
+    lost = [
+        f"{forms[form]['lost']} of the {forms[form]['seeds']} by {method} with {said} supervised"
+        for method, forms in methods.items()
+        for form, said in FORMS.items()
+        if forms[form]["lost"]
+    ]
+    lines = [f"Networks that are worse than zero flow after training: {'; '.join(lost) or 'none'}."]
+    corrected = {method: forms["correction"] for method, forms in methods.items()}
+    lines.append(differing("Correction changes", corrected, sets))
+    for first in dict.fromkeys(key for forms in methods.values() for key in forms if key.startswith("less ")):
+        for form, said in FORMS.items():
+            beside = {f"{method} {first}": forms[first][form] for method, forms in methods.items() if first in forms}
+            lines.append(differing(f"With {said} supervised, other gradients change", beside, sets))
+    return bullets(*lines)
+
+
+def differing(what: str, differences: Mapping[str, Values], sets: Mapping[str, str]) -> str:
+    """Differences in error and residual on the first set, and how often errors have one sign from every seed."""
+    known = {method: values for method, values in differences.items() if values}
+    if not known:
+        return ""
+    shown, title = next(iter(sets.items()))
+    changes = {
+        name: ", ".join(f"{method} {signed(values, f'{shown}.{name}')}" for method, values in known.items())
+        for name in ("epe", "residual")
+    }
+    errors = [(values[f"{name}.epe"], values[f"{name}.epe_agree"]) for values in known.values() for name in sets]
+    lower, higher = (sum(bool(agree) and sign * change > 0 for change, agree in errors) for sign in (-1, 1))
+    return (
+        f"{what}, on {title}, the error (px) by {changes['epe']} and the residual by {changes['residual']}. Over all "
+        f"sets the error is lower from every seed in {lower} of {len(errors)} comparisons, higher in {higher}."
+    )
 
 
 def delta(found: Values) -> str:

@@ -17,7 +17,7 @@ from benchmarks.core.pages import with_table
 from deq_core.experiment.files import write_text
 from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table, solves_table
 from deq_core.experiment.study.savings import overview, savings_table
-from deq_flow.reports import curriculum, delta_sweep, errors, reuse, settling
+from deq_flow.reports import curriculum, delta_sweep, errors, gradients, reuse, settling
 from deq_flow.reports import paths as flow_paths
 from deq_sequence.reports import delta as sequence_delta
 from deq_sequence.reports import paths as sequence_paths
@@ -33,6 +33,7 @@ REPORTS = {
     "flow_curriculum": ("flow/report/curriculum", ()),
     "flow_reuse": ("flow/report/reuse", ("starts",)),
     "flow_paths": ("flow/report/paths", ("paths",)),
+    "flow_gradients": ("flow/report/gradients", ("training",)),
     "sequence": ("sequence/report/perplexity", ("iterations", "learning_curves", "bits_per_character")),
     "sequence_delta_report": ("sequence/report/delta", ("tradeoff",)),
     "sequence_paths": ("sequence/report/paths", ("paths",)),
@@ -167,6 +168,8 @@ TABLES: dict[str, dict[str, Table]] = {
         "curriculum-findings": ("flow_curriculum", findings.curriculum),
         "reuse": ("flow_reuse", reuse.table),
         "reuse-findings": ("flow_reuse", findings.reuse),
+        "gradients": ("flow_gradients", gradients.table),
+        "gradients-findings": ("flow_gradients", findings.gradients),
     },
     "docs/delta.md": {
         "savings": (SAVINGS, lambda found: savings_table(chosen_savings(found))),

@@ -19,7 +19,7 @@ from deq_core.experiment.files import write_json
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section, Single
-from deq_core.experiment.tables import Row, numbers, read_rows
+from deq_core.experiment.tables import Row, numbers, read_rows, write_rows
 from deq_core.experiment.tracking.connection import connect
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.cli import main
@@ -30,9 +30,12 @@ from deq_flow.evaluation.baselines import Baseline, dis, zero
 from deq_flow.evaluation.evaluate import Prediction, evaluate, labelled_sets, summary
 from deq_flow.networks import load
 from deq_flow.reports import curriculum, errors, table
+from deq_flow.reports import gradients as gradients_report
+from deq_flow.studies import gradients
 from deq_flow.studies.flow import Flow
 from deq_flow.studies.table import BASELINES, EVALUATE, network_method
 from deq_flow.train import train
+from workflows import findings
 
 ROOT = Path(__file__).parents[2]
 
@@ -180,6 +183,51 @@ def test_a_report_follows_a_method_through_the_curriculum(results: Path, profile
     rows = [line.split(" | ") for line in text.splitlines()[2:]]
     assert [row[0] for row in rows] == ["| deq, chairs", "| deq, things"]
     assert rows[0][1:] == rows[1][1:]
+
+
+def test_the_networks_of_a_gradient_are_trained_as_the_command_trains_them_once_and_lead_to_a_page(
+    results: Path, profile: Flow, data: Path, tmp_path: Path
+) -> None:
+    study = replace(profile.gradients, methods=("phantom-1",), seeds=(0, 1))
+    model, out = study.model, tmp_path / "gradients" / "phantom-1"
+    settings = gradients.Settings(study.seeds, study.gradient["phantom-1"], model, study.train, study.measure)
+    for again in (False, True):
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").rglob("training.pt")}
+        found = run(gradients.GRADIENTS, Measured("phantom-1"), settings, out, data=data, scratch=tmp_path / "s")
+        assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished network is not trained again"
+        assert len(before) == (4 if again else 0)
+    history = read_rows(out / "history.csv")
+    for form, shown in (("last", replace(model, correction=())), ("corrected", model)):
+        train(shown, study.train, seed=1, data=data, out=tmp_path / "t", scratch=tmp_path / form, log=ignore)
+        own = [row for row in history if (row["supervised"], row["seed"]) == (form, 1)]
+        assert numbers(own, "loss") == numbers(read_rows(tmp_path / "t" / "history.csv"), "loss")
+    shutil.copytree(results / "baselines", tmp_path / "baselines")
+    told = gradients_report.page(*places(tmp_path, replace(profile, gradients=study)))
+    errors_of = [found["corrected"][str(seed)]["sintel_clean"]["epe"] for seed in study.seeds]
+    still = told.metrics["zero"]["sintel_clean.epe"]
+    own = told.metrics["methods"]["phantom-1"]["corrected"]
+    assert (own["seeds"], own["lost"]) == (2, sum(error > still for error in errors_of))
+    assert f"| {mean(errors_of):.2f} ± {stdev(errors_of):.2f} | " in told.parts[0]
+
+
+def test_a_network_that_diverges_is_told_and_does_not_keep_the_others_from_being_measured(
+    results: Path, profile: Flow, data: Path, tmp_path: Path
+) -> None:
+    study = replace(profile.gradients, methods=("phantom-1",))
+    wild = replace(study.train, optim=replace(study.train.optim, lr=1e30, clip=None))
+    settings = gradients.Settings(study.seeds, study.gradient["phantom-1"], study.model, wild, study.measure)
+    case, out = Measured("phantom-1"), tmp_path / "gradients" / "phantom-1"
+    found = run(gradients.GRADIENTS, case, settings, out, data=data, scratch=tmp_path / "s")
+    assert found == {form: {"0": {"diverged": 1.0}} for form in ("last", "corrected")}
+    fine = {"sintel_clean": {"epe": 2.0, "residual": 0.1}, "gradient_norm": 3.0}
+    write_json(out / "metrics.json", {**found, "corrected": {"0": fine}})
+    for name in ("steps", "history"):
+        write_rows(out / f"{name}.csv", [])
+    shutil.copytree(results / "baselines", tmp_path / "baselines")
+    told = gradients_report.page(*places(tmp_path, replace(profile, gradients=study)))
+    assert "| phantom-1 | the last state alone | - | - | - | 1 of 1 |" in told.parts[0]
+    assert "| phantom-1 | corrected states too | 2.00 | 0.100 | 3 | " in told.parts[0]
+    assert "1 of the 1 by phantom-1 with the last state alone" in findings.gradients(told.metrics)
 
 
 def test_figures_are_drawn_to_the_same_bytes_twice(results: Path, profile: Flow, told: Page, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.profiles import ROOT
 from workflows import code, commands, edits
 
 COMMANDS = {stage: command for stage, (_, command) in edits.stages().items()}
-TRAININGS = {stage for stage, command in COMMANDS.items() if command.endswith(("train", "stability-pretrain"))}
+TRAININGS = {stage for stage, command in COMMANDS.items() if command.endswith(("train", "pretrain", "study gradients"))}
 PAGES = {stage for stage, command in COMMANDS.items() if "report" in command or "plot" in command}
 FITS = {"delta_sine", "delta_inr"}
 DATA = {stage for stage, command in COMMANDS.items() if command == "download"}

@@ -9,6 +9,7 @@ from deq_core.experiment.config import Name, Seed, require_keys
 from deq_core.experiment.config.plot import Plot
 from deq_flow.evaluation.baselines import Baseline
 from deq_flow.params import Data, Model, Train
+from deq_flow.studies.gradients import GradientStudy
 from deq_flow.studies.paths import PathStudy
 from deq_flow.studies.reuse import Reuse
 from deq_flow.studies.table import Evaluate
@@ -57,6 +58,7 @@ class Flow:
     evaluate: Evaluate
     reuse: Reuse
     paths: PathStudy
+    gradients: GradientStudy
     baselines: dict[Name, Baseline]
     plot: Plot
 
@@ -66,5 +68,6 @@ class Flow:
         require_keys("curriculum.things.methods", self.curriculum.things.methods, "methods", self.methods)
         require_keys("reuse.methods", self.reuse.methods, "methods", self.methods)
         require_keys("paths.methods", self.paths.methods, "methods", self.methods)
+        require_keys("gradients.measure.sets", self.gradients.measure.sets, "evaluate.sets", self.evaluate.sets)
         if not self.seeds:
             raise ValueError("seeds: expected at least one seed")

@@ -1,0 +1,181 @@
+"""The report of gradients and corrections: errors and residuals of the networks that each training gave."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deq_core.experiment.config import Name
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.measured import Measured
+from deq_core.experiment.study.plotting import PALETTE, Figure
+from deq_core.experiment.study.report import Page, Report, Results
+from deq_core.experiment.study.stage import Section, Single, flat
+from deq_core.experiment.tables import Row, cell, grouped, markdown, over_seeds
+from deq_flow.evaluation.evaluate import summary
+from deq_flow.evaluation.sets import titles
+
+FORMS = {"last": "the last state alone", "corrected": "corrected states too"}
+"""What is supervised."""
+Seeds = Sequence[Mapping[str, float]]
+"""The flat metrics of a network of each seed."""
+
+
+def page(section: Section, results: Results) -> Page:
+    """Of each of `methods` by form {set.metric: mean over seeds, set.metric_std: standard deviation}, and differences.
+
+    `correction` has those of a method with less without it, and `less METHOD` those of a method less the first one, by
+    form. They are of networks that began with the same weights and saw the same batches, a pair a seed, and both
+    learned. `zero` has the error of zero flow.
+    """
+    methods = section.load(tuple[Name, ...], "gradients.methods")
+    supervised = (
+        *section.load(tuple[int, ...], "gradients.model.correction"),
+        section.load(int, "gradients.model.layer.stop.max_steps"),
+    )
+    found = {method: results.metrics("gradients", Measured(method)) for method in methods}
+    runs = {method: {form: [flat(run) for run in of[form].values()] for form in FORMS} for method, of in found.items()}
+    still = summary([row for row in results.rows("baselines", [Single()], "samples") if row["method"] == "zero"])
+    measured = {name for forms in runs.values() for seeds in forms.values() for run in seeds for name in run}
+    zero = {f"{name}.epe": values["epe"] for name, values in still.items() if f"{name}.epe" in measured}
+    metrics = {"zero": zero, "methods": compared(runs, zero)}
+    rows = {
+        table: {method: results.rows("gradients", [Measured(method)], table) for method in methods}
+        for table in ("steps", "history")
+    }
+    smoothing = section.load(int, "plot.smoothing")
+    return Page(
+        title="Inexact gradients and sparse fixed-point correction",
+        metrics=metrics,
+        parts=[table(metrics)],
+        figures={"training": figure(**rows, zero=zero, supervised=supervised, smoothing=smoothing)},
+        dpi=section.load(int, "plot.dpi"),
+    )
+
+
+def compared(runs: Mapping[str, Mapping[str, Seeds]], zero: Mapping[str, float]) -> dict[str, Any]:
+    """What the metrics say of each method.
+
+    `seeds` and `lost` count its networks, and those that are worse than zero flow on some set or diverged altogether,
+    of which there is nothing for a mean.
+    """
+    found: dict[str, Any] = {}
+    first = next(iter(runs))
+    for method, forms in runs.items():
+        finite = {form: [run for run in forms[form] if "diverged" not in run] for form in FORMS}
+        found[method] = {
+            form: {
+                **(over_seeds(finite[form]) if finite[form] else {}),
+                "seeds": len(forms[form]),
+                "lost": sum(is_lost(run, zero) for run in forms[form]),
+            }
+            for form in FORMS
+        }
+        found[method]["correction"] = differences(forms["corrected"], forms["last"], zero)
+        if method != first:
+            found[method][f"less {first}"] = {form: differences(forms[form], runs[first][form], zero) for form in FORMS}
+    return found
+
+
+def is_lost(run: Mapping[str, float], zero: Mapping[str, float]) -> bool:
+    """Whether a network diverged, or has a larger error than zero flow on some set."""
+    return any(run.get(name, math.inf) > error for name, error in zero.items())
+
+
+def differences(ours: Seeds, theirs: Seeds, zero: Mapping[str, float]) -> dict[str, float]:
+    """Mean over seeds of ours less theirs, its deviation, and in `..._agree` whether its sign is the same in all.
+
+    A pair of which one is lost does not count; nothing where no pair is left.
+    """
+    pairs = [pair for pair in zip(ours, theirs, strict=True) if not any(is_lost(run, zero) for run in pair)]
+    if not pairs:
+        return {}
+    apart = [{name: one[name] - other[name] for name in one} for one, other in pairs]
+    signs = {name: {each[name] > 0 for each in apart} for name in apart[0]}
+    return {**over_seeds(apart), **{f"{name}_agree": float(len(found) == 1) for name, found in signs.items()}}
+
+
+def sets_of(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The sets that were measured, by name, with their titles."""
+    return titles(name.removesuffix(".epe") for name in metrics["zero"])
+
+
+def table(metrics: Mapping[str, Any]) -> str:
+    """A row a method and what was supervised: errors, residual, largest gradient, and how many trainings were lost."""
+    sets = sets_of(metrics)
+    lines = [
+        [
+            method,
+            said,
+            *(known(forms[form], f"{name}.epe", "{:.2f}") for name in sets),
+            known(forms[form], f"{next(iter(sets))}.residual", "{:.3f}"),
+            known(forms[form], "gradient_norm", "{:.0f}"),
+            f"{forms[form]['lost']} of {forms[form]['seeds']}",
+        ]
+        for method, forms in metrics["methods"].items()
+        for form, said in FORMS.items()
+    ]
+    lines.append(["zero flow", "-", *(f"{metrics['zero'][f'{name}.epe']:.2f}" for name in sets), "-", "-", "-"])
+    heads = ["gradient", "supervised", *(f"EPE, px, {title}" for title in sets.values())]
+    heads += ["residual on the first", "largest norm of a gradient", "worse than zero flow"]
+    return markdown(heads, lines, names=2)
+
+
+def known(values: Mapping[str, float], name: str, form: str) -> str:
+    """Mean and deviation, or a dash where all networks diverged."""
+    return cell(values, name, form) if name in values else "-"
+
+
+def figure(
+    *,
+    steps: Mapping[str, list[Row]],
+    history: Mapping[str, list[Row]],
+    zero: Mapping[str, float],
+    supervised: Sequence[int],
+    smoothing: int,
+) -> Figure:
+    """Error and residual by iteration at test time, and the gradient's norm by update; a row a form.
+
+    Dotted are the iterations whose states were supervised, and the error of zero flow.
+    """
+    shown = next(iter(zero)).removesuffix(".epe")
+    drawn, panels = plotting.figure(9.5, 5.4, rows=2, columns=3, share="col")
+    dotted = {"color": "0.5", "linewidth": 0.8, "linestyle": ":"}
+    for place, (form, said) in enumerate(FORMS.items()):
+        error, residual, norm = own = panels[3 * place : 3 * place + 3]
+        for colour, method in zip(PALETTE, steps, strict=False):
+            look = {"label": method, "color": colour, "geometric": True}
+            tested = seeds_of([row for row in steps[method] if row["set"] == shown], form)
+            if not tested:
+                continue
+            columns = ("step", "gradient_norm")
+            trained = [plotting.smoothed(rows, columns, smoothing) for rows in seeds_of(history[method], form)]
+            plotting.curve_of(error, tested, "step", "epe", **look)
+            plotting.curve_of(residual, tested, "step", "residual", **look)
+            plotting.curve_of(norm, trained, *columns, **look)
+        error.axhline(zero[f"{shown}.epe"], **dotted)
+        for axes in (error, residual):
+            for step in supervised if form == "corrected" else supervised[-1:]:
+                axes.axvline(step, **dotted)
+        for axes, label in zip(own, ("EPE (px)", "relative residual", "norm of the gradient"), strict=True):
+            axes.set_title(said)
+            axes.set_ylabel(label)
+            axes.set_yscale("log")
+    for axes in (panels[0], panels[3]):  # pixels by name, not as powers of ten
+        low, high = axes.get_ylim()
+        axes.set_yticks([step * 10.0**power for power in range(-2, 4) for step in (1, 2, 5)])
+        axes.set_yticks([], minor=True)
+        axes.set_ylim(low, high)
+        axes.yaxis.set_major_formatter("{x:g}")
+    for axes in panels[3:]:
+        axes.set_xlabel("training step" if axes is panels[-1] else "iterations at test time")
+    plotting.legend(drawn)
+    return drawn
+
+
+def seeds_of(rows: Sequence[Row], form: str) -> list[list[Row]]:
+    """The rows of the networks of a form, a list a seed."""
+    own = [row for row in rows if row["supervised"] == form]
+    return list(grouped(own, ("seed",)).values())
+
+
+REPORT = Report(name="flow.gradients_report", section="flow", page=page)

@@ -1,0 +1,172 @@
+"""Inexact gradients and sparse fixed-point correction (Bai et al., CVPR 2022): what each does to a training.
+
+A network is trained by each gradient, with states on the way supervised and with the last one alone. All else is the
+same: the weights it begins with, the batches, the updates, and how it is measured.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deq_core.experiment.config import Name, Seed, require_keys
+from deq_core.experiment.config.layer import Adjoint
+from deq_core.experiment.data.released import located
+from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.seeding import seed_everything
+from deq_core.experiment.study.measured import Measured
+from deq_core.experiment.study.stage import Job, Section, Stage
+from deq_core.experiment.tables import Row, numbers, read_rows
+from deq_core.experiment.tracking.log import ignore
+from deq_flow.data.samples import SampleSet
+from deq_flow.evaluation.evaluate import Evaluation, evaluate, labelled_sets, summary
+from deq_flow.evaluation.sets import SETS
+from deq_flow.inference import Estimator
+from deq_flow.networks import Network, build_network
+from deq_flow.params import EquilibriumModel, Train
+from deq_flow.studies.table import Evaluate, inference, network_method
+from deq_flow.train import train_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient:
+    """How gradients pass through the states that are supervised."""
+
+    last: Adjoint
+    """Of the state that a solve ends with."""
+    corrected: Adjoint
+    """Of those on the way, which are no fixed points yet: where the release has the implicit gradient, it is the last
+    state's alone, and these have phantom steps."""
+
+    def adjoints(self, model: EquilibriumModel) -> tuple[Any, ...]:
+        """One for each state of a network that is supervised, in their order.
+
+        Raises:
+            ValueError: the network's solver does not go with one.
+        """
+        layers = [replace(model.layer, adjoint=each) for each in (self.corrected, self.last)]
+        corrected, last = (layer.choices()["adjoint"] for layer in layers)
+        return (*(corrected for _ in model.correction), last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientStudy:
+    """The study of gradients and corrections."""
+
+    methods: tuple[Name, ...]
+    """Keys of `gradient` that are trained by; the others are told beside the first."""
+    seeds: tuple[Seed, ...]
+    gradient: dict[Name, Gradient]
+    model: EquilibriumModel
+    """With its corrections; networks without are trained besides. Each gradient takes the place of its adjoint."""
+    train: Train
+    measure: Evaluate
+
+    def __post_init__(self) -> None:
+        require_keys("methods", self.methods, "gradient", self.gradient)
+        if not self.methods or not self.seeds:
+            raise ValueError("methods, seeds: expected one of each at least")
+        if not self.model.correction:
+            raise ValueError("model.correction: expected steps whose states are supervised besides the last, got none")
+        for gradient in self.gradient.values():
+            gradient.adjoints(self.model)
+        if self.train.processes > 1 or self.train.stabilise is not None:
+            raise ValueError(
+                "train: expected one process, in which a job trains its networks one after the other, and stabilise: "
+                f"null, which has states of its own to supervise; got processes {self.train.processes} and "
+                f"{self.train.stabilise}"
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the networks of one gradient are trained and measured with."""
+
+    seeds: tuple[Seed, ...]
+    gradient: Gradient
+    model: EquilibriumModel
+    train: Train
+    measure: Evaluate
+
+
+GradientJob = Job[Measured, Settings]
+"""All networks of a gradient, whose name is the case's network."""
+
+
+def settings(section: Section, case: Measured) -> Settings:
+    """Of the section, what a case needs."""
+    return Settings(
+        section.load(tuple[Seed, ...], "gradients.seeds"),
+        section.load(Gradient, f"gradients.gradient.{case.network}"),
+        section.load(EquilibriumModel, "gradients.model"),
+        section.load(Train, "gradients.train"),
+        section.load(Evaluate, "gradients.measure"),
+    )
+
+
+def variant(model: EquilibriumModel, *, corrected: bool) -> EquilibriumModel:
+    """The network with its corrections, or without."""
+    return model if corrected else replace(model, correction=(), chaining="sliced")
+
+
+def measure(job: GradientJob) -> Mapping[str, Any]:
+    """Trains and measures the networks of a gradient, with and without correction, from each seed.
+
+    Returns:
+        By what was supervised, `last` or `corrected`, and seed: of each set error and residual at as many iterations
+        as the network has at test time, and the largest norm of a gradient; of a network that has no finite loss or
+        flow `diverged` alone. The tables: `history` (a row an update that was logged), `samples` (a row a pair) and
+        `steps` (a row a set and iteration), each of all networks.
+
+    Raises:
+        ValueError: the sweep ends before those iterations.
+    """
+    sets = labelled_sets(located(job.data), job.settings.measure.sets)
+    metrics: dict[str, dict[str, dict[str, Any]]] = {"last": {}, "corrected": {}}
+    for (form, runs), seed in product(metrics.items(), job.settings.seeds):
+        model, name = variant(job.settings.model, corrected=form == "corrected"), f"{form}-{seed}"
+        try:
+            network, history = trained(job, model, seed, job.scratch / name)
+            found, runs[str(seed)] = tested(network, sets, job.settings.measure)
+        except NonFiniteError as error:
+            print(f"{job.case.network}, {name}: {error}", file=sys.stderr)
+            runs[str(seed)] = {"diverged": 1.0}
+            continue
+        runs[str(seed)]["gradient_norm"] = max(numbers(history, "gradient_norm"))
+        for table, rows in (("history", history), ("samples", found.samples), ("steps", found.steps)):
+            job.tables[table] += [{"supervised": form, "seed": seed, **row} for row in rows]
+    return metrics
+
+
+def trained(job: GradientJob, model: EquilibriumModel, seed: Seed, folder: Path) -> tuple[Network, list[Row]]:
+    """A network of the job, in evaluation mode where it was trained, and the history of its training."""
+    config = job.settings
+    seed_everything(seed)
+    network = build_network(model, adjoint=config.gradient.adjoints(model))
+    places = {"data": job.data, "out": folder / "network", "scratch": folder, "log": ignore}
+    train_network(network, model, config.train, seed=seed, **places)
+    history = read_rows(folder / "network" / "history.csv")
+    for row in history:
+        job.log({f"{folder.name}.{key}": numbers([row], key)[0] for key in row}, int(numbers([row], "step")[0]))
+    torch.set_num_threads(config.measure.threads)
+    return network.eval(), history
+
+
+def tested(network: Network, sets: Mapping[str, SampleSet], config: Evaluate) -> tuple[Evaluation, dict[str, Any]]:
+    """What a network gives on every set, and of each its error and residual at test time."""
+    found, steps = Evaluation(), Estimator(network, inference(config)).steps
+    if config.sweep < steps:
+        raise ValueError(f"measure.sweep: expected at least the {steps} iterations at test time, got {config.sweep}")
+    for name, pairs in sets.items():
+        method = network_method(network, config, padding=SETS[name].padding)
+        evaluate(method, {name: pairs}, batch_size=config.batch_size, found=found)
+    errors = summary(found.samples)
+    residuals = {row["set"]: numbers([row], "residual")[0] for row in found.steps if row["step"] == steps}
+    return found, {name: {"epe": errors[name]["epe"], "residual": residuals[name]} for name in sets}
+
+
+GRADIENTS = Stage(name="flow.gradients", section="flow", case=Measured, settings=settings, run=measure, trains=True)
