@@ -76,8 +76,8 @@ def test_snakemake_has_these_jobs_with_what_they_ask_for(checkout: Path, monkeyp
 
 
 def is_network(path: str) -> bool:
-    """Whether there is a network in a file or folder."""
-    return path.endswith("/model.safetensors") or "/checkpoints/" in path
+    """Whether there is a network in a file or folder, or the history of its training."""
+    return path.endswith(("/model.safetensors", "/history.csv")) or "/checkpoints/" in path
 
 
 def belongs(path: str, dependency: str) -> bool:

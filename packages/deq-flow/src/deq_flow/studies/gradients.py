@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from deq_core.experiment import distributed
 from deq_core.experiment.config import Name, Seed, require_keys
 from deq_core.experiment.config.layer import Adjoint
 from deq_core.experiment.data.released import located
@@ -143,7 +144,7 @@ def measure(job: GradientJob) -> Mapping[str, Any]:
 
 
 def trained(job: GradientJob, model: EquilibriumModel, seed: Seed, folder: Path) -> tuple[Network, list[Row]]:
-    """A network of the job, in evaluation mode where it was trained, and the history of its training."""
+    """A network of the job, in evaluation mode where it is measured, and the history of its training."""
     config = job.settings
     seed_everything(seed)
     network = build_network(model, adjoint=config.gradient.adjoints(model))
@@ -153,7 +154,7 @@ def trained(job: GradientJob, model: EquilibriumModel, seed: Seed, folder: Path)
     for row in history:
         job.log({f"{folder.name}.{key}": numbers([row], key)[0] for key in row}, int(numbers([row], "step")[0]))
     torch.set_num_threads(config.measure.threads)
-    return network.eval(), history
+    return network.to(distributed.device(config.measure.device)).eval(), history
 
 
 def tested(network: Network, sets: Mapping[str, SampleSet], config: Evaluate) -> tuple[Evaluation, dict[str, Any]]:
