@@ -6,6 +6,7 @@ command that runs it.
 
 import base64
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -96,7 +97,7 @@ def page(shown: Sequence[Pipeline], fault: str = "") -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    places.filters |= {"duration": duration, "markdown": html}
+    places.filters |= {"duration": duration, "markdown": html, "megabytes": megabytes}
     here = provenance.of_process()
     commit = here.get("mlflow.source.git.commit", "")[:10]
     return places.get_template("page.html").render(
@@ -172,8 +173,15 @@ def caption(figure: Path) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`4.2 s` or `1:02:03`."""
+    """`4.2 s` or `1:02:03`; nothing where it is not known."""
+    if math.isnan(seconds):
+        return ""
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def megabytes(memory: float) -> str:
+    """`512 MB`; nothing where it is not known."""
+    return "" if math.isnan(memory) else f"{memory:.0f} MB"
 
 
 if __name__ == "__main__":

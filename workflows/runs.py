@@ -4,11 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deq_core.experiment.tracking import provenance
 from deq_core.experiment.tracking.connection import connect, is_remote, tracking_uri
+from deq_core.experiment.tracking.entries import CPU, MEMORY
 from deq_core.experiment.tracking.keys import key_of
 from deq_core.experiment.tracking.sqlite_store import one_line, sqlite_path, without_password
 
@@ -31,6 +33,10 @@ class Run:
     begun: datetime
     seconds: float
     """From its begin to its end; of a training that was interrupted and went on, with the time between."""
+    cpu: float
+    """Seconds of the processors; not a number where that was not recorded, as of memory."""
+    memory: float
+    """The most at once, megabytes."""
     made_by: dict[str, str]
     """Commit, profile, versions, machine, engine; what was not recorded is missing."""
 
@@ -43,6 +49,8 @@ class Timing:
     jobs: int
     seconds: float
     longest: float
+    cpu: float
+    memory: float
 
 
 def behind(results: Path) -> dict[Path, Run]:
@@ -100,16 +108,28 @@ def run(tracked: "Tracked", shown_at: str) -> Run:
         address=f"{shown_at}/#/experiments/{info.experiment_id}/runs/{info.run_id}",
         begun=datetime.fromtimestamp((info.start_time or 0) / 1000),
         seconds=((info.end_time or 0) - (info.start_time or 0)) / 1000,
+        cpu=tracked.data.metrics.get(CPU, nan),
+        memory=tracked.data.metrics.get(MEMORY, nan),
         made_by={key: value for key, value in told.items() if value},
     )
 
 
 def timings(runs: Iterable[Run]) -> list[Timing]:
     """By stage, the longest first."""
-    stages = defaultdict(list)
+    stages: defaultdict[str, list[Run]] = defaultdict(list)
     for one in runs:
-        stages[one.stage].append(one.seconds)
-    found = [Timing(stage, len(seconds), sum(seconds), max(seconds)) for stage, seconds in stages.items()]
+        stages[one.stage].append(one)
+    found = [
+        Timing(
+            stage=stage,
+            jobs=len(jobs),
+            seconds=sum(one.seconds for one in jobs),
+            longest=max(one.seconds for one in jobs),
+            cpu=sum(one.cpu for one in jobs),
+            memory=max(one.memory for one in jobs),
+        )
+        for stage, jobs in stages.items()
+    ]
     return sorted(found, key=lambda timing: -timing.seconds)
 
 

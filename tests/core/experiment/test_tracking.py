@@ -40,6 +40,11 @@ def runs(client: MlflowClient) -> list[Run]:
     return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
 
 
+def logged(run: Run) -> dict[str, float]:
+    """The metrics of a run but for what it cost."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+
+
 def artifacts(client: MlflowClient, run: Run) -> list[str]:
     return sorted(entry.path for entry in client.list_artifacts(run.info.run_id))
 
@@ -67,7 +72,9 @@ def test_a_run_says_what_ran_and_with_what(
     assert run.info.run_name == "flow.train deq seed 3"
     assert run.info.status == "FINISHED"
     assert run.data.params == {"recipe.lr": "0.5", "recipe.record": "[4, 8]"}
-    assert run.data.metrics == {"loss": 0.25, "epe": 2.0}
+    assert logged(run) == {"loss": 0.25, "epe": 2.0}
+    assert run.data.metrics["system/cpu_seconds"] > 0
+    assert 50 < run.data.metrics["system/peak_memory_megabytes"] < 50_000
     assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")] == [0.5, 0.25]
     tags = run.data.tags
     assert tags["why"] == "test"
@@ -207,7 +214,7 @@ def test_an_error_passes_and_its_run_says_so(
         block()
     (run,) = runs(client)
     assert run.info.status == status
-    assert run.data.metrics == {"loss": 1.0}
+    assert logged(run) == {"loss": 1.0}
     assert run.data.tags["error"] == ("ValueError: bad" if status == "FAILED" else "KeyboardInterrupt: ")
 
 
@@ -320,7 +327,7 @@ def test_metrics_travel_together(client: MlflowClient, tmp_path: Path, monkeypat
         assert sent == [1000, 201]
         monkeypatch.setattr(recording, "_FLUSH_SECONDS", 10.0)
         log({"loss": 0.0}, 1201)
-    assert sent == [1000, 201, 1]
+    assert sent == [1000, 201, 3]  # with CPU time and memory
 
 
 NAMES = ["epe@1", "a=b/epe", "lr: 1e-3 (best)", "../epe", "a//b", "", "ü", "n" * 400]
@@ -332,7 +339,7 @@ def test_any_name_is_a_metric_and_a_parameter(client: MlflowClient, tmp_path: Pa
         for step in (1, 2):
             log(dict.fromkeys(NAMES, float(step)), step)
     (run,) = runs(client)
-    assert run.data.metrics == {key_of(name): 2.0 for name in NAMES}
+    assert logged(run) == {key_of(name): 2.0 for name in NAMES}
     assert run.data.params == {key_of(f"recipe.{name}"): "0.5" for name in NAMES}
     assert {key: run.data.tags[key_of(key)] for key in tags} == tags
 

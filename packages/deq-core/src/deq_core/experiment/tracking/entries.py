@@ -6,6 +6,7 @@ params, tags, inputs, metrics, file, resume or end.
 
 import json
 import re
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -27,6 +28,9 @@ PROCESS = "process"
 """The tag that names the process a run belongs to."""
 KEY = "run.key"
 """The tag by which a run is found that another process, or this one while the store was away, has begun."""
+
+CPU, MEMORY = "system/cpu_seconds", "system/peak_memory_megabytes"
+"""Metrics: what a run cost, which MLflow shows apart below `system/`. Of an interrupted training, its last process."""
 
 
 class Heading(TypedDict):
@@ -109,6 +113,22 @@ def tags(values: Mapping[str, str], more: Iterable[str] = ()) -> Entry:
 def end(status: str) -> Entry:
     """That a run has ended, now, in one of MLflow's ways: FINISHED, FAILED, KILLED."""
     return {"end": status, "time": int(time.time() * 1000)}
+
+
+def spent() -> list[tuple[str, float, int, int]]:
+    """What this process and those it has waited for have used, as metrics; none on Windows, which does not say it."""
+    try:
+        import resource
+    except ImportError:
+        return []
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024  # bytes there, kibibytes elsewhere
+    values = {
+        CPU: sum(one.ru_utime + one.ru_stime for one in used),
+        MEMORY: max(one.ru_maxrss for one in used) / unit,
+    }
+    now = int(time.time() * 1000)
+    return [(name, value, now, 0) for name, value in values.items()]
 
 
 def steps(client: "MlflowClient", run: "Run") -> dict[str, list[int]]:

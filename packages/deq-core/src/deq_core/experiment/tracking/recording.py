@@ -107,6 +107,7 @@ class Recording:
     def fail(self, error: BaseException) -> None:
         """Says why the run failed; what the store says besides is a warning, and the error stays the error."""
         reason = f"{type(error).__name__}: {first_line(error) if str(error) else ''}"[:500]
+        self.held += entries.spent()
         self.flush()
         self._tell(entries.tags({"error": reason}))
         fault = self._end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -116,6 +117,7 @@ class Recording:
     def finish(self, config: object, out: Path) -> None:
         """Keeps what a reader of the run wants to see, tags every file of `out`, and ends the run."""
         files = files_of(out)
+        self.held += entries.spent()
         self.flush()
         for path in files:
             if path.suffix in (".svg", ".png") or path.name == "metrics.json":
