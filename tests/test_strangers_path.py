@@ -38,7 +38,9 @@ HANGS = 1800.0  # seconds after which a command does not come back
 MOVED = 3  # pixels to the left, from a frame to the next
 PROGRAMS = Path(sys.executable).parent
 
-Follow = Callable[..., str]
+Follow = Callable[[Sequence[str], Path, Mapping[str, Path]], str]
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
