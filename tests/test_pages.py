@@ -63,6 +63,23 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page: str, monkeypatch: pyte
         exec(compile(block, page, "exec"), vars(module))
 
 
+@pytest.mark.filterwarnings("ignore")  # Lightning's
+def test_a_classifier_learns_in_lightning_where_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lightning", reason="needs lightning, which is none of what this repository installs")
+    monkeypatch.chdir(tmp_path)
+    module = ModuleType("page")
+    for step in steps("tutorial-classifier.md"):
+        if step.kind in ("python", "python lightning"):
+            exec(compile(step.text, "tutorial-classifier.md", "exec"), vars(module))
+    metrics = vars(module)["trainer"].callback_metrics
+    assert set(metrics) == {"residual", "gradient"}
+    with torch.no_grad():
+        scores, _ = vars(module)["model"].eval()(vars(module)["images"][1000:])
+    assert (scores.argmax(dim=1) == vars(module)["classes"][1000:]).float().mean() > 0.8
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_is_stored_without_results_and_runs_from_top_to_bottom(
     notebook: Path, monkeypatch: pytest.MonkeyPatch
