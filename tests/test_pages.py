@@ -26,7 +26,7 @@ from deq_vision.models.compat.convert import official
 FILES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/**/CARD.md")]
 PAGES = sorted(os.path.relpath(path, ROOT / "docs") for path in FILES)
 CODE = {page: [step.text for step in steps(page) if step.kind == "python" and not step.path] for page in PAGES}
-"""Blocks of Python, but for those that are files (`tests.guides`) or are marked `notest`."""
+"""Blocks of Python, but for those that are files (`tests.guides`) or are marked (`notest`, `lightning`)."""
 SHOWN = re.compile(r"^(?:\$ )?(python|deq-\w+) (.*?)(?: > .*|   .*)?$", re.MULTILINE)
 NOTEBOOKS = sorted(ROOT.glob("docs/*.ipynb"))
 COMMANDS = {
