@@ -104,10 +104,14 @@ def test_a_setting_says_where_its_solves_end_and_what_they_give() -> None:
         "relative": Setting(solver=deq.FixedPointIteration(), evaluations=5, tolerances=(0.1, 0.01)),
         "absolute": Setting(solver=deq.FixedPointIteration(), evaluations=9, tolerances=(0.3,), relative=False),
     }
-    found = followed(replace(CONFIG, settings=settings), problem(lambda z: (z / 2 + b,)))
-    ended = {name: numbers(found.samples, f"solve.{name}.evaluations") for name in ("relative.0.1", "absolute.0.3")}
+    halves = problem(lambda z: (z / 2 + b,))
+    found = followed(replace(CONFIG, settings=settings, every=2), halves, halves)
+    solved, unsolved = found.samples[:SAMPLES], found.samples[SAMPLES:]
+    assert not [name for row in unsolved for name in row if name.startswith("solve.")]
+    ended = {name: numbers(solved, f"solve.{name}.evaluations") for name in ("relative.0.1", "absolute.0.3")}
     assert ended == {"relative.0.1": [4, 4, 4], "absolute.0.3": [4, 5, 6]}
     summary = found.summary()
+    assert (summary["samples"], summary["solve.samples"]) == (2 * SAMPLES, SAMPLES)
     assert (summary["solve.relative.0.1.converged"], summary["solve.relative.0.01.converged"]) == (1, 0)
     assert summary["solve.relative.0.01.evaluations"] == 5
     errors = [2 * float(row.norm()) * (1 - 2**-4) for row in b]
@@ -151,10 +155,10 @@ def test_settings_that_measure_nothing_are_refused(change: dict) -> None:
 RATES = {Measured("a", 0): 0.5, Measured("a", 1): 0.25, Measured("b"): 1.0}
 
 
-def told(folder: Path) -> Page:
+def told(folder: Path, config: Paths = CONFIG) -> Page:
     """The page of linear maps of these rates, an integrator among them."""
     for case, rate in RATES.items():
-        found = followed(CONFIG, problem(lambda z, w, rate=rate: (rate * z + 1, w / 2 + z), parts=("z", "w")))
+        found = followed(config, problem(lambda z, w, rate=rate: (rate * z + 1, w / 2 + z), parts=("z", "w")))
         out = folder / "paths" / folder_of(case)
         for name, rows in found.tables(set="lines").items():
             write_rows(out / f"{name}.csv", rows)
@@ -177,6 +181,18 @@ def test_a_page_has_means_and_deviations_over_seeds_and_a_row_a_network(tmp_path
     for lines in (answers, convergence):
         assert len({line.count("|") for line in lines}) == 1
     assert page.metrics["a"]["lines"]["plain.change_std"] > 0
+
+
+def test_a_page_tells_what_solves_cost_that_end_as_in_use(tmp_path: Path) -> None:
+    ended = Setting(solver=deq.FixedPointIteration(), evaluations=12, tolerances=(0.01, 0.1))
+    _, _, table = told(tmp_path, replace(CONFIG, settings={"plain": ended})).parts
+    heads, _, *lines = [[each.strip() for each in line.strip("|").split("|")] for line in table.splitlines()]
+    assert heads == ["network", "samples", "solver", "to", "evaluations", "ms a sample", "converged, %", "length"]
+    assert [line[:4] for line in lines] == [
+        [network, "lines (3)", "plain", within] for network in ("a", "b") for within in ("0.1", "0.01")
+    ]
+    assert [line[6] for line in lines] == ["100 ± 0", "100 ± 0", "100", "0"]  # an integrator's falls as 1 / k
+    assert lines[3][4] == "12.0"
 
 
 def test_a_distance_that_one_sample_alone_has_shows_in_its_mean_and_not_in_its_median() -> None:

@@ -126,16 +126,15 @@ def convergence_table(found: Found) -> str:
 def solves_table(found: Found, unit: Unit) -> str:
     """A row a network, set, setting and tolerance: what such solves cost and give; "" where there are none."""
     lines = []
-    forms = {"evaluations": "{:.1f}", "ms": "{:.2g}", "converged": "{:.0f}", "error": "{:.3f}"}
+    forms = {"evaluations": "{:.1f}", "ms": "{:.1f}", "converged": "{:.0f}", "error": "{:.3f}"}
     for network, sets in found.items():
         for name, values in sets.items():
-            for end in (
-                key.removesuffix(".ms") for key in values if key.startswith(f"{PREFIX}.") and key.endswith(".ms")
-            ):
-                _, setting, within = end.split(".", 2)
-                shares = {key: 100 * value for key, value in values.items() if key.startswith(f"{end}.converged")}
-                cells = [cell({**values, **shares}, f"{end}.{quantity}", form) for quantity, form in forms.items()]
-                lines.append([network, samples_of(name, values), setting, within, *cells])
+            solves = {key.removeprefix(f"{PREFIX}."): value for key, value in values.items() if key.startswith(PREFIX)}
+            solves |= {key: 100 * share for key, share in solves.items() if ".converged" in key}
+            ends = [key.removesuffix(".ms").split(".", 1) for key in solves if key.endswith(".ms")]
+            for setting, within in sorted(ends, key=lambda end: (end[0], -float(end[1]))):
+                cells = [cell(solves, f"{setting}.{within}.{quantity}", form) for quantity, form in forms.items()]
+                lines.append([network, f"{name} ({solves['samples']:.0f})", setting, within, *cells])
     heads = ["evaluations", "ms a sample", "converged, %", unit.error]
     return markdown(["network", "samples", "solver", "to", *heads], lines, names=3) if lines else ""
 

@@ -45,6 +45,8 @@ class Paths:
     """Relative residuals, of the whole state and of every part of it."""
     settings: dict[Name, solves.Setting] = field(default_factory=dict)
     """By what they are called: solves besides, which end where those in use do."""
+    every: int = 1
+    """Of how many batches one is solved by the settings, the first and every so many after it."""
     samples: int
     """Of a set, evenly spaced over it."""
     batch_size: int = 8
@@ -56,10 +58,11 @@ class Paths:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.evaluations, self.samples, self.batch_size, self.threads) < 1 or self.arnoldi < 2:
+        counts = (self.evaluations, self.samples, self.batch_size, self.every, self.threads)
+        if min(counts) < 1 or self.arnoldi < 2:
             raise ValueError(
-                "expected evaluations, samples, batch_size and threads of at least 1 and arnoldi of at least 2, got "
-                f"{self.evaluations}, {self.samples}, {self.batch_size}, {self.threads} and {self.arnoldi}"
+                "expected evaluations, samples, batch_size, every and threads of at least 1 and arnoldi of at least 2, "
+                f"got {', '.join(map(str, counts))} and {self.arnoldi}"
             )
         if not self.solvers or not self.tolerances or not min(self.tolerances) > 0:
             raise ValueError("expected a solver, and tolerances, all above 0")
@@ -76,6 +79,7 @@ class Followed:
 
     def __init__(self, config: Paths) -> None:
         self.config = config
+        self.batches = 0
         self.samples: list[Row] = []
         """A row a sample: what `summary` is made of."""
         self.residuals: defaultdict[tuple[str, str], list[Tensor]] = defaultdict(list)
@@ -112,7 +116,8 @@ class Followed:
             lowest = torch.minimum(cold.found.residual, lowest)
         generator = torch.Generator().manual_seed(config.seed)
         radius = deq.nn.spectral_radius(problem.f, best, iterations=config.arnoldi, generator=generator)
-        ended = solves.solved(problem, config.settings)
+        ended = solves.solved(problem, {} if self.batches % config.every else config.settings)
+        self.batches += 1
         self.samples += [
             {**row, "radius": value, **more} for row, value, more in zip(rows, radius.tolist(), ended, strict=True)
         ]

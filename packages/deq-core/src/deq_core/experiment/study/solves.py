@@ -68,9 +68,11 @@ def now(device: torch.device) -> float:
 
 
 def summary(samples: Sequence[Row]) -> dict[str, float]:
-    """Means over the samples of `solved`, of times the median."""
-    names = [name for name in samples[0] if name.startswith(f"{PREFIX}.")]
-    columns = {name: numbers(samples, name) for name in names}
-    return {
-        name: median(values) if name.endswith(".ms") else statistic(values).mean for name, values in columns.items()
-    }
+    """Means over the samples that have the columns of `solved`, of times the median, and their number; {} of none."""
+    having = [{name: row[name] for name in row if name.startswith(f"{PREFIX}.")} for row in samples]
+    having = [row for row in having if row]
+    if not having:
+        return {}
+    columns = {name: numbers(having, name) for name in having[0]}
+    means = {name: median(row) if name.endswith(".ms") else statistic(row).mean for name, row in columns.items()}
+    return {f"{PREFIX}.samples": len(having), **means}
