@@ -1,7 +1,9 @@
 """Snakemake's rules are made of DVC's stages: each stage is one job, after the jobs that write what it reads."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 import yaml
@@ -28,14 +30,27 @@ def test_every_stage_has_a_job_with_its_files(name: str, checkout: Path, monkeyp
     set_parameters(checkout, {}, name=name)
     monkeypatch.chdir(checkout)
     stages = {stage: found for stage, found in graph.stages().items() if stage not in ("check", graph.CODE)}
-    jobs = {job.stage: job for rule in graph.rules(parameters.load()) for job in rule.jobs.values()}
+    values = parameters.load()
+    jobs = {job.stage: job for rule in graph.rules(values) for job in rule.jobs.values()}
     assert jobs.keys() == stages.keys()
+    listed = {key for found in stages.values() for key in found.get("params", ())}
+    assert [key for key in sorted(listed) if not is_there(values, key)] == []
     for stage, found in stages.items():
         job = jobs[stage]
         assert set(job.outputs) == {path if Path(path).suffix else f"{path}/manifest.json" for path in outputs(found)}
         read = [path for path in found["deps"] if path.startswith(("data/", "results/")) and "/code/" not in path]
         assert all(any(belongs(path, dependency) for path in job.inputs) for dependency in read)
         assert all(any(belongs(path, dependency) for dependency in read) for path in job.inputs if read)
+
+
+def is_there(values: Mapping[str, Any], key: str) -> bool:
+    """Whether a dotted key has a value; DVC runs no stage that lists one without."""
+    place: Any = values
+    for name in key.split("."):
+        if not isinstance(place, Mapping) or name not in place:
+            return False
+        place = place[name]
+    return True
 
 
 def test_a_pipeline_has_one_small_file_of_metrics_and_its_plots_draw_the_tables_of_figures() -> None:
