@@ -12,13 +12,16 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 VERSION := import sys; print("%d.%d.%d" % sys.version_info[:3])
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce report docs test lint ui release-check install clean
+.PHONY: help reproduce rehearse report docs test lint ui release-check install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-20s%s\n", $$1, $$2 }'
 
 reproduce: $(INSTALLED)  ## run what is not up to date: data, training, evaluation, figures, report
 	$(IN_VENV) snakemake --cores $(CORES) $(TARGET)
+
+rehearse: $(INSTALLED)  ## every stage of the profile paper for two updates, on the CPU and miniature data
+	$(IN_VENV) python -m workflows.rehearse
 
 report: $(INSTALLED)  ## all reports, beside what papers say, on one page: results/report.html
 	$(IN_VENV) python -m workflows.page

@@ -1,0 +1,93 @@
+"""The rehearsal runs what the profile paper has, on little data and for few updates."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deq_core.experiment import config
+from workflows import rehearse, schemas
+from workflows.profile import edits, profile
+from workflows.reductions import REDUCED, found, reduced
+from workflows.rehearse import Outcome, log_of
+
+SMALLER = {
+    *("steps", "batch_size", "seeds", "thresholds", "evaluations", "sweep", "max_steps", "before"),
+    *("crop", "mix", "size", "test_crop", "length", "classes", "complete"),
+    *("device", "processes", "workers", "precision", "chance"),
+}
+"""The keys whose values may differ."""
+
+
+def test_only_what_is_named_is_smaller_than_in_the_paper() -> None:
+    published = profile("paper")
+    changed = list(edits(published, reduced(profile("paper"))))
+    assert {edit.keys[-1] for edit in changed} == SMALLER
+    mixes = [(edit.before, edit.after) for edit in changed if edit.keys[-1] == "mix"]
+    assert all(without_crop(before) == without_crop(after) for before, after in mixes)
+    of_models = [edit.keys for edit in changed if "model" in edit.keys]
+    assert {keys[-3:] for keys in of_models} == {("architecture", "head", "classes")}, "solves of trainings are whole"
+    idle = [
+        one.places
+        for one in REDUCED
+        if not any(found(published, place.split("."), added=one.added) for place in one.places)
+    ]
+    assert idle == []
+
+
+def without_crop(mix: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**member, "augment": {**member["augment"], "crop": None}} for member in mix]
+
+
+def test_the_small_profile_is_one(tmp_path: Path) -> None:
+    rehearse.prepare(tmp_path)
+    for name, kind in schemas.sections().items():
+        config.check(kind, tmp_path / "params.yaml", name)
+
+
+READS = {"report": {"measure"}, "measure": {"train"}, "train": {"data"}, "data": set[str](), "other": {"data"}}
+
+
+def ending(failed: str, logs: Path, begun: list[str]) -> Callable[[str], Outcome]:
+    """Stages of which one fails."""
+
+    def perform(stage: str) -> Outcome:
+        begun.append(stage)
+        log_of(stage, logs).write_text(f"{stage}: first\n" + "and so on\n" * 20 + f"{stage}: last")
+        return Outcome(stage, 1.0, 100, 3 if stage == failed else 0)
+
+    return perform
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_stage_runs_after_those_that_it_reads_unless_they_fail(jobs: int, tmp_path: Path) -> None:
+    begun: list[str] = []
+    outcomes = rehearse.rehearse(READS, ending("train", tmp_path, begun), jobs=jobs)
+    assert begun[0] == "data"
+    assert sorted(begun) == ["data", "other", "train"]
+    lacking = {one.stage: one.lacks for one in outcomes if one.status is None}
+    assert lacking == {"measure": "train", "report": "measure"}
+    text = rehearse.said(outcomes, tmp_path, 5.0)
+    assert "train ended with 3:" in text
+    assert "train: last" in text
+    assert "train: first" not in text
+    assert text.endswith("rehearsed 3 of 5 stages in 5 s, at most 100 MB each; 1 failed, 2 not run")
+
+
+def test_a_stage_is_rehearsed_with_those_that_it_reads_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert rehearse.main(["delta_sine_report"]) == 0
+    text = capsys.readouterr().out
+    for stage in ("delta_sine@release-0", "delta_sine@equilibrium-0", "delta_sine_report"):
+        assert f" {stage} " in text
+    assert "rehearsed 3 of 3 stages" in text
+    assert list(tmp_path.glob("rehearsal-*")) == []
+
+
+def test_a_stage_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        rehearse.main(["flow_tarin", "--folder", str(tmp_path / "new")])
+    assert "no stage flow_tarin" in capsys.readouterr().err

@@ -1,0 +1,100 @@
+"""What the rehearsal of the profile paper makes smaller: the one table of it, and the profile with it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ruamel.yaml.comments import CommentedMap
+
+from workflows import miniatures
+
+MEASURED = "evaluations that are looked at; solves of trainings have theirs"
+TRAININGS = (
+    "flow.train.*",
+    "flow.curriculum.*.train.*",
+    "vision.experiments.*.recipe",
+    "stability.pretraining",
+    "stability.training",
+    "sequence.train.*",
+)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What a value of the profile becomes."""
+
+    places: tuple[str, ...]
+    """Dotted keys; `*` stands for one key, `**` for any number of them."""
+    value: Any
+    """The value, or a function of the published one."""
+    why: str
+    added: bool = False
+    """Whether the key is put where the profile leaves it out."""
+
+    def __str__(self) -> str:
+        value = "fewer" if callable(self.value) else self.value
+        return f"  {', '.join(self.places)}: {value} ({self.why})"
+
+
+def everywhere(key: str) -> tuple[str, ...]:
+    """The places of a key in all trainings."""
+    return tuple(f"{training}.{key}" for training in TRAININGS)
+
+
+def first(count: int) -> Callable[[list[Any]], list[Any]]:
+    """What takes so many of a list."""
+    return lambda values: values[:count]
+
+
+REDUCED: tuple[Reduction, ...] = (
+    Reduction(everywhere("steps"), 2, "one update unrolled, where there is a pretraining, and one solved"),
+    Reduction(everywhere("pretraining.steps"), 1, "see steps"),
+    Reduction(("delta.sine.*.steps", "delta.images.steps"), 2, "updates"),
+    Reduction(("**.batch_size",), 1, "time and memory of one sample"),
+    Reduction(
+        ("**.crop",), list(miniatures.CROP), "the least that all networks take; workflows.costs counts the published"
+    ),
+    Reduction(("vision.experiments.imagenet-*.task.augment.size",), miniatures.CROP[0], "as crop", added=True),
+    Reduction(("vision.experiments.*.task.test_crop",), [miniatures.CROP[0]] * 2, "as crop"),
+    Reduction(("sequence.**.length",), 8, "tokens of a segment, as crop"),
+    Reduction(("**.device",), "cpu", "there is no GPU"),
+    Reduction(everywhere("processes"), 1, "each would have a GPU"),
+    Reduction(everywhere("workers"), 0, "there is one sample to load"),
+    Reduction(everywhere("precision"), "bfloat16", "float16 needs CUDA"),
+    Reduction(everywhere("jacobian.chance"), 1.0, "the penalty, which few updates have, is rehearsed too"),
+    Reduction(("**.seeds",), first(1), "seeds repeat the same"),
+    Reduction(("**.thresholds",), first(2), "they repeat the same"),
+    Reduction(("**.evaluations", "flow.evaluate.sweep", "*.evaluate.*.sweep"), 4, MEASURED),
+    Reduction(("delta.sweep.*.steps", "sequence.delta.*.steps"), [4], MEASURED),
+    Reduction(("delta.sweep.*.variants.*.stop.max_steps", "sequence.delta.*.variants.*.stop.max_steps"), 4, MEASURED),
+    Reduction(("delta.convergence.*.steps",), 4, MEASURED),
+    Reduction(("vision.stream.*.before",), 1, "frames of a video before the annotated one", added=True),
+    Reduction(("delta.images.picture.size",), 16, "pixels"),
+    Reduction(("flow.data.complete", "vision.data.complete"), False, "a miniature is no whole release", added=True),
+    Reduction(("vision.experiments.imagenet-*.model.architecture.head.classes",), miniatures.CLASSES, "its miniature"),
+)
+
+
+def reduced(published: CommentedMap) -> CommentedMap:
+    """The profile with `REDUCED`, in place."""
+    for reduction in REDUCED:
+        for pattern in reduction.places:
+            for above, key in found(published, pattern.split("."), added=reduction.added):
+                value = reduction.value
+                above[key] = value(above[key]) if callable(value) else deepcopy(value)  # of a list no alias
+    return published
+
+
+def found(value: Any, pattern: Sequence[str], *, added: bool = False) -> list[tuple[Any, Any]]:
+    """Mapping and key, or list and index, of each place of a pattern."""
+    within = dict(value) if isinstance(value, Mapping) else dict(enumerate(value)) if isinstance(value, list) else {}
+    first, *rest = pattern
+    if first == "**":
+        below = [place for each in within.values() for place in found(each, pattern, added=added)]
+        return [*found(value, rest, added=added), *below]
+    keys = [key for key in within if fnmatchcase(str(key), first)]
+    if not rest:
+        return [(value, key) for key in keys or ([first] if added and within else [])]
+    return [place for key in keys for place in found(within[key], rest, added=added)]
