@@ -113,7 +113,11 @@ def run(stage: str, words: Sequence[str], log: Path) -> Outcome:
     process.start()
     peak.close()
     process.join()
-    return Outcome(stage, time.monotonic() - begun, peaks.recv() if peaks.poll() else 0, process.exitcode)
+    try:
+        found = peaks.recv()
+    except EOFError:  # it was killed
+        found = 0
+    return Outcome(stage, time.monotonic() - begun, found, process.exitcode)
 
 
 def perform(words: Sequence[str], log: Path, peak: Connection) -> None:

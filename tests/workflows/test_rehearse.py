@@ -1,5 +1,7 @@
 """The rehearsal runs what the profile paper has, on little data and for few updates."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,16 @@ def test_a_stage_is_rehearsed_with_those_that_it_reads_and_nothing_stays(
         assert f" {stage} " in text
     assert "rehearsed 3 of 3 stages" in text
     assert list(tmp_path.glob("rehearsal-*")) == []
+
+
+def killed(*_: object) -> None:
+    """What a system does that has no memory left."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_stage_that_is_killed_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearse, "perform", killed)
+    assert rehearse.run("train", [], log_of("train", tmp_path)).status == -signal.SIGKILL
 
 
 def test_a_stage_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
