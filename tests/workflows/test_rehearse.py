@@ -15,7 +15,7 @@ from workflows.reductions import REDUCED, found, reduced
 from workflows.rehearse import Outcome, log_of
 
 SMALLER = {
-    *("steps", "batch_size", "seeds", "thresholds", "evaluations", "sweep", "max_steps", "before"),
+    *("steps", "batch_size", "seeds", "thresholds", "evaluations", "sweep", "max_steps", "arnoldi", "before"),
     *("crop", "mix", "size", "test_crop", "length", "classes", "complete"),
     *("device", "processes", "workers", "precision", "chance"),
 }
