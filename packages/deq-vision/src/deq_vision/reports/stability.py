@@ -156,14 +156,13 @@ def curves(found: Mapping[str, Curves]) -> Figure:
                 plotting.curve(at, tested(of_split), [mean], label=label, marker="o", markevery=[steps - 1], **look)
                 change = [[value - curve[steps - 1] for value in curve[steps - 1 :]] for curve in measured]
                 plotting.curve(past, range(len(change[0])), change, label=label, **look)
-            at.set_title(f"{IMAGES[split]} images")
-            past.set_title(f"{IMAGES[split]} images, from N on")
+            for axes, quantity in ((at, CURVES[metric]), (past, f"change of {CURVES[metric]}")):
+                axes.set_title(f"{IMAGES[split]} images")
+                axes.set_ylabel(quantity)
         for shared in (values, beyond):
             limits = [axes.get_ylim() for axes in shared]
             for axes in shared:
                 axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        values[0].set_ylabel(CURVES[metric])
-        beyond[0].set_ylabel(f"change of {CURVES[metric]}")
     for place, axes in enumerate(panels[-columns:]):
         axes.set_xlabel("evaluations of f at test time" if place < len(found) else "evaluations beyond N")
     plotting.legend(figure)
