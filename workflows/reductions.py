@@ -14,6 +14,7 @@ MEASURED = "evaluations that are looked at; solves of trainings have theirs"
 TRAININGS = (
     "flow.train.*",
     "flow.curriculum.*.train.*",
+    "flow.gradients.train",
     "vision.experiments.*.recipe",
     "stability.pretraining",
     "stability.training",

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,22 @@ def test_only_what_is_named_is_smaller_than_in_the_paper() -> None:
     assert all(without_crop(before) == without_crop(after) for before, after in mixes)
     of_models = [edit.keys for edit in changed if "model" in edit.keys]
     assert {keys[-3:] for keys in of_models} == {("architecture", "head", "classes")}, "solves of trainings are whole"
+    assert {recipe["steps"] for recipe in recipes(reduced(profile("paper")))} == {2}
     idle = [
         one.places
         for one in REDUCED
         if not any(found(published, place.split("."), added=one.added) for place in one.places)
     ]
     assert idle == []
+
+
+def recipes(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Of all trainings: what has an optimiser."""
+    if isinstance(value, Mapping):
+        if "optim" in value:
+            yield value
+        for each in value.values():
+            yield from recipes(each)
 
 
 def without_crop(mix: list[dict[str, Any]]) -> list[dict[str, Any]]:
