@@ -10,11 +10,12 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.core.pages import markdown, with_table
 
+import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.config.recipe import EquilibriumRecipe, Recipe
 from deq_core.experiment.data.registry import ReleasedSets
@@ -23,6 +24,7 @@ from deq_flow.data.registry import REGISTRY as FLOW
 from deq_flow.params import EquilibriumModel, UnrolledModel
 from deq_flow.params import Train as FlowRecipe
 from deq_flow.studies.flow import Flow
+from deq_flow.studies.gradients import Gradient, GradientStudy
 from deq_sequence.data.registry import CORPORA
 from deq_sequence.data.texts import Published
 from deq_sequence.params import Model as Transformer
@@ -67,6 +69,8 @@ def trainings() -> Iterator[Cost]:
     for stage, part in {"flow_train": flow, **later}.items():
         for method in part.methods:
             yield from [flow_cost(stage, part.model[method], part.train[method])] * len(flow.seeds)
+    for name in flow.gradients.methods:
+        yield gradients_cost(flow.gradients, flow.gradients.gradient[name])
     vision: Vision = config.check(Vision, PAPER, "vision")
     continued = tuple(pair.experiment for pair in vision.continued)
     for stage, names in (("vision_train", vision.fresh), ("vision_continue", continued)):
@@ -95,6 +99,17 @@ def flow_cost(stage: str, model: EquilibriumModel | UnrolledModel, recipe: FlowR
         found = of_flow(model, *shape)
         each, weights = found.solved(model.layer, 1 + len(model.correction)), found.weights
     return cost(stage, recipe, weights, recipe.steps * each)
+
+
+def gradients_cost(study: GradientStudy, gradient: Gradient) -> Cost:
+    """Of the networks of a gradient, with and without corrections; one job trains and measures them, and keeps none."""
+    recipe, through = study.train, gradient.corrected
+    assert isinstance(through, deq.Phantom)
+    found = of_flow(study.model, recipe.micro_batch, recipe.mix[0].augment.crop)
+    last = found.solved(replace(study.model.layer, adjoint=gradient.last))
+    corrections = len(study.model.correction) * (through.steps * (found.f + found.back) + found.prediction)
+    every = len(study.seeds) * recipe.steps * (2 * last + corrections)
+    return replace(cost("flow_gradients", recipe, found.weights, every), weights=0)
 
 
 def vision_cost(stage: str, one: Experiment) -> Cost:
@@ -151,7 +166,7 @@ def table(costs: Sequence[Cost], tflops: float = TFLOPS) -> str:
     """A row a stage, and their sum."""
     header = [
         "stage",
-        "trainings",
+        "jobs",
         "GPUs of each",
         "EFLOP",
         f"GPU-hours at {tflops:g} TFLOP/s",

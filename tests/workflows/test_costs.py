@@ -3,13 +3,14 @@
 import pytest
 import torch
 from benchmarks.core.pages import read_table
+from tests.profiles import ROOT
 
 import deq_core as deq
 from deq_core.experiment.config.layer import Adjoint, ImplicitConfig, LayerConfig, StopConfig
 from deq_sequence.config import MINI
 from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.params import Model
-from workflows import costs
+from workflows import commands, costs
 from workflows.costs import Cost
 from workflows.operations import Counted, of_sequence, operations
 
@@ -59,4 +60,7 @@ def test_the_page_has_what_is_counted_now() -> None:
     language = costs.config.check(costs.Language, costs.PAPER, "sequence")
     now = [costs.sequence_cost(language.model[name], language.train[name]) for name in language.methods]
     said = read_table(costs.PAGE.read_text(), costs.TABLE)
+    stages = {name: str(stage.get("outs")) for name, stage in commands.definitions(ROOT / "dvc.yaml").items()}
+    trained = {name for name, outs in stages.items() if "/history.csv" in outs and not name.startswith("delta_")}
+    assert {stage.strip("`") for stage in said} == trained, "all but the small fits of a sine and a picture"
     assert said["`sequence_train`"] == costs.row("sequence_train", now, costs.TFLOPS)[1:]
