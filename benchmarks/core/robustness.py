@@ -180,7 +180,7 @@ def cell_of_table(runs: list[Trained]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     torchdeq.add_option(parser)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--page", type=Path, help="page whose table is replaced, such as docs/against-torchdeq.md")
     options = parser.parse_args()
     torchdeq.use(options.torchdeq)
