@@ -34,6 +34,11 @@ INDEPENDENCE = (
     "the same steady state from any initialisation, given enough computation."
 )
 
+CONSTANT = (
+    "Training of equilibrium networks requires only constant memory, whatever their effective depth.",
+    "[Bai et al., NeurIPS 2019, abstract](https://arxiv.org/abs/1909.01377)",
+)
+
 CLAIMS = {
     "flow": Claim(
         "At the same size and schedule DEQ-Flow is ahead of RAFT: 1.27 px on Sintel clean, 2.58 on final, 3.76 on "
@@ -63,6 +68,12 @@ CLAIMS = {
         f"[Bai et al., CVPR 2022, abstract]({DEQ_FLOW})",
         findings.gradients,
     ),
+    "flow_training_costs": Claim(
+        "An equilibrium flow estimator is differentiated through its fixed point analytically, and so requires O(1) "
+        "training memory.",
+        f"[Bai et al., CVPR 2022, abstract]({DEQ_FLOW})",
+        findings.training_costs,
+    ),
     "sequence": Claim(
         "On WikiText-103 DEQs often improve over the sequence models that they are made from, at similar numbers of "
         "parameters and similar computation, with up to 88 % less memory in training.",
@@ -74,6 +85,7 @@ CLAIMS = {
         DELTA,
         findings.sequence_delta,
     ),
+    "sequence_training_costs": Claim(*CONSTANT, findings.training_costs),
     "sequence_paths": Claim(INDEPENDENCE, PATHS, partial(findings.paths, SEQUENCE)),
     "vision": Claim(
         "On ImageNet classification and Cityscapes segmentation MDEQs match or exceed recent competitive models.",
@@ -86,6 +98,7 @@ CLAIMS = {
         "[Ertenli et al., ECCV 2022, abstract](https://arxiv.org/abs/2204.13492)",
         findings.streaming,
     ),
+    "vision_training_costs": Claim(*CONSTANT, findings.training_costs),
     "vision_paths": Claim(INDEPENDENCE, PATHS, partial(findings.paths, VISION)),
     "stability": Claim(
         "More iterations at inference than in training cannot help overparametrised networks, and DEQs, which are so "

@@ -112,6 +112,28 @@ def differing(what: str, differences: Mapping[str, Values], sets: Mapping[str, s
     )
 
 
+def training_costs(found: Values) -> str:
+    """How memory and time of a step grow with the evaluations of f, and where the gradients end."""
+    first, of_first = next(iter(found.items()))
+    counts = sorted(of_first, key=int)
+    least, most = counts[0], counts[-1]
+    grown = {
+        key: ", ".join(f"{of[most][key] / of[least][key]:.1f} ({gradient})" for gradient, of in found.items())
+        for key in ("bytes", "seconds")
+    }
+    ends = [
+        f"{gradient} keeps {of[most]['bytes'] / of_first[most]['bytes']:.1f} times as much and takes "
+        f"{of[most]['seconds'] / of_first[most]['seconds']:.1f} times as long"
+        for gradient, of in found.items()
+        if gradient != first
+    ]
+    return bullets(
+        f"From {least} to {most} evaluations of f the memory kept for backward grows by factors of {grown['bytes']}, "
+        f"and the time of a step by {grown['seconds']}.",
+        f"Beside the gradient {first}, at {most} evaluations {' and '.join(ends)}." if ends else "",
+    )
+
+
 def delta(found: Values) -> str:
     """The rule beside stopping earlier, where both were chosen."""
     savings = found["savings"]

@@ -17,6 +17,7 @@ from benchmarks.core.pages import with_table
 from deq_core.experiment.files import write_text
 from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table, solves_table
 from deq_core.experiment.study.savings import overview, savings_table
+from deq_core.experiment.study.training_costs_report import costs_table
 from deq_flow.reports import curriculum, delta_sweep, errors, gradients, reuse, settling
 from deq_flow.reports import paths as flow_paths
 from deq_sequence.reports import delta as sequence_delta
@@ -34,12 +35,15 @@ REPORTS = {
     "flow_reuse": ("flow/report/reuse", ("starts",)),
     "flow_paths": ("flow/report/paths", ("paths",)),
     "flow_gradients": ("flow/report/gradients", ("training",)),
+    "flow_training_costs": ("flow/report/training_costs", ("steps",)),
     "sequence": ("sequence/report/perplexity", ("iterations", "learning_curves", "bits_per_character")),
     "sequence_delta_report": ("sequence/report/delta", ("tradeoff",)),
     "sequence_paths": ("sequence/report/paths", ("paths",)),
+    "sequence_training_costs": ("sequence/report/training_costs", ("steps",)),
     "vision": ("vision/report/scores", ("scores", "evaluations", "learning_curves")),
     "vision_streaming_report": ("vision/report/streaming", ("budgets", "frames")),
     "vision_paths": ("vision/report/paths", ("paths",)),
+    "vision_training_costs": ("vision/report/training_costs", ("steps",)),
     "stability": ("stability/report", ("curves",)),
     "stability_paths": ("stability/report_paths", ("paths",)),
     "delta_sweep": ("delta/report/sweep", ("tradeoff", "activity", "maps")),
@@ -152,6 +156,16 @@ def solves(source: str, unit: Unit) -> Table:
     return source, make
 
 
+def training_costs(source: str) -> Table:
+    """What a training step costs by each gradient: findings, table and figure."""
+
+    def make(found: dict[str, Any]) -> str:
+        figure = f"![Memory and time of a step](figures/{source}_steps.svg)"
+        return "\n\n".join([findings.training_costs(found), costs_table(found), figure])
+
+    return source, make
+
+
 SAVINGS, SETTLING = ("delta_sweep", "delta_inr"), ("delta_convergence", "delta_inr", "delta_sine")
 
 TABLES: dict[str, dict[str, Table]] = {
@@ -199,6 +213,9 @@ TABLES: dict[str, dict[str, Table]] = {
         "flow-solves": solves("flow_paths", flow_paths.UNIT),
         "vision-solves": solves("vision_paths", vision_paths.UNIT),
         "sequence-solves": solves("sequence_paths", sequence_paths.UNIT),
+    },
+    "docs/choosing-a-gradient.md": {
+        f"{name}-costs": training_costs(f"{name}_training_costs") for name in ("flow", "vision", "sequence")
     },
     "docs/sequence.md": {
         "findings": ("sequence", findings.sequence),

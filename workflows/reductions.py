@@ -73,6 +73,8 @@ REDUCED: tuple[Reduction, ...] = (
     Reduction(("delta.sweep.*.steps", "sequence.delta.*.steps"), [4], MEASURED),
     Reduction(("delta.sweep.*.variants.*.stop.max_steps", "sequence.delta.*.variants.*.stop.max_steps"), 4, MEASURED),
     Reduction(("delta.convergence.*.steps",), 4, MEASURED),
+    Reduction(("*.costs.steps",), [2], MEASURED),
+    Reduction(("*.costs.repeats",), 1, "they repeat the same"),
     Reduction(("vision.stream.*.before",), 1, "frames of a video before the annotated one", added=True),
     Reduction(("delta.images.picture.size",), 16, "pixels"),
     Reduction(("flow.data.complete", "vision.data.complete"), False, "a miniature is no whole release", added=True),

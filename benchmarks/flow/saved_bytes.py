@@ -8,54 +8,27 @@ the encoders and the correlation volume save, which both kinds of network share.
 """
 
 import argparse
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 import deq_core as deq
+from deq_core.experiment.study.training_costs import saved_bytes as counted
 from deq_flow import build, sequence_loss
 from deq_flow.models.network import FlowNetwork
-
-
-@dataclass
-class SavedStorages:
-    """Storages that autograd keeps, by address, with their bytes."""
-
-    own: set[int]
-    """Addresses that do not count: the parameters."""
-    bytes_of: dict[int, int] = field(default_factory=dict)
-
-    @classmethod
-    def beside(cls, parameters: Iterable[Tensor]) -> "SavedStorages":
-        """An empty count that ignores `parameters`."""
-        return cls({parameter.untyped_storage().data_ptr() for parameter in parameters})
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        """Called by autograd with each tensor that it saves."""
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self.own:
-            self.bytes_of[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    @property
-    def total(self) -> int:
-        return sum(self.bytes_of.values())
 
 
 def saved_bytes(model: FlowNetwork, image1: Tensor, image2: Tensor, *, encoders_only: bool = False) -> int:
     """Bytes saved by the forward pass and loss of a training step, or by encoding the pair alone."""
     target = image1.new_zeros(len(image1), 2, *image1.shape[2:])
     valid = torch.ones_like(target[:, 0], dtype=torch.bool)
-    saved = SavedStorages.beside(model.parameters())
-    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
-        kept = (
-            model.encode(image1, image2) if encoders_only else sequence_loss(model(image1, image2).flows, target, valid)
-        )
-    total = saved.total
-    del kept  # alive until here, so that no address was used twice
-    return total
+
+    def forward() -> object:
+        if encoders_only:
+            return model.encode(image1, image2)
+        return sequence_loss(model(image1, image2).flows, target, valid)
+
+    return counted(model.parameters(), forward)
 
 
 def main() -> None:

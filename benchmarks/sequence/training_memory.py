@@ -19,9 +19,9 @@ from torch import Tensor
 
 import deq_core as deq
 from benchmarks.core.pages import markdown, with_table
-from benchmarks.flow.saved_bytes import SavedStorages
 from benchmarks.flow.training_memory import Memory, peak_of
 from deq_core.experiment.files import write_text
+from deq_core.experiment.study.training_costs import saved_bytes as counted
 from deq_sequence import DEQTransformer, build
 
 PAGE = Path(__file__).parents[2] / "docs" / "sequence.md"
@@ -81,12 +81,7 @@ def step(model: DEQTransformer, text: Tensor) -> None:
 
 def saved_bytes(model: DEQTransformer, text: Tensor) -> int:
     """Bytes that autograd keeps for backward, parameters not counted."""
-    saved = SavedStorages.beside(model.parameters())
-    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
-        kept = loss(model, text)
-    total = saved.total
-    del kept  # alive until here, so that no address was used twice
-    return total
+    return counted(model.parameters(), lambda: loss(model, text))
 
 
 def table(measured: dict[Case, Memory]) -> str:

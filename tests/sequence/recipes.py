@@ -11,6 +11,7 @@ from deq_sequence.data.texts import Embedded, Text, prepare
 from deq_sequence.params import Model, Train
 from deq_sequence.studies.perplexity import Evaluate
 from deq_sequence.studies.section import Sequence
+from deq_sequence.studies.training_costs import SequenceCosts
 
 LAYER = LayerConfig(
     solver=deq.FixedPointIteration(),
@@ -33,6 +34,15 @@ MEASURE = Evaluate(
     text="characters", length=8, memory=6, batch_size=4, sweep=4, solvers={"plain": deq.FixedPointIteration()}
 )
 TEXT = Text(corpus=Embedded(), tokens="characters", limit=300)
+COSTS = SequenceCosts(
+    gradients={"phantom-1": deq.Phantom(), "unrolled": deq.Unrolled()},
+    steps=(1, 2),
+    solver=deq.FixedPointIteration(),
+    repeats=1,
+    batch_size=2,
+    name="mini",
+    length=6,
+)
 PROFILE = Sequence(
     seeds=(0,),
     methods=("deq", "unrolled"),
@@ -40,6 +50,7 @@ PROFILE = Sequence(
     model={"deq": MODEL, "unrolled": UNROLLED},
     train={"deq": RECIPE, "unrolled": replace(RECIPE, pretraining=None)},
     evaluate={"deq": MEASURE, "unrolled": MEASURE},
+    costs=COSTS,
 )
 
 

@@ -58,6 +58,7 @@ from deq_vision.params import (
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.studies.scores import EVALUATE, Measurement
 from deq_vision.studies.section import Continued, Vision
+from deq_vision.studies.training_costs import VisionCosts
 from deq_vision.tasks import batches_in_order, tally, training_batches
 from deq_vision.train import begin, objective, train
 
@@ -111,6 +112,15 @@ DETECT = Experiment(
 )
 EXPERIMENTS = {"digits": DIGITS, "street": STREET, "detect": DETECT}
 STREAM = StreamEvaluate(budgets=(1,), converged=StopConfig(max_steps=2, tol=1e-3))
+COSTS = VisionCosts(
+    gradients={"phantom-1": deq.Phantom()},
+    steps=(1, 2),
+    solver=deq.FixedPointIteration(),
+    repeats=1,
+    batch_size=2,
+    architecture=DIGITS.model.architecture,
+    crop=(16, 16),
+)
 PROFILE = Vision(
     seeds=(0,),
     trained=("digits", "street"),
@@ -122,6 +132,7 @@ PROFILE = Vision(
     baselines={},
     evaluate={"digits": MEASURE, "street": MEASURE},
     stream={"street": STREAM},
+    costs=COSTS,
 )
 
 

@@ -15,7 +15,18 @@ from workflows.reductions import REDUCED, found, reduced
 from workflows.rehearse import Outcome, log_of
 
 SMALLER = {
-    *("steps", "batch_size", "seeds", "thresholds", "evaluations", "sweep", "max_steps", "arnoldi", "before"),
+    *(
+        "steps",
+        "batch_size",
+        "seeds",
+        "thresholds",
+        "evaluations",
+        "sweep",
+        "max_steps",
+        "arnoldi",
+        "before",
+        "repeats",
+    ),
     *("crop", "mix", "size", "test_crop", "length", "classes", "complete"),
     *("device", "processes", "workers", "precision", "chance"),
 }

@@ -13,6 +13,7 @@ from deq_flow.studies.gradients import GradientStudy
 from deq_flow.studies.paths import PathStudy
 from deq_flow.studies.reuse import Reuse
 from deq_flow.studies.table import Evaluate
+from deq_flow.studies.training_costs import FlowCosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class Flow:
     reuse: Reuse
     paths: PathStudy
     gradients: GradientStudy
+    costs: FlowCosts
     baselines: dict[Name, Baseline]
     plot: Plot
 

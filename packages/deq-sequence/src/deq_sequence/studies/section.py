@@ -9,6 +9,7 @@ from deq_sequence.params import Model, Train
 from deq_sequence.studies.delta import Delta
 from deq_sequence.studies.paths import PathStudy
 from deq_sequence.studies.perplexity import Baselines, Evaluate
+from deq_sequence.studies.training_costs import SequenceCosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Sequence:
     delta: dict[Name, Delta] = field(default_factory=dict)
     """Methods that are measured under the delta rule too."""
     paths: PathStudy = field(default_factory=PathStudy)
+    costs: SequenceCosts
     baselines: Baselines = field(default_factory=Baselines)
     plot: Plot = field(default_factory=Plot)
 

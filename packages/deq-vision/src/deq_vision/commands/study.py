@@ -12,6 +12,7 @@ STUDIES = Studies(
         "evaluate": "deq_vision.studies.scores:EVALUATE",
         "stream": "deq_vision.studies.streaming:STREAM",
         "paths": "deq_vision.studies.paths:PATHS",
+        "training-costs": "deq_vision.studies.training_costs:COSTS",
         "stability-pretrain": "deq_vision.studies.stability:PRETRAIN",
         "stability-train": "deq_vision.studies.stability:TRAIN",
         "stability-evaluate": "deq_vision.studies.stability:EVALUATE",
@@ -22,6 +23,7 @@ STUDIES = Studies(
         "streaming": "deq_vision.reports.streaming:REPORT",
         "stability": "deq_vision.reports.stability:REPORT",
         "paths": "deq_vision.reports.paths:REPORT",
+        "training-costs": "deq_vision.reports.training_costs:REPORT",
         "stability-paths": "deq_vision.reports.paths:STABILITY_REPORT",
     },
     sections={

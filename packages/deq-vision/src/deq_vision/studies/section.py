@@ -11,6 +11,7 @@ from deq_vision.evaluate import Evaluate
 from deq_vision.params import Classify, Data, Experiment, Segment
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.studies.paths import PathStudy
+from deq_vision.studies.training_costs import VisionCosts
 
 OF_TASK: Mapping[type, tuple[type, ...]] = {
     Classify: (Linear, Neighbours),
@@ -50,6 +51,7 @@ class Vision:
     stream: dict[Name, StreamEvaluate]
     """And how on videos."""
     paths: PathStudy = field(default_factory=PathStudy)
+    costs: VisionCosts
     plot: Plot = field(default_factory=Plot)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,132 @@
+"""What a training step costs by each gradient: the memory it keeps for backward, and its time, by evaluations of f."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from deq_core.experiment import distributed
+from deq_core.experiment.config import Name
+from deq_core.experiment.config.layer import Adjoint, LayerConfig, Solver, StopConfig
+from deq_core.experiment.tables import Row, grouped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What is compared. Networks are untrained and inputs random: shapes decide, not values."""
+
+    gradients: dict[Name, Adjoint]
+    steps: tuple[int, ...]
+    """Evaluations of f that a solve takes, all of them: no tolerance ends it."""
+    solver: Solver
+    """Of the solve, under every gradient."""
+    repeats: int
+    """Turns of which the median counts."""
+    batch_size: int
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.gradients or not self.steps:
+            raise ValueError("gradients, steps: expected one of each at least")
+        if min(*self.steps, self.repeats, self.batch_size, self.threads) < 1:
+            raise ValueError("steps, repeats, batch_size, threads: expected numbers from 1 on")
+        for gradient in self.gradients:
+            self.choices(gradient, self.steps[0])
+
+    def choices(self, gradient: Name, steps: int) -> dict[str, Any]:
+        """Fields of the domains' `Equilibrium`.
+
+        Raises:
+            ValueError: the solver does not go with the gradient.
+        """
+        stop = StopConfig(max_steps=steps)
+        return LayerConfig(solver=self.solver, stop=stop, adjoint=self.gradients[gradient]).choices()
+
+
+@dataclass
+class SavedStorages:
+    """Storages that autograd keeps, by address, with their bytes."""
+
+    own: set[int]
+    """Addresses that do not count: the parameters."""
+    bytes_of: dict[int, int] = field(default_factory=dict)
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Called by autograd with each tensor that it saves."""
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.own:
+            self.bytes_of[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+
+def saved_bytes(parameters: Iterable[Tensor], forward: Callable[[], object]) -> int:
+    """Bytes that autograd keeps for the backward pass of `forward`: each storage once, without `parameters`."""
+    saved = SavedStorages({parameter.untyped_storage().data_ptr() for parameter in parameters})
+    with saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+        kept = forward()
+    total = sum(saved.bytes_of.values())
+    del kept  # alive until here, so that no address was used twice
+    return total
+
+
+def training_costs(network: nn.Module, loss: Callable[[], Tensor], config: Costs) -> list[Row]:
+    """A row a gradient and number of evaluations: `bytes` kept for backward, and `seconds` of loss and gradients.
+
+    Seconds are those that the process computes, on CUDA those that pass; settings take turns.
+
+    Args:
+        network: with a field `equilibrium`, whose solver, stop and adjoint are replaced.
+        loss: of the network on a batch, always the same.
+        config: what is compared.
+    """
+    torch.set_num_threads(config.threads)
+    network.train()
+    own: Any = network.equilibrium
+    settings = {
+        (gradient, steps): replace(own, **config.choices(gradient, steps))
+        for gradient, steps in product(config.gradients, config.steps)
+    }
+    saved, seconds = dict[tuple[str, int], int](), dict[tuple[str, int], list[float]]()
+    for setting, equilibrium in settings.items():
+        network.equilibrium = equilibrium
+        saved[setting] = saved_bytes(network.parameters(), loss)
+        step(network, loss)  # loads what torch loads at first use
+    for _, (setting, equilibrium) in product(range(config.repeats), settings.items()):
+        network.equilibrium = equilibrium
+        begun = clock(config.device)
+        step(network, loss)
+        seconds.setdefault(setting, []).append(clock(config.device) - begun)
+    network.equilibrium = own
+    return [
+        {"gradient": gradient, "steps": steps, "bytes": saved[gradient, steps], "seconds": median(taken)}
+        for (gradient, steps), taken in seconds.items()
+    ]
+
+
+def step(network: nn.Module, loss: Callable[[], Tensor]) -> None:
+    """Loss and gradients, without an update."""
+    network.zero_grad(set_to_none=True)
+    loss().backward()
+
+
+def clock(device: str) -> float:
+    """Seconds from some moment on."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(distributed.device(device))
+    return time.perf_counter()
+
+
+def summary(rows: list[Row]) -> Mapping[str, Any]:
+    """{gradient: {evaluations: {bytes, seconds}}}."""
+    return {
+        gradient: {str(row["steps"]): {key: row[key] for key in ("bytes", "seconds")} for row in of_gradient}
+        for (gradient,), of_gradient in grouped(rows, ("gradient",)).items()
+    }

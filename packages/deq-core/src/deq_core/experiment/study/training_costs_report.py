@@ -1,0 +1,72 @@
+"""The report of what a training step costs by each gradient."""
+
+from collections.abc import Mapping
+from itertools import cycle
+
+from deq_core.experiment.study import plotting
+from deq_core.experiment.study.plotting import Figure
+from deq_core.experiment.study.report import Page, Results
+from deq_core.experiment.study.stage import Section, Single
+from deq_core.experiment.study.training_costs import summary
+from deq_core.experiment.tables import markdown
+
+Found = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""{gradient: {evaluations: {bytes, seconds}}}."""
+STYLES = ("-", "--", ":", "-.")
+
+
+def ordered(found: Found) -> Found:
+    """By rising evaluations, which a file has in the order of their digits."""
+    return {gradient: dict(sorted(of.items(), key=lambda each: int(each[0]))) for gradient, of in found.items()}
+
+
+def costs_page(section: Section, results: Results) -> Page:
+    """Memory and time of a domain's training step, by gradient and evaluations of f."""
+    turns, samples = section.load(int, "costs.repeats"), section.load(int, "costs.batch_size")
+    found = summary(results.rows("training_costs", [Single()], "steps"))
+    said = f"Of one batch of {samples}, always the same; seconds are medians of {turns} turns."
+    title = "What a training step costs by each gradient"
+    return Page(title=title, metrics=found, parts=[said, costs_table(found)], figures={"steps": figure(found)})
+
+
+def costs_table(found: Found) -> str:
+    """A row a gradient and quantity, a column a number of evaluations.
+
+    In brackets are shares of the first gradient's seconds at as many evaluations, which other machines give too, more
+    or less.
+    """
+    found = ordered(found)
+    first, of_first = next(iter(found.items()))
+    kept = [
+        [gradient, "MB kept for backward", *(f"{values['bytes'] / 1e6:.2f}" for values in counts.values())]
+        for gradient, counts in found.items()
+    ]
+    taken = [
+        [
+            gradient,
+            f"seconds (of {first}'s)",
+            *(
+                f"{values['seconds']:.3f} ({values['seconds'] / of_first[count]['seconds']:.2f})"
+                for count, values in counts.items()
+            ),
+        ]
+        for gradient, counts in found.items()
+    ]
+    return markdown(["gradient", "evaluations", *of_first], [*kept, *taken], names=2)
+
+
+def figure(found: Found) -> Figure:
+    """Memory, and time, against evaluations; a line a gradient."""
+    drawn, (memory, time) = plotting.figure(8.0, 3.2, columns=2)
+    for axes, key, unit, name in ((memory, "bytes", 1e-6, "MB kept for backward"), (time, "seconds", 1.0, "seconds")):
+        for (gradient, of), style in zip(ordered(found).items(), cycle(STYLES)):
+            counts, values = [int(count) for count in of], [unit * each[key] for each in of.values()]
+            plotting.curve(axes, counts, [values], label=gradient, linestyle=style, marker="o", markersize=3)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+        axes.set_xlabel("evaluations of f")
+        axes.set_ylabel(name)
+    plotting.legend(drawn)
+    return drawn
