@@ -52,3 +52,17 @@ def test_published_figures_are_shown(report: str) -> None:
     pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
     _, shown = REPORTS[report]
     assert [name for name in shown if f"(figures/{report}_{name}.svg)" not in pages] == []
+
+
+def test_what_follows_a_fault_is_what_tests_find_that_provoke_it() -> None:
+    page = (ROOT / "docs" / "reproducibility.md").read_text()
+    (rows,) = re.findall(r"^\| what happens .*\n\|[ |-]+\n((?:\|.*\n)+)", page, flags=re.MULTILINE)
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", path.read_text(), flags=re.MULTILINE)
+    }
+    for row in rows.splitlines():
+        named = set(re.findall(r"`(test_\w+)`", row))
+        assert named, f"no test provokes it: {row}"
+        assert named <= defined, row
