@@ -26,7 +26,8 @@ class Sequence:
     delta: dict[Name, Delta] = field(default_factory=dict)
     """Methods that are measured under the delta rule too."""
     paths: PathStudy = field(default_factory=PathStudy)
-    costs: SequenceCosts
+    costs: SequenceCosts | None = None
+    """Of a training step, where they are measured."""
     baselines: Baselines = field(default_factory=Baselines)
     plot: Plot = field(default_factory=Plot)
 
