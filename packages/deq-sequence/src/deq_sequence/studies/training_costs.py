@@ -1,16 +1,12 @@
 """What a training step of a DEQ-Transformer costs by each gradient."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from deq_core.experiment import distributed
-from deq_core.experiment.seeding import seed_everything
-from deq_core.experiment.study.stage import Job, Single, Stage
-from deq_core.experiment.study.training_costs import Costs, summary, training_costs
+from deq_core.experiment.study.training_costs import Costs, costs_stage
 from deq_sequence.models.build import NAMES, build
 
 
@@ -31,11 +27,8 @@ class SequenceCosts(Costs):
             raise ValueError(f"length: expected at least 1 token, got {self.length}")
 
 
-def measure(job: Job[Single, SequenceCosts]) -> Mapping[str, Any]:
-    """Memory and time by gradient and evaluations; see `training_costs`, whose rows the table `steps` has."""
-    config = job.settings
-    seed_everything(0)
-    device = distributed.device(config.device)
+def made(config: SequenceCosts, device: torch.device) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """An untrained network, and its loss on a batch."""
     network = build(config.name, memory=config.length).to(device)
     shape = config.batch_size, config.length
     before, tokens, targets = (torch.randint(network.size.vocabulary, shape, device=device) for _ in range(3))
@@ -47,14 +40,7 @@ def measure(job: Job[Single, SequenceCosts]) -> Mapping[str, Any]:
         assert found is not None
         return found
 
-    job.tables["steps"] = training_costs(network, loss, config)
-    return summary(job.tables["steps"])
+    return network, loss
 
 
-COSTS = Stage(
-    name="sequence.training_costs",
-    section="sequence",
-    case=Single,
-    settings=lambda section, case: section.load(SequenceCosts, "costs"),
-    run=measure,
-)
+COSTS = costs_stage("sequence", SequenceCosts, made)

@@ -1,16 +1,12 @@
 """What a training step of an MDEQ costs by each gradient."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from deq_core.experiment import distributed
-from deq_core.experiment.seeding import seed_everything
-from deq_core.experiment.study.stage import Job, Single, Stage
-from deq_core.experiment.study.training_costs import Costs, summary, training_costs
+from deq_core.experiment.study.training_costs import Costs, costs_stage
 from deq_vision.config import Architecture, Classification, Equilibrium
 from deq_vision.loss import classification_loss
 from deq_vision.models.mdeq import MDEQ
@@ -30,11 +26,8 @@ class VisionCosts(Costs):
             raise ValueError(f"architecture.head: expected one to classify, got {self.architecture.head}")
 
 
-def measure(job: Job[Single, VisionCosts]) -> Mapping[str, Any]:
-    """Memory and time by gradient and evaluations; see `training_costs`, whose rows the table `steps` has."""
-    config = job.settings
-    seed_everything(0)
-    device = distributed.device(config.device)
+def made(config: VisionCosts, device: torch.device) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """An untrained network, and its loss on a batch."""
     head = config.architecture.head
     assert head is not None
     network = MDEQ(config.architecture, Equilibrium(**config.choices(next(iter(config.gradients)), 1))).to(device)
@@ -44,14 +37,7 @@ def measure(job: Job[Single, VisionCosts]) -> Mapping[str, Any]:
     def loss() -> Tensor:
         return classification_loss(network(images).logits, labels)
 
-    job.tables["steps"] = training_costs(network, loss, config)
-    return summary(job.tables["steps"])
+    return network, loss
 
 
-COSTS = Stage(
-    name="vision.training_costs",
-    section="vision",
-    case=Single,
-    settings=lambda section, case: section.load(VisionCosts, "costs"),
-    run=measure,
-)
+COSTS = costs_stage("vision", VisionCosts, made)

@@ -18,7 +18,6 @@ Found = Mapping[str, Mapping[str, Mapping[str, float]]]
 OF_STARTS = {"random": "a random state", "other": "another sample's state"}
 DISTANCES = {"change": "k and 2k", "random": "zero and random", "other": "zero and another"}
 PARTS, OTHERS, BLACK = (*plotting.PALETTE[:3], plotting.PALETTE[7]), plotting.PALETTE[3:6], plotting.PALETTE[6]
-STYLES = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def figure(curves: Mapping[str, Mapping[str, Sequence[Sequence[Row]]]], unit: Un
         residuals, answers = panels[2 * number : 2 * number + 2]
         name = tables["residuals"][0][0]["set"]
         first = {table: [[row for row in rows if row["set"] == name] for rows in of] for table, of in tables.items()}
-        for (solver,), style in zip(grouped(first["residuals"][0], ("solver",)), STYLES, strict=False):
+        for (solver,), style in zip(grouped(first["residuals"][0], ("solver",)), plotting.STYLES, strict=False):
             rows = {
                 table: [[row for row in one if row["solver"] == solver] for one in of] for table, of in first.items()
             }

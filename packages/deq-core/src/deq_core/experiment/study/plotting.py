@@ -24,6 +24,8 @@ from deq_core.experiment.tables import Row, Statistic, numbers, statistic
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 """Colours that the colour-blind tell apart (Okabe and Ito, 2008), the strongest first."""
+STYLES = ("-", "--", ":", "-.")
+"""Of lines, where colours are taken or not enough."""
 
 _STYLE: dict[Any, Any] = {
     "axes.grid": True,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from deq_core.experiment import distributed
 from deq_core.experiment.config import Name
 from deq_core.experiment.config.layer import Adjoint, LayerConfig, Solver, StopConfig
+from deq_core.experiment.seeding import seed_everything
+from deq_core.experiment.study.stage import Job, Single, Stage
 from deq_core.experiment.tables import Row, grouped
 
 
@@ -48,6 +50,9 @@ class Costs:
         """
         stop = StopConfig(max_steps=steps)
         return LayerConfig(solver=self.solver, stop=stop, adjoint=self.gradients[gradient]).choices()
+
+
+Compared = TypeVar("Compared", bound=Costs)
 
 
 @dataclass
@@ -108,6 +113,35 @@ def training_costs(network: nn.Module, loss: Callable[[], Tensor], config: Costs
         {"gradient": gradient, "steps": steps, "bytes": saved[gradient, steps], "seconds": median(taken)}
         for (gradient, steps), taken in seconds.items()
     ]
+
+
+def costs_stage(
+    domain: str,
+    kind: type[Compared],
+    made: Callable[[Compared, torch.device], tuple[nn.Module, Callable[[], Tensor]]],
+) -> Stage[Single, Compared]:
+    """The stage `training_costs` of a domain, whose table `steps` has the rows of `training_costs`.
+
+    Args:
+        domain: its section of params.yaml, which says under `costs` what is compared.
+        kind: of that part.
+        made: the network and its loss on a batch, on a device.
+    """
+
+    def measure(job: Job[Single, Compared]) -> Mapping[str, Any]:
+        config = job.settings
+        seed_everything(0)
+        network, loss = made(config, distributed.device(config.device))
+        job.tables["steps"] = training_costs(network, loss, config)
+        return summary(job.tables["steps"])
+
+    return Stage(
+        name=f"{domain}.training_costs",
+        section=domain,
+        case=Single,
+        settings=lambda section, case: section.load(kind, "costs"),
+        run=measure,
+    )
 
 
 def step(network: nn.Module, loss: Callable[[], Tensor]) -> None:

@@ -12,7 +12,6 @@ from deq_core.experiment.tables import markdown
 
 Found = Mapping[str, Mapping[str, Mapping[str, float]]]
 """{gradient: {evaluations: {bytes, seconds}}}."""
-STYLES = ("-", "--", ":", "-.")
 
 
 def ordered(found: Found) -> Found:
@@ -59,7 +58,7 @@ def figure(found: Found) -> Figure:
     """Memory, and time, against evaluations; a line a gradient."""
     drawn, (memory, time) = plotting.figure(8.0, 3.2, columns=2)
     for axes, key, unit, name in ((memory, "bytes", 1e-6, "MB kept for backward"), (time, "seconds", 1.0, "seconds")):
-        for (gradient, of), style in zip(ordered(found).items(), cycle(STYLES)):
+        for (gradient, of), style in zip(ordered(found).items(), cycle(plotting.STYLES)):
             counts, values = [int(count) for count in of], [unit * each[key] for each in of.values()]
             plotting.curve(axes, counts, [values], label=gradient, linestyle=style, marker="o", markersize=3)
         axes.set_xscale("log", base=2)
