@@ -258,12 +258,21 @@ def test_erasing_paints_patches_of_the_mean_colour_in_a_copy() -> None:
     np.testing.assert_array_equal(aug.erase(image, never, np.random.default_rng(1)), image)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_pair_made_still_is_one_frame_twice_without_motion(sparse: bool) -> None:
+    sample = augment(recorded_sample(sparse), replace(STILL, still_chance=1.0), np.random.default_rng(0))
+    assert torch.equal(sample.image1, sample.image2)
+    assert sample.valid.all()
+    assert not sample.flow.any()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"crop": (0, 5)}, "crop must be at least 1 pixel"),
         ({"eraser_size": (5, 5)}, "eraser_size must be 0 < least < bound"),
         ({"scale": (0.5, -0.5)}, r"scale must be \(least, greatest\)"),
+        ({"still_chance": -0.1}, r"chances must be in \[0, 1\], got -0.1"),
         ({"eraser_chance": 1.5}, r"chances must be in \[0, 1\], got 1.5"),
     ],
 )

@@ -21,6 +21,8 @@ class AugmentConfig:
 
     crop: tuple[int, int]
     """Height and width of what remains, pixels."""
+    still_chance: float = 0.0
+    """Probability that the pair becomes image 1 twice, with zero flow. Colours and erased patches then differ as usual."""
     colour: ColourConfig = field(default_factory=ColourConfig)
     eraser_chance: float = 0.5
     """Probability that one or two patches of image 2 are painted over with its mean colour."""
@@ -58,7 +60,8 @@ class AugmentConfig:
             )
         if self.released_scatter and not self.sparse:
             raise ValueError("released_scatter says how sparse vectors are moved: it needs sparse")
-        for chance in (self.eraser_chance, self.scale_chance, self.stretch_chance, *self.flip_chance):
+        chances = (self.still_chance, self.eraser_chance, self.scale_chance, self.stretch_chance, *self.flip_chance)
+        for chance in chances:
             if not 0 <= chance <= 1:
                 raise ValueError(f"chances must be in [0, 1], got {chance} in {self}")
 
@@ -96,6 +99,9 @@ def augment(sample: FlowSample, config: AugmentConfig, rng: np.random.Generator)
     Raises:
         ValueError: the sample is smaller than the crop and scaling by `config` cannot help.
     """
+    if config.still_chance and rng.uniform() < config.still_chance:
+        nothing, everywhere = torch.zeros_like(sample.flow), torch.ones_like(sample.valid)
+        sample = replace(sample, image2=sample.image1, flow=nothing, valid=everywhere)
     image1, image2 = jitter_pair(pixels(sample.image1), pixels(sample.image2), rng, config.colour)
     image2 = erase(image2, config, rng)
     coloured = replace(sample, image1=planes(image1), image2=planes(image2))
