@@ -213,6 +213,28 @@ def test_a_store_that_is_back_at_the_end_of_a_run_gets_all_of_it(
     assert run.data.tags["why"] == "test"
 
 
+def test_a_store_that_is_slow_is_waited_for_no_longer_than_a_run_has_for_it(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call is answered within the limit; it is their sum that counts."""
+    real, calls = MlflowClient.log_batch, []
+
+    def slow(*values: object, **named: object) -> object:
+        calls.append(time.sleep(0.2))
+        return real(*values, **named)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(recording, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(recording, "_SHARE", 0.0)
+    monkeypatch.setattr(recording, "_BUDGET", 2.0)
+    monkeypatch.setattr(MlflowClient, "log_batch", slow)
+    said = work("flow", tmp_path, lambda log: monkeypatch.setattr(MlflowClient, "log_batch", real))
+    assert 1 < len(calls) <= 10 < STEPS // 2
+    assert re.search(rf"{AWAY}: (it is slow, and this run has waited 2 s|no answer within)", said)
+    assert COMMAND not in said
+    (run,) = runs(client).values()
+    assert complete(client, run)
+
+
 def test_sending_may_be_interrupted_anywhere_and_repeated(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,13 @@
 """What is written into a run: parameters, tags, metrics, files and its end.
 
-The store is waited for twice at most: when it fails, the run goes on without it, its record is kept in a folder, and
-at its end sent once, or later by a command.
+When the store fails or is slow, the run goes on without it: its record is kept in a folder, and at its end sent once,
+or later by a command.
 """
 
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from deq_core.experiment.tracking import entries, provenance
 from deq_core.experiment.tracking.connection import connect, is_remote
 from deq_core.experiment.tracking.entries import Entry, Heading, close_abandoned, deliver, run_of
 from deq_core.experiment.tracking.keys import key_of
-from deq_core.experiment.tracking.patience import LIMIT, is_away, within
+from deq_core.experiment.tracking.patience import LIMIT, Result, is_away, within
 from deq_core.experiment.tracking.processes import this_process
 from deq_core.experiment.tracking.sqlite_store import first_line
 from deq_core.experiment.tracking.unsent import Unsent, folder_of
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from deq_core.experiment.tracking.entries import MlflowClient
 
 _FLUSH_SECONDS = 10.0
+_BUDGET = 12.0
+"""Seconds that a run may spend on its store, besides those of the last try at its end."""
+_SHARE = 0.05
+"""Of its time that a run may spend on its store on top of these: a server far away is slow and works."""
 IDENTITY = "tracking.json"
 """The file of a scratch folder that names the run to continue."""
 
@@ -42,7 +46,9 @@ class Recording:
         self.id = ""
         self.held: list[tuple[str, float, int, int]] = []
         self.last_steps: dict[str, int] = {}
-        self.flushed = time.monotonic()
+        self.made = self.flushed = time.monotonic()
+        self.waited = 0.0
+        """Seconds, for the store."""
 
     def begin(
         self, params: Mapping[str, object], tags: Mapping[str, str], data: Mapping[str, str], *, resumes: bool
@@ -70,7 +76,7 @@ class Recording:
 
         try:
             client = connect(self.uri, write=True)
-            self.id, known = within(LIMIT, lambda: begun(client))
+            self.id, known = self._wait(lambda: begun(client))
             self.client, self.last_steps = client, {name: max(steps) for name, steps in known.items()}
         except Exception as error:
             if not is_away(error, remote=is_remote(self.uri)):
@@ -154,11 +160,22 @@ class Recording:
         client = self.client
         if client is not None:
             try:
-                within(LIMIT, lambda: deliver(client, self.id, entry))
+                self._wait(lambda: deliver(client, self.id, entry))
                 return
             except Exception as error:
                 self._go_on_without(error)
         self._keep(entry)
+
+    def _wait(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives, within the time that the run has for its store."""
+        begun = time.monotonic()
+        left = min(LIMIT, _BUDGET + _SHARE * (begun - self.made) - self.waited)
+        if left <= 0:
+            raise TimeoutError(f"it is slow, and this run has waited {self.waited:.0f} s for it")
+        try:
+            return within(left, work)
+        finally:
+            self.waited += time.monotonic() - begun
 
     def _go_on_without(self, error: BaseException) -> None:
         self.client = None

@@ -66,7 +66,7 @@ def track(
 
     A store that is away, as a server that does not answer or a file that another process holds, is no error: the run's
     record is kept in the folder mlflow-unsent, see `unsent.py`. So is what a store does not take once the block has
-    begun. Bookkeeping never costs a result, nor 20 seconds in all.
+    begun. Bookkeeping never costs a result, nor more than 20 seconds and a twentieth of the run's time.
     """
     if distributed.rank() != 0:
         yield ignore
