@@ -22,7 +22,7 @@ class AugmentConfig:
     crop: tuple[int, int]
     """Height and width of what remains, pixels."""
     still_chance: float = 0.0
-    """Probability that the pair becomes image 1 twice, with zero flow. Colours and erased patches then differ as usual."""
+    """Probability that the pair becomes image 1 twice, with zero flow; colours and erased patches differ as usual."""
     colour: ColourConfig = field(default_factory=ColourConfig)
     eraser_chance: float = 0.5
     """Probability that one or two patches of image 2 are painted over with its mean colour."""

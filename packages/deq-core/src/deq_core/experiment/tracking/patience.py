@@ -11,7 +11,7 @@ from deq_core.experiment.files import OutputError
 Result = TypeVar("Result")
 
 LIMIT = 8.0
-"""Seconds that a store is waited for at a time: where it does not answer, once in a run's course and once at its end."""
+"""Seconds that a store is waited for at a time: one that is silent once in a run's course and once at its end."""
 _UNREACHABLE = (429, 502, 503, 504)
 
 
