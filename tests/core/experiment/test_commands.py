@@ -1,6 +1,7 @@
 """Command lines import what the named command needs, and end with a message or a line of JSON."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,17 +87,19 @@ def test_a_defect_shows_its_traceback() -> None:
 
 
 def test_a_finished_training_removes_what_it_is_known_to_have_left_and_nothing_else(tmp_path: Path) -> None:
-    digest, earlier, shared = "0123456789abcdef", "fedcba9876543210", "00000000ffffffff"
+    digest, earlier, shared, running = "0123456789abcdef", "fedcba9876543210", "00000000ffffffff", "f" * 16
     others = ["train-deq-0-backup", f"train-deq-0-1-{earlier}", "train-deq-0", f"train-deq-0-{earlier}-mine"]
-    for name in (f"train-deq-0-{earlier}", f"train-deq-0-{shared}", *others):
+    for name in (f"train-deq-0-{earlier}", f"train-deq-0-{shared}", f"train-deq-0-{running}", *others):
         (tmp_path / name).mkdir()
         (tmp_path / name / "training.pt").touch()
+        (tmp_path / name / "out").write_bytes(os.fsencode(tmp_path / ("other" if running in name else "model")))
     (tmp_path / f"train-deq-0-{shared}" / "mine").touch()
-    with commands.resumable(tmp_path, "train-deq-0", digest) as folder:
-        folder.mkdir()
+    with commands.resumable(tmp_path, "train-deq-0", digest, out=tmp_path / "model") as folder:
         (folder / "training.pt").touch()
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("train-deq-0*/*")}
-    assert left == {f"train-deq-0-{shared}/mine", *(f"{name}/training.pt" for name in others)}
+    others.append(f"train-deq-0-{running}")
+    kept = {f"{name}/{file}" for name in others for file in ("out", "training.pt")}
+    assert left == kept | {f"train-deq-0-{shared}/mine"}, "a training with another --out may still go on"
     assert not folder.exists()
 
 
@@ -109,8 +112,8 @@ def test_what_a_training_depends_on_must_be_there(tmp_path: Path) -> None:
 
 def test_what_cannot_be_removed_after_a_training_is_a_warning(tmp_path: Path) -> None:
     def train() -> None:
-        with commands.resumable(tmp_path, "train-a-1", "1" * 16) as folder:
-            folder.write_text("no folder")
+        with commands.resumable(tmp_path, "train-a-1", "1" * 16, out=tmp_path / "a") as folder:
+            (folder / "training.pt").mkdir()
 
-    with pytest.warns(UserWarning, match="train-a-1-1{16} is not needed any more, but stays: Not a directory"):
+    with pytest.warns(UserWarning, match="train-a-1-1{16} is not needed any more, but stays: Is a directory"):
         train()

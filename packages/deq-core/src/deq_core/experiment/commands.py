@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import os
 import re
 import sys
 import warnings
@@ -25,7 +26,7 @@ from deq_core.experiment import config, distributed
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.ending import ending
 from deq_core.experiment.errors import UserError, out_of_memory
-from deq_core.experiment.files import OutputError, discard, output_files, require_own, require_writable
+from deq_core.experiment.files import OutputError, discard, output_files, require_own, require_writable, write_bytes
 from deq_core.experiment.written import written_by
 
 PARAMS = Path("params.yaml")
@@ -153,6 +154,9 @@ def inputs(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     yield "the working directory", Path()
 
 
+AIM = "out"
+"""The file in the folder of an unfinished training that says which folder it is to write."""
+
 Flat = tyro.conf.OmitArgPrefixes
 """Marks a dataclass whose fields are options of the command by their own names: `Annotated[Options, Flat]`."""
 
@@ -190,20 +194,32 @@ def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) ->
 
 
 @contextmanager
-def resumable(scratch: Path, name: str, digest: str) -> Iterator[Path]:
+def resumable(scratch: Path, name: str, digest: str, *, out: Path) -> Iterator[Path]:
     """The folder below `scratch` that the training `name` resumes from, where its `fingerprint` is still `digest`.
 
-    When the block is left without an error, it is removed, and with it those that earlier versions left behind. That
-    one cannot be removed is a warning: the training is done.
+    When the block is left without an error, it is removed, and with it those that earlier versions of the same training
+    left behind, which were to write the same `out`: others of that name are trainings that may go on. That one cannot
+    be removed is a warning: the training is done.
     """
-    yield scratch / f"{name}-{digest}"
+    folder, aim = scratch / f"{name}-{digest}", os.fsencode(out.resolve())
+    if distributed.rank() == 0:
+        write_bytes(folder / AIM, aim)
+    yield folder
     if distributed.rank() == 0 and scratch.is_dir():
         for finished in scratch.iterdir():
-            if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", finished.name):
+            if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", finished.name) and aim_of(finished) == aim:
                 try:
-                    discard(finished, ("training.pt", "tracking.json"))
+                    discard(finished, ("training.pt", "tracking.json", AIM))
                 except OSError as error:
                     warnings.warn(f"{finished} is not needed any more, but stays: {error.strerror}", stacklevel=2)
+
+
+def aim_of(folder: Path) -> bytes | None:
+    """Which folder the training that left `folder` was to write; None where nothing says so."""
+    try:
+        return (folder / AIM).read_bytes()
+    except OSError:
+        return None
 
 
 def sources(*packages: str) -> list[Path]:

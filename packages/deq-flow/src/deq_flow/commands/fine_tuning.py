@@ -74,7 +74,7 @@ def fine_tune(
         {**parameters, "files": contents([READERS[recipe.data](located(data))])}, weights, package="deq_flow"
     )
     with (
-        resumable(scratch, f"flow_fine-tune-{seed}", digest) as folder,
+        resumable(scratch, f"flow_fine-tune-{seed}", digest, out=out) as folder,
         track(
             "flow.fine-tune",
             parameters,

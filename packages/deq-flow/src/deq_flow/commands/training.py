@@ -86,7 +86,7 @@ def train(
     files = [] if manifest.exists() else contents(open_sets(recipe.mix, data))
     digest = fingerprint({**parameters, "files": files}, *first, package="deq_flow")
     with (
-        resumable(scratch, f"flow_{job}-{name}-{seed}", digest) as folder,
+        resumable(scratch, f"flow_{job}-{name}-{seed}", digest, out=out) as folder,
         track(
             f"flow.{job}",
             parameters,

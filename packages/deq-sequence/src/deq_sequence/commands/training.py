@@ -80,7 +80,7 @@ def train(
     files = [data if data.is_file() else data / "manifest.json", *([] if start is None else [located(start)])]
     digest = fingerprint({**parameters, "tokens": read and read.vocabulary.state()}, *files, package="deq_sequence")
     with (
-        resumable(scratch, f"sequence_train-{name}-{seed}", digest) as folder,
+        resumable(scratch, f"sequence_train-{name}-{seed}", digest, out=out) as folder,
         track(
             "sequence.train",
             parameters,

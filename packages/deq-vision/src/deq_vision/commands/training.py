@@ -86,7 +86,7 @@ def train(
     files += [] if first is None else [first]
     digest = fingerprint({"experiment": settings}, *files, package="deq_vision")
     with (
-        resumable(scratch, f"vision_train-{name}-{seed}", digest) as folder,
+        resumable(scratch, f"vision_train-{name}-{seed}", digest, out=out) as folder,
         track(
             "vision.train",
             settings,

@@ -179,7 +179,7 @@ def run_stage(
         files = [file for place in (data, model) if place is not None for file in identities(place)]
         digest = fingerprint({"case": case, "settings": settings}, *files, package=package)
         name = "-".join(map(str, [stage.name.replace(".", "_"), *labels.values()]))
-        with resumable(scratch, name, digest) as folder, run(scratch=folder) as log:
+        with resumable(scratch, name, digest, out=out) as folder, run(scratch=folder) as log:
             metrics = measured(stage, job(log, folder))
     if distributed.rank() == 0:
         finish(flat(metrics))
