@@ -1,6 +1,7 @@
 """The motion in a video, followed from frame to frame, and what is written of it."""
 
 import json
+import math
 import re
 import weakref
 from collections.abc import Callable, Iterator
@@ -608,7 +609,17 @@ def test_the_number_of_frames_can_be_limited(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"side": 8}, {"fps": 0.0}, {"max_speed": -1.0}, {"frames": 1}, {"steps": 0}, {"tolerance": 0.0}]
+    "wrong",
+    [
+        {"side": 8},
+        {"fps": 0.0},
+        {"fps": math.inf},
+        {"max_speed": -1.0},
+        {"max_speed": math.inf},
+        {"frames": 1},
+        {"steps": 0},
+        {"tolerance": 0.0},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))}: expected"):

@@ -45,6 +45,28 @@ def test_a_lossy_video_gives_back_nearly_its_frames(tmp_path: Path, suffix: str)
     assert (back - torch.stack(pictures)).abs().mean() < 3
 
 
+@pytest.mark.parametrize("fps", [0.002, 0.5, 60000 / 1001, 200 / 3, 250 / 3, 1000 / 3, 959.04, 1000.0])
+def test_a_video_of_any_speed_can_be_written(tmp_path: Path, fps: float) -> None:
+    video.write(tmp_path / "a.mp4", moving(3), fps)
+    read = video.frames(tmp_path / "a.mp4")
+    assert read.fps is None if fps == 1000.0 else read.fps == pytest.approx(fps, rel=1e-4)
+    assert len(list(read)) == read.count == 3
+
+
+@pytest.mark.parametrize("fps", [0.0, 0.001, 1e9, float("inf"), float("nan")])
+def test_a_speed_that_no_video_has_is_refused(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(VideoError, match=r"expected from 0\.002 to 1000 frames per second"):
+        video.write(tmp_path / "a.mp4", moving(1), fps)
+
+
+@pytest.mark.parametrize("name", ["10:30.mp4", "file:x.mp4", "a b.mp4", "-x.mp4", "x%03d.mp4", "é.MP4", "take:1/a.mp4"])
+def test_a_video_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    video.write(Path(name), moving(3))
+    assert len(list(video.frames(Path(name)))) == 3
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name], "and nothing else is there"
+
+
 def test_odd_sides_are_extended_by_their_last_line(tmp_path: Path) -> None:
     pictures = moving(2, 17, 23)
     video.write(tmp_path / "a.mkv", pictures)
@@ -111,11 +133,18 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
     (root / "empty.avi").touch()
     (root / "empty").mkdir()
     write_image(root / "2.png", moving(1)[0])
+    for name in ("twice", "lost"):
+        (root / name).mkdir()
+        write_image(root / name / "1.png", moving(1)[0])
+    (root / "twice" / "1.jpg").write_bytes((root / "2.png").read_bytes())
+    (root / "lost" / "2.png").symlink_to(root / "removed.png")
     return {
         "missing": (root / "missing.mp4", "no such file or folder"),
         "text": (root / "text.mp4", "cannot open it as a video; copy it again if it may be damaged, or convert"),
         "empty file": (root / "empty.avi", "cannot open it as a video"),
         "empty folder": (root / "empty", "expected images"),
+        "frame twice": (root / "twice", r"1\.jpg and 1\.png: two images of one name, so one frame twice; remove one"),
+        "lost link": (root / "lost", r"2\.png: a link that leads nowhere \(1 of 2 images\); mend or remove it"),
         "missing image": ([root / "1.png"], r"1\.png: no such file"),
         "image, video": ([root / "2.png", root / "text.mp4"], r"text\.mp4: no image; several inputs must all be"),
         "image, folder": ([root / "2.png", root / "empty"], "empty: a folder; several inputs must all be images"),
@@ -125,7 +154,18 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
 
 @pytest.mark.parametrize(
     "name",
-    ["missing", "text", "empty file", "empty folder", "missing image", "image, video", "image, folder", "camera"],
+    [
+        "missing",
+        "text",
+        "empty file",
+        "empty folder",
+        "frame twice",
+        "lost link",
+        "missing image",
+        "image, video",
+        "image, folder",
+        "camera",
+    ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     source, message = unreadable(tmp_path)[name]

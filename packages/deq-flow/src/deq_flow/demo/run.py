@@ -1,5 +1,6 @@
 """The demo: a source of frames, a network, and a folder of products."""
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,10 +63,12 @@ class DemoConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name}: expected at least {least}, got {value}")
-        for name in ("tolerance", "max_speed", "fps"):
+        for name in ("tolerance", "max_speed"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name}: expected a number above 0, got {value}")
+        if self.fps is not None and not video.SLOWEST <= self.fps <= video.FASTEST:
+            raise ConfigError(f"fps: expected a number from {video.SLOWEST} to {video.FASTEST:g}, got {self.fps}")
 
     def inference(self) -> Inference:
         """How the network is run."""

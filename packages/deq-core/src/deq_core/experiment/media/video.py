@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "FFV1"}
 """Codec of each container that can be written: MPEG-4 part 2, which plays nearly everywhere; JPEG; and lossless."""
 
 DEFAULT_FPS = 25.0
+SLOWEST, FASTEST = 0.002, 1000.0
+"""Frames per second that a video can be written with."""
+TICKS = 2**16 - 1
+"""Of the clock of MPEG-4, at most, in a second; OpenCV makes a power of ten of them a frame."""
 
 Source = int | Path | Sequence[Path]
 """A camera, a video file or a folder of frames, or the frames themselves in order."""
@@ -45,7 +50,7 @@ class Frames:
 
     name: str
     fps: float | None
-    """Frames per second; None where the source does not say."""
+    """Frames per second; None where the source does not say, or says what no video can be written with."""
     count: int | None
     """Frames announced; None where nobody knows. A damaged video has fewer, and some containers only estimate."""
     read: Callable[[], Iterator[Tensor]]
@@ -79,7 +84,7 @@ def frames(source: Source) -> Frames:
     if not isinstance(source, Path):
         return of_images(listed(source), ", ".join(str(path) for path in source))
     if source.is_dir():
-        return of_images(image_files(source), str(source))
+        return of_images(apart(image_files(source)), str(source))
     if not source.exists():
         raise VideoError(f"{source}: no such file or folder")
     if source.suffix.lower() in IMAGES:
@@ -109,9 +114,25 @@ def of_images(paths: tuple[Path, ...], name: str) -> Frames:
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
-    """The images of a folder, sorted by name with numbers as numbers; hidden files are left out."""
+    """The images of a folder, sorted by name with numbers as numbers; hidden files are left out.
+
+    Raises:
+        VideoError: one is a link that leads nowhere.
+    """
     found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGES and path.name[0] != "."]
+    if lost := sorted((path for path in found if not path.exists()), key=natural):
+        raise VideoError(
+            f"{lost[0]}: a link that leads nowhere ({len(lost)} of {len(found)} images); mend or remove it"
+        )
     return tuple(sorted((path for path in found if path.is_file()), key=natural))
+
+
+def apart(images: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The frames of a folder; raises VideoError where two differ in suffix alone, of which each would be a frame."""
+    for first, second in pairwise(images):
+        if first.stem == second.stem:
+            raise VideoError(f"{first} and {second.name}: two images of one name, so one frame twice; remove one")
+    return images
 
 
 def natural(path: Path) -> tuple[list[str | int], str]:
@@ -125,7 +146,7 @@ def announced(source: int | Path) -> tuple[float | None, int | None]:
     capture = opened(source)
     fps, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
-    return (fps if 0 < fps < 1000 else None), (count if count > 0 else None)
+    return (fps if SLOWEST <= fps < FASTEST else None), (count if count > 0 else None)
 
 
 def captured(source: int | Path) -> Iterator[Tensor]:
@@ -167,7 +188,7 @@ def tell_of_fewer(name: str, announced: int | None, found: int) -> None:
 def opened(source: int | Path) -> cv2.VideoCapture:
     """OpenCV's reader of a video file or a camera."""
     with quiet():
-        capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+        capture = cv2.VideoCapture(source if isinstance(source, int) else named(source))
     if not capture.isOpened():
         capture.release()
         remedy = "connect it, or choose another index"
@@ -175,6 +196,11 @@ def opened(source: int | Path) -> cv2.VideoCapture:
             remedy = "copy it again if it may be damaged, or convert it to .mp4 or to images"
         raise VideoError(f"{described(source)}: OpenCV cannot open it as a video; {remedy}")
     return capture
+
+
+def named(path: Path) -> str:
+    """The file as OpenCV takes it: of a relative path it would read what is before a colon as a protocol, like http."""
+    return str(path.absolute())
 
 
 def described(source: int | Path) -> str:
@@ -200,12 +226,14 @@ def writer(path: Path, fps: float = DEFAULT_FPS) -> Iterator[Callable[[Tensor], 
     codecs store colour for two by two pixels.
 
     Raises:
-        VideoError: an unknown suffix, no frame, or frames of different sizes.
+        VideoError: an unknown suffix, frames per second out of range, no frame, or frames of different sizes.
         OutputError: `path` cannot be written; the disk may be full.
     """
     codec = CODECS.get(path.suffix.lower())
     if codec is None:
         raise VideoError(f"{path}: expected a name that ends in {', '.join(CODECS)}, got {path.suffix or 'no suffix'}")
+    if not SLOWEST <= fps <= FASTEST:
+        raise VideoError(f"{path}: expected from {SLOWEST} to {FASTEST:g} frames per second, got {fps}")
     with output_file(path) as partial:
         stream = Stream(path, partial, codec, fps)
         try:
@@ -244,7 +272,8 @@ class Stream:
     def open(self, height: int, width: int) -> None:
         """Begins the file."""
         fourcc = cv2.VideoWriter.fourcc(*self.codec)
-        if not self.file.open(str(self.partial), fourcc, self.fps, (width, height)):
+        places = next(places for places in (3, 2, 1) if self.fps * 10**places <= TICKS)
+        if not self.file.open(named(self.partial), fourcc, round(self.fps, places), (width, height)):
             raise OutputError(f"cannot write {self.path}: OpenCV has no {self.codec} encoder or may not write there")
 
     def close(self) -> None:
@@ -264,7 +293,7 @@ class Stream:
 
 def ends_at(path: Path, count: int) -> bool:
     """Whether the video at `path` has `count` frames, of which the last can be decoded."""
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(named(path))
     try:
         capture.set(cv2.CAP_PROP_POS_FRAMES, count - 1)
         return capture.get(cv2.CAP_PROP_POS_FRAMES) == count - 1 and capture.read()[0]
