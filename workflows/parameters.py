@@ -5,11 +5,13 @@ made once and without importing a package.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
 from ruamel.yaml.events import AliasEvent
@@ -30,6 +32,14 @@ RULE = "a name is letters, digits, '-' and '_' (no '-' first)"
 """The one pattern of the schemas, in words."""
 
 
+TYPES = {
+    "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+    "number": lambda _, value: isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf,
+}
+"""As the commands have them: 1.0 is no integer, and infinity no number."""
+VALIDATOR: Any = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(TYPES))
+
+
 class ParameterError(ValueError):
     """Some parameters are unknown, missing, or not what they should be."""
 
@@ -37,7 +47,7 @@ class ParameterError(ValueError):
 def load(file: Path = PARAMS, schemas: Path = SCHEMAS) -> dict[str, Any]:
     """The running profile: a mapping for each pipeline, which agrees with `schemas`/<pipeline>.json.
 
-    The file is read as DVC reads it (YAML 1.2, where 1e-3 is a number).
+    The file is read as DVC reads it (UTF-8, and YAML 1.2, where 1e-3 is a number).
 
     Raises:
         ParameterError: lists every bad key as `file: key: what was expected, what came`.
@@ -45,7 +55,7 @@ def load(file: Path = PARAMS, schemas: Path = SCHEMAS) -> dict[str, Any]:
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _WithoutAliases
     try:
-        document = yaml.load(file)
+        document = yaml.load(file.read_text(encoding="utf-8"))
     except Exception as error:  # on what is no YAML nearly anything is raised
         raise ParameterError(f"{file}: cannot be read as YAML: {error}") from error
     return check(document, str(file), schemas)
@@ -79,7 +89,7 @@ def check(document: Any, name: str, schemas: Path = SCHEMAS) -> dict[str, Any]:
     if not isinstance(document.get("profile"), str):
         problems.append(f"profile: expected a name, got {shown(document.get('profile'))}")
     for key in known.keys() & pipelines.keys():
-        for error in Draft202012Validator(known[key]).iter_errors(pipelines[key]):
+        for error in VALIDATOR(known[key]).iter_errors(pipelines[key]):
             problems += sentences(error, key)
     if problems:
         raise ParameterError("\n".join(f"{name}: {problem}" for problem in sorted(problems)))
@@ -105,6 +115,8 @@ def sentences(error: ValidationError, prefix: str) -> Iterator[str]:
         case "pattern":
             where = [part for part in error.absolute_path if isinstance(part, str)]  # the name itself tells which item
             yield f"{place(prefix, where)}: {RULE}, got {error.instance!r}"
+        case "uniqueItems":
+            yield f"{key}: expected each once, got {shown(error.instance)}"
         case "type" | "enum" | "const":
             yield f"{key}: expected {expected(schema)}, got {shown(error.instance)}"
         case _:

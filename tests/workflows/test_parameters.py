@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ SCHEMA = {
         "clip": {"anyOf": [{"type": "number"}, {"type": "null"}]},
         "optim": {"$ref": "#/$defs/Optim"},
         "solver": {"oneOf": [{"$ref": "#/$defs/Anderson"}, {"$ref": "#/$defs/Broyden"}]},
-        "seeds": {"type": "array", "items": {"type": "integer"}},
+        "seeds": {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
     },
     "$defs": {
         "Optim": {
@@ -45,6 +46,10 @@ MISTAKES = [
     ({"steps": "3"}, ["flow.steps: expected an integer, got the text '3'"]),
     ({"steps": True}, ["flow.steps: expected an integer, got true"]),
     ({"steps": 3.5}, ["flow.steps: expected an integer, got 3.5"]),
+    ({"steps": 3.0}, ["flow.steps: expected an integer, got 3.0"]),
+    ({"clip": math.nan}, ["flow.clip: expected a number or null, got nan"]),
+    ({"optim": {"lr": -math.inf}}, ["flow.optim.lr: expected a number, got -inf"]),
+    ({"seeds": [1, 0, 1]}, ["flow.seeds: expected each once, got [1, 0, 1]"]),
     ({"cache": None}, ["flow.cache: expected true or false, got nothing"]),
     ({"clip": "no"}, ["flow.clip: expected a number or null, got the text 'no'"]),
     ({"optim": {"lr": [1]}}, ["flow.optim.lr: expected a number, got [1]"]),
@@ -77,7 +82,8 @@ def schemas(tmp_path: Path) -> Path:
 
 def written(folder: Path, document: object) -> Path:
     path = folder / "params.yaml"
-    path.write_text(json.dumps(document))  # JSON is YAML
+    text = json.dumps(document)  # JSON is YAML, but for these
+    path.write_text(text.replace("NaN", ".nan").replace("Infinity", ".inf"))
     return path
 
 
@@ -117,10 +123,19 @@ def test_a_missing_or_unknown_part_is_named(document: object, sentence: str, tmp
     assert str(caught.value) == f"{path}: {sentence}"
 
 
-def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path: Path, schemas: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        pytest.param(b"flow: [\n", "line 2", id="no YAML"),
+        pytest.param("flow: 1\n".encode("utf-16"), "position 0", id="UTF-16, which DVC and the commands do not read"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_named_with_the_place(
+    content: bytes, place: str, tmp_path: Path, schemas: Path
+) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text("flow: [\n")
-    with pytest.raises(ParameterError, match=r"params\.yaml: cannot be read as YAML: (?s:.)* line 2"):
+    path.write_bytes(content)
+    with pytest.raises(ParameterError, match=rf"params\.yaml: cannot be read as YAML: (?s:.)*{place}"):
         load(path, schemas)
 
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from deq_core.experiment import config
-from deq_core.experiment.config import ConfigError, Kind, Name
+from deq_core.experiment.config import ConfigError, Kind, Name, Names, Seeds
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,18 @@ def test_a_name_is_plain_as_an_item_and_as_a_key_and_the_schema_says_so(tmp_path
             continue
         with pytest.raises(ConfigError, match="a name is letters, digits, '-' and '_'"):
             read(tmp_path, text, kind=kind)
+
+
+@pytest.mark.parametrize(("kind", "once", "twice"), [(Seeds, [1, 0], [0, 1, 0]), (Names, ["b", "a"], ["a", "a"])])
+def test_what_means_are_taken_over_is_there_once_and_the_schema_says_so(
+    tmp_path: Path, kind: Any, once: list[Any], twice: list[Any]
+) -> None:
+    assert read(tmp_path, json.dumps({"run": {"train": once}}), kind=kind) == tuple(once)
+    with pytest.raises(ConfigError, match=rf"run\.train: expected each once, got {twice[0]} more than once"):
+        read(tmp_path, json.dumps({"run": {"train": twice}}), kind=kind)
+    validator = jsonschema.Draft202012Validator(config.schema(kind))
+    assert validator.is_valid(once)
+    assert not validator.is_valid(twice)
 
 
 def test_schema_forbids_unknown_keys_at_every_level() -> None:

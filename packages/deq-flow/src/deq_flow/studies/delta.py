@@ -7,7 +7,7 @@ the state have stopped to change, on flow networks, on a sine fitted by a recurr
 from dataclasses import dataclass
 from typing import Literal
 
-from deq_core.experiment.config import Name, Seed, require_keys
+from deq_core.experiment.config import Name, Names, Seeds, require_keys
 from deq_flow.studies.convergence import Convergence
 from deq_flow.studies.delta_sweep import Sweep
 from deq_flow.studies.field import Representation
@@ -19,15 +19,15 @@ from deq_flow.studies.sine import Sine
 class Delta:
     """One profile of the studies of the delta rule."""
 
-    seeds: tuple[Seed, ...]
+    seeds: Seeds
     """Of the sine and the images."""
-    methods: tuple[Name, ...]
+    methods: Names
     """Keys of the flow section's `model`: the trained equilibrium networks that are measured."""
-    method_seeds: tuple[Seed, ...]
+    method_seeds: Seeds
     """Of those networks; seeds of the flow section."""
     stage: Literal["train", "things", "sintel", "kitti"]
     """Of the flow section's training after which they are measured; "train" is FlyingChairs."""
-    shipped: tuple[Name, ...]
+    shipped: Names
     """Checkpoints that come with the package, measured beside them: names of `networks.SHIPPED`."""
     sweep: dict[Name, Sweep]
     """By network, a key of `methods` or `shipped`."""

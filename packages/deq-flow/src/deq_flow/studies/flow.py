@@ -5,7 +5,7 @@ A key that is not here, or of another type, stops every command before it does a
 
 from dataclasses import dataclass
 
-from deq_core.experiment.config import Name, Seed, require_keys
+from deq_core.experiment.config import Name, Names, Seeds, require_keys
 from deq_core.experiment.config.plot import Plot
 from deq_flow.evaluation.baselines import Baseline
 from deq_flow.params import Data, Model, Train
@@ -20,7 +20,7 @@ from deq_flow.studies.training_costs import FlowCosts
 class CurriculumStage:
     """A stage of the curriculum: its networks, each with a recipe, from the weights of the stage before."""
 
-    methods: tuple[Name, ...]
+    methods: Names
     """Keys of `model` and `train` that are trained and evaluated."""
     model: dict[Name, Model]
     train: dict[Name, Train]
@@ -49,8 +49,8 @@ class Curriculum:
 class Flow:
     """One profile of the optical-flow pipeline."""
 
-    seeds: tuple[Seed, ...]
-    methods: tuple[Name, ...]
+    seeds: Seeds
+    methods: Names
     """Keys of `model` and `train` that are trained on FlyingChairs and evaluated."""
     data: Data
     model: dict[Name, Model]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Name, Seed, require_keys
+from deq_core.experiment.config import Name, Names, Seed, Seeds, require_keys
 from deq_core.experiment.config.layer import Adjoint
 from deq_core.experiment.data.released import located
 from deq_core.experiment.errors import NonFiniteError
@@ -58,9 +58,9 @@ class Gradient:
 class GradientStudy:
     """The study of gradients and corrections."""
 
-    methods: tuple[Name, ...]
+    methods: Names
     """Keys of `gradient` that are trained by; the others are told beside the first."""
-    seeds: tuple[Seed, ...]
+    seeds: Seeds
     gradient: dict[Name, Gradient]
     model: EquilibriumModel
     """With its corrections; networks without are trained besides. Each gradient takes the place of its adjoint."""
@@ -87,7 +87,7 @@ class GradientStudy:
 class Settings:
     """What the networks of one gradient are trained and measured with."""
 
-    seeds: tuple[Seed, ...]
+    seeds: Seeds
     gradient: Gradient
     model: EquilibriumModel
     train: Train

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Name, require_keys
+from deq_core.experiment.config import Name, Names, require_keys
 from deq_core.experiment.data.batches import Spaced
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
@@ -39,9 +39,9 @@ class FlowPaths(Paths):
 class PathStudy:
     """Which networks are followed, and how each."""
 
-    methods: tuple[Name, ...]
+    methods: Names
     """Trained equilibrium networks, keys of `model`."""
-    shipped: tuple[Name, ...] = ()
+    shipped: Names = ()
     """Checkpoints that come with the package, names of `networks.SHIPPED`."""
     measure: dict[Name, FlowPaths]
     """By network."""

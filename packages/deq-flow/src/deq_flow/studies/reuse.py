@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Name
+from deq_core.experiment.config import Names
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.stage import Job, Stage
@@ -20,9 +20,9 @@ from deq_flow.networks import load
 class Reuse(Starts):
     """The study of reuse on embedded videos."""
 
-    methods: tuple[Name, ...]
+    methods: Names
     """Trained networks, keys of `model`."""
-    shipped: tuple[Name, ...]
+    shipped: Names
     """Checkpoints that come with the package, names of `networks.SHIPPED`."""
     set: str = "video"
     """Set whose pairs come from videos; see `evaluation.sets.SETS`."""

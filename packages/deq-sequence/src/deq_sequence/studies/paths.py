@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deq_core.experiment import distributed
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
-from deq_core.experiment.config import Name, require_keys
+from deq_core.experiment.config import Name, Names, require_keys
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.paths import Followed, Paths
 from deq_core.experiment.study.problem import Problem, State
@@ -42,9 +42,9 @@ class SequencePaths(Paths):
 class PathStudy:
     """Which models are followed, and how each."""
 
-    methods: tuple[Name, ...] = ()
+    methods: Names = ()
     """Trained models that are solved for their equilibrium, keys of `model`."""
-    shipped: tuple[Name, ...] = ()
+    shipped: Names = ()
     """Checkpoints that come with the package, names of `networks.SHIPPED`."""
     measure: dict[Name, SequencePaths] = field(default_factory=dict)
     """By network."""

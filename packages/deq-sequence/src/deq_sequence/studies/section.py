@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from deq_core.experiment.config import Name, Seed, require_keys
+from deq_core.experiment.config import Name, Names, Seeds, require_keys
 from deq_core.experiment.config.plot import Plot
 from deq_sequence.data.texts import Text
 from deq_sequence.params import Model, Train
@@ -16,8 +16,8 @@ from deq_sequence.studies.training_costs import SequenceCosts
 class Sequence:
     """One profile of the language models."""
 
-    seeds: tuple[Seed, ...]
-    methods: tuple[Name, ...]
+    seeds: Seeds
+    methods: Names
     """Keys of `model`, `train` and `evaluate` that are trained and measured."""
     texts: dict[Name, Text]
     model: dict[Name, Model]

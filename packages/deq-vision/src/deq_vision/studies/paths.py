@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Name, require_keys
+from deq_core.experiment.config import Name, Names, require_keys
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.paths import Followed, Paths
@@ -33,9 +33,9 @@ class VisionPaths(Paths):
 class PathStudy:
     """Which networks are followed, and how each."""
 
-    methods: tuple[Name, ...] = ()
+    methods: Names = ()
     """Experiments, whose networks of all seeds are."""
-    shipped: tuple[Name, ...] = ()
+    shipped: Names = ()
     """Checkpoints that come with the package, each called as the experiment whose task it does."""
     measure: dict[Name, VisionPaths] = field(default_factory=dict)
     """By network."""

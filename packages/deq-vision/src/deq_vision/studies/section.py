@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deq_core.experiment.config import Name, Seed, require_keys
+from deq_core.experiment.config import Name, Names, Seeds, require_keys
 from deq_core.experiment.config.plot import Plot
 from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
 from deq_vision.detection.params import Detect
@@ -33,14 +33,14 @@ class Continued:
 class Vision:
     """One profile of the vision experiments."""
 
-    seeds: tuple[Seed, ...]
-    trained: tuple[Name, ...]
+    seeds: Seeds
+    trained: Names
     """Keys of `experiments` that the pipeline trains, from every seed, and measures."""
-    fresh: tuple[Name, ...]
+    fresh: Names
     """Those of them that begin with random weights. DVC makes its stages of this list, and cannot subtract."""
     continued: tuple[Continued, ...]
     """The others."""
-    streamed: tuple[Name, ...]
+    streamed: Names
     """Those of them that it measures on videos."""
     data: Data
     experiments: dict[Name, Experiment]

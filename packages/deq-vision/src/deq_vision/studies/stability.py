@@ -13,7 +13,7 @@ import torch
 
 import deq_core as deq
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Seed
+from deq_core.experiment.config import Seed, Seeds
 from deq_core.experiment.config.layer import ImplicitConfig
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.stage import Job, Section, Stage
@@ -57,7 +57,7 @@ class Measure:
 class Stability:
     """The section `stability` of params.yaml."""
 
-    seeds: tuple[Seed, ...]
+    seeds: Seeds
     methods: tuple[Method, ...] = ("implicit", "unrolled")
     steps: tuple[int, ...]
     """N: evaluations of f in training."""

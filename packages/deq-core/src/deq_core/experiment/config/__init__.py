@@ -3,8 +3,10 @@
 from deq_core.experiment.config.loading import ConfigError as ConfigError
 from deq_core.experiment.config.loading import Kind as Kind
 from deq_core.experiment.config.loading import Name as Name
+from deq_core.experiment.config.loading import Names as Names
 from deq_core.experiment.config.loading import Scalar as Scalar
 from deq_core.experiment.config.loading import Seed as Seed
+from deq_core.experiment.config.loading import Seeds as Seeds
 from deq_core.experiment.config.loading import changed as changed
 from deq_core.experiment.config.loading import check as check
 from deq_core.experiment.config.loading import flatten as flatten

@@ -37,6 +37,19 @@ Seed = Annotated[int, Field(ge=0)]
 """It stands behind a name and a '-' in paths."""
 
 
+def _each_once(values: tuple[T, ...]) -> tuple[T, ...]:
+    twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"expected each once, got {twice[0]} more than once")
+    return values
+
+
+_Once = AfterValidator(_each_once), Field(json_schema_extra={"uniqueItems": True})
+Names = Annotated[tuple[Name, ...], *_Once]
+Seeds = Annotated[tuple[Seed, ...], *_Once]
+"""Of what is counted: one that is there twice is one network, which means and deviations would count as two."""
+
+
 def one_of(names: Iterable[str]) -> Any:
     """The type of a text that is one of some names, for names that are not written out where the type is."""
     known = tuple(names)
