@@ -1,5 +1,7 @@
 """Pictures of one's own with masks of any label list and palette."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,38 @@ def test_pictures_and_masks_that_do_not_fit_are_refused_by_name(root: Path) -> N
         UserError, match="images: expected a folder of pictures, but there is none; pictures are in images"
     ):
         OwnMasks(root)
+
+
+def png(bits: int, kind: int, row: bytes) -> bytes:
+    """A PNG of one row of two pixels; of kind 0, grey, or 2, RGB."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, bits, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("labels", "mask", "said"),
+    [
+        pytest.param(BY_INDEX, png(8, 0, b"\4\x09"), None, id="8 bits"),
+        pytest.param(BY_INDEX, png(4, 0, b"\x49"), "a grey PNG of 8 bits, .*, got a grey one of 4", id="4 bits"),
+        pytest.param(BY_INDEX, png(2, 0, b"\x40"), "got a grey one of 2", id="2 bits"),
+        pytest.param(BY_COLOUR, png(8, 2, bytes((*COLOURS[4], *COLOURS[9]))), None, id="colours"),
+        pytest.param(BY_COLOUR, png(16, 2, bytes(12)), "8 bits a channel, got one of mode RGB with 16", id="16 bits"),
+    ],
+)
+def test_a_mask_whose_numbers_a_reader_would_change_is_refused(
+    labels: str, mask: bytes, said: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.yaml").write_text(labels)
+    (tmp_path / "mask.png").write_bytes(mask)
+    if said is None:
+        assert labels_of(tmp_path).read(tmp_path / "mask.png").tolist() == [[1, 0]]
+        return
+    with pytest.raises(UserError, match=f"mask.png: expected .*{said}; save it as such"):
+        labels_of(tmp_path).read(tmp_path / "mask.png")
 
 
 def test_every_mask_that_does_not_fit_is_named_before_one_trains(root: Path) -> None:
