@@ -1,14 +1,25 @@
 """Pictures of one's own in folders of classes; what docs/training.md makes of them is in test_training_page.py."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from deq_core.experiment.data.images import write_image
+from deq_core.experiment import config
+from deq_core.experiment.data.images import read_image, write_image
 from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.files import write_json
+from deq_vision import build
+from deq_vision.commands.training import RECIPES, with_own_labels
+from deq_vision.config import ModelConfig
 from deq_vision.data.sets.own.classes import OwnClasses, classes_of
+from deq_vision.data.sets.own.layout import contents
+from deq_vision.data.transforms import Normalisation, centre_crop
+from deq_vision.demo.label_space import label_space_of
+from deq_vision.demo.viewer import Viewer
+from deq_vision.params import Experiment
 
 COLOURS = {"apple": (200, 30, 30), "leaf": (30, 160, 40), "sky": (60, 110, 220)}
 
@@ -69,3 +80,42 @@ def test_what_is_no_set_of_classes_is_refused_by_name(count: int | None, said: s
             picture(root / name / "a.png", COLOURS[name], 0)
     with pytest.raises(LayoutError, match=said):
         classes_of(root)
+
+
+@pytest.mark.parametrize("count", [3, 10])
+@pytest.mark.parametrize("crop", [None, (20, 16)])
+def test_a_network_is_shown_pictures_as_it_was_trained_on_them(
+    count: int, crop: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    """Ten classes and pictures as they are stood for CIFAR's before, whatever the recipe says."""
+    for number in range(count):
+        for place in range(2):
+            picture(tmp_path / f"class{number}" / f"{place}.png", COLOURS["leaf"], place, size=(16, 24))
+    settings = config.load(Experiment, RECIPES / "classes.yaml")
+    pixels = Normalisation(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    settings = with_own_labels(
+        replace(settings, task=replace(settings.task, normalisation=pixels, test_crop=crop)), tmp_path
+    )
+    write_json(tmp_path / "config.json", config.plain(settings.model))  # as beside the weights
+    model = build("mini-digits", head=config.load(ModelConfig, tmp_path / "config.json").architecture.head)
+    space = label_space_of(model)
+    assert (space.normalisation, space.crop) == (pixels, crop)
+    assert space.own_task() == replace(settings.task, augment=None)
+    image = read_image(tmp_path / "class0/0.png")
+    expected = pixels.apply(image if crop is None else centre_crop(image, short_side=20, size=16))[None]
+    assert torch.equal(Viewer(model, space).prepare(image), expected)
+
+
+def test_another_training_is_not_gone_on_with_after_pictures_changed(folders: Path, tmp_path: Path) -> None:
+    before = contents(folders)
+    assert len(before) == 18
+    (folders / "notes/log.txt").write_text("what no training reads")
+    assert contents(folders) == before
+    other = picture(folders / "sky/0.png", COLOURS["leaf"], 7)
+    changed = contents(folders)
+    assert changed != before
+    other.rename(other.with_name("other.png"))
+    assert len({str(found) for found in (before, changed, contents(folders))}) == 3
+    elsewhere = tmp_path / "elsewhere"
+    folders.rename(elsewhere)
+    assert {Path(path).is_relative_to(elsewhere) for path, _ in contents(elsewhere)} == {True}

@@ -9,6 +9,7 @@ from deq_core.experiment.config import Kind
 from deq_core.experiment.config.layer import LayerConfig, OnFailure
 
 Numerics = Literal["core", "released"]
+Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Classification:
     """Of the classes, of one's own data; none where nobody has named them."""
     crop: tuple[int, int] | None = None
     """What it was trained to see of an image: its shorter side, and the square from its middle, pixels."""
+    pixels: tuple[Colour, Colour] | None = None
+    """Mean and deviation by which its images' pixels were normalised, shares of the greatest value, RGB."""
     kind: Literal["classification"] = field(default="classification", repr=False)
 
     def __post_init__(self) -> None:
@@ -43,6 +46,8 @@ class Segmentation:
     """RGB of the classes."""
     sides: tuple[int, int] | None = None
     """What its images were brought to: their longest longer and shorter side, pixels."""
+    pixels: tuple[Colour, Colour] | None = None
+    """Mean and deviation by which its images' pixels were normalised, shares of the greatest value, RGB."""
     kind: Literal["segmentation"] = field(default="segmentation", repr=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +67,8 @@ class Detection:
     """Of the classes' categories in files of boxes."""
     sides: tuple[int, int] | None = None
     """What its images were brought to: their longest longer and shorter side, pixels."""
+    pixels: tuple[Colour, Colour] | None = None
+    """Mean and deviation by which its images' pixels were normalised, shares of the greatest value, RGB."""
     kind: Literal["detection"] = field(default="detection", repr=False)
 
     def __post_init__(self) -> None:

@@ -36,8 +36,8 @@ def evaluate(
         out: a new folder, or one of an earlier evaluation as it left it, which is replaced.
         split: which pictures; without folders of splits val and test are those that training held out.
         batch_size: pictures of one size that are solved at a time.
-        pixels: mean and deviation of the pixels that the network was trained with; auto is CIFAR's for ten classes of
-            images that nobody has named, and ImageNet's otherwise.
+        pixels: mean and deviation of the pixels that the network was trained with; auto is what one of one's own data
+            keeps, CIFAR's for ten classes of images that nobody has named, and ImageNet's otherwise.
         device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
     """
     from deq_vision.demo.label_space import label_space_of

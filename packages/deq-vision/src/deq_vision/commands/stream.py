@@ -53,8 +53,8 @@ def stream(
             128 with a checkpoint that ships; by default one of one's own data sees what it was trained for, another
             frames as they are.
         least_score: detections below it are not shown.
-        pixels: mean and deviation of the pixels that the network was trained with; auto is CIFAR's for ten classes of
-            images and ImageNet's otherwise.
+        pixels: mean and deviation of the pixels that the network was trained with; auto is what one of one's own data
+            keeps, CIFAR's for ten classes of images that nobody has named, and ImageNet's otherwise.
         names: file of the classes' names, one a line; by default those of one's own data, which the checkpoint keeps,
             those of the set that has so many, or numbers.
         fps: frames per second of the video written; by default those of the source, or 25.

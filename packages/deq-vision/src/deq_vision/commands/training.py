@@ -15,10 +15,10 @@ from deq_vision.config import VARIANTS, Classification, Detection, Segmentation
 from deq_vision.data.sets.own.boxes import OwnBoxes
 from deq_vision.data.sets.own.classes import classes_of
 from deq_vision.data.sets.own.labels import labels_of
-from deq_vision.data.sets.own.layout import layout_of
+from deq_vision.data.sets.own.layout import contents, layout_of
 from deq_vision.detection.params import Detect
 from deq_vision.models.build import file_of
-from deq_vision.params import Classify, Experiment, Segment
+from deq_vision.params import Classify, Experiment, Segment, Task
 
 SECTION = "vision"
 Recipes = Literal["classes", "masks", "boxes", "classify", "segment", "detect"]
@@ -80,11 +80,12 @@ def train(
         settings = config.load(Experiment, params, f"{section}.experiments.{experiment}")
     settings = with_own_labels(laid_over(settings, change), data)
     distributed.become("deq_vision.cli", sys.argv[1:], settings.recipe.processes)
-    manifest = data / settings.task.folder / "manifest.json"
-    files = [manifest] if manifest.exists() else []  # released sets have none
+    root = data / settings.task.folder
+    manifest = root / "manifest.json"
     first = None if start is None else file_of(start)
-    files += [] if first is None else [first]
-    digest = fingerprint({"experiment": settings}, *files, package="deq_vision")
+    files = [file for file in (manifest, first) if file is not None and file.exists()]
+    read = contents(root) if is_own(settings.task) else str(root.resolve())  # of released sets a million files
+    digest = fingerprint({"experiment": settings, "data": read}, *files, package="deq_vision")
     with (
         resumable(scratch, f"vision_train-{name}-{seed}", digest, out=out) as folder,
         track(
@@ -102,6 +103,14 @@ def train(
         finish(metrics)
 
 
+def is_own(task: Task) -> bool:
+    """Whether a task is for pictures of one's own."""
+    match task:
+        case Classify(data="own") | Segment(labels="own") | Detect(objects="own"):
+            return True
+    return False
+
+
 def with_own_labels(settings: Experiment, data: Path) -> Experiment:
     """The experiment with a head for the classes that are found in DATA, where these are one's own.
 
@@ -112,18 +121,19 @@ def with_own_labels(settings: Experiment, data: Path) -> Experiment:
     """
     task, architecture = settings.task, settings.model.architecture
     root = data / task.folder
+    pixels = task.normalisation.mean, task.normalisation.std
     match task, architecture.head:
         case Classify(data="own"), Classification() as head:
             names = tuple(classes_of(root))
-            head = replace(head, classes=len(names), names=names, crop=task.test_crop)
+            head = replace(head, classes=len(names), names=names, crop=task.test_crop, pixels=pixels)
         case Segment(labels="own"), Segmentation() as head:
             found = labels_of(root).label_set()
             known = {"names": found.names, "ids": found.ids, "colours": found.colours}
-            head = replace(head, classes=len(found), **known, sides=task.test_sides)
+            head = replace(head, classes=len(found), **known, sides=task.test_sides, pixels=pixels)
         case Detect(objects="own"), Detection() as head:
             found = OwnBoxes(root).categories
             known = {"names": tuple(found.values()), "ids": tuple(found)}
-            head = replace(head, classes=len(found), **known, sides=task.test_sides)
+            head = replace(head, classes=len(found), **known, sides=task.test_sides, pixels=pixels)
         case _:
             return settings
     return replace(settings, model=replace(settings.model, architecture=replace(architecture, head=head)))

@@ -36,8 +36,9 @@ class LabelSpace:
     colours: tuple[Colour, ...]
     """RGB of its classes."""
     normalisation: Normalisation
-    crop: tuple[int, int]
-    """Of classification: the shorter side of an image, and the side of the square that is cut from its middle."""
+    crop: tuple[int, int] | None
+    """Of classification: the shorter side of an image, and the side of the square that is cut from its middle; None
+    leaves images as they are."""
     sides: tuple[int, int] | None = None
     """Of the others: what an image's longer and shorter side are brought to at most; None leaves images as they are."""
 
@@ -59,7 +60,8 @@ def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None =
 
     Args:
         model: any with a head.
-        pixels: how it was trained; "auto" is CIFAR's for ten classes of images and ImageNet's otherwise.
+        pixels: how it was trained; "auto" is what its head keeps, or else CIFAR's for ten classes of images and
+            ImageNet's otherwise.
         names: a file of the classes' names, one a line, such as CIFAR's batches.meta.txt.
 
     Raises:
@@ -82,11 +84,13 @@ def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None =
             known, ids = head.names or OBJECTS.get(count, plain.names), head.ids or tuple(range(1, count + 1))
             label_space = replace(plain, task="detect", names=known, ids=ids, sides=head.sides)
         case Classification():
-            tiny = count == TINY_CLASSES and head.crop is None
+            tiny = count == TINY_CLASSES and not head.names and head.crop is None
             label_space = replace(plain, normalisation=CIFAR, crop=CIFAR_CROP) if tiny else plain
-            label_space = replace(
-                label_space, names=head.names or label_space.names, crop=head.crop or label_space.crop
-            )
+            if head.names or head.crop is not None:
+                label_space = replace(label_space, names=head.names or label_space.names, crop=head.crop)
+    if pixels == "auto" and head.pixels is not None:
+        mean, std = head.pixels
+        label_space = replace(label_space, normalisation=Normalisation(mean=mean, std=std))
     if pixels != "auto":
         label_space = replace(label_space, normalisation=CIFAR if pixels == "cifar" else IMAGENET)
     return label_space if names is None else replace(label_space, names=read_names(names, len(label_space.names)))

@@ -43,8 +43,8 @@ class Viewer:
     def prepare(self, frame: Tensor) -> Tensor:
         """float32 (1, 3, H, W) of a frame uint8 (3, h, w): reduced or cropped, normalised, padded; on the device."""
         if self.label_space.task == "classify":
-            short, size = self.label_space.crop
-            seen = centre_crop(frame, short_side=short, size=size)
+            crop = self.label_space.crop
+            seen = frame if crop is None else centre_crop(frame, short_side=crop[0], size=crop[1])
         else:
             seen = resize(frame, self.seen_size(frame))
         device = next(self.model.parameters()).device

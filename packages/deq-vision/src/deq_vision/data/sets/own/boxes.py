@@ -50,6 +50,11 @@ class OwnBoxes(Dataset[AnnotatedImage]):
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def files(self) -> list[Path]:
+        """All that is read."""
+        return [self.source, *self.images]
+
     def __getitem__(self, index: int) -> AnnotatedImage:
         path = self.images[index]
         image, size = read_image(path, upright=True), self.known.sizes[path.name]

@@ -43,6 +43,11 @@ class OwnClasses(Dataset[LabelledImage]):
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def files(self) -> list[Path]:
+        """All that is read."""
+        return [path for _, path in self.images]
+
     def __getitem__(self, index: int) -> LabelledImage:
         label, path = self.images[index]
         return LabelledImage(read_image(path, upright=True), label, f"{self.classes[label]}/{path.name}")

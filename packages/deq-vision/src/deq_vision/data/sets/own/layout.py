@@ -1,5 +1,6 @@
 """Which of the layouts of one's own pictures a folder has, and what is wrong with it."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.data.published import IMAGES, DataSet
 from deq_core.experiment.download.fetch import Source
+from deq_core.experiment.media.video import IMAGES as SUFFIXES
 from deq_vision.data.sets.own import boxes, masks
 from deq_vision.data.sets.own.boxes import OwnBoxes, jsons_in
 from deq_vision.data.sets.own.classes import OwnClasses
@@ -40,6 +42,25 @@ def read(root: Path, split: Split) -> OwnClasses | OwnMasks | OwnBoxes:
         return READERS[layout_of(root)](root, split)
     except ConfigError as error:  # of labels.yaml, which is a file of the data like others
         raise FileFormatError(str(error)) from error
+
+
+def contents(root: Path) -> list[tuple[str, str]]:
+    """Each file that a training reads, with the bytes of a picture, or the digest of labels and boxes.
+
+    By these one knows whether the pictures are still the same.
+
+    Raises:
+        LayoutError, FileFormatError: the folder has none of the layouts.
+    """
+    files = {path.resolve() for split in SPLITS[:2] for path in read(root, split).files}
+    return [(str(path), bytes_of(path)) for path in sorted(files)]
+
+
+def bytes_of(path: Path) -> str:
+    """How many there are of a picture, which are many; of another file what they are."""
+    if path.suffix.lower() in SUFFIXES:
+        return str(path.stat().st_size)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def disagreements(root: Path) -> Iterator[Problem]:

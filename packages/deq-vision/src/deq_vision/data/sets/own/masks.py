@@ -8,7 +8,7 @@ from deq_core.experiment.data.images import FileFormatError, read_image
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.media.video import size_of
 from deq_vision.data.samples import SegmentedImage
-from deq_vision.data.sets.own.labels import labels_of
+from deq_vision.data.sets.own.labels import FILE, labels_of
 from deq_vision.data.sets.own.splits import Split, folder_of, labelled_pictures
 
 LAYOUT = "pictures are in images/, the mask of images/NAME.jpg is masks/NAME.png, and labels.yaml names the classes"
@@ -31,6 +31,7 @@ class OwnMasks(Dataset[SegmentedImage]):
     """
 
     def __init__(self, root: Path, split: Split = "train") -> None:
+        self.source = root / FILE
         self.labels = labels_of(root)
         self.images = labelled_pictures(root, split, folder_of(root, split) / "images", LAYOUT)
         missing = [mask_of(image) for image in self.images if not mask_of(image).is_file()]
@@ -44,6 +45,11 @@ class OwnMasks(Dataset[SegmentedImage]):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is read."""
+        return [self.source, *self.images, *map(mask_of, self.images)]
 
     def __getitem__(self, index: int) -> SegmentedImage:
         path = self.images[index]
