@@ -9,9 +9,20 @@ from tests.problems import SOLVERS, row_wise
 import deq_core as deq
 
 
-def test_an_f_that_writes_into_its_argument_is_refused():
-    with pytest.raises(ValueError, match="changed its argument in place"):
-        deq.fixed_point(lambda z: z.mul_(0.5), torch.ones(2, 3))
+@pytest.mark.parametrize(
+    "call",
+    [
+        deq.fixed_point,
+        deq.compat.released_fixed_point,
+        lambda f, z: deq.fixed_point(torch.cos, z, check=f),
+        deq.part_residuals,
+        deq.nn.spectral_radius,
+        deq.nn.contraction,
+    ],
+)
+def test_an_f_that_writes_into_its_argument_is_refused(call):
+    with torch.no_grad(), pytest.raises(ValueError, match="changed its argument in place"):
+        call(lambda z: z.mul_(0.5), torch.ones(2, 3))
 
 
 def test_inference_mode_refuses_an_f_that_writes_into_its_argument():
@@ -43,6 +54,22 @@ def test_an_f_that_returns_a_buffer_of_its_own_is_solved_as_one_that_does_not(so
         assert torch.equal(left, right)
     assert torch.equal(found.trace, expected.trace)
     assert torch.equal(short.value, expected.trajectory[0])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f, z: deq.compat.released_fixed_point(f, z, solver=deq.FixedPointIteration()).value,
+        lambda f, z: deq.compat.released_fixed_point(f, z, solver=deq.Broyden()).value,
+        lambda f, z: deq.nn.spectral_radius(f, z, generator=torch.Generator().manual_seed(0)),
+        lambda f, z: deq.nn.contraction(f, z, bound=0, generator=torch.Generator().manual_seed(0)),
+    ],
+)
+def test_other_measures_of_an_f_that_returns_a_buffer_are_those_of_one_that_does_not(call):
+    f_of, z0 = row_wise()
+    f = f_of(slice(None))
+    with torch.no_grad():
+        assert torch.equal(call(through([torch.empty_like(z0)], f), z0), call(f, z0))
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

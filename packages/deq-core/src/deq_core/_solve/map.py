@@ -13,6 +13,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from .scope import Scope, current_scope, enter
 from .tree import Ravel, Tree
+from .unaliased import unchanged
 from .weights import Weights, current_weights, using
 
 
@@ -50,31 +51,33 @@ class Map:
 
     def __call__(self, z: Tensor) -> Tensor:
         self.evaluations += 1
-        state = self.ravel.unflatten(z)
-        if torch.compiler.is_compiling() or self.evaluations > 2:
-            return self._evaluate(state)
+        if torch.compiler.is_compiling():
+            return self._evaluate(z)
         if self.evaluations == 1:
             with _refusing_noise():
-                return self._evaluate(state)
+                return unchanged(self._evaluate, z, first=True)
+        if self.evaluations > 2:
+            return unchanged(self._evaluate, z, first=False)
         # What is drawn once a solve has been drawn by now.
         before = _random_state(self.ravel.device)
-        fz = self._evaluate(state)
+        fz = unchanged(self._evaluate, z, first=False)
         if not torch.equal(before, _random_state(self.ravel.device)):
-            self._refuse_noise(state, fz)
+            self._refuse_noise(z, fz)
         return fz
 
-    def _evaluate(self, state: Tree) -> Tensor:
+    def _evaluate(self, z: Tensor) -> Tensor:
+        state = self.ravel.unflatten(z)
         if not self._autocast["enabled"]:  # blocks are without already
             return self.ravel.flatten(apply(self._f, state))
         with torch.autocast(**self._autocast):
             return self.ravel.flatten(apply(self._f, state))
 
     @torch.no_grad()
-    def _refuse_noise(self, state: Tree, fz: Tensor) -> None:
+    def _refuse_noise(self, z: Tensor, fz: Tensor) -> None:
         """Raises if the random numbers that were drawn, maybe by another thread, show in f(z)."""
         self.evaluations += 1
         scale = 1e-3 * float(fz.abs().max()) if fz.isfinite().all() else 0.0
-        if not torch.allclose(self._evaluate(state), fz, rtol=1e-3, atol=scale, equal_nan=True):
+        if not torch.allclose(self._evaluate(z), fz, rtol=1e-3, atol=scale, equal_nan=True):
             raise ValueError(
                 "f draws random numbers at every call (functional dropout, or the dropout inside attention): it "
                 "has no fixed point, and a backward pass would see another mask. Use VariationalDropout, which draws "

@@ -9,8 +9,31 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from .modes import in_transform
 
 
+def unchanged(f: Callable[[Tensor], Tensor], z: Tensor, *, first: bool) -> Tensor:
+    """f(z), where f may not write into z.
+
+    Args:
+        f, z: the function, and its argument.
+        first: whether this is the first call of f: what it does to its argument it does every time.
+
+    Raises:
+        ValueError: it does.
+    """
+    if first and z.is_inference():
+        with torch.inference_mode(False):
+            z = z.clone()  # one that counts its versions
+    version = None if z.is_inference() else z._version
+    fz = f(z)
+    if version is not None and z._version != version:
+        raise ValueError(
+            "f changed its argument in place (an nn.ReLU(inplace=True) on the state, or `z += ...`): "
+            "use the out-of-place operation"
+        )
+    return fz
+
+
 class Unaliased:
-    """f, which may not write into its argument, and whose results stay what they were.
+    """f, whose results stay what they were.
 
     An f that returns the same buffer every time (`out=`, a CUDA graph) is noticed at its second call and its results
     are copied; one that fills several in turn is refused when the first comes again.
@@ -24,16 +47,7 @@ class Unaliased:
 
     def __call__(self, z: Tensor) -> Tensor:
         self._calls += 1
-        if z.is_inference() and self._calls == 1:
-            with torch.inference_mode(False):
-                z = z.clone()  # one that counts its versions; what f does to its argument it does every time
-        version = None if z.is_inference() else z._version
         fz = self._f(z)
-        if version is not None and z._version != version:
-            raise ValueError(
-                "f changed its argument in place (an nn.ReLU(inplace=True) on the state, or `z += ...`): "
-                "use the out-of-place operation"
-            )
         return fz if fz.requires_grad or in_transform() else self._kept(fz)
 
     def _kept(self, fz: Tensor) -> Tensor:

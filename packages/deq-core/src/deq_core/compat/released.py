@@ -21,6 +21,7 @@ from .._solve.outcome import Outcome, stopped_early
 from .._solve.solution import Solution
 from .._solve.stop import Stop
 from .._solve.tree import Ravel, Tree
+from .._solve.unaliased import Unaliased
 from .._solvers import Anderson, Broyden, FixedPointIteration, Solver
 from .._solvers.scaled import scaled_to
 
@@ -123,6 +124,7 @@ def iterate_as_released(
 ) -> Flat:
     """The loop, with the signature of `iterate`: `Flat.best` is the state found, `Flat.steps` the steps made to it."""
     rules = _rules(solver, stop, record)
+    f = Unaliased(f)
     evaluations = stop.max_steps + rules.beyond
     memory: Any = solver.init(z, evaluations)
     fz = best = z

@@ -61,7 +61,7 @@ def contraction(
     factors, least = _per_part("weights", weights, 1.0, ravel), _per_part("floors", floors, 0.0, ravel)
     g, start = Map(f, ravel), _flat("z", z, ravel).detach()
     with g.block():
-        base = g(start) if fz is None else _flat("fz", fz, ravel)
+        base = g(start).clone() if fz is None else _flat("fz", fz, ravel)
         with torch.no_grad():
             scale = torch.maximum(_lengths(start, ravel), least * _roots(ravel))
             factors = torch.where(scale > 0, factors / scale, 0.0)

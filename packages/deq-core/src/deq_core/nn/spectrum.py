@@ -86,7 +86,7 @@ def _precision(ravel: Ravel) -> float:
 
 def _differences(g: Map, z: Tensor, step: float) -> Product:
     """v → D⁻¹ J D v, which has the eigenvalues of J, with the size of each part on the diagonal of D."""
-    fz = g(z)
+    fz = g(z).clone()  # f may fill its memory again
     sizes = g.ravel.sizes
     own, image = (torch.stack([rms_norm(part) for part in state.split(sizes, 1)], 1) for state in (z, fz))
     size = torch.where(own.amax(1, keepdim=True) > 0, own, image)
