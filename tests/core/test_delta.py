@@ -151,6 +151,26 @@ def test_memories_across_solves_start_the_next_frame(cell, x):
     torch.testing.assert_close(solve(delta, smaller).value, solve(cell, smaller).value, rtol=0, atol=0.1)
 
 
+@pytest.mark.parametrize("reference", ["seen", "sent"])
+def test_what_is_no_number_shows_and_ends_with_its_solve(cell, x, reference):
+    delta, _ = deq.delta.to_delta(cell, 0.0, reference=reference, across_solves=True)
+    solve(delta, x)
+    broken = torch.zeros_like(x)
+    broken[1, 2, 3, 4] = torch.nan
+    assert solve(delta, x, z0=broken).outcome.not_finite.tolist() == [False, True]
+    torch.testing.assert_close(solve(delta, 2 * x).value, solve(cell, 2 * x).value, rtol=0, atol=1e-12)
+
+
+def test_memories_of_other_weights_are_dropped(cell, x):
+    delta, _ = deq.delta.to_delta(deq.nn.weight_norm_(cell), 0.0, across_solves=True)
+    others = {name: 0.9 * value for name, value in cell.state_dict().items()}
+    for change in (lambda: cell.gate.bias.add_(1.0), lambda: cell.load_state_dict(others)):
+        solve(delta, x)
+        with torch.no_grad():
+            change()
+        torch.testing.assert_close(solve(delta, x).value, solve(cell, x).value, rtol=0, atol=1e-12)
+
+
 def test_outside_a_solve_and_under_autograd_layers_are_dense(cell, x):
     delta, meter = deq.delta.to_delta(cell, 10.0)
     z = torch.randn_like(x)
@@ -218,6 +238,11 @@ def test_a_schedule_scales_the_threshold_by_evaluation(x):
         for scale in (1.0, 1.1, 1.2):
             torch.testing.assert_close(delta(scale * x), layer(scale * x), rtol=0, atol=1e-13)
     assert seen == [2, 3]
+    delta, _ = deq.delta.to_delta(layer, 1.0, schedule=lambda step: seen.append(step) or 0.0, across_solves=True)
+    for _ in range(2):
+        with torch.no_grad():
+            deq.fixed_point(lambda z: delta(x).repeat(1, 4, 1, 1)[:, :4], x, stop=deq.Stop(3, None))
+    assert seen[2:] == [2, 3, 1, 2, 3]
 
 
 def test_thresholds_by_name(cell, x):
@@ -229,17 +254,19 @@ def test_thresholds_by_name(cell, x):
     assert skipped["gate"] == pytest.approx(0.9)
 
 
-def test_an_in_place_change_of_a_remembered_tensor_is_refused(x):
+@pytest.mark.parametrize("forward", [lambda conv, z: conv(z).relu_(), lambda conv, z: (conv(y := z * 1), y.relu_())[0]])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_an_in_place_change_of_a_remembered_tensor_is_refused(x, mode, forward):
     class InPlace(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(4, 4, 1, dtype=torch.float64)
 
         def forward(self, z):
-            return self.conv(z).relu_()
+            return forward(self.conv, z)
 
     delta, _ = deq.delta.to_delta(InPlace(), 0.0)
-    with torch.no_grad(), deq.solve_scope():
+    with mode(), deq.solve_scope():
         delta(x)
         with pytest.raises(ValueError, match="layer 'conv' was changed in place"):
             delta(x)

@@ -53,8 +53,9 @@ def to_delta(
         relative: multiply the threshold by the root mean square of each sample's input.
         schedule: step of the solve, counted from 1, → factor on the threshold.
         refresh_every: evaluate densely every so many steps, which bounds the drift.
-        across_solves: keep memories from solve to solve, as long as shapes stay: for video. `DeltaMeter.forget` drops
-            them. They are those of one stream: two threads that solve at once are refused.
+        across_solves: keep memories from solve to solve, as long as shapes and weights stay: for video. Those that
+            are not finite end with their solve, and `DeltaMeter.forget` drops all. They are those of one stream: two
+            threads that solve at once are refused.
 
     Raises:
         ValueError: a name that matches nothing, a layer without a threshold, or one whose padding is not zeros.
@@ -69,7 +70,8 @@ def to_delta(
     layers = [(n, layer) for n, layer in affine_layers(delta, skip) if not isinstance(layer, _ConvTransposeNd)]
     thresholds = _per_layer(threshold, [name for name, _ in layers], delta)
     meter = DeltaMeter([name for name, _ in layers])
-    engine = _Engine(reference, relative, schedule, refresh_every, meter, {} if across_solves else None)
+    kept = {} if across_solves else None
+    engine = _Engine(reference, relative, schedule, refresh_every, meter, [layer for _, layer in layers], kept)
     meter._memories = engine.kept
     for name, layer in layers:
         if isinstance(layer, _ConvNd) and layer.padding_mode != "zeros":
@@ -93,10 +95,18 @@ class _Memory:
 
     def __post_init__(self) -> None:
         self.versions = self._versions()
+        # Tensors of inference mode have no versions. What a cell does to them it does every time.
+        self.copies = [(x, x.clone()) for x in (self.x, self.y) if self.evaluations == 1 and x.is_inference()]
 
     def untouched(self) -> bool:
         """Whether neither tensor was written into since."""
-        return self.versions == self._versions()
+        copies, self.copies = self.copies, []
+        same = all(torch.allclose(x, copy, rtol=0, atol=0, equal_nan=True) for x, copy in copies)
+        return same and self.versions == self._versions()
+
+    def finite(self) -> Tensor:
+        """Whether all of both is, ()."""
+        return self.x.isfinite().all() & self.y.isfinite().all()
 
     def _versions(self) -> list[int]:
         return [tensor._version for tensor in (self.x, self.y) if not tensor.is_inference()]
@@ -111,16 +121,21 @@ class _Engine:
     schedule: Callable[[int], float] | None
     refresh_every: int | None
     meter: DeltaMeter
+    layers: list[nn.Module]
     kept: dict[object, Any] | None
     calls: dict[int, dict[str, int]] = field(default_factory=dict)
     user: tuple[weakref.ref[Scope], int] | None = None
+    step: int | None = None
+    weights: list[tuple[Tensor, int]] = field(default_factory=list)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "calls": {}, "user": None}
+        return {**self.__dict__, "calls": {}, "user": None, "weights": []}
 
     def begin(self, module: nn.Module, inputs: Any) -> None:
         """A new evaluation of the cell."""
         self.calls[_thread()] = {}
+        if self.kept is not None and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self._go_on(self.kept, current_scope())
 
     def end(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """The evaluation is over."""
@@ -135,8 +150,6 @@ class _Engine:
             if scope is None:
                 return None
             memories = scope.once(self.meter, "memories", dict)
-        elif scope is not None:
-            self._claim(scope)
         calls = self.calls.get(_thread())
         if calls is None:
             raise ValueError(
@@ -147,15 +160,38 @@ class _Engine:
         calls[name] = call + 1
         return memories, (name, call)
 
-    def _claim(self, scope: Scope) -> None:
-        """Makes this solve the one that uses the kept memories; raises while another thread's does."""
-        user = self.user if self.kept else None  # `DeltaMeter.forget` frees them
-        if user is not None and user[0]() not in (None, scope) and user[1] != _thread():
+    def _go_on(self, kept: dict[object, Any], scope: Scope | None) -> None:
+        """Goes on with this solve, or begins it, where that is the one that uses the kept memories.
+
+        Raises:
+            RuntimeError: another thread's solve uses them.
+        """
+        user, thread = (None, 0) if self.user is None else (self.user[0](), self.user[1])
+        if scope is not None and user is scope:
+            self.step = None if self.step is None else self.step + 1
+            return
+        if scope is not None and kept and user is not None and thread != _thread():  # `DeltaMeter.forget` frees
             raise RuntimeError(
                 "two threads solve at once with one cell by to_delta(..., across_solves=True), whose memories are "
                 "those of one stream: make a copy of its own for each thread"
             )
-        self.user = weakref.ref(scope), _thread()
+        self.user, self.step = (None, None) if scope is None else ((weakref.ref(scope), _thread()), 1)
+        self._drop_stale(kept)
+
+    def _drop_stale(self, kept: dict[object, Any]) -> None:
+        """Drops memories that are not finite, and all where a layer has other weights than theirs."""
+        weights = [(x, 0 if x.is_inference() else x._version) for layer in self.layers for x in _tensors(layer)]
+        if [(id(x), version) for x, version in weights] != [(id(x), version) for x, version in self.weights]:
+            kept.clear()
+        self.weights = weights
+        if kept:
+            finite = torch.stack([memory.finite() for memory in kept.values()]).tolist()
+            for key in [key for key, good in zip(kept, finite, strict=True) if not good]:
+                del kept[key]
+
+
+def _tensors(layer: nn.Module) -> list[Tensor]:
+    return [*layer.parameters(), *layer.buffers()]
 
 
 def _thread() -> int:
@@ -179,7 +215,7 @@ class _Rule:
         count = self.engine.meter.layers[self.name]
         evaluation = 1 if memory is None else memory.evaluations + 1
         every = self.engine.refresh_every
-        fits = memory is not None and memory.x.shape == x.shape and memory.x.dtype == x.dtype
+        fits = memory is not None and (memory.x.shape, memory.x.dtype, memory.x.device) == (x.shape, x.dtype, x.device)
         if memory is None or not fits or (every is not None and (evaluation - 1) % every == 0):
             y = self.dense(x)
             count.add(self.layer, x, y, x, dense=True)
@@ -191,7 +227,8 @@ class _Rule:
                 "rule remembers both: use out-of-place operations in the cell (relu, not relu_)"
             )
         change = x - memory.x
-        change = torch.where(change.abs() > self._size(x, evaluation), change, 0.0)
+        # What is no number is sent: skipped, it would not show.
+        change = torch.where(change.abs() <= self._size(x, evaluation), 0.0, change)
         y = self.dense(change) + memory.y
         bias = self.layer.bias
         if isinstance(bias, Tensor):
@@ -201,7 +238,8 @@ class _Rule:
         return y
 
     def _size(self, x: Tensor, evaluation: int) -> Tensor | float:
-        size = self.threshold * (1.0 if self.engine.schedule is None else self.engine.schedule(evaluation))
+        step = evaluation if self.engine.step is None else self.engine.step
+        size = self.threshold * (1.0 if self.engine.schedule is None else self.engine.schedule(step))
         if not self.engine.relative:
             return size
         return size * measured(_root_mean_square, x, look=may_look(x)).value()
