@@ -90,6 +90,7 @@ def test_a_wrong_choice_is_named(options, error, message):
         lambda: deq.Stop(max_steps=True),
         lambda: deq.Stop(tol=-1.0),
         lambda: deq.Stop(tol=math.nan),
+        lambda: deq.Stop(tol=1e39),  # infinite in float32: what is no number would be within it
         lambda: deq.FixedPointIteration(damping=1.0),
         lambda: deq.Anderson(window=0),
         lambda: deq.Anderson(ridge=-1.0),
@@ -108,6 +109,20 @@ def test_impossible_settings_fail_at_construction(build):
 def test_a_norm_that_cannot_be_called_is_refused():
     with pytest.raises(TypeError, match="norm must map"):
         deq.Stop(norm="rms")  # pyright: ignore[reportArgumentType]  the error under test
+
+
+@pytest.mark.parametrize("batch", [2, 200])
+@pytest.mark.parametrize("norm", [torch.norm, lambda x: x.norm(dim=1, keepdim=True), torch.abs])
+def test_a_norm_that_gives_other_than_one_number_a_sample_is_refused(norm, batch):
+    for stop in (deq.Stop(norm=norm), deq.Stop(parts=(deq.Part(1e-3, norm=norm),))):
+        with pytest.raises(ValueError, match=r"norm must map \(B, n\) to \(B,\), one number a sample"):
+            deq.fixed_point(torch.cos, torch.zeros(batch, 3), stop=stop)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.long, torch.bool])
+def test_an_f_that_returns_other_numbers_than_floating_point_is_refused(dtype):
+    with pytest.raises(ValueError, match="f must return floating point"):
+        deq.fixed_point(lambda z: torch.cos(z).to(dtype), torch.zeros(2, 3))
 
 
 def test_another_threads_modules_are_none_of_a_solves_business():

@@ -56,9 +56,9 @@ def fixed_point(
             are not finite.
 
     Raises:
-        ValueError: f returns another structure, shape or device than it was given, changes its argument, draws
-            random numbers at every call, or has BatchNorm in training mode in it; `record` does not fit `stop`,
-            `solver` the adjoint, or `stop.parts` the state.
+        ValueError: f returns another structure, shape or device than it was given, or no floating point, changes its
+            argument, draws random numbers at every call, or has BatchNorm in training mode in it; `record` does not fit
+            `stop`, `solver` the adjoint, or `stop.parts` the state.
         ConvergenceError: `on_failure="raise"`, and a sample missed its tolerance.
     """
     solver = choose_solver(solver, adjoint)

@@ -105,6 +105,25 @@ def measured(norm: Norm, x: Tensor, *, look: bool) -> Length:
     return Length(norm(x * scale.reshape(-1, *[1] * (x.dim() - 1))), scale)
 
 
+def of_rows(norm: Norm, x: Tensor, *, look: bool) -> Length:
+    """`measured` for a norm that may be the user's.
+
+    Raises:
+        ValueError: it does not give one number a row of x (B, n).
+    """
+
+    def checked(rows: Tensor) -> Tensor:
+        number = norm(rows)
+        if number.shape != rows.shape[:1]:
+            raise ValueError(
+                f"norm must map (B, n) to (B,), one number a sample: of {tuple(rows.shape)} it made "
+                f"{tuple(number.shape)}; reduce dimension 1 alone, x.norm(dim=1)"
+            )
+        return number
+
+    return measured(norm if _plain(norm) is not norm else checked, x, look=look)
+
+
 def all_within(numbers: Tensor, least: float, most: float) -> bool:
     """Whether all numbers (B,) are from `least` to `most`; not where one is no number."""
     if numbers.numel() <= _FEW:

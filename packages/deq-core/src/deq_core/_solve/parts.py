@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .map import Map
 from .modes import may_look
-from .norms import Norm, measured, two_norm
+from .norms import Norm, of_rows, two_norm
 from .tree import Ravel, Tree
 
 
@@ -78,8 +78,8 @@ def by_part(
     difference = fz - z if scratch is None else torch.sub(fz, z, out=scratch)
     residuals = []
     for part, own, of_fz in zip(parts, difference.split(sizes, 1), fz.split(sizes, 1), strict=True):
-        length = measured(part.norm, own, look=look)
-        residuals.append(length.over(measured(part.norm, of_fz, look=look)) if part.relative else length.bounded())
+        length = of_rows(part.norm, own, look=look)
+        residuals.append(length.over(of_rows(part.norm, of_fz, look=look)) if part.relative else length.bounded())
     return torch.stack(residuals, dim=1)
 
 

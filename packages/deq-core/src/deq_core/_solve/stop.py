@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from .modes import may_look
-from .norms import Norm, measured, two_norm
+from .norms import Norm, of_rows, two_norm
 from .parts import Part, by_part, check_parts, worst
 
 _TOL = 1e-4
+_LARGEST = torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Stop:
     def __post_init__(self) -> None:
         if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
             raise ValueError(f"max_steps must be a whole number of steps, at least 1, got {self.max_steps!r}")
-        if self.tol is not None and not self.tol >= 0:
-            raise ValueError(f"tol must be None or at least 0, got {self.tol!r}")
+        if self.tol is not None and not 0 <= self.tol <= _LARGEST:
+            raise ValueError(f"tol must be None or at least 0 and finite in float32, got {self.tol!r}")
         if not callable(self.norm):
             raise TypeError(f"norm must map (B, n) to (B,), such as two_norm, got {self.norm!r}")
         if self.parts:
@@ -95,8 +96,8 @@ class Stop:
         z, fz = z.detach(), fz.detach()
         # A solve with a tolerance waits for its numbers anyway.
         look = may_look(z, waits=self.tol is not None)
-        length = measured(self.norm, fz - z if scratch is None else torch.sub(fz, z, out=scratch), look=look)
-        return length.over(measured(self.norm, fz, look=look)) if self.relative else length.bounded()
+        length = of_rows(self.norm, fz - z if scratch is None else torch.sub(fz, z, out=scratch), look=look)
+        return length.over(of_rows(self.norm, fz, look=look)) if self.relative else length.bounded()
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ class Ravel:
         """The tree as a (B, n) matrix; a view of it where the layout allows.
 
         Raises:
-            ValueError: the tree's structure or a leaf's shape or device is not the state's; the message names the leaf.
+            ValueError: the tree's structure or a leaf's shape or device is not the state's, or a leaf is no floating
+                point; the message names the leaf.
         """
         if self._is_bare(tree):
             return tree if tree.dim() == 2 else tree.reshape(self.batch, self.sizes[0])
@@ -69,14 +70,16 @@ class Ravel:
                 f"got {_describe(structure)}"
             )
         columns = []
-        for name, leaf, shape, size, order in zip(
-            self.names, leaves, self.shapes, self.sizes, self.orders, strict=True
+        for name, leaf, dtype, shape, size, order in zip(
+            self.names, leaves, self.dtypes, self.shapes, self.sizes, self.orders, strict=True
         ):
             if not isinstance(leaf, Tensor) or leaf.shape != shape:
                 got = f"shape {tuple(leaf.shape)}" if isinstance(leaf, Tensor) else type(leaf).__name__
                 raise ValueError(f"f must return the shapes it was given: {name} has shape {tuple(shape)}, got {got}")
             if leaf.device != self.device:
                 raise ValueError(f"f must stay on the state's device: {name} is on {self.device}, got {leaf.device}")
+            if not leaf.is_floating_point():
+                raise ValueError(f"f must return floating point, as the state is: {name} is {dtype}, got {leaf.dtype}")
             leaf = leaf if order == sorted(order) else leaf.permute(order)
             columns.append(leaf.reshape(self.batch, size).to(self.dtype))
         return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)

@@ -16,7 +16,7 @@ from .._solve.fixed_point import check_choices, checked_record
 from .._solve.iterate import Flat, Solve
 from .._solve.map import Map
 from .._solve.modes import may_look
-from .._solve.norms import measured
+from .._solve.norms import of_rows
 from .._solve.outcome import Outcome, stopped_early
 from .._solve.solution import Solution
 from .._solve.stop import Stop
@@ -201,10 +201,10 @@ def _rules(solver: Solver, stop: Stop, record: Sequence[int]) -> _Rules:
 @torch.no_grad()
 def _residuals(z: Tensor, fz: Tensor, stop: Stop, floor: float) -> tuple[float, float]:
     """The residual of the batch as if it were one sample, and the one without the constant in it."""
-    own = measured(stop.norm, (fz - z).flatten()[None], look=may_look(z))
+    own = of_rows(stop.norm, (fz - z).flatten()[None], look=may_look(z))
     if not stop.relative:
         return (residual := float(own.bounded())), residual
-    of_fz = measured(stop.norm, fz.flatten()[None], look=may_look(z))
+    of_fz = of_rows(stop.norm, fz.flatten()[None], look=may_look(z))
     bare, length = float(own.over(of_fz)), of_fz.value()
     # Beside a length that has no number the constant is none.
     return float(own.bounded() / (length + floor)) if length.isfinite() else bare, bare
