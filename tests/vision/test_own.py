@@ -1,5 +1,6 @@
 """Pictures of one's own in folders of classes; what docs/training.md makes of them is in test_training_page.py."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from deq_core.experiment import config
 from deq_core.experiment.data.images import read_image, write_image
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.files import write_json
+from deq_core.experiment.written import RECORD
 from deq_vision import build
 from deq_vision.commands.training import RECIPES, with_own_labels
 from deq_vision.config import ModelConfig
@@ -119,3 +121,26 @@ def test_another_training_is_not_gone_on_with_after_pictures_changed(folders: Pa
     elsewhere = tmp_path / "elsewhere"
     folders.rename(elsewhere)
     assert {Path(path).is_relative_to(elsewhere) for path, _ in contents(elsewhere)} == {True}
+
+
+@pytest.mark.parametrize("name", [".Trash-1000/a.png", "seen/a.png"])
+def test_hidden_folders_and_what_a_command_wrote_are_no_classes(name: str, folders: Path) -> None:
+    picture(folders / name, COLOURS["sky"], 0)
+    (folders / "seen").mkdir(exist_ok=True)
+    (folders / "seen" / RECORD).write_text("{}")
+    assert classes_of(folders) == sorted(COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cat/2024/a.png", r"cat: expected the pictures of a class in its folder, got them in .*cat/2024; move them"),
+        ("cat/a.HEIC", r"a\.HEIC: expected pictures \(\.bmp, .*\), got one of another kind; convert it"),
+        ("sky/b.gif", r"b\.gif: expected pictures"),
+    ],
+)
+def test_pictures_that_would_be_left_out_in_silence_are_refused_by_name(name: str, said: str, folders: Path) -> None:
+    (folders / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folders / "sky/0.png", folders / name)
+    with pytest.raises(LayoutError, match=said):
+        classes_of(folders)

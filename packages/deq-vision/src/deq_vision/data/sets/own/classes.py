@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from deq_core.experiment.data.images import read_image
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.media.video import IMAGES
+from deq_core.experiment.written import RECORD
 from deq_vision.data.samples import LabelledImage
 from deq_vision.data.sets.own.splits import SPLITS, Split, folder_of, of_split, pictures
 
@@ -78,8 +79,30 @@ def classes_of(root: Path) -> list[str]:
 
 
 def named_in(folder: Path) -> list[str]:
-    """The folders that hold pictures, sorted by name."""
+    """The folders that hold pictures, sorted by name, but for hidden ones and what a command wrote.
+
+    Raises:
+        LayoutError: there is no such folder, or one in it has pictures in a further one alone, which nobody would read.
+    """
     if not folder.is_dir():
         raise LayoutError(f"{folder}: expected folders of classes, as there are for train, but there is none", [folder])
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and pictures(Path(entry.path)))
+        places = sorted(Path(entry.path) for entry in entries if entry.is_dir() and entry.name[0] != ".")
+    places = [place for place in places if not (place / RECORD).is_file()]
+    found = [place.name for place in places if pictures(place)]
+    for place in places:
+        if found and place.name not in found and (below := first_with_pictures(place)) is not None:
+            raise LayoutError(
+                f"{place}: expected the pictures of a class in its folder, got them in {below}; move them up, or the "
+                "folder away if it is no class"
+            )
+    return found
+
+
+def first_with_pictures(folder: Path) -> Path | None:
+    """The first folder below one that has pictures, hidden ones aside."""
+    for place, below, _ in os.walk(folder):
+        below[:] = sorted(name for name in below if name[0] != ".")
+        if pictures(Path(place)):
+            return Path(place)
+    return None

@@ -17,6 +17,8 @@ FOLDERS: Mapping[Split, Sequence[str]] = {
     "test": ("test", "val", "valid"),
 }
 """What the folder of a split may be called; the first one that is there is it."""
+UNREAD = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl")
+"""Suffixes of pictures that are not read."""
 EVERY = 5
 """Of so many pictures one is held out, where no folder says which."""
 
@@ -56,13 +58,20 @@ def number(path: Path) -> int:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder, sorted by name; hidden files are none."""
+    """The pictures of a folder, sorted by name; hidden files are none.
+
+    Raises:
+        LayoutError: one is of a kind that is not read, and would be left out.
+    """
     with os.scandir(folder) as entries:
-        return sorted(
-            Path(entry.path)
-            for entry in entries
-            if entry.is_file() and not entry.name.startswith(".") and Path(entry.name).suffix.lower() in IMAGES
+        files = sorted(Path(entry.path) for entry in entries if entry.is_file() and not entry.name.startswith("."))
+    if unread := [path for path in files if path.suffix.lower() in UNREAD]:
+        others = f" and {len(unread) - 1} others" if unread[1:] else ""
+        raise LayoutError(
+            f"{unread[0]}: expected pictures ({', '.join(IMAGES)}), got one of another kind{others}; convert it, or "
+            "take it away"
         )
+    return [path for path in files if path.suffix.lower() in IMAGES]
 
 
 def labelled_pictures(root: Path, split: Split, folder: Path, layout: str) -> list[Path]:
