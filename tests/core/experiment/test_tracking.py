@@ -387,11 +387,23 @@ def test_any_path_is_a_tag_and_found_by_it(client: MlflowClient, tmp_path: Path)
 
 
 def test_values_longer_than_the_store_takes_are_cut(client: MlflowClient, tmp_path: Path) -> None:
-    with track("flow", {"words": "a" * 9000}, out=tmp_path / "out", tags={"why": "\udcff" + "b" * 9000}):
+    case = {"checkpoint": "\udcff" + "c" * 9000}
+    with track("flow", {"words": "a" * 9000}, out=tmp_path / "out", case=case, tags={"why": "\udcff" + "b" * 9000}):
         pass
     (run,) = runs(client)
+    assert run.info.run_name == "flow \\udcff" + "c" * 239
     assert run.data.params["words"] == "a" * 6000
     assert run.data.tags["why"].startswith("\\udcffbbb")
+
+
+def test_an_experiment_that_somebody_deleted_is_named_with_the_way_back(client: MlflowClient, tmp_path: Path) -> None:
+    with track("flow.train", {}, out=tmp_path / "out"):
+        pass
+    (run,) = runs(client)
+    client.delete_experiment(run.info.experiment_id)
+    restore = f"mlflow experiments restore --experiment-id {run.info.experiment_id}"
+    with pytest.raises(OutputError, match=f"the experiment flow was deleted there, .*{restore}"):
+        track("flow.train", {}, out=tmp_path / "out").__enter__()
 
 
 @pytest.mark.parametrize("text", ['{"run": "ab', "", "[]", '{"run": 5}', '{"run": "../x"}', "\0" * 100, "[" * 100_000])

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from deq_core.experiment.files import OutputError
 from deq_core.experiment.tracking.keys import digest, key_of
 from deq_core.experiment.tracking.processes import gone
-from deq_core.experiment.tracking.sqlite_store import artifact_location
+from deq_core.experiment.tracking.sqlite_store import artifact_location, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient as MlflowClient
@@ -23,7 +24,7 @@ Entry = Mapping[str, Any]
 
 _MANY, _FEW = 1000, 100  # metrics, and parameters or tags, that MLflow takes in one call
 _LONGEST_PARAMETER, _LONGEST_TAG = 6000, 8000  # characters of a value
-_LONGEST_NAME = 500  # of a dataset
+_LONGEST_NAME, _LONGEST_RUN = 500, 250  # of a dataset, and of a run
 PROCESS = "process"
 """The tag that names the process a run belongs to."""
 KEY = "run.key"
@@ -58,7 +59,8 @@ def run_of(client: "MlflowClient", heading: Heading) -> "Run":
     parent = writer(client, [experiment], heading["model"])
     if parent is not None:
         tags["mlflow.parentRunId"] = parent.info.run_id
-    return client.create_run(experiment, start_time=heading["time"], run_name=heading["name"], tags=tags)
+    name = _storable(heading["name"], _LONGEST_RUN)
+    return client.create_run(experiment, start_time=heading["time"], run_name=name, tags=tags)
 
 
 def deliver(client: "MlflowClient", run: str, entry: Entry) -> None:
@@ -162,7 +164,11 @@ def experiment_of(name: str) -> str:
 
 
 def _experiment(client: "MlflowClient", name: str) -> str:
-    """The identity of experiment `name`, which is made where it is not there yet."""
+    """The identity of experiment `name`, which is made where it is not there yet.
+
+    Raises:
+        OutputError: somebody has deleted it, and MLflow keeps its name for it.
+    """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -175,6 +181,12 @@ def _experiment(client: "MlflowClient", name: str) -> str:
             found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:
                 raise
+    if found.lifecycle_stage == "deleted":
+        store = without_password(client.tracking_uri)
+        raise OutputError(
+            f"{store}: the experiment {name} was deleted there, so that it takes no runs; bring it back by "
+            f"`MLFLOW_TRACKING_URI='{store}' mlflow experiments restore --experiment-id {found.experiment_id}`"
+        )
     return found.experiment_id
 
 
