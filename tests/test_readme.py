@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from benchmarks.core.pages import with_table
 
+from workflows import publish
 from workflows.publish import REPORTS, TABLES, is_published, made
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,22 @@ def test_published_figures_are_shown(report: str) -> None:
     pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
     _, shown = REPORTS[report]
     assert [name for name in shown if f"(figures/{report}_{name}.svg)" not in pages] == []
+
+
+def test_reports_are_published_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "RESULTS", tmp_path / "docs" / "results")
+    monkeypatch.setattr(publish, "write_pages", lambda: None)
+    places = [publish.copies(name) for name in REPORTS if name.startswith("stability")]
+    for number, (source, place) in enumerate(pair for of_report in places for pair in of_report.items()):
+        with pytest.raises(SystemExit, match=rf"{source}: expected a result to publish, .* run the pipeline first"):
+            publish.main(["stability"])
+        assert not place.exists()
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text(str(number))
+    publish.main(["stability"])
+    written = [place.read_text() for of_report in places for place in of_report.values()]
+    assert written == [str(number) for number in range(len(written))]
 
 
 def test_what_follows_a_fault_is_what_tests_find_that_provoke_it() -> None:

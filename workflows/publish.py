@@ -6,7 +6,6 @@ a stale one.
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from benchmarks.core.pages import with_table
 
-from deq_core.experiment.files import write_text
+from deq_core.experiment.files import write_bytes, write_text
 from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table, solves_table
 from deq_core.experiment.study.savings import overview, savings_table
 from deq_core.experiment.study.training_costs_report import costs_table
@@ -66,9 +65,15 @@ def main(pipelines: Sequence[str]) -> None:
     known = dict.fromkeys(name.partition("_")[0] for name in REPORTS)
     if unknown := [name for name in pipelines if name not in known]:
         raise SystemExit(f"no pipeline is called {', '.join(unknown)}; there are {', '.join(known)}")
-    for name in REPORTS:
-        if name.partition("_")[0] in (pipelines or known):
-            take(name)
+    names = [name for name in REPORTS if name.partition("_")[0] in (pipelines or known)]
+    missing = [source for name in names for source in copies(name) if not source.is_file()]
+    if missing:
+        raise SystemExit(
+            f"{missing[0]}: expected a result to publish, but there is no such file, nor {len(missing) - 1} others; "
+            "run the pipeline first, or name those that have run"
+        )
+    for name in names:
+        take(name)
     write_pages()
 
 
@@ -91,15 +96,18 @@ def is_published(source: str) -> bool:
     return (RESULTS / f"{source}.json").exists()
 
 
-def take(name: str) -> None:
-    """Metrics and figures of a report, into docs/results and docs/figures."""
+def copies(name: str) -> dict[Path, Path]:
+    """The metrics and figures of a report, each with its place in docs/results and docs/figures."""
     folder, shown = REPORTS[name]
     results, figures = ROOT / "results" / folder, ROOT / "docs" / "figures"
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    figures.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(results / "metrics.json", RESULTS / f"{name}.json")
-    for figure in shown:
-        shutil.copyfile(results / f"{figure}.svg", figures / f"{name}_{figure}.svg")
+    of_figures = {results / f"{figure}.svg": figures / f"{name}_{figure}.svg" for figure in shown}
+    return {results / "metrics.json": RESULTS / f"{name}.json", **of_figures}
+
+
+def take(name: str) -> None:
+    """Metrics and figures of a report, into docs/results and docs/figures."""
+    for source, place in copies(name).items():
+        write_bytes(place, source.read_bytes())
 
 
 def published(*sources: str) -> Any:
