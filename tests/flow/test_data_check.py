@@ -86,6 +86,17 @@ def test_every_missing_file_is_named(data: Path) -> None:
     assert faults("sintel", data) == [f"data/{stem}: missing" for stem in stems]
 
 
+@pytest.mark.parametrize("file", ["clean/scene_1/frame_0002.png", "flow/scene_1/frame_0001.flo"])
+def test_a_link_that_leads_nowhere_is_named_by_the_check_and_by_readers(data: Path, file: str) -> None:
+    path = data / "Sintel" / "training" / file
+    path.unlink()
+    path.symlink_to(data / "cache" / "removed")
+    assert faults("sintel", data) == [f"data/Sintel/training/{file}: a link that leads nowhere"]
+    for read in (headers.size_of, io.read_flo, io.read_pfm, io.read_kitti, images.read_image):
+        with pytest.raises(images.FileFormatError, match=rf"{path.name}: no such file"):
+            read(path)
+
+
 def test_an_empty_folder_is_not_called_missing(tmp_path: Path) -> None:
     (tmp_path / "FlyingChairs_release" / "data").mkdir(parents=True)
     (fault,) = faults("chairs", tmp_path)

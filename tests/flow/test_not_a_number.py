@@ -20,7 +20,7 @@ from deq_core.experiment.study.stage import Single, Stage
 from deq_core.experiment.tables import read_rows
 from deq_flow.cli import main
 from deq_flow.config import Scales
-from deq_flow.data.io import read_flo
+from deq_flow.data.io import read_flo, write_flo
 from deq_flow.evaluation.baselines import Baseline
 from deq_flow.evaluation.evaluate import Prediction
 from deq_flow.export import export
@@ -128,6 +128,28 @@ def test_a_measurement_names_the_pair_and_keeps_those_before(
     names = [row["name"] for row in read_rows(Path("out-partial", table))]
     assert names == ["alley_1/frame_0001", "alley_1/frame_0002"]
     assert earlier.startswith(Path("out-partial", table).read_bytes())
+
+
+@pytest.mark.parametrize(("command", "table"), [("evaluate-checkpoint", "samples"), ("sequences", "frames")])
+@pytest.mark.parametrize(
+    ("file", "fault"),
+    [
+        ("clean/alley_1/frame_0004.png", r"frame_0004\.png: expected the end of a PNG file, got 100 bytes"),
+        ("flow/alley_1/frame_0003.flo", "alley_1/frame_0003: expected flow that is known at one pixel at least"),
+    ],
+)
+def test_a_pair_that_cannot_be_measured_is_named_and_those_before_are_kept(
+    folder: Path, command: str, table: str, file: str, fault: str
+) -> None:
+    path = folder / "data" / "Sintel" / "training" / file
+    if path.suffix == ".flo":
+        write_flo(path, torch.full_like(read_flo(path), torch.nan))
+    else:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(SystemExit, match=rf"^deq-flow: .*{fault}.* what was measured before it is in out-partial$"):
+        main([command, "net", "--set", "sintel_clean", "--out", "out"])
+    names = [row["name"] for row in read_rows(Path("out-partial", f"{table}.csv"))]
+    assert names == ["alley_1/frame_0001", "alley_1/frame_0002"]
 
 
 def test_where_nothing_was_measured_nothing_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,22 +1,23 @@
-"""What was measured before a value that is not finite is kept beside the result, and nothing else is lost by it."""
+"""What was measured before a value that is not finite, or a damaged file, is kept beside the result."""
 
 from pathlib import Path
 
 import pytest
 
-from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.errors import FileFormatError, NonFiniteError, UserError
 from deq_core.experiment.rescue import rescued, tables
 
 
-def measure(out: Path) -> None:
+def measure(out: Path, error: type[UserError] = NonFiniteError) -> None:
     with rescued(out, tables({"samples": [{"epe": 1.0}]})):
-        raise NonFiniteError("the flow of pair 2 is not finite")
+        raise error("the flow of pair 2 is not finite")
 
 
-def test_what_was_measured_is_kept_and_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [NonFiniteError, FileFormatError])
+def test_what_was_measured_is_kept_and_named(tmp_path: Path, error: type[UserError]) -> None:
     for _ in range(2):
-        with pytest.raises(NonFiniteError, match=r"pair 2 is not finite; .* is in .*out-partial$"):
-            measure(tmp_path / "out")
+        with pytest.raises(error, match=r"pair 2 is not finite; .* is in .*out-partial$"):
+            measure(tmp_path / "out", error)
         assert (tmp_path / "out-partial" / "samples.csv").read_text() == "epe\n1.0\n"
 
 

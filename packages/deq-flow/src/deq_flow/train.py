@@ -16,7 +16,7 @@ from deq_core.experiment.training.fit import fit, keep, numbered
 from deq_flow.data.batches import FlowBatch, batches, same_shape
 from deq_flow.data.held_out import held_out, kept
 from deq_flow.data.mixes import Mix, open_sets
-from deq_flow.data.samples import SampleSet
+from deq_flow.data.samples import SampleSet, require_known
 from deq_flow.data.sets.chairs import FlyingChairs
 from deq_flow.inference import Estimator
 from deq_flow.metrics import epe
@@ -131,7 +131,9 @@ def measure_of(pairs: SampleSet) -> Measure:
         estimate = Estimator(model)
         values: dict[str, list[float]] = {}
         for index in range(len(pairs)):
-            batch = FlowBatch.collate([pairs[index]])
+            sample = pairs[index]
+            require_known(sample, sample.name)
+            batch = FlowBatch.collate([sample])
             output = estimate(batch.image1, batch.image2)
             found = {"val_epe": epe(output.flow.cpu(), batch.flow, batch.valid)}
             if output.solution is not None:

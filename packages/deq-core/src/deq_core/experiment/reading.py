@@ -30,13 +30,20 @@ def decoding(path: Path, fault: type[Exception], expected: str, remedy: str = AG
 
 
 def read_bytes(path: Path, fault: type[Exception], *, absent: str = "no such file") -> bytes:
-    """The content of a file.
+    """The content of a file; raises as `opening`."""
+    with opening(path, fault, absent=absent):
+        return path.read_bytes()
+
+
+@contextmanager
+def opening(path: Path, fault: type[Exception], *, absent: str = "no such file") -> Iterator[None]:
+    """For what opens and reads a file.
 
     Raises:
         fault: where it cannot be read; `absent` says what it means that it is not there.
     """
     try:
-        return path.read_bytes()
+        yield
     except FileNotFoundError:
         raise fault(f"{path}: {absent}") from None
     except IsADirectoryError:

@@ -1,19 +1,20 @@
-"""What was measured before a value that is not finite ended the command."""
+"""What was measured before a value that is not finite, or a damaged file, ended the command."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import OutputError, output_directory
 from deq_core.experiment.tables import Row, write_rows
 
 
 @contextmanager
 def rescued(out: Path, write: Callable[[Path], object]) -> Iterator[None]:
-    """Where the block meets a value that is not finite, writes what there is to the folder `out`-partial beside `out`.
+    """Where the block meets a value that is not finite, or a damaged file, writes what there is to `out`-partial.
 
-    The error then names that folder. `out` stays as it was: what other stages read is never half a result.
+    The error then names that folder, which is beside `out`. `out` stays as it was: what other stages read is never half
+    a result.
 
     Args:
         out: the folder of the whole result.
@@ -21,7 +22,7 @@ def rescued(out: Path, write: Callable[[Path], object]) -> Iterator[None]:
     """
     try:
         yield
-    except NonFiniteError as error:
+    except (FileFormatError, NonFiniteError) as error:
         kept = out.with_name(f"{out.name}-partial")
         try:
             with output_directory(kept) as folder:
@@ -29,8 +30,8 @@ def rescued(out: Path, write: Callable[[Path], object]) -> Iterator[None]:
                 if not any(folder.iterdir()):
                     raise
         except OutputError as second:
-            raise NonFiniteError(f"{error}; what was measured before it is lost: {second}") from error
-        raise NonFiniteError(f"{error}; what was measured before it is in {kept}") from error
+            raise type(error)(f"{error}; what was measured before it is lost: {second}") from error
+        raise type(error)(f"{error}; what was measured before it is in {kept}") from error
 
 
 def tables(rows: Mapping[str, Sequence[Row]]) -> Callable[[Path], None]:

@@ -91,9 +91,12 @@ def same_shape(pairs: SampleSet, batch_size: int) -> Iterator[list[FlowSample]]:
     group: list[FlowSample] = []
     for index in range(len(pairs)):
         sample = pairs[index]
-        if group and (len(group) == batch_size or sample.image1.shape != group[0].image1.shape):
+        if group and sample.image1.shape != group[0].image1.shape:
             yield group
             group = []
         group.append(sample)
+        if len(group) == batch_size:  # before the next one is read, which may be damaged
+            yield group
+            group = []
     if group:
         yield group

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from deq_core.experiment.data.image_headers import whole_size
-from deq_core.experiment.data.images import damaged
+from deq_core.experiment.data.images import FileFormatError, damaged
+from deq_core.experiment.reading import opening
 from deq_flow.data.flo5 import opened_flo5
 from deq_flow.data.io import KITTI_FLOW, PFM_HEADER, flo_size, pfm_header
 from deq_flow.data.sets.frames import SUFFIXES
@@ -59,5 +60,5 @@ def flow_size(path: Path) -> tuple[int, int]:
 
 def beginning(path: Path, count: int) -> bytes:
     """The first bytes of a file."""
-    with path.open("rb") as file:
+    with opening(path, FileFormatError), path.open("rb") as file:
         return file.read(count)

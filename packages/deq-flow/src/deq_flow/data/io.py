@@ -14,8 +14,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from deq_core.experiment.data.images import damaged, decode, encode
+from deq_core.experiment.data.images import FileFormatError, damaged, decode, encode
 from deq_core.experiment.files import write_bytes
+from deq_core.experiment.reading import read_bytes
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as little-endian float32
 PFM_HEADER = 128  # bytes, enough for any header
@@ -27,7 +28,7 @@ KITTI_RANGE = (-KITTI_OFFSET / KITTI_SCALE, (2**16 - 1 - KITTI_OFFSET) / KITTI_S
 
 def read_flo(path: Path) -> Tensor:
     """float32 (2, h, w), pixels, from Middlebury's format: magic, int32 width and height, interleaved (u, v) rows."""
-    data = path.read_bytes()
+    data = read_bytes(path, FileFormatError)
     height, width = flo_size(path, data[:12], len(data))
     flow = np.frombuffer(data, dtype="<f4", offset=12).reshape(height, width, 2)
     return torch.from_numpy(rearrange(flow, "h w xy -> xy h w").astype(np.float32, order="C"))
@@ -56,7 +57,7 @@ def write_flo(path: Path, flow: Tensor) -> None:
 
 def read_pfm(path: Path) -> Tensor:
     """float32 (1, h, w) or (3, h, w) from a portable float map of either byte order, whose rows go bottom up."""
-    data = path.read_bytes()
+    data = read_bytes(path, FileFormatError)
     header = pfm_header(path, data[:PFM_HEADER], len(data))
     values = np.frombuffer(data, dtype=header.dtype, offset=header.length).reshape(header.shape)
     return torch.from_numpy(rearrange(values[::-1], "h w c -> c h w").astype(np.float32, order="C"))

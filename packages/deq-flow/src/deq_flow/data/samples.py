@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.data import batches
+from deq_core.experiment.errors import FileFormatError
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,19 @@ class FlowSample:
             raise ValueError(
                 f"{self.name}: flow must be finite at valid pixels, got {unknown} that are not; mark them as not valid"
             )
+
+
+def require_known(sample: FlowSample, name: str) -> None:
+    """Raises where no pixel's flow of the pair called `name` is known, for then it has no error.
+
+    Raises:
+        FileFormatError: naming the pair.
+    """
+    if not sample.valid.any():
+        raise FileFormatError(
+            f"{name}: expected flow that is known at one pixel at least, got none, so that there is no error to "
+            "measure; write its flow again, or take the pair out of the set"
+        )
 
 
 SampleSet = batches.SampleSet[FlowSample]

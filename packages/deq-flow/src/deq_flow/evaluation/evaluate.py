@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.batches import FlowBatch, same_shape
-from deq_flow.data.samples import FlowSample, SampleSet
+from deq_flow.data.samples import FlowSample, SampleSet, require_known
 from deq_flow.evaluation.sets import EMBEDDED, SETS, known
 from deq_flow.finite import require_finite
 from deq_flow.metrics import PROTOCOLS, SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
@@ -66,6 +66,7 @@ def evaluate(
 
     Raises:
         NonFiniteError: the flow of a pair is not finite, the last one's or that of an iteration.
+        FileFormatError: of a pair no flow is known.
     """
     found = found or Evaluation()
     for name, pairs in sets.items():
@@ -73,6 +74,8 @@ def evaluate(
         residuals: list[Tensor] = []
         progress = tqdm(total=len(pairs), desc=name, unit="pair", disable=None)
         for group in same_shape(pairs, batch_size):
+            for sample in group:
+                require_known(sample, f"{name}, {sample.name}")
             batch = FlowBatch.collate(group)
             prediction = method(batch)
             for index, sample in enumerate(group):

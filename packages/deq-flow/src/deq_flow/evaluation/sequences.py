@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from deq_core.experiment.tables import Row, numbers
-from deq_flow.data.samples import FlowSample
+from deq_flow.data.samples import FlowSample, require_known
 from deq_flow.evaluation.interpolate import forward_interpolate
 from deq_flow.evaluation.sets import SequenceSet
 from deq_flow.finite import require_finite
@@ -81,6 +81,7 @@ def measure(estimate: Estimator, pairs: SequenceSet, starts: Sequence[Start], *,
     """
     for start in starts:
         for frame in estimated(estimate, pairs, start, progress=f"{title}, {start}"):
+            require_known(frame.sample, f"{title}, {frame.sample.name}")
             yield {"start": start, **frame_row(frame, estimate)}
 
 

@@ -64,7 +64,7 @@ def check(
         try:
             count = len(part.read(root))
         except LayoutError as error:
-            missing = [Problem(path, "missing") for path in error.missing if not path.exists()]
+            missing = [absent(path) for path in error.missing if not path.exists()]
             problems.extend(missing or [Problem(folder, str(error))])
         except FileFormatError as error:
             problems.append(Problem(folder / part.place, str(error)))
@@ -73,10 +73,17 @@ def check(
                 fault = f"expected {part.count} {unit} as released, got {count}"
                 problems.append(Problem(folder / part.place, fault))
     everything = [path for place in ([folder] if places is None else places) for path in place.rglob("*")]
-    files = sorted(path for path in everything if path.suffix.lower() in whole and path.is_file())
+    candidates = sorted(path for path in everything if path.suffix.lower() in whole)
+    files = [path for path in candidates if path.is_file()]
+    problems += [absent(path) for path in candidates if not path.exists()]
     for path in tqdm(files, desc=f"checking {folder.name}", unit="file", disable=None):
         try:
             whole[path.suffix.lower()](path)
         except (FileFormatError, OSError) as error:
             problems.append(Problem(path, str(error)))
     return list({str(problem): problem for problem in problems}.values())
+
+
+def absent(path: Path) -> Problem:
+    """What is wrong with a path that does not exist."""
+    return Problem(path, "a link that leads nowhere" if path.is_symlink() else "missing")

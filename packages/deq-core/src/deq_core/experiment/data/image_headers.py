@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from deq_core.experiment.errors import FileFormatError, damaged
+from deq_core.experiment.reading import opening, read_bytes
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # our errors say what its lines on stderr would
 
@@ -32,7 +33,11 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         FileFormatError: the header is damaged, of another kind of file, or of too many pixels.
     """
-    with path.open("rb") as file, opened(path, file, path.stat().st_size, FORMATS) as image:
+    with (
+        opening(path, FileFormatError),
+        path.open("rb") as file,
+        opened(path, file, path.stat().st_size, FORMATS) as image,
+    ):
         return stored_size(image)
 
 
@@ -48,7 +53,7 @@ def whole_size(path: Path, *, formats: tuple[str, ...] = FORMATS, decoded: bool 
     Raises:
         FileFormatError: it is damaged, or of another kind.
     """
-    data = path.read_bytes()
+    data = read_bytes(path, FileFormatError)
     with opened(path, BytesIO(data), len(data), formats) as image:
         size, kind = stored_size(image), image.format
         require_whole(path, image, data)

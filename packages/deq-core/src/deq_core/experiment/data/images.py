@@ -19,6 +19,7 @@ from deq_core.experiment.data.image_headers import stored_orientation
 from deq_core.experiment.errors import FileFormatError as FileFormatError
 from deq_core.experiment.errors import damaged as damaged
 from deq_core.experiment.files import write_bytes
+from deq_core.experiment.reading import read_bytes
 
 SILENT, WARNINGS = 0, 3
 """Of OpenCV's log levels; it begins at the second."""
@@ -68,7 +69,7 @@ def write_mask(path: Path, mask: Tensor) -> None:
 
 def decode(path: Path, mode: int, *, upright: bool = False) -> np.ndarray:
     """The pixels of an image file, channels last, as OpenCV's `mode` asks for them; the rest is as in `read_image`."""
-    data = path.read_bytes()
+    data = read_bytes(path, FileFormatError)
     orientation = stored_orientation(path, data)
     flags = mode if upright else mode | cv2.IMREAD_IGNORE_ORIENTATION
     try:
