@@ -95,7 +95,7 @@ def recorded() -> dict[str, Mapping[Path, str]]:
     lock = yaml.load(LOCK.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
     return {
         name: {Path(out["path"]): out["md5"] for out in stage.get("outs", ()) if "md5" in out}
-        for name, stage in lock["stages"].items()
+        for name, stage in (lock.get("stages") or {}).items()
     }
 
 

@@ -130,3 +130,10 @@ def test_the_cache_is_where_dvc_is_told_that_it_is(pipeline: Path) -> None:
     Path("figure.svg").unlink()
     assert cache.mend()
     assert not moved.exists()
+
+
+@pytest.mark.parametrize("lock", ["", "schema: '2.0'\n", "schema: '2.0'\nstages:\n"])
+def test_a_lock_file_without_stages_records_nothing(lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.lock").write_text(lock)
+    assert cache.recorded() == dvc_state.recorded_stages(Path("dvc.lock")) == {}
