@@ -11,7 +11,7 @@ import torch
 from deq_core.experiment.data import images
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.data.layout import LayoutError
-from deq_flow.data import io
+from deq_flow.data import held_out, io
 from deq_flow.data.flo5 import read_flo5
 from deq_flow.data.sets.frames import Frames
 from deq_flow.data.sets.hd1k import Hd1k
@@ -93,6 +93,10 @@ def test_things_have_every_pair_forwards_then_every_pair_backwards(things: Path)
         "A/0000/0008-0007",
         "B/0011/0007-0006",
     ]
+
+
+def test_things_are_held_out_by_video_both_directions_together(things: Path) -> None:
+    assert held_out.split(FlyingThings(things), 0.4) == ([0, 1, 3, 4], [2, 5])
 
 
 @pytest.mark.parametrize(("index", "first", "second", "u"), [(1, 7, 8, 7.0), (4, 8, 7, -8.0)])

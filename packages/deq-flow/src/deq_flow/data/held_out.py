@@ -42,7 +42,7 @@ def split(pairs: SampleSet, share: float) -> tuple[list[int], list[int]]:
     groups = scenes(pairs)
     if len(groups) < 2:
         return list(range(count - wanted)), list(range(count - wanted, count))
-    chosen: list[range] = []
+    chosen: list[Sequence[int]] = []
     for group in reversed(groups):
         if sum(map(len, chosen)) + len(group) <= wanted:
             chosen.append(group)
@@ -50,7 +50,7 @@ def split(pairs: SampleSet, share: float) -> tuple[list[int], list[int]]:
     return [index for index in range(count) if index not in held], sorted(held)
 
 
-def scenes(pairs: Any) -> list[range]:
+def scenes(pairs: Any) -> list[Sequence[int]]:
     """The indices of each scene of a set: its `groups` or else its `sequences`, or all where it has neither."""
     for name in ("groups", "sequences"):
         if hasattr(pairs, name):

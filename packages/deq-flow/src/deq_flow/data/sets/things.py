@@ -44,6 +44,7 @@ class FlyingThings(Dataset[FlowSample]):
         videos = by_folder(files_in(frames, "*/*/left/*.png", hint=HINT))
         self.pairs: list[tuple[Path, Path]] = []
         self.flows: list[Path] = []
+        self.videos: dict[str, list[int]] = {}
         for direction, prefix in DIRECTIONS.items():
             for video, images in videos.items():
                 scene = video.parent.relative_to(frames)
@@ -51,6 +52,8 @@ class FlyingThings(Dataset[FlowSample]):
                 if direction == "into_past":
                     pairs = [(second, first) for first, second in pairs]
                 folder = flows / scene / direction / "left"
+                indices = range(len(self.pairs), len(self.pairs) + len(pairs))
+                self.videos.setdefault(str(scene), []).extend(indices)
                 self.flows.extend(folder / f"{prefix}_{first.stem}_L.pfm" for first, _ in pairs)
                 self.pairs.extend(pairs)
         require(self.flows, because="flow of the frames")
@@ -72,6 +75,10 @@ class FlyingThings(Dataset[FlowSample]):
         scene = "/".join(first.parts[-4:-2])
         name = f"{scene}/{first.stem}-{second.stem}"
         return FlowSample(image1, image2, *known_flow(path, values[:2], image1), name)
+
+    def groups(self) -> dict[str, list[int]]:
+        """The indices of each video's pairs, those of both directions, by its name."""
+        return self.videos
 
     def files(self, index: int) -> PairFiles:
         """The files of a pair."""
