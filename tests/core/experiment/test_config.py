@@ -220,6 +220,13 @@ def test_what_means_are_taken_over_is_there_once_and_the_schema_says_so(
     assert not validator.is_valid(twice)
 
 
+@pytest.mark.parametrize(("seed", "said"), [(-1, "greater than or equal to 0"), (2**32, "less than 4294967296")])
+def test_a_seed_is_of_the_bits_that_random_numbers_are_made_of(tmp_path: Path, seed: int, said: str) -> None:
+    assert read(tmp_path, '{"run": {"train": [4294967295]}}', kind=Seeds) == (2**32 - 1,)
+    with pytest.raises(ConfigError, match=rf"run\.train\.0: expected {said}, got {seed}"):
+        read(tmp_path, f'{{"run": {{"train": [{seed}]}}}}', kind=Seeds)
+
+
 def test_schema_forbids_unknown_keys_at_every_level() -> None:
     def objects(node: Any) -> list[dict[str, Any]]:
         children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()

@@ -33,8 +33,8 @@ def _plain(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(_plain), WithJsonSchema({"type": "string", "pattern": NAME})]
 """What becomes part of a path, of a stage's name or of a command: the name of a method, an experiment, a text."""
-Seed = Annotated[int, Field(ge=0)]
-"""It stands behind a name and a '-' in paths."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""It stands behind a name and a '-' in paths. PyTorch's CPU generator uses 32 bits: two that differ above are one."""
 
 
 def _each_once(values: tuple[T, ...]) -> tuple[T, ...]:
