@@ -17,7 +17,7 @@ from tests.sequence.recipes import MODEL, PROFILE, RECIPE, TEXT, UNROLLED, prepa
 from torch import Tensor
 
 from deq_core.experiment import config
-from deq_core.experiment.checkpoints.checkpoint import load_tensors
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_tensors
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.recipe import JacobianPenalty
 from deq_core.experiment.tables import numbers, read_rows
@@ -30,7 +30,9 @@ from deq_sequence.data import tokens as stored
 from deq_sequence.data.batches import TokenBatch, batches
 from deq_sequence.data.corpora import CorpusError
 from deq_sequence.data.texts import TokenChoice, of_file
+from deq_sequence.models.build import build
 from deq_sequence.models.transformer import DEQTransformer
+from deq_sequence.networks import save
 from deq_sequence.params import Model, Train
 from deq_sequence.studies.section import Sequence
 from deq_sequence.train import objective, remembered, train
@@ -43,6 +45,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, data: Path, model: Model = MODEL, recipe: Train = RECIPE, seed: int = 0, log: Any = ignore):
     return train(model, recipe, seed=seed, data=data, out=folder / "out", scratch=folder / "scratch", log=log)
+
+
+def test_a_network_with_another_norm_is_no_start(data: Path, tmp_path: Path) -> None:
+    """Its weights have the same names and shapes."""
+    tokens = stored.read(data / "characters")
+    save(tmp_path / "pre.safetensors", build("mini", norm="pre", vocabulary=len(tokens.vocabulary)), tokens.vocabulary)
+    folders = {"out": tmp_path, "scratch": tmp_path, "start": tmp_path / "pre.safetensors"}
+    with pytest.raises(CheckpointError, match=r"pre\.safetensors: a network with norm 'pre', where mini has 'post'"):
+        train(MODEL, RECIPE, seed=0, data=tokens, log=ignore, **folders)
 
 
 @pytest.mark.parametrize("model", [MODEL, UNROLLED], ids=["equilibrium", "unrolled"])

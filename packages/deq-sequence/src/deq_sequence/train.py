@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from deq_core.experiment import distributed
 from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit, keep, numbered
@@ -51,7 +52,7 @@ def train(
     Raises:
         CorpusError: the text is not there, damaged or too short for its rows, or `start` was trained with other tokens.
         ConfigError: the sizes cannot have the text's vocabulary.
-        CheckpointError: the weights of `start` are not those of this network.
+        CheckpointError: the weights of `start` are not those of this network, or its layer norm stands elsewhere.
     """
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
@@ -59,6 +60,12 @@ def train(
     network = DEQTransformer(model.architecture(len(read.vocabulary)), model.equilibrium())
     if start is not None:
         first = load_for(start, read.vocabulary, recipe.text)
+        own, norm = located(start), network.size.norm
+        if own.suffix == ".safetensors" and first.size.norm != norm:  # shapes do not tell, nor a released file
+            raise CheckpointError(
+                f"{own}: a network with norm {first.size.norm!r}, where {model.name} has {norm!r}: weights of one are "
+                "none of the other; name sizes of its norm, or start from another network"
+            )
         checkpoint.load_into(network, first.state_dict(), source=str(located(start)))
     network.to(distributed.device(recipe.device))
     memories: dict[str, Tensor] = {}

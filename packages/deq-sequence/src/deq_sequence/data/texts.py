@@ -95,6 +95,8 @@ def of_file(path: Path, choice: TokenChoice, known: Vocabulary | None = None) ->
         CorpusError: it is no text, or the known vocabulary lacks a piece of it, which the message names.
     """
     lines = list(Corpus({"train": path}).lines("train"))
+    if not lines:
+        raise CorpusError(f"{path}: empty; name a file with a text in it")
     vocabulary = learn(choice.kind, lines, choice.size) if known is None else known
     try:
         numbered = torch.from_numpy(vocabulary.encode(lines))
