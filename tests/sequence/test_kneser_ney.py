@@ -22,6 +22,12 @@ def test_probabilities_sum_to_one_in_every_context(order: int) -> None:
     np.testing.assert_allclose(total, 1, rtol=1e-12)
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_token_that_never_came_has_a_probability_also_where_nothing_came_once(order: int) -> None:
+    model = KneserNey(np.array([0, 1, 2] * 50), 5, order)
+    assert np.isfinite(model.losses(np.array([0, 1, 4, 0, 3]))).all()
+
+
 def test_a_bigram_model_by_hand() -> None:
     # a b a b a c b b a, so: ab 2, ba 3, ac 1, cb 1, bb 1, after a: 3 of 2 kinds, after b: 4 of 2, after c: 1 of 1.
     tokens = np.array([0, 1, 0, 1, 0, 2, 1, 1, 0])
@@ -51,7 +57,7 @@ def test_a_trigram_model_is_its_formula() -> None:
             return 1 / vocabulary
         counts = runs[len(gram)]
         once, twice = (sum(count == n for count in counts.values()) for n in (1, 2))
-        discount = once / (once + 2 * twice) if once else 0.0
+        discount = once / (once + 2 * twice) if once else 0.5
         following = [count for other, count in counts.items() if other[:-1] == gram[:-1]]
         if not following:
             return probability(gram[1:])

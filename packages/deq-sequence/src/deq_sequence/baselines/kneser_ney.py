@@ -16,7 +16,7 @@ class Level:
         totals: sum of the counts with each context
         types: how many different tokens follow each context
         discount: what every count is lowered by: n1 / (n1 + 2 n2), with n1 and n2 the number of counts of 1 and 2 (Ney,
-            Essen & Kneser, 1994)
+            Essen & Kneser, 1994), and a half where nothing has been counted once
     """
 
     grams: np.ndarray
@@ -92,7 +92,7 @@ class KneserNey:
 def _level(grams: np.ndarray, counts: np.ndarray, vocabulary: int) -> Level:
     contexts, group, types = np.unique(grams // vocabulary, return_inverse=True, return_counts=True)
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
-    discount = once / (once + 2 * twice) if once else 0.0
+    discount = once / (once + 2 * twice) if once else 0.5
     return Level(grams, counts, contexts, np.bincount(group, weights=counts), types, discount)
 
 
