@@ -30,6 +30,7 @@ from deq_flow.demo.follow import Estimate, Reason, Usual, enlarged, follow, redu
 from deq_flow.demo.outputs import Product, outputs
 from deq_flow.demo.pictures import Scale, picture, with_arrows
 from deq_flow.demo.run import DemoConfig, run, source_of
+from deq_flow.demo.summary import Summary
 from deq_flow.demo.warped import warped_back, warped_error
 from deq_flow.inference import Estimator
 from deq_flow.models import FlowOutput
@@ -252,6 +253,19 @@ def test_what_explains_its_frames_worse_than_no_motion_is_marked_and_not_carried
     first, second = follow(estimator(), scene(0, 3), start="reuse", far=None)
     assert (first.warning, second.warning) == ("worse than no motion", None)
     assert second.cold
+
+
+def test_a_backward_flow_that_is_wrong_is_marked_and_told_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = iter([0.0, 0.0, 1.0, 0.0])  # forwards, then backwards above that of zero flow
+    monkeypatch.setattr("deq_flow.demo.follow.warped_error", lambda *_: next(errors))
+    monkeypatch.setattr("deq_flow.demo.follow.VISIBLE", 0.0)
+    summary = Summary()
+    for one in follow(estimator(), scene(0, 2), far=None, backward=True):
+        summary.add(one)
+    (row,) = summary.rows
+    assert (row["warning"], row["backward"]["warning"]) == (None, "worse than no motion")
+    (said,) = summary.warnings(None)
+    assert said.startswith("1 of 1 backward flows are not to be trusted (to frame 1)")
 
 
 @pytest.mark.usefixtures("trusting")

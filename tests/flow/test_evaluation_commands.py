@@ -106,6 +106,7 @@ def test_submissions_are_written_where_asked(folder: Path, capsys: pytest.Captur
         (("sequences", "net", "--set", "chairs", "--out", "out"), ("chairs", "not consecutive", VIDEOS)),
         (("sequences", "net", "--out", "out", "--section", "test.starts"), ("tolerance", "params.yaml")),
         (("submit", "sintel", "net", "--out", "out", "--root", "elsewhere"), ("elsewhere", "unpack")),
+        (("submit", "kitti", "net", "--out", "out", "--start", "warm"), ("--start", "cold", "warm")),
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_written(

@@ -106,6 +106,8 @@ def submit(
     """
     from deq_flow.evaluation import submission
 
+    if leaderboard == "kitti" and start != "cold":
+        raise config.ConfigError(f"--start: expected cold, since KITTI's pairs are of no video, got {start}")
     choice = Inference() if section is None else config.load(Inference, params, section)
     network = load(checkpoint).to(chosen_device(device))
     if leaderboard == "kitti":

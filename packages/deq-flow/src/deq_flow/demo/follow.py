@@ -110,7 +110,8 @@ def follow(
         usual.add(one, output)
         carried = None if one.warning else output.states
         if backward:
-            one = replace(one, backward=estimated(estimate, image2, image1, side, None, start)[0])
+            back, _ = estimated(estimate, image2, image1, side, None, start)
+            one = replace(one, backward=replace(back, warning=distrust(back, apart, worse=False, far=False)))
         yield one
 
 

@@ -64,17 +64,25 @@ class Summary:
             "not converged": f"the residual is far above what is usual in the video: try more --steps, or {other[4:]}",
         }
         counted = {reason: self.marked(reason) for reason in get_args(Reason)}
-        return [
+        said = [
             f"{len(frames)} of {self.count} flows marked `{reason}` (from frame {listed(frames)}): {told[reason]}"
             for reason, frames in counted.items()
             if frames
         ]
+        if back := [row["frame"] for row in self.rows if "backward" in row and row["backward"]["warning"] is not None]:
+            said.append(
+                f"{len(back)} of {self.count} backward flows are not to be trusted (to frame {listed(back)}), nor what "
+                f"is said of occlusion and confidence there: {other}"
+            )
+        return said
 
 
 def row_of(estimate: Estimate) -> dict[str, Any]:
     """What `demo.json` has of an estimate."""
     row = {**numbers_of(estimate), "start": estimate.start, "warning": estimate.warning}
-    return row if estimate.backward is None else {**row, "backward": numbers_of(estimate.backward)}
+    if estimate.backward is None:
+        return row
+    return {**row, "backward": {**numbers_of(estimate.backward), "warning": estimate.backward.warning}}
 
 
 def numbers_of(estimate: Estimate) -> dict[str, Any]:
