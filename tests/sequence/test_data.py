@@ -82,6 +82,12 @@ def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         list(read_files(path, path, path).lines("train"))
 
 
+def test_what_editors_put_before_a_text_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n")
+    assert list(read_files(path, path, path).lines("train")) == ["one\n", "\ufefftwo\n"]
+
+
 def test_published_corpora_are_fetched_to_where_they_are_read() -> None:
     assert all(archive.out == name for name, corpus in CORPORA.items() for archive in corpus.source.archives)
 

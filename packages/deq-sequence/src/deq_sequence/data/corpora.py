@@ -54,7 +54,7 @@ def read_files(train: Path, valid: Path, test: Path) -> Corpus:
 @contextmanager
 def _opened(path: Path) -> Iterator[io.TextIOBase]:
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
             yield file
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path}: not UTF-8 text ({error}); convert it first") from error

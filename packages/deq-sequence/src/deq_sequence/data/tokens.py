@@ -51,7 +51,10 @@ def check_rows(texts: Tokens, split: Split, rows: int, *, limit: int | None = No
     """
     text = texts.texts[split][:limit]
     if len(text) // rows < 2:
-        raise CorpusError(f"{split}: {len(text)} tokens are too few for {rows} rows of at least two; use fewer rows")
+        raise CorpusError(
+            f"{split}: {len(text)} tokens are too few for {rows} rows of at least two; use fewer (batch_size), or more "
+            "text"
+        )
     return text
 
 
