@@ -43,7 +43,7 @@ def another(value: Any) -> Any:
         case int():
             return value + 1
         case float():
-            return value / 2 + 0.125
+            return value + 0.5
         case str():
             return f"{value}-2"
         case list():
