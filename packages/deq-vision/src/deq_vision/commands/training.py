@@ -121,21 +121,21 @@ def with_own_labels(settings: Experiment, data: Path) -> Experiment:
     """
     task, architecture = settings.task, settings.model.architecture
     root = data / task.folder
-    pixels = task.normalisation.mean, task.normalisation.std
     match task, architecture.head:
         case Classify(data="own"), Classification() as head:
             names = tuple(classes_of(root))
-            head = replace(head, classes=len(names), names=names, crop=task.test_crop, pixels=pixels)
+            head = replace(head, classes=len(names), names=names, crop=task.test_crop)
         case Segment(labels="own"), Segmentation() as head:
             found = labels_of(root).label_set()
             known = {"names": found.names, "ids": found.ids, "colours": found.colours}
-            head = replace(head, classes=len(found), **known, sides=task.test_sides, pixels=pixels)
+            head = replace(head, classes=len(found), **known, sides=task.test_sides)
         case Detect(objects="own"), Detection() as head:
             found = OwnBoxes(root).categories
             known = {"names": tuple(found.values()), "ids": tuple(found)}
-            head = replace(head, classes=len(found), **known, sides=task.test_sides, pixels=pixels)
+            head = replace(head, classes=len(found), **known, sides=task.test_sides)
         case _:
             return settings
+    head = replace(head, pixels=(task.normalisation.mean, task.normalisation.std))
     return replace(settings, model=replace(settings.model, architecture=replace(architecture, head=head)))
 
 

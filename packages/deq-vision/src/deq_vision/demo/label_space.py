@@ -88,11 +88,11 @@ def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None =
             label_space = replace(plain, normalisation=CIFAR, crop=CIFAR_CROP) if tiny else plain
             if head.names or head.crop is not None:
                 label_space = replace(label_space, names=head.names or label_space.names, crop=head.crop)
-    if pixels == "auto" and head.pixels is not None:
-        mean, std = head.pixels
-        label_space = replace(label_space, normalisation=Normalisation(mean=mean, std=std))
     if pixels != "auto":
         label_space = replace(label_space, normalisation=CIFAR if pixels == "cifar" else IMAGENET)
+    elif head.pixels is not None:
+        mean, std = head.pixels
+        label_space = replace(label_space, normalisation=Normalisation(mean=mean, std=std))
     return label_space if names is None else replace(label_space, names=read_names(names, len(label_space.names)))
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from deq_core.experiment.data.image_headers import opened, require_whole
 from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.files import write_bytes
+from deq_core.experiment.reading import read_bytes
 
 NUMBERS = ("1", "L", "P")
 """Pillow's modes of pixels that are numbers of at most 8 bits."""
@@ -61,7 +62,7 @@ def write_indexed(path: Path, numbers: np.ndarray, palette: Sequence[tuple[int, 
 
 def _read(path: Path, mode: str | None) -> tuple[str, int, np.ndarray]:
     """Mode, bits a channel, and pixels of a PNG, the latter converted."""
-    data = path.read_bytes()
+    data = read_bytes(path, FileFormatError)
     with opened(path, BytesIO(data), len(data), ("PNG",)) as image:
         require_whole(path, image, data)
     with opened(path, BytesIO(data), len(data), ("PNG",)) as image:  # of one that was verified nothing is left
