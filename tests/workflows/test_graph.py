@@ -43,6 +43,30 @@ def test_every_stage_has_a_job_with_its_files(name: str, checkout: Path, monkeyp
         assert all(any(belongs(path, dependency) for dependency in read) for path in job.inputs if read)
 
 
+def test_pages_name_results_and_jobs_that_there_are(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_parameters(checkout, {}, name="mini")
+    monkeypatch.chdir(checkout)
+    found = {(each.name, run): job for each in graph.rules(parameters.load()) for run, job in each.jobs.items()}
+    files = {file for job in found.values() for file in job.outputs}
+    places = {str(place) for file in files for place in (PurePosixPath(file), *PurePosixPath(file).parents)}
+    places |= {"results/report.html", "results/logs", "results/code"}
+    checked = []
+    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+        if page.name.startswith("adding-"):  # what they add is there when it has been added
+            continue
+        text = page.read_text()
+        own = set(re.findall(r"(?:--out|out=) ?(\S+)", text))
+        for name in re.findall(r"\bresults/[\w./{},-]+", text):
+            for each in {name, *(re.sub(r"\{.*\}", part, name) for part in re.findall(r"[\w-]+(?=[,}])", name))} - own:
+                if "{" not in each:
+                    assert each.rstrip("/.,") in places, f"{page.name}: {name}"
+                    checked.append(each)
+        for job in re.findall(r'find "(.*)"$', text, re.MULTILINE):
+            assert tuple(job.split()) in found, f"{page.name}: {job}"
+            checked.append(job)
+    assert len(checked) > 20
+
+
 def is_there(values: Mapping[str, Any], key: str) -> bool:
     """Whether a dotted key has a value; DVC runs no stage that lists one without."""
     place: Any = values
