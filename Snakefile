@@ -40,7 +40,7 @@ onstart:
 
 
 onsuccess:
-    VIEW[0].end(good=True)
+    VIEW[0].end(good=True, every=live.jobs_of(RULES), budgets=live.budgets_of(PROFILE))
 
 
 onerror:

@@ -1,7 +1,9 @@
 """README.md tells the truth: its make targets exist, its tables are those of the results."""
 
+import json
 import re
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,27 @@ def test_reports_are_published_together_or_not_at_all(tmp_path: Path, monkeypatc
     publish.main(["stability"])
     written = [place.read_text() for of_report in places for place in of_report.values()]
     assert written == [str(number) for number in range(len(written))]
+
+
+def test_times_are_taken_over_where_every_job_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "RESULTS", tmp_path)
+    monkeypatch.setattr(publish, "write_pages", lambda: None)
+    monkeypatch.setattr(publish.parameters, "load", lambda: {"flow": {"core_minutes": 30}})
+    monkeypatch.setattr(publish.graph, "rules", lambda _: [])
+    monkeypatch.setattr(publish.live, "jobs_of", lambda _: ["flow_train deq-0", "flow_table_report"])
+    ran = publish.runs.Run("", "flow_train", "", datetime.min, seconds=9.0, cpu=590.0, memory=900.0, made_by={})
+    monkeypatch.setattr(publish.runs, "behind", lambda _: {Path("metrics.json"): ran})
+    times = {"flow_train deq-0": 600.0}
+    monkeypatch.setattr(publish.live, "last_times", lambda: times)
+    with pytest.raises(SystemExit, match="has none of flow_table_report and 0 others"):
+        publish.main(["times"])
+    times["flow_table_report"] = 30.0
+    publish.main(["times"])
+    table = publish.times_table(json.loads((tmp_path / "times.json").read_text()))
+    assert table.splitlines()[2:] == [
+        "| flow | 2 | 10 | 30 | `flow_train deq-0` | 10.0 | 0.90 |",
+        "| all | 2 | 10 | 30 |  |  |  |",
+    ]
 
 
 def test_what_follows_a_fault_is_what_tests_find_that_provoke_it() -> None:

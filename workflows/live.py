@@ -1,19 +1,23 @@
 """What a Snakemake at work shows: a line for each job that ends, with what is done, running and left, and for how long.
 
 Snakemake's own account, a block for each job that begins, goes on in its log file below .snakemake/log.
-`python -m workflows.live` prints how long the jobs of each pipeline took when they last ran.
+`python -m workflows.live` prints how long the jobs of each pipeline took when they last ran, beside its budget: the
+`core_minutes` of its section in params.yaml, of one core that has no other work.
 """
 
 import json
 import logging
+import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
+
+from workflows import graph, parameters
 
 TIMES = Path(".snakemake/times.json")
 """Seconds that each job took when it last ran."""
@@ -92,10 +96,24 @@ class Live(logging.Handler):
         known = alike or list(self.times.values())
         return sum(known) / len(known)
 
-    def end(self, *, good: bool) -> None:
-        """The last words: what failed, or where results are."""
+    def end(self, *, good: bool, every: Collection[str] = (), budgets: Mapping[str, float] | None = None) -> None:
+        """The last words: what failed, or where results are.
+
+        Args:
+            good: whether all is done.
+            every: the names of all jobs of the graph, these and those that are up to date.
+            budgets: of pipelines, in minutes.
+        """
         if good:
             lines = ["done: reports and figures are below results/*/report, runs are shown by `make ui`"]
+            ran = {pipeline_of(name) for name in self.jobs}
+            for pipeline, times in by_pipeline(self.times, every).items():
+                minutes, most = sum(times.values()) / 60, (budgets or {}).get(pipeline, math.inf)
+                if pipeline in ran and minutes > most:
+                    lines.append(
+                        f"the jobs of {pipeline} took {minutes:.0f} minutes of a core in all; params.yaml has a budget "
+                        f"of {most:g}, for a machine without other work"
+                    )
         else:
             lines = [f"{len(self.failed)} failed: {', '.join(self.failed) or 'none of the jobs'}"]
             lines.append("what is done stays done: the same command goes on once that is mended")
@@ -163,18 +181,49 @@ def ends(logs: Iterable[str]) -> list[str]:
     return found
 
 
-def table(times: Mapping[str, float]) -> str:
-    """A row a pipeline: its jobs, the sum of their times, and the longest."""
-    pipelines: dict[str, dict[str, float]] = {}
-    for name, seconds in times.items():
-        pipelines.setdefault(name.split()[0].partition("_")[0], {})[name] = seconds
-    lines = ["| pipeline | jobs | all | longest | |", "| --- | ---: | ---: | ---: | --- |"]
-    for pipeline, of_jobs in {**dict(sorted(pipelines.items())), "all": times}.items():
-        longest = max(of_jobs, key=of_jobs.__getitem__)
-        whole, most = duration(sum(of_jobs.values())), duration(of_jobs[longest])
-        lines.append(f"| {pipeline} | {len(of_jobs)} | {whole} | {most} | {longest} |")
+def jobs_of(rules: Iterable[graph.Rule]) -> list[str]:
+    """The names of all jobs of a graph."""
+    return [named(rule.name, {"run": run} if run else {}) for rule in rules for run in rule.jobs]
+
+
+def budgets_of(profile: Mapping[str, Any]) -> dict[str, float]:
+    """The minutes of one core that each pipeline of a profile may take, of those that have a budget."""
+    return {name: each["core_minutes"] for name, each in profile.items() if each.get("core_minutes") is not None}
+
+
+def pipeline_of(job: str) -> str:
+    """`flow`, of `flow_train deq-0`."""
+    return job.split()[0].partition("_")[0]
+
+
+def by_pipeline(times: Mapping[str, float], every: Collection[str]) -> dict[str, dict[str, float]]:
+    """The times of the jobs `every` by pipeline, in the order of their names. Other graphs had others."""
+    found: dict[str, dict[str, float]] = {}
+    for name in sorted(times.keys() & set(every)):
+        found.setdefault(pipeline_of(name), {})[name] = times[name]
+    return found
+
+
+def table(pipelines: Mapping[str, Mapping[str, float]], budgets: Mapping[str, float]) -> str:
+    """A row a pipeline: its jobs, the sum of their times, its budget, and the longest."""
+    rows = [(name, times, budgets.get(name)) for name, times in pipelines.items()]
+    every = {name: seconds for _, times, _ in rows for name, seconds in times.items()}
+    rows.append(("all", every, sum(budgets.values()) or None))
+    lines = ["| pipeline | jobs | all | budget | longest | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
+    for name, times, minutes in rows:
+        longest = max(times, key=times.__getitem__)
+        budget = "" if minutes is None else duration(60 * minutes)
+        whole, most = duration(sum(times.values())), duration(times[longest])
+        lines.append(f"| {name} | {len(times)} | {whole} | {budget} | {most} | {longest} |")
     return "\n".join(lines)
 
 
+def main() -> None:
+    """Prints the table of what ran here, of the jobs that the graph has now."""
+    profile = parameters.load()
+    found = by_pipeline(last_times(), jobs_of(graph.rules(profile)))
+    print(table(found, budgets_of(profile)) if found else f"{TIMES}: nothing has run here yet")
+
+
 if __name__ == "__main__":
-    print(table(found) if (found := last_times()) else f"{TIMES}: nothing has run here yet")
+    main()

@@ -1,19 +1,22 @@
 """Copies results into the documentation: `python -m workflows.publish [PIPELINE ...]`, after the pipelines have run.
 
+`python -m workflows.publish times` takes what their jobs took, where all have run on one machine without other work.
+
 Tables and findings of README.md and docs stand between markers, made from docs/results/*.json, so that a test can tell
 a stale one.
 """
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.core.pages import with_table
+from benchmarks.core.pages import markdown, with_table
 
-from deq_core.experiment.files import write_bytes, write_text
+from deq_core.experiment.files import write_bytes, write_json, write_text
 from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table, solves_table
 from deq_core.experiment.study.savings import overview, savings_table
 from deq_core.experiment.study.training_costs_report import costs_table
@@ -24,7 +27,7 @@ from deq_sequence.reports import paths as sequence_paths
 from deq_sequence.reports import perplexity
 from deq_vision.reports import paths as vision_paths
 from deq_vision.reports import scores, stability, streaming
-from workflows import findings
+from workflows import findings, graph, live, parameters, runs
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -53,6 +56,8 @@ REPORTS = {
 """By name in the documentation, whose first word is the pipeline: the folder of a report below results, and the figures
 that are shown of it."""
 
+TIMES = "times"
+"""What the jobs of the profile mini took, in docs/results."""
 UNPUBLISHED = "Not published yet."
 """In the place of a table without results."""
 
@@ -62,6 +67,10 @@ Table = tuple[str | tuple[str, ...], Callable[[Any], str]]
 
 def main(pipelines: Sequence[str]) -> None:
     """Takes over the results of some pipelines, by default of all: their metrics, figures and tables."""
+    if list(pipelines) == [TIMES]:
+        take_times()
+        write_pages()
+        return
     known = dict.fromkeys(name.partition("_")[0] for name in REPORTS)
     if unknown := [name for name in pipelines if name not in known]:
         raise SystemExit(f"no pipeline is called {', '.join(unknown)}; there are {', '.join(known)}")
@@ -108,6 +117,40 @@ def take(name: str) -> None:
     """Metrics and figures of a report, into docs/results and docs/figures."""
     for source, place in copies(name).items():
         write_bytes(place, source.read_bytes())
+
+
+def take_times() -> None:
+    """What the jobs of all pipelines took, into docs/results."""
+    profile = parameters.load()
+    jobs = live.jobs_of(graph.rules(profile))
+    times, made = live.last_times(), list(runs.behind(Path("results")).values())
+    if missing := [job for job in jobs if job not in times]:
+        raise SystemExit(
+            f"{live.TIMES}: expected the time of every job, but has none of {missing[0]} and {len(missing) - 1} "
+            "others; `snakemake --forceall all` on a machine without other work measures them"
+        )
+    found = runs.costs(live.by_pipeline(times, jobs), made)
+    if unknown := [name for name, of in found.items() if math.isnan(of["around"])]:
+        raise SystemExit(f"{unknown[0]}: expected its runs in the tracking store, found none that wrote these results")
+    budgets = live.budgets_of(profile)
+    write_json(RESULTS / f"{TIMES}.json", {name: {**of, "budget": budgets.get(name)} for name, of in found.items()})
+
+
+def times_table(found: dict[str, Any]) -> str:
+    """A row a pipeline: what its jobs take of one core, and may take."""
+    heads = ["pipeline", "jobs", "minutes", "budget", "longest job", "its minutes", "most memory of a job, GB"]
+    forms = {"jobs": "{:.0f}", "minutes": "{:.0f}", "budget": "{:.0f}"}
+    rows = [
+        [
+            *(form.format(of[key]) for key, form in forms.items()),
+            f"`{of['longest']}`",
+            f"{of['longest_minutes']:.1f}",
+            f"{of['gigabytes']:.2f}",
+        ]
+        for of in found.values()
+    ]
+    sums = [form.format(sum(of[key] for of in found.values())) for key, form in forms.items()]
+    return markdown(heads, [*([name, *row] for name, row in zip(found, rows, strict=True)), ["all", *sums, "", "", ""]])
 
 
 def published(*sources: str) -> Any:
@@ -225,6 +268,7 @@ TABLES: dict[str, dict[str, Table]] = {
     "docs/choosing-a-gradient.md": {
         f"{name}-costs": training_costs(f"{name}_training_costs") for name in ("flow", "vision", "sequence")
     },
+    "docs/reproducibility.md": {"times": (TIMES, times_table)},
     "docs/sequence.md": {
         "findings": ("sequence", findings.sequence),
         "sweeps": ("sequence", perplexity.sweep_table),

@@ -1,12 +1,12 @@
 """The tracked runs that made what lies below results now: where each is seen, how long it took, what it ran on."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deq_core.experiment.tracking import provenance
 from deq_core.experiment.tracking.connection import connect, is_remote, tracking_uri
@@ -131,6 +131,35 @@ def timings(runs: Iterable[Run]) -> list[Timing]:
         for stage, jobs in stages.items()
     ]
     return sorted(found, key=lambda timing: -timing.seconds)
+
+
+def costs(pipelines: Mapping[str, Mapping[str, float]], runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
+    """What the jobs of each pipeline cost.
+
+    Args:
+        pipelines: seconds from the begin to the end of each job, by its name, by pipeline.
+        runs: those of the jobs that are tracked.
+
+    Returns:
+        By pipeline `jobs`, their `minutes` in all, the name of the `longest` and its minutes, `longest_minutes`, the
+        most `gigabytes` of a job, and the `around`: what of the minutes of the tracked jobs is not time of their
+        programs, a share.
+    """
+    stages = {timing.stage: timing for timing in timings(runs)}
+    found = {}
+    for pipeline, jobs in pipelines.items():
+        longest = max(jobs, key=jobs.__getitem__)
+        known = {name: seconds for name, seconds in jobs.items() if name.split()[0] in stages}
+        of_stages = [stages[stage] for stage in {name.split()[0] for name in known}]
+        found[pipeline] = {
+            "jobs": len(jobs),
+            "minutes": sum(jobs.values()) / 60,
+            "longest": longest,
+            "longest_minutes": jobs[longest] / 60,
+            "gigabytes": max((timing.memory for timing in of_stages), default=nan) / 1000,
+            "around": 1 - sum(timing.cpu for timing in of_stages) / (sum(known.values()) or nan),
+        }
+    return found
 
 
 def made_by(runs: Sequence[Run]) -> dict[str, str]:

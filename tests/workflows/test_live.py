@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflows.live import TIMES, Live, duration, follow, last_times, table
+from workflows.live import TIMES, Live, budgets_of, by_pipeline, duration, follow, last_times, table
 
 
 @pytest.fixture(autouse=True)
@@ -86,13 +86,27 @@ def test_it_stands_in_the_place_of_snakemakes_own_account_and_leaves_the_log_fil
     assert file.getvalue() == "\nsomething else\n"
 
 
-def test_times_of_a_pipeline_are_a_row_with_its_longest_job() -> None:
-    rows = table({"flow_train deq-0": 600.0, "flow_report": 10.0, "delta_sine a": 30.0}).splitlines()[2:]
+def test_times_of_a_pipeline_are_a_row_with_its_budget_and_its_longest_job() -> None:
+    times = {"flow_train deq-0": 600.0, "flow_report": 10.0, "delta_sine a": 30.0, "flow_train of-another-graph": 9.0}
+    rows = table(by_pipeline(times, list(times)[:3]), {"flow": 12}).splitlines()[2:]
     assert rows == [
-        "| delta | 1 | 30 s | 30 s | delta_sine a |",
-        "| flow | 2 | 10 min | 10 min | flow_train deq-0 |",
-        "| all | 3 | 11 min | 10 min | flow_train deq-0 |",
+        "| delta | 1 | 30 s |  | 30 s | delta_sine a |",
+        "| flow | 2 | 10 min | 12 min | 10 min | flow_train deq-0 |",
+        "| all | 3 | 11 min | 12 min | 10 min | flow_train deq-0 |",
     ]
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(10, True), (11, False), (None, False)])
+def test_a_pipeline_that_took_more_than_its_budget_is_told_at_the_end(minutes: int | None, told: bool) -> None:
+    every = ["flow_train deq-0", "flow_report", "delta_sine a"]
+    TIMES.write_text(json.dumps({"flow_train deq-0": 620.0, "delta_sine a": 900.0, "flow_train deq-9": 1e6}))
+    view = Live({"flow_report": 1}, cores=1, out=(said := io.StringIO()))
+    profile = {"flow": {"core_minutes": minutes}, "delta": {"core_minutes": 1}}
+    view.end(good=True, every=every, budgets=budgets_of(profile))
+    assert (
+        "the jobs of flow took 10 minutes of a core in all; params.yaml has a budget of 10," in said.getvalue()
+    ) is told
+    assert "delta" not in said.getvalue(), "of what did not run now nothing is said"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(1.4, "1 s"), (119, "119 s"), (150, "2 min"), (9000, "2.5 h")])

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from html import unescape
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from tests.browser import page as in_browser
 
 from deq_core.experiment.study.path_report import Unit
 from deq_core.experiment.tracking.run import track
-from workflows import findings
+from workflows import findings, runs
 from workflows.claims import CLAIMS
 from workflows.page import OUT, TITLES, main
 from workflows.publish import REPORTS
@@ -55,6 +57,26 @@ def results(tracking_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         errors["deq less"] = {"raft": {"sintel_clean": {"scenes": 2, "high": -0.5}}}
         (REPORT / "metrics.json").write_text(json.dumps(errors))
     return tracking_database.parent
+
+
+def test_what_jobs_cost_is_told_by_pipeline_with_what_is_spent_around_their_programs() -> None:
+    def ran(stage: str, cpu: float, megabytes: float) -> runs.Run:
+        return runs.Run("", stage, "", datetime.min, seconds=9.0, cpu=cpu, memory=megabytes, made_by={})
+
+    pipelines = {
+        "flow": {"flow_train deq-0": 600.0, "flow_train deq-1": 540.0, "flow_download": 60.0},
+        "delta": {"delta_sine a": 30.0},
+    }
+    found = runs.costs(pipelines, [ran("flow_train", 550.0, 900.0), ran("flow_train", 533.0, 1000.0)])
+    assert found["flow"] == {
+        "jobs": 3,
+        "minutes": 20,
+        "longest": "flow_train deq-0",
+        "longest_minutes": 10,
+        "gigabytes": 1.0,
+        "around": pytest.approx(0.05),  # of the trainings: no run tells what the program of the download took
+    }
+    assert isnan(found["delta"]["around"])
 
 
 def written() -> str:

@@ -7,7 +7,7 @@ the state have stopped to change, on flow networks, on a sine fitted by a recurr
 from dataclasses import dataclass
 from typing import Literal
 
-from deq_core.experiment.config import Name, Names, Seeds, require_keys
+from deq_core.experiment.config import Budget, Name, Names, Seeds, require_keys
 from deq_flow.studies.convergence import Convergence
 from deq_flow.studies.delta_sweep import Sweep
 from deq_flow.studies.field import Representation
@@ -19,6 +19,7 @@ from deq_flow.studies.sine import Sine
 class Delta:
     """One profile of the studies of the delta rule."""
 
+    core_minutes: Budget | None = None
     seeds: Seeds
     """Of the sine and the images."""
     methods: Names

@@ -5,7 +5,7 @@ A key that is not here, or of another type, stops every command before it does a
 
 from dataclasses import dataclass
 
-from deq_core.experiment.config import Name, Names, Seeds, require_keys
+from deq_core.experiment.config import Budget, Name, Names, Seeds, require_keys
 from deq_core.experiment.config.plot import Plot
 from deq_flow.evaluation.baselines import Baseline
 from deq_flow.params import Data, Model, Train
@@ -49,6 +49,7 @@ class Curriculum:
 class Flow:
     """One profile of the optical-flow pipeline."""
 
+    core_minutes: Budget | None = None
     seeds: Seeds
     methods: Names
     """Keys of `model` and `train` that are trained on FlyingChairs and evaluated."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from deq_core.experiment.config import Name, Names, Seeds, require_keys
+from deq_core.experiment.config import Budget, Name, Names, Seeds, require_keys
 from deq_core.experiment.config.plot import Plot
 from deq_sequence.data.texts import Text
 from deq_sequence.params import Model, Train
@@ -16,6 +16,7 @@ from deq_sequence.studies.training_costs import SequenceCosts
 class Sequence:
     """One profile of the language models."""
 
+    core_minutes: Budget | None = None
     seeds: Seeds
     methods: Names
     """Keys of `model`, `train` and `evaluate` that are trained and measured."""

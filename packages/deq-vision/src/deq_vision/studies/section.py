@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deq_core.experiment.config import Name, Names, Seeds, require_keys
+from deq_core.experiment.config import Budget, Name, Names, Seeds, require_keys
 from deq_core.experiment.config.plot import Plot
 from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
 from deq_vision.detection.params import Detect
@@ -33,6 +33,7 @@ class Continued:
 class Vision:
     """One profile of the vision experiments."""
 
+    core_minutes: Budget | None = None
     seeds: Seeds
     trained: Names
     """Keys of `experiments` that the pipeline trains, from every seed, and measures."""

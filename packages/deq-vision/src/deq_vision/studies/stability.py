@@ -13,7 +13,7 @@ import torch
 
 import deq_core as deq
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Seed, Seeds
+from deq_core.experiment.config import Budget, Seed, Seeds
 from deq_core.experiment.config.layer import ImplicitConfig
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.stage import Job, Section, Stage
@@ -57,6 +57,7 @@ class Measure:
 class Stability:
     """The section `stability` of params.yaml."""
 
+    core_minutes: Budget | None = None
     seeds: Seeds
     methods: tuple[Method, ...] = ("implicit", "unrolled")
     steps: tuple[int, ...]

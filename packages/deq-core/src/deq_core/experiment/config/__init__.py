@@ -1,5 +1,6 @@
 """Sections of params.yaml as frozen dataclasses, read strictly."""
 
+from deq_core.experiment.config.loading import Budget as Budget
 from deq_core.experiment.config.loading import ConfigError as ConfigError
 from deq_core.experiment.config.loading import Kind as Kind
 from deq_core.experiment.config.loading import Name as Name

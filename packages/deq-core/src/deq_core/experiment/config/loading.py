@@ -48,6 +48,8 @@ _Once = AfterValidator(_each_once), Field(json_schema_extra={"uniqueItems": True
 Names = Annotated[tuple[Name, ...], *_Once]
 Seeds = Annotated[tuple[Seed, ...], *_Once]
 """Of what is counted: one that is there twice is one network, which means and deviations would count as two."""
+Budget = Annotated[float, Field(gt=0)]
+"""What all jobs of a pipeline may take: minutes of one core that has no other work."""
 
 
 def one_of(names: Iterable[str]) -> Any:
