@@ -118,9 +118,6 @@ class Coarser:
     enlarged: float = 0.0
     """Share of these whose finer scale is half of the pairs enlarged by 2. Of the rest the coarser one is all pairs at
     half their size."""
-    windows: bool = False
-    """The finer scale of enlarged pairs is a random window of all, of the size of the crop, and not half of them in
-    whole: half the work."""
     disturbed: float = 0.2
     """Share of the samples whose coarse flow is disturbed, so that the finer scale learns to mend what it is given."""
     disturbance: float = 4.0

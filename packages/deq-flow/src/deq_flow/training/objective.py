@@ -44,14 +44,11 @@ class Objective:
             pairs = replace(pairs, image1=image1, image2=image2)
         total, base = pairs.flow.new_zeros(()), None
         if self.coarser is not None and torch.rand(()) < self.coarser.share:
-            enlarge, windows = bool(torch.rand(()) < self.coarser.enlarged), self.coarser.windows
-            coarse, pairs = two_scales(pairs, enlarge=enlarge, windows=windows)
+            coarse, pairs = two_scales(pairs, enlarge=bool(torch.rand(()) < self.coarser.enlarged))
             total, made = self._attempt(model, coarse, None, progress)
             height, width = pairs.valid.shape[1:]
             found = rescaled(made.flows[-1].detach()[: len(pairs.valid)], (height, width))
             base = disturbed(found, self.coarser)
-            if enlarge and windows:
-                pairs, base = window(pairs, base, coarse.valid.shape[1:])
         fine, made = self._attempt(model, pairs, base, progress)
         parts: dict[str, Tensor | float] = {"epe": epe(made.flows[-1].detach(), pairs.flow, pairs.valid).mean()}
         if made.residual is not None:
@@ -80,36 +77,17 @@ def disturbed(base: Tensor, choice: Coarser) -> Tensor:
     return torch.where(chosen, base + length * smooth_noise(base, "bicubic"), base)
 
 
-def two_scales(pairs: FlowBatch, *, enlarge: bool, windows: bool = False) -> tuple[FlowBatch, FlowBatch]:
-    """The pairs at a coarser and at a finer scale: halved and as they are, or as they are and enlarged.
-
-    Of enlarged pairs there is half; all where no more than a window of each will be seen.
-    """
+def two_scales(pairs: FlowBatch, *, enlarge: bool) -> tuple[FlowBatch, FlowBatch]:
+    """The pairs at a coarser and at a finer scale: halved and as they are, or as they are and half of them enlarged."""
     if not enlarge:
         return halved(pairs), pairs
-    return pairs, doubled(pairs, len(pairs.valid) if windows else (len(pairs.valid) + 1) // 2)
-
-
-def doubled(pairs: FlowBatch, count: int) -> FlowBatch:
-    """The first `count` pairs enlarged by 2."""
-    valid = pairs.valid[:count, None]
-    size = 2 * valid.shape[2], 2 * valid.shape[3]
-    known = valid.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    flow = torch.where(valid, pairs.flow[:count], 0.0)
-    near = rescaled(flow, size) if valid.all() else 2 * F.interpolate(flow, size, mode="nearest")
-    image1, image2 = (resized(image[:count], size) for image in (pairs.image1, pairs.image2))
-    return FlowBatch(image1, image2, near, rearrange(known, "b 1 h w -> b h w"))
-
-
-def window(pairs: FlowBatch, base: Tensor, size: torch.Size) -> tuple[FlowBatch, Tensor]:
-    """One random window of that size (h, w) out of all pairs and their base (B, 2, H, W)."""
-    (height, width), (h, w) = pairs.valid.shape[1:], size
-    top, left = (int(torch.randint(room + 1, ())) for room in (height - h, width - w))
-
-    def cut(x: Tensor) -> Tensor:
-        return x[..., top : top + h, left : left + w]
-
-    return FlowBatch(*(cut(x) for x in (pairs.image1, pairs.image2, pairs.flow, pairs.valid))), cut(base)
+    half = (len(pairs.valid) + 1) // 2
+    size = 2 * pairs.valid.shape[1], 2 * pairs.valid.shape[2]
+    known = pairs.valid[:half, None].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    flow = torch.where(pairs.valid[:half, None], pairs.flow[:half], 0.0)
+    near = rescaled(flow, size) if pairs.valid[:half].all() else 2 * F.interpolate(flow, size, mode="nearest")
+    image1, image2 = (resized(image[:half], size) for image in (pairs.image1, pairs.image2))
+    return pairs, FlowBatch(image1, image2, near, rearrange(known, "b 1 h w -> b h w"))
 
 
 def halved(pairs: FlowBatch) -> FlowBatch:
