@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import deq_core as deq
-from deq_flow.config import MINI, SMALL, Architecture
+from deq_flow.config import Architecture
 from deq_flow.models.attention import Aggregate, Attention
 from deq_flow.models.cell import UpdateBlock
 from deq_flow.models.upsample import bilinear_upsample, convex_upsample
+from deq_flow.sizes import MINI, SMALL
 
 SQUARE = replace(SMALL, hidden=6, context=4, correlation_widths=(8,), flow_widths=(6, 4), motion=7, head=5)
 SEPARABLE = replace(MINI, hidden=6, context=4, correlation_widths=(8, 6), flow_widths=(6, 4), motion=7, head=5)

@@ -1,12 +1,5 @@
 """Optical flow with deep equilibrium models."""
 
-from .config import BASE as BASE
-from .config import GIGANTIC as GIGANTIC
-from .config import HUGE as HUGE
-from .config import LARGE as LARGE
-from .config import MINI as MINI
-from .config import SMALL as SMALL
-from .config import TINY as TINY
 from .config import Architecture as Architecture
 from .config import Equilibrium as Equilibrium
 from .config import Scales as Scales
@@ -18,3 +11,10 @@ from .models import DEQFlow as DEQFlow
 from .models import FlowOutput as FlowOutput
 from .models import build as build
 from .networks import load as load
+from .sizes import BASE as BASE
+from .sizes import GIGANTIC as GIGANTIC
+from .sizes import HUGE as HUGE
+from .sizes import LARGE as LARGE
+from .sizes import MINI as MINI
+from .sizes import SMALL as SMALL
+from .sizes import TINY as TINY

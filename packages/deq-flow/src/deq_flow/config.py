@@ -1,6 +1,6 @@
-"""Sizes of the flow networks, and how they are solved. A variant is an instance, made from another with `replace`."""
+"""What a flow network is made of, how it is solved, and the scales it sees."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
@@ -109,111 +109,6 @@ def _check_choices(config: Any) -> None:
             raise ValueError(f"{choice.name} must be one of {known}, got {value!r}")
 
 
-BASE = Architecture()
-TINY = replace(
-    BASE,
-    features=64,
-    hidden=32,
-    context=32,
-    correlation_widths=(64, 48),
-    flow_widths=(32, 16),
-    motion=32,
-    head=64,
-)
-LARGE = replace(
-    BASE,
-    hidden=192,
-    context=192,
-    correlation_widths=(384, 288),
-    flow_widths=(192, 96),
-    motion=192,
-    head=384,
-)
-HUGE = replace(
-    BASE,
-    hidden=256,
-    context=256,
-    correlation_widths=(512, 384),
-    flow_widths=(256, 128),
-    motion=256,
-    head=512,
-)
-GIGANTIC = replace(
-    BASE,
-    hidden=384,
-    context=384,
-    correlation_widths=(640, 480),
-    flow_widths=(320, 160),
-    motion=320,
-    head=640,
-)
-SMALL = replace(
-    BASE,
-    encoder="bottleneck",
-    stages=(32, 64, 96),
-    features=128,
-    context_norm="none",
-    hidden=96,
-    context=64,
-    radius=3,
-    correlation_widths=(96,),
-    flow_widths=(64, 32),
-    motion=82,
-    gru="square",
-    head=128,
-    upsampling="bilinear",
-)
-# For images of about 64x96, trained on a CPU for minutes: a grid of quarter resolution, because at one eighth nothing
-# is learned there; one block a stage and cosine similarity, because the random features of a deep, narrow encoder
-# hardly match, and a short training does not get over that.
-MINI = replace(
-    BASE,
-    stages=(32, 32, 32),
-    blocks=1,
-    features=64,
-    similarity="cosine",
-    hidden=32,
-    context=32,
-    levels=2,
-    radius=3,
-    correlation_widths=(48, 32),
-    flow_widths=(24, 16),
-    motion=32,
-    head=48,
-    mask=48,
-    scale=4,
-)
-# For frames of any size, trained on a CPU in about an hour: the size of the shipped checkpoint. A grid of quarter
-# resolution and cosine similarity for the reasons of MINI, but wider, and its windows reach 48 pixels.
-COMPACT = replace(
-    BASE,
-    stages=(32, 48, 64),
-    blocks=1,
-    features=64,
-    similarity="cosine",
-    hidden=64,
-    context=64,
-    levels=3,
-    radius=3,
-    correlation_widths=(64, 48),
-    flow_widths=(32, 16),
-    motion=64,
-    head=64,
-    mask=64,
-    scale=4,
-)
-SIZES = {
-    "tiny": TINY,
-    "base": BASE,
-    "large": LARGE,
-    "huge": HUGE,
-    "gigantic": GIGANTIC,
-    "small": SMALL,
-    "mini": MINI,
-    "compact": COMPACT,
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Equilibrium:
     """How the fixed point is found and differentiated.
@@ -278,13 +173,6 @@ class Equilibrium:
                 f"a tuple of adjoints needs one for each of the {len(bounds) - 1} supervised states "
                 f"({len(self.correction)} corrected, and the last), got {len(self.adjoint)}"
             )
-
-
-MINI_EQUILIBRIUM = Equilibrium(
-    stop=deq.Stop(max_steps=6, tol=None),
-    eval_stop=deq.Stop(max_steps=12, tol=None),
-    correction=(3,),
-)
 
 
 @dataclass(frozen=True, kw_only=True)

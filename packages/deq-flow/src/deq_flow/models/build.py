@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, Literal
 
-from deq_flow.config import MINI, MINI_EQUILIBRIUM, SIZES, Architecture, Equilibrium, Scales
+from deq_flow.config import Architecture, Equilibrium, Scales
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.models.raft import RAFT
+from deq_flow.sizes import MINI, MINI_EQUILIBRIUM, SIZES
 
 Family = Literal["deq-flow", "raft"]
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from deq_flow.config import BASE, Architecture
+from deq_flow.config import Architecture
+from deq_flow.sizes import BASE
 
 GAIN, DIRECTION = ".parametrizations.weight.original0", ".parametrizations.weight.original1"
 """Ends of the names of weight normalisation's lengths and directions."""
