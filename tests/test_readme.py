@@ -1,4 +1,4 @@
-"""README.md tells the truth: its make targets exist, its tables are those of the results."""
+"""README.md and docs tell the truth: make targets, reports and stages exist, tables are those of the results."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from benchmarks.core.pages import with_table
 
 from workflows import publish
@@ -24,6 +25,25 @@ def test_the_make_targets_exist() -> None:
             ["make", "--dry-run", "--question", target], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert known.returncode in (0, 1), known.stderr
+
+
+def test_every_report_is_among_what_you_get() -> None:
+    section = README.split("## What you get\n")[1].split("\n## ")[0]
+    named = []
+    for folder, parts in re.findall(r"`(results/\w+/[\w/]+)(?:\{([\w,]+)\})?`", section):
+        named += [folder.rstrip("/") + ("/" if part else "") + part for part in parts.split(",")]
+    assert sorted(named) == sorted(f"results/{folder}" for folder, _ in REPORTS.values())
+
+
+@pytest.mark.parametrize("pipeline", ["vision", "stability"])
+def test_a_pipeline_that_a_page_describes_has_these_stages_and_reports(pipeline: str) -> None:
+    page = (ROOT / "docs" / "deq-vision.md").read_text()
+    known = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    own = {name for name in known if name.startswith(f"{pipeline}_")}
+    rows = re.findall(rf"^\| (`{pipeline}_.*?) \|", page, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == own
+    (reports,) = re.findall(rf"`snakemake --cores 8 {pipeline}` or `dvc repro ([^`]*)`", page)
+    assert set(reports.split()) == {name for name in own if name.endswith("report")}
 
 
 @pytest.mark.parametrize(("page", "name"), [(page, name) for page, tables in TABLES.items() for name in tables])
