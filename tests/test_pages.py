@@ -29,8 +29,11 @@ CODE = {page: [step.text for step in steps(page) if step.kind == "python" and no
 """Blocks of Python, but for those that are files (`tests.guides`) or are marked (`notest`, `lightning`)."""
 SHOWN = re.compile(r"^(?:\$ )?(python|deq-\w+) (.*?)(?: > .*|   .*)?$", re.MULTILINE)
 NOTEBOOKS = sorted(ROOT.glob("docs/*.ipynb"))
+WHOLE = re.compile(r"`(deq-\w+) ([^`]*\b[A-Z]+\b[^`]*)(?<!\.\.\.)`")
+"""In a sentence or table: one that names a place in capitals, and that no `...` leaves open."""
 COMMANDS = {
     page: [of for step in steps(page) if step.kind in ("", "sh", "console") for of in SHOWN.findall(step.text)]
+    + WHOLE.findall(re.sub(r"^```.*?^```", "", (ROOT / "docs" / page).read_text(), flags=re.DOTALL | re.MULTILINE))
     for page in PAGES
 }
 
@@ -104,6 +107,14 @@ def test_the_commands_of_a_page_are_those_there_are(page: str, monkeypatch: pyte
             assert not status(program, words), line
         elif words[0] == "-m":
             assert importlib.util.find_spec(words[1]), line
+
+
+@pytest.mark.parametrize(("program", "page"), [("deq_vision", "deq-vision.md"), ("deq_sequence", "sequence.md")])
+def test_every_command_is_on_the_page_of_its_package(program: str, page: str) -> None:
+    """That of deq-flow has them in one table: tests/flow/test_page.py."""
+    named = set(re.findall(rf"`(?:{program.replace('_', '-')} )?([\w-]+)", (ROOT / "docs" / page).read_text()))
+    known = importlib.import_module(f"{program}.cli").COMMANDS
+    assert {name for names in known.values() for name in names} - named == set()
 
 
 def status(program: str, words: list[str]) -> int | str | None:
