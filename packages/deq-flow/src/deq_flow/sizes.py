@@ -79,7 +79,7 @@ MINI = replace(
     mask=48,
     scale=4,
 )
-# For frames of any size, trained on a CPU in about an hour: the size of the shipped checkpoint. A grid of quarter
+# For frames of any size, trained on a CPU within hours: the size of the shipped checkpoint. A grid of quarter
 # resolution and cosine similarity for the reasons of MINI, but wider, and its windows reach 48 pixels.
 COMPACT = replace(
     BASE,

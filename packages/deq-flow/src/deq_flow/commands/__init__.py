@@ -1,4 +1,4 @@
 """The commands of `deq-flow`: each loads its parameters, opens a tracked run, and calls one function.
 
-A command takes places (paths) and names (section, method, seed); every number is in params.yaml.
+A stage's command takes places (paths) and names (section, method, seed); its numbers are in params.yaml.
 """

@@ -1,4 +1,4 @@
-"""The demo. Its options are numbers, unlike those of other commands: it is no experiment, and knows no params.yaml."""
+"""The demo. Its numbers are options: it is no experiment, and reads no params.yaml."""
 
 from pathlib import Path
 from typing import Annotated, Literal

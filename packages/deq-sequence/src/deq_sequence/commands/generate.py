@@ -1,6 +1,6 @@
 """Text from a prompt.
 
-The command's options are numbers, unlike those of others: it is no experiment, and knows no params.yaml.
+The command's numbers are options: it is no experiment, and reads no params.yaml.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Real photographs that come inside the scikit-image and scikit-learn packages, divided once and for all.
+"""Real photographs that come inside the scikit-image, scikit-learn and matplotlib packages, divided once and for all.
 
 What a network is trained on, chosen by and measured with shares no photograph.
 """
