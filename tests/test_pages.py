@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import json
 import os
+import pkgutil
 import re
 import shlex
 import sys
@@ -115,6 +116,31 @@ def test_every_command_is_on_the_page_of_its_package(program: str, page: str) ->
     named = set(re.findall(rf"`(?:{program.replace('_', '-')} )?([\w-]+)", (ROOT / "docs" / page).read_text()))
     known = importlib.import_module(f"{program}.cli").COMMANDS
     assert {name for names in known.values() for name in names} - named == set()
+
+
+NAMES = re.compile(r"`((?:deq|deq_\w+|workflows|benchmarks)(?:\.[A-Za-z_]\w*)+)")
+PLACES = re.compile(r"`((?:docs|tests|packages|workflows|benchmarks|release|deq_\w+)/[^`\s{]*)`")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("adding-")])
+def test_names_and_files_of_ours_that_a_page_speaks_of_are_there(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    assert [name for name in NAMES.findall(text) if not is_there(re.sub(r"^deq\.", "deq_core.", name))] == []
+    assert [place for place in PLACES.findall(text) if not files(place.rstrip("/"))] == []
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is one of a module or of what it has; of a module that needs Triton, whether its file is."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return files(f"{name.replace('.', '/')}.py")
+    return True
+
+
+def files(place: str) -> bool:
+    """Whether the repository or a package's source has it."""
+    return any(any(ROOT.glob(folder + place)) for folder in ("", "packages/*/src/"))
 
 
 def status(program: str, words: list[str]) -> int | str | None:
