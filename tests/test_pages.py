@@ -1,5 +1,6 @@
 """What README and the pages of docs show is so: their Python runs, their commands and options are those there are."""
 
+import ast
 import functools
 import importlib.util
 import json
@@ -64,7 +65,25 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page: str, monkeypatch: pyte
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # torch.compile looks for a function's module there
     for block in CODE[page]:
-        exec(compile(block, page, "exec"), vars(module))
+        exec(compile(with_shapes(block), page, "exec"), vars(module))
+
+
+SHAPED = re.compile(r"^( *)([^#\n]*[^#\s:,(]) +# (\(\d+,.*)$", re.MULTILINE)
+"""A value that has that shape, or values that have these: `output.flow  # (1, 2, 64, 96) pixels`."""
+
+
+def with_shapes(block: str) -> str:
+    """Code in which what stands beside its shape is looked at."""
+
+    def looked_at(found: re.Match[str]) -> str:
+        (line,) = ast.parse(found[2]).body
+        if not isinstance(line, ast.Expr):
+            return found[0]
+        values = line.value.elts if isinstance(line.value, ast.Tuple) else [line.value]
+        pairs = zip(values, re.findall(r"\(\d+,[\d, ]*\)", found[3]), strict=False)
+        return found[1] + "; ".join(f"assert ({ast.unparse(each)}).shape == {shape}" for each, shape in pairs)
+
+    return SHAPED.sub(looked_at, block)
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's
