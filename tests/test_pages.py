@@ -137,7 +137,7 @@ def test_every_command_is_on_the_page_of_its_package(program: str, page: str) ->
     assert {name for names in known.values() for name in names} - named == set()
 
 
-NAMES = re.compile(r"`((?:deq|deq_\w+|workflows|benchmarks)(?:\.[A-Za-z_]\w*)+)")
+NAMES = re.compile(r"`((?:deq|deq_(?:core|flow|vision|sequence)|workflows|benchmarks)(?:\.[A-Za-z_]\w*)+)")
 PLACES = re.compile(r"`((?:docs|tests|packages|workflows|benchmarks|release|deq_\w+)/[^`\s{]*)`")
 
 
