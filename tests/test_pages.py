@@ -149,7 +149,7 @@ def test_names_and_files_of_ours_that_a_page_speaks_of_are_there(page: str) -> N
 
 
 def is_there(name: str) -> bool:
-    """Whether a dotted name is one of a module or of what it has; of a module that needs Triton, whether its file is."""
+    """Whether a module or what it has is called so; of a module that needs Triton, whether its file is there."""
     try:
         pkgutil.resolve_name(name)
     except (ImportError, AttributeError):
