@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,20 +16,27 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
 from tests.core.experiment.mlflow_server import PATIENCE, free_port
 
-import deq_flow
-import deq_vision
+import deq_flow.demo.predict
+import deq_sequence.demo.predict
+import deq_vision.demo.predict
+from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.tracking.models import called
 from deq_flow.cli import main as flow
 from deq_flow.inference import Estimator
+from deq_sequence import networks
 from deq_sequence.cli import main as sequence
+from deq_sequence.demo.prompt import PromptError
 from deq_vision.cli import main as vision
 from deq_vision.demo.images import entry_of, see
 from deq_vision.demo.label_space import label_space_of
 from deq_vision.demo.viewer import Viewer
+from deq_vision.models import shipped
 
 RNG = np.random.default_rng(0)
 PAIR = {name: RNG.uniform(0, 255, (1, 3, 48, 64)).astype(np.float32) for name in ("image1", "image2")}
@@ -98,13 +106,39 @@ def test_vision_is_that_of_the_network(name: str, loaded: Callable[..., Any]) ->
                 assert [names[kind] for kind in found["classes"][own]] == [one["class"] for one in entry["boxes"]]
 
 
-def test_text_is_that_of_generate(loaded: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
-    model = loaded(sequence, "default")
+def test_text_is_that_of_generate_whatever_the_file_of_the_weights_is_called(
+    loaded: Callable[..., Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for file in networks.SHIPPED["default"].iterdir():
+        shutil.copyfile(file, tmp_path / file.name.replace("model.", "prose."))
+    model = loaded(sequence, str(tmp_path / "prose.safetensors"), "--alias", "now")
     texts = model.predict(["The ", "A table "], params={"length": 20, "seed": 3})
     with contextlib.suppress(SystemExit):
         sequence(["generate", "--prompt", "A table ", "--length", "20", "--seed", "3", "--top-p", "0.95"])
     assert texts[1] == capsys.readouterr().out.removesuffix("\n")
     assert texts[0].startswith("The ")
+
+
+def test_a_network_is_called_as_its_folder_or_its_file() -> None:
+    for checkpoint, name in {"a/deq-0": "deq-0", "a/deq-0/model.safetensors": "deq-0", "a/x.safetensors": "x"}.items():
+        assert called("p", checkpoint, ("x",), None, None) == {"name": f"p-{name}", "alias": "trained"}
+    assert called("p", "x", ("x",), None, None) == {"name": "p-x", "alias": "shipped"}
+
+
+def test_a_batch_of_nothing_gives_nothing_and_what_is_no_input_no_value(tmp_path: Path) -> None:
+    flow_of = deq_flow.demo.predict.Predictor(deq_flow.networks.SHIPPED["default"])
+    assert flow_of({name: images[:0] for name, images in PAIR.items()})["flow"].shape == (0, 2, 48, 64)
+    with pytest.raises(NonFiniteError, match="pair 1: the flow is not finite"):
+        flow_of({name: np.concatenate([images, np.nan * images]) for name, images in PAIR.items()})
+    for name in ("digits", "street", "detect"):
+        predictor = deq_vision.demo.predict.Predictor(shipped.FOLDER / name)
+        found = predictor({"images": IMAGES})
+        for key, values in predictor({"images": IMAGES[:0]}).items():
+            assert (len(values), values.ndim, values.dtype) == (0, found[key].ndim, found[key].dtype)
+    text_of = deq_sequence.demo.predict.Predictor(networks.SHIPPED["default"])
+    assert text_of(pd.DataFrame({0: []})) == []
+    with pytest.raises(PromptError, match=r"prompt 1: expected a text, got (None|nan); leave it out"):
+        text_of(pd.DataFrame({0: ["The ", None]}), length=1)
 
 
 def test_a_file_that_may_hold_code_is_refused(

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from deq_core.experiment.tracking.models import Interface
+from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
 from deq_flow.networks import load_network
 
@@ -26,6 +27,11 @@ class Predictor:
         self.estimate = Estimator(load_network(folder))
 
     def __call__(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """See `INTERFACE`."""
+        """See `INTERFACE`; raises NonFiniteError where the flow of a pair is not finite."""
         first, second = (torch.from_numpy(np.asarray(images[name], np.float32)) for name in ("image1", "image2"))
-        return {"flow": self.estimate(first, second).flow.cpu().numpy()}
+        if not len(first) and not len(second):
+            return {"flow": np.zeros((0, 2, *first.shape[2:]), np.float32)}
+        flow = self.estimate(first, second).flow.cpu()
+        for number, one in enumerate(flow):
+            require_finite(one, f"pair {number}")
+        return {"flow": flow.numpy()}

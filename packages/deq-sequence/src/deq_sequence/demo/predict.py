@@ -9,7 +9,7 @@ import torch
 import deq_core as deq
 from deq_core.experiment.tracking.models import Interface
 from deq_sequence.demo.generate import generate
-from deq_sequence.demo.prompt import encode_prompt, unknown_tokens
+from deq_sequence.demo.prompt import PromptError, encode_prompt, unknown_tokens
 from deq_sequence.demo.sampling import Sampling
 from deq_sequence.models.reader import Reader
 from deq_sequence.networks import load, load_vocabulary
@@ -36,9 +36,17 @@ class Predictor:
     def __call__(
         self, prompts: "pd.DataFrame", length: int = 100, temperature: float = 0.8, top_p: float = 0.95, seed: int = 0
     ) -> list[str]:
-        """See `INTERFACE`; MLflow makes a table of one column of a list of texts."""
+        """See `INTERFACE`; MLflow makes a table of one column of a list of texts.
+
+        Raises:
+            PromptError: a prompt is none: MLflow lets through what is missing in a table.
+        """
         sampling = Sampling(temperature=temperature, top_p=top_p, never=unknown_tokens(self.vocabulary))
-        return [self._text(str(prompt), length, sampling, seed) for prompt in prompts.iloc[:, 0]]
+        texts = list(prompts.iloc[:, 0])
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise PromptError(f"prompt {number}: expected a text, got {text!r}; leave it out")
+        return [self._text(text, length, sampling, seed) for text in texts]
 
     def _text(self, prompt: str, length: int, sampling: Sampling, seed: int) -> str:
         tokens = torch.from_numpy(encode_prompt(self.vocabulary, prompt)).long()

@@ -51,8 +51,11 @@ class Predictor:
     ) -> dict[str, np.ndarray]:
         """See `interface_of`; `side` reduces images to that longer side, and boxes below `least_score` are left out."""
         viewer = replace(self.viewer, side=side or None, least_score=least_score)
-        found: dict[str, list[np.ndarray]] = {name: [] for name in OUTPUTS[viewer.label_space.task]}
-        for number, image in enumerate(np.asarray(inputs["images"], np.uint8)):
+        outputs, images = OUTPUTS[viewer.label_space.task], np.asarray(inputs["images"], np.uint8)
+        if not len(images):
+            return {name: np.zeros([max(0, one) for one in shape], kind) for name, (kind, shape) in outputs.items()}
+        found: dict[str, list[np.ndarray]] = {name: [] for name in outputs}
+        for number, image in enumerate(images):
             frame = torch.from_numpy(image)
             prepared = viewer.prepare(frame)
             output = viewer.model(prepared)

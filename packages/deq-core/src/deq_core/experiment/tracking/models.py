@@ -23,6 +23,8 @@ from deq_core.experiment.tracking.sqlite_store import one_line, without_password
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
+WEIGHTS = "model.safetensors"
+"""What weights are called in the folder that predictors load, whatever their own file is called."""
 Array: TypeAlias = tuple[str, tuple[int, ...]]
 """Type and shape of an array; an axis of -1 is of any length."""
 
@@ -56,8 +58,8 @@ class Registration:
 
 def called(program: str, checkpoint: str, ships: Container[str], name: str | None, alias: str | None) -> dict[str, str]:
     """Name and alias of a program's checkpoint in the registry, where they are not given: those of `register`."""
-    shipped = checkpoint in ships
-    own = checkpoint if shipped else Path(checkpoint).resolve().name
+    shipped, place = checkpoint in ships, Path(checkpoint).resolve()
+    own = checkpoint if shipped else (place.parent if place.name == WEIGHTS else place).name.removesuffix(".safetensors")
     return {"name": name or f"{program}-{own}", "alias": alias or ("shipped" if shipped else "trained")}
 
 
@@ -70,7 +72,7 @@ def register(
     have none, since DVC keeps what they write.
 
     Args:
-        weights: model.safetensors, with what belongs to it in the same folder.
+        weights: a .safetensors file, with what belongs to it in the same folder.
         name: in the registry.
         alias: of this version; an earlier version loses it.
         pipeline: whose experiment the run is in.
@@ -91,7 +93,7 @@ def register(
         place = Path(folder) / "checkpoint"
         place.mkdir()
         for file in files:
-            shutil.copyfile(file, place / file.name)
+            shutil.copyfile(file, place / (WEIGHTS if file == weights else file.name))
         heading = Heading(
             key=uuid4().hex,
             experiment=pipeline,
