@@ -11,6 +11,7 @@ from torch import nn
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config.optim import OptimConfig
+from deq_core.experiment.files import OutputError
 
 
 class Network(nn.Module):
@@ -48,6 +49,20 @@ def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:
         checkpoint.save(tmp_path / "model.safetensors", model, {})
         found.add((tmp_path / "model.safetensors").read_bytes())
     assert len(found) == 1
+
+
+def test_weights_do_not_take_the_configuration_of_others_in_their_folder(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "a.safetensors", Network(), OptimConfig(lr=0.5))
+    checkpoint.save(tmp_path / "b.safetensors", Network(), OptimConfig(lr=0.5))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name, other in (("a", "b"), ("c", "a")):
+        with pytest.raises(OutputError, match=rf"config\.json is that of {other}\.safetensors, another network"):
+            checkpoint.save(tmp_path / f"{name}.safetensors", Network(), OptimConfig(lr=0.25))
+    with pytest.raises(CheckpointError, match=r"model\.pth: a checkpoint is a \.safetensors file"):
+        checkpoint.save(tmp_path / "model.pth", Network(), {})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    (tmp_path / "b.safetensors").unlink()
+    checkpoint.save(tmp_path / "a.safetensors", Network(), OptimConfig(lr=0.25))
 
 
 def test_a_shared_tensor_stays_shared(tmp_path: Path) -> None:

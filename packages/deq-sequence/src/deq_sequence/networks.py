@@ -105,13 +105,11 @@ def save(path: Path, model: DEQTransformer, vocabulary: Vocabulary | None = None
         vocabulary: which text its tokens stand for, to vocabulary.json beside it: without it no text can be read or
             generated. ValueError where it has another size than the model's
     """
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: a checkpoint is a .safetensors file; choose such a name")
-    if vocabulary is not None:
-        if complaint := _misfit(vocabulary, model):
-            raise ValueError(f"vocabulary must be the model's: {complaint}")
-        vocabularies.save(path.with_name(VOCABULARY), vocabulary)
+    if vocabulary is not None and (complaint := _misfit(vocabulary, model)):
+        raise ValueError(f"vocabulary must be the model's: {complaint}")
     checkpoint.save(path, model, stored_form(model))
+    if vocabulary is not None:
+        vocabularies.save(path.with_name(VOCABULARY), vocabulary)
 
 
 def located(path: Path | str) -> Path:

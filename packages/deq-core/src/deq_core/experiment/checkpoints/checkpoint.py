@@ -18,7 +18,7 @@ from deq_core.experiment.checkpoints.shapes import shapes_only
 from deq_core.experiment.checkpoints.state_dict import state_dict
 from deq_core.experiment.config import plain
 from deq_core.experiment.errors import CheckpointError as CheckpointError
-from deq_core.experiment.files import write_bytes, write_json
+from deq_core.experiment.files import OutputError, write_bytes, write_json
 from deq_core.experiment.reading import decoding, read_bytes, told
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -29,11 +29,29 @@ def save(path: Path, model: nn.Module, config: object) -> None:
 
     Equal weights give equal bytes. A tensor that two names share is written under both. The header holds a digest
     of the content, so that a damaged file is found when it is read.
+
+    Raises:
+        CheckpointError: the name is another one.
+        OutputError: other weights in the folder have a config.json that says something else, which they would lose.
     """
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: a checkpoint is a .safetensors file; choose such a name")
+    require_same_config(path, plain(config))
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     metadata = {"sha256": _digest(tensors)}  # one entry: safetensors writes several in random order
     write_bytes(path, safetensors.torch.save(tensors, metadata), durable=True)
     write_json(path.with_name("config.json"), plain(config))
+
+
+def require_same_config(path: Path, config: Any) -> None:
+    """Raises OutputError where config.json, which is of all weights in a folder, is of others and not `config`."""
+    beside = path.with_name("config.json")
+    others = sorted(other.name for other in path.parent.glob("*.safetensors") if other.name != path.name)
+    if others and beside.exists() and load_config(path) != json.loads(json.dumps(config)):
+        raise OutputError(
+            f"cannot write {path}: {beside} is that of {others[0]}, another network, which could not be loaded without "
+            "it: choose another folder"
+        )
 
 
 def load_config(path: Path) -> Any:
