@@ -63,6 +63,23 @@ def test_memory_that_does_not_suffice_is_a_sentence(allocation: str, tmp_path: P
         commands.run("planted", "Tests.", {"planted_one": ("grow",)}, arguments=["grow"])
 
 
+def test_a_path_that_the_system_does_not_let_one_look_at_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "planted_one.py").write_text(
+        "from pathlib import Path\ndef look(source: Path) -> None:\n    source.is_dir()\n"
+    )
+    with pytest.raises(SystemExit, match=r"^planted: x{300}: File name too long; choose a shorter name, or name"):
+        commands.run("planted", "Tests.", {"planted_one": ("look",)}, arguments=["look", "--source", 300 * "x"])
+
+
+def test_a_name_that_is_no_utf_8_can_be_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "planted_one.py").write_text(
+        "from pathlib import Path\ndef tell(source: Path) -> None:\n    print(source)\n"
+    )
+    arguments = ["tell", "--source", os.fsdecode(b"caf\xe9")]
+    commands.run("planted", "Tests.", {"planted_one": ("tell",)}, arguments=arguments)
+    assert capsys.readouterr().out == "caf\\udce9\n"
+
+
 def test_an_unknown_command_is_answered_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     table = {"planted_one": ("count-up", "refuse")}
     with pytest.raises(SystemExit) as ended:

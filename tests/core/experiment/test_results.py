@@ -1,6 +1,7 @@
 """Tables survive the disk bit by bit, and statistics are those of the textbook."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,11 @@ def test_a_missing_value_is_an_empty_field(tmp_path: Path) -> None:
     assert path.read_text() == "step,loss,epe\n1,0.1,\n2,,1e-17\n,nan,\n"
     assert read_rows(path)[:2] == [{"step": 1, "loss": 0.1}, {"step": 2, "epe": 1e-17}]
     assert math.isnan(float(read_rows(path)[2]["loss"] or 0))
+
+
+def test_a_name_that_is_no_utf_8_is_spelt_out(tmp_path: Path) -> None:
+    write_rows(tmp_path / "table.csv", [{"name": os.fsdecode(b"caf\xe9")}])
+    assert read_rows(tmp_path / "table.csv") == [{"name": "caf\\udce9"}]
 
 
 def test_a_line_with_another_number_of_fields_is_named(tmp_path: Path) -> None:

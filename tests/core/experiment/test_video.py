@@ -1,5 +1,6 @@
 """Frames come back as they were written, one at a time, and whatever cannot be read or written is said."""
 
+import os
 import resource
 import weakref
 from collections.abc import Iterator
@@ -138,7 +139,10 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
         write_image(root / name / "1.png", moving(1)[0])
     (root / "twice" / "1.jpg").write_bytes((root / "2.png").read_bytes())
     (root / "lost" / "2.png").symlink_to(root / "removed.png")
+    latin = root / os.fsdecode(b"caf\xe9.mp4")
+    latin.touch()
     return {
+        "name in Latin 1": (latin, r"expected a path in UTF-8, got b'.*caf\\xe9\.mp4'; rename it"),
         "missing": (root / "missing.mp4", "no such file or folder"),
         "text": (root / "text.mp4", "cannot open it as a video; copy it again if it may be damaged, or convert"),
         "empty file": (root / "empty.avi", "cannot open it as a video"),
@@ -149,6 +153,7 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
         "image, video": ([root / "2.png", root / "text.mp4"], r"text\.mp4: no image; several inputs must all be"),
         "image, folder": ([root / "2.png", root / "empty"], "empty: a folder; several inputs must all be images"),
         "camera": (97, "camera 97: OpenCV cannot open it"),
+        "no camera's number": (10**12, "camera 1000000000000: OpenCV cannot open it"),
     }
 
 
@@ -165,6 +170,8 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
         "image, video",
         "image, folder",
         "camera",
+        "no camera's number",
+        "name in Latin 1",
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
@@ -228,6 +235,10 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         video.write(tmp_path / "a.mp4", [*moving(1), *moving(1, 40, 64)])
     with pytest.raises(VideoError, match="expected uint8 frames"):
         video.write(tmp_path / "a.mp4", [torch.zeros(3, 48, 64)])
+    with pytest.raises(OutputError, match=r"a\.mp4: MPEG-4 has at most 8191 pixels a side, got 8192x16; write another"):
+        video.write(tmp_path / "a.mp4", moving(1, 16, 8191))
+    with pytest.raises(VideoError, match="expected a path in UTF-8"):
+        video.write(tmp_path / os.fsdecode(b"caf\xe9.mp4"), moving(1))
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"(a file is where a folder is needed|a parent of it is a file)"):
         video.write(tmp_path / "file" / "a.mp4", moving(1))

@@ -3,6 +3,7 @@
 So an evaluation does not import the code of the demo, and a stage of the pipeline depends on its own commands alone.
 """
 
+import errno
 import functools
 import hashlib
 import importlib
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
@@ -33,6 +35,14 @@ PARAMS = Path("params.yaml")
 
 Positional = tyro.conf.Positional
 """Marks a parameter that is given without its name: `Annotated[Path, Positional]`."""
+
+UNREACHABLE = {
+    errno.EACCES: "change its owner or mode, or those of the folders above it",
+    errno.EPERM: "change its owner or mode, or those of the folders above it",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EIO: "check the disk",
+}
+"""What to do where the system lets nobody, or not this user, look at a path: never a defect of a command."""
 
 PLACES = ("checkpoint", "model", "more", "source", "start")
 """Parameters whose text may be the path of something that the command reads, unless it is one of some words. Those that
@@ -69,6 +79,8 @@ def run(
         arguments: of the command line; `sys.argv` by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may be no UTF-8, or a terminal's encoding lack it
     with ending(prog):
         if given == ["--version"]:
             print(f"{prog} {version(prog)}")
@@ -85,6 +97,10 @@ def run(
         except SystemExit:
             sys.stdout.flush()  # of --help, which may be read no further
             raise
+        except OSError as error:
+            if error.errno not in UNREACHABLE or error.filename is None:
+                raise
+            sys.exit(f"{prog}: {error.filename}: {error.strerror}; {UNREACHABLE[error.errno]}, or name another path")
         except Exception as error:
             if not out_of_memory(error):
                 raise

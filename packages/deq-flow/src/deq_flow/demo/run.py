@@ -81,7 +81,7 @@ def source_of(names: Sequence[str]) -> video.Source:
     if len(names) > 1:
         return [Path(name) for name in names]
     (name,) = names
-    return int(name) if name.isdigit() and not Path(name).exists() else Path(name)
+    return int(name) if name.isdecimal() and not Path(name).exists() else Path(name)
 
 
 def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name: str = "") -> dict[str, float]:

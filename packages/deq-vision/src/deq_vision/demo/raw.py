@@ -58,7 +58,7 @@ class Raw:
     def _append(self, row: list[str]) -> None:
         line = StringIO()
         csv.writer(line, lineterminator="\n").writerow(row)
-        with (self.folder / SCORES).open("a", encoding="utf-8") as file:
+        with (self.folder / SCORES).open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line.getvalue())
 
 

@@ -5,6 +5,7 @@ a file that it cannot decode. Where the size of frames changes within a video fi
 first and says so nowhere.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.data.images import quiet, read_image
-from deq_core.experiment.errors import UserError
+from deq_core.experiment.errors import FileFormatError
 from deq_core.experiment.files import OutputError, output_file
 from deq_core.experiment.reading import told
 
@@ -30,6 +31,8 @@ IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "FFV1"}
 """Codec of each container that can be written: MPEG-4 part 2, which plays nearly everywhere; JPEG; and lossless."""
 
+MPEG4 = 8191
+"""Pixels a side that a video of that codec has at most."""
 DEFAULT_FPS = 25.0
 SLOWEST, FASTEST = 0.002, 1000.0
 """Frames per second that a video can be written with."""
@@ -40,7 +43,7 @@ Source = int | Path | Sequence[Path]
 """A camera, a video file or a folder of frames, or the frames themselves in order."""
 
 
-class VideoError(UserError, ValueError):
+class VideoError(FileFormatError):
     """Frames that cannot be read or written; the message names the source."""
 
 
@@ -96,7 +99,7 @@ def frames(source: Source) -> Frames:
 def listed(paths: Sequence[Path]) -> tuple[Path, ...]:
     """Several inputs, which must all be images."""
     for path in paths:
-        image = path.suffix.lower() in IMAGES or cv2.haveImageReader(str(path))
+        image = path.suffix.lower() in IMAGES or cv2.haveImageReader(named(path))
         if path.is_dir() or (path.is_file() and not image):
             what = "a folder" if path.is_dir() else "no image"
             raise VideoError(f"{path}: {what}; several inputs must all be images, a video or a folder is given alone")
@@ -188,7 +191,10 @@ def tell_of_fewer(name: str, announced: int | None, found: int) -> None:
 def opened(source: int | Path) -> cv2.VideoCapture:
     """OpenCV's reader of a video file or a camera."""
     with quiet():
-        capture = cv2.VideoCapture(source if isinstance(source, int) else named(source))
+        try:
+            capture = cv2.VideoCapture(source if isinstance(source, int) else named(source))
+        except cv2.error:  # an index that is beyond all numbers it takes
+            capture = cv2.VideoCapture()
     if not capture.isOpened():
         capture.release()
         remedy = "connect it, or choose another index"
@@ -199,8 +205,17 @@ def opened(source: int | Path) -> cv2.VideoCapture:
 
 
 def named(path: Path) -> str:
-    """The file as OpenCV takes it: of a relative path it would read what is before a colon as a protocol, like http."""
-    return str(path.absolute())
+    """The file as OpenCV takes it: of a relative path it would read what is before a colon as a protocol, like http.
+
+    Raises:
+        VideoError: the name has bytes that are no UTF-8, at which OpenCV crashes.
+    """
+    name = str(path.absolute())
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise VideoError(f"{name}: expected a path in UTF-8, got {os.fsencode(name)!r}; rename it") from None
+    return name
 
 
 def described(source: int | Path) -> str:
@@ -227,13 +242,14 @@ def writer(path: Path, fps: float = DEFAULT_FPS) -> Iterator[Callable[[Tensor], 
 
     Raises:
         VideoError: an unknown suffix, frames per second out of range, no frame, or frames of different sizes.
-        OutputError: `path` cannot be written; the disk may be full.
+        OutputError: `path` cannot be written, the disk may be full; or frames are larger than its codec takes.
     """
     codec = CODECS.get(path.suffix.lower())
     if codec is None:
         raise VideoError(f"{path}: expected a name that ends in {', '.join(CODECS)}, got {path.suffix or 'no suffix'}")
     if not SLOWEST <= fps <= FASTEST:
         raise VideoError(f"{path}: expected from {SLOWEST} to {FASTEST:g} frames per second, got {fps}")
+    named(path)
     with output_file(path) as partial:
         stream = Stream(path, partial, codec, fps)
         try:
@@ -271,6 +287,11 @@ class Stream:
 
     def open(self, height: int, width: int) -> None:
         """Begins the file."""
+        if self.codec == "mp4v" and max(height, width) > MPEG4:
+            raise OutputError(
+                f"cannot write {self.path}: MPEG-4 has at most {MPEG4} pixels a side, got {width}x{height}; write "
+                "another container (.avi, .mkv), or smaller frames"
+            )
         fourcc = cv2.VideoWriter.fourcc(*self.codec)
         places = next(places for places in (3, 2, 1) if self.fps * 10**places <= TICKS)
         if not self.file.open(named(self.partial), fourcc, round(self.fps, places), (width, height)):
