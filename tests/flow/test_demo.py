@@ -571,18 +571,28 @@ def test_an_interrupt_before_anything_was_done_leaves_nothing(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_frame_leaves_the_earlier_output(tmp_path: Path) -> None:
+def test_a_damaged_frame_leaves_the_earlier_output_and_what_was_done_before_it_beside(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(network(), as_frames(scene(0, 3), 3), DemoConfig(products=("flo",)), out=out)
     folder = tmp_path / "in"
-    for number, frame in enumerate(scene(1, 3)):
+    for number, frame in enumerate(scene(1, 4)):
         write_image(folder / f"{number}.png", frame)
-    (folder / "2.png").write_bytes(b"damaged")
-    with pytest.raises(FileFormatError, match=r"2\.png"):
-        run(network(), video.frames(folder), DemoConfig(products=("flo",)), out=out)
+    (folder / "3.png").write_bytes(b"damaged")
+    with pytest.raises(FileFormatError, match=r"3\.png: expected .*; what was measured before it is in .*out-partial$"):
+        run(network(), video.frames(folder), DemoConfig(products=("flo", "colour")), out=out)
+    assert sorted(path.name for path in (tmp_path / "out-partial" / "flo").iterdir()) == ["000000.flo", "000001.flo"]
+    assert json.loads((tmp_path / "out-partial" / "demo.json").read_text())["complete"] == 0
+    assert len(list(video.frames(tmp_path / "out-partial" / "colour.mp4"))) == 2
     (first, _) = follow(Estimator(network(), DemoConfig().inference()), scene(0, 3))
     assert torch.equal(read_flo(out / "flo" / "000000.flo"), first.flow)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "out-partial"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_a_video_is_as_long_as_it_is_whatever_it_announces(tmp_path: Path, count: int) -> None:
+    config = DemoConfig(products=("colour",), container=".mkv")
+    run(network(), as_frames(scene(0, 4), count), config, out=tmp_path / "o")
+    assert len(list(video.frames(tmp_path / "o" / "colour.mkv"))) == 3
 
 
 def test_a_source_that_ends_before_its_announced_frames_is_remarked_on(

@@ -286,13 +286,23 @@ def test_images_become_pictures_and_numbers(tmp_path: Path) -> None:
             assert (labels[result["category_id"]], result["image_id"]) == (first["boxes"][0]["class"], 1)
 
 
-def test_a_damaged_image_leaves_the_earlier_output(tmp_path: Path) -> None:
+def test_a_damaged_image_leaves_the_earlier_output_and_what_was_seen_before_it_beside(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", scene(1)[0])
     run(viewer(), [tmp_path / "a.png"], out=tmp_path / "out")
     (tmp_path / "b.png").write_bytes(b"damaged")
-    with pytest.raises(FileFormatError, match=r"b\.png"):
-        run(viewer(), [tmp_path / "a.png", tmp_path / "b.png"], out=tmp_path / "out")
-    assert (tmp_path / "out/a.png.png").is_file()
+    with pytest.raises(FileFormatError, match=r"b\.png: expected .*; what was measured before it is in .*out-partial$"):
+        run(viewer(), [tmp_path / "a.png", tmp_path / "a.png", tmp_path / "b.png"], out=tmp_path / "out")
+    for folder, count in (("out", 1), ("out-partial", 2)):
+        assert (tmp_path / folder / "a.png.png").is_file()
+        assert len(json.loads((tmp_path / folder / "demo.json").read_text())["images"]) == count
+
+
+def test_a_damaged_frame_of_a_stream_keeps_those_before_it(tmp_path: Path) -> None:
+    write_image(tmp_path / "in" / "1.png", scene(1)[0])
+    (tmp_path / "in" / "2.png").write_bytes(b"damaged")
+    with pytest.raises(FileFormatError, match=r"2\.png: expected .*; the 1 frames before it are in .*out\.mkv$"):
+        write_stream(viewer(), video.frames(tmp_path / "in"), StreamConfig(), out=tmp_path / "out.mkv")
+    assert len(list(video.frames(tmp_path / "out.mkv"))) == 1
 
 
 def test_a_folder_of_anything_else_is_not_replaced(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What was measured before a value that is not finite, or a damaged file, ended the command."""
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,11 @@ def rescued(out: Path, write: Callable[[Path], object]) -> Iterator[None]:
         except OutputError as second:
             raise type(error)(f"{error}; what was measured before it is lost: {second}") from error
         raise type(error)(f"{error}; what was measured before it is in {kept}") from error
+
+
+def files(folder: Path) -> Callable[[Path], object]:
+    """What `rescued` writes of a folder of files: those that are there."""
+    return lambda kept: shutil.copytree(folder, kept, dirs_exist_ok=True)
 
 
 def tables(rows: Mapping[str, Sequence[Row]]) -> Callable[[Path], None]:

@@ -4,18 +4,19 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from torch import Tensor
 
 from deq_core.experiment.config import ConfigError, plain
 from deq_core.experiment.config.layer import PartConfig, StopConfig
-from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.media import video
 from deq_core.experiment.media.video import Frames, VideoError
 from deq_core.experiment.progress import Progress
+from deq_core.experiment.rescue import files, rescued
 from deq_core.experiment.uninterrupted import uninterrupted
 from deq_flow.demo.follow import LEAST, Estimate, follow
 from deq_flow.demo.outputs import TWO_WAYS, Add, Product, outputs
@@ -103,22 +104,26 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
         and whether every frame was done, which demo.json says too.
 
     Raises:
-        VideoError: there are fewer than two frames, or they cannot be read or are too small or too large.
+        FileFormatError: there are fewer than two frames, or they cannot be read or are too small or too large. What was
+            done before such a frame is in `out`-partial, and `out` as it was.
         NonFiniteError: some flows are not finite, naming the first. All others are in `out`, unless there are none.
         OutputError: `out` cannot be written, or holds anything else.
         KeyboardInterrupt: Ctrl-C or SIGTERM. What was done until then is finished, and kept in `out`.
     """
     total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
-    if total is not None and total < 2:
-        raise too_few(frames.name, total)
     read = large_enough(islice(frames, config.frames), frames.name)
+    head = list(islice(read, 3))  # a video may announce another number of frames than it has
+    single = len(head) == 2
+    if len(head) < 2:
+        raise too_few(frames.name, len(head))
     estimates = follow(
         Estimator(network, config.inference()),
-        read,
+        chain(iter(head), read),  # which lets go of them when they are read
         start=config.start,
         side=config.side,
         backward=not TWO_WAYS.isdisjoint(config.products),
     )
+    del head
     summary = Summary()
     with output_directory(out) as partial:
         with outputs(
@@ -126,14 +131,12 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
             config.products,
             fps=config.fps or frames.fps or video.DEFAULT_FPS,
             container=config.container,
-            single=total == 2,
+            single=single,
             max_speed=config.max_speed,
         ) as add:
             ended = consume(
                 estimates, add, summary, total=None if total is None else total - 1, title=Path(frames.name).name
             )
-            if summary.count == 0:
-                raise too_few(frames.name, 1)
         lost = summary.marked("not finite")
         if len(lost) == summary.count:
             raise not_finite(frames.name, lost, "no other flow was found")
@@ -142,6 +145,9 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
         settings["scales"] = None if network.scales is None else plain(network.scales)
         values = {**summary.values(), "complete": float(ended is None)}
         write_json(partial / SUMMARY, {**settings, "residual": None, **values, "frames": summary.rows})
+        if isinstance(ended, FileFormatError):
+            with rescued(out, files(partial)):
+                raise ended
     if ended is None:
         video.tell_of_fewer(frames.name, total, summary.count + 1)
     for line in summary.warnings(config.side):
@@ -156,8 +162,9 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
 
 def consume(
     estimates: Iterable[Estimate], add: Add, summary: Summary, *, total: int | None, title: str
-) -> KeyboardInterrupt | None:
-    """Adds every estimate to the products and the summary; returns what ended that early, after one at least.
+) -> KeyboardInterrupt | FileFormatError | None:
+    """Adds every estimate to the products and the summary; returns what ended that early, after one at least: who asked
+    for it, or a frame that cannot be read.
 
     What asks for the end while an estimate is written waits until every product has it.
     """
@@ -168,7 +175,7 @@ def consume(
                     add(one)
                     summary.add(one)
                     progress.update(summary.count, summary.newest(one))
-        except KeyboardInterrupt as end:
+        except (KeyboardInterrupt, FileFormatError) as end:
             if summary.count == 0:
                 raise
             return end

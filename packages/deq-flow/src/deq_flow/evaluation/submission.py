@@ -1,7 +1,5 @@
 """Predictions for the test splits of Sintel and KITTI, in the files that their leaderboards take."""
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.rescue import rescued
+from deq_core.experiment.rescue import files, rescued
 from deq_flow.data.io import KITTI_RANGE, write_flo, write_kitti
 from deq_flow.data.sets.kitti import Kitti
 from deq_flow.data.sets.sintel import Sintel
@@ -47,7 +45,7 @@ def sintel(
     """
     estimate = Estimator(network, as_published(choice, "sintel_clean"), padding=SETS["sintel_clean"].padding)
     used: list[float] = []
-    with output_directory(out) as partial, rescued(out, partly(partial)):
+    with output_directory(out) as partial, rescued(out, files(partial)):
         for render in get_args(Render):
             for frame in estimated(estimate, Sintel(root, render, "test"), start, progress=f"Sintel {render}"):
                 name = f"frame{frame.number:04d}.flo"
@@ -78,7 +76,7 @@ def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) 
     pairs = Kitti(root, "testing")
     used: list[float] = []
     clipped = 0
-    with output_directory(out) as partial, rescued(out, partly(partial)):
+    with output_directory(out) as partial, rescued(out, files(partial)):
         for index in tqdm(range(len(pairs)), desc="KITTI", unit="pair", disable=None):
             sample = pairs[index]
             output = estimate(sample.image1[None], sample.image2[None])
@@ -88,11 +86,6 @@ def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) 
             used.append(evaluations(output, estimate.steps))
             clipped += beyond
     return {"files": len(used), "iterations": sum(used) / len(used), "clipped": clipped}
-
-
-def partly(folder: Path) -> Callable[[Path], object]:
-    """What `rescued` writes of a folder of files: those that are there."""
-    return lambda kept: shutil.copytree(folder, kept, dirs_exist_ok=True)
 
 
 def within_range(flow: Tensor) -> tuple[Tensor, int]:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.data.images import read_image, write_image
-from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.media.video import IMAGES, VideoError, image_files, size_of
 from deq_core.experiment.progress import Progress
+from deq_core.experiment.rescue import files, rescued
 from deq_core.experiment.uninterrupted import uninterrupted
 from deq_vision.demo.raw import Raw
 from deq_vision.demo.viewer import LEAST, Viewer
@@ -54,14 +55,14 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
         How many images there were, mean evaluations and residual.
 
     Raises:
-        VideoError: an image is too small.
-        FileFormatError: an image is damaged.
+        FileFormatError: an image is damaged, or too small; the images before it are in `out`-partial, and `out` is as
+            it was.
         NonFiniteError: what the model gives for an image is not finite; `out` has the images before it.
         OutputError: `out` cannot be written, or holds anything else.
         KeyboardInterrupt: Ctrl-C or SIGTERM. `out` has the images until then.
     """
     paths, entries = list(images), []
-    ended: KeyboardInterrupt | NonFiniteError | None = None
+    ended: KeyboardInterrupt | FileFormatError | NonFiniteError | None = None
     titles = titles_of(paths)
     with output_directory(out) as partial:
         raw = Raw(partial, viewer)
@@ -75,12 +76,15 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
                         write_image(partial / f"{path.name}.png", viewer.picture(output.logits, seen, frame))
                         entries.append({"image": str(path), **entry_of(viewer, output, seen, frame)})
                         progress.update(len(entries), {})
-            except (KeyboardInterrupt, NonFiniteError) as end:
+            except (KeyboardInterrupt, FileFormatError, NonFiniteError) as end:
                 if not entries:
                     raise
                 ended = end
         means = {key: sum(entry[key] for entry in entries) / len(entries) for key in ("evaluations", "residual")}
         write_json(partial / SUMMARY, {"checkpoint": name, "task": viewer.label_space.task, "images": entries, **means})
+        if isinstance(ended, FileFormatError):
+            with rescued(out, files(partial)):
+                raise ended
     if isinstance(ended, NonFiniteError):
         raise NonFiniteError(f"{ended}; what was seen of the {len(entries)} images before it is in {out}") from ended
     if ended is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.errors import NonFiniteError
+from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import output_directory
 from deq_core.experiment.media import video
 from deq_core.experiment.media.video import Frames, VideoError
@@ -118,8 +118,8 @@ def write_stream(
         frames; how many began at zeros; frames per second of the network, mean evaluations and residual.
 
     Raises:
-        VideoError: the frames cannot be read, or are too small.
-        NonFiniteError: what the network gives for a frame is not finite; `out` has the frames before it.
+        FileFormatError: the frames cannot be read, or are too small; `out` has the frames before it.
+        NonFiniteError: what the network gives for a frame is not finite; likewise.
         OutputError: `out` cannot be written.
         KeyboardInterrupt: Ctrl-C or SIGTERM. `out` has the frames until then.
     """
@@ -133,7 +133,7 @@ def write_stream(
         Progress(total, unit="frame", title=Path(frames.name).name, seconds=10.0) as progress,
     ):
         files = None if folder is None else Raw(folder, viewer)
-        ended: KeyboardInterrupt | NonFiniteError | None = None
+        ended: KeyboardInterrupt | FileFormatError | NonFiniteError | None = None
         try:
             for one in seen:
                 with uninterrupted():
@@ -143,12 +143,12 @@ def write_stream(
                         files.add(f"{means.count:06d}", means.count, one.output.logits, one.images, one.frame)
                     add(picture(viewer, one, means.fps))
                     progress.update(means.count, {"fps": means.fps})
-        except (KeyboardInterrupt, NonFiniteError) as end:
+        except (KeyboardInterrupt, FileFormatError, NonFiniteError) as end:
             if means.count == 0:
                 raise
             ended = end
-    if isinstance(ended, NonFiniteError):
-        raise NonFiniteError(f"{ended}; the {means.count} frames before it are in {out}") from ended
+    if isinstance(ended, FileFormatError | NonFiniteError):
+        raise type(ended)(f"{ended}; the {means.count} frames before it are in {out}") from ended
     if ended is not None:
         print(f"{frames.name}: ended early; its first {means.count} frames are in {out}", file=sys.stderr)
         raise ended
