@@ -232,6 +232,14 @@ def test_results_have_the_size_of_the_frame(side: int | None) -> None:
             assert boxes[:, 2].max() > WIDTH / 2
 
 
+def test_boxes_are_in_the_pixels_of_the_frame_along_both_of_its_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    look, frame = viewer("detect", side=100), torch.zeros(3, 45, 1000, dtype=torch.uint8)  # of which it sees 4x100
+    whole = Detections(torch.tensor([[0.0, 0, 100, 4]]), torch.ones(1), torch.zeros(1, dtype=torch.long))
+    monkeypatch.setattr("deq_vision.demo.viewer.detect", lambda *_: [whole])
+    images = look.prepare(frame)
+    assert look.detections(images[:, :, ::8, ::8], images, frame).boxes.tolist() == [[0, 0, 1000, 45]]
+
+
 @pytest.mark.parametrize(
     ("choice", "complaint"),
     [

@@ -31,9 +31,9 @@ class Detections:
         """The detections on the CPU."""
         return Detections(self.boxes.cpu(), self.scores.cpu(), self.classes.cpu())
 
-    def scaled(self, factor: float) -> "Detections":
-        """In the pixels of an image `factor` times as large."""
-        return Detections(self.boxes * factor, self.scores, self.classes)
+    def scaled(self, across: float, down: float) -> "Detections":
+        """In the pixels of an image that is so many times as wide and as high."""
+        return Detections(self.boxes * self.boxes.new_tensor([across, down] * 2), self.scores, self.classes)
 
 
 @dataclass(frozen=True, kw_only=True)
