@@ -25,6 +25,7 @@ from tests.core.experiment.mlflow_server import PATIENCE, free_port
 import deq_flow.demo.predict
 import deq_sequence.demo.predict
 import deq_vision.demo.predict
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.tracking.models import called
 from deq_flow.cli import main as flow
@@ -123,6 +124,9 @@ def test_a_network_is_called_as_its_folder_or_its_file() -> None:
     for checkpoint, name in {"a/deq-0": "deq-0", "a/deq-0/model.safetensors": "deq-0", "a/x.safetensors": "x"}.items():
         assert called("p", checkpoint, ("x",), None, None) == {"name": f"p-{name}", "alias": "trained"}
     assert called("p", "x", ("x",), None, None) == {"name": "p-x", "alias": "shipped"}
+    for checkpoint, alias, option in (("lr:1", None, "name"), ("x", "v1", "alias"), ("x", "Latest", "alias")):
+        with pytest.raises(ConfigError, match=f"^--{option}: expected"):
+            called("p", checkpoint, ("x",), None, alias)
 
 
 def test_a_batch_of_nothing_gives_nothing_and_what_is_no_input_no_value(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Networks as models of MLflow, which `mlflow models serve` and `mlflow.pyfunc.load_model` take."""
 
+import re
 import shutil
 import time
 import warnings
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import CheckpointError
 from deq_core.experiment.tracking import entries, provenance
 from deq_core.experiment.tracking.connection import connect, tracking_uri
@@ -57,10 +59,22 @@ class Registration:
 
 
 def called(program: str, checkpoint: str, ships: Container[str], name: str | None, alias: str | None) -> dict[str, str]:
-    """Name and alias of a program's checkpoint in the registry, where they are not given: those of `register`."""
+    """Name and alias of a program's checkpoint in the registry, where they are not given: those of `register`.
+
+    Raises:
+        ConfigError: MLflow takes no such name or alias, the latter after it has registered the model.
+    """
     shipped, place = checkpoint in ships, Path(checkpoint).resolve()
-    own = checkpoint if shipped else (place.parent if place.name == WEIGHTS else place).name.removesuffix(".safetensors")
-    return {"name": name or f"{program}-{own}", "alias": alias or ("shipped" if shipped else "trained")}
+    named = place.parent if place.name == WEIGHTS else place
+    own = checkpoint if shipped else named.name.removesuffix(".safetensors")
+    name, alias = name or f"{program}-{own}", alias or ("shipped" if shipped else "trained")
+    if not name.strip(" .") or "/" in name or ":" in name:
+        raise ConfigError(f"--name: expected one for the registry, without / and :, got {name!r}")
+    if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
+        raise ConfigError(
+            f"--alias: expected letters, digits, - and _, and neither latest nor v1, which are MLflow's, got {alias!r}"
+        )
+    return {"name": name, "alias": alias}
 
 
 def register(
