@@ -152,37 +152,45 @@ def test_a_full_disk_says_so(tmp_path: Path) -> None:
 
 
 MOUNTED = """
-full, locked = Path(sys.argv[1]), Path(sys.argv[2])
+full, locked, bound = map(Path, sys.argv[1:])
+def fill(out):
+    with output_directory(out) as partial:
+        (partial / "work").write_text("hours")
 write_bytes(full / "file", b"old")
 for path, attempt in (
     (full / "file", lambda path: write_bytes(path, bytes(1_000_000))),
     (locked / "file", lambda path: write_bytes(path, b"x")),
     (locked / "out", lambda path: output_directory(path).__enter__()),
+    (full, lambda path: require_writable(path, folder=True)),
+    (bound, fill),
 ):
     try:
         attempt(path)
     except OutputError as error:
         print(error)
 print((full / "file").read_bytes(), sorted(path.name for path in full.iterdir()))
+print([path.read_text() for path in bound.parent.glob("bound.kept-*/work")])
 """
 
 
-def test_a_small_file_system_and_a_read_only_one_say_so(tmp_path: Path) -> None:
-    full, locked = tmp_path / "full", tmp_path / "locked"
-    full.mkdir()
-    locked.mkdir()
-    mount = f"mount -t tmpfs -o size=64k none {full} && mount -t tmpfs -o ro none {locked}"
+def test_a_small_file_system_a_read_only_one_and_one_that_is_mounted_at_the_output_say_so(tmp_path: Path) -> None:
+    full, locked, bound = tmp_path / "full", tmp_path / "locked", tmp_path / "bound"
+    for folder in (full, locked, bound):
+        folder.mkdir()
+    mount = f"mount -t tmpfs -o size=64k none {full} && mount -t tmpfs -o ro none {locked} && mount -B {bound} {bound}"
     unshare = shutil.which("unshare")
     inside = [unshare or "unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if unshare is None or subprocess.run([*inside, mount], capture_output=True).returncode != 0:
         pytest.skip("this kernel lets no ordinary process mount; the faults above are tested without")
-    python = f"{sys.executable} -c '{ALONE}{MOUNTED}' {full} {locked}"
+    python = f"{sys.executable} -c '{ALONE}{MOUNTED}' {full} {locked} {bound}"
     done = subprocess.run([*inside, f"{mount} && {python}"], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"cannot write {full}/file: the disk is full")
     assert lines[1].startswith(f"cannot write {locked}/file: the file system is read-only")
     assert lines[2].startswith(f"cannot write {locked}/out: the file system is read-only")
-    assert lines[3] == "b'old' ['file']"
+    assert lines[3].startswith(f"cannot write {full}: it is mounted there, so that it cannot be replaced whole: choose")
+    assert lines[4].startswith(f"cannot write {bound}: something is mounted there, or the system uses it: choose a new")
+    assert lines[5:] == ["b'old' ['file']", "['hours']"], "what could not be put there stays beside it"
 
 
 @pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])

@@ -192,14 +192,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _put_in_place(partial: Path, out: Path) -> None:
+    """Moves `partial` to `out`; where the system does not let it, to a new name beside `out`, and raises."""
     old = _beside(out, "replaced")
-    if os.path.lexists(out):
-        out.replace(old)
     try:
+        if os.path.lexists(out):
+            out.replace(old)
         partial.replace(out)
     except OSError:
         if os.path.lexists(old):
             old.replace(out)
+        written.keep(partial, out, f"what was to be at {out}")
         raise
     written.give_back(old, out)
 
@@ -214,11 +216,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _require_place(out: Path, *, folder: bool) -> None:
-    """Raises what the system would where a file is in the place of a folder, or a folder in that of a file."""
+    """Raises what the system would where a file is in the place of a folder, or a folder in that of a file.
+
+    Raises:
+        OutputError: what is there cannot be replaced, as a volume of a container.
+    """
     if folder and out.exists() and not out.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
     if not folder and out.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
+    if os.path.ismount(os.path.realpath(out) if folder else out):
+        remedy = "choose a new name in it" if folder else "choose another name"
+        raise OutputError(f"cannot write {out}: it is mounted there, so that it cannot be replaced whole: {remedy}")
 
 
 def _beside(path: Path, word: str) -> Path:

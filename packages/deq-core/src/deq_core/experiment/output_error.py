@@ -18,6 +18,7 @@ _REMEDIES = {
     errno.EPERM: "this user may not write there: change the folder's owner or mode, or choose another folder",
     errno.ENOTDIR: "a parent of it is a file: remove that file or choose another folder",
     errno.EEXIST: "a file is where a folder is needed: remove that file or choose another folder",
+    errno.EBUSY: "something is mounted there, or the system uses it: choose a new name in it, or another folder",
     errno.EISDIR: "a folder is where a file is needed: remove that folder or choose another name",
     errno.ENAMETOOLONG: "the name is too long for this file system: choose a shorter one",
     errno.EIO: "the disk reports an input/output error: check it, or choose another folder",
