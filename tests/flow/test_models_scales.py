@@ -16,7 +16,7 @@ from deq_core.experiment.data.photographs import VALIDATION, load_all
 from deq_flow.config import Scales
 from deq_flow.models import DEQFlow, build
 from deq_flow.models import scales as coarse
-from deq_flow.models.refinement import refined
+from deq_flow.models.refinement import grey, refined
 from deq_flow.models.scales import coarse_to_fine, rescaled, resized
 from deq_flow.networks import build_network, load
 from deq_flow.params import EquilibriumModel, Model, UnrolledModel
@@ -131,6 +131,12 @@ def test_refinement_brings_a_flow_to_where_the_frames_agree() -> None:
         near = true + 0.3 * noise
         found = refined(first, image, near, 20)
         assert (found - true).abs().mean() < 0.5 * (near - true).abs().mean()
+
+
+def test_a_value_beyond_those_of_images_is_the_nearest_of_them_and_no_other() -> None:
+    """Interpolation overshoots: 256 is as good as white, and not black."""
+    shades = torch.tensor([-3.0, 0.0, 127.0, 255.0, 256.0, 300.0]).expand(1, 3, 2, -1)
+    assert grey(shades)[0][0].tolist() == [0, 0, 127, 255, 255, 255]
 
 
 def test_what_is_not_finite_is_not_refined() -> None:

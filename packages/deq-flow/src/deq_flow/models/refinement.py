@@ -28,6 +28,6 @@ def refined(image1: Tensor, image2: Tensor, flow: Tensor, steps: int) -> Tensor:
 
 
 def grey(images: Tensor) -> list[np.ndarray]:
-    """uint8 (h, w) luminance of each RGB image of a batch (B, 3, h, w) in 0..255."""
-    pictures = rearrange(images, "b c h w -> b h w c").round().to(torch.uint8).cpu().numpy()
+    """uint8 (h, w) luminance of each RGB image of a batch (B, 3, h, w) in 0..255; a value beyond is the nearest."""
+    pictures = rearrange(images, "b c h w -> b h w c").round().clamp(0, 255).to(torch.uint8).cpu().numpy()
     return [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]
