@@ -141,8 +141,10 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
     (root / "lost" / "2.png").symlink_to(root / "removed.png")
     latin = root / os.fsdecode(b"caf\xe9.mp4")
     latin.touch()
+    os.mkfifo(root / "pipe.mp4")
     return {
         "name in Latin 1": (latin, r"expected a path in UTF-8, got b'.*caf\\xe9\.mp4'; rename it"),
+        "pipe": (root / "pipe.mp4", "expected a file or folder, got a pipe, which is read once; write a file first"),
         "missing": (root / "missing.mp4", "no such file or folder"),
         "text": (root / "text.mp4", "cannot open it as a video; copy it again if it may be damaged, or convert"),
         "empty file": (root / "empty.avi", "cannot open it as a video"),
@@ -172,6 +174,7 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
         "camera",
         "no camera's number",
         "name in Latin 1",
+        "pipe",
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:

@@ -90,6 +90,8 @@ def frames(source: Source) -> Frames:
         return of_images(apart(image_files(source)), str(source))
     if not source.exists():
         raise VideoError(f"{source}: no such file or folder")
+    if source.is_fifo() or source.is_socket():
+        raise VideoError(f"{source}: expected a file or folder, got a pipe, which is read once; write a file first")
     if source.suffix.lower() in IMAGES:
         return of_images((source,), str(source))
     fps, count = announced(source)
