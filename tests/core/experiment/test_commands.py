@@ -43,6 +43,12 @@ def test_only_the_module_of_the_named_command_is_imported(capsys: pytest.Capture
     assert "planted_two" not in sys.modules
 
 
+def test_small_numbers_are_printed_as_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    commands.finish({"count": 3, "epe": 1.23456789, "share": 0.00123456, "residual": -4.56789e-8, "none": 0.0})
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"count": 3, "epe": 1.234568, "share": 0.001235, "residual": -4.568e-8, "none": 0.0}
+
+
 def test_an_expected_error_ends_with_its_message_alone() -> None:
     with pytest.raises(SystemExit) as ended:
         commands.run("planted", "Tests.", TABLE, arguments=["refuse"])

@@ -253,5 +253,6 @@ def sources(*packages: str) -> list[Path]:
 
 
 def finish(values: Mapping[str, float]) -> None:
-    """Prints the result as one line of JSON, the last line of every command."""
-    print(json.dumps({key: round(value, 6) for key, value in values.items()}))
+    """Prints the result as one line of JSON, the last line of every command: six decimals, or four digits of less."""
+    small = {key: float(f"{value:.4g}") for key, value in values.items() if 0 < abs(value) < 1e-3}
+    print(json.dumps({key: small.get(key, round(value, 6)) for key, value in values.items()}))
