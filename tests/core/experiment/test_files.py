@@ -215,6 +215,25 @@ def test_a_folder_nobody_can_make_says_so(write: Callable[[Path], None]) -> None
         write(Path("/proc/no/out"))
 
 
+def write_file(out: Path) -> None:
+    with output_file(out) as partial:
+        partial.write_text("x")
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127])
+@pytest.mark.parametrize("write", [write_file, fill])
+def test_what_may_have_a_name_can_be_written_by_it(tmp_path: Path, write: Callable[[Path], None], name: str) -> None:
+    for _ in range(2):
+        write(tmp_path / name)
+        assert names(tmp_path) == [name]
+    left = files._beside(tmp_path / name, "partial")
+    left.with_name(left.name.replace(f"@{os.getpid()}", "@999999999")).mkdir()
+    write(tmp_path / "other")
+    assert len(names(tmp_path)) == 3
+    write(tmp_path / name)
+    assert names(tmp_path) == sorted(["other", name]), "what a process has left that is gone"
+
+
 @pytest.mark.parametrize("out", [".", "/", ".."])
 @pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])
 def test_a_place_without_a_name_of_its_own_is_not_replaced(

@@ -5,6 +5,7 @@ A full disk, a forbidden folder, and one that holds anything else are errors tha
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -234,7 +235,13 @@ def _beside(path: Path, word: str) -> Path:
     """A new hidden name beside `path` that says which process of which machine it belongs to."""
     if path.name in ("", ".."):
         raise OutputError(f"cannot write {path}: it would be replaced whole: choose a new name in it")
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{word}@{socket.gethostname()}@{os.getpid()}")
+    return path.with_name(f".{_short(path)}.{secrets.token_hex(4)}.{word}@{socket.gethostname()}@{os.getpid()}")
+
+
+def _short(path: Path) -> str:
+    """The name of `path`, or what stands for it where that leaves too few of the 255 bytes that a name may have."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= 120 else f"{path.name[:20]}~{hashlib.sha256(name).hexdigest()[:16]}"
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -244,7 +251,7 @@ def _remove_abandoned(path: Path) -> None:
     """
     for entry in path.parent.iterdir():
         found = _HIDDEN.fullmatch(entry.name)
-        if found is None or (found["name"], found["host"]) != (path.name, socket.gethostname()):
+        if found is None or (found["name"], found["host"]) != (_short(path), socket.gethostname()):
             continue
         if _runs(found["process"]):
             continue
