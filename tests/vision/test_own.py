@@ -1,5 +1,6 @@
 """Pictures of one's own in folders of classes; what docs/training.md makes of them is in test_training_page.py."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -55,8 +56,8 @@ def test_classes_are_the_folders_with_pictures_and_a_picture_is_held_out_or_trai
     assert len(train) + len(val) == 18
     assert {train[index].label for index in range(len(train))} == {val[index].label for index in range(len(val))}
     before = names(val)
-    picture(folders / "sky" / "another.png", COLOURS["sky"], 99)
-    assert before <= names(OwnClasses(folders, "val")) | {"sky/another.png"}
+    picture(folders / "sky" / os.fsdecode(b"an\xe9ther.png"), COLOURS["sky"], 99)
+    assert before <= names(OwnClasses(folders, "val")) | {os.fsdecode(b"sky/an\xe9ther.png")}
 
 
 @pytest.mark.parametrize("held_out", ["val", "valid"])
@@ -137,9 +138,12 @@ def test_hidden_folders_and_what_a_command_wrote_are_no_classes(name: str, folde
         ("cat/2024/a.png", r"cat: expected the pictures of a class in its folder, got them in .*cat/2024; move them"),
         ("cat/a.HEIC", r"a\.HEIC: expected pictures \(\.bmp, .*\), got one of another kind; convert it"),
         ("sky/b.gif", r"b\.gif: expected pictures"),
+        (os.fsdecode(b"caf\xe9/b.png"), r"expected a name in UTF-8, got b'caf\\xe9'; rename it"),
     ],
 )
-def test_pictures_that_would_be_left_out_in_silence_are_refused_by_name(name: str, said: str, folders: Path) -> None:
+def test_pictures_that_would_be_left_out_in_silence_or_crash_a_demo_are_refused_by_name(
+    name: str, said: str, folders: Path
+) -> None:
     (folders / name).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(folders / "sky/0.png", folders / name)
     with pytest.raises(LayoutError, match=said):

@@ -78,13 +78,20 @@ def test_odd_sides_are_extended_by_their_last_line(tmp_path: Path) -> None:
     assert torch.equal(first[:, :, 23], first[:, :, 22])
 
 
-def test_the_frames_of_a_folder_are_sorted_by_number(tmp_path: Path) -> None:
+def test_the_frames_of_a_folder_are_sorted_by_number_and_what_is_none_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pictures = moving(12)
     for number, picture in enumerate(pictures):
         write_image(tmp_path / f"frame_{number}.png", picture)
     (tmp_path / ".hidden.png").write_bytes(b"not an image")
     (tmp_path / "notes.txt").write_text("not a frame")
     read = video.frames(tmp_path)
+    assert capsys.readouterr().err == ""
+    for name in ("10.HEIC", "9.heic"):
+        (tmp_path / name).touch()
+    read = video.frames(tmp_path)
+    assert "left out are 2 pictures of kinds that are not read, such as 9.heic; convert" in capsys.readouterr().err
     assert (read.count, read.fps) == (12, None)
     assert torch.equal(torch.stack(list(read)), torch.stack(pictures))
 

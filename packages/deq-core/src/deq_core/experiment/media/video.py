@@ -28,6 +28,9 @@ from deq_core.experiment.reading import told
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes of a folder's files that are frames."""
 
+UNREAD = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl")
+"""Suffixes of pictures that are not read."""
+
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "FFV1"}
 """Codec of each container that can be written: MPEG-4 part 2, which plays nearly everywhere; JPEG; and lossless."""
 
@@ -121,15 +124,24 @@ def of_images(paths: tuple[Path, ...], name: str) -> Frames:
 def image_files(folder: Path) -> tuple[Path, ...]:
     """The images of a folder, sorted by name with numbers as numbers; hidden files are left out.
 
+    Pictures of other kinds are left out too, which is said on stderr.
+
     Raises:
         VideoError: one is a link that leads nowhere.
     """
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGES and path.name[0] != "."]
-    if lost := sorted((path for path in found if not path.exists()), key=natural):
+    seen = sorted((path for path in folder.iterdir() if path.name[0] != "."), key=natural)
+    found = [path for path in seen if path.suffix.lower() in IMAGES]
+    if others := [path.name for path in seen if path.suffix.lower() in UNREAD]:
+        print(
+            f"{folder}: left out are {len(others)} pictures of kinds that are not read, such as {others[0]}; convert "
+            f"them (to {', '.join(IMAGES)})",
+            file=sys.stderr,
+        )
+    if lost := [path for path in found if not path.exists()]:
         raise VideoError(
             f"{lost[0]}: a link that leads nowhere ({len(lost)} of {len(found)} images); mend or remove it"
         )
-    return tuple(sorted((path for path in found if path.is_file()), key=natural))
+    return tuple(path for path in found if path.is_file())
 
 
 def apart(images: tuple[Path, ...]) -> tuple[Path, ...]:

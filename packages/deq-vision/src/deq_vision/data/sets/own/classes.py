@@ -82,7 +82,8 @@ def named_in(folder: Path) -> list[str]:
     """The folders that hold pictures, sorted by name, but for hidden ones and what a command wrote.
 
     Raises:
-        LayoutError: there is no such folder, or one in it has pictures in a further one alone, which nobody would read.
+        LayoutError: there is no such folder, or one in it has pictures in a further one alone, which nobody would read,
+            or a name that is no UTF-8.
     """
     if not folder.is_dir():
         raise LayoutError(f"{folder}: expected folders of classes, as there are for train, but there is none", [folder])
@@ -90,6 +91,9 @@ def named_in(folder: Path) -> list[str]:
         places = sorted(Path(entry.path) for entry in entries if entry.is_dir() and entry.name[0] != ".")
     places = [place for place in places if not (place / RECORD).is_file()]
     found = [place.name for place in places if pictures(place)]
+    for name in found:
+        if any("\ud800" <= character <= "\udfff" for character in name):  # OpenCV crashes when it draws them
+            raise LayoutError(f"{folder / name}: expected a name in UTF-8, got {os.fsencode(name)!r}; rename it")
     for place in places:
         if found and place.name not in found and (below := first_with_pictures(place)) is not None:
             raise LayoutError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from deq_core.experiment.data.layout import LayoutError
-from deq_core.experiment.media.video import IMAGES
+from deq_core.experiment.media.video import IMAGES, UNREAD
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -17,8 +17,6 @@ FOLDERS: Mapping[Split, Sequence[str]] = {
     "test": ("test", "val", "valid"),
 }
 """What the folder of a split may be called; the first one that is there is it."""
-UNREAD = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl")
-"""Suffixes of pictures that are not read."""
 EVERY = 5
 """Of so many pictures one is held out, where no folder says which."""
 
@@ -54,7 +52,7 @@ def held_out_of(found: list[Path]) -> set[Path]:
 
 def number(path: Path) -> int:
     """Of a picture's name, evenly spread."""
-    return int.from_bytes(hashlib.md5(path.name.encode()).digest())
+    return int.from_bytes(hashlib.md5(path.name.encode(errors="surrogateescape")).digest())
 
 
 def pictures(folder: Path) -> list[Path]:
