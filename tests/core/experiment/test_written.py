@@ -191,6 +191,23 @@ def test_what_the_user_changes_during_the_work_stays_beside_the_folder_and_is_sa
     assert capsys.readouterr().err == f"what was at {out} is kept as {kept}\n"
 
 
+@pytest.mark.parametrize("earlier", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
+def test_of_two_runs_of_a_command_at_once_neither_removes_what_the_other_made(
+    earlier: bool, asked: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    if earlier:
+        make(out, model="0")
+    with written_by("deq train", asked=out if asked else None), output_directory(out) as partial:
+        (partial / "model").write_text("2")
+        make(out, model="1")
+    assert (out / "model").read_text() == "2"
+    (kept,) = (path for path in tmp_path.iterdir() if path != out)
+    assert (kept / "model").read_text() == "1"
+    assert capsys.readouterr().err == f"what another `deq train` has put at {out} meanwhile is kept as {kept}\n"
+
+
 def test_a_file_that_the_user_puts_in_the_place_of_the_folder_is_kept(tmp_path: Path) -> None:
     with output_directory(tmp_path / "out") as partial:
         (partial / "model").write_text("2")

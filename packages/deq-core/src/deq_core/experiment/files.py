@@ -30,7 +30,8 @@ def output_directory(out: Path, *, replaceable: bool = True) -> Iterator[Path]:
 
     A folder that is at `out` already is replaced where the same command wrote it, see `written`, and it is as it was
     left. What others put there while the block runs is put there again; where it has the name of a new file, the old
-    folder stays beside the new one. A link at `out` stays, and so does a folder that it leads to, with a new content.
+    folder stays beside the new one, as does the output of another run of the same command that ended meanwhile. A link
+    at `out` stays, and so does a folder that it leads to, with a new content.
 
     Args:
         out: the folder.
@@ -46,9 +47,11 @@ def output_directory(out: Path, *, replaceable: bool = True) -> Iterator[Path]:
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         _require_place(out, folder=True)
-        if written.writer().asked != out.resolve():
+        asked, there = written.writer().asked == out.resolve(), os.path.lexists(out)
+        if not asked:
             require_own(out, folder=True)
-        _remove_abandoned(out)
+        _remove_abandoned(out)  # which may put an earlier output there again
+        before = written.writer().found if asked and there else written.identity(out)
         partial.mkdir()
     try:
         with explained(out, inside=partial):
@@ -56,7 +59,7 @@ def output_directory(out: Path, *, replaceable: bool = True) -> Iterator[Path]:
             if whole and replaceable:
                 write_json(partial / written.RECORD, written.record_of(partial))
         with explained(out):
-            _put_in_place(partial, out)
+            _put_in_place(partial, out, before)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -192,8 +195,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def _put_in_place(partial: Path, out: Path) -> None:
-    """Moves `partial` to `out`; where the system does not let it, to a new name beside `out`, and raises."""
+def _put_in_place(partial: Path, out: Path, before: tuple[int, int] | None) -> None:
+    """Moves `partial` to `out`, at which the folder `before` may be replaced.
+
+    Where the system does not let it, it moves to a new name beside `out`, and the fault is raised.
+    """
     old = _beside(out, "replaced")
     try:
         if os.path.lexists(out):
@@ -204,7 +210,10 @@ def _put_in_place(partial: Path, out: Path) -> None:
             old.replace(out)
         written.keep(partial, out, f"what was to be at {out}")
         raise
-    written.give_back(old, out)
+    if written.owned(old) and written.identity(old) != before:
+        written.keep(old, out, f"what another {written.writer()} has put at {out} meanwhile")
+    else:
+        written.give_back(old, out)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -28,6 +28,8 @@ class Writer:
     """Such as "deq-flow train"; empty where no command runs."""
     asked: Path | None = None
     """The folder, without links, that was found to be new or this writer's own before its work began."""
+    found: tuple[int, int] | None = None
+    """Which folder that was then, see `identity`."""
 
     def __str__(self) -> str:
         return f"`{self.command}`" if self.command else "this program"
@@ -44,11 +46,21 @@ def writer() -> Writer:
 @contextlib.contextmanager
 def written_by(command: str, asked: Path | None = None) -> Iterator[None]:
     """Whatever is written within the block is written by `command`, which has `asked` for a folder."""
-    token = _writer.set(Writer(command, None if asked is None else asked.resolve()))
+    folder = None if asked is None else asked.resolve()
+    token = _writer.set(Writer(command, folder, None if folder is None else identity(folder)))
     try:
         yield
     finally:
         _writer.reset(token)
+
+
+def identity(folder: Path) -> tuple[int, int] | None:
+    """Tells a folder from another one that has its name later; None where there is none."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def stranger(folder: Path) -> str | None:
