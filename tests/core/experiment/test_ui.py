@@ -11,7 +11,15 @@ import pytest
 from tests.browser import page
 from tests.core.experiment.mlflow_server import PATIENCE, free_port
 
+from deq_core.experiment.tracking import ui
 from deq_core.experiment.tracking.run import track
+
+
+def test_a_store_with_a_password_is_served_and_no_command_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = "postgresql://me:secret@host/runs"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    assert ui.environment()["MLFLOW_BACKEND_STORE_URI"] == store
+    assert "secret" not in " ".join(ui.command(5000))
 
 
 @pytest.mark.slow

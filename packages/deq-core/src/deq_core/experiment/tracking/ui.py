@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from deq_core.experiment.ending import terminable
 from deq_core.experiment.errors import UserError
 from deq_core.experiment.tracking.connection import connect, tracking_uri
-from deq_core.experiment.tracking.sqlite_store import artifact_location, one_line, without_password
+from deq_core.experiment.tracking.sqlite_store import artifact_location, one_line, sqlite_path, without_password
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,12 +41,17 @@ def runs_page(address: str) -> str:
 
 
 def command(port: int) -> list[str]:
-    """What starts the server."""
-    store = ["--backend-store-uri", without_password(tracking_uri())]
+    """What starts the server, in the `environment`."""
     place = artifact_location(tracking_uri(), "")
     place_of_files = [] if place is None else ["--default-artifact-root", place]
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "server", *store, *place_of_files, *where]
+    return [sys.executable, "-m", "mlflow", "server", *place_of_files, *where]
+
+
+def environment() -> dict[str, str]:
+    """That of the server; its store is named there, since everybody sees the words of a command, and a password."""
+    uri = tracking_uri()
+    return os.environ | QUIET | {"MLFLOW_BACKEND_STORE_URI": uri if sqlite_path(uri) is None else without_password(uri)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if there:
         print(f"The runs: {page}")
         return
-    server = subprocess.Popen(command(port), env=os.environ | QUIET, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(command(port), env=environment(), stdout=subprocess.DEVNULL)
     try:
         with terminable():
             show(server, address, page)
