@@ -19,6 +19,7 @@ from deq_sequence.data.corpora import CorpusError
 from deq_sequence.data.vocabulary import Characters
 from deq_sequence.evaluate import Sweep, measure
 from deq_sequence.networks import load_for
+from deq_sequence.reports.perplexity import sweep_table
 from deq_sequence.studies.perplexity import EVALUATE, ngrams
 
 EXACT = deq.Stop(max_steps=200, tol=1e-12)
@@ -79,6 +80,13 @@ def test_a_sweep_may_read_less_than_the_text() -> None:
     sweep = Sweep(solvers={"plain": deq.FixedPointIteration()}, evaluations=1, tokens=11)
     found = measure(small(), TEXT_OF_TOKENS, length=5, sweep=sweep)
     assert (found.score.tokens, found.sweep["plain"][0].tokens) == (60, 15)
+
+
+def test_a_table_of_sweeps_is_empty_beyond_the_shorter_one() -> None:
+    points = {str(step): {"perplexity": 9.0 - step, "residual": 0.5} for step in (1, 2, 3, 4)}
+    table = sweep_table({"sweeps": {"long": {"plain": points}, "short": {"plain": {"1": points["1"]}}}})
+    assert "| long | plain | perplexity | 8.00 | 7.00 | 6.00 | 5.00 |" in table
+    assert "| short | plain | perplexity | 8.00 |  |  |  |" in table
 
 
 def test_bits_of_single_characters_are_the_loss_to_base_two(tmp_path: Path, data: Path) -> None:

@@ -136,11 +136,14 @@ def table(metrics: Metrics) -> str:
 
 
 def sweep_table(metrics: Metrics) -> str:
-    """A row a method and solver, a column an evaluation; perplexity, and the residual below it."""
+    """A row a method and solver, a column an evaluation; perplexity, and the residual below it.
+
+    Columns are empty beyond the sweep of a method.
+    """
     measured = max(len(steps) for solvers in metrics["sweeps"].values() for steps in solvers.values())
     shown = [str(step) for step in SHOWN if step <= measured]
     lines = [
-        [method, solver, key, *(cell(steps[step], key, form) for step in shown)]
+        [method, solver, key, *(cell(steps[step], key, form) if step in steps else "" for step in shown)]
         for method, solvers in metrics["sweeps"].items()
         for solver, steps in solvers.items()
         for key, form in (("perplexity", "{:.2f}"), ("residual", "{:.0e}"))
