@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.flow.interrupted import Interrupt, Interrupted
 from tests.profiles import PAPER
-from tests.sequence.recipes import MODEL, PROFILE, RECIPE, TEXT, UNROLLED, prepared
+from tests.sequence.recipes import MEASURE, MODEL, PROFILE, RECIPE, TEXT, UNROLLED, prepared
 from torch import Tensor
 
 from deq_core.experiment import config
@@ -157,6 +157,10 @@ def test_sizes_that_cannot_have_the_vocabulary_are_an_error(data: Path, tmp_path
         (lambda: replace(PROFILE, methods=("deq", "rnn")), "methods: not in `model`: rnn"),
         (lambda: replace(PROFILE, texts={}), "train.text: not in `texts`: characters"),
         (lambda: replace(PROFILE, seeds=()), "expected at least one of each"),
+        (
+            lambda: replace(PROFILE, evaluate={"deq": MEASURE, "unrolled": replace(MEASURE, split="valid")}),
+            "evaluate.unrolled.split: expected test as of evaluate.deq, since n-grams .* characters; got valid",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make: Callable[[], Any], complaint: str) -> None:

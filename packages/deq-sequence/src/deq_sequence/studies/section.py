@@ -39,6 +39,14 @@ class Sequence:
             require_keys("methods", self.methods, place, getattr(self, place))
         require_keys("delta", self.delta, "methods", self.methods)
         require_keys("paths.methods", self.paths.methods, "methods", self.methods)
+        splits = {each.text: (name, each.split) for name, each in reversed(self.evaluate.items())}
+        for name, each in self.evaluate.items():
+            first, split = splits[each.text]
+            if each.split != split:
+                raise ValueError(
+                    f"evaluate.{name}.split: expected {split} as of evaluate.{first}, since n-grams are measured once "
+                    f"a text, and both are of {each.text}; got {each.split}"
+                )
         read = {
             "train": self.train,
             "evaluate": self.evaluate,
