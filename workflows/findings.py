@@ -14,9 +14,8 @@ from deq_core.experiment.study.savings import best_variants
 from deq_flow.reports import delta_sweep
 from deq_flow.reports.gradients import FORMS, sets_of
 from deq_sequence.reports.delta import STARTS
-from deq_vision.reports.headlines import HEADLINES, headline
+from deq_vision.reports.headlines import HEADLINES, IMAGES, headline
 from deq_vision.reports.scores import MDEQ
-from deq_vision.reports.stability import IMAGES
 
 Values = Mapping[str, Any]
 

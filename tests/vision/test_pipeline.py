@@ -90,6 +90,10 @@ def test_the_report_gives_mean_and_deviation_over_seeds(profile: Vision, results
         assert found[name][MDEQ][f"{metric}_std"] == pytest.approx(stdev(each))
     text = "\n".join(page.parts)
     assert f"{mean(run['loss'] for run in runs):.3f} ± {stdev(run['loss'] for run in runs):.3f}" in text
+    assert re.search(r"^## digits: \d+ test images$", text, re.MULTILINE)
+    measured = {name: replace(one, split="val") for name, one in profile.evaluate.items()}
+    text = "\n".join(told(scores.REPORT, replace(profile, evaluate=measured), results, tmp_path).parts)
+    assert re.search(r"^## digits: \d+ validation images$", text, re.MULTILINE)
     assert set(page.figures) == {"evaluations", "learning_curves", "scores"}
 
 

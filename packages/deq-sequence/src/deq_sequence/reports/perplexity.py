@@ -63,7 +63,8 @@ def page(section: Section, results: Results) -> Page:
             "## Perplexity (lower is better)",
             table(metrics),
             "Perplexities compare methods on one text, bits per character compare all. Kneser-Ney n counts the n-grams "
-            "of the training text. `residual` and `evaluations` are those of the reported solve.",
+            "of the training text. `residual` is that of the answer, which is the state of least residual of an "
+            "equilibrium's solve, be it the last or not, and the last one of an unrolled layer.",
             "## Perplexity after each evaluation, and relative residual",
             sweep_table(metrics),
         ],
@@ -131,7 +132,7 @@ def table(metrics: Metrics) -> str:
         for text, methods in metrics["scores"].items()
         for method, values in methods.items()
     ]
-    heads = ["text", "method", "test perplexity", "bits per character", "residual", "evaluations"]
+    heads = ["text", "method", "perplexity", "bits per character", "residual", "evaluation of the answer"]
     return markdown(heads, lines, names=2)
 
 
@@ -194,7 +195,7 @@ def iterations(found: Found, metrics: Metrics) -> Figure:
                 place = (1, values["perplexity"])
                 upper.annotate(name, place, color=plotting.PALETTE[-1], fontsize=7, va="bottom")
         upper.set_title(text)
-        upper.set_ylabel("test perplexity")
+        upper.set_ylabel("perplexity")
         lower.set_ylabel("relative residual")
         lower.set_xlabel("evaluations at test time")
         for axes in (upper, lower):
@@ -213,7 +214,7 @@ def bits(metrics: Metrics) -> Figure:
             for text, methods in metrics["scores"].items()
         },
     )
-    axes.set_ylabel("bits per character of the test text")
+    axes.set_ylabel("bits per character")
     axes.legend(ncols=2)
     return figure
 

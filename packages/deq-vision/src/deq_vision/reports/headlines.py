@@ -1,4 +1,4 @@
-"""The metric that a task is known by, as reports of several tasks name and write it."""
+"""What reports of several tasks call splits, and the metric that a task is known by."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,6 +6,8 @@ from deq_core.experiment.tables import cell
 
 HEADLINES = {"top1": "top-1 accuracy", "miou": "mIoU", "ap50": "AP50"}
 """By name, its title."""
+IMAGES = {"test": "test", "val": "validation", "train": "training"}
+"""What the images of a split are called."""
 
 
 def headline(names: Iterable[str]) -> str:

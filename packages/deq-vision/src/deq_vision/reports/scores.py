@@ -11,7 +11,8 @@ from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import Row, markdown, over_seeds, statistic_of
 from deq_vision.baselines.params import Baseline
-from deq_vision.reports.headlines import HEADLINES, entry, headline
+from deq_vision.evaluate import Evaluate
+from deq_vision.reports.headlines import HEADLINES, IMAGES, entry, headline
 from deq_vision.studies.scores import Peers, Trained
 
 MDEQ = "MDEQ"
@@ -23,7 +24,7 @@ FURTHER = {
     "map50": "VID mAP50",
     "loss": "loss",
     "residual": "relative residual",
-    "steps": "evaluations",
+    "steps": "evaluation of the answer",
 }
 """Metrics beside the headline, in this order, where a method has them."""
 WIDTH = 3.2  # inches of a panel
@@ -49,11 +50,15 @@ def page(section: Section, results: Results) -> Page:
     """Means and standard deviations over seeds."""
     trained, seeds = section.load(tuple[Name, ...], "trained"), section.load(tuple[Seed, ...], "seeds")
     compared = section.load(dict[Name, dict[str, Baseline]], "baselines")
-    plot = section.load(Plot, "plot")
+    plot, measured = section.load(Plot, "plot"), section.load(dict[Name, Evaluate], "evaluate")
     every = {name: found(results, name, seeds, with_peers=name in compared) for name in trained}
-    parts = [f"Mean ± standard deviation over {len(seeds)} seeds; baselines have no seed."]
+    parts = [
+        f"Mean ± standard deviation over {len(seeds)} seeds; baselines have no seed. Relative residual and evaluation "
+        "of the answer are those of the state of least residual, which a solve returns, be it the last or not."
+    ]
     for name, of in every.items():
-        parts += [f"## {name}: {int(of.methods[MDEQ]['samples'])} images", score_table(of.methods)]
+        images = f"{int(of.methods[MDEQ]['samples'])} {IMAGES[measured[name].split]} images"
+        parts += [f"## {name}: {images}", score_table(of.methods)]
     return Page(
         title="Vision",
         metrics={name: of.methods for name, of in every.items()},

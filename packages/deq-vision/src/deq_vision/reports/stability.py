@@ -11,14 +11,13 @@ from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import Row, cell, markdown, numbers, statistic
+from deq_vision.reports.headlines import IMAGES
 from deq_vision.studies.stability import Method, Trained
 
 CURVES = {"top1": "top-1 accuracy", "loss": "loss", "residual": "relative residual"}
 """What is measured after each evaluation."""
 TITLES: dict[Method, str] = {"implicit": "implicit gradient", "unrolled": "unrolled"}
 STYLES: dict[Method, str] = {"implicit": "-", "unrolled": "--"}
-IMAGES = {"test": "test", "val": "validation", "train": "training"}
-"""What the images of a split are called."""
 
 Curves = dict[tuple[int, Method], list[list[Row]]]
 """Rows of one split after each evaluation at test time: by evaluations in training, N, and method; a list a seed."""

@@ -10,7 +10,8 @@ from deq_core.experiment.study.plotting import Figure
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import Row, markdown, numbers, over_seeds
-from deq_vision.reports.headlines import HEADLINES, entry, headline
+from deq_vision.reports.headlines import HEADLINES, IMAGES, entry, headline
+from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.studies.streaming import Trained
 
 Runs = Mapping[str, Mapping[str, float]]
@@ -46,10 +47,12 @@ def page(section: Section, results: Results) -> Page:
         name: Found(*(results.by_case("stream", of, table) for table in ("summary", "frames")))
         for name, of in cases.items()
     }
+    measured = section.load(dict[Name, StreamEvaluate], "stream")
     metrics = {name: of.runs() for name, of in every.items()}
     parts = [f"Mean ± standard deviation over {len(seeds)} seeds."]
     for name, runs in metrics.items():
-        parts += [f"## {name}: {int(runs['converged']['frames'])} measured frames", stream_table(runs)]
+        frames_of = f"{int(runs['converged']['frames'])} measured frames of {IMAGES[measured[name].split]} videos"
+        parts += [f"## {name}: {frames_of}", stream_table(runs)]
     return Page(
         title="Vision on videos",
         metrics=metrics,
