@@ -49,16 +49,17 @@ class Counted:
         return self.around + predictions * self.prediction + depth * (self.f + self.back)
 
     def solved(self, layer: LayerConfig, predictions: int = 1) -> float:
-        """Of an update whose solves spend all of their evaluations."""
+        """Of an update whose solve spends all of its evaluations; every state that is predicted from has a gradient."""
         forward = layer.stop.max_steps
         match layer.adjoint:
             case deq.Unrolled():
-                return self.unrolled(forward)
+                return self.unrolled(forward, predictions)
             case deq.Phantom(steps=steps):
                 return forward * self.f + self.unrolled(predictions * steps, predictions)
             case ImplicitConfig(stop=stop):
                 # f once more at the solution, through which the weights get their gradient, and once for the products
-                return (forward + 1) * self.f + stop.max_steps * self.product + self.unrolled(1, predictions)
+                gradients = predictions * (self.f + stop.max_steps * self.product)
+                return forward * self.f + gradients + self.unrolled(predictions, predictions)
         raise ValueError(f"adjoint: expected unrolled, phantom or implicit, got {layer.adjoint}")
 
 

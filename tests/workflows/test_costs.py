@@ -45,6 +45,15 @@ def test_an_update_has_all_evaluations_of_its_solves(adjoint: Adjoint) -> None:
     assert of_sequence(model, *tokens.shape).solved(layer) == taken - softmax
 
 
+@pytest.mark.parametrize(
+    ("adjoint", "gradient"), [(deq.Unrolled(), 0), (deq.Phantom(3), 3 * 30), (BACKWARD, 10 + 4 * 5 + 30)]
+)
+def test_every_state_that_is_supervised_is_predicted_from_and_has_a_gradient(adjoint: Adjoint, gradient: int) -> None:
+    found = Counted(weights=1, around=1000, f=10, back=20, product=5, prediction=100)
+    layer = LayerConfig(solver=deq.FixedPointIteration(), stop=FORWARD, adjoint=adjoint)
+    assert found.solved(layer, 3) - found.solved(layer, 1) == 2 * (100 + gradient)
+
+
 def test_a_training_is_its_updates_over_all_batches() -> None:
     shown = costs.row("a", [Cost("a", 7.2e18, gpus=8, weights=10**9, kept=3 * 10**9)] * 2, tflops=100.0)
     assert shown == ["`a`", "2", "8", "14", "40", "2.5", "8", "12"]
