@@ -100,7 +100,10 @@ def sets_of(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def table(metrics: Mapping[str, Any]) -> str:
-    """A row a method and what was supervised: errors, residual, largest gradient, and how many trainings were lost."""
+    """A row a method and what was supervised: errors, residual, largest gradient, and how many trainings were lost.
+
+    Logged is the mean norm of the `every.log` updates of a row.
+    """
     sets = sets_of(metrics)
     lines = [
         [
@@ -116,7 +119,7 @@ def table(metrics: Mapping[str, Any]) -> str:
     ]
     lines.append(["zero flow", "-", *(f"{metrics['zero'][f'{name}.epe']:.2f}" for name in sets), "-", "-", "-"])
     heads = ["gradient", "supervised", *(f"EPE, px, {title}" for title in sets.values())]
-    heads += ["residual on the first", "largest norm of a gradient", "worse than zero flow"]
+    heads += ["residual on the first", "largest logged norm of a gradient", "worse than zero flow"]
     return markdown(heads, lines, names=2)
 
 

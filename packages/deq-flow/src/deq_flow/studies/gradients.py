@@ -119,9 +119,10 @@ def measure(job: GradientJob) -> Mapping[str, Any]:
 
     Returns:
         By what was supervised, `last` or `corrected`, and seed: of each set error and residual at as many iterations
-        as the network has at test time, and the largest norm of a gradient; of a network that has no finite loss or
-        flow `diverged` alone. The tables: `history` (a row an update that was logged), `samples` (a row a pair) and
-        `steps` (a row a set and iteration), each of all networks.
+        as the network has at test time, and the largest norm of a gradient in the history, whose rows are means of
+        the updates since the last; of a network that has no finite loss or flow `diverged` alone. The tables: `history`
+        (a row each time that was logged), `samples` (a row a pair) and `steps` (a row a set and iteration), each of all
+        networks.
 
     Raises:
         ValueError: the sweep ends before those iterations.
