@@ -22,6 +22,8 @@ class Rule:
     def __post_init__(self) -> None:
         if any(threshold < 0 for threshold in self.thresholds):
             raise ValueError(f"thresholds: expected numbers of at least 0, got {list(self.thresholds)}")
+        if len(set(self.thresholds)) < len(self.thresholds):
+            raise ValueError(f"thresholds: expected each once, got {list(self.thresholds)}")
 
 
 @dataclass(frozen=True, kw_only=True)
