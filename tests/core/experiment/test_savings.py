@@ -83,6 +83,11 @@ def test_the_peer_is_the_best_solver_and_losses_are_against_the_best_long_solve(
     assert found["fewer_way"] == "5 steps, Anderson"
 
 
+def test_a_variant_may_be_named_by_a_number_which_its_table_comes_back_with() -> None:
+    named: Row = {**row(0.1, 10, 1.0, 200.0), "variant": 0.5}
+    assert savings([row(0, 10, 1.0, 600.0)], [named])["a, 0.5, cold"]["1 %"]["way"] == "0.5, 0.1"
+
+
 def test_the_best_variant_of_a_case_is_the_one_that_saved_most_where_it_was_chosen() -> None:
     shown = [both(0, 10, 1.0, 1.0, 600.0), both(0.1, 10, 1.0, 1.0, 200.0)]
     other = [

@@ -88,7 +88,7 @@ def cases_table(rows: Sequence[Row]) -> str:
         million = [{"million": work / MEGA} for work in numbers(of_seeds, "macs_sparse")]
         lines.append(
             [
-                *(method, variant, start, f"{steps} steps, threshold {threshold:g}"),
+                *(str(method), str(variant), start, f"{steps} steps, threshold {threshold:g}"),
                 *(spread(of_seeds, "perplexity", "{:.3f}"), spread(of_seeds, "residual", "{:.1e}")),
                 spread(million, "million", "{:.2f}"),
                 *(spread(of_seeds, column, "{:.1f}") for column in PARTS.values()),

@@ -181,7 +181,7 @@ def sweep_savings(
                 kept = cheapest(list(exact.values()), reference, quality, loss, on_test=True)
                 found_here = saved(rule, fewer, kept, exact=base, reference=reference, quality=quality)
                 bounds[f"{loss:g} {quality.unit}"] = found_here
-            found[", ".join([*case, variant, start])] = bounds
+            found[", ".join(map(str, (*case, variant, start)))] = bounds
     return found
 
 
