@@ -237,6 +237,13 @@ def test_figures_are_drawn_to_the_same_bytes_twice(results: Path, profile: Flow,
         assert (tmp_path / "a" / f"{name}.svg").read_bytes() == (tmp_path / "b" / f"{name}.svg").read_bytes()
 
 
+@pytest.mark.parametrize(("name", "titled"), [("kitti", "KITTI 2015"), ("chairs", "FlyingChairs, validation")])
+def test_iterations_are_drawn_of_the_sets_that_were_measured(name: str, titled: str) -> None:
+    rows: list[Row] = [{"set": name, "step": step, "epe": 2 / step, "residual": 0.5 / step} for step in (1, 2)]
+    drawn = table.iterations({"deq": [rows]})
+    assert [axes.get_title() for axes in drawn.axes] == [titled, titled]
+
+
 def test_pairs_of_different_sizes_are_evaluated_apart() -> None:
     def sample(height: int) -> FlowSample:
         image = torch.zeros(3, height, 32, dtype=torch.uint8)

@@ -113,10 +113,14 @@ def errors(samples: Mapping[str, Seeds]) -> Figure:
 
 
 def iterations(runs: Mapping[str, Seeds]) -> Figure:
-    """EPE after each iteration on Sintel clean and KITTI, and the relative residual of the equilibrium solves."""
-    figure, panels = plotting.figure(9.0, 3.5, columns=3)
+    """EPE after each iteration on Sintel clean and KITTI, and the relative residual of the equilibrium solves.
+
+    As far as these sets were measured, or else on the first.
+    """
     headings = titles(str(row["set"]) for seeds in runs.values() for row in seeds[0])
-    shown = (("sintel_clean", "epe"), ("kitti", "epe"), ("sintel_clean", "residual"))
+    first, *others = [name for name in ("sintel_clean", "kitti") if name in headings] or list(headings)[:1]
+    shown = ((first, "epe"), *((name, "epe") for name in others), (first, "residual"))
+    figure, panels = plotting.figure(9.0, 3.5, columns=len(shown))
     labels = {"epe": "EPE (px)", "residual": "relative residual"}
     for axes, (name, key) in zip(panels, shown, strict=True):
         for method, seeds in runs.items():
