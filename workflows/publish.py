@@ -137,19 +137,20 @@ def take_times() -> None:
 
 
 def times_table(found: dict[str, Any]) -> str:
-    """A row a pipeline: what its jobs take of one core, and may take."""
+    """A row a pipeline: what its jobs take of one core, and may take where it has a budget."""
     heads = ["pipeline", "jobs", "minutes", "budget", "longest job", "its minutes", "most memory of a job, GB"]
     forms = {"jobs": "{:.0f}", "minutes": "{:.0f}", "budget": "{:.0f}"}
     rows = [
         [
-            *(form.format(of[key]) for key, form in forms.items()),
+            *(form.format(of[key]) if of[key] is not None else "" for key, form in forms.items()),
             f"`{of['longest']}`",
             f"{of['longest_minutes']:.1f}",
             f"{of['gigabytes']:.2f}",
         ]
         for of in found.values()
     ]
-    sums = [form.format(sum(of[key] for of in found.values())) for key, form in forms.items()]
+    known = {key: [of[key] for of in found.values() if of[key] is not None] for key in forms}
+    sums = [form.format(sum(known[key])) if known[key] else "" for key, form in forms.items()]
     return markdown(heads, [*([name, *row] for name, row in zip(found, rows, strict=True)), ["all", *sums, "", "", ""]])
 
 
