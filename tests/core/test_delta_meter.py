@@ -76,3 +76,4 @@ def test_tiles_are_active_where_any_of_their_pixels_is():
     assert meter.layers[""].tiles == 2 * tiles
     assert meter.tile_sparsity == pytest.approx(1 - (tiles + 3) / (2 * tiles))
     assert meter.pixel_sparsity == pytest.approx(1 - (680 + 4) / (2 * 680))
+    assert torch.as_tensor(meter.layers[""].active_tiles).dtype == torch.long, "float32 counts to 2^24, a video further"

@@ -70,7 +70,7 @@ class LayerCount:
             planes = pixels.reshape(-1, 1, *pixels.shape[-2:]).float()
             tiles = torch.nn.functional.max_pool2d(planes, 8, ceil_mode=True)
         self.tiles += tiles.numel()
-        self.active_tiles = self.active_tiles + tiles.sum()
+        self.active_tiles = self.active_tiles + tiles.sum(dtype=torch.long)  # a float loses ones beyond 2^24
         inputs, area = _fan_in(layer)
         macs = output.numel() * inputs * area
         self.dense_macs += macs
