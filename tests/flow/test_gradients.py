@@ -67,3 +67,4 @@ def test_differences_are_of_the_networks_of_one_seed_where_both_learned() -> Non
     assert found["epe"] == pytest.approx(-0.75)
     assert found["epe_std"] == pytest.approx(0.125**0.5)
     assert (found["epe_agree"], found["residual_agree"]) == (1.0, 0.0)
+    assert differences(ours, [ours[0], theirs[1]], zero)["epe_agree"] == 0.0, "no difference is not a smaller error"

@@ -90,7 +90,7 @@ def differences(ours: Seeds, theirs: Seeds, zero: Mapping[str, float]) -> dict[s
     if not pairs:
         return {}
     apart = [{name: one[name] - other[name] for name in one} for one, other in pairs]
-    signs = {name: {each[name] > 0 for each in apart} for name in apart[0]}
+    signs = {name: {(each[name] > 0) - (each[name] < 0) for each in apart} for name in apart[0]}
     return {**over_seeds(apart), **{f"{name}_agree": float(len(found) == 1) for name, found in signs.items()}}
 
 
