@@ -2,6 +2,7 @@
 
 import pytest
 
+from deq_core.experiment.study.plotting import PALETTE
 from deq_core.experiment.study.savings import (
     Way,
     best_variants,
@@ -12,6 +13,7 @@ from deq_core.experiment.study.savings import (
     sweep_savings,
     work_shares,
 )
+from deq_core.experiment.study.tradeoff import tradeoff
 from deq_core.experiment.tables import Row
 
 EPE = error("epe")
@@ -98,6 +100,17 @@ def test_the_best_variant_of_a_case_is_the_one_that_saved_most_where_it_was_chos
     assert list(found) == ["a, stream", "a, cold"]
     assert found["a, cold"]["1 %"]["way"] == "seen, 0.1"
     assert "| a, stream | 1 % | sent, 0.1 | 80.0 / 70.0 | 40.0 | 40.0 | 0.0 | 10 steps |" in savings_table(found)
+
+
+def test_a_figure_draws_every_solver_and_variant_however_many_there_are() -> None:
+    rows = [
+        row(threshold, 10, 1.0, left, solver=f"solver {number}", variant=f"variant {number}")
+        for number in range(len(PALETTE) + 1)
+        for threshold, left in ((0, 600.0), (0.1, 200.0))
+    ]
+    shares = work_shares(rows, ("net", "split"))
+    (axes,) = tradeoff(shares, down="net", across=("start",), quality=EPE, y="EPE lost").axes
+    assert len(axes.get_legend_handles_labels()[1]) == len(rows)
 
 
 def test_a_table_says_where_nothing_is_within_the_bound_and_where_there_was_no_validation() -> None:

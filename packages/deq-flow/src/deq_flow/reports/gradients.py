@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from deq_core.experiment.config import Name
@@ -145,7 +146,7 @@ def figure(
     dotted = {"color": "0.5", "linewidth": 0.8, "linestyle": ":"}
     for place, (form, said) in enumerate(FORMS.items()):
         error, residual, norm = own = panels[3 * place : 3 * place + 3]
-        for colour, method in zip(PALETTE, steps, strict=False):
+        for method, colour in zip(steps, cycle(PALETTE)):
             look = {"label": method, "color": colour, "geometric": True}
             tested = seeds_of([row for row in steps[method] if row["set"] == shown], form)
             if not tested:

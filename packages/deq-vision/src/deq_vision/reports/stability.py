@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import cycle, product
 from typing import Any
 
 from deq_core.experiment.config import Seed
@@ -143,7 +143,7 @@ def curves(found: Mapping[str, Curves]) -> Figure:
     """
     columns, metrics = 2 * len(found), ("top1", "loss")
     figure, panels = plotting.figure(3.2 * columns, 2.9 * len(metrics), rows=len(metrics), columns=columns)
-    shades = dict(zip(dict.fromkeys(steps for steps, _ in next(iter(found.values()))), plotting.PALETTE, strict=False))
+    shades = dict(zip(dict.fromkeys(steps for steps, _ in next(iter(found.values()))), cycle(plotting.PALETTE)))
     for row, metric in enumerate(metrics):
         values, beyond = (panels[row * columns + half * len(found) :][: len(found)] for half in (0, 1))
         for split, of_split, at, past in zip(found, found.values(), values, beyond, strict=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import cycle, product
 from statistics import median
 from typing import Any
 
@@ -169,7 +169,7 @@ def figure(curves: Mapping[str, Mapping[str, Sequence[Sequence[Row]]]], unit: Un
         residuals, answers = panels[2 * number : 2 * number + 2]
         name = tables["residuals"][0][0]["set"]
         first = {table: [[row for row in rows if row["set"] == name] for rows in of] for table, of in tables.items()}
-        for (solver,), style in zip(grouped(first["residuals"][0], ("solver",)), plotting.STYLES, strict=False):
+        for (solver,), style in zip(grouped(first["residuals"][0], ("solver",)), cycle(plotting.STYLES)):
             rows = {
                 table: [[row for row in one if row["solver"] == solver] for one in of] for table, of in first.items()
             }

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import cycle, product
 
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Axes, Figure
@@ -33,7 +33,7 @@ def tradeoff(rows: Sequence[Row], *, down: str, across: Sequence[str], quality: 
     size = 2.6 * len(columns) + 0.5, 2.2 * len(lines) + 0.8
     figure, panels = plotting.figure(*size, rows=len(lines), columns=len(columns), share="all")
     variants = dict.fromkeys(row["variant"] for row in rows if row["threshold"] != 0)
-    colours = dict(zip(variants, plotting.PALETTE, strict=False))
+    colours = dict(zip(variants, cycle(plotting.PALETTE)))
     for axes, (name, place) in zip(panels, product(lines, columns), strict=True):
         axes.set_title(", ".join(map(str, (name, *place))))
         draw(axes, cases.get((name, *place), []), quality, colours)
@@ -51,7 +51,7 @@ def draw(axes: Axes, rows: Sequence[Row], quality: Quality, colours: Mapping[Val
     """The lines of one panel."""
     axes.axhline(0, color="#999999", linewidth=0.7)
     by_solver = grouped(rows, ("solver",))
-    for grey, ((solver,), own) in zip(GREYS, by_solver.items(), strict=False):
+    for ((solver,), own), grey in zip(by_solver.items(), cycle(GREYS)):
         exact = [row for row in own if row["threshold"] == 0]
         last = max(numbers(exact, "max_steps"))
         reference = [row for row in exact if row["max_steps"] == last]
