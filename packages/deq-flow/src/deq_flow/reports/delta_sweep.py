@@ -31,8 +31,9 @@ HOW = (
     "steps of the same pairs. The GRU's share of the context, which stays as it is, is counted once a solve "
     "everywhere, in the 100 % too. At threshold 0 the rule changes no number and skips only exact zeros, behind ReLUs "
     "and in borders, and inputs that stayed as they were; what a threshold skips beyond that in as many steps is `by "
-    "the rule`. Fewer steps are counted at threshold 0 as well. By element counts what hardware that skips single "
-    "zeros would leave out, by pixel and by tile (8x8 pixels) what it would where all channels of them stayed."
+    "the rule`, with the steps that a variant's tolerance spares, which solves at threshold 0 do not have. Fewer steps "
+    "are counted at threshold 0 as well. By element counts what hardware that skips single zeros would leave out, by "
+    "pixel and by tile (8x8 pixels) what it would where all channels of them stayed."
 )
 
 
