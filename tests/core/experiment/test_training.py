@@ -1,6 +1,7 @@
 """The loop does what its options say, and stops before anything broken is saved."""
 
 import io
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.progress import Progress
-from deq_core.experiment.training.fit import Losses, NonFiniteError, fit
+from deq_core.experiment.training.fit import Losses, NonFiniteError, fit, keep
 
 SGD = OptimConfig(name="sgd", lr=0.5)
 
@@ -273,6 +274,12 @@ def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path: Path) -> N
     history = fit(model, numbers, objective, Updates(optim=SGD, steps=1, precision="float16"), seed=0, scratch=tmp_path)
     assert math.isinf(history[0]["gradient_norm"])
     assert model.weight.equal(before)
+
+
+def test_a_norm_that_overflowed_at_the_end_does_not_keep_a_network_from_being_written(tmp_path: Path) -> None:
+    history = [{"step": 1.0, "gradient_norm": 2.0}, {"step": 2.0, "gradient_norm": math.inf}]
+    told = keep(tmp_path / "out", nn.Linear(3, 1), SGD, history)
+    assert told == json.loads((tmp_path / "out" / "metrics.json").read_text()) == {"step": 2.0, "gradient_norm": 2.0}
 
 
 def test_what_batches_hand_on_is_part_of_the_checkpoint(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def train(
             `models.build.load`. Its solver and gradient may differ.
 
     Returns:
-        The newest value of everything in the history.
+        The newest finite value of everything in the history.
 
     Raises:
         LayoutError: the data set is not there or not complete.

@@ -4,6 +4,7 @@ A network is trained by each gradient, with states on the way supervised and wit
 same: the weights it begins with, the batches, the updates, and how it is measured.
 """
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -119,10 +120,10 @@ def measure(job: GradientJob) -> Mapping[str, Any]:
 
     Returns:
         By what was supervised, `last` or `corrected`, and seed: of each set error and residual at as many iterations
-        as the network has at test time, and the largest norm of a gradient in the history, whose rows are means of
-        the updates since the last; of a network that has no finite loss or flow `diverged` alone. The tables: `history`
-        (a row each time that was logged), `samples` (a row a pair) and `steps` (a row a set and iteration), each of all
-        networks.
+        as the network has at test time, and the largest finite norm of a gradient in the history, whose rows are means
+        of the updates since the last; of a network that has no finite loss or flow `diverged` alone. The tables:
+        `history` (a row each time that was logged), `samples` (a row a pair) and `steps` (a row a set and iteration),
+        each of all networks.
 
     Raises:
         ValueError: the sweep ends before those iterations.
@@ -138,7 +139,7 @@ def measure(job: GradientJob) -> Mapping[str, Any]:
             print(f"{job.case.network}, {name}: {error}", file=sys.stderr)
             runs[str(seed)] = {"diverged": 1.0}
             continue
-        runs[str(seed)]["gradient_norm"] = max(numbers(history, "gradient_norm"))
+        runs[str(seed)]["gradient_norm"] = max(filter(math.isfinite, numbers(history, "gradient_norm")))
         for table, rows in (("history", history), ("samples", found.samples), ("steps", found.steps)):
             job.tables[table] += [{"supervised": form, "seed": seed, **row} for row in rows]
     return metrics

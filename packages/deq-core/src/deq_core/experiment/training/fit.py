@@ -231,9 +231,10 @@ def keep(
     """Writes model.safetensors, config.json, history.csv and metrics.json to the folder `out`, which appears whole.
 
     Only the first process writes. `beside` writes what else belongs into the folder it is given. Returns the newest
-    value of everything in the history, which metrics.json holds.
+    finite value of everything in the history, which metrics.json holds: under float16 a norm of the gradient that
+    overflowed may be the last.
     """
-    newest = {name: value for row in history for name, value in row.items()}
+    newest = {name: value for row in history for name, value in row.items() if math.isfinite(value)}
     if distributed.rank() == 0:
         with output_directory(out) as partial:
             checkpoint.save(partial / "model.safetensors", model, config)
