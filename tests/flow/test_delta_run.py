@@ -207,6 +207,14 @@ def test_rows_add_up(model: DEQFlow) -> None:
         assert elements >= pixels >= tiles - 1e-12
 
 
+def test_a_refresh_computes_the_context_once_a_solve_too(model: DEQFlow) -> None:
+    config = settings(sets=COLD)
+    rule = replace(config.variants["km"].rule, refresh_every=1)
+    config = replace(config, variants={"km": replace(config.variants["km"], rule=rule)})
+    run = found(swept(model, Pairs([sample(0)]), config), "cold", 0.05)
+    assert numbers([run.row(SET)], "macs_saved")[0] == pytest.approx(0), "every evaluation is dense"
+
+
 def test_a_larger_threshold_saves_more_and_an_infinite_one_all_but_the_first_evaluation(model: DEQFlow) -> None:
     config = settings((0.01, 0.1, 1e9), sets=COLD)
     runs = swept(model, Pairs([sample(number) for number in range(2)]), config)

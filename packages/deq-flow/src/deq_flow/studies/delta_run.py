@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import deq_core as deq
+from deq_core.delta import DeltaMeter
 from deq_core.experiment.study.delta import FIELDS, Counted, RunConfig, add, delta_cell, shares
 from deq_core.experiment.tables import Row
 from deq_flow.data.samples import FlowSample
@@ -83,7 +84,7 @@ class Run:
                 return counted(hidden, unknown)
 
             solution = deq.fixed_point(watched, start, solver=config.solver, stop=config.stop, on_failure="ignore")
-            self.counts = add(self.counts, counted.counts)
+            self.counts = add(self.counts, self._refreshed(counted.counts))
             self.changes = add(self.changes, torch.stack(changes.counts))
             self._seen = changes.previous
             self.example = torch.stack(changes.maps)[:, 0]
@@ -135,14 +136,26 @@ class Run:
         """`counts` whose dense work has the context once a solve, at its first evaluation."""
         if self.counts is None or self._meter is None:
             return None
-        gru, counts = self.model.update_block.gru, self.counts.clone()
-        for index, name in enumerate(self._meter.layers):
-            if name.startswith("gru."):
-                layer = self.model.update_block.get_submodule(name)
-                assert isinstance(layer, nn.Conv2d)
-                inputs = layer.in_channels
-                counts[1:, index, FIELDS.index("dense_macs")] *= 1 - gru.context / inputs
+        counts = self.counts.clone()
+        counts[1:, :, FIELDS.index("dense_macs")] *= self._beside_context(self._meter)
         return counts
+
+    def _refreshed(self, counts: Tensor) -> Tensor:
+        """The counts of a solve, whose later dense evaluations need not repeat the context either."""
+        rule, meter = self.config.rule, self._meter
+        if meter is not None and rule is not None and rule.refresh_every is not None:
+            sparse, dense = (counts[1:, :, FIELDS.index(f"{kind}_macs")] for kind in ("sparse", "dense"))
+            sparse *= torch.where(sparse == dense, self._beside_context(meter), 1.0)
+        return counts
+
+    def _beside_context(self, meter: DeltaMeter) -> Tensor:
+        """(layers,): the share of the inputs of each layer under the rule that is not the context."""
+        block, found = self.model.update_block, []
+        for name in meter.layers:
+            layer = block.get_submodule(name)
+            context = block.gru.context if name.startswith("gru.") else 0
+            found.append(1 - context / layer.in_channels if isinstance(layer, nn.Conv2d) else 1.0)
+        return torch.tensor(found, dtype=torch.float64)
 
     def _whole(self, work: dict[str, float], cells: float) -> dict[str, float]:
         """`work` of the layers under the rule, with that of the layers left dense on `cells` everywhere."""
