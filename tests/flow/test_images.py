@@ -19,8 +19,11 @@ from deq_core.experiment.config.delta import Rule
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.arrays import read_arrays
+from deq_core.experiment.study import plotting
 from deq_core.experiment.tables import Row, numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
+from deq_flow.reports import panels
+from deq_flow.reports.images import work_so_far
 from deq_flow.studies.field import DEQField, Representation, coordinates, psnr
 from deq_flow.studies.images import IMAGES, Images, Picture, Represented, picture, study, train
 
@@ -178,6 +181,25 @@ def test_a_reused_state_starts_the_next_update(tmp_path: Path) -> None:
         residuals[reuse] = history[-1]["residual"]
         assert "state" not in found.state_dict()
     assert residuals[True] < 0.3 * residuals[False]
+
+
+def test_the_work_of_a_training_is_that_of_all_updates_however_few_are_logged(tmp_path: Path) -> None:
+    found = []
+    for log in (1, 3):
+        config = replace(CONFIG, steps=4, every=Every(log=log))
+        _, history = train(config, replace(SIREN, threshold=0.01), seed=1, scratch=tmp_path / str(log), log=ignore)
+        found.append(work_so_far([{**row} for row in history], "macs_sparse").tolist())
+    assert found[1] == pytest.approx(found[0][2:]), "after updates 3 and 4"
+
+
+def test_units_that_never_settled_are_not_drawn_as_settled() -> None:
+    rows: list[Row] = [
+        {"criterion": "lasting", "seed": 0, "step": step, "units": units}
+        for step, units in enumerate((12.0, 5.0, 3.0), start=1)
+    ]
+    _, (axes,) = plotting.figure()
+    panels.units_settled(axes, rows)
+    assert [torch.as_tensor(line.get_ydata()).tolist() for line in axes.get_lines()] == [[12, 5]]
 
 
 @pytest.mark.parametrize("reuse", [False, True])

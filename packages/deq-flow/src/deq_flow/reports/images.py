@@ -63,7 +63,7 @@ def training_table(history: Sequence[Row]) -> str:
     for (name,), rows in grouped(history, ("representation",)).items():
         totals: list[Row] = []
         for own in panels.by_seed(rows):
-            sparse, dense = (sum(numbers(own, f"macs_{kind}")) for kind in ("sparse", "dense"))
+            sparse, dense = (work_so_far(own, f"macs_{kind}")[-1] for kind in ("sparse", "dense"))
             totals.append({"psnr": numbers(own, "psnr")[-1], "work": sparse / 1e9, "share": 100 * sparse / dense})
         forms = {"psnr": "{:.2f}", "work": "{:.1f}", "share": "{:.1f}"}
         lines.append([str(name), *(spread(totals, column, form) for column, form in forms.items())])
@@ -90,7 +90,7 @@ def quality(
         color, label = plotting.PALETTE[0 if densely else 1], f"trained {'densely' if densely else 'by the rule'}"
         draw_training(first, training[(name,)], label, color)
         lasting = [row for row in settled[(name,)] if row["criterion"] == "lasting"]
-        plotting.curve_of(second, panels.by_seed(lasting), "step", "units", label="_", color=color)
+        plotting.curve_of(second, panels.settled(lasting), "step", "units", label="_", color=color)
         test = [row for row in solved[(name,)] if row["split"] == "test"]
         lines(third, test, "psnr", color=color, label=f"{label}, solved ")
     for place, kind in enumerate(kinds):
@@ -109,8 +109,13 @@ def quality(
 def draw_training(axes: Axes, history: Sequence[Row], label: str, color: str) -> None:
     """The quality of training against the work of its solves up to there."""
     seeds = panels.by_seed(history)
-    work = np.mean([np.cumsum(numbers(own, "macs_sparse")) for own in seeds], axis=0) / 1e9
+    work = np.mean([work_so_far(own, "macs_sparse") for own in seeds], axis=0) / 1e9
     plotting.curve(axes, work.tolist(), [numbers(own, "psnr") for own in seeds], label=label, color=color)
+
+
+def work_so_far(history: Sequence[Row], column: str) -> np.ndarray:
+    """Of all updates up to each row of a history, whose values are means of the updates since the row before."""
+    return np.cumsum(np.diff(numbers(history, "step"), prepend=0) * numbers(history, column))
 
 
 def pictures(images: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:

@@ -15,11 +15,16 @@ def by_seed(rows: Sequence[Row]) -> list[list[Row]]:
     return list(grouped(rows, ("seed",)).values())
 
 
+def settled(histogram: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each seed without the last, which is of the units that never settled."""
+    return [rows[:-1] for rows in by_seed(histogram)]
+
+
 def units_settled(axes: Axes, histogram: Sequence[Row]) -> None:
     """Units of a state that settle after each step, by both criteria."""
     for ((criterion,), rows), color in zip(
         grouped(histogram, ("criterion",)).items(), plotting.PALETTE[2:], strict=False
     ):
-        plotting.curve_of(axes, by_seed(rows), "step", "units", label=f"settled {LASTING[str(criterion)]}", color=color)
+        plotting.curve_of(axes, settled(rows), "step", "units", label=f"settled {LASTING[str(criterion)]}", color=color)
     axes.set_xlabel("step")
     axes.set_ylabel("units settled")
