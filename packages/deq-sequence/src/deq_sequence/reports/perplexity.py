@@ -172,7 +172,7 @@ def learning_curves(found: Found, plot: Plot) -> Figure:
             axes.set_xlabel("training step")
             axes.set_ylabel("perplexity")
             axes.set_yscale("log")
-            axes.legend()
+    plotting.legend(figure)
     return figure
 
 
@@ -200,7 +200,7 @@ def iterations(found: Found, metrics: Metrics) -> Figure:
         lower.set_xlabel("evaluations at test time")
         for axes in (upper, lower):
             axes.set_yscale("log")
-        lower.legend()
+    plotting.legend(figure)
     return figure
 
 
@@ -215,7 +215,7 @@ def bits(metrics: Metrics) -> Figure:
         },
     )
     axes.set_ylabel("bits per character")
-    axes.legend(ncols=2)
+    plotting.legend(figure)
     return figure
 
 

@@ -111,7 +111,7 @@ def budgets(every: Mapping[str, Found]) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_xlabel("evaluations of f a frame")
         axes.set_ylabel(f"{HEADLINES[metric]}, all frames")
-        axes.legend()
+    plotting.legend(figure)
     return figure
 
 
@@ -126,9 +126,9 @@ def frames(every: Mapping[str, Found]) -> Figure:
                     plotting.curve_of(axes, of_run, "frame", key, label=run)
             axes.set_xlabel("frame of the video")
             axes.set_ylabel(title)
-            axes.legend(ncols=2)
         above.set_title(name)
         above.set_yscale("log")
+    plotting.legend(figure)
     return figure
 
 
