@@ -3,7 +3,6 @@
 Others run where they are at home: those of training.md and fine-tuning.md, of pages that add something, and README's.
 """
 
-import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -13,9 +12,9 @@ import pytest
 import torch
 from tests.flow.parity import released_state
 from tests.flow.small import equilibrium, write_kitti_set, write_sintel
-from tests.guides import ROOT, steps
+from tests.guides import ROOT
 from tests.profiles import SMOKE
-from tests.test_pages import status
+from tests.test_pages import TYPED, status
 
 import deq_core as deq
 import deq_vision
@@ -32,7 +31,6 @@ from deq_vision.data.mini.write_street import MiniStreetConfig
 
 pytestmark = pytest.mark.slow
 
-SHOWN = re.compile(r"^(?:\$ )?((?:python -m|deq-\w+) .*?)(?:   .*|  # .*)?$", re.MULTILINE)
 ELSEWHERE = {
     "deq-flow demo 0 --out flow": "tests/flow/test_demo_command.py has a camera",
     "python -m benchmarks.stream.speed results/vision/train/street-0 --data data/vision/street": "takes minutes; "
@@ -104,12 +102,10 @@ LEAVE = {
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_do_what_they_say(page: str) -> None:
     PAGES[page]()
-    shown = [line for step in steps(page) if step.kind in ("", "sh", "console") for line in SHOWN.findall(step.text)]
-    commands = [line for line in shown if line not in ELSEWHERE]
+    commands = [(program, line) for program, line in TYPED[page] if f"{program} {line}" not in ELSEWHERE]
     assert commands
-    for command in commands:
-        program, *words = shlex.split(command.replace(" --device cuda", ""))
-        assert not status(program, words), command
+    for program, line in commands:
+        assert not status(program, shlex.split(line.replace(" --device cuda", ""), comments=True)), line
     assert [place for place in LEAVE.get(page, ()) if not Path(place).exists()] == []
 
 

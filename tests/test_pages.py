@@ -33,11 +33,17 @@ SHOWN = re.compile(r"^(?:\$ )?(python|deq-\w+) (.*?)(?: > .*|   .*)?$", re.MULTI
 NOTEBOOKS = sorted(ROOT.glob("docs/*.ipynb"))
 WHOLE = re.compile(r"`(deq-\w+) ([^`]*\b[A-Z]+\b[^`]*)(?<!\.\.\.)`")
 """In a sentence or table: one that names a place in capitals, and that no `...` leaves open."""
-COMMANDS = {
+TYPED = {
     page: [of for step in steps(page) if step.kind in ("", "sh", "console") for of in SHOWN.findall(step.text)]
-    + WHOLE.findall(re.sub(r"^```.*?^```", "", (ROOT / "docs" / page).read_text(), flags=re.DOTALL | re.MULTILINE))
     for page in PAGES
 }
+"""Commands of blocks, a program and its words each."""
+COMMANDS = {
+    page: typed
+    + WHOLE.findall(re.sub(r"^```.*?^```", "", (ROOT / "docs" / page).read_text(), flags=re.DOTALL | re.MULTILINE))
+    for page, typed in TYPED.items()
+}
+"""And those of sentences and tables."""
 
 
 def mdeq() -> dict[str, torch.Tensor]:
