@@ -98,7 +98,7 @@ def test_times_are_taken_over_where_every_job_has_one(tmp_path: Path, monkeypatc
     monkeypatch.setattr(publish, "write_pages", lambda: None)
     monkeypatch.setattr(publish.parameters, "load", lambda: {"flow": {"core_minutes": 30}})
     monkeypatch.setattr(publish.graph, "rules", lambda _: [])
-    monkeypatch.setattr(publish.live, "jobs_of", lambda _: ["flow_train deq-0", "flow_table_report"])
+    monkeypatch.setattr(publish.live, "jobs_of", lambda _: {"flow": ["flow_train deq-0", "flow_table_report"]})
     ran = publish.runs.Run("", "flow_train", "", datetime.min, seconds=9.0, cpu=590.0, memory=900.0, made_by={})
     monkeypatch.setattr(publish.runs, "behind", lambda _: {Path("metrics.json"): ran})
     times = {"flow_train deq-0": 600.0}

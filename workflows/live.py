@@ -21,6 +21,8 @@ from workflows import graph, parameters
 
 TIMES = Path(".snakemake/times.json")
 """Seconds that each job took when it last ran."""
+Jobs = Mapping[str, Collection[str]]
+"""Names of jobs, by pipeline."""
 ACCOUNT = (LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.JOB_ERROR, LogEvent.PROGRESS)
 TAIL = 8
 """Lines of a failed job's log."""
@@ -96,20 +98,20 @@ class Live(logging.Handler):
         known = alike or list(self.times.values())
         return sum(known) / len(known)
 
-    def end(self, *, good: bool, every: Collection[str] = (), budgets: Mapping[str, float] | None = None) -> None:
+    def end(self, *, good: bool, every: Jobs | None = None, budgets: Mapping[str, float] | None = None) -> None:
         """The last words: what failed, or where results are.
 
         Args:
             good: whether all is done.
-            every: the names of all jobs of the graph, these and those that are up to date.
+            every: all jobs of the graph, these and those that are up to date.
             budgets: of pipelines, in minutes.
         """
         if good:
             lines = ["done: reports and figures are below results/*/report, runs are shown by `make ui`"]
-            ran = {pipeline_of(name) for name in self.jobs}
-            for pipeline, times in by_pipeline(self.times, every).items():
-                minutes, most = sum(times.values()) / 60, (budgets or {}).get(pipeline, math.inf)
-                if pipeline in ran and minutes > most:
+            for pipeline, jobs in (every or {}).items():
+                minutes = sum(self.times.get(name, 0.0) for name in jobs) / 60
+                most = (budgets or {}).get(pipeline, math.inf)
+                if minutes > most and not self.jobs.keys().isdisjoint(jobs):
                     lines.append(
                         f"the jobs of {pipeline} took {minutes:.0f} minutes of a core in all; params.yaml has a budget "
                         f"of {most:g}, for a machine without other work"
@@ -181,9 +183,12 @@ def ends(logs: Iterable[str]) -> list[str]:
     return found
 
 
-def jobs_of(rules: Iterable[graph.Rule]) -> list[str]:
-    """The names of all jobs of a graph."""
-    return [named(rule.name, {"run": run} if run else {}) for rule in rules for run in rule.jobs]
+def jobs_of(rules: Iterable[graph.Rule]) -> dict[str, list[str]]:
+    """All jobs of a graph."""
+    found: dict[str, list[str]] = {}
+    for rule in rules:
+        found.setdefault(rule.pipeline, []).extend(named(rule.name, {"run": run} if run else {}) for run in rule.jobs)
+    return found
 
 
 def budgets_of(profile: Mapping[str, Any]) -> dict[str, float]:
@@ -191,17 +196,10 @@ def budgets_of(profile: Mapping[str, Any]) -> dict[str, float]:
     return {name: each["core_minutes"] for name, each in profile.items() if each.get("core_minutes") is not None}
 
 
-def pipeline_of(job: str) -> str:
-    """`flow`, of `flow_train deq-0`."""
-    return job.split()[0].partition("_")[0]
-
-
-def by_pipeline(times: Mapping[str, float], every: Collection[str]) -> dict[str, dict[str, float]]:
-    """The times of the jobs `every` by pipeline, in the order of their names. Other graphs had others."""
-    found: dict[str, dict[str, float]] = {}
-    for name in sorted(times.keys() & set(every)):
-        found.setdefault(pipeline_of(name), {})[name] = times[name]
-    return found
+def by_pipeline(times: Mapping[str, float], every: Jobs) -> dict[str, dict[str, float]]:
+    """The times of the jobs of a graph that have one, by pipeline in the order of their names."""
+    found = {name: {job: times[job] for job in every[name] if job in times} for name in sorted(every)}
+    return {name: of_jobs for name, of_jobs in found.items() if of_jobs}
 
 
 def table(pipelines: Mapping[str, Mapping[str, float]], budgets: Mapping[str, float]) -> str:

@@ -124,7 +124,7 @@ def take_times() -> None:
     profile = parameters.load()
     jobs = live.jobs_of(graph.rules(profile))
     times, made = live.last_times(), list(runs.behind(Path("results")).values())
-    if missing := [job for job in jobs if job not in times]:
+    if missing := [job for of_pipeline in jobs.values() for job in of_pipeline if job not in times]:
         raise SystemExit(
             f"{live.TIMES}: expected the time of every job, but has none of {missing[0]} and {len(missing) - 1} "
             "others; `snakemake --forceall all` on a machine without other work measures them"
