@@ -22,7 +22,7 @@ from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.data.photographs import TEST, load_all
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video_file
 from deq_flow.data.mini.generated import Generated, GeneratedConfig
 from deq_flow.params import EquilibriumModel
 from deq_vision.data.mini.write import MiniSets, write_mini
@@ -47,7 +47,7 @@ def frames(count: int) -> list[torch.Tensor]:
 
 def film() -> None:
     """holiday.mp4, frames/, and a picture before and after."""
-    video.write(Path("holiday.mp4"), frames(3))
+    video_file.write(Path("holiday.mp4"), frames(3))
     for number, image in enumerate(frames(2)):
         write_image(Path("frames", f"{number}.png"), image)
     for name, image in zip(("before", "after"), frames(2), strict=True):

@@ -14,7 +14,7 @@ from tests.vision import test_own_masks as masks
 from tests.vision.test_own import picture
 
 from deq_core.experiment.data.images import read_image
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video_file
 from deq_core.experiment.tables import read_rows
 
 PAGE = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
@@ -37,7 +37,7 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
     for number, name in enumerate(("apple", "leaf") * 3):
         picture(Path("pictures", name, f"{number}.png"), (200, 40 * number, 90), number)
     new = picture(Path("new/one.png"), (200, 40, 90), 9)
-    video.write(Path("walk.mp4"), [read_image(new)] * 2)
+    video_file.write(Path("walk.mp4"), [read_image(new)] * 2)
     masks.write(
         Path("plants"),
         [str(number) for number in range(4)],

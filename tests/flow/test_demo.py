@@ -19,7 +19,7 @@ from deq_core.experiment.data.images import FileFormatError, read_image, read_ma
 from deq_core.experiment.data.photographs import TEST, VALIDATION, load_all
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video, video_file
 from deq_core.experiment.media.video import Frames, VideoError
 from deq_core.experiment.written import RECORD
 from deq_flow import build
@@ -384,7 +384,7 @@ def test_views_have_the_height_of_the_frame(view, width: int) -> None:
 
 
 def test_a_video_becomes_videos_and_files_of_one_flow(tmp_path: Path) -> None:
-    video.write(tmp_path / "in.mp4", scene(0, 5), 12.0)
+    video_file.write(tmp_path / "in.mp4", scene(0, 5), 12.0)
     config = DemoConfig(
         products=("colour", "side-by-side", "arrows", "flo", "kitti", "npz"), steps=8, tolerance=1e-3, container=".mkv"
     )

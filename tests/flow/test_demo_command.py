@@ -17,7 +17,7 @@ from deq_core import FixedPointIteration, Phantom
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.data.images import write_image
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video, video_file
 from deq_core.experiment.written import RECORD
 from deq_flow import build
 from deq_flow.cli import main
@@ -33,7 +33,7 @@ def moving(count: int) -> list[Tensor]:
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     """A real video file of four frames."""
-    video.write(tmp_path / "clip.mp4", moving(4), 12.0)
+    video_file.write(tmp_path / "clip.mp4", moving(4), 12.0)
     return tmp_path / "clip.mp4"
 
 
@@ -111,7 +111,7 @@ def test_a_camera_that_is_not_there_is_named(
 
 def test_what_was_done_until_a_demo_is_terminated_is_whole(tmp_path: Path, trained: Path) -> None:
     stripes = moving(50)
-    video.write(tmp_path / "long.mp4", (stripes[index % 50] for index in range(3000)), 12.0)
+    video_file.write(tmp_path / "long.mp4", (stripes[index % 50] for index in range(3000)), 12.0)
     out = tmp_path / "out"
     given = ["demo", str(tmp_path / "long.mp4"), "--out", str(out), "--checkpoint", str(trained), "--steps", "2"]
     demo = subprocess.Popen(
@@ -186,7 +186,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
 ) -> None:
     monkeypatch.chdir(clip.parent)
     Path("text.mp4").write_text("not a video")
-    video.write(Path("still.mp4"), moving(1))
+    video_file.write(Path("still.mp4"), moving(1))
     before = sorted(Path().iterdir())
     given = ["demo", "--out", "out", "--checkpoint", str(trained), *change]
     with pytest.raises(SystemExit) as caught:

@@ -27,7 +27,7 @@ from deq_core.experiment.download import fetch, unpack
 from deq_core.experiment.download.resume import DownloadError
 from deq_core.experiment.download.unpack import ArchiveError
 from deq_core.experiment.errors import LayoutError
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video, video_file
 from deq_core.experiment.media.video import VideoError
 
 
@@ -84,7 +84,7 @@ def encoded(suffix: str, pixels: Any = None) -> Callable[[Path], Path]:
 
 
 def write_video(folder: Path) -> Path:
-    video.write(folder / "film.avi", [picture(), picture().flip(2)])
+    video_file.write(folder / "film.avi", [picture(), picture().flip(2)])
     return folder / "film.avi"
 
 

@@ -18,7 +18,7 @@ import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.images import FileFormatError, read_image, write_image
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video, video_file
 from deq_core.experiment.media.video import Frames
 from deq_vision import build
 from deq_vision.data.classes import CITYSCAPES, STREET, palette
@@ -99,7 +99,7 @@ def test_a_palette_has_no_colour_twice() -> None:
 @pytest.mark.parametrize("task", HEADS)
 def test_a_video_becomes_a_video(task: str, tmp_path: Path) -> None:
     pictures = scene(6)
-    video.write(tmp_path / "in.mkv", pictures, 12.0)
+    video_file.write(tmp_path / "in.mkv", pictures, 12.0)
     source, out, raw = video.frames(tmp_path / "in.mkv"), tmp_path / "o" / "out.mkv", tmp_path / "raw"
     values = write_stream(viewer(task), source, StreamConfig(steps=1), out=out, raw=raw)
     assert (values["frames"], values["cold"]) == (6, 1)
@@ -128,7 +128,7 @@ def test_a_video_with_fewer_frames_than_it_announces_is_remarked_on(
 
 
 def test_a_folder_of_the_users_is_no_place_for_raw_outputs(tmp_path: Path) -> None:
-    video.write(tmp_path / "in.mkv", scene(2), 12.0)
+    video_file.write(tmp_path / "in.mkv", scene(2), 12.0)
     mine = tmp_path / "raw" / "mine"
     mine.parent.mkdir()
     mine.write_text("mine")

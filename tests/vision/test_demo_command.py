@@ -8,7 +8,7 @@ import torch
 from tests.vision.pictures import HEADS, network, scene
 
 from deq_core.experiment.data.images import write_image
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video, video_file
 from deq_vision import save
 from deq_vision.cli import main
 
@@ -25,7 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     """A real video file of six frames."""
-    video.write(tmp_path / "clip.mp4", scene(6), 12.0)
+    video_file.write(tmp_path / "clip.mp4", scene(6), 12.0)
     return tmp_path / "clip.mp4"
 
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     Path("text.mp4").write_text("not a video")
     Path("empty").mkdir()
     small = torch.zeros(3, 12, 12, dtype=torch.uint8)
-    video.write(Path("tiny.mkv"), [small, small])
+    video_file.write(Path("tiny.mkv"), [small, small])
     write_image(Path("tiny.png"), small)
     before = sorted(Path().iterdir())
     given = [*change[:2], "--out", "out.mp4", "--checkpoint", str(trained["segment"]), *change[2:]]

@@ -11,7 +11,7 @@ import deq_vision
 from deq_core.experiment import config
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.data.images import write_image
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video_file
 from deq_vision.cli import main
 from deq_vision.config import ModelConfig
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
@@ -73,7 +73,7 @@ def test_the_demo_takes_the_one_that_ships_for_the_task(tmp_path: Path, asked: l
 
 
 def test_a_video_is_segmented_by_the_one_that_ships(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    video.write(tmp_path / "clip.mp4", scene(3), 12.0)
+    video_file.write(tmp_path / "clip.mp4", scene(3), 12.0)
     main(["stream", str(tmp_path / "clip.mp4"), "--out", str(tmp_path / "seen.mp4")])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["frames"] == 3
 

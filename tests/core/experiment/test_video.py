@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deq_core.experiment.data.images import FileFormatError, write_image
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video, video_file
 from deq_core.experiment.media.video import VideoError
 
 
@@ -30,7 +30,7 @@ def moving(count: int, height: int = 48, width: int = 64) -> list[Tensor]:
 @pytest.mark.parametrize("count", [1, 2, 13])
 def test_a_lossless_video_gives_back_its_frames(tmp_path: Path, fps: float, count: int) -> None:
     pictures = moving(count)
-    assert video.write(tmp_path / "a.mkv", pictures, fps) == count
+    assert video_file.write(tmp_path / "a.mkv", pictures, fps) == count
     read = video.frames(tmp_path / "a.mkv")
     assert read.count == count
     assert read.fps == pytest.approx(fps, rel=1e-3)
@@ -41,14 +41,14 @@ def test_a_lossless_video_gives_back_its_frames(tmp_path: Path, fps: float, coun
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 def test_a_lossy_video_gives_back_nearly_its_frames(tmp_path: Path, suffix: str) -> None:
     pictures = moving(8)
-    video.write(tmp_path / f"a{suffix}", pictures, 25.0)
+    video_file.write(tmp_path / f"a{suffix}", pictures, 25.0)
     back = torch.stack(list(video.frames(tmp_path / f"a{suffix}"))).float()
     assert (back - torch.stack(pictures)).abs().mean() < 3
 
 
 @pytest.mark.parametrize("fps", [0.002, 0.5, 60000 / 1001, 200 / 3, 250 / 3, 1000 / 3, 959.04, 1000.0])
 def test_a_video_of_any_speed_can_be_written(tmp_path: Path, fps: float) -> None:
-    video.write(tmp_path / "a.mp4", moving(3), fps)
+    video_file.write(tmp_path / "a.mp4", moving(3), fps)
     read = video.frames(tmp_path / "a.mp4")
     assert read.fps is None if fps == 1000.0 else read.fps == pytest.approx(fps, rel=1e-4)
     assert len(list(read)) == read.count == 3
@@ -57,20 +57,20 @@ def test_a_video_of_any_speed_can_be_written(tmp_path: Path, fps: float) -> None
 @pytest.mark.parametrize("fps", [0.0, 0.001, 1e9, float("inf"), float("nan")])
 def test_a_speed_that_no_video_has_is_refused(tmp_path: Path, fps: float) -> None:
     with pytest.raises(VideoError, match=r"expected from 0\.002 to 1000 frames per second"):
-        video.write(tmp_path / "a.mp4", moving(1), fps)
+        video_file.write(tmp_path / "a.mp4", moving(1), fps)
 
 
 @pytest.mark.parametrize("name", ["10:30.mp4", "file:x.mp4", "a b.mp4", "-x.mp4", "x%03d.mp4", "é.MP4", "take:1/a.mp4"])
 def test_a_video_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    video.write(Path(name), moving(3))
+    video_file.write(Path(name), moving(3))
     assert len(list(video.frames(Path(name)))) == 3
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name], "and nothing else is there"
 
 
 def test_odd_sides_are_extended_by_their_last_line(tmp_path: Path) -> None:
     pictures = moving(2, 17, 23)
-    video.write(tmp_path / "a.mkv", pictures)
+    video_file.write(tmp_path / "a.mkv", pictures)
     (first, _) = video.frames(tmp_path / "a.mkv")
     assert first.shape == (3, 18, 24)
     assert torch.equal(first[:, :17, :23], pictures[0])
@@ -104,7 +104,7 @@ def test_listed_images_keep_their_order(tmp_path: Path) -> None:
 
 
 def test_frames_are_read_and_written_one_at_a_time(tmp_path: Path) -> None:
-    video.write(tmp_path / "a.mkv", moving(40))
+    video_file.write(tmp_path / "a.mkv", moving(40))
     alive: list[weakref.ref[Tensor]] = []
     most = 0
 
@@ -115,7 +115,7 @@ def test_frames_are_read_and_written_one_at_a_time(tmp_path: Path) -> None:
             most = max(most, sum(one() is not None for one in alive))
             yield picture
 
-    assert video.write(tmp_path / "b.mkv", watched(video.frames(tmp_path / "a.mkv"))) == 40
+    assert video_file.write(tmp_path / "b.mkv", watched(video.frames(tmp_path / "a.mkv"))) == 40
     assert most <= 2, "the frame before lives until the next has been read"
 
 
@@ -186,7 +186,7 @@ def unreadable(root: Path) -> dict[str, tuple[video.Source, str]]:
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     source, message = unreadable(tmp_path)[name]
-    with pytest.raises(VideoError, match=message):
+    with pytest.raises(FileFormatError, match=message):
         video.frames(source)
 
 
@@ -223,7 +223,7 @@ def test_more_of_opencvs_log_stays_where_it_was_asked_for(warnings: int, capfd: 
 
 def test_an_error_keeps_the_video_that_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
-    video.write(path, moving(3))
+    video_file.write(path, moving(3))
     before = path.read_bytes()
 
     def frames_that_break_off() -> Iterator[Tensor]:
@@ -231,30 +231,30 @@ def test_an_error_keeps_the_video_that_was_there(tmp_path: Path) -> None:
         raise KeyError
 
     with pytest.raises(KeyError):
-        video.write(path, frames_that_break_off())
+        video_file.write(path, frames_that_break_off())
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"a\.gif: expected a name that ends in \.mp4, \.avi, \.mkv"):
-        video.write(tmp_path / "a.gif", moving(1))
+        video_file.write(tmp_path / "a.gif", moving(1))
     with pytest.raises(VideoError, match="at least one frame"):
-        video.write(tmp_path / "a.mp4", [])
+        video_file.write(tmp_path / "a.mp4", [])
     with pytest.raises(VideoError, match="64x48 pixels like the first, got 64x40"):
-        video.write(tmp_path / "a.mp4", [*moving(1), *moving(1, 40, 64)])
+        video_file.write(tmp_path / "a.mp4", [*moving(1), *moving(1, 40, 64)])
     with pytest.raises(VideoError, match="expected uint8 frames"):
-        video.write(tmp_path / "a.mp4", [torch.zeros(3, 48, 64)])
+        video_file.write(tmp_path / "a.mp4", [torch.zeros(3, 48, 64)])
     with pytest.raises(OutputError, match=r"a\.mp4: MPEG-4 has at most 8191 pixels a side, got 8192x16; write another"):
-        video.write(tmp_path / "a.mp4", moving(1, 16, 8191))
+        video_file.write(tmp_path / "a.mp4", moving(1, 16, 8191))
     with pytest.raises(VideoError, match="expected a path in UTF-8"):
-        video.write(tmp_path / os.fsdecode(b"caf\xe9.mp4"), moving(1))
+        video_file.write(tmp_path / os.fsdecode(b"caf\xe9.mp4"), moving(1))
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"(a file is where a folder is needed|a parent of it is a file)"):
-        video.write(tmp_path / "file" / "a.mp4", moving(1))
+        video_file.write(tmp_path / "file" / "a.mp4", moving(1))
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(OutputError, match="a folder is where a file is needed"):
-        video.write(tmp_path / "folder.mp4", moving(1))
+        video_file.write(tmp_path / "folder.mp4", moving(1))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.mp4"]
 
 
@@ -263,7 +263,7 @@ def test_a_disk_that_fills_up_is_noticed(tmp_path: Path, suffix: str) -> None:
     noise = (torch.randint(256, (3, 64, 64), dtype=torch.uint8) for _ in range(50))
     message = "its 50 frames were not all stored; the disk may be full"
     with files_of_at_most(60_000), pytest.raises(OutputError, match=message):
-        video.write(tmp_path / f"a{suffix}", noise)
+        video_file.write(tmp_path / f"a{suffix}", noise)
     assert list(tmp_path.iterdir()) == []
 
 

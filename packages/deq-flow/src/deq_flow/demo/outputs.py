@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deq_core.experiment.data.images import encode, write_image, write_mask
 from deq_core.experiment.files import write_bytes
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video_file
 from deq_flow.data.io import KITTI_RANGE, write_flo, write_kitti
 from deq_flow.demo.consistency import confidence, occlusion
 from deq_flow.demo.follow import Estimate
@@ -41,7 +41,7 @@ def outputs(
             of each kind of file, such as flo, numbered from 000000.
         products: which of them.
         fps: of the videos.
-        container: suffix of the videos; see `video.CODECS`.
+        container: suffix of the videos; see `video_file.CODECS`.
         single: whether there will be one estimate only.
         max_speed: speed of full colour, pixels; None follows the video. A flow with a warning has its own, and no say
             in what comes after it.
@@ -52,7 +52,7 @@ def outputs(
         shows: dict[View, Callable[[Tensor], None]] = {
             view: write_to(folder / f"{view}.png")
             if single
-            else stack.enter_context(video.writer(folder / f"{view}{container}", fps))
+            else stack.enter_context(video_file.writer(folder / f"{view}{container}", fps))
             for view in views
         }
         scale, count = Scale(), 0

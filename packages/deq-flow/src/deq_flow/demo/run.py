@@ -13,7 +13,7 @@ from deq_core.experiment.config import ConfigError, plain
 from deq_core.experiment.config.layer import PartConfig, StopConfig
 from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video, video_file
 from deq_core.experiment.media.video import Frames, VideoError
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.rescue import files, rescued
@@ -129,7 +129,7 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
         with outputs(
             partial,
             config.products,
-            fps=config.fps or frames.fps or video.DEFAULT_FPS,
+            fps=config.fps or frames.fps or video_file.DEFAULT_FPS,
             container=config.container,
             single=single,
             max_speed=config.max_speed,

@@ -11,7 +11,8 @@ from torch import Tensor
 from deq_core.experiment.data.images import read_image, write_image
 from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
-from deq_core.experiment.media.video import IMAGES, VideoError, image_files, size_of
+from deq_core.experiment.media.image_folder import IMAGES, image_files
+from deq_core.experiment.media.video import size_of
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.rescue import files, rescued
 from deq_core.experiment.uninterrupted import uninterrupted
@@ -28,17 +29,17 @@ def images_of(source: Path) -> tuple[Path, ...]:
     """The image at `source`, or the images of that folder in natural order.
 
     Raises:
-        VideoError: there is no such file, or no image.
+        FileFormatError: there is no such file, or no image.
     """
     if source.is_dir():
         found = image_files(source)
         if not found:
-            raise VideoError(f"{source}: expected images ({', '.join(IMAGES)}), got none")
+            raise FileFormatError(f"{source}: expected images ({', '.join(IMAGES)}), got none")
         return found
     if not source.is_file():
-        raise VideoError(f"{source}: no such file or folder")
+        raise FileFormatError(f"{source}: no such file or folder")
     if source.suffix.lower() not in IMAGES:
-        raise VideoError(f"{source}: expected an image ({', '.join(IMAGES)}); `deq-vision stream` takes videos")
+        raise FileFormatError(f"{source}: expected an image ({', '.join(IMAGES)}); `deq-vision stream` takes videos")
     return (source,)
 
 
@@ -103,7 +104,7 @@ def titles_of(paths: Sequence[Path]) -> list[str]:
 def see(viewer: Viewer, frame: Tensor, path: Path) -> tuple[Tensor, VisionOutput]:
     """What the model sees of an image uint8 (3, h, w), and what it gives for it."""
     if min(frame.shape[1:]) < LEAST:
-        raise VideoError(f"{path}: expected at least {LEAST} pixels a side, got {size_of(frame)}")
+        raise FileFormatError(f"{path}: expected at least {LEAST} pixels a side, got {size_of(frame)}")
     images = viewer.prepare(frame)
     output = viewer.model(images)
     require_finite(output.logits, output.solution.residual, [str(path)])

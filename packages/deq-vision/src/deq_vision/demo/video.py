@@ -15,7 +15,7 @@ import deq_core as deq
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import output_directory
-from deq_core.experiment.media import video
+from deq_core.experiment.media import video, video_file
 from deq_core.experiment.media.video import Frames, VideoError
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.uninterrupted import uninterrupted
@@ -129,7 +129,7 @@ def write_stream(
     seen = run_video(config.stream(viewer.model), viewer, read, name=frames.name)
     with (
         nullcontext() if raw is None else output_directory(raw) as folder,
-        video.writer(out, config.fps or frames.fps or video.DEFAULT_FPS) as add,
+        video_file.writer(out, config.fps or frames.fps or video_file.DEFAULT_FPS) as add,
         Progress(total, unit="frame", title=Path(frames.name).name, seconds=10.0) as progress,
     ):
         files = None if folder is None else Raw(folder, viewer)

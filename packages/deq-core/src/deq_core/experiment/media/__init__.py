@@ -1,1 +1,1 @@
-"""Video in and out."""
+"""Videos and pictures in, videos out."""

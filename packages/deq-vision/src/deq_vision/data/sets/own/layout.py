@@ -12,7 +12,7 @@ from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.data.published import IMAGES, DataSet
 from deq_core.experiment.download.fetch import Source
-from deq_core.experiment.media.video import IMAGES as SUFFIXES
+from deq_core.experiment.media.image_folder import IMAGES as SUFFIXES
 from deq_vision.data.sets.own import boxes, masks
 from deq_vision.data.sets.own.boxes import OwnBoxes, jsons_in
 from deq_vision.data.sets.own.classes import OwnClasses

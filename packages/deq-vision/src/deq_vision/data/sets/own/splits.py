@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from deq_core.experiment.data.layout import LayoutError
-from deq_core.experiment.media.video import IMAGES, UNREAD
+from deq_core.experiment.media.image_folder import IMAGES, UNREAD
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

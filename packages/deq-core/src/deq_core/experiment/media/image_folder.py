@@ -1,0 +1,55 @@
+"""The pictures of a folder, in the order in which people number them."""
+
+import re
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+from deq_core.experiment.errors import FileFormatError
+
+IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Suffixes of a folder's files that are frames."""
+
+UNREAD = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl")
+"""Suffixes of pictures that are not read."""
+
+
+def image_files(folder: Path) -> tuple[Path, ...]:
+    """The images of a folder, sorted by name with numbers as numbers; hidden files are left out.
+
+    Pictures of other kinds are left out too, which is said on stderr.
+
+    Raises:
+        FileFormatError: one is a link that leads nowhere.
+    """
+    seen = sorted((path for path in folder.iterdir() if path.name[0] != "."), key=natural)
+    found = [path for path in seen if path.suffix.lower() in IMAGES]
+    if others := [path.name for path in seen if path.suffix.lower() in UNREAD]:
+        print(
+            f"{folder}: left out are {len(others)} pictures of kinds that are not read, such as {others[0]}; convert "
+            f"them (to {', '.join(IMAGES)})",
+            file=sys.stderr,
+        )
+    if lost := [path for path in found if not path.exists()]:
+        raise FileFormatError(
+            f"{lost[0]}: a link that leads nowhere ({len(lost)} of {len(found)} images); mend or remove it"
+        )
+    return tuple(path for path in found if path.is_file())
+
+
+def apart(images: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The frames of a folder.
+
+    Raises:
+        FileFormatError: two differ in suffix alone, of which each would be a frame.
+    """
+    for first, second in pairwise(images):
+        if first.stem == second.stem:
+            raise FileFormatError(f"{first} and {second.name}: two images of one name, so one frame twice; remove one")
+    return images
+
+
+def natural(path: Path) -> tuple[list[str | int], str]:
+    """A key that sorts frame_9 before frame_10: texts and numbers of the name in turn, then the name itself."""
+    parts = re.split(r"(\d+)", path.stem)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
