@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from deq_core.experiment import config
-from deq_core.experiment.config import ConfigError, Kind, Name, Names, Seeds
+from deq_core.experiment.config import ConfigError, Kind, Name, Names, Once, Seeds
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,10 @@ def test_a_name_is_plain_as_an_item_and_as_a_key_and_the_schema_says_so(tmp_path
             read(tmp_path, text, kind=kind)
 
 
-@pytest.mark.parametrize(("kind", "once", "twice"), [(Seeds, [1, 0], [0, 1, 0]), (Names, ["b", "a"], ["a", "a"])])
+@pytest.mark.parametrize(
+    ("kind", "once", "twice"),
+    [(Seeds, [1, 0], [0, 1, 0]), (Names, ["b", "a"], ["a", "a"]), (Once[float], [0.1, 0.0], [0.5, 0.1, 0.5])],
+)
 def test_what_means_are_taken_over_is_there_once_and_the_schema_says_so(
     tmp_path: Path, kind: Any, once: list[Any], twice: list[Any]
 ) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
+from deq_core.experiment.config import Once
 from deq_core.experiment.config.layer import Solver, StopConfig
 from deq_flow.config import Scales
 
@@ -69,12 +70,12 @@ class Measure:
 class Starts:
     """Which starts of the frames of a video are compared, and at which budgets."""
 
-    starts: tuple[Start, ...] = ("cold", "warm", "reuse")
+    starts: Once[Start] = ("cold", "warm", "reuse")
     budgets: dict[str, Inference] = field(default_factory=lambda: {"own": Inference()})
     """How the network is run, by a name for the tables; each is a run of its own over the videos."""
 
     def __post_init__(self) -> None:
-        if not self.starts or len(set(self.starts)) != len(self.starts):
-            raise ValueError(f"starts: expected at least one, each once, got {list(self.starts)}")
+        if not self.starts:
+            raise ValueError("starts: expected at least one")
         if not self.budgets:
             raise ValueError("budgets: expected at least one")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment import distributed
+from deq_core.experiment.config import Once
 from deq_core.experiment.config.layer import Solver
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
@@ -43,7 +44,7 @@ PARTS = ("hidden", "flow")
 class Convergence:
     """When each element of a flow network's state stops to change."""
 
-    sets: tuple[str, ...]
+    sets: Once[str]
     solver: Solver
     steps: int
     """Evaluations of the solve that is watched."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import ConfigError
+from deq_core.experiment.config import ConfigError, Once
 from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.delta import sweep_configs
@@ -50,7 +50,7 @@ class Validation(Extent):
 class Part(Extent):
     """What of a set is measured, and how its frames start."""
 
-    starts: tuple[Start, ...] = ("cold",)
+    starts: Once[Start] = ("cold",)
     """All but cold need a set of videos."""
     validation: Validation | None = None
     """Measured likewise; without it thresholds are chosen on the set itself, as the report says."""
@@ -77,7 +77,7 @@ class Sweep:
     sets: dict[str, Part]
     """By names of `evaluation.sets.SETS`."""
     variants: dict[str, Variant]
-    steps: tuple[int, ...]
+    steps: Once[int]
     """Evaluations of the solves at threshold 0 that thresholds are compared with."""
     skip: tuple[str, ...] = ("flow_head.conv2",)
     """Layers of the update block that stay dense; the release's choice."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Name, Names, require_keys
+from deq_core.experiment.config import Name, Names, Once, require_keys
 from deq_core.experiment.data.batches import Spaced
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
@@ -31,7 +31,7 @@ SPREAD = 2.0
 class FlowPaths(Paths):
     """On which pairs a network is followed. It sees them once, at their own size, whatever its scales."""
 
-    sets: tuple[str, ...]
+    sets: Once[str]
     """Sets with ground truth; see `evaluation.sets.SETS`."""
 
 

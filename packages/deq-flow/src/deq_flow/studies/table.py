@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Name
+from deq_core.experiment.config import Name, Once
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
@@ -29,7 +29,7 @@ from deq_flow.networks import Network, load
 class Evaluate:
     """How trained models and baselines are measured."""
 
-    sets: tuple[str, ...] = ("sintel_clean", "sintel_final", "kitti", "motorcycle")
+    sets: Once[str] = ("sintel_clean", "sintel_final", "kitti", "motorcycle")
     """Sets with ground truth; see `evaluation.sets.SETS`."""
     stop: StopConfig | None = None
     """Stop of the equilibrium solve at test time; None is each model's own."""
@@ -46,8 +46,8 @@ class Evaluate:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if not self.sets or len(set(self.sets)) != len(self.sets):
-            raise ValueError(f"evaluate.sets: expected at least one, each once, got {list(self.sets)}")
+        if not self.sets:
+            raise ValueError("evaluate.sets: expected at least one")
         if min(self.sweep, self.batch_size, self.threads) < 1:
             raise ValueError("evaluate: sweep, batch_size and threads must be at least 1")
 

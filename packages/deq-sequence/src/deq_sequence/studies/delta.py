@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Name, Seed
+from deq_core.experiment.config import Name, Once, Seed
 from deq_core.experiment.config.delta import Variant
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.study.delta import RunConfig, sweep_configs
@@ -38,9 +38,9 @@ class Delta:
     """Likewise of the validation text, on which thresholds and numbers of steps are chosen."""
     variants: dict[str, Variant]
     """Solvers, and the delta rule within their evaluations. A stop with a tolerance goes on until all rows are done."""
-    steps: tuple[int, ...]
+    steps: Once[int]
     """Evaluations of the solves at threshold 0 that thresholds are compared with."""
-    starts: tuple[Start, ...] = ("cold",)
+    starts: Once[Start] = ("cold",)
     skip: tuple[str, ...] = ()
     """Layers of the cell that stay dense, such as attention.qkv, attention.output, expand or contract."""
     device: Literal["cpu", "cuda"] = "cpu"

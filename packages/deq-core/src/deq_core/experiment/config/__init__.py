@@ -5,6 +5,7 @@ from deq_core.experiment.config.loading import ConfigError as ConfigError
 from deq_core.experiment.config.loading import Kind as Kind
 from deq_core.experiment.config.loading import Name as Name
 from deq_core.experiment.config.loading import Names as Names
+from deq_core.experiment.config.loading import Once as Once
 from deq_core.experiment.config.loading import Scalar as Scalar
 from deq_core.experiment.config.loading import Seed as Seed
 from deq_core.experiment.config.loading import Seeds as Seeds

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deq_core.experiment.config.layer import Solver, StopConfig
+from deq_core.experiment.config.loading import Once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """The delta rule and its thresholds; see `deq_core.delta.to_delta`."""
 
-    thresholds: tuple[float, ...]
+    thresholds: Once[float]
     """Changes up to this size are skipped; each threshold is one solve of all pairs."""
     reference: Literal["seen", "sent"] = "seen"
     """What a change is measured against: "seen", the last input, is the release's rule."""
@@ -22,8 +23,6 @@ class Rule:
     def __post_init__(self) -> None:
         if any(threshold < 0 for threshold in self.thresholds):
             raise ValueError(f"thresholds: expected numbers of at least 0, got {list(self.thresholds)}")
-        if len(set(self.thresholds)) < len(self.thresholds):
-            raise ValueError(f"thresholds: expected each once, got {list(self.thresholds)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,10 +44,10 @@ def _each_once(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
-_Once = AfterValidator(_each_once), Field(json_schema_extra={"uniqueItems": True})
-Names = Annotated[tuple[Name, ...], *_Once]
-Seeds = Annotated[tuple[Seed, ...], *_Once]
-"""Of what is counted: one that is there twice is one network, which means and deviations would count as two."""
+Once = Annotated[tuple[T, ...], AfterValidator(_each_once), Field(json_schema_extra={"uniqueItems": True})]
+"""What means are taken over or curves drawn through: one that is there twice would count as two."""
+Names = Once[Name]
+Seeds = Once[Seed]
 Budget = Annotated[float, Field(gt=0)]
 """What all jobs of a pipeline may take: minutes of one core that has no other work."""
 

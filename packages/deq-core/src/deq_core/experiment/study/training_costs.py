@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from deq_core.experiment import distributed
-from deq_core.experiment.config import Name
+from deq_core.experiment.config import Name, Once
 from deq_core.experiment.config.layer import Adjoint, LayerConfig, Solver, StopConfig
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.study.stage import Job, Single, Stage
@@ -24,7 +24,7 @@ class Costs:
     """What is compared. Networks are untrained and inputs random: shapes decide, not values."""
 
     gradients: dict[Name, Adjoint]
-    steps: tuple[int, ...]
+    steps: Once[int]
     """Evaluations of f that a solve takes, all of them: no tolerance ends it."""
     solver: Solver
     """Of the solve, under every gradient."""
