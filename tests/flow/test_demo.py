@@ -29,7 +29,7 @@ from deq_flow.demo.consistency import confidence, occlusion
 from deq_flow.demo.follow import Estimate, Reason, Usual, enlarged, follow, reduced
 from deq_flow.demo.outputs import Product, outputs
 from deq_flow.demo.pictures import Scale, picture, with_arrows
-from deq_flow.demo.run import DemoConfig, run, source_of
+from deq_flow.demo.run import DemoConfig, run
 from deq_flow.demo.summary import Summary
 from deq_flow.demo.warped import warped_back, warped_error
 from deq_flow.inference import Estimator
@@ -526,7 +526,7 @@ def test_where_no_flow_is_a_number_nothing_is_left(tmp_path: Path, diverging: Ca
 def test_two_images_become_a_picture(tmp_path: Path) -> None:
     for name, frame in zip("ab", scene(0, 2), strict=True):
         write_image(tmp_path / f"{name}.png", frame)
-    frames = video.frames(source_of([str(tmp_path / "a.png"), str(tmp_path / "b.png")]))
+    frames = video.frames(video.source_of([str(tmp_path / "a.png"), str(tmp_path / "b.png")]))
     run(network(), frames, DemoConfig(), out=tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         RECORD,
@@ -535,15 +535,6 @@ def test_two_images_become_a_picture(tmp_path: Path) -> None:
         "side-by-side.png",
     ]
     assert torch.equal(read_image(tmp_path / "out" / "side-by-side.png")[:, :, :WIDTH], scene(0, 1)[0])
-
-
-def test_the_words_of_a_command_line_name_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert source_of(["0"]) == 0
-    (tmp_path / "0").mkdir()
-    assert source_of(["0"]) == Path("0"), "a folder of that name comes before a camera"
-    assert source_of(["a.mp4"]) == Path("a.mp4")
-    assert source_of(["a.png", "b.png"]) == [Path("a.png"), Path("b.png")]
 
 
 def test_an_interrupt_keeps_what_was_done_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

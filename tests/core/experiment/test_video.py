@@ -190,6 +190,15 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
         video.frames(source)
 
 
+def test_the_words_of_a_command_line_name_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert video.source_of(["0"]) == 0
+    (tmp_path / "0").mkdir()
+    assert video.source_of(["0"]) == Path("0"), "a folder of that name comes before a camera"
+    assert video.source_of(["a.mp4"]) == Path("a.mp4")
+    assert video.source_of(["a.png", "b.png"]) == [Path("a.png"), Path("b.png")]
+
+
 def log_level(*given: int) -> int:
     """OpenCV's, after it was set where one is given."""
     logging: Any = getattr(cv2.utils, "logging", cv2)

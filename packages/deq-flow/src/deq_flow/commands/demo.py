@@ -7,7 +7,7 @@ from deq_core.experiment.commands import Positional, finish
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.media import video
 from deq_flow.demo.outputs import Product
-from deq_flow.demo.run import DemoConfig, run, source_of
+from deq_flow.demo.run import DemoConfig, run
 from deq_flow.inference_params import Start
 from deq_flow.networks import load
 
@@ -67,6 +67,6 @@ def demo(
         container=f".{container}",
         frames=frames,
     )
-    pictures = video.frames(source_of((source, *more)))
+    pictures = video.frames(video.source_of((source, *more)))
     network = load(checkpoint).to(chosen_device(device))
     finish(run(network, pictures, config, out=out, name=checkpoint))

@@ -77,14 +77,6 @@ class DemoConfig:
         return Inference(stop=StopConfig(max_steps=self.steps, parts=parts), steps=self.steps)
 
 
-def source_of(names: Sequence[str]) -> video.Source:
-    """The source that the words of a command line name: a file, a folder, a camera's index, or two and more images."""
-    if len(names) > 1:
-        return [Path(name) for name in names]
-    (name,) = names
-    return int(name) if name.isdecimal() and not Path(name).exists() else Path(name)
-
-
 def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name: str = "") -> dict[str, float]:
     """Writes the products of the frames to the folder `out`, and demo.json: settings, means and a row for each flow.
 

@@ -68,7 +68,7 @@ def stream(
 
     settings = StreamConfig(steps=steps, tolerance=tolerance, warm=warm, cut=cut, fps=fps, frames=frames)
     chosen_threads(threads)
-    pictures = video.frames(int(source) if source.isdecimal() and not Path(source).exists() else Path(source))
+    pictures = video.frames(video.source_of([source]))
     checkpoint, side = shipped.chosen(checkpoint, task, side)
     model = load(checkpoint).to(chosen_device(device))
     label_space = label_space_of(model, pixels=pixels, names=names)

@@ -61,6 +61,14 @@ class Frames:
             yield frame
 
 
+def source_of(names: Sequence[str]) -> Source:
+    """The source that the words of a command line name: a file, a folder, a camera's index, or two and more images."""
+    if len(names) > 1:
+        return [Path(name) for name in names]
+    (name,) = names
+    return int(name) if name.isdecimal() and not Path(name).exists() else Path(name)
+
+
 def frames(source: Source) -> Frames:
     """The frames of a camera (its index), a video file, a folder of images in natural order, or a list of images.
 
