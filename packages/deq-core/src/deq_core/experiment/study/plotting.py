@@ -101,7 +101,6 @@ def legend(drawn: Figure, *, columns: int = 4) -> None:
     with mpl.rc_context(_STYLE):
         for count in range(min(columns, len(handles)), 0, -1):
             made = drawn.legend(handles.values(), handles, loc="outside upper center", ncols=count, fontsize="small")
-            drawn.draw_without_rendering()
             if made.get_window_extent().width <= drawn.bbox.width or count == 1:
                 return
             made.remove()
