@@ -14,11 +14,14 @@ from torch import Tensor
 
 import deq_core as deq
 import deq_flow
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_flow import cli
 from deq_flow.config import Scales
 from deq_flow.export import ExportError, FixedSteps, export, plain
 from deq_flow.models.scales import coarse_to_fine, rescaled, resized
-from deq_flow.networks import Network
+from deq_flow.networks import Network, build_network
+from deq_flow.params import EquilibriumModel
 
 NARROW = SMALL | {"blocks": 1}
 BY_PART = deq.Stop(parts=(deq.Part(1e-3), deq.Part(0.02, relative=False, norm=deq.rms_norm)))
@@ -45,7 +48,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 SIZES = [(1, 37, 40), (3, 64, 32)]
-"""Batch, height and width, none that of the export; 32 is the least side of these networks at a scale of 8."""
+"""Batch, height and width, none that of the export."""
 
 
 @pytest.mark.parametrize("which", list(NETWORKS))
@@ -61,41 +64,40 @@ def test_the_plain_module_computes_what_the_network_does(which: str) -> None:
         torch.testing.assert_close(FixedSteps(model, 2)(*pair(37, 40), base), expected)
 
 
-def test_a_program_computes_what_the_network_does_on_any_batch_and_size(tmp_path: Path) -> None:
-    name, overrides = NETWORKS["broyden"]
-    model, path = network(name, **overrides), tmp_path / "flow.pt2"
-    result = export(model, path, format="torch", steps=2)
-    assert result.difference is not None
-    assert result.difference < 1e-4
-    assert result.largest > 1e-3
-    program = torch.export.load(path).module()
+def test_a_program_from_the_command_line_computes_what_the_network_does_on_any_batch_and_size_and_scale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, out, scales = tmp_path / "model.safetensors", tmp_path / "flow.pt2", Scales(coarsest=48)
+    layer = LayerConfig(solver=deq.Broyden(), stop=StopConfig(max_steps=2), adjoint=deq.Phantom(steps=1))
+    described = EquilibriumModel(name="deq-flow-mini", layer=layer, scales=scales)
+    torch.manual_seed(0)
+    checkpoint.save(own, build_network(described), described)
+    cli.main(["export", str(own), "--format", "torch", "--out", str(out), "--steps", "2"])
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert metrics["difference"] < 1e-4
+    assert metrics["largest"] > 1e-3
+    assert metrics["bytes"] == out.stat().st_size
+    program, model = torch.export.load(out).module(), deq_flow.load(own)
     for size in SIZES:
-        compare(model, program, size)
-    with torch.no_grad(), pytest.raises((AssertionError, RuntimeError), match=r"[Gg]uard|assert"):
-        program(*pair(32, 24))
-
-
-def test_a_program_of_one_scale_is_looped_over_scales(tmp_path: Path) -> None:
-    scales, path = Scales(coarsest=48), tmp_path / "flow.pt2"
-    model = network("deq-flow-base", scales=scales, stop=deq.Stop(1, tol=None))
-    export(model, path, format="torch", steps=1)
-    program = torch.export.load(path).module()
-    first, second = pair(64, 72, 1)
+        compare(model, program, size, base=True)
+    first, second = pair(64, 72)
     with torch.no_grad():
         expected = coarse_to_fine(model, first, second, scales=scales).flow
         flow = torch.zeros(1, 2, 64, 72)
         for size in scales.sizes(64, 72):
             flow = program(resized(first, size), resized(second, size), rescaled(flow, size))
-    torch.testing.assert_close(flow, expected, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(flow, expected, rtol=1e-3, atol=1e-3)
+        with pytest.raises((AssertionError, RuntimeError), match=r"[Gg]uard|assert"):
+            program(*pair(16, 12), torch.zeros(1, 2, 16, 12))
 
 
-def compare(
-    model: Network, exported: Callable[[Tensor, Tensor], Tensor], size: tuple[int, int, int], steps: int = 2
-) -> None:
+def compare(model: Network, exported: Callable[..., Tensor], size: tuple[int, int, int], *, base: bool = False) -> None:
     batch, height, width = size
     images = pair(height, width, batch)
+    of_coarser = (torch.full((batch, 2, height, width), 3.0),) if base else ()
     with torch.no_grad():
-        torch.testing.assert_close(exported(*images), model(*images, steps=steps).flow, rtol=1e-3, atol=1e-3)
+        expected = model(*images, steps=2, base=next(iter(of_coarser), None)).flow
+        torch.testing.assert_close(exported(*images, *of_coarser), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -158,19 +160,12 @@ def test_exporting_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_a_released_file_is_converted_and_exported_from_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source, ours, out = tmp_path / "raft-small.pth", tmp_path / "model.safetensors", tmp_path / "flow.pt2"
+def test_a_released_file_is_converted_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, ours = tmp_path / "raft-small.pth", tmp_path / "model.safetensors"
     torch.save({f"module.{name}": value for name, value in released_state("raft_small").items()}, source)
     cli.main(["convert", str(source), str(ours)])
     *said, last = capsys.readouterr().out.splitlines()
     assert "raft, hidden 96, context 64" in said[-1]
     assert json.loads(last)["bytes"] == ours.stat().st_size
-    cli.main(["export", str(ours), "--format", "torch", "--out", str(out), "--steps", "1"])
-    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert metrics["difference"] < 1e-3
-    assert metrics["bytes"] == out.stat().st_size
-    compare(deq_flow.load(ours), torch.export.load(out).module(), (1, 128, 137), steps=1)
     with pytest.raises(SystemExit, match=r"deq-flow: .*nowhere: no such checkpoint"):
         cli.main(["convert", str(tmp_path / "nowhere"), str(ours)])

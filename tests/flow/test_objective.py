@@ -149,13 +149,13 @@ def test_twice_the_size_is_twice_the_flow_of_half_of_the_pairs(share: float) -> 
 
 @pytest.mark.parametrize("name", ["stabilise", "coarser"])
 def test_every_field_changes_the_loss(name: str) -> None:
-    model, pairs = network().freeze_batch_norm(), batch(2, 32, 40)
+    model, pairs = network(stop=deq.Stop(4)).freeze_batch_norm(), batch(2, 32, 40)
     choices: dict[str, Any] = {"stabilise": CHOICE, "coarser": Coarser(share=0.6, enlarged=0.5, disturbed=0.7)}
 
     def outcome(one: Any) -> object:
         choice = objective(**{**choices, name: one})
         losses = []
-        for number in (0, 20, 52, 80, 90):
+        for number in (20, 52, 90):
             torch.manual_seed(number)
             losses.append(float(choice(model, (number, pairs)).total))
         return losses
