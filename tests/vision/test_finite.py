@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.vision.pictures import as_frames, scene, viewer
+from tests.vision.test_stability import STUDY
 from tests.vision.test_training import DETECT, DIGITS, MEASURE, SETS, STREAM, STREET
 from torch import Tensor, nn
 
@@ -221,7 +222,8 @@ def test_a_sweep_counts_a_batch_at_all_evaluations_or_at_none(data: Path, tmp_pa
     assert isinstance(DIGITS.task, Classify)
     spoil(4)  # the seven images of the test split, two at a time, and then those of the validation split
     name = Cifar10(data / "digits", "val")[0].name
-    settings = (DIGITS.task, stability.Measure(sweep=3, batch_size=2, splits=("test", "val")))
+    measure = stability.Measure(sweep=3, batch_size=2, splits=("test", "val"))
+    settings = stability.Measurement(task=DIGITS.task, measure=measure, paths=STUDY.paths)
     with pytest.raises(NonFiniteError, match=rf"^{name}, after 1 evaluations: .*; what was measured before it is in "):
         case(stability.EVALUATE, settings, data, model, tmp_path / "out")
     rows = read_rows(tmp_path / "out-partial" / "steps.csv")

@@ -22,15 +22,14 @@ from deq_vision.data.mini.write_street import write_street
 from deq_vision.models.build import build
 from deq_vision.reports.paths import REPORT, STABILITY_REPORT
 from deq_vision.studies.paths import PATHS, PathStudy, VisionPaths, problems
-from deq_vision.studies.stability import PATHS as STABILITY_PATHS
-from deq_vision.studies.stability import Trained
+from deq_vision.studies.stability import EVALUATE, Trained
 from deq_vision.tasks import batches_in_order, loss
 
 CONFIG = VisionPaths(
     evaluations=2, solvers={"plain": deq.FixedPointIteration()}, tolerances=(0.5,), samples=3, batch_size=2, arnoldi=2
 )
 VISION = replace(PROFILE, paths=PathStudy(methods=("digits",), shipped=("digits",), measure={"digits": CONFIG}))
-STABILITY = replace(STUDY, methods=("implicit",), steps=(2,), paths=CONFIG)
+STABILITY = replace(STUDY, methods=("implicit",), steps=(2,), paths=CONFIG, measure=replace(STUDY.measure, sweep=12))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def test_errors_are_each_images_own_and_answers_what_the_network_says(name: str,
 
 CASES: dict[str, tuple[Stage[Any, Any], Report, Any, list[Any]]] = {
     "vision": (PATHS, REPORT, VISION, [Measured("digits", 0), Measured("digits")]),
-    "stability": (STABILITY_PATHS, STABILITY_REPORT, STABILITY, [Trained("implicit", 2, 0)]),
+    "stability": (EVALUATE, STABILITY_REPORT, STABILITY, [Trained("implicit", 2, 0)]),
 }
 
 
@@ -79,10 +78,9 @@ def test_the_stage_leads_to_a_page(name: str, data: Path, tmp_path: Path) -> Non
         torch.manual_seed(seed)
         folder = tmp_path / "train" / folder_of(case)
         save(folder / "model.safetensors", build("mini-digits"))
-        found = run(
-            stage, case, stage.settings(place, case), tmp_path / "paths" / folder_of(case), data=data, model=folder
-        )
-        assert found["test"]["samples"] == 3
+        out = tmp_path / stage.name.partition(".")[2] / folder_of(case)
+        found = run(stage, case, stage.settings(place, case), out, data=data, model=folder)
+        assert found.get("paths", found)["test"]["samples"] == 3
     page = report.page(place, Results(tmp_path, name))
     rows = [line.split(" | ")[0] for line in page.parts[0].splitlines()[2:]]
     assert rows == (["| digits", "| digits, shipped"] if name == "vision" else ["| implicit, N = 2"])

@@ -29,7 +29,7 @@ from deq_vision.evaluate import evaluate
 from deq_vision.params import Classify, Experiment
 from deq_vision.reports.stability import overview, page
 from deq_vision.studies.paths import VisionPaths
-from deq_vision.studies.stability import Measure, Method, Stability, Trained, measure
+from deq_vision.studies.stability import Measure, Measurement, Method, Stability, Trained, swept
 from deq_vision.tasks import batches_in_order, loss
 from deq_vision.train import train
 
@@ -63,8 +63,9 @@ def trained(method: Method, steps: int, experiment: Experiment = EXPERIMENT) -> 
 def measured(model: Path, config: Measure, data: Path, out: Path) -> tuple[dict, list[Row]]:
     """Metrics and rows of a network that is tested."""
     case = Trained("implicit", 4, 0)
-    job = Job(case=case, settings=(STUDY.task, config), data=data, model=model, out=out, scratch=out, log=ignore)
-    return dict(measure(job)), job.tables["steps"]
+    settings = Measurement(task=STUDY.task, measure=config, paths=STUDY.paths)
+    job = Job(case=case, settings=settings, data=data, model=model, out=out, scratch=out, log=ignore)
+    return swept(job), job.tables["steps"]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ STUDIES = Studies(
         "stability-pretrain": "deq_vision.studies.stability:PRETRAIN",
         "stability-train": "deq_vision.studies.stability:TRAIN",
         "stability-evaluate": "deq_vision.studies.stability:EVALUATE",
-        "stability-paths": "deq_vision.studies.stability:PATHS",
     },
     reports={
         "scores": "deq_vision.reports.scores:REPORT",

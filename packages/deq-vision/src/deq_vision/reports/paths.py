@@ -23,7 +23,7 @@ def stability_page(section: Section, results: Results) -> Page:
     methods, steps = section.load(tuple[Method, ...], "methods"), section.load(tuple[int, ...], "steps")
     seeds = section.load(tuple[Seed, ...], "seeds")
     cases = {f"{how}, N = {n}": [Trained(how, n, seed) for seed in seeds] for n, how in product(steps, methods)}
-    return path_page(cases, results, "paths", UNIT)
+    return path_page(cases, results, "evaluate", UNIT, part="paths")
 
 
 REPORT = Report(name="vision.paths_report", section="vision", page=page)

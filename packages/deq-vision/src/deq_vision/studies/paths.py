@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -52,6 +52,9 @@ class Followable:
     paths: VisionPaths
 
 
+Settings = TypeVar("Settings", bound=Followable)
+
+
 def problems(model: MDEQ, task: Scored | Detect, config: VisionPaths, data: Path) -> Iterator[Problem]:
     """The images that are followed, in batches of one size."""
     assert model.head is not None
@@ -92,7 +95,7 @@ def of_one_size(alone: Iterator[Any], count: int) -> Iterator[list[Any]]:
         yield group
 
 
-def measure(job: Job[Any, Followable]) -> Mapping[str, Any]:
+def measure(job: Job[Any, Settings]) -> Mapping[str, Any]:
     """{split: numbers} of a network, as `Followed.summary` has them; the tables are those of `Followed.tables`.
 
     Distances are root mean squares over all outputs: logits, and for a detector the places and sizes of boxes too.

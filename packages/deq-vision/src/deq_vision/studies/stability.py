@@ -93,6 +93,14 @@ class Stability:
             raise ValueError("model.numerics: expected core, whose recorded states are those of solves of that length")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Followable):
+    """A task, how networks are followed on its images, and how they are tested with other numbers of evaluations."""
+
+    task: Classify
+    measure: Measure
+
+
 @dataclass(frozen=True)
 class Pretrained:
     """Weights that all networks of a seed start from."""
@@ -143,12 +151,21 @@ def fit(job: Job[Any, Experiment]) -> Mapping[str, Any]:
     )
 
 
-def tested(section: Section, case: Trained) -> tuple[Classify, Measure]:
+def tested(section: Section, case: Trained) -> Measurement:
     """What a network is tested on and how."""
-    return section.load(Classify, "task"), section.load(Measure, "measure")
+    return Measurement(
+        task=section.load(Classify, "task"),
+        measure=section.load(Measure, "measure"),
+        paths=section.load(VisionPaths, "paths"),
+    )
 
 
-def measure(job: Job[Trained, tuple[Classify, Measure]]) -> Mapping[str, Any]:
+def measure(job: Job[Trained, Measurement]) -> Mapping[str, Any]:
+    """What `swept` finds, and under `paths` what `deq_vision.studies.paths.measure` does, with the tables of both."""
+    return {**swept(job), "paths": follow(job)}
+
+
+def swept(job: Job[Trained, Measurement]) -> dict[str, float]:
     """Accuracy, loss and residual after each evaluation of one solve that spends all of the sweep.
 
     Returns:
@@ -160,7 +177,7 @@ def measure(job: Job[Trained, tuple[Classify, Measure]]) -> Mapping[str, Any]:
         ConfigError: the data have another number of classes than the network's head.
         NonFiniteError: what the network gives for an image is not finite.
     """
-    task, config = job.settings
+    task, config = job.settings.task, job.settings.measure
     torch.set_num_threads(config.threads)
     device, root = distributed.device(config.device), located(job.data)
     network = load(job.network).to(device)
@@ -197,12 +214,3 @@ PRETRAIN = Stage(
 )
 TRAIN = replace(PRETRAIN, name="stability.train", case=Trained, settings=trained)
 EVALUATE = Stage(name="stability.evaluate", section="stability", case=Trained, settings=tested, run=measure)
-PATHS = Stage(
-    name="stability.paths",
-    section="stability",
-    case=Trained,
-    settings=lambda section, case: Followable(
-        task=section.load(Classify, "task"), paths=section.load(VisionPaths, "paths")
-    ),
-    run=follow,
-)

@@ -30,7 +30,9 @@ class Unit:
     """What is wrong with an answer: "EPE, px"."""
 
 
-def path_page(networks: Mapping[str, Sequence[object]], results: Results, stage: str, unit: Unit) -> Page:
+def path_page(
+    networks: Mapping[str, Sequence[object]], results: Results, stage: str, unit: Unit, *, part: str | None = None
+) -> Page:
     """Distances, radii and shares of every network and set, and their curves.
 
     Args:
@@ -38,10 +40,12 @@ def path_page(networks: Mapping[str, Sequence[object]], results: Results, stage:
         results: what the stage has left.
         stage: the folder of it.
         unit: of the answers.
+        part: of the stage's metrics; None is all of them.
     """
     metrics: dict[str, dict[str, dict[str, float]]] = {}
     for name, cases in networks.items():
         seeds = [results.metrics(stage, case) for case in cases]
+        seeds = seeds if part is None else [of_seed[part] for of_seed in seeds]
         samples = results.by_case(stage, cases, "samples")
         metrics[name] = {
             key: over_seeds(
