@@ -1,10 +1,14 @@
-"""A small pipeline that DVC has run, in which every run of a command leaves a word."""
+"""A checkout that tests share, and a small pipeline that DVC has run, in which every run of a command leaves a word."""
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.workflows.checkout import ROOT, environment, run
+from tests.workflows.checkout import ROOT, copy, environment, run
+
+from workflows import workspace
 
 PIPELINE = f"""
 stages:
@@ -28,6 +32,31 @@ stages:
     deps: [out]
     outs: [figure.svg]
 """
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout, and its parameters beside it."""
+    folder = copy(tmp_path_factory.mktemp("shared") / "checkout")
+    shutil.copy(folder / "params.yaml", folder.parent)
+    return folder
+
+
+@pytest.fixture
+def checkout(shared: Path) -> Path:
+    """A checkout of the profile mini in which no stage has run but `check` and `code`; tests change parameters only."""
+    shutil.copy(shared.parent / "params.yaml", shared)
+    return shared
+
+
+@pytest.fixture
+def busy(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The same, which is the working directory, beside a stage of DVC at work: Snakemake plans without asking DVC."""
+    monkeypatch.chdir(checkout)
+    held = workspace.join()
+    assert held is not None
+    yield checkout
+    os.close(held)
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from tests.workflows.checkout import ROOT, copy, run
+import pytest
+from tests.workflows.checkout import ROOT
 
-from workflows.architecture import PICTURE, columns, direct
+from workflows.architecture import PICTURE, columns, direct, main
 
 
-def test_the_picture_is_that_of_the_stages(tmp_path: Path) -> None:
-    folder = copy(tmp_path / "copy")
-    (folder / PICTURE).unlink()
-    run(folder, "python", "-m", "workflows.architecture")
-    assert (folder / PICTURE).read_bytes() == (ROOT / PICTURE).read_bytes(), "run: python -m workflows.architecture"
+def test_the_picture_is_that_of_the_stages(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout)
+    PICTURE.unlink()
+    main()
+    assert PICTURE.read_bytes() == (ROOT / PICTURE).read_bytes(), "run: python -m workflows.architecture"
 
 
 def test_what_is_read_through_another_stage_has_no_arrow_of_its_own() -> None:

@@ -94,22 +94,21 @@ def seen() -> list[dict[str, str]]:
     return [code.behind(*command) for command in LOOKED_AT]
 
 
-@pytest.mark.parametrize(
-    ("file", "old", "new", "out_of_date"),
-    [
-        ("loss.py", '"""', "# a comment\n\n\n" + '"""Another word: ', []),
-        ("loss.py", "\ndef ", "\nADDED = 1\n\n\ndef ", [("deq-flow", "train")]),
-        ("commands/training.py", '"""Trains a network', '"""Fits a network', []),
-        ("commands/training.py", '"chairs"', '"chair"', [("deq-flow", "train")]),
-    ],
-)
-def test_what_a_file_does_counts_and_what_it_says_of_that_does_not(
-    file: str, old: str, new: str, out_of_date: list[tuple[str, str]], checkout: Path
-) -> None:
+def test_what_a_file_does_counts_and_what_it_says_of_that_does_not(checkout: Path) -> None:
+    trains = [("deq-flow", "train")]
     before = seen()
-    edit(checkout / "deq-flow/src/deq_flow" / file, old, new)
-    after = seen()
-    assert [command for command, was, now in zip(LOOKED_AT, before, after, strict=True) if was != now] == out_of_date
+    for file, old, new, out_of_date in (
+        ("loss.py", '"""', "# a comment\n\n\n" + '"""Another word: ', []),
+        ("loss.py", "\ndef ", "\nADDED = 1\n\n\ndef ", trains),
+        ("commands/training.py", '"""Trains a network', '"""Fits a network', []),
+        ("commands/training.py", '"chairs"', '"chair"', trains),
+    ):
+        edit(checkout / "deq-flow/src/deq_flow" / file, old, new)
+        after = seen()
+        assert [
+            command for command, was, now in zip(LOOKED_AT, before, after, strict=True) if was != now
+        ] == out_of_date
+        before = after
 
 
 def edit(path: Path, old: str, new: str) -> None:

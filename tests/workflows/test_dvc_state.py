@@ -88,7 +88,6 @@ def test_dates_pass_through_stages_in_the_order_of_the_graph(tmp_path: Path) -> 
         (LOCK, lambda text: text[:10]),  # ends inside of a string
         (LOCK, lambda text: text[: text.index("  train@1")] + "  train@1:\n    cmd: x\n    outs:\n    -\n"),
         (LOCK, lambda text: text[: text.index("md5: ") + 9]),  # valid, but its last digest is cut
-        (LOCK, lambda text: "<<<<<<< HEAD\n" + text),
         (LOCK, lambda text: text[:50] + "\0" * 500),  # as a power cut leaves it
         (LOCK, lambda _: ""),
         (RWLOCK, lambda _: '{"write": {"a":'),

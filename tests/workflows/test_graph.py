@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.profiles import PROFILES
-from tests.workflows.checkout import ROOT, copy, run, set_parameters
+from tests.workflows.checkout import ROOT, run, set_parameters
 
 from workflows import graph, parameters
 from workflows.graph import GraphError, Job, Rule, final, outputs, rule
@@ -18,11 +18,6 @@ JOB = re.compile(r"^rule \w+:\n(?P<body>(?:^ .*\n)+)^Shell command: .* --single-
 
 def job(stage: str, *outputs: str, inputs: tuple[str, ...] = ()) -> Job:
     return Job(stage, inputs, outputs)
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -44,7 +39,6 @@ def test_every_stage_has_a_job_with_its_files(name: str, checkout: Path, monkeyp
 
 
 def test_pages_name_results_and_jobs_that_there_are(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_parameters(checkout, {}, name="mini")
     monkeypatch.chdir(checkout)
     found = {(each.name, run): job for each in graph.rules(parameters.load()) for run, job in each.jobs.items()}
     files = {file for job in found.values() for file in job.outputs}
@@ -90,10 +84,9 @@ def test_a_pipeline_has_one_small_file_of_metrics_and_its_plots_draw_the_tables_
             assert (ROOT / ".dvc/plots" / f"{options['template']}.json").exists()
 
 
-def test_snakemake_has_these_jobs_with_what_they_ask_for(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_parameters(checkout, {}, name="paper")
-    said = run(checkout, "snakemake", "--dry-run", "--forceall", "--printshellcmds", "all").stdout
-    monkeypatch.chdir(checkout)
+def test_snakemake_has_these_jobs_with_what_they_ask_for(busy: Path) -> None:
+    set_parameters(busy, {}, name="paper")
+    said = run(busy, "snakemake", "--dry-run", "--forceall", "--printshellcmds", "all").stdout
     jobs = {job.stage: job for rule in graph.rules(parameters.load()) for job in rule.jobs.values()}
     found = {match["stage"]: match["body"] for match in JOB.finditer(said)}
     assert found.keys() == jobs.keys()

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.workflows.checkout import copy, run
+from tests.workflows.checkout import run
 
 from workflows import workspace
 
@@ -29,18 +29,13 @@ FILES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy(tmp_path_factory.mktemp("checkout"))
-
-
-def test_the_linter_misses_only_conda_environments(checkout: Path) -> None:
-    remarks = re.findall(r"^    \* (.*)$", run(checkout, "snakemake", "--lint", check=False).stdout, re.MULTILINE)
+def test_the_linter_misses_only_conda_environments(busy: Path) -> None:
+    remarks = re.findall(r"^    \* (.*)$", run(busy, "snakemake", "--lint", check=False).stdout, re.MULTILINE)
     assert set(remarks) == {"Specify a conda environment or container for each rule.:"}  # pip installs them: Makefile
 
 
-def test_every_target_can_be_planned(checkout: Path) -> None:
-    plan = run(checkout, "snakemake", "--dry-run", *TARGETS, *FILES).stdout
+def test_every_target_can_be_planned(busy: Path) -> None:
+    plan = run(busy, "snakemake", "--dry-run", *TARGETS, *FILES).stdout
     assert "This was a dry-run" in plan
 
 
@@ -52,10 +47,12 @@ def test_a_plan_mends_a_dvc_lock_that_a_power_cut_has_left(checkout: Path) -> No
     assert bytes(5000) not in (checkout / "dvc.lock").read_bytes()
 
 
-def test_a_file_of_no_rule_is_refused_by_name(checkout: Path) -> None:
-    process = run(checkout, "snakemake", "--dry-run", "results/flow/train/deq-0/weights.bin", check=False)
+def test_a_file_of_no_rule_is_refused_by_name_and_runs_nothing(checkout: Path) -> None:
+    process = run(checkout, "snakemake", "--cores", "1", "results/flow/train/`touch pwned`-0/weights.bin", check=False)
     assert process.returncode != 0
     assert "weights.bin" in process.stdout
+    assert "Traceback" not in process.stdout
+    assert list(checkout.rglob("pwned*")) == []
 
 
 def test_parameters_beside_params_yaml_are_refused(checkout: Path) -> None:
@@ -65,16 +62,12 @@ def test_parameters_beside_params_yaml_are_refused(checkout: Path) -> None:
     assert "Traceback" not in process.stdout
 
 
-def test_snakemake_does_not_start_beside_a_stage_of_dvc(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(checkout)
-    held = workspace.join()
-    assert held is not None
-    process = run(checkout, "snakemake", "--cores", "1", "flow_download", check=False)
-    os.close(held)
+def test_snakemake_does_not_start_beside_a_stage_of_dvc(busy: Path) -> None:
+    process = run(busy, "snakemake", "--cores", "1", "flow_download", check=False)
     assert process.returncode != 0
     assert "another Snakemake or `dvc repro` is at work in this checkout. Wait for it to end" in process.stdout
     assert "Traceback" not in process.stdout
-    assert not (checkout / "data").exists()
+    assert not (busy / "data").exists()
 
 
 @pytest.mark.parametrize("arguments", [(), ("flow_train@deq-0",)])
