@@ -489,6 +489,13 @@ def test_the_released_recipes_are_for_the_released_models() -> None:
         assert (experiment.recipe.jacobian is not None) == name.endswith("reg"), name
 
 
+def test_the_published_cityscapes_is_measured_where_its_labels_are_published() -> None:
+    paper = config.check(Vision, PAPER, "vision")
+    segmented = [name for name, one in paper.experiments.items() if isinstance(one.task, Segment)]
+    for measured in (paper.evaluate, paper.stream, paper.paths.measure):
+        assert {measured[name].split for name in segmented} == {"val"}
+
+
 @pytest.mark.parametrize("profile", ["smoke", "paper"])
 def test_what_continues_another_experiment_has_its_weights_but_for_the_head(profile: str) -> None:
     vision = config.check(Vision, PROFILES[profile], "vision")
