@@ -1,9 +1,10 @@
-"""What the trainings of the profile paper take: `python -m workflows.costs [--tflops N] [--write]`.
+"""What the stages of the profile paper take: `python -m workflows.costs [--tflops N] [--write]`.
 
-Networks are run on tensors that have shapes and no numbers, at the size of their crops, and the floating-point
-operations of convolutions and matrix products are counted, forwards and backwards. An update has all the evaluations
-that its solves may have; one that reaches its tolerance takes fewer. Left out are the adaptive softmax, the penalty on
-the Jacobian, the algebra of solvers, evaluation, and what has no operations: loading data, exchange between GPUs.
+Networks are run on tensors that have shapes and no numbers, at the size of their crops where they are trained and of
+the data where they are measured, and the floating-point operations of convolutions and matrix products are counted,
+forwards and backwards. A solve has all the evaluations that it may have; one that reaches its tolerance takes fewer.
+Left out are the adaptive softmax, the penalty on the Jacobian, the algebra of solvers, the evaluations in the course of
+a training, and what has no operations: loading data, exchange between GPUs.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 
 from benchmarks.core.pages import markdown, with_table
@@ -23,6 +25,7 @@ from deq_core.experiment.files import write_text
 from deq_flow.data.registry import REGISTRY as FLOW
 from deq_flow.params import EquilibriumModel, UnrolledModel
 from deq_flow.params import Train as FlowRecipe
+from deq_flow.studies.delta import Delta
 from deq_flow.studies.flow import Flow
 from deq_flow.studies.gradients import Gradient, GradientStudy
 from deq_sequence.data.registry import CORPORA
@@ -37,11 +40,12 @@ from deq_vision.data.transforms import ResizedCrop
 from deq_vision.params import Experiment
 from deq_vision.studies.section import Vision
 from deq_vision.studies.stability import Stability, Trained
+from workflows.measurements import evaluated, measured
 from workflows.operations import Counted, of_flow, of_sequence, of_unrolled_flow, of_vision
 
 PAPER = Path(__file__).parent / "profiles" / "paper.yaml"
 PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"
-TABLE, SETS = "costs of trainings", "sizes of data sets"
+TABLE, SETS = "costs of stages", "sizes of data sets"
 """On the page."""
 TFLOPS = 40.0
 BYTES = 4
@@ -52,31 +56,40 @@ STATES = {"adam": 2, "adamw": 2, "sgd": 1}
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one training."""
+    """Of one job."""
 
     stage: str
     operations: float
-    gpus: int
-    weights: int
-    kept: int
+    gpus: int = 1
+    weights: int = 0
+    """Numbers of the network that it leaves."""
+    kept: int = 0
     """Numbers in the checkpoint of an unfinished training."""
 
 
-def trainings() -> Iterator[Cost]:
-    """Every training of the profile."""
+def stages() -> Iterator[Cost]:
+    """Every job of the profile that needs a GPU, but for the small fits of a picture."""
     flow: Flow = config.check(Flow, PAPER, "flow")
+    vision: Vision = config.check(Vision, PAPER, "vision")
+    stability: Stability = config.check(Stability, PAPER, "stability")
+    language: Language = config.check(Language, PAPER, "sequence")
+    yield from trainings(flow, vision, stability, language)
+    delta: Delta = config.check(Delta, PAPER, "delta")
+    yield from starmap(Cost, measured(flow, delta, vision, stability, language))
+
+
+def trainings(flow: Flow, vision: Vision, study: Stability, language: Language) -> Iterator[Cost]:
+    """Every training."""
     later = {f"flow_{name}": getattr(flow.curriculum, name) for name in ("things", "sintel", "kitti")}
     for stage, part in {"flow_train": flow, **later}.items():
         for method in part.methods:
             yield from [flow_cost(stage, part.model[method], part.train[method])] * len(flow.seeds)
     for name in flow.gradients.methods:
         yield gradients_cost(flow.gradients, flow.gradients.gradient[name])
-    vision: Vision = config.check(Vision, PAPER, "vision")
     continued = tuple(pair.experiment for pair in vision.continued)
     for stage, names in (("vision_train", vision.fresh), ("vision_continue", continued)):
         for name in names:
             yield from [vision_cost(stage, vision.experiments[name])] * len(vision.seeds)
-    study: Stability = config.check(Stability, PAPER, "stability")
     one = Experiment(task=study.task, model=study.model, recipe=study.pretraining)
     yield from [vision_cost("stability_pretrain", one)] * len(study.seeds)
     for method in study.methods:
@@ -85,7 +98,6 @@ def trainings() -> Iterator[Cost]:
                 task=study.task, model=Trained(method, steps, 0).variant(study.model), recipe=study.training
             )
             yield from [vision_cost("stability_train", one)] * len(study.seeds)
-    language: Language = config.check(Language, PAPER, "sequence")
     for method in language.methods:
         yield from [sequence_cost(language.model[method], language.train[method])] * len(language.seeds)
 
@@ -108,8 +120,9 @@ def gradients_cost(study: GradientStudy, gradient: Gradient) -> Cost:
     found = of_flow(study.model, recipe.micro_batch, recipe.mix[0].augment.crop)
     last = found.solved(replace(study.model.layer, adjoint=gradient.last))
     corrections = len(study.model.correction) * (through.steps * (found.f + found.back) + found.prediction)
-    every = len(study.seeds) * recipe.steps * (2 * last + corrections)
-    return replace(cost("flow_gradients", recipe, found.weights, every), weights=0)
+    made = cost("flow_gradients", recipe, found.weights, recipe.steps * (2 * last + corrections))
+    tested = 2 * evaluated(study.model, study.measure.sets, study.measure.sweep)
+    return replace(made, operations=len(study.seeds) * (made.operations + tested), weights=0)
 
 
 def vision_cost(stage: str, one: Experiment) -> Cost:
@@ -144,7 +157,7 @@ def cost(stage: str, recipe: Recipe, weights: int, each: float) -> Cost:
 
 
 def row(stage: str, costs: Sequence[Cost], tflops: float) -> list[str]:
-    """Of the table: all trainings of a stage."""
+    """Of the table: all jobs of a stage."""
     hours = [one.operations / (tflops * 1e12 * 3600) for one in costs]
     numbers = (
         sum(one.operations for one in costs) / 1e18,
@@ -158,7 +171,9 @@ def row(stage: str, costs: Sequence[Cost], tflops: float) -> list[str]:
 
 
 def shown(number: float) -> str:
-    """Two digits that count, or all before the point."""
+    """Two digits that count, or all before the point; of what is next to nothing a bound."""
+    if 0 < number < 0.001:
+        return "< 0.001"
     return f"{number:.0f}" if number >= 100 else f"{number:.2g}"
 
 
@@ -205,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--write", action="store_true", help=f"into {PAGE.name} too")
     options = parser.parse_args(arguments)
-    made = {TABLE: table(list(trainings()), options.tflops), SETS: sizes()}
+    made = {TABLE: table(list(stages()), options.tflops), SETS: sizes()}
     print(*made.values(), sep="\n\n")
     for name in made if options.write else ():
         write_text(PAGE, with_table(PAGE.read_text(), name, made[name]))

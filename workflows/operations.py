@@ -1,6 +1,6 @@
-"""Floating-point operations of an update of a network, counted on tensors that have shapes alone.
+"""Floating-point operations of an update or a prediction of a network, counted on tensors that have shapes alone.
 
-They are those of convolutions and matrix products, forwards and backwards. What solvers do beside f is not counted, nor
+They are those of convolutions and matrix products. What solvers do beside f is not counted, nor
 is the adaptive softmax of language models.
 """
 
@@ -64,6 +64,22 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Floating-point operations of the parts of a prediction, which has no gradient."""
+
+    before: int
+    """Of what comes before the solve."""
+    f: int
+    """Of an evaluation of f."""
+    answer: int
+    """Of what is read off a state."""
+
+    def solved(self, evaluations: int, answers: int = 1) -> int:
+        """Of a prediction of so many evaluations, with what is read off so many states."""
+        return self.before + evaluations * self.f + answers * self.answer
+
+
+@dataclass(frozen=True)
 class Problem:
     """The function whose fixed point is sought, where a solve begins, and the sum of what is predicted from a state."""
 
@@ -102,6 +118,16 @@ def counted(build: Callable[[], nn.Module], pose: Callable[[Any], Problem]) -> C
     return Counted(weights, once - f - back - prediction, f, back, product, prediction)
 
 
+def seen(build: Callable[[], nn.Module], pose: Callable[[Any], Problem]) -> Seen:
+    """The parts of a prediction of what `build` makes."""
+    with FakeTensorMode(), torch.no_grad():
+        network = build().eval()
+        before, problem = operations(lambda: pose(network))
+        f, _ = operations(lambda: problem.f(*problem.start))
+        answer, _ = operations(lambda: problem.predict(*problem.start))
+    return Seen(before, f, answer)
+
+
 def operations(run: Callable[[], T]) -> tuple[int, T]:
     """How many there are, and what is returned."""
     with FlopCounterMode(display=False) as counter:
@@ -112,9 +138,20 @@ def operations(run: Callable[[], T]) -> tuple[int, T]:
 @lru_cache(maxsize=None, typed=True)
 def of_flow(model: EquilibriumModel, batch: int, crop: tuple[int, int]) -> Counted:
     """On pairs of frames (h, w)."""
+    return counted(lambda: build_network(model), on_frames(batch, crop))
+
+
+@lru_cache(maxsize=None, typed=True)
+def seen_flow(model: EquilibriumModel, size: tuple[int, int]) -> Seen:
+    """Of a pair of frames (h, w), seen once at that size, with every correlation stored, however many there are."""
+    return seen(lambda: build_network(model, correlation="all-pairs"), on_frames(1, size))
+
+
+def on_frames(batch: int, size: tuple[int, int]) -> Callable[[Any], Problem]:
+    """What a network for flow solves on pairs of frames (h, w)."""
 
     def pose(network: Any) -> Problem:
-        frames = torch.empty(batch, 3, *crop)
+        frames = torch.empty(batch, 3, *size)
         pair = network.encode(frames, frames)
         return Problem(
             network.map(pair),
@@ -122,7 +159,7 @@ def of_flow(model: EquilibriumModel, batch: int, crop: tuple[int, int]) -> Count
             lambda hidden, unknown: pair.finish(network.flow_of(unknown, pair), hidden).sum(),
         )
 
-    return counted(lambda: build_network(model), pose)
+    return pose
 
 
 @lru_cache(maxsize=None, typed=True)
@@ -137,19 +174,58 @@ def of_unrolled_flow(model: UnrolledModel, batch: int, crop: tuple[int, int]) ->
 
 
 @lru_cache(maxsize=None, typed=True)
+def seen_unrolled_flow(model: UnrolledModel, size: tuple[int, int]) -> Seen:
+    """Of a pair of frames (h, w), with a prediction after each iteration, which is counted with it."""
+    with FakeTensorMode(), torch.no_grad():
+        network, frames = build_network(model, correlation="all-pairs").eval(), torch.empty(1, 3, *size)
+        once, twice = (
+            operations(lambda steps=steps: network(frames, frames, steps=steps, record=range(1, steps + 1)))[0]
+            for steps in (1, 2)
+        )
+    return Seen(2 * once - twice, twice - once, 0)
+
+
+@lru_cache(maxsize=None, typed=True)
 def of_vision(architecture: Architecture, batch: int, size: tuple[int, int]) -> Counted:
     """On images (h, w)."""
+    return counted(lambda: MDEQ(architecture, VARIANTS["cifar-tiny"].equilibrium), on_images(batch, size))
+
+
+@lru_cache(maxsize=None, typed=True)
+def seen_vision(architecture: Architecture, size: tuple[int, int]) -> Seen:
+    """Of an image (h, w)."""
+    return seen(lambda: MDEQ(architecture, VARIANTS["cifar-tiny"].equilibrium), on_images(1, size))
+
+
+def on_images(batch: int, size: tuple[int, int]) -> Callable[[Any], Problem]:
+    """What an MDEQ solves on images (h, w)."""
 
     def pose(network: Any) -> Problem:
         injection = network.inject(torch.empty(batch, 3, *size))
         return Problem(network.map(injection), network.start(injection), lambda *state: network.head(state).sum())
 
-    return counted(lambda: MDEQ(architecture, VARIANTS["cifar-tiny"].equilibrium), pose)
+    return pose
 
 
 @lru_cache(maxsize=None, typed=True)
 def of_sequence(model: Transformer, batch: int, length: int) -> Counted:
     """On segments with a full memory before them."""
+    return counted(lambda: transformer(model), on_segments(model, batch, length))
+
+
+@lru_cache(maxsize=None, typed=True)
+def seen_sequence(model: Transformer, length: int) -> Seen:
+    """Of a segment with a full memory before it."""
+    return seen(lambda: transformer(model), on_segments(model, 1, length))
+
+
+def transformer(model: Transformer) -> DEQTransformer:
+    """That of the published vocabulary."""
+    return DEQTransformer(model.architecture(WT103.vocabulary), model.equilibrium())
+
+
+def on_segments(model: Transformer, batch: int, length: int) -> Callable[[Any], Problem]:
+    """What a language model solves on segments with a full memory before them."""
     size = model.architecture(WT103.vocabulary)
 
     def pose(network: Any) -> Problem:
@@ -159,4 +235,4 @@ def of_sequence(model: Transformer, batch: int, length: int) -> Counted:
         context = network.cell.context(injections, torch.empty(batch, model.memory, size.width), before, positions)
         return Problem(lambda state: network.cell(state, context), [torch.zeros_like(embedded)], Tensor.sum)
 
-    return counted(lambda: DEQTransformer(size, model.equilibrium()), pose)
+    return pose

@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from dvc.repo import Repo
+from ruamel.yaml.comments import CommentedMap
 
 from workflows import commands, graph, miniatures, parameters
 from workflows.profile import profile, text
@@ -57,12 +58,12 @@ class Outcome:
         return f"{self.stage:<48} {self.seconds:7.1f} s {self.peak:7} MB  {how}"
 
 
-def prepare(folder: Path) -> None:
-    """Makes `folder` a checkout in which commands of stages run: the code of this one, and data of its own."""
+def prepare(folder: Path, values: CommentedMap) -> None:
+    """Makes `folder` a checkout in which commands of stages run: the code of this one, its own data."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("dvc.yaml", "packages"):
         (folder / name).symlink_to(ROOT / name)
-    (folder / parameters.PARAMS).write_text(text(reduced(profile("paper"))))
+    (folder / parameters.PARAMS).write_text(text(values))
     parameters.load(folder / parameters.PARAMS)
     Repo.init(str(folder), no_scm=True).close()
 
@@ -204,7 +205,7 @@ def rehearsed(folder: Path, wanted: Set[str], jobs: int) -> int:
     Raises:
         ValueError: there is no such stage.
     """
-    prepare(folder)
+    prepare(folder, reduced(profile("paper")))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # which would run beside all that is forked
     SERVER.set_forkserver_preload(modules())
     print("Of the profile paper, this is smaller:", *map(str, REDUCED), "", sep="\n")

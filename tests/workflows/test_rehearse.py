@@ -64,7 +64,7 @@ def without_crop(mix: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_the_small_profile_is_one(tmp_path: Path) -> None:
-    rehearse.prepare(tmp_path)
+    rehearse.prepare(tmp_path, reduced(profile("paper")))
     for name, kind in schemas.sections().items():
         config.check(kind, tmp_path / "params.yaml", name)
 
