@@ -10,8 +10,9 @@ from functools import reduce
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from tests.profiles import written
 
-from workflows.profile import profile, text
+from workflows.profile import profile
 
 ROOT = Path(__file__).parents[2]
 OWN = ("DEQ_", "DVC_", "MLFLOW_", "SNAKEMAKE_")
@@ -30,7 +31,7 @@ def copy(folder: Path, root: Path = ROOT) -> Path:
         if (root / name).is_file() and name != "dvc.lock":  # a deleted file is still listed
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, folder / name)
-    (folder / "params.yaml").write_text(text(profile("mini")))
+    (folder / "params.yaml").write_text(written("mini"))
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "Copy"]):
         run(folder, "git", *command)
     return folder
