@@ -59,7 +59,7 @@ def radius(problem: Problem) -> float:
     """The largest spectral radius of the Jacobian at the solutions of the samples."""
     value = solve(problem, deq.Broyden()).value
     generator = torch.Generator().manual_seed(0)
-    return float(deq.nn.spectral_radius(problem.f, value, iterations=1000, generator=generator).max())
+    return float(deq.nn.spectral_radius(problem.f, value, iterations=100, generator=generator).max())
 
 
 def seconds(problem: Problem, solver: deq.Solver) -> list[float]:

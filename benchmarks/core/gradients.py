@@ -8,8 +8,7 @@ Nothing here is timed: angles, bytes and counts do not depend on the machine, up
 import argparse
 import gc
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +125,8 @@ def cost(at: Problem, way: Way) -> Cost:
         packed.update(_storage(tensor))
         return tensor
 
-    with _new_tensors() as tensors, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    tensors = _new_tensors()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         solution = deq.fixed_point(
             counted, at.z0, solver=way.solver, stop=way.stop, adjoint=way.adjoint, on_failure="ignore"
         )
@@ -206,9 +206,8 @@ def _storage(tensor: Tensor) -> dict[int, int]:
     return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()}
 
 
-@contextmanager
-def _new_tensors() -> Iterator[Callable[[], list[Tensor]]]:
-    """Yields what lists the tensors made inside that Python still holds; looking at all there are takes a second."""
+def _new_tensors() -> Callable[[], list[Tensor]]:
+    """What lists the tensors made from now on that Python still holds; looking at all there are takes a second."""
 
     def found() -> list[Tensor]:
         gc.collect()
@@ -216,10 +215,7 @@ def _new_tensors() -> Iterator[Callable[[], list[Tensor]]]:
 
     gc.collect()
     gc.freeze()
-    try:
-        yield found
-    finally:
-        gc.unfreeze()
+    return found
 
 
 def _generator() -> torch.Generator:
