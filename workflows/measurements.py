@@ -238,9 +238,9 @@ def of_stability(study: Stability) -> Found:
     """Of the networks of that study."""
     found = seen_vision(study.model.architecture, (SIDE, SIDE))
     images = sum(IMAGES["cifar10", split][0] for split in study.measure.splits)
+    swept = images * found.solved(study.measure.sweep, study.measure.sweep)
     for _ in product(study.methods, study.steps, study.seeds):
-        yield "stability_evaluate", images * found.solved(study.measure.sweep, study.measure.sweep)
-        yield "stability_paths", study.paths.samples * followed(study.paths, found)
+        yield "stability_evaluate", swept + study.paths.samples * followed(study.paths, found)
 
 
 def of_text(language: Language) -> Found:
