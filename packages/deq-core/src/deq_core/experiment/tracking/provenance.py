@@ -1,5 +1,6 @@
 """Where a result comes from: commit, versions, machine and content of files, as short strings."""
 
+import contextlib
 import getpass
 import hashlib
 import os
@@ -57,12 +58,12 @@ def md5(path: Path) -> str:
 
 
 def _packages() -> list[tuple[str, str]]:
-    found = {}
-    for distribution in metadata.distributions():
-        name = distribution.metadata["Name"] or ""
-        if name.startswith("deq-"):
-            found[name] = distribution.version
-    return sorted(found.items())
+    """Those of this repository that the process has imported, and their versions."""
+    found = []
+    for module in sorted(name for name in sys.modules if name.startswith("deq_") and "." not in name):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append((module.replace("_", "-"), metadata.version(module)))
+    return found
 
 
 def _git() -> dict[str, str]:
