@@ -97,4 +97,4 @@ for each in RULES:
         params:
             stage=lambda wildcards, each=each: each.job(wildcards).stage,
         shell:
-            "dvc --wait-for-lock repro --single-item {params.stage:q} > {log:q} 2>&1"
+            "python -m workflows.dvc_lock --wait-for-lock repro --single-item {params.stage:q} > {log:q} 2>&1"
