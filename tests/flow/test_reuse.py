@@ -114,10 +114,7 @@ def test_the_report_gives_each_start_its_mean_and_deviation_over_seeds(results: 
     assert len(table.splitlines()) == 2 + 2 * 2 * 3
 
 
-def test_the_figure_is_drawn_to_the_same_bytes_twice(results: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        told(results).write(tmp_path / name)
-    assert (tmp_path / "a" / "starts.svg").read_bytes() == (tmp_path / "b" / "starts.svg").read_bytes()
+def test_the_figure_has_a_bar_of_each_start(results: Path) -> None:
     panels = told(results).figures["starts"].axes
     assert len(panels) == 2
     assert [str(drawn.get_label()) for drawn in panels[0].containers] == sorted(CONFIG.starts)

@@ -141,15 +141,6 @@ def test_reports_are_made_of_one_seed_and_without_baselines_too(profile: Vision,
     assert told(streaming.REPORT, one, results, tmp_path).figures
 
 
-def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (name for names in COMMANDS.values() for name in names):
-        with pytest.raises(SystemExit) as stopped:
-            main([command, "--help"])
-        assert stopped.value.code == 0
-        shown = capsys.readouterr().out
-        assert "--out" in shown or "OUT" in shown or "NAME" in shown, command
-
-
 def test_an_option_that_is_not_given_says_in_the_help_what_happens_then(capsys: pytest.CaptureFixture[str]) -> None:
     for command in (name for names in COMMANDS.values() for name in names):
         with pytest.raises(SystemExit):

@@ -33,7 +33,6 @@ from deq_vision.studies.stability import Measure, Measurement, Method, Stability
 from deq_vision.tasks import batches_in_order, loss
 from deq_vision.train import train
 
-ROOT = Path(__file__).parents[2]
 assert isinstance(DIGITS.task, Classify)
 STUDY = Stability(
     seeds=(0,),
@@ -267,8 +266,3 @@ def test_the_commands_lead_from_data_to_the_report(data: Path, tmp_path: Path) -
 def test_every_profile_has_a_study(profile: str) -> None:
     study: Stability = config.load(Stability, PROFILES[profile], "stability")
     assert study.methods == ("implicit", "unrolled")
-
-
-def test_the_schema_of_the_section_is_the_dataclasses_own(tmp_path: Path) -> None:
-    main(["schema", "stability", str(tmp_path / "schema.json")])
-    assert (tmp_path / "schema.json").read_text() == (ROOT / "workflows/schemas/stability.json").read_text()
