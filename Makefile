@@ -12,7 +12,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 VERSION := import sys; print("%d.%d.%d" % sys.version_info[:3])
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce rehearse report docs test lint ui release-check install clean
+.PHONY: help reproduce rehearse report docs test lint style types pytest ui release-check install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -30,15 +30,23 @@ docs: $(INSTALLED)  ## the documentation as a site that needs no network: build/
 	$(IN_VENV) python -m sphinx -qWE --keep-going -c docs -d build/doctrees . build/site
 	@echo build/site/index.html
 
-test: lint  ## all checks and tests
-	$(IN_VENV) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# pyright has one core busy for a minute: beside the tests, not before them.
+test: style  ## all checks and tests
+	@$(MAKE) --no-print-directory --jobs 2 types pytest
 
-lint: $(INSTALLED)  ## style, types, import directions
+lint: style types  ## style, types, import directions
+
+style: $(INSTALLED)
 	$(IN_VENV) ruff check
 	$(IN_VENV) ruff format --check
 	$(IN_VENV) snakefmt --check Snakefile workflows
 	$(IN_VENV) lint-imports
+
+types: $(INSTALLED)
 	$(IN_VENV) pyright
+
+pytest: $(INSTALLED)
+	$(IN_VENV) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 ui: $(INSTALLED)  ## the runs in MLflow, on http://127.0.0.1:5000
 	$(IN_VENV) python -m deq_core.experiment.tracking.ui
