@@ -69,6 +69,16 @@ def test_the_estimate_repeats_with_its_generator(problem):
     assert not torch.equal(values[0], values[2])
 
 
+def test_inference_mode_changes_no_estimate(problem):
+    z = problem.solution()
+    found = []
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            generator = torch.Generator().manual_seed(0)
+            found.append(deq.nn.jacobian_frobenius(problem.f, z.clone(), generator=generator))
+    assert torch.equal(*found)
+
+
 def test_a_constant_map_has_no_slope():
     image = torch.ones(2, 3)
     assert deq.nn.jacobian_frobenius(lambda z: image, torch.zeros(2, 3)).eq(0).all()

@@ -39,6 +39,15 @@ def test_it_is_the_largest_eigenvalues_magnitude(name, method):
     assert not found.requires_grad
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_inference_mode_changes_no_radius(method):
+    problem = PROBLEMS["tanh"]()
+    z = problem.solution()
+    expected = radius(problem.f, z, method=method)
+    with torch.inference_mode():
+        torch.testing.assert_close(radius(problem.f, z.clone(), method=method), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("method", METHODS)
 def test_thirty_iterations_find_a_complex_pair_among_hundreds(method, dtype):

@@ -57,8 +57,8 @@ def exponential_weights(states: int, gamma: float = 0.8) -> tuple[float, ...]:
 def graph_at(f: Callable[..., Tree], z: Tree) -> tuple[Tensor, Tensor, Ravel]:
     """A flat copy of z that requires gradients, f of it, and the layout."""
     ravel = Ravel(z)
-    with torch.enable_grad():
-        z_flat = ravel.flatten(z).detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():  # in inference mode no graph is made, enabled or not
+        z_flat = ravel.flatten(z).detach().clone().requires_grad_()
         fz = ravel.flatten(apply(f, ravel.unflatten(z_flat)))
     return z_flat, fz, ravel
 
