@@ -93,6 +93,7 @@ def test_exponential_weights_end_at_one():
     "call",
     [
         lambda: deq.nn.jacobian_frobenius(torch.cos, torch.zeros(1, 1), probes=0),
+        lambda: deq.nn.jacobian_frobenius(torch.cos, torch.zeros(1, 1), probes=[]),
         lambda: deq.nn.exponential_weights(0),
         lambda: deq.nn.exponential_weights(2, 0.0),
     ],

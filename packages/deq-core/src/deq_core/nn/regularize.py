@@ -29,11 +29,11 @@ def jacobian_frobenius(
     differentiable = torch.is_grad_enabled()
     z_flat, fz, ravel = graph_at(f, z)
     if isinstance(probes, int):
-        if probes < 1:
-            raise ValueError(f"probes must be at least 1 vector, got {probes}")
         vectors = [normal(z_flat, generator) for _ in range(probes)]
     else:
         vectors = [ravel.flatten(probe) for probe in probes]
+    if not vectors:
+        raise ValueError(f"probes must be at least 1 vector, got {probes!r}")
     total = z_flat.new_zeros(len(z_flat))
     for vector in vectors:
         product = vector_jacobian(fz, z_flat, vector, create_graph=differentiable)
