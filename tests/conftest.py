@@ -76,6 +76,13 @@ def same_start(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture
+def few_batches(monkeypatch: pytest.MonkeyPatch) -> int:
+    """As many batches give averaged weights their statistics, and not 50, which take longer than a short training."""
+    monkeypatch.setattr("deq_core.experiment.training.averaging.BATCHES", 2)
+    return 2
+
+
 @pytest.fixture(scope="session")
 def empty_tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite tracking store with its tables and no run: two seconds of work, done once."""

@@ -92,7 +92,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outcome]:
+def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_batches: int) -> Iterator[Outcome]:
     """What a training leaves: its history and weights, and the choices of its solves."""
     solves = note_solves(monkeypatch)
 
@@ -103,7 +103,6 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         train(model, recipe, seed=0, data=data, out=out, scratch=tmp_path / "scratch", log=ignore)
         return (out / "history.csv").read_text(), (out / "model.safetensors").read_bytes(), sorted(solves)
 
-    monkeypatch.setattr("deq_core.experiment.training.averaging.BATCHES", 2)
     watched.folders = [data, tmp_path / "scratch"]
     yield outcome
     watched.folders = []

@@ -20,7 +20,6 @@ from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.experiment.data.released import located
 from deq_core.experiment.tracking.run import ignore
-from deq_core.experiment.training.averaging import BATCHES
 from deq_flow.cli import main
 from deq_flow.data.batches import batches
 from deq_flow.data.mini.write import MiniConfig, write_mini
@@ -153,6 +152,7 @@ def test_weights_of_another_network_are_refused(smoke: Flow, data: Path, tmp_pat
         train(smoke.model["deq"], recipe, out=tmp_path / "deq", start=tmp_path / "raft", **arguments)
 
 
+@pytest.mark.usefixtures("few_batches")
 def test_a_recipe_may_take_bfloat16_averaged_weights_and_noise(smoke: Flow, data: Path, tmp_path: Path) -> None:
     recipe = replace(smoke.train["deq"], steps=2, precision="bfloat16", ema=0.5, noise=5.0, accumulate=2)
     newest = train(
@@ -164,7 +164,7 @@ def test_a_recipe_may_take_bfloat16_averaged_weights_and_noise(smoke: Flow, data
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_averaged_weights_have_statistics_of_their_own_unless_they_are_frozen(
-    smoke: Flow, data: Path, tmp_path: Path, frozen: bool
+    smoke: Flow, data: Path, tmp_path: Path, few_batches: int, frozen: bool
 ) -> None:
     recipe = replace(smoke.train["deq"], steps=2, ema=0.5, freeze_batch_norm=frozen)
     folders = {"data": data, "out": tmp_path / "out", "scratch": tmp_path / "scratch"}
@@ -176,7 +176,7 @@ def test_averaged_weights_have_statistics_of_their_own_unless_they_are_frozen(
     else:
         mix = open_mix(recipe.mix, data)
         stream = batches(mix, batch_size=recipe.micro_batch, augment=mix.augmentation, seed=0)(recipe.steps)
-        update_bn((2 * (batch.image1 / 255) - 1 for batch in islice(stream, BATCHES)), expected)
+        update_bn((2 * (batch.image1 / 255) - 1 for batch in islice(stream, few_batches)), expected)
     for name, buffer in expected.named_buffers():
         assert torch.allclose(encoder.get_buffer(name), buffer, rtol=1e-4, atol=1e-6), name
 

@@ -95,7 +95,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Experiment], object]]:
+def trained(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_batches: int
+) -> Iterator[Callable[[Experiment], object]]:
     """What a training leaves: its history and weights, the choices of its solves, and what was detected."""
     noted = note_solves(monkeypatch)
 
@@ -112,7 +114,6 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         return found
 
     monkeypatch.setattr("deq_vision.detection.task.detect", detect_and_note)
-    monkeypatch.setattr("deq_core.experiment.training.averaging.BATCHES", 2)
     watched.folders = [data, tmp_path / "scratch"]
     yield outcome
     watched.folders = []

@@ -23,7 +23,6 @@ from deq_core.experiment.data.images import write_image
 from deq_core.experiment.options import Options
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_core.experiment.training.averaging import BATCHES
 from deq_vision import load, save
 from deq_vision.baselines.params import Linear
 from deq_vision.cli import main
@@ -225,7 +224,9 @@ def test_a_network_of_another_task_is_not_measured(task: Task, head: Head | None
 
 
 @pytest.mark.parametrize("name", ["digits", "detect"])
-def test_averaged_weights_have_the_statistics_of_whole_passes(name: str, data: Path, tmp_path: Path) -> None:
+def test_averaged_weights_have_the_statistics_of_whole_passes(
+    name: str, data: Path, tmp_path: Path, few_batches: int
+) -> None:
     """Of stem, solve and head on the batches that come next, whatever else an update computes."""
     recipe = replace(RECIPE, steps=2, pretraining=None, ema=0.5, jacobian=JacobianPenalty(weight=1.0))
     experiment = replace(EXPERIMENTS[name], recipe=recipe)
@@ -233,7 +234,7 @@ def test_averaged_weights_have_the_statistics_of_whole_passes(name: str, data: P
     model = load(tmp_path / "out")
     batches = training_batches(experiment.task, recipe, data, 0, multiple=model.size.multiple)(recipe.steps)
     expected = copy.deepcopy(model)
-    update_bn((batch.images for batch in islice(batches, BATCHES)), expected)
+    update_bn((batch.images for batch in islice(batches, few_batches)), expected)
     for buffer, own in expected.named_buffers():
         assert torch.allclose(model.get_buffer(buffer), own, rtol=1e-4, atol=1e-6), buffer
 
