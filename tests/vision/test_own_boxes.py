@@ -12,6 +12,10 @@ from deq_core.experiment.errors import UserError
 from deq_vision.data.sets.own.boxes import OwnBoxes
 from deq_vision.data.sets.own.coco import read_coco
 from deq_vision.data.sets.own.layout import layout_of
+from deq_vision.data.sets.own.splits import Split
+from deq_vision.data.transforms import IMAGENET
+from deq_vision.detection.params import Detect
+from deq_vision.detection.task import batches_in_order
 
 HEIGHT, WIDTH = 40, 60
 Change = Callable[[dict[str, Any]], object]
@@ -124,6 +128,15 @@ def test_entries_that_do_not_fit_are_refused_by_name(change: Change, said: str, 
     path.write_text(json.dumps(found))
     with pytest.raises(UserError, match=said):
         OwnBoxes(tmp_path)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_pictures_of_every_split_are_measured_in_the_size_that_is_asked_for(split: Split, tmp_path: Path) -> None:
+    write(tmp_path, [f"{number}.png" for number in range(6)])
+    task = Detect(objects="own", normalisation=IMAGENET, test_sides=(30, 30))
+    batches = list(batches_in_order(task, tmp_path, split, 1, multiple=1))
+    assert {batch.sizes for batch in batches} == {((20, 30),)}
+    assert batches[-1].objects[0].boxes.tolist() == [[2.5, 3.0, 12.75, 8.0], [25.0, 10.0, 30.0, 20.0]]
 
 
 def test_pictures_and_files_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:

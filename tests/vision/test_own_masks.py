@@ -18,6 +18,7 @@ from deq_vision.data.samples import IGNORE_INDEX
 from deq_vision.data.sets.own.labels import labels_of
 from deq_vision.data.sets.own.layout import layout_of
 from deq_vision.data.sets.own.masks import OwnMasks
+from deq_vision.data.sets.own.splits import Split
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.params import Segment
 from deq_vision.tasks import batches_in_order, require_head, tally
@@ -190,16 +191,17 @@ def test_every_mask_that_does_not_fit_is_named_before_one_trains(root: Path) -> 
     assert "labels.yaml: the document: classes" in str(REGISTRY.check("own", root)[0])
 
 
-def test_masks_are_measured_at_their_own_size_class_by_class(root: Path) -> None:
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_masks_are_measured_at_their_own_size_class_by_class(split: Split, root: Path) -> None:
     task = Segment(labels="own", normalisation=IMAGENET, test_sides=(32, 32))
     counted = tally(task)
-    for batch in batches_in_order(task, root, "val", 2, multiple=16):
+    for batch in batches_in_order(task, root, split, 2, multiple=16):
         assert batch.images.shape[2:] == (32, 32), "21 rows, padded"
         assert batch.sizes[0] == (21, 32)
         logits = torch.zeros(len(batch.names), 2, 8, 8)
         logits[:, 0] = 1.0
         counted.add(logits, batch)
-    known = OwnMasks(root, "val")
+    known = OwnMasks(root, split)
     soil, leaf = (sum(int((known[place].labels == index).sum()) for place in range(len(known))) for index in (0, 1))
     assert counted.by_class(("soil", "leaf")) == [
         {"class": "soil", "iou": soil / (soil + leaf), "accuracy": 1.0, "pixels": soil},

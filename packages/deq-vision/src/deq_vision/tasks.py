@@ -53,8 +53,7 @@ def samples(task: Scored, data: Path, split: Split) -> SampleSet[Any]:
     root = data / task.folder
     if isinstance(task, Segment):
         if task.labels == "own":
-            found = OwnMasks(root, split)
-            return found if split == "train" or task.test_sides is None else Fitted(found, task.test_sides)
+            return OwnMasks(root, split)
         return Cityscapes(root, split, labels=LABELS[task.labels])
     if task.data == "cifar10":
         return Cifar10(root, split)
@@ -176,6 +175,7 @@ def batches_in_order(
     found = samples(task, data, split)
     found = found if count is None else Spaced(found, count)
     if isinstance(task, Segment):
+        found = found if task.test_sides is None else Fitted(found, task.test_sides)
         collate = partial(SegmentedBatch.collate, normalisation=task.normalisation, multiple=multiple)
         return in_order(found, batch_size, collate, apart=size_of)
     found = found if task.test_crop is None else CentreCropped(found, *task.test_crop)

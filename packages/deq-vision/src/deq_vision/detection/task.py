@@ -39,11 +39,10 @@ def samples(task: Detect, data: Path, split: Split) -> SampleSet[AnnotatedImage]
     """
     root = data / task.folder
     if task.objects == "own":
-        found = OwnBoxes(root, split)
-        return found if split == "train" else Fitted(found, task.test_sides, smooth=True)
+        return OwnBoxes(root, split)
     names = OBJECTS[task.objects]
     if split != "train":
-        return Fitted(ImageNetVid(root, split, classes=names), task.test_sides)
+        return ImageNetVid(root, split, classes=names)
     frames = ImageNetVid(root, split, classes=names, frames_per_video=task.frames_per_video)
     return ConcatDataset([frames, ImageNetDet(root, classes=names)]) if task.still_images else frames
 
@@ -104,12 +103,11 @@ def batches_in_order(
     task: Detect, data: Path, split: Split, batch_size: int, *, multiple: int, count: int | None = None
 ) -> Iterator[AnnotatedBatch]:
     """Every sample of a split once, or `count` of them, evenly spaced."""
+    own = task.objects == "own"
     found = samples(task, data, split)
-    found = found if count is None else Spaced(found, count)
+    found = Fitted(found if count is None else Spaced(found, count), task.test_sides, smooth=own)
     collate = partial(AnnotatedBatch.collate, normalisation=task.normalisation, multiple=multiple)
-    if task.objects == "own":
-        return in_order(found, batch_size, collate, apart=size_of)
-    return in_order(found, batch_size, collate)
+    return in_order(found, batch_size, collate, apart=size_of) if own else in_order(found, batch_size, collate)
 
 
 def stride_of(maps: Tensor, images: Tensor) -> int:
