@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.vision.test_own import picture
 
 from deq_core.experiment.errors import UserError
+from deq_vision.data.samples import AnnotatedImage, Objects
 from deq_vision.data.sets.own.boxes import OwnBoxes
 from deq_vision.data.sets.own.coco import read_coco
 from deq_vision.data.sets.own.layout import layout_of
 from deq_vision.data.sets.own.splits import Split
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.detection.params import Detect
-from deq_vision.detection.task import batches_in_order
+from deq_vision.detection.task import batches_in_order, fit
 
 HEIGHT, WIDTH = 40, 60
 Change = Callable[[dict[str, Any]], object]
@@ -137,6 +139,13 @@ def test_pictures_of_every_split_are_measured_in_the_size_that_is_asked_for(spli
     batches = list(batches_in_order(task, tmp_path, split, 1, multiple=1))
     assert {batch.sizes for batch in batches} == {((20, 30),)}
     assert batches[-1].objects[0].boxes.tolist() == [[2.5, 3.0, 12.75, 8.0], [25.0, 10.0, 30.0, 20.0]]
+
+
+def test_boxes_of_a_reduced_panorama_reach_as_far_as_its_rounded_height() -> None:
+    whole = Objects.of([((0, 0, 4000, 20), 0, -1, False)])
+    sample = fit(AnnotatedImage(torch.zeros(3, 20, 4000, dtype=torch.uint8), whole, "panorama"), (512, 512))
+    assert sample.image.shape == (3, 3, 512)
+    assert sample.objects.boxes.tolist() == [[0, 0, 512, 3]]
 
 
 def test_pictures_and_files_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:

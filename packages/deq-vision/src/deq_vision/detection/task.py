@@ -14,10 +14,9 @@ from deq_core.experiment.tables import Row
 from deq_vision.data import classes
 from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order, size_of
 from deq_vision.data.samples import AnnotatedImage, Objects
-from deq_vision.data.scenes import fitted_to
+from deq_vision.data.scenes import Placement, fitted_to, place_image, place_objects
 from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
 from deq_vision.data.sets.own.boxes import OwnBoxes
-from deq_vision.data.transforms import resize
 from deq_vision.detection.boxes import box_iou
 from deq_vision.detection.decoding import Detections, detect
 from deq_vision.detection.metrics import Found, Truth, coco_by_class, coco_metrics, vid_map
@@ -70,17 +69,16 @@ class Fitted:
         return len(self.images)
 
     def __getitem__(self, index: int) -> AnnotatedImage:
-        sample = self.images[index]
-        image, factor = fit(sample.image, self.sides, smooth=self.smooth)
-        known = sample.objects
-        objects = Objects(known.boxes * factor, known.classes, known.tracks, known.occluded)
-        return AnnotatedImage(image, objects, sample.name)
+        return fit(self.images[index], self.sides, smooth=self.smooth)
 
 
-def fit(image: Tensor, sides: tuple[int, int] | None, *, smooth: bool = False) -> tuple[Tensor, float]:
-    """The image (3, h, w) with its sides brought to (longer, shorter) at most, and how many times as large it is."""
-    size = fitted_to(tuple(image.shape[1:]), sides)
-    return resize(image, size, smooth=smooth), max(size) / max(image.shape[1:])
+def fit(sample: AnnotatedImage, sides: tuple[int, int] | None, *, smooth: bool = False) -> AnnotatedImage:
+    """The image with its sides brought to (longer, shorter) at most, and its boxes with it."""
+    size = tuple(sample.image.shape[1:])
+    fitted = fitted_to(size, sides)
+    placement = Placement(fitted, flip=False, corner=(0, 0), size=fitted, smooth=smooth)
+    objects = place_objects(sample.objects, size, placement, least_share=0.0)
+    return AnnotatedImage(place_image(sample.image, placement), objects, sample.name)
 
 
 def training_batches(

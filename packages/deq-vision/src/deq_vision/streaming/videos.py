@@ -86,10 +86,8 @@ class AnnotatedVideo:
         return len(self.places)
 
     def frame(self, index: int) -> VideoFrame[Objects]:
-        sample = self.images[self.places[index]]
-        image, factor = fit(sample.image, self.sides)
-        known = sample.objects
-        return VideoFrame(image, Objects(known.boxes * factor, known.classes, known.tracks, known.occluded))
+        sample = fit(self.images[self.places[index]], self.sides)
+        return VideoFrame(sample.image, sample.objects)
 
 
 def segmented_videos(task: Segment, config: StreamEvaluate, data: Path) -> list[SegmentedVideo]:
