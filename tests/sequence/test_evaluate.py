@@ -17,7 +17,7 @@ from deq_sequence.baselines.kneser_ney import KneserNey
 from deq_sequence.data import tokens as stored
 from deq_sequence.data.corpora import CorpusError
 from deq_sequence.data.vocabulary import Characters
-from deq_sequence.evaluate import Sweep, measure
+from deq_sequence.evaluate import Sweep, measure, read
 from deq_sequence.networks import load_for
 from deq_sequence.reports.perplexity import sweep_table
 from deq_sequence.studies.perplexity import EVALUATE, ngrams
@@ -48,6 +48,13 @@ def test_rows_are_read_side_by_side_and_each_begins_without_memory() -> None:
     alone = [measure(model, TEXT_OF_TOKENS[row * 20 : row * 20 + 20], length=5).score for row in range(3)]
     assert together.tokens == sum(one.tokens for one in alone) == 57
     assert together.nats == pytest.approx(sum(one.nats for one in alone), rel=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 5])
+def test_windows_that_read_tokens_again_have_as_much_memory_as_others(stride: int) -> None:
+    model = small(memory=4)
+    for window, memory, _ in read(model, TEXT_OF_TOKENS, length=5, batch_size=1, stride=stride):
+        assert (0 if memory is None else len(memory)) == min(window.begin, 4)
 
 
 def test_memory_helps_itself_to_what_was_read() -> None:

@@ -16,7 +16,7 @@ def test_losses_do_not_depend_on_the_windows(length: int, stride: int) -> None:
     with torch.no_grad():
         whole = model(text[:, :-1], targets=text[:, 1:]).losses[0]
         for window in windows(text[0], length=length, stride=stride):
-            output = model(window.tokens, memory, targets=window.targets)
+            output = model(window.tokens, memory, targets=window.targets, again=window.again)
             scored.append(output.losses[0, -window.scored :])
-            memory = output.memory.without_last(window.again)
+            memory = output.memory
     torch.testing.assert_close(torch.cat(scored), whole, rtol=0, atol=1e-9)

@@ -129,9 +129,9 @@ def read(
     memory = None
     for window in windows(text, length=length, batch_size=batch_size, stride=stride):
         tokens, targets = window.tokens.to(device), window.targets.to(device)
-        output = model(tokens, memory, targets=targets)
+        output = model(tokens, memory, targets=targets, again=window.again)
         yield window, memory, output
-        memory = output.memory.without_last(window.again)
+        memory = output.memory
 
 
 def swept(model: DEQTransformer, segment: Segment, sweep: Sweep) -> dict[str, deq.Solution]:

@@ -124,6 +124,7 @@ class DEQTransformer(nn.Module):
         stop: deq.Stop | None = None,
         record: Sequence[int] = (),
         probes: int | Sequence[Tensor] = 0,
+        again: int = 0,
     ) -> SequenceOutput:
         """Reads a segment: tokens (B, T), integers below the vocabulary's size, batch first.
 
@@ -135,6 +136,7 @@ class DEQTransformer(nn.Module):
             stop: when the solve ends; by default the equilibrium's `stop`, or `eval_stop` in evaluation mode
             record: evaluations whose states are returned in `solution.trajectory`
             probes: random vectors of the Jacobian penalty (how many, or themselves, each (B, T, width)); 0 skips it
+            again: the last so many tokens come again in the next segment, so they are not remembered
         """
         with deq.solve_scope():
             segment = self.encode(tokens, memory)
@@ -149,7 +151,7 @@ class DEQTransformer(nn.Module):
                 log_probs=self.log_probs(states) if targets is None else None,
                 loss=None if losses is None else losses.mean(),
                 losses=losses,
-                memory=self.remember(segment, solution.value),
+                memory=self.remember(segment, solution.value, again=again),
                 solution=solution,
                 jacobian=jacobian,
             )
@@ -218,10 +220,10 @@ class DEQTransformer(nn.Module):
         """log p of every token after each of states (B, T, width), (B, T, vocabulary)."""
         return self.softmax.log_probs(states, self.embedding)
 
-    def remember(self, segment: Segment, states: Tensor) -> Memory:
-        """The last `equilibrium.memory` positions up to the end of the segment."""
+    def remember(self, segment: Segment, states: Tensor, *, again: int = 0) -> Memory:
+        """The last `equilibrium.memory` positions up to the end of the segment, less `again`; see `forward`."""
         read = Memory(states.detach(), segment.injections.detach())
-        return segment.memory.followed_by(read).last(self.equilibrium.memory)
+        return segment.memory.followed_by(read).without_last(again).last(self.equilibrium.memory)
 
 
 def unrolled(f: Callable[[Tensor], Tensor], state: Tensor, steps: int, record: Sequence[int] = ()) -> deq.Solution:

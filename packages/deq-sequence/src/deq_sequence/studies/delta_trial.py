@@ -80,7 +80,7 @@ class Trial:
         self._leave(evaluations, tokens.numel(), len(segment.memory) + tokens.shape[1])
         self._starts.see(tokens, solution.value)
         self._states = solution.value
-        self._memory = model.remember(segment, solution.value).without_last(window.again)
+        self._memory = model.remember(segment, solution.value, again=window.again)
         losses = model.losses(solution.value, targets)
         require_finite(losses, solution.residual, begin=window.begin, name=way.name)
         losses = losses[:, -window.scored :]
