@@ -10,7 +10,7 @@ from tests.sequence.small import small, some_tokens
 import deq_core as deq
 from deq_sequence import save
 from deq_sequence.cli import main
-from deq_sequence.commands.generate import show
+from deq_sequence.commands.generate import show, stopping
 from deq_sequence.data.vocabulary import learn
 from deq_sequence.demo.generate import Drawn, generate
 from deq_sequence.demo.incremental_decoder import IncrementalDecoder
@@ -116,6 +116,14 @@ def test_the_command_goes_on_with_the_prompt(checkpoint: Path, capsys: pytest.Ca
 def test_what_cannot_be_done_is_one_sentence(checkpoint: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(SystemExit, match=message):
         main(["generate", "--checkpoint", str(checkpoint), *arguments])
+
+
+def test_steps_of_an_unrolled_network_are_its_depth_and_a_tolerance_is_refused() -> None:
+    tokens = some_tokens()
+    deeper = stopping(small(steps=3), 5, None)
+    torch.testing.assert_close(deeper(tokens).log_probs, small(steps=5)(tokens).log_probs)
+    with pytest.raises(ValueError, match=r"tolerance: an unrolled network has no fixed point; --steps is its depth"):
+        stopping(small(steps=3), None, 1e-3)
 
 
 def test_a_checkpoint_without_vocabulary_says_so(checkpoint: Path) -> None:

@@ -56,7 +56,8 @@ def generate(
         start: where the solve of a new position begins: cold, at zeros; previous, at the state of the position before;
             token, at that of the last position with the same token.
         context: positions before a token that it sees; by default those that the network remembers.
-        steps: evaluations of the cell at most in a solve; by default the checkpoint's.
+        steps: evaluations of the cell at most in a solve, or the depth of an unrolled network; by default the
+            checkpoint's.
         tolerance: relative residual at which a solve ends; by default the checkpoint's.
         device: auto, cpu, cuda or cuda:N. For one text the CPU is the faster one unless the network is large.
     """
@@ -85,8 +86,13 @@ def read_stdin() -> str:
 
 
 def stopping(model: DEQTransformer, steps: int | None, tolerance: float | None) -> DEQTransformer:
-    """`model`, whose solves end as asked; what is None stays. ValueError where a number is out of range."""
+    """`model`, whose solves end as asked; what is None stays. ValueError where a number does not fit."""
     choice = model.equilibrium
+    if choice.steps is not None:
+        if tolerance is not None:
+            raise ValueError("tolerance: an unrolled network has no fixed point; --steps is its depth")
+        model.equilibrium = replace(choice, steps=choice.steps if steps is None else steps)
+        return model
     stop = choice.eval_stop or choice.stop
     asked = replace(
         stop,
