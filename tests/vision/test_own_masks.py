@@ -1,5 +1,6 @@
 """Pictures of one's own with masks of any label list and palette."""
 
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -13,8 +14,9 @@ from tests.vision.test_own import picture
 from deq_core.experiment.errors import UserError
 from deq_vision import Segmentation
 from deq_vision.cli import main
+from deq_vision.data.batches import SegmentedBatch
 from deq_vision.data.registry import REGISTRY
-from deq_vision.data.samples import IGNORE_INDEX
+from deq_vision.data.samples import IGNORE_INDEX, SegmentedImage
 from deq_vision.data.sets.own.labels import labels_of
 from deq_vision.data.sets.own.layout import layout_of
 from deq_vision.data.sets.own.masks import OwnMasks
@@ -207,6 +209,20 @@ def test_masks_are_measured_at_their_own_size_class_by_class(split: Split, root:
         {"class": "soil", "iou": soil / (soil + leaf), "accuracy": 1.0, "pixels": soil},
         {"class": "leaf", "iou": 0.0, "accuracy": 0.0, "pixels": leaf},
     ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_the_loss_of_pictures_is_the_mean_over_their_labelled_pixels_in_any_batches(batch_size: int) -> None:
+    task = Segment(labels="own", normalisation=IMAGENET)
+    labels = torch.full((3, 4, 4), IGNORE_INDEX, dtype=torch.uint8)
+    labels[0], labels[1, 0, 0] = 0, 1
+    pictures = [SegmentedImage(torch.zeros(3, 4, 4, dtype=torch.uint8), one, "") for one in labels]
+    counted = tally(task)
+    for first in range(0, 3, batch_size):
+        batch = SegmentedBatch.collate(pictures[first : first + batch_size], IMAGENET)
+        counted.add(torch.tensor([0.0, 2.0]).reshape(1, 2, 1, 1).expand(len(batch.names), -1, 4, 4), batch)
+    right, wrong = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
+    assert counted.metrics()["loss"] == pytest.approx((16 * wrong + right) / 17)
 
 
 def test_a_network_is_not_measured_by_labels_that_it_does_not_know(root: Path, tmp_path: Path) -> None:

@@ -251,6 +251,8 @@ class ScoreTally:
     def __init__(self, task: Scored) -> None:
         self.task: Scored = task
         self.count = 0
+        self.labelled = 0  # images, or pixels, that the loss is a mean of
+        self.loss = 0.0
         self.sums: dict[str, float] = {}
         self.matrix: Tensor | None = None
         self.answers: list[tuple[Tensor, Tensor]] = []  # classes of images, and whether they were found
@@ -258,7 +260,9 @@ class ScoreTally:
     def add(self, outputs: Tensor, batch: Any, /) -> None:
         """Counts a batch."""
         self.count += len(batch.labels)
-        self._sum("loss", float(loss(self.task, outputs, batch)) * len(batch.labels))
+        labelled = int((batch.labels != IGNORE_INDEX).sum()) if isinstance(self.task, Segment) else len(batch.labels)
+        self.labelled += labelled
+        self.loss += float(loss(self.task, outputs, batch)) * labelled
         if isinstance(self.task, Classify):
             right = correct(outputs, batch.labels)
             self.answers.append((batch.labels.cpu(), right.cpu()))
@@ -275,7 +279,8 @@ class ScoreTally:
 
     def metrics(self) -> dict[str, float]:
         """Of all that was counted."""
-        means = {name: value / self.count for name, value in self.sums.items()}
+        means = {"loss": self.loss / max(1, self.labelled)}
+        means |= {name: value / self.count for name, value in self.sums.items()}
         return means if self.matrix is None else {**means, **segmentation_metrics(self.matrix)}
 
     def by_class(self, names: Sequence[str]) -> list[Row]:
