@@ -31,6 +31,14 @@ def printed(capsys: pytest.CaptureFixture[str], program: str, *arguments: str) -
     return capsys.readouterr().out
 
 
+def test_a_program_collects_garbage_once_it_is_imported() -> None:
+    code = (
+        "import deq_program, gc, sys; sys.argv = ['deq-flow', '--version']; deq_program.main(); print(gc.isenabled())"
+    )
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert asked.stdout.splitlines()[1:] == ["True"]
+
+
 def options(page: str) -> dict[str, str]:
     """Options and positional arguments in a page of help, and what it says of each before its default."""
     found: dict[str, str] = {}

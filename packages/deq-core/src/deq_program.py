@@ -1,5 +1,6 @@
 """Entry point of the programs for a shell, which has Ctrl-C in hand before anything is imported that takes long."""
 
+import gc
 import importlib
 import os
 import signal
@@ -23,7 +24,10 @@ def main() -> None:
     free = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if free:
         signal.signal(signal.SIGINT, end)
+    gc.disable()
     cli = importlib.import_module(f"{program.replace('-', '_')}.cli")
+    gc.freeze()  # what is imported stays, and no collection need look at it again
+    gc.enable()
     if free:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.main()

@@ -1,6 +1,7 @@
 """Any number of processes may meet at a store that is not there yet."""
 
 import contextlib
+import gc
 import multiprocessing
 import re
 import shutil
@@ -165,6 +166,16 @@ def test_a_store_may_lie_in_any_folder(
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
     assert {path.name for path in folder.iterdir()} >= {"mlflow.db", "mlartifacts", "out"}
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_a_connection_leaves_the_collection_of_garbage_as_it_was(collects: bool, tracking_database: Path) -> None:
+    try:
+        gc.enable() if collects else gc.disable()
+        connect()
+        assert gc.isenabled() == collects
+    finally:
+        gc.enable()
 
 
 def test_a_place_that_the_variable_cannot_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """The way to the tracking store: the server or file that MLFLOW_TRACKING_URI names."""
 
+import contextlib
+import gc
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +50,7 @@ def connect(uri: str | None = None, *, write: bool = False) -> "MlflowClient":
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     uri = uri or tracking_uri()
-    with one_line(uri):
+    with one_line(uri), _uncollected():
         path = sqlite_path(uri)
         if path is not None:
             prepare(path, lambda partial: _create_tables(partial, path.parent))
@@ -60,6 +63,18 @@ def connect(uri: str | None = None, *, write: bool = False) -> "MlflowClient":
         # what it logs of a fault of its database, with a traceback, is in the error as well
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         return MlflowClient(tracking_uri=uri)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which looks at all that is there time and again while MLflow is imported."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _schema() -> tuple[str, set[str], str]:
