@@ -48,7 +48,10 @@ def modified(path: str, fs: Any = None) -> Iterator[dict[str, Any]]:
             yield data
         return
     yield {"schema": "2.0", "stages": Stages(texts)}
-    file.write_text(HEAD + "".join(texts.values()), encoding="utf-8")
+    partial = file.with_name(".dvc") / "tmp" / file.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(HEAD + "".join(texts.values()), encoding="utf-8")
+    partial.replace(file)
 
 
 if __name__ == "__main__":
