@@ -99,6 +99,24 @@ def test_unrolled_gradients_can_be_differentiated_again():
     assert torch.autograd.gradgradcheck(solve, (inject,), atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "solver",
+    [deq.Anderson(ridge=0.0), deq.Anderson(ridge=0.0, relative_ridge=False), deq.TypeOneAnderson(ridge=0.0)],
+)
+def test_without_a_ridge_a_sample_that_has_ended_unrolls_to_the_gradient_it_has_alone(solver):
+    x = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(3, 5)
+    rates = torch.tensor([[0.02], [0.3], [0.8]], dtype=torch.float64)
+
+    def gradient(rows):
+        inject = x[rows].requires_grad_()
+        f = lambda z: torch.sin(rates[rows] * z.roll(1, 1) + inject)  # noqa: E731  the closure is the point
+        solution = deq.fixed_point(f, 0 * x[rows], solver=solver, stop=deq.Stop(30, 1e-5), adjoint=deq.Unrolled())
+        return torch.autograd.grad(solution.value.sum(), inject)[0]
+
+    alone = torch.cat([gradient([row]) for row in range(3)])
+    torch.testing.assert_close(gradient([0, 1, 2]), alone, rtol=1e-8, atol=0)
+
+
 def test_unrolled_gradients_reach_the_start():
     z0 = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
     stop = deq.Stop(3, None, relative=False)

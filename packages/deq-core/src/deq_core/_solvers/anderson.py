@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._solve.modes import in_place
-from .base import check_damping, inner_products, put, put_difference
+from .base import check_damping, inner_products, put, put_difference, solved
 
 
 @dataclass
@@ -113,14 +113,14 @@ def mixing_weights(gram: Tensor, ridge: float, relative: bool, newest: int) -> T
         inverse = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-60).rsqrt()
         system = gram * (inverse.unsqueeze(2) * inverse.unsqueeze(1))
         system.diagonal(dim1=1, dim2=2).add_(ridge)
-        weights = inverse * torch.linalg.solve_ex(system, inverse).result
+        solution, regular = solved(system, inverse)
+        weights = inverse * solution
     else:
         system = gram + ridge * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-        weights = torch.linalg.solve_ex(system, torch.ones_like(system[:, 0])).result
+        weights, regular = solved(system, torch.ones_like(system[:, 0]))
     weights = weights / weights.sum(1, keepdim=True)
     if in_place() and gram.device.type == "cpu" and math.isfinite(weights.sum().item()):
         return weights
     plain = torch.zeros_like(weights)
     plain[:, newest] = 1
-    solved = weights.isfinite().all(1, keepdim=True)
-    return torch.where(solved, weights, plain)
+    return torch.where(regular & weights.isfinite().all(1, keepdim=True), weights, plain)

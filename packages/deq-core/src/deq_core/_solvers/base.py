@@ -56,6 +56,17 @@ def inner_products(row: Tensor, rows: Tensor) -> Tensor:
     return torch.bmm(row.unsqueeze(1), rows.mT).squeeze(1)
 
 
+def solved(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """The solution (B, m) of small systems (B, m, m), and (B, 1) whose is regular: no gradient passes another."""
+    solution, info = torch.linalg.solve_ex(system, right)
+    regular = info[:, None] == 0
+    if torch.is_grad_enabled():
+        # The gradient of a singular system is no number, and neither is zero times it: the identity stands for it.
+        identity = torch.eye(system.shape[1], dtype=system.dtype, device=system.device)
+        solution = torch.linalg.solve_ex(torch.where(regular[:, :, None], system, identity), right).result
+    return solution, regular
+
+
 def check_damping(damping: float) -> None:
     if not 0 <= damping < 1:
         raise ValueError(f"damping is the share of the old state that is kept, at least 0 and below 1, got {damping!r}")

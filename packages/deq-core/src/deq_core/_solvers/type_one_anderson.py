@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._solve.modes import in_place
-from .base import inner_products, put_difference
+from .base import inner_products, put_difference, solved
 
 
 @dataclass
@@ -88,5 +88,6 @@ def _solve(cross: Tensor, right: Tensor, ridge: float) -> Tensor:
     system = system / columns[:, None, :]
     identity = torch.eye(system.shape[1], dtype=system.dtype, device=system.device)
     normal = system.mT @ system + ridge * identity
-    solved = torch.linalg.solve_ex(normal, (system.mT @ right[:, :, None])[:, :, 0]).result / columns
-    return torch.where(solved.isfinite().all(1, keepdim=True), solved, 0.0)
+    solution, regular = solved(normal, (system.mT @ right[:, :, None])[:, :, 0])
+    solution = solution / columns
+    return torch.where(regular & solution.isfinite().all(1, keepdim=True), solution, 0.0)
