@@ -4,6 +4,7 @@ By itself DVC parses all of dvc.lock whenever a stage ends, and writes all of it
 profile mini. Here the text of that stage alone is replaced, and the file is the same to the byte.
 """
 
+import gc
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -55,5 +56,6 @@ def modified(path: str, fs: Any = None) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000)  # reading dvc.lock and dvc.yaml makes many objects, and little garbage
     dvcfile.modify_yaml = modified
     sys.exit(main(sys.argv[1:]))
