@@ -16,8 +16,9 @@ from deq_vision.data.sets.own.coco import read_coco
 from deq_vision.data.sets.own.layout import layout_of
 from deq_vision.data.sets.own.splits import Split
 from deq_vision.data.transforms import IMAGENET
+from deq_vision.detection.decoding import encode
 from deq_vision.detection.params import Detect
-from deq_vision.detection.task import batches_in_order, fit
+from deq_vision.detection.task import DetectionTally, batches_in_order, fit
 
 HEIGHT, WIDTH = 40, 60
 Change = Callable[[dict[str, Any]], object]
@@ -139,6 +140,24 @@ def test_pictures_of_every_split_are_measured_in_the_size_that_is_asked_for(spli
     batches = list(batches_in_order(task, tmp_path, split, 1, multiple=1))
     assert {batch.sizes for batch in batches} == {((20, 30),)}
     assert batches[-1].objects[0].boxes.tolist() == [[2.5, 3.0, 12.75, 8.0], [25.0, 10.0, 30.0, 20.0]]
+
+
+def test_objects_are_small_or_large_by_the_pixels_of_their_pictures(tmp_path: Path) -> None:
+    write(tmp_path, [f"{number}.png" for number in range(6)])
+    said = json.loads((tmp_path / "boxes.json").read_text())
+    for entry in said["annotations"]:
+        entry["bbox"] = [4, 2, 52, 36]
+    (tmp_path / "boxes.json").write_text(json.dumps(said))
+    task = Detect(objects="own", normalisation=IMAGENET, test_sides=(30, 30))
+    counted = DetectionTally(task)
+    for batch in batches_in_order(task, tmp_path, "train", 2, multiple=2):
+        maps = torch.full((len(batch.names), 6, 10, 15), -9.0)
+        maps[:, :2, 5, 7] = 9.0
+        maps[:, 2:, 5, 7] = encode(torch.tensor([[2.0, 1.0, 28.0, 19.0]]), torch.tensor([[7.0, 5.0]]), 2)
+        counted.add(maps, batch)
+    found = counted.metrics()
+    assert {"ap_medium", "ar100"} <= found.keys()
+    assert "ap_small" not in found
 
 
 def test_boxes_of_a_reduced_panorama_reach_as_far_as_its_rounded_height() -> None:

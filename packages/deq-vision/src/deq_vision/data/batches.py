@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deq_core.experiment.data import batches as experiment
 from deq_core.experiment.data.batches import SampleSet
-from deq_vision.data.samples import IGNORE_INDEX, AnnotatedImage, LabelledImage, Objects, SegmentedImage
+from deq_vision.data.samples import IGNORE_INDEX, Annotated, AnnotatedImage, LabelledImage, Objects, SegmentedImage
 from deq_vision.data.scenes import (
     AugmentAnnotated,
     AugmentSegmented,
@@ -102,6 +102,8 @@ class AnnotatedBatch:
     """(h, w) of each image without padding."""
     names: tuple[str, ...]
     """Of the samples."""
+    whole: tuple[Annotated, ...]
+    """Of each sample, what a detector is measured by."""
 
     @staticmethod
     def collate(samples: Sequence[AnnotatedImage], normalisation: Normalisation, multiple: int = 1) -> "AnnotatedBatch":
@@ -112,7 +114,12 @@ class AnnotatedBatch:
         """
         images = padded(samples, normalisation, multiple)
         sizes = tuple((sample.image.shape[1], sample.image.shape[2]) for sample in samples)
-        return AnnotatedBatch(images, tuple(sample.objects for sample in samples), sizes, names_of(samples))
+        objects = tuple(sample.objects for sample in samples)
+        whole = tuple(
+            Annotated(sample.objects, size) if sample.whole is None else sample.whole
+            for sample, size in zip(samples, sizes, strict=True)
+        )
+        return AnnotatedBatch(images, objects, sizes, names_of(samples), whole)
 
     def to(self, device: torch.device | str) -> "AnnotatedBatch":
         """The batch on a device."""

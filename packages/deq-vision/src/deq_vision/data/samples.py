@@ -102,6 +102,15 @@ class Objects:
 
 
 @dataclass(frozen=True)
+class Annotated:
+    """What is known of a picture, apart from its pixels."""
+
+    objects: Objects
+    size: tuple[int, int]
+    """(h, w)."""
+
+
+@dataclass(frozen=True)
 class AnnotatedImage:
     """An image and the objects in it.
 
@@ -114,6 +123,8 @@ class AnnotatedImage:
     objects: Objects
     name: str
     """Unique within the data set."""
+    whole: Annotated | None = None
+    """What a detector is measured by, where the image is a reduced one; None is what is here."""
 
     def __post_init__(self) -> None:
         check_image(self.name, self.image)

@@ -73,7 +73,7 @@ class Viewer:
         size = self.seen_size(frame)
         decoding = Decoding(least_score=self.least_score)
         (found,) = detect(logits, [size], images.shape[3] // logits.shape[3], decoding)
-        return found.cpu().scaled(frame.shape[2] / size[1], frame.shape[1] / size[0])
+        return found.cpu().enlarged(size, frame.shape[1:])
 
     def best(self, logits: Tensor) -> list[tuple[int, float]]:
         """The most probable classes of an image, at most `BEST`, with their probabilities."""

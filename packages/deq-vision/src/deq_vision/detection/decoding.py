@@ -1,5 +1,6 @@
 """What is found in a detector's map: its boxes in pixels, and of those the best; see `models.detection` for the map."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,9 +32,10 @@ class Detections:
         """The detections on the CPU."""
         return Detections(self.boxes.cpu(), self.scores.cpu(), self.classes.cpu())
 
-    def scaled(self, across: float, down: float) -> "Detections":
-        """In the pixels of an image that is so many times as wide and as high."""
-        return Detections(self.boxes * self.boxes.new_tensor([across, down] * 2), self.scores, self.classes)
+    def enlarged(self, seen: Sequence[int], size: Sequence[int]) -> "Detections":
+        """In the pixels of a picture of (h, w) `size`, of which the network saw one of (h, w) `seen`."""
+        factors = self.boxes.new_tensor([size[1] / seen[1], size[0] / seen[0]] * 2)
+        return Detections(self.boxes * factors, self.scores, self.classes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from deq_core.experiment.data.batches import Cached, SampleSet, Spaced
 from deq_core.experiment.tables import Row
 from deq_vision.data import classes
 from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order, size_of
-from deq_vision.data.samples import AnnotatedImage, Objects
+from deq_vision.data.samples import Annotated, AnnotatedImage, Objects
 from deq_vision.data.scenes import Placement, fitted_to, place_image, place_objects
 from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
 from deq_vision.data.sets.own.boxes import OwnBoxes
@@ -74,11 +74,12 @@ class Fitted:
 
 def fit(sample: AnnotatedImage, sides: tuple[int, int] | None, *, smooth: bool = False) -> AnnotatedImage:
     """The image with its sides brought to (longer, shorter) at most, and its boxes with it."""
-    size = tuple(sample.image.shape[1:])
+    size = sample.image.shape[1], sample.image.shape[2]
     fitted = fitted_to(size, sides)
     placement = Placement(fitted, flip=False, corner=(0, 0), size=fitted, smooth=smooth)
     objects = place_objects(sample.objects, size, placement, least_share=0.0)
-    return AnnotatedImage(place_image(sample.image, placement), objects, sample.name)
+    whole = Annotated(sample.objects, size)
+    return AnnotatedImage(place_image(sample.image, placement), objects, sample.name, whole)
 
 
 def training_batches(
@@ -146,7 +147,9 @@ class DetectionTally:
     def add(self, maps: Tensor, batch: AnnotatedBatch) -> None:
         """Counts a batch."""
         self.loss += float(loss(self.task, maps, batch)) * len(batch.images)
-        self.add_found(predictions(self.task, maps, batch), batch.objects)
+        seen = zip(predictions(self.task, maps, batch), batch.sizes, batch.whole, strict=True)
+        found = [one.enlarged(size, whole.size) for one, size, whole in seen]
+        self.add_found(found, [whole.objects for whole in batch.whole])
 
     def add_found(self, found: Sequence[Detections], objects: Sequence[Objects]) -> None:
         """Counts detections of images with these objects."""
@@ -159,7 +162,7 @@ class DetectionTally:
         return len(self.found)
 
     def metrics(self) -> dict[str, float]:
-        """Of all that was counted: loss, COCO's values (ap50 among them), and VID's map50; 0 where nothing occurs."""
+        """Of all that was counted: loss, COCO's values (ap50 among them), and VID's map50, where there are objects."""
         return {"loss": self.loss / max(1, self.count), **detection_metrics(self.found, self.truth)}
 
     def by_class(self, names: Sequence[str]) -> list[Row]:

@@ -85,8 +85,9 @@ class DetectionScores:
         """See `Scores`."""
         sizes = [(one.frame.image.shape[1], one.frame.image.shape[2]) for one in shown]
         found = detect(logits, sizes, images.shape[3] // logits.shape[3], self.task.decoding)
-        for one, seen in zip(shown, found, strict=True):
+        for one, seen, size in zip(shown, found, sizes, strict=True):
             if one.frame.known is not None:
+                seen = seen.enlarged(size, one.frame.size)
                 self.frames[one.video, one.index] = as_found(seen), as_truth(one.frame.known)
 
     def places(self) -> list[Place]:

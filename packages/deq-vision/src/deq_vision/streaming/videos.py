@@ -27,7 +27,9 @@ class VideoFrame(Generic[Known]):
     image: Tensor
     """uint8 RGB (3, h, w)."""
     known: Known | None
-    """Labels (h, w), or objects; None where nobody knows."""
+    """Labels (h, w), or objects of the picture as it is; None where nobody knows."""
+    size: tuple[int, ...]
+    """(h, w) of the picture, of which the image may be a reduced one."""
 
 
 class Video(Protocol[Known]):
@@ -67,7 +69,8 @@ class SegmentedVideo:
 
     def frame(self, index: int) -> VideoFrame[Tensor]:
         known = self.snippet.segmented(index)
-        return VideoFrame(self.snippet.image(index), None) if known is None else VideoFrame(known.image, known.labels)
+        image = self.snippet.image(index) if known is None else known.image
+        return VideoFrame(image, None if known is None else known.labels, tuple(image.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ class AnnotatedVideo:
         return len(self.places)
 
     def frame(self, index: int) -> VideoFrame[Objects]:
-        sample = fit(self.images[self.places[index]], self.sides)
-        return VideoFrame(sample.image, sample.objects)
+        sample = self.images[self.places[index]]
+        return VideoFrame(fit(sample, self.sides).image, sample.objects, tuple(sample.image.shape[1:]))
 
 
 def segmented_videos(task: Segment, config: StreamEvaluate, data: Path) -> list[SegmentedVideo]:
