@@ -10,7 +10,7 @@ import pytest
 from tests.changes import OF_THE_LOOP, kinds, lost, members, note_solves, watched
 from tests.jobs import done
 from tests.profiles import PROFILES
-from tests.sequence.recipes import LAYER, MEASURE, MODEL, RECIPE, TEXT
+from tests.sequence.recipes import LAYER, MEASURE, MODEL, PROFILE, RECIPE, TEXT, UNROLLED
 
 import deq_core as deq
 from deq_core.experiment import config
@@ -22,7 +22,7 @@ from deq_core.experiment.study.stage import Stage
 from deq_core.experiment.tracking.run import ignore
 from deq_sequence.config import VARIANTS
 from deq_sequence.data.texts import prepare
-from deq_sequence.params import Model, Train
+from deq_sequence.params import Model, Train, Training
 from deq_sequence.studies.delta import DELTA, Delta
 from deq_sequence.studies.perplexity import EVALUATE
 from deq_sequence.studies.section import Sequence
@@ -120,6 +120,15 @@ def test_every_field_of_a_measurement_changes_what_is_measured(trained: Outcome,
 
     assert lost(PROTOCOL, tables(EVALUATE)) == []
     assert lost(STUDY, tables(DELTA)) == []
+
+
+def test_what_is_said_of_the_solves_of_an_unrolled_network_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"train.jitter: of solves, which an unrolled model has none of"):
+        Training(model=UNROLLED, train=replace(RECIPE, jitter=(0, 1), jittered="all"))
+    with pytest.raises(ValueError, match=r"evaluate.unrolled.stop: of solves, which an unrolled model has none of"):
+        replace(PROFILE, evaluate={**PROFILE.evaluate, "unrolled": PROTOCOL})
+    with pytest.raises(ValueError, match=r"delta.unrolled: of solves, which an unrolled model has none of"):
+        replace(PROFILE, delta={"unrolled": STUDY})
 
 
 @pytest.mark.parametrize("profile", PROFILES)

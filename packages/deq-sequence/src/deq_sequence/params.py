@@ -1,5 +1,6 @@
 """Models and their recipes, as the section `sequence` of params.yaml writes them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from deq_core.experiment.config import ConfigError, Name
@@ -34,6 +35,11 @@ class Model:
             both = "neither" if self.layer is None else "both"
             raise ValueError(f"model: expected `layer`, or `steps` of an unrolled network, which has none, got {both}")
         self.equilibrium()
+
+    def require_solves(self, given: Mapping[str, bool]) -> None:
+        """Raises ValueError where anything is given, by name, that an unrolled network would ignore."""
+        if self.steps is not None and (ignored := [name for name, is_given in given.items() if is_given]):
+            raise ValueError(f"{ignored[0]}: of solves, which an unrolled model has none of; leave it out")
 
     def architecture(self, vocabulary: int) -> Architecture:
         """The sizes, for a text with so many different tokens."""
@@ -80,3 +86,6 @@ class Training:
     """What a text file is read as."""
     model: Model
     train: Train
+
+    def __post_init__(self) -> None:
+        self.model.require_solves({"train.jitter": self.train.jitter != (0, 0)})

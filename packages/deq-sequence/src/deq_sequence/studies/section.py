@@ -39,6 +39,13 @@ class Sequence:
             require_keys("methods", self.methods, place, getattr(self, place))
         require_keys("delta", self.delta, "methods", self.methods)
         require_keys("paths.methods", self.paths.methods, "methods", self.methods)
+        for name in self.methods:
+            solved = {
+                f"train.{name}.jitter": self.train[name].jitter != (0, 0),
+                f"evaluate.{name}.stop": self.evaluate[name].stop is not None,
+                f"delta.{name}": name in self.delta,
+            }
+            self.model[name].require_solves(solved)
         splits = {each.text: (name, each.split) for name, each in reversed(self.evaluate.items())}
         for name, each in self.evaluate.items():
             first, split = splits[each.text]
