@@ -6,6 +6,7 @@ import pytest
 
 from deq_sequence.data.vocabulary import Vocabulary, learn
 from deq_sequence.demo.incremental_decoder import IncrementalDecoder
+from deq_sequence.demo.predict import interface_of
 from deq_sequence.demo.prompt import PromptError, encode_prompt, unknown_tokens
 
 TEXT = ["to be or not to be : <unk>\n", "that is the question\n", "où est ☃ ?\n"]
@@ -16,6 +17,12 @@ WORDS, CHARACTERS, PAIRS = learn("words", TEXT), learn("characters", TEXT), lear
 @pytest.mark.parametrize("text", ["to be", "to be\n", "\n", "to\nbe ", " ☃"])
 def test_a_prompt_is_its_text(vocabulary: Vocabulary, text: str) -> None:
     assert vocabulary.decode(encode_prompt(vocabulary, text).tolist()) == text
+
+
+@pytest.mark.parametrize("vocabulary", [WORDS, CHARACTERS, PAIRS])
+def test_the_example_of_a_registered_network_is_a_prompt_that_it_reads(vocabulary: Vocabulary) -> None:
+    (prompt,) = interface_of(vocabulary).example
+    assert encode_prompt(vocabulary, prompt).tolist() == [1]
 
 
 def test_a_line_of_words_ends_where_the_prompt_ends_it() -> None:

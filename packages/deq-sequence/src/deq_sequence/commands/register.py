@@ -5,7 +5,7 @@ from typing import Annotated
 from deq_core.experiment.commands import Positional, default, finish
 from deq_core.experiment.tracking.models import called
 from deq_core.experiment.tracking.models import register as register_model
-from deq_sequence.demo.predict import INTERFACE
+from deq_sequence.demo.predict import interface_of
 from deq_sequence.networks import SHIPPED, load, load_vocabulary, located
 
 
@@ -26,13 +26,13 @@ def register(
         alias: of this version.
     """
     weights = located(checkpoint)
-    load_vocabulary(weights, load(weights))  # without one it reads no text
+    vocabulary = load_vocabulary(weights, load(weights))
     registered = register_model(
         weights,
         **called("deq-sequence", checkpoint, SHIPPED, name, alias),
         pipeline="sequence",
         predictor="deq_sequence.demo.predict",
-        interface=INTERFACE,
+        interface=interface_of(vocabulary),
     )
     print(registered)
     finish({"version": registered.version})

@@ -8,6 +8,7 @@ import torch
 
 import deq_core as deq
 from deq_core.experiment.tracking.models import Interface
+from deq_sequence.data.vocabulary import Vocabulary
 from deq_sequence.demo.generate import generate
 from deq_sequence.demo.prompt import PromptError, encode_prompt, unknown_tokens
 from deq_sequence.demo.sampling import Sampling
@@ -17,13 +18,15 @@ from deq_sequence.networks import load, load_vocabulary
 if TYPE_CHECKING:
     import pandas as pd
 
-INTERFACE = Interface(
-    inputs=None,
-    outputs=None,
-    example=["ROMEO:"],
-    params={"length": 100, "temperature": 0.8, "top_p": 0.95, "seed": 0},
-)
-"""Beginnings of texts, and the texts; options as those of `deq-sequence generate`."""
+
+def interface_of(vocabulary: Vocabulary) -> Interface:
+    """Beginnings of texts, and the texts; options as those of `deq-sequence generate`. The example is a token."""
+    return Interface(
+        inputs=None,
+        outputs=None,
+        example=[vocabulary.decode([1])],
+        params={"length": 100, "temperature": 0.8, "top_p": 0.95, "seed": 0},
+    )
 
 
 class Predictor:
@@ -36,7 +39,7 @@ class Predictor:
     def __call__(
         self, prompts: "pd.DataFrame", length: int = 100, temperature: float = 0.8, top_p: float = 0.95, seed: int = 0
     ) -> list[str]:
-        """See `INTERFACE`; MLflow makes a table of one column of a list of texts.
+        """See `interface_of`; MLflow makes a table of one column of a list of texts.
 
         Raises:
             PromptError: a prompt is none: MLflow lets through what is missing in a table.
