@@ -20,6 +20,8 @@ from hypothesis import HealthCheck, settings
 
 SEED = 20201
 
+gc.disable()  # until all is imported, which stays
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, be it by torch
 
@@ -46,6 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """What was imported stays for good: the garbage collector need not walk over it, again and again, in the tests."""
     gc.freeze()
+    gc.enable()
 
 
 def seed() -> None:
