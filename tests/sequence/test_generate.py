@@ -57,6 +57,19 @@ def test_the_probability_of_the_text_is_the_models() -> None:
     torch.testing.assert_close(torch.tensor([-one.log_prob for one in found]).double(), losses, rtol=0, atol=1e-6)
 
 
+def test_an_unrolled_network_begins_each_position_at_zeros_as_it_was_trained() -> None:
+    model = small(steps=3, memory=50)
+    prompt = some_tokens(batch=1, length=5)[0]
+    found = list(islice(generate(Reader(model), prompt, Sampling()), 8))
+    with torch.no_grad():
+        output = model(prompt[None])
+        for one in found:
+            assert one.log_prob == pytest.approx(float(output.log_probs[0, -1, one.token]), abs=1e-9)
+            output = model(torch.tensor([[one.token]]), output.memory)
+    with pytest.raises(ValueError, match="start: an unrolled network begins at zeros, cold, got token"):
+        next(generate(Reader(model), prompt, Sampling(), start="token"))
+
+
 def test_a_repeated_text_is_solved_in_fewer_evaluations_from_the_same_token() -> None:
     model = small(memory=30, solver=deq.Anderson(), stop=deq.Stop(100, tol=1e-6))
     tokens = some_tokens(batch=1, length=8).repeat(1, 4)

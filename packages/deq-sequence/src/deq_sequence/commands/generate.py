@@ -8,14 +8,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Annotated
 
 import torch
 
 import deq_core as deq
+from deq_core.experiment.commands import default
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.errors import NonFiniteError
-from deq_sequence.demo.generate import Drawn
+from deq_sequence.demo.generate import Drawn, initial
 from deq_sequence.demo.generate import generate as continuations
 from deq_sequence.demo.incremental_decoder import IncrementalDecoder
 from deq_sequence.demo.prompt import PromptError, encode_prompt, unknown_tokens
@@ -35,7 +37,7 @@ def generate(
     top_k: int | None = None,
     top_p: float = 0.95,
     seed: int = 0,
-    start: Initialisation = "token",
+    start: Annotated[Initialisation | None, default("token; of an unrolled network, cold")] = None,
     context: int | None = None,
     steps: int | None = None,
     tolerance: float | None = None,
@@ -70,6 +72,7 @@ def generate(
     try:
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, never=unknown_tokens(vocabulary))
         reader = Reader(stopping(model, steps, tolerance), context=context)
+        start = initial(model, start)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     drawn = continuations(reader, tokens.to(place), sampling, seed=seed, start=start)

@@ -12,6 +12,7 @@ from deq_sequence.demo.sampling import Sampling
 from deq_sequence.finite import require_finite
 from deq_sequence.initialisation import Initialisation, InitialStates
 from deq_sequence.models.reader import Past, Reader, Reading
+from deq_sequence.models.transformer import DEQTransformer
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,36 @@ class Drawn:
 
 
 def generate(
-    reader: Reader, prompt: Tensor, sampling: Sampling, *, seed: int = 0, start: Initialisation = "token"
+    reader: Reader, prompt: Tensor, sampling: Sampling, *, seed: int = 0, start: Initialisation | None = None
 ) -> Iterator[Drawn]:
     """The tokens that follow `prompt` (tokens,), without end, each drawn when it is asked for.
 
     One seed gives one text on one machine. A token is read once: a solve of its position alone.
 
+    Args:
+        start: where a solve begins; by default `token`, of an unrolled network `cold`, which is where it begins.
+
     Raises:
+        ValueError: an unrolled network is to begin elsewhere.
         NonFiniteError: what the model says after a token, of the prompt or drawn, is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    starts = InitialStates(start)
+    starts = InitialStates(initial(reader.model, start))
     reading = read_all(reader, prompt[None], starts)
     for begin in count(len(prompt)):
         log_probs = reading.log_probs[0, -1]
         token = sampling.draw(log_probs, generator)
         yield Drawn(int(token), float(log_probs[token]), reading.solution)
         reading = read_one(reader, token.reshape(1, 1), reading.past, starts, begin=begin)
+
+
+def initial(model: DEQTransformer, start: Initialisation | None) -> Initialisation:
+    """`start`, or the default of `generate`; raises ValueError where an unrolled network is to begin elsewhere."""
+    if model.equilibrium.steps is None:
+        return start or "token"
+    if start not in (None, "cold"):
+        raise ValueError(f"start: an unrolled network begins at zeros, cold, got {start}")
+    return "cold"
 
 
 def read_all(reader: Reader, tokens: Tensor, starts: InitialStates) -> Reading:
