@@ -211,6 +211,15 @@ def test_masks_are_measured_at_their_own_size_class_by_class(split: Split, root:
     ]
 
 
+def test_two_pictures_that_would_have_one_mask_are_refused(root: Path) -> None:
+    picture(root / "images/3.jpg", (9, 9, 9), 0, size=NUMBERS.shape)
+    for split in ("train", "val"):
+        with pytest.raises(
+            UserError, match=r"3\.png and 3\.jpg: two pictures, whose mask would be .*masks/3\.png; name"
+        ):
+            OwnMasks(root, split)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_the_loss_of_pictures_is_the_mean_over_their_labelled_pixels_in_any_batches(batch_size: int) -> None:
     task = Segment(labels="own", normalisation=IMAGENET)

@@ -9,7 +9,7 @@ from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.media.video import size_of
 from deq_vision.data.samples import SegmentedImage
 from deq_vision.data.sets.own.labels import FILE, labels_of
-from deq_vision.data.sets.own.splits import Split, folder_of, labelled_pictures
+from deq_vision.data.sets.own.splits import Split, folder_of, labelled_pictures, pictures
 
 LAYOUT = "pictures are in images/, the mask of images/NAME.jpg is masks/NAME.png, and labels.yaml names the classes"
 
@@ -26,14 +26,17 @@ class OwnMasks(Dataset[SegmentedImage]):
         split: train, val or test.
 
     Raises:
-        LayoutError: a folder, a mask or labels.yaml is missing, or there is no picture for the split.
+        LayoutError: a folder, a mask or labels.yaml is missing, there is no picture for the split, or one mask would be
+            that of two.
         ConfigError: labels.yaml holds something else than labels.
     """
 
     def __init__(self, root: Path, split: Split = "train") -> None:
         self.source = root / FILE
         self.labels = labels_of(root)
-        self.images = labelled_pictures(root, split, folder_of(root, split) / "images", LAYOUT)
+        folder = folder_of(root, split) / "images"
+        self.images = labelled_pictures(root, split, folder, LAYOUT)
+        require_own_masks(pictures(folder))
         missing = [mask_of(image) for image in self.images if not mask_of(image).is_file()]
         if missing:
             others = f" and {len(missing) - 1} others are missing" if missing[1:] else ""
@@ -60,6 +63,18 @@ class OwnMasks(Dataset[SegmentedImage]):
                 f"{size_of(mask[None])}; save both at one size"
             )
         return SegmentedImage(image, mask, path.name)
+
+
+def require_own_masks(images: list[Path]) -> None:
+    """Raises LayoutError where the names of two pictures differ in the suffix alone."""
+    known: dict[Path, Path] = {}
+    for image in images:
+        other = known.setdefault(mask_of(image), image)
+        if other != image:
+            raise LayoutError(
+                f"{image} and {other.name}: two pictures, whose mask would be {mask_of(image)}; name one and its mask "
+                "otherwise, or take it away"
+            )
 
 
 def mask_of(image: Path) -> Path:
