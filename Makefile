@@ -20,7 +20,7 @@ help:  ## this list
 reproduce: $(INSTALLED)  ## run what is not up to date: data, training, evaluation, figures, report
 	$(IN_VENV) snakemake --cores $(CORES) $(TARGET)
 
-rehearse: $(INSTALLED)  ## every stage of the profile paper for two updates, on the CPU and miniature data
+rehearse: $(INSTALLED)  ## every stage of the profile paper for an update or two, on the CPU and miniature data
 	$(IN_VENV) python -m workflows.rehearse
 
 report: $(INSTALLED)  ## all reports, beside what papers say, on one page: results/report.html

@@ -25,10 +25,8 @@ from deq_vision.data.mini.write_street import MiniStreetConfig
 
 CLASSES = 2
 """Of ImageNet: each split has all of them, and each is a folder with a picture."""
-CROP = 64, 64
-"""(h, w) of what networks are trained on, pixels: the least that the correlation pyramid of flow takes."""
 SIZE = 64, 72
-"""(h, w) of pictures and frames, pixels."""
+"""(h, w) of pictures and frames, pixels; trainings enlarge them to their crops. Flow takes none below 64."""
 TOKENS = 17
 """Of the texts that are measured."""
 
@@ -83,6 +81,8 @@ def write_pictures(root: Path) -> None:
     shutil.rmtree(generated)
     (root / "cifar-10-batches-bin/val_batch.bin").unlink()  # the release has none
     shutil.rmtree(root / "cityscapes/gtFine_sequence")
+    for labels in (root / "cityscapes/gtFine/test").glob("*/*_gtFine_labelIds.png"):
+        encode(labels, np.zeros(SIZE, np.uint8))  # they are not published
     pixels = np.random.default_rng(0)
     for split in ("train", "val"):
         for label in range(CLASSES):

@@ -10,6 +10,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from workflows import miniatures
 
+TEXT = f"the texts that are measured have {miniatures.TOKENS} tokens"
 MEASURED = "evaluations that are looked at; solves of trainings have theirs"
 TRAININGS = (
     "flow.train.*",
@@ -20,6 +21,12 @@ TRAININGS = (
     "stability.training",
     "sequence.train.*",
 )
+SHARED = ("flow.train.deq-zoo-b", "vision.experiments.imagenet-small.recipe", "sequence.train.wt103")
+"""Trainings by two processes, one in each domain."""
+FLOW = ("flow.train.*", "flow.curriculum.*.train.*", "flow.gradients.train")
+"""Those without a pretraining."""
+FOLLOWED = ("vision.paths.measure.imagenet-*", "sequence.paths.measure.*")
+"""Networks whose evaluations take long."""
 
 
 @dataclass(frozen=True)
@@ -51,32 +58,34 @@ def first(count: int) -> Callable[[list[Any]], list[Any]]:
 
 REDUCED: tuple[Reduction, ...] = (
     Reduction(everywhere("steps"), 2, "one update unrolled, where there is a pretraining, and one solved"),
+    Reduction(tuple(f"{training}.steps" for training in FLOW), 1, "flow has no pretraining"),
     Reduction(everywhere("pretraining.steps"), 1, "see steps"),
     Reduction(("delta.sine.*.steps", "delta.images.steps"), 2, "updates"),
     Reduction(("**.batch_size",), 1, "time and memory of one sample"),
+    Reduction(("*.paths.measure.*.batch_size", "stability.paths.batch_size"), 2, "solves begin where others ended"),
+    Reduction(everywhere("processes"), 1, "each has a network of its own in memory"),
     Reduction(
-        ("**.crop",), list(miniatures.CROP), "the least that all networks take; workflows.costs counts the published"
+        tuple(f"{training}.{key}" for training in SHARED for key in ("processes", "batch_size", "steps")),
+        2,
+        "one training of each domain, by torchrun",
     ),
-    Reduction(("vision.experiments.imagenet-*.task.augment.size",), miniatures.CROP[0], "as crop", added=True),
-    Reduction(("vision.experiments.*.task.test_crop",), [miniatures.CROP[0]] * 2, "as crop"),
-    Reduction(("sequence.**.length",), 8, "tokens of a segment, as crop"),
     Reduction(("**.device",), "cpu", "there is no GPU"),
-    Reduction(everywhere("processes"), 1, "each would have a GPU"),
-    Reduction(everywhere("workers"), 0, "there is one sample to load"),
     Reduction(everywhere("precision"), "bfloat16", "float16 needs CUDA"),
     Reduction(everywhere("jacobian.chance"), 1.0, "the penalty, which few updates have, is rehearsed too"),
+    Reduction(
+        ("vision.experiments.cityscapes-[lx]*.task.augment.crop",), [256, 512], "the published ones take minutes"
+    ),
     Reduction(("**.seeds",), first(1), "seeds repeat the same"),
-    Reduction(("delta.**.thresholds",), first(2), "they repeat the same, and maps are of the second"),
-    Reduction(("sequence.**.thresholds",), first(1), "they repeat the same"),
-    Reduction(("*.paths.measure.*.arnoldi", "stability.paths.arnoldi"), 2, MEASURED, added=True),
-    Reduction(("**.evaluations", "flow.evaluate.sweep", "*.evaluate.*.sweep"), 4, MEASURED),
+    Reduction(tuple(f"sequence.{part}.length" for part in ("evaluate.*", "delta.*", "paths.measure.*")), 8, TEXT),
+    Reduction(
+        tuple(f"{one}.{key}" for one in FOLLOWED for key in ("evaluations", "settings.*.evaluations")), 4, MEASURED
+    ),
     Reduction(("delta.sweep.*.steps", "sequence.delta.*.steps"), [4], MEASURED),
     Reduction(("delta.sweep.*.variants.*.stop.max_steps", "sequence.delta.*.variants.*.stop.max_steps"), 4, MEASURED),
-    Reduction(("delta.convergence.*.steps",), 4, MEASURED),
-    Reduction(("*.costs.steps",), [2], MEASURED),
+    Reduction(("sequence.delta.*.variants.*.rule.thresholds",), first(2), "they repeat the same"),
+    Reduction(("*.costs.steps",), first(1), MEASURED),
     Reduction(("*.costs.repeats",), 1, "they repeat the same"),
-    Reduction(("vision.stream.*.before",), 1, "frames of a video before the annotated one", added=True),
-    Reduction(("delta.images.picture.size",), 16, "pixels"),
+    Reduction(("delta.images.picture.size",), 64, "pixels"),
     Reduction(("flow.data.complete", "vision.data.complete"), False, "a miniature is no whole release", added=True),
     Reduction(("vision.experiments.imagenet-*.model.architecture.head.classes",), miniatures.CLASSES, "its miniature"),
 )

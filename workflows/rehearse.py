@@ -32,6 +32,7 @@ from workflows import commands, graph, miniatures, parameters
 from workflows.profile import profile, text
 from workflows.reductions import REDUCED, reduced
 from workflows.schemas import PACKAGES
+from workflows.stage import sources
 
 ROOT = Path(__file__).parents[1]
 SERVER = multiprocessing.get_context("forkserver")
@@ -46,6 +47,7 @@ class Outcome:
 
     stage: str
     seconds: float = 0.0
+    """Of processor cores."""
     peak: int = 0
     """Megabytes of memory of its largest process."""
     status: int | None = None
@@ -106,33 +108,35 @@ def modules() -> list[str]:
 
 
 def run(stage: str, words: Sequence[str], log: Path) -> Outcome:
-    """Runs a stage's command in the working directory, in a process that has imported its program already."""
+    """Runs a stage's command in the working directory, by processes that have imported its program already."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    begun = time.monotonic()
-    peaks, peak = SERVER.Pipe(duplex=False)
-    process = SERVER.Process(target=perform, args=(words, log, peak))
+    told, tell = SERVER.Pipe(duplex=False)
+    process = SERVER.Process(target=follow, args=(perform, words, log, tell))
     process.start()
-    peak.close()
     process.join()
-    try:
-        found = peaks.recv()
-    except EOFError:  # it was killed
-        found = 0
-    return Outcome(stage, time.monotonic() - begun, found, process.exitcode)
+    return Outcome(stage, *told.recv())
 
 
-def perform(words: Sequence[str], log: Path, peak: Connection) -> None:
-    """Becomes the command that `words` are; sends its peak of memory, MB."""
+def follow(perform: Callable[..., None], words: Sequence[str], log: Path, tell: Connection) -> None:
+    """Performs a command in a process of its own, which may become torchrun; sends the numbers of its `Outcome`."""
+    process = multiprocessing.get_context("fork").Process(target=perform, args=(words, log))
+    process.start()
+    process.join()
+    taken = resource.getrusage(resource.RUSAGE_CHILDREN)
+    tell.send((taken.ru_utime + taken.ru_stime, taken.ru_maxrss // 1024, process.exitcode))
+
+
+def perform(words: Sequence[str], log: Path) -> None:
+    """Becomes the command that `words` are, as `workflows.stage` does."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path.cwd()}/mlflow.db"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*sources(), os.environ.get("PYTHONPATH"))))
     torch.set_num_threads(1)
     sys.argv = list(words)
-    try:
-        importlib.import_module(f"{words[0].replace('-', '_')}.cli").main(words[1:])
-    finally:
-        peak.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    importlib.import_module(f"{words[0].replace('-', '_')}.cli").main(words[1:])
 
 
 def rehearse(reads: Mapping[str, set[str]], perform: Callable[[str], Outcome], *, jobs: int) -> list[Outcome]:
