@@ -85,6 +85,61 @@ def test_checkpointing_changes_nothing(adjoint, reentrant):
         assert torch.equal(parameter.grad, expected)
 
 
+class Dropped(nn.Module):
+    """A cell with dropout and a parametrised weight."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.linear = norm(nn.Linear(6, 6, dtype=torch.float64))
+        self.drop = deq.nn.VariationalDropout(0.4)
+
+    def forward(self, z):
+        return torch.tanh(0.5 * self.drop(self.linear(z)) + 1)
+
+
+@pytest.mark.parametrize("norm", [deq.nn.weight_norm_, deq.nn.spectral_norm_])
+@pytest.mark.parametrize(
+    "adjoint", [deq.Implicit(), deq.Truncated(3), deq.SHINE(), deq.Unrolled(), deq.Phantom(2), deq.Reversible()]
+)
+def test_checkpointing_inside_f_keeps_the_solves_masks_vectors_and_weights(adjoint, norm):
+    solver = deq.Broyden() if isinstance(adjoint, deq.SHINE) else None
+
+    def gradient(checkpointed):
+        torch.manual_seed(0)
+        cell = Dropped(norm)
+        inside = lambda z: checkpoint(cell, z, use_reentrant=False, context_fn=deq.checkpoint_contexts)  # noqa: E731
+        f, z0 = inside if checkpointed else cell, torch.zeros(3, 6, dtype=torch.float64)
+        solution = deq.fixed_point(f, z0, solver=solver, stop=deq.Stop(20, None), adjoint=adjoint)
+        return torch.autograd.grad(solution.value.square().sum(), list(cell.parameters()))
+
+    found = gradient(False), gradient(True)
+    for left, right in zip(*found, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize(
+    "module",
+    [deq.nn.VariationalDropout(0.4), deq.nn.spectral_norm_(nn.Linear(6, 6))],
+    ids=["dropout", "spectral norm"],
+)
+def test_a_checkpoint_inside_f_without_the_solves_masks_and_vectors_is_refused(module, reentrant):
+    x = torch.ones(3, 6, requires_grad=True)
+    f = lambda z: checkpoint(lambda z, x: torch.tanh(0.5 * module(z + x)), z, x, use_reentrant=reentrant)  # noqa: E731
+    solution = deq.fixed_point(f, torch.zeros(3, 6), adjoint=deq.JacobianFree())
+    with pytest.raises(RuntimeError, match=r"outside of its solve.*checkpoint_contexts"):
+        solution.value.sum().backward()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_dropout_that_is_in_no_solve_is_checkpointed_as_any(reentrant):
+    drop, x = deq.nn.VariationalDropout(0.4), torch.ones(3, 6, requires_grad=True)
+    y = checkpoint(drop, x, use_reentrant=reentrant)
+    y.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, y)
+
+
 @pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.Phantom(), deq.Unrolled()])
 def test_every_evaluation_runs_under_the_callers_autocast(adjoint):
     seen = []

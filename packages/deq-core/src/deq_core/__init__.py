@@ -23,6 +23,7 @@ from ._solve.norms import two_norm as two_norm
 from ._solve.outcome import Outcome as Outcome
 from ._solve.parts import Part as Part
 from ._solve.parts import part_residuals as part_residuals
+from ._solve.recomputed import checkpoint_contexts as checkpoint_contexts
 from ._solve.scope import solve_scope as solve_scope
 from ._solve.solution import Solution as Solution
 from ._solve.stop import Stop as Stop

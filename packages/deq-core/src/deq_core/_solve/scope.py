@@ -6,6 +6,9 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import torch
+from torch import nn
+
 Value = TypeVar("Value")
 
 
@@ -28,6 +31,25 @@ _CURRENT: ContextVar[Scope | None] = ContextVar("deq_core_scope", default=None)
 def current_scope() -> Scope | None:
     """The scope of the solve that is running, if any."""
     return _CURRENT.get()
+
+
+def once_a_solve(owner: nn.Module, key: Hashable, make: Callable[[], Value]) -> Value:
+    """`make()`, of the first call in the solve that is running; of every call outside of one.
+
+    Raises:
+        RuntimeError: the owner has been in a solve, and a backward pass calls it outside of one.
+    """
+    scope, compiling = current_scope(), torch.compiler.is_compiling()
+    if scope is not None:
+        if not compiling:
+            owner.__dict__["_in_solves"] = True
+        return scope.once(owner, key, make)
+    if not compiling and owner.__dict__.get("_in_solves") and torch._C._current_graph_task_id() >= 0:
+        raise RuntimeError(
+            f"a backward pass computes {owner} again outside of its solve, where what was drawn there is not known: "
+            "use checkpoint(..., use_reentrant=False, context_fn=deq_core.checkpoint_contexts) inside f"
+        )
+    return make()
 
 
 @contextmanager

@@ -46,9 +46,14 @@ def using(weights: Weights) -> Iterator[None]:
         _WEIGHTS.reset(token)
 
 
+def open_weights() -> Weights | None:
+    """Those of the block that is open; None where there is none."""
+    return _WEIGHTS.get()
+
+
 def current_weights() -> Weights:
     """Those of the block that is open; none yet where there is none."""
-    weights = _WEIGHTS.get()
+    weights = open_weights()
     return {} if weights is None else weights
 
 

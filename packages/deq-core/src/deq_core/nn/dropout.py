@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
-from .._solve.scope import current_scope
+from .._solve.scope import once_a_solve
 
 
 class VariationalDropout(nn.Module):
     """Dropout whose mask is drawn once per solve, so that f stays one function and has a fixed point.
 
     Gal & Ghahramani, NeurIPS 2016, for recurrent nets; Bai et al., NeurIPS 2019, for equilibrium models. The mask is
-    kept for the backward pass too. Outside a solve every call draws a new one, as `nn.Dropout` does.
+    kept for the backward pass too. Outside a solve every call draws a new one, as `nn.Dropout` does. Inside
+    `torch.utils.checkpoint` inside f it needs `checkpoint_contexts`.
 
     Args:
         p: probability that an entry is zeroed, in [0, 1); the others are scaled by 1 / (1 - p).
@@ -47,8 +48,7 @@ def _draw_mask(dropout: VariationalDropout, x: Tensor) -> Tensor:
     def draw() -> Tensor:
         return torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - dropout.p) / (1 - dropout.p)
 
-    scope = current_scope()
-    return draw() if scope is None else scope.once(dropout, torch.Size(shape), draw)
+    return once_a_solve(dropout, torch.Size(shape), draw)
 
 
 # Not compiled: a graph would keep the first solve's mask. This form of `torch.compiler.disable` does not import the

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from .._solve.modes import may_look
-from .._solve.scope import current_scope
+from .._solve.scope import once_a_solve
 from .._solvers.scaled import scale_to_ordinary
 from .weight_norm import Module, affine_layers, output_dimension
 
@@ -81,10 +81,9 @@ class SpectralNorm(_SpectralNorm):
         super()._power_method(weight_mat if scale is None else weight_mat * scale, n_power_iterations)
 
     def _vectors(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        scope = current_scope()
-        if self.training and scope is not None:
-            return scope.once(self, "singular vectors", lambda: self._advance(matrix))
-        return self._advance(matrix) if self.training else self._kept()
+        if not self.training:
+            return self._kept()
+        return once_a_solve(self, "singular vectors", lambda: self._advance(matrix))
 
     def _advance(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         if torch.compiler.is_compiling():
