@@ -85,6 +85,14 @@ def test_what_is_no_set_of_classes_is_refused_by_name(count: int | None, said: s
         classes_of(root)
 
 
+def test_a_class_with_the_name_of_a_split_is_refused_with_the_reason(folders: Path) -> None:
+    picture(folders / "train/engine.png", COLOURS["apple"], 0)
+    with pytest.raises(
+        LayoutError, match=r"train: expected the training split, .* got pictures; call the class otherwise"
+    ):
+        classes_of(folders)
+
+
 @pytest.mark.parametrize("count", [3, 10])
 @pytest.mark.parametrize("crop", [None, (20, 16)])
 def test_a_network_is_shown_pictures_as_it_was_trained_on_them(

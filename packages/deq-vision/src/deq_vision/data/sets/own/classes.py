@@ -64,10 +64,16 @@ def classes_of(root: Path) -> list[str]:
         raise LayoutError(
             f"{root}: expected a folder with a folder of pictures for each class, but there is none", [root]
         )
-    found = named_in(folder_of(root, "train"))
+    folder = folder_of(root, "train")
+    found = named_in(folder)
+    if not found and folder != root and pictures(folder):
+        raise LayoutError(
+            f"{folder}: expected the training split, which a folder of that name is, with a folder for each class, got "
+            "pictures; call the class otherwise"
+        )
     if len(found) < 2:
         raise LayoutError(
-            f"{folder_of(root, 'train')}: expected folders of at least two classes with pictures "
+            f"{folder}: expected folders of at least two classes with pictures "
             f"({', '.join(IMAGES)}) in them, got {len(found)}; or images, masks and labels.yaml, or images and a JSON "
             "file of boxes"
         )
