@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.jobs import done
 from tests.sequence.recipes import PROFILE, TEXT, prepared
 from tests.sequence.small import small, some_tokens
 
@@ -23,9 +24,10 @@ from deq_core.experiment.tables import Row, numbers, read_rows, write_rows
 from deq_sequence import build, save
 from deq_sequence.cli import main
 from deq_sequence.data import tokens as stored
+from deq_sequence.data.corpora import CorpusError
 from deq_sequence.evaluate import measure
 from deq_sequence.reports.delta import page
-from deq_sequence.studies.delta import Delta, read_all, ways
+from deq_sequence.studies.delta import DELTA, Delta, read_all, ways
 from deq_sequence.studies.delta_trial import Start, Trial
 
 RULE = Rule(thresholds=(0.05, 1000.0))
@@ -169,6 +171,11 @@ def test_the_report_has_the_largest_saving_within_each_bound(tmp_path: Path) -> 
     assert "| deq, cold | 5 % | plain, 0.1 | 72.5 ± 3.5 / 72.5 | 25.0 ± 0.0 | 47.5 ± 3.5 | 2.0 | 2 steps |" in text
     assert "| deq | plain | cold | 4 steps, threshold 0.5 | 6.000 ± 0.000 | 1.0e-01 ± 0.0e+00 | 0.50 ± 0.00 |" in text
     assert list(told.figures) == ["tradeoff"]
+
+
+def test_a_text_too_short_for_its_rows_is_refused_before_another_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="test: 3 tokens are too few for 2 rows of at least two"):
+        done(DELTA, replace(STUDY, tokens=3), data=prepared(tmp_path), model=tmp_path / "none")
 
 
 def test_the_commands_write_tables_and_the_report_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,18 +95,18 @@ def run(job: Job[Trained, Delta]) -> Mapping[str, float]:
         {"variant.start.threshold.steps.quantity": value} of perplexity and macs_saved, on the test.
 
     Raises:
-        CorpusError: the model was trained with another vocabulary.
+        CorpusError: a text is too short for its rows, or the model was trained with another vocabulary.
         NonFiniteError: a prediction is not finite; the table `sweep` is then of what came before.
     """
     config = job.settings
     torch.set_num_threads(config.threads)
     read = stored.read(job.data / config.text)
+    texts = {
+        "validation": stored.check_rows(read, "valid", config.batch_size, limit=config.validation_tokens),
+        "test": stored.check_rows(read, "test", config.batch_size, limit=config.tokens),
+    }
     model = load_for(job.network, read.vocabulary, config.text, memory=config.memory)
     model = model.to(distributed.device(config.device))
-    texts = {
-        "validation": read.texts["valid"][: config.validation_tokens],
-        "test": read.texts["test"][: config.tokens],
-    }
     trials: list[Trial] = []
     for split, text in texts.items():
         trials = [Trial(model, way, config.skip) for way in ways(config)]
