@@ -58,13 +58,13 @@ def inner_products(row: Tensor, rows: Tensor) -> Tensor:
 
 def solved(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """The solution (B, m) of small systems (B, m, m), and (B, 1) whose is regular: no gradient passes another."""
-    solution, info = torch.linalg.solve_ex(system, right)
-    regular = info[:, None] == 0
-    if torch.is_grad_enabled():
-        # The gradient of a singular system is no number, and neither is zero times it: the identity stands for it.
-        identity = torch.eye(system.shape[1], dtype=system.dtype, device=system.device)
-        solution = torch.linalg.solve_ex(torch.where(regular[:, :, None], system, identity), right).result
-    return solution, regular
+    if not torch.is_grad_enabled():
+        solution, info = torch.linalg.solve_ex(system, right)
+        return solution, info[:, None] == 0
+    # The gradient of a singular system is no number, and neither is zero times it: the identity stands for it.
+    regular = torch.linalg.solve_ex(system.detach(), right.detach()).info[:, None] == 0
+    identity = torch.eye(system.shape[1], dtype=system.dtype, device=system.device)
+    return torch.linalg.solve_ex(torch.where(regular[:, :, None], system, identity), right).result, regular
 
 
 def check_damping(damping: float) -> None:
