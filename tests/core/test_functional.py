@@ -72,6 +72,20 @@ def test_a_solve_of_fixed_length_is_mapped_over(x, solver):
         torch.testing.assert_close(mapped(many), expected.detach())
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_start_that_is_the_same_for_all_may_be_mapped_over_too(x, solver):
+    def one(inject):
+        f = lambda z: torch.tanh(0.4 * z.roll(1, 1) + inject)  # noqa: E731  the closure is the point
+        stop = deq.Stop(6, None)
+        return deq.fixed_point(f, torch.zeros(x.shape).to(x), solver=SOLVERS[solver], stop=stop, adjoint=deq.Unrolled())
+
+    many = torch.stack([x, 2 * x, -x])
+    expected = torch.stack([one(inject).value for inject in many])
+    torch.testing.assert_close(torch.func.vmap(lambda inject: one(inject).value)(many), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.func.vmap(lambda inject: one(inject).value)(many), expected.detach())
+
+
 @pytest.mark.parametrize("adjoint", FOLLOWED, ids=lambda adjoint: adjoint.kind)
 def test_gradients_reach_out_of_a_mapped_solve(x, adjoint):
     shift, many = torch.zeros(4, dtype=torch.float64, requires_grad=True), torch.stack([x, -x])

@@ -73,7 +73,7 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     transformed = eager and in_transform()
     look = eager and (stop.tol is not None or (z.device.type == "cpu" and not transformed))
     convergence = Convergence(z, stop.tol, look=look)
-    memory = solver.init(z, stop.max_steps)
+    memory: Any = None
     scratch: _Scratch | None = None
     fz = best = z
     recorded: list[Tensor] = []
@@ -83,6 +83,9 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     for step in range(1, stop.max_steps + 1):
         fz = f(z)
         if step == 1:
+            if transformed:  # a memory like z is written into: it must be mapped where f(z) is
+                z = z + torch.zeros_like(fz)
+            memory = solver.init(z, stop.max_steps)
             solver = scaled_to(z, fz, solver, look=may_look(z, waits=stop.tol is not None))
             scratch = _Scratch(solver, z, stop) if eager and not transformed else None
         room = None if scratch is None else scratch(memory)
