@@ -38,8 +38,9 @@ def to_delta(
     |d| ≤ threshold, it returns Y ← layer(d) + Y - bias (DeltaDEQ, NeurIPS 2024; the arithmetic of its release). At
     threshold 0 that is the dense layer up to rounding. A layer used twice in one evaluation keeps two memories.
 
-    Memories begin with a solve and end with it; outside a solve, and while autograd records, layers are dense. They
-    belong to the calls of one forward of the copy, which must be the one who calls its layers.
+    Memories begin with a solve and end with it, or with the `solve_scope` around several, each of which goes on from
+    those of the last. Outside of both, and while autograd records, layers are dense. Memories belong to the calls of
+    one forward of the copy, which must be the one who calls its layers.
     Transposed convolutions stay dense. In-place activations of the copy are made out-of-place: they would write into
     the memories.
 
