@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.flow.small import SCENES, equilibrium, unrolled, write_sintel
 
+from deq_core.experiment import config
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.log import Log, ignore
@@ -141,6 +142,9 @@ def test_without_budgets_the_network_keeps_its_own(tmp_path: Path) -> None:
     assert {(row["budget"], row["iterations"]) for row in read_rows(out / "frames.csv")} == {("own", stop.max_steps)}
 
 
-def test_no_start_is_refused() -> None:
+def test_no_start_or_one_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="starts: expected at least one"):
         Starts(starts=())
+    (tmp_path / "starts.json").write_text('{"starts": ["cold", "cold"]}')
+    with pytest.raises(config.ConfigError, match="starts: expected each once, got cold more than once"):
+        config.load(Starts, tmp_path / "starts.json")

@@ -10,6 +10,7 @@ import pytest
 
 from deq_core.experiment import config
 from deq_core.experiment.config import ConfigError, Kind, Name, Names, Once, Seeds
+from deq_core.experiment.config.delta import Rule
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,11 @@ def test_what_means_are_taken_over_is_there_once_and_the_schema_says_so(
     validator = jsonschema.Draft202012Validator(config.schema(kind))
     assert validator.is_valid(once)
     assert not validator.is_valid(twice)
+
+
+def test_a_threshold_that_is_there_twice_is_refused_where_a_rule_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run\.train\.thresholds: expected each once, got 0\.1 more than once"):
+        read(tmp_path, '{"run": {"train": {"thresholds": [0.1, 0.1]}}}', kind=Rule)
 
 
 @pytest.mark.parametrize(("seed", "said"), [(-1, "greater than or equal to 0"), (2**32, "less than 4294967296")])
