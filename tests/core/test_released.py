@@ -113,6 +113,8 @@ def test_plain_iteration_returns_the_last_application_even_where_it_grows_worse(
     assert solution.value.tolist() == [[-8.0, -8.0]]
     assert solution.nfe == 3
     assert best.value.tolist() == [[-2.0, -2.0]]
+    assert solution.residuals(4).squeeze(1).tolist() == pytest.approx([3 * 2**0.5 * k for k in (1, 2, 4, 4)])
+    assert best.residuals(4).squeeze(1).tolist() == pytest.approx([3 * 2**0.5] * 4)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -46,6 +46,22 @@ def test_residual_is_that_of_the_evaluation_that_gave_the_value(solver):
     assert solution.trace.shape == (9, 4)
 
 
+@pytest.mark.parametrize("name", ["tanh", "expanding"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_residuals_are_those_of_the_states_that_shorter_solves_return(name, solver):
+    problem = PROBLEMS[name]()
+    every = range(1, 10)
+    solution = deq.fixed_point(
+        problem.f, problem.z0, solver=SOLVERS[solver], stop=deq.Stop(9, 1e-4), record=every, on_failure="ignore"
+    )
+    residuals = solution.residuals(9)
+    for steps in every:
+        stop = deq.Stop(steps, 1e-4)
+        shorter = deq.fixed_point(problem.f, problem.z0, solver=SOLVERS[solver], stop=stop, on_failure="ignore")
+        torch.testing.assert_close(solution.trajectory[steps - 1], shorter.value, rtol=0, atol=0)
+        torch.testing.assert_close(residuals[steps - 1], shorter.residual, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("norm", [deq.two_norm, deq.rms_norm, deq.max_norm])
 @pytest.mark.parametrize("relative", [True, False])
 def test_residual_means_what_stop_says(norm, relative):

@@ -87,7 +87,18 @@ def test_a_part_is_joined_over_the_samples_that_have_it(root: Path) -> None:
     assert summary(rows)["kitti"]["occluded.f1_all"] == rows[0]["occluded.f1_all"]
 
 
-@pytest.mark.parametrize("network", [equilibrium(), unrolled()], ids=["deq", "raft"])
+def last_iterate() -> DEQFlow:
+    """A DEQ-Flow that returns its last iterate, whatever the residual, as a release did."""
+    network = equilibrium()
+    network.equilibrium = replace(network.equilibrium, returned="v2", solver=deq.FixedPointIteration())
+    return network
+
+
+@pytest.mark.parametrize(
+    "network",
+    [equilibrium(), unrolled(), last_iterate()],
+    ids=["deq", "raft", "last"],
+)
 @pytest.mark.parametrize("sweep", [6, 2])
 def test_prediction_and_trajectory_come_from_one_solve_and_are_those_of_separate_ones(
     network: DEQFlow | RAFT, sweep: int, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -107,8 +118,11 @@ def test_prediction_and_trajectory_come_from_one_solve_and_are_those_of_separate
     steps = 4 if isinstance(network, DEQFlow) else 3
     with torch.no_grad():
         for count, flow in ((steps, found.flow), *enumerate(found.trajectory, start=1)):
-            alone = network(batch.image1, batch.image2, steps=count, record=()).flow
-            assert torch.equal(flow, alone)
+            alone = network(batch.image1, batch.image2, steps=count, record=())
+            assert torch.equal(flow, alone.flow)
+            if found.residuals is not None and count <= sweep:
+                assert alone.solution is not None
+                assert torch.equal(found.residuals[count - 1], alone.solution.residual)
     assert len(found.trajectory) == sweep
     assert (found.residuals is None) == isinstance(network, RAFT)
     assert found.residuals is None or found.residuals.shape == (sweep, 2)

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -340,14 +341,17 @@ def run_and_load(data: Path, folder: Path, seed: int) -> dict[str, torch.Tensor]
 def test_a_point_of_the_sweep_is_a_solve_of_so_many_evaluations(data: Path) -> None:
     torch.manual_seed(0)
     model = MDEQ(DIGITS.model.architecture, DIGITS.model.equilibrium()).eval()
-    _, rows = evaluate(model, DIGITS.task, MEASURE, data)
+    _, rows = evaluate(model, DIGITS.task, replace(MEASURE, sweep=8), data)
     for row in rows:
-        counted = tally(DIGITS.task)
+        counted, residuals = tally(DIGITS.task), []
         stop = deq.Stop(int(numbers([row], "step")[0]), tol=None)
         for batch in batches_in_order(DIGITS.task, data, "test", 5, multiple=1):
             with torch.no_grad():
-                counted.add(model(batch.images, stop=stop).logits, batch)
+                output = model(batch.images, stop=stop)
+            counted.add(output.logits, batch)
+            residuals += output.solution.residual.tolist()
         assert row["loss"] == pytest.approx(counted.metrics()["loss"], rel=1e-5)
+        assert row["residual"] == pytest.approx(mean(residuals), rel=1e-4)
 
 
 def losses(recipe: Recipe, step: int, data: Path) -> tuple[dict[str, Any], float]:

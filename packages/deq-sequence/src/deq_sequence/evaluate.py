@@ -113,7 +113,7 @@ def measure(
         tokens, targets = (part.to(output.losses.device) for part in (window.tokens, window.targets))
         for name, solution in swept(model, model.encode(tokens, memory), sweep).items():
             points = scores.setdefault(name, [Score() for _ in range(sweep.evaluations)])
-            residuals = residual_curve(model, solution, sweep.evaluations)
+            residuals = solution.residuals(sweep.evaluations)
             for step, (state, residual) in enumerate(zip(solution.trajectory, residuals, strict=True)):
                 losses = model.losses(state, targets)
                 require_finite(losses, residual, begin=window.begin, name=f"{name}, after {step + 1} evaluations")
@@ -144,10 +144,3 @@ def swept(model: DEQTransformer, segment: Segment, sweep: Sweep) -> dict[str, de
         name: deq.fixed_point(f, start, solver=solver, stop=stop, record=every)
         for name, solver in sweep.solvers.items()
     }
-
-
-def residual_curve(model: DEQTransformer, solution: deq.Solution, evaluations: int) -> Tensor:
-    """Residual of the state after each evaluation, (evaluations, B): that of the best so far, or of the last one."""
-    trace = solution.trace[:evaluations]
-    trace = torch.cat([trace, trace[-1:].expand(evaluations - len(trace), -1)])  # an exact solve ends early
-    return trace if model.equilibrium.steps is not None else trace.cummin(dim=0).values

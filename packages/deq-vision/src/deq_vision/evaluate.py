@@ -160,8 +160,7 @@ class Sweep:
         with torch.no_grad():
             solution = model.solve(model.inject(batch.images), stop=self.stop, record=range(1, steps + 1))
             outputs = [model.head(state) for state in solution.trajectory]
-        trace = solution.trace[:steps]
-        residuals = torch.cat([trace, trace[-1:].expand(steps - len(trace), -1)])
+        residuals = solution.residuals(steps)
         for step, (output, residual) in enumerate(zip(outputs, residuals, strict=True), start=1):
             require_finite(output, residual, [f"{name}, after {step} evaluations" for name in batch.names])
         for counted, output in zip(self.tallies, outputs, strict=True):

@@ -1,7 +1,9 @@
 """What a solve returns."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from .outcome import Outcome
@@ -26,6 +28,7 @@ class Solution:
         nfe: evaluations of f before returning, those that attach gradients included.
         parts: (B, parts) the residual of every part of the state at that step, by its own norm and in its own unit, in
             the order of the state's leaves. None where the stop has no parts: `part_residuals` measures a solution.
+        keeps: of the steps up to one, the state that is kept: the best, or the last as unrolled networks do.
     """
 
     value: Tree
@@ -36,11 +39,22 @@ class Solution:
     trace: Tensor
     nfe: int
     parts: Tensor | None = field(default=None, kw_only=True)
+    keeps: Literal["best", "last"] = field(default="best", kw_only=True)
 
     @property
     def converged(self) -> Tensor:
         """(B,) bool: whether `residual` reached the tolerance; False everywhere when none was set."""
         return self.outcome.converged
+
+    def residuals(self, steps: int) -> Tensor:
+        """(steps, B): the residual of the state that is kept after each of so many steps.
+
+        In `trace` a residual is that of the step itself, be it better than those before or not. Once all samples have
+        ended the last one stays.
+        """
+        trace = self.trace[:steps]
+        trace = torch.cat([trace, trace[-1:].expand(steps - len(trace), -1)])
+        return trace.where(trace == trace, torch.inf).cummin(dim=0).values if self.keeps == "best" else trace
 
     def describe(self) -> str:
         """One line for a log: how many samples converged, in how many steps, and how the others ended."""

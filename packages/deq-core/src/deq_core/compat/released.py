@@ -116,6 +116,7 @@ def released_fixed_point(
         trace=found.trace,
         nfe=flat_f.evaluations,
         argument=ravel.unflatten(found.best),
+        keeps="last" if isinstance(solver, FixedPointIteration) else "best",
     )
 
 

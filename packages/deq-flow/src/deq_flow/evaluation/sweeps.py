@@ -68,7 +68,7 @@ def points_of(output: FlowOutput, sweep: Sweep, index: int) -> dict[Point, dict[
     """The points of a sweep for one sample of a batch: the iterations each takes, and how far it has converged."""
     if output.solution is None:
         return {("iterations", at): {"iterations": at} for at in sweep.iterations}
-    lowest = output.solution.trace[:, index].nan_to_num(nan=torch.inf).cummin(dim=0).values.cpu()
+    lowest = output.solution.residuals(sweep.iterations[-1])[:, index].cpu()
     points: dict[Point, dict[str, float]] = {
         ("iterations", at): {"iterations": at, "residual": float(lowest[at - 1])} for at in sweep.iterations
     }

@@ -11,7 +11,7 @@ import deq_core as deq
 from deq_flow.config import Architecture, Equilibrium
 from deq_flow.models.adjoints import Noting, PerState
 from deq_flow.models.cell import UpdateBlock
-from deq_flow.models.compat.numerics import Returned
+from deq_flow.models.compat.numerics import Returned, rule_of
 from deq_flow.models.fast_paths import channels_last
 from deq_flow.models.network import FlowNetwork, FlowOutput, Pair, State, flow_found
 
@@ -130,7 +130,7 @@ class DEQFlow(FlowNetwork):
             adjoint = Returned(choice.returned, adjoint if recording else None)
             recording = True  # only then is an adjoint asked; without one of its own it solves without autograd
         with torch.set_grad_enabled(recording):
-            return deq.fixed_point(
+            solution = deq.fixed_point(
                 f,
                 start,
                 solver=choice.solver,
@@ -139,6 +139,9 @@ class DEQFlow(FlowNetwork):
                 record=record,
                 on_failure=choice.on_failure if last else "ignore",
             )
+        if choice.returned != "best" and rule_of(choice.returned, choice.solver).slack:
+            return replace(solution, keeps="last")
+        return solution
 
     def _solve_in_slices(self, f: Map, start: State, stop: deq.Stop) -> deq.Solution:
         """Solves from one corrected state to the next, as one solution."""

@@ -105,15 +105,10 @@ def network_method(network: Network, config: Evaluate, *, padding: PaddingMode =
     def predict(batch: FlowBatch) -> Prediction:
         output = estimate(batch.image1, batch.image2, steps=longest, record=range(1, longest + 1))
         flows = [flow.cpu() for flow in output.flows]
-        residuals = None if output.solution is None else held(output.solution.trace.cpu(), longest)[: config.sweep]
+        residuals = None if output.solution is None else output.solution.residuals(config.sweep).cpu()
         return Prediction(flows[estimate.steps - 1], flows[: config.sweep], residuals)
 
     return predict
-
-
-def held(trace: Tensor, iterations: int) -> Tensor:
-    """Residuals (evaluations, B) as (iterations, B): once all samples have converged, the last one stays."""
-    return torch.cat([trace, trace[-1:].expand(iterations - len(trace), -1)])
 
 
 def example(estimate: Estimator, pairs: SampleSet, index: int) -> dict[str, Tensor]:

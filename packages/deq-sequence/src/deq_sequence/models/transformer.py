@@ -250,6 +250,7 @@ def unrolled(f: Callable[[Tensor], Tensor], state: Tensor, steps: int, record: S
         outcome=deq.Outcome.of(torch.zeros_like(trace[-1], dtype=torch.bool), trace[-1] < torch.inf),
         trace=torch.stack(trace),
         nfe=steps,
+        keeps="last",
     )
 
 
