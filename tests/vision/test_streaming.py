@@ -247,6 +247,20 @@ def random_maps(images: Tensor) -> Tensor:
     return torch.randn(len(images), 3 + 4, images.shape[2] // 4, images.shape[3] // 4)
 
 
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_the_loss_of_a_split_is_that_of_all_its_images_in_any_batches(batch_size: int, street: Path) -> None:
+    (whole,) = batches_in_order(DETECT, street, "val", 30, multiple=8)
+    assert len({len(objects) for objects in whole.objects}) > 1
+    torch.manual_seed(0)
+    maps = random_maps(whole.images)
+    tally = DetectionTally(DETECT)
+    for part, batch in zip(
+        maps.split(batch_size), batches_in_order(DETECT, street, "val", batch_size, multiple=8), strict=True
+    ):
+        tally.add(part, batch)
+    assert tally.metrics()["loss"] == pytest.approx(float(loss(DETECT, maps, whole)), rel=1e-5)
+
+
 def test_a_tally_of_maps_measures_what_they_hold(street: Path) -> None:
     tally = DetectionTally(DETECT)
     for batch in batches_in_order(DETECT, street, "val", 16, multiple=8):

@@ -95,14 +95,25 @@ def detection_loss(maps: Tensor, objects: Sequence[Objects], stride: int, config
     Scores: the focal loss of CornerNet (Law & Deng, ECCV 2018, eq. 1), over the number of objects. Boxes: 1 less their
     generalized intersection over union, averaged with the cells' weights.
     """
+    return joined(loss_sums(maps, objects, stride, config), config)
+
+
+def joined(sums: Tensor, config: DetectionLoss) -> Tensor:
+    """The loss of `loss_sums`, or of those of several batches added up, which is that of all their images at once."""
+    scores, count, misses, weight = sums.unbind()
+    return scores / count.clamp(min=1) + config.box_weight * misses / weight.clamp(min=1)
+
+
+def loss_sums(maps: Tensor, objects: Sequence[Objects], stride: int, config: DetectionLoss) -> Tensor:
+    """What `detection_loss` is made of, (4,): focal losses, objects, weighted misses of boxes, and weights."""
     logits, encoded = split(maps.to(torch.promote_types(maps.dtype, torch.float32)))
     wanted = targets(objects, logits.shape[1], (maps.shape[2], maps.shape[3]), stride, config.spread)
     heat = wanted.heat.to(logits)
-    scores = focal_loss(logits, heat) / max(1, sum(len(entry) for entry in objects))
     inside = wanted.weights > 0
     weights = wanted.weights[inside].to(logits)
     misses = 1 - generalized_box_iou(decode(encoded, stride)[inside], wanted.boxes[inside].to(logits))
-    return scores + config.box_weight * (weights * misses).sum() / weights.sum().clamp(min=1)
+    count = logits.new_tensor(sum(len(entry) for entry in objects))
+    return torch.stack([focal_loss(logits, heat), count, (weights * misses).sum(), weights.sum()])
 
 
 def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from deq_vision.detection.boxes import box_iou
 from deq_vision.detection.decoding import Detections, detect
 from deq_vision.detection.metrics import Found, Truth, coco_by_class, coco_metrics, vid_map
 from deq_vision.detection.params import Detect
-from deq_vision.detection.targets import detection_loss
+from deq_vision.detection.targets import detection_loss, joined, loss_sums
 from deq_vision.params import Recipe
 
 Split = Literal["train", "val", "test"]
@@ -142,11 +142,11 @@ class DetectionTally:
         self.task = task
         self.found: list[Found] = []
         self.truth: list[Truth] = []
-        self.loss = 0.0
+        self.sums = torch.zeros(4, dtype=torch.float64)
 
     def add(self, maps: Tensor, batch: AnnotatedBatch) -> None:
         """Counts a batch."""
-        self.loss += float(loss(self.task, maps, batch)) * len(batch.images)
+        self.sums += loss_sums(maps, batch.objects, stride_of(maps, batch.images), self.task.loss).detach().cpu()
         seen = zip(predictions(self.task, maps, batch), batch.sizes, batch.whole, strict=True)
         found = [one.enlarged(size, whole.size) for one, size, whole in seen]
         self.add_found(found, [whole.objects for whole in batch.whole])
@@ -163,7 +163,7 @@ class DetectionTally:
 
     def metrics(self) -> dict[str, float]:
         """Of all that was counted: loss, COCO's values (ap50 among them), and VID's map50, where there are objects."""
-        return {"loss": self.loss / max(1, self.count), **detection_metrics(self.found, self.truth)}
+        return {"loss": float(joined(self.sums, self.task.loss)), **detection_metrics(self.found, self.truth)}
 
     def by_class(self, names: Sequence[str]) -> list[Row]:
         """COCO's average precision of each class (ap, ap50), and objects."""
