@@ -60,14 +60,18 @@ clean:  ## remove .venv and caches of tools; data, results and runs stay
 	rm -rf .venv .venv-unfinished .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # .venv/installed is written last and names the folder, so an interrupted installation or a moved checkout starts anew.
-ifneq ($(wildcard $(INSTALLED)),)
-ifneq ($(shell cat $(INSTALLED)),$(CURDIR))
-$(shell touch .venv-unfinished && rm $(INSTALLED))
-endif
+OWNER := $(shell cat $(INSTALLED) 2>/dev/null)
+ifneq ($(OWNER),$(CURDIR))
+.PHONY: $(INSTALLED)
 endif
 
 $(INSTALLED): constraints.txt requirements.txt pyproject.toml $(wildcard packages/*/pyproject.toml)
-	@if test -e .venv-unfinished || ! .venv/bin/python -c '$(NEW_ENOUGH)' 2>/dev/null; then \
+	@if test "$(OWNER)" != "$(CURDIR)" && test -L .venv && test .venv -ef "$(OWNER)/.venv"; then \
+	    echo ".venv is a link to that of $(OWNER); remove the link, and make installs one here" >&2; \
+	    exit 1; \
+	fi
+	@if test -e .venv-unfinished || { test -e $@ && test "$(OWNER)" != "$(CURDIR)"; } || \
+	    ! .venv/bin/python -c '$(NEW_ENOUGH)' 2>/dev/null; then \
 	    for python in $(PYTHONS); do \
 	        if "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null; then break; fi; \
 	        version=$$("$$python" -c '$(VERSION)' 2>/dev/null || echo "not there"); \
