@@ -1,6 +1,7 @@
 """Which stages of dvc.yaml an edit makes out of date: `python -m workflows.edits [FILE ...]`.
 
-Without files it writes the table of docs/reproducibility.md.
+A FILE is one of a package: code, or a checkpoint that ships. Without files it writes the table of
+docs/reproducibility.md.
 """
 
 import re
@@ -47,12 +48,29 @@ def stages() -> dict[str, tuple[str, str]]:
 
 @cache
 def reruns() -> Mapping[str, set[str]]:
-    """The stages whose code a file is part of, by its path in the folder of its package."""
+    """The stages whose code a file is part of, or that read it, by its path in the folder of its package."""
+    definitions = commands.definitions(code.ROOT / "dvc.yaml")
     found: defaultdict[str, set[str]] = defaultdict(set)
     for stage, (program, command) in stages().items():
         for file in code.behind(program, command):
             found[file.partition("/src/")[2].partition(":")[0]].add(stage)
+        for folder in definitions[stage].get("do", definitions[stage])["deps"]:
+            if folder.startswith("packages/"):
+                for path in code.ROOT.glob(f"{re.sub(r'[$]{.*?}', '*', folder)}/*"):
+                    found[place(path)].add(stage)
     return found
+
+
+def place(file: Path) -> str:
+    """The path of a file in the folder of its package.
+
+    Raises:
+        ValueError: it is no file of a package.
+    """
+    for folder in map(Path.resolve, code.SOURCES.values()):
+        if file.is_file() and file.resolve().is_relative_to(folder):
+            return file.resolve().relative_to(folder.parent).as_posix()
+    raise ValueError(f"{file}: expected a file of a package, below packages/*/src")
 
 
 def after(patterns: Sequence[str]) -> set[str]:
@@ -84,8 +102,11 @@ def table() -> str:
 
 def main(files: Sequence[str]) -> None:
     """Tells of each file, or writes the table."""
-    for file in files:
-        print(f"{file}: {said(after([Path(file).resolve().as_posix().partition('/src/')[2]]))}")
+    try:
+        for file in files:
+            print(f"{file}: {said(after([place(Path(file))]))}")
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     if not files:
         PAGE.write_text(with_table(PAGE.read_text(), "edits", table()))
 

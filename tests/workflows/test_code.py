@@ -52,11 +52,27 @@ def test_the_table_of_the_docs_is_what_the_code_says() -> None:
         ("deq_sequence/data/mini.txt.xz", of("sequence") - PAGES - COSTS, of("sequence") - COSTS),
         ("deq_core/experiment/tracking/run.py", set(), set()),
         ("deq_core/experiment/commands.py", set(), set()),
+        ("deq_sequence/checkpoints/default/model.safetensors", {"sequence_paths_shipped"}, set()),
     ],
 )
 def test_an_edit_runs_again_what_it_is_part_of(file: str, stages: set[str], also: set[str]) -> None:
     assert edits.exists(file)
     assert stages <= edits.after([file]) <= stages | also
+
+
+def test_an_edit_is_told_of_in_any_folder_and_what_is_no_file_of_a_package_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "src" / "deq" / "packages" / "deq-core" / "src" / "deq_core"
+    folder.mkdir(parents=True)
+    (folder / "solve.py").touch()
+    monkeypatch.setattr(code, "SOURCES", {"deq_core": folder})
+    monkeypatch.setattr(edits, "reruns", lambda: {"deq_core/solve.py": {"flow_train"}})
+    edits.main([str(folder / "solve.py")])
+    assert capsys.readouterr().out == f"{folder / 'solve.py'}: flow_train\n"
+    for other in (ROOT / "dvc.yaml", folder / "slove.py", folder):
+        with pytest.raises(SystemExit, match=f"{other.name}: expected a file of a package"):
+            edits.main([str(other)])
 
 
 def test_no_figure_and_no_report_trains_anything() -> None:
