@@ -104,9 +104,9 @@ def source(module: str) -> Path | None:
 
 
 def beside(module: str) -> list[Path]:
-    """The data that lie beside a module."""
+    """The data that lie beside a module; what an editor has open or backs up there is none."""
     file = source(module)
-    folder = [] if file is None else file.parent.iterdir()
+    folder = [] if file is None else file.parent.glob("[!.#]*[!~]")
     return [path for path in folder if path.is_file() and path.suffix not in (".py", ".pyc", ".typed")]
 
 

@@ -127,6 +127,13 @@ def test_what_a_file_does_counts_and_what_it_says_of_that_does_not(checkout: Pat
         before = after
 
 
+def test_what_an_editor_leaves_beside_a_module_counts_for_nothing(checkout: Path) -> None:
+    before = seen()
+    for name in (".loss.py.swp", "loss.py~", "#loss.py#"):
+        (checkout / "deq-flow/src/deq_flow" / name).write_bytes(b"unsaved")
+    assert seen() == before
+
+
 def edit(path: Path, old: str, new: str) -> None:
     """Replaces the first `old` in a file."""
     text = path.read_text()
