@@ -5,13 +5,15 @@ Snakemake's own account, a block for each job that begins, goes on in its log fi
 `core_minutes` of its section in params.yaml, of one core that has no other work.
 """
 
+import contextlib
 import json
 import logging
 import math
 import os
+import re
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +23,8 @@ from workflows import graph, parameters
 
 TIMES = Path(".snakemake/times.json")
 """Seconds that each job took when it last ran."""
+RESTORED = re.compile(r"^Stage '.*' (?:is cached - skipping run|didn't change, skipping)", re.MULTILINE)
+"""In the log of a job whose outputs DVC had."""
 Jobs = Mapping[str, Collection[str]]
 """Names of jobs, by pipeline."""
 ACCOUNT = (LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.JOB_ERROR, LogEvent.PROGRESS)
@@ -54,11 +58,13 @@ class Live(logging.Handler):
                 self.left[name] = self.jobs[name]
             self.running[told["jobid"]] = (name, time.monotonic(), list(told["log"] or ()))
         elif event == LogEvent.JOB_FINISHED and told["job_id"] in self.running:
-            name, began, _ = self.running.pop(told["job_id"])
+            name, began, logs = self.running.pop(told["job_id"])
             if self.left.pop(name, None) is not None:
-                self.times[name] = round(time.monotonic() - began, 1)
-                remember(self.times)
-                self.say(f"{name} took {duration(self.times[name])}")
+                seconds = round(time.monotonic() - began, 1)
+                if not any(RESTORED.search(text) for _, text in said(logs)):
+                    self.times[name] = seconds
+                    remember(self.times)
+                self.say(f"{name} took {duration(seconds)}")
         elif event == LogEvent.JOB_ERROR and told["jobid"] in self.running:
             name, _, logs = self.running.pop(told["jobid"])
             self.left.pop(name, None)
@@ -174,13 +180,16 @@ def duration(seconds: float) -> str:
 def ends(logs: Iterable[str]) -> list[str]:
     """The last lines of log files, indented."""
     found = []
-    for log in logs:
-        try:
-            lines = Path(log).read_text(errors="replace").splitlines()
-        except OSError:
-            continue
-        found += [f"    {log}:", *(f"      {line}" for line in lines[-TAIL:])]
+    for log, text in said(logs):
+        found += [f"    {log}:", *(f"      {line}" for line in text.splitlines()[-TAIL:])]
     return found
+
+
+def said(logs: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Log files that are there, and what is in them."""
+    for log in logs:
+        with contextlib.suppress(OSError):
+            yield log, Path(log).read_text(errors="replace")
 
 
 def jobs_of(rules: Iterable[graph.Rule]) -> dict[str, list[str]]:

@@ -127,7 +127,7 @@ def take_times() -> None:
     if missing := [job for of_pipeline in jobs.values() for job in of_pipeline if job not in times]:
         raise SystemExit(
             f"{live.TIMES}: expected the time of every job, but has none of {missing[0]} and {len(missing) - 1} "
-            "others; `snakemake --forceall all` on a machine without other work measures them"
+            "others; `make reproduce` in a fresh clone, on a machine without other work, measures them"
         )
     found = runs.costs(live.by_pipeline(times, jobs), made)
     if unknown := [name for name, of in found.items() if math.isnan(of["around"])]:

@@ -43,6 +43,17 @@ def test_a_job_that_ends_is_one_line_with_what_is_left_and_its_time_is_remembere
     assert "train a took 0 s: 1 of 3 done, 0 running, 2 waiting, about 30 s left" in line  # (30 + 2 * 15) / 2
 
 
+@pytest.mark.parametrize("how", ["is cached - skipping run, checking out outputs", "didn't change, skipping"])
+def test_the_time_in_which_dvc_restored_a_job_is_not_that_of_its_run(how: str, checkout: Path) -> None:
+    TIMES.write_text(json.dumps({"train a": 600.0}))
+    (checkout / "train.log").write_text(f"Stage 'train@a' {how}\nUse `dvc push` to send your updates.\n")
+    view = Live({"train a": 1, "train b": 1}, cores=1, out=(said := io.StringIO()))
+    view.emit(begun(1, "train", "a", "train.log"))
+    view.emit(event(LogEvent.JOB_FINISHED, job_id=1))
+    assert last_times() == {"train a": 600.0}
+    assert "train a took 0 s: 1 of 2 done, 0 running, 1 waiting, about 10 min left\n" in said.getvalue()
+
+
 def test_a_rest_is_never_shorter_than_its_longest_job() -> None:
     TIMES.write_text(json.dumps({"train a": 1.0, "train b": 100.0}))
     assert Live({"train a": 1, "train b": 1}, cores=64).remaining() == pytest.approx(100, abs=1)
