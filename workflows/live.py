@@ -215,7 +215,7 @@ def table(pipelines: Mapping[str, Mapping[str, float]], budgets: Mapping[str, fl
     """A row a pipeline: its jobs, the sum of their times, its budget, and the longest."""
     rows = [(name, times, budgets.get(name)) for name, times in pipelines.items()]
     every = {name: seconds for _, times, _ in rows for name, seconds in times.items()}
-    rows.append(("all", every, sum(budgets.values()) or None))
+    rows.append(("all", every, sum(minutes for _, _, minutes in rows if minutes is not None) or None))
     lines = ["| pipeline | jobs | all | budget | longest | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
     for name, times, minutes in rows:
         longest = max(times, key=times.__getitem__)
