@@ -75,7 +75,7 @@ def choose(name: str, file: Path, *, discard: bool = False) -> list[str]:
             raise
         changes, untouched = [], None
     else:
-        changes, untouched = list(edits(own, document)), text(own)
+        changes, untouched = list(edits(own, document)), text(own).encode()
     if not discard:
         homeless = [edit for edit in changes if not apply(edit, chosen)]
         if homeless:
@@ -86,10 +86,11 @@ def choose(name: str, file: Path, *, discard: bool = False) -> list[str]:
     said = [f"{name} runs"]
     if changes:
         said += ["its edits are thrown away:" if discard else "with the edits of before:", *map(str, changes)]
-    if file.read_text() not in (untouched, text(chosen)):
+    made = text(chosen).encode()
+    if file.exists() and file.read_bytes() not in (untouched, made):
         said.append(f"{file} as it was is kept in {kept(file)}")
     beside = file.with_name(f".{file.name}.new")
-    beside.write_text(text(chosen))
+    beside.write_bytes(made)
     os.replace(beside, file)
     return said
 
@@ -203,6 +204,8 @@ def main(arguments: Sequence[str] | None = None, file: Path = parameters.PARAMS)
     parser.add_argument("name", nargs="?", metavar="NAME", help="the profile to run")
     parser.add_argument("--discard-edits", action="store_true", help="with NAME: start from the profile as it is")
     options = parser.parse_args(arguments)
+    if options.discard_edits and options.name is None:
+        parser.error("--discard-edits: name the profile to start from")
     try:
         if options.name is not None:
             print("\n".join(choose(options.name, file, discard=options.discard_edits)))

@@ -165,3 +165,22 @@ def test_comments_of_a_person_s_own_are_kept_beside(params: Path, capsys: pytest
 def test_a_profile_that_there_is_not_is_named(params: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["huge"], params) == 1
     assert "expected mini or paper or smoke, got 'huge'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, b"profile: mini  # \xff\n"])
+def test_a_file_that_is_gone_or_no_text_is_made_anew(content: bytes | None, params: Path) -> None:
+    params.unlink()
+    if content is not None:
+        params.write_bytes(content)
+    assert main(["mini"], params) == 1
+    assert main(["mini", "--discard-edits"], params) == 0
+    assert params.read_text() == written("mini")
+    beside = Path(f"{params}.old")
+    assert (beside.read_bytes() if beside.exists() else None) == content
+
+
+def test_to_discard_edits_without_a_name_is_refused(params: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_value(params, "lr: 2e-3", "lr: 1e-3")
+    with pytest.raises(SystemExit):
+        main(["--discard-edits"], params)
+    assert "--discard-edits: name the profile to start from" in capsys.readouterr().err
