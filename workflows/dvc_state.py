@@ -144,20 +144,25 @@ def recorded_stages(path: Path) -> dict[str, Stage]:
 
 
 def project(changed: Mapping[str, Sequence[Path]], stages: Mapping[str, Stage]) -> None:
-    """Dates the outputs of `changed` stages 1970 and those of all others no older than their newest input."""
+    """Dates the outputs of `changed` stages 1970 and those of all others no older than their newest input.
+
+    Where DVC links into its cache, it is the link that is dated: what it points to may be of other outputs too, and of
+    another person.
+    """
     outdated = {path for paths in changed.values() for path in paths}
     outdated.update(path for name in changed if name in stages for path in stages[name].outputs)
     for output in outdated:
         for file in files(output):
-            os.utime(file, (LONG_AGO, LONG_AGO))
+            os.utime(file, (LONG_AGO, LONG_AGO), follow_symlinks=False)
     listing = cache(files)  # many stages read the same folders
     for name in in_order(stages):
         stage = stages[name]
-        newest = max((file.stat().st_mtime_ns for path in stage.inputs for file in listing(path)), default=0)
+        found = (file for path in stage.inputs for file in listing(path))
+        newest = max((max(file.stat().st_mtime_ns, file.lstat().st_mtime_ns) for file in found), default=0)
         for output in set(stage.outputs) - outdated:
             for file in files(output):
-                if file.stat().st_mtime_ns < newest:
-                    os.utime(file, ns=(newest, newest))
+                if file.lstat().st_mtime_ns < newest:
+                    os.utime(file, ns=(newest, newest), follow_symlinks=False)
 
 
 def in_order(stages: Mapping[str, Stage]) -> Iterator[str]:

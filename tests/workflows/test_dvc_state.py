@@ -82,6 +82,22 @@ def test_dates_pass_through_stages_in_the_order_of_the_graph(tmp_path: Path) -> 
     assert [path.stat().st_mtime for path in (a, b, c, d)] == [1e9] * 4
 
 
+def test_dates_are_those_of_links_where_dvc_links_into_its_cache(tmp_path: Path) -> None:
+    """Snakemake asks an output for its link's own date, and an input for the later one of link and content."""
+    kept, source, *outputs = (tmp_path / name for name in ("kept", "source", "a", "b"))
+    for path in (kept, source):
+        path.touch()
+    os.utime(kept, (1e9, 1e9))
+    for path in outputs:
+        path.symlink_to(kept)
+        os.utime(path, (1e9, 1e9), follow_symlinks=False)
+    a, b = outputs
+    project({"changed": [a]}, {"changed": Stage((source,), (a,)), "other": Stage((source,), (b,))})
+    assert a.lstat().st_mtime == LONG_AGO
+    assert b.lstat().st_mtime_ns == source.stat().st_mtime_ns
+    assert kept.stat().st_mtime == 1e9, "others may have links to it, or own it"
+
+
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
