@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from benchmarks.core.pages import with_table
+from tests.profiles import written
 
 from workflows import publish
 from workflows.publish import REPORTS, TABLES, is_published, made
@@ -81,6 +82,7 @@ def test_reports_are_published_together_or_not_at_all(tmp_path: Path, monkeypatc
     monkeypatch.setattr(publish, "ROOT", tmp_path)
     monkeypatch.setattr(publish, "RESULTS", tmp_path / "docs" / "results")
     monkeypatch.setattr(publish, "write_pages", lambda: None)
+    (tmp_path / "params.yaml").write_text(written("mini"))
     places = [publish.copies(name) for name in REPORTS if name.startswith("stability")]
     for number, (source, place) in enumerate(pair for of_report in places for pair in of_report.items()):
         with pytest.raises(SystemExit, match=rf"{source}: expected a result to publish, .* run the pipeline first"):
@@ -89,11 +91,28 @@ def test_reports_are_published_together_or_not_at_all(tmp_path: Path, monkeypatc
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_text(str(number))
     publish.main(["stability"])
-    written = [place.read_text() for of_report in places for place in of_report.values()]
-    assert written == [str(number) for number in range(len(written))]
+    taken = [place.read_text() for of_report in places for place in of_report.values()]
+    assert taken == [str(number) for number in range(len(taken))]
+
+
+@pytest.mark.parametrize("numbers", [written("smoke"), written("mini").replace("lr: 2e-3", "lr: 1e-3", 1)])
+def test_results_of_other_numbers_than_the_documentation_has_are_not_published(
+    numbers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "RESULTS", tmp_path / "docs" / "results")
+    monkeypatch.setattr(publish, "write_pages", lambda: None)
+    (tmp_path / "params.yaml").write_text(numbers)
+    for source in (source for name in REPORTS if name.startswith("stability") for source in publish.copies(name)):
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text("")
+    with pytest.raises(SystemExit, match="expected the profile mini as it is"):
+        publish.main(["stability"])
+    assert not publish.RESULTS.exists()
 
 
 def test_times_are_taken_over_where_every_job_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "require_profile", lambda: None)
     monkeypatch.setattr(publish, "RESULTS", tmp_path)
     monkeypatch.setattr(publish, "write_pages", lambda: None)
     monkeypatch.setattr(publish.parameters, "load", lambda: {"flow": {"core_minutes": 30}})

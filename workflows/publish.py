@@ -1,4 +1,5 @@
-"""Copies results into the documentation: `python -m workflows.publish [PIPELINE ...]`, after the pipelines have run.
+"""Copies results of the profile mini into the documentation: `python -m workflows.publish [PIPELINE ...]`, after the
+pipelines have run.
 
 `python -m workflows.publish times` takes what their jobs took, where all have run on one machine without other work.
 
@@ -28,6 +29,7 @@ from deq_sequence.reports import perplexity
 from deq_vision.reports import paths as vision_paths
 from deq_vision.reports import scores, stability, streaming
 from workflows import findings, graph, live, parameters, runs
+from workflows.profile import ProfileError, edits, running
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -56,6 +58,8 @@ REPORTS = {
 """By name in the documentation, whose first word is the pipeline: the folder of a report below results, and the figures
 that are shown of it."""
 
+PROFILE = "mini"
+"""Whose results the documentation shows."""
 TIMES = "times"
 """What the jobs of the profile mini took, in docs/results."""
 UNPUBLISHED = "Not published yet."
@@ -67,6 +71,7 @@ Table = tuple[str | tuple[str, ...], Callable[[Any], str]]
 
 def main(pipelines: Sequence[str]) -> None:
     """Takes over the results of some pipelines, by default of all: their metrics, figures and tables."""
+    require_profile()
     if list(pipelines) == [TIMES]:
         take_times()
         write_pages()
@@ -84,6 +89,19 @@ def main(pipelines: Sequence[str]) -> None:
     for name in names:
         take(name)
     write_pages()
+
+
+def require_profile() -> None:
+    """Refuses to publish what other numbers than those of the documentation's profile have given."""
+    try:
+        own, document = running(ROOT / parameters.PARAMS)
+    except (parameters.ParameterError, ProfileError) as error:
+        raise SystemExit(str(error)) from None
+    if document["profile"] != PROFILE or list(edits(own, document)):
+        raise SystemExit(
+            f"{ROOT / parameters.PARAMS}: expected the profile {PROFILE} as it is, whose results the documentation "
+            "shows; `python -m workflows.profile` says which profile runs and what was edited"
+        )
 
 
 def write_pages() -> None:
