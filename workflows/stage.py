@@ -22,7 +22,9 @@ def main(command: list[str]) -> int:
         return 2
     die_with_parent()
     try:
-        stage = os.environ.get("DVC_STAGE", "")
+        stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+        if stage:  # called in another folder, DVC puts the way to dvc.yaml in front
+            os.environ["DVC_STAGE"] = stage
         command = commands.filled(command, stage)
         if workspace.join() is not None and stage:  # a Snakemake has looked at all of the cache before it began
             cache.mend_outputs_of(stage)

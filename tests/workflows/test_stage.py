@@ -70,6 +70,12 @@ def test_a_place_that_belongs_to_no_stage_is_named(stage: str, said: str) -> Non
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.parametrize("way", ["", "../dvc.yaml:"])
+def test_a_stage_has_one_name_whatever_folder_dvc_is_called_in(way: str, tmp_path: Path) -> None:
+    process = run_stage(tmp_path, "sh", "-c", "echo $DVC_STAGE", DVC_STAGE=f"{way}flow_train@deq-0")
+    assert process.stdout == "flow_train@deq-0\n"
+
+
 def test_a_stage_does_not_start_beside_a_working_snakemake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with claimed(tmp_path, monkeypatch):
         process = run_stage(tmp_path, "touch", "started")
