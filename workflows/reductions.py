@@ -69,6 +69,11 @@ REDUCED: tuple[Reduction, ...] = (
         2,
         "one training of each domain, by torchrun",
     ),
+    Reduction(
+        everywhere("optim.lr"),
+        1e-6,
+        "at the published rates, which are of batches, an update by one sample can make a network diverge",
+    ),
     Reduction(("**.device",), "cpu", "there is no GPU"),
     Reduction(everywhere("precision"), "bfloat16", "float16 needs CUDA"),
     Reduction(everywhere("jacobian.chance"), 1.0, "the penalty, which few updates have, is rehearsed too"),

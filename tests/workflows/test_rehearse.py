@@ -17,7 +17,7 @@ from workflows.rehearse import Outcome, log_of
 
 SMALLER = {
     *("steps", "batch_size", "processes", "seeds", "repeats", "evaluations", "max_steps", "thresholds"),
-    *("crop", "size", "length", "classes", "complete", "device", "precision", "chance"),
+    *("crop", "size", "length", "classes", "complete", "device", "precision", "chance", "lr"),
 }
 """The keys whose values may differ."""
 
