@@ -147,6 +147,11 @@ def take_times() -> None:
             f"{live.TIMES}: expected the time of every job, but has none of {missing[0]} and {len(missing) - 1} "
             "others; `make reproduce` in a fresh clone, on a machine without other work, measures them"
         )
+    if others := [one.name for one in made if one.seconds > times.get(one.name, math.inf)]:
+        raise SystemExit(
+            f"{live.TIMES}: expected the times of the runs that wrote these results, but {others[0]} and "
+            f"{len(others) - 1} others took longer; `make reproduce` in a fresh clone measures them"
+        )
     found = runs.costs(live.by_pipeline(times, jobs), made)
     if unknown := [name for name, of in found.items() if math.isnan(of["around"])]:
         raise SystemExit(f"{unknown[0]}: expected its runs in the tracking store, found none that wrote these results")
