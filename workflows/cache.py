@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -63,14 +64,18 @@ def mend_outputs_of(stage: str) -> None:
 
 def folder() -> Path:
     """Where DVC keeps content by its MD5."""
+    return Path(os.path.relpath(settings().get("dir") or ".dvc/cache")) / "files" / "md5"
+
+
+def settings() -> Mapping[str, Any]:
+    """What DVC's configuration says of the cache."""
     from dvc.config import Config
     from dvc.exceptions import DvcException
 
     try:
-        place = Config(".dvc")["cache"].get("dir")
+        return Config(".dvc")["cache"]
     except DvcException:  # DVC, asked next, says what is wrong with its configuration
-        place = None
-    return Path(os.path.relpath(place or ".dvc/cache")) / "files" / "md5"
+        return {}
 
 
 def is_kept_unread(entry: Path) -> bool:

@@ -52,9 +52,14 @@ def show_to_snakemake() -> None:
     """Projects the verdict of DVC onto the dates of its outputs, unless another engine is at work.
 
     Raises:
-        StateError: `dvc status` fails, for instance on a mistake in dvc.yaml.
+        StateError: `dvc status` fails, for instance on a mistake in dvc.yaml; or outputs are hard links.
         CacheError: a damaged entry of DVC's cache can neither be mended nor removed.
     """
+    if "hardlink" in (dvc_cache.settings().get("type") or ()):
+        raise StateError(
+            "DVC's cache.type: expected reflink, copy or symlink, got hardlink, with which equal outputs of several "
+            "stages have one date; `dvc config --unset cache.type` and `dvc checkout --relink` end it"
+        )
     try:
         workspace.check_idle()
     except workspace.WorkspaceBusyError as error:

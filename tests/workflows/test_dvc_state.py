@@ -98,6 +98,16 @@ def test_dates_are_those_of_links_where_dvc_links_into_its_cache(tmp_path: Path)
     assert kept.stat().st_mtime == 1e9, "others may have links to it, or own it"
 
 
+def test_hard_links_which_have_no_dates_of_their_own_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("[cache]\n    type = reflink,hardlink\n")
+    with pytest.raises(StateError, match="expected reflink, copy or symlink, got hardlink"):
+        dvc_state.show_to_snakemake()
+
+
 @pytest.mark.parametrize(
     ("file", "damage"),
     [
