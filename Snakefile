@@ -7,10 +7,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import min_version
 
-from workflows import cache, dvc_state, graph, live, parameters, workspace
+from workflows import cache, dvc_state, graph, live, parameters, sender, workspace
 
 min_version("9.27")
-VIEW = []  # what `onstart` makes
+VIEW, SENDER = [], []  # what `onstart` makes
 
 
 report: "workflows/report/workflow.rst"
@@ -36,15 +36,18 @@ onstart:
         workspace.claim()
     except workspace.WorkspaceBusyError as error:
         raise WorkflowError(str(error)) from None
+    SENDER.append(sender.start())
     VIEW.append(live.follow(logger, workflow.dag.needrun_jobs(), workflow.nodes or workflow.cores))
 
 
 onsuccess:
+    sender.stop(SENDER[0])
     VIEW[0].end(good=True, every=live.jobs_of(RULES), budgets=live.budgets_of(PROFILE))
 
 
 onerror:
     if VIEW:
+        sender.stop(SENDER[0])
         VIEW[0].end(good=False)
 
 

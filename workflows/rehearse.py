@@ -32,7 +32,7 @@ from workflows import commands, graph, miniatures, parameters
 from workflows.profile import profile, text
 from workflows.reductions import REDUCED, reduced
 from workflows.schemas import PACKAGES
-from workflows.stage import sources
+from workflows.stage import search_path
 
 ROOT = Path(__file__).parents[1]
 SERVER = multiprocessing.get_context("forkserver")
@@ -133,7 +133,7 @@ def perform(words: Sequence[str], log: Path) -> None:
     os.dup2(descriptor, 2)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path.cwd()}/mlflow.db"
     os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*sources(), os.environ.get("PYTHONPATH"))))
+    os.environ["PYTHONPATH"] = search_path()
     torch.set_num_threads(1)
     sys.argv = list(words)
     importlib.import_module(f"{words[0].replace('-', '_')}.cli").main(words[1:])

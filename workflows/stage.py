@@ -37,7 +37,7 @@ def main(command: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # what Snakemake sets for a rule of one thread: both engines alike
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (*sources(), os.environ.get("PYTHONPATH"))))
+    os.environ["PYTHONPATH"] = search_path()
     if (store := store_of_experiments()) is not None:
         os.environ.setdefault("MLFLOW_TRACKING_URI", store)
     try:
@@ -54,6 +54,11 @@ def main(command: list[str]) -> int:
 def sources(folder: Path = Path()) -> list[str]:
     """The packages of this checkout, whose code its stages depend on, whichever the environment was installed from."""
     return [str(path.resolve()) for path in sorted(folder.glob("packages/*/src"))]
+
+
+def search_path() -> str:
+    """PYTHONPATH by which a process runs the code of this checkout."""
+    return os.pathsep.join(filter(None, (*sources(), os.environ.get("PYTHONPATH"))))
 
 
 def store_of_experiments() -> str | None:

@@ -27,6 +27,14 @@ def gone(process: str) -> bool:
     return False
 
 
+def running(process: str) -> bool:
+    """Whether what `this_process` once said is a process that is seen to run; False where this cannot be known."""
+    match process.split(" "):
+        case [_, boot, space, number, start] if number.isdecimal() and UNKNOWN not in (boot, space, start):
+            return (boot, space, start) == (_boot(), _space(), _start(int(number)))
+    return False
+
+
 def _machine() -> str:
     """What no other machine has, or "unknown": containers often have none. Systems ask to keep their own to oneself."""
     found = _text("/etc/machine-id")

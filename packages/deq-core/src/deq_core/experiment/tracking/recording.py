@@ -1,7 +1,7 @@
 """What is written into a run: parameters, tags, metrics, files and its end.
 
 When the store fails or is slow, the run goes on without it: its record is kept in a folder, and at its end sent once,
-or later by a command.
+or later by a command. Where a sender is at work (`sender.py`), that is all a run does.
 """
 
 import tempfile
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from deq_core.experiment.config import plain, profile_read, sections_read
 from deq_core.experiment.files import write_json
-from deq_core.experiment.tracking import entries, provenance
+from deq_core.experiment.tracking import entries, provenance, sender
 from deq_core.experiment.tracking.connection import connect, is_remote
 from deq_core.experiment.tracking.entries import Entry, Heading, close_abandoned, deliver, run_of
 from deq_core.experiment.tracking.keys import key_of
@@ -42,7 +42,7 @@ class Recording:
         self.uri, self.heading, self.scratch = uri, heading, scratch
         self.unsent = Unsent(folder_of(uri) / heading["key"])
         self.client: MlflowClient | None = None
-        """None while the store is away."""
+        """None while the store is away, or another process sends what this one keeps."""
         self.id = ""
         self.held: list[tuple[str, float, int, int]] = []
         self.last_steps: dict[str, int] = {}
@@ -74,15 +74,17 @@ class Recording:
                 deliver(client, run.info.run_id, entry)
             return run.info.run_id, entries.steps(client, run)
 
-        try:
-            client = connect(self.uri, write=True)
-            self.id, known = self._wait(lambda: begun(client))
-            self.client, self.last_steps = client, {name: max(steps) for name, steps in known.items()}
-        except Exception as error:
-            if not is_away(error, remote=is_remote(self.uri)):
-                raise
+        if not sender.at_work(self.unsent.folder.parent):
+            try:
+                client = connect(self.uri, write=True)
+                self.id, known = self._wait(lambda: begun(client))
+                self.client, self.last_steps = client, {name: max(steps) for name, steps in known.items()}
+            except Exception as error:
+                if not is_away(error, remote=is_remote(self.uri)):
+                    raise
+                self._go_on_without(error)
+        if self.client is None:
             self.last_steps = self.unsent.steps()
-            self._go_on_without(error)
             for entry in first:
                 self._keep(entry)
         if self.scratch is not None:
@@ -145,7 +147,7 @@ class Recording:
             self._keep(entries.end(status))
         else:
             self._tell(entries.end(status))
-        if not self.unsent.exists():
+        if not self.unsent.exists() or sender.at_work(self.unsent.folder.parent):
             return ""
         try:
             within(LIMIT, lambda: self.unsent.send(connect(self.uri)))

@@ -24,13 +24,11 @@ def send(folder: Path, uri: str | None = None) -> list[str]:
     lines = []
     for path in sorted(folder.glob("*/run.json")) or sorted(folder.glob("run.json")):
         record = Unsent(path.parent)
-        heading = record.heading
-        own = without_password(tracking_uri()) == heading["store"]
-        place = uri or (tracking_uri() if own else heading["store"])
+        name, place = record.heading["name"], uri or record.place
         with one_line(place):
             run = record.send(connect(place, write=True))
         going_on = ", which has not ended yet" if record.exists() else ""
-        lines.append(f"{heading['name']}: run {run.info.run_id} of {without_password(place)}{going_on}")
+        lines.append(f"{name}: run {run.info.run_id} of {without_password(place)}{going_on}")
     return lines or [f"{folder}: nothing to send"]
 
 

@@ -16,11 +16,11 @@ from filelock import FileLock, Timeout
 
 from deq_core.experiment.files import OutputError, write_json
 from deq_core.experiment.tracking import entries
-from deq_core.experiment.tracking.connection import is_remote
+from deq_core.experiment.tracking.connection import is_remote, tracking_uri
 from deq_core.experiment.tracking.entries import Entry, Heading, deliver, run_of
 from deq_core.experiment.tracking.patience import is_away
 from deq_core.experiment.tracking.processes import gone
-from deq_core.experiment.tracking.sqlite_store import first_line, sqlite_path
+from deq_core.experiment.tracking.sqlite_store import first_line, sqlite_path, without_password
 
 if TYPE_CHECKING:
     from deq_core.experiment.tracking.entries import MlflowClient, Run
@@ -39,6 +39,9 @@ class Unsent:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._run: Run | None = None
+        self._known: dict[str, set[int]] = {}
+        """Steps of the metrics that the store has."""
 
     def exists(self) -> bool:
         return (self.folder / "run.json").exists()
@@ -53,6 +56,24 @@ class Unsent:
             raise OutputError(
                 f"{path}: expected what a run is made from, got something else; remove {self.folder}"
             ) from None
+
+    @property
+    def began(self) -> int:
+        """When the run did, in milliseconds since 1970; 0 where the record is damaged."""
+        try:
+            return self.heading["time"]
+        except OutputError:
+            return 0
+
+    @property
+    def place(self) -> str:
+        """The address of the store that it is meant for, with the password of MLFLOW_TRACKING_URI.
+
+        Raises:
+            OutputError: as `heading`.
+        """
+        store = self.heading["store"]
+        return tracking_uri() if without_password(tracking_uri()) == store else store
 
     def keep(self, heading: Heading, entry: Entry) -> None:
         """Appends an entry; of a file, a copy."""
@@ -95,10 +116,13 @@ class Unsent:
         heading = self.heading
         try:
             with FileLock(self.folder / "sending", timeout=0):
-                run = run_of(client, heading)
+                if self._run is None:
+                    self._run = run = run_of(client, heading)
+                    self._known = {name: set(found) for name, found in entries.steps(client, run).items()}
+                run = self._run
                 if self.exists():  # another process may have sent it
-                    last = self._send(client, run)
-                    if "end" not in last and gone(run.data.tags.get(entries.PROCESS, "")):
+                    last, process = self._send(client, run)
+                    if "end" not in last and gone(process):
                         deliver(client, run.info.run_id, last := entries.end("KILLED"))
                     if "end" not in last:
                         return run
@@ -107,16 +131,16 @@ class Unsent:
             raise TimeoutError(f"another process sends {self.folder} now") from None
         return run
 
-    def _send(self, client: "MlflowClient", run: "Run") -> Entry:
-        """Sends the entries that are left and returns the last one there is."""
-        known = {name: set(found) for name, found in entries.steps(client, run).items()}
+    def _send(self, client: "MlflowClient", run: "Run") -> tuple[Entry, str]:
+        """Sends the entries that are left; returns the last one there is, and the process that the run belongs to."""
+        process = run.data.tags.get(entries.PROCESS, "")
         sent, faults, last = self._sent(), [], {}
         for number, entry in self.entries():
-            last = entry
+            last, process = entry, entry.get("resume", process)
             if str(number) in sent:
                 continue
             if "metrics" in entry:  # the answer may have been lost on its way
-                rows = [row for row in entry["metrics"] if row[3] not in known.get(row[0], ())]
+                rows = [row for row in entry["metrics"] if row[3] not in self._known.get(row[0], ())]
                 entry = {"metrics": rows}
             elif "file" in entry:
                 entry = {"file": str(self.folder / entry["file"])}
@@ -131,7 +155,7 @@ class Unsent:
                     file.write(f"{number}\n")
         if faults:
             raise OutputError(f"{self.folder}: the tracking store does not take {len(faults)} entries: {faults[0]}")
-        return last
+        return last, process
 
     def _sent(self) -> set[str]:
         path = self.folder / "sent"
