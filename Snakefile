@@ -37,6 +37,7 @@ onstart:
     except workspace.WorkspaceBusyError as error:
         raise WorkflowError(str(error)) from None
     SENDER.append(sender.start())
+    live.wake_for_news_alone(workflow.scheduler)
     VIEW.append(live.follow(logger, workflow.dag.needrun_jobs(), workflow.nodes or workflow.cores))
 
 

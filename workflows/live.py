@@ -144,6 +144,17 @@ def follow(logger: logging.Logger, jobs: Iterable[Any], cores: int) -> Live:
     return view
 
 
+def wake_for_news_alone(scheduler: Any) -> None:
+    """Lets Snakemake look for work when a job ends, and not besides.
+
+    Its limit of 100 jobs a second, which is there unless another is asked for, has it look once a second more for each
+    job that has ended (snakemake/snakemake#3804): after 70 jobs of the profile mini a sixth of a core.
+    """
+    limit = scheduler.job_rate_limiter
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        scheduler.job_rate_limiter = None
+
+
 def shown_here(record: logging.LogRecord) -> bool:
     """Whether the view says it, or it says nothing."""
     return getattr(record, "event", None) in ACCOUNT or record.getMessage().startswith("Select jobs to execute")

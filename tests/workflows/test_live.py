@@ -7,9 +7,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake.cli import get_argument_parser
+from snakemake.scheduling.job_scheduler import JobRateLimiter
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflows.live import TIMES, Live, budgets_of, by_pipeline, duration, follow, last_times, table
+from workflows.live import (
+    TIMES,
+    Live,
+    budgets_of,
+    by_pipeline,
+    duration,
+    follow,
+    last_times,
+    table,
+    wake_for_news_alone,
+)
 
 EVERY = {"flow": ["flow_train deq-0", "flow_report"], "delta": ["delta_sine a"]}
 
@@ -97,6 +109,14 @@ def test_it_stands_in_the_place_of_snakemakes_own_account_and_leaves_the_log_fil
     logger.warning("something else")
     assert terminal.getvalue() == "something else\n"
     assert file.getvalue() == "\nsomething else\n"
+
+
+def test_a_limit_of_jobs_that_nobody_asked_for_wakes_snakemake_no_more() -> None:
+    for asked, stays in (([], False), (["--max-jobs-per-timespan", "50/1m"], True)):
+        limit = JobRateLimiter(get_argument_parser().parse_args(["all", *asked]).max_jobs_per_timespan)
+        scheduler = SimpleNamespace(job_rate_limiter=limit)
+        wake_for_news_alone(scheduler)
+        assert (scheduler.job_rate_limiter is limit) == stays
 
 
 def test_times_of_a_pipeline_are_a_row_with_its_budget_and_its_longest_job() -> None:
