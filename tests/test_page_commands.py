@@ -1,8 +1,10 @@
-"""The commands that pages show are run, one after the other, in a folder that has what the page speaks of.
+"""The commands that README and pages show: all are there, and each is run by a test, or it is said why none does.
 
-Others run where they are at home: those of training.md and fine-tuning.md, of pages that add something, and README's.
+Those of pages on demos, evaluation, streaming and text are run here, one after the other, in a folder that has what the
+page speaks of; others where they are at home.
 """
 
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -10,14 +12,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from dvc.cli import DvcParserError
+from tests import test_guides, test_training_page
+from tests.flow import test_fine_tune
 from tests.flow.parity import released_state
 from tests.flow.small import equilibrium, write_kitti_set, write_sintel
 from tests.guides import ROOT
+from tests.page_commands import COMMANDS, TYPED, bare, is_name, looked_up, require, status
 from tests.profiles import SMOKE
-from tests.test_pages import TYPED, status
+from tests.test_strangers_path import PAIRS, PICTURES, TEXT, VIDEO
+from tests.workflows.test_end_to_end import CHOSEN, PLOTS, SWEEP
 
 import deq_core as deq
 import deq_vision
+from deq_core.experiment import commands
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.data.images import write_image
@@ -29,14 +37,47 @@ from deq_vision.data.mini.write import MiniSets, write_mini
 from deq_vision.data.mini.write_digits import MiniDigitsConfig
 from deq_vision.data.mini.write_street import MiniStreetConfig
 
-pytestmark = pytest.mark.slow
-
 ELSEWHERE = {
-    "deq-flow demo 0 --out flow": "tests/flow/test_demo_command.py has a camera",
+    "deq-flow demo 0 --out flow": "needs a camera; tests/flow/test_demo_command.py has one",
     "python -m benchmarks.stream.speed results/vision/train/street-0 --data data/vision/street": "takes minutes; "
     "tests/vision/test_streaming.py runs it small",
 }
-"""Commands that this machine cannot do, or not soon, and where they are done."""
+"""Commands of pages that are run here but for them, and why."""
+NOT_RUN = {
+    r"make (test|lint)|.*pytest .*": "runs tests or checks",
+    r"make install|\S*pip install .*|sudo apt-get .*|podman .*": "fetches packages",
+    r"python -c .*|.*--help|deq-flow --tyro-print-completion .*": "has no work: `require` runs it",
+    r"mkdir .*|export .*|RECIPE=.*": "is the shell's",
+    r"make reproduce.*|snakemake (--(cores|forceall) .*|--forceall|\w+)|dvc (--wait-for-lock )?repro.*": "takes hours; "
+    "tests/workflows/test_end_to_end.py runs a pipeline, and tests/workflows/test_snakefile.py plans them all",
+    r".*snakemake --profile .*": "needs a cluster; tests/slurm and tests/kubernetes have one of one machine",
+    r"snakemake --(lint|report).*": "tests/workflows/test_snakefile.py and tests/workflows/test_end_to_end.py",
+    r"dvc .*": "is DVC's own, on results that a checkout without a run has not",
+    r"make report|python -m workflows\.page": "tests/workflows/test_page.py",
+    r"make docs": "tests/test_site.py",
+    r"make rehearse": "takes an hour; tests/workflows/test_rehearse.py",
+    r"make release-check|python -m release\..*": "takes minutes; tests/test_release.py",
+    r"make ui|mlflow ui|python -m deq_core\.experiment\.tracking\.ui .*": "tests/core/experiment/test_ui.py",
+    r"\S*jupyter lab .*": "is for a browser; tests/test_pages.py runs the notebook",
+    r"mlflow models serve .*|deq-\w+ register \w.*": "tests/core/experiment/test_models.py",
+    r"python -m deq_core\.experiment\.tracking\.find .*": "tests/core/experiment/test_find.py",
+    r"python -m deq_core\.experiment\.tracking\.send": "tests/core/experiment/test_unsent.py",
+    r"python -m workflows\..*": "changes this checkout, or asks for its results; tests/workflows, tests/test_readme.py",
+    r"python -m benchmarks\..*": "takes minutes; tests run most of them small",
+    r"python -m tests\.fuzz .*": "tests/fuzz/test_readers.py runs fewer",
+    r"python -m deq_flow": "tests/test_programs.py",
+    r"deq-\w+ download NAME.*": "fetches a published set",
+    r"deq-\w+ (train-shipped|.* --params) .*": "makes or measures what ships, for hours",
+    r"deq-flow (convert|export) .*\..*": "needs a release; tests/flow/test_export.py",
+}
+"""Patterns of others, of which the first counts, and why no test runs them as they stand, or which runs the like."""
+FORMS = {
+    r"deq-vision train --template .*": "tests/vision/test_training.py",
+    r"deq-\w+ (train|download|study|report) .*": "is of a stage; tests/workflows/test_sections_read.py begins them all",
+    r"deq-sequence generate .*": "takes longer than that of sequence.md, which is run",
+    r"deq-\w+ .*\b[A-Z]+\b.*": "is a form; tests/flow, tests/vision and tests/sequence run its command on small files",
+}
+"""The same of those in sentences and tables."""
 
 
 def frames(count: int) -> list[torch.Tensor]:
@@ -98,17 +139,73 @@ LEAVE = {
 """What is there when all commands of a page have run."""
 
 
+RUN = {
+    *(command for page in (*PAGES, *test_guides.PAGES) for command in TYPED[page]),
+    *map(bare, (*VIDEO, *PICTURES, *PAIRS, *TEXT, *test_training_page.COMMANDS, *test_fine_tune.COMMANDS)),
+    *map(bare, (PLOTS, *SWEEP.splitlines(), *CHOSEN.splitlines())),
+} - ELSEWHERE.keys()
+"""What tests run as it stands, but for names of files, and numbers that would take long."""
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("tracking_database")
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_do_what_they_say(page: str) -> None:
     PAGES[page]()
-    commands = [(program, line) for program, line in TYPED[page] if f"{program} {line}" not in ELSEWHERE]
-    assert commands
-    for program, line in commands:
-        assert not status(program, shlex.split(line.replace(" --device cuda", ""), comments=True)), line
+    ran = [command for command in TYPED[page] if command in RUN]
+    assert ran
+    for command in ran:
+        program, *words = shlex.split(command.replace(" --device cuda", ""))
+        assert not status(program, words), command
     assert [place for place in LEAVE.get(page, ()) if not Path(place).exists()] == []
 
 
-def test_what_is_done_elsewhere_is_shown() -> None:
-    pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
-    assert [command for command in ELSEWHERE if command not in pages] == []
+@pytest.mark.parametrize("page", [page for page in COMMANDS if COMMANDS[page] and not page.startswith("adding-")])
+def test_the_commands_of_a_page_are_there(
+    page: str, pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names, targets, options and values; what a page adds is there where `test_guides` has added it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "careful", looked_up)
+    for command in COMMANDS[page]:
+        require(command, pytestconfig, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("make reproduced", "make reproduce TARGETS=flow", 'make reproduce TARGET="flow visions"'),
+        *("snakemake --core-count 8 all", "snakemake --cores 8 flows", "snakemake --profile profiles/none --dry-run"),
+        *("dvc plot show", "dvc repro flow_report", "dvc exp run --set-param flow.train.deq.optim.rate=1"),
+        *(
+            "python -m benchmarks.flow.none",
+            "python -m workflows.page --out OUT",
+            "python -m benchmarks.gpu --to OUT",
+        ),
+        *("pytest --no-such-option", "python -m pytest tests/none", "pip install -r none.txt"),
+        *("deq-flow show", "deq-flow demo VIDEO --folder OUT", "deq-flow demo --out OUT", "deq-flow train --data DATA"),
+        *("deq-flow study evaluated network=deq --out OUT", "deq-flow study evaluate method=deq --out OUT"),
+        "deq-vision report errors --results RESULTS --out OUT",
+    ],
+)
+def test_a_command_that_is_not_there_is_found(
+    command: str, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "careful", looked_up)
+    with pytest.raises((AssertionError, SystemExit, ValueError, KeyError, DvcParserError)):
+        require(command, pytestconfig, monkeypatch)
+
+
+def test_every_command_is_run_by_a_test_or_it_is_said_why_not() -> None:
+    typed = {command for page in TYPED.values() for command in page}
+    shown = {command for page in COMMANDS.values() for command in page if not is_name(command)}
+    known = {**NOT_RUN, **FORMS}
+    left = shown - RUN - ELSEWHERE.keys()
+    why = {
+        command: next((one for one in (NOT_RUN if command in typed else known) if re.fullmatch(one, command)), None)
+        for command in left
+    }
+    assert [command for command, one in why.items() if one is None] == []
+    assert (known.keys() - set(why.values()), ELSEWHERE.keys() - shown) == (set(), set()), "is on no page any more"
+    places = re.findall(r"tests/[\w/]+(?:\.py)?", " ".join([*ELSEWHERE.values(), *known.values()]))
+    assert [place for place in places if not (ROOT / place).exists()] == []

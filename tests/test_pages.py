@@ -1,13 +1,11 @@
-"""What README and the pages of docs show is so: their Python runs, their commands and options are those there are."""
+"""What README and the pages of docs show is so: their Python runs, and what they name is there."""
 
 import ast
-import functools
-import importlib.util
+import importlib
 import json
 import os
 import pkgutil
 import re
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,29 +19,14 @@ from tests.flow.test_models_load import released_file
 from tests.guides import ROOT, steps
 
 import deq_vision
-from deq_core.experiment import commands
 from deq_vision.cli import main as vision
 from deq_vision.models.compat.convert import official
 
-FILES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/**/CARD.md")]
+FILES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/**/*.md")]
 PAGES = sorted(os.path.relpath(path, ROOT / "docs") for path in FILES)
 CODE = {page: [step.text for step in steps(page) if step.kind == "python" and not step.path] for page in PAGES}
 """Blocks of Python, but for those that are files (`tests.guides`) or are marked (`notest`, `lightning`)."""
-SHOWN = re.compile(r"^(?:\$ )?(python|deq-\w+) (.*?)(?: > .*|   .*)?$", re.MULTILINE)
 NOTEBOOKS = sorted(ROOT.glob("docs/*.ipynb"))
-WHOLE = re.compile(r"`(deq-\w+) ([^`]*\b[A-Z]+\b[^`]*)(?<!\.\.\.)`")
-"""In a sentence or table: one that names a place in capitals, and that no `...` leaves open."""
-TYPED = {
-    page: [of for step in steps(page) if step.kind in ("", "sh", "console") for of in SHOWN.findall(step.text)]
-    for page in PAGES
-}
-"""Commands of blocks, a program and its words each."""
-COMMANDS = {
-    page: typed
-    + WHOLE.findall(re.sub(r"^```.*?^```", "", (ROOT / "docs" / page).read_text(), flags=re.DOTALL | re.MULTILINE))
-    for page, typed in TYPED.items()
-}
-"""And those of sentences and tables."""
 
 
 def mdeq() -> dict[str, torch.Tensor]:
@@ -123,18 +106,6 @@ def test_a_notebook_is_stored_without_results_and_runs_from_top_to_bottom(
     assert all(one.warning is None for one in vars(module)["flows"])
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if COMMANDS[page]])
-def test_the_commands_of_a_page_are_those_there_are(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their names, options and values; nothing is done."""
-    monkeypatch.setattr(commands, "careful", lambda command, prog: functools.wraps(command)(lambda *_, **__: None))
-    for program, line in COMMANDS[page]:
-        words = shlex.split(line, comments=True)
-        if program != "python":
-            assert not status(program, words), line
-        elif words[0] == "-m":
-            assert importlib.util.find_spec(words[1]), line
-
-
 @pytest.mark.parametrize(("program", "page"), [("deq_vision", "deq-vision.md"), ("deq_sequence", "sequence.md")])
 def test_every_command_is_on_the_page_of_its_package(program: str, page: str) -> None:
     """That of deq-flow has them in one table: tests/flow/test_page.py."""
@@ -166,12 +137,3 @@ def is_there(name: str) -> bool:
 def files(place: str) -> bool:
     """Whether the repository or a package's source has it."""
     return any(any(ROOT.glob(folder + place)) for folder in ("", "packages/*/src/"))
-
-
-def status(program: str, words: list[str]) -> int | str | None:
-    """How a program ends."""
-    try:
-        importlib.import_module(f"{program.replace('-', '_')}.cli").main(words)
-    except SystemExit as ended:
-        return ended.code
-    return 0

@@ -29,6 +29,9 @@ def block(kind: str) -> str:
     return "".join(re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
 
 
+COMMANDS = block("sh").splitlines()
+
+
 @pytest.mark.slow
 def test_the_commands_of_the_page_train_and_use_what_was_trained(
     tracking_database: Path, capsys: pytest.CaptureFixture[str]
@@ -47,7 +50,7 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
     boxes.write(Path("fruit"), [f"{number}.png" for number in range(6)])
     Path("story.txt").write_text("".join(f"It was the {number}th time that it rained.\n" for number in range(80)))
     trained = set()
-    for command in block("sh").splitlines():
+    for command in COMMANDS:
         command, _, file = command.partition(" > ")
         program, *words = shlex.split(command)
         kind = program.removeprefix("deq-")

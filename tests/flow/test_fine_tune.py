@@ -41,6 +41,7 @@ from deq_flow.studies.flow import Flow
 from deq_flow.train import measure_of, opened
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fine-tuning.md").read_text()
+COMMANDS = "".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)).splitlines()
 SHORT = FineTune(steps=3, batch_size=2, every=Every(log=1, checkpoint=1))
 
 
@@ -267,7 +268,7 @@ def test_the_commands_of_the_page_do_what_it_says(
     write_kitti_set(Path("data"), height=64, width=64)
     for name, image in (("before", "0_img1"), ("after", "0_img2")):
         Path(f"{name}.png").write_bytes((pairs / f"{image}.png").read_bytes())
-    for command in "".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)).splitlines():
+    for command in COMMANDS:
         program, *words = shlex.split(re.sub(r"--steps \d+", "--steps 3", command))
         assert program == "deq-flow"
         main(words)

@@ -29,6 +29,8 @@ SNAKEMAKE = ("snakemake", "--cores", "2", "all")
 DVC = ("dvc", "repro")
 MODEL = "results/sequence/train/characters-deq-0/model.safetensors"
 TRAIN = "sequence_train@characters-deq-0"
+SHOWN, SWEEP, CHOSEN = (step.text for step in steps("comparing-runs.md"))
+PLOTS = SHOWN.splitlines()[2]
 ENGINES = {
     "snakemake": ("snakemake", "--cores", "1", MODEL),
     "dvc": ("dvc", "repro", "--single-item", TRAIN),
@@ -169,10 +171,9 @@ def test_an_experiment_of_dvc_changes_the_number_that_it_names(workspace: Path) 
 
 
 def test_a_sweep_of_queued_experiments_is_compared_recorded_in_the_one_store_and_taken_over(workspace: Path) -> None:
-    shown, sweep, chosen = (step.text for step in steps("comparing-runs.md"))
-    assert "sequence_report" in sweep
-    assert ",4e-3,8e-3,1.6e-2" in sweep
-    run(workspace, "sh", "-ec", sweep.replace("sequence_report", TRAIN).replace(",4e-3,8e-3,1.6e-2", ""))
+    assert "sequence_report" in SWEEP
+    assert ",4e-3,8e-3,1.6e-2" in SWEEP
+    run(workspace, "sh", "-ec", SWEEP.replace("sequence_report", TRAIN).replace(",4e-3,8e-3,1.6e-2", ""))
     table = list(csv.DictReader(run(workspace, "dvc", "exp", "show", "--csv", "--only-changed").stdout.splitlines()))
     rates = ["0.001", "0.002"]
     rate = "sequence.train.characters-deq.optim.lr"
@@ -180,8 +181,8 @@ def test_a_sweep_of_queued_experiments_is_compared_recorded_in_the_one_store_and
     assert sorted(experiments) == rates
     assert len(tracked(workspace, "engine")[TRAIN]) == 1 + len(rates)
     first, second = (experiments[rate] for rate in rates)
-    chosen = chosen.replace("OTHER-NAME", second).replace("NAME", first).replace("main", "HEAD")
-    run(workspace, "sh", "-ec", shown.splitlines()[2] + "\n" + chosen)
+    chosen = CHOSEN.replace("OTHER-NAME", second).replace("NAME", first).replace("main", "HEAD")
+    run(workspace, "sh", "-ec", f"{PLOTS}\n{chosen}")
     assert (
         yaml.safe_load((workspace / "params.yaml").read_text())["sequence"]["train"]["characters-deq"]["optim"]["lr"]
         == 0.001
