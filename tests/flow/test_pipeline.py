@@ -113,6 +113,19 @@ def test_dis_finds_a_translation() -> None:
     assert float(inner.norm(dim=1).mean()) < 0.1
 
 
+def test_dis_says_the_same_of_a_pair_whatever_came_before_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def pair(height: int, width: int) -> FlowBatch:
+        image1, image2 = 255 * torch.rand(2, 1, 3, height, width, generator=generator)
+        return FlowBatch(image1, image2, torch.zeros(1, 2, height, width), torch.ones(1, height, width).bool())
+
+    small, large = pair(48, 64), pair(96, 128)
+    method = dis(Baseline(preset="fast"))
+    method(small)
+    assert torch.equal(method(large).flow, dis(Baseline(preset="fast"))(large).flow)
+
+
 def test_a_training_leaves_its_history_and_a_network_that_loads_from_the_file_alone(
     results: Path, profile: Flow, data: Path
 ) -> None:

@@ -34,13 +34,14 @@ def zero(batch: FlowBatch) -> Prediction:
 
 def dis(config: Baseline) -> Method:
     """Dense inverse search (Kroeger et al., ECCV 2016) on the grey images, as OpenCV implements it."""
-    matcher = cv2.DISOpticalFlow.create(PRESETS[config.preset])
-    if config.finest_scale is not None:
-        matcher.setFinestScale(config.finest_scale)
 
     def predict(batch: FlowBatch) -> Prediction:
         flows = []
         for image1, image2 in zip(grey(batch.image1), grey(batch.image2), strict=True):
+            # one a pair: small images change its settings for good
+            matcher = cv2.DISOpticalFlow.create(PRESETS[config.preset])
+            if config.finest_scale is not None:
+                matcher.setFinestScale(config.finest_scale)
             # None starts from no motion as a user would; OpenCV's stubs do not know of it
             flow = matcher.calc(image1, image2, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
             flows.append(rearrange(torch.from_numpy(flow), "h w xy -> xy h w"))
