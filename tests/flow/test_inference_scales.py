@@ -55,6 +55,17 @@ def test_frames_of_any_size_are_padded_before_they_are_reduced(network: DEQFlow 
     assert [tuple(flow.shape[2:]) for _, flow in found.states] == [(8, 12), (16, 24)]
 
 
+@pytest.mark.parametrize("scales", [None, SCALES])
+def test_frames_of_two_sizes_are_refused(network: DEQFlow | RAFT, scales: Scales | None) -> None:
+    network.scales = scales
+    small, large = pair()[0], pair(80, 112)[1]
+    for first, second in ((small, large), (large, small)):
+        with pytest.raises(ValueError, match=r"images must be two tensors \(B, 3, H, W\) of one shape, got"):
+            Estimator(network)(first, second)
+        with pytest.raises(ValueError, match="images must be two tensors"):
+            coarse_to_fine(network, first, second, scales=scales)
+
+
 def test_a_state_without_its_scale_is_refused(network: DEQFlow | RAFT) -> None:
     estimate = Estimator(network)
     with pytest.raises(TypeError, match=r"states must be a state \(hidden, flow\) for each scale"):

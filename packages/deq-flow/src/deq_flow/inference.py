@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deq_flow.inference_params import Inference
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
-from deq_flow.models.network import State
+from deq_flow.models.network import State, check_shapes
 from deq_flow.models.padding import Padding
 from deq_flow.models.scales import coarse_to_fine
 
@@ -91,6 +91,7 @@ class Estimator:
             steps: iterations at most, in place of the choice; of the finest scale, where there are several.
             record: iterations of the finest scale whose flow comes in `flows` too, before the last one's.
         """
+        check_shapes(image1, image2)
         device = self.network.fnet.conv1.weight.device
         padding = Padding(image1.shape[2], image1.shape[3], self.network.size.scale, self.padding)
         first, second = (padding.pad(image.to(device, torch.float32)) for image in (image1, image2))

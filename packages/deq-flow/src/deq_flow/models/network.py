@@ -185,10 +185,18 @@ def check_base(base: Tensor, image: Tensor) -> None:
         )
 
 
+def check_shapes(image1: Tensor, image2: Tensor) -> None:
+    """Raises ValueError unless both are (B, 3, H, W) of one size."""
+    if image1.ndim != 4 or image1.shape[1] != 3 or image1.shape != image2.shape:
+        raise ValueError(
+            f"images must be two tensors (B, 3, H, W) of one shape, got {tuple(image1.shape)} and {tuple(image2.shape)}"
+        )
+
+
 def check_images(image1: Tensor, image2: Tensor) -> None:
     """Raises ValueError unless both are (B, 3, H, W) of one size, H and W at least 16."""
-    shapes = f"got {tuple(image1.shape)} and {tuple(image2.shape)}"
-    if image1.ndim != 4 or image1.shape[1] != 3 or image1.shape != image2.shape:
-        raise ValueError(f"images must be two tensors (B, 3, H, W) of one shape, {shapes}")
+    check_shapes(image1, image2)
     if min(image1.shape[2:]) < 16:
-        raise ValueError(f"images must be at least 16 pixels high and wide, {shapes}; enlarge or pad them")
+        raise ValueError(
+            f"images must be at least 16 pixels high and wide, got {tuple(image1.shape)}; enlarge or pad them"
+        )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deq_flow.config import Scales
-from deq_flow.models.network import FlowNetwork, FlowOutput, State
+from deq_flow.models.network import FlowNetwork, FlowOutput, State, check_shapes
 from deq_flow.models.refinement import refined
 
 
@@ -44,6 +44,7 @@ def coarse_to_fine(
     """
     if states is not None and any(isinstance(state, Tensor) for state in states):
         raise TypeError("states must be a state (hidden, flow) for each scale, as FlowOutput.states has them, got one")
+    check_shapes(image1, image2)
     size = image1.shape[2], image1.shape[3]
     sizes = [size] if scales is None else scales.sizes(*size)
     starts = [None] * len(sizes) if states is None or len(states) != len(sizes) else states
