@@ -21,6 +21,8 @@ from deq_flow.training.stabilise import Attempt, attempt, smooth_noise
 class Objective:
     """The sequence loss over every supervised prediction; beside it the error and convergence of the last one.
 
+    The error is a mean over the pairs whose flow is known at one pixel at least, as not all crops of sparse flow have.
+
     Attributes:
         steps: batches of the whole training, by which the number of a batch says how far it is
         gamma: weight of an earlier prediction against the next one
@@ -50,7 +52,9 @@ class Objective:
             found = rescaled(made.flows[-1].detach()[: len(pairs.valid)], (height, width))
             base = disturbed(found, self.coarser)
         fine, made = self._attempt(model, pairs, base, progress)
-        parts: dict[str, Tensor | float] = {"epe": epe(made.flows[-1].detach(), pairs.flow, pairs.valid).mean()}
+        known = pairs.valid.flatten(1).any(dim=1)
+        errors = epe(made.flows[-1].detach(), pairs.flow, pairs.valid)
+        parts: dict[str, Tensor | float] = {"epe": errors[known].mean()}
         if made.residual is not None:
             parts["residual"] = made.residual.mean()
         if self.stabilise is not None and self.stabilise.contraction is not None:
