@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.flow.interrupted import Interrupt, Interrupted
-from tests.jobs import run
+from tests.jobs import done, run
 from torch import Tensor, nn
 
 import deq_core as deq
@@ -23,9 +23,8 @@ from deq_core.experiment.study import plotting
 from deq_core.experiment.tables import Row, numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.reports import panels
-from deq_flow.reports.images import work_so_far
 from deq_flow.studies.field import DEQField, Representation, coordinates, psnr
-from deq_flow.studies.images import IMAGES, Images, Picture, Represented, picture, study, train
+from deq_flow.studies.images import IMAGES, Images, Picture, Represented, picture, study, train, work_so_far
 
 LAYER = LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=6), adjoint=deq.Phantom(steps=1))
 SIREN = Representation(kind="siren", width=24, scale=12.0, layer=LAYER)
@@ -184,12 +183,14 @@ def test_a_reused_state_starts_the_next_update(tmp_path: Path) -> None:
 
 
 def test_the_work_of_a_training_is_that_of_all_updates_however_few_are_logged(tmp_path: Path) -> None:
-    found = []
+    work, saved = [], []
     for log in (1, 3):
-        config = replace(CONFIG, steps=4, every=Every(log=log))
-        _, history = train(config, replace(SIREN, threshold=0.01), seed=1, scratch=tmp_path / str(log), log=ignore)
-        found.append(work_so_far([{**row} for row in history], "macs_sparse").tolist())
-    assert found[1] == pytest.approx(found[0][2:]), "after updates 3 and 4"
+        settings = replace(CONFIG, steps=4, every=Every(log=log)), replace(SIREN, threshold=0.01)
+        metrics, job = done(IMAGES, settings, case=Represented("siren", 1), out=tmp_path / str(log))
+        work.append(work_so_far(job.tables["history"], "macs_sparse").tolist())
+        saved.append(metrics["train_macs_saved"])
+    assert work[1] == pytest.approx(work[0][2:]), "after updates 3 and 4"
+    assert saved[1] == pytest.approx(saved[0])
 
 
 def test_units_that_never_settled_are_not_drawn_as_settled() -> None:

@@ -15,7 +15,7 @@ from deq_core.experiment.tables import Row, grouped, markdown, numbers, spread
 from deq_flow.reports import panels, units
 from deq_flow.reports.settling import settling, settling_table
 from deq_flow.studies.field import Representation
-from deq_flow.studies.images import Represented
+from deq_flow.studies.images import Represented, work_so_far
 
 LOSSES = (0.1, 0.5)
 """Bounds that savings are given for, dB of the PSNR of the solve of most steps."""
@@ -111,11 +111,6 @@ def draw_training(axes: Axes, history: Sequence[Row], label: str, color: str) ->
     seeds = panels.by_seed(history)
     work = np.mean([work_so_far(own, "macs_sparse") for own in seeds], axis=0) / 1e9
     plotting.curve(axes, work.tolist(), [numbers(own, "psnr") for own in seeds], label=label, color=color)
-
-
-def work_so_far(history: Sequence[Row], column: str) -> np.ndarray:
-    """Of all updates up to each row of a history, whose values are means of the updates since the row before."""
-    return np.cumsum(np.diff(numbers(history, "step"), prepend=0) * numbers(history, column))
 
 
 def pictures(images: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:

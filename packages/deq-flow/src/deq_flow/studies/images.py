@@ -5,13 +5,14 @@ values off are computed once a solve, with or without the rule, and are not coun
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
 import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -209,6 +210,11 @@ def watched(field: DEQField, injected: list[Tensor], evaluations: int) -> Tensor
     return torch.stack(states)
 
 
+def work_so_far(history: Sequence[Row], column: str) -> np.ndarray:
+    """Of all updates up to each row of a history, whose values are means of the updates since the row before."""
+    return np.cumsum(np.diff(numbers(history, "step"), prepend=0) * numbers(history, column))
+
+
 def measure(job: Job[Represented, tuple[Images, Representation]]) -> Mapping[str, float]:
     """Trains and studies one representation.
 
@@ -231,8 +237,8 @@ def measure(job: Job[Represented, tuple[Images, Representation]]) -> Mapping[str
     }
     if representation.threshold is not None:
         for count in ("macs", "release"):
-            sparse, dense = (sum(row[f"{count}_{kind}"] for row in history) for kind in ("sparse", "dense"))
-            metrics[f"train_{count}_saved"] = 1 - sparse / dense
+            sparse, dense = (work_so_far(job.tables["history"], f"{count}_{kind}")[-1] for kind in ("sparse", "dense"))
+            metrics[f"train_{count}_saved"] = 1 - float(sparse / dense)
     return metrics
 
 
