@@ -193,7 +193,7 @@ def test_maps_show_all_cells_at_the_first_evaluation_and_fewer_later(results: Pa
 def test_settling_is_that_of_the_trajectory(results: Path, networks: Path, data: Path, settings: Delta) -> None:
     model = equilibrium_network(networks / "deq-0")
     pairs = labelled_sets(data, ["sintel_clean"])["sintel_clean"]
-    states, errors, residuals = trajectory(model, pairs[0], settings.convergence["deq"])
+    states, errors, residuals = trajectory(model, pairs[0], settings.convergence["deq"], of="sintel_clean")
     with torch.no_grad():
         pair = model.encode(pairs[0].image1[None], pairs[0].image2[None])
         f, z = model.map(pair), model.start(pair)
@@ -207,7 +207,7 @@ def test_settling_is_that_of_the_trajectory(results: Path, networks: Path, data:
     arrays = read_arrays(results / "convergence" / "deq-0" / "maps.npz")
     torch.testing.assert_close(torch.from_numpy(arrays["hidden_lasting"]), expected)
     rows = read_rows(results / "convergence" / "deq-0" / "steps.csv")
-    other, _, _ = (trajectory(model, pairs[index], settings.convergence["deq"])[1] for index in (1, 0, 0))
+    _, other, _ = trajectory(model, pairs[1], settings.convergence["deq"], of="sintel_clean")
     assert numbers(rows, "epe") == pytest.approx([(a + b) / 2 for a, b in zip(errors, other, strict=True)])
     shares = [row for row in read_rows(results / "convergence" / "deq-0" / "histogram.csv") if row["part"] == "flow"]
     assert sum(numbers(shares, "share")) == pytest.approx(2)  # by each criterion

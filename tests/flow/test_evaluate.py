@@ -18,6 +18,7 @@ from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference
 from deq_flow.models import RAFT, DEQFlow
 from deq_flow.models.padding import Padding
+from deq_flow.studies.equilibrium import encode
 from deq_flow.studies.table import Evaluate, network_method
 
 CONFIG = Evaluate(stop=StopConfig(max_steps=4), unrolled_steps=3, sweep=6, batch_size=2)
@@ -156,6 +157,7 @@ def test_frames_of_kitti_are_padded_below(root: Path) -> None:
     assert found.shape == (1, 2, 30, 45)
     assert torch.equal(found, expected)
     assert not torch.equal(found, Estimator(network)(image1, image2).flow)
+    assert encode(network, [sample], of="kitti")[1].sides == padding.sides
 
 
 def test_lower_precision_changes_the_flow_a_little_and_returns_float32(root: Path) -> None:

@@ -50,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_pair_is_followed_as_the_network_solves_it(data: Path) -> None:
     model = equilibrium()
     samples = labelled_sets(data, ["sintel_clean"])["sintel_clean"]
-    problem = next(problems(model, samples, replace(CONFIG, samples=2)))
+    problem = next(problems(model, samples, replace(CONFIG, samples=2), of="sintel_clean"))
     state = problem.zero
     for _ in range(3):
         state = problem.f(*state)
@@ -70,7 +70,7 @@ def test_residuals_of_flow_are_those_of_motion_where_the_state_is_a_position(dat
     for unknown in ("flow", "position"):
         model = equilibrium()
         model.equilibrium = replace(model.equilibrium, unknown=unknown)
-        problem = next(problems(model, samples, CONFIG))
+        problem = next(problems(model, samples, CONFIG, of="sintel_clean"))
         states.append(problem.f(*problem.f(*problem.zero)))
     torch.testing.assert_close(states[0], states[1], atol=1e-4, rtol=1e-4)
 

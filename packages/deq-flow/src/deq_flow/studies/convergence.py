@@ -63,8 +63,10 @@ class Convergence:
 
 
 @torch.no_grad()
-def trajectory(model: DEQFlow, sample: FlowSample, config: Convergence) -> tuple[Tensor, list[float], list[float]]:
-    """The states of a cold dense solve after every step, the errors of their flow, and the residuals.
+def trajectory(
+    model: DEQFlow, sample: FlowSample, config: Convergence, *, of: str
+) -> tuple[Tensor, list[float], list[float]]:
+    """The states of a cold dense solve of a pair of the set `of` after every step, their flow's errors, and residuals.
 
     Returns:
         (steps, hidden + 2, h, w), the flow in cells as the last two channels; EPE in pixels of the flow at every
@@ -74,7 +76,7 @@ def trajectory(model: DEQFlow, sample: FlowSample, config: Convergence) -> tuple
     Raises:
         NonFiniteError: the flow is not finite at a step.
     """
-    pair, padding = encode(model, [sample])
+    pair, padding = encode(model, [sample], of=of)
     f, start = model.map(pair), model.start(pair)
     arguments: list[Tensor] = []
     images: list[Tensor] = []
@@ -113,10 +115,10 @@ class Watch:
     """"part_criterion" -> (h, w) mean over the channels of the steps to settle, in the first pair."""
 
 
-def watch(model: DEQFlow, pairs: SampleSet, config: Convergence, found: Watch) -> None:
-    """Solves the pairs one by one and gathers in `found` when each element converged."""
+def watch(model: DEQFlow, pairs: SampleSet, config: Convergence, found: Watch, *, of: str) -> None:
+    """Solves the pairs of the set `of` one by one and gathers in `found` when each element converged."""
     for index in range(len(pairs) if config.pairs is None else min(config.pairs, len(pairs))):
-        states, errors, residuals = trajectory(model, pairs[index], config)
+        states, errors, residuals = trajectory(model, pairs[index], config, of=of)
         points = rearrange(states, "steps channels h w -> h w steps channels")
         found.components.append(principal_components(points.flatten(0, 2)))
         found.errors.append(errors)
@@ -167,7 +169,7 @@ def measure(job: Job[Measured, Convergence]) -> Mapping[str, float]:
     for name, pairs in labelled_sets(located(job.data), config.sets).items():
         found = Watch()
         try:
-            watch(network, pairs, config, found)
+            watch(network, pairs, config, found, of=name)
         finally:  # what was seen before a flow that is not finite is kept
             for table, rows in tables(found, name, config).items() if found.errors else ():
                 job.tables[table] += rows

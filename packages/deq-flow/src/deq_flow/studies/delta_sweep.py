@@ -18,7 +18,7 @@ from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_flow.data.samples import SampleSet
 from deq_flow.evaluation.evaluate import labelled_sets
-from deq_flow.evaluation.sets import SETS, SequenceSet
+from deq_flow.evaluation.sets import SequenceSet
 from deq_flow.models import DEQFlow
 from deq_flow.studies.delta_run import Run, Start
 from deq_flow.studies.equilibrium import encode, equilibrium_network
@@ -142,7 +142,7 @@ def sweep(
             run.begin()
         for indices in zip(*group, strict=True):
             samples = [pairs[index] for index in indices]
-            pair, padding = encode(model, samples, SETS[name].padding)
+            pair, padding = encode(model, samples, of=name)
             for run in runs:
                 run.solve(pair, padding, samples, of=name)
         first = first or [run.example for run in runs]

@@ -5,13 +5,13 @@ Such a study looks at one map, so a network with scales is at one: the frames as
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.samples import FlowSample
+from deq_flow.evaluation.sets import SETS
 from deq_flow.models import DEQFlow
 from deq_flow.models.network import Pair
 from deq_flow.models.padding import Padding
@@ -27,11 +27,9 @@ def equilibrium_network(folder: Path) -> DEQFlow:
 
 
 @torch.no_grad()
-def encode(
-    model: DEQFlow, samples: Sequence[FlowSample], mode: Literal["centre", "bottom"] = "centre"
-) -> tuple[Pair, Padding]:
-    """The pairs of some samples of one shape as the network sees them, and how they were padded before."""
+def encode(model: DEQFlow, samples: Sequence[FlowSample], *, of: str) -> tuple[Pair, Padding]:
+    """Pairs of one shape as the network sees them, padded before as frames of the set `of` are; and that padding."""
     batch = FlowBatch.collate(samples).to(model.fnet.conv1.weight.device)
     height, width = batch.valid.shape[1:]
-    padding = Padding(height, width, model.size.scale, mode)
+    padding = Padding(height, width, model.size.scale, SETS[of].padding)
     return model.encode(padding.pad(batch.image1), padding.pad(batch.image2)), padding

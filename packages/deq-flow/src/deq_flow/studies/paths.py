@@ -50,10 +50,10 @@ class PathStudy:
         require_keys("methods, shipped", (*self.methods, *self.shipped), "measure", self.measure)
 
 
-def problems(model: DEQFlow, pairs: SampleSet, config: FlowPaths) -> Iterator[Problem]:
-    """The pairs that are followed, in batches of one shape."""
+def problems(model: DEQFlow, pairs: SampleSet, config: FlowPaths, *, of: str) -> Iterator[Problem]:
+    """The pairs of the set `of` that are followed, in batches of one shape."""
     for samples in same_shape(Spaced(pairs, config.samples), config.batch_size):
-        pair, padding = encode(model, samples)
+        pair, padding = encode(model, samples, of=of)
         device = pair.grid.device
         batch = FlowBatch.collate(samples).to(device)
         f, start = model.map(pair), model.start(pair)
@@ -102,7 +102,7 @@ def measure(job: Job[Measured, FlowPaths]) -> Mapping[str, Any]:
     metrics = {}
     for name, pairs in labelled_sets(located(job.data), config.sets).items():
         found = Followed(config)
-        for problem in problems(model, pairs, config):
+        for problem in problems(model, pairs, config, of=name):
             found.add(problem)
         for table, rows in found.tables(set=name).items():
             job.tables[table] += rows
