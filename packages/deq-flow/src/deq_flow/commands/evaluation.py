@@ -32,7 +32,8 @@ def evaluate_checkpoint(
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
         section: where in that file another solver or budget is, or sweeps over them
-            (deq_flow.inference_params.Measure); by default the network's own.
+            (deq_flow.inference_params.Measure); by default the network's own, but of RAFT and GMA the iterations
+            that their releases have for the set.
     """
     from deq_flow.evaluation.published import measure_checkpoint
     from deq_flow.evaluation.sets import named
@@ -102,7 +103,7 @@ def submit(
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
         section: where in that file another solver or budget is (deq_flow.inference_params.Inference); by default the
-            network's own.
+            network's own, but of RAFT and GMA the iterations that their releases have for the set.
     """
     from deq_flow.evaluation import submission
 
