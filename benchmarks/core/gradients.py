@@ -133,6 +133,7 @@ def cost(at: Problem, way: Way) -> Cost:
         value, solve = solution.value, len(solution.trace)
         del solution
         held = packed | {address: size for tensor in tensors() for address, size in _storage(tensor).items()}
+    gc.unfreeze()
     for known in (at.z0, *at.parameters):
         held.pop(known.untyped_storage().data_ptr(), None)
     torch.autograd.grad(value.sum(), at.parameters)
