@@ -62,6 +62,7 @@ NOT_RUN = {
     r"mlflow models serve .*|deq-\w+ register \w.*": "tests/core/experiment/test_models.py",
     r"python -m deq_core\.experiment\.tracking\.find .*": "tests/core/experiment/test_find.py",
     r"python -m deq_core\.experiment\.tracking\.send": "tests/core/experiment/test_unsent.py",
+    r"python -m deq_core\.experiment\.tracking\.sender": "tests/core/experiment/test_sender.py",
     r"python -m workflows\..*": "changes this checkout, or asks for its results; tests/workflows, tests/test_readme.py",
     r"python -m benchmarks\..*": "takes minutes; tests run most of them small",
     r"python -m tests\.fuzz .*": "tests/fuzz/test_readers.py runs fewer",
