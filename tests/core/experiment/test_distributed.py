@@ -1,5 +1,6 @@
 """Two processes train as one does on the same batches."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.core.experiment.lanes import trained
 from tests.core.experiment.lesson import lesson
 
 from deq_core.experiment.distributed import Workers, workers
@@ -45,6 +47,18 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
         assert torch.allclose(tensors[name], parameter, rtol=1e-12, atol=floor), name
     for name, buffer in model.named_buffers():
         assert torch.allclose(tensors[name], buffer, rtol=1e-9), name
+
+
+@pytest.mark.slow
+def test_two_processes_resume_with_what_each_handed_on(tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "deq_core.experiment.distributed", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "tests.core.experiment.lanes", tmp_path / "two"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = trained(tmp_path / "one", accumulate=2)
+    found = json.loads(done.stdout)
+    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=1e-12)
 
 
 def test_a_process_alone_shares_and_sums_nothing() -> None:

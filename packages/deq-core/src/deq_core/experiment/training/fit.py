@@ -120,9 +120,9 @@ def fit(
                 if progress is not None:
                     progress.update(state.step, values)
                 if last or state.step % every.checkpoint == 0:
-                    everywhere = workers.gathered(state.carried)
+                    everywhere = workers.gathered(state.replaced)
                     if first:
-                        state.save(path, everywhere)
+                        state.save(path, {**state.carried, **everywhere})
     if state.average is not None:
         state.average.copy_to(model)
     return state.history
@@ -140,11 +140,18 @@ class _State:
     """What the training was asked to be; a checkpoint of another one is refused."""
     carried: MutableMapping[str, Tensor]
     """What this process's batches hand on."""
+    resumed: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the batches of all processes had handed on in the checkpoint that this training continues from."""
     step: int = 0
     """Updates done."""
     history: list[Row] = field(default_factory=list)
     recent: list[Row] = field(default_factory=list)
     """Values of the steps since the last row of the history."""
+
+    @property
+    def replaced(self) -> dict[str, Tensor]:
+        """What this process's own batches have handed on since it resumed."""
+        return {name: value for name, value in self.carried.items() if value is not self.resumed.get(name)}
 
     def save(self, path: Path, carried: Mapping[str, Tensor]) -> None:
         """Replaces the checkpoint at `path`; `carried` is of all processes."""
@@ -178,8 +185,9 @@ class _State:
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             checkpoint.load_into(self.average, state["average"], source=str(path))
+        self.resumed = state["carried"]
         self.carried.clear()
-        self.carried.update(state["carried"])
+        self.carried.update(self.resumed)
         self.step, self.history, self.recent = state["step"], state["history"], state["recent"]
 
     def estimate(self, update: Update, batches: Callable[[int], Iterable[Batch]]) -> None:
