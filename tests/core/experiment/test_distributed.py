@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from tests.core.experiment.lanes import trained
 from tests.core.experiment.lesson import lesson
 
-from deq_core.experiment.distributed import Workers, workers
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.distributed import Workers, become, workers
 from deq_core.experiment.tables import read_rows
 
 ROOT = Path(__file__).parents[3]
@@ -59,6 +60,17 @@ def test_two_processes_resume_with_what_each_handed_on(tmp_path: Path) -> None:
     expected = trained(tmp_path / "one", accumulate=2)
     found = json.loads(done.stdout)
     assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=1e-12)
+
+
+@pytest.mark.parametrize(("asked", "started"), [(1, 2), (4, 1), (2, 4)])
+def test_torchrun_with_other_processes_than_the_recipe_s_is_refused(
+    asked: int, started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", str(started))
+    become("deq_flow.cli", [], started)
+    with pytest.raises(ConfigError, match=rf"processes: expected {started}, .*, got {asked}"):
+        become("deq_flow.cli", [], asked)
 
 
 def test_a_process_alone_shares_and_sums_nothing() -> None:

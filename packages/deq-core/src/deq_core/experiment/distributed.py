@@ -81,7 +81,15 @@ def become(module: str, arguments: Sequence[str], processes: int) -> None:
     """Becomes torchrun with `processes` times `python -m module arguments`, unless this is such a process already.
 
     Does nothing for one process. Signals, standard streams and the exit status are those of torchrun.
+
+    Raises:
+        ConfigError: torchrun started another number of processes, of which each would take a part of the wrong size.
     """
+    if "RANK" in os.environ and processes != (started := int(os.environ.get("WORLD_SIZE", "1"))):
+        raise ConfigError(
+            f"processes: expected {started}, as torchrun started (WORLD_SIZE), got {processes}; run the command "
+            "without torchrun, which it starts by itself, or change processes"
+        )
     if processes == 1 or "RANK" in os.environ:
         return
     torchrun = [sys.executable, "-m", __name__, "--standalone", "--nproc-per-node", str(processes)]
