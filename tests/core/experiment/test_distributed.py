@@ -13,7 +13,7 @@ from tests.core.experiment.lanes import trained
 from tests.core.experiment.lesson import lesson
 
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.distributed import Workers, become, workers
+from deq_core.experiment.distributed import Workers, become, device, workers
 from deq_core.experiment.tables import read_rows
 
 ROOT = Path(__file__).parents[3]
@@ -71,6 +71,14 @@ def test_torchrun_with_other_processes_than_the_recipe_s_is_refused(
     become("deq_flow.cli", [], started)
     with pytest.raises(ConfigError, match=rf"processes: expected {started}, .*, got {asked}"):
         become("deq_flow.cli", [], asked)
+
+
+def test_a_process_without_a_gpu_of_its_own_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match="processes: expected at most 2, one for each GPU"):
+        device("cuda")
 
 
 def test_a_process_alone_shares_and_sums_nothing() -> None:

@@ -72,7 +72,9 @@ def device(kind: str) -> torch.device:
         return torch.device(kind)
     if not torch.cuda.is_available():
         raise ConfigError("device: cuda is not available to this process; use device: cpu, or check `nvidia-smi`")
-    index = int(os.environ.get("LOCAL_RANK", "0"))
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise ConfigError(f"processes: expected at most {count}, one for each GPU that is visible, got more")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 
