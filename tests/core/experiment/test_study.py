@@ -1,6 +1,7 @@
 """Studies: a case in, tables out; the tables of all cases in, a page out."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -48,7 +49,7 @@ def run(job: Job[Case, float]) -> Mapping[str, Any]:
             raise NonFiniteError("step 2: not finite")
         job.tables["steps"].append({"step": step, "value": job.settings * step + (job.case.seed or 0)})
     job.arrays["maps"] = {"values": torch.arange(3)}
-    return {"last": {"value": job.settings * 2}}
+    return {"last": {"value": job.settings * 2 if job.settings else math.nan}}
 
 
 def page(section: Section, results: Results) -> Page:
@@ -137,6 +138,15 @@ def test_what_was_measured_before_a_value_that_is_not_finite_is_kept() -> None:
     with pytest.raises(NonFiniteError, match="what was measured before it is in out-partial"):
         measure("method=a", "seed=0")
     assert len(read_rows(Path("out-partial/steps.csv"))) == 2
+    assert not Path("out").exists()
+
+
+def test_a_metric_that_is_not_finite_does_not_lose_the_tables() -> None:
+    Path("params.yaml").write_text(PARAMS.replace("3.0", "0.0"))
+    said = r"toy\.measure: expected finite metrics, got last\.value nan; what was measured before it is in out-partial"
+    with pytest.raises(NonFiniteError, match=said):
+        measure("method=a", "seed=0")
+    assert len(read_rows(Path("out-partial/steps.csv"))) == 3
     assert not Path("out").exists()
 
 

@@ -3,6 +3,7 @@
 A study says what it measures; reading parameters, tracking, resuming and writing are here, once for all.
 """
 
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.commands import fingerprint, finish, resumable
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.arrays import write_arrays
+from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.tables import Row, write_rows
@@ -199,6 +201,8 @@ def measured(stage: Stage[Case, Settings], job: Job[Case, Settings]) -> Mapping[
         return stage.run(job)
     with rescued(job.out, tables(job.tables)):
         metrics = stage.run(job)
+        if broken := [f"{name} {value}" for name, value in flat(metrics).items() if not math.isfinite(value)]:
+            raise NonFiniteError(f"{stage.name}: expected finite metrics, got {', '.join(broken)}")
     job.log(flat(metrics))
     job.write(metrics)
     return metrics
