@@ -45,6 +45,11 @@ class OptimConfig:
             raise ValueError(f"floor: belongs to cosine, from 0 to lr, got {self.floor} with {self.schedule}")
         if self.nesterov and not (self.name == "sgd" and self.momentum):
             raise ValueError(f"nesterov: belongs to sgd with momentum, got {self.name} with {self.momentum}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas: expected two numbers of at least 0 and below 1, got {list(self.betas)}")
+        for name in ("eps", "momentum"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
         if self.momentum and self.name != "sgd":
             raise ValueError(f"momentum: belongs to sgd; {self.name} has betas, got momentum {self.momentum}")
         if self.name == "sgd" and (self.betas, self.eps) != (_BETAS, _EPS):

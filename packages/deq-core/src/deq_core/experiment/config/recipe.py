@@ -30,6 +30,8 @@ class Updates:
         counts = [name for name in ("steps", "batch_size", "processes", "accumulate", "threads") if hasattr(self, name)]
         if small := [f"{name} {getattr(self, name)}" for name in counts if getattr(self, name) < 1]:
             raise ValueError(f"recipe: expected {', '.join(counts)} of at least 1, got {', '.join(small)}")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ValueError(f"ema: expected a decay of at least 0 and below 1, got {self.ema}")
 
 
 @dataclass(frozen=True, kw_only=True)
