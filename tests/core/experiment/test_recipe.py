@@ -89,3 +89,5 @@ def test_a_part_that_makes_no_sense_is_refused() -> None:
         Pretraining(steps=1, depth=(3, 2))
     with pytest.raises(ValueError, match="a chance from 0 to 1"):
         JacobianPenalty(weight=1.0, chance=2.0)
+    with pytest.raises(ValueError, match="weights and a growth of at least 0"):
+        JacobianPenalty(weight=1.0, growth=-0.5, growth_every=10)

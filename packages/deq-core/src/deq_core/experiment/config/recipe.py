@@ -100,8 +100,10 @@ class JacobianPenalty:
     """Random vectors of Hutchinson's estimate."""
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or self.pretraining_weight < 0 or not 0 <= self.chance <= 1:
-            raise ValueError(f"jacobian: expected weights of at least 0 and a chance from 0 to 1, got {self}")
+        if min(self.weight, self.pretraining_weight, self.growth) < 0 or not 0 <= self.chance <= 1:
+            raise ValueError(
+                f"jacobian: expected weights and a growth of at least 0 and a chance from 0 to 1, got {self}"
+            )
         if self.growth_every < 1 or self.probes < 1:
             raise ValueError(f"jacobian: expected growth_every and probes of at least 1, got {self}")
         if not self.growth and (self.growth_every, self.growth_counts) != (1, "after_pretraining"):
