@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -257,6 +258,28 @@ def test_a_process_killed_between_two_renames_loses_nothing(moment: str, tmp_pat
     make(out, model="3")
     assert (out / "mine").read_text() == "mine"
     assert (out / "model").read_text() == "3"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_interrupt_between_two_renames_comes_once_the_folder_is_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out, replace = tmp_path / "out", Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if ".partial@" in self.name and target == out:
+            signal.raise_signal(signal.SIGINT)
+        return replace(self, target)
+
+    make(out, model="1")
+    monkeypatch.setattr(Path, "replace", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            make(out, model="2")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (out / "model").read_text() == "2"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from deq_core.experiment import written
 from deq_core.experiment.output_error import OutputError as OutputError
 from deq_core.experiment.output_error import explained as explained
+from deq_core.experiment.uninterrupted import uninterrupted
 
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<what>partial|replaced)@(?P<host>.+)@(?P<process>\d+)")
 """A name of `_beside`: of what is being made, or of what was taken aside."""
@@ -58,7 +59,7 @@ def output_directory(out: Path, *, replaceable: bool = True) -> Iterator[Path]:
             yield partial
             if whole and replaceable:
                 write_json(partial / written.RECORD, written.record_of(partial))
-        with explained(out):
+        with explained(out), uninterrupted():
             _put_in_place(partial, out, before)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
