@@ -94,6 +94,7 @@ class Registry:
             sources={name: found.source for name, found in chosen.items()},
             folders={name: found.folder for name, found in chosen.items()},
             check=lambda name, root: self.check(name, root, released=config.complete),
+            complete=config.complete,
         )
 
     def provide(self, out: Path, config: Any, generate: Callable[[Path, Any], object]) -> dict[str, int]:

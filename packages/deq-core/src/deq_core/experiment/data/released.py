@@ -25,6 +25,7 @@ def prepare(
     sources: Mapping[str, Source],
     folders: Mapping[str, str],
     check: Callable[[str, Path], Sequence[Problem]],
+    complete: bool,
 ) -> None:
     """Fetches the sets that are not at `root` yet, checks all, and writes `out`/manifest.json.
 
@@ -38,6 +39,7 @@ def prepare(
         sources: where sets are published.
         folders: of each set, below `root`.
         check: what is wrong with a set below a folder.
+        complete: whether sets must be whole, so that of one that is there archives may be missing and are fetched too.
 
     Raises:
         LayoutError: something is missing or damaged, by file; or a set must be got by hand, with instructions.
@@ -48,7 +50,9 @@ def prepare(
     require_own(out, folder=True)
     problems: list[Problem] = []
     for name in sets:
-        if not (root / folders[name]).exists() and name in sources:
+        there = (root / folders[name]).exists()
+        whole = all((root / archive.out).exists() for archive in sources[name].archives)
+        if not there or (complete and not whole):
             fetch(sources[name], root)
         problems += check(name, root)
     if problems:

@@ -1,0 +1,42 @@
+"""Published sets as the data of a pipeline: what is missing is fetched, all is checked and listed."""
+
+from pathlib import Path
+
+import pytest
+
+from deq_core.experiment.data import released
+from deq_core.experiment.data.checks import Part
+from deq_core.experiment.data.published import DataSet
+from deq_core.experiment.data.registry import Registry, ReleasedSets
+from deq_core.experiment.download.fetch import Archive, Source
+from deq_core.experiment.errors import FileFormatError
+
+SOURCE = Source(
+    title="Things",
+    page="https://things.example",
+    licence="Free.",
+    archives=tuple(Archive(out=f"things/{name}", name=f"{name}.zip") for name in ("frames", "flow")),
+)
+PARTS = tuple(Part(name, lambda root: [1]) for name in ("frames", "flow"))
+
+
+def whole(path: Path, *, decoded: bool) -> None:
+    """Refuses a file without content."""
+    if not path.stat().st_size:
+        raise FileFormatError(f"{path}: empty")
+
+
+SETS = Registry(
+    program="deq-things", sets={"things": DataSet(source=SOURCE, folder="things", parts=PARTS, whole={".bin": whole})}
+)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_whole_set_goes_on_where_its_download_ended_between_two_archives(
+    complete: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = tmp_path / "sets"
+    (sets / "things" / "frames").mkdir(parents=True)
+    monkeypatch.setattr(released, "fetch", lambda source, root: (root / "things" / "flow").mkdir())
+    SETS.prepare(tmp_path / "data", ReleasedSets(root=str(sets), sets=("things",), complete=complete))
+    assert (sets / "things" / "flow").exists() == complete
