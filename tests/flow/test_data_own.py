@@ -68,6 +68,13 @@ def test_pairs_are_found_at_any_depth_and_each_folder_is_a_scene(tmp_path: Path)
     assert found.groups() == {"a/c": range(1), "b": range(1, 3)}
 
 
+def test_pairs_behind_a_link_to_a_folder_are_found_like_the_others(tmp_path: Path) -> None:
+    root = pairs(tmp_path / "own", "a/1", "b/1")
+    (root / "b").rename(tmp_path / "disk")
+    (root / "b").symlink_to(tmp_path / "disk")
+    assert Own(root).groups() == {"a": range(1), "b": range(1, 2)}
+
+
 @pytest.mark.parametrize("step", [1, 10])
 def test_frames_of_a_video_follow_each_other_by_number(step: int, tmp_path: Path) -> None:
     video(video(tmp_path, "a", step=step), "b", frames=2)

@@ -1,11 +1,13 @@
 """Published sets as the data of a pipeline: what is missing is fetched, all is checked and listed."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from deq_core.experiment.data import released
 from deq_core.experiment.data.checks import Part
+from deq_core.experiment.data.layout import files_below
 from deq_core.experiment.data.published import DataSet
 from deq_core.experiment.data.registry import Registry, ReleasedSets
 from deq_core.experiment.download.fetch import Archive, Source
@@ -40,3 +42,18 @@ def test_a_whole_set_goes_on_where_its_download_ended_between_two_archives(
     monkeypatch.setattr(released, "fetch", lambda source, root: (root / "things" / "flow").mkdir())
     SETS.prepare(tmp_path / "data", ReleasedSets(root=str(sets), sets=("things",), complete=complete))
     assert (sets / "things" / "flow").exists() == complete
+
+
+def test_what_lies_behind_a_link_to_a_folder_is_checked_and_listed(tmp_path: Path) -> None:
+    sets, disk = tmp_path / "sets", tmp_path / "disk"
+    (sets / "things" / "flow").mkdir(parents=True)
+    disk.mkdir()
+    (disk / "a.bin").write_bytes(b"")
+    (disk / "back").symlink_to(sets / "things")
+    (sets / "things" / "frames").symlink_to(disk)
+    assert files_below(sets) == [sets / "things" / "frames" / "a.bin"]
+    damaged = sets / "things" / "frames" / "a.bin"
+    assert [str(problem) for problem in SETS.check("things", sets)] == [f"{damaged}: empty"]
+    damaged.write_bytes(b"whole")
+    SETS.prepare(tmp_path / "data", ReleasedSets(root=str(sets), sets=("things",)))
+    assert json.loads((tmp_path / "data" / "manifest.json").read_text())["files"] == {"things/frames/a.bin": 5}

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from deq_core.experiment.data.images import FileFormatError
-from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.data.layout import LayoutError, files_below
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def check(
             if released and part.count is not None and count != part.count:
                 fault = f"expected {part.count} {unit} as released, got {count}"
                 problems.append(Problem(folder / part.place, fault))
-    everything = [path for place in ([folder] if places is None else places) for path in place.rglob("*")]
+    everything = [path for place in ([folder] if places is None else places) for path in files_below(place)]
     candidates = sorted(path for path in everything if path.suffix.lower() in whole)
     files = [path for path in candidates if path.is_file()]
     problems += [absent(path) for path in candidates if not path.exists()]

@@ -1,5 +1,6 @@
 """Data sets on disk: folders that must exist, frames that follow each other, files of one size."""
 
+import os
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -22,6 +23,20 @@ def files_in(folder: Path, pattern: str, *, hint: str) -> list[Path]:
         state = "holds none" if folder.is_dir() else "does not exist"
         raise LayoutError(f"{folder}: expected files {pattern}, but the folder {state}; {hint}", [folder])
     return found
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files of a folder and of all below it, sorted, and links that lead nowhere.
+
+    Links to folders are followed, which `Path.rglob` does not, unless they lead back: a large set is on several disks.
+    """
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        above = {each.resolve() for each in (here, *here.parents)}
+        folders[:] = [name for name in folders if (here / name).resolve() not in above]
+        found += [here / name for name in names]
+    return sorted(found)
 
 
 def by_folder(paths: list[Path]) -> dict[Path, list[Path]]:

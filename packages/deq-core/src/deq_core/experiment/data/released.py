@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deq_core.experiment.data.checks import Problem
-from deq_core.experiment.data.layout import LayoutError
+from deq_core.experiment.data.layout import LayoutError, files_below
 from deq_core.experiment.download.fetch import Source, fetch
 from deq_core.experiment.files import output_directory, require_own, require_writable, write_json
 from deq_core.experiment.reading import decoding, read_bytes
@@ -64,7 +64,7 @@ def prepare(
     files = {
         path.relative_to(root).as_posix(): path.stat().st_size
         for folder in dict.fromkeys(folders[name] for name in sets)
-        for path in sorted((root / folder).rglob("*"))
+        for path in files_below(root / folder)
         if path.is_file()
     }
     with output_directory(out) as partial:

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from deq_core.experiment.data.checks import Part, Problem
 from deq_core.experiment.data.images import FileFormatError, damaged
-from deq_core.experiment.data.layout import LayoutError, by_folder, require_size
+from deq_core.experiment.data.layout import LayoutError, by_folder, files_below, require_size
 from deq_core.experiment.download.fetch import Source
 from deq_flow.data import headers
 from deq_flow.data.flo5 import read_flo5
@@ -83,7 +83,7 @@ def of_names(root: Path) -> Iterator[PairFiles]:
                 alone(path, pair.get(role))
                 pair[role] = path
     missing = [
-        folder / f"{name}{role}{next(iter(pair.values())).suffix if role != '_flow' else FLOWS[0]}"
+        folder / f"{name}{role}{pair[max(pair)].suffix if role != '_flow' else FLOWS[0]}"
         for (folder, name), pair in roles.items()
         for role in ROLES
         if role not in pair
@@ -117,7 +117,7 @@ def of_videos(frames: Path, flow: Path) -> Iterator[PairFiles]:
 
 def visible(folder: Path) -> list[Path]:
     """The files below a folder, none of them hidden."""
-    found = [path for path in folder.rglob("*") if path.is_file()]
+    found = [path for path in files_below(folder) if path.is_file()]
     return [path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts)]
 
 
