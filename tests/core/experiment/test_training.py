@@ -16,8 +16,11 @@ from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import Updates
+from deq_core.experiment.distributed import Workers
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.training.fit import Losses, NonFiniteError, fit, keep
+from deq_core.experiment.training.optim import build
+from deq_core.experiment.training.update import Update
 
 SGD = OptimConfig(name="sgd", lr=0.5)
 
@@ -274,6 +277,22 @@ def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path: Path) -> N
     history = fit(model, numbers, objective, Updates(optim=SGD, steps=1, precision="float16"), seed=0, scratch=tmp_path)
     assert math.isinf(history[0]["gradient_norm"])
     assert model.weight.equal(before)
+
+
+def test_float16_whose_every_gradient_overflows_is_an_error() -> None:
+    def objective(model: nn.Module, number: int) -> Losses:
+        return Losses((0 * model.get_parameter("bias")).sqrt().sum())  # 0, and the slope of a root there
+
+    model, recipe = nn.Linear(3, 1), Updates(optim=SGD, steps=100, precision="float16")
+    update, scaler = Update(objective, recipe, 0, Workers()), torch.amp.GradScaler("cpu", init_scale=2.0**-140)
+    optimizer, stream = build(SGD, model.parameters()), numbers(0)
+
+    def train() -> None:
+        for step in range(100):
+            update(step, model, optimizer, scaler, stream)
+
+    with pytest.raises(NonFiniteError, match=r"step 10 of 100: float16 holds the gradient at no scale"):
+        train()
 
 
 def test_a_norm_that_overflowed_at_the_end_does_not_keep_a_network_from_being_written(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ class Update:
             nn.utils.clip_grads_with_norm_(model.parameters(), self.recipe.optim.clip, norm)
         scaler.step(optimizer)
         scaler.update()
+        if scaler.is_enabled() and not scaler.get_scale():  # each overflow halves it; at 0 every update is left out
+            raise NonFiniteError(self._said(step, "float16 holds the gradient at no scale", row))
         return row
 
     def losses(self, model: nn.Module, stream: Iterator[Batch], number: int) -> Losses:
