@@ -125,6 +125,10 @@ def test_listed_photographs_are_the_listed_ones(tmp_path: Path) -> None:
     (folder / "a.png").unlink()
     with pytest.raises(LayoutError, match=r"a.png: no such file, one of the 1 photographs"):
         load_listed(listing, tmp_path, 50)
+    for table in ("file,sha256\n", "path,sha256\npackage/a.png,0\n", "file,sha256\npackage/a.png,\n"):
+        listing.write_text(table)
+        with pytest.raises(LayoutError, match=r"photographs\.csv: expected the columns file and sha256"):
+            load_listed(listing, tmp_path, 50)
 
 
 def test_the_shipped_recipe_lists_its_photographs_once_with_their_licences() -> None:

@@ -85,9 +85,11 @@ def load_listed(listing: Path, folder: Path, side: int) -> tuple[np.ndarray, ...
         side: of the longer side.
 
     Raises:
-        LayoutError: a file is not there, or is another one than the listed.
+        LayoutError: the table lists none or lacks a column, or a file is not there, or is another one than the listed.
     """
     rows = read_rows(listing)
+    if not rows or not all({"file", "sha256"} <= row.keys() for row in rows):
+        raise LayoutError(f"{listing}: expected the columns file and sha256, and a photograph in every row")
     found = []
     for row in rows:
         path = folder / str(row["file"])
