@@ -245,6 +245,14 @@ def test_arrays_of_a_figure_that_are_damaged_are_named(tmp_path: Path) -> None:
             arrays.read_arrays(path)
 
 
+def test_nothing_but_the_arrays_is_stored_by_an_older_numpy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 2.1 every keyword was an array, `allow_pickle` too."""
+    stored: dict[str, object] = {}
+    monkeypatch.setattr(np, "savez_compressed", lambda file, **given: stored.update(given))
+    arrays.write_arrays(tmp_path / "maps.npz", {"maps": np.zeros(3)})
+    assert list(stored) == ["maps"]
+
+
 def test_flow_that_announces_far_more_than_its_file_has_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
     path = tmp_path / "big.flo5"
     with h5py.File(path, "w") as file:

@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -19,11 +20,11 @@ HEADER, END = 100, 22
 
 def write_arrays(path: Path, arrays: Mapping[str, Tensor | np.ndarray]) -> None:
     """Writes named tensors or arrays to `path` (.npz), atomically; the same arrays give the same bytes."""
-    plain = {
+    plain: dict[str, Any] = {
         name: value.detach().cpu().numpy() if isinstance(value, Tensor) else value for name, value in arrays.items()
     }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **plain)
+    np.savez_compressed(buffer, **plain)  # every keyword is an array to NumPy before 2.1
     write_bytes(path, buffer.getvalue())
 
 
