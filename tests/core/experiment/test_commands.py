@@ -104,6 +104,13 @@ def test_a_fingerprint_changes_with_parameters_and_files_and_with_nothing_else(t
     assert commands.fingerprint({"steps": 2}, data, package="planted_one") != first
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_none_can_be_is_refused(seed: int, tmp_path: Path) -> None:
+    (tmp_path / "planted_one.py").write_text("def train(seed: int = 0) -> None:\n    raise KeyError\n")
+    with pytest.raises(SystemExit, match=f"planted: --seed: expected a number from 0 to 4294967295, got {seed}"):
+        commands.run("planted", "Tests.", {"planted_one": ("train",)}, arguments=["train", "--seed", str(seed)])
+
+
 def test_a_defect_shows_its_traceback() -> None:
     with pytest.raises(KeyError, match="told you so"):
         commands.run("planted", "Tests.", TABLE, arguments=["stumble"])

@@ -123,7 +123,8 @@ def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
     `out` is what a command calls the folder that it makes, or with a mark what it writes instead, see `Files`.
 
     Raises:
-        OutputError: it is anything else, and nothing was done.
+        ConfigError: a `seed` is none, see `config.Seed`.
+        OutputError: `out` is anything else, and nothing was done.
     """
     title = f"{prog} {command.__name__.replace('_', '-')}"
     hints = get_type_hints(command, include_extras=True)
@@ -135,6 +136,8 @@ def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
     def begin(*values: Any, **named: Any) -> None:
         bound = signature.bind(*values, **named)
         bound.apply_defaults()
+        if not 0 <= (seed := bound.arguments.get("seed", 0)) < 2**32:
+            raise ConfigError(f"--seed: expected a number from 0 to {2**32 - 1}, got {seed}")
         out: Path | None = bound.arguments.get("out")
         folder = out if mark is None else None
         files = () if out is None or mark is None else mark.of(out)
