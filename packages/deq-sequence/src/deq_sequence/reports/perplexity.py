@@ -165,8 +165,10 @@ def learning_curves(found: Found, plot: Plot) -> Figure:
                 ]
                 for rows in found.histories[method]
             ]
-            plotting.curve_of(training, runs, "step", "perplexity", label=method)
-            plotting.curve_of(validation, found.histories[method], "step", "val_perplexity", label=method)
+            plotting.curve_of(training, runs, "step", "perplexity", label=method, geometric=True)
+            plotting.curve_of(
+                validation, found.histories[method], "step", "val_perplexity", label=method, geometric=True
+            )
         for axes, name in ((training, "training batches"), (validation, "validation text")):
             axes.set_title(f"{text}: {name}")
             axes.set_xlabel("training step")
@@ -187,8 +189,8 @@ def iterations(found: Found, metrics: Metrics) -> Figure:
         for method in texts[text]:
             for solver, runs in found.steps[method].items():
                 label = method if solver == "unrolled" else f"{method}, {solver}"
-                plotting.curve_of(upper, runs, "step", "perplexity", label=label)
-                plotting.curve_of(lower, runs, "step", "residual", label=label)
+                plotting.curve_of(upper, runs, "step", "perplexity", label=label, geometric=True)
+                plotting.curve_of(lower, runs, "step", "residual", label=label, geometric=True)
         for name, values in metrics["scores"][text].items():
             if name.startswith("Kneser-Ney") and not name.endswith(" 1"):
                 upper.axhline(values["perplexity"], color=plotting.PALETTE[-1], linestyle="--", linewidth=1)

@@ -151,7 +151,7 @@ def evaluations(every: Mapping[str, Found]) -> Figure:
     for (name, of), above, below in zip(every.items(), panels[: len(every)], panels[len(every) :], strict=True):
         metric = headline(of.steps[0][0])
         plotting.curve_of(above, of.steps, "step", metric, label=name)
-        plotting.curve_of(below, of.steps, "step", "residual", label=name)
+        plotting.curve_of(below, of.steps, "step", "residual", label=name, geometric=True)
         above.set_title(name)
         above.set_ylabel(HEADLINES[metric])
         below.set_ylabel("relative residual")

@@ -123,7 +123,7 @@ def frames(every: Mapping[str, Found]) -> Figure:
             for run in dict.fromkeys(map(run_name, of.frames[0])):
                 if not run.startswith("cold"):
                     of_run = [[row for row in rows if run_name(row) == run] for rows in of.frames]
-                    plotting.curve_of(axes, of_run, "frame", key, label=run)
+                    plotting.curve_of(axes, of_run, "frame", key, label=run, geometric=axes is above)
             axes.set_xlabel("frame of the video")
             axes.set_ylabel(title)
         above.set_title(name)
