@@ -201,9 +201,10 @@ def measured(stage: Stage[Case, Settings], job: Job[Case, Settings]) -> Mapping[
         return stage.run(job)
     with rescued(job.out, tables(job.tables)):
         metrics = stage.run(job)
-        if broken := [f"{name} {value}" for name, value in flat(metrics).items() if not math.isfinite(value)]:
+        numbers = flat(metrics)
+        if broken := [f"{name} {value}" for name, value in numbers.items() if not math.isfinite(value)]:
             raise NonFiniteError(f"{stage.name}: expected finite metrics, got {', '.join(broken)}")
-    job.log(flat(metrics))
+    job.log(numbers)
     job.write(metrics)
     return metrics
 

@@ -1,7 +1,7 @@
 """What is written into a run: parameters, tags, metrics, files and its end.
 
 When the store fails or is slow, the run goes on without it: its record is kept in a folder, and at its end sent once,
-or later by a command. Where a sender is at work (`sender.py`), that is all a run does.
+or later by a command. Where a sender is at work (`sender.py`), it is kept for that one from the beginning.
 """
 
 import tempfile
