@@ -27,12 +27,13 @@ def spectral_norm_(
 
     torch's own parametrisation (Miyato et al., ICLR 2018), with its keys: the largest singular value is estimated by
     power iterations in training mode. Within a solve they run once, so f stays one function until its backward
-    pass. A convolution's norm is that of its kernel as a matrix, out channels × rest.
+    pass. A convolution's norm is that of its kernel as a matrix, out channels × rest; its map's may be √(kernel area)
+    times as large.
 
     Args:
         module: the cell; returned.
         skip: names of layers, or of modules whose layers are all left alone, as `named_modules` spells them.
-        bound: the spectral norm of every weight. Below 1, a cell of 1-Lipschitz activations contracts.
+        bound: the spectral norm of every weight. Below 1, linear layers and 1-Lipschitz activations make a contraction.
         iterations: power iterations a solve, or a call outside one.
         learned: make the norm a parameter, one for every output channel, that begins at `bound` and is not bounded by
             it: `scale` beside torch's keys.
