@@ -39,7 +39,7 @@ class TypeOneAnderson:
     steps than type II where f is nonlinear or expands, and is less steady; see `Safeguarded`.
 
     Attributes:
-        window: how many changes are used; memory is 2 · window states.
+        window: how many changes are used; memory is 2 · window + 2 states.
         ridge: Tikhonov regularisation of the small system, relative to its entries' lengths.
     """
 
