@@ -63,7 +63,7 @@ def sequences(
         checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
             (.pth).
         out: a new folder, or one of an earlier comparison as it left it, which is replaced.
-        set: sintel_clean, sintel_final, hd1k or spring.
+        set: sintel_clean, sintel_final, hd1k or spring; of the embedded data video or validation_video too.
         root: folder that the set is below.
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
