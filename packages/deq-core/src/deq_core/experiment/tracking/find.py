@@ -1,6 +1,6 @@
 """From a file to the run that wrote it, and from a run to its files.
 
-python -m deq_core.experiment.tracking.find results/flow/table/report.md
+python -m deq_core.experiment.tracking.find results/flow/report/table/report.md
 python -m deq_core.experiment.tracking.find "flow_train deq-0"
 """
 

@@ -7,8 +7,8 @@ through them differ with it:
 - version 2's `naive_solver` means to keep the best image but adds 1 to the bound (`diff < lowest + return_final`): an
   image is taken while its residual is less than 1 above the last one taken, which for relative residuals is always.
   Its Broyden returns an argument;
-- DeltaDEQ returns the last state, and for its damped iteration that is what the damped step made. The residual is by
-  how much that step moved.
+- DeltaDEQ's damped iteration returns the last state, which is what the damped step made. The residual is by how much
+  that step moved. Its other solvers are version 2's.
 """
 
 from collections.abc import Callable
