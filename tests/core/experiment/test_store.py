@@ -188,3 +188,13 @@ def test_a_place_that_the_variable_cannot_name_is_told(tmp_path: Path, monkeypat
 def test_an_address_of_no_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://user:secret@a")
     assert re.search(r"^nonsense://a: the tracking store fails: .*see that it can be reached", refusal(tmp_path))
+
+
+def test_what_mlflow_says_of_a_server_is_told_without_the_password_in_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(OutputError, match=r"API request to http://127\.0\.0\.1:9/api.*refused") as refused:
+        find(Path("metrics.json"))
+    assert "secret" not in str(refused.value)

@@ -17,7 +17,7 @@ from deq_core.experiment.tracking import provenance
 from deq_core.experiment.tracking.connection import connect, tracking_uri
 from deq_core.experiment.tracking.entries import writer
 from deq_core.experiment.tracking.keys import text_of
-from deq_core.experiment.tracking.sqlite_store import one_line
+from deq_core.experiment.tracking.sqlite_store import one_line, without_password
 
 if TYPE_CHECKING:
     from deq_core.experiment.tracking.entries import MlflowClient, Run
@@ -44,7 +44,8 @@ def told(wanted: str) -> list[str]:
         if path.is_file():
             run = writer(client, _experiments(client), provenance.of_files("out", [path]))
             if run is None:
-                raise ResultsError(f"{wanted}: no run of {tracking_uri()} wrote this file as it is now")
+                store = without_password(tracking_uri())
+                raise ResultsError(f"{wanted}: no run of {store} wrote this file as it is now")
         else:
             run = _named(client, wanted)
             if run is None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -56,9 +57,9 @@ def without_password(uri: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line; SQLAlchemy begins with where it was raised."""
+    """What an error says, in a line, without passwords of addresses; SQLAlchemy begins with where it was raised."""
     lines = [line for line in str(error).strip().splitlines() if not line.startswith("(raised as a result of")]
-    return lines[0] if lines else type(error).__name__
+    return re.sub(r"(?<=://)[^\s/]+@", "", lines[0]) if lines else type(error).__name__
 
 
 def prepare(path: Path, build: Callable[[Path], None]) -> None:
