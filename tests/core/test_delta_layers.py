@@ -31,6 +31,15 @@ def test_layers_of_every_kind_and_rank_are_exact_at_threshold_zero(name, referen
     assert meter.sparse_macs <= meter.dense_macs
 
 
+@pytest.mark.parametrize("layer", [nn.Linear(4, 4), nn.Conv2d(4, 4, 1)])
+def test_what_does_not_change_stays_under_autocast(layer):
+    delta, _ = deq.delta.to_delta(layer, 0.0)
+    nn.init.constant_(layer.bias, 1 / 3)  # no number of bfloat16
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), deq.solve_scope():
+        _, first, *later = [delta(torch.ones(1, 4, 1, 4)) for _ in range(5)]
+    assert all(torch.equal(y, first) for y in later)
+
+
 class Cell(nn.Module):
     def __init__(self):
         super().__init__()

@@ -230,10 +230,11 @@ class _Rule:
         change = x - memory.x
         # What is no number is sent: skipped, it would not show.
         change = torch.where(change.abs() <= self._size(x, evaluation), 0.0, change)
-        y = self.dense(change) + memory.y
-        bias = self.layer.bias
+        sent = self.dense(change)
+        y, bias = sent + memory.y, self.layer.bias
         if isinstance(bias, Tensor):
-            y = y - bias.reshape(-1, *[1] * spatial_rank(self.layer))
+            # As the layer has added it, under autocast rounded: a difference would add up from step to step.
+            y = y - bias.to(sent.dtype).reshape(-1, *[1] * spatial_rank(self.layer))
         count.add(self.layer, change, y, x, dense=False)
         memories[key] = _Memory(x if self.engine.reference == "seen" else memory.x + change, y, evaluation)
         return y
