@@ -148,6 +148,13 @@ def test_a_placement_moves_image_labels_and_boxes_alike() -> None:
             assert (found.classes.tolist(), found.tracks.tolist()) == ([2], [7])
 
 
+@pytest.mark.parametrize("side", [9, 20, 45, 90])
+def test_labels_of_a_smooth_placement_turn_with_their_picture(side: int) -> None:
+    labels = torch.randint(5, (27, 27), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    placement = Placement((side, side), False, (0, 0), (side, side), smooth=True)
+    assert torch.equal(place_labels(labels.flip(0, 1), placement), place_labels(labels, placement).flip(0, 1))
+
+
 def test_objects_that_the_crop_all_but_removes_are_dropped() -> None:
     objects = Objects.of([((0, 0, 10, 10), 0, 0, False), ((15, 0, 25, 10), 1, 1, False), ((50, 0, 60, 10), 2, 2, True)])
     placement = Placement((20, 60), False, (0, 0), (20, 20))

@@ -30,7 +30,8 @@ class SceneAugment:
     leaves images as large as they are."""
     flip_chance: float = 0.5
     smooth: bool = False
-    """Whether an image that shrinks becomes the mean of its pixels, as photographs want; the release interpolates."""
+    """Whether an image that shrinks becomes the mean of its pixels, as photographs want, and each label that of the
+    middle; the release interpolates images, and takes labels from up to half a pixel further left and up."""
     least_share: float = LEAST_SHARE
     """Objects of which the crop leaves a smaller share are dropped."""
 
@@ -138,8 +139,9 @@ def place_image(image: Tensor, placement: Placement) -> Tensor:
 
 
 def place_labels(labels: Tensor, placement: Placement) -> Tensor:
-    """uint8 (h, w) of the placement's size, `IGNORE_INDEX` where there was nothing."""
-    scaled = cv2.resize(labels.numpy(), placement.scaled[::-1], interpolation=cv2.INTER_NEAREST)
+    """uint8 (h, w) of the placement's size, `IGNORE_INDEX` where there was nothing; see `SceneAugment.smooth`."""
+    nearest = cv2.INTER_NEAREST_EXACT if placement.smooth else cv2.INTER_NEAREST
+    scaled = cv2.resize(labels.numpy(), placement.scaled[::-1], interpolation=nearest)
     return cut(flipped(torch.from_numpy(scaled)[None], placement.flip), placement, fill=IGNORE_INDEX)[0]
 
 
