@@ -15,6 +15,7 @@ from deq_core.experiment.errors import UserError
 from deq_vision import Segmentation
 from deq_vision.cli import main
 from deq_vision.data.batches import SegmentedBatch
+from deq_vision.data.classes import CITYSCAPES
 from deq_vision.data.registry import REGISTRY
 from deq_vision.data.samples import IGNORE_INDEX, SegmentedImage
 from deq_vision.data.sets.own.labels import labels_of
@@ -221,17 +222,21 @@ def test_two_pictures_that_would_have_one_mask_are_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_the_loss_of_pictures_is_the_mean_over_their_labelled_pixels_in_any_batches(batch_size: int) -> None:
-    task = Segment(labels="own", normalisation=IMAGENET)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_of_pictures_is_the_mean_over_their_labelled_pixels_in_any_batches(
+    weighted: bool, batch_size: int
+) -> None:
+    task = Segment(labels="cityscapes", class_weights=weighted, normalisation=IMAGENET)
     labels = torch.full((3, 4, 4), IGNORE_INDEX, dtype=torch.uint8)
     labels[0], labels[1, 0, 0] = 0, 1
     pictures = [SegmentedImage(torch.zeros(3, 4, 4, dtype=torch.uint8), one, "") for one in labels]
-    counted = tally(task)
+    counted, logits = tally(task), torch.tensor([0.0, 2.0, *[-100.0] * 17])
     for first in range(0, 3, batch_size):
         batch = SegmentedBatch.collate(pictures[first : first + batch_size], IMAGENET)
-        counted.add(torch.tensor([0.0, 2.0]).reshape(1, 2, 1, 1).expand(len(batch.names), -1, 4, 4), batch)
+        counted.add(logits.reshape(1, -1, 1, 1).expand(len(batch.names), -1, 4, 4), batch)
     right, wrong = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
-    assert counted.metrics()["loss"] == pytest.approx((16 * wrong + right) / 17)
+    first, second = CITYSCAPES.weights[:2] if weighted else (1, 1)
+    assert counted.metrics()["loss"] == pytest.approx((16 * first * wrong + second * right) / (16 * first + second))
 
 
 def test_a_network_is_not_measured_by_labels_that_it_does_not_know(root: Path, tmp_path: Path) -> None:

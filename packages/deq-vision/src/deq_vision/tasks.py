@@ -188,8 +188,22 @@ def loss(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tensor:
         return detect.loss(task, outputs, batch)
     if isinstance(task, Classify):
         return classification_loss(outputs, batch.labels, smoothing=task.smoothing)
-    weights = torch.tensor(LABELS[task.labels].weights) if task.class_weights else None
-    return segmentation_loss(outputs, batch.labels, weights=weights, hard=task.hard)
+    return segmentation_loss(outputs, batch.labels, weights=class_weights(task), hard=task.hard)
+
+
+def class_weights(task: Segment) -> Tensor | None:
+    """(classes,), what pixels of each class weigh in the mean loss; None where all weigh the same."""
+    return torch.tensor(LABELS[task.labels].weights) if task.class_weights else None
+
+
+def weight_of(task: Scored, labels: Tensor) -> float:
+    """What the mean loss of a batch weighs among those of others: its images, or what its labelled pixels weigh."""
+    if isinstance(task, Classify):
+        return len(labels)
+    labelled, weights = labels[labels != IGNORE_INDEX], class_weights(task)
+    if weights is None or task.hard is not None:
+        return len(labelled)
+    return float(weights.double().to(labels.device)[labelled].sum())
 
 
 def training_metric(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tensor:
@@ -251,7 +265,7 @@ class ScoreTally:
     def __init__(self, task: Scored) -> None:
         self.task: Scored = task
         self.count = 0
-        self.labelled = 0  # images, or pixels, that the loss is a mean of
+        self.weight = 0.0  # of all batches; see `weight_of`
         self.loss = 0.0
         self.sums: dict[str, float] = {}
         self.matrix: Tensor | None = None
@@ -260,9 +274,9 @@ class ScoreTally:
     def add(self, outputs: Tensor, batch: Any, /) -> None:
         """Counts a batch."""
         self.count += len(batch.labels)
-        labelled = int((batch.labels != IGNORE_INDEX).sum()) if isinstance(self.task, Segment) else len(batch.labels)
-        self.labelled += labelled
-        self.loss += float(loss(self.task, outputs, batch)) * labelled
+        weight = weight_of(self.task, batch.labels)
+        self.weight += weight
+        self.loss += float(loss(self.task, outputs, batch)) * weight
         if isinstance(self.task, Classify):
             right = correct(outputs, batch.labels)
             self.answers.append((batch.labels.cpu(), right.cpu()))
@@ -279,7 +293,7 @@ class ScoreTally:
 
     def metrics(self) -> dict[str, float]:
         """Of all that was counted."""
-        means = {"loss": self.loss / max(1, self.labelled)}
+        means = {"loss": self.loss / self.weight if self.weight else 0.0}
         means |= {name: value / self.count for name, value in self.sums.items()}
         return means if self.matrix is None else {**means, **segmentation_metrics(self.matrix)}
 
