@@ -14,6 +14,7 @@ LOG_PROBS = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
         (Sampling(), [0.1, 0.4, 0.2, 0.3]),
         (Sampling(temperature=0.5), [1 / 30, 16 / 30, 4 / 30, 9 / 30]),
         (Sampling(temperature=0), [0, 1, 0, 0]),
+        (Sampling(temperature=1e-310), [0, 1, 0, 0]),
         (Sampling(top_k=2), [0, 4 / 7, 0, 3 / 7]),
         (Sampling(top_k=9), [0.1, 0.4, 0.2, 0.3]),
         (Sampling(top_p=0.7), [0, 4 / 7, 0, 3 / 7]),

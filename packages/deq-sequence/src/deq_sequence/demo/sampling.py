@@ -49,7 +49,8 @@ class Sampling:
             )
         if self.temperature == 0:
             return torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).double()
-        ordered, order = (scores / self.temperature).sort(dim=-1, descending=True, stable=True)
+        # less the best, which at the lowest temperature stays a number
+        ordered, order = ((scores - best[..., None]) / self.temperature).sort(dim=-1, descending=True, stable=True)
         if self.top_k is not None:
             ordered[..., self.top_k :] = -torch.inf
         kept = ordered.softmax(-1)
