@@ -2,7 +2,7 @@
 
     python -m benchmarks.stream.speed CHECKPOINT --data data/vision/street [--solver broyden] [--split test] [--write]
 
-CHECKPOINT is the folder of a trained model that segments. The videos of the set are shown one after another, frame by
+CHECKPOINT is the folder of a model that segments, or the name of one that ships, street. The videos of the set are shown one after another, frame by
 frame; every mode gets each frame, and each time another mode is the first, so that what else the machine does falls on
 all alike. A frame's time goes from its normalised pixels to its logits: stem, solve and head. The ratios are of medians
 over all frames but the first few of each video. The converged baseline begins every frame at zeros and ends at its
@@ -108,7 +108,7 @@ def table(speeds: Sequence[Speed]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, help="folder of a trained model that segments")
+    parser.add_argument("checkpoint", type=Path, help="folder of a model that segments, or a name that ships")
     parser.add_argument(
         "--data", type=Path, required=True, help="folder that holds cityscapes/, of the release or mini"
     )
