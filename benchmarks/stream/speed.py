@@ -2,12 +2,12 @@
 
     python -m benchmarks.stream.speed CHECKPOINT --data data/vision/street [--solver broyden] [--split test] [--write]
 
-CHECKPOINT is the folder of a model that segments, or the name of one that ships, street. The videos of the set are shown one after another, frame by
-frame; every mode gets each frame, and each time another mode is the first, so that what else the machine does falls on
-all alike. A frame's time goes from its normalised pixels to its logits: stem, solve and head. The ratios are of medians
-over all frames but the first few of each video. The converged baseline begins every frame at zeros and ends at its
-tolerance. The mIoU is that of the labelled ones among these frames; how much faster streaming is at equal mIoU is to be
-read from both columns, against cold starts with fewer evaluations too.
+CHECKPOINT is the folder of a model that segments, or the name of one that ships, street. The videos of the set are
+shown one after another, frame by frame; every mode gets each frame, and each time another mode is the first, so that
+what else the machine does falls on all alike. A frame's time goes from its normalised pixels to its logits: stem, solve
+and head. The ratios are of medians over all frames but the first few of each video. The converged baseline begins every
+frame at zeros and ends at its tolerance. The mIoU is that of the labelled ones among these frames; how much faster
+streaming is at equal mIoU is to be read from both columns, against cold starts with fewer evaluations too.
 """
 
 import argparse
