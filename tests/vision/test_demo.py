@@ -28,6 +28,7 @@ from deq_vision.demo.label_space import label_space_of
 from deq_vision.demo.overlay import with_boxes, with_caption, with_classes, with_legend
 from deq_vision.demo.video import CUT, StreamConfig, run_video, write_stream
 from deq_vision.detection.decoding import Detections
+from deq_vision.models import shipped
 from deq_vision.streaming.stream import StreamDEQ
 
 
@@ -252,6 +253,14 @@ def test_boxes_are_in_the_pixels_of_the_frame_along_both_of_its_sides(monkeypatc
 def test_numbers_that_show_nothing_are_refused(choice: dict[str, float], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         viewer("detect", **choice)
+
+
+def test_a_classifier_has_a_size_of_its_own_and_takes_no_side() -> None:
+    assert shipped.chosen(None, "classify", None) == ("digits", None)
+    with pytest.raises(
+        ConfigError, match="side: expected none, since a classifier sees the middle of an image, got 64"
+    ):
+        viewer("classify", side=64)
 
 
 def test_images_become_pictures_and_numbers(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def demo(
         out: a new folder, or one of an earlier demo as it left it, which is replaced.
         side: longer side of the images that the network sees, pixels; larger ones are reduced to it, by default to 128
             with a checkpoint that ships; by default one of one's own data sees what it was trained for, another images
-            as they are.
+            as they are. Not for classifiers, which see the middle of an image.
         least_score: detections below it are not shown.
         pixels: mean and deviation of the pixels that the network was trained with; auto is what one of one's own data
             keeps, CIFAR's for ten classes of images that nobody has named, and ImageNet's otherwise.

@@ -51,7 +51,7 @@ def stream(
         cut: how many times the usual residual of a first evaluation makes a scene cut.
         side: longer side of the frames that the network sees, pixels; larger frames are reduced to it, by default to
             128 with a checkpoint that ships; by default one of one's own data sees what it was trained for, another
-            frames as they are.
+            frames as they are. Not for classifiers, which see the middle of a frame.
         least_score: detections below it are not shown.
         pixels: mean and deviation of the pixels that the network was trained with; auto is what one of one's own data
             keeps, CIFAR's for ten classes of images that nobody has named, and ImageNet's otherwise.

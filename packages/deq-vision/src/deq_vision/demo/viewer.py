@@ -30,13 +30,15 @@ class Viewer:
     label_space: LabelSpace
     side: int | None = None
     """Longer side of the frames that the model sees, pixels, to which larger ones are reduced; None is what the label
-    space says. Not for classification."""
+    space says. A classifier has none."""
     least_score: float = 0.3
     """Detections below it are not shown."""
 
     def __post_init__(self) -> None:
         if self.side is not None and self.side < LEAST:
             raise ConfigError(f"side: expected at least {LEAST} pixels, got {self.side}")
+        if self.side is not None and self.label_space.task == "classify":
+            raise ConfigError(f"side: expected none, since a classifier sees the middle of an image, got {self.side}")
         if not 0 <= self.least_score <= 1:
             raise ConfigError(f"least_score: expected a number from 0 to 1, got {self.least_score}")
 

@@ -12,8 +12,8 @@ SHIPPED: Mapping[str, str] = {"digits": "digits", "street": "street", "detect": 
 FOLDER = Path(str(resources.files("deq_vision"))) / "checkpoints"
 """Where the files lie: wheels are unpacked when they are installed."""
 
-SIDE = 128
-"""Longer side of the images that they were trained on, pixels, but for digits, which are cut to their size anyhow."""
+SIDES: Mapping[str, int] = {"street": 128, "detect": 128}
+"""Longer side of the images that they were trained on, pixels; a classifier sees the middle of an image."""
 
 _OF_TASK = {"classify": "digits", "segment": "street", "detect": "detect"}
 
@@ -23,4 +23,4 @@ def chosen(
 ) -> tuple[str, int | None]:
     """The checkpoint that was asked for, or the one that ships for a task (by default to segment), and its side."""
     checkpoint = checkpoint or _OF_TASK[task or "segment"]
-    return checkpoint, SIDE if side is None and checkpoint in SHIPPED else side
+    return checkpoint, SIDES.get(checkpoint) if side is None else side
