@@ -163,7 +163,7 @@ class ByKernel:
 def kernel_runs(features: Tensor) -> bool:
     """Whether windows of `features` are computed by `ByKernel`.
 
-    On NVIDIA GPUs of compute capability 8.0 and on AMD's, where Triton is installed; not in a graph that is being
+    On NVIDIA GPUs from compute capability 8.0 on and on AMD's, where Triton is installed; not in a graph that is being
     recorded, and not where `torch.use_deterministic_algorithms` asks for sums in a fixed order.
     """
     if not features.is_cuda or importlib.util.find_spec("triton") is None:
