@@ -63,7 +63,7 @@ class Cost:
     Attributes:
         states: bytes held between forward and backward pass, the value included, over those of one state.
         forward: evaluations of f that are not the solve's.
-        backward: passes back through an evaluation of f.
+        backward: vector-Jacobian products with f.
     """
 
     states: float
@@ -158,7 +158,7 @@ def table() -> str:
                 f"{needs.backward}",
             ]
         )
-    return markdown(["", *[f"angle, {name}" for name in incoming], "states held", "more f", "passes back"], rows)
+    return markdown(["", *[f"angle, {name}" for name in incoming], "states held", "more f", "VJPs"], rows)
 
 
 def draw(most: int = 12) -> Figure:
