@@ -75,7 +75,7 @@ def solved(threshold: float | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     [
         ("full", None, 5e-5, 1e-4),
         ("th0", 0.0, 5e-5, 1e-4),
-        # Thresholding is discontinuous: an operation rounded otherwise moves the flow by up to 0.08 cells (README).
+        # Thresholding is discontinuous: an operation rounded otherwise moves the flow by up to 0.08 cells.
         ("th0.005", 0.005, 0.08, 0.02),
         ("th0.05", 0.05, 0.08, 0.02),
     ],
