@@ -25,7 +25,7 @@ try:
     PROFILE = parameters.load()
     # A cluster job reads the Snakefile again, while others write their outputs: only the main process touches dates.
     if workflow.is_main_process:
-        dvc_state.show_to_snakemake()  # before DVC is asked for the graph: it mends what DVC would stop at
+        SHOWN = dvc_state.show_to_snakemake()  # before DVC is asked for the graph: it mends what DVC would stop at
     RULES = graph.rules(PROFILE)
 except (parameters.ParameterError, graph.GraphError, dvc_state.StateError, cache.CacheError) as error:
     raise WorkflowError(str(error)) from None
@@ -34,7 +34,8 @@ except (parameters.ParameterError, graph.GraphError, dvc_state.StateError, cache
 onstart:
     try:
         workspace.claim()
-    except workspace.WorkspaceBusyError as error:
+        dvc_state.require_shown(SHOWN)
+    except (workspace.WorkspaceBusyError, dvc_state.StateError) as error:
         raise WorkflowError(str(error)) from None
     SENDER.append(sender.start())
     live.wake_for_news_alone(workflow.scheduler)

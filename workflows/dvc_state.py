@@ -48,8 +48,11 @@ class Stage:
     outputs: tuple[Path, ...]
 
 
-def show_to_snakemake() -> None:
+def show_to_snakemake() -> str | None:
     """Projects the verdict of DVC onto the dates of its outputs, unless another engine is at work.
+
+    Returns:
+        The dvc.lock that dates now say, for `require_shown`; None where they were left as they are.
 
     Raises:
         StateError: `dvc status` fails, for instance on a mistake in dvc.yaml; or outputs are hard links.
@@ -65,24 +68,38 @@ def show_to_snakemake() -> None:
     except workspace.WorkspaceBusyError as error:
         # A dry run or a graph may go on; a real run stops where it claims the workspace.
         print(f"The dates of outputs are left as they are: {error}", file=sys.stderr)
-        return
-    project(judged(), recorded_stages(Path("dvc.lock")))
+        return None
+    changed, lock = judged()
+    project(changed, recorded_stages(lock))
+    return lock
 
 
-def judged() -> dict[str, list[Path]]:
-    """The changed stages as `status` has them, once nothing damaged or left over counts, and code is as it is now.
+def require_shown(lock: str | None) -> None:
+    """Does nothing where dvc.lock still is what the dates of outputs were made to say.
+
+    Raises:
+        StateError: another engine has worked since, so the plan is not of what is there now.
+    """
+    if lock != read_lock():
+        raise StateError(
+            "another Snakemake or `dvc repro` has worked in this checkout while this one planned: start it again"
+        )
+
+
+def judged() -> tuple[dict[str, list[Path]], str]:
+    """What `status` returns, once nothing damaged or left over counts, and code is as it is now.
 
     Raises:
         StateError, CacheError: as above, or there is a mistake in the code.
     """
-    changed = status()
+    changed, lock = status()
     mended, taken_out = dvc_cache.mend(), leftovers.take_out()
     if edited := graph.CODE in changed:
         process = dvc("repro", "--quiet", "--single-item", graph.CODE)
         if process.returncode != 0:
             said = (process.stdout + process.stderr).strip()
             raise StateError(f"the stage {graph.CODE} failed, so nothing can be planned:\n{said}")
-    return status() if mended or taken_out or edited else changed
+    return status() if mended or taken_out or edited else (changed, lock)
 
 
 def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -90,8 +107,10 @@ def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments], capture_output=True, text=True)
 
 
-def status() -> dict[str, list[Path]]:
-    """The changed stages, by name, each with its outputs that are not as recorded. Mends damaged state files.
+def status() -> tuple[dict[str, list[Path]], str]:
+    """The changed stages, by name, each with its outputs that are not as recorded in a dvc.lock; and that dvc.lock.
+
+    Mends damaged state files.
 
     Raises:
         StateError: DVC stops with an error of another kind, or its files stay busy.
@@ -99,13 +118,15 @@ def status() -> dict[str, list[Path]]:
     deadline = time.monotonic() + BUSY_SECONDS
     mended: set[Path] = set()
     while True:
+        lock = read_lock()  # before DVC reads it: where it is replaced in between, `require_shown` tells
         process = dvc("status", "--json")
         said = (process.stdout + process.stderr).strip()
         if process.returncode == 0:
             changed = json.loads(process.stdout)
-            return {stage: changed_outputs(entries) for stage, entries in changed.items() if ALWAYS not in entries}
+            found = {stage: changed_outputs(entries) for stage, entries in changed.items() if ALWAYS not in entries}
+            return found, lock
         if damage := DAMAGED.search(said):
-            path = Path(".dvc/tmp/rwlock" if damage[1] else "dvc.lock")
+            path = Path(".dvc/tmp/rwlock") if damage[1] else dvc_cache.LOCK
             if path not in mended:
                 mended.add(path)
                 set_aside(path)
@@ -134,11 +155,14 @@ def set_aside(path: Path) -> None:
     print(f"{path} {why} {aside}, and results come from DVC's cache or are made again", file=sys.stderr)
 
 
-def recorded_stages(path: Path) -> dict[str, Stage]:
-    """The stages of a dvc.lock; none where the file does not exist."""
-    if not path.exists():
-        return {}
-    lock = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+def read_lock() -> str:
+    """The text of dvc.lock; none where there is no such file."""
+    return dvc_cache.LOCK.read_text(errors="replace") if dvc_cache.LOCK.exists() else ""
+
+
+def recorded_stages(text: str) -> dict[str, Stage]:
+    """The stages of a dvc.lock."""
+    lock = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
     return {
         name: Stage(
             inputs=(*(Path(dep["path"]) for dep in stage.get("deps", ())), *map(Path, stage.get("params", ()))),
@@ -203,8 +227,8 @@ def main() -> int:
     """Mends and projects; prints which stages are changed."""
     try:
         workspace.check_idle()
-        changed = judged()
-        project(changed, recorded_stages(Path("dvc.lock")))
+        changed, lock = judged()
+        project(changed, recorded_stages(lock))
     except (StateError, dvc_cache.CacheError, workspace.WorkspaceBusyError) as error:
         print(error, file=sys.stderr)
         return 1

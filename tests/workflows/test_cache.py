@@ -136,4 +136,4 @@ def test_the_cache_is_where_dvc_is_told_that_it_is(pipeline: Path) -> None:
 def test_a_lock_file_without_stages_records_nothing(lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("dvc.lock").write_text(lock)
-    assert cache.recorded() == dvc_state.recorded_stages(Path("dvc.lock")) == {}
+    assert cache.recorded() == dvc_state.recorded_stages(lock) == {}

@@ -167,6 +167,16 @@ def test_dates_are_left_alone_while_an_engine_works(pipeline: Path, capsys: pyte
     assert "dates of outputs are left as they are" in capsys.readouterr().err
 
 
+def test_a_plan_of_what_another_engine_has_changed_meanwhile_is_refused(pipeline: Path) -> None:
+    edit(pipeline / "params.yaml", "steps: 3", "steps: 4")
+    shown = dvc_state.show_to_snakemake()
+    dvc_state.require_shown(shown)
+    run(pipeline, "dvc", "repro", "--quiet", "--single-item", "train@1")
+    with pytest.raises(StateError, match="has worked in this checkout while this one planned: start it again"):
+        dvc_state.require_shown(shown)
+    dvc_state.require_shown(dvc_state.show_to_snakemake())
+
+
 def test_a_stage_that_runs_each_time_is_no_result(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lock = Path(LOCK).read_text()
     Path(LOCK).write_text(

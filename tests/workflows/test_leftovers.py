@@ -18,7 +18,7 @@ def by_dvc() -> None:
 def by_stages() -> None:
     """As Snakemake does it: it plans, and lets DVC run what is changed and what comes after, one stage at a time."""
     dvc_state.show_to_snakemake()
-    for stage in (*dvc_state.status(), "plot"):
+    for stage in (*dvc_state.status()[0], "plot"):
         run(Path(), "dvc", "repro", "--quiet", "--single-item", stage)
 
 
@@ -45,7 +45,7 @@ def test_parameters_that_come_back_bring_their_results_without_a_run(
         change(old, new)
         engine()
         assert Path("figure.svg").read_bytes() == expected
-        assert dvc_state.status() == {}
+        assert dvc_state.status()[0] == {}
     assert runs() == after
 
 
@@ -62,7 +62,7 @@ def test_a_clone_with_the_lock_agrees(pipeline: Path, tmp_path: Path, monkeypatc
         run(pipeline, *command)
     monkeypatch.chdir(tmp_path / "clone")
     run(Path(), "dvc", "pull", "--quiet")
-    assert dvc_state.status() == {}
+    assert dvc_state.status()[0] == {}
 
 
 @pytest.mark.parametrize("cause", ["changed", "not in the cache"])

@@ -2,10 +2,11 @@
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
-from tests.workflows.checkout import run
+from tests.workflows.checkout import environment, run
 
 from workflows import workspace
 
@@ -68,6 +69,29 @@ def test_snakemake_does_not_start_beside_a_stage_of_dvc(busy: Path) -> None:
     assert "another Snakemake or `dvc repro` is at work in this checkout. Wait for it to end" in process.stdout
     assert "Traceback" not in process.stdout
     assert not (busy / "data").exists()
+
+
+def test_snakemake_does_not_run_what_it_planned_beside_a_stage_of_dvc_that_has_ended(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    held = workspace.join()
+    assert held is not None
+    with subprocess.Popen(
+        ["snakemake", "--cores", "1", "flow_download"],
+        cwd=checkout,
+        env=environment(checkout),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = iter(process.stderr.readline, "")
+        while "The dates of outputs are left as they are" not in next(said):
+            pass
+        os.close(held)
+        assert "has worked in this checkout while this one planned: start it again" in "".join(said)
+    assert process.returncode != 0
+    assert not (checkout / "data").exists()
 
 
 @pytest.mark.parametrize("arguments", [(), ("flow_train@deq-0",)])
