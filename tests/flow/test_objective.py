@@ -50,13 +50,17 @@ def test_by_itself_it_is_the_sequence_loss_of_what_the_network_predicts() -> Non
     assert set(found.parts) == {"epe", "residual"}
 
 
-def test_the_error_is_a_mean_over_pairs_whose_flow_is_known_somewhere() -> None:
+def test_the_error_is_of_pairs_whose_flow_is_known_somewhere() -> None:
     model, pairs = network().eval(), batch()
     pairs.valid[1] = False
     known = FlowBatch(*(tensor[[0, 2]] for tensor in (pairs.image1, pairs.image2, pairs.flow, pairs.valid)))
     found, expected = (objective()(model, (0, each)).parts["epe"] for each in (pairs, known))
     torch.testing.assert_close(found, expected)
-    assert float(found) > 0
+    assert torch.as_tensor(found).shape == (2,)
+    pairs.valid[:] = False
+    losses = objective()(model, (0, pairs))
+    assert torch.as_tensor(losses.parts["epe"]).shape == (0,)
+    assert float(losses.total.detach()) == 0
 
 
 def test_every_solve_in_a_row_is_supervised_and_teaches_all_weights() -> None:

@@ -90,6 +90,20 @@ def test_a_row_is_the_mean_of_its_steps(tmp_path: Path) -> None:
         assert row["loss"] == pytest.approx(sum(entry["loss"] for entry in rows) / len(rows), rel=1e-15)
 
 
+def test_a_value_of_samples_is_a_mean_over_those_that_have_it(tmp_path: Path) -> None:
+    values = [(1.0, 2.0), (), (6.0,), (), (), (), (3.0, 5.0), ()]
+
+    def partly_known(model: nn.Module, number: int) -> Losses:
+        return Losses(model.get_parameter("bias").square().sum(), {"error": torch.tensor(values[number])})
+
+    recipe = Updates(optim=SGD, steps=4, accumulate=2, every=Every(log=2))
+    first, second = fit(line(), numbers, partly_known, recipe, seed=0, scratch=tmp_path)
+    assert (first["error"], second["error"]) == (3.0, 4.0)
+    alone = replace(recipe, every=Every(log=1))
+    rows = fit(line(), numbers, partly_known, alone, seed=0, scratch=tmp_path / "alone")
+    assert [row.get("error") for row in rows] == [1.5, 6.0, None, 4.0]
+
+
 def test_a_long_gradient_is_scaled_down_to_the_clip(tmp_path: Path) -> None:
     model, copy = line(), line()
     config = OptimConfig(name="sgd", lr=1.0, clip=0.01)

@@ -21,7 +21,7 @@ from deq_flow.training.stabilise import Attempt, attempt, smooth_noise
 class Objective:
     """The sequence loss over every supervised prediction; beside it the error and convergence of the last one.
 
-    The error is a mean over the pairs whose flow is known at one pixel at least, as not all crops of sparse flow have.
+    The error is of the pairs whose flow is known at one pixel at least, as not all crops of sparse flow have.
 
     Attributes:
         steps: batches of the whole training, by which the number of a batch says how far it is
@@ -54,7 +54,7 @@ class Objective:
         fine, made = self._attempt(model, pairs, base, progress)
         known = pairs.valid.flatten(1).any(dim=1)
         errors = epe(made.flows[-1].detach(), pairs.flow, pairs.valid)
-        parts: dict[str, Tensor | float] = {"epe": errors[known].mean()}
+        parts: dict[str, Tensor | float] = {"epe": errors[known]}
         if made.residual is not None:
             parts["residual"] = made.residual.mean()
         if self.stabilise is not None and self.stabilise.contraction is not None:

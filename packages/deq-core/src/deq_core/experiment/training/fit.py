@@ -26,10 +26,10 @@ from deq_core.experiment.tables import write_rows
 from deq_core.experiment.tracking.log import Log, ignore
 from deq_core.experiment.training.averaging import Average
 from deq_core.experiment.training.optim import build
-from deq_core.experiment.training.update import Batch, Row, Update
+from deq_core.experiment.training.update import Batch, Row, Sums, Update, means
 from deq_core.experiment.training.update import Losses as Losses
 
-_PARTS = ("numbers", "model", "optimizer", "scaler", "average", "carried", "step", "history", "recent")
+_PARTS = ("numbers", "model", "optimizer", "scaler", "average", "carried", "step", "history", "sums")
 """Of the state of a training in its file."""
 
 
@@ -101,9 +101,9 @@ def fit(
         stream = workers.share(batches(state.step * update.batches))
         with Progress(steps, done=state.step) if first else nullcontext() as progress:
             while state.step < steps:
-                values = update(state.step, model, state.optimizer, state.scaler, stream)
+                sums = update(state.step, model, state.optimizer, state.scaler, stream)
                 state.step += 1
-                state.recent.append(values)
+                state.sums.append(sums)
                 if state.average is not None:
                     state.average.update_parameters(model)
                 last = state.step == steps
@@ -113,12 +113,12 @@ def fit(
                     state.estimate(update, batches)
                     measured = {} if evaluate is None else state.evaluate(evaluate, seed)
                 if measured or last or state.step % every.log == 0:
-                    state.history.append({"step": state.step, **_means(state.recent), **measured})
-                    state.recent.clear()
+                    state.history.append({"step": state.step, **means(state.sums), **measured})
+                    state.sums.clear()
                     if first:
                         _record(log, state.history[-1])
                 if progress is not None:
-                    progress.update(state.step, values)
+                    progress.update(state.step, means([sums]))
                 if last or state.step % every.checkpoint == 0:
                     everywhere = workers.gathered(state.replaced)
                     if first:
@@ -145,8 +145,8 @@ class _State:
     step: int = 0
     """Updates done."""
     history: list[Row] = field(default_factory=list)
-    recent: list[Row] = field(default_factory=list)
-    """Values of the steps since the last row of the history."""
+    sums: list[Sums] = field(default_factory=list)
+    """Of the steps since the last row of the history."""
 
     @property
     def replaced(self) -> dict[str, Tensor]:
@@ -164,7 +164,7 @@ class _State:
             "carried": dict(carried),
             "step": self.step,
             "history": self.history,
-            "recent": self.recent,
+            "sums": self.sums,
         }
         checkpoint.save_state(path, state)
 
@@ -188,7 +188,7 @@ class _State:
         self.resumed = state["carried"]
         self.carried.clear()
         self.carried.update(self.resumed)
-        self.step, self.history, self.recent = state["step"], state["history"], state["recent"]
+        self.step, self.history, self.sums = state["step"], state["history"], state["sums"]
 
     def estimate(self, update: Update, batches: Callable[[int], Iterable[Batch]]) -> None:
         """Gives averaged weights statistics of their own, of the batches that come next, and leaves all else."""
@@ -254,7 +254,3 @@ def keep(
 
 def _record(log: Log, row: Row) -> None:
     log({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
-
-
-def _means(rows: list[Row]) -> Row:
-    return {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}

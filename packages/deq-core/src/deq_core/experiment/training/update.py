@@ -1,7 +1,7 @@
 """One update of the weights: losses, gradient, learning rate, clipping and the optimiser's step."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,8 @@ from deq_core.experiment.training.optim import learning_rate
 
 Batch = Any
 Row = dict[str, float]
+Sums = dict[str, tuple[float, float]]
+"""Of each quantity the sum, and how many values are in it: what rows are means of."""
 
 RECORDED = ("step", "loss", "lr", "gradient_norm")
 """Names that the loop itself gives to columns of the history."""
@@ -31,7 +33,8 @@ class Losses:
     total: Tensor
     """Scalar to minimise, a mean over the batch."""
     parts: Mapping[str, Tensor | float] = field(default_factory=dict)
-    """Further scalars to record, such as the residual of the solve; the same names at every step."""
+    """Further values to record, such as the residual of the solve; the same names at every step. What is a scalar is
+    averaged over batches; a vector, of one value for each sample that has one, over these samples."""
 
     def __post_init__(self) -> None:
         if self.total.numel() != 1:
@@ -62,29 +65,30 @@ class Update:
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
         stream: Iterator[Batch],
-    ) -> Row:
-        """Changes `model` and `optimizer`; returns means of losses and parts, learning rate and gradient norm."""
+    ) -> Sums:
+        """Changes `model` and `optimizer`; returns sums of losses and parts, learning rate and gradient norm."""
         optimizer.zero_grad(set_to_none=True)
-        row = self._backward(step, model, scaler, stream)
-        if not math.isfinite(row["loss"]):
-            raise NonFiniteError(self._said(step, f"the loss is {row['loss']}", row))
+        sums = self._backward(step, model, scaler, stream)
+        loss = sums["loss"][0]
+        if not math.isfinite(loss):
+            raise NonFiniteError(self._said(step, f"the loss is {loss}", sums))
         gradients = self._gradients(model)
-        row["lr"] = learning_rate(self.recipe.optim, step, self.recipe.steps)
+        lr = learning_rate(self.recipe.optim, step, self.recipe.steps)
         for group in optimizer.param_groups:
-            group["lr"] = row["lr"]
+            group["lr"] = lr
         scaler.unscale_(optimizer)
         norm = nn.utils.get_total_norm(gradients)
-        row["gradient_norm"] = norm.item()
+        sums |= {"lr": (lr, 1.0), "gradient_norm": (norm.item(), 1.0)}
         # under float16 an overflow is expected now and then: the scaler then leaves the step out and scales less
-        if not math.isfinite(row["gradient_norm"]) and not scaler.is_enabled():
-            raise NonFiniteError(self._said(step, f"the norm of the gradient is {row['gradient_norm']}", row))
+        if not norm.isfinite() and not scaler.is_enabled():
+            raise NonFiniteError(self._said(step, f"the norm of the gradient is {norm.item()}", sums))
         if self.recipe.optim.clip is not None:
             nn.utils.clip_grads_with_norm_(model.parameters(), self.recipe.optim.clip, norm)
         scaler.step(optimizer)
         scaler.update()
         if scaler.is_enabled() and not scaler.get_scale():  # each overflow halves it; at 0 every update is left out
-            raise NonFiniteError(self._said(step, "float16 holds the gradient at no scale", row))
-        return row
+            raise NonFiniteError(self._said(step, "float16 holds the gradient at no scale", sums))
+        return sums
 
     def losses(self, model: nn.Module, stream: Iterator[Batch], number: int) -> Losses:
         """Losses of `model` on the next batch of `stream`, which is batch `number` and drawn for as such."""
@@ -101,19 +105,19 @@ class Update:
         ):
             return self.objective(model, batch)
 
-    def _backward(self, step: int, model: nn.Module, scaler: torch.amp.GradScaler, stream: Iterator[Batch]) -> Row:
-        """Adds up the gradient of this process's batches; returns means over the batches of all processes."""
+    def _backward(self, step: int, model: nn.Module, scaler: torch.amp.GradScaler, stream: Iterator[Batch]) -> Sums:
+        """Adds up the gradient of this process's batches; returns sums over the batches of all processes."""
         names: list[str] = []
-        sums: list[Tensor] = []
+        found: list[Tensor] = []
         for part in range(self.recipe.accumulate):
             number = step * self.batches + part * self.workers.size + self.workers.rank
             losses = self.losses(model, stream, number)
             scaler.scale(losses.total / self.batches).backward()
             names = ["loss", *losses.parts]
-            sums.append(_stack(losses))
-        total = torch.stack(sums).sum(dim=0)
+            found.append(_stack(losses))
+        total = torch.stack(found).sum(dim=0)
         self.workers.sum_([total])
-        return dict(zip(names, (total / self.batches).tolist(), strict=True))
+        return dict(zip(names, zip(*total.tolist(), strict=True), strict=True))
 
     def _gradients(self, model: nn.Module) -> list[Tensor]:
         """Gradients of all parameters that have one, summed over the processes."""
@@ -125,17 +129,24 @@ class Update:
         self.workers.sum_(gradients)
         return gradients
 
-    def _said(self, step: int, what: str, row: Row) -> str:
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
+    def _said(self, step: int, what: str, sums: Sums) -> str:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in means([sums]).items())
         return (
             f"step {step + 1} of {self.recipe.steps}: {what} ({shown}). Nothing of this step was saved; "
             "try a lower optim.lr, a smaller optim.clip, or more steps of the solver"
         )
 
 
+def means(sums: Sequence[Sums]) -> Row:
+    """The mean of each quantity; without those of which there is no value, such as an error where nothing is known."""
+    counts = {name: math.fsum(one[name][1] for one in sums) for name in sums[0]}
+    return {name: math.fsum(one[name][0] for one in sums) / count for name, count in counts.items() if count}
+
+
 def _stack(losses: Losses) -> Tensor:
-    """Total and parts as one vector, so that they leave the device together."""
+    """Sums of total and parts, and below them their counts: one tensor, so that they leave the device together."""
     total = losses.total.detach().reshape(())
     total = total.float() if total.dtype.itemsize < 4 else total
     parts = [torch.as_tensor(part, dtype=total.dtype, device=total.device).detach() for part in losses.parts.values()]
-    return torch.stack([total, *(part.reshape(()) for part in parts)])
+    values = [total, *parts]
+    return torch.stack([torch.stack([value.sum() for value in values]), total.new_tensor([v.numel() for v in values])])
