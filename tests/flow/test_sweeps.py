@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_points_are_what_separate_solves_give(solver: Solver, root: Path) -> Non
     network = equilibrium()
     sets = labelled_sets(root, ["sintel_clean"])
     sweep = Sweep(solver=solver, iterations=(1, 3, LAST), tolerances=tolerances(solver, root))
-    rows = list(sweep_rows(network, {"a": sweep}, sets, batch_size=3))
+    rows = list(sweep_rows(network, Measure(sweeps={"a": sweep}, batch_size=3), sets))
     assert len(rows) == 5 * 6
     for index, sample in enumerate(sets["sintel_clean"][i] for i in range(5)):
         mine = [row for row in rows if row["name"] == sample.name]
@@ -71,14 +72,15 @@ def test_a_tolerance_is_reached_at_the_first_evaluation_below_it() -> None:
 
 def test_an_unrolled_network_has_iterations_alone(root: Path) -> None:
     sweep = Sweep(iterations=(2, 4), tolerances=(0.1,))
-    rows = list(sweep_rows(unrolled(), {"a": sweep}, labelled_sets(root, ["kitti"]), batch_size=1))
+    rows = list(sweep_rows(unrolled(), Measure(sweeps={"a": sweep}), labelled_sets(root, ["kitti"])))
     assert [(row["axis"], row["at"]) for row in rows] == 2 * [("iterations", 2), ("iterations", 4)]
     assert "residual" not in rows[0]
 
 
 def test_sweeps_are_joined_by_the_protocol_of_their_set(root: Path) -> None:
     sweeps = {"a": Sweep(iterations=(2,)), "b": Sweep(solver=deq.Anderson(), iterations=(2, 4), tolerances=(1e-9,))}
-    rows = list(sweep_rows(equilibrium(), sweeps, labelled_sets(root, ["kitti", "sintel_clean"]), batch_size=2))
+    sets = labelled_sets(root, ["kitti", "sintel_clean"])
+    rows = list(sweep_rows(equilibrium(), Measure(sweeps=sweeps, batch_size=2), sets))
     joined = summary(rows)
     assert list(joined["b"]["kitti"]) == ["iterations 2", "iterations 4", "tolerance 1e-09"]
     of_kitti = [row for row in rows if row["sweep"] == "a" and row["set"] == "kitti"]
@@ -89,9 +91,13 @@ def test_sweeps_are_joined_by_the_protocol_of_their_set(root: Path) -> None:
     assert joined["b"]["sintel_clean"]["tolerance 1e-09"]["converged"] == 0
 
 
-def test_a_checkpoint_is_measured_into_tables(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_checkpoint_is_measured_into_tables(
+    precision: Literal["float32", "bfloat16"], root: Path, tmp_path: Path
+) -> None:
     choice = Measure(
-        inference=Inference(stop=StopConfig(max_steps=3, tol=1e-9)), sweeps={"own": Sweep(iterations=(1, 3))}
+        inference=Inference(stop=StopConfig(max_steps=3, tol=1e-9), precision=precision),
+        sweeps={"own": Sweep(iterations=(1, 3))},
     )
     out = tmp_path / "out"
     names = ("sintel_final", "kitti")

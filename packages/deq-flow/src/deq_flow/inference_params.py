@@ -62,7 +62,7 @@ class Measure:
 
     inference: Inference = field(default_factory=Inference)
     sweeps: dict[str, Sweep] = field(default_factory=dict)
-    """Further solves by name; an empty one costs nothing."""
+    """Further solves by name, in the precision of `inference`."""
     batch_size: int = 1
 
 

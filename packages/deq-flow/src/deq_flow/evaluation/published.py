@@ -37,7 +37,7 @@ def measure_checkpoint(
         for name, pairs in sets.items():
             method = solved_once(Estimator(network, as_published(choice.inference, name), padding=SETS[name].padding))
             evaluate(method, {name: pairs}, batch_size=choice.batch_size, found=found)
-        for row in sweep_rows(network, choice.sweeps, sets, batch_size=choice.batch_size):
+        for row in sweep_rows(network, choice, sets):
             rows.append(row)
     metrics = summary(found.samples)
     log(flat(metrics))

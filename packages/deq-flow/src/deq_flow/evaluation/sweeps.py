@@ -1,6 +1,7 @@
 """Error against iterations and tolerances, every point of a sweep from one solve of each pair."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from deq_flow.data.samples import SampleSet
 from deq_flow.evaluation.sets import SETS
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
-from deq_flow.inference_params import Inference, Sweep
+from deq_flow.inference_params import Inference, Measure, Sweep
 from deq_flow.metrics import PROTOCOLS, sample_metrics
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
 
@@ -21,9 +22,7 @@ Point = tuple[str, float]
 """Of a sweep: ("iterations", 12) or ("tolerance", 0.01)."""
 
 
-def sweep_rows(
-    network: DEQFlow | RAFT, sweeps: Mapping[str, Sweep], sets: Mapping[str, SampleSet], *, batch_size: int
-) -> Iterator[Row]:
+def sweep_rows(network: DEQFlow | RAFT, choice: Measure, sets: Mapping[str, SampleSet]) -> Iterator[Row]:
     """One row a sweep, pair and point: sweep, set, name, axis, at, iterations, [residual, converged,] metrics.
 
     axis is "iterations" or "tolerance" and `at` the number on it; `iterations` are those that the point took, of the
@@ -33,18 +32,18 @@ def sweep_rows(
     Raises:
         NonFiniteError: the flow of a pair is not finite at a point.
     """
-    for title, sweep in sweeps.items():
+    for title, sweep in choice.sweeps.items():
         for name, pairs in sets.items():
-            for row in rows_of(swept(network, sweep, name), sweep, pairs, batch_size, title=f"{name}, {title}"):
+            estimate = Estimator(network, swept(sweep, choice.inference), padding=SETS[name].padding)
+            for row in rows_of(estimate, sweep, pairs, choice.batch_size, title=f"{name}, {title}"):
                 yield {"sweep": title, "set": name, **row}
 
 
-def swept(network: DEQFlow | RAFT, sweep: Sweep, name: str) -> Estimator:
-    """The network as a sweep runs it on the set `name`: to its last iteration, whatever the residual."""
+def swept(sweep: Sweep, choice: Inference) -> Inference:
+    """How a sweep runs a network: to its last iteration, whatever the residual, in the precision of `choice`."""
     last = sweep.iterations[-1]
     stop = StopConfig(max_steps=last, relative=sweep.relative)
-    choice = Inference(solver=sweep.solver, stop=stop, steps=last, scales=sweep.scales)
-    return Estimator(network, choice, padding=SETS[name].padding)
+    return replace(choice, solver=sweep.solver, stop=stop, steps=last, scales=sweep.scales)
 
 
 def rows_of(estimate: Estimator, sweep: Sweep, pairs: SampleSet, batch_size: int, *, title: str) -> Iterator[Row]:
