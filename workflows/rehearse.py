@@ -28,6 +28,7 @@ import torch
 from dvc.repo import Repo
 from ruamel.yaml.comments import CommentedMap
 
+from deq_core.experiment.config.errors import meant
 from workflows import commands, graph, miniatures, parameters
 from workflows.profile import profile, text
 from workflows.reductions import REDUCED, reduced
@@ -75,13 +76,14 @@ def order(jobs: Mapping[str, graph.Job], wanted: Set[str]) -> dict[str, set[str]
     those that they read.
 
     Raises:
-        ValueError: there is no such stage.
+        commands.StageError: there is no such stage.
     """
     writers = {path: job.stage for job in jobs.values() for path in job.outputs}
     reads = {name: {writers[path] for path in job.inputs if path in writers} for name, job in jobs.items()}
-    unknown = [name for name in wanted if not any(name in (stage, stage.partition("@")[0]) for stage in jobs)]
-    if unknown:
-        raise ValueError(f"dvc.yaml has no stage {', '.join(unknown)} in the profile paper")
+    known = list(dict.fromkeys(name for stage in jobs for name in (stage.partition("@")[0], stage)))
+    if unknown := sorted(wanted - set(known)):
+        named = ", ".join(f"{name}{meant(name, known)}" for name in unknown)
+        raise commands.StageError(f"dvc.yaml has no stage {named} in the profile paper")
     chosen: dict[str, set[str]] = {}
     pending = [stage for stage in jobs if not wanted or wanted & {stage, stage.partition("@")[0]}]
     while pending:
@@ -196,7 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="rehearsal-")) if options.folder is None else options.folder.absolute()
     try:
         return rehearsed(folder, set(options.stages), options.jobs)
-    except ValueError as error:
+    except commands.StageError as error:
+        options.folder = None  # nothing has run in it
         parser.error(str(error))
     finally:
         if options.folder is None:
@@ -207,7 +210,7 @@ def rehearsed(folder: Path, wanted: Set[str], jobs: int) -> int:
     """Rehearses stages in a folder; 1 if one fails, 0 otherwise.
 
     Raises:
-        ValueError: there is no such stage.
+        commands.StageError: there is no such stage.
     """
     prepare(folder, reduced(profile("paper")))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # which would run beside all that is forked

@@ -114,7 +114,10 @@ def test_a_stage_that_is_killed_has_failed(tmp_path: Path, monkeypatch: pytest.M
     assert rehearse.run("train", [], log_of("train", tmp_path)).status == -signal.SIGKILL
 
 
-def test_a_stage_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_that_is_none_is_refused_and_the_nearest_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         rehearse.main(["flow_tarin", "--folder", str(tmp_path / "new")])
-    assert "no stage flow_tarin" in capsys.readouterr().err
+    assert "no stage flow_tarin (did you mean 'flow_train'?) in the profile paper" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
