@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,11 +105,23 @@ def test_a_fingerprint_changes_with_parameters_and_files_and_with_nothing_else(t
     assert commands.fingerprint({"steps": 2}, data, package="planted_one") != first
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_that_none_can_be_is_refused(seed: int, tmp_path: Path) -> None:
-    (tmp_path / "planted_one.py").write_text("def train(seed: int = 0) -> None:\n    raise KeyError\n")
-    with pytest.raises(SystemExit, match=f"planted: --seed: expected a number from 0 to 4294967295, got {seed}"):
-        commands.run("planted", "Tests.", {"planted_one": ("train",)}, arguments=["train", "--seed", str(seed)])
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("seed", "-1", "expected greater than or equal to 0, got -1"),
+        ("seed", str(2**32), "expected less than 4294967296, got 4294967296"),
+        ("name", "a/b", "a name is letters, digits, '-' and '_' (no '-' first), got 'a/b'"),
+    ],
+)
+def test_an_option_is_what_its_type_says_as_a_parameter_is(
+    option: str, value: str, complaint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "planted_one.py").write_text(
+        "from deq_core.experiment.config import Name, Seed\n"
+        "def train(seed: Seed = 0, name: Name = 'a') -> None:\n    raise KeyError\n"
+    )
+    with pytest.raises(SystemExit, match=re.escape(f"planted: options: --{option}: {complaint}")):
+        commands.run("planted", "Tests.", {"planted_one": ("train",)}, arguments=["train", f"--{option}", value])
 
 
 def test_a_defect_shows_its_traceback() -> None:

@@ -123,7 +123,7 @@ def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
     `out` is what a command calls the folder that it makes, or with a mark what it writes instead, see `Files`.
 
     Raises:
-        ConfigError: a `seed` is none, see `config.Seed`.
+        ConfigError: an argument is not what its type says, such as `config.Seed`.
         OutputError: `out` is anything else, and nothing was done.
     """
     title = f"{prog} {command.__name__.replace('_', '-')}"
@@ -136,8 +136,7 @@ def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
     def begin(*values: Any, **named: Any) -> None:
         bound = signature.bind(*values, **named)
         bound.apply_defaults()
-        if not 0 <= (seed := bound.arguments.get("seed", 0)) < 2**32:
-            raise ConfigError(f"--seed: expected a number from 0 to {2**32 - 1}, got {seed}")
+        config.check_options(hints, bound.arguments)
         out: Path | None = bound.arguments.get("out")
         folder = out if mark is None else None
         files = () if out is None or mark is None else mark.of(out)

@@ -28,7 +28,7 @@ def fine_tune(
     crop: Annotated[tuple[int, int] | None, default("96 128, less where frames are smaller")] = None,
     validation_share: Annotated[float | None, default("0.1")] = None,
     threads: Annotated[int | None, default("1")] = None,
-    seed: int = 0,
+    seed: config.Seed = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     params: Path | None = None,
     section: str = "",

@@ -20,7 +20,7 @@ LISTING = "photographs.csv"
 
 def train_shipped(
     out: Path,
-    seed: int = 0,
+    seed: config.Seed = 0,
     params: Path = RECIPE,
     section: str = "",
     photographs: Path | None = None,

@@ -24,7 +24,7 @@ def train(
     *,
     data: Annotated[Path | None, required()] = None,
     out: Annotated[Path | None, required()] = None,
-    seed: int = 0,
+    seed: config.Seed = 0,
     start: Annotated[str | None, default("random weights")] = None,
     change: Annotated[Options, Flat] = Options(),  # noqa: B008  it is frozen
     set: Annotated[str | None, default("the recipe's, own where none is named")] = None,

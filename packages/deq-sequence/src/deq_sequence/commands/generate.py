@@ -14,7 +14,7 @@ import torch
 
 import deq_core as deq
 from deq_core.experiment.commands import default
-from deq_core.experiment.config import ConfigError
+from deq_core.experiment.config import ConfigError, Seed
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.errors import NonFiniteError
 from deq_sequence.demo.generate import Drawn, initial
@@ -36,7 +36,7 @@ def generate(
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float = 0.95,
-    seed: int = 0,
+    seed: Seed = 0,
     start: Annotated[Initialisation | None, default("token; of an unrolled network, cold")] = None,
     context: int | None = None,
     steps: int | None = None,

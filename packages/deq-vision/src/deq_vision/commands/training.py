@@ -31,7 +31,7 @@ def train(
     *,
     data: Annotated[Path | None, required()] = None,
     out: Annotated[Path | None, required()] = None,
-    seed: int = 0,
+    seed: config.Seed = 0,
     start: Annotated[str | None, default("random weights")] = None,
     change: Annotated[Options, Flat] = Options(),  # noqa: B008  it is frozen
     task: Annotated[Recipes | None, default("classes, masks or boxes, as DATA is laid out")] = None,

@@ -11,6 +11,7 @@ from deq_core.experiment.config.loading import Seed as Seed
 from deq_core.experiment.config.loading import Seeds as Seeds
 from deq_core.experiment.config.loading import changed as changed
 from deq_core.experiment.config.loading import check as check
+from deq_core.experiment.config.loading import check_options as check_options
 from deq_core.experiment.config.loading import flatten as flatten
 from deq_core.experiment.config.loading import load as load
 from deq_core.experiment.config.loading import of_words as of_words

@@ -10,6 +10,7 @@ from types import GenericAlias
 from typing import Annotated, Any, TypeVar, overload
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic.fields import FieldInfo
 
 from deq_core.experiment.config.document import DocumentError
 from deq_core.experiment.config.document import read as read_document
@@ -109,6 +110,17 @@ def check(kind: Any, path: Path, section: str = "") -> Any:
         ConfigError: as `load` does.
     """
     return _checked(kind, _at(section, _document(path), path), str(path), section)
+
+
+def check_options(kinds: Mapping[str, Any], values: Mapping[str, object]) -> None:
+    """Checks the options of a command, by their names, of which the type is one of the annotated ones above.
+
+    Raises:
+        ConfigError: as `load` does.
+    """
+    for name, value in values.items():
+        if any(isinstance(mark, FieldInfo | AfterValidator) for mark in getattr(kinds.get(name), "__metadata__", ())):
+            _checked(kinds[name], value, "options", f"--{name}")
 
 
 def changed(recipe: T, options: Mapping[str, object]) -> T:
