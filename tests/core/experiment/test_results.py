@@ -108,5 +108,8 @@ def test_values_over_seeds_have_a_mean_and_where_there_are_several_a_deviation()
     found = over_seeds([{"epe": 1.0, "px1": 0.5}, {"epe": 2.0, "px1": 0.5}])
     assert found == {"epe": 1.5, "epe_std": pytest.approx(0.5**0.5), "px1": 0.5, "px1_std": 0.0}
     assert over_seeds([{"epe": 1.0}]) == {"epe": 1.0}
+    for runs in ([{}, {"epe": 1.0}], [{"epe": 1.0}, {}]):
+        with pytest.raises(ValueError, match="epe: expected a number in every row, got None"):
+            over_seeds(runs)
     assert cell(found, "epe", "{:.2f}") == "1.50 ± 0.71"
     assert cell({"epe": 1.0}, "epe", "{:.1f}") == "1.0"

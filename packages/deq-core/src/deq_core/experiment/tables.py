@@ -132,10 +132,14 @@ def statistic(values: Sequence[float]) -> Statistic:
 
 
 def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """{name: mean over the runs, name_std: sample standard deviation where there are several}, for every name."""
+    """{name: mean over the runs, name_std: sample standard deviation where there are several}, for every name.
+
+    Raises:
+        ValueError: a run lacks what another has.
+    """
     found: dict[str, float] = {}
-    for name in runs[0]:
-        value = statistic([run[name] for run in runs])
+    for name in dict.fromkeys(name for run in runs for name in run):
+        value = statistic(numbers(runs, name))
         found[name] = value.mean
         if not math.isnan(value.std):
             found[f"{name}_std"] = value.std
