@@ -1,7 +1,8 @@
 # `make reproduce` runs every experiment, `make test` checks the repository; both install first where that is needed.
 # In an environment of your own: pip install -c constraints.txt -r requirements.txt, then snakemake or dvc repro.
 
-# The first of these that is Python 3.11 or newer makes the environment; `make PYTHON=python3.12 ...` chooses.
+# The first of these that is Python 3.11 or newer makes the environment; `make PYTHON=python3.12 ...` chooses, and makes
+# another one where there is one of another version.
 PYTHONS := $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python3.14 python)
 CORES := all
 TARGET := all
@@ -61,7 +62,10 @@ clean:  ## remove .venv and caches of tools; data, results and runs stay
 
 # .venv/installed is written last and names the folder, so an interrupted installation or a moved checkout starts anew.
 OWNER := $(shell cat $(INSTALLED) 2>/dev/null)
-ifneq ($(OWNER),$(CURDIR))
+ifeq ($(origin PYTHON),command line)
+OTHER := $(shell test "$$($(PYTHON) -c '$(VERSION)' 2>&1)" = "$$(.venv/bin/python -c '$(VERSION)' 2>&1)" || echo other)
+endif
+ifneq ($(OWNER)$(OTHER),$(CURDIR))
 .PHONY: $(INSTALLED)
 endif
 
@@ -70,7 +74,7 @@ $(INSTALLED): constraints.txt requirements.txt pyproject.toml $(wildcard package
 	    echo ".venv is a link to that of $(OWNER); remove the link, and make installs one here" >&2; \
 	    exit 1; \
 	fi
-	@if test -e .venv-unfinished || { test -e $@ && test "$(OWNER)" != "$(CURDIR)"; } || \
+	@if test -n "$(OTHER)" || test -e .venv-unfinished || { test -e $@ && test "$(OWNER)" != "$(CURDIR)"; } || \
 	    ! .venv/bin/python -c '$(NEW_ENOUGH)' 2>/dev/null; then \
 	    for python in $(PYTHONS); do \
 	        if "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null; then break; fi; \

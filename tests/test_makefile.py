@@ -9,8 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PYTHON = """#!/bin/sh
 echo "$@" >> calls
+if test "$1" = -c; then echo 3.12.1; fi
 if test "$2" = venv; then
-    rm -rf .venv && mkdir -p .venv/bin && cp python .venv/bin/python
+    rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python
 fi
 """
 """In the place of an interpreter, and of the one of its environment."""
@@ -44,7 +45,7 @@ def calls(folder: Path) -> list[str]:
     return [line.split()[1] for line in (folder / "calls").read_text().splitlines() if line.startswith("-m")]
 
 
-def test_an_environment_is_made_once_and_anew_where_it_is_of_another_folder_or_was_not_finished(
+def test_an_environment_is_made_once_and_anew_where_it_is_of_another_folder_or_python_or_was_not_finished(
     checkout: Path, tmp_path: Path
 ) -> None:
     assert calls(checkout) == ["venv", "pip"]
@@ -58,6 +59,11 @@ def test_an_environment_is_made_once_and_anew_where_it_is_of_another_folder_or_w
     assert calls(moved) == ["venv", "pip"]
     (moved / ".venv-unfinished").touch()
     (moved / ".venv/installed").unlink()
+    assert make(moved, "install").returncode == 0
+    assert calls(moved) == ["venv", "pip"]
+    (moved / "python").write_text(PYTHON.replace("3.12.1", "3.13.0"))
+    assert make(moved, "help").returncode == 0
+    assert calls(moved) == []
     assert make(moved, "install").returncode == 0
     assert calls(moved) == ["venv", "pip"]
     (moved / "requirements.txt").write_text("torch")
