@@ -57,7 +57,8 @@ def reruns() -> Mapping[str, set[str]]:
         for folder in definitions[stage].get("do", definitions[stage])["deps"]:
             if folder.startswith("packages/"):
                 for path in code.ROOT.glob(f"{re.sub(r'[$]{.*?}', '*', folder)}/*"):
-                    found[place(path)].add(stage)
+                    if path.suffix != ".md":  # .dvcignore
+                        found[place(path)].add(stage)
     return found
 
 

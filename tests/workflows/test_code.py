@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.core.pages import with_table
+from dvc.repo import Repo
 from tests.profiles import ROOT
 
 from workflows import code, commands, edits
@@ -53,6 +54,7 @@ def test_the_table_of_the_docs_is_what_the_code_says() -> None:
         ("deq_core/experiment/tracking/run.py", set(), set()),
         ("deq_core/experiment/commands.py", set(), set()),
         ("deq_sequence/checkpoints/default/model.safetensors", {"sequence_paths_shipped"}, set()),
+        ("deq_sequence/checkpoints/default/CARD.md", set(), set()),
     ],
 )
 def test_an_edit_runs_again_what_it_is_part_of(file: str, stages: set[str], also: set[str]) -> None:
@@ -73,6 +75,12 @@ def test_an_edit_is_told_of_in_any_folder_and_what_is_no_file_of_a_package_is_re
     for other in (ROOT / "dvc.yaml", folder / "slove.py", folder):
         with pytest.raises(SystemExit, match=f"{other.name}: expected a file of a package"):
             edits.main([str(other)])
+
+
+def test_prose_beside_a_checkpoint_is_nothing_that_dvc_reads() -> None:
+    ignored = Repo(str(ROOT)).dvcignore.is_ignored_file
+    for folder in ROOT.glob("packages/*/src/*/checkpoints/*"):
+        assert [file.name for file in folder.iterdir() if ignored(str(file))] == ["CARD.md"]
 
 
 def test_no_figure_and_no_report_trains_anything() -> None:
