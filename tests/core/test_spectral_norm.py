@@ -41,6 +41,13 @@ def test_weights_have_the_norm_asked_for():
         )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_of_half_precision_stay_so(dtype):
+    layer = deq.nn.spectral_norm_(nn.Linear(6, 4, dtype=dtype), bound=0.7, iterations=30)
+    assert layer(torch.ones(2, 6, dtype=dtype)).dtype == dtype
+    torch.testing.assert_close(torch.linalg.matrix_norm(layer.weight.float(), 2).item(), 0.7, rtol=3e-2, atol=0)
+
+
 def test_a_norm_may_be_learned_for_every_channel():
     layer = deq.nn.spectral_norm_(nn.Linear(6, 4), bound=0.8, learned=True, iterations=30)
     torch.testing.assert_close(torch.linalg.matrix_norm(layer.weight, 2), torch.tensor(0.8))

@@ -96,6 +96,17 @@ def test_a_clip_shortens_and_never_lengthens():
     assert lengths.grad is not None
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("options", [{}, {"length": 0.5}, {"clip": 1.0}])
+def test_weights_of_half_precision_stay_so(options, dtype):
+    layer = deq.nn.weight_norm_(nn.Linear(6, 4, dtype=dtype), **options)
+    lengths = layer.weight.float().norm(dim=1)
+    layer(torch.ones(2, 6, dtype=dtype)).sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == dtype for p in layer.parameters())
+    if "length" in options:
+        torch.testing.assert_close(lengths, torch.full((4,), 0.5), rtol=2e-2, atol=0)
+
+
 @pytest.mark.parametrize("options", [{"length": 0.0}, {"clip": -1.0}])
 def test_impossible_lengths_are_named(options):
     (name,) = options

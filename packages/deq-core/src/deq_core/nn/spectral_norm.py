@@ -79,7 +79,9 @@ class SpectralNorm(_SpectralNorm):
     def _power_method(self, weight_mat: Tensor, n_power_iterations: int) -> None:
         # Singular vectors are those of any multiple; torch takes lengths below 1e-12 for 1e-12.
         scale = scale_to_ordinary(weight_mat.reshape(1, -1), look=may_look(weight_mat))
-        super()._power_method(weight_mat if scale is None else weight_mat * scale, n_power_iterations)
+        if scale is not None:
+            weight_mat = weight_mat * scale.to(weight_mat.dtype)
+        super()._power_method(weight_mat, n_power_iterations)
 
     def _vectors(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training:

@@ -77,7 +77,7 @@ def channel_norms(weight: Tensor, dim: int) -> Tensor:
     rows = weight.transpose(0, dim)
     norm = lambda rows: torch.norm_except_dim(rows.transpose(0, dim), 2, dim).flatten()  # noqa: E731  with its `dim`
     shape = [size if axis == dim else 1 for axis, size in enumerate(weight.shape)]
-    return measured(norm, rows, look=may_look(rows)).value().reshape(shape)
+    return measured(norm, rows, look=may_look(rows)).value().to(weight.dtype).reshape(shape)
 
 
 def output_dimension(layer: nn.Module) -> int:
