@@ -21,7 +21,7 @@ from tests.guides import ROOT
 from tests.page_commands import COMMANDS, TYPED, bare, is_name, looked_up, require, status
 from tests.profiles import SMOKE
 from tests.test_strangers_path import PAIRS, PICTURES, TEXT, VIDEO
-from tests.workflows.test_end_to_end import CHOSEN, PLOTS, SWEEP
+from tests.workflows.test_end_to_end import CHOSEN, SHOWN, SWEEP
 
 import deq_core as deq
 import deq_vision
@@ -143,7 +143,7 @@ LEAVE = {
 RUN = {
     *(command for page in (*PAGES, *test_guides.PAGES) for command in TYPED[page]),
     *map(bare, (*VIDEO, *PICTURES, *PAIRS, *TEXT, *test_training_page.COMMANDS, *test_fine_tune.COMMANDS)),
-    *map(bare, (PLOTS, *SWEEP.splitlines(), *CHOSEN.splitlines())),
+    *map(bare, (*SHOWN.splitlines(), *SWEEP.splitlines(), *CHOSEN.splitlines())),
 } - ELSEWHERE.keys()
 """What tests run as it stands, but for names of files, and numbers that would take long."""
 

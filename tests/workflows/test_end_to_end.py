@@ -30,7 +30,6 @@ DVC = ("dvc", "repro")
 MODEL = "results/sequence/train/characters-deq-0/model.safetensors"
 TRAIN = "sequence_train@characters-deq-0"
 SHOWN, SWEEP, CHOSEN = (step.text for step in steps("comparing-runs.md"))
-PLOTS = SHOWN.splitlines()[2]
 ENGINES = {
     "snakemake": ("snakemake", "--cores", "1", MODEL),
     "dvc": ("dvc", "repro", "--single-item", TRAIN),
@@ -182,7 +181,7 @@ def test_a_sweep_of_queued_experiments_is_compared_recorded_in_the_one_store_and
     assert len(tracked(workspace, "engine")[TRAIN]) == 1 + len(rates)
     first, second = (experiments[rate] for rate in rates)
     chosen = CHOSEN.replace("OTHER-NAME", second).replace("NAME", first).replace("main", "HEAD")
-    run(workspace, "sh", "-ec", f"{PLOTS}\n{chosen}")
+    run(workspace, "sh", "-ec", f"{SHOWN}\n{chosen}")
     assert (
         yaml.safe_load((workspace / "params.yaml").read_text())["sequence"]["train"]["characters-deq"]["optim"]["lr"]
         == 0.001
