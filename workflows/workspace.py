@@ -62,7 +62,7 @@ def check_idle() -> None:
 def lock(mode: int) -> int:
     """A new descriptor that holds the lock in `mode` (fcntl.LOCK_EX or LOCK_SH); never waits."""
     LOCK.parent.mkdir(exist_ok=True)
-    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:

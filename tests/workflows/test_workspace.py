@@ -26,6 +26,13 @@ def test_a_second_snakemake_is_refused() -> None:
     os.close(workspace.claim())
 
 
+def test_a_checkout_of_a_group_is_one_that_each_of_it_may_claim() -> None:
+    before = os.umask(0o002)
+    os.close(workspace.claim())
+    os.umask(before)
+    assert workspace.LOCK.stat().st_mode & 0o777 == 0o664
+
+
 def test_a_stage_of_dvc_is_refused_while_snakemake_works_and_told_which_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
