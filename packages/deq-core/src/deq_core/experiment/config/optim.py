@@ -23,10 +23,10 @@ class OptimConfig:
     nesterov: bool = False
     """Whether sgd's momentum is Nesterov's."""
     schedule: Literal["onecycle", "cosine", "whole_cosine", "constant"] = "constant"
-    """onecycle has a warm-up of its own; cosine falls from `lr` after the warm-up to `floor` at the last step;
-    whole_cosine is that of all steps, whose beginning the warm-up replaces: DEQ-Transformer's release."""
+    """onecycle has a warm-up of its own; cosine falls from `lr` after the warm-up towards `floor`; whole_cosine is that
+    of all steps, whose beginning the warm-up replaces: DEQ-Transformer's release."""
     floor: float = 0.0
-    """Learning rate at the end of cosine."""
+    """Learning rate that cosine would have at the step after the last."""
     warmup: int = 0
     """Steps over which the rate rises linearly to `lr`."""
     clip: float | None = None
