@@ -68,6 +68,8 @@ class Objects:
     """int64 (n,): the same number in all frames of a video that show the object; -1 where that is not known."""
     occluded: Tensor
     """bool (n,): something hides a part of it."""
+    areas: Tensor | None = None
+    """float32 (n,), pixels: of the objects themselves; None where nobody knows more than their boxes."""
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
@@ -75,6 +77,8 @@ class Objects:
         check("objects", "classes", self.classes, torch.int64, (count,))
         check("objects", "tracks", self.tracks, torch.int64, (count,))
         check("objects", "occluded", self.occluded, torch.bool, (count,))
+        if self.areas is not None:
+            check("objects", "areas", self.areas, torch.float32, (count,))
         if self.boxes.device.type != "cpu":
             return  # values were checked there, and looking at them elsewhere waits for the device
         empty = (self.boxes[:, 2:] <= self.boxes[:, :2]).any(dim=1)
@@ -86,7 +90,8 @@ class Objects:
 
     def to(self, device: torch.device | str) -> "Objects":
         """The objects on a device."""
-        return Objects(*(values.to(device) for values in (self.boxes, self.classes, self.tracks, self.occluded)))
+        moved = (values.to(device) for values in (self.boxes, self.classes, self.tracks, self.occluded))
+        return Objects(*moved, areas=None if self.areas is None else self.areas.to(device))
 
     @staticmethod
     def of(rows: Sequence[tuple[Sequence[float], int, int, bool]]) -> "Objects":

@@ -189,4 +189,6 @@ def as_found(found: Detections) -> Found:
 
 def as_truth(objects: Objects) -> Truth:
     """As the metrics take it."""
-    return Truth(objects.boxes.cpu(), objects.classes.cpu())
+    return Truth(
+        objects.boxes.cpu(), objects.classes.cpu(), area=None if objects.areas is None else objects.areas.cpu()
+    )

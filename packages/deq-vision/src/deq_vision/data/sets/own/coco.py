@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -32,7 +32,8 @@ class CocoFile:
     sizes: Mapping[str, tuple[int, int]]
     """(h, w) of each image by the last part of its file_name."""
     objects: Mapping[str, Objects]
-    """Of each image likewise; none where there is nothing in it. Crowds are left out."""
+    """Of each image likewise; none where there is nothing in it. Crowds are left out. An object's area is what its
+    annotation says, as of a mask's pixels, or that of its box where it says none above 0."""
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -61,6 +62,7 @@ def _read(path: Path, *_: int) -> CocoFile:
         raise wrong(path, "images", "every file_name once, without its folders", twice[0])
     heights, widths = images.by_id("height", int), images.by_id("width", int)
     rows: dict[int, list[tuple[Box, int, int, bool]]] = {number: [] for number in files}
+    areas: dict[int, list[float]] = {number: [] for number in files}
     classes = {number: index for index, number in enumerate(names)}
     annotations = Entries(path, document, "annotations")
     for place in range(len(annotations.entries)):
@@ -76,11 +78,22 @@ def _read(path: Path, *_: int) -> CocoFile:
         where = f"annotations[{place}].bbox"
         box = inside(path, where, annotations.value(place, "bbox", list), files[of], (heights[of], widths[of]))
         rows[of].append((box, classes[category], -1, False))
+        areas[of].append(area_of(annotations.entries[place].get("area"), box))
     return CocoFile(
         categories=names,
         sizes={name: (heights[number], widths[number]) for number, name in files.items()},
-        objects={name: Objects.of(rows[number]) for number, name in files.items()},
+        objects={
+            name: replace(Objects.of(rows[number]), areas=torch.tensor(areas[number])) for number, name in files.items()
+        },
     )
+
+
+def area_of(said: Any, box: Box) -> float:
+    """The area of an object in pixels: `said` where that is one, else the box's."""
+    if isinstance(said, int | float) and 0 < said < MOST**2:
+        return float(said)
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
 
 
 def inside(path: Path, where: str, box: list[Any], name: str, size: tuple[int, int]) -> Box:
