@@ -40,6 +40,32 @@ def meet(folder: Path, number: int, barrier: Any, said: Any) -> None:
         raise
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_files_of_runs_go_with_a_folder_that_is_moved_or_copied(
+    copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = tmp_path / "before 100%_", tmp_path / "after"
+    before.mkdir()
+    for place in (before, after):
+        if place == after:
+            shutil.copytree(before, after) if copied else before.rename(after)
+        monkeypatch.chdir(place)
+        with track("flow.train", {}, out=Path("out")):
+            Path("out").mkdir(exist_ok=True)
+            Path("out/metrics.json").write_text("{}")
+    client = connect()
+    (experiment,) = [one for one in client.search_experiments() if one.name == "flow"]
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 2
+    for run in runs:
+        assert (
+            run.info.artifact_uri == f"{artifact_location('sqlite:///mlflow.db', 'flow')}/{run.info.run_id}/artifacts"
+        )
+        assert "metrics.json" in [file.path for file in client.list_artifacts(run.info.run_id)]
+    assert before.exists() == copied
+    assert len(list(before.glob("mlartifacts/flow/*"))) == copied
+
+
 @pytest.mark.slow
 def test_eight_processes_meet_at_a_new_store(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deq_core.experiment.tracking.sqlite_store import (
+    ARTIFACTS,
     one_line,
     prepare,
     require_access,
     require_schema,
     sqlite_path,
     sqlite_uri,
+    take_artifacts_along,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def connect(uri: str | None = None, *, write: bool = False) -> "MlflowClient":
         if path is not None:
             prepare(path, lambda partial: _create_tables(partial, path.parent))
             require_schema(path, *_schema())
+            take_artifacts_along(path)
             if write:
                 require_access(path)
             uri = sqlite_uri(path) + "".join(uri.partition("?")[1:])  # MLflow remembers the folder it saw one in first
@@ -93,4 +96,4 @@ def _create_tables(path: Path, place: Path) -> None:
 
     for name in ("mlflow", "alembic"):  # sixty lines about migrations of an empty file
         logging.getLogger(name).setLevel(logging.WARNING)
-    SqlAlchemyStore(sqlite_uri(path), (place / "mlartifacts").as_uri()).engine.dispose()
+    SqlAlchemyStore(sqlite_uri(path), (place / ARTIFACTS).as_uri()).engine.dispose()

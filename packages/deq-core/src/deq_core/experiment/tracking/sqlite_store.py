@@ -14,6 +14,16 @@ from deq_core.experiment.files import OutputError, explained, output_file
 
 PATIENCE = 8.0
 """Seconds that a process waits for others to let go of the store."""
+ARTIFACTS = "mlartifacts"
+"""The folder beside a store with the files of its runs."""
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow has addresses of files, by table and column."""
 _ELSEWHERE = "MLFLOW_TRACKING_URI names another place for the tracking store"
 _REMEDIES = {
     "malformed": "move it away, and the next run makes a new one",
@@ -88,6 +98,26 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
         raise OutputError(f"{error}; {_ELSEWHERE}") from error
 
 
+def take_artifacts_along(path: Path) -> None:
+    """Has the SQLite file `path` name its artifacts where they are, if its folder was moved or copied with them.
+
+    MLflow writes down where they were, and would look for them and put those of later runs there. A store that this
+    user may not write stays as it is.
+    """
+    here = path.parent / ARTIFACTS
+    if not (here.is_dir() and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return
+    with _opened(path) as connection:
+        rows = connection.execute("select artifact_location from experiments where experiment_id = 0")
+        then = next((str(place).removesuffix("/0") for (place,) in rows), "")
+        if then == here.as_uri() or not (then.startswith("file:///") and then.endswith(f"/{ARTIFACTS}")):
+            return
+        for table, column in _PLACES:
+            moved = f"update {table} set {column} = ? || substr({column}, ?) where substr({column}, 1, ?) = ?"
+            connection.execute(moved, (here.as_uri(), len(then) + 1, len(then) + 1, f"{then}/"))
+        connection.commit()
+
+
 def require_access(path: Path) -> None:
     """Looks whether runs may be recorded in the SQLite file `path`: a write-ahead log lies beside it.
 
@@ -155,7 +185,7 @@ def sqlite_uri(path: Path) -> str:
 def artifact_location(uri: str, experiment: str) -> str | None:
     """Where an experiment's artifacts go: beside an SQLite file; None lets a server decide."""
     path = sqlite_path(uri)
-    return None if path is None else (path.parent / "mlartifacts" / experiment).as_uri()
+    return None if path is None else (path.parent / ARTIFACTS / experiment).as_uri()
 
 
 def _is_there(path: Path) -> bool:
