@@ -27,7 +27,7 @@ WIDTH = 120
 ONE_LINE = 100
 """Longest mapping on one line, with its indentation; longer ones are written a key a line."""
 HEAD = """\
-# Every number of the experiments that `snakemake all` and `dvc repro` run. Meanings: params.py of the packages.
+# The numbers of the experiments of `snakemake all` and `dvc repro`. Meanings and defaults: params.py of the packages.
 # From workflows/profiles/{profile}.yaml. `python -m workflows.profile` lists what was edited here since then, and
 # `python -m workflows.profile NAME` puts another profile here, with the same edits.
 """

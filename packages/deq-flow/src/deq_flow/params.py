@@ -23,7 +23,7 @@ class EquilibriumModel:
     name: str
     """A name that `deq_flow.build` knows, such as deq-flow-mini."""
     layer: LayerConfig
-    """Solver, stop and gradient of the training solve."""
+    """Solver, stop and gradient of a solve. A training with `stabilise` draws its own numbers of steps."""
     correction: tuple[int, ...] = ()
     """Evaluations whose states are supervised besides the last: sparse fixed-point correction."""
     chaining: Literal["indexing", "sliced"] = "sliced"

@@ -97,7 +97,7 @@ class Studies:
         write_report(wanted, params=params, section=place, results=results, out=out)
 
     def schema(self, section: Annotated[str, Positional], out: Annotated[Path, Positional, FILE]) -> None:
-        """Writes the JSON schema of a section of params.yaml to OUT.
+        """Writes the JSON schema of a section of params.yaml to a file.
 
         Args:
             section: which.
