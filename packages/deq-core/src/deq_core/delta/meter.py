@@ -92,7 +92,7 @@ class LayerCount:
 
 
 class DeltaMeter:
-    """Counts of every layer under the delta rule, and their sums.
+    """Counts of every layer under the delta rule, and their sums; where no layer was, all are 0.
 
     Attributes:
         layers: name → `LayerCount`.
@@ -115,17 +115,17 @@ class DeltaMeter:
     @property
     def sparsity(self) -> float:
         """Share of input elements that were skipped."""
-        return 1 - self._sum("sent") / max(1, self._sum("elements"))
+        return _skipped(self._sum("sent"), self._sum("elements"))
 
     @property
     def pixel_sparsity(self) -> float:
         """Share of positions at which every channel was skipped: what hardware that works on pixels can use."""
-        return 1 - self._sum("active") / max(1, self._sum("pixels"))
+        return _skipped(self._sum("active"), self._sum("pixels"))
 
     @property
     def tile_sparsity(self) -> float:
         """Share of 8 x 8 tiles in which everything was skipped: what hardware that works on tiles can use."""
-        return 1 - self._sum("active_tiles") / max(1, self._sum("tiles"))
+        return _skipped(self._sum("active_tiles"), self._sum("tiles"))
 
     @property
     def dense_macs(self) -> int:
@@ -152,7 +152,7 @@ class DeltaMeter:
         return [
             {
                 "layer": name,
-                "sparsity": 1 - float(count.sent) / max(1, count.elements),
+                "sparsity": _skipped(float(count.sent), count.elements),
                 "dense_macs": count.dense_macs,
                 "sparse_macs": int(count.sparse_macs),
             }
@@ -161,6 +161,11 @@ class DeltaMeter:
 
     def _sum(self, name: str) -> float:
         return sum(float(getattr(count, name)) for count in self.layers.values())
+
+
+def _skipped(used: float, of: float) -> float:
+    """The share that was not used; 0 of nothing."""
+    return 1 - used / of if of else 0.0
 
 
 def spatial_rank(layer: nn.Module) -> int:

@@ -39,8 +39,8 @@ def to_delta(
     threshold 0 that is the dense layer up to rounding. A layer used twice in one evaluation keeps two memories.
 
     Memories begin with a solve and end with it, or with the `solve_scope` around several, each of which goes on from
-    those of the last. Outside of both, and while autograd records, layers are dense. Memories belong to the calls of
-    one forward of the copy, which must be the one who calls its layers.
+    those of the last. Outside of both, in a solve that is compiled, and while autograd records, layers are dense and
+    not counted. Memories belong to the calls of one forward of the copy, which must be the one who calls its layers.
     Transposed convolutions stay dense. In-place activations of the copy are made out-of-place: they would write into
     the memories.
 
