@@ -47,6 +47,14 @@ def test_sparse_macs_count_the_products_of_what_was_sent(layer, batched):
     assert meter.sparsity == pytest.approx(1 - (1 + (change.abs() > 0.5).float().mean().item()) / 2)
 
 
+def test_an_empty_batch_counts_nothing():
+    delta, meter = deq.delta.to_delta(nn.Conv2d(4, 4, 3, padding=1), 0.5)
+    with torch.no_grad(), deq.solve_scope():
+        for _ in range(2):
+            delta(torch.zeros(0, 4, 5, 5))
+    assert meter.dense_macs == meter.sparse_macs == meter.release_dense == meter.release_sparse == 0
+
+
 def test_the_releases_count_leaves_the_kernel_area_out():
     layer = nn.Conv2d(4, 6, 3, padding=1)
     delta, meter = deq.delta.to_delta(layer, 0.5)

@@ -76,7 +76,7 @@ class LayerCount:
         self.dense_macs += macs
         self.sparse_macs = self.sparse_macs + (macs if dense else self._products(layer, mask, output))
         release = output.numel() * inputs + output.numel()
-        share = (raw.count_nonzero() if dense else count) / sent.numel()
+        share = (raw.count_nonzero() if dense else count) / max(1, sent.numel())
         self.release_dense += release
         self.release_sparse = self.release_sparse + release * share.double() + (0 if dense else sent.numel())
 
