@@ -34,14 +34,18 @@ def test_every_network_keeps_the_contract(name: str) -> None:
     assert output.flow.shape == (2, 2, 33, 40)
     assert output.flow_low.shape == (2, 2, -(-33 // scale), -(-40 // scale))
     assert after.flow.isfinite().all()
-    unrolled = isinstance(model, RAFT)
-    assert (output.solution is None) == unrolled
-    if not unrolled:
-        assert len(output.solution.trace) == 2  # pyright: ignore[reportOptionalMemberAccess]
+    assert isinstance(model, DEQFlow) == name.startswith("deq-flow-")
+    if isinstance(model, DEQFlow):
+        assert output.solution is not None
+        assert len(output.solution.trace) == 2
+    else:
+        assert output.solution is None
+    with torch.device("meta"):
+        assert type(deq_flow.build(name)) is type(model), "at its own size"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_network_takes_and_refuses_overrides(name: str) -> None:
+@pytest.mark.parametrize("name", ["deq-flow-mini", "deq-flow-huge-v1-gma", "raft-small", "gma"])
+def test_a_network_of_either_family_takes_and_refuses_overrides(name: str) -> None:
     model = small(name, correlation="on-the-fly")
     assert model.size.correlation == "on-the-fly"
     with pytest.raises(ValueError, match=r"has no option colour; it has .*correlation.*dropout"):
@@ -76,14 +80,38 @@ def released_file(variant: str, path: Path) -> Path:
     return path
 
 
+NAMED = {
+    "v2_tiny": ("deq-flow-tiny", {}),
+    "v2_b": ("deq-flow-base", {}),
+    "v2_l": ("deq-flow-large", {}),
+    "v2_h": ("deq-flow-huge", {}),
+    "v2_g_gma": ("deq-flow-gigantic-gma", {}),
+    "v2_l_old": ("deq-flow-large-v1", {}),
+    "v1_small": ("deq-flow-small", {}),
+    "v1_b": ("deq-flow-base", {}),
+    "v1_b_gma": ("deq-flow-base", {"attention": "global"}),
+    "v1_h": ("deq-flow-huge", {"head": 256}),
+    "v1_h_gma": ("deq-flow-huge-v1-gma", {}),
+    "v2_b_nown": ("deq-flow-base", {"weight_norm": False}),
+    "raft": ("raft", {}),
+    "raft_small": ("raft-small", {}),
+    "gma_original": ("gma", {}),
+}
+
+
 @pytest.mark.parametrize("variant", list(recorded("keys")))
-def test_every_released_file_loads(variant: str, tmp_path: Path) -> None:
+def test_every_released_file_loads_as_the_network_it_is(variant: str, tmp_path: Path) -> None:
     model = deq_flow.load(released_file(variant, tmp_path / "released.pth"), correlation="on-the-fly")
     assert isinstance(model, DEQFlow) == variant.startswith("v")
-    assert model.size.correlation == "on-the-fly"
     assert not model.training
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert parameters == recorded("keys")[variant]["trainable_parameters"]
+    if variant in NAMED:
+        name, options = NAMED[variant]
+        with torch.device("meta"):
+            expected = deq_flow.build(name, correlation="on-the-fly", **options)
+        assert model.size == expected.size
+        assert model.state_dict().keys() == expected.state_dict().keys()
 
 
 @pytest.mark.parametrize("variant", ["v2_tiny_gma", "v2_tiny_nown", "v1_small", "raft_small", "gma_original"])
