@@ -6,6 +6,7 @@ It knows no field by name: a field that is added to any dataclass is changed too
 import sys
 import types
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -15,24 +16,34 @@ import pytest
 import torch
 
 import deq_core as deq
+from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.recipe import Updates
 
 Made = Callable[[], Any]
 """Makes a changed value; raises ValueError where it is refused."""
 OF_THE_LOOP = tuple(part.name for part in fields(Updates))
 """Fields of a recipe that the training loop reads: it is given the recipe whole, and `core/experiment` tests them."""
+OF_A_LAYER = tuple(f"layer.{part.name}" for part in fields(LayerConfig))
+"""What a network hands to its layer, whose solvers, stops and gradients `core/experiment` tests."""
 INTEGERS = (1, 2, 3, 0, 20)
 NUMBERS = (0.4, 1.0, 0.0, 1e-3, 2.0)
 
 
-def lost(config: Any, outcome: Callable[[Any], object], *, but: Collection[str] = ()) -> list[str]:
+def lost(
+    config: Any, outcome: Callable[[Any], object], *, but: Collection[str] = (), handed_on: Collection[str] = ()
+) -> list[str]:
     """The leaves of a dataclass, by their dotted paths, whose changes `outcome` does not depend on and nothing refuses.
 
-    `but` names parts that have laws of their own.
+    `but` names parts that have laws of their own, and `handed_on` those that are handed on whole to what has: of each
+    it is enough that one change arrives.
     """
     before = seen(outcome, config)
-    looked = [(path, made) for path, made in leaves(type(config), config) if path.split(".")[0] not in but]
-    return [path for path, made in looked if ignored(made, outcome, before)]
+    looked = defaultdict[str, list[Made]](list)
+    for path, made in leaves(type(config), config):
+        if path.split(".")[0] not in but:
+            part = next((part for part in handed_on if f"{path}.".startswith(f"{part}.")), path)
+            looked[part] += made
+    return [path for path, made in looked.items() if ignored(made, outcome, before)]
 
 
 def kinds(*values: Any) -> set[type]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.changes import OF_THE_LOOP, kinds, lost, members, note_solves, watched
+from tests.changes import OF_A_LAYER, OF_THE_LOOP, kinds, lost, members, note_solves, watched
 from tests.flow.test_objective import CHOICE
 from tests.jobs import run
 from tests.profiles import PROFILES
@@ -117,7 +117,7 @@ def test_every_field_of_a_model_changes_its_training(trained: Outcome, model: Mo
         said = {name: one for name, one in vars(build_network(model)).items() if isinstance(one, int | str | None)}
         return trained(model, recipe), said
 
-    assert lost(model, outcome) == []
+    assert lost(model, outcome, handed_on=OF_A_LAYER) == []
 
 
 def test_chaining_without_a_correction_is_refused() -> None:
@@ -174,15 +174,21 @@ def fitted(tmp_path: Path) -> Iterator[Callable[..., object]]:
 
 
 def test_every_field_of_a_fitted_sine_changes_the_fit(fitted: Callable[..., object]) -> None:
-    assert lost(SINE, lambda one: fitted(sine.SINE, Fit("a", 0), one)) == []
+    assert lost(SINE, lambda one: fitted(sine.SINE, Fit("a", 0), one), handed_on=[*OF_A_LAYER, "optim"]) == []
 
 
 def test_every_field_of_a_fitted_image_changes_the_fit(fitted: Callable[..., object]) -> None:
-    assert lost(IMAGES, lambda one: fitted(images.IMAGES, Represented("a", 0), (one, FIELD))) == []
+    def outcome(one: Images) -> object:
+        return fitted(images.IMAGES, Represented("a", 0), (one, FIELD))
+
+    assert lost(IMAGES, outcome, handed_on=["optim"]) == []
 
 
 def test_every_field_of_a_representation_changes_the_fit(fitted: Callable[..., object]) -> None:
-    assert lost(FIELD, lambda one: fitted(images.IMAGES, Represented("a", 0), (IMAGES, one))) == []
+    def outcome(one: Representation) -> object:
+        return fitted(images.IMAGES, Represented("a", 0), (IMAGES, one))
+
+    assert lost(FIELD, outcome, handed_on=OF_A_LAYER) == []
 
 
 @pytest.mark.parametrize("profile", PROFILES)

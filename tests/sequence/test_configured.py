@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.changes import OF_THE_LOOP, kinds, lost, members, note_solves, watched
+from tests.changes import OF_A_LAYER, OF_THE_LOOP, kinds, lost, members, note_solves, watched
 from tests.jobs import done
 from tests.profiles import PROFILES
 from tests.sequence.recipes import LAYER, MEASURE, MODEL, PROFILE, RECIPE, TEXT, UNROLLED
@@ -101,7 +101,7 @@ def trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 @pytest.mark.parametrize("model", [MODEL_, replace(MODEL_, layer=None, steps=2)], ids=["equilibrium", "unrolled"])
 def test_every_field_of_a_model_changes_its_training(trained: Outcome, model: Model) -> None:
     recipe = replace(RECIPE, length=4, steps=2, validation_tokens=10, pretraining=None, every=Every(checkpoint=2))
-    assert lost(model, lambda one: trained(one, recipe)) == []
+    assert lost(model, lambda one: trained(one, recipe), handed_on=OF_A_LAYER) == []
 
 
 def test_every_field_of_a_recipe_changes_the_training(trained: Outcome) -> None:

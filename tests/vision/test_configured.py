@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.changes import OF_THE_LOOP, kinds, lost, members, note_solves, watched
+from tests.changes import OF_A_LAYER, OF_THE_LOOP, kinds, lost, members, note_solves, watched
 from tests.jobs import done
 from tests.profiles import PROFILES
 
@@ -163,7 +163,7 @@ def test_every_field_of_a_recipe_changes_the_training(trained: Callable[[Experim
 
 def test_every_field_of_a_model_changes_its_training(trained: Callable[[Experiment], object]) -> None:
     digits = experiment("digits")
-    assert lost(digits.model, lambda one: trained(replace(digits, model=one))) == []
+    assert lost(digits.model, lambda one: trained(replace(digits, model=one)), handed_on=OF_A_LAYER) == []
 
 
 @pytest.mark.parametrize("name", TASKS)
