@@ -10,7 +10,7 @@ import re
 import runpy
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from importlib.util import find_spec
 from itertools import pairwise
@@ -184,9 +184,15 @@ def require_snakemake(words: Sequence[str]) -> None:
     own = " ".join(words).replace("--cores N", "--cores 1")
     if find_spec("snakemake_executor_plugin_slurm") is None:
         own = re.sub(r"--slurm-\S+ \S+", "", own)
-    given = get_argument_parser().parse_args(own.split())
+    given = snakemake().parse_args(own.split())
     assert set(given.targets) <= TARGETS
     assert [folder for folder in given.profile or () if not (ROOT / folder / "config.yaml").is_file()] == []
+
+
+@functools.cache
+def snakemake() -> argparse.ArgumentParser:
+    """Its parser, which takes a fifth of a second to make."""
+    return get_argument_parser()
 
 
 def require_dvc(words: Sequence[str]) -> None:
@@ -195,4 +201,10 @@ def require_dvc(words: Sequence[str]) -> None:
         assert {target for target in given.targets if not target.isupper()} <= STAGES
     for change in getattr(given, "set_param", None) or ():
         if change != "..." and not change.startswith("+"):
-            reduce(lambda value, key: value[key], change.partition("=")[0].split("."), profile("mini"))
+            reduce(lambda value, key: value[key], change.partition("=")[0].split("."), mini())
+
+
+@functools.cache
+def mini() -> Mapping[str, Any]:
+    """The numbers of that profile."""
+    return profile("mini")
