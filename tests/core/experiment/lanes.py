@@ -1,8 +1,9 @@
 """A training that hands a tensor of each lane from batch to batch; under torchrun a process has lanes of its own.
 
-    python -m tests.core.experiment.lanes SCRATCH
+    torchrun ... -m tests.core.experiment.lanes FOLDER
 
-It breaks off behind its second checkpoint, resumes, and prints the history.
+It breaks off behind its second checkpoint, resumes, and prints the history. Before, the processes do the lesson, which
+leaves what it has learnt in FOLDER/out.
 """
 
 import json
@@ -12,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 import torch
+from tests.core.experiment import lesson
 from torch import Tensor, nn
 
 from deq_core.experiment import distributed
@@ -45,10 +47,12 @@ def trained(scratch: Path, *, accumulate: int, until: int | None = None) -> list
 
 
 if __name__ == "__main__":
+    folder = Path(sys.argv[1])
     with distributed.workers(torch.device("cpu")) as workers:
+        lesson.main(folder / "lesson", folder / "out", accumulate=1)
         try:
-            trained(Path(sys.argv[1]), accumulate=1, until=5 * LANES)
+            trained(folder / "lanes", accumulate=1, until=5 * LANES)
         except KeyboardInterrupt:
-            rows = trained(Path(sys.argv[1]), accumulate=1)
+            rows = trained(folder / "lanes", accumulate=1)
             if workers.rank == 0:
                 print(json.dumps(rows))

@@ -79,9 +79,14 @@ def lesson(scratch: Path, *, accumulate: int = 2, log: Log = ignore, **options: 
     return model, history
 
 
+def main(scratch: Path, out: Path, *, accumulate: int = 2) -> None:
+    """Trains, and writes what the first process has."""
+    trained, rows = lesson(scratch, accumulate=accumulate)
+    if os.environ.get("RANK", "0") == "0":
+        checkpoint.save(out / "model.safetensors", trained, OPTIM)
+        write_rows(out / "history.csv", rows)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    trained, rows = lesson(Path(sys.argv[1]), accumulate=int(os.environ.get("LESSON_ACCUMULATE", "2")))
-    if os.environ.get("RANK", "0") == "0":
-        checkpoint.save(Path(sys.argv[2]) / "model.safetensors", trained, OPTIM)
-        write_rows(Path(sys.argv[2]) / "history.csv", rows)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

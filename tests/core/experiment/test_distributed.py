@@ -19,29 +19,30 @@ from deq_core.experiment.tables import read_rows
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.slow
-def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
-    torchrun = [
-        sys.executable,
-        "-m",
-        "deq_core.experiment.distributed",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    command = [*torchrun, "-m", "tests.core.experiment.lesson", tmp_path / "two", tmp_path / "out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LESSON_ACCUMULATE": "1"}
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder in which two processes have done the lesson, and what they printed of lanes of their own."""
+    folder = tmp_path_factory.mktemp("two")
+    launcher = [sys.executable, "-m", "deq_core.experiment.distributed", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "tests.core.experiment.lanes", folder]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    model, history = lesson(tmp_path / "one", accumulate=2)
-    found = read_rows(tmp_path / "out" / "history.csv")
+    return folder, done.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_curve_of_one(two: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = two
+    model, history = lesson(tmp_path, accumulate=2)
+    found = read_rows(folder / "out" / "history.csv")
     assert [row["step"] for row in found] == [row["step"] for row in history]
     for row, expected in zip(found, history, strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-12)
         assert row["largest"] == pytest.approx(expected["largest"], rel=1e-12)
         if "val" in expected:
             assert row["val"] == pytest.approx(expected["val"], rel=1e-9)
-    tensors = load_file(tmp_path / "out" / "model.safetensors")
+    tensors = load_file(folder / "out" / "model.safetensors")
     for name, parameter in model.named_parameters():
         # Batch normalisation takes away what this bias adds: its gradient is rounding, which Adam's division magnifies.
         floor = 1e-9 if name == "0.bias" else 0.0
@@ -51,15 +52,10 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_resume_with_what_each_handed_on(tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "deq_core.experiment.distributed", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "tests.core.experiment.lanes", tmp_path / "two"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    expected = trained(tmp_path / "one", accumulate=2)
-    found = json.loads(done.stdout)
-    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=1e-12)
+def test_two_processes_resume_with_what_each_handed_on(two: tuple[Path, str], tmp_path: Path) -> None:
+    _, printed = two
+    expected = trained(tmp_path, accumulate=2)
+    assert [row["loss"] for row in json.loads(printed)] == pytest.approx([row["loss"] for row in expected], rel=1e-12)
 
 
 @pytest.mark.parametrize(("asked", "started"), [(1, 2), (4, 1), (2, 4)])

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,9 +46,10 @@ def refuse(*_: object, **__: object) -> None:
     raise AssertionError("the run has asked for its store")
 
 
-def test_a_run_leaves_its_record_to_a_sender_and_is_seen_before_it_ends(
+def test_a_run_leaves_its_record_to_a_sender_and_is_seen_before_it_ends_and_behind_its_parent(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = tmp_path / "train" / "weights"
     monkeypatch.setattr(recording, "connect", refuse)
 
     def halfway(_: object) -> None:
@@ -60,16 +60,6 @@ def test_a_run_leaves_its_record_to_a_sender_and_is_seen_before_it_ends(
 
     with sending(tmp_path) as process:
         assert work("first", tmp_path, halfway) == work("second", tmp_path, lambda _: None) == ""
-        _, said = process.communicate()  # which closes its standard input
-    assert (process.returncode, said) == (0, "")
-    assert not (tmp_path / "mlflow-unsent").exists()
-    assert set(found := runs(client)) == {"flow first", "flow second"}
-    assert all(complete(client, run) for run in found.values())
-
-
-def test_the_parent_of_a_run_is_there_before_it(client: MlflowClient, tmp_path: Path) -> None:
-    model = tmp_path / "train" / "weights"
-    with sending(tmp_path) as process:
         process.send_signal(signal.SIGSTOP)
         with track("flow.train", {}, out=model.parent):
             model.parent.mkdir()
@@ -77,13 +67,22 @@ def test_the_parent_of_a_run_is_there_before_it(client: MlflowClient, tmp_path: 
         with track("flow.evaluate", {}, out=tmp_path / "evaluate", parent_of=model):
             pass
         process.send_signal(signal.SIGCONT)
-        process.communicate()
-    found = runs(client)
+        _, said = process.communicate()  # which closes its standard input
+    assert (process.returncode, said) == (0, "")
+    assert not (tmp_path / "mlflow-unsent").exists()
+    assert set(found := runs(client)) == {"flow first", "flow second", "flow.train", "flow.evaluate"}
+    assert all(complete(client, found[name]) for name in ("flow first", "flow second"))
     assert found["flow.evaluate"].data.tags["mlflow.parentRunId"] == found["flow.train"].info.run_id
 
 
-def test_a_run_whose_sender_dies_sends_what_is_left(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_second_sender_leaves_the_first_one_its_place_whose_runs_send_what_is_left_when_it_dies(
+    client: MlflowClient, tmp_path: Path
+) -> None:
     with sending(tmp_path) as process:
+        second = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert (second.returncode, second.stderr) == (0, "")
+        assert process.poll() is None
+        assert sender.at_work(tmp_path / "mlflow-unsent")
 
         def halfway(_: object) -> None:
             wait(lambda: runs(client))
@@ -142,15 +141,3 @@ def test_a_store_that_is_none_ends_a_sender_and_is_told_by_the_runs(tracking_dat
     assert process.stderr.startswith(f"{tracking_database}: ")
     assert process.stderr.count("\n") == 1
     assert not sender.at_work(tmp_path / "mlflow-unsent")
-
-
-def test_a_second_sender_leaves_the_first_one_its_place(client: MlflowClient, tmp_path: Path) -> None:
-    with sending(tmp_path) as first, sending(tmp_path) as second:
-        second.communicate()
-        assert first.poll() is None
-        assert sender.at_work(tmp_path / "mlflow-unsent")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            work("first", tmp_path, lambda _: None)
-        first.communicate()
-    assert complete(client, runs(client)["flow first"])
