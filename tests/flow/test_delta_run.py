@@ -110,7 +110,7 @@ def densely(model: DEQFlow, pairs: Pairs, solver: Solver, start: Start) -> Run:
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_threshold_zero_is_the_dense_solve_whatever_the_solver_and_start(model: DEQFlow, solver: str) -> None:
-    config, pairs = settings(), Videos([sample(number) for number in range(5)])
+    config, pairs = settings(steps=(STEPS,)), Videos([sample(number) for number in range(5)])
     config = replace(config, variants={"km": replace(config.variants["km"], solver=SOLVERS[solver])})
     runs = swept(model, pairs, config)
     dense: dict[str, Run] = {start: densely(model, pairs, SOLVERS[solver], start) for start in ("cold", "reuse")}
@@ -140,7 +140,8 @@ def test_a_reused_state_is_that_of_the_pair_before(model: DEQFlow) -> None:
 def test_scenes_solved_together_are_solved_as_alone(model: DEQFlow) -> None:
     pairs = Videos([sample(number) for number in range(5)])
     apart, together = (
-        swept(model, pairs, settings(batch_size=size, sets={SET: replace(ALL, frames=2)})) for size in (1, 2)
+        swept(model, pairs, settings(batch_size=size, sets={SET: replace(ALL, frames=2)}, steps=(STEPS,)))
+        for size in (1, 2)
     )
     for left, right in zip(apart, together, strict=True):
         errors_apart, errors_together = (dict(zip(run.names, errors(run), strict=True)) for run in (left, right))
@@ -185,7 +186,7 @@ def test_work_is_that_of_the_convolutions(model: DEQFlow) -> None:
 
 
 def test_rows_add_up(model: DEQFlow) -> None:
-    runs = swept(model, Videos([sample(number) for number in range(5)]), settings())
+    runs = swept(model, Videos([sample(number) for number in range(5)]), settings(sets=COLD, steps=(STEPS,)))
     run = found(runs, "cold", 0.05)
     whole, evaluations, layers = run.row(SET), run.by_evaluation(), run.by_layer()
     assert numbers(evaluations, "evaluation") == list(range(1, STEPS + 1))
@@ -229,7 +230,8 @@ def test_a_larger_threshold_saves_more_and_an_infinite_one_all_but_the_first_eva
 
 def test_a_still_video_costs_a_stream_next_to_nothing_after_its_first_pair(model: DEQFlow) -> None:
     still = [replace(sample(0), name=f"pair {number}") for number in range(5)]
-    runs = swept(model, Videos(still), settings((0.05,), sets={SET: replace(ALL, sequences=1)}))
+    one = Part(starts=("reuse", "stream"), sequences=1)
+    runs = swept(model, Videos(still), settings(sets={SET: one}, steps=(STEPS,)))
     reuse, stream = (numbers([found(runs, start, 0.05).row(SET)], "macs_saved")[0] for start in ("reuse", "stream"))
     assert stream > reuse  # whose first evaluation of every pair is dense
     first = found(runs, "stream", 0.05).by_evaluation()[:1]

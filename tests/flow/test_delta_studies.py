@@ -283,11 +283,10 @@ def test_commands_run_the_studies_to_the_same_bytes(
     command(tmp_path, "study", "delta-inr", "representation=siren_delta", "seed=0", "--out", "out/inr")
     assert 0 < printed(capsys)["train_macs_saved"] < 1
     assert [path.name for path in (tmp_path / ".scratch").iterdir()] == []
-    for name in ("sweep", "convergence"):
-        case = ["network=deq", "seed=0", "--checkpoint", str(networks / "deq-0"), "--data", str(data)]
-        command(tmp_path, "study", f"delta-{name}", *case, "--out", f"out/{name}")
-        for path in files_of(results / name / "deq-0"):
-            assert path.read_bytes() == (tmp_path / "out" / name / path.name).read_bytes(), path
+    case = ["network=deq", "seed=0", "--checkpoint", str(networks / "deq-0"), "--data", str(data)]
+    command(tmp_path, "study", "delta-convergence", *case, "--out", "out/convergence")
+    for path in files_of(results / "convergence" / "deq-0"):
+        assert path.read_bytes() == (tmp_path / "out/convergence" / path.name).read_bytes(), path
     command(tmp_path, "report", "delta-sine", "--results", str(results), "--out", "out/report")
     told["sine"].write(tmp_path / "out/page")
     for path in files_of(tmp_path / "out/page"):
