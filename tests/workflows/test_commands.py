@@ -60,10 +60,11 @@ def written(folder: Path, numbers: object) -> Path:
 
 
 @pytest.fixture
-def sequence(checkout: Path) -> Iterator[Path]:
-    """The checkout with one of its methods called by a name that a shell would run."""
+def mistaken(checkout: Path) -> Iterator[Path]:
+    """The checkout with one of its methods called by a name that a shell would run, and other mistakes."""
     numbers = mini()
     numbers["sequence"] = renamed(numbers["sequence"], "characters-deq", "$(touch pwned)")
+    numbers["flow"]["train"]["deq"] |= {"stepz": 5, "steps": "many"}
     written(checkout, numbers)
     (checkout / "data/sequence").mkdir(parents=True)
     yield checkout
@@ -143,8 +144,16 @@ def test_a_seed_has_no_sign(place: str, tmp_path: Path) -> None:
     ],
     ids=lambda command: " ".join(command[:2]),
 )
-def test_neither_engine_runs_a_name(command: tuple[str, ...], sequence: Path) -> None:
-    said = run(sequence, *command, check=False).stdout
-    assert list(sequence.rglob("pwned*")) == []
-    assert f"params.yaml: sequence.methods: {parameters.RULE}, got '$(touch pwned)'" in said
-    assert "Traceback" not in said
+def test_both_engines_stop_at_mistakes_before_any_work_and_run_no_name(
+    command: tuple[str, ...], mistaken: Path
+) -> None:
+    process = run(mistaken, *command, check=False)
+    assert process.returncode != 0
+    assert list(mistaken.rglob("pwned*")) == list((mistaken / "data/sequence").iterdir()) == []
+    for said in (
+        f"sequence.methods: {parameters.RULE}, got '$(touch pwned)'",
+        "flow.train.deq.stepz: unknown key; known here: ",
+        "flow.train.deq.steps: expected an integer, got the text 'many'",
+    ):
+        assert f"params.yaml: {said}" in process.stdout
+    assert "Traceback" not in process.stdout
