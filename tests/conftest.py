@@ -11,6 +11,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import random
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +90,12 @@ def few_batches(monkeypatch: pytest.MonkeyPatch) -> int:
 @pytest.fixture(scope="session")
 def empty_tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite tracking store with its tables and no run: two seconds of work, done once."""
+    from mlflow.store.db import utils
+
     from deq_core.experiment.tracking.connection import connect
 
+    # by itself MLflow reads the scripts of all its migrations whenever a store is opened
+    utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
     path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
     connect(f"sqlite:///{path}")
     return path

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+@cache
 def _schema() -> tuple[str, set[str], str]:
     """The version of the tables that the installed MLflow expects, all that it has ever had, and its own."""
     import mlflow
