@@ -70,10 +70,17 @@ def test_training_ends_with_a_model_that_loads(model: Model, data: Path, tmp_pat
     assert set(depths[3:]) == ({2.0} if model.steps else {4.0})  # one more, for the gradient
 
 
-def test_another_seed_gives_other_weights(data: Path, tmp_path: Path) -> None:
-    for seed in (0, 1):
-        run(tmp_path / str(seed), data, seed=seed)
-    first, second = (load_tensors(tmp_path / str(seed) / "out" / "model.safetensors") for seed in (0, 1))
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training by default."""
+    folder = tmp_path_factory.mktemp("trained")
+    run(folder, data)
+    return folder / "out"
+
+
+def test_another_seed_gives_other_weights(trained: Path, data: Path, tmp_path: Path) -> None:
+    run(tmp_path, data, seed=1)
+    first, second = (load_tensors(folder / "model.safetensors") for folder in (trained, tmp_path / "out"))
     assert any(not first[name].equal(tensor) for name, tensor in second.items())
 
 
@@ -200,9 +207,8 @@ def test_the_commands_train_and_measure_from_a_file(tmp_path: Path, capsys: pyte
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tracking_database")
-def test_two_processes_have_the_loss_curve_of_one(data: Path, tmp_path: Path) -> None:
+def test_two_processes_have_the_loss_curve_of_one(trained: Path, data: Path, tmp_path: Path) -> None:
     """The same four rows of text: two processes of two, with a memory each, or one of four."""
-    run(tmp_path, data)
     recipe = replace(RECIPE, processes=2)
     params = {"sequence": config.plain(replace(PROFILE, train={"deq": recipe, "unrolled": recipe}))}
     (tmp_path / "two.json").write_text(json.dumps(params))
@@ -211,7 +217,7 @@ def test_two_processes_have_the_loss_curve_of_one(data: Path, tmp_path: Path) ->
     done = subprocess.run([*command, "--out", "two", "--params", "two.json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
-    curves = (read_rows(tmp_path / folder / "history.csv") for folder in ("out", "two"))
+    curves = (read_rows(folder / "history.csv") for folder in (trained, tmp_path / "two"))
     for one, two in zip(*curves, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
         assert two["residual"] == pytest.approx(one["residual"], rel=1e-3)
