@@ -207,9 +207,8 @@ def killed(scratch: Path, batches: int) -> None:
 
 def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path) -> None:
     """Among updates of two batches, and while statistics are estimated: by 50 batches more after step 8."""
-    killed(tmp_path / "scratch", 14)  # in step 7: the next one begins after step 5
-    killed(tmp_path / "scratch", 6 + 30)
-    killed(tmp_path / "scratch", 6 + 50 + 9)  # in step 12
+    killed(tmp_path / "scratch", 16 + 30)  # after step 8: the next one begins after step 5
+    killed(tmp_path / "scratch", 6 + 50 + 9)  # between the two batches of step 13
     (found, rows), (model, history) = lesson(tmp_path / "scratch"), lesson(tmp_path / "unbroken")
     tensors = found.state_dict()
     assert all(tensor.equal(tensors[name]) for name, tensor in model.state_dict().items())
