@@ -52,7 +52,7 @@ class Reader:
     states, as with a memory; then it matters how a text is cut.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode. A reader is for its weights as they are: after an update, make another.
         context: positions before a piece that are seen; by default the model's `memory`.
     """
 
