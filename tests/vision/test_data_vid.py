@@ -13,6 +13,9 @@ from deq_vision.data.classes import VID
 from deq_vision.data.samples import Objects
 from deq_vision.data.sets.annotations import read_annotation, write_annotation
 from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
+from deq_vision.data.transforms import IMAGENET
+from deq_vision.detection.params import Detect
+from deq_vision.detection.task import batches_in_order
 
 RELEASED = """<annotation>
 \t<folder>ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000</folder>
@@ -131,6 +134,17 @@ def test_the_videos_are_those_of_the_lists(tmp_path: Path) -> None:
     some = ImageNetVid(tmp_path, frames_per_video=3)
     assert [some[index].name for index in range(3)] == ["part/a/000000", "part/a/000002", "part/a/000004"]
     assert ImageNetVid(tmp_path, "val").sequences() == {"v": range(7)}
+
+
+def test_frames_of_two_sizes_are_measured_apart_since_padding_changes_what_a_network_sees(tmp_path: Path) -> None:
+    write_vid(tmp_path)
+    base = tmp_path / "ILSVRC"
+    encode(base / "Data/VID/val/v/000003.JPEG", np.zeros((40, 50, 3), dtype=np.uint8))
+    size = changed("<width>30</width><height>20</height>", "<width>50</width><height>40</height>")
+    write_text(base / "Annotations/VID/val/v/000003.xml", size)
+    task = Detect(objects="vid", normalisation=IMAGENET)
+    shapes = [tuple(batch.images.shape) for batch in batches_in_order(task, tmp_path, "val", 4, multiple=8)]
+    assert shapes == [(3, 3, 24, 32), (1, 3, 40, 56), (3, 3, 24, 32)]
 
 
 def test_vid_says_what_is_missing_or_wrong(tmp_path: Path) -> None:

@@ -102,11 +102,11 @@ def batches_in_order(
     task: Detect, data: Path, split: Split, batch_size: int, *, multiple: int, count: int | None = None
 ) -> Iterator[AnnotatedBatch]:
     """Every sample of a split once, or `count` of them, evenly spaced."""
-    own = task.objects == "own"
     found = samples(task, data, split)
-    found = Fitted(found if count is None else Spaced(found, count), task.test_sides, smooth=own)
+    found = found if count is None else Spaced(found, count)
+    found = Fitted(found, task.test_sides, smooth=task.objects == "own")
     collate = partial(AnnotatedBatch.collate, normalisation=task.normalisation, multiple=multiple)
-    return in_order(found, batch_size, collate, apart=size_of) if own else in_order(found, batch_size, collate)
+    return in_order(found, batch_size, collate, apart=size_of)
 
 
 def stride_of(maps: Tensor, images: Tensor) -> int:
