@@ -41,9 +41,9 @@ def load(path: Path | str, **overrides: Any) -> Network:
     Args:
         path: a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
             (.pth; see `models.compat.convert`), or the name of one in `SHIPPED`, such as "default"
-        overrides: as in `build`, but for what weights depend on: solver, stop, eval_stop, adjoint, correlation, scales,
-            ..., and for RAFT steps and eval_steps. A `stop` or `steps` without an eval_stop or eval_steps is for
-            training and evaluation
+        overrides: those of `build` that weights do not depend on: solver, stop, eval_stop, adjoint, correlation,
+            scales, ..., and for RAFT steps and eval_steps. A `stop` or `steps` without an eval_stop or eval_steps is
+            for training and evaluation
 
     Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
     unexpected and misshapen, and ValueError for an unknown override.

@@ -13,8 +13,8 @@ from .._solve.map import Map
 class Unrolled:
     """Differentiates the solver's own operations: the exact gradient of what was computed, also with respect to z0.
 
-    Memory grows with the number of steps, and behind an accelerated solver by its history too, once each: 40 steps
-    hold 40 states with plain iteration and 550 with `Anderson()`. Supports double backward and
+    Memory grows with the number of steps, by a state each with plain iteration and by the solver's history too with an
+    accelerated one: 40 steps hold some 40 states, and some 550 with `Anderson()`. Supports double backward and
     `torch.func`.
     """
 

@@ -26,11 +26,11 @@ def contraction(
     floors: Sequence[float] | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Penalty relu(|f(z + d) - f(z)| / |d| - bound) per sample, (B,): 0 where f contracts along d.
+    """Penalty relu(|f(z + d) - f(z)| / |d| - bound) per sample, (B,): 0 where f contracts along d by `bound`.
 
-    A finite-difference bound on the Jacobian along one direction, for one evaluation of f and first-order gradients,
-    where `jacobian_frobenius` differentiates twice. Along the last step of a solve, d = z - z_before, it finds the
-    slowest directions, by which the iterates still move. What f detaches from autograd counts as well.
+    Bounds the Jacobian along one direction by finite differences, for one evaluation of f beside f(z) and first-order
+    gradients, where `jacobian_frobenius` differentiates twice. Along the last step of a solve, d = z - z_before, it
+    finds the slowest directions, by which the iterates still move. What f detaches from autograd counts as well.
 
     Lengths are by part, a part being a leaf of the state: |x|² = Σ_p (weight_p |x_p| / |z_p|)², so that a part of
     large numbers hides no other. A part that is 0 in z, or whose weight is 0, is left out: it is not moved and does not

@@ -6,7 +6,7 @@ from .._solve.solution import Solution
 
 
 def summarize(solution: Solution) -> dict[str, float]:
-    """The numbers that say whether solves converge; one synchronisation with the device. Empty for an empty batch.
+    """The numbers that say whether solves converge; reading them waits for the device. Empty for an empty batch.
 
     Keys: `residual` (median), `residual_worst`, `residual_first` (median at the first step: what a warm start
     is worth), `steps` (mean), `converged` (share), `finite` (share), `evaluations`; where the stop

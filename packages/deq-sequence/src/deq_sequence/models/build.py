@@ -14,7 +14,7 @@ def build(name: str, **overrides: Any) -> DEQTransformer:
     """A freshly initialised network; `name` is one of `NAMES`.
 
     overrides are fields of `Architecture` (vocabulary=1000, norm="pre") and of `Equilibrium` (solver, stop, eval_stop,
-    adjoint, memory, steps). `steps=12` makes the weight-tied transformer of that depth and the same size.
+    adjoint, memory, steps, on_failure). `steps=12` makes the weight-tied transformer of that depth and the same size.
     Raises ValueError for an unknown name or override.
     """
     if name not in VARIANTS:
