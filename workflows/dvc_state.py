@@ -119,7 +119,7 @@ def status() -> tuple[dict[str, list[Path]], str]:
     mended: set[Path] = set()
     while True:
         lock = read_lock()  # before DVC reads it: where it is replaced in between, `require_shown` tells
-        process = dvc("status", "--json")
+        process = dvc("status", "--json", "dvc.yaml")  # not of files that somebody has given to DVC by hand
         said = (process.stdout + process.stderr).strip()
         if process.returncode == 0:
             changed = json.loads(process.stdout)

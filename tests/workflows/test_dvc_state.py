@@ -59,6 +59,14 @@ def test_a_touched_file_changes_nothing_and_an_edited_output_does(pipeline: Path
     assert is_outdated("out/2.csv")
 
 
+def test_files_that_somebody_has_given_to_dvc_keep_their_dates(pipeline: Path) -> None:
+    Path("notes.txt").write_text("mine\n")
+    run(pipeline, "dvc", "add", "--quiet", "notes.txt")
+    Path("notes.txt").write_text("mine, edited\n")
+    assert dvc_state.main() == 0
+    assert not is_outdated("notes.txt")
+
+
 def test_half_written_outputs_of_a_stage_that_never_ended_are_dated_long_ago(pipeline: Path) -> None:
     edit(pipeline / "params.yaml", "[1, 2]", "[1, 2, 3]")
     Path("out/3.csv").write_text("half")
