@@ -61,6 +61,11 @@ def test_the_output_has_logits_branches_and_the_solve(model: MDEQ) -> None:
     assert output.logits.requires_grad
 
 
+def test_images_of_single_precision_are_seen_by_a_network_of_double(model: MDEQ) -> None:
+    seen = images().float()
+    assert torch.equal(model(seen).logits, model(seen.double()).logits)
+
+
 def test_the_state_is_a_fixed_point_of_the_cell(model: MDEQ) -> None:
     output = model(images())
     for image, z in zip(model.cell(*output.state, model.inject(images())), output.state, strict=True):

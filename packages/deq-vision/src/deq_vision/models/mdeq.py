@@ -75,7 +75,7 @@ class MDEQ(nn.Module):
         """Logits of normalised images (B, 3, H, W), H and W multiples of `size.multiple`.
 
         Args:
-            images: floating point, normalised as the model was trained.
+            images: floating point, normalised as the model was trained; brought to its precision.
             state: the branches to start from, zeros by default; not used where their shapes do not fit these images.
             steps: unrolls the cell so many times, differentiated through, instead of solving: the pretraining.
             stop: replaces the stopping rule.
@@ -113,7 +113,7 @@ class MDEQ(nn.Module):
                 f"height and width of images must be multiples of {multiple}, so that every branch halves evenly, got "
                 f"{tuple(images.shape[2:])}: pad or resize them"
             )
-        return self.stem(images)
+        return self.stem(images.to(next(self.stem.parameters()).dtype))
 
     def start(self, injection: Injection, state: State | None = None) -> State:
         """Where a solve begins: `state` where it fits, else zeros."""
