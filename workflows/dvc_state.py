@@ -20,6 +20,7 @@ from functools import cache
 from graphlib import TopologicalSorter
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -110,6 +111,16 @@ def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
 def status() -> tuple[dict[str, list[Path]], str]:
     """The changed stages, by name, each with its outputs that are not as recorded in a dvc.lock; and that dvc.lock.
 
+    Raises:
+        StateError: as `changes` does.
+    """
+    changed, lock = changes()
+    return {stage: changed_outputs(entries) for stage, entries in changed.items()}, lock
+
+
+def changes() -> tuple[dict[str, list[Any]], str]:
+    """What `dvc status --json` says of each stage that is changed, and the dvc.lock that it compares with.
+
     Mends damaged state files.
 
     Raises:
@@ -123,8 +134,7 @@ def status() -> tuple[dict[str, list[Path]], str]:
         said = (process.stdout + process.stderr).strip()
         if process.returncode == 0:
             changed = json.loads(process.stdout)
-            found = {stage: changed_outputs(entries) for stage, entries in changed.items() if ALWAYS not in entries}
-            return found, lock
+            return {stage: entries for stage, entries in changed.items() if ALWAYS not in entries}, lock
         if damage := DAMAGED.search(said):
             path = Path(".dvc/tmp/rwlock") if damage[1] else dvc_cache.LOCK
             if path not in mended:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from deq_sequence.reports import paths as sequence_paths
 from deq_sequence.reports import perplexity
 from deq_vision.reports import paths as vision_paths
 from deq_vision.reports import scores, stability, streaming
-from workflows import findings, graph, live, parameters, runs
+from workflows import dvc_state, findings, graph, live, parameters, runs
 from workflows.profile import ProfileError, edits, running
+from workflows.rehearse import order
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -86,6 +87,7 @@ def main(pipelines: Sequence[str]) -> None:
             f"{missing[0]}: expected a result to publish, but there is no such file, nor {len(missing) - 1} others; "
             "run the pipeline first, or name those that have run"
         )
+    require_current(graph.rules(parameters.load()), pipelines or known)
     for name in names:
         take(name)
     write_pages()
@@ -101,6 +103,27 @@ def require_profile() -> None:
         raise SystemExit(
             f"{ROOT / parameters.PARAMS}: expected the profile {PROFILE} as it is, whose results the documentation "
             "shows; `python -m workflows.profile` says which profile runs and what was edited"
+        )
+
+
+def require_current(rules: Sequence[graph.Rule], pipelines: Collection[str]) -> None:
+    """Refuses to publish what other numbers have given than are there now, since a pipeline has not run with these."""
+    jobs = {job.stage: job for rule in rules for job in rule.jobs.values()}
+    behind = order(jobs, {rule.name for rule in rules if rule.pipeline in pipelines})
+    try:
+        changed, _ = dvc_state.changes()
+    except dvc_state.StateError as error:
+        raise SystemExit(str(error)) from None
+    other = [
+        stage
+        for stage, entries in changed.items()
+        if stage in behind
+        and any(graph.PARAMS in entry.get("changed deps", {}) for entry in entries if not isinstance(entry, str))
+    ]
+    if other:
+        raise SystemExit(
+            f"{other[0]} and {len(other) - 1} other stages have not run with the numbers of {graph.PARAMS}: run the "
+            "pipeline first"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.workflows.checkout import edit, run
 
-from workflows import dvc_state, workspace
+from workflows import dvc_state, graph, publish, workspace
 from workflows.dvc_state import LONG_AGO, Stage, StateError, project
 
 LOCK, RWLOCK = "dvc.lock", ".dvc/tmp/rwlock"
@@ -57,6 +57,16 @@ def test_a_touched_file_changes_nothing_and_an_edited_output_does(pipeline: Path
     assert not is_outdated("out/1.csv")
     assert os.stat("out/1.csv").st_mtime_ns >= os.stat("data/manifest.json").st_mtime_ns
     assert is_outdated("out/2.csv")
+
+
+def test_results_of_other_numbers_than_are_there_now_are_not_published(pipeline: Path) -> None:
+    """As when the profile smoke has run, and mini was put in its place."""
+    (pipeline / "source.txt").write_text("edited\n")
+    publish.require_current(graph.rules({}), ["get", "train", "plot"])
+    edit(pipeline / "params.yaml", "steps: 3", "steps: 4")
+    publish.require_current(graph.rules({}), ["get"])
+    with pytest.raises(SystemExit, match=r"train@1 and 1 other stages have not run with the numbers of params\.yaml"):
+        publish.require_current(graph.rules({}), ["plot"])
 
 
 def test_files_that_somebody_has_given_to_dvc_keep_their_dates(pipeline: Path) -> None:
