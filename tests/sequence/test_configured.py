@@ -118,8 +118,8 @@ def test_every_field_of_a_measurement_changes_what_is_measured(trained: Outcome,
 
         return outcome
 
-    assert lost(PROTOCOL, tables(EVALUATE)) == []
-    assert lost(STUDY, tables(DELTA)) == []
+    assert lost(PROTOCOL, tables(EVALUATE), handed_on=["stop", "solvers.it"]) == []
+    assert lost(STUDY, tables(DELTA), handed_on=["variants.it.solver", "variants.it.stop"]) == []
 
 
 def test_what_is_said_of_the_solves_of_an_unrolled_network_is_refused() -> None:
