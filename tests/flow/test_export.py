@@ -1,6 +1,7 @@
 """Exported networks compute what the network itself does, on other batches and sizes than those of the export."""
 
 import importlib.util
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -65,8 +66,17 @@ def test_the_plain_module_computes_what_the_network_does(which: str) -> None:
 
 
 def test_a_program_from_the_command_line_computes_what_the_network_does_on_any_batch_and_size_and_scale(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    loaded: list[tuple[bytes, torch.export.ExportedProgram]] = []
+    load = torch.export.load
+
+    def keep(file: io.BytesIO) -> torch.export.ExportedProgram:
+        """What the command loads to see that it is right, which takes five seconds."""
+        loaded.append((file.getvalue(), load(file)))
+        return loaded[-1][1]
+
+    monkeypatch.setattr(torch.export, "load", keep)
     own, out, scales = tmp_path / "model.safetensors", tmp_path / "flow.pt2", Scales(coarsest=48)
     layer = LayerConfig(solver=deq.Broyden(), stop=StopConfig(max_steps=2), adjoint=deq.Phantom(steps=1))
     described = EquilibriumModel(name="deq-flow-mini", layer=layer, scales=scales)
@@ -77,7 +87,9 @@ def test_a_program_from_the_command_line_computes_what_the_network_does_on_any_b
     assert metrics["difference"] < 1e-4
     assert metrics["largest"] > 1e-3
     assert metrics["bytes"] == out.stat().st_size
-    program, model = torch.export.load(out).module(), deq_flow.load(own)
+    ((written, exported),) = loaded
+    assert out.read_bytes() == written
+    program, model = exported.module(), deq_flow.load(own)
     for size in SIZES:
         compare(model, program, size, base=True)
     first, second = pair(64, 72)
