@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import Comment, CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from workflows import parameters
+from workflows import parameters, workspace
 
 PROFILES = Path(__file__).parent / "profiles"
 WIDTH = 120
@@ -208,10 +208,13 @@ def main(arguments: Sequence[str] | None = None, file: Path = parameters.PARAMS)
         parser.error("--discard-edits: name the profile to start from")
     try:
         if options.name is not None:
+            workspace.check_idle()  # jobs read params.yaml as it is when they begin
             print("\n".join(choose(options.name, file, discard=options.discard_edits)))
             return 0
         own, document = running(file)
         changes = list(edits(own, document))
+    except workspace.WorkspaceBusyError as error:
+        raise SystemExit(str(error)) from None
     except (parameters.ParameterError, ProfileError, OSError) as error:
         print(error, file=sys.stderr)
         print(

@@ -14,7 +14,7 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 from tests.profiles import PROFILES, ROOT, written
 
-from workflows import parameters
+from workflows import parameters, workspace
 from workflows.profile import main
 
 KEY = re.compile(r"[A-Za-z_][\w-]*|\d+")
@@ -62,7 +62,8 @@ def override(keys: tuple[str, ...], value: Any) -> str:
 
 
 @pytest.fixture
-def params(tmp_path: Path) -> Path:
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "params.yaml"
     path.write_text(written("mini"))
     return path
@@ -151,7 +152,7 @@ def test_a_file_that_is_wrong_is_only_replaced_when_that_is_asked_for(
         assert params.read_text() == wrong
     for _ in range(2):
         assert main(["smoke", "--discard-edits"], params) == 0
-    assert [path.name for path in sorted(params.parent.iterdir())] == ["params.yaml", "params.yaml.old"]
+    assert [path.name for path in sorted(params.parent.glob("*params*"))] == ["params.yaml", "params.yaml.old"]
     assert Path(f"{params}.old").read_text() == wrong
 
 
@@ -177,6 +178,16 @@ def test_a_file_that_is_gone_or_no_text_is_made_anew(content: bytes | None, para
     assert params.read_text() == written("mini")
     beside = Path(f"{params}.old")
     assert (beside.read_bytes() if beside.exists() else None) == content
+
+
+def test_a_profile_is_not_changed_under_jobs_that_run(params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(workspace.ENGINE, "")
+    before, held = params.read_bytes(), workspace.claim()
+    with pytest.raises(SystemExit, match="is at work in this checkout"):
+        main(["smoke"], params)
+    assert main([], params) == 0
+    os.close(held)
+    assert params.read_bytes() == before
 
 
 def test_to_discard_edits_without_a_name_is_refused(params: Path, capsys: pytest.CaptureFixture[str]) -> None:
