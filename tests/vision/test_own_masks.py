@@ -24,7 +24,7 @@ from deq_vision.data.sets.own.masks import OwnMasks
 from deq_vision.data.sets.own.splits import Split
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.params import Segment
-from deq_vision.tasks import batches_in_order, require_head, tally
+from deq_vision.tasks import batches_in_order, loss, predicted_classes, require_head, tally
 
 NUMBERS = np.array([[9, 9, 4], [255, 4, 9]], np.uint8).repeat(20, axis=0).repeat(20, axis=1)
 CLASSES = np.select([NUMBERS == 9, NUMBERS == 4], [0, 1], IGNORE_INDEX)
@@ -237,6 +237,15 @@ def test_the_loss_of_pictures_is_the_mean_over_their_labelled_pixels_in_any_batc
     right, wrong = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
     first, second = CITYSCAPES.weights[:2] if weighted else (1, 1)
     assert counted.metrics()["loss"] == pytest.approx((16 * first * wrong + second * right) / (16 * first + second))
+
+
+def test_own_masks_are_trained_on_by_the_scores_that_they_are_measured_by() -> None:
+    logits = 1e6 * torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    labels = predicted_classes(logits, torch.empty(1, 24, 24))
+    picture = SegmentedImage(torch.zeros(3, 24, 24, dtype=torch.uint8), labels[0].to(torch.uint8), "")
+    batch = SegmentedBatch.collate([picture], IMAGENET)
+    assert float(loss(Segment(labels="own", normalisation=IMAGENET), logits, batch)) == 0
+    assert float(loss(Segment(labels="street", normalisation=IMAGENET), logits, batch)) > 0, "as released"
 
 
 def test_a_network_is_not_measured_by_labels_that_it_does_not_know(root: Path, tmp_path: Path) -> None:
