@@ -39,7 +39,7 @@ def wait(happened: Callable[[], object]) -> None:
     end = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < end
-        time.sleep(0.1)
+        time.sleep(0.5)  # a sender looks every five seconds
 
 
 def refuse(*_: object, **__: object) -> None:
