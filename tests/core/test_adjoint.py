@@ -321,6 +321,21 @@ def test_a_backward_solve_that_fails_says_so_when_asked(wrap):
         backward("raise", 2)
 
 
+@pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.Truncated(), deq.SHINE(refine=deq.Implicit())])
+def test_an_f_that_is_another_one_in_the_backward_pass_is_refused(adjoint):
+    weight = torch.eye(4, dtype=torch.float64, requires_grad=True)
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(2, 4, dtype=torch.float64, generator=generator) for _ in range(2)]
+    solve = partial(deq.fixed_point, z0=torch.zeros(2, 4, dtype=torch.float64), solver=deq.Broyden(), adjoint=adjoint)
+    late, bound = torch.zeros(2, dtype=torch.float64)
+    for x in inputs:
+        late = late + solve(lambda z: 0.5 * torch.tanh(z @ weight) + x).value.sum()  # noqa: B023  the fault itself
+        bound = bound + solve(lambda z, x=x: 0.5 * torch.tanh(z @ weight) + x).value.sum()
+    bound.backward()
+    with pytest.raises(RuntimeError, match="f is another function in the backward pass"):
+        late.backward()
+
+
 def test_shine_needs_broyden():
     problem = PROBLEMS["linear"]()
     with pytest.raises(ValueError, match=r"solve with solver=Broyden\(\)"):

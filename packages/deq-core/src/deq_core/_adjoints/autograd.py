@@ -10,10 +10,14 @@ from torch.autograd import forward_ad
 
 from .._solve.iterate import Flat, Solve
 from .._solve.map import Map
-from .._solve.modes import in_transform
+from .._solve.modes import in_transform, may_look
+from .._solve.norms import two_norm
 
 # (f, z, incoming gradient of the solution) → the gradient that f(z) is given, (B, n) each.
 Pullback = Callable[[Map, Tensor, Tensor], Tensor]
+
+# Of |f(z)|: what the sum of f(z) may change until the backward pass. A device's own noise is far below.
+_CHANGE = 0.02
 
 
 def solve_and_attach(f: Map, z0: Tensor, solve: Solve, pullback: Pullback) -> tuple[Tensor, list[Tensor], Flat]:
@@ -35,6 +39,8 @@ def with_history(fz: Tensor, value: Tensor, f: Map, pullback: Pullback) -> Tenso
     if not fz.requires_grad:
         refuse_mapped(fz)
         return value
+    if pullback is not one_step:
+        f.total = fz.detach().sum()
     try:
         return _PulledBack.apply(fz, value, f, pullback)
     except RuntimeError as error:
@@ -84,11 +90,21 @@ def one_step(f: Map, z: Tensor, gradient: Tensor) -> Tensor:
     return gradient
 
 
-def transposed_jacobian(f: Map, z: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """u → Jᵀu at z, evaluating f once more with the solve's masks and weights; None where f is constant."""
+def transposed_jacobian(f: Map, z: Tensor, *, waits: bool = False) -> Callable[[Tensor], Tensor] | None:
+    """u → Jᵀu at z, evaluating f once more with the solve's masks and weights; None where f is constant.
+
+    Args:
+        f, z: the map and the state (B, n) of which `with_history` was given f(z).
+        waits: whether the host waits for the device anyway.
+
+    Raises:
+        RuntimeError: f(z) is not what it was then.
+    """
     with f.block(), torch.enable_grad():
         z = z.detach().requires_grad_()
         fz = f(z)
+    if f.total is not None and may_look(fz, waits=waits):
+        _refuse_change(f.total, fz.detach())
     if not fz.requires_grad:
         return None
 
@@ -96,6 +112,15 @@ def transposed_jacobian(f: Map, z: Tensor) -> Callable[[Tensor], Tensor] | None:
         return torch.autograd.grad(fz, z, u, retain_graph=True, materialize_grads=True)[0]
 
     return product
+
+
+def _refuse_change(total: Tensor, fz: Tensor) -> None:
+    """Raises where the sum of f(z) is not the one that it was."""
+    if bool((fz.sum() - total).abs() > _CHANGE * two_norm(fz.reshape(1, -1))):
+        raise RuntimeError(
+            "f is another function in the backward pass than it was in the solve. In a loop, `lambda z: cell(z, x)` "
+            "sees the last x by then: write `lambda z, x=x: cell(z, x)`. Modes (train, eval) must stay too"
+        )
 
 
 def refuse_forward_mode() -> None:

@@ -74,7 +74,7 @@ def solve_adjoint(
         adjoint: solver, tolerance, and what to do when that is missed.
         loop: a function with the arguments and result of `iterate`.
     """
-    product = transposed_jacobian(f, z)
+    product = transposed_jacobian(f, z, waits=adjoint.stop.tol is not None)
     if product is None:
         return gradient
     stop = adjoint.stop.laid_out(f.ravel.sizes, f.ravel.names)

@@ -40,8 +40,9 @@ def fixed_point(
     """Solves z = f(z), sample by sample. A step is one evaluation of f.
 
     Args:
-        f: maps a state to a state of the same structure and shapes; may close over anything. A tuple's members are
-            separate arguments, f(h, c); any other tree of tensors is one.
+        f: maps a state to a state of the same structure and shapes; may close over anything, which must be the same in
+            the backward pass: `lambda z, x=x: cell(z, x)` in a loop over x. A tuple's members are separate arguments,
+            f(h, c); any other tree of tensors is one.
         z0: where to start: a tensor or a tree of tensors whose first dimension is the batch.
         solver: how the next state is chosen; `Anderson()` if none is given. `Reversible` is a solver too, and takes
             no other.
