@@ -2,18 +2,22 @@
 
     python -m benchmarks.flow.frames
     python -m benchmarks.flow.frames --pairs FOLDER          pairs of one's own, NAME_img1.png and NAME_img2.png
+    python -m benchmarks.flow.frames --videos VIDEO ...      frames of videos, one and four apart, at three places each
+    python -m benchmarks.flow.frames --data data/flow        what is left after warping, beside the error, of known flow
     python -m benchmarks.flow.frames --sides 128 288 512     the frames reduced along their longer side, too
     python -m benchmarks.flow.frames --figure real.svg       what the network, DIS and the measured flow look like
 
 End-point error, in pixels of the frames: of the pair motorcycle as it comes with scikit-image, 741x500, and reduced;
 of photographs of 640x480 moved by computer; and of frames that do not move at all, where it is the mean flow. Of pairs
-of one's own, whose flow is not known, it is what is left between the frames when the second is warped back, of 255.
+and videos, whose flow is not known, it is what is left between the frames when the second is warped back, of 255. That
+is no error: where a surface is uncovered or leaves the frame, the true flow leaves much, and another one less.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import cv2
 import numpy as np
@@ -24,13 +28,16 @@ from torch import Tensor
 
 from deq_core.experiment.data.images import read_image
 from deq_core.experiment.data.photographs import VALIDATION, load_all
+from deq_core.experiment.media.video import frames
 from deq_core.experiment.study.plotting import save
 from deq_core.experiment.tables import markdown
 from deq_flow.data.batches import FlowBatch
+from deq_flow.data.samples import FlowSample
 from deq_flow.demo.follow import enlarged, reduced
 from deq_flow.demo.run import DemoConfig
 from deq_flow.demo.warped import warped_error
 from deq_flow.evaluation.baselines import Baseline, dis
+from deq_flow.evaluation.evaluate import labelled_sets
 from deq_flow.inference import Estimator
 from deq_flow.metrics import epe
 from deq_flow.models.scales import resized
@@ -40,29 +47,23 @@ from deq_flow.reports.compared import compared
 HEIGHT, WIDTH = 480, 640
 Flow = Callable[[Tensor, Tensor], Tensor]
 """The flow (2, h, w) between two frames, uint8 (3, h, w)."""
+Pair = tuple[Tensor, Tensor]
+"""Two frames, uint8 (3, h, w)."""
 SPEEDS = (3, 15, 40, 60, 100)
 """Pixels that a photograph moves."""
+APART = (1, 4)
+"""Frames of a video between those of a pair, and one more."""
 
 
-@dataclass(frozen=True)
-class Moved:
-    """Two frames, uint8 (3, h, w), and their flow (2, h, w), known where valid (h, w)."""
-
-    image1: Tensor
-    image2: Tensor
-    flow: Tensor
-    valid: Tensor
-
-
-def motorcycle() -> Moved:
+def motorcycle() -> FlowSample:
     """The stereo pair of scikit-image: its disparity as flow to the left."""
     left, right, disparity = skimage.data.stereo_motorcycle()
     valid = np.isfinite(disparity)
     flow = np.stack([np.where(valid, -disparity, 0), np.zeros_like(disparity)]).astype(np.float32)
-    return Moved(planes(left), planes(right), torch.from_numpy(flow), torch.from_numpy(valid))
+    return FlowSample(planes(left), planes(right), torch.from_numpy(flow), torch.from_numpy(valid), "motorcycle")
 
 
-def moved(photograph: np.ndarray, speed: float, rng: np.random.Generator) -> Moved:
+def moved(photograph: np.ndarray, speed: float, rng: np.random.Generator) -> FlowSample:
     """Two views of a photograph (h, w, 3): the second turned by up to 2 degrees, zoomed by up to 2 % and moved."""
     wide = cv2.resize(photograph, (3 * WIDTH // 2, 3 * HEIGHT // 2), interpolation=cv2.INTER_CUBIC)
     angle, direction = np.deg2rad(rng.uniform(-2, 2)), rng.uniform(0, 2 * np.pi)
@@ -77,7 +78,7 @@ def moved(photograph: np.ndarray, speed: float, rng: np.random.Generator) -> Mov
     y, x = np.indices((HEIGHT, WIDTH), dtype=np.float64)
     flow = np.tensordot(motion, np.stack([x, y, np.ones_like(x)]), axes=1) - np.stack([x, y])
     valid = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
-    return Moved(planes(views[0]), planes(views[1]), torch.from_numpy(flow).float(), valid)
+    return FlowSample(planes(views[0]), planes(views[1]), torch.from_numpy(flow).float(), valid, "moved")
 
 
 def planes(image: np.ndarray) -> Tensor:
@@ -85,36 +86,67 @@ def planes(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
-def reduced_pair(pair: Moved, width: int) -> Moved:
+def reduced_pair(pair: FlowSample, width: int) -> FlowSample:
     """The pair at another width: flow is taken at the nearest pixel, since it is not known everywhere."""
     height = round(width * pair.flow.shape[1] / pair.flow.shape[2])
     first, second = (resized(image[None], (height, width))[0].round().byte() for image in (pair.image1, pair.image2))
     flow, valid = (F.interpolate(part[None].float(), (height, width))[0] for part in (pair.flow, pair.valid[None]))
-    return Moved(first, second, flow * width / pair.flow.shape[2], valid[0] > 0)
+    return FlowSample(first, second, flow * width / pair.flow.shape[2], valid[0] > 0, pair.name)
 
 
-def still(photograph: np.ndarray) -> Moved:
+def still(photograph: np.ndarray) -> FlowSample:
     """A photograph of 640x480 twice."""
     image = planes(cv2.resize(photograph, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
-    return Moved(image, image, torch.zeros(2, HEIGHT, WIDTH), torch.ones(HEIGHT, WIDTH, dtype=torch.bool))
+    nothing = torch.zeros(2, HEIGHT, WIDTH)
+    return FlowSample(image, image, nothing, torch.ones(HEIGHT, WIDTH, dtype=torch.bool), "still")
 
 
-def own_pairs(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """The pairs of a folder by name, uint8 (3, h, w) each."""
+def own_pairs(folder: Path) -> dict[str, list[Pair]]:
+    """The pairs of a folder by name."""
     names = sorted(path for path in folder.iterdir() if path.stem.endswith("_img1"))
     if not names:
         raise SystemExit(f"{folder}: expected pairs such as NAME_img1.png and NAME_img2.png, got none")
     beside = [path.with_name(path.name.replace("_img1", "_img2")) for path in names]
     return {
-        first.stem.removesuffix("_img1"): (read_image(first), read_image(second))
+        first.stem.removesuffix("_img1"): [(read_image(first), read_image(second))]
         for first, second in zip(names, beside, strict=True)
     }
 
 
-def error(flow: Flow, pairs: Sequence[Moved]) -> float:
+def video_pairs(path: Path) -> dict[str, list[Pair]]:
+    """Frames of a video that are one and four apart, in the middle of each third of it."""
+    count = sum(1 for _ in frames(path))
+    starts = [(2 * third + 1) * count // 6 for third in range(3)]
+    if max(starts) + max(APART) >= count:
+        raise SystemExit(f"{path}: expected a video of 25 frames or more, got {count}")
+    wanted = {start + gap for start in starts for gap in (0, *APART)}
+    kept = {number: frame for number, frame in enumerate(frames(path)) if number in wanted}
+    return {f"{path.stem}, {gap} apart": [(kept[start], kept[start + gap]) for start in starts] for gap in APART}
+
+
+def error(flow: Flow, pairs: Iterable[FlowSample]) -> float:
     """Mean end-point error over the pairs, pixels."""
     errors = [epe(flow(pair.image1, pair.image2)[None], pair.flow[None], pair.valid[None]) for pair in pairs]
     return float(torch.cat(errors).mean())
+
+
+def left(flow: Flow, pairs: Iterable[Pair]) -> str:
+    """What is left after warping, the mean over the pairs, of 255."""
+    return f"{fmean(warped_error(*pair, flow(*pair)) for pair in pairs):.2f}"
+
+
+def known(methods: dict[str, Flow], data: Path) -> str:
+    """A table of the error of the methods, and what is left after warping by them and by the true flow."""
+    rows = [[name] for name in (*methods, "true flow")]
+    sets = labelled_sets(data, ("sintel_clean", "sintel_final"))
+    for pairs in sets.values():
+        samples = [pairs[index] for index in range(len(pairs))]
+        for row, flow in zip(rows, methods.values(), strict=False):
+            row += [f"{error(flow, samples):.3g}", left(flow, ((one.image1, one.image2) for one in samples))]
+        truth = fmean(warped_error(one.image1, one.image2, one.flow) for one in samples)
+        rows[-1] += ["0", f"{truth:.2f}"]
+    columns = [column for name in sets for column in (f"{name}, EPE", "left after warping")]
+    return markdown(["", *columns], rows)
 
 
 def at(side: int | None, estimate: Estimator) -> Flow:
@@ -147,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--widths", type=int, nargs="*", default=[185, 370, 741], help="of the motorcycle")
     parser.add_argument("--speeds", type=float, nargs="*", default=SPEEDS)
     parser.add_argument("--pairs", type=Path)
+    parser.add_argument("--videos", type=Path, nargs="+")
+    parser.add_argument("--data", type=Path, help="folder of the mini profile's data, as data/flow")
     parser.add_argument("--figure", type=Path, help=".svg or .png: the motorcycle as it comes")
     options = parser.parse_args(arguments)
     network, how = load(options.checkpoint), DemoConfig().inference()
@@ -174,13 +208,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         drawn = compared(pair.image1, pair.image2, pair.flow, pair.valid, flows, width=11.0)
         save(drawn, options.figure, dpi=110)
         return
-    if options.pairs is not None:
-        own = own_pairs(options.pairs)
-        rows = [
-            [name, *(f"{warped_error(*pair, flow(*pair)):.2f}" for pair in own.values())]
-            for name, flow in methods.items()
-        ]
-        print(markdown(["left after warping", *own], rows))
+    if options.data is not None:
+        print(known(methods, options.data))
+        return
+    if options.pairs is not None or options.videos is not None:
+        own = own_pairs(options.pairs) if options.pairs is not None else {}
+        for video in options.videos or ():
+            own |= video_pairs(video)
+        rows = [[name, *(left(flow, pairs) for flow in methods.values())] for name, pairs in own.items()]
+        print(markdown(["left after warping", *methods], rows))
         return
     sets = {f"motorcycle, {width}": [reduced_pair(motorcycle(), width)] for width in options.widths}
     for speed in options.speeds:

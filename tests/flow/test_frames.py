@@ -1,14 +1,19 @@
 """The motion that networks are compared by is what it says, and the tables have a row a method."""
 
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
-from benchmarks.flow.frames import main, motorcycle, moved, reduced_pair, still
+import torch
+from benchmarks.flow.frames import known, main, motorcycle, moved, reduced_pair, still, video_pairs
+from tests.flow.small import write_sintel
 
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.data.photographs import VALIDATION, load_all
+from deq_core.experiment.media import video_file
 from deq_flow.demo.warped import warped_error
+from deq_flow.evaluation.evaluate import labelled_sets
 
 
 def test_the_second_view_is_the_first_moved_by_the_flow() -> None:
@@ -46,6 +51,33 @@ def test_the_tables_have_a_row_a_method(
     for name in ("a_img1", "a_img2"):
         write_image(tmp_path / f"{name}.png", photograph)
     main(["--pairs", str(tmp_path)])
-    assert capsys.readouterr().out.splitlines()[0] == "| left after warping | a |"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| left after warping | no flow | DIS | DIS, finest | without refinement | as they are |"
+    assert lines[2].startswith("| a | 0.00 | 0.00 | 0.00 |")
     with pytest.raises(SystemExit, match="expected pairs such as NAME_img1"):
         main(["--pairs", str(Path(__file__).parent)])
+
+
+def test_pairs_of_a_video_are_one_and_four_frames_apart_in_the_middle_of_its_thirds(tmp_path: Path) -> None:
+    video_file.write(tmp_path / "grey.avi", (torch.full((3, 32, 48), 4 * n, dtype=torch.uint8) for n in range(30)))
+    found = video_pairs(tmp_path / "grey.avi")
+    numbers = {
+        name: [tuple(round(frame.float().mean().item() / 4) for frame in pair) for pair in pairs]
+        for name, pairs in found.items()
+    }
+    assert numbers == {"grey, 1 apart": [(5, 6), (15, 16), (25, 26)], "grey, 4 apart": [(5, 9), (15, 19), (25, 29)]}
+    video_file.write(tmp_path / "short.avi", torch.zeros(24, 3, 32, 48, dtype=torch.uint8))
+    with pytest.raises(SystemExit, match=r"short\.avi: expected a video of 25 frames or more, got 24"):
+        video_pairs(tmp_path / "short.avi")
+
+
+def test_of_known_flow_there_is_the_error_and_what_the_true_flow_leaves(tmp_path: Path) -> None:
+    data = write_sintel(tmp_path)
+    lines = known({"no flow": lambda first, second: torch.zeros(2, *first.shape[1:])}, data).splitlines()
+    assert lines[0] == "|  | sintel_clean, EPE | left after warping | sintel_final, EPE | left after warping |"
+    none, truth = ([float(cell) for cell in line.split("|")[2:-1]] for line in lines[2:])
+    pairs = labelled_sets(data, ["sintel_clean"])["sintel_clean"]
+    samples = [pairs[index] for index in range(len(pairs))]
+    assert none[0] == pytest.approx(fmean(one.flow.norm(dim=0).mean().item() for one in samples), rel=5e-3)
+    assert none[1] == pytest.approx(fmean(warped_error(one.image1, one.image2) for one in samples), abs=6e-3)
+    assert (truth[0], truth[2]) == (0, 0)
