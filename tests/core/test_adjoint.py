@@ -323,14 +323,19 @@ def test_a_backward_solve_that_fails_says_so_when_asked(wrap):
 
 @pytest.mark.parametrize("adjoint", [deq.Implicit(), deq.Truncated(), deq.SHINE(refine=deq.Implicit())])
 def test_an_f_that_is_another_one_in_the_backward_pass_is_refused(adjoint):
+    """Be its values as large and of the same mean, as behind a layer norm."""
     weight = torch.eye(4, dtype=torch.float64, requires_grad=True)
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(2, 4, dtype=torch.float64, generator=generator) for _ in range(2)]
     solve = partial(deq.fixed_point, z0=torch.zeros(2, 4, dtype=torch.float64), solver=deq.Broyden(), adjoint=adjoint)
+
+    def f(z, x):
+        return torch.nn.functional.layer_norm(0.3 * torch.tanh(z @ weight) + x, (4,))
+
     late, bound = torch.zeros(2, dtype=torch.float64)
     for x in inputs:
-        late = late + solve(lambda z: 0.5 * torch.tanh(z @ weight) + x).value.sum()  # noqa: B023  the fault itself
-        bound = bound + solve(lambda z, x=x: 0.5 * torch.tanh(z @ weight) + x).value.sum()
+        late = late + solve(lambda z: f(z, x)).value[:, 0].sum()  # noqa: B023  the fault itself
+        bound = bound + solve(lambda z, x=x: f(z, x)).value[:, 0].sum()
     bound.backward()
     with pytest.raises(RuntimeError, match="f is another function in the backward pass"):
         late.backward()

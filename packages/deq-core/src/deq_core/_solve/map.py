@@ -32,13 +32,13 @@ class Map:
     Attributes:
         ravel: the state's layout.
         evaluations: calls so far.
-        total: the sum of f at the solution, by which a backward pass notices that f has become another function.
+        projection: of f at the solution, by which a backward pass notices that f has become another function.
     """
 
     def __init__(self, f: Callable[..., Tree], ravel: Ravel) -> None:
         self.ravel = ravel
         self.evaluations = 0
-        self.total: Tensor | None = None
+        self.projection: Tensor | None = None
         self._f = f
         self._scope: Scope | None = None
         device = ravel.device.type
