@@ -4,6 +4,7 @@
     python -m benchmarks.flow.frames --pairs FOLDER          pairs of one's own, NAME_img1.png and NAME_img2.png
     python -m benchmarks.flow.frames --videos VIDEO ...      frames of videos, one and four apart, at three places each
     python -m benchmarks.flow.frames --data data/flow        what is left after warping, beside the error, of known flow
+    python -m benchmarks.flow.frames --aloe FOLDER           likewise of the stereo pair Aloe, at four widths
     python -m benchmarks.flow.frames --sides 128 288 512     the frames reduced along their longer side, too
     python -m benchmarks.flow.frames --figure real.svg       what the network, DIS and the measured flow look like
 
@@ -14,7 +15,7 @@ is no error: where a surface is uncovered or leaves the frame, the true flow lea
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -61,6 +62,13 @@ def motorcycle() -> FlowSample:
     valid = np.isfinite(disparity)
     flow = np.stack([np.where(valid, -disparity, 0), np.zeros_like(disparity)]).astype(np.float32)
     return FlowSample(planes(left), planes(right), torch.from_numpy(flow), torch.from_numpy(valid), "motorcycle")
+
+
+def aloe(folder: Path) -> FlowSample:
+    """The stereo pair Aloe (Middlebury 2006) of OpenCV's examples; its disparity, 0 where unknown, is flow to the left."""
+    left, right = (read_image(folder / f"aloe{side}.jpg") for side in "LR")
+    disparity = read_image(folder / "aloeGT.png")[0].float()
+    return FlowSample(left, right, torch.stack([-disparity, torch.zeros_like(disparity)]), disparity > 0, "aloe")
 
 
 def moved(photograph: np.ndarray, speed: float, rng: np.random.Generator) -> FlowSample:
@@ -135,18 +143,19 @@ def left(flow: Flow, pairs: Iterable[Pair]) -> str:
     return f"{fmean(warped_error(*pair, flow(*pair)) for pair in pairs):.2f}"
 
 
-def known(methods: dict[str, Flow], data: Path) -> str:
-    """A table of the error of the methods, and what is left after warping by them and by the true flow."""
-    rows = [[name] for name in (*methods, "true flow")]
-    sets = labelled_sets(data, ("sintel_clean", "sintel_final"))
-    for pairs in sets.values():
-        samples = [pairs[index] for index in range(len(pairs))]
-        for row, flow in zip(rows, methods.values(), strict=False):
-            row += [f"{error(flow, samples):.3g}", left(flow, ((one.image1, one.image2) for one in samples))]
-        truth = fmean(warped_error(one.image1, one.image2, one.flow) for one in samples)
-        rows[-1] += ["0", f"{truth:.2f}"]
+def known(methods: dict[str, Flow], sets: Mapping[str, Sequence[FlowSample]]) -> str:
+    """A table of the error of methods, and of what is left after warping by them and by the true flow, if it is whole."""
+    rows = {name: [name] for name in methods}
+    if all(sample.valid.all() for samples in sets.values() for sample in samples):
+        rows["true flow"] = ["true flow"]
+    for samples in sets.values():
+        for name, flow in methods.items():
+            rows[name] += [f"{error(flow, samples):.3g}", left(flow, ((one.image1, one.image2) for one in samples))]
+        if "true flow" in rows:
+            truth = fmean(warped_error(one.image1, one.image2, one.flow) for one in samples)
+            rows["true flow"] += ["0", f"{truth:.2f}"]
     columns = [column for name in sets for column in (f"{name}, EPE", "left after warping")]
-    return markdown(["", *columns], rows)
+    return markdown(["", *columns], list(rows.values()))
 
 
 def at(side: int | None, estimate: Estimator) -> Flow:
@@ -180,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--speeds", type=float, nargs="*", default=SPEEDS)
     parser.add_argument("--pairs", type=Path)
     parser.add_argument("--videos", type=Path, nargs="+")
+    parser.add_argument("--aloe", type=Path, metavar="FOLDER", help="of OpenCV's examples, with aloeL.jpg")
     parser.add_argument("--data", type=Path, help="folder of the mini profile's data, as data/flow")
     parser.add_argument("--figure", type=Path, help=".svg or .png: the motorcycle as it comes")
     options = parser.parse_args(arguments)
@@ -209,7 +219,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         save(drawn, options.figure, dpi=110)
         return
     if options.data is not None:
-        print(known(methods, options.data))
+        sets = labelled_sets(options.data, ("sintel_clean", "sintel_final"))
+        print(known(methods, {name: [pairs[index] for index in range(len(pairs))] for name, pairs in sets.items()}))
+        return
+    if options.aloe is not None:
+        pair = aloe(options.aloe)
+        print(known(methods, {f"aloe, {width}": [reduced_pair(pair, width)] for width in (160, 320, 641, 1282)}))
         return
     if options.pairs is not None or options.videos is not None:
         own = own_pairs(options.pairs) if options.pairs is not None else {}

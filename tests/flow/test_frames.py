@@ -1,19 +1,16 @@
 """The motion that networks are compared by is what it says, and the tables have a row a method."""
 
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import pytest
 import torch
-from benchmarks.flow.frames import known, main, motorcycle, moved, reduced_pair, still, video_pairs
-from tests.flow.small import write_sintel
+from benchmarks.flow.frames import aloe, known, main, motorcycle, moved, reduced_pair, still, video_pairs
 
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.data.photographs import VALIDATION, load_all
 from deq_core.experiment.media import video_file
 from deq_flow.demo.warped import warped_error
-from deq_flow.evaluation.evaluate import labelled_sets
 
 
 def test_the_second_view_is_the_first_moved_by_the_flow() -> None:
@@ -71,13 +68,24 @@ def test_pairs_of_a_video_are_one_and_four_frames_apart_in_the_middle_of_its_thi
         video_pairs(tmp_path / "short.avi")
 
 
-def test_of_known_flow_there_is_the_error_and_what_the_true_flow_leaves(tmp_path: Path) -> None:
-    data = write_sintel(tmp_path)
-    lines = known({"no flow": lambda first, second: torch.zeros(2, *first.shape[1:])}, data).splitlines()
-    assert lines[0] == "|  | sintel_clean, EPE | left after warping | sintel_final, EPE | left after warping |"
+def test_of_known_flow_there_is_the_error_and_what_the_true_flow_leaves_if_all_of_it_is_known() -> None:
+    (photograph,) = load_all(VALIDATION[:1])
+    pair = moved(photograph, 15.0, np.random.default_rng(0))
+    nothing = {"no flow": lambda first, second: torch.zeros(2, *first.shape[1:])}
+    lines = known(nothing, {"moved": [pair, pair]}).splitlines()
+    assert lines[0] == "|  | moved, EPE | left after warping |"
     none, truth = ([float(cell) for cell in line.split("|")[2:-1]] for line in lines[2:])
-    pairs = labelled_sets(data, ["sintel_clean"])["sintel_clean"]
-    samples = [pairs[index] for index in range(len(pairs))]
-    assert none[0] == pytest.approx(fmean(one.flow.norm(dim=0).mean().item() for one in samples), rel=5e-3)
-    assert none[1] == pytest.approx(fmean(warped_error(one.image1, one.image2) for one in samples), abs=6e-3)
-    assert (truth[0], truth[2]) == (0, 0)
+    assert none[0] == pytest.approx(pair.flow.norm(dim=0).mean().item(), rel=5e-3)
+    assert none[1] == pytest.approx(warped_error(pair.image1, pair.image2), abs=6e-3)
+    assert truth == [0, pytest.approx(warped_error(pair.image1, pair.image2, pair.flow), abs=6e-3)]
+    assert len(known(nothing, {"real": [reduced_pair(motorcycle(), 93)]}).splitlines()) == 3
+
+
+def test_the_pair_of_opencv_moves_to_the_left_where_its_disparity_is_known(tmp_path: Path) -> None:
+    disparity = torch.zeros(3, 8, 12, dtype=torch.uint8)
+    disparity[:, 2:, 3:] = 7
+    for name, image in (("aloeL.jpg", disparity), ("aloeR.jpg", disparity), ("aloeGT.png", disparity)):
+        write_image(tmp_path / name, image)
+    pair = aloe(tmp_path)
+    assert torch.equal(pair.valid, disparity[0] > 0)
+    assert torch.equal(pair.flow, torch.stack([-disparity[0].float(), torch.zeros(8, 12)]))
