@@ -65,7 +65,7 @@ def motorcycle() -> FlowSample:
 
 
 def aloe(folder: Path) -> FlowSample:
-    """The stereo pair Aloe (Middlebury 2006) of OpenCV's examples; its disparity, 0 where unknown, is flow to the left."""
+    """The stereo pair Aloe (Middlebury 2006) of OpenCV's examples; its disparity as flow, unknown where 0."""
     left, right = (read_image(folder / f"aloe{side}.jpg") for side in "LR")
     disparity = read_image(folder / "aloeGT.png")[0].float()
     return FlowSample(left, right, torch.stack([-disparity, torch.zeros_like(disparity)]), disparity > 0, "aloe")
@@ -144,7 +144,7 @@ def left(flow: Flow, pairs: Iterable[Pair]) -> str:
 
 
 def known(methods: dict[str, Flow], sets: Mapping[str, Sequence[FlowSample]]) -> str:
-    """A table of the error of methods, and of what is left after warping by them and by the true flow, if it is whole."""
+    """A table of the error of methods, and of what is left after warping by them and by the true flow, if whole."""
     rows = {name: [name] for name in methods}
     if all(sample.valid.all() for samples in sets.values() for sample in samples):
         rows["true flow"] = ["true flow"]
