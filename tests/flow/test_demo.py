@@ -161,8 +161,12 @@ def test_a_flow_is_far_worse_than_those_before_it_in_its_scene_where_it_also_lea
     def leaving(error: float, warning: Reason | None = None) -> Estimate:
         return replace(one, error=error, still=20.0, warning=warning)
 
+    still = replace(leaving(0.01), flow=torch.full_like(one.flow, 0.1))
+    usual.add(still, output)
     assert not usual.worse(leaving(19.0)), "nothing is usual yet"
     usual.add(leaving(1.0), output)
+    for _ in range(20):
+        usual.add(still, output)  # a pause
     assert not usual.worse(leaving(5.9)), "it explains most of what is there"
     assert usual.worse(leaving(6.1))
     usual.add(leaving(30.0, "worse than no motion"), output)

@@ -191,7 +191,7 @@ class Usual:
     means: list[float] = field(default_factory=list)
     """Running means, coarsest scale first; none before the first solve."""
     error: float | None = None
-    """Running mean of the errors; None before the first flow of a scene."""
+    """Running mean of the errors; None before the first flow of a scene that shows motion."""
     memory: float = 0.8
     """Share of the past in them."""
 
@@ -207,11 +207,15 @@ class Usual:
         return any(not end <= self.far * max(mean, self.least) for end, mean in zip(ends, self.means, strict=False))
 
     def add(self, one: Estimate, output: FlowOutput) -> None:
-        """Counts one more flow with its warning; where what is found changes for good, that becomes usual."""
+        """Counts one more flow with its warning; where what is found changes for good, that becomes usual.
+
+        What is left between frames that hardly differ, as of a repeated one, says nothing of those that do.
+        """
         if one.warning in ("not finite", "worse than no motion", "scene cut"):
             self.error = None if one.warning == "scene cut" else self.error
             return
-        self.error = one.error if self.error is None else self.memory * self.error + (1 - self.memory) * one.error
+        if fastest(one.flow) >= VISIBLE:
+            self.error = one.error if self.error is None else self.memory * self.error + (1 - self.memory) * one.error
         if one.warning == "suddenly worse":
             return
         ends = [float(solution.residual) for solution in output.solutions]
