@@ -1,5 +1,6 @@
 """Parametrised weights, computed once: in a block of a solve, or in one of the caller's."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -8,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
+
+from .scope import current_scope
 
 
 class _Made(NamedTuple):
@@ -86,8 +89,41 @@ def _once(self: parametrize.ParametrizationList) -> Tensor:
     versions = tuple([0 if x is None or x.is_inference() else x._version for x in originals])
     made = weights.get(key)
     if made is None or made.versions != versions or [*map(id, made.originals)] != [*map(id, originals)]:
-        made = weights[key] = _Made(originals, versions, _compute(self))
+        made = weights[key] = _Made(originals, versions, _compute_as_first(self))
     return made.weight
+
+
+# Buffers are put aside and back: no thread may compute with those of another's solve.
+_BUFFERS = threading.RLock()
+
+
+def _compute_as_first(self: parametrize.ParametrizationList) -> Tensor:
+    """The weight, by the buffers with which its solve first computed it: those of torch's spectral norm move each time.
+
+    The solve's first computation alone moves them.
+    """
+    scope = current_scope()
+    if scope is None or next(self.buffers(), None) is None:
+        return _compute(self)
+    with _BUFFERS:
+        buffers = [
+            (module._buffers, name, buffer)
+            for parametrization in self
+            for module in parametrization.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None and not buffer.requires_grad
+        ]
+        first = scope.once(self, "buffers", list[Tensor])
+        if not first:
+            first += [buffer.clone() for _, _, buffer in buffers]
+            return _compute(self)
+        try:
+            for (owner, name, _), value in zip(buffers, first, strict=True):
+                owner[name] = value.clone()
+            return _compute(self)
+        finally:
+            for owner, name, buffer in buffers:
+                owner[name] = buffer
 
 
 # torch has one cache and one switch for all threads, and calls this where neither applies: the one place where weights
