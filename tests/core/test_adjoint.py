@@ -341,6 +341,16 @@ def test_an_f_that_is_another_one_in_the_backward_pass_is_refused(adjoint):
         late.backward()
 
 
+def test_a_step_of_an_optimizer_between_two_backward_passes_is_named():
+    layer = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    loss = deq.fixed_point(lambda z: 0.3 * torch.tanh(layer(z)) + 1, torch.zeros(2, 4)).value.sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"Weights and modes .* call optimizer\.step\(\) after"):
+        loss.backward()
+
+
 def test_shine_needs_broyden():
     problem = PROBLEMS["linear"]()
     with pytest.raises(ValueError, match=r"solve with solver=Broyden\(\)"):
