@@ -15,7 +15,7 @@ from deq_vision.config import VARIANTS, Classification, Detection, Segmentation
 from deq_vision.data.sets.own.boxes import OwnBoxes
 from deq_vision.data.sets.own.classes import classes_of
 from deq_vision.data.sets.own.labels import labels_of
-from deq_vision.data.sets.own.layout import contents, layout_of
+from deq_vision.data.sets.own.layout import Layout, contents, layout_of
 from deq_vision.detection.params import Detect
 from deq_vision.models.build import file_of
 from deq_vision.params import Classify, Experiment, Segment, Task
@@ -84,7 +84,8 @@ def train(
     manifest = root / "manifest.json"
     first = None if start is None else file_of(start)
     files = [file for file in (manifest, first) if file is not None and file.exists()]
-    read = contents(root) if is_own(settings.task) else str(root.resolve())  # of released sets a million files
+    layout = own_layout(settings.task)
+    read = str(root.resolve()) if layout is None else contents(root, layout)  # of released sets a million files
     digest = fingerprint({"experiment": settings, "data": read}, *files, package="deq_vision")
     with (
         resumable(scratch, f"vision_train-{name}-{seed}", digest, out=out) as folder,
@@ -103,12 +104,16 @@ def train(
         finish(metrics)
 
 
-def is_own(task: Task) -> bool:
-    """Whether a task is for pictures of one's own."""
+def own_layout(task: Task) -> Layout | None:
+    """How pictures of one's own are laid out for a task; None of one for other data."""
     match task:
-        case Classify(data="own") | Segment(labels="own") | Detect(objects="own"):
-            return True
-    return False
+        case Classify(data="own"):
+            return "classes"
+        case Segment(labels="own"):
+            return "masks"
+        case Detect(objects="own"):
+            return "boxes"
+    return None
 
 
 def with_own_labels(settings: Experiment, data: Path) -> Experiment:

@@ -36,23 +36,23 @@ def layout_of(root: Path) -> Layout:
     return "boxes" if jsons_in(folder) else "classes"
 
 
-def read(root: Path, split: Split) -> OwnClasses | OwnMasks | OwnBoxes:
-    """The pictures of a split, whatever their layout."""
+def read(root: Path, split: Split, layout: Layout | None = None) -> OwnClasses | OwnMasks | OwnBoxes:
+    """The pictures of a split; `layout` is that of `layout_of` by default."""
     try:
-        return READERS[layout_of(root)](root, split)
+        return READERS[layout or layout_of(root)](root, split)
     except ConfigError as error:  # of labels.yaml, which is a file of the data like others
         raise FileFormatError(str(error)) from error
 
 
-def contents(root: Path) -> list[tuple[str, str]]:
+def contents(root: Path, layout: Layout) -> list[tuple[str, str]]:
     """Each file that a training reads, with the bytes of a picture, or the digest of labels and boxes.
 
     By these one knows whether the pictures are still the same.
 
     Raises:
-        LayoutError, FileFormatError: the folder has none of the layouts.
+        LayoutError, FileFormatError: the folder has another layout.
     """
-    files = {path.resolve() for split in SPLITS[:2] for path in read(root, split).files}
+    files = {path.resolve() for split in SPLITS[:2] for path in read(root, split, layout).files}
     return [(str(path), bytes_of(path)) for path in sorted(files)]
 
 
