@@ -277,6 +277,24 @@ def test_a_network_to_start_from_reads_the_text_with_its_vocabulary_or_says_what
         main(["train", "--data", "story.txt", "--out", "third", *begun, "--network", "mini-wide"])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "stroy.txt"), "stroy.txt: no such file or folder; name a text file"),
+        (("--data", "story.txt", "--start", "default", "--tokens", "words"), "tokens: of a text file alone"),
+        (("--data", "prepared", "--tokens", "words"), "tokens: of a text file alone"),
+    ],
+)
+def test_data_that_is_missing_or_has_a_vocabulary_already_is_said(
+    options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("story.txt").write_text("It rained.\n" * 60)
+    Path("prepared").mkdir()
+    with pytest.raises(SystemExit, match=message):
+        main(["train", "--out", "model", *options])
+
+
 @pytest.mark.parametrize("text", ["one line without an end " * 9, "a line\n" * 40, "\n".join("ab" * 50)])
 @pytest.mark.parametrize("kind", ["byte_pairs", "characters", "words"])
 def test_a_text_file_is_trained_on_but_for_its_last_tenth(text: str, kind: Any, tmp_path: Path) -> None:

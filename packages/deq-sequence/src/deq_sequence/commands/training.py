@@ -49,7 +49,7 @@ def train(
             read: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file.
             A character or word that it does not have is an error, which names it.
         change: what is changed of the recipe.
-        tokens: what a text file is read as, learnt from it; byte pairs alone know any other text.
+        tokens: what a text file is read as without `start`, learnt from it; byte pairs alone know any other text.
         params: file with the recipe, such as `--template` writes.
         section: where in that file.
         template: prints the recipe that ships, to be changed and named by `--params`, and trains nothing.
@@ -61,6 +61,12 @@ def train(
     from deq_sequence import train as training
 
     data, out = asked(data=data), asked(out=out)
+    if not data.exists():
+        raise config.ConfigError(f"{data}: no such file or folder; name a text file, or a folder that `download` wrote")
+    if tokens is not None and (start is not None or data.is_dir()):
+        raise config.ConfigError(
+            "tokens: of a text file alone, and without start, whose vocabulary it is read with; leave it out"
+        )
     if method is None:
         name, whole = "own", config.load(Training, params or RECIPE, section or "")
     else:
