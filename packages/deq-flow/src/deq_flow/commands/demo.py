@@ -50,7 +50,7 @@ def demo(
             of its length, and the flow by no more than this share of a cell.
         side: longer side of the frames that the network sees, pixels; larger frames are reduced to it. By default
             frames are left as they are.
-        max_speed: speed of full colour, pixels a frame; by default it follows the video.
+        max_speed: speed of full colour, pixels a frame, beyond which it darkens; by default it follows the video.
         fps: frames per second of the videos written; by default those of the source.
         container: format of the videos written; mkv is lossless.
         frames: how many frames to read at most.
