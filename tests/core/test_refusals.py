@@ -119,6 +119,21 @@ def test_a_norm_that_gives_other_than_one_number_a_sample_is_refused(norm, batch
             deq.fixed_point(torch.cos, torch.zeros(batch, 3), stop=stop)
 
 
+def test_a_complex_state_is_refused_and_solved_for_as_real():
+    z0, factor = torch.zeros(2, 3, dtype=torch.complex128), torch.tensor(0.3 + 0.4j, dtype=torch.complex128)
+
+    def f(z):
+        return factor * z + 1
+
+    with pytest.raises(TypeError, match=r"state is torch\.complex128: solve for torch\.view_as_real of it"):
+        deq.fixed_point(f, z0)
+    real = deq.fixed_point(
+        lambda z: torch.view_as_real(f(torch.view_as_complex(z))), torch.view_as_real(z0), stop=deq.Stop(tol=1e-12)
+    )
+    expected = (1 / (1 - factor)).expand(2, 3)
+    torch.testing.assert_close(torch.view_as_complex(real.value), expected, rtol=1e-9, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.long, torch.bool])
 def test_an_f_that_returns_other_numbers_than_floating_point_is_refused(dtype):
     with pytest.raises(ValueError, match="f must return floating point"):

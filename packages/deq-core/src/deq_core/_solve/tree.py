@@ -126,7 +126,8 @@ def _checked(name: str, leaf: Any) -> Tensor:
     if not isinstance(leaf, Tensor):
         raise TypeError(f"every leaf of the state is a tensor: {name} is {type(leaf).__name__}")
     if not leaf.is_floating_point():
-        raise TypeError(f"every leaf of the state is floating point: {name} is {leaf.dtype}")
+        remedy = ": solve for torch.view_as_real of it, and take view_as_complex in f" if leaf.is_complex() else ""
+        raise TypeError(f"every leaf of the state is floating point: {name} is {leaf.dtype}{remedy}")
     if leaf.dim() == 0 or _size(leaf) == 0:
         raise ValueError(f"every leaf of the state has shape (B, ...) with elements: {name} is {tuple(leaf.shape)}")
     return leaf
