@@ -130,8 +130,8 @@ def test_a_damaged_frame_is_met_when_its_turn_comes(tmp_path: Path) -> None:
 
 def test_frames_of_different_sizes_are_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "1.png", moving(1)[0])
-    write_image(tmp_path / "2.png", moving(1, 40, 64)[0])
-    with pytest.raises(VideoError, match="frame 2 has 64x40 pixels and the first 64x48"):
+    write_image(tmp_path / "7.png", moving(1, 40, 64)[0])
+    with pytest.raises(VideoError, match=r"frame 2 \(7\.png\) has 64x40 pixels and the first 64x48"):
         list(video.frames(tmp_path))
 
 

@@ -43,6 +43,8 @@ class Frames:
     count: int | None
     """Frames announced; None where nobody knows. A damaged video has fewer, and some containers only estimate."""
     read: Callable[[], Iterator[Tensor]]
+    files: Sequence[Path] = ()
+    """Of each frame, where they are images."""
 
     def __iter__(self) -> Iterator[Tensor]:
         """Uint8 RGB (3, h, w) each.
@@ -54,8 +56,9 @@ class Frames:
         for number, frame in enumerate(self.read(), start=1):
             first = first or size_of(frame)
             if size_of(frame) != first:
+                file = f" ({self.files[number - 1].name})" if self.files else ""
                 raise VideoError(
-                    f"{self.name}: frame {number} has {size_of(frame)} pixels and the first {first}; "
+                    f"{self.name}: frame {number}{file} has {size_of(frame)} pixels and the first {first}; "
                     "resize them to one size, or process them apart"
                 )
             yield frame
@@ -110,7 +113,7 @@ def of_images(paths: tuple[Path, ...], name: str) -> Frames:
     for path in paths:
         if not path.is_file():
             raise VideoError(f"{path}: no such file")
-    return Frames(name, None, len(paths), lambda: (read_image(path, upright=True) for path in paths))
+    return Frames(name, None, len(paths), lambda: (read_image(path, upright=True) for path in paths), paths)
 
 
 def announced(source: int | Path) -> tuple[float | None, int | None]:
