@@ -162,6 +162,25 @@ def test_objects_are_small_or_large_by_their_area_in_their_pictures(
     assert {name for name in found if name.startswith("ap_")} == {f"ap_{size}"}
 
 
+@pytest.mark.parametrize(("crowd", "ap50"), [(True, 1.0), (False, 0.5)])
+def test_detections_within_a_crowd_are_neither_right_nor_wrong(crowd: bool, ap50: float, tmp_path: Path) -> None:
+    path = write(tmp_path / "train", ["0.png", "1.png"]) / "boxes.json"
+    said = json.loads(path.read_text())
+    single = {"id": 1, "image_id": 10, "category_id": 2, "bbox": [4, 2, 52, 36]}
+    said["annotations"] = [single, {**single, "id": 2, "image_id": 11, "bbox": [0, 0, 60, 40], "iscrowd": 1}][
+        : 1 + crowd
+    ]
+    path.write_text(json.dumps(said))
+    counted = DetectionTally(Detect(objects="own", normalisation=IMAGENET, test_sides=(30, 30)))
+    for batch in batches_in_order(counted.task, tmp_path, "train", 2, multiple=2):
+        maps = torch.full((len(batch.names), 6, 10, 15), -9.0)
+        maps[:, 0, 5, 7] = torch.tensor([8.0, 9.0])  # the surer one is where no single object is
+        maps[:, 2:, 5, 7] = encode(torch.tensor([[2.0, 1.0, 28.0, 19.0]]), torch.tensor([[7.0, 5.0]]), 2)
+        counted.add(maps, batch)
+    assert counted.metrics()["ap50"] == pytest.approx(ap50)
+    assert counted.by_class(["leaf", "apple"])[0]["objects"] == 1
+
+
 def test_boxes_of_a_reduced_panorama_reach_as_far_as_its_rounded_height() -> None:
     whole = Objects.of([((0, 0, 4000, 20), 0, -1, False)])
     sample = fit(AnnotatedImage(torch.zeros(3, 20, 4000, dtype=torch.uint8), whole, "panorama"), (512, 512))

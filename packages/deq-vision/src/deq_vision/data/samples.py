@@ -113,6 +113,8 @@ class Annotated:
     objects: Objects
     size: tuple[int, int]
     """(h, w)."""
+    crowds: Objects | None = None
+    """Boxes around many objects each, within which detections are neither right nor wrong."""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,20 @@ class Truth:
             self.boxes, classes=self.classes, **{key: value for key, value in others.items() if value is not None}
         )
 
+    def with_crowds(self, boxes: Tensor, classes: Tensor) -> "Truth":
+        """The same with crowds of these boxes (n, 4) and classes (n,) beside the objects that are here."""
+        return Truth(
+            torch.cat([self.boxes, boxes]),
+            torch.cat([self.classes, classes]),
+            crowd=torch.arange(len(self.boxes) + len(boxes)) >= len(self.boxes),
+            area=torch.cat([area(self.boxes) if self.area is None else self.area, area(boxes)]),
+        )
+
+    def of_class(self, index: int) -> Tensor:
+        """bool (m,): which boxes are of single objects of a class."""
+        mine = self.classes == index
+        return mine if self.crowd is None else mine & ~self.crowd
+
 
 def coco_metrics(found: Sequence[Found], truth: Sequence[Truth], classes: int) -> dict[str, float]:
     """COCO's average precision and recall over the images of a data set, means over the classes that occur.
@@ -91,7 +105,7 @@ def coco_by_class(found: Sequence[Found], truth: Sequence[Truth], names: Sequenc
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # by overlap, recall and class, of all sizes; -1 is none
     rows: list[Row] = []
     for index, name in enumerate(names):
-        count = sum(int((one.classes == index).sum()) for one in truth)
+        count = sum(int(one.of_class(index).sum()) for one in truth)
         ap, ap50 = (float(part.mean()) if count else None for part in (precision[:, :, index], precision[0, :, index]))
         rows.append({"class": name, "ap": ap, "ap50": ap50, "objects": count})
     return rows
@@ -161,7 +175,7 @@ def _area_under_curve(found: Sequence[Found], truth: Sequence[Truth], index: int
     """Of the precision of one class over its recall; of equal scores, those of earlier images come first."""
     scores, right, objects = [], [], 0
     for guess, known in zip(found, truth, strict=True):
-        mine, targets = guess.classes == index, known.boxes[known.classes == index].double()
+        mine, targets = guess.classes == index, known.boxes[known.of_class(index)].double()
         order = guess.scores[mine].argsort(descending=True, stable=True)[:LIMIT]
         scores.append(guess.scores[mine][order])
         right.append(_matched(guess.boxes[mine][order].double(), targets, loosened))

@@ -78,7 +78,7 @@ def fit(sample: AnnotatedImage, sides: tuple[int, int] | None, *, smooth: bool =
     fitted = fitted_to(size, sides)
     placement = Placement(fitted, flip=False, corner=(0, 0), size=fitted, smooth=smooth)
     objects = place_objects(sample.objects, size, placement, least_share=0.0)
-    whole = Annotated(sample.objects, size)
+    whole = sample.whole or Annotated(sample.objects, size)
     return AnnotatedImage(place_image(sample.image, placement), objects, sample.name, whole)
 
 
@@ -149,7 +149,8 @@ class DetectionTally:
         self.sums += loss_sums(maps, batch.objects, stride_of(maps, batch.images), self.task.loss).detach().cpu()
         seen = zip(predictions(self.task, maps, batch), batch.sizes, batch.whole, strict=True)
         found = [one.enlarged(size, whole.size) for one, size, whole in seen]
-        self.add_found(found, [whole.objects for whole in batch.whole])
+        self.found.extend(as_found(one) for one in found)
+        self.truth.extend(as_truth(whole.objects, whole.crowds) for whole in batch.whole)
 
     def add_found(self, found: Sequence[Detections], objects: Sequence[Objects]) -> None:
         """Counts detections of images with these objects."""
@@ -187,8 +188,9 @@ def as_found(found: Detections) -> Found:
     return Found(found.boxes, found.scores, found.classes)
 
 
-def as_truth(objects: Objects) -> Truth:
+def as_truth(objects: Objects, crowds: Objects | None = None) -> Truth:
     """As the metrics take it."""
-    return Truth(
+    known = Truth(
         objects.boxes.cpu(), objects.classes.cpu(), area=None if objects.areas is None else objects.areas.cpu()
     )
+    return known if crowds is None else known.with_crowds(crowds.boxes.cpu(), crowds.classes.cpu())

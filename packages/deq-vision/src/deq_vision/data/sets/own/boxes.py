@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 from deq_core.experiment.data.images import FileFormatError, read_image
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.media.video import size_of
-from deq_vision.data.samples import AnnotatedImage
+from deq_vision.data.samples import Annotated, AnnotatedImage
 from deq_vision.data.sets.own.coco import CocoFile, read_coco
 from deq_vision.data.sets.own.splits import Split, folder_of, labelled_pictures, pictures
 
@@ -63,7 +63,8 @@ class OwnBoxes(Dataset[AnnotatedImage]):
                 f"{path}: expected {size[1]}x{size[0]} pixels for a person, its width and height in {self.source}, got "
                 f"{size_of(image)}; correct them there, or take the picture that was annotated"
             )
-        return AnnotatedImage(image, self.known.objects[path.name], path.name)
+        objects = self.known.objects[path.name]
+        return AnnotatedImage(image, objects, path.name, Annotated(objects, size, self.known.crowds[path.name]))
 
 
 def annotations_in(folder: Path) -> Path:

@@ -32,8 +32,10 @@ class CocoFile:
     sizes: Mapping[str, tuple[int, int]]
     """(h, w) of each image by the last part of its file_name."""
     objects: Mapping[str, Objects]
-    """Of each image likewise; none where there is nothing in it. Crowds are left out. An object's area is what its
-    annotation says, as of a mask's pixels, or that of its box where it says none above 0."""
+    """Of each image likewise; none where there is nothing in it. An object's area is what its annotation says, as of a
+    mask's pixels, or that of its box where it says none above 0."""
+    crowds: Mapping[str, Objects]
+    """Of each image likewise: the annotations with `iscrowd`, which are no objects."""
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -63,6 +65,7 @@ def _read(path: Path, *_: int) -> CocoFile:
     heights, widths = images.by_id("height", int), images.by_id("width", int)
     rows: dict[int, list[tuple[Box, int, int, bool]]] = {number: [] for number in files}
     areas: dict[int, list[float]] = {number: [] for number in files}
+    crowds: dict[int, list[tuple[Box, int, int, bool]]] = {number: [] for number in files}
     classes = {number: index for index, number in enumerate(names)}
     annotations = Entries(path, document, "annotations")
     for place in range(len(annotations.entries)):
@@ -73,10 +76,11 @@ def _read(path: Path, *_: int) -> CocoFile:
         if category not in classes:
             known = ", ".join(f"{number} ({name})" for number, name in names.items())
             raise wrong(path, f"annotations[{place}].category_id", f"one of categories, {known}", category)
-        if annotations.entries[place].get("iscrowd", 0) == 1:
-            continue
         where = f"annotations[{place}].bbox"
         box = inside(path, where, annotations.value(place, "bbox", list), files[of], (heights[of], widths[of]))
+        if annotations.entries[place].get("iscrowd", 0) == 1:
+            crowds[of].append((box, classes[category], -1, False))
+            continue
         rows[of].append((box, classes[category], -1, False))
         areas[of].append(area_of(annotations.entries[place].get("area"), box))
     return CocoFile(
@@ -85,6 +89,7 @@ def _read(path: Path, *_: int) -> CocoFile:
         objects={
             name: replace(Objects.of(rows[number]), areas=torch.tensor(areas[number])) for number, name in files.items()
         },
+        crowds={name: Objects.of(crowds[number]) for number, name in files.items()},
     )
 
 
