@@ -269,7 +269,7 @@ def test_a_model_of_another_task_lends_all_but_its_head(
     begin(model, trained_digits)
     for name, value in model.state_dict().items():
         assert value.equal(before[name] if name.startswith("head.") else found[name]), name
-    assert "has the head of another task" in capsys.readouterr().err
+    assert "its head has other shapes; this one's begins with random weights" in capsys.readouterr().err
 
 
 def test_a_model_of_the_same_task_lends_its_head_too(trained_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -432,7 +432,7 @@ def test_the_commands_train_and_measure_from_a_file(
     assert last["top1"] == pytest.approx(metrics["top1"], abs=1e-6)
     assert len(read_rows(tmp_path / "measured" / "steps.csv")) == MEASURE.sweep
     main(["train", "--experiment", "street", "--data", str(data), "--out", "street", "--start", "out"])
-    assert "has the head of another task" in capsys.readouterr().err
+    assert "its head has other shapes; this one's begins with random weights" in capsys.readouterr().err
     with pytest.raises(SystemExit, match=r"elsewhere.*no such file"):
         main(["train", "--experiment", "street", "--data", str(data), "--out", "other", "--start", "elsewhere"])
 

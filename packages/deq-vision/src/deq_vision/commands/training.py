@@ -53,7 +53,7 @@ def train(
         seed: of the weights, the order of the data, and its augmentation.
         start: the network whose weights it begins with: a shipped name, a folder that training wrote, a file of weights
             (.safetensors), or a released file (.pth), as the released Cityscapes models began as ImageNet's. A head of
-            another task is left out.
+            other shapes, as of another task or number of classes, is left out.
         change: what is changed of the recipe.
         task: which of the recipes that ship. Those for pictures of one's own: classes, where DATA has a folder of them
             for each class; masks, where it has images, masks and labels.yaml; boxes, where it has images and a JSON
