@@ -23,7 +23,15 @@ from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.detection.decoding import Decoding, Detections
 from deq_vision.detection.params import Detect
-from deq_vision.detection.task import DetectionTally, batches_in_order, loss, samples, training_batches, training_metric
+from deq_vision.detection.task import (
+    DetectionTally,
+    as_truth,
+    batches_in_order,
+    loss,
+    samples,
+    training_batches,
+    training_metric,
+)
 from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.params import Recipe, Segment
 from deq_vision.streaming.evaluate import runs, show, summary_row
@@ -237,7 +245,7 @@ def test_a_perfect_detector_has_a_perfect_score(street: Path) -> None:
     tally = DetectionTally(DETECT)
     for batch in batches_in_order(DETECT, street, "val", 10, multiple=8):
         perfect = [Detections(o.boxes, torch.ones(len(o)), o.classes) for o in batch.objects]
-        tally.add_found(perfect, batch.objects)
+        tally.add_found(perfect, [as_truth(one) for one in batch.objects])
     metrics = tally.metrics()
     assert tally.count == len(samples(DETECT, street, "val")) == 30
     assert metrics["ap50"] == metrics["ap"] == pytest.approx(1)

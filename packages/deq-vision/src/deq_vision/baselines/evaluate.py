@@ -32,7 +32,7 @@ from deq_vision.baselines.params import (
 from deq_vision.detection import task as detect
 from deq_vision.detection.decoding import Detections
 from deq_vision.detection.params import Detect
-from deq_vision.detection.task import DetectionTally
+from deq_vision.detection.task import DetectionTally, as_truth
 from deq_vision.evaluate import Evaluate
 from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.params import Classify, Segment, Task
@@ -95,7 +95,7 @@ def of_boxes(baseline: Boxes, task: Detect, config: Evaluate, data: Path) -> dic
     found = Detections(prior.boxes, prior.scores, prior.classes)
     tested = detect.samples(task, data, config.split)
     counted = DetectionTally(task)
-    counted.add_found([found] * len(tested), [tested[index].objects for index in range(len(tested))])
+    counted.add_found([found] * len(tested), [as_truth(tested[index].objects) for index in range(len(tested))])
     metrics = counted.metrics()
     del metrics["loss"]  # of a network's maps
     return {**metrics, "samples": counted.count}

@@ -149,13 +149,12 @@ class DetectionTally:
         self.sums += loss_sums(maps, batch.objects, stride_of(maps, batch.images), self.task.loss).detach().cpu()
         seen = zip(predictions(self.task, maps, batch), batch.sizes, batch.whole, strict=True)
         found = [one.enlarged(size, whole.size) for one, size, whole in seen]
-        self.found.extend(as_found(one) for one in found)
-        self.truth.extend(as_truth(whole.objects, whole.crowds) for whole in batch.whole)
+        self.add_found(found, [as_truth(whole.objects, whole.crowds) for whole in batch.whole])
 
-    def add_found(self, found: Sequence[Detections], objects: Sequence[Objects]) -> None:
-        """Counts detections of images with these objects."""
+    def add_found(self, found: Sequence[Detections], truth: Sequence[Truth]) -> None:
+        """Counts detections of images with what there is in each."""
         self.found.extend(as_found(one) for one in found)
-        self.truth.extend(as_truth(one) for one in objects)
+        self.truth.extend(truth)
 
     @property
     def count(self) -> int:
