@@ -145,15 +145,16 @@ def left(flow: Flow, pairs: Iterable[Pair]) -> str:
 
 def known(methods: dict[str, Flow], sets: Mapping[str, Sequence[FlowSample]]) -> str:
     """A table of the error of methods, and of what is left after warping by them and by the true flow, if whole."""
-    rows = {name: [name] for name in methods}
-    if all(sample.valid.all() for samples in sets.values() for sample in samples):
-        rows["true flow"] = ["true flow"]
+    whole = all(sample.valid.all() for samples in sets.values() for sample in samples)
+    rows = {name: [name] for name in ([*methods, "true flow"] if whole else methods)}
     for samples in sets.values():
-        for name, flow in methods.items():
-            rows[name] += [f"{error(flow, samples):.3g}", left(flow, ((one.image1, one.image2) for one in samples))]
-        if "true flow" in rows:
-            truth = fmean(warped_error(one.image1, one.image2, one.flow) for one in samples)
-            rows["true flow"] += ["0", f"{truth:.2f}"]
+        flows = {name: [flow(one.image1, one.image2) for one in samples] for name, flow in methods.items()}
+        flows["true flow"] = [one.flow for one in samples]
+        for name, row in rows.items():
+            found = list(zip(samples, flows[name], strict=True))
+            wrong = fmean(epe(flow[None], one.flow[None], one.valid[None]).item() for one, flow in found)
+            rest = fmean(warped_error(one.image1, one.image2, flow) for one, flow in found)
+            row += [f"{wrong:.3g}", f"{rest:.2f}"]
     columns = [column for name in sets for column in (f"{name}, EPE", "left after warping")]
     return markdown(["", *columns], list(rows.values()))
 
