@@ -24,7 +24,8 @@ from deq_vision.data.sets.own.masks import OwnMasks
 from deq_vision.data.sets.own.splits import Split
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.params import Segment
-from deq_vision.tasks import batches_in_order, loss, predicted_classes, require_head, tally
+from deq_vision.tally import tally
+from deq_vision.tasks import batches_in_order, loss, predicted_classes, require_head
 
 NUMBERS = np.array([[9, 9, 4], [255, 4, 9]], np.uint8).repeat(20, axis=0).repeat(20, axis=1)
 CLASSES = np.select([NUMBERS == 9, NUMBERS == 4], [0, 1], IGNORE_INDEX)

@@ -59,7 +59,8 @@ from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.studies.scores import EVALUATE, Measurement
 from deq_vision.studies.section import Continued, Vision
 from deq_vision.studies.training_costs import VisionCosts
-from deq_vision.tasks import batches_in_order, tally, training_batches
+from deq_vision.tally import tally
+from deq_vision.tasks import batches_in_order, training_batches
 from deq_vision.train import begin, objective, train
 
 LAYER = LayerConfig(

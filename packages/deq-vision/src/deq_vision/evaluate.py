@@ -13,7 +13,8 @@ from deq_core.experiment.tables import Row
 from deq_vision.detection.params import Detect
 from deq_vision.finite import require_finite
 from deq_vision.models.mdeq import MDEQ
-from deq_vision.tasks import Scored, batches_in_order, require_head, tally
+from deq_vision.tally import tally
+from deq_vision.tasks import Scored, batches_in_order, require_head
 from deq_vision.windows import Network, cityscapes_test, padded, resized
 
 

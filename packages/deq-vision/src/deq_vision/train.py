@@ -21,13 +21,13 @@ from deq_vision.models.build import file_of
 from deq_vision.models.compat.convert import load_released
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Experiment, Recipe
+from deq_vision.tally import tally
 from deq_vision.tasks import (
     Scored,
     batches_in_order,
     headline,
     loss,
     require_head,
-    tally,
     training_batches,
     training_metric,
 )
