@@ -9,7 +9,10 @@ import pytest
 import torch
 from tests.vision.test_own import picture
 
+from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.errors import UserError
+from deq_vision.baselines.evaluate import of_boxes
+from deq_vision.baselines.params import Boxes
 from deq_vision.data.samples import AnnotatedImage, Objects
 from deq_vision.data.sets.own.boxes import OwnBoxes
 from deq_vision.data.sets.own.coco import read_coco
@@ -19,6 +22,7 @@ from deq_vision.data.transforms import IMAGENET
 from deq_vision.detection.decoding import encode
 from deq_vision.detection.params import Detect
 from deq_vision.detection.task import DetectionTally, batches_in_order, fit
+from deq_vision.evaluate import Evaluate
 
 HEIGHT, WIDTH = 40, 60
 Change = Callable[[dict[str, Any]], object]
@@ -166,19 +170,21 @@ def test_objects_are_small_or_large_by_their_area_in_their_pictures(
 def test_detections_within_a_crowd_are_neither_right_nor_wrong(crowd: bool, ap50: float, tmp_path: Path) -> None:
     path = write(tmp_path / "train", ["0.png", "1.png"]) / "boxes.json"
     said = json.loads(path.read_text())
-    single = {"id": 1, "image_id": 10, "category_id": 2, "bbox": [4, 2, 52, 36]}
-    said["annotations"] = [single, {**single, "id": 2, "image_id": 11, "bbox": [0, 0, 60, 40], "iscrowd": 1}][
+    single = {"id": 1, "image_id": 11, "category_id": 2, "bbox": [4, 2, 52, 36]}
+    said["annotations"] = [single, {**single, "id": 2, "image_id": 10, "bbox": [0, 0, 60, 40], "iscrowd": 1}][
         : 1 + crowd
     ]
     path.write_text(json.dumps(said))
     counted = DetectionTally(Detect(objects="own", normalisation=IMAGENET, test_sides=(30, 30)))
     for batch in batches_in_order(counted.task, tmp_path, "train", 2, multiple=2):
         maps = torch.full((len(batch.names), 6, 10, 15), -9.0)
-        maps[:, 0, 5, 7] = torch.tensor([8.0, 9.0])  # the surer one is where no single object is
+        maps[:, 0, 5, 7] = torch.tensor([9.0, 8.0])  # the surer one is where no single object is
         maps[:, 2:, 5, 7] = encode(torch.tensor([[2.0, 1.0, 28.0, 19.0]]), torch.tensor([[7.0, 5.0]]), 2)
         counted.add(maps, batch)
     assert counted.metrics()["ap50"] == pytest.approx(ap50)
     assert counted.by_class(["leaf", "apple"])[0]["objects"] == 1
+    config = Evaluate(stop=StopConfig(max_steps=1), sweep=1, split="train")
+    assert of_boxes(Boxes(), counted.task, config, tmp_path)["ap50"] == pytest.approx(ap50)  # one box in both pictures
 
 
 def test_boxes_of_a_reduced_panorama_reach_as_far_as_its_rounded_height() -> None:

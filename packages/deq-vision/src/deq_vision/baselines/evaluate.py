@@ -95,7 +95,8 @@ def of_boxes(baseline: Boxes, task: Detect, config: Evaluate, data: Path) -> dic
     found = Detections(prior.boxes, prior.scores, prior.classes)
     tested = detect.samples(task, data, config.split)
     counted = DetectionTally(task)
-    counted.add_found([found] * len(tested), [as_truth(tested[index].objects) for index in range(len(tested))])
+    known = [tested[index].measured() for index in range(len(tested))]
+    counted.add_found([found] * len(tested), [as_truth(one.objects, one.crowds) for one in known])
     metrics = counted.metrics()
     del metrics["loss"]  # of a network's maps
     return {**metrics, "samples": counted.count}

@@ -115,11 +115,7 @@ class AnnotatedBatch:
         images = padded(samples, normalisation, multiple)
         sizes = tuple((sample.image.shape[1], sample.image.shape[2]) for sample in samples)
         objects = tuple(sample.objects for sample in samples)
-        whole = tuple(
-            Annotated(sample.objects, size) if sample.whole is None else sample.whole
-            for sample, size in zip(samples, sizes, strict=True)
-        )
-        return AnnotatedBatch(images, objects, sizes, names_of(samples), whole)
+        return AnnotatedBatch(images, objects, sizes, names_of(samples), tuple(one.measured() for one in samples))
 
     def to(self, device: torch.device | str) -> "AnnotatedBatch":
         """The batch on a device."""

@@ -131,10 +131,14 @@ class AnnotatedImage:
     name: str
     """Unique within the data set."""
     whole: Annotated | None = None
-    """What a detector is measured by, where the image is a reduced one; None is what is here."""
+    """What a detector is measured by, where the image is a reduced one or has crowds; None is what is here."""
 
     def __post_init__(self) -> None:
         check_image(self.name, self.image)
+
+    def measured(self) -> Annotated:
+        """What a detector is measured by."""
+        return self.whole or Annotated(self.objects, (self.image.shape[1], self.image.shape[2]))
 
 
 def check_image(name: str, image: Tensor) -> None:

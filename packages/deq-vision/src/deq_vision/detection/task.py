@@ -13,7 +13,7 @@ from deq_core.experiment.data.batches import Cached, SampleSet, Spaced
 from deq_core.experiment.tables import Row
 from deq_vision.data import classes
 from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order, size_of
-from deq_vision.data.samples import Annotated, AnnotatedImage, Objects
+from deq_vision.data.samples import AnnotatedImage, Objects
 from deq_vision.data.scenes import Placement, fitted_to, place_image, place_objects
 from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
 from deq_vision.data.sets.own.boxes import OwnBoxes
@@ -78,8 +78,7 @@ def fit(sample: AnnotatedImage, sides: tuple[int, int] | None, *, smooth: bool =
     fitted = fitted_to(size, sides)
     placement = Placement(fitted, flip=False, corner=(0, 0), size=fitted, smooth=smooth)
     objects = place_objects(sample.objects, size, placement, least_share=0.0)
-    whole = sample.whole or Annotated(sample.objects, size)
-    return AnnotatedImage(place_image(sample.image, placement), objects, sample.name, whole)
+    return AnnotatedImage(place_image(sample.image, placement), objects, sample.name, sample.measured())
 
 
 def training_batches(
