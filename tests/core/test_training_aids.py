@@ -89,6 +89,12 @@ def test_the_summary_of_a_failed_solve_is_loud():
     values = deq.nn.summarize(deq.fixed_point(lambda z: z * torch.nan, torch.zeros(2, 3), on_failure="ignore"))
     assert values["converged"] == values["finite"] == 0.0
     assert math.isinf(values["residual"])
+    factors = torch.tensor([[0.1], [0.3], [0.5], [torch.nan]])
+    one = deq.fixed_point(lambda z: z * factors, torch.ones(4, 1), on_failure="ignore", stop=deq.Stop(1, tol=None))
+    values = deq.nn.summarize(one)
+    assert values["residual"] == values["residual_first"] == one.residual[:2].mean(), "9 and 7/3 of 1 to inf"
+    assert math.isinf(values["residual_worst"])
+    assert values["finite"] == 0.75
     assert deq.nn.summarize(deq.fixed_point(torch.cos, torch.zeros(0, 3))) == {}
 
 

@@ -1,6 +1,10 @@
 """Convergence, as numbers for a log."""
 
 from collections.abc import Callable, Mapping
+from math import inf, isfinite
+from statistics import median
+
+from torch import Tensor
 
 from .._solve.solution import Solution
 
@@ -8,24 +12,28 @@ from .._solve.solution import Solution
 def summarize(solution: Solution) -> dict[str, float]:
     """The numbers that say whether solves converge; reading them waits for the device. Empty for an empty batch.
 
-    Keys: `residual` (median), `residual_worst`, `residual_first` (median at the first step: what a warm start
-    is worth), `steps` (mean), `converged` (share), `finite` (share), `evaluations`; where the stop
-    has parts, `residual_part0` and so on (medians).
+    Keys: `residual` (median over the samples), `residual_worst`, `residual_first` (median at the first step: what a
+    warm start is worth), `steps` (mean), `converged` (share), `finite` (share), `evaluations`; where the stop has
+    parts, `residual_part0` and so on (medians). A residual that is not a number counts as infinite.
     """
     if len(solution.residual) == 0:
         return {}
-    residual = solution.residual.detach().double().cpu()
-    parts = [] if solution.parts is None else solution.parts.median(0).values.tolist()
+    residual = _numbers(solution.residual)
+    parts = [] if solution.parts is None else [median(_numbers(part)) for part in solution.parts.unbind(1)]
     return {
-        "residual": float(residual.median()),
-        "residual_worst": float(residual.max()),
-        "residual_first": float(solution.trace[0].median()),
+        "residual": median(residual),
+        "residual_worst": max(residual),
+        "residual_first": median(_numbers(solution.trace[0])),
         "steps": float(solution.steps.double().mean()),
         "converged": float(solution.converged.double().mean()),
-        "finite": float(residual.isfinite().double().mean()),
+        "finite": sum(map(isfinite, residual)) / len(residual),
         "evaluations": float(solution.nfe),
         **{f"residual_part{number}": value for number, value in enumerate(parts)},
     }
+
+
+def _numbers(residuals: Tensor) -> list[float]:
+    return residuals.detach().nan_to_num(nan=inf, posinf=inf).tolist()
 
 
 class Monitor:
