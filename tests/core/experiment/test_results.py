@@ -13,6 +13,7 @@ from deq_core.experiment.tables import (
     Value,
     aggregate,
     cell,
+    markdown,
     numbers,
     over_seeds,
     read_rows,
@@ -113,3 +114,8 @@ def test_values_over_seeds_have_a_mean_and_where_there_are_several_a_deviation()
             over_seeds(runs)
     assert cell(found, "epe", "{:.2f}") == "1.50 ± 0.71"
     assert cell({"epe": 1.0}, "epe", "{:.1f}") == "1.0"
+
+
+def test_a_name_with_a_bar_or_a_line_break_stays_in_its_cell() -> None:
+    table = markdown(["class", "iou"], [["road|rail\nside", "0.5"]], names=1).splitlines()
+    assert table == ["| class | iou |", "| --- | ---: |", r"| road\|rail side | 0.5 |"]

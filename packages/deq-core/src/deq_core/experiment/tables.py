@@ -165,10 +165,14 @@ def spread(rows: Sequence[Mapping[str, Value]], column: str, form: str) -> str:
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]], *, names: int | None = None) -> str:
-    """A table; the columns behind the first `names` are of numbers and aligned to the right."""
+    """A table; the columns behind the first `names` are of numbers and aligned to the right.
+
+    A vertical bar in a cell, as in somebody's name of a class, is escaped, and a line break becomes a space.
+    """
     words = len(heads) if names is None else names
     rule = ["---"] * words + ["---:"] * (len(heads) - words)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
+    escaped = [[" ".join(text.replace("|", r"\|").splitlines()) for text in cells] for cells in (heads, *lines)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (escaped[0], rule, *escaped[1:]))
 
 
 def _written(value: Value) -> str:
