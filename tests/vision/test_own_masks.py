@@ -240,6 +240,15 @@ def test_the_loss_of_pictures_is_the_mean_over_their_labelled_pixels_in_any_batc
     assert counted.metrics()["loss"] == pytest.approx((16 * first * wrong + second * right) / (16 * first + second))
 
 
+def test_masks_without_a_pixel_of_a_class_are_refused_not_measured_as_0() -> None:
+    counted = tally(Segment(labels="cityscapes", normalisation=IMAGENET))
+    nothing = torch.full((4, 4), IGNORE_INDEX, dtype=torch.uint8)
+    batch = SegmentedBatch.collate([SegmentedImage(torch.zeros(3, 4, 4, dtype=torch.uint8), nothing, "")], IMAGENET)
+    counted.add(torch.zeros(1, 19, 4, 4), batch)
+    with pytest.raises(UserError, match="got none: all of the 1 masks are ignored; measure another split"):
+        counted.metrics()
+
+
 def test_own_masks_are_trained_on_by_the_scores_that_they_are_measured_by() -> None:
     logits = 1e6 * torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     labels = predicted_classes(logits, torch.empty(1, 24, 24))

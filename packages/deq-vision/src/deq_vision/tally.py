@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.tables import Row
 from deq_vision.data.batches import SegmentedBatch
 from deq_vision.data.samples import IGNORE_INDEX
@@ -76,7 +77,16 @@ class ScoreTally:
         self.sums[name] = self.sums.get(name, 0.0) + value
 
     def metrics(self) -> dict[str, float]:
-        """Of all that was counted."""
+        """Of all that was counted.
+
+        Raises:
+            LayoutError: no pixel of the masks has a class, as in the test split of Cityscapes.
+        """
+        if self.matrix is not None and not self.matrix.any():
+            raise LayoutError(
+                f"expected pixels of a class in the masks that are measured, got none: all of the {self.count} masks "
+                "are ignored; measure another split, or correct the masks or the labels that are ignored"
+            )
         means = {"loss": self.loss / self.weight if self.weight else 0.0}
         means |= {name: value / self.count for name, value in self.sums.items()}
         return means if self.matrix is None else {**means, **segmentation_metrics(self.matrix)}
