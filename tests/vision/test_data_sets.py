@@ -161,10 +161,10 @@ def test_label_ids_become_the_classes_of_the_benchmark(tmp_path: Path) -> None:
     assert found[47] == IGNORE_INDEX
 
 
-def test_classes_go_back_to_their_ids_and_colours() -> None:
+def test_classes_go_back_to_their_ids() -> None:
     classes = torch.tensor([[0, 18, IGNORE_INDEX]], dtype=torch.uint8)
     assert CITYSCAPES.label_ids(classes).tolist() == [[7, 33, 0]]
-    assert CITYSCAPES.paint(classes)[:, 0].T.tolist() == [[128, 64, 128], [119, 11, 32], [0, 0, 0]]
+    assert [CITYSCAPES.colours[index] for index in (0, 18)] == [(128, 64, 128), (119, 11, 32)]
     everything = torch.arange(19, dtype=torch.uint8)[None]
     assert torch.equal(CITYSCAPES.indices(CITYSCAPES.label_ids(everything)), everything)
     assert len(set(CITYSCAPES.colours)) == len(CITYSCAPES) == len(CITYSCAPES.weights) == 19

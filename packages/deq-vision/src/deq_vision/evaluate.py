@@ -126,7 +126,7 @@ def several_views(model: MDEQ, config: Windows, stop: deq.Stop) -> Network:
 
     def whole(images: Tensor) -> Tensor:
         seen = padded(images, model.size.multiple)
-        logits = resized(model(seen, stop=stop).logits, seen.shape[2:], align_corners=False)
+        logits = resized(model(seen, stop=stop).logits, seen.shape[2:])
         return logits[:, :, : images.shape[2], : images.shape[3]]
 
     scores = cityscapes_test(whole, window=config.window, scales=config.scales, mirror=config.mirror)

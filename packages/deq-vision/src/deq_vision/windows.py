@@ -15,14 +15,11 @@ from deq_vision.finite import NO_CLASS, argmax_class
 Network = Callable[[Tensor], Tensor]
 
 
-def full_size(network: Network, *, align_corners: bool = False) -> Network:
-    """The network with its logits interpolated to the size of the images.
-
-    MDEQ as released aligns corners while it trains and validates, and does not when it is tested.
-    """
+def full_size(network: Network) -> Network:
+    """The network with its logits interpolated to the size of the images."""
 
     def predict(images: Tensor) -> Tensor:
-        return resized(network(images), images.shape[2:], align_corners=align_corners)
+        return resized(network(images), images.shape[2:])
 
     return predict
 
@@ -36,8 +33,8 @@ def mirrored(network: Network) -> Network:
     return predict
 
 
-def sliding(network: Network, window: tuple[int, int], stride: tuple[int, int] | None = None) -> Network:
-    """The mean of the logits of windows that cover the images, each pixel's over the windows that hold it.
+def sliding(network: Network, window: tuple[int, int]) -> Network:
+    """The mean of the logits of windows side by side, each pixel's over the windows that hold it.
 
     A window that would pass the right or bottom edge is moved back inside; along an axis on which the image is smaller
     than the window, it is cut to the image.
@@ -45,18 +42,11 @@ def sliding(network: Network, window: tuple[int, int], stride: tuple[int, int] |
     Args:
         network: gives logits at the size of its images.
         window: (h, w), pixels.
-        stride: between windows; `window` itself if None, as MDEQ is tested on Cityscapes.
-
-    Raises:
-        ValueError: window or stride are not positive, or the stride leaves gaps.
     """
-    step = window if stride is None else stride
-    if min(*window, *step) < 1 or step[0] > window[0] or step[1] > window[1]:
-        raise ValueError(f"expected 1 <= stride <= window along both axes, got {step} and {window}")
 
     def predict(images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        rows, columns = starts(height, window[0], step[0]), starts(width, window[1], step[1])
+        rows, columns = starts(height, window[0]), starts(width, window[1])
         total, count = None, images.new_zeros(height, width)
         for y in rows:
             for x in columns:
@@ -81,21 +71,15 @@ def exponential(network: Network) -> Network:
     return predict
 
 
-def several_scales(network: Network, scales: Sequence[float], *, align_corners: bool = False) -> Network:
-    """The sum of what the network gives for the images at each scale, interpolated to the images' own size.
-
-    Raises:
-        ValueError: there is no scale, or one is not positive.
-    """
-    if not scales or min(scales) <= 0:
-        raise ValueError(f"expected at least one scale, all positive, got {tuple(scales)}")
+def several_scales(network: Network, scales: Sequence[float]) -> Network:
+    """The sum of what the network gives for the images at each scale, interpolated to the images' own size."""
 
     def predict(images: Tensor) -> Tensor:
         size = images.shape[2:]
         values = []
         for scale in scales:
-            scaled = resized(images, [max(1, round(length * scale)) for length in size], align_corners=align_corners)
-            values.append(resized(network(scaled), size, align_corners=align_corners))
+            scaled = resized(images, [max(1, round(length * scale)) for length in size])
+            values.append(resized(network(scaled), size))
         return torch.stack(values).sum(dim=0)
 
     return predict
@@ -116,11 +100,9 @@ def cityscapes_test(
     return several_scales(sliding(exponential(mirrored(whole) if mirror else whole), window), scales)
 
 
-def starts(length: int, window: int, stride: int) -> list[int]:
+def starts(length: int, window: int) -> list[int]:
     """Where windows begin that cover `length`, the last moved back inside."""
-    if length <= window:
-        return [0]
-    return [*range(0, length - window, stride), length - window]
+    return [*range(0, length - window, window), max(0, length - window)]
 
 
 def pixel_classes(logits: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
@@ -128,7 +110,7 @@ def pixel_classes(logits: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
 
     `finite.NO_CLASS` where the logits (b, classes, h, w) around a pixel are not numbers.
     """
-    return argmax_class(resized(logits.float(), size, align_corners=False))
+    return argmax_class(resized(logits.float(), size))
 
 
 def unreduced_classes(
@@ -147,8 +129,8 @@ def unreduced_classes(
     """
 
     def enlarged(index: int) -> Tensor:
-        scores = resized(logits[:, index : index + 1].float(), grid, align_corners=False)
-        return resized(scores[:, :, : seen[0], : seen[1]], size, align_corners=False)[:, 0]
+        scores = resized(logits[:, index : index + 1].float(), grid)
+        return resized(scores[:, :, : seen[0], : seen[1]], size)[:, 0]
 
     greatest = enlarged(0)
     classes = torch.zeros_like(greatest, dtype=torch.int64)
@@ -165,8 +147,8 @@ def padded(images: Tensor, multiple: int) -> Tensor:
     return F.pad(images, (0, -width % multiple, 0, -height % multiple))
 
 
-def resized(values: Tensor, size: Sequence[int] | torch.Size, *, align_corners: bool) -> Tensor:
-    """Bilinear interpolation of (b, c, h, w) to `size`."""
+def resized(values: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
+    """Bilinear interpolation of (b, c, h, w) to `size`; corners are not aligned, as in the release's test."""
     if tuple(values.shape[2:]) == tuple(size):
         return values
-    return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=align_corners)
+    return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=False)

@@ -3,9 +3,7 @@
 import colorsys
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from deq_vision.data.mini.street import NAMES as STREET_NAMES
@@ -50,12 +48,6 @@ class LabelSet:
         table[: len(self)] = torch.tensor(self.ids, dtype=torch.uint8)
         return table[indices.long()]
 
-    def paint(self, indices: Tensor) -> Tensor:
-        """uint8 RGB (3, h, w): class indices (h, w) in their colours, what is `IGNORE_INDEX` black."""
-        table = np.zeros((256, 3), dtype=np.uint8)
-        table[: len(self)] = self.colours
-        return rearrange(torch.from_numpy(table[indices.numpy()]), "h w c -> c h w").contiguous()
-
 
 def palette(count: int) -> tuple[Colour, ...]:
     """Colours that differ in hue, for classes that have none of their own."""
@@ -65,72 +57,29 @@ def palette(count: int) -> tuple[Colour, ...]:
 
 # Names, ids and colours are those of the benchmark's evaluation (Cordts et al., CVPR 2016); the weights are those that
 # HRNet (Wang et al., TPAMI 2020) and, after it, MDEQ were trained with.
-CITYSCAPES = LabelSet(
-    names=(
-        "road",
-        "sidewalk",
-        "building",
-        "wall",
-        "fence",
-        "pole",
-        "traffic light",
-        "traffic sign",
-        "vegetation",
-        "terrain",
-        "sky",
-        "person",
-        "rider",
-        "car",
-        "truck",
-        "bus",
-        "train",
-        "motorcycle",
-        "bicycle",
-    ),
-    ids=(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
-    colours=(
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ),
-    weights=(
-        0.8373,
-        0.918,
-        0.866,
-        1.0345,
-        1.0166,
-        0.9969,
-        0.9754,
-        1.0489,
-        0.8786,
-        1.0023,
-        0.9539,
-        0.9843,
-        1.1116,
-        0.9037,
-        1.0865,
-        1.0955,
-        1.0865,
-        1.1529,
-        1.0507,
-    ),
+_ROWS: tuple[tuple[str, int, Colour, float], ...] = (
+    ("road", 7, (128, 64, 128), 0.8373),
+    ("sidewalk", 8, (244, 35, 232), 0.918),
+    ("building", 11, (70, 70, 70), 0.866),
+    ("wall", 12, (102, 102, 156), 1.0345),
+    ("fence", 13, (190, 153, 153), 1.0166),
+    ("pole", 17, (153, 153, 153), 0.9969),
+    ("traffic light", 19, (250, 170, 30), 0.9754),
+    ("traffic sign", 20, (220, 220, 0), 1.0489),
+    ("vegetation", 21, (107, 142, 35), 0.8786),
+    ("terrain", 22, (152, 251, 152), 1.0023),
+    ("sky", 23, (70, 130, 180), 0.9539),
+    ("person", 24, (220, 20, 60), 0.9843),
+    ("rider", 25, (255, 0, 0), 1.1116),
+    ("car", 26, (0, 0, 142), 0.9037),
+    ("truck", 27, (0, 0, 70), 1.0865),
+    ("bus", 28, (0, 60, 100), 1.0955),
+    ("train", 31, (0, 80, 100), 1.0865),
+    ("motorcycle", 32, (0, 0, 230), 1.1529),
+    ("bicycle", 33, (119, 11, 32), 1.0507),
 )
+"""Name, id, colour and weight of each."""
+CITYSCAPES = LabelSet(*zip(*_ROWS, strict=True))
 
 _PLACES = [CITYSCAPES.names.index(name) for name in STREET_NAMES]
 STREET = LabelSet(

@@ -49,11 +49,6 @@ class SceneAugment:
         check_chance(self.flip_chance)
 
 
-CITYSCAPES = SceneAugment()
-VID = SceneAugment(long_side=1000, short_side=600, scale=(1.0, 1.0), crop=None)
-"""StreamDEQ's for ImageNet VID: 1000 x 600 pixels at most, half of them mirrored."""
-
-
 @dataclass(frozen=True)
 class Placement:
     """One change of place and size: scaled, mirrored, padded, then cropped."""

@@ -35,11 +35,6 @@ class Normalisation:
         mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
         return (images.float() / 255 - mean) / std
 
-    def undo(self, images: Tensor) -> Tensor:
-        """uint8 (..., 3, h, w) of normalised images."""
-        mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
-        return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-
 
 CIFAR = Normalisation(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -23,10 +23,10 @@ def enlarged(image: Tensor) -> Tensor:
     return image.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2) if factor > 1 else image
 
 
-def with_classes(image: Tensor, classes: Tensor, colours: Sequence[Colour], *, opacity: float = 0.5) -> Tensor:
+def with_classes(image: Tensor, classes: Tensor, colours: Sequence[Colour]) -> Tensor:
     """The image uint8 (3, h, w) below the colours of its pixels' classes (h, w); bare where these are `NO_CLASS`."""
     painted = rearrange(torch.tensor(colours, dtype=torch.float32)[classes.clamp(min=0)], "h w c -> c h w")
-    below = torch.lerp(image.float(), painted, opacity).round().to(torch.uint8)
+    below = torch.lerp(image.float(), painted, 0.5).round().to(torch.uint8)
     return torch.where(classes == NO_CLASS, image, below)
 
 
