@@ -1,19 +1,18 @@
 """Batches of each task: what they hold, the same for any number of workers, of whole images in order too."""
 
 from collections.abc import Callable
-from functools import partial
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment.data.batches import grouped, in_order
 from deq_vision.data.batches import (
     AnnotatedBatch,
     LabelledBatch,
     SegmentedBatch,
     annotated_batches,
-    in_order,
     labelled_batches,
     segmented_batches,
 )
@@ -108,10 +107,10 @@ def test_images_of_different_size_are_padded_with_the_mean() -> None:
 
 
 def test_every_sample_comes_once_and_in_order() -> None:
-    found = list(in_order(Made(labelled), 4, partial(LabelledBatch.collate, normalisation=IMAGENET)))
-    assert [batch.labels.tolist() for batch in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    found = grouped(in_order(Made(labelled)), 4, apart=lambda sample: sample.label < 5)
+    assert [[sample.label for sample in group] for group in found] == [[0, 1, 2, 3], [4], [5, 6, 7, 8]]
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-        next(in_order(Made(labelled), 0, len))
+        next(grouped(in_order(Made(labelled)), 0))
 
 
 def test_batches_move_to_a_device_whole() -> None:

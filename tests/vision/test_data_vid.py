@@ -15,7 +15,7 @@ from deq_vision.data.sets.annotations import read_annotation, write_annotation
 from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.detection.params import Detect
-from deq_vision.detection.task import batches_in_order
+from deq_vision.tasks import batches_in_order
 
 RELEASED = """<annotation>
 \t<folder>ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000</folder>

@@ -21,8 +21,9 @@ from deq_vision.data.sets.own.splits import Split
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.detection.decoding import encode
 from deq_vision.detection.params import Detect
-from deq_vision.detection.task import DetectionTally, batches_in_order, fit
+from deq_vision.detection.task import DetectionTally, fit
 from deq_vision.evaluate import Evaluate
+from deq_vision.tasks import batches_in_order
 
 HEIGHT, WIDTH = 40, 60
 Change = Callable[[dict[str, Any]], object]

@@ -23,15 +23,7 @@ from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.detection.decoding import Decoding, Detections
 from deq_vision.detection.params import Detect
-from deq_vision.detection.task import (
-    DetectionTally,
-    as_truth,
-    batches_in_order,
-    loss,
-    samples,
-    training_batches,
-    training_metric,
-)
+from deq_vision.detection.task import DetectionTally, as_truth, loss, training_metric
 from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.params import Recipe, Segment
 from deq_vision.streaming.evaluate import runs, show, summary_row
@@ -41,6 +33,7 @@ from deq_vision.streaming.stream import StreamDEQ
 from deq_vision.streaming.videos import SegmentedVideo, VideoFrame, annotated_videos, play, segmented_videos
 from deq_vision.studies.section import Vision
 from deq_vision.studies.streaming import STREAM, Streaming
+from deq_vision.tasks import batches_in_order, samples, training_batches
 from deq_vision.windows import padded, pixel_classes
 
 SEGMENT = Segment(labels="street", normalisation=IMAGENET)

@@ -9,27 +9,28 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.data.batches import Cached, SampleSet, Spaced
+from deq_core.experiment.data.batches import Cached, SampleSet, Spaced, grouped, in_order
 from deq_vision.config import Head
 from deq_vision.data import classes
 from deq_vision.data.batches import (
-    CentreCropped,
-    Fitted,
+    AnnotatedBatch,
     LabelledBatch,
     SegmentedBatch,
-    in_order,
+    annotated_batches,
     labelled_batches,
     segmented_batches,
     size_of,
 )
 from deq_vision.data.classes import LabelSet
 from deq_vision.data.samples import IGNORE_INDEX
+from deq_vision.data.scenes import fit_segmented
 from deq_vision.data.sets.cifar import Cifar10
 from deq_vision.data.sets.cityscapes import Cityscapes
 from deq_vision.data.sets.imagenet import ImageNet, folder_of, synsets_of
 from deq_vision.data.sets.own.classes import OwnClasses, classes_of
 from deq_vision.data.sets.own.labels import labels_of
 from deq_vision.data.sets.own.masks import OwnMasks
+from deq_vision.data.transforms import centre_cropped
 from deq_vision.detection import task as detect
 from deq_vision.detection.params import Detect
 from deq_vision.loss import classification_loss, segmentation_loss
@@ -43,13 +44,15 @@ Scored = Classify | Segment
 LABELS: Mapping[str, LabelSet] = {"cityscapes": classes.CITYSCAPES, "street": classes.STREET}
 
 
-def samples(task: Scored, data: Path, split: Split) -> SampleSet[Any]:
+def samples(task: Scored | Detect, data: Path, split: Split) -> SampleSet[Any]:
     """The samples of a split of the task's data set.
 
     Raises:
         LayoutError: the set is not there or not complete.
     """
     root = data / task.folder
+    if isinstance(task, Detect):
+        return detect.samples(task, data, split)
     if isinstance(task, Segment):
         if task.labels == "own":
             return OwnMasks(root, split)
@@ -150,8 +153,6 @@ def training_batches(
 
     `multiple` is what height and width of images must be multiples of; those of boxes are padded.
     """
-    if isinstance(task, Detect):
-        return detect.training_batches(task, recipe, data, seed, multiple=multiple)
     found = samples(task, data, "train")
     found = Cached(found) if recipe.cache else found
     shared = {
@@ -160,25 +161,36 @@ def training_batches(
         "seed": seed,
         "workers": recipe.workers,
     }
-    if isinstance(task, Classify):
-        return labelled_batches(found, augment=task.augment, **shared)
-    return segmented_batches(found, augment=task.augment, **shared)
+    match task:
+        case Classify():
+            return labelled_batches(found, augment=task.augment, **shared)
+        case Segment():
+            return segmented_batches(found, augment=task.augment, **shared)
+        case Detect():
+            return annotated_batches(found, augment=task.augment, multiple=multiple, **shared)
 
 
 def batches_in_order(
     task: Scored | Detect, data: Path, split: Split, batch_size: int, *, multiple: int, count: int | None = None
 ) -> Iterator[Any]:
-    """Every sample of a split once, or `count` of them, evenly spaced."""
-    if isinstance(task, Detect):
-        return detect.batches_in_order(task, data, split, batch_size, multiple=multiple, count=count)
+    """Every sample of a split once, or `count` of them, evenly spaced; scenes of one size in a batch."""
     found = samples(task, data, split)
-    found = found if count is None else Spaced(found, count)
-    if isinstance(task, Segment):
-        found = found if task.test_sides is None else Fitted(found, task.test_sides)
-        collate = partial(SegmentedBatch.collate, normalisation=task.normalisation, multiple=multiple)
-        return in_order(found, batch_size, collate, apart=size_of)
-    found = found if task.test_crop is None else CentreCropped(found, *task.test_crop)
-    return in_order(found, batch_size, partial(LabelledBatch.collate, normalisation=task.normalisation))
+    each = in_order(found if count is None else Spaced(found, count))
+    collate: Callable[..., Any]
+    match task:
+        case Classify():
+            if task.test_crop is not None:
+                each = map(partial(centre_cropped, crop=task.test_crop), each)
+            return map(partial(LabelledBatch.collate, normalisation=task.normalisation), grouped(each, batch_size))
+        case Segment():
+            if task.test_sides is not None:
+                each = map(partial(fit_segmented, sides=task.test_sides), each)
+            collate = SegmentedBatch.collate
+        case Detect():
+            each = map(partial(detect.fit, sides=task.test_sides, smooth=task.objects == "own"), each)
+            collate = AnnotatedBatch.collate
+    groups = grouped(each, batch_size, apart=size_of)
+    return map(partial(collate, normalisation=task.normalisation, multiple=multiple), groups)
 
 
 def loss(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tensor:

@@ -88,15 +88,4 @@ class Augmented:
 
 def same_shape(pairs: SampleSet, batch_size: int) -> Iterator[list[FlowSample]]:
     """All samples in order, in runs of at most `batch_size` whose images have one shape."""
-    group: list[FlowSample] = []
-    for index in range(len(pairs)):
-        sample = pairs[index]
-        if group and sample.image1.shape != group[0].image1.shape:
-            yield group
-            group = []
-        group.append(sample)
-        if len(group) == batch_size:  # before the next one is read, which may be damaged
-            yield group
-            group = []
-    if group:
-        yield group
+    return experiment.grouped(experiment.in_order(pairs), batch_size, apart=lambda sample: sample.image1.shape)

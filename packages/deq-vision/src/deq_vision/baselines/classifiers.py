@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from deq_core.experiment.data.batches import SampleSet
+from deq_core.experiment.data.batches import SampleSet, in_order
 from deq_vision.data.samples import IGNORE_INDEX, AnnotatedImage, LabelledImage, SegmentedImage
 from deq_vision.detection.boxes import box_iou
 
@@ -43,7 +43,7 @@ def nearest_neighbours(samples: SampleSet[LabelledImage], *, neighbours: int = 5
 
 def majority_class(samples: SampleSet[SegmentedImage], classes: int) -> Classifier:
     """The class with most pixels, everywhere."""
-    counts = sum(torch.bincount(samples[index].labels.flatten().long(), minlength=256) for index in range(len(samples)))
+    counts = sum(torch.bincount(sample.labels.flatten().long(), minlength=256) for sample in in_order(samples))
     most = int(torch.as_tensor(counts)[:classes].argmax())
     return lambda images: torch.full((len(images), *images.shape[2:]), most)
 
@@ -51,9 +51,8 @@ def majority_class(samples: SampleSet[SegmentedImage], classes: int) -> Classifi
 def position_prior(samples: SampleSet[SegmentedImage], classes: int) -> Classifier:
     """The most frequent class of each place; samples and images are of one size."""
     counts = torch.zeros(classes, *samples[0].labels.shape, dtype=torch.int64)
-    for index in range(len(samples)):
-        labels = samples[index].labels.long()
-        counts += torch.stack([labels == place for place in range(classes)])
+    for sample in in_order(samples):
+        counts += torch.stack([sample.labels == place for place in range(classes)])
     prior = counts.argmax(dim=0)
     return lambda images: prior.expand(len(images), *prior.shape)
 
@@ -72,8 +71,7 @@ def pixel_classifier(
     features, labels = [], []
     rng = np.random.default_rng(seed)
     share = -(-pixels // len(samples))
-    for index in range(len(samples)):
-        sample = samples[index]
+    for sample in in_order(samples):
         known = np.flatnonzero(sample.labels.flatten().numpy() != IGNORE_INDEX)
         chosen = rng.choice(known, min(share, len(known)), replace=False)
         features.append(colours_and_places(sample.image[None])[chosen])
@@ -100,7 +98,7 @@ class PriorBoxes:
 
 def prior_boxes(samples: SampleSet[AnnotatedImage], classes: int, *, per_class: int = 1, seed: int = 0) -> PriorBoxes:
     """The mean box of each class, or of `per_class` clusters of its boxes; images are of one size."""
-    objects = [samples[index].objects for index in range(len(samples))]
+    objects = [sample.objects for sample in in_order(samples)]
     boxes, scores, labels = [], [], []
     for place in range(classes):
         each = [entry.boxes[entry.classes == place] for entry in objects]
@@ -118,7 +116,7 @@ def prior_boxes(samples: SampleSet[AnnotatedImage], classes: int, *, per_class: 
 
 def flat(samples: SampleSet[LabelledImage]) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (n, 3 h w) and labels (n,)."""
-    found = [samples[index] for index in range(len(samples))]
+    found = list(in_order(samples))
     return rows(torch.stack([sample.image for sample in found])), np.array([sample.label for sample in found])
 
 

@@ -1,13 +1,12 @@
 """Measures what can be predicted without a network, on the split that networks are measured on."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from deq_core.experiment.data.batches import SampleSet
+from deq_core.experiment.data.batches import grouped, in_order
 from deq_vision import tasks
 from deq_vision.baselines.classifiers import (
     Classifier,
@@ -64,7 +63,7 @@ def of_images(baseline: OfImages, task: Classify, config: Evaluate, data: Path) 
             classify = nearest_neighbours(train, neighbours=baseline.neighbours)
     right = [
         predicted == sample.label
-        for samples in grouped(tasks.samples(task, data, config.split), config.batch_size)
+        for samples in grouped(in_order(tasks.samples(task, data, config.split)), config.batch_size)
         for sample, predicted in zip(samples, classified(classify, samples), strict=True)
     ]
     return {"top1": float(torch.stack(right).float().mean()), "samples": len(right)}
@@ -81,7 +80,7 @@ def of_pixels(baseline: OfPixels, task: Segment, config: Evaluate, data: Path) -
         case Pixels():
             classify = pixel_classifier(train, pixels=baseline.pixels, steps=baseline.steps, seed=baseline.seed)
     matrix, count = torch.zeros(classes, classes, dtype=torch.int64), 0
-    for samples in grouped(tasks.samples(task, data, config.split), config.batch_size):
+    for samples in grouped(in_order(tasks.samples(task, data, config.split)), config.batch_size):
         labels = torch.stack([sample.labels for sample in samples])
         matrix += confusion(classified(classify, samples), labels, classes)
         count += len(samples)
@@ -90,22 +89,16 @@ def of_pixels(baseline: OfPixels, task: Segment, config: Evaluate, data: Path) -
 
 def of_boxes(baseline: Boxes, task: Detect, config: Evaluate, data: Path) -> dict[str, float]:
     """Metrics of detection of boxes that are found in every image alike."""
-    train = detect.samples(task, data, "train")
+    train = tasks.samples(task, data, "train")
     prior = prior_boxes(train, len(detect.names_of(task, data)), per_class=baseline.per_class, seed=baseline.seed)
     found = Detections(prior.boxes, prior.scores, prior.classes)
-    tested = detect.samples(task, data, config.split)
+    tested = tasks.samples(task, data, config.split)
     counted = DetectionTally(task)
-    known = [tested[index].measured() for index in range(len(tested))]
+    known = [sample.measured() for sample in in_order(tested)]
     counted.add_found([found] * len(tested), [as_truth(one.objects, one.crowds) for one in known])
     metrics = counted.metrics()
     del metrics["loss"]  # of a network's maps
     return {**metrics, "samples": counted.count}
-
-
-def grouped(samples: SampleSet[Any], size: int) -> Iterator[list[Any]]:
-    """The samples in order, `size` at a time."""
-    for start in range(0, len(samples), size):
-        yield [samples[index] for index in range(start, min(start + size, len(samples)))]
 
 
 def classified(classify: Classifier, samples: list[Any]) -> Tensor:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,19 +10,8 @@ from torch import Tensor
 from deq_core.experiment.data import batches as experiment
 from deq_core.experiment.data.batches import SampleSet
 from deq_vision.data.samples import IGNORE_INDEX, Annotated, AnnotatedImage, LabelledImage, Objects, SegmentedImage
-from deq_vision.data.scenes import (
-    AugmentAnnotated,
-    AugmentSegmented,
-    Placement,
-    SceneAugment,
-    fitted_to,
-    place_image,
-    place_labels,
-)
-from deq_vision.data.transforms import Augment, CropFlip, Normalisation, ResizedCrop, centre_crop
-
-Sample = TypeVar("Sample")
-Batch = TypeVar("Batch")
+from deq_vision.data.scenes import AugmentAnnotated, AugmentSegmented, SceneAugment
+from deq_vision.data.transforms import Augment, CropFlip, Normalisation, ResizedCrop
 
 
 @dataclass(frozen=True)
@@ -175,74 +163,6 @@ def annotated_batches(
     return experiment.batches(
         dataset, batch_size=batch_size, collate=collate, change=change, seed=seed, workers=workers
     )
-
-
-class Fitted:
-    """Images with masks whose sides are brought to (longer, shorter) at most, and the masks as they were.
-
-    See `scenes.fitted_to`.
-    """
-
-    def __init__(self, images: SampleSet[SegmentedImage], sides: tuple[int, int]) -> None:
-        self.images, self.sides = images, sides
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> SegmentedImage:
-        sample = self.images[index]
-        size = fitted_to(tuple(sample.labels.shape), self.sides)
-        placement = Placement(size, flip=False, corner=(0, 0), size=size, smooth=True)
-        image, labels = place_image(sample.image, placement), place_labels(sample.labels, placement)
-        return SegmentedImage(image, labels, sample.name, whole=None if size == sample.labels.shape else sample.labels)
-
-
-class CentreCropped:
-    """Labelled images as ImageNet is tested on: a square of `side` pixels from the middle of each.
-
-    Its shorter side is made `short_side` pixels long before.
-    """
-
-    def __init__(self, images: SampleSet[LabelledImage], short_side: int, side: int) -> None:
-        self.images, self.short_side, self.side = images, short_side, side
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> LabelledImage:
-        sample = self.images[index]
-        return replace(sample, image=centre_crop(sample.image, short_side=self.short_side, size=self.side))
-
-
-def in_order(
-    dataset: SampleSet[Sample],
-    batch_size: int,
-    collate: Callable[[Sequence[Sample]], Batch],
-    *,
-    apart: Callable[[Sample], object] = lambda _: None,
-) -> Iterator[Batch]:
-    """Every sample once, in the data set's order; batches may be smaller where the set ends or `apart` changes.
-
-    Args:
-        dataset: of the samples.
-        batch_size: of samples.
-        collate: makes a batch of some.
-        apart: samples for which this differs are in different batches.
-
-    Raises:
-        ValueError: batch_size is less than 1.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    group: list[Sample] = []
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        if group and (len(group) == batch_size or apart(sample) != apart(group[0])):
-            yield collate(group)
-            group = []
-        group.append(sample)
-    if group:
-        yield collate(group)
 
 
 def size_of(sample: SegmentedImage | AnnotatedImage) -> tuple[int, ...]:

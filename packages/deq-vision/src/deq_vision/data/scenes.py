@@ -121,6 +121,14 @@ def fitted_to(size: tuple[int, ...], sides: tuple[int, int] | None) -> tuple[int
     return fitted(size, SceneAugment(long_side=sides[0], short_side=sides[1], crop=None))
 
 
+def fit_segmented(sample: SegmentedImage, sides: tuple[int, int]) -> SegmentedImage:
+    """The image and its mask with their sides brought to (longer, shorter) at most, and the mask as it was."""
+    size = fitted_to(tuple(sample.labels.shape), sides)
+    placement = Placement(size, flip=False, corner=(0, 0), size=size, smooth=True)
+    image, labels = place_image(sample.image, placement), place_labels(sample.labels, placement)
+    return SegmentedImage(image, labels, sample.name, whole=None if size == sample.labels.shape else sample.labels)
+
+
 def require_sides(sides: tuple[int, int] | None) -> None:
     """Raises ValueError unless they are a longer and a shorter side, or None."""
     if sides is not None and not sides[0] >= sides[1] >= 1:

@@ -136,6 +136,11 @@ def centre_crop(image: Tensor, *, short_side: int = 256, size: int = 224) -> Ten
     return scaled[:, y : y + size, x : x + size].contiguous()
 
 
+def centre_cropped(sample: LabelledImage, crop: tuple[int, int]) -> LabelledImage:
+    """The sample with the `centre_crop` of its image, to a shorter side and a size."""
+    return replace(sample, image=centre_crop(sample.image, short_side=crop[0], size=crop[1]))
+
+
 def resize(image: Tensor, size: tuple[int, int], *, smooth: bool = True) -> Tensor:
     """uint8 (c, h, w) at another size (h, w), bilinear; where it shrinks and `smooth`, the mean of its pixels."""
     if tuple(image.shape[1:]) == size:

@@ -1,7 +1,6 @@
 """What the task of detection is made of: its data, loss and metrics. `tasks` has those of the other two."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from deq_core.experiment.data.batches import Cached, SampleSet, Spaced
+from deq_core.experiment.data.batches import SampleSet
 from deq_core.experiment.tables import Row
 from deq_vision.data import classes
-from deq_vision.data.batches import AnnotatedBatch, annotated_batches, in_order, size_of
+from deq_vision.data.batches import AnnotatedBatch
 from deq_vision.data.samples import AnnotatedImage, Objects
 from deq_vision.data.scenes import Placement, fitted_to, place_image, place_objects
 from deq_vision.data.sets.imagenet_vid import ImageNetDet, ImageNetVid
@@ -22,7 +21,6 @@ from deq_vision.detection.decoding import Detections, detect
 from deq_vision.detection.metrics import Found, Truth, coco_by_class, coco_metrics, vid_map
 from deq_vision.detection.params import Detect
 from deq_vision.detection.targets import detection_loss, joined, loss_sums
-from deq_vision.params import Recipe
 
 Split = Literal["train", "val", "test"]
 OBJECTS: Mapping[str, Mapping[str, str]] = {"vid": classes.VID, "street": classes.STREET_OBJECTS}
@@ -57,21 +55,6 @@ def names_of(task: Detect, data: Path) -> tuple[str, ...]:
     return tuple(OBJECTS[task.objects].values())
 
 
-class Fitted:
-    """Annotated images of the size that they are evaluated at, their boxes with them; see `fit`."""
-
-    def __init__(
-        self, images: SampleSet[AnnotatedImage], sides: tuple[int, int] | None, *, smooth: bool = False
-    ) -> None:
-        self.images, self.sides, self.smooth = images, sides, smooth
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> AnnotatedImage:
-        return fit(self.images[index], self.sides, smooth=self.smooth)
-
-
 def fit(sample: AnnotatedImage, sides: tuple[int, int] | None, *, smooth: bool = False) -> AnnotatedImage:
     """The image with its sides brought to (longer, shorter) at most, and its boxes with it."""
     size = sample.image.shape[1], sample.image.shape[2]
@@ -79,33 +62,6 @@ def fit(sample: AnnotatedImage, sides: tuple[int, int] | None, *, smooth: bool =
     placement = Placement(fitted, flip=False, corner=(0, 0), size=fitted, smooth=smooth)
     objects = place_objects(sample.objects, size, placement, least_share=0.0)
     return AnnotatedImage(place_image(sample.image, placement), objects, sample.name, sample.measured())
-
-
-def training_batches(
-    task: Detect, recipe: Recipe, data: Path, seed: int, *, multiple: int
-) -> Callable[[int], Iterator[AnnotatedBatch]]:
-    """Batches of the training split from any step on, augmented, normalised, and of sides that are multiples."""
-    found = samples(task, data, "train")
-    return annotated_batches(
-        Cached(found) if recipe.cache else found,
-        batch_size=recipe.micro_batch,
-        augment=task.augment,
-        normalisation=task.normalisation,
-        seed=seed,
-        multiple=multiple,
-        workers=recipe.workers,
-    )
-
-
-def batches_in_order(
-    task: Detect, data: Path, split: Split, batch_size: int, *, multiple: int, count: int | None = None
-) -> Iterator[AnnotatedBatch]:
-    """Every sample of a split once, or `count` of them, evenly spaced."""
-    found = samples(task, data, split)
-    found = found if count is None else Spaced(found, count)
-    found = Fitted(found, task.test_sides, smooth=task.objects == "own")
-    collate = partial(AnnotatedBatch.collate, normalisation=task.normalisation, multiple=multiple)
-    return in_order(found, batch_size, collate, apart=size_of)
 
 
 def stride_of(maps: Tensor, images: Tensor) -> int:

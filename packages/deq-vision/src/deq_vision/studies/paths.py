@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deq_core.experiment import distributed
 from deq_core.experiment.config import Name, Names, require_keys
+from deq_core.experiment.data.batches import grouped
 from deq_core.experiment.data.released import located
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.paths import Followed, Paths
@@ -56,11 +57,11 @@ Settings = TypeVar("Settings", bound=Followable)
 
 
 def problems(model: MDEQ, task: Scored | Detect, config: VisionPaths, data: Path) -> Iterator[Problem]:
-    """The images that are followed, in batches of one size."""
+    """The images that are followed, as batches of one image each, in groups of one size."""
     assert model.head is not None
     device = next(model.parameters()).device
     alone = batches_in_order(task, data, config.split, 1, multiple=model.size.multiple, count=config.samples)
-    for samples in of_one_size(alone, config.batch_size):
+    for samples in grouped(alone, config.batch_size, apart=lambda sample: sample.images.shape):
         images = torch.cat([sample.images for sample in samples]).to(device)
         injection = model.inject(images)
 
@@ -81,18 +82,6 @@ def problems(model: MDEQ, task: Scored | Detect, config: VisionPaths, data: Path
             distance=lambda one, other: (one - other).flatten(1).square().mean(1).sqrt(),
             error=error,
         )
-
-
-def of_one_size(alone: Iterator[Any], count: int) -> Iterator[list[Any]]:
-    """Batches of one image each, in runs of at most `count` whose images are of one size."""
-    group: list[Any] = []
-    for sample in alone:
-        if group and (len(group) == count or sample.images.shape != group[0].images.shape):
-            yield group
-            group = []
-        group.append(sample)
-    if group:
-        yield group
 
 
 def measure(job: Job[Any, Settings]) -> Mapping[str, Any]:

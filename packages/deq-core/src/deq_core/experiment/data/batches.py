@@ -1,6 +1,7 @@
 """Batches of a data set as a function of the step: the same after an interruption and for any number of workers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from typing import Generic, Protocol, TypeVar
 
 import cv2
@@ -27,11 +28,33 @@ class SampleSet(Protocol[Read]):
     def __getitem__(self, index: int, /) -> Read: ...
 
 
+def in_order(samples: SampleSet[Sample]) -> Iterator[Sample]:
+    """Every sample once, each read when it is asked for."""
+    return (samples[index] for index in range(len(samples)))
+
+
+def grouped(
+    samples: Iterable[Sample], size: int, *, apart: Callable[[Sample], object] = lambda _: None
+) -> Iterator[list[Sample]]:
+    """The samples, `size` at a time, or fewer at the end and where `apart` differs from one sample to the next.
+
+    A full group comes before the next sample is read, which may be damaged.
+
+    Raises:
+        ValueError: size is less than 1.
+    """
+    if size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {size}")
+    for _, alike in groupby(samples, key=apart):
+        while group := list(islice(alike, size)):
+            yield group
+
+
 class Cached(Dataset[Sample]):
     """A small data set read once and kept in memory."""
 
     def __init__(self, samples: SampleSet[Sample]) -> None:
-        self.samples = [samples[index] for index in range(len(samples))]
+        self.samples = list(in_order(samples))
 
     def __len__(self) -> int:
         return len(self.samples)
