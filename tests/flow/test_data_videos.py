@@ -1,4 +1,4 @@
-"""The readers of FlyingThings3D, HD1K, Spring and folders of frames on small trees in the released layouts."""
+"""The readers of FlyingThings3D, HD1K and Spring on small trees in the released layouts."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,6 @@ from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.data.layout import LayoutError
 from deq_flow.data import held_out, io
 from deq_flow.data.flo5 import read_flo5
-from deq_flow.data.sets.frames import Frames
 from deq_flow.data.sets.hd1k import Hd1k
 from deq_flow.data.sets.spring import Spring
 from deq_flow.data.sets.things import FlyingThings
@@ -209,43 +208,6 @@ def test_without_h5py_spring_says_what_to_install(spring: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'deq-flow\[spring\]'"):
         Spring(spring)[0]
-
-
-def test_frames_are_sorted_by_their_numbers(tmp_path: Path) -> None:
-    for frame in (10, 9, 100, 8):
-        images.write_image(tmp_path / f"frame_{frame}.png", grey(frame))
-    (tmp_path / "notes.txt").write_text("not a frame")
-    (tmp_path / ".hidden.png").write_bytes(b"")
-    (tmp_path / "folder.png").mkdir()
-    pairs = Frames(tmp_path)
-    assert [pairs[index].name for index in range(len(pairs))] == ["frame_8", "frame_9", "frame_10"]
-    assert torch.equal(pairs[2].image2, grey(100))
-    assert not any(pairs[index].valid.any() for index in range(3))
-    assert pairs.sequences() == {tmp_path.name: range(3)}
-
-
-def test_a_loop_over_frames_ends(tmp_path: Path) -> None:
-    for frame in range(3):
-        images.write_image(tmp_path / f"{frame}.ppm", grey(frame))
-    assert len([Frames(tmp_path)[index] for index in range(2)]) == 2
-    for index in (-1, 2):
-        with pytest.raises(IndexError, match=f"from 0 to 1, got {index}"):
-            Frames(tmp_path)[index]
-
-
-def test_too_few_frames_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match="absent: expected a folder of images"):
-        Frames(tmp_path / "absent")
-    images.write_image(tmp_path / "1.png", grey(1))
-    with pytest.raises(LayoutError, match=r"expected at least two images .*, got 1"):
-        Frames(tmp_path)
-
-
-def test_two_images_of_one_frame_are_an_error(tmp_path: Path) -> None:
-    for name in ("1.png", "2.png", "2.ppm"):
-        images.write_image(tmp_path / name, grey(1))
-    with pytest.raises(LayoutError, match=r"2\.png and 2\.ppm: two images of one name"):
-        Frames(tmp_path)
 
 
 @pytest.mark.parametrize("read", [FlyingThings, Hd1k, Spring])

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from deq_core.experiment.data.image_headers import whole_size
 from deq_core.experiment.data.images import FileFormatError, damaged
+from deq_core.experiment.media.image_folder import IMAGES
 from deq_core.experiment.reading import opening
 from deq_flow.data.flo5 import opened_flo5
 from deq_flow.data.io import KITTI_FLOW, PFM_HEADER, flo_size, pfm_header
-from deq_flow.data.sets.frames import SUFFIXES
 
 THINGS_FLOW = "optical_flow"
 """Folder of FlyingThings3D below which maps are flow."""
@@ -24,7 +24,7 @@ def size_of(path: Path) -> tuple[int, int]:
         case ".pfm" if THINGS_FLOW not in path.parts:
             height, width, _ = pfm_header(path, beginning(path, PFM_HEADER), path.stat().st_size).shape
             return height, width
-        case suffix if suffix in SUFFIXES and path.parent.name not in KITTI_FLOW:
+        case suffix if suffix in IMAGES and path.parent.name not in KITTI_FLOW:
             return whole_size(path)
         case _:
             return flow_size(path)

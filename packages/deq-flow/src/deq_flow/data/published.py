@@ -13,11 +13,11 @@ from deq_core.experiment.data.images import FileFormatError, decode
 from deq_core.experiment.data.layout import LayoutError, other_size
 from deq_core.experiment.data.published import DataSet
 from deq_core.experiment.download.fetch import Source
+from deq_core.experiment.media.image_folder import IMAGES
 from deq_flow.data import headers
 from deq_flow.data.flo5 import read_flo5
 from deq_flow.data.io import read_flo, read_pfm
 from deq_flow.data.samples import PairFiles, SampleSet
-from deq_flow.data.sets.frames import SUFFIXES
 
 FREIBURG = "https://lmb.informatik.uni-freiburg.de"
 RESEARCH_ONLY = "Provided for research purposes only and without any warranty; any commercial use is prohibited."
@@ -26,7 +26,7 @@ CONTENTS: Mapping[str, Callable[[Path], object]] = {
     ".flo": read_flo,
     ".flo5": read_flo5,
     ".pfm": read_pfm,
-    **dict.fromkeys(SUFFIXES, lambda path: decode(path, cv2.IMREAD_UNCHANGED)),
+    **dict.fromkeys(IMAGES, lambda path: decode(path, cv2.IMREAD_UNCHANGED)),
 }
 """What reads a file whole."""
 

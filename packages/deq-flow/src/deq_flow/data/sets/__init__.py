@@ -1,1 +1,1 @@
-"""Readers of the published data sets, each with what else is known of its set, and of a folder of frames."""
+"""Readers of the published data sets, each with what else is known of its set."""

@@ -11,17 +11,17 @@ from deq_core.experiment.data.checks import Part, Problem
 from deq_core.experiment.data.images import FileFormatError, damaged
 from deq_core.experiment.data.layout import LayoutError, by_folder, files_below, require_size
 from deq_core.experiment.download.fetch import Source
+from deq_core.experiment.media.image_folder import IMAGES, natural
 from deq_flow.data import headers
 from deq_flow.data.flo5 import read_flo5
 from deq_flow.data.io import read_kitti, read_pfm
 from deq_flow.data.published import CONTENTS, FlowSet, Labelled, unequal, whole
 from deq_flow.data.samples import FlowSample, PairFiles
-from deq_flow.data.sets.frames import SUFFIXES, place
 from deq_flow.data.sets.layout import known_flow, read_dense, read_pair
 
 FLOWS = (".flo", ".flo5", ".pfm", ".png")
 """What flow may be written in: Middlebury's, Spring's and FlyingThings3D's formats, and KITTI's 16-bit PNG."""
-ROLES = {"_img1": SUFFIXES, "_img2": SUFFIXES, "_flow": FLOWS}
+ROLES = {"_img1": IMAGES, "_img2": IMAGES, "_flow": FLOWS}
 """What the names of a pair's files end in, and their suffixes."""
 PAIRS = f"a pair is NAME_img1 and NAME_img2 (images) and NAME_flow ({', '.join(FLOWS)}) in one folder"
 VIDEOS = "a video is the images of a folder in frames/, and flow/ has a file of the name of each but the last"
@@ -89,13 +89,13 @@ def of_names(root: Path) -> Iterator[PairFiles]:
         if role not in pair
     ]
     refuse(missing, PAIRS)
-    for _, pair in sorted(roles.items(), key=lambda found: (found[0][0].parts, place(Path(found[0][1])))):
+    for _, pair in sorted(roles.items(), key=lambda found: (found[0][0].parts, natural(Path(found[0][1])))):
         yield PairFiles(pair["_img1"], pair["_img2"], (pair["_flow"],))
 
 
 def of_videos(frames: Path, flow: Path) -> Iterator[PairFiles]:
     """The pairs of frames that follow each other."""
-    images = sorted((path for path in visible(frames) if path.suffix.lower() in SUFFIXES), key=order)
+    images = sorted((path for path in visible(frames) if path.suffix.lower() in IMAGES), key=order)
     flows: dict[Path, Path] = {}
     for path in visible(flow):
         if path.suffix.lower() in FLOWS:
@@ -123,7 +123,7 @@ def visible(folder: Path) -> list[Path]:
 
 def order(path: Path) -> tuple[tuple[str, ...], object]:
     """What files are sorted by: their folders, then the numbers of their names as numbers."""
-    return path.parent.parts, place(path)
+    return path.parent.parts, natural(path)
 
 
 def alone(path: Path, other: Path | None) -> None:
@@ -134,7 +134,7 @@ def alone(path: Path, other: Path | None) -> None:
 
 def require_steady(video: list[Path]) -> None:
     """Raises LayoutError where the numbers of frames leave one out."""
-    counted = [parts for parts, _ in map(place, video)]
+    counted = [parts for parts, _ in map(natural, video)]
     numbers = [parts[-2] for parts in counted if len(parts) > 1]
     steps = [int(second) - int(first) for first, second in pairwise(numbers)]
     for step, image in zip(steps, video[1:], strict=False):
