@@ -175,20 +175,14 @@ def test_sintel_occlusions_are_read_where_they_exist(sintel: Path) -> None:
     assert pairs[1].occluded is None
 
 
-def test_sintel_invalid_masks_count_only_on_request(sintel: Path) -> None:
+def test_sintel_invalid_masks_are_read_and_leave_the_flow_valid(sintel: Path) -> None:
     mask = torch.zeros(H, W, dtype=torch.bool)
     mask[0] = True
-    for scene, frame in (("alley_1", 1), ("alley_1", 2), ("market_2", 1)):
-        images.write_mask(sintel / "Sintel/training/invalid" / scene / f"frame_{frame:04d}.png", mask)
-    assert Sintel(sintel)[0].valid.all()
-    sample = Sintel(sintel, exclude_invalid=True)[0]
-    assert torch.equal(sample.valid, ~mask)
-    assert not sample.flow[:, mask].any()
-
-
-def test_asking_for_absent_invalid_masks_is_an_error(sintel: Path) -> None:
-    with pytest.raises(LayoutError, match=r"invalid: no such folder"):
-        Sintel(sintel, exclude_invalid=True)
+    images.write_mask(sintel / "Sintel/training/invalid/alley_1/frame_0001.png", mask)
+    sample = Sintel(sintel)[0]
+    assert sample.valid.all()
+    assert sample.invalid is not None
+    assert torch.equal(sample.invalid, mask)
 
 
 def test_a_sintel_frame_without_flow_is_an_error(sintel: Path) -> None:

@@ -20,9 +20,9 @@ from deq_core.nn import RandomSegments
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.held_out import HeldOut, held_out, split
 from deq_flow.data.mixes import READERS, MemberConfig, TrainingSet
-from deq_flow.data.published import PairSet
-from deq_flow.data.samples import FlowSample, SampleSet
+from deq_flow.data.samples import FlowSample
 from deq_flow.data.sets import own
+from deq_flow.data.sets.layout import Pairs
 from deq_flow.models import DEQFlow
 from deq_flow.networks import Network, described, load
 from deq_flow.params import Coarser, Contraction, Stabilise, Train
@@ -100,15 +100,13 @@ def fitted(recipe: FineTune, data: Path) -> FineTune:
     """
     root = located(data)
     pairs = READERS[recipe.data](root)
-    assert isinstance(pairs, PairSet)
     if len(pairs) < 2:
         raise LayoutError(f"{root}: expected at least 2 pairs, one to train on and one to measure, got {len(pairs)}")
     # a published set is checked when it is fetched, and may take hours to look through
     if recipe.data in own.SETS and (problems := list(own.disagreements(root))):
         command = f"deq-flow check-data {recipe.data} --root {data}"
         raise FileFormatError(f"{problems[0]} ({len(problems)} such problems; `{command}` lists all)")
-    files = [pairs.files(index) for index in range(len(pairs))]
-    sizes = {pair.first: image_size(pair.first) for pair in files}
+    sizes = {pair.first: image_size(pair.first) for pair in pairs.files}
     height, width = (min(size[axis] for size in sizes.values()) for axis in (0, 1))
     crop = recipe.crop or (min(LARGEST[0], height // 8 * 8), min(LARGEST[1], width // 8 * 8))
     for path, size in sizes.items():
@@ -120,7 +118,7 @@ def fitted(recipe: FineTune, data: Path) -> FineTune:
             )
     sparse = recipe.sparse
     if sparse is None:
-        sparse = any(path.suffix.lower() == ".png" for pair in files for path in pair.beside[:1])
+        sparse = any(path.suffix.lower() == ".png" for pair in pairs.files for path in pair.beside[:1])
     return replace(recipe, crop=crop, sparse=sparse)
 
 
@@ -183,7 +181,7 @@ def fine_tune(
     )
 
 
-def training(recipe: FineTune, network: Network, pairs: SampleSet, device: Literal["cpu", "cuda"]) -> Train:
+def training(recipe: FineTune, network: Network, pairs: Pairs, device: Literal["cpu", "cuda"]) -> Train:
     """The recipe as one of a training, of this network on these pairs."""
     assert recipe.crop is not None, "a recipe is fitted first"
     trained, _ = split(pairs, recipe.held_out.share)
@@ -221,10 +219,9 @@ def has_fixed_point(network: Network) -> bool:
     return isinstance(network, DEQFlow) and network.equilibrium.leak > 0
 
 
-def bytes_of(pairs: SampleSet, index: int) -> int:
+def bytes_of(pairs: Pairs, index: int) -> int:
     """Bytes that a pair takes in memory."""
-    assert isinstance(pairs, PairSet)
-    return PIXEL * math.prod(image_size(pairs.files(index).first))
+    return PIXEL * math.prod(image_size(pairs.files[index].first))
 
 
 def length(sample: FlowSample) -> float:

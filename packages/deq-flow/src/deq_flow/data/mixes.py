@@ -11,11 +11,11 @@ from torch.utils.data import Dataset
 
 from deq_core.experiment.config import one_of
 from deq_flow.data.augment import CHAIRS, KITTI, SINTEL, THINGS, AugmentConfig
-from deq_flow.data.published import PairSet
 from deq_flow.data.registry import SETS
 from deq_flow.data.samples import FlowSample, SampleSet
+from deq_flow.data.sets.layout import Pairs
 
-READERS: Mapping[str, Callable[[Path], SampleSet]] = {
+READERS: Mapping[str, Callable[[Path], Pairs]] = {
     name: read for found in SETS.values() for name, read in found.training.items()
 }
 """What reads the training split of each set below a folder."""
@@ -118,17 +118,15 @@ def open_mix(members: Sequence[MemberConfig], root: Path) -> Mix:
     return Mix(members, open_sets(members, root))
 
 
-def contents(sets: Iterable[SampleSet]) -> list[tuple[str, int]]:
+def contents(sets: Iterable[Pairs]) -> list[tuple[str, int]]:
     """Path and bytes of every file of some sets, by which one knows whether they are still the same."""
     paths: set[Path] = set()
-    for pairs in sets:
-        assert isinstance(pairs, PairSet)
-        for pair in map(pairs.files, range(len(pairs))):
-            paths |= {path for path in (pair.first, pair.second, *pair.beside) if path.exists()}
+    for pair in (pair for pairs in sets for pair in pairs.files):
+        paths |= {path for path in (pair.first, pair.second, *pair.beside) if path.exists()}
     return [(str(path.resolve()), path.stat().st_size) for path in sorted(paths)]
 
 
-def open_sets(members: Sequence[MemberConfig], root: Path) -> list[SampleSet]:
+def open_sets(members: Sequence[MemberConfig], root: Path) -> list[Pairs]:
     """The training set of each member below `root`; one that several name in one folder is read once.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import cv2
 
@@ -17,7 +17,7 @@ from deq_core.experiment.media.image_folder import IMAGES
 from deq_flow.data import headers
 from deq_flow.data.flo5 import read_flo5
 from deq_flow.data.io import read_flo, read_pfm
-from deq_flow.data.samples import PairFiles, SampleSet
+from deq_flow.data.sets.layout import Pairs
 
 FREIBURG = "https://lmb.informatik.uni-freiburg.de"
 RESEARCH_ONLY = "Provided for research purposes only and without any warranty; any commercial use is prohibited."
@@ -36,7 +36,7 @@ class Labelled:
     """A part with ground truth, as its published numbers are measured."""
 
     title: str
-    read: Callable[[Path], SampleSet]
+    read: Callable[[Path], Pairs]
     """Its pairs, from the folder of the data sets."""
     protocol: Literal["sintel", "kitti"] = "sintel"
     """How the metrics of its samples are joined: `metrics.PROTOCOLS`."""
@@ -52,7 +52,7 @@ class Labelled:
 class FlowSet(DataSet):
     """A published set of flow."""
 
-    training: Mapping[str, Callable[[Path], SampleSet]]
+    training: Mapping[str, Callable[[Path], Pairs]]
     """What trainings call it, or its render passes, and what reads the training split."""
     labelled: Mapping[str, Labelled]
     """What evaluations call its parts with ground truth."""
@@ -63,7 +63,7 @@ def flow_set(
     folder: str,
     source: Source,
     parts: tuple[Part, ...],
-    training: Mapping[str, Callable[[Path], SampleSet]],
+    training: Mapping[str, Callable[[Path], Pairs]],
     labelled: Mapping[str, Labelled],
 ) -> FlowSet:
     """A set whose files have whole headers, and whose frames, flow and masks of a pair are of one size."""
@@ -85,17 +85,6 @@ def whole(path: Path, *, decoded: bool) -> None:
         CONTENTS[path.suffix.lower()](path)
 
 
-@runtime_checkable
-class PairSet(Protocol):
-    """A set that knows the files of its pairs."""
-
-    def __len__(self) -> int: ...
-
-    def files(self, index: int) -> PairFiles:
-        """The files of a pair."""
-        ...
-
-
 def unequal(parts: Iterable[Part], root: Path) -> Iterator[Problem]:
     """The files that are not of the size of their pair's first frame; those absent or damaged have none to differ."""
 
@@ -111,8 +100,8 @@ def unequal(parts: Iterable[Part], root: Path) -> Iterator[Problem]:
             pairs = part.read(root)
         except (FileFormatError, LayoutError):
             continue  # of which there is a problem already
-        assert isinstance(pairs, PairSet)
-        for pair in map(pairs.files, range(len(pairs))):
+        assert isinstance(pairs, Pairs)
+        for pair in pairs.files:
             first = size(pair.first)
             if first is None:
                 continue

@@ -81,9 +81,11 @@ SampleSet = batches.SampleSet[FlowSample]
 class PairFiles:
     """The files of a pair, which are of one height and width."""
 
+    name: str
+    """Of its sample."""
     first: Path
     second: Path
     beside: tuple[Path, ...] = ()
-    """Flow and masks of the first frame; not every set or split has them."""
+    """Flow of the first frame, and masks, which not every set has; nothing in splits for tests."""
     grid: int = 1
     """Points of the flow for each pixel of a frame, along either side."""

@@ -3,21 +3,19 @@
 from pathlib import Path
 from typing import Literal
 
-from torch.utils.data import Dataset
-
 from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import LayoutError, files_in, require
 from deq_core.experiment.download.fetch import Archive, Source
 from deq_core.experiment.reading import read_text
 from deq_flow.data.published import FREIBURG, RESEARCH_ONLY, Labelled, flow_set
-from deq_flow.data.samples import FlowSample, PairFiles
-from deq_flow.data.sets.layout import read_dense, read_pair
+from deq_flow.data.samples import PairFiles
+from deq_flow.data.sets.layout import Pairs
 
 SPLITS = {"train": "1", "val": "2"}
 HINT = "unpack FlyingChairs.zip so that root/FlyingChairs_release/data holds 00001_img1.ppm and so on"
 
 
-class FlyingChairs(Dataset[FlowSample]):
+class FlyingChairs(Pairs):
     """The pairs of `root`/FlyingChairs_release/data that the split file marks.
 
     The split file is `root`/chairs_split.txt or `root`/FlyingChairs_release/chairs_split.txt: one line a pair, 1 for
@@ -32,25 +30,13 @@ class FlyingChairs(Dataset[FlowSample]):
         flows = files_in(folder, "*_flow.flo", hint=HINT)
         marks = read_split(root, pairs=len(flows))
         stems = [path.name.removesuffix("_flow.flo") for path in flows]
-        self.folder = folder
-        self.names = [name for name, mark in zip(stems, marks, strict=True) if mark == SPLITS[split]]
-        frames = [folder / f"{name}_{image}.ppm" for name in self.names for image in ("img1", "img2")]
+        super().__init__(
+            PairFiles(stem, folder / f"{stem}_img1.ppm", folder / f"{stem}_img2.ppm", (flow,))
+            for stem, flow, mark in zip(stems, flows, marks, strict=True)
+            if mark == SPLITS[split]
+        )
+        frames = [frame for pair in self.files for frame in (pair.first, pair.second)]
         require(frames, because="every flow needs its two frames")
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> FlowSample:
-        pair = self.files(index)
-        image1, image2 = read_pair(pair.first, pair.second)
-        (flow,) = pair.beside
-        return FlowSample(image1, image2, *read_dense(flow, image1), self.names[index])
-
-    def files(self, index: int) -> PairFiles:
-        """The files of a pair."""
-        start = self.folder / self.names[index]
-        first, second, flow = (Path(f"{start}_{end}") for end in ("img1.ppm", "img2.ppm", "flow.flo"))
-        return PairFiles(first, second, (flow,))
 
 
 def read_split(root: Path, *, pairs: int) -> list[str]:

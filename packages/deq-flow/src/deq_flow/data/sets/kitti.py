@@ -1,9 +1,8 @@
 """KITTI 2015 flow (Menze and Geiger, CVPR 2015): pairs from a moving car, sparse flow from a laser scanner."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
-
-from torch.utils.data import Dataset
 
 from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import files_in, require, require_size
@@ -11,13 +10,12 @@ from deq_core.experiment.download.fetch import Archive, Source
 from deq_flow.data.io import KITTI_FLOW, read_kitti
 from deq_flow.data.published import Labelled, flow_set
 from deq_flow.data.samples import FlowSample, PairFiles
-from deq_flow.data.sets.layout import read_pair, unknown_flow
+from deq_flow.data.sets.layout import Pairs
 
 HINT = "unpack data_scene_flow.zip so that root/KITTI holds training and testing"
-"""Folders of KITTI and HD1K whose images are flow."""
 
 
-class Kitti(Dataset[FlowSample]):
+class Kitti(Pairs):
     """The pairs *_10.png, *_11.png of `root`/KITTI/`split`/image_2.
 
     The flow is that of flow_occ. Where flow_noc exists too, the pixels that it leaves out are `occluded`: hidden or out
@@ -28,39 +26,25 @@ class Kitti(Dataset[FlowSample]):
     """
 
     def __init__(self, root: Path, split: Literal["training", "testing"] = "training") -> None:
-        self.split = split
-        self.folder = root / "KITTI" / split
-        first = files_in(self.folder / "image_2", "*_10.png", hint=HINT)
-        self.names = [path.stem.removesuffix("_10") for path in first]
-        require([self.folder / "image_2" / f"{name}_11.png" for name in self.names], because="second frames")
-        if split == "training":
-            require([self.folder / "flow_occ" / path.name for path in first], because="flow of the pairs")
-
-    def __len__(self) -> int:
-        return len(self.names)
+        folder = root / "KITTI" / split
+        kinds = KITTI_FLOW if split == "training" else ()
+        pairs = {}
+        for first in files_in(folder / "image_2", "*_10.png", hint=HINT):
+            name = first.stem.removesuffix("_10")
+            second = first.with_name(f"{name}_11.png")
+            pairs[name] = PairFiles(name, first, second, tuple(folder / kind / first.name for kind in kinds))
+        super().__init__(pairs.values())
+        require([pair.second for pair in self.files], because="second frames")
+        require([flow for pair in self.files for flow in pair.beside[:1]], because="flow of the pairs")
 
     def __getitem__(self, index: int) -> FlowSample:
-        name = self.names[index]
-        images = self.folder / "image_2"
-        image1, image2 = read_pair(images / f"{name}_10.png", images / f"{name}_11.png")
-        if self.split == "testing":
-            return FlowSample(image1, image2, *unknown_flow(image1), name)
-        path = self.folder / "flow_occ" / f"{name}_10.png"
-        flow, valid = read_kitti(path)
-        require_size(path, flow, image1)
-        occluded = None
-        unoccluded = self.folder / "flow_noc" / f"{name}_10.png"
-        if unoccluded.is_file():
-            _, seen = read_kitti(unoccluded)
-            require_size(unoccluded, seen, image1)
-            occluded = valid & ~seen
-        return FlowSample(image1, image2, flow, valid, name, occluded)
-
-    def files(self, index: int) -> PairFiles:
-        """The files of a pair."""
-        images, name = self.folder / "image_2", f"{self.names[index]}_10.png"
-        second = images / f"{self.names[index]}_11.png"
-        return PairFiles(images / name, second, tuple(self.folder / kind / name for kind in KITTI_FLOW))
+        sample = super().__getitem__(index)
+        for path in self.files[index].beside[1:]:
+            if path.is_file():
+                _, seen = read_kitti(path)
+                require_size(path, seen, sample.image1)
+                return replace(sample, occluded=sample.valid & ~seen)
+        return sample
 
 
 # Robust Vision Challenge: ozendelait/rvc_devkit, flow/benchmark_kitti2015.py

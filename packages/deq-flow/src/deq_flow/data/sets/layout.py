@@ -1,45 +1,81 @@
-"""What the data sets share: pairs of frames of one size, and flow of their size."""
+"""What the data sets share: pairs of frames in files, read with the flow beside them."""
 
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from deq_core.experiment.data.images import read_image
+from deq_core.experiment.data.images import damaged, read_image
 from deq_core.experiment.data.layout import require_size
-from deq_flow.data.io import read_flo
+from deq_flow.data.flo5 import read_flo5
+from deq_flow.data.io import read_flo, read_kitti, read_pfm
+from deq_flow.data.samples import FlowSample, PairFiles
 
-DENSE_LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger components
-
-
-def read_pair(first: Path, second: Path, *, upright: bool = False) -> tuple[Tensor, Tensor]:
-    """Two frames, uint8 (3, h, w); of `upright` see `read_image`.
-
-    Raises:
-        FileFormatError: they differ in size.
-    """
-    image1, image2 = read_image(first, upright=upright), read_image(second, upright=upright)
-    require_size(second, image2, image1, what="the size of the frame before")
-    return image1, image2
+LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger components
 
 
-def read_dense(path: Path, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Flow (2, h, w) of a .flo file, and where it is known, as `known_flow` says.
+class Pairs(Dataset[FlowSample]):
+    """Pairs of frames, each with the flow that is first of what lies beside it; without any it is valid nowhere."""
+
+    def __init__(self, files: Iterable[PairFiles]) -> None:
+        self.files = list(files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        pair = self.files[index]
+        image1, image2 = read_image(pair.first), read_image(pair.second)
+        require_size(pair.second, image2, image1, what="the size of the frame before")
+        flow, valid = read_flow(pair, image1) if pair.beside else unknown_flow(image1)
+        return FlowSample(image1, image2, flow, valid, pair.name)
+
+
+class Videos(Pairs):
+    """Pairs of consecutive frames, video by video."""
+
+    def __init__(self, videos: Mapping[str, Sequence[PairFiles]]) -> None:
+        super().__init__(pair for pairs in videos.values() for pair in pairs)
+        self.videos = places(videos)
+
+    def sequences(self) -> dict[str, range]:
+        """The indices of each video's pairs in order of time: the second frame of one is the first of the next."""
+        return self.videos
+
+
+def places(groups: Mapping[str, Sized]) -> dict[str, range]:
+    """The indices of the members of each group, where they are counted through."""
+    ends = pairwise(accumulate(map(len, groups.values()), initial=0))
+    return {name: range(*between) for name, between in zip(groups, ends, strict=True)}
+
+
+def read_flow(pair: PairFiles, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Flow (2, h, w) of a pair, in any format, and bool (h, w): where it is known.
+
+    In KITTI's PNG that is said; elsewhere it is where both components are below 1000 pixels, which NaN is not.
 
     Raises:
         FileFormatError: the file is damaged, or not of the size of its image.
     """
-    return known_flow(path, read_flo(path), image)
-
-
-def known_flow(path: Path, flow: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Flow (2, h, w) that `path` held, and bool (h, w): where both components are below 1000 pixels, which NaN is not.
-
-    Raises:
-        FileFormatError: it is not of the size of its image.
-    """
+    path = pair.beside[0]
+    match path.suffix.lower():
+        case ".png":
+            flow, valid = read_kitti(path)
+            require_size(path, flow, image)
+            return flow, valid
+        case ".pfm":
+            values = read_pfm(path)
+            if len(values) != 3:
+                raise damaged(path, "three channels, of which the third is not used", f"{len(values)}")
+            flow = values[:2]
+        case ".flo5":
+            flow = read_flo5(path)[:, :: pair.grid, :: pair.grid]
+        case _:
+            flow = read_flo(path)
     require_size(path, flow, image)
-    valid = (flow.abs() < DENSE_LIMIT).all(dim=0)
+    valid = (flow.abs() < LIMIT).all(dim=0)
     return torch.where(valid, flow, 0.0), valid
 
 

@@ -4,20 +4,15 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from torch import Tensor
-from torch.utils.data import Dataset
-
 from deq_core.experiment.data.checks import Part, Problem
-from deq_core.experiment.data.images import FileFormatError, damaged
-from deq_core.experiment.data.layout import LayoutError, by_folder, files_below, require_size
+from deq_core.experiment.data.images import FileFormatError
+from deq_core.experiment.data.layout import LayoutError, by_folder, files_below
 from deq_core.experiment.download.fetch import Source
 from deq_core.experiment.media.image_folder import IMAGES, natural
 from deq_flow.data import headers
-from deq_flow.data.flo5 import read_flo5
-from deq_flow.data.io import read_kitti, read_pfm
 from deq_flow.data.published import CONTENTS, FlowSet, Labelled, unequal, whole
 from deq_flow.data.samples import FlowSample, PairFiles
-from deq_flow.data.sets.layout import known_flow, read_dense, read_pair
+from deq_flow.data.sets.layout import Pairs, places
 
 FLOWS = (".flo", ".flo5", ".pfm", ".png")
 """What flow may be written in: Middlebury's, Spring's and FlyingThings3D's formats, and KITTI's 16-bit PNG."""
@@ -27,7 +22,7 @@ PAIRS = f"a pair is NAME_img1 and NAME_img2 (images) and NAME_flow ({', '.join(F
 VIDEOS = "a video is the images of a folder in frames/, and flow/ has a file of the name of each but the last"
 
 
-class Own(Dataset[FlowSample]):
+class Own(Pairs):
     """The pairs with flow below `root`, in either of two layouts.
 
     Pairs: NAME_img1, NAME_img2 and NAME_flow, side by side in `root` or in folders of it, each of which is a scene.
@@ -45,32 +40,24 @@ class Own(Dataset[FlowSample]):
         if not root.is_dir():
             raise LayoutError(f"{root}: expected a folder of pairs with flow, but there is none", [root])
         frames = root / "frames"
-        found = of_videos(frames, root / "flow") if frames.is_dir() else of_names(root)
-        self.root, self.pairs = (frames if frames.is_dir() else root), list(found)
-        if not self.pairs:
+        super().__init__(of_videos(frames, root / "flow") if frames.is_dir() else of_names(root))
+        self.root = frames if frames.is_dir() else root
+        if not self.files:
             raise LayoutError(f"{root}: expected pairs with flow, got none; {PAIRS}; {VIDEOS}")
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
     def __getitem__(self, index: int) -> FlowSample:
-        pair = self.pairs[index]
-        image1, image2 = read_pair(pair.first, pair.second)
-        name = pair.first.relative_to(self.root).with_suffix("").as_posix().removesuffix("_img1")
-        return FlowSample(image1, image2, *read_flow(pair.beside[0], image1), name)
-
-    def files(self, index: int) -> PairFiles:
-        """The files of a pair."""
-        return self.pairs[index]
+        sample = super().__getitem__(index)
+        if not sample.valid.any():
+            raise FileFormatError(
+                f"{self.files[index].beside[0]}: expected flow that is known somewhere, got none (NaN, marked as "
+                "unknown, or of 1000 pixels and more); write it again, or remove the pair"
+            )
+        return sample
 
     def groups(self) -> dict[str, range]:
         """The indices of the pairs of each folder, which is a scene."""
-        folders = by_folder([pair.first for pair in self.pairs])
-        ends = [0]
-        for images in folders.values():
-            ends.append(ends[-1] + len(images))
-        names = [folder.relative_to(self.root).as_posix() for folder in folders]
-        return {name: range(*between) for name, between in zip(names, pairwise(ends), strict=True)}
+        folders = by_folder([pair.first for pair in self.files])
+        return places({folder.relative_to(self.root).as_posix(): images for folder, images in folders.items()})
 
 
 def of_names(root: Path) -> Iterator[PairFiles]:
@@ -89,8 +76,9 @@ def of_names(root: Path) -> Iterator[PairFiles]:
         if role not in pair
     ]
     refuse(missing, PAIRS)
-    for _, pair in sorted(roles.items(), key=lambda found: (found[0][0].parts, natural(Path(found[0][1])))):
-        yield PairFiles(pair["_img1"], pair["_img2"], (pair["_flow"],))
+    for folder, name in sorted(roles, key=lambda found: (found[0].parts, natural(Path(found[1])))):
+        first, second, flow = (roles[folder, name][role] for role in ROLES)
+        yield PairFiles((folder / name).relative_to(root).as_posix(), first, second, (flow,))
 
 
 def of_videos(frames: Path, flow: Path) -> Iterator[PairFiles]:
@@ -112,7 +100,7 @@ def of_videos(frames: Path, flow: Path) -> Iterator[PairFiles]:
     if left := sorted(flows.keys() - {stem for *_, stem in pairs}):
         raise LayoutError(f"{flows[left[0]]}: expected an image of that name in {frames}, and one after it; {VIDEOS}")
     for first, second, stem in pairs:
-        yield PairFiles(first, second, (flows[stem],))
+        yield PairFiles(stem.as_posix(), first, second, (flows[stem],))
 
 
 def visible(folder: Path) -> list[Path]:
@@ -153,40 +141,13 @@ def refuse(missing: list[Path], layout: str) -> None:
         raise LayoutError(f"missing: {names}{more}; {layout}", missing)
 
 
-def read_flow(path: Path, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Flow (2, h, w) of any format, and bool (h, w) where it is known, of a pair whose first image is `image`.
-
-    Raises:
-        FileFormatError: the file is damaged, not of the size of its image, or knows no pixel's flow.
-    """
-    match path.suffix.lower():
-        case ".flo":
-            flow, valid = read_dense(path, image)
-        case ".png":
-            flow, valid = read_kitti(path)
-            require_size(path, flow, image)
-        case ".pfm":
-            values = read_pfm(path)
-            if len(values) != 3:
-                raise damaged(path, "three channels, of which the third is not used", f"{len(values)}")
-            flow, valid = known_flow(path, values[:2], image)
-        case _:
-            flow, valid = known_flow(path, read_flo5(path), image)
-    if not valid.any():
-        raise FileFormatError(
-            f"{path}: expected flow that is known somewhere, got none (NaN, marked as unknown, or of 1000 pixels "
-            "and more); write it again, or remove the pair"
-        )
-    return flow, valid
-
-
 def disagreements(root: Path) -> Iterable[Problem]:
     """Flow that is no flow, and files of another size than their first frame."""
     try:
         pairs = Own(root)
     except LayoutError:
         return  # of which there is a problem already
-    for pair in pairs.pairs:
+    for pair in pairs.files:
         try:
             headers.flow_size(pair.beside[0])
         except (FileFormatError, OSError) as error:

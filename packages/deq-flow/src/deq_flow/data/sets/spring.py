@@ -3,21 +3,18 @@
 from pathlib import Path
 from typing import Literal
 
-from torch.utils.data import Dataset
-
 from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import by_folder, files_in, following, require
 from deq_core.experiment.download.fetch import Source
-from deq_flow.data.flo5 import read_flo5
 from deq_flow.data.published import Labelled, flow_set
-from deq_flow.data.samples import FlowSample, PairFiles
-from deq_flow.data.sets.layout import known_flow, read_pair, unknown_flow
+from deq_flow.data.samples import PairFiles
+from deq_flow.data.sets.layout import Videos
 
 HINT = "unpack the frame_left and flow_FW_left archives so that root/spring holds train and test"
 GRID = 2  # points of the flow for each pixel of a frame, along either side
 
 
-class Spring(Dataset[FlowSample]):
+class Spring(Videos):
     """Consecutive frames of the left camera in `root`/spring/`split`, forwards in time.
 
     Flow is stored for a grid of 3840 x 2160 points, in pixels of the frames. As in the publisher's own loader
@@ -33,40 +30,19 @@ class Spring(Dataset[FlowSample]):
     """
 
     def __init__(self, root: Path, split: Literal["train", "test"] = "train") -> None:
-        self.split = split
         folder = root / "spring" / split
-        self.pairs: list[tuple[Path, Path]] = []
-        self.scenes: dict[str, range] = {}
-        for video, frames in by_folder(files_in(folder, "*/frame_left/frame_left_*.png", hint=HINT)).items():
-            start = len(self.pairs)
-            self.pairs.extend(following(frames))
-            self.scenes[video.parent.name] = range(start, len(self.pairs))
+
+        def pair(first: Path, second: Path) -> PairFiles:
+            flow = (flow_of(first),) if split == "train" else ()
+            return PairFiles(f"{first.parents[1].name}/{first.stem}", first, second, flow, grid=GRID)
+
+        videos = by_folder(files_in(folder, "*/frame_left/frame_left_*.png", hint=HINT)).items()
+        super().__init__({video.parent.name: [pair(*both) for both in following(frames)] for video, frames in videos})
         if split == "train":
-            require([flow_of(first) for first, _ in self.pairs], because="flow of the frames")
+            require([pair.beside[0] for pair in self.files], because="flow of the frames")
             stored = files_in(folder, "*/flow_FW_left/flow_FW_left_*.flo5", hint=HINT)
             frames = [path.parents[1] / "frame_left" / f"frame_left_{path.stem[-4:]}.png" for path in stored]
             require(frames, because="frames of the flow")
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> FlowSample:
-        first, second = self.pairs[index]
-        image1, image2 = read_pair(first, second)
-        name = f"{first.parents[1].name}/{first.stem}"
-        if self.split == "test":
-            return FlowSample(image1, image2, *unknown_flow(image1), name)
-        path = flow_of(first)
-        return FlowSample(image1, image2, *known_flow(path, read_flo5(path)[:, ::GRID, ::GRID], image1), name)
-
-    def files(self, index: int) -> PairFiles:
-        """The files of a pair."""
-        first, second = self.pairs[index]
-        return PairFiles(first, second, (flow_of(first),), grid=GRID)
-
-    def sequences(self) -> dict[str, range]:
-        """The indices of each scene's pairs in order of time: the second frame of one is the first of the next."""
-        return dict(self.scenes)
 
 
 def flow_of(frame: Path) -> Path:

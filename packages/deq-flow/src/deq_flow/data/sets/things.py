@@ -3,16 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from torch.utils.data import Dataset
-
 from deq_core.experiment.data.checks import Part
-from deq_core.experiment.data.images import damaged
 from deq_core.experiment.data.layout import by_folder, files_in, following, require
 from deq_core.experiment.download.fetch import Archive, Source
-from deq_flow.data.io import read_pfm
 from deq_flow.data.published import FREIBURG, RESEARCH_ONLY, Labelled, flow_set
-from deq_flow.data.samples import FlowSample, PairFiles
-from deq_flow.data.sets.layout import known_flow, read_pair
+from deq_flow.data.samples import PairFiles
+from deq_flow.data.sets.layout import Pairs
 
 HINT = (
     "unpack the frames and optical_flow archives so that root/FlyingThings3D holds frames_cleanpass, "
@@ -21,7 +17,7 @@ HINT = (
 DIRECTIONS = {"into_future": "OpticalFlowIntoFuture", "into_past": "OpticalFlowIntoPast"}
 
 
-class FlyingThings(Dataset[FlowSample]):
+class FlyingThings(Pairs):
     """Pairs of the left camera in `root`/FlyingThings3D: all forwards in time, then all backwards.
 
     Flow is that of optical_flow/`split`/*/*/into_future/left and into_past/left, matched to the frames by number. With
@@ -41,48 +37,27 @@ class FlyingThings(Dataset[FlowSample]):
     ) -> None:
         frames = root / "FlyingThings3D" / f"frames_{render}pass" / split
         flows = root / "FlyingThings3D" / "optical_flow" / split
-        videos = by_folder(files_in(frames, "*/*/left/*.png", hint=HINT))
-        self.pairs: list[tuple[Path, Path]] = []
-        self.flows: list[Path] = []
+        pairs: list[PairFiles] = []
         self.videos: dict[str, list[int]] = {}
+        videos = by_folder(files_in(frames, "*/*/left/*.png", hint=HINT))
         for direction, prefix in DIRECTIONS.items():
             for video, images in videos.items():
                 scene = video.parent.relative_to(frames)
-                pairs = following(images)
-                if direction == "into_past":
-                    pairs = [(second, first) for first, second in pairs]
-                folder = flows / scene / direction / "left"
-                indices = range(len(self.pairs), len(self.pairs) + len(pairs))
-                self.videos.setdefault(str(scene), []).extend(indices)
-                self.flows.extend(folder / f"{prefix}_{first.stem}_L.pfm" for first, _ in pairs)
-                self.pairs.extend(pairs)
-        require(self.flows, because="flow of the frames")
+                for both in following(images):
+                    first, second = both if direction == "into_future" else reversed(both)
+                    flow = flows / scene / direction / "left" / f"{prefix}_{first.stem}_L.pfm"
+                    self.videos.setdefault(str(scene), []).append(len(pairs))
+                    pairs.append(PairFiles(f"{scene.as_posix()}/{first.stem}-{second.stem}", first, second, (flow,)))
+        super().__init__(pairs)
+        require([pair.beside[0] for pair in self.files], because="flow of the frames")
         # the first and the last frame of a video would not be missed by their neighbours
         stored = files_in(flows, "*/*/*/left/*.pfm", hint=HINT)
         described = {frames / path.parents[2].relative_to(flows) / "left" / f"{frame_of(path)}.png" for path in stored}
         require(sorted(described), because="frames of the flow")
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> FlowSample:
-        first, second = self.pairs[index]
-        image1, image2 = read_pair(first, second)
-        path = self.flows[index]
-        values = read_pfm(path)
-        if len(values) != 3:
-            raise damaged(path, "three channels, of which the third is not used", f"{len(values)}")
-        scene = "/".join(first.parts[-4:-2])
-        name = f"{scene}/{first.stem}-{second.stem}"
-        return FlowSample(image1, image2, *known_flow(path, values[:2], image1), name)
-
     def groups(self) -> dict[str, list[int]]:
         """The indices of each video's pairs, those of both directions, by its name."""
         return self.videos
-
-    def files(self, index: int) -> PairFiles:
-        """The files of a pair."""
-        return PairFiles(*self.pairs[index], (self.flows[index],))
 
 
 def frame_of(flow: Path) -> str:
