@@ -32,12 +32,12 @@ def flow(found: Values) -> str:
         for peer in ("raft", "dis", "dis_fine")
     }
     return bullets(
-        f"On Sintel-mini clean the error of DEQ-Flow is {ratio['deq']:.2f} of zero flow's, that of RAFT, of the same "
-        f"size and trained on the same batches for as many steps, {ratio['raft']:.2f}.",
-        f"The mean error of DEQ-Flow is below RAFT's on {share(ahead['raft'], sets)} sets, beyond the interval of a "
-        f"bootstrap over scenes on {share(beyond, list(several))} that have several; below that of DIS "
-        f"as shipped on {share(ahead['dis'], sets)}, and below that of DIS at full resolution on "
-        f"{share(ahead['dis_fine'], sets)}.",
+        f"On Sintel-mini clean the error of DEQ-Flow is {ratio['deq']:.2f} of zero flow's. That of RAFT, of the same "
+        f"size and trained on the same batches for as many steps, is {ratio['raft']:.2f}.",
+        f"The mean error of DEQ-Flow is below RAFT's on {share(ahead['raft'], sets)} sets. The bootstrap interval of "
+        f"their difference is below zero on {share(beyond, list(several))} sets with several scenes.",
+        f"It is below that of DIS as shipped on {share(ahead['dis'], sets)} sets, and below that of DIS at full "
+        f"resolution on {share(ahead['dis_fine'], sets)}.",
     )
 
 
@@ -85,11 +85,11 @@ def gradients(found: Values) -> str:
     ]
     lines = [f"Networks that are worse than zero flow after training: {'; '.join(lost) or 'none'}."]
     corrected = {method: forms["correction"] for method, forms in methods.items()}
-    lines.append(differing("Correction changes", corrected, sets))
+    lines.append(differing("Changes by correction", corrected, sets))
     for first in dict.fromkeys(key for forms in methods.values() for key in forms if key.startswith("less ")):
         for form, said in FORMS.items():
             beside = {f"{method} {first}": forms[first][form] for method, forms in methods.items() if first in forms}
-            lines.append(differing(f"With {said} supervised, other gradients change", beside, sets))
+            lines.append(differing(f"Changes by another gradient, with {said} supervised", beside, sets))
     return bullets(*lines)
 
 
@@ -106,8 +106,8 @@ def differing(what: str, differences: Mapping[str, Values], sets: Mapping[str, s
     errors = [(values[f"{name}.epe"], values[f"{name}.epe_agree"]) for values in known.values() for name in sets]
     lower, higher = (sum(bool(agree) and sign * change > 0 for change, agree in errors) for sign in (-1, 1))
     return (
-        f"{what}, on {title}, the error (px) by {changes['epe']} and the residual by {changes['residual']}. Over all "
-        f"sets the error is lower from every seed in {lower} of {len(errors)} comparisons, higher in {higher}."
+        f"{what}, on {title}: error (px) {changes['epe']}; residual {changes['residual']}. Over all sets, the error is "
+        f"lower with every seed in {lower} of {len(errors)} comparisons, and higher with every seed in {higher}."
     )
 
 
@@ -129,7 +129,7 @@ def training_costs(found: Values) -> str:
     return bullets(
         f"From {least} to {most} evaluations of f the memory kept for backward grows by factors of {grown['bytes']}, "
         f"and the time of a step by {grown['seconds']}.",
-        f"Beside the gradient {first}, at {most} evaluations {' and '.join(ends)}." if ends else "",
+        f"At {most} evaluations, compared with {first}: {'; '.join(ends)}." if ends else "",
     )
 
 
@@ -142,15 +142,15 @@ def delta(found: Values) -> str:
     of_videos["reuse"] = "On videos, from the last frame's states with fresh memories (`reuse`),"
     return bullets(
         *(compared(said, flow, f"video, {start}", "1 %") for start, said in of_videos.items()),
-        compared("From cold starts of flow networks", flow, "cold", "1 %"),
-        compared("Of images", images, "seen", "0.1 dB"),
+        compared("From cold starts of flow networks,", flow, "cold", "1 %"),
+        compared("For images,", images, "seen", "0.1 dB"),
     )
 
 
 def sequence_delta(found: Values) -> str:
     """The same of language models, by what the solve of a token starts from."""
     chosen = best_variants(found["savings"], STARTS)
-    return bullets(*(compared(f"From the start `{start}`", chosen, start, "1 %") for start in STARTS))
+    return bullets(*(compared(f"From the start `{start}`,", chosen, start, "1 %") for start in STARTS))
 
 
 def compared(what: str, savings: Values, ending: str, bound: str) -> str:
@@ -167,20 +167,20 @@ def compared(what: str, savings: Values, ending: str, bound: str) -> str:
         return ""
     rule, fewer = ([case.get(key, 0.0) for case in cases.values()] for key in ("saved", "fewer_saved"))
     exact = [case["exact"] for case in cases.values() if "exact" in case]
-    of_it = f", of that {span(exact)} % at threshold 0," if exact else ""
+    of_it = f" ({span(exact)} % already at threshold 0)" if exact else ""
     ahead = {name for name, case in cases.items() if case.get("saved", 0.0) > case.get("fewer_saved", 0.0)}
     pixels = {name for name, case in cases.items() if case.get("beyond_pixel", 0.0) > 0}
-    by_pixel = f", by whole pixels or points: {where(pixels, cases)}" if exact else ""
+    by_pixel = f"; by whole pixels or points: {where(pixels, cases)}" if exact else ""
     limit = float(bound.split()[0])
     kept, steps = (
         [name for name, case in cases.items() if case.get(key, math.inf) <= limit] for key in ("lost", "fewer_lost")
     )
     beyond = [cases[name]["saved"] - cases[name]["kept_saved"] for name in kept if "kept_saved" in cases[name]]
-    best = f", {span(beyond)} points more than the fewest steps that do" if beyond else ""
+    best = f" ({span(beyond)} points more than the fewest steps that do)" if beyond else ""
     return (
-        f"{what} the rule skips {span(rule)} % of the work within a loss of {bound}{of_it or ','} fewer steps "
-        f"{span(fewer)} %. The rule is ahead: {where(ahead, cases)}{by_pixel}. What was chosen keeps to that loss on "
-        f"the test too, by the rule: {where(kept, cases)}{best}; by fewer steps: {where(steps, cases)}."
+        f"{what} within a loss of {bound}, the rule skips {span(rule)} % of the work{of_it}, and fewer steps skip "
+        f"{span(fewer)} %. The rule skips more: {where(ahead, cases)}{by_pixel}. The chosen threshold keeps to that "
+        f"loss on the test too: {where(kept, cases)}{best}. The chosen number of steps does so: {where(steps, cases)}."
     )
 
 
@@ -284,8 +284,8 @@ def sequence(found: Values) -> str:
 
 
 def share(part: Sequence[str], whole: Sequence[str]) -> str:
-    """`2 of the 4`."""
-    return f"{len(part)} of the {len(whole)}"
+    """`2 of 4`."""
+    return f"{len(part)} of {len(whole)}"
 
 
 def changed(percent: float, what: str) -> str:

@@ -202,12 +202,12 @@ CHOSEN = {"saved": 60.0, "kept_saved": 40.0, "exact": 10.0, "lost": 0.05, "fewer
             },
             "- Networks that are worse than zero flow after training: 1 of the 2 by a with the last state alone "
             "supervised.\n"
-            "- Correction changes, on KITTI 2015, the error (px) by a -0.500 ± 0.100, b +0.250 ± 0.400 and the "
-            "residual by a -0.010, b +0.020. Over all sets the error is lower from every seed in 1 of 2 comparisons, "
-            "higher in 0.\n"
-            "- With corrected states too supervised, other gradients change, on KITTI 2015, the error (px) by b less a "
-            "+0.250 ± 0.400 and the residual by b less a +0.020. Over all sets the error is lower from every seed in 0 "
-            "of 1 comparisons, higher in 0.",
+            "- Changes by correction, on KITTI 2015: error (px) a -0.500 ± 0.100, b +0.250 ± 0.400; residual a -0.010, "
+            "b +0.020. Over all sets, the error is lower with every seed in 1 of 2 comparisons, and higher with every "
+            "seed in 0.\n"
+            "- Changes by another gradient, with corrected states too supervised, on KITTI 2015: error (px) b less a "
+            "+0.250 ± 0.400; residual b less a +0.020. Over all sets, the error is lower with every seed in 0 of 1 "
+            "comparisons, and higher with every seed in 0.",
             id="gradients",
         ),
         pytest.param(
@@ -218,7 +218,7 @@ CHOSEN = {"saved": 60.0, "kept_saved": 40.0, "exact": 10.0, "lost": 0.05, "fewer
             },
             "- From 2 to 16 evaluations of f the memory kept for backward grows by factors of 1.0 (implicit), 3.0 "
             "(unrolled), and the time of a step by 2.0 (implicit), 4.0 (unrolled).\n"
-            "- Beside the gradient implicit, at 16 evaluations unrolled keeps 4.5 times as much and takes 1.6 times as "
+            "- At 16 evaluations, compared with implicit: unrolled keeps 4.5 times as much and takes 1.6 times as "
             "long.",
             id="training-costs",
         ),
@@ -237,19 +237,19 @@ CHOSEN = {"saved": 60.0, "kept_saved": 40.0, "exact": 10.0, "lost": 0.05, "fewer
         pytest.param(
             findings.delta,
             {"savings": {"image, siren, seen": {"0.1 dB": CHOSEN}}},
-            "- Of images the rule skips 60 % of the work within a loss of 0.1 dB, of that 10 % at threshold 0, fewer "
-            "steps 50 %. The rule is ahead: everywhere, by whole pixels or points: nowhere. What was chosen keeps to "
-            "that loss on the test too, by the rule: everywhere, 20 points more than the fewest steps that do; by "
-            "fewer steps: everywhere.",
+            "- For images, within a loss of 0.1 dB, the rule skips 60 % of the work (10 % already at threshold 0), and "
+            "fewer steps skip 50 %. The rule skips more: everywhere; by whole pixels or points: nowhere. The chosen "
+            "threshold keeps to that loss on the test too: everywhere (20 points more than the fewest steps that do). "
+            "The chosen number of steps does so: everywhere.",
             id="images",
         ),
         pytest.param(
             findings.sequence_delta,
             {"savings": {"deq, plain, cold": {"1 %": CHOSEN}}},
-            "- From the start `cold` the rule skips 60 % of the work within a loss of 1 %, of that 10 % at threshold "
-            "0, fewer steps 50 %. The rule is ahead: everywhere, by whole pixels or points: nowhere. What was chosen "
-            "keeps to that loss on the test too, by the rule: everywhere, 20 points more than the fewest steps that "
-            "do; by fewer steps: everywhere.",
+            "- From the start `cold`, within a loss of 1 %, the rule skips 60 % of the work (10 % already at threshold "
+            "0), and fewer steps skip 50 %. The rule skips more: everywhere; by whole pixels or points: nowhere. The "
+            "chosen threshold keeps to that loss on the test too: everywhere (20 points more than the fewest steps "
+            "that do). The chosen number of steps does so: everywhere.",
             id="language models",
         ),
     ],
