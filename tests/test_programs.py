@@ -59,6 +59,14 @@ def test_every_option_of_every_command_has_help(program: str, command: str, caps
     found = options(printed(capsys, program, command, "--help"))
     assert len(found) > 1
     assert not [name for name, said in found.items() if re.match(r"-+\w|[A-Z[{]", name) and not said]
+    assert not [name for name in found if "None" in name or name.startswith(("STR", "[STR", "PATH"))]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_list_of_commands_has_the_first_paragraph_of_each(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = printed(capsys, program, "--help").partition("subcommands")[2]
+    assert listed.count("\n\n") == 0
+    assert listed.count("  • ") == len([name for of, name in (case.values for case in COMMANDS) if of == program])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Literal, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -88,10 +89,13 @@ def run(
         named = {module: names for module, names in commands.items() if given and given[0] in names}
         app = tyro.extras.SubcommandApp()
         for function in functions(named or commands):
-            app.command(careful(function, prog))
-        told = f"{description} --version says which one this is."
+            command = careful(function, prog)
+            if not named:
+                command.__doc__ = (command.__doc__ or "").partition("\n\n")[0]  # the list of commands is short
+            app.command(command)
+        whole = f"{description} `{prog} COMMAND --help` explains a command, and --version prints the version."
         try:
-            app.cli(prog=prog, description=told, args=given, sort_subcommands=False)
+            app.cli(prog=prog, description=whole, args=given, sort_subcommands=False)
         except (UserError, ConvergenceError) as error:
             sys.exit(f"{prog}: {error}")
         except SystemExit:
@@ -106,6 +110,30 @@ def run(
                 raise
             remedy = "take fewer samples at once, smaller ones, or a machine with more memory; trainings resume"
             sys.exit(f"{prog}: out of memory: {remedy} ({' '.join(str(error).split())})")
+
+
+def unwrapped(docstring: str) -> str:
+    """A docstring with every paragraph and argument in one line, as tyro keeps the line breaks of arguments."""
+    return re.sub(r"(?<=\S)\n(?: {8,})?(?=\S)", " ", docstring)
+
+
+def with_metavar(name: str, hint: Any) -> Any:
+    """The annotation of a parameter, with what help shows for its value: NAME if positional, INT for `int | None`."""
+    plain, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    kinds = get_args(plain)
+    if Positional in marks and get_origin(plain) is not Literal:
+        return Annotated[hint, tyro.conf.arg(metavar=f"[{name.upper()} ...]" if kinds else name.upper())]
+    if NoneType not in kinds:
+        return hint
+    shown = "|".join(kind_of_value(kind) for kind in kinds if kind is not NoneType)
+    return Annotated[hint, tyro.conf.arg(metavar=shown, help_behavior_hint=None if marks else "")]
+
+
+def kind_of_value(type: Any) -> str:
+    """INT for `int`, {a,b} for `Literal["a", "b"]`, INT INT for `tuple[int, int]`."""
+    if get_origin(type) is Literal:
+        return f"{{{','.join(get_args(type))}}}"
+    return " ".join(map(kind_of_value, get_args(type))) if get_args(type) else type.__name__.upper()
 
 
 def functions(commands: Mapping[str, Sequence[str]]) -> list[Callable[..., None]]:
@@ -150,6 +178,10 @@ def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
             with output_files(files):
                 command(*values, **named)
 
+    begin.__doc__ = unwrapped(inspect.getdoc(command) or "")
+    begin.__annotations__ = {name: with_metavar(name, hint) for name, hint in hints.items()}
+    begin.__dict__["__signature__"] = signature
+    del begin.__wrapped__  # whose docstring and annotations tyro would read
     return begin
 
 

@@ -1,12 +1,12 @@
-"""The options of commands that train: what one changes of a recipe, laid over it. All else stays as the recipe says."""
+"""The options of training commands, which override values of a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import default
+from deq_core.experiment.commands import default, with_metavar
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.recipe import EquilibriumRecipe, Recipe
@@ -28,28 +28,28 @@ _given = default("the recipe's")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Each that is given takes the place of what the recipe says."""
+    """Values that override those of the recipe; None keeps the recipe's."""
 
     steps: Annotated[int | None, _given] = None
-    """updates; of these, unrolled ones at the beginning keep their share."""
+    """number of updates; the number of unrolled updates at the start scales with it."""
     lr: Annotated[float | None, _given] = None
     """peak learning rate."""
     batch_size: Annotated[int | None, _given] = None
-    """samples of an update."""
+    """samples per update."""
     network: Annotated[str | None, _given] = None
-    """sizes of the network, by a name that `build` knows."""
+    """architecture, by a name that `build` knows."""
     solver: Annotated[SolverKind | None, _given] = None
-    """solver of the fixed point; an implicit gradient keeps its own."""
+    """solver of the forward pass; an implicit gradient keeps its own solver."""
     max_steps: Annotated[int | None, _given] = None
-    """evaluations of a solve at most, in evaluation too."""
+    """maximum number of evaluations in a solve, in training and evaluation."""
     tolerance: Annotated[float | None, _given] = None
-    """relative residual at which a solve ends before that, in evaluation too."""
+    """relative residual at which a solve ends, in training and evaluation."""
     adjoint: Annotated[AdjointKind | None, _given] = None
-    """how gradients pass through the fixed point; implicit solves for them as the fixed point is solved for."""
+    """gradient through the fixed point; implicit takes solver and stop of the forward pass for the backward pass."""
     device: Annotated[Literal["cpu", "cuda"] | None, _given] = None
-    """where it is trained."""
+    """device to train on."""
     threads: Annotated[int | None, _given] = None
-    """of the CPU; results are the same, bit by bit, at an equal count alone."""
+    """CPU threads; only the same number gives the same result bit for bit."""
 
     def of_recipe(self, recipe: R) -> R:
         """The recipe with these steps, learning rate, batches, device and threads."""
@@ -87,6 +87,10 @@ class Options:
         if given := [word for word in ("solver", "tolerance", "adjoint") if getattr(self, word) is not None]:
             words = ", ".join(f"--{word}" for word in given)
             raise ConfigError(f"{words}: {name} is unrolled, and has no fixed point; --max-steps is its depth")
+
+
+hints = get_type_hints(Options, include_extras=True)
+Options.__annotations__ = {name: with_metavar(name, hint) for name, hint in hints.items()}
 
 
 def asked(**given: Path | None) -> Path:

@@ -13,14 +13,14 @@ from deq_flow.networks import load
 
 
 def convert(source: Annotated[Path, Positional], out: Annotated[Path, Positional, CHECKPOINT]) -> None:
-    """Writes the network in a released file SOURCE (.pth) to OUT (.safetensors), and what it is to config.json beside.
+    """Converts the released checkpoint SOURCE (.pth) to OUT (.safetensors), with a config.json beside it.
 
-    DEQ-Flow of versions 1 and 2 and of torchdeq's zoo, RAFT, GMA and torchvision's RAFT are recognised from names and
-    shapes. A file that is none of them, or not whole, is refused with everything that is wrong.
+    DEQ-Flow versions 1 and 2, DEQ-Flow of torchdeq's model zoo, RAFT, GMA and torchvision's RAFT are recognised by the
+    names and shapes of their tensors. Any other or incomplete file is refused, with a list of all differences.
 
     Args:
-        source: the released file.
-        out: where to write.
+        source: released file.
+        out: file to write.
     """
     about = convert_file(source, out)
     size = about.architecture
@@ -38,19 +38,19 @@ def export(
     steps: int,
     solver: Literal["own", "fixed_point_iteration"] = "own",
 ) -> None:
-    """Writes the network in CHECKPOINT, with a fixed number of steps, to OUT, and checks the file.
+    """Exports the network in CHECKPOINT, with a fixed number of steps, to the file OUT, and checks the file.
 
-    OUT is a program of torch.export (.pt2) or ONNX for any batch and image size: its inputs are image1 and image2,
-    (B, 3, H, W) of values 0 to 255, its output is flow, (B, 2, H, W) in pixels. A network with scales has a third
-    input, base: the flow of the scale before, (B, 2, H, W) in pixels, zero at the coarsest.
+    OUT is a torch.export program (.pt2) or an ONNX model for any batch size and image size. Inputs: image1 and image2,
+    (B, 3, H, W), values 0 to 255. Output: flow, (B, 2, H, W), in pixels. A coarse-to-fine network has a third input,
+    base: the flow of the next coarser scale, (B, 2, H, W), in pixels; zero at the coarsest scale.
 
     Args:
-        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+        checkpoint: a shipped name, a folder written by training, a weights file (.safetensors), or a released file
             (.pth).
-        format: of the file.
-        out: where to write.
-        steps: evaluations of the update, as many for every pair.
-        solver: the network's own, or plain iteration, the only one that ONNX can express.
+        format: file format.
+        out: file to write.
+        steps: evaluations of the update, the same number for every pair.
+        solver: the network's own, or plain fixed-point iteration, the only solver that ONNX can express.
     """
     overrides = {} if solver == "own" else {"solver": deq.FixedPointIteration()}
     network = load(checkpoint, **overrides)

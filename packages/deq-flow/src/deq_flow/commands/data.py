@@ -20,20 +20,21 @@ def download(
     params: Path = PARAMS,
     section: str = "flow",
 ) -> None:
-    """Writes the data of `params` below `out`: miniature sets, from photographs in the packages.
+    """Generates the miniature data sets in OUT; with NAME, downloads a published set.
 
-    With NAME, which is chairs, things, sintel, kitti, hd1k or spring, downloads that published set to `out`, or says
-    how to get it. A broken download is continued. No checksum of these files is published: that of the first archive
-    that unpacked is recorded beside it and asked of every later one.
+    The miniature sets are made from photographs that come with Python packages. NAME is chairs, things, sintel, kitti,
+    hd1k or spring. Sets that cannot be downloaded directly come with instructions. An interrupted download resumes. The
+    publishers give no checksums: the checksum of the first archive that unpacks is stored beside it, and every later
+    download must have the same.
 
-    With the released sets, what is missing is fetched to where `params` says, and `out` gets a manifest of the files
-    there.
+    Where `params` asks for published sets, those that are missing are downloaded to the folder named there, and OUT
+    gets a manifest of their files.
 
     Args:
-        name: a published set; or mini, the miniature sets with their default sizes, whatever `params` says.
+        name: a published set; or mini, the miniature sets in their default sizes, whatever `params` says.
         out: folder of the data.
         params: file with the parameters.
-        section: where in that file.
+        section: section of that file.
     """
     if name in own.SETS:
         raise ConfigError(f"{name} is {own.SETS[name].source.title}, not published: {own.SETS[name].source.manual}")
@@ -52,13 +53,15 @@ def download(
 def check_data(
     name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True, thorough: bool = False
 ) -> None:
-    """Names what is missing, damaged or of another size than its frame in the data set NAME; exits with 1 where it is.
+    """Checks the data set NAME for files that are missing, damaged, or of another size than their frame.
+
+    Prints one line for each problem; the exit status is then 1.
 
     Args:
-        name: a published set, or own: the pairs of the folder `--root` itself.
-        root: folder that the set is below.
-        released: whether the set is all there, as published; not so with a part of one or a miniature.
-        thorough: whether every file is decoded.
+        name: a published set, or own: the pairs directly in `--root`.
+        root: folder that contains the set.
+        released: require the complete set as published; turn this off for a part of it or a miniature.
+        thorough: decode every file completely.
     """
     problems = REGISTRY.report(name, root, released=released, thorough=thorough)
     finish({"problems": problems})

@@ -29,31 +29,34 @@ def demo(
     frames: int | None = None,
     device: str = "auto",
 ) -> None:
-    """Writes the motion in a video to the folder OUT: colours, arrows, files of flow.
+    """Estimates the optical flow of a video and writes it to the folder OUT as videos, pictures or flow files.
 
     SOURCE is a video file, a folder of frames, the first of two or more images, or the index of a camera. Ctrl-C and
-    SIGTERM end it; what was done until then is kept. Flows that are not to be trusted, as at a scene cut, are marked
+    SIGTERM stop the demo and keep what is done. Flow that is not to be trusted, for instance at a scene cut, is marked
     in the pictures and in demo.json, and counted at the end.
 
     Args:
-        source: what to look at.
+        source: video, folder of frames, image, or index of a camera.
         more: further images.
-        out: a new folder, or one of an earlier demo as it left it, which is replaced.
-        checkpoint: name of a shipped one, or a file: a trained one of this package or a released one (.pth).
-        save: colour, side-by-side, arrows and warped (the second frame, warped back to the first) are videos, or
-            pictures of two images; flo, kitti and npz are files of flow, one a frame. So are backward (flow from the
-            second frame to the first), occlusion and confidence (how well both flows agree), which take twice the time.
-        start: what each frame begins with: cold, nothing; warm, the last flow, forward-warped; reuse, the last
-            fixed point; reuse_interpolated, both. What is carried may keep what went wrong.
-        steps: iterations at most.
-        tolerance: a fixed point is near enough where an evaluation changes the hidden state by no more than this share
-            of its length, and the flow by no more than this share of a cell.
-        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it. By default
-            frames are left as they are.
-        max_speed: speed of full colour, pixels a frame, beyond which it darkens; by default it follows the video.
-        fps: frames per second of the videos written; by default those of the source.
+        out: a new folder, or the unchanged output of an earlier demo, which is replaced.
+        checkpoint: a shipped name, a folder written by training, a weights file (.safetensors), or a released file
+            (.pth).
+        save: outputs. As videos, or as pictures for two images: colour, side-by-side, arrows, and warped (the second
+            frame warped to the first). As one flow file a frame: flo, kitti and npz. As one file a frame, for twice the
+            time: backward (flow from the second frame to the first), occlusion, and confidence (how well forward and
+            backward flow agree).
+        start: initialisation of each frame: cold (zero), warm (the previous flow, forward-warped), reuse (the previous
+            fixed point), or reuse_interpolated (both). All but cold may carry an error on to later frames.
+        steps: maximum number of evaluations.
+        tolerance: the solve ends when an evaluation changes the hidden state by at most this share of its norm, and the
+            flow by at most this share of a cell.
+        side: longer side of the frames as the network sees them, in pixels; larger frames are downscaled. By default
+            frames keep their size.
+        max_speed: speed shown in full colour, in pixels a frame; faster motion is darker. By default it follows the
+            video.
+        fps: frame rate of the videos written, by default that of the source.
         container: format of the videos written; mkv is lossless.
-        frames: how many frames to read at most.
+        frames: maximum number of frames to read.
         device: auto, cpu, cuda or cuda:N.
     """
     config = DemoConfig(

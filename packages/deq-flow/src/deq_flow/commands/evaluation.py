@@ -20,20 +20,20 @@ def evaluate_checkpoint(
     params: Path = PARAMS,
     section: str | None = None,
 ) -> None:
-    """Measures CHECKPOINT on a published set below `root`, by the protocol of its releases, or on one of one's own.
+    """Evaluates CHECKPOINT on a published set, by that set's protocol, or on pairs of your own.
 
     Args:
-        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+        checkpoint: a shipped name, a folder written by training, a weights file (.safetensors), or a released file
             (.pth).
-        set: chairs, things, sintel, kitti, hd1k or spring, one part such as sintel_clean, or own: the pairs of the
-            folder `--root` itself.
-        out: a new folder, or one of an earlier evaluation as it left it, which is replaced.
-        root: folder that the set is below.
+        set: chairs, things, sintel, kitti, hd1k or spring; one part of a set such as sintel_clean; or own: the pairs
+            directly in `--root`.
+        out: a new folder, or the unchanged output of an earlier evaluation, which is replaced.
+        root: folder that contains the set.
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
-        section: where in that file another solver or budget is, or sweeps over them
-            (deq_flow.inference_params.Measure); by default the network's own, but of RAFT and GMA the iterations
-            that their releases have for the set.
+        section: section of that file with another solver or budget, or sweeps over them
+            (deq_flow.inference_params.Measure). By default the network uses its own; RAFT and GMA use the released
+            number of iterations for the set.
     """
     from deq_flow.evaluation.published import measure_checkpoint
     from deq_flow.evaluation.sets import named
@@ -57,18 +57,18 @@ def sequences(
     params: Path = PARAMS,
     section: str | None = None,
 ) -> None:
-    """Compares cold, warm and reused starts of CHECKPOINT on the videos of a set below `root`.
+    """Compares cold, warm and reused starts of CHECKPOINT on the videos of a data set.
 
     Args:
-        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+        checkpoint: a shipped name, a folder written by training, a weights file (.safetensors), or a released file
             (.pth).
-        out: a new folder, or one of an earlier comparison as it left it, which is replaced.
-        set: sintel_clean, sintel_final, hd1k or spring; of the embedded data video or validation_video too.
-        root: folder that the set is below.
+        out: a new folder, or the unchanged output of an earlier comparison, which is replaced.
+        set: sintel_clean, sintel_final, hd1k or spring; for the miniature data also video or validation_video.
+        root: folder that contains the set.
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
-        section: where in that file the starts and budgets to compare are (deq_flow.inference_params.Starts); by default
-            every start has the network's own budget.
+        section: section of that file with the starts and budgets to compare (deq_flow.inference_params.Starts). By
+            default every start is compared at the network's own budget.
     """
     from deq_flow.evaluation.starts import compare_starts
 
@@ -90,20 +90,19 @@ def submit(
     params: Path = PARAMS,
     section: str | None = None,
 ) -> None:
-    """Writes the files that the leaderboard of Sintel or KITTI takes, made with CHECKPOINT from the test split.
+    """Writes the files for the Sintel or KITTI leaderboard: the flow of CHECKPOINT on the test split.
 
     Args:
-        leaderboard: whose format and test split.
-        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
+        leaderboard: which leaderboard.
+        checkpoint: a shipped name, a folder written by training, a weights file (.safetensors), or a released file
             (.pth).
-        out: a new folder, or one of an earlier submission as it left it, which is replaced.
-        root: folder that the set is below.
-        start: where the frames of Sintel's videos begin: cold, warm (as RAFT's submission), reuse or
-            reuse_interpolated.
+        out: a new folder, or the unchanged output of an earlier submission, which is replaced.
+        root: folder that contains the set.
+        start: initialisation on Sintel's videos: cold, warm (as in RAFT's submission), reuse or reuse_interpolated.
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
-        section: where in that file another solver or budget is (deq_flow.inference_params.Inference); by default the
-            network's own, but of RAFT and GMA the iterations that their releases have for the set.
+        section: section of that file with another solver or budget (deq_flow.inference_params.Inference). By default
+            the network uses its own; RAFT and GMA use the released number of iterations for the set.
     """
     from deq_flow.evaluation import submission
 

@@ -34,29 +34,30 @@ def fine_tune(
     section: str = "",
     scratch: Path = Path(".scratch"),
 ) -> None:
-    """Trains a network on with the pairs of the folder DATA; writes it to OUT, a checkpoint like any other.
+    """Fine-tunes a network on the pairs in the folder DATA; writes a checkpoint to OUT.
 
-    What is stored with the network, its solver, leak and scales, stays. A share of the pairs is held out; their error
-    is measured before and after. A training that was interrupted resumes from its checkpoint below `scratch`.
+    The network keeps its stored solver, leak and scales. A share of the pairs is held out; the error on them is
+    measured before and after. Run the same command again to resume an interrupted training from its checkpoint in
+    `scratch`.
 
     Args:
-        data: folder of the pairs with their flow: files NAME_img1, NAME_img2 and NAME_flow, or the folders frames and
-            flow of videos.
-        out: a new folder, or one of an earlier fine-tuning as it left it, which is replaced.
-        start: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
-            (.pth).
-        set: a published set that DATA is the root of instead, by the name that trainings know it by, such as kitti.
-        steps: updates.
+        data: folder of pairs with flow: files NAME_img1, NAME_img2 and NAME_flow, or videos as folders `frames` and
+            `flow`.
+        out: a new folder, or the unchanged output of an earlier fine-tuning, which is replaced.
+        start: the network to fine-tune: a shipped name, a folder written by training, a weights file (.safetensors), or
+            a released file (.pth).
+        set: published set in DATA, by its name in recipes, such as kitti.
+        steps: number of updates.
         lr: peak learning rate.
-        batch_size: pairs of an update.
-        crop: height and width that pairs are cropped to, pixels.
-        validation_share: of the pairs, held out in whole scenes where there are some.
-        threads: of the CPU.
-        seed: of the order of the pairs and their augmentation.
-        device: where it is trained; auto is CUDA where there is some.
-        params: file with a recipe, such as recipe.json of an earlier fine-tuning; options above change it.
-        section: where in that file.
-        scratch: folder of the checkpoints of interrupted trainings.
+        batch_size: pairs per update.
+        crop: height and width of the random crops, in pixels.
+        validation_share: share of the pairs that is held out, as whole scenes where the pairs come in scenes.
+        threads: CPU threads.
+        seed: random seed of the order of the pairs and their augmentation.
+        device: device to train on; auto is CUDA if available.
+        params: recipe file, such as recipe.json of an earlier fine-tuning; the options above override it.
+        section: section of that file.
+        scratch: folder for the checkpoints of interrupted trainings.
     """
     recipe = FineTune() if params is None else config.load(FineTune, params, section)
     options = {"data": set, "steps": steps, "batch_size": batch_size, "crop": crop, "threads": threads}
@@ -91,7 +92,7 @@ def fine_tune(
 
 
 def summary(found: Mapping[str, float]) -> str:
-    """What came of it, in a sentence for a person."""
+    """The result in one sentence."""
     said = (
         f"error on the pairs that were held out: {found['before_epe']:.3f} px before, {found['val_epe']:.3f} px after, "
         f"{found['zero_epe']:.3f} px of zero flow"

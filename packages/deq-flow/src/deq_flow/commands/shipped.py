@@ -26,18 +26,18 @@ def train_shipped(
     photographs: Path | None = None,
     scratch: Path = Path(".scratch"),
 ) -> None:
-    """Trains the network of the shipped checkpoint from nothing, many hours of a CPU; writes it to OUT.
+    """Trains the shipped network from scratch and writes it to OUT. This takes many hours on a CPU.
 
-    A training that was interrupted resumes from its checkpoint below `scratch`.
+    Run the same command again to resume an interrupted training from its checkpoint in `scratch`.
 
     Args:
-        out: a new folder, or one of an earlier training as it left it, which is replaced.
-        seed: of the weights, the pairs and their order.
-        params: file with the recipe.
-        section: where in that file.
-        photographs: folder of the files that photographs.csv beside the recipe lists, where there is such a list;
-            CARD.md there says where they come from.
-        scratch: folder of the checkpoints of interrupted trainings.
+        out: a new folder, or the unchanged output of an earlier training, which is replaced.
+        seed: random seed of the weights, the pairs and their order.
+        params: recipe file.
+        section: section of that file.
+        photographs: folder of the files listed in photographs.csv beside the recipe, if there is such a list; CARD.md
+            there says where they come from.
+        scratch: folder for the checkpoints of interrupted trainings.
     """
     recipe = config.load(Shipped, params, section)
     listing = params.parent / LISTING

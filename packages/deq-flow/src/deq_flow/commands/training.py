@@ -35,27 +35,27 @@ def train(
     template: bool = False,
     scratch: Path = Path(".scratch"),
 ) -> None:
-    """Trains a network on the pairs of the folder DATA; writes model.safetensors and history.csv to OUT.
+    """Trains a network on the pairs in the folder DATA; writes model.safetensors and history.csv to OUT.
 
-    Recipe and network are those of the file PARAMS, and options change them. With METHOD they are those of one of the
-    pipeline's networks in params.yaml: of the section's `model` and `train`, or of a later `stage` in its `curriculum`.
-    A training that was interrupted resumes from its checkpoint below `scratch`.
+    Network and recipe come from the file PARAMS; options override single values. With METHOD they are those of a
+    network of the pipeline, in `model` and `train` of params.yaml, or in a later `stage` of its `curriculum`. Run the
+    same command again to resume an interrupted training from its checkpoint in `scratch`.
 
     Args:
-        method: a name of the section's `model` and `train`.
+        method: name of a network in `model` and `train` of the section.
         data: folder of the pairs, or of the published sets that the recipe names.
-        out: a new folder, or one of an earlier training as it left it, which is replaced.
-        seed: of the weights, the order of the data, and its augmentation.
-        start: the network whose weights it begins with, of the same sizes: a shipped name, a folder that training
-            wrote, a file of weights (.safetensors), or a released file (.pth).
-        set: what is trained on, by the name that trainings know it by: own, the pairs of DATA, or chairs, kitti, ...
-        crop: height and width that pairs are cropped to, pixels.
-        stage: of the curriculum of METHOD.
-        params: file with the recipe, such as `--template` writes.
-        section: where in that file.
-        change: what is changed of the recipe.
-        template: prints the recipe that ships, to be changed and named by `--params`, and trains nothing.
-        scratch: folder of the checkpoints of interrupted trainings.
+        out: a new folder, or the unchanged output of an earlier training, which is replaced.
+        seed: random seed of the weights, the order of the data, and the augmentation.
+        start: network whose weights training starts from, of the same architecture: a shipped name, a folder written by
+            training, a weights file (.safetensors), or a released file (.pth).
+        set: name of the training set in recipes: own for the pairs in DATA, or chairs, kitti, ...
+        crop: height and width of the random crops, in pixels.
+        stage: stage of the curriculum of METHOD.
+        params: recipe file; `--template` writes one.
+        section: section of that file.
+        change: values of the recipe to override.
+        template: print the shipped recipe, to be edited and passed as `--params`, without training.
+        scratch: folder for the checkpoints of interrupted trainings.
     """
     if template:
         print(RECIPE.read_text(), end="")

@@ -10,13 +10,12 @@ from deq_sequence.networks import load, save
 def convert(
     source: Annotated[Path, Positional], out: Annotated[Path, Positional, CHECKPOINT], variant: str = "wt103"
 ) -> None:
-    """Writes the network in the released file SOURCE to OUT (.safetensors), and what it is to config.json beside it.
+    """Converts the released file SOURCE to OUT (.safetensors), with a config.json beside it.
 
     Args:
-        source: the released file.
-        out: where to write.
-        variant: the released network that it is of, which names and shapes do not tell: wt103, wt103-reg or
-            wt103-preln-reg.
+        source: released file.
+        out: file to write.
+        variant: the network's name, which names and shapes of tensors do not tell: wt103, wt103-reg or wt103-preln-reg.
     """
     model = load(source, variant=variant)
     save(out, model)

@@ -21,16 +21,16 @@ def download(
     params: Path = PARAMS,
     section: str = "sequence",
 ) -> None:
-    """Learns the vocabulary of each text of `params` and writes the texts as numbers below `out`.
+    """Prepares the texts of `params` in OUT; with NAME, downloads a published corpus.
 
-    With NAME, which is wikitext-103 or wikitext-2, downloads that corpus to `out`. A broken download is continued, and
-    the whole file has the checksum of the original archive or is refused.
+    The vocabulary of each text is learnt from it, and the text is written as token numbers. NAME is wikitext-103 or
+    wikitext-2. An interrupted download resumes. The complete file must have the checksum of the original archive.
 
     Args:
         name: a published corpus; or mini, the embedded text in 768 byte pairs as `text`, whatever `params` says.
         out: folder of the data.
         params: file with the parameters.
-        section: where in that file.
+        section: section of that file.
     """
     if name and name != "mini":
         fetch(known(name).source, Path("data") if out is None else out)
@@ -48,12 +48,14 @@ def download(
 
 
 def check_data(name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True) -> None:
-    """Names what is missing or cut short in the corpus NAME below `root`; exits with 1 where something is.
+    """Checks the corpus NAME in `root` for missing and truncated files.
+
+    Prints one line for each problem; the exit status is then 1.
 
     Args:
         name: a published corpus.
-        root: folder that the corpus is below.
-        released: whether it has as many lines as published; not so with other texts in the same layout.
+        root: folder that contains the corpus.
+        released: require as many lines as published; turn this off for other texts in the same layout.
     """
     known(name)
     problems = registry.check(name, root, released=released)
@@ -65,7 +67,7 @@ def check_data(name: Annotated[str, Positional], root: Path = Path("data"), rele
 
 
 def known(name: str) -> PublishedCorpus:
-    """The corpus of that name.
+    """The corpus with that name.
 
     Raises:
         ConfigError: there is none.

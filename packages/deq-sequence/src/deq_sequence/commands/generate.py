@@ -43,25 +43,26 @@ def generate(
     tolerance: float | None = None,
     device: str = "cpu",
 ) -> None:
-    """Goes on with a text, printing each token as it is drawn; on stderr, at the end, what the solves took.
+    """Continues a text, and prints each token as it is drawn. A last line on stderr says what the solves took.
 
-    Ctrl-C ends it. One seed gives one text on one machine.
+    Ctrl-C stops it. The same seed gives the same text on the same machine.
 
     Args:
-        prompt: the beginning of the text, printed too; `-` reads it from stdin.
-        checkpoint: a file, or a folder that training wrote, with vocabulary.json in it; or default, the one that ships.
-        length: tokens to draw.
-        temperature: divides log-probabilities; 0 takes the most probable token.
+        prompt: beginning of the text, printed too; `-` reads it from stdin.
+        checkpoint: a folder written by training, or a weights file in it (vocabulary.json must be there); or default,
+            the shipped network.
+        length: number of tokens to draw.
+        temperature: divisor of the logits; 0 always takes the most probable token.
         top_k: draw from the k most probable tokens only.
-        top_p: draw from the most probable tokens that together have this probability.
-        seed: of the draws.
-        start: where the solve of a new position begins: cold, at zeros; previous, at the state of the position before;
-            token, at that of the last position with the same token.
-        context: positions before a token that it sees; by default those that the network remembers.
-        steps: evaluations of the cell at most in a solve, or the depth of an unrolled network; by default the
+        top_p: draw from the smallest set of most probable tokens with at least this total probability.
+        seed: random seed of the draws.
+        start: initial state of a new position: cold (zero), previous (the state of the position before), or token (the
+            state of the last position with the same token).
+        context: number of earlier positions that a token attends to. By default the length of the network's memory.
+        steps: maximum number of evaluations of the cell in a solve, or the depth of an unrolled network. By default the
             checkpoint's.
-        tolerance: relative residual at which a solve ends; by default the checkpoint's.
-        device: auto, cpu, cuda or cuda:N. For one text the CPU is the faster one unless the network is large.
+        tolerance: relative residual at which a solve ends. By default the checkpoint's.
+        device: auto, cpu, cuda or cuda:N. For a single text the CPU is faster unless the network is large.
     """
     if length < 1:
         raise ConfigError(f"length: expected at least 1 token, got {length}")

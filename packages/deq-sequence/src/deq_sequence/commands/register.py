@@ -15,15 +15,15 @@ def register(
     name: Annotated[str | None, default("deq-sequence- and the checkpoint's name")] = None,
     alias: Annotated[str | None, default("shipped or trained")] = None,
 ) -> None:
-    """Registers a network in MLflow, as models:/NAME@ALIAS, which `mlflow models serve` and `load_model` take.
+    """Registers a network in MLflow as models:/NAME@ALIAS, for `mlflow models serve` and `mlflow.pyfunc.load_model`.
 
-    It is logged with a copy of its weights, signature and example, in a run of its own below the one that trained it.
-    It takes beginnings of texts and gives texts; length, temperature, top_p and seed are its parameters.
+    The model is logged with its weights, signature and input example, in a child run of the run that trained it. Input:
+    the beginnings of texts. Output: texts. Parameters: length, temperature, top_p and seed.
 
     Args:
-        checkpoint: a folder that training wrote, a .safetensors file, or a name that ships, such as default.
-        name: in the registry; every registration is a new version of it.
-        alias: of this version.
+        checkpoint: a folder written by training, a weights file (.safetensors), or a shipped name such as default.
+        name: registered name; each registration is a new version.
+        alias: alias of this version.
     """
     weights = located(checkpoint)
     vocabulary = load_vocabulary(weights, load(weights))

@@ -34,26 +34,27 @@ def train(
     template: bool = False,
     scratch: Path = Path(".scratch"),
 ) -> None:
-    """Trains a model on DATA, a text file or a folder of prepared texts; writes model.safetensors and more to OUT.
+    """Trains a language model on DATA, a text file or a folder of prepared texts, and writes it to OUT.
 
-    Model and recipe are those of the file PARAMS, and options change them. With METHOD they are those of one of the
-    pipeline's models in params.yaml: of the section's `model` and `train`. A training that was interrupted resumes from
-    its checkpoint below `scratch`.
+    Network and recipe come from the file PARAMS; options override single values. With METHOD they are those of a
+    network of the pipeline, in `model` and `train` of params.yaml. Run the same command again to resume an interrupted
+    training from its checkpoint in `scratch`.
 
     Args:
-        method: a name of the section's `model` and `train`.
-        data: a file of UTF-8, whose last tenth is measured and not trained on; or a folder that `download` wrote.
-        out: a new folder, or one of an earlier training as it left it, which is replaced.
-        seed: of the weights, the shifts of the text, and everything drawn in training.
-        start: the network whose weights it begins with, of the same sizes, and with whose vocabulary a text file is
-            read: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file.
-            A character or word that it does not have is an error, which names it.
-        change: what is changed of the recipe.
-        tokens: what a text file is read as without `start`, learnt from it; byte pairs alone know any other text.
-        params: file with the recipe, such as `--template` writes.
-        section: where in that file.
-        template: prints the recipe that ships, to be changed and named by `--params`, and trains nothing.
-        scratch: folder of the checkpoints of interrupted trainings.
+        method: name of a network in `model` and `train` of the section.
+        data: a UTF-8 text file, whose last tenth is held out for validation; or a folder written by `download`.
+        out: a new folder, or the unchanged output of an earlier training, which is replaced.
+        seed: random seed of the weights, the shifts of the text, and everything drawn in training.
+        start: network whose weights training starts from, of the same architecture; a text file is tokenised with its
+            vocabulary. A shipped name, a folder written by training, a weights file (.safetensors), or a released file.
+            An unknown character or word is an error that names it.
+        change: values of the recipe to override.
+        tokens: tokenisation of a text file, learnt from it, unless `start` has a vocabulary; only byte pairs can encode
+            any other text.
+        params: recipe file; `--template` writes one.
+        section: section of that file.
+        template: print the shipped recipe, to be edited and passed as `--params`, without training.
+        scratch: folder for the checkpoints of interrupted trainings.
     """
     if template:
         print(RECIPE.read_text(), end="")
@@ -106,10 +107,10 @@ def train(
 
 
 def laid_over(whole: Training, change: Options) -> tuple[Model, Train]:
-    """Model and recipe with what is changed of them.
+    """Network and recipe with the values that are overridden.
 
     Raises:
-        ConfigError: they do not fit.
+        ConfigError: they do not fit together.
     """
     model = config.changed(whole.model, {"name": change.network})
     if model.layer is not None:

@@ -11,13 +11,13 @@ from deq_vision.models.compat.convert import load_released
 def convert(
     source: Annotated[Path, Positional], out: Annotated[Path, Positional, CHECKPOINT], variant: str | None = None
 ) -> None:
-    """Writes the official checkpoint SOURCE (.pth) as OUT (.safetensors), with a config.json beside it.
+    """Converts the official checkpoint SOURCE (.pth) to OUT (.safetensors), with a config.json beside it.
 
     Args:
-        source: the official file.
-        out: where to write.
-        variant: which it is where two are alike: cifar-large and cifar-large-reg differ in dropout and solver alone.
-            By default it is found from names and shapes, the first of two.
+        source: official file.
+        out: file to write.
+        variant: the network's name, where names and shapes of tensors do not tell: cifar-large and cifar-large-reg
+            differ only in dropout and solver. By default the first that fits.
     """
     model = load_released(source, variant)
     save(out, model)

@@ -18,19 +18,20 @@ def download(
     params: Path = PARAMS,
     section: str = "vision",
 ) -> None:
-    """Writes the data of `params` below `out`: of the mini sets, clutter digits and videos of streets.
+    """Generates the miniature data sets in OUT; with NAME, downloads a published set.
 
-    With NAME, which is cifar10, imagenet, cityscapes, cityscapes-videos, vid or det, downloads that published set to
-    `out`, or says how to get it: all but the first ask for a login. A broken download is continued.
+    The miniature sets are digits in clutter and street videos. NAME is cifar10, imagenet, cityscapes,
+    cityscapes-videos, vid or det. All but cifar10 need a login, and come with instructions. An interrupted download
+    resumes.
 
-    With the released sets, what is missing is fetched to where `params` says, and `out` gets a manifest of the files
-    there.
+    Where `params` asks for published sets, those that are missing are downloaded to the folder named there, and OUT
+    gets a manifest of their files.
 
     Args:
-        name: a published set; or mini, the mini sets with their default sizes, whatever `params` says.
+        name: a published set; or mini, the miniature sets in their default sizes, whatever `params` says.
         out: folder of the data.
         params: file with the parameters.
-        section: where in that file.
+        section: section of that file.
     """
     if name == "mini":
         finish(REGISTRY.provide(Path("data/vision") if out is None else out, MiniSets(), write_mini))
@@ -47,17 +48,18 @@ def download(
 def check_data(
     name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True, thorough: bool = False
 ) -> None:
-    """Names what is missing or damaged in the data set NAME below `root`; exits with 1 where something is.
+    """Checks the data set NAME in `root` for missing and damaged files.
 
-    A file that was cut off is found, a PNG that was overwritten, and labels or annotations of another size than their
-    frame. A JPEG has no checksum: with `--thorough` part of those that were overwritten are found.
+    Prints one line for each problem; the exit status is then 1. Found are truncated files, PNG files that were
+    overwritten, and labels or annotations of another size than their frame. JPEG files have no checksum: only
+    `--thorough` finds some of those that were overwritten.
 
     Args:
-        name: a set as for `download`, or own: pictures of one's own in the folder `root` itself, laid out as for
-            `train`, which are all read.
-        root: folder that the set is below.
-        released: whether the set is all there, as published; not so with a part of one or a mini set.
-        thorough: whether every image is decoded.
+        name: a set as for `download`, or own: your own labelled images directly in `root`, laid out as for `train`, all
+            of which are read.
+        root: folder that contains the set.
+        released: require the complete set as published; turn this off for a part of it or a miniature.
+        thorough: decode every image completely.
     """
     problems = REGISTRY.report(name, root, released=released, thorough=thorough)
     finish({"problems": problems})

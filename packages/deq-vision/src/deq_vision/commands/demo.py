@@ -22,27 +22,28 @@ def demo(
     names: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Writes what a network sees in an image, or in the images of a folder, to the folder OUT.
+    """Runs a network on an image, or on all images in a folder, and writes predictions and pictures to the folder OUT.
 
-    demo.json has the best classes with their probabilities, the share of each class of pixels, or boxes with their
-    scores, which are drawn too, in one PNG file an image. For other programs there are scores.csv, masks (indexed PNG)
-    or boxes (JSON in COCO's format of results), and labels.json, which says whose ids these have.
+    demo.json has the most probable classes of each image, the share of pixels of each class, or boxes with scores; one
+    PNG file an image shows them. For other programs there are scores.csv, masks (indexed PNG) or boxes (JSON in COCO's
+    results format), and labels.json with the names of their ids.
 
     Args:
         source: an image or a folder of images.
-        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships: digits, street,
-            detect. By default the one that ships for the task; these know the mini sets, not the world.
-        task: what the checkpoint must be for; by default whatever it is, and to segment without one.
-        out: a new folder, or one of an earlier demo as it left it, which is replaced.
-        side: longer side of the images that the network sees, pixels; larger ones are reduced to it, by default to 128
-            with a checkpoint that ships; by default one of one's own data sees what it was trained for, another images
-            as they are. Not for classifiers, which see the middle of an image.
-        least_score: detections below it are not shown.
-        pixels: mean and deviation of the pixels that the network was trained with; auto is what one of one's own data
-            keeps, CIFAR's for ten classes of images that nobody has named, and ImageNet's otherwise.
-        names: file of the classes' names, one a line; by default those of one's own data, which the checkpoint keeps,
-            those of the set that has so many, or numbers.
-        device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
+        checkpoint: a folder written by training, a weights file (.safetensors), a released file (.pth), or a shipped
+            name: digits, street, detect. By default the shipped network for the task; the shipped ones know the
+            miniature data sets only.
+        task: task that the checkpoint must be for. By default the task of the checkpoint, and segment without one.
+        out: a new folder, or the unchanged output of an earlier demo, which is replaced.
+        side: longer side of the images as the network sees them, in pixels; larger ones are downscaled. Defaults: 128
+            with a shipped checkpoint, the training size with one trained on your own data, else the image's size. Not
+            for classifiers, which see a centre crop.
+        least_score: hide detections with a lower score.
+        pixels: normalisation of the pixels. auto takes what the checkpoint stores if it was trained on your own data;
+            else CIFAR's for ten classes without names, and ImageNet's for all others.
+        names: file with the class names, one a line. By default those that the checkpoint stores if it was trained on
+            your own data; else those of the known data set with as many classes, or numbers.
+        device: auto (a GPU if available), cpu, cuda or cuda:N.
     """
     from deq_vision.demo.images import images_of, run
     from deq_vision.demo.label_space import label_space_of

@@ -24,21 +24,21 @@ def evaluate(
     pixels: Literal["auto", "imagenet", "cifar"] = "auto",
     device: str = "auto",
 ) -> None:
-    """Measures CHECKPOINT on labelled pictures of one's own in the folder DATA, which are laid out as for `train`.
+    """Evaluates CHECKPOINT on your own labelled images in the folder DATA, laid out as for `train`.
 
-    Writes to OUT metrics.json and classes.csv, a row for each class, of the network's own solve, and steps.csv, a row
-    for each evaluation of f.
+    OUT gets metrics.json, classes.csv with a row for each class, and steps.csv with a row for each evaluation of f. The
+    first two are of the network's own solve.
 
     Args:
-        checkpoint: a shipped name, a folder that training wrote, a file of weights (.safetensors), or a released file
-            (.pth). It must know the classes of DATA, in their order.
-        data: folder of classes, of images and masks, or of images and boxes.
-        out: a new folder, or one of an earlier evaluation as it left it, which is replaced.
-        split: which pictures; without folders of splits val and test are those that training held out.
-        batch_size: pictures of one size that are solved at a time.
-        pixels: mean and deviation of the pixels that the network was trained with; auto is what one of one's own data
-            keeps, CIFAR's for ten classes of images that nobody has named, and ImageNet's otherwise.
-        device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
+        checkpoint: a shipped name, a folder written by training, a weights file (.safetensors), or a released file
+            (.pth). Its classes must be those of DATA, in the same order.
+        data: folder of class folders, of images and masks, or of images and boxes.
+        out: a new folder, or the unchanged output of an earlier evaluation, which is replaced.
+        split: which images. Without folders for the splits, val and test are both the images that training held out.
+        batch_size: images of one size that are solved together.
+        pixels: normalisation of the pixels. auto takes what the checkpoint stores if it was trained on your own data;
+            else CIFAR's for ten classes without names, and ImageNet's for all others.
+        device: auto (a GPU if available), cpu, cuda or cuda:N.
     """
     from deq_vision.demo.label_space import label_space_of
     from deq_vision.evaluate import Evaluate, Evaluation
@@ -79,7 +79,7 @@ def evaluate(
 
 
 def told_by_class(rows: Sequence[Row]) -> str:
-    """The table of classes, as it is printed."""
+    """The table of the classes, as printed."""
     lines = [
         ["-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()]
         for row in rows

@@ -16,16 +16,17 @@ def register(
     name: Annotated[str | None, default("deq-vision- and the checkpoint's name")] = None,
     alias: Annotated[str | None, default("shipped or trained")] = None,
 ) -> None:
-    """Registers a network in MLflow, as models:/NAME@ALIAS, which `mlflow models serve` and `load_model` take.
+    """Registers a network in MLflow as models:/NAME@ALIAS, for `mlflow models serve` and `mlflow.pyfunc.load_model`.
 
-    It is logged with a copy of its weights, signature and example, in a run of its own below the one that trained it.
-    It takes images, uint8 (b, 3, h, w), and gives class and probabilities, mask, or boxes, scores, classes and the
-    image of each box.
+    The model is logged with its weights, signature and input example, in a child run of the run that trained it. Input:
+    images, uint8 (b, 3, h, w). Output: class and probabilities; or a mask; or boxes with scores, classes and the index
+    of their image.
 
     Args:
-        checkpoint: a folder that training wrote, a .safetensors file, or a name that ships: digits, street, detect.
-        name: in the registry; every registration is a new version of it.
-        alias: of this version.
+        checkpoint: a folder written by training, a weights file (.safetensors), or a shipped name: digits, street,
+            detect.
+        name: registered name; each registration is a new version.
+        alias: alias of this version.
     """
     weights = file_of(checkpoint)
     registered = register_model(

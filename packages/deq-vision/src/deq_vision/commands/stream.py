@@ -31,36 +31,38 @@ def stream(
     device: str = "auto",
     threads: int | None = None,
 ) -> None:
-    """Writes a video with what a network sees in SOURCE, each frame's solve begun at the state of the last.
+    """Runs a network on a video, warm-started from frame to frame, and writes a video with the result.
 
-    SOURCE is a video file, a folder of frames, or the index of a camera. Ctrl-C and SIGTERM end it; what was done
-    until then is kept. Below each frame stand the network's frames per second, the residual and the evaluations of f.
+    Each frame's solve starts from the previous frame's state. SOURCE is a video file, a folder of frames, or the index
+    of a camera. Ctrl-C and SIGTERM stop it and keep what is done. Each frame shows frames per second, residual, and
+    evaluations of f.
 
     Args:
-        source: what to look at.
-        out: the video; its name ends in .mp4, .avi or .mkv (lossless).
-        checkpoint: folder or file of a trained model, a released one (.pth), or a name that ships: digits, street,
-            detect. By default the one that ships for the task; these know the mini sets, not the world.
-        task: what the checkpoint must be for; by default whatever it is, and to segment without one.
-        raw: a folder for what the network gives as files, a new one or one of an earlier stream as it left it:
-            masks/000001.png (indexed) and so on, boxes/000001.json (COCO's format of results) or scores.csv, and
-            labels.json, which says whose ids these have; by default none.
-        steps: evaluations of f a frame. The first frame, and one behind a scene cut, get what the model has itself.
-        tolerance: residual at which a frame is done before that; by default it gets all STEPS.
-        warm: whether a frame begins at the state of the last; `--no-warm` shows the difference.
-        cut: how many times the usual residual of a first evaluation makes a scene cut.
-        side: longer side of the frames that the network sees, pixels; larger frames are reduced to it, by default to
-            128 with a checkpoint that ships; by default one of one's own data sees what it was trained for, another
-            frames as they are. Not for classifiers, which see the middle of a frame.
-        least_score: detections below it are not shown.
-        pixels: mean and deviation of the pixels that the network was trained with; auto is what one of one's own data
-            keeps, CIFAR's for ten classes of images that nobody has named, and ImageNet's otherwise.
-        names: file of the classes' names, one a line; by default those of one's own data, which the checkpoint keeps,
-            those of the set that has so many, or numbers.
-        fps: frames per second of the video written; by default those of the source, or 25.
-        frames: how many frames to read at most; by default all.
-        device: auto, which is a GPU where there is one, cpu, cuda or cuda:N.
-        threads: of the CPU; by default as many as torch chooses.
+        source: video, folder of frames, or index of a camera.
+        out: video to write: .mp4, .avi, or .mkv (lossless).
+        checkpoint: a folder written by training, a weights file (.safetensors), a released file (.pth), or a shipped
+            name: digits, street, detect. By default the shipped network for the task; the shipped ones know the
+            miniature data sets only.
+        task: task that the checkpoint must be for. By default the task of the checkpoint, and segment without one.
+        raw: folder for the raw results, new or the unchanged output of an earlier stream: masks/000001.png (indexed),
+            boxes/000001.json (COCO's results format) or scores.csv, and labels.json with the names of their ids. By
+            default none.
+        steps: evaluations of f a frame. The first frame, and a frame after a scene cut, get the network's own number.
+        tolerance: residual at which the solve of a frame ends early. By default each frame gets all STEPS.
+        warm: start each frame from the previous state; `--no-warm` starts from zero, for comparison.
+        cut: a frame whose first residual is this many times the usual one is taken for a scene cut.
+        side: longer side of the frames as the network sees them, in pixels; larger ones are downscaled. Defaults: 128
+            with a shipped checkpoint, the training size with one trained on your own data, else the frame's size. Not
+            for classifiers, which see a centre crop.
+        least_score: hide detections with a lower score.
+        pixels: normalisation of the pixels. auto takes what the checkpoint stores if it was trained on your own data;
+            else CIFAR's for ten classes without names, and ImageNet's for all others.
+        names: file with the class names, one a line. By default those that the checkpoint stores if it was trained on
+            your own data; else those of the known data set with as many classes, or numbers.
+        fps: frame rate of the video written. By default that of the source, or 25.
+        frames: maximum number of frames to read. By default all.
+        device: auto (a GPU if available), cpu, cuda or cuda:N.
+        threads: CPU threads. By default torch's choice.
     """
     from deq_vision.demo.label_space import label_space_of
     from deq_vision.demo.video import StreamConfig, chosen_threads, write_stream

@@ -40,29 +40,29 @@ def train(
     template: bool = False,
     scratch: Path = Path(".scratch"),
 ) -> None:
-    """Trains a model on the data sets in the folder DATA; writes model.safetensors and history.csv to OUT.
+    """Trains a network on the data in the folder DATA; writes model.safetensors and history.csv to OUT.
 
-    Task, model and recipe are those of the file PARAMS, and options change them. With EXPERIMENT they are those of one
-    of the pipeline's models in params.yaml: of the section's `experiments`. A training that was interrupted resumes
-    from its checkpoint below `scratch`.
+    Task, network and recipe come from the file PARAMS; options override single values. With EXPERIMENT they are those
+    of a network of the pipeline, in `experiments` of params.yaml. Run the same command again to resume an interrupted
+    training from its checkpoint in `scratch`.
 
     Args:
-        experiment: a name of the section's `experiments`.
-        data: folder of the data sets.
-        out: a new folder, or one of an earlier training as it left it, which is replaced.
-        seed: of the weights, the order of the data, and its augmentation.
-        start: the network whose weights it begins with: a shipped name, a folder that training wrote, a file of weights
-            (.safetensors), or a released file (.pth), as the released Cityscapes models began as ImageNet's. A head of
-            other shapes, as of another task or number of classes, is left out.
-        change: what is changed of the recipe.
-        task: which of the recipes that ship. Those for pictures of one's own: classes, where DATA has a folder of them
-            for each class; masks, where it has images, masks and labels.yaml; boxes, where it has images and a JSON
-            file of COCO's format. classify, segment and detect are for the published sets and the mini ones.
-        params: file with the recipe, such as `--template` writes.
-        section: where in that file.
-        template: prints the recipe that ships for TASK, by default classes, to be changed and named by `--params`, and
-            trains nothing.
-        scratch: folder of the checkpoints of interrupted trainings.
+        experiment: name of a network in `experiments` of the section.
+        data: folder of your own labelled images, or of the data sets that the recipe names.
+        out: a new folder, or the unchanged output of an earlier training, which is replaced.
+        seed: random seed of the weights, the order of the data, and the augmentation.
+        start: network whose weights training starts from: a shipped name, a folder written by training, a weights file
+            (.safetensors), or a released file (.pth). A head of other shapes, for another task or number of classes,
+            starts from random weights.
+        change: values of the recipe to override.
+        task: which shipped recipe. For your own images: classes, a folder for each class; masks, with images, masks and
+            labels.yaml; boxes, with images and one JSON file in COCO's format. For published and miniature sets:
+            classify, segment, detect.
+        params: recipe file; `--template` writes one.
+        section: section of that file.
+        template: print the shipped recipe for TASK (by default classes), to be edited and passed as `--params`, without
+            training.
+        scratch: folder for the checkpoints of interrupted trainings.
     """
     if template:
         chosen = task or ("classes" if data is None else layout_of(data))
@@ -105,7 +105,7 @@ def train(
 
 
 def own_layout(task: Task) -> Layout | None:
-    """How pictures of one's own are laid out for a task; None of one for other data."""
+    """The layout of your own labelled images for a task; None for a task on other data."""
     match task:
         case Classify(data="own"):
             return "classes"
@@ -145,10 +145,10 @@ def with_own_labels(settings: Experiment, data: Path) -> Experiment:
 
 
 def laid_over(settings: Experiment, change: Options) -> Experiment:
-    """The experiment with what is changed of it.
+    """The experiment with the values that are overridden.
 
     Raises:
-        ConfigError: it does not fit.
+        ConfigError: they do not fit together.
     """
     model = replace(settings.model, layer=change.of_layer(settings.model.layer))
     if change.network is not None:

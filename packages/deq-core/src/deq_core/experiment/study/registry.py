@@ -45,20 +45,20 @@ class Studies:
         section: Annotated[str | None, default("the stage's own")] = None,
         scratch: Path = Path(".scratch"),
     ) -> None:
-        """Measures one case of a stage of a study and writes its tables to OUT.
+        """Runs one case of a stage of a study and writes its tables to OUT.
 
-        A case is named by words, as in `study evaluate method=deq seed=0`; a stage without cases has none. An
-        interrupted training resumes below `scratch`.
+        The words of CASE choose the case, as in `study evaluate method=deq seed=0`; a stage with one case takes none.
+        Run the same command again to resume an interrupted training from its checkpoint in `scratch`.
 
         Args:
-            stage: of a study.
-            case: words that name it.
-            out: a new folder, or one of an earlier run as it left it, which is replaced.
+            stage: name of the stage.
+            case: words that choose the case.
+            out: a new folder, or the unchanged output of an earlier run, which is replaced.
             data: folder of the data sets.
-            checkpoint: folder of the network that is measured, or whose weights a training starts from.
+            checkpoint: folder of the network to measure, or to start a training from.
             params: file with the parameters.
-            section: where in that file.
-            scratch: folder of the checkpoints of interrupted trainings.
+            section: section of that file.
+            scratch: folder for the checkpoints of interrupted trainings.
         """
         wanted: Stage[Any, Any] = found(self.stages, stage, "stage of a study")
         run_stage(
@@ -81,14 +81,14 @@ class Studies:
         params: Path = PARAMS,
         section: Annotated[str | None, default("the report's own")] = None,
     ) -> None:
-        """Writes the report of a study, means and standard deviations over seeds with figures, to the folder OUT.
+        """Writes the report of a study to the folder OUT: tables of means and standard deviations, and figures.
 
         Args:
-            name: of the report.
-            results: folder of the pipeline's results, which has one for each stage.
-            out: a new folder, or one of an earlier report as it left it, which is replaced.
+            name: name of the report.
+            results: folder of the pipeline's results, with a folder for each stage.
+            out: a new folder, or the unchanged output of an earlier report, which is replaced.
             params: file with the parameters.
-            section: where in that file.
+            section: section of that file.
         """
         from deq_core.experiment.study.report import write_report  # a second of matplotlib, for no other command
 
@@ -100,8 +100,8 @@ class Studies:
         """Writes the JSON schema of a section of params.yaml to a file.
 
         Args:
-            section: which.
-            out: the file.
+            section: name of the section.
+            out: file to write.
         """
         write_json(out, config.schema(found(self.sections, section, "section")))
 
