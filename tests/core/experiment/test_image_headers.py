@@ -144,7 +144,12 @@ def bmp(width: int, height: int) -> bytes:
     return content[:18] + width.to_bytes(4, "little") + height.to_bytes(4, "little") + content[26:]
 
 
-@pytest.mark.parametrize("make", [png, jpeg, ppm, bmp])
+def webp(width: int, height: int) -> bytes:
+    content = stored("WEBP")
+    return content[:26] + struct.pack("<HH", min(width, 16383), min(height, 16383)) + content[30:]
+
+
+@pytest.mark.parametrize("make", [png, jpeg, ppm, bmp, webp])
 @pytest.mark.parametrize("read", [image_size, whole_size, read_image, read_mask])
 def test_a_small_file_of_very_many_pixels_is_refused_by_its_header(
     path: Path, make: Callable[[int, int], bytes], read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
@@ -170,26 +175,3 @@ def test_a_tile_larger_than_its_tiff_counts(path: Path) -> None:
     path.write_bytes(content[:place] + tile + struct.pack("<I", 10**9) + content[place + 12 :])
     with pytest.raises(FileFormatError, match="got 1000000000, 32x21"):
         read_image(path)
-
-
-@pytest.mark.parametrize("lossless", [True, False])
-@pytest.mark.parametrize("transparent", [True, False])
-def test_a_webp_that_says_it_is_huge_takes_no_memory(
-    path: Path, lossless: bool, transparent: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    buffer = BytesIO()
-    Image.new("RGBA" if transparent else "RGB", (16, 12), (9, 8, 7, 6)[: 4 if transparent else 3]).save(
-        buffer, "WEBP", lossless=lossless, exif=b"Exif\0\0" if transparent else b""
-    )
-    data = buffer.getvalue()
-    path.write_bytes(data)
-    assert image_size(path) == (12, 16)
-    place, size = {
-        b"VP8X": (24, b"\xff\x3f\0" * 2),
-        b"VP8L": (21, b"\xfe\xff\xff\x0f"),
-        b"VP8 ": (26, b"\xff\x3f" * 2),
-    }[data[12:16]]
-    path.write_bytes(data[:place] + size + data[place + len(size) :])
-    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("the file was opened"))
-    with pytest.raises(FileFormatError, match=r"expected at most .* pixels in a file of"):
-        image_size(path)

@@ -81,7 +81,6 @@ def opened(path: Path, file: BinaryIO, length: int, formats: tuple[str, ...]) ->
     """An image whose pixels are not read yet; what Pillow then raises, of many types, becomes a `FileFormatError`."""
     start = file.read(32)
     file.seek(0)
-    require_few(path, webp_size(start), length)  # for which Pillow takes memory as it opens it
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's own bound, and of metadata that it does not understand
@@ -102,44 +101,16 @@ def opened(path: Path, file: BinaryIO, length: int, formats: tuple[str, ...]) ->
 
 def require_moderate(path: Path, image: Image.Image, length: int) -> None:
     """Raises FileFormatError where an image would take far more memory than its file of `length` bytes promises."""
-    tile = 0
+    height, width = stored_size(image)
+    pixels = height * width
     if isinstance(image, TiffImageFile):  # whose tiles may be larger than itself
-        tile = int(image.tag_v2.get(TILEWIDTH, 1)) * int(image.tag_v2.get(TILELENGTH, 1))
-    require_few(path, stored_size(image), length, least=tile)
-
-
-def require_few(path: Path, size: tuple[int, int], length: int, *, least: int = 0) -> None:
-    """Raises FileFormatError where (h, w), or at least so many, are too many pixels for a file of `length` bytes."""
-    height, width = size
-    pixels = max(height * width, least)
+        pixels = max(pixels, int(image.tag_v2.get(TILEWIDTH, 1)) * int(image.tag_v2.get(TILELENGTH, 1)))
     most = min(max(ANY_PIXELS, PIXELS_A_BYTE * length), MOST_PIXELS)
     if pixels > most:
         raise FileFormatError(
             f"{path}: expected at most {most} pixels in a file of {length} bytes, got {pixels}, {width}x{height}; "
             "reduce the image first, or copy the file again if it should be smaller"
         )
-
-
-def webp_size(start: bytes) -> tuple[int, int]:
-    """Height and width of a WebP file that begins with `start`, by the first of its chunks; (0, 0) for other files.
-
-    The chunks are those of https://developers.google.com/speed/webp/docs/riff_container.
-    """
-    if start[:4] != b"RIFF" or start[8:12] != b"WEBP":
-        return 0, 0
-
-    def number(first: int, count: int) -> int:
-        return int.from_bytes(start[first : first + count], "little")
-
-    match start[12:16]:
-        case b"VP8X":
-            return number(27, 3) + 1, number(24, 3) + 1
-        case b"VP8L":
-            return (number(21, 4) >> 14 & 0x3FFF) + 1, (number(21, 4) & 0x3FFF) + 1
-        case b"VP8 ":
-            return number(28, 2) & 0x3FFF, number(26, 2) & 0x3FFF
-        case _:
-            return 0, 0
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
