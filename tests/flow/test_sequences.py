@@ -12,7 +12,7 @@ from tests.flow.small import SCENES, equilibrium, unrolled, write_sintel
 from deq_core.experiment import config
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.tables import numbers, read_rows
-from deq_core.experiment.tracking.log import Log, ignore
+from deq_core.experiment.tracking.log import ignore
 from deq_flow.config import Scales
 from deq_flow.evaluation.sequences import Frame, estimated, measure, start_from, summary
 from deq_flow.evaluation.sets import SequenceSet, sequences_of
@@ -28,7 +28,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> SequenceSet:
     return sequences_of("sintel_clean", write_sintel(tmp_path_factory.mktemp("data")))
 
 
-class Kept(Log):
+class Kept:
     """A log that keeps the name and step of every value."""
 
     def __init__(self) -> None:

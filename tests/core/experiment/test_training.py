@@ -326,13 +326,13 @@ def test_what_batches_hand_on_is_part_of_the_checkpoint(tmp_path: Path) -> None:
             carried["mean"] = 0.5 * before + 0.5 * batch.mean(dim=0)
             return squares(model, batch + before)
 
-        def log(values: Mapping[str, float], step: int) -> None:
+        def log(values: Mapping[str, float], step: int = 0) -> None:
             if step == stop_at:
                 raise KeyboardInterrupt
 
         model = line()
         recipe = Updates(optim=SGD, steps=9, every=Every(checkpoint=2))
-        fit(model, points(4), objective, recipe, seed=0, scratch=scratch, log=log, carried=carried)  # pyright: ignore[reportArgumentType]  of the log, which is only called
+        fit(model, points(4), objective, recipe, seed=0, scratch=scratch, log=log, carried=carried)
         return model.weight.detach(), carried
 
     unbroken, end = trained(tmp_path / "unbroken")

@@ -106,12 +106,6 @@ class Recording:
             self.held = []
         self.flushed = time.monotonic()
 
-    def artifact(self, path: Path) -> None:
-        self._tell({"file": str(path)})
-
-    def tag(self, key: str, value: str) -> None:
-        self._tell(entries.tags({key: value}))
-
     def fail(self, error: BaseException) -> None:
         """Says why the run failed; what the store says besides is a warning, and the error stays the error."""
         reason = f"{type(error).__name__}: {first_line(error) if str(error) else ''}"[:500]
@@ -129,10 +123,10 @@ class Recording:
         self.flush()
         for path in files:
             if path.suffix in (".svg", ".png") or path.name == "metrics.json":
-                self.artifact(path)
+                self._tell({"file": str(path)})
         with tempfile.TemporaryDirectory() as folder:
             write_json(Path(folder) / "config.json", plain(config))
-            self.artifact(Path(folder) / "config.json")
+            self._tell({"file": str(Path(folder) / "config.json")})
         self._tell(entries.tags(provenance.of_files("out", files)))
         fault = self._end("FINISHED")
         if self.scratch is not None:
