@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deq_core.experiment.data import released
+from deq_core.experiment.data import registry
 from deq_core.experiment.data.checks import Part
 from deq_core.experiment.data.layout import files_below
 from deq_core.experiment.data.published import DataSet
@@ -39,7 +39,7 @@ def test_a_whole_set_goes_on_where_its_download_ended_between_two_archives(
 ) -> None:
     sets = tmp_path / "sets"
     (sets / "things" / "frames").mkdir(parents=True)
-    monkeypatch.setattr(released, "fetch", lambda source, root: (root / "things" / "flow").mkdir())
+    monkeypatch.setattr(registry, "fetch", lambda source, root: (root / "things" / "flow").mkdir())
     SETS.prepare(tmp_path / "data", ReleasedSets(root=str(sets), sets=("things",), complete=complete))
     assert (sets / "things" / "flow").exists() == complete
 
