@@ -9,9 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deq_core.experiment.tables import (
-    Statistic,
-    Value,
-    aggregate,
     cell,
     markdown,
     numbers,
@@ -27,10 +24,6 @@ values = st.one_of(
     st.booleans(),
     st.text("abc ,\"'\n-é", min_size=1),
 )
-
-
-def kinds(rows: list[dict]) -> list[dict]:
-    return [{key: type(value) for key, value in row.items()} for row in rows]
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["step", "loss", "name"]), values, min_size=1), min_size=1))
@@ -64,27 +57,6 @@ def test_a_line_with_another_number_of_fields_is_named(tmp_path: Path) -> None:
         read_rows(path)
 
 
-def test_statistics_over_seeds() -> None:
-    rows: list[dict[str, Value]] = [
-        {"model": "a", "steps": 1, "epe": 1.0},
-        {"model": "b", "steps": 1, "epe": 5.0},
-        {"model": "a", "steps": 1, "epe": 2.0},
-        {"model": "a", "steps": 1, "epe": 6.0},
-        {"model": "a", "steps": 2},
-    ]
-    found = aggregate(rows, by=("model", "steps"), value="epe")
-    assert list(found) == [("a", 1), ("b", 1)]
-    assert found["a", 1] == Statistic(mean=3.0, std=math.sqrt(7.0), n=3)
-    assert found["b", 1].mean == 5.0
-    assert math.isnan(found["b", 1].std)
-    assert found["b", 1].n == 1
-
-
-def test_a_row_without_its_group_is_an_error() -> None:
-    with pytest.raises(KeyError, match="model"):
-        aggregate([{"epe": 1.0}], by=("model",), value="epe")
-
-
 def test_a_column_of_numbers_has_one_in_every_row() -> None:
     assert numbers([{"epe": 1}, {"epe": 0.5}], "epe") == [1.0, 0.5]
     for rows in ([{"epe": 1.0}, {}], [{"epe": 1.0}, {"epe": "x"}]):
@@ -92,9 +64,7 @@ def test_a_column_of_numbers_has_one_in_every_row() -> None:
             numbers(rows, "epe")
 
 
-def test_words_have_no_mean() -> None:
-    with pytest.raises(ValueError, match="epe: expected numbers, got 'bad'"):
-        aggregate([{"epe": "bad"}], by=(), value="epe")
+def test_a_mean_is_of_something() -> None:
     with pytest.raises(ValueError, match="at least one value"):
         statistic([])
 

@@ -97,22 +97,6 @@ def numbers(rows: Sequence[Mapping[str, Value]], name: str) -> list[float]:
     return [float(value) for value in values if value is not None]
 
 
-def aggregate(rows: Sequence[Mapping[str, Value]], by: Sequence[str], value: str) -> dict[tuple[Value, ...], Statistic]:
-    """Statistics of column `value` for each combination of the columns `by`, in order of first appearance.
-
-    Rows without `value` do not count; a row that has it but lacks one of `by` is a `KeyError`.
-    """
-    groups: dict[tuple[Value, ...], list[float]] = {}
-    for row in rows:
-        measured = row.get(value)
-        if measured is None:
-            continue
-        if isinstance(measured, str):
-            raise ValueError(f"{value}: expected numbers, got {measured!r}")
-        groups.setdefault(tuple(row[key] for key in by), []).append(float(measured))
-    return {key: statistic(values) for key, values in groups.items()}
-
-
 def grouped(rows: Sequence[Row], by: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
     """Rows that agree in the columns `by`, in order of first appearance; a column that a row lacks is None."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
@@ -159,9 +143,7 @@ def cell(values: Mapping[str, float], name: str, form: str) -> str:
 
 def spread(rows: Sequence[Mapping[str, Value]], column: str, form: str) -> str:
     """`1.23 ± 0.04` of a column of rows, one a seed, or the bare mean where there is one."""
-    found = statistic(numbers(rows, column))
-    text = form.format(found.mean)
-    return text if found.n == 1 else f"{text} ± {form.format(found.std)}"
+    return cell(over_seeds([{column: value} for value in numbers(rows, column)]), column, form)
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]], *, names: int | None = None) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from deq_core.experiment.tables import Row, grouped, markdown, numbers, statistic
+from deq_core.experiment.tables import Row, grouped, markdown, numbers, over_seeds, statistic
 
 PARTS = {"element": "work", "pixel": "work_pixels", "tile": "work_tiles"}
 """What hardware may be able to skip, the smallest first: columns of the work that it then has left, in per cent of the
@@ -129,8 +129,7 @@ def differences(left: Sequence[float], right: Sequence[float]) -> list[float]:
 
 def spread(name: str, values: Sequence[float]) -> dict[str, float]:
     """Mean and, of several seeds, deviation."""
-    found = statistic(values)
-    return {name: found.mean} if math.isnan(found.std) else {name: found.mean, f"{name}_std": found.std}
+    return over_seeds([{name: value} for value in values])
 
 
 def work_shares(table: Sequence[Row], by: Sequence[str]) -> list[Row]:
