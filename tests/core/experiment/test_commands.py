@@ -146,17 +146,6 @@ def test_a_finished_training_removes_what_it_is_known_to_have_left_and_nothing_e
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("order", ["ab", "aa"])
-def test_of_trainings_that_share_a_folder_the_last_to_end_removes_it(tmp_path: Path, order: str) -> None:
-    trainings = [commands.resumable(tmp_path, "train-a", "0" * 16, out=tmp_path / name) for name in order]
-    folders = [training.__enter__() for training in trainings]
-    for training, is_last in zip(trainings, (False, True), strict=True):
-        folders[0].mkdir(exist_ok=True)
-        (folders[0] / "training.pt").touch()
-        training.__exit__(None, None, None)
-        assert (folders[0] / "training.pt").exists() == (not is_last and order != "aa")
-
-
 def test_what_a_training_depends_on_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"manifest.json: no such file; name the folder that an earlier command wrote"

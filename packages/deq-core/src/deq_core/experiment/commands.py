@@ -204,8 +204,8 @@ def inputs(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     yield "the working directory", Path()
 
 
-AIMS = "out"
-"""The file in the folder of unfinished trainings that says which folders they are to write."""
+AIM = "out"
+"""The file in the folder of an unfinished training that says which folder it is to write."""
 
 Flat = tyro.conf.OmitArgPrefixes
 """Marks a dataclass whose fields are options of the command by their own names: `Annotated[Options, Flat]`."""
@@ -248,35 +248,21 @@ def resumable(scratch: Path, name: str, digest: str, *, out: Path) -> Iterator[P
     """The folder below `scratch` that the training `name` resumes from, where its `fingerprint` is still `digest`.
 
     When the block is left without an error, it is removed, and with it those that earlier versions of the same training
-    left behind, which were to write the same `out`: others of that name are trainings that may go on, and so are those
-    that share a folder, since they are to write the same to another `out`. That one cannot be removed is a warning: the
-    training is done.
+    left behind, which were to write the same `out`: others of that name are trainings that may go on. That one cannot
+    be removed is a warning: the training is done.
     """
     folder, aim = scratch / f"{name}-{digest}", os.fsencode(out.resolve())
     if distributed.rank() == 0:
-        write_bytes(folder / AIMS, b"\0".join(sorted({aim, *aims_of(folder)})))
+        write_bytes(folder / AIM, aim)
     yield folder
     if distributed.rank() == 0 and scratch.is_dir():
         for finished in scratch.iterdir():
-            aims = aims_of(finished)
-            own = aim in aims or (finished == folder and not aims)  # another of its kind may have removed what it had
-            if not own or not re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", finished.name):
-                continue
-            try:
-                if others := aims - {aim}:
-                    write_bytes(finished / AIMS, b"\0".join(sorted(others)))
-                else:
-                    discard(finished, ("training.pt", "tracking.json", AIMS))
-            except OSError as error:
-                warnings.warn(f"{finished} is not needed any more, but stays: {error.strerror}", stacklevel=2)
-
-
-def aims_of(folder: Path) -> set[bytes]:
-    """Which folders the trainings that left `folder` are to write; none where nothing says so."""
-    try:
-        return set((folder / AIMS).read_bytes().split(b"\0"))
-    except OSError:
-        return set()
+            said, alike = finished / AIM, re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", finished.name)
+            if finished == folder or (alike and said.is_file() and said.read_bytes() == aim):
+                try:
+                    discard(finished, ("training.pt", "tracking.json", AIM))
+                except OSError as error:
+                    warnings.warn(f"{finished} is not needed any more, but stays: {error.strerror}", stacklevel=2)
 
 
 def sources(*packages: str) -> list[Path]:
