@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deq_core.experiment.data import batches as batches_module
-from deq_core.experiment.data.batches import Cached
+from deq_core.experiment.data.batches import in_order
 from deq_core.experiment.data.images import FileFormatError
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch, batches
@@ -128,7 +128,7 @@ def test_serving_batches_draws_from_no_global_generator() -> None:
 
 def test_a_cached_set_is_read_once_and_gives_the_same_batches() -> None:
     source = Numbered()
-    stream = batches(Cached(source), batch_size=3, augment=CONFIG, seed=0)
+    stream = batches(list(in_order(source)), batch_size=3, augment=CONFIG, seed=0)
     assert all(same(a, b) for a, b in zip(take(7), islice(stream(0), 7), strict=True))
     assert source.reads == [1] * 10
 

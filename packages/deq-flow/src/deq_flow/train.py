@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deq_core.experiment import distributed
 from deq_core.experiment.checkpoints import checkpoint
-from deq_core.experiment.data.batches import Cached
+from deq_core.experiment.data.batches import in_order
 from deq_core.experiment.data.released import located
 from deq_core.experiment.seeding import seed_everything
 from deq_core.experiment.tracking.run import Log
@@ -92,7 +92,7 @@ def train_network(
     network.freeze_batch_norm(recipe.freeze_batch_norm)
     mix, measure = opened(recipe, located(data))
     stream = batches(
-        Cached(mix) if recipe.cache else mix,
+        list(in_order(mix)) if recipe.cache else mix,
         batch_size=recipe.micro_batch,
         augment=mix.augmentation,
         seed=seed,
@@ -114,7 +114,7 @@ def opened(recipe: Train, root: Path) -> tuple[Mix, Measure]:
     """The pairs that a recipe trains on, and what measures a model on others."""
     sets = open_sets(recipe.mix, root)
     if recipe.held_out is None:
-        return Mix(recipe.mix, sets), validation(Cached(FlyingChairs(root, "val")), recipe.micro_batch)
+        return Mix(recipe.mix, sets), validation(list(in_order(FlyingChairs(root, "val"))), recipe.micro_batch)
     parts = [kept(pairs, recipe.held_out) for pairs in sets]
     return Mix(recipe.mix, parts), measure_of(held_out(sets, recipe.held_out))
 

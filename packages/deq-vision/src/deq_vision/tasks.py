@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.data.batches import Cached, SampleSet, Spaced, grouped, in_order
+from deq_core.experiment.data.batches import SampleSet, Spaced, grouped, in_order
 from deq_vision.config import Head
 from deq_vision.data import classes
 from deq_vision.data.batches import (
@@ -154,7 +154,7 @@ def training_batches(
     `multiple` is what height and width of images must be multiples of; those of boxes are padded.
     """
     found = samples(task, data, "train")
-    found = Cached(found) if recipe.cache else found
+    found = list(in_order(found)) if recipe.cache else found
     shared = {
         "batch_size": recipe.micro_batch,
         "normalisation": task.normalisation,

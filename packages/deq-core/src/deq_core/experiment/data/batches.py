@@ -50,19 +50,6 @@ def grouped(
             yield group
 
 
-class Cached(Dataset[Sample]):
-    """A small data set read once and kept in memory."""
-
-    def __init__(self, samples: SampleSet[Sample]) -> None:
-        self.samples = list(in_order(samples))
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-
 class Spaced(Dataset[Sample]):
     """Some samples of a set, evenly spaced over it: so many, or all where there are not more."""
 
