@@ -19,7 +19,6 @@ from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_sta
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import Updates
 from deq_core.experiment.training import averaging
-from deq_core.experiment.training.averaging import Average
 from deq_core.experiment.training.fit import Losses, fit
 
 ROOT = Path(__file__).parents[3]
@@ -225,9 +224,3 @@ def test_a_state_without_statistics_of_the_average_is_refused_by_name(tmp_path: 
     message = r"training\.pt does not fit Average(.|\n)*missing module\.1\.running_mean"
     with pytest.raises(CheckpointError, match=message):
         fit(network(), batches, objective, Updates(optim=optim, steps=2, ema=0.9), seed=0, scratch=tmp_path)
-
-
-@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
-def test_a_decay_that_is_none_is_refused(decay: float) -> None:
-    with pytest.raises(ValueError, match=r"ema: expected a decay of at least 0 and below 1, got"):
-        Average(nn.Linear(2, 2), decay)

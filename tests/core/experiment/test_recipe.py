@@ -73,6 +73,7 @@ def test_the_penalty_ends_where_it_should() -> None:
         ({"batch_size": 6, "processes": 4}, "batch_size 6 is not a multiple of processes x accumulate = 4 x 1"),
         ({"accumulate": 0, "steps": 0}, "got steps 0, accumulate 0"),
         ({"ema": 1.0}, "ema: expected a decay of at least 0 and below 1, got 1.0"),
+        ({"ema": float("nan")}, "ema: expected a decay of at least 0 and below 1, got nan"),
         ({"jitter": (1, -1)}, r"jitter must be \(least, greatest\)"),
         ({"jitter": (-1, 1)}, "jitter of penalised updates belongs to a jacobian"),
         ({"jittered": "all"}, "jittered belongs to a jitter"),

@@ -11,8 +11,6 @@ _ITEMS = 1
 
 def seed_everything(seed: int) -> None:
     """Seeds Python's, NumPy's and PyTorch's global generators (on every device), for code that draws from them."""
-    if seed < 0:
-        raise ValueError(f"seed: expected an integer of at least 0, got {seed}")
     random.seed(seed)
     # NumPy's global generator takes words of 32 bits, into which the sequence mixes all of a longer seed
     np.random.seed(np.random.SeedSequence(seed).generate_state(4))  # noqa: NPY002 - it is the global one that is meant

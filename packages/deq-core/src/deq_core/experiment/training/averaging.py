@@ -19,14 +19,9 @@ class Average(AveragedModel):
 
     Its buffers are those of `model`, but for statistics of batch normalisation. These are of the weights that gathered
     them, and neither they nor an average of them are right for averaged weights; see `estimate`.
-
-    Raises:
-        ValueError: the decay is not at least 0 and below 1.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"ema: expected a decay of at least 0 and below 1, got {decay}")
         super().__init__(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self.n_averaged += 1  # the average begins at the initial weights, not at those of the first update
 
