@@ -77,7 +77,7 @@ def speed(run: Run, settled: int) -> Speed:
     rows = [row for index, entries in run.costs.values.items() if index >= settled for row in entries]
     if not rows:
         raise ValueError(f"expected videos of more than {settled} frames")
-    places = [place for place in run.scores.places() if place[1] >= settled]
+    places = [place for place in run.scores.frames if place[1] >= settled]
     return Speed(
         run.mode,
         run.steps,

@@ -24,7 +24,7 @@ from deq_vision.data.sets.own.masks import OwnMasks
 from deq_vision.data.sets.own.splits import Split
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.params import Segment
-from deq_vision.tally import tally
+from deq_vision.tally import ScoreTally
 from deq_vision.tasks import batches_in_order, loss, predicted_classes, require_head
 
 NUMBERS = np.array([[9, 9, 4], [255, 4, 9]], np.uint8).repeat(20, axis=0).repeat(20, axis=1)
@@ -198,7 +198,7 @@ def test_every_mask_that_does_not_fit_is_named_before_one_trains(root: Path) -> 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_masks_are_measured_at_their_own_size_class_by_class(split: Split, root: Path) -> None:
     task = Segment(labels="own", normalisation=IMAGENET, test_sides=(32, 32))
-    counted = tally(task)
+    counted = ScoreTally(task)
     for batch in batches_in_order(task, root, split, 2, multiple=16):
         assert batch.images.shape[2:] == (32, 32), "21 rows, padded"
         assert batch.sizes[0] == (21, 32)
@@ -231,7 +231,7 @@ def test_the_loss_of_pictures_is_the_mean_over_their_labelled_pixels_in_any_batc
     labels = torch.full((3, 4, 4), IGNORE_INDEX, dtype=torch.uint8)
     labels[0], labels[1, 0, 0] = 0, 1
     pictures = [SegmentedImage(torch.zeros(3, 4, 4, dtype=torch.uint8), one, "") for one in labels]
-    counted, logits = tally(task), torch.tensor([0.0, 2.0, *[-100.0] * 17])
+    counted, logits = ScoreTally(task), torch.tensor([0.0, 2.0, *[-100.0] * 17])
     for first in range(0, 3, batch_size):
         batch = SegmentedBatch.collate(pictures[first : first + batch_size], IMAGENET)
         counted.add(logits.reshape(1, -1, 1, 1).expand(len(batch.names), -1, 4, 4), batch)
@@ -241,7 +241,7 @@ def test_the_loss_of_pictures_is_the_mean_over_their_labelled_pixels_in_any_batc
 
 
 def test_masks_without_a_pixel_of_a_class_are_refused_not_measured_as_0() -> None:
-    counted = tally(Segment(labels="cityscapes", normalisation=IMAGENET))
+    counted = ScoreTally(Segment(labels="cityscapes", normalisation=IMAGENET))
     nothing = torch.full((4, 4), IGNORE_INDEX, dtype=torch.uint8)
     batch = SegmentedBatch.collate([SegmentedImage(torch.zeros(3, 4, 4, dtype=torch.uint8), nothing, "")], IMAGENET)
     counted.add(torch.zeros(1, 19, 4, 4), batch)

@@ -177,7 +177,7 @@ def test_frames_without_labels_are_not_measured(street: Path, segmenter: Path, t
     known = tuple(path if index == 3 else tmp_path / path.name for index, path in enumerate(video.snippet.known))
     every = runs(load_model(segmenter), SEGMENT, config)
     show(every, [SegmentedVideo(replace(video.snippet, known=known))], IMAGENET, 2)
-    assert every[0].scores.places() == [(0, 3)]
+    assert list(every[0].scores.frames) == [(0, 3)]
     assert sorted(every[0].costs.values) == [0, 1, 2, 3, 4]
 
 

@@ -1,7 +1,7 @@
 """What a network is measured by on a task, added up batch by batch."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,29 +18,8 @@ from deq_vision.tasks import Scored, class_weights, loss, predicted_classes
 from deq_vision.windows import unreduced_classes
 
 
-class Tally(Protocol):
-    """Adds up what the metrics of a task need, batch by batch."""
-
-    @property
-    def count(self) -> int:
-        """Samples so far."""
-        ...
-
-    def add(self, outputs: Tensor, batch: Any, /) -> None:
-        """Counts a batch."""
-        ...
-
-    def metrics(self) -> dict[str, float]:
-        """Of all that was counted: the loss, and what the task is measured by."""
-        ...
-
-    def by_class(self, names: Sequence[str]) -> list[Row]:
-        """A row of each class, of these names: what the task is measured by, None where there is nothing of it."""
-        ...
-
-
-def tally(task: Scored | Detect) -> Tally:
-    """An empty tally."""
+def tally(task: Scored | Detect) -> "DetectionTally | ScoreTally":
+    """What adds up, batch by batch, all that the metrics of a task need; nothing so far."""
     return DetectionTally(task) if isinstance(task, Detect) else ScoreTally(task)
 
 

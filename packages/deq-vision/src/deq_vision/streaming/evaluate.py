@@ -1,7 +1,7 @@
 """Evaluation on video: warm starts, cold starts with as many evaluations, and the converged baseline, side by side."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from deq_vision.finite import require_finite
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.params import Segment
 from deq_vision.streaming.params import StreamEvaluate
-from deq_vision.streaming.scores import Costs, DetectionScores, Place, Scores, SegmentationScores
+from deq_vision.streaming.scores import Costs, DetectionScores, Place, SegmentationScores
 from deq_vision.streaming.stream import StreamDEQ
 from deq_vision.streaming.videos import Shown, Video, play
 from deq_vision.windows import padded
@@ -30,8 +30,8 @@ class Run:
     steps: int
     """Evaluations that a frame gets at most."""
     stream: StreamDEQ
-    scores: Scores[Any]
-    costs: Costs[Any]
+    scores: SegmentationScores | DetectionScores
+    costs: Costs
 
 
 def runs(model: MDEQ, task: Segment | Detect, config: StreamEvaluate) -> list[Run]:
@@ -91,12 +91,11 @@ def synchronise(device: torch.device) -> None:
 
 def frame_rows(run: Run) -> list[Row]:
     """One row an index within the videos: the metric of all frames there, if any is known, and what they cost."""
-    measured = grouped(run.scores.places(), by=1)
+    measured = grouped(run.scores.frames, by=1)
     rows: list[Row] = []
     for index in sorted(run.costs.values):
-        costs = run.costs.means(lambda place, index=index: place == index)
         metric = run.scores.headline(measured.get(index, []))
-        rows.append({"mode": run.mode, "steps": run.steps, "frame": index, **costs, **metric})
+        rows.append({"mode": run.mode, "steps": run.steps, "frame": index, **run.costs.means(index), **metric})
     return rows
 
 
@@ -104,11 +103,11 @@ def video_rows(run: Run, videos: Sequence[Video[Any]]) -> list[Row]:
     """One row a video: the metric of its frames."""
     return [
         {"mode": run.mode, "steps": run.steps, "video": videos[number].name, **run.scores.headline(places)}
-        for number, places in sorted(grouped(run.scores.places(), by=0).items())
+        for number, places in sorted(grouped(run.scores.frames, by=0).items())
     ]
 
 
-def grouped(places: Sequence[Place], *, by: int) -> dict[int, list[Place]]:
+def grouped(places: Iterable[Place], *, by: int) -> dict[int, list[Place]]:
     """The places by their video (0) or their index within it (1)."""
     groups: dict[int, list[Place]] = {}
     for place in places:
@@ -118,12 +117,11 @@ def grouped(places: Sequence[Place], *, by: int) -> dict[int, list[Place]]:
 
 def summary_row(run: Run, videos: Sequence[Video[Any]], config: StreamEvaluate) -> Row:
     """The metrics of all frames; `annotated_...` of those that the protocol measures, `settled_...` of later ones."""
-    places = run.scores.places()
+    places = list(run.scores.frames)
     metrics = run.scores.metrics(places)
     parts = {
         "annotated_": [place for place in places if videos[place[0]].annotated in (None, place[1])],
         "settled_": [place for place in places if place[1] >= config.settled],
     }
     more = {f"{part}{name}": value for part, some in parts.items() for name, value in run.scores.headline(some).items()}
-    costs = run.costs.means(lambda _: True)
-    return {"mode": run.mode, "steps": run.steps, "frames": len(places), **costs, **metrics, **more}
+    return {"mode": run.mode, "steps": run.steps, "frames": len(places), **run.costs.means(), **metrics, **more}

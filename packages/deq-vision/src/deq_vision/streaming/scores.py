@@ -1,10 +1,10 @@
 """What is measured of a run over videos: the task's metric by place in the video, and what the solves cost."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Generic, Protocol, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,39 +18,18 @@ from deq_vision.metrics import confusion, segmentation_metrics
 from deq_vision.streaming.videos import Shown
 from deq_vision.windows import pixel_classes
 
-Known = TypeVar("Known")
 Place = tuple[int, int]
 """Number of a video, and of a frame within it."""
 
 
-class Scores(Protocol[Known]):
-    """Metrics of frames, kept apart by video and place, so that any part of them can be measured."""
-
-    def add(self, logits: Tensor, images: Tensor, shown: Sequence[Shown[Known]]) -> None:
-        """Counts a batch: the network's logits for padded images (b, 3, H, W), and the frames these are of."""
-        ...
-
-    def places(self) -> list[Place]:
-        """Of the frames that were measured."""
-        ...
-
-    def metrics(self, places: Iterable[Place]) -> dict[str, float]:
-        """All metrics of the frames at these places; none where there is nothing to measure."""
-        ...
-
-    def headline(self, places: Iterable[Place]) -> dict[str, float]:
-        """The one that the task is known by, for tables of many rows."""
-        ...
-
-
 class SegmentationScores:
-    """Confusion matrices."""
+    """Confusion matrices of frames, kept apart by video and place, so that any part of them can be measured."""
 
     def __init__(self) -> None:
-        self.matrices: dict[Place, Tensor] = {}
+        self.frames: dict[Place, Tensor] = {}
 
     def add(self, logits: Tensor, images: Tensor, shown: Sequence[Shown[Tensor]]) -> None:
-        """See `Scores`."""
+        """Counts a batch: the network's logits for padded images (b, 3, H, W), and the frames these are of."""
         if all(one.frame.known is None for one in shown):
             return
         predicted = pixel_classes(logits, (images.shape[2], images.shape[3])).cpu()
@@ -58,31 +37,27 @@ class SegmentationScores:
             if one.frame.known is not None:
                 height, width = one.frame.known.shape
                 matrix = confusion(row[:height, :width], one.frame.known, logits.shape[1])
-                self.matrices[one.video, one.index] = matrix
-
-    def places(self) -> list[Place]:
-        """See `Scores`."""
-        return list(self.matrices)
+                self.frames[one.video, one.index] = matrix
 
     def metrics(self, places: Iterable[Place]) -> dict[str, float]:
-        """See `Scores`."""
-        matrices = [self.matrices[place] for place in places]
+        """All metrics of the frames at these places; none where there is nothing to measure."""
+        matrices = [self.frames[place] for place in places]
         return segmentation_metrics(torch.stack(matrices).sum(dim=0)) if matrices else {}
 
     def headline(self, places: Iterable[Place]) -> dict[str, float]:
-        """See `Scores`."""
+        """The one that the task is known by, for tables of many rows."""
         return {name: value for name, value in self.metrics(places).items() if name == "miou"}
 
 
 class DetectionScores:
-    """Detections and objects."""
+    """Detections and objects of frames; otherwise as `SegmentationScores`."""
 
     def __init__(self, task: Detect) -> None:
         self.task = task
         self.frames: dict[Place, tuple[Found, Truth]] = {}
 
     def add(self, logits: Tensor, images: Tensor, shown: Sequence[Shown[Objects]]) -> None:
-        """See `Scores`."""
+        """Counts a batch."""
         sizes = [(one.frame.image.shape[1], one.frame.image.shape[2]) for one in shown]
         found = detect(logits, sizes, images.shape[3] // logits.shape[3], self.task.decoding)
         for one, seen, size in zip(shown, found, sizes, strict=True):
@@ -90,16 +65,12 @@ class DetectionScores:
                 seen = seen.enlarged(size, one.frame.size)
                 self.frames[one.video, one.index] = as_found(seen), as_truth(one.frame.known)
 
-    def places(self) -> list[Place]:
-        """See `Scores`."""
-        return list(self.frames)
-
     def metrics(self, places: Iterable[Place]) -> dict[str, float]:
-        """See `Scores`."""
+        """Of the frames at these places."""
         return detection_metrics(*self._of(places))
 
     def headline(self, places: Iterable[Place]) -> dict[str, float]:
-        """See `Scores`."""
+        """Their ap50."""
         found, truth = self._of(places)
         return coco_ap50(found, truth, classes_in(truth))
 
@@ -109,27 +80,26 @@ class DetectionScores:
 
 
 @dataclass
-class Costs(Generic[Known]):
+class Costs:
     """What the solves of frames cost, by place in their video."""
 
     values: dict[int, list[tuple[float, float, float]]] = field(default_factory=lambda: defaultdict(list))
     """{index: (residual, evaluations, milliseconds) of each frame there}."""
 
-    def add(self, residual: Tensor, evaluations: Tensor, milliseconds: float, shown: Sequence[Shown[Known]]) -> None:
+    def add(self, residual: Tensor, evaluations: Tensor, milliseconds: float, shown: Sequence[Shown[Any]]) -> None:
         """Counts a batch that took so long; each of its frames took its share."""
         share = milliseconds / len(shown)
         for one, left, spent in zip(shown, residual.tolist(), evaluations.tolist(), strict=True):
             self.values[one.index].append((left, spent, share))
 
-    def means(self, chosen: Callable[[int], bool]) -> dict[str, float]:
-        """Mean residual and evaluations of the frames whose index is chosen."""
-        residuals, evaluations, _ = self._columns(chosen)
+    def means(self, index: int | None = None) -> dict[str, float]:
+        """Mean residual and evaluations of the frames at an index, or of all."""
+        residuals, evaluations, _ = self._columns(self.values if index is None else [index])
         return {"residual": fmean(residuals), "evaluations": fmean(evaluations)}
 
     def milliseconds(self) -> float:
         """Mean of all frames: no result that comes again, so it is in no table."""
-        return fmean(self._columns(lambda _: True)[2])
+        return fmean(self._columns(self.values)[2])
 
-    def _columns(self, chosen: Callable[[int], bool]) -> tuple[list[float], list[float], list[float]]:
-        rows = [row for index, entries in self.values.items() if chosen(index) for row in entries]
-        return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+    def _columns(self, indices: Iterable[int]) -> list[tuple[float, ...]]:
+        return list(zip(*(row for index in indices for row in self.values[index]), strict=True))
