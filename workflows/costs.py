@@ -28,7 +28,7 @@ from deq_flow.params import Train as FlowRecipe
 from deq_flow.studies.delta import Delta
 from deq_flow.studies.flow import Flow
 from deq_flow.studies.gradients import Gradient, GradientStudy
-from deq_sequence.data.registry import CORPORA
+from deq_sequence.data.registry import REGISTRY as LANGUAGE
 from deq_sequence.data.texts import Published
 from deq_sequence.params import Model as Transformer
 from deq_sequence.params import Train as SequenceRecipe
@@ -206,7 +206,7 @@ def sizes() -> str:
     sources = [
         *(FLOW.sets[name].source for name in flow.data.sets),
         *(VISION.sets[name].source for name in vision.data.sets),
-        *(CORPORA[corpus.name].source for corpus in corpora if isinstance(corpus, Published)),
+        *(LANGUAGE.sets[corpus.name].source for corpus in corpora if isinstance(corpus, Published)),
     ]
     said = {source.title: re.findall(r"\d[\d.]* [GM]B", f"{source.licence} {source.manual}") for source in sources}
     return markdown(["set", "packed"], [[title, ", ".join(found) or "unknown"] for title, found in said.items()])

@@ -16,7 +16,7 @@ from deq_core.experiment.download import resume
 from deq_sequence import load
 from deq_sequence.cli import main
 from deq_sequence.data.mini import write_mini_wikitext
-from deq_sequence.data.registry import CORPORA
+from deq_sequence.data.registry import REGISTRY
 
 
 def test_a_released_file_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,7 +51,7 @@ def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as caught:
         main(["check-data", "wikitext-2", "--root", str(tmp_path)])
     assert caught.value.code == 1
-    assert "lines, got" in capsys.readouterr().out
+    assert "lines as released, got" in capsys.readouterr().out
 
 
 def zipped(root: Path, name: str) -> bytes:
@@ -73,17 +73,17 @@ def test_a_corpus_is_fetched_over_a_connection_that_breaks(
     with serving() as web:
         web.files["wikitext-2-v1.zip"] = content
         checksum = f"md5:{hashlib.md5(content).hexdigest()}"
-        published = CORPORA["wikitext-2"]
+        published = REGISTRY.sets["wikitext-2"]
         (archive,) = published.source.archives
         local = replace(archive, urls=(web.url("wikitext-2-v1.zip"),), checksum=checksum)
         source = replace(published.source, archives=(local,))
-        monkeypatch.setitem(CORPORA, "wikitext-2", replace(published, source=source))  # pyright: ignore[reportArgumentType]  a dict
+        monkeypatch.setitem(REGISTRY.sets, "wikitext-2", replace(published, source=source))  # pyright: ignore[reportArgumentType]  a dict
         web.breaks = [len(content) // 2]
         main(["download", "wikitext-2", "--out", str(tmp_path / "data")])
         assert len(web.asked) == 2
         wrong = replace(local, out="other", checksum=f"md5:{'0' * 32}")
         source = replace(published.source, archives=(wrong,))
-        monkeypatch.setitem(CORPORA, "wikitext-2", replace(published, source=source))  # pyright: ignore[reportArgumentType]  a dict
+        monkeypatch.setitem(REGISTRY.sets, "wikitext-2", replace(published, source=source))  # pyright: ignore[reportArgumentType]  a dict
         with pytest.raises(SystemExit, match=r"deq-sequence: .*wikitext-2-v1"):
             main(["download", "wikitext-2", "--out", str(tmp_path / "data")])
     main(["check-data", "wikitext-2", "--root", str(tmp_path / "data"), "--no-released"])
@@ -93,5 +93,5 @@ def test_a_corpus_is_fetched_over_a_connection_that_breaks(
 
 
 def test_an_unknown_corpus_is_named() -> None:
-    with pytest.raises(SystemExit, match="no corpus is named 'ptb'; there are wikitext-103, wikitext-2"):
+    with pytest.raises(SystemExit, match="no data set is named 'ptb'; there are wikitext-103, wikitext-2"):
         main(["download", "ptb"])

@@ -11,8 +11,9 @@ import torch
 from deq_sequence.data import mini, tokens, vocabulary
 from deq_sequence.data.batches import batches, windows
 from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, read_files
-from deq_sequence.data.registry import CORPORA, check
+from deq_sequence.data.registry import REGISTRY
 from deq_sequence.data.vocabulary import BytePairs, Characters, Kind, Words, restore
+from deq_sequence.data.wikitext import read_wikitext
 
 LINES = ["the cat saw the dog\n", "\n", "the dog ran\n"]
 
@@ -47,8 +48,8 @@ def test_a_damaged_embedded_corpus_is_refused(tmp_path: Path, monkeypatch: pytes
 
 def test_wikitext_is_read_as_published(tmp_path: Path) -> None:
     mini.write_mini_wikitext(tmp_path)
-    assert check("wikitext-2", tmp_path, released=False) == []
-    corpus = CORPORA["wikitext-2"].read(tmp_path)
+    assert REGISTRY.check("wikitext-2", tmp_path, released=False) == []
+    corpus = read_wikitext(tmp_path, "wikitext-2")
     lines = list(corpus.lines("test"))
     assert lines[0] == " \n"
     assert lines[1].startswith(" = ")
@@ -63,16 +64,19 @@ def test_wikitext_is_read_as_published(tmp_path: Path) -> None:
 
 def test_a_text_cut_short_is_noticed(tmp_path: Path) -> None:
     mini.write_mini_wikitext(tmp_path)
-    problems = check("wikitext-2", tmp_path)
+    problems = [str(problem) for problem in REGISTRY.check("wikitext-2", tmp_path)]
     assert len(problems) == 3
-    assert all("expected" in problem and "lines, got" in problem for problem in problems)
+    assert all("expected" in problem and "lines as released, got" in problem for problem in problems)
 
 
 def test_missing_texts_are_named(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a\n")
     with pytest.raises(CorpusError, match=r"valid\.txt \(valid\), .*test\.txt \(test\)"):
         read_files(*(tmp_path / f"{split}.txt" for split in SPLITS))
-    assert "no such text" in check("wikitext-103", tmp_path)[0]
+    assert "the folder is missing" in str(REGISTRY.check("wikitext-103", tmp_path)[0])
+    (tmp_path / "wikitext-103").mkdir()
+    (missing,) = REGISTRY.check("wikitext-103", tmp_path)
+    assert "no such text" in str(missing)
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
@@ -89,7 +93,7 @@ def test_what_editors_put_before_a_text_is_no_part_of_it(tmp_path: Path) -> None
 
 
 def test_published_corpora_are_fetched_to_where_they_are_read() -> None:
-    assert all(archive.out == name for name, corpus in CORPORA.items() for archive in corpus.source.archives)
+    assert all(archive.out == one.folder for one in REGISTRY.sets.values() for archive in one.source.archives)
 
 
 def test_words_come_by_frequency_and_then_in_the_order_of_the_text() -> None:
@@ -347,5 +351,5 @@ def test_a_text_that_cannot_be_read_is_a_problem_of_the_check_beside_others(tmp_
     (tmp_path / "wikitext-2").mkdir()
     for split in SPLITS:
         (tmp_path / "wikitext-2" / f"wiki.{split}.tokens").write_bytes(b"a\n" if split == "test" else b"\xff\n")
-    problems = check("wikitext-2", tmp_path)
+    problems = [str(problem) for problem in REGISTRY.check("wikitext-2", tmp_path)]
     assert ["not UTF-8" in problem for problem in problems] == [True, True, False]

@@ -276,3 +276,11 @@ def finish(values: Mapping[str, float]) -> None:
     """Prints the result as one line of JSON, the last line of every command: six decimals, or four digits of less."""
     small = {key: float(f"{value:.4g}") for key, value in values.items() if 0 < abs(value) < 1e-3}
     print(json.dumps({key: small.get(key, round(value, 6)) for key, value in values.items()}))
+
+
+def finish_with(problems: Sequence[object]) -> None:
+    """Prints what a check found, a line each, and how much; exits with 1 if that is something."""
+    print("".join(f"{problem}\n" for problem in problems), end="")
+    finish({"problems": len(problems)})
+    if problems:
+        sys.exit(1)

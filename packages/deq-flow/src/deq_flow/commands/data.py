@@ -1,11 +1,10 @@
 """Commands for data: those of the pipeline, and published sets."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
+from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish, finish_with
 from deq_core.experiment.config import ConfigError
 from deq_flow.commands.study import STUDIES
 from deq_flow.data.mini.write import MiniConfig, write_mini
@@ -63,7 +62,4 @@ def check_data(
         released: require the complete set as published; turn this off for a part of it or a miniature.
         thorough: decode every file completely.
     """
-    problems = REGISTRY.report(name, root, released=released, thorough=thorough)
-    finish({"problems": problems})
-    if problems:
-        sys.exit(1)
+    finish_with(REGISTRY.check(name, root, released=released, thorough=thorough))

@@ -1,18 +1,15 @@
 """Commands for data: those of the pipeline, and published corpora."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
+from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish, finish_with
 from deq_core.experiment.data.manifest import write_manifest
-from deq_core.experiment.download.fetch import fetch
 from deq_core.experiment.files import output_directory
 from deq_sequence.commands.study import STUDIES
-from deq_sequence.data import registry, texts
-from deq_sequence.data.corpora import PublishedCorpus
-from deq_sequence.data.registry import CORPORA
+from deq_sequence.data import texts
+from deq_sequence.data.registry import REGISTRY
 
 
 def download(
@@ -33,7 +30,7 @@ def download(
         section: section of that file.
     """
     if name and name != "mini":
-        fetch(known(name).source, Path("data") if out is None else out)
+        REGISTRY.fetch(name, Path("data") if out is None else out)
         return
     out = Path("data/sequence") if out is None else out
     if name:
@@ -57,21 +54,4 @@ def check_data(name: Annotated[str, Positional], root: Path = Path("data"), rele
         root: folder that contains the corpus.
         released: require as many lines as published; turn this off for other texts in the same layout.
     """
-    known(name)
-    problems = registry.check(name, root, released=released)
-    for problem in problems:
-        print(problem)
-    finish({"problems": len(problems)})
-    if problems:
-        sys.exit(1)
-
-
-def known(name: str) -> PublishedCorpus:
-    """The corpus with that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if name not in CORPORA:
-        raise config.ConfigError(f"no corpus is named {name!r}; there are {', '.join(CORPORA)}")
-    return CORPORA[name]
+    finish_with(REGISTRY.check(name, root, released=released))

@@ -1,20 +1,19 @@
 """Texts for training, validation and test, in files of UTF-8."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from deq_core.experiment.download.fetch import Source
-from deq_core.experiment.errors import UserError
+from deq_core.experiment.errors import FileFormatError
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
-class CorpusError(UserError, ValueError):
+class CorpusError(FileFormatError):
     """A text that is missing, damaged or not what it should be; the message names the file."""
 
 
@@ -29,18 +28,6 @@ class Corpus:
         source = self.texts[split]
         with io.StringIO(source) if isinstance(source, str) else _opened(source) as file:
             yield from file
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedCorpus:
-    """A corpus that others have; `registry.CORPORA` lists them."""
-
-    source: Source
-    """Title, page, licence, and how it is fetched."""
-    read: Callable[[Path], Corpus]
-    """Its reader, called with the folder of the corpora. Raises `CorpusError` where it is not there."""
-    lines: Mapping[Split, int]
-    """Of each text, as published."""
 
 
 def read_files(train: Path, valid: Path, test: Path) -> Corpus:

@@ -10,10 +10,11 @@ from deq_core.experiment.config import Kind
 from deq_sequence.data import tokens
 from deq_sequence.data.corpora import Corpus, CorpusError, read_files
 from deq_sequence.data.mini import mini
-from deq_sequence.data.registry import CORPORA
+from deq_sequence.data.registry import REGISTRY
 from deq_sequence.data.tokens import Tokens
 from deq_sequence.data.vocabulary import Kind as TokenKind
 from deq_sequence.data.vocabulary import Vocabulary, learn
+from deq_sequence.data.wikitext import read_wikitext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +29,14 @@ class Published:
     """A published corpus, fetched before: `deq-sequence download`."""
 
     name: str
-    """A key of `registry.CORPORA`, such as wikitext-103."""
+    """That of a set of `registry.REGISTRY`, such as wikitext-103."""
     root: str = "datasets"
     """Folder of the corpora, as `deq-sequence download` fills it."""
     kind: Literal["published"] = field(default="published", repr=False)
 
     def __post_init__(self) -> None:
-        if self.name not in CORPORA:
-            raise ValueError(f"corpus: name must be one of {', '.join(CORPORA)}, got {self.name!r}")
+        if self.name not in REGISTRY.sets:
+            raise ValueError(f"corpus: name must be one of {', '.join(REGISTRY.sets)}, got {self.name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,6 @@ def read(text: Text) -> Corpus:
         case Embedded():
             return mini()
         case Published(name=name, root=root):
-            return CORPORA[name].read(Path(root))
+            return read_wikitext(Path(root), name)
         case Files(train=train, valid=valid, test=test):
             return read_files(Path(train), Path(valid), Path(test))

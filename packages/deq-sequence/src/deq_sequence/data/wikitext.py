@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from deq_core.experiment.data.checks import Part
+from deq_core.experiment.data.published import DataSet
 from deq_core.experiment.download.fetch import Archive, Source
-from deq_sequence.data.corpora import SPLITS, Corpus, PublishedCorpus, read_files
+from deq_sequence.data.corpora import SPLITS, Corpus, Split, read_files
 
 # Host: that of the corpus's first author. The original addresses, an S3 bucket of MetaMind, are closed: so
 # IST-DASLab/Quartet, pull request 11, and ooples/AiDotNet, issue 1284. Checksums: those of the original archives, as
@@ -22,16 +24,23 @@ def read_wikitext(root: Path, name: str) -> Corpus:
     return read_files(*(root / name / f"wiki.{split}.tokens" for split in SPLITS))
 
 
-def _published(name: str, title: str, *, megabytes: int, checksum: str, lines: int) -> PublishedCorpus:
+def lines_of(root: Path, name: str, split: Split) -> range:
+    """As many numbers as the text of a split has lines. Raises CorpusError where it cannot be read."""
+    return range(sum(1 for _ in read_wikitext(root, name).lines(split)))
+
+
+def _published(name: str, title: str, *, megabytes: int, checksum: str, lines: int) -> DataSet:
     archive = Archive(out=name, urls=(f"{HOST}/{name}-v1.zip",), checksum=checksum)
-    return PublishedCorpus(
+    counts: dict[Split, int] = {"train": lines, "valid": 3_760, "test": 4_358}
+    return DataSet(
         source=Source(title=title, page=HOST, licence=f"{LICENCE} {megabytes} MB packed.", archives=(archive,)),
-        read=partial(read_wikitext, name=name),
-        lines={"train": lines, "valid": 3_760, "test": 4_358},
+        folder=name,
+        parts=tuple(Part("", partial(lines_of, name=name, split=split), count) for split, count in counts.items()),
+        whole={},
     )
 
 
-CORPORA: Mapping[str, PublishedCorpus] = {
+SETS: Mapping[str, DataSet] = {
     "wikitext-103": _published(
         "wikitext-103",
         "WikiText-103",

@@ -1,11 +1,10 @@
 """Commands for data: the mini sets, and the published ones."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish
+from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish, finish_with
 from deq_vision.commands.study import STUDIES
 from deq_vision.data.mini.write import MiniSets, write_mini
 from deq_vision.data.registry import REGISTRY
@@ -61,7 +60,4 @@ def check_data(
         released: require the complete set as published; turn this off for a part of it or a miniature.
         thorough: decode every image completely.
     """
-    problems = REGISTRY.report(name, root, released=released, thorough=thorough)
-    finish({"problems": problems})
-    if problems:
-        sys.exit(1)
+    finish_with(REGISTRY.check(name, root, released=released, thorough=thorough))

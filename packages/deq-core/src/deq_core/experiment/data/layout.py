@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from deq_core.experiment.data.images import FileFormatError, damaged
+from deq_core.experiment.errors import FileFormatError, damaged
 from deq_core.experiment.errors import LayoutError as LayoutError
 
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from deq_core.experiment.data.checks import Part, Problem
 from deq_core.experiment.data.image_headers import image_size, whole_size
-from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.download.fetch import Source
+from deq_core.experiment.errors import FileFormatError
 
 
 class Whole(Protocol):

@@ -100,12 +100,6 @@ class Registry:
         problems += found.disagreements(root)
         return list({str(problem): problem for problem in problems}.values())
 
-    def report(self, name: str, root: Path, *, released: bool, thorough: bool) -> int:
-        """Prints what `check` finds, a line each; how many problems there are. What a command `check-data` does."""
-        problems = self.check(name, root, released=released, thorough=thorough)
-        print("".join(f"{problem}\n" for problem in problems), end="")
-        return len(problems)
-
     def prepare(self, out: Path, config: ReleasedSets) -> None:
         """Fetches the sets that are not at their root yet, checks all, and writes `out`/manifest.json.
 
