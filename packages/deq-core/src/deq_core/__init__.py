@@ -1,6 +1,6 @@
-"""Fixed-point solvers for PyTorch and gradients through them: what one uses every day.
+"""Fixed-point solvers for PyTorch, and gradients through them.
 
-`nn` holds layers and training aids, `delta` the delta rule, `compat` other codebases' configurations and numerics.
+`nn` has layers and training aids, `delta` the delta rule, `compat` the configurations and numerics of other codebases.
 """
 
 from . import compat as compat

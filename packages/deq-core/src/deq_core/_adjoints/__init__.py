@@ -1,1 +1,1 @@
-"""How gradients pass a solve."""
+"""Gradients through a solve."""

@@ -1,4 +1,4 @@
-"""The autograd glue: a solution as the value, one evaluation of f as its history, any product as its gradient."""
+"""Attaches gradients to a solution: it gets the graph of one evaluation of f, and a gradient rule of the adjoint's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,15 +13,15 @@ from .._solve.map import Map
 from .._solve.modes import in_transform, may_look
 from .._solve.norms import two_norm
 
-# (f, z, incoming gradient of the solution) → the gradient that f(z) is given, (B, n) each.
+# (f, z, gradient of the loss at the solution) → the gradient to backpropagate through f(z); all (B, n).
 Pullback = Callable[[Map, Tensor, Tensor], Tensor]
 
-# Of |f(z)|: how much its projection may change until the backward pass. A device's own noise is far below.
+# The checksum of f may change by this share of |f(z)| until the backward pass; nondeterminism changes it far less.
 _CHANGE = 0.02
 
 
 def solve_and_attach(f: Map, z0: Tensor, solve: Solve, pullback: Pullback) -> tuple[Tensor, list[Tensor], Flat]:
-    """The solution with the gradient of `pullback`, the recorded states with that of one f(z), and what was found."""
+    """Solves without a graph, and attaches gradients: `pullback` to the solution, `one_step` to recorded states."""
     refuse_forward_mode()
     with torch.no_grad():
         flat = solve(f, z0.detach())
@@ -30,12 +30,12 @@ def solve_and_attach(f: Map, z0: Tensor, solve: Solve, pullback: Pullback) -> tu
 
 
 def attach(f: Map, z: Tensor, pullback: Pullback) -> Tensor:
-    """`z` (B, n), with gradients to what f closes over: f is evaluated once more, and given `pullback`'s gradient."""
+    """`z` (B, n) with the graph of one more evaluation of f, through which the gradient of `pullback` flows."""
     return with_history(f(z), z, f, pullback)
 
 
 def with_history(fz: Tensor, value: Tensor, f: Map, pullback: Pullback) -> Tensor:
-    """`value` (B, n), with the graph of `fz`, which is given the gradient `pullback(f, value, gradient)`."""
+    """`value` (B, n) with the graph of `fz`: its gradient goes on to `fz` as `pullback(f, value, gradient)`."""
     if not fz.requires_grad:
         refuse_mapped(fz)
         return value
@@ -52,7 +52,7 @@ def with_history(fz: Tensor, value: Tensor, f: Map, pullback: Pullback) -> Tenso
 
 
 class _PulledBack(torch.autograd.Function):
-    """The value, with the graph of fz and the gradient of a pullback."""
+    """Returns `value`, and passes its gradient through the pullback to `fz`."""
 
     @staticmethod
     def forward(ctx: Any, fz: Tensor, value: Tensor, f: Map, pullback: Pullback) -> Tensor:
@@ -71,7 +71,7 @@ class _PulledBack(torch.autograd.Function):
 
 
 class _FirstOrder(torch.autograd.Function):
-    """The identity, whose derivative is refused: the adjoint's dependence on the parameters was not recorded."""
+    """The identity, whose derivative raises: how the adjoint depends on the parameters was not recorded."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -86,19 +86,20 @@ class _FirstOrder(torch.autograd.Function):
 
 
 def one_step(f: Map, z: Tensor, gradient: Tensor) -> Tensor:
-    """The pullback of one step: f(z) is differentiated, and z is a constant in it."""
+    """The pullback that differentiates f(z) with z held constant."""
     return gradient
 
 
 def transposed_jacobian(f: Map, z: Tensor, *, waits: bool = False) -> Callable[[Tensor], Tensor] | None:
-    """u → Jᵀu at z, evaluating f once more with the solve's masks and weights; None where f is constant.
+    """The product u → Jᵀu at z, from one more evaluation of f with the solve's masks; None if f does not depend on z.
 
     Args:
-        f, z: the map and the state (B, n) of which `with_history` was given f(z).
+        f: the map.
+        z: the state (B, n) at which `with_history` attached gradients.
         waits: whether the host waits for the device anyway.
 
     Raises:
-        RuntimeError: f(z) is not what it was then.
+        RuntimeError: f(z) has changed since.
     """
     with f.block(), torch.enable_grad():
         z = z.detach().requires_grad_()
@@ -115,13 +116,13 @@ def transposed_jacobian(f: Map, z: Tensor, *, waits: bool = False) -> Callable[[
 
 
 def _projected(fz: Tensor) -> Tensor:
-    """Σ f(z) cos(k), k its place in a sample: other states have another one, be they as large and of the same mean."""
+    """The checksum Σ f(z)ₖ cos(k), k the column: it tells apart states of the same norm and mean."""
     dtype = torch.promote_types(fz.dtype, torch.float32)
     return (fz.to(dtype) @ torch.arange(fz.shape[1], dtype=dtype, device=fz.device).cos()).sum()
 
 
 def _refuse_change(projection: Tensor, fz: Tensor) -> None:
-    """Raises where f(z) is not the one of which this was the projection."""
+    """Raises if f(z) does not have this projection."""
     if bool((_projected(fz) - projection).abs() > _CHANGE * two_norm(fz.reshape(1, -1))):
         raise RuntimeError(
             "f is another function in the backward pass than it was in the solve. In a loop, `lambda z: cell(z, x)` "
@@ -131,7 +132,7 @@ def _refuse_change(projection: Tensor, fz: Tensor) -> None:
 
 
 def refuse_forward_mode() -> None:
-    """Raises within forward-mode differentiation, which follows the solver where a gradient does not."""
+    """Raises in forward-mode differentiation, which would differentiate the solver's steps instead of the equation."""
     if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
         raise RuntimeError(
             "forward-mode differentiation (torch.func.jvp, dual tensors) follows the solver's own steps: "
@@ -140,7 +141,7 @@ def refuse_forward_mode() -> None:
 
 
 def refuse_mapped(fz: Tensor) -> None:
-    """Raises where `torch.vmap` hides that f(z) has a gradient, which would be lost without a word."""
+    """Raises if `torch.vmap` hides that f(z) requires a gradient, which would be lost silently."""
     if torch.compiler.is_compiling() or not in_transform() or not is_batchedtensor(fz):
         return
     while is_functorch_wrapped_tensor(fz):

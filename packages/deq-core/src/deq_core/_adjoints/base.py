@@ -1,4 +1,4 @@
-"""What an adjoint is."""
+"""The interface of adjoints."""
 
 from typing import Protocol, runtime_checkable
 
@@ -10,17 +10,17 @@ from .._solve.map import Map
 
 @runtime_checkable
 class Adjoint(Protocol):
-    """How gradients reach what f closes over; called only while autograd records.
+    """How gradients reach the tensors that f closes over; called only while autograd records.
 
-    One that is a `Solver` too solves by its own iteration: `fixed_point` takes no other solver beside it.
+    An adjoint that is also a `Solver` solves by its own iteration, and `fixed_point` takes no other solver with it.
     """
 
     def __call__(self, f: Map, z0: Tensor, solve: Solve) -> tuple[Tensor, list[Tensor], Flat]:
-        """The solution and the recorded states, both with gradients, and what `solve(f, z0)` found.
+        """The solution and the recorded states, both with gradients, and the result of `solve(f, z0)`.
 
         Args:
-            f: the map on (B, n) states; enter `f.block()` round calls of one autograd mode.
-            z0: (B, n) where the solve starts.
-            solve: runs the loop, and knows the choices made for it.
+            f: the map on (B, n) states; call it inside `f.block()`, with one block for each autograd mode.
+            z0: initial state, (B, n).
+            solve: the solve with its options; calling it runs the loop.
         """
         ...

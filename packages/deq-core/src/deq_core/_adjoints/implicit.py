@@ -1,4 +1,4 @@
-"""The gradient of the equation z = f(z)."""
+"""The implicit gradient, that of the equation z = f(z)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ from .._solvers import Anderson, Solver
 from .autograd import solve_and_attach, transposed_jacobian
 
 _SOLVER = Anderson()
-# A gradient that misses its tolerance by less is noise beside that of a batch.
+# An error of the gradient up to this multiple of its tolerance is small against the noise between batches.
 _FAR = 10.0
-# Few: a state that has not settled may have an adjoint of any length, and this many steps do not find it.
+# Few steps: where the forward solve has not converged, the exact adjoint may be arbitrarily large.
 _STOP = Stop(max_steps=8, tol=1e-3)
 _ADVICE = (
     "Their gradient is off by about that much or more. If their forward residual missed its tolerance too, see to that "
@@ -27,25 +27,25 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class Implicit:
-    """Differentiates the equation z = f(z) itself (Bai et al., NeurIPS 2019, theorem 1).
+    """The implicit gradient, that of the equation z = f(z) (Bai et al., NeurIPS 2019, theorem 1).
 
-    The backward pass evaluates f once more at the solution and solves u = Jᵀu + g for the incoming gradient g, so
-    memory does not grow with the number of forward steps and the gradient is exact up to both residuals. States
-    asked for by `record` are no solutions; they carry the gradient of one evaluation of f at them.
+    The backward pass evaluates f once more at the solution and solves the adjoint equation u = Jᵀu + g for the incoming
+    gradient g. Memory does not grow with the number of forward steps, and the gradient is exact up to the residuals of
+    both solves. Recorded states are not solutions: they get the gradient of one evaluation of f.
 
-    By default u is solved for in few steps, to a part in a thousand. At a state that has not settled, I - Jᵀ may be
-    next to singular: its solution then says little of the loss and outweighs all other samples, while the first
-    steps of a Krylov method, Anderson's or GMRES, leave such directions nearly out. `Stop(40, 1e-6)` is for
-    gradients that are compared with others, at states that have settled.
+    By default u is solved for in at most 8 steps, to a residual of a thousandth. Where the forward solve has not
+    converged, I - Jᵀ may be nearly singular: an exact u then says little about the loss and outweighs all other
+    samples, while the first steps of a Krylov method (Anderson, GMRES) hardly move along the singular directions. Use
+    `Stop(40, 1e-6)` to compare gradients at solutions that have converged.
 
-    Any number of solves may be waiting for their backward pass. First order only, and not under `torch.func`:
-    `Unrolled` supports both.
+    Several solves may wait for their backward passes. First order only, and not under `torch.func`: `Unrolled` supports
+    both.
 
     Attributes:
-        solver: solves the adjoint equation.
-        stop: when that ends; its tolerance is the relative error asked of the gradient.
-        on_failure: what the backward pass does when samples end above `stop.tol`, as in `fixed_point`; "warn" does so
-            for those above ten times that.
+        solver: solver of the adjoint equation.
+        stop: when the adjoint solve ends; its tolerance is for the residual of u.
+        on_failure: what the backward pass does if samples end above `stop.tol`, as in `fixed_point`; "warn" is for
+            those above ten times that tolerance.
     """
 
     solver: Solver = _SOLVER
@@ -66,13 +66,15 @@ class Implicit:
 def solve_adjoint(
     f: Map, z: Tensor, gradient: Tensor, start: Tensor, adjoint: Implicit, loop: Callable[..., Flat] = iterate
 ) -> Tensor:
-    """u = Jᵀu + gradient, (B, n), with the Jacobian of f at z.
+    """Solves u = Jᵀu + gradient for u, (B, n), with the Jacobian J of f at z.
 
     Args:
-        f, z: the map and the state (B, n).
-        gradient, start: the incoming gradient, and where the solve for u starts, (B, n).
-        adjoint: solver, tolerance, and what to do when that is missed.
-        loop: a function with the arguments and result of `iterate`.
+        f: the map.
+        z: the state at which f is differentiated, (B, n).
+        gradient: the incoming gradient, (B, n).
+        start: initial u, (B, n).
+        adjoint: solver, stopping criterion, and what to do if samples miss the tolerance.
+        loop: function with the arguments and result of `iterate`.
     """
     product = transposed_jacobian(f, z, waits=adjoint.stop.tol is not None)
     if product is None:

@@ -1,4 +1,4 @@
-"""The gradient of one evaluation at the solution."""
+"""The Jacobian-free gradient, that of one evaluation at the solution."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,10 +12,10 @@ from .autograd import one_step, solve_and_attach
 
 @dataclass(frozen=True)
 class JacobianFree:
-    """Differentiates one evaluation of f at the solution, taken as a constant (Fung et al., AAAI 2022).
+    """The gradient of one evaluation of f at the solution, with z held constant (Fung et al., AAAI 2022).
 
-    Inexact: it replaces (I - Jᵀ)⁻¹ by the identity, an ascent direction where f contracts and is well conditioned
-    (theorem 3.1 there). The backward pass costs one evaluation's. The value is not moved, unlike `Phantom(1)`'s.
+    Inexact: it replaces (I - Jᵀ)⁻¹ by the identity. It is an ascent direction if f contracts and is well conditioned
+    (theorem 3.1 there). The backward pass costs that of one evaluation. The value is not moved, unlike `Phantom(1)`.
     """
 
     kind: Literal["jacobian_free"] = field(default="jacobian_free", repr=False, kw_only=True)

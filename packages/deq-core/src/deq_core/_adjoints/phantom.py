@@ -1,4 +1,4 @@
-"""The gradient of a few steps from the solution."""
+"""The phantom gradient, that of a few steps from the solution."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,17 +15,16 @@ from .autograd import refuse_forward_mode
 
 @dataclass(frozen=True)
 class Phantom:
-    """Differentiates a few more damped steps taken from the solution (Geng et al., NeurIPS 2021).
+    """The gradient of a few damped steps from the solution, which also move the value (Geng et al., NeurIPS 2021).
 
-    The gradient is inexact: a truncated, damped Neumann series of the implicit one, an ascent direction where f
-    contracts. The value is moved by the steps too. One step without damping is the Jacobian-free gradient of
-    Fung et al., AAAI 2022.
+    Inexact: a truncated, damped Neumann series of the implicit gradient. It is an ascent direction if f contracts. One
+    step without damping is the Jacobian-free gradient of Fung et al., AAAI 2022.
 
     Attributes:
-        steps: steps that are differentiated, each one evaluation of f; memory grows with them.
-        damping: share of the old state that is kept in each, in [0, 1). The released code's tau is 1 - damping.
-        record: steps before the last, counted from 1, whose states go to `Solution.trajectory` too, each after the
-            states it follows from.
+        steps: number of differentiated steps, each one evaluation of f; memory grows with them.
+        damping: share of the old state that each step keeps, in [0, 1). The released code's tau is 1 - damping.
+        record: steps before the last, counted from 1, whose states go to `Solution.trajectory` too, in the order in
+            which they are computed.
     """
 
     steps: int = 1
@@ -50,7 +49,7 @@ class Phantom:
         return value, recorded, flat
 
     def _advance(self, f: Map, z: Tensor) -> list[Tensor]:
-        """The recorded steps' states and the last one's."""
+        """The states of the recorded steps and of the last one."""
         states = []
         for step in range(1, self.steps + 1):
             fz = f(z)

@@ -1,4 +1,4 @@
-"""The exact gradient in constant memory: states that are reconstructed in the backward pass."""
+"""The exact gradient in constant memory, by reconstructing the states in the backward pass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +20,11 @@ from .autograd import refuse_mapped
 
 @dataclass(frozen=True)
 class Pair:
-    """The last two states, in float64, so that reconstruction loses little where f runs in float32.
+    """The last two states, in float64, so that reconstruction loses little if f runs in float32.
 
     Attributes:
-        current, previous: (B, n) the state that f is evaluated at, and the one before it.
+        current: (B, n) the state at which f is evaluated.
+        previous: (B, n) the one before it.
     """
 
     current: Tensor
@@ -32,31 +33,31 @@ class Pair:
 
 @dataclass(frozen=True)
 class Reversible:
-    """Differentiates a solve whose states are reconstructed in the backward pass, and so are not held (RevDEQ).
+    """The exact gradient of an iteration whose states are reconstructed in the backward pass, not stored (RevDEQ).
 
     McCallum, Arora & Foster, "Reversible Deep Equilibrium Models", 2025 (arXiv 2509.12917), iterate two states,
     y ← damping · y + (1 - damping) · f(z) and then z ← damping · z + (1 - damping) · f(y). With one evaluation of f a
-    step that is z[k+1] = damping · z[k-1] + (1 - damping) · f(z[k]), from z[-1] = z[0] = z0, and the state before is
+    step this is z[k+1] = damping · z[k-1] + (1 - damping) · f(z[k]), from z[-1] = z[0] = z0, and the state before is
     reconstructed as z[k-1] = (z[k+1] - (1 - damping) · f(z[k])) / damping.
 
-    The gradient is the one of `Unrolled` behind the same iteration: exact for what was computed, whether it converged
-    or not, for recorded states and for z0 too, and it can be differentiated again. With a tolerance, the
-    reconstruction of a sample begins where it stopped. Memory is that of two evaluations of f, whatever the number of
-    steps, beside graphs without tensors (a custom function in f must keep its own by `save_for_backward`); the
-    backward pass evaluates f once more a step, under the solve's own masks, weights and autocast. Not for `torch.func`.
+    The gradient is that of `Unrolled` for the same iteration: exact for what was computed, whether it converged or not,
+    for recorded states and for z0 too, and it can be differentiated again. With a tolerance, the reconstruction of a
+    sample begins where the sample stopped. Memory is that of two evaluations of f for any number of steps, plus graphs
+    that hold no tensors (a custom function in f must keep its tensors by `save_for_backward`). The backward pass
+    evaluates f once more a step, under the solve's masks, weights and autocast. Not for `torch.func`.
 
-    It solves by its own iteration, which is a solver too: leave `solver` out, or pass the same object; another is
-    refused. So the value is the same with and without autograd.
+    It is its own solver, so the value is the same with and without autograd: leave `solver` out, or pass the same
+    object; any other raises.
 
-    Reconstruction multiplies rounding errors by up to 1 / damping a step. Therefore states are kept in float64
-    beside an f in float32, and then a damping of 0.5 finds the very same states after some 40 steps, 0.2 after
-    some 10. How far off it ends is measured at z0, which is known.
+    Reconstruction multiplies rounding errors by up to 1 / damping a step. States are therefore kept in float64 even if
+    f runs in float32. A damping of 0.5 then recovers the same states exactly for about 40 steps, 0.2 for about 10. The
+    error is measured at z0, which is known.
 
     Attributes:
         damping: share of the state before last that is kept, above 0 and below 1. The paper's β is 1 - damping.
-        tol: how far from z0 the reconstruction may end, relative to the length of the solution.
-        on_failure: what the backward pass does with a sample beyond: "ignore", "warn" or "raise". Anything but
-            "ignore" waits for the device.
+        tol: maximum distance of the reconstructed z0 from z0, relative to the norm of the solution.
+        on_failure: what the backward pass does with samples beyond: "ignore", "warn" or "raise". The last two wait for
+            the device.
     """
 
     damping: float = 0.5
@@ -101,7 +102,7 @@ def _solve_reversibly(adjoint: Reversible, f: Map, z0: Tensor, solve: Solve) -> 
     return flat.best, flat.recorded, flat
 
 
-# Not compiled: hooks on what a graph saves are none of the graph's.
+# Not compiled: hooks on saved tensors do not become part of a compiled graph.
 _reversibly = cast(
     Callable[[Reversible, Map, Tensor, Solve], tuple[Tensor, list[Tensor], Flat]], _disable_dynamo(_solve_reversibly)
 )
@@ -109,13 +110,13 @@ _reversibly = cast(
 
 @dataclass(frozen=True)
 class Tracked:
-    """The iteration's memory, and where each sample's reconstruction begins.
+    """The iteration's memory, and where the reconstruction of each sample begins.
 
     Attributes:
-        pair: the states, with their graph.
+        pair: the last two states, with their graph.
         active: (B,) whether the sample goes on.
-        last: the same states without a graph; of a sample that has ended, those it ended with.
-        steps: (B,) how many steps each sample has taken.
+        last: the last two states of each sample up to its end, without a graph.
+        steps: (B,) number of steps that each sample has taken.
     """
 
     pair: Pair
@@ -126,7 +127,7 @@ class Tracked:
 
 @dataclass(frozen=True)
 class _Tracking:
-    """The solver behind a gradient: `Reversible`, which remembers where the loop has left a sample alone."""
+    """`Reversible` as the loop's solver, which also remembers where each sample ended."""
 
     adjoint: Reversible
     stop: Stop
@@ -140,7 +141,7 @@ class _Tracking:
 
     def step(self, z: Tensor, fz: Tensor, state: Tracked) -> tuple[Tensor, Tracked]:
         proposal, pair = self.adjoint.step(z, fz, state.pair)
-        # Of a sample that has ended, the loop shows z in place of f(z).
+        # For a sample that has ended, the loop passes z in place of f(z).
         residual = self.stop.residual(z, self.f.fz)
         active = state.active & residual.isfinite()
         if self.stop.tol is not None:
@@ -153,13 +154,14 @@ class _Tracking:
 
 
 class _Reconstruction:
-    """f, whose graph keeps no tensor: what a call had saved is computed again from the state it was at.
+    """f with a graph that stores no tensors: those that a call would save are recomputed in the backward pass.
 
-    The backward pass asks for calls from the last to the first, and so the states are reconstructed: the one before
-    last from the last two. The first call is kept as it is, with what it computes for all (parametrised weights).
+    The backward pass goes from the last call to the first, and so does the reconstruction of the states, each from the
+    two after it. Only the first call keeps its tensors, since it computes those that all calls share (parametrised
+    weights).
 
     Attributes:
-        fz: (B, n) of the last call, without its graph, until the solve ends.
+        fz: (B, n) result of the last call, without its graph, until the solve ends.
     """
 
     def __init__(self, adjoint: Reversible, f: Map, z0: Tensor) -> None:
@@ -193,7 +195,7 @@ class _Reconstruction:
             return self._f(z)
 
     def end(self, found: Tracked) -> None:
-        """Where the reconstruction begins."""
+        """Ends the solve, and sets where the reconstruction begins."""
         self.fz = self._z0
         self._last, self._steps = found.last, found.steps
 
@@ -211,7 +213,7 @@ class _Reconstruction:
         return tensor
 
     def _reconstruct(self) -> None:
-        """Goes to the call before, finds what it had saved, and the state before its own."""
+        """Recomputes the tensors of the previous call, and the state before that call's."""
         pair, at = self._pair, self._at - 1
         moved = (self._steps > at) & (self._at < len(self._saved))
         current = torch.where(moved[:, None], pair.previous, pair.current)

@@ -1,4 +1,4 @@
-"""The backward pass by the forward pass's inverse Jacobian."""
+"""A gradient that reuses the inverse Jacobian estimated by the forward solve."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,15 +18,15 @@ from .implicit import Implicit, solve_adjoint
 
 @dataclass(frozen=True)
 class SHINE:
-    """Shares Broyden's inverse estimate with the backward pass (Ramzi et al., ICLR 2022).
+    """The gradient by Broyden's inverse estimate of the forward solve (Ramzi et al., ICLR 2022).
 
-    (I - Jᵀ)⁻¹g is approximated by the transpose of the estimate the forward solve built up, without a product with
-    the Jacobian. Inexact: the estimate is good along the steps that were taken, so the gradient improves with the
-    forward tolerance but need not converge to the exact one. `refine` starts an implicit solve from it, which is
-    exact. The steps that the solve took, one state each, are kept until the backward pass. First order only.
+    (I - Jᵀ)⁻¹g is approximated by the transpose of the forward solve's estimate, without a product with the Jacobian.
+    Inexact: the estimate is good along the steps that were taken, so the gradient improves with the forward tolerance
+    but need not converge to the exact one. The steps of the solve, one state each, are kept until the backward pass.
+    First order only.
 
     Attributes:
-        refine: how to improve the estimate, if at all.
+        refine: adjoint solve that starts from this estimate, whose gradient is exact; None uses the estimate itself.
     """
 
     refine: Implicit | None = None
@@ -45,13 +45,13 @@ class SHINE:
                 f"in {len(flat.trace)}; use Broyden() or a smaller Stop(max_steps)"
             )
         memory = _used(memory)
-        # A sample's own steps are those before the one that gave its state.
+        # The estimate of a sample is built from the steps before the one that gave its state.
         pullback = partial(self._estimate, memory, (flat.steps - 1).clamp_min(0))
         with f.block():
             return attach(f, flat.best, pullback), [attach(f, z, one_step) for z in flat.recorded], flat
 
     def _estimate(self, memory: Steps, valid: Tensor, f: Map, z: Tensor, gradient: Tensor) -> Tensor:
-        # A linear map: the gradient may be of a size whose products with the steps have numbers.
+        # The estimate is linear, so the gradient may be scaled to keep its products with the steps in range.
         scale = scale_to_ordinary(gradient, look=may_look(gradient))
         if scale is None:
             estimate = transposed_inverse(memory, valid, gradient)
@@ -63,7 +63,7 @@ class SHINE:
 
 
 def _used(memory: Steps) -> Steps:
-    """The rows in use, without the buffers made for a solve of full length."""
+    """The rows in use, copied, so that the buffers for a full solve can be freed."""
     rows = max(1, memory.count)
     if rows == memory.steps.shape[1]:
         return memory
@@ -78,8 +78,8 @@ def transposed_inverse(memory: Steps, valid: Tensor, gradient: Tensor) -> Tensor
     first.
 
     Args:
-        memory: the forward solve's steps.
-        valid: (B,) how many of a sample's rows are its own steps.
+        memory: steps of the forward solve.
+        valid: (B,) number of steps that count for each sample.
         gradient: (B, n).
     """
     result = gradient

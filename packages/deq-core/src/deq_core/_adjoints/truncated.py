@@ -1,4 +1,4 @@
-"""The implicit gradient's series, cut."""
+"""The implicit gradient by a truncated Neumann series."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,13 +12,13 @@ from .autograd import one_step, solve_and_attach, transposed_jacobian
 
 @dataclass(frozen=True)
 class Truncated:
-    """The implicit gradient's Neumann series g + Jᵀg + (Jᵀ)²g + ..., cut after a few terms.
+    """The Neumann series g + Jᵀg + (Jᵀ)²g + ... of the implicit gradient, truncated after a few terms.
 
-    Inexact: the error is of the order of the spectral radius to the power `terms` where f contracts, and grows with
-    `terms` where it does not. Memory and first-order limits as `Implicit`'s. The value is not moved.
+    Inexact: the error is of the order of the spectral radius to the power `terms` if f contracts, and grows with
+    `terms` if it does not. Memory is that of `Implicit`, and it is first order only too. The value is not moved.
 
     Attributes:
-        terms: how many; one is `JacobianFree`. Each beyond costs one product with Jᵀ.
+        terms: number of terms; one is `JacobianFree`. Each further term costs one product with Jᵀ.
     """
 
     terms: int = 5

@@ -1,4 +1,4 @@
-"""The gradient of the solver's own operations."""
+"""The gradient of the solver's operations."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,10 +11,10 @@ from .._solve.map import Map
 
 @dataclass(frozen=True)
 class Unrolled:
-    """Differentiates the solver's own operations: the exact gradient of what was computed, also with respect to z0.
+    """The gradient of the solver's operations: exact for what was computed, also with respect to z0.
 
-    Memory grows with the number of steps, by a state each with plain iteration and by the solver's history too with an
-    accelerated one: 40 steps hold some 40 states, and some 550 with `Anderson()`. Supports double backward and
+    Memory grows with the number of steps: by a state a step with plain iteration, and by the solver's history too with
+    an accelerated one. 40 steps hold about 40 states, and about 550 with `Anderson()`. Supports double backward and
     `torch.func`.
     """
 

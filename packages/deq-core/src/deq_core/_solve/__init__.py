@@ -1,1 +1,1 @@
-"""The solve: one loop that evaluates f, judges each sample, and lets a solver propose the next state."""
+"""The solve: a loop that evaluates f, checks each sample for convergence and asks the solver for the next state."""

@@ -1,4 +1,4 @@
-"""The best residual of every sample, and which samples are still active."""
+"""The best residual of each sample, and which samples are still active."""
 
 from operator import lt
 
@@ -8,27 +8,27 @@ from torch import Tensor
 from .modes import in_transform
 from .outcome import Outcome
 
-# So many samples or fewer are judged number by number on the host, which is quicker than four calls on tiny tensors.
+# Up to this many samples are compared one by one on the host, which is faster than operations on tiny tensors.
 _FEW = 128
 
 
 class Convergence:
-    """The residuals of a solve, judged step by step.
+    """Follows the residuals of a solve, step by step.
 
-    As long as every sample improves and none has converged, which is most of a solve, one answer of the device is all
-    that a step needs.
+    As long as every sample improves and none has converged, which is most of a solve, a step reads from the device only
+    once.
 
     Args:
-        z: (B, n) the state that is judged, for its batch and device.
-        tol: the residual at which a sample has converged; None for no such thing.
+        z: (B, n) initial state, for its batch size and device.
+        tol: residual at or below which a sample has converged; None if there is no tolerance.
         look: whether the host may wait for the device.
 
     Attributes:
-        trace: the residuals (B,) of the steps; a sample that is not active repeats its last one.
-        lowest: (B,) the lowest residual of every sample, infinite before a finite one.
-        improved: (B,) who improved at the last step. Only where not all or none have.
-        active: (B,) who goes on: neither converged nor without a finite residual.
-        missed: how many samples have not converged; None without a tolerance, or where the host may not look.
+        trace: residuals (B,) of the steps; a sample that is not active repeats its last one.
+        lowest: (B,) lowest residual of each sample, infinite before the first finite one.
+        improved: (B,) samples that improved at the last step; stale if `judge` says that all did.
+        active: (B,) samples that have neither converged nor failed.
+        missed: number of samples that have not converged; None without a tolerance, or if the host may not wait.
     """
 
     def __init__(self, z: Tensor, tol: float | None, *, look: bool) -> None:
@@ -40,16 +40,16 @@ class Convergence:
         self._steps = torch.zeros(batch, dtype=torch.long, device=z.device)
         self._batch, self._tol, self._look = batch, tol, look
         self._all_active = look
-        # The step at which all samples improved, where that is the last at which any has.
+        # The last step if all samples improved at it, in place of `_steps`; otherwise 0.
         self._all_improved = 0
-        # Where the host judges: what every sample has to fall below, and the tolerance as the residuals' dtype has it.
+        # For comparisons on the host: the residuals to fall below, and the tolerance rounded to the residuals' dtype.
         self._bars: list[float] | None = None
         self._bottom: float | None = None
 
     def judge(self, residual: Tensor) -> tuple[int | None, int | None]:
-        """How many samples improved and how many are active, by the residuals (B,) of one more step.
+        """Takes the residuals (B,) of a step, and returns how many samples improved and how many are active.
 
-        None and None where the host may not wait to know.
+        Both are None if the host may not wait.
         """
         if self._all_active and self._usual(residual):
             self.trace.append(residual)
@@ -77,18 +77,18 @@ class Convergence:
         return improved, active
 
     def steps(self) -> Tensor:
-        """(B,) the step with the lowest residual, counted from 1; 0 before a finite one."""
+        """(B,) the step with the lowest residual, counted from 1; 0 before the first finite one."""
         return torch.full_like(self._steps, self._all_improved) if self._all_improved else self._steps
 
     def outcome(self) -> Outcome:
-        """How each sample stands: converged, not finite, or out of steps if there are no more."""
+        """The outcome if the solve ends here."""
         if self._all_active or self.missed == 0:
             return Outcome.of_all(len(self.lowest), converged=not self._all_active, device=self.lowest.device)
         converged = torch.zeros_like(self.active) if self._tol is None else self.lowest <= self._tol
         return Outcome.of(converged, self.trace[-1] < torch.inf)
 
     def _usual(self, residual: Tensor) -> bool:
-        """Whether every sample improves and stays active: what the host waits for."""
+        """Whether all samples improve and none converges, the usual case; waits for the device."""
         try:
             if self._batch <= _FEW:
                 return self._few_usual(residual.tolist(), residual.dtype)
@@ -107,5 +107,5 @@ class Convergence:
             self._bottom = -1.0 if self._tol is None else torch.tensor(self._tol, dtype=dtype).item()
         bars = self.lowest.tolist() if self._bars is None else self._bars
         self._bars = residual
-        # What is no number is below no bar, whatever the minimum makes of it.
+        # min() may miss a NaN, but a NaN is not lt any bar.
         return not residual or (self._bottom < min(residual) and all(map(lt, residual, bars)))

@@ -1,4 +1,4 @@
-"""What happens when samples miss the tolerance of their solve."""
+"""Errors and warnings for samples that miss the tolerance."""
 
 import os
 import sys
@@ -12,18 +12,18 @@ from .outcome import Outcome
 from .stop import Stop
 
 OnFailure = Literal["ignore", "warn", "raise"]
-_CHOICES = get_args(OnFailure)  # the compiler of torch 2.6 does not call get_args
+_CHOICES = get_args(OnFailure)  # here, since torch 2.6 cannot compile get_args
 
-# Whoever calls a solve is in none of these folders.
+# A warning points at the innermost frame outside of these folders.
 _LIBRARIES = tuple(os.path.dirname(path) + os.sep for path in (os.path.dirname(__file__), torch.__file__))
 
 
 class ConvergenceError(RuntimeError):
-    """Samples missed the tolerance of a solve with `on_failure="raise"`, or without one were not finite."""
+    """Samples of a solve with `on_failure="raise"` missed the tolerance, or were not finite if there is none."""
 
 
 class ConvergenceWarning(RuntimeWarning):
-    """Samples missed the tolerance of a solve with `on_failure="warn"`, which is the default."""
+    """Samples of a solve with `on_failure="warn"`, the default, missed the tolerance."""
 
 
 def check_on_failure(on_failure: Any) -> None:
@@ -42,19 +42,18 @@ def report(
     advice: str,
     margin: float = 1.0,
 ) -> None:
-    """Raises or warns where samples missed the tolerance of `stop`.
+    """Raises or warns if samples missed the tolerance of `stop`.
 
-    Without a tolerance "warn" is silent, and "raise" is for samples that are not finite. The device is waited for only
-    by "raise", and where there is something to say.
+    Without a tolerance "warn" is silent, and "raise" is for samples that are not finite. The host waits for the device
+    only if `missed` does not say that all samples converged.
 
     Args:
-        residual: (B,).
-        outcome: of the same samples.
-        missed: how many missed the tolerance, where the host knows.
+        residual, outcome: those of the samples, (B,).
+        missed: number of samples that missed the tolerance, if the host knows it.
         stop, on_failure: as in `fixed_point`.
-        who: the samples in question, as "samples".
+        who: what the message calls the samples.
         advice: what to do, in a sentence.
-        margin: how many times the tolerance a residual may be without a warning; "raise" does not ask.
+        margin: multiple of the tolerance up to which "warn" is silent.
     """
     if on_failure == "ignore" or missed == 0:
         return
@@ -75,10 +74,10 @@ def report(
 
 
 def announce(message: str, on_failure: OnFailure) -> None:
-    """Raises, or warns at the line outside of this library and torch that asked for the solve or its gradient.
+    """Raises, or warns at the line outside of this library and torch that called for the solve or its gradient.
 
-    Python shows a warning once a line as long as its text is the same. The numbers in this one differ from solve to
-    solve, so that what the line's module remembers of the last text is made to stand for the new one.
+    Python shows a warning once for each line and text. The numbers in our texts differ from solve to solve, so an entry
+    for the line's last text in its module's registry is moved to the new text.
     """
     if on_failure == "raise":
         raise ConvergenceError(message)

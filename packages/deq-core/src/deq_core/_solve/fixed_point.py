@@ -1,4 +1,4 @@
-"""The entry point: f and a guess in, a solution out."""
+"""`fixed_point`, the entry point."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,29 +37,28 @@ def fixed_point(
     check: Callable[..., Tree] | None = None,
     on_failure: OnFailure = "warn",
 ) -> Solution:
-    """Solves z = f(z), sample by sample. A step is one evaluation of f.
+    """Solves z = f(z), each sample of the batch on its own. A step is one evaluation of f.
 
     Args:
-        f: maps a state to a state of the same structure and shapes; may close over anything, which must be the same in
-            the backward pass: `lambda z, x=x: cell(z, x)` in a loop over x. A tuple's members are separate arguments,
-            f(h, c); any other tree of tensors is one.
-        z0: where to start: a tensor or a tree of tensors whose first dimension is the batch.
-        solver: how the next state is chosen; `Anderson()` if none is given. `Reversible` is a solver too, and takes
-            no other.
-        stop: when to end, and what residual means.
-        adjoint: how gradients reach what f closes over. Used only while autograd records; `no_grad` and
+        f: maps a state to a state of the same structure and shapes. The members of a tuple are separate arguments,
+            f(h, c); any other tree of tensors is one argument. What f closes over must not change until the backward
+            pass: in a loop over x, write `lambda z, x=x: cell(z, x)`.
+        z0: initial state: a tensor or a tree of tensors, whose first dimension is the batch.
+        solver: update rule, by default `Anderson()`. `Reversible` is its own solver and takes no other.
+        stop: maximum number of steps, tolerance, and the norm of the residual.
+        adjoint: how gradients reach the tensors that f closes over. Used only while autograd records: `no_grad` and
             `inference_mode` skip it, `eval()` does not.
-        record: steps, counted from 1 and increasing, after which the best state so far goes to `Solution.trajectory`.
-        check: another f by which `residual` and `outcome` are judged, evaluated once at the solution: the dense cell
-            where f is an approximation of it (`to_delta`).
-        on_failure: what to do when samples end above `stop.tol`: "ignore", "warn" with a `ConvergenceWarning`, once a
-            line of the caller's, or "raise". Without a tolerance "warn" says nothing, and "raise" is for samples that
-            are not finite.
+        record: steps, counted from 1 and increasing, whose best state so far goes to `Solution.trajectory`.
+        check: another f, evaluated once at the solution, by which `residual` and `outcome` are judged. With a cell
+            made by `to_delta`, pass the dense cell.
+        on_failure: what to do if samples end above `stop.tol`: "ignore"; "warn" with a `ConvergenceWarning`, once for
+            each line that calls; or "raise". Without a tolerance, "warn" is silent and "raise" is for samples that are
+            not finite.
 
     Raises:
         ValueError: f returns another structure, shape or device than it was given, or no floating point, changes its
-            argument, draws random numbers at every call, or has BatchNorm in training mode in it; `record` does not fit
-            `stop`, `solver` the adjoint, or `stop.parts` the state.
+            argument, draws random numbers at every call, or contains BatchNorm in training mode; or `record` does not
+            fit `stop`, `solver` the adjoint, or `stop.parts` the state.
         ConvergenceError: `on_failure="raise"`, and a sample missed its tolerance.
     """
     solver = choose_solver(solver, adjoint)
@@ -94,10 +93,10 @@ def fixed_point(
 
 
 def choose_solver(solver: Solver | None, adjoint: Any) -> Solver:
-    """The solver given; the adjoint itself where that is a solver too; `Anderson()` otherwise.
+    """The solver given, or the adjoint if it is its own solver, or `Anderson()`.
 
     Raises:
-        ValueError: the adjoint is a solver, and another one is given.
+        ValueError: the adjoint is its own solver, and another one is given.
     """
     own = adjoint if hasattr(adjoint, "step") and not isinstance(adjoint, type) else None
     if own is None:
@@ -110,7 +109,7 @@ def choose_solver(solver: Solver | None, adjoint: Any) -> Solver:
 
 
 def check_choices(solver: Any, stop: Any, adjoint: Any, on_failure: Any) -> None:
-    """Raises TypeError or ValueError for anything `fixed_point` cannot use."""
+    """Raises TypeError or ValueError for arguments that `fixed_point` cannot use."""
     for name, value, method, example in (
         ("solver", solver, "step", "Anderson()"),
         ("stop", stop, "residual", "Stop(max_steps=40)"),
@@ -122,7 +121,11 @@ def check_choices(solver: Any, stop: Any, adjoint: Any, on_failure: Any) -> None
 
 
 def checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
-    """`record`, or ValueError where it is not increasing or beyond `stop`."""
+    """`record` as a tuple.
+
+    Raises:
+        ValueError: it is not increasing, or goes beyond `stop.max_steps`.
+    """
     record = tuple(record)
     if any(later <= earlier for earlier, later in zip((0, *record)[:-1], record, strict=True)):
         raise ValueError(f"record must be increasing steps counted from 1, got {record}")
@@ -136,7 +139,7 @@ def checked_record(record: Sequence[int], stop: Stop) -> tuple[int, ...]:
 
 @torch.no_grad()
 def _checked_residual(check: Callable[..., Tree], ravel: Ravel, z: Tensor, stop: Stop) -> tuple[Tensor, Tensor | None]:
-    """(B,) the residual by another f, and (B, parts) those by part where the stop has parts."""
+    """Residual of `check` at z, (B,), and those of the parts, (B, parts), if the stop has parts."""
     f = Map(check, ravel)
     with f.block():
         fz = f(z)

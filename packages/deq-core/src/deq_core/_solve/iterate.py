@@ -1,4 +1,4 @@
-"""The one loop: a solver's proposals, evaluated, judged and kept per sample."""
+"""The loop: evaluates f, checks each sample for convergence, and asks the solver for the next state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,14 @@ from .unaliased import Unaliased
 
 @dataclass(frozen=True)
 class Flat:
-    """What the loop found, on flat states.
+    """The result of the loop, with flat states.
 
     Attributes:
-        best: (B, n) of every sample the finite f(z) with the lowest residual.
-        recorded: best after each recorded step.
-        residual, steps, outcome, trace: as in `Solution`.
-        missed: how many samples missed the tolerance; None without one, or where the host did not look.
+        best: (B, n) for each sample the finite f(z) with the lowest residual.
+        recorded: `best` after each recorded step.
+        residual, steps, outcome, trace, parts: as in `Solution`.
+        missed: number of samples that missed the tolerance; None without one, or if the host did not read it.
         last: (z, f(z), solver memory) of the last step.
-        parts: as in `Solution`.
     """
 
     best: Tensor
@@ -43,13 +42,13 @@ class Flat:
     parts: Tensor | None = None
 
 
-@dataclass(frozen=True, eq=False)  # hashed as an object: the compiler of torch 2.6 does so before there are fields
+@dataclass(frozen=True, eq=False)  # hashed by identity: torch 2.6 compiles with its hash before its fields are set
 class Solve:
-    """A solve that is to be run, with the choices made for it.
+    """A solve to be run, with its options.
 
     Attributes:
         solver, stop, record: as in `fixed_point`.
-        loop: a function with the arguments and result of `iterate`; None is `iterate`.
+        loop: function with the arguments and result of `iterate`; None stands for `iterate`.
     """
 
     solver: Solver
@@ -58,16 +57,16 @@ class Solve:
     loop: Callable[..., Flat] | None = None
 
     def __call__(self, f: Map, z0: Tensor) -> Flat:
-        """Runs the loop on f from z0, (B, n)."""
+        """Runs the loop from z0, (B, n)."""
         with f.block():
             return (self.loop or iterate)(f, z0, self.solver, self.stop, self.record)
 
 
 def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop, record: Sequence[int] = ()) -> Flat:
-    """Iterates `solver` on z = f(z) until `stop`.
+    """Iterates `solver` on z = f(z), z (B, n), until `stop` is met.
 
-    A sample that has converged, or whose residual is no longer finite, is left alone: what it returns is what it
-    returns by itself. With a tolerance there is one host synchronisation a step; without one there is none.
+    A sample that has converged, or whose residual is no longer finite, is not changed any more, so its result does not
+    depend on the rest of the batch. With a tolerance there is one host synchronisation a step; without, there is none.
     """
     eager = not torch.compiler.is_compiling()
     transformed = eager and in_transform()
@@ -83,7 +82,7 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
     for step in range(1, stop.max_steps + 1):
         fz = f(z)
         if step == 1:
-            if transformed:  # a memory like z is written into: it must be mapped where f(z) is
+            if transformed:  # the solver's memory is made like z, and under vmap must be batched as f(z) is
                 z = z + torch.zeros_like(fz)
             memory = solver.init(z, stop.max_steps)
             solver = scaled_to(z, fz, solver, look=may_look(z, waits=stop.tol is not None))
@@ -105,7 +104,7 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
             break
         seen = fz
         if torch.is_grad_enabled() and active != len(z):
-            # A gradient of zero times what is not finite is not zero: a solver sees no such f(z) of a graph.
+            # 0 times a value that is not finite is NaN in a backward pass: hide f(z) of ended samples from the solver.
             seen = torch.where(convergence.active[:, None], fz, z)
         proposal, memory = solver.step(z, seen, memory)
         if active == len(z) or (active is None and not torch.is_grad_enabled()):
@@ -128,13 +127,13 @@ def iterate(f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop
 
 
 class _Scratch:
-    """Where f(z) - z is written for its norm: into the memory of a solver that keeps it, once for both, or beside.
+    """The buffer for f(z) - z: a row of the solver's memory if the solver keeps the residual, else one of its own.
 
-    Without this Anderson's method takes a tenth longer beside f on states of a million floats.
+    Without sharing, `Anderson` takes a tenth longer, f excluded, for states of a million floats.
     """
 
     def __init__(self, solver: Solver, z: Tensor, stop: Stop) -> None:
-        # Another norm might write into its argument.
+        # A user's norm might write into its argument.
         shares = in_place() and all(norm in NORMS for norm in stop.norms)
         self._row = getattr(solver, "residual_row", None) if shares else None
         self._z = z

@@ -1,4 +1,4 @@
-"""f as a map of flat states, under the same masks, weights and autocast every time."""
+"""f as a map of flat states, with the same dropout masks, weights and autocast at every call."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -25,14 +25,14 @@ def apply(f: Callable[..., Tree], state: Tree) -> Tree:
 class Map:
     """f on (B, n) states.
 
-    `block()` restores what the solve began with, wherever it is entered, the backward pass included: the dropout
-    masks, and parametrised weights that are computed once within the block. f itself runs under the autocast of the
-    solve's caller; everything else in a block runs without, at the precision of the state.
+    f runs inside `block()`, in the forward and in the backward pass. A block has the dropout masks of the solve, and
+    computes parametrised weights once. f runs under the autocast of the solve's caller; the rest of a block runs
+    without autocast, in the precision of the state.
 
     Attributes:
-        ravel: the state's layout.
-        evaluations: calls so far.
-        projection: of f at the solution, by which a backward pass notices that f has become another function.
+        ravel: layout of the state.
+        evaluations: number of calls so far.
+        projection: a checksum of f at the solution, by which the backward pass detects that f has changed.
     """
 
     def __init__(self, f: Callable[..., Tree], ravel: Ravel) -> None:
@@ -60,7 +60,7 @@ class Map:
                 return unchanged(self._evaluate, z, first=True)
         if self.evaluations > 2:
             return unchanged(self._evaluate, z, first=False)
-        # What is drawn once a solve has been drawn by now.
+        # The first call has drawn what is drawn once a solve, such as masks.
         before = _random_state(self.ravel.device)
         fz = unchanged(self._evaluate, z, first=False)
         if not torch.equal(before, _random_state(self.ravel.device)):
@@ -69,14 +69,14 @@ class Map:
 
     def _evaluate(self, z: Tensor) -> Tensor:
         state = self.ravel.unflatten(z)
-        if not self._autocast["enabled"]:  # blocks are without already
+        if not self._autocast["enabled"]:  # blocks run without autocast
             return self.ravel.flatten(apply(self._f, state))
         with torch.autocast(**self._autocast):
             return self.ravel.flatten(apply(self._f, state))
 
     @torch.no_grad()
     def _refuse_noise(self, z: Tensor, fz: Tensor) -> None:
-        """Raises if the random numbers that were drawn, maybe by another thread, show in f(z)."""
+        """Raises if a second f(z) differs from `fz`. If it does not, another thread has drawn random numbers."""
         self.evaluations += 1
         scale = 1e-3 * float(fz.abs().max()) if fz.isfinite().all() else 0.0
         if not torch.allclose(self._evaluate(z), fz, rtol=1e-3, atol=scale, equal_nan=True):
@@ -90,48 +90,48 @@ class Map:
         """The masks, weights and precision of the solve.
 
         Args:
-            weights: what `weights()` gave in an earlier block, to be used in this one too.
+            weights: the `weights()` of an earlier block, to be used in this one too.
         """
         return self.without_autocast() if torch.compiler.is_compiling() else self._block(weights)
 
     def weights(self) -> Weights:
-        """The parametrised weights computed in this block, and those it is still to compute."""
+        """The cache of the parametrised weights of this block."""
         return current_weights()
 
     def without_autocast(self) -> AbstractContextManager[Any]:
-        """Full precision, for the algebra of a solver: a matrix product in bfloat16 ends its convergence."""
+        """Full precision, for the algebra of a solver: with products in bfloat16 it stops converging."""
         return torch.autocast(self.ravel.device.type, enabled=False)
 
     @contextmanager
     def _block(self, weights: Weights | None) -> Iterator[None]:
-        # A solve that began in a compiled graph has no scope; its backward may still run here.
+        # A solve in a compiled graph has no scope, but its backward pass may run eagerly.
         weights = current_weights() if weights is None else weights
         with enter(self._scope or Scope()), self.without_autocast(), using(weights):
             try:
                 yield
             finally:
                 if self._autocast["enabled"]:
-                    # Up to torch 2.6 a weight that was cast without autograd would be taken from the cache with it.
+                    # Up to torch 2.6 the cache would give weights that were cast under no_grad to a pass with autograd.
                     torch.clear_autocast_cache()
 
 
 def _random_state(device: torch.device) -> Tensor:
-    """The state of the device's random numbers."""
+    """State of the device's random number generator."""
     if device.type != "cuda":
         return torch.get_rng_state()
-    # No state may be read while a graph is captured.
+    # It cannot be read during CUDA graph capture.
     return torch.empty(0) if torch.cuda.is_current_stream_capturing() else torch.cuda.get_rng_state(device)
 
 
 @contextmanager
 def _refusing_noise() -> Iterator[None]:
-    """Raises when a module inside f makes f another function at each call."""
+    """Raises if a module inside f computes something else at every call: BatchNorm or dropout in training mode."""
 
     owner = threading.get_ident()
 
     def check(module: nn.Module, inputs: Any) -> None:
         noisy = isinstance(module, (_BatchNorm, _DropoutNd)) and module.training  # no union: torch 2.6 compiles none
-        # The hook is global: another thread's modules are none of this solve's.
+        # The hook is global, so it also sees the modules of other threads.
         if not noisy or (not torch.compiler.is_compiling() and threading.get_ident() != owner):
             return
         if isinstance(module, _BatchNorm):

@@ -1,4 +1,4 @@
-"""Norms of a flat state: (B, n) → (B,), which neither under- nor overflow."""
+"""Norms of a flat state, (B, n) → (B,), without under- or overflow."""
 
 import math
 from collections.abc import Callable
@@ -13,13 +13,13 @@ Norm = Callable[[Tensor], Tensor]
 
 
 class _Range(NamedTuple):
-    """Where squares are safe, and what brings rows there.
+    """The range in which a dtype's squares are safe, and factors that bring rows into it.
 
     Attributes:
-        dtype: of the numbers.
-        least: a root mean square; squares of elements a thousandth of it or more are normal numbers.
-        most: the largest number.
-        lift, drop: what too short and too long rows are multiplied by. Powers of two, which round nothing.
+        dtype: real dtype of the norms.
+        least: least root mean square of a row: squares of elements down to a thousandth of it are normal numbers.
+        most: largest finite number.
+        lift, drop: factors for rows below and above the range: powers of two, so that scaling is exact.
     """
 
     dtype: torch.dtype
@@ -33,25 +33,25 @@ _SINGLE = _Range(torch.float32, 3.2e-16, torch.finfo(torch.float32).max, 2.0**10
 _DOUBLE = _Range(torch.float64, 1.0e-146, torch.finfo(torch.float64).max, 2.0**700, 2.0**-700)
 _RANGES = {torch.float32: _SINGLE, torch.complex64: _SINGLE, torch.float64: _DOUBLE, torch.complex128: _DOUBLE}
 
-# So many numbers or fewer are compared on the host, which is quicker than calls on tiny tensors.
+# Up to this many numbers are compared on the host, which is faster than operations on tiny tensors.
 _FEW = 128
 
 
 def two_norm(x: Tensor) -> Tensor:
-    """Euclidean length of every sample, (B,), in float32 at least.
+    """Euclidean norm of each sample, (B,), in at least float32.
 
-    Right wherever the elements are numbers of their dtype, however small or large their squares.
+    It is accurate for all finite elements, even where their squares would under- or overflow.
     """
     return measured(two_norm, x, look=may_look(x)).value()
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """Root mean square of every sample, (B,): the Euclidean length made independent of the state's size."""
+    """Root mean square of each sample, (B,): the Euclidean norm divided by √n."""
     return measured(rms_norm, x, look=may_look(x)).value()
 
 
 def max_norm(x: Tensor) -> Tensor:
-    """Largest magnitude in every sample, (B,)."""
+    """Largest magnitude in each sample, (B,)."""
     return _max(_at_least_single(x))
 
 
@@ -59,26 +59,26 @@ NORMS = (two_norm, rms_norm, max_norm)
 
 
 class Length(NamedTuple):
-    """A length of every sample that may lie beyond its dtype.
+    """The norm of each sample, scaled so that it may exceed the range of its dtype.
 
     Attributes:
-        number: (B,) the length times `scale`.
-        scale: (B,) powers of two; None for 1.
+        number: (B,) the norm times `scale`.
+        scale: (B,) powers of two; None stands for 1.
     """
 
     number: Tensor
     scale: Tensor | None = None
 
     def value(self) -> Tensor:
-        """(B,) the length as its dtype has it: infinite beyond."""
+        """(B,) the norm; infinite where it overflows."""
         return self.number if self.scale is None else self.number / self.scale
 
     def bounded(self) -> Tensor:
-        """(B,) the length; 0 where it is 0, otherwise the nearest normal number."""
+        """(B,) the norm: 0 only where it is exactly 0, and the nearest normal number where it under- or overflows."""
         return self.number if self.scale is None else _bounded(self.value(), self.number)
 
     def over(self, other: "Length") -> Tensor:
-        """(B,) the ratio of two lengths; 0 where this one is 0, otherwise the nearest normal number."""
+        """(B,) the ratio of two norms, bounded in the same way."""
         ratio = self.number / other.number
         if self.scale is None and other.scale is None:
             return ratio
@@ -89,10 +89,10 @@ class Length(NamedTuple):
 
 
 def measured(norm: Norm, x: Tensor, *, look: bool) -> Length:
-    """`norm` of every sample of x (B, ...), without under- or overflow.
+    """`norm` of each sample of x (B, ...), without under- or overflow.
 
-    One pass where the lengths are ordinary and `look` allows to see it. A norm of one's own may have squares in it as
-    well, so every one is given rows of ordinary length: a norm of a times x is a times the norm.
+    Rows out of the safe range are scaled into it for any norm, since a user's norm may square its elements too. It
+    takes one pass if all norms are in the range and `look` allows the host to check that.
     """
     norm, x = _plain(norm), _at_least_single(x)
     number = norm(x)
@@ -109,7 +109,7 @@ def of_rows(norm: Norm, x: Tensor, *, look: bool) -> Length:
     """`measured` for a norm that may be the user's.
 
     Raises:
-        ValueError: it does not give one number a row of x (B, n).
+        ValueError: the norm does not give one number for each row of x (B, n).
     """
 
     def checked(rows: Tensor) -> Tensor:
@@ -125,17 +125,17 @@ def of_rows(norm: Norm, x: Tensor, *, look: bool) -> Length:
 
 
 def all_within(numbers: Tensor, least: float, most: float) -> bool:
-    """Whether all numbers (B,) are from `least` to `most`; not where one is no number."""
+    """Whether all numbers (B,) are from `least` to `most`; False if one is NaN."""
     if numbers.numel() <= _FEW:
         listed = (numbers if numbers.dim() == 1 else numbers.flatten()).tolist()
-        # The sum tells what is no number, which no minimum does.
+        # The sum shows a NaN, which min and max may miss.
         return not listed or (least <= min(listed) and max(listed) <= most and sum(listed) < math.inf)
     low, high = numbers.aminmax()
     return least <= low.item() and high.item() <= most
 
 
 def _bounded(value: Tensor, number: Tensor) -> Tensor:
-    """`value`, which only a `number` of 0 makes 0 and only one that is infinite or none makes infinite."""
+    """`value`, 0 only where `number` is 0, and infinite or NaN only where `number` is."""
     kind = torch.finfo(value.dtype)
     return torch.where(number == 0, 0.0, torch.where(number < torch.inf, value.clamp(kind.tiny, kind.max), value))
 
@@ -153,9 +153,9 @@ def _rms(x: Tensor) -> Tensor:
 
 
 def _max(x: Tensor) -> Tensor:
-    return x.abs().amax(1)  # vector_norm(ord=inf) is not vectorised: 15 times as slow for samples of 1e4 floats
+    return x.abs().amax(1)  # vector_norm(ord=inf) is not vectorised: 15 times slower for samples of 1e4 floats
 
 
 def _plain(norm: Norm) -> Norm:
-    """A norm without its own care for under- and overflow; a compiler has no dictionary of functions."""
+    """The plain formula of our norms, any other norm itself; torch.compile cannot look up functions in a dict."""
     return _two if norm is two_norm else _rms if norm is rms_norm else _max if norm is max_norm else norm

@@ -1,4 +1,4 @@
-"""Residuals of the parts of a state: what a part's residual is, and how small it must become."""
+"""Residuals and tolerances of the parts of a state."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ from .tree import Ravel, Tree
 
 @dataclass(frozen=True)
 class Part:
-    """What is asked of one part of a state, a leaf of its tree: `Stop(parts=(Part(1e-3), Part(0.02, relative=False)))`.
+    """Tolerance and norm of one leaf of a state: `Stop(parts=(Part(1e-3), Part(0.02, relative=False)))`.
 
     Attributes:
-        tol: the part's residual at which it has converged, above 0; `None` measures the part and asks nothing of it but
-            to be finite.
-        relative: judge |f(z) - z| / |f(z)| of this part rather than |f(z) - z|, which is in the part's own unit.
-        norm: (B, n) → (B,), applied to the part of each sample, as in `Stop`: `rms_norm` for a length per element.
+        tol: residual at or below which the part has converged, above 0. `None` measures the part and requires only
+            that it is finite.
+        relative: whether the residual is |f(z) - z| / |f(z)| of this part rather than |f(z) - z|, in the part's unit.
+        norm: (B, n) → (B,), applied to this part of each sample, as in `Stop`: `rms_norm` for a length per element.
     """
 
     tol: float | None
@@ -36,18 +36,19 @@ class Part:
 
 
 def part_residuals(f: Callable[..., Tree], z: Tree, *, parts: Sequence[Part] = ()) -> Tensor:
-    """Residual of every part of every sample at z, (B, parts), in the order of the state's leaves; one evaluation of f.
+    """Residual of each part of a state, (B, parts), in the order of the leaves, by one evaluation of f.
 
-    The residual of a whole state hides its small parts: that of (hidden, flow) is nearly hidden's alone.
+    The residual of the whole state hides small parts: that of (hidden, flow) is nearly that of hidden.
 
         deq.part_residuals(f, solution.value)
 
     Args:
-        f, z: as in `fixed_point`; z is usually the solution.
-        parts: how each is measured, one a leaf; their tolerances are not asked for. () is relative, by `two_norm`.
+        f: as in `fixed_point`.
+        z: the state, usually a solution.
+        parts: one for each leaf, by default relative with `two_norm`. Their tolerances are not used.
 
     Raises:
-        ValueError: not one part a leaf; f as in `fixed_point`.
+        ValueError: the number of parts is not the number of leaves; or for f, as in `fixed_point`.
     """
     ravel = Ravel(z)
     parts = tuple(parts) or (Part(None),) * len(ravel.sizes)
@@ -67,13 +68,13 @@ def by_part(
     look: bool,
     scratch: Tensor | None = None,
 ) -> Tensor:
-    """Residual of every part of every sample, (B, parts).
+    """Residual of each part, (B, parts).
 
     Args:
-        parts, sizes: what each is, and how many columns it has.
+        parts, sizes: the parts and their numbers of columns.
         z, fz: a state and f of it, (B, n).
-        look: whether the host may read numbers.
-        scratch: (B, n) to write f(z) - z into.
+        look: whether the host may read values.
+        scratch: (B, n) buffer for f(z) - z.
     """
     difference = fz - z if scratch is None else torch.sub(fz, z, out=scratch)
     residuals = []
@@ -84,10 +85,7 @@ def by_part(
 
 
 def worst(parts: Sequence[Part], residuals: Tensor) -> Tensor:
-    """(B,) the largest residual over its tolerance, by the residuals (B, parts): 1 where all are just within.
-
-    Finite where all residuals are.
-    """
+    """Largest ratio of the residuals (B, parts) to their tolerances, (B,); finite where all residuals are."""
     ratios = torch.stack(
         [one / (part.tol or math.inf) for part, one in zip(parts, residuals.unbind(1), strict=True)], 1
     )
@@ -96,14 +94,19 @@ def worst(parts: Sequence[Part], residuals: Tensor) -> Tensor:
 
 
 def at_steps(trace: list[Tensor], steps: Tensor) -> Tensor:
-    """(B, parts) of the residuals (B, parts) after every step those at `steps` (B,), counted from 1; infinite at 0."""
+    """Residuals of the parts at each sample's step, (B, parts); infinite at step 0.
+
+    Args:
+        trace: residuals (B, parts) of all steps.
+        steps: (B,), counted from 1.
+    """
     index = (steps - 1).clamp_min(0)[None, :, None].expand(1, -1, trace[0].shape[1])
     found = torch.stack(trace).gather(0, index)[0]
     return torch.where(steps[:, None] > 0, found, torch.inf)
 
 
 def check_parts(parts: Sequence[Part], sizes: Sequence[int], names: Sequence[str] | None = None) -> None:
-    """ValueError where there is not one part for each leaf of the state."""
+    """Raises ValueError unless there is one part for each leaf of the state."""
     if len(parts) != len(sizes):
         of = f" ({', '.join(names)})" if names else ""
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The masks and weights of a solve for what `torch.utils.checkpoint` computes again inside f."""
+"""The masks and weights of a solve for parts of f that `torch.utils.checkpoint` recomputes."""
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
@@ -8,20 +8,21 @@ from .weights import Weights, open_weights, using
 
 
 def checkpoint_contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """The `context_fn` of a checkpoint inside f, by which what is computed again has the solve's masks and weights.
+    """The `context_fn` for a checkpoint inside f: the recomputation uses the solve's masks and weights.
 
         checkpoint(block, z, use_reentrant=False, context_fn=deq.checkpoint_contexts)
 
-    Without it the backward pass raises where `VariationalDropout` or `spectral_norm_` are inside, and mostly, in the
-    words of torch, where other parametrised weights are.
+    Without it the backward pass raises if `VariationalDropout` or `spectral_norm_` is inside. With other parametrised
+    weights torch raises an error of its own in most cases.
     """
     return nullcontext(), _Again(current_scope(), open_weights())
 
 
 class _Again(AbstractContextManager[None]):
-    """A solve's scope and weights as they were, to be entered at every recomputation.
+    """Enters the solve's scope and weights again at every recomputation.
 
-    A weight that was first made in the checkpointed part is made again, as torch counts what is saved there.
+    A weight that was first computed inside the checkpoint is computed again, since torch expects the recomputation to
+    save the same number of tensors.
     """
 
     def __init__(self, scope: Scope | None, weights: Weights | None) -> None:

@@ -1,4 +1,4 @@
-"""What is made once per solve and kept for its backward pass: dropout masks, singular vectors, delta memories."""
+"""Values that are made once a solve and kept for its backward pass: dropout masks, singular vectors, delta memories."""
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -13,15 +13,15 @@ Value = TypeVar("Value")
 
 
 class Scope:
-    """What was made once in this solve, by owner and key: dropout masks, delta memories."""
+    """The values made once in this solve, by owner and key."""
 
     def __init__(self) -> None:
         self._made: WeakKeyDictionary[object, dict[Hashable, Any]] = WeakKeyDictionary()
 
     def once(self, owner: object, key: Hashable, make: Callable[[], Value]) -> Value:
-        """`make()` at the first call for this owner and key, the same value ever after."""
+        """The value of this owner and key, made by `make()` at the first call."""
         made = self._made.setdefault(owner, {})
-        # Threads that share a scope (asyncio.to_thread) may both make one; then the first counts.
+        # Two threads that share a scope (asyncio.to_thread) may both make a value; the first one is kept.
         return made[key] if key in made else made.setdefault(key, make())
 
 
@@ -34,7 +34,7 @@ def current_scope() -> Scope | None:
 
 
 def once_a_solve(owner: nn.Module, key: Hashable, make: Callable[[], Value]) -> Value:
-    """`make()`, of the first call in the solve that is running; of every call outside of one.
+    """The value made by the first call in the running solve; outside of a solve, a new value at every call.
 
     Raises:
         RuntimeError: the owner has been in a solve, and a backward pass calls it outside of one.
@@ -54,7 +54,7 @@ def once_a_solve(owner: nn.Module, key: Hashable, make: Callable[[], Value]) -> 
 
 @contextmanager
 def enter(scope: Scope) -> Iterator[Scope]:
-    """Makes `scope` the current one."""
+    """Makes `scope` the current scope."""
     token = _CURRENT.set(scope)
     try:
         yield scope
@@ -64,9 +64,9 @@ def enter(scope: Scope) -> Iterator[Scope]:
 
 @contextmanager
 def solve_scope() -> Iterator[None]:
-    """Shares one set of dropout masks among everything inside: several solves, a Jacobian penalty.
+    """Shares one set of dropout masks among everything inside, such as several solves and a Jacobian penalty.
 
-    `fixed_point` opens a scope of its own where none is open.
+    `fixed_point` opens a scope of its own if none is open.
     """
     with enter(Scope()):
         yield

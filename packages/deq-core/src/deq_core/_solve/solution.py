@@ -1,4 +1,4 @@
-"""What a solve returns."""
+"""The result of a solve."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,23 +12,23 @@ from .tree import Tree
 
 @dataclass(frozen=True)
 class Solution:
-    """A state with f(z) ≈ z, and how well each sample of it satisfies that. A step is one evaluation of f.
+    """An approximate solution of z = f(z), with the residual of each sample. A step is one evaluation of f.
 
     Attributes:
-        value: the state, in the structure of z0: of every sample the finite f(z) with the lowest residual.
-            Under autograd it carries gradients to everything f closes over, as the adjoint defines them.
-        trajectory: the states asked for by `record`, exactly as many, each the best of the steps up to there
-            (what a solve with that many steps returns); a converged sample repeats its last one. A `Phantom` that
-            records steps puts theirs before each of them, and before the value.
-        residual: (B,) |f(z) - z| (over |f(z)| when relative) at the step that gave `value`; infinite where
-            no f(z) was finite. Where the stop has parts, the largest of theirs over its tolerance.
+        value: the state, in the structure of z0: for each sample the finite f(z) with the lowest residual. Under
+            autograd it carries gradients to everything that f closes over, as the adjoint defines them.
+        trajectory: one state for each step in `record`, the one that a solve with that many steps returns. A
+            converged sample repeats its last state. A `Phantom` that records steps puts their states before each of
+            these, and those that lead to `value` at the end.
+        residual: (B,) |f(z) - z|, divided by |f(z)| if relative, at the step that gave `value`; infinite where
+            no f(z) was finite. If the stop has parts, the largest ratio of a part's residual to its tolerance.
         steps: (B,) that step, counted from 1; 0 where no f(z) was finite and `value` is z0.
-        outcome: how each sample ended: converged, out of steps, not finite.
-        trace: (steps, B) residuals; a sample that has converged or failed repeats its last one.
-        nfe: evaluations of f before returning, those that attach gradients included.
-        parts: (B, parts) the residual of every part of the state at that step, by its own norm and in its own unit, in
-            the order of the state's leaves. None where the stop has no parts: `part_residuals` measures a solution.
-        keeps: of the steps up to one, the state that is kept: the best, or the last as unrolled networks do.
+        outcome: how each sample ended, such as converged, out of steps or not finite.
+        trace: (steps, B) residuals of all steps; a sample that has converged or failed repeats its last one.
+        nfe: number of evaluations of f, including those that attach gradients, but not the backward pass.
+        parts: (B, parts) residual of each part of the state at that step, by the part's own norm and in its own unit,
+            in the order of the leaves. None if the stop has no parts; `part_residuals` measures them then.
+        keeps: which state a solve keeps: the best of its steps, or the last, as unrolled networks do.
     """
 
     value: Tree
@@ -43,21 +43,21 @@ class Solution:
 
     @property
     def converged(self) -> Tensor:
-        """(B,) bool: whether `residual` reached the tolerance; False everywhere when none was set."""
+        """(B,) bool: whether `residual` reached the tolerance; False everywhere if there was none."""
         return self.outcome.converged
 
     def residuals(self, steps: int) -> Tensor:
-        """(steps, B): the residual of the state that is kept after each of so many steps.
+        """Residual of the state that a solve of 1, 2, ..., `steps` steps returns, (steps, B).
 
-        In `trace` a residual is that of the step itself, be it better than those before or not. Once all samples have
-        ended the last one stays.
+        `trace` has the residual of each step itself, which may be larger than an earlier one. After the end of the
+        solve the last residual is repeated.
         """
         trace = self.trace[:steps]
         trace = torch.cat([trace, trace[-1:].expand(steps - len(trace), -1)])
         return trace.where(trace == trace, torch.inf).cummin(dim=0).values if self.keeps == "best" else trace
 
     def describe(self) -> str:
-        """One line for a log: how many samples converged, in how many steps, and how the others ended."""
+        """One line for a log: number of converged samples, their steps, how the others ended, and the residuals."""
         samples = len(self.residual)
         if samples == 0:
             return f"0 samples, {self.nfe} evaluations"

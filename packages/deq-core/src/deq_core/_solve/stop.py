@@ -1,4 +1,4 @@
-"""When a solve ends."""
+"""Stopping criteria."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ class Stop:
     """When a solve ends: after `max_steps` evaluations of f, called steps, or once every sample is within `tol`.
 
     Attributes:
-        max_steps: steps the solver may use, each one evaluation of f.
-        tol: the residual below which a sample has converged; from then on it is left alone.
+        max_steps: maximum number of steps, each one evaluation of f.
+        tol: residual at or below which a sample has converged, and is not changed any more.
             `None` runs exactly `max_steps` steps, never waits for the device, and compiles.
-        relative: judge |f(z) - z| / |f(z)| rather than |f(z) - z|.
-        norm: (B, n) → (B,), applied to each sample's whole state: `two_norm`, `rms_norm`, `max_norm` or your own,
-            which must give a times the norm for a times the state: it is shown a multiple where squares of the state
-            would under- or overflow.
-        parts: what is asked of each part of the state, a leaf of its tree, in the order of the leaves; () judges the
-            state as a whole. With parts, the residual is the largest of the parts' residuals over their tolerances, so
-            it is within at 1 and `tol` is 1, or None as above; `relative` and `norm` are each part's own. The residuals
-            themselves are in `Solution.parts`.
+        relative: whether the residual is |f(z) - z| / |f(z)| rather than |f(z) - z|.
+        norm: (B, n) → (B,), applied to each sample's whole state: `two_norm`, `rms_norm`, `max_norm` or your own. A
+            norm of your own must be homogeneous, |a z| = a |z|: it gets a multiple of the state where squares would
+            under- or overflow.
+        parts: a tolerance and norm for each part of the state, that is each leaf of its tree, in the order of the
+            leaves; () takes the state as a whole. With parts, the residual is the largest ratio of a part's residual to
+            its tolerance, so `tol` is 1, or None as above, and `relative` and `norm` are those of each part.
+            `Solution.parts` has the residuals of the parts.
     """
 
     max_steps: int = 40
@@ -63,14 +63,18 @@ class Stop:
 
     @property
     def norms(self) -> tuple[Norm, ...]:
-        """The norms that are applied: one, or each part's."""
+        """The norm of the whole state, or those of the parts."""
         return tuple(part.norm for part in self.parts) or (self.norm,)
 
     def laid_out(self, sizes: Sequence[int], names: Sequence[str] | None = None) -> "Stop":
-        """This stop for flat states whose parts have so many columns; itself where it judges them as a whole.
+        """This stop for flat states; with parts, one that knows their columns.
+
+        Args:
+            sizes: number of columns of each leaf of the state.
+            names: names of the leaves, for the error message.
 
         Raises:
-            ValueError: there is not one of its parts for each of the state's; the message says their `names`.
+            ValueError: the number of parts is not the number of leaves.
         """
         if not self.parts:
             return self
@@ -78,23 +82,22 @@ class Stop:
         return StopByPart(self.max_steps, self.tol, parts=self.parts, sizes=tuple(sizes))
 
     def residual(self, z: Tensor, fz: Tensor, scratch: Tensor | None = None) -> Tensor:
-        """Residual of every sample, (B,), at every scale that the dtype has.
+        """Residual of each sample, (B,), without under- or overflow.
 
-        It is 0 only where the norm of f(z) - z is, and for finite states at most the largest number of its dtype, also
-        where f(z) is 0 and z is not.
+        It is 0 only where the norm of f(z) - z is 0. For finite states it is finite, also where f(z) is 0 and z is not.
 
         Args:
             z, fz: a state and f of it, (B, n).
-            scratch: (B, n) to write f(z) - z into, which spares the allocation of a large one.
+            scratch: (B, n) buffer for f(z) - z, which saves an allocation.
         """
         if torch.is_grad_enabled():
-            # As a decorator it would hide this method from a compiler that builds a Stop itself.
+            # Not a decorator, which torch.compile does not see through when it builds a Stop.
             with torch.no_grad():
                 return self.residual(z, fz, scratch)
         if self.parts:
             raise ValueError("a Stop by parts must know the state's: ask Stop.laid_out(sizes) for its residual")
         z, fz = z.detach(), fz.detach()
-        # A solve with a tolerance waits for its numbers anyway.
+        # A solve with a tolerance waits for the residuals anyway.
         look = may_look(z, waits=self.tol is not None)
         length = of_rows(self.norm, fz - z if scratch is None else torch.sub(fz, z, out=scratch), look=look)
         return length.over(of_rows(self.norm, fz, look=look)) if self.relative else length.bounded()
@@ -102,27 +105,27 @@ class Stop:
 
 @dataclass(frozen=True)
 class StopByPart(Stop):
-    """A `Stop` with parts that knows where they lie in a flat state.
+    """A `Stop` with parts for flat states.
 
     Attributes:
-        sizes: how many columns each part has.
+        sizes: number of columns of each part.
     """
 
     sizes: tuple[int, ...] = ()
 
     def residual(self, z: Tensor, fz: Tensor, scratch: Tensor | None = None) -> Tensor:
-        """The largest residual of a part over its tolerance, (B,); arguments as in `Stop.residual`."""
+        """Largest ratio of a part's residual to its tolerance, (B,); arguments as in `Stop.residual`."""
         return self.worst(self.part_residuals(z, fz, scratch))
 
     def part_residuals(self, z: Tensor, fz: Tensor, scratch: Tensor | None = None) -> Tensor:
-        """Residual of every part of every sample, (B, parts), each by its own norm; arguments as in `Stop.residual`."""
+        """Residual of each part by its own norm, (B, parts); arguments as in `Stop.residual`."""
         if torch.is_grad_enabled():
-            with torch.no_grad():  # no decorator, as in `Stop.residual`
+            with torch.no_grad():  # not a decorator, as in `Stop.residual`
                 return self.part_residuals(z, fz, scratch)
         z, fz = z.detach(), fz.detach()
         look = may_look(z, waits=self.tol is not None)
         return by_part(self.parts, self.sizes, z, fz, look=look, scratch=scratch)
 
     def worst(self, residuals: Tensor) -> Tensor:
-        """(B,) the largest of residuals (B, parts) over their tolerances."""
+        """Largest ratio of the residuals (B, parts) to their tolerances, (B,)."""
         return worst(self.parts, residuals)

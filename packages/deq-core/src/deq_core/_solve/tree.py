@@ -1,7 +1,4 @@
-"""A tree of (B, …) tensors as one (B, n) matrix and back.
-
-The only file that knows `torch.utils._pytree`.
-"""
+"""Trees of (B, …) tensors as one (B, n) matrix and back. The only file that uses `torch.utils._pytree`."""
 
 from typing import Any
 
@@ -13,14 +10,15 @@ Tree = Any
 
 
 class Ravel:
-    """The layout of a state: how its leaves lie in the columns of one (B, n) matrix.
+    """The layout of a state: how its leaves become columns of one (B, n) matrix.
 
-    The matrix has the leaves' common dtype, at least float32, so that bfloat16 states are solved in float32;
-    `unflatten` gives every leaf its own dtype, shape and memory layout (channels last stays channels last).
+    The matrix has the common dtype of the leaves, at least float32, so that bfloat16 states are solved in float32.
+    `unflatten` restores the dtype, shape and memory layout of each leaf (channels last stays channels last).
 
     Raises:
-        TypeError: a leaf is no floating-point tensor.
-        ValueError: no leaf, an empty one, or leaves that differ in batch size or device; the message names the leaf.
+        TypeError: a leaf is not a floating-point tensor.
+        ValueError: there is no leaf, a leaf is empty, or leaves differ in batch size or device. The message names the
+            leaf.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -50,16 +48,16 @@ class Ravel:
         self.dtype = torch.float32
         for dtype in self.dtypes:
             self.dtype = torch.promote_types(self.dtype, dtype)
-        # A state that is one tensor, in the order and precision of its columns, needs nothing but a view.
+        # A single tensor with the order and precision of its columns needs only a view.
         ordered = self.orders[0] == sorted(self.orders[0])
         self._bare = isinstance(tree, Tensor) and ordered and self.dtypes == [self.dtype]
 
     def flatten(self, tree: Tree) -> Tensor:
-        """The tree as a (B, n) matrix; a view of it where the layout allows.
+        """The tree as a (B, n) matrix, as a view if the layout allows.
 
         Raises:
-            ValueError: the tree's structure or a leaf's shape or device is not the state's, or a leaf is no floating
-                point; the message names the leaf.
+            ValueError: the structure of the tree, or the shape or device of a leaf, is not that of the state, or a leaf
+                is not floating point. The message names the leaf.
         """
         if self._is_bare(tree):
             return tree if tree.dim() == 2 else tree.reshape(self.batch, self.sizes[0])
@@ -85,7 +83,7 @@ class Ravel:
         return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
 
     def unflatten(self, flat: Tensor) -> Tree:
-        """The (B, n) matrix as a tree like the one this layout was made from."""
+        """The (B, n) matrix as a tree of this layout."""
         if self._bare:
             return flat.reshape(self.shapes[0]).to(self.dtype)
         leaves = []
@@ -108,17 +106,17 @@ class Ravel:
 
 
 def same_structure(left: Tree, right: Tree) -> bool:
-    """Whether two trees nest their leaves in the same containers."""
+    """Whether two trees have the same containers."""
     return _pytree.tree_structure(left) == _pytree.tree_structure(right)
 
 
 def leaves_of(tree: Tree) -> list[Any]:
-    """The leaves of a tree, in the order of its columns."""
+    """Leaves of a tree, in the order of the columns."""
     return _pytree.tree_leaves(tree)
 
 
 def map_leaves(function: Any, tree: Tree, *others: Tree) -> Tree:
-    """The tree of `function` applied to the leaves of one or several trees of the same structure."""
+    """Applies `function` to the leaves of one or more trees of the same structure."""
     return _pytree.tree_map(function, tree, *others)
 
 
@@ -134,12 +132,12 @@ def _checked(name: str, leaf: Any) -> Tensor:
 
 
 def _size(leaf: Tensor) -> int:
-    """Elements of one sample."""
+    """Number of elements of one sample."""
     return leaf.shape[1:].numel()
 
 
 def _by_stride(leaf: Tensor) -> list[int]:
-    """The axes in the order they lie in memory, the batch first: columns in that order need no copy."""
+    """Axes in memory order after the batch axis: columns in this order need no copy."""
     return [0, *sorted(range(1, leaf.dim()), key=lambda axis: -leaf.stride(axis))]
 
 
@@ -148,7 +146,7 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _describe(structure: Any) -> str:
-    """A structure in the words of Python: `(*, *)`, `{'h': *}`."""
+    """A structure as Python writes it: `(*, *)`, `{'h': *}`."""
     return repr(_pytree.tree_unflatten([_Leaf()] * structure.num_leaves, structure))
 
 

@@ -1,4 +1,4 @@
-"""f, kept from writing into states that are still in use."""
+"""Checks that f does not overwrite its argument or its earlier results."""
 
 from collections.abc import Callable
 
@@ -10,18 +10,19 @@ from .modes import in_transform
 
 
 def unchanged(f: Callable[[Tensor], Tensor], z: Tensor, *, first: bool) -> Tensor:
-    """f(z), where f may not write into z.
+    """f(z), after checking that f has not changed z.
 
     Args:
-        f, z: the function, and its argument.
-        first: whether this is the first call of f: what it does to its argument it does every time.
+        f: the function.
+        z: its argument.
+        first: whether this is the first call of f. An inference tensor is checked at the first call only, on a copy.
 
     Raises:
-        ValueError: it does.
+        ValueError: f has changed z in place.
     """
     if first and z.is_inference():
         with torch.inference_mode(False):
-            z = z.clone()  # one that counts its versions
+            z = z.clone()  # inference tensors have no version counter
     version = None if z.is_inference() else z._version
     fz = f(z)
     if version is not None and z._version != version:
@@ -33,10 +34,10 @@ def unchanged(f: Callable[[Tensor], Tensor], z: Tensor, *, first: bool) -> Tenso
 
 
 class Unaliased:
-    """f, whose results stay what they were.
+    """f, whose results later calls do not overwrite.
 
-    An f that returns the same buffer every time (`out=`, a CUDA graph) is noticed at its second call and its results
-    are copied; one that fills several in turn is refused when the first comes again.
+    If f returns the same buffer every time (`out=`, a CUDA graph), this is noticed at the second call and the results
+    are copied. If f fills several buffers in turn, the call that returns the first one again raises.
     """
 
     def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
@@ -51,12 +52,12 @@ class Unaliased:
         return fz if fz.requires_grad or in_transform() else self._kept(fz)
 
     def _kept(self, fz: Tensor) -> Tensor:
-        """fz, or a copy of it where f fills its memory again."""
+        """fz, or a copy if f reuses its memory."""
         if self._first is None:
             self._first = StorageWeakRef(fz.untyped_storage()), fz.data_ptr()
             return fz.clone()
         storage, address = self._first
-        # Memory that nobody holds any more may be anyone's.
+        # If the first storage was freed, its address may have been given to another tensor.
         if not self._reuses and fz.data_ptr() == address and not storage.expired():
             if self._calls > 2:
                 raise ValueError(

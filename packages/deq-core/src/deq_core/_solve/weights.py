@@ -1,4 +1,4 @@
-"""Parametrised weights, computed once: in a block of a solve, or in one of the caller's."""
+"""A cache of parametrised weights, for a block of a solve or one of the user's."""
 
 import threading
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from .scope import current_scope
 
 
 class _Made(NamedTuple):
-    """A weight, and what it was made from."""
+    """A weight, with the tensors it was computed from and their versions."""
 
     originals: tuple[Any, ...]
     versions: tuple[int, ...]
     weight: Tensor
 
 
-# By parametrisation and by what autograd records: a weight made without would lose the gradient of its parameters.
+# By parametrisation, grad mode and inference mode: a weight computed under no_grad has no gradient to its parameters.
 Weights = dict[tuple[parametrize.ParametrizationList, bool, bool], _Made]
 
 _WEIGHTS: ContextVar[Weights | None] = ContextVar("deq_core_weights", default=None)
@@ -29,11 +29,11 @@ _WEIGHTS: ContextVar[Weights | None] = ContextVar("deq_core_weights", default=No
 
 @contextmanager
 def cached_weights() -> Iterator[None]:
-    """Parametrised weights are computed once inside, as `weight_norm_`'s, and by all solves inside together.
+    """Computes parametrised weights, such as those of `weight_norm_`, once for everything inside.
 
-    A solve does so by itself; this is for several, and for evaluations outside of one. It holds for the thread that
-    enters it, where torch's `parametrize.cached()` holds for the whole process and may hand one thread's weights to
-    another, without their gradients. A weight whose parameters change inside is computed again.
+    A solve does so by itself; this is for several solves, and for evaluations outside of one. It holds for the thread
+    that enters it, whereas torch's `parametrize.cached()` holds for the whole process and may give the weights of one
+    thread to another, without gradients. A weight whose parameters change inside is computed again.
     """
     with using(current_weights()):
         yield
@@ -41,7 +41,7 @@ def cached_weights() -> Iterator[None]:
 
 @contextmanager
 def using(weights: Weights) -> Iterator[None]:
-    """Weights inside are taken from `weights`, and put there when they are first computed."""
+    """Makes `weights` the cache of the weights computed inside."""
     token = _WEIGHTS.set(weights)
     try:
         yield
@@ -50,18 +50,18 @@ def using(weights: Weights) -> Iterator[None]:
 
 
 def open_weights() -> Weights | None:
-    """Those of the block that is open; None where there is none."""
+    """The cache of the open block, or None."""
     return _WEIGHTS.get()
 
 
 def current_weights() -> Weights:
-    """Those of the block that is open; none yet where there is none."""
+    """The cache of the open block, or a new one."""
     weights = open_weights()
     return {} if weights is None else weights
 
 
 class _OutsideBlocks(dict[Any, Any]):
-    """What `parametrize.cached()` keeps, of which blocks see nothing and to which they add nothing."""
+    """The cache of `parametrize.cached()`, which blocks neither read nor fill."""
 
     def get(self, key: Any, default: Any = None) -> Any:
         return super().get(key, default) if _WEIGHTS.get() is None else default
@@ -75,12 +75,12 @@ _compute = parametrize.ParametrizationList.forward
 
 
 def _once(self: parametrize.ParametrizationList) -> Tensor:
-    """The weight, in a block as it was first computed."""
+    """The weight; inside a block, as first computed there."""
     if torch.compiler.is_compiling():
         return _compute(self)
     weights = _WEIGHTS.get()
     if weights is None:
-        # torch calls this before it keeps a weight, in a new dictionary after each outermost `cached()`.
+        # torch makes a new dictionary after each outermost `cached()`, and calls this before it stores a weight there.
         if type(parametrize._cache) is not _OutsideBlocks:
             parametrize._cache = _OutsideBlocks(parametrize._cache)
         return _compute(self)
@@ -93,14 +93,14 @@ def _once(self: parametrize.ParametrizationList) -> Tensor:
     return made.weight
 
 
-# Buffers are put aside and back: no thread may compute with those of another's solve.
+# `_compute_as_first` replaces a module's buffers for a moment, which other threads must not see.
 _BUFFERS = threading.RLock()
 
 
 def _compute_as_first(self: parametrize.ParametrizationList) -> Tensor:
-    """The weight, by the buffers with which its solve first computed it: those of torch's spectral norm move each time.
+    """The weight, computed with the buffers of its first computation in the solve.
 
-    The solve's first computation alone moves them.
+    torch's spectral norm updates its buffers at every computation. Here only the first one in a solve updates them.
     """
     scope = current_scope()
     if scope is None or next(self.buffers(), None) is None:
@@ -126,6 +126,6 @@ def _compute_as_first(self: parametrize.ParametrizationList) -> Tensor:
                 owner[name] = buffer
 
 
-# torch has one cache and one switch for all threads, and calls this where neither applies: the one place where weights
-# can belong to a block.
+# torch's own cache is one for all threads. This method is what torch calls to compute a weight that is not in it, so
+# it is the place for a cache of a block.
 parametrize.ParametrizationList.forward = _once

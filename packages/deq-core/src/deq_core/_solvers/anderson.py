@@ -13,14 +13,14 @@ from .base import check_damping, inner_products, put, put_difference, solved
 
 @dataclass
 class History:
-    """The last steps, in a ring.
+    """The last steps, in a ring buffer.
 
     Attributes:
         values: (B, window, n) f(z).
         residuals: (B, window, n) f(z) - z.
         gram: (B, window, window) inner products of the residuals, float64.
-        count: steps seen; the newest lies in row (count - 1) % window.
-        written: whether the next residual lies in its row already.
+        count: number of steps so far; the newest is in row (count - 1) % window.
+        written: whether the next residual is in its row already.
     """
 
     values: Tensor
@@ -32,18 +32,18 @@ class History:
 
 @dataclass(frozen=True)
 class Anderson:
-    """Anderson acceleration (type II): the next state mixes the last f(z) so that their residuals f(z) - z cancel best.
+    """Anderson acceleration (type II): the next state is the mixture of the last f(z) with the smallest residual.
 
-    The weights minimise |Σ αᵢ gᵢ|² + ridge · Σ αᵢ² |gᵢ|² subject to Σ αᵢ = 1, for the residuals gᵢ (Walker & Ni, SIAM
-    J. Numer. Anal. 2011, with a ridge). The ridge is relative to each residual's own length, so the method keeps its
-    rate down to rounding; `relative_ridge=False` is the released DEQ code's absolute ridge · Σ αᵢ², which stalls once
-    the residuals are shorter than √ridge.
+    The weights minimise |Σ αᵢ gᵢ|² + ridge · Σ αᵢ² |gᵢ|² subject to Σ αᵢ = 1, for the residuals gᵢ = f(zᵢ) - zᵢ (Walker
+    & Ni, SIAM J. Numer. Anal. 2011, with a ridge). The ridge is relative to the norm of each residual, so the method
+    keeps its rate down to rounding error. `relative_ridge=False` is the released DEQ code's absolute ridge · Σ αᵢ²,
+    which stalls once the residuals are smaller than √ridge.
 
     Attributes:
-        window: how many steps are mixed; memory is 2 · window states.
+        window: number of steps that are mixed; memory is 2 · window states.
         ridge: regularisation of the mixing weights.
-        damping: share of the mixed z, rather than of the mixed f(z), in the result, in [0, 1). The first step, which
-            mixes nothing, is not damped, as in the released code.
+        damping: share of the mixed z, rather than of the mixed f(z), in the next state, in [0, 1). The first step,
+            which mixes nothing, is not damped, as in the released code.
         relative_ridge: whether the ridge scales with the residuals.
     """
 
@@ -62,7 +62,7 @@ class Anderson:
 
     @property
     def equivariant(self) -> bool:
-        """Whether the steps grow with the state; see `Solver`."""
+        """Whether the steps scale with the state; see `Solver`."""
         return self.relative_ridge
 
     def init(self, z: Tensor, max_steps: int) -> History:
@@ -75,7 +75,7 @@ class Anderson:
         )
 
     def residual_row(self, state: History) -> Tensor:
-        """(B, n) where the next `step` looks for f(z) - z; see `Solver`."""
+        """The row (B, n) where the next `step` expects f(z) - z; see `Solver`."""
         state.written = True
         return state.residuals[:, state.count % state.residuals.shape[1]]
 
@@ -98,15 +98,15 @@ class Anderson:
 
 
 def mixing_weights(gram: Tensor, ridge: float, relative: bool, newest: int) -> Tensor:
-    """Weights α that sum to 1 and make Σ αᵢ gᵢ short, (B, m).
+    """The weights α of `Anderson`, (B, m).
 
-    A sample whose system cannot be solved gets weight 1 on the newest f(z): a plain iteration.
+    If the system of a sample cannot be solved, its newest f(z) gets weight 1: a plain iteration.
 
     Args:
         gram: (B, m, m) inner products gᵢ · gⱼ, float64.
         ridge: regularisation; see `Anderson`.
         relative: whether the ridge scales with each |gᵢ|².
-        newest: the row of the newest step.
+        newest: row of the newest step.
     """
     if relative:
         # With D = diag(|g|), (K + ridge D²) α ∝ 1 is solved as D⁻¹ (D⁻¹ K D⁻¹ + ridge I)⁻¹ D⁻¹ 1.

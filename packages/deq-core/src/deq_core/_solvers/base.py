@@ -1,4 +1,4 @@
-"""What a solver is."""
+"""The interface of solvers, and algebra that they share."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,28 +10,28 @@ from .._solve.modes import in_place
 
 @runtime_checkable
 class Solver(Protocol):
-    """An update rule for z = f(z) on flat (B, n) states: it proposes the next state from what it has seen.
+    """An update rule for z = f(z) on flat (B, n) states: it proposes the next state from the states seen so far.
 
-    A solver never calls f and owns no loop. Every sample is treated as if it were alone: no operation may mix rows.
+    A solver never calls f and has no loop. Each sample is treated as if it were alone: no operation may mix rows.
 
-    One that keeps the residual f(z) - z may also have `residual_row(state) -> Tensor | None`, the (B, n) row of its
-    memory where the next `step` looks for it. The loop then writes it there when it measures its norm, which spares a
-    pass over both; None says that there is no such row this time. After `residual_row` the state is only good for that
-    `step`.
+    A solver that keeps the residual f(z) - z may have a method `residual_row(state) -> Tensor | None`: the (B, n) row
+    of its memory where the next `step` expects the residual, or None if there is no such row this time. The loop then
+    writes the residual there when it measures its norm, which saves a pass over z and f(z). After `residual_row` the
+    state may only be used for that `step`.
 
-    One whose steps grow with the state, so that they are the same for s · z and s · f(z) but for the factor s, may say
-    so by an attribute `equivariant = True`. Where squares of a state would under- or overflow, the loop then shows it
-    a multiple of ordinary length.
+    A solver whose steps scale with the state, that is, to which s · z and s · f(z) give s times the step, may set the
+    attribute `equivariant = True`. If squares of a state would under- or overflow, the loop then gives it a multiple of
+    the state.
     """
 
     def init(self, z: Tensor, max_steps: int) -> Any:
-        """The memory before the first step, for z0 (B, n); `max_steps` only sizes buffers."""
+        """The memory before the first step; `max_steps` only sizes its buffers. z is z0, (B, n)."""
         ...
 
     def step(self, z: Tensor, fz: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """The state (B, n) to evaluate next, and the memory that goes with it.
+        """The state (B, n) at which to evaluate f next, and the new memory.
 
-        Neither z nor fz may be changed. The memory may reuse the buffers of `state`, which is not read again.
+        z and fz must not be changed. The new memory may reuse the buffers of `state`, which is not read again.
         """
         ...
 
@@ -44,7 +44,7 @@ def put(buffer: Tensor, slot: int, row: Tensor) -> Tensor:
 
 
 def put_difference(buffer: Tensor, slot: int, z: Tensor, fz: Tensor) -> Tensor:
-    """`buffer` (B, rows, n) with f(z) - z in `slot`, and no temporary where that is possible."""
+    """`buffer` (B, rows, n) with f(z) - z in `slot`, without a temporary where buffers may be overwritten."""
     if not in_place():
         return put(buffer, slot, fz - z)
     torch.sub(fz, z, out=buffer[:, slot])
@@ -52,16 +52,16 @@ def put_difference(buffer: Tensor, slot: int, z: Tensor, fz: Tensor) -> Tensor:
 
 
 def inner_products(row: Tensor, rows: Tensor) -> Tensor:
-    """(B, n) · (B, m, n) → (B, m). Written as a row times a matrix, which reads long rows once on every device."""
+    """Inner products of `row` (B, n) with `rows` (B, m, n), (B, m), as a matrix product, which reads rows only once."""
     return torch.bmm(row.unsqueeze(1), rows.mT).squeeze(1)
 
 
 def solved(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The solution (B, m) of small systems (B, m, m), and (B, 1) whose is regular: no gradient passes another."""
+    """Solutions (B, m) of small systems (B, m, m), and which are regular, (B, 1); singular ones get no gradient."""
     if not torch.is_grad_enabled():
         solution, info = torch.linalg.solve_ex(system, right)
         return solution, info[:, None] == 0
-    # The gradient of a singular system is no number, and neither is zero times it: the identity stands for it.
+    # A singular system has a NaN gradient, which a mask cannot undo, so it is replaced by the identity.
     regular = torch.linalg.solve_ex(system.detach(), right.detach()).info[:, None] == 0
     identity = torch.eye(system.shape[1], dtype=system.dtype, device=system.device)
     return torch.linalg.solve_ex(torch.where(regular[:, :, None], system, identity), right).result, regular

@@ -1,4 +1,4 @@
-"""Broyden's good method, storing steps only."""
+"""Broyden's good method, which stores only its steps."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from torch import Tensor
 from .._solve.modes import in_place
 from .base import inner_products, put, put_difference
 
-# Of 1 - a, which an update is divided by.
+# Least magnitude of the denominator 1 - a of a step.
 _LEAST = 1e-12
 
 
@@ -21,12 +21,12 @@ class Steps:
     Attributes:
         steps: (B, memory, n) z₁ - z₀, z₂ - z₁, ...
         gram: (B, memory, memory) their inner products, float64.
-        first: (B, memory) for every step the first one that counts with it: earlier ones belong to an estimate that
-            the sample gave up.
-        count: how many rows are in use.
-        written: whether the next residual lies in its row already.
-        system: (B, memory, memory) the triangular system of `_newton_step`, a row a step, where that can be kept.
-        whole: whether every step counts for every sample, so that `system` is theirs.
+        first: (B, memory) for each step, the first step of the estimate that it belongs to. A sample that restarts
+            drops the steps before.
+        count: number of rows in use.
+        written: whether the next residual is in its row already.
+        system: (B, memory, memory) the triangular system of `_newton_step`, one row a step, if it can be kept.
+        whole: whether all steps count for all samples, so that `system` holds.
     """
 
     steps: Tensor
@@ -40,16 +40,15 @@ class Steps:
 
 @dataclass(frozen=True)
 class Broyden:
-    """Broyden's good method on g(z) = f(z) - z, from the inverse Jacobian -I.
+    """Broyden's good method for g(z) = f(z) - z = 0, starting from the inverse Jacobian -I.
 
-    With full steps the inverse estimate is a product of rank-one factors made of the steps alone
-    (Kelley, Iterative Methods for Linear and Nonlinear Equations, SIAM 1995, section 7.3), so memory is one state a
-    step, half of the usual pairs; a step reads the history twice. Converges superlinearly near a solution, also
-    where f does not contract.
+    With full steps the inverse estimate is a product of rank-one factors that need only the steps (Kelley, Iterative
+    Methods for Linear and Nonlinear Equations, SIAM 1995, section 7.3). So memory is one state a step instead of the
+    usual two, and a step reads the history twice. Converges superlinearly near a solution, even if f does not contract.
 
     Attributes:
-        memory: how many steps are kept; when they are full the estimate starts again from -I.
-            `None` keeps all of a solve.
+        memory: maximum number of steps that are kept; when it is reached, the estimate restarts from -I.
+            `None` keeps all steps of a solve.
     """
 
     memory: int | None = None
@@ -70,7 +69,7 @@ class Broyden:
         )
 
     def residual_row(self, state: Steps) -> Tensor | None:
-        """(B, n) where the next `step` looks for f(z) - z; see `Solver`."""
+        """The row (B, n) where the next `step` expects f(z) - z; see `Solver`."""
         if state.count == state.steps.shape[1]:
             return None
         state.written = True
@@ -78,7 +77,7 @@ class Broyden:
 
     def step(self, z: Tensor, fz: Tensor, state: Steps) -> tuple[Tensor, Steps]:
         count = state.count if state.count < state.steps.shape[1] else 0
-        # The row of the new step holds the residual until the step is known.
+        # The row of the new step holds the residual until the step is computed.
         steps = state.steps if state.written else put_difference(state.steps, count, z, fz)
         step = steps[:, count]
         whole = state.system is not None
@@ -92,7 +91,7 @@ class Broyden:
                 towards,
                 state.gram[:, :count, :count],
                 state.first[:, count - 1],
-                None if system is None else system[:, :count, :count].contiguous(),  # as `_system` lays it out
+                None if system is None else system[:, :count, :count].contiguous(),  # the layout of `_system`
             )
             weights, scale = weights.to(z.dtype)[:, None], scale.to(z.dtype)
             if in_place():
@@ -114,34 +113,33 @@ class Broyden:
 
 
 def rows_of(memory: int | None, max_steps: int) -> int:
-    """How many steps are to be kept: the last evaluation of a solve takes none."""
+    """Number of steps to keep: no step follows the last evaluation of a solve."""
     rows = max(1, max_steps - 1)
     return rows if memory is None else min(rows, memory)
 
 
 def _may_look(z: Tensor) -> bool:
-    """Whether a solver may look at numbers and write into its buffers: the host does not wait, and no graph is made."""
+    """Whether a solver may read values without waiting for a device, and overwrite its buffers."""
     return in_place() and z.device.type == "cpu"
 
 
 def _newton_step(
     towards: Tensor, gram: Tensor, first: Tensor, system: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, bool]:
-    """How the quasi-Newton step s = (g + Σ weightsⱼ sⱼ) / scale for the residual g = f(z) - z is made.
+    """Coefficients of the quasi-Newton step s = (g + Σ weightsⱼ sⱼ) / scale for the residual g = f(z) - z.
 
-    With w₀ = g and wⱼ₊₁ = wⱼ + aⱼ sⱼ₊₁, aⱼ = sⱼ·wⱼ / |sⱼ|², the step is w / (1 - a) for the last w and a. The a are
-    the solution of a triangular system in the inner products, so the long vectors are read once for sⱼ·g and once
-    for the sum.
+    With w₀ = g and wⱼ₊₁ = wⱼ + aⱼ sⱼ₊₁, aⱼ = sⱼ·wⱼ / |sⱼ|², the step is w / (1 - a) for the last w and a. The a solve a
+    triangular system in the inner products, so the long vectors are read once for sⱼ·g and once for the sum.
 
     Args:
         towards: (B, m) sⱼ·g.
         gram: (B, m, m) sᵢ·sⱼ.
         first: (B,) the first step that counts.
-        system: (B, m, m) the triangular system where all steps count, if it is known.
+        system: (B, m, m) the triangular system if it is known and all steps count.
 
     Returns:
         weights (B, m), scale (B, 1), the new step's inner products with the earlier ones (B, m), `first`, and whether
-        `system` was given and all its steps go on to count.
+        `system` was given and all its steps still count.
     """
     whole, right = system is not None, towards
     if system is None:
@@ -152,7 +150,7 @@ def _newton_step(
     if whole and _sound(scale, weights):
         inner = (towards + torch.bmm(gram, weights[:, :, None])[:, :, 0]) / scale
         return weights, scale, inner, first, True
-    # Where the update is undefined the sample takes a plain step and begins a new estimate.
+    # A sample whose update is undefined takes a plain step and restarts its estimate.
     sound = (scale.abs() > _LEAST) & weights.isfinite().all(1, keepdim=True)
     scale, weights = torch.where(sound, scale, 1.0), torch.where(sound, weights, 0.0)
     inner = (towards + torch.bmm(gram, weights[:, :, None])[:, :, 0]) / scale
@@ -161,13 +159,13 @@ def _newton_step(
 
 
 def _kept(gram: Tensor, first: Tensor) -> Tensor:
-    """(B, m) which steps count: none of an estimate that was given up, and none of no length."""
+    """Steps that count, (B, m): those of the current estimate that are not zero."""
     counts = torch.arange(gram.shape[1], device=gram.device) >= first[:, None]
     return counts & (gram.diagonal(dim1=1, dim2=2) > 0)
 
 
 def _system(gram: Tensor, kept: Tensor) -> Tensor:
-    """(B, m, m) the triangular system, in which a step that does not count becomes a = 0."""
+    """The triangular system, (B, m, m), with a = 0 for steps that do not count."""
     later = torch.nn.functional.pad(gram[:, :, 1:], (0, 1))
     system = torch.diag_embed(gram.diagonal(dim1=1, dim2=2)) - later.tril(-1)
     identity = torch.eye(gram.shape[1], dtype=system.dtype, device=system.device)
@@ -175,5 +173,5 @@ def _system(gram: Tensor, kept: Tensor) -> Tensor:
 
 
 def _sound(scale: Tensor, weights: Tensor) -> bool:
-    """Whether the update is defined for every sample, by numbers that the host has at once."""
+    """Whether the update is defined for all samples; reads values on the host."""
     return math.isfinite(weights.sum().item()) and all(abs(found) > _LEAST for found in scale[:, 0].tolist())

@@ -13,8 +13,8 @@ from .base import check_damping
 class FixedPointIteration:
     """Plain (Picard) or damped (Krasnoselskii–Mann) iteration: z ← damping · z + (1 - damping) · f(z).
 
-    Converges where f contracts, and with damping where f is merely non-expansive; linearly, at the rate of the
-    Jacobian's spectral radius. Needs no memory.
+    Converges if f contracts, and with damping if f is merely non-expansive; linearly, at the rate of the Jacobian's
+    spectral radius. Needs no memory.
 
     Attributes:
         damping: share of the old state that is kept, in [0, 1). The released code's tau or alpha is 1 - damping.
@@ -27,7 +27,7 @@ class FixedPointIteration:
         check_damping(self.damping)
 
     def init(self, z: Tensor, max_steps: int) -> None:
-        """Nothing to remember."""
+        """No memory."""
 
     def step(self, z: Tensor, fz: Tensor, state: None) -> tuple[Tensor, None]:
         return (torch.lerp(fz, z, self.damping) if self.damping else fz), None

@@ -1,4 +1,4 @@
-"""Krylov solvers for affine maps: the adjoint equation of an implicit gradient."""
+"""Krylov solvers for affine maps, such as the adjoint equation of an implicit gradient."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -17,7 +17,7 @@ class Directions:
         directions: (B, memory, n) p.
         products: (B, memory, n) A p, orthonormal.
         iterate, residual: (B, n) z and b - A z; None before the first step.
-        count: directions seen.
+        count: number of directions so far.
     """
 
     directions: Tensor
@@ -31,13 +31,13 @@ class Directions:
 class GMRES:
     """Minimal residual over the Krylov space, for an affine f(u) = Jᵀu + g: `Implicit(solver=GMRES())`.
 
-    Written as generalised conjugate residuals (Eisenstat, Elman & Schultz, SIAM J. Numer. Anal. 1983), which gives
-    the iterates of GMRES: with A = I - Jᵀ, f at z + r, one plain step from the iterate, yields A r. No convergence if f
-    is not affine.
+    Written as generalised conjugate residuals (Eisenstat, Elman & Schultz, SIAM J. Numer. Anal. 1983), which have the
+    iterates of GMRES. With A = I - Jᵀ, one evaluation of f at z + r, a plain step from the iterate z with residual r,
+    yields A r. Does not converge if f is not affine.
 
     Attributes:
-        memory: how many directions are kept, each two states; older ones are dropped (Orthomin). `None` keeps all,
-            and ends in as many steps as the Jacobian has distinct eigenvalues, or close to it.
+        memory: number of directions that are kept, each two states; older ones are dropped (Orthomin). `None` keeps
+            all, and converges in about as many steps as the Jacobian has distinct eigenvalues.
     """
 
     memory: int | None = None
@@ -62,7 +62,7 @@ class GMRES:
         residual = state.residual
         direction, product = residual, residual - (fz - z)
         if filled:
-            # Twice is enough: one pass of classical Gram-Schmidt loses orthogonality.
+            # One pass of classical Gram-Schmidt loses orthogonality; two are enough.
             for _ in range(2):
                 overlap = inner_products(product, state.products[:, :filled])[:, None]
                 product = product - torch.bmm(overlap, state.products[:, :filled])[:, 0]
@@ -78,7 +78,7 @@ class GMRES:
 
 @dataclass(frozen=True)
 class ConjugateResidual:
-    """`GMRES` with a memory of one direction: as good where the Jacobian is symmetric, and four states in all.
+    """`GMRES` with a memory of one direction, four states in all; as good if the Jacobian is symmetric.
 
     For affine maps only, such as the adjoint equation (Saad, Iterative Methods for Sparse Linear Systems, section
     6.8).

@@ -13,17 +13,17 @@ from .line_search import Armijo, Trial
 
 @dataclass(frozen=True)
 class Searched:
-    """The directions of each sample's estimate, and the step that it is trying.
+    """The directions of each sample's inverse estimate, and its current trial.
 
     Attributes:
-        directions: (B, rows, n) the steps proposed, of which `lengths` were taken. The last is being tried.
-        lengths: (B, rows) float64.
+        directions: (B, rows, n) proposed steps; the last one is being tried.
+        lengths: (B, rows) share of each direction that was taken, float64.
         gram: (B, rows, rows) inner products of the directions, float64.
-        count: (B,) how many rows are in use.
+        count: (B,) number of rows in use.
         base, residual: (B, n) z and f(z) - z where the step begins; None before the first step.
-        trial: lengths and residuals of the trials; `value` is that of the one before.
-        plain: (B,) whether f is evaluated at a plain step, which is accepted in any case.
-        seen: steps of the solve so far.
+        trial: the current trial; its `value` is still that of the trial before.
+        plain: (B,) whether the trial is a plain step, which is always accepted.
+        seen: number of steps of the solve so far.
     """
 
     directions: Tensor
@@ -39,15 +39,15 @@ class Searched:
 
 @dataclass(frozen=True)
 class LineSearchBroyden:
-    """`Broyden` that shortens steps which make the residual larger, every sample for itself.
+    """`Broyden` with a line search: steps that increase the residual are shortened, for each sample on its own.
 
-    For a start so far off that full steps run away. Each trial is one step of the solve, so where full steps work the
-    search can only cost.
+    For starts so far from the solution that full steps diverge. Each trial is one step of the solve, so where full
+    steps work, the search can only cost.
 
     Attributes:
-        memory: how many steps are kept; when they are full the estimate starts again from -I.
-            `None` keeps all of a solve. Memory is two states more than `Broyden`'s.
-        line_search: how far to go along a step.
+        memory: maximum number of steps that are kept; when it is reached, the estimate restarts from -I. `None` keeps
+            all steps of a solve. Takes two states more than `Broyden`.
+        line_search: acceptance and shortening of steps.
     """
 
     memory: int | None = None
@@ -84,7 +84,7 @@ class LineSearchBroyden:
             accepted, surrendered = accepted | state.plain, surrendered & ~state.plain
         renewed = accepted | surrendered
 
-        # Of an accepted step the length is known; the next one is the estimate's, or plain where that is of no use.
+        # After an accepted step, whose length is known, the next is that of the estimate, or plain if it is undefined.
         rows = state.gram.shape[1]
         used = max(1, min(state.seen, rows))
         newest = (state.count - 1).clamp_min(0)[:, None]
@@ -114,7 +114,7 @@ class LineSearchBroyden:
 
 
 def _written(directions: Tensor, gram: Tensor, row: Tensor, direction: Tensor, used: int) -> tuple[Tensor, Tensor]:
-    """Directions and their inner products with `direction` (B, n) in each sample's `row` (B,); `used` rows matter."""
+    """Directions and Gram matrix with `direction` (B, n) in each sample's `row` (B,); `used` rows are in use."""
     index = row[:, None, None]
     directions = directions.scatter(1, index.expand(-1, 1, directions.shape[2]), direction[:, None])
     products = inner_products(direction, directions[:, :used]).double()
@@ -124,17 +124,18 @@ def _written(directions: Tensor, gram: Tensor, row: Tensor, direction: Tensor, u
 
 
 def _newton_step(towards: Tensor, gram: Tensor, lengths: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """How the quasi-Newton direction d = (g + Σ weightsⱼ dⱼ) / scale for the residual g is made.
+    """Coefficients of the quasi-Newton direction d = (g + Σ weightsⱼ dⱼ) / scale for the residual g.
 
     After a step of length λⱼ along dⱼ, Broyden's update multiplies the inverse estimate by
     I + (dⱼ₊₁ - (1 - λⱼ) dⱼ) dⱼᵀ / |dⱼ|², which for full steps is the factor of `broyden._newton_step`. So with w₀ = g,
-    wⱼ₊₁ = wⱼ + aⱼ (dⱼ₊₁ - (1 - λⱼ) dⱼ) and aⱼ = dⱼ·wⱼ / |dⱼ|² the last w is the direction, in which it occurs itself.
+    wⱼ₊₁ = wⱼ + aⱼ (dⱼ₊₁ - (1 - λⱼ) dⱼ) and aⱼ = dⱼ·wⱼ / |dⱼ|², the last w is the direction d, which is also the last
+    dⱼ₊₁ in that sum.
 
     Args:
         towards: (B, m) dⱼ·g.
         gram: (B, m, m) dᵢ·dⱼ.
         lengths: (B, m) λⱼ.
-        count: (B,) how many directions count.
+        count: (B,) number of directions that count.
 
     Returns:
         weights (B, m) and scale (B,).

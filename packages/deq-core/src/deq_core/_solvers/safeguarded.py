@@ -1,4 +1,4 @@
-"""A solver that gives way to plain iteration when it makes things worse."""
+"""Anderson acceleration that falls back to plain iteration when the residual grows."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,13 +13,13 @@ from .type_one_anderson import TypeOneAnderson
 
 @dataclass
 class Anchor:
-    """Where to go back to.
+    """The last accepted step, to go back to.
 
     Attributes:
-        inner: the wrapped solver's memory.
+        inner: memory of the wrapped solver.
         fz: (B, n) f(z) at the last accepted step.
         length: (B,) |f(z) - z| there.
-        plain: (B,) whether the state being evaluated is that f(z), and so is accepted in any case.
+        plain: (B,) whether the state under evaluation is that f(z), which is always accepted.
     """
 
     inner: Any
@@ -30,16 +30,16 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Safeguarded:
-    """Anderson acceleration that falls back to plain iteration, sample by sample, when the residual grows.
+    """Anderson acceleration that falls back to plain iteration, for each sample on its own, when the residual grows.
 
-    A state whose residual |f(z) - z| exceeds `growth` times that of the last accepted one is rejected, and f of the
-    accepted one is evaluated next; what was seen at the rejected state stays in the history. So where f
-    contracts, the accepted residuals fall at least as plain iteration's do between accelerated steps (the idea of
-    Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020, without their restarts). A rejection costs one step.
+    A state z' whose residual |f(z') - z'| exceeds `growth` times that of the last accepted state z is rejected, and the
+    next state is f(z); the rejected state stays in the history. So if f contracts, every rejection is followed by a
+    step of plain iteration, which reduces the residual (the idea of Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020,
+    without their restarts). A rejection costs one step.
 
     Attributes:
-        solver: the acceleration. Broyden is not among them: its memory presumes that its own steps were taken.
-        growth: the factor by which a residual may exceed the last accepted one.
+        solver: the acceleration. Not Broyden's method, whose memory assumes that all its steps are taken.
+        growth: maximum ratio of a residual to the last accepted one.
     """
 
     solver: Anderson | TypeOneAnderson = Anderson()  # noqa: RUF009  frozen
@@ -54,7 +54,7 @@ class Safeguarded:
 
     @property
     def equivariant(self) -> bool:
-        """Whether the steps grow with the state; see `Solver`."""
+        """Whether the steps scale with the state; see `Solver`."""
         return self.solver.equivariant
 
     def init(self, z: Tensor, max_steps: int) -> Anchor:

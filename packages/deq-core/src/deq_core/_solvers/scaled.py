@@ -1,4 +1,4 @@
-"""States as a solver can square them."""
+"""Scales states so that solvers can square them without under- or overflow."""
 
 import math
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from .base import Solver
 
 @dataclass(frozen=True)
 class Scaled:
-    """A solver that sees every sample times a power of two of its own, which rounds nothing.
+    """A solver on scaled samples.
 
     Attributes:
-        solver: one whose steps grow with the state.
-        scale: (B, 1).
+        solver: a solver whose steps scale with the state.
+        scale: (B, 1) factors of the samples: powers of two, so that scaling is exact.
     """
 
     solver: Solver
@@ -32,7 +32,7 @@ class Scaled:
 
 
 def scaled_to(z: Tensor, fz: Tensor, solver: Solver, *, look: bool) -> Solver:
-    """`solver`, shown samples of ordinary size where those of its first step (B, n) are not."""
+    """`solver` on samples scaled by their first step (B, n); the solver itself if no sample needs it."""
     if not getattr(solver, "equivariant", False):
         return solver
     scale = scale_to_ordinary(z, fz, look=look)
@@ -40,14 +40,14 @@ def scaled_to(z: Tensor, fz: Tensor, solver: Solver, *, look: bool) -> Solver:
 
 
 def scale_to_ordinary(*states: Tensor, look: bool) -> Tensor | None:
-    """(B, 1) what brings the elements of each sample near 1, or 1 where they are ordinary; None if they all are.
+    """Factors (B, 1) that bring the elements of each sample near 1, and are 1 for ordinary samples.
 
-    Ordinary elements have squares that are normal numbers, and so have their rounding errors. Not None unless `look`
-    allows to see it.
+    Elements are ordinary if their squares and the squares of their rounding errors are normal numbers. Returns None if
+    `look` is given and all samples are ordinary.
 
     Args:
-        states: (B, n) each; the largest of them counts.
-        look: whether the host may read their lengths.
+        states: (B, n) each; the largest one counts.
+        look: whether the host may read their norms.
     """
     states = tuple(state.detach() for state in states)
     kind = torch.finfo(states[0].dtype)

@@ -12,14 +12,14 @@ from .base import inner_products, put_difference, solved
 
 @dataclass
 class Differences:
-    """The last changes, in a ring.
+    """The last changes of the state and of the residual, in a ring buffer.
 
     Attributes:
         steps: (B, window, n) changes of z.
         changes: (B, window, n) changes of the residual g = f(z) - z.
         cross: (B, window, window) stepᵢ · changeⱼ, float64.
         z, residual: the last state and its f(z) - z; None before the first step.
-        count: changes seen.
+        count: number of changes so far.
     """
 
     steps: Tensor
@@ -32,15 +32,15 @@ class Differences:
 
 @dataclass(frozen=True)
 class TypeOneAnderson:
-    """Anderson acceleration, type I: a quasi-Newton step whose Jacobian, not its inverse, is the least change.
+    """Anderson acceleration (type I): a quasi-Newton step with a least-change update of the Jacobian, not its inverse.
 
     z ← f(z) - (S + Y) γ with (Sᵀ Y) γ = Sᵀ g, for the last steps S and changes of the residual Y (Fang & Saad, Numer.
-    Linear Algebra Appl. 2009; Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020). Often takes fewer
-    steps than type II where f is nonlinear or expands, and is less steady; see `Safeguarded`.
+    Linear Algebra Appl. 2009; Zhang, O'Donoghue & Boyd, SIAM J. Optim. 2020). Often takes fewer steps than type II if f
+    is nonlinear or expands, but is less steady; see `Safeguarded`.
 
     Attributes:
-        window: how many changes are used; memory is 2 · window + 2 states.
-        ridge: Tikhonov regularisation of the small system, relative to its entries' lengths.
+        window: number of changes that are used; memory is 2 · window + 2 states.
+        ridge: Tikhonov regularisation of the small system, relative to the norms of its rows and columns.
     """
 
     window: int = 5
@@ -81,7 +81,7 @@ class TypeOneAnderson:
 
 
 def _solve(cross: Tensor, right: Tensor, ridge: float) -> Tensor:
-    """γ with (Sᵀ Y) γ ≈ Sᵀ g, (B, m); zero, a plain iteration, for a sample whose system cannot be solved."""
+    """γ with (Sᵀ Y) γ ≈ Sᵀ g, (B, m); zero, a plain iteration, for samples whose system cannot be solved."""
     rows = torch.linalg.vector_norm(cross, dim=2).clamp_min(1e-100)
     system, right = cross / rows[:, :, None], right / rows
     columns = torch.linalg.vector_norm(system, dim=1).clamp_min(1e-100)
