@@ -22,7 +22,7 @@ from deq_flow.config import Scales
 from deq_flow.evaluation.evaluate import labelled_sets
 from deq_flow.networks import build_network
 from deq_flow.params import Coarser, EquilibriumModel, Stabilise
-from deq_flow.reports.paths import page
+from deq_flow.reports.paths import REPORT
 from deq_flow.studies.paths import PATHS, FlowPaths, PathStudy, drawn, problems
 
 CONFIG = FlowPaths(
@@ -93,7 +93,7 @@ def test_the_stage_leads_to_a_page(data: Path, tmp_path: Path) -> None:
         assert found["sintel_clean"]["samples"] == 3
         assert found["sintel_clean"]["radius"] > 0
     write_json(tmp_path / "params.yaml", config.plain({"flow": {"seeds": [0, 1], "paths": STUDY}}))  # JSON is YAML
-    told = page(Section(tmp_path / "params.yaml", "flow"), Results(tmp_path, "flow"))
+    told = REPORT.page(Section(tmp_path / "params.yaml", "flow"), Results(tmp_path, "flow"))
     assert "| deq | sintel_clean (3) | plain | " in told.parts[0]
     assert {"plain.change", "plain.random_std", "plain.every part.0.1"} <= told.metrics["deq"]["sintel_clean"].keys()
 

@@ -20,7 +20,7 @@ from deq_core.experiment.study.stage import Section
 from deq_sequence import build, save
 from deq_sequence.data import tokens as stored
 from deq_sequence.evaluate import read
-from deq_sequence.reports.paths import page
+from deq_sequence.reports.paths import REPORT
 from deq_sequence.studies.paths import PATHS, PathStudy, SequencePaths, problems
 
 CONFIG = SequencePaths(
@@ -68,7 +68,7 @@ def test_the_stage_leads_to_a_page_and_refuses_an_unrolled_model(tmp_path: Path)
     out = tmp_path / "paths" / "deq-0"
     run(PATHS, Measured("deq", 0), short, out, data=data, model=tmp_path / "train" / "deq-0")
     write_json(tmp_path / "params.yaml", config.plain({"sequence": study}))  # JSON is YAML
-    told = page(Section(tmp_path / "params.yaml", "sequence"), Results(tmp_path, "sequence"))
+    told = REPORT.page(Section(tmp_path / "params.yaml", "sequence"), Results(tmp_path, "sequence"))
     assert "| deq | valid (4) | plain | " in told.parts[0]
     assert "every part" not in told.parts[1], "a state of one part has no other residual"
     with pytest.raises(CheckpointError, match="expected an equilibrium model, got one of 2 steps"):

@@ -3,19 +3,12 @@
 from itertools import product
 
 from deq_core.experiment.config import Seed
-from deq_core.experiment.study.measured import by_network, networks
-from deq_core.experiment.study.path_report import Unit, path_page
+from deq_core.experiment.study.path_report import Unit, path_page, path_report
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
 from deq_vision.studies.stability import Method, Trained
 
 UNIT = Unit(answer="logits", error="loss")
-
-
-def page(section: Section, results: Results) -> Page:
-    """Of every network of the pipeline, and those that come with the package."""
-    measured = networks(section, methods="paths.methods", seeds="seeds", shipped="paths.shipped")
-    return path_page(by_network(measured), results, "paths", UNIT)
 
 
 def stability_page(section: Section, results: Results) -> Page:
@@ -26,5 +19,5 @@ def stability_page(section: Section, results: Results) -> Page:
     return path_page(cases, results, "evaluate", UNIT, part="paths")
 
 
-REPORT = Report(name="vision.paths_report", section="vision", page=page)
+REPORT = path_report("vision", UNIT)
 STABILITY_REPORT = Report(name="stability.paths_report", section="stability", page=stability_page)

@@ -6,11 +6,12 @@ from itertools import cycle, product
 from statistics import median
 from typing import Any
 
-from deq_core.experiment.study import plotting
+from deq_core.experiment.study import measured, plotting
 from deq_core.experiment.study.paths import EVERY, SAFE, STARTS, WHOLE
 from deq_core.experiment.study.plotting import Axes, Figure
-from deq_core.experiment.study.report import Page, Results
+from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.solves import PREFIX
+from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import Row, cell, grouped, markdown, numbers, over_seeds
 
 Found = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -28,6 +29,16 @@ class Unit:
     """Of distances between answers: "px"."""
     error: str
     """What is wrong with an answer: "EPE, px"."""
+
+
+def path_report(domain: str, unit: Unit) -> Report:
+    """Of every equilibrium network of a domain's pipeline, and those that come with its package."""
+
+    def page(section: Section, results: Results) -> Page:
+        found = measured.networks(section, methods="paths.methods", seeds="seeds", shipped="paths.shipped")
+        return path_page(measured.by_network(found), results, "paths", unit)
+
+    return Report(name=f"{domain}.paths_report", section=domain, page=page)
 
 
 def path_page(
