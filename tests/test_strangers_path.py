@@ -1,9 +1,8 @@
-"""README's ways from nothing to a result of one's own are as short as it says: its commands, run as a stranger would.
+"""README's ways from nothing to a result of one's own are as short as it says.
 
-They run in a new folder, with the installed programs on PATH, an empty home, and nothing of this process's environment.
-Only what pip fetches is left out: `make install` finds the environment of these tests. And trainings have a few steps,
-the text a few tokens, so that none takes longer than a breath. How long a way took is printed (`pytest -rP`), and is a
-property of the test in pytest's XML.
+That with the network that ships is gone as a stranger would: in a new clone, with an empty home and nothing of this
+process's environment. Only what pip fetches is left out: `make install` finds the environment of these tests. The
+others train, a few steps each, and write a text of a few tokens.
 """
 
 import json
@@ -12,13 +11,13 @@ import re
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from tests.page_commands import status
 from tests.workflows.checkout import ROOT
 
 from deq_core.experiment.data import photographs
@@ -34,44 +33,17 @@ SHORT = {
     "deq-sequence train": "--steps 20 --batch-size 4",
     "deq-sequence generate": "--length 20",
 }
-HANGS = 1800.0  # seconds after which a command does not come back
 MOVED = 3  # pixels to the left, from a frame to the next
 PROGRAMS = Path(sys.executable).parent
 
-Follow = Callable[[Sequence[str], Path, Mapping[str, Path]], str]
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tracking_database")]
 
 
-@pytest.fixture
-def follow(tmp_path: Path, record_property: Callable[[str, object], None]) -> Follow:
-    """Runs commands in a folder, with what they name on the page replaced by what one has; what they printed."""
-    home = tmp_path / "home"
-    home.mkdir()
-    places = os.pathsep.join((str(PROGRAMS), "/usr/local/bin", "/usr/bin", "/bin"))
-
-    def run(commands: Sequence[str], folder: Path, own: Mapping[str, Path]) -> str:
-        said, began = "", time.monotonic()
-        for words in commands:
-            for name, path in own.items():
-                words = re.sub(rf"(?<!\w){name}(?!\w)", shlex.quote(str(path)), words)
-            words += " " + next((more for name, more in SHORT.items() if words.startswith(name)), "")
-            done = subprocess.run(
-                ("bash", "-euc", words),
-                cwd=folder,
-                env={"PATH": places, "HOME": str(home), "LANG": "C.UTF-8"},
-                capture_output=True,
-                text=True,
-                timeout=HANGS,
-            )
-            assert (done.returncode, "Traceback" in done.stderr) == (0, False), f"{words}\n{done.stdout}{done.stderr}"
-            said += done.stdout
-        seconds = round(time.monotonic() - began, 1)
-        record_property("seconds", seconds)
-        print(f"{len(commands)} commands: {seconds} s")
-        return said
-
-    return run
+def follow(commands: Sequence[str], own: Mapping[str, Path]) -> None:
+    """Runs commands with what they name on the page replaced by what one has."""
+    for command in commands:
+        program, *words = shlex.split(f"{command} {SHORT.get(' '.join(command.split()[:2]), '')}")
+        assert not status(program, [str(own.get(word, word)) for word in words]), command
 
 
 def view(left: int) -> np.ndarray:
@@ -79,24 +51,35 @@ def view(left: int) -> np.ndarray:
     return photographs.load("skimage/data/chelsea.png")[60:156, 100 + left : 228 + left, ::-1]
 
 
-def test_a_clone_and_a_video_become_flow_in_three_commands(follow: Follow, tmp_path: Path) -> None:
-    writer = cv2.VideoWriter(str(tmp_path / "walk.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (128, 96))
+def test_a_clone_and_a_video_become_flow_in_three_commands(tmp_path: Path) -> None:
+    video, clone, home = (tmp_path / name for name in ("walk.mp4", "deq", "home"))
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (128, 96))
     for frame in range(3):
         writer.write(view(frame * MOVED))
     writer.release()
-    assert len(VIDEO) == 3
-    follow(VIDEO[:1], tmp_path, {"<this repository>": ROOT})
-    clone = tmp_path / "deq"
+    home.mkdir()
+    places = os.pathsep.join((str(PROGRAMS), "/usr/local/bin", "/usr/bin", "/bin"))
+    environment = {"PATH": places, "HOME": str(home), "LANG": "C.UTF-8"}
+
+    def run(folder: Path, *commands: str) -> None:
+        done = subprocess.run(
+            ["bash", "-euc", "\n".join(commands)], cwd=folder, env=environment, text=True, stderr=subprocess.PIPE
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+    fetch, *further = VIDEO
+    assert len(further) == 2
+    run(tmp_path, fetch.replace("<this repository>", shlex.quote(str(ROOT))))
     (clone / ".venv").mkdir()
     (clone / ".venv/bin").symlink_to(PROGRAMS)
     (clone / ".venv/installed").write_text(f"{clone}\n")
-    follow(VIDEO[1:], clone, {"VIDEO": tmp_path / "walk.mp4"})
+    run(clone, *(command.replace("VIDEO", shlex.quote(str(video))) for command in further))
     rows = json.loads((clone / "OUT/demo.json").read_text())["frames"]
     assert [row["warning"] for row in rows] == [None] * 2
     assert all(row["error"] < row["still"] / 2 for row in rows)
 
 
-def test_folders_of_pictures_become_predictions_for_new_ones_in_three_commands(follow: Follow, tmp_path: Path) -> None:
+def test_folders_of_pictures_become_predictions_for_new_ones_in_three_commands(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, colour in (("apple", (40, 30, 200)), ("leaf", (40, 160, 30))):
         for number in range(14):
@@ -105,13 +88,13 @@ def test_folders_of_pictures_become_predictions_for_new_ones_in_three_commands(f
             picture = (rng.normal(0, 30, (64, 64, 3)) + colour).clip(0, 255).astype(np.uint8)
             cv2.imwrite(str(folder / f"{name}{number}.jpg"), picture)
     assert len(PICTURES) == 3
-    follow(PICTURES, tmp_path, {"PICTURES": tmp_path / "pictures", "NEW": tmp_path / "new"})
+    follow(PICTURES, {"PICTURES": tmp_path / "pictures", "NEW": tmp_path / "new"})
     assert json.loads((tmp_path / "MEASURED/metrics.json").read_text())["top1"] == 1
     seen = json.loads((tmp_path / "SEEN/demo.json").read_text())["images"]
     assert [image["classes"][0]["class"] for image in seen] == ["apple", "leaf"]
 
 
-def test_pairs_with_flow_become_a_network_and_its_flow_in_three_commands(follow: Follow, tmp_path: Path) -> None:
+def test_pairs_with_flow_become_a_network_and_its_flow_in_three_commands(tmp_path: Path) -> None:
     pairs = tmp_path / "pairs"
     pairs.mkdir()
     flow = np.tile(np.array([-MOVED, 0], np.float32), (96, 128, 1))
@@ -120,7 +103,7 @@ def test_pairs_with_flow_become_a_network_and_its_flow_in_three_commands(follow:
         cv2.imwrite(str(pairs / f"{number}_img2.png"), view(10 * number + MOVED))
         cv2.writeOpticalFlow(str(pairs / f"{number}_flow.flo"), flow)
     assert len(PAIRS) == 3
-    follow(PAIRS, tmp_path, {"PAIRS": pairs, "BEFORE": pairs / "0_img1.png", "AFTER": pairs / "0_img2.png"})
+    follow(PAIRS, {"PAIRS": pairs, "BEFORE": pairs / "0_img1.png", "AFTER": pairs / "0_img2.png"})
     measured = json.loads((tmp_path / "TUNED/metrics.json").read_text())
     assert measured["val_epe"] < 1 < measured["zero_epe"]
     shipped, tuned = (load(name).state_dict() for name in ("default", tmp_path / "TUNED"))
@@ -130,11 +113,11 @@ def test_pairs_with_flow_become_a_network_and_its_flow_in_three_commands(follow:
     assert row["error"] < row["still"] / 2
 
 
-def test_a_text_becomes_generated_text_in_two_commands(follow: Follow, tmp_path: Path) -> None:
+def test_a_text_becomes_generated_text_in_two_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = tmp_path / "story.txt"
     text.write_text(
         "".join(f"It was the {number}th time that it rained in {number % 7} days.\n" for number in range(400))
     )
     assert len(TEXT) == 2
-    said = follow(TEXT, tmp_path, {"TEXT": text})
-    assert said.splitlines()[-1].startswith("It was")
+    follow(TEXT, {"TEXT": text})
+    assert capsys.readouterr().out.splitlines()[-1].startswith("It was")
