@@ -16,8 +16,10 @@ def test_files_have_dvc_s_names_and_sums(tmp_path: Path, monkeypatch: pytest.Mon
     for path in (inside, outside):
         path.write_bytes(path.name.encode())
     monkeypatch.chdir(tmp_path / "here")
-    assert provenance.of_files("out", [Path("a/file"), inside, outside, Path("a"), Path("nowhere")]) == {
+    Path("a/linked").symlink_to(outside)  # into its cache, by DVC's cache.type
+    assert provenance.of_files("out", [Path("a/file"), inside, outside, Path("a/linked"), Path("a"), Path("no")]) == {
         "out.a/file": hashlib.md5(b"file").hexdigest(),
+        "out.a/linked": hashlib.md5(b"there").hexdigest(),
         f"out.{outside}": hashlib.md5(b"there").hexdigest(),
     }
 

@@ -45,8 +45,11 @@ def of_files(prefix: str, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def name_of(path: Path) -> str:
-    """`path` relative to the working directory where it is below it, with forward slashes."""
-    full = path.resolve()
+    """`path` relative to the working directory where it is below it, with forward slashes.
+
+    A link is named by its own name, as DVC does that links into its cache.
+    """
+    full = path.parent.resolve() / path.name
     here = Path.cwd().resolve()
     return (full.relative_to(here) if full.is_relative_to(here) else full).as_posix()
 
