@@ -33,16 +33,8 @@ def filled(command: Sequence[str], stage: str) -> list[str]:
         return list(command)
     if not stage:
         raise StageError(f"{' '.join(command)}: DVC_STAGE is not set; DVC runs this, `dvc repro --single-item STAGE`")
-    return fill(command, stage, parameters.load(), definitions())
-
-
-def fill(command: Sequence[str], stage: str, values: Mapping[str, Any], stages: Mapping[str, Any]) -> list[str]:
-    """`command` with the values of a stage, of the profile `values` and the `definitions` of dvc.yaml.
-
-    Raises:
-        StageError: there is no such stage, or it has no value for a place.
-    """
-    values = {**values, **case(stages.get(stage.partition("@")[0], {}), stage, values)}
+    values = parameters.load()
+    values |= case(definitions().get(stage.partition("@")[0], {}), stage, values)
     return [PLACE.sub(lambda place: str(looked_up(place[1], values, stage)), argument) for argument in command]
 
 

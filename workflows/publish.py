@@ -30,7 +30,6 @@ from deq_vision.reports import paths as vision_paths
 from deq_vision.reports import scores, stability, streaming
 from workflows import dvc_state, findings, graph, live, parameters, runs
 from workflows.profile import ProfileError, edits, running
-from workflows.rehearse import order
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -108,8 +107,14 @@ def require_profile() -> None:
 
 def require_current(rules: Sequence[graph.Rule], pipelines: Collection[str]) -> None:
     """Refuses to publish what other numbers have given than are there now, since a pipeline has not run with these."""
-    jobs = {job.stage: job for rule in rules for job in rule.jobs.values()}
-    behind = order(jobs, {rule.name for rule in rules if rule.pipeline in pipelines})
+    writers = {path: job for rule in rules for job in rule.jobs.values() for path in job.outputs}
+    waiting = [job for rule in rules if rule.pipeline in pipelines for job in rule.jobs.values()]
+    behind: set[str] = set()
+    while waiting:
+        job = waiting.pop()
+        if job.stage not in behind:
+            behind.add(job.stage)
+            waiting += [writers[path] for path in job.inputs if path in writers]
     try:
         changed, _ = dvc_state.changes()
     except dvc_state.StateError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.core.pages import read_table
+from tests.workflows.checkout import set_parameters
 from torch import Tensor
 
 import deq_core as deq
@@ -33,8 +34,6 @@ from workflows.operations import (
     seen_unrolled_flow,
     seen_vision,
 )
-from workflows.profile import profile
-from workflows.rehearse import prepare
 
 
 def test_the_operations_of_f_are_those_of_its_products() -> None:
@@ -139,7 +138,7 @@ def test_the_first_pairs_of_the_first_videos_are_measured() -> None:
     assert PAIRS["kitti"].within(Extent(sequences=7, frames=20)) == 7, "single pairs"
 
 
-def test_the_page_has_what_is_counted_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_has_what_is_counted_now(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     language = costs.config.check(costs.Language, costs.PAPER, "sequence")
     trained = [costs.sequence_cost(language.model[name], language.train[name]) for name in language.methods]
     now = {"sequence_train": trained}
@@ -148,8 +147,8 @@ def test_the_page_has_what_is_counted_now(tmp_path: Path, monkeypatch: pytest.Mo
     said = read_table(costs.PAGE.read_text(), costs.TABLE)
     for stage, jobs in now.items():
         assert said[f"`{stage}`"] == costs.row(stage, jobs, costs.TFLOPS)[1:]
-    prepare(tmp_path, profile("paper"))
-    monkeypatch.chdir(tmp_path)
+    set_parameters(checkout, {}, name="paper")
+    monkeypatch.chdir(checkout)
     asking = {
         rule.name: str(len(rule.jobs))
         for rule in graph.rules(parameters.load())

@@ -1,9 +1,7 @@
 """The rehearsal runs what the profile paper has, on little data and for few updates."""
 
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,8 @@ import pytest
 
 from deq_core.experiment import config
 from workflows import rehearse, schemas
-from workflows.profile import edits, profile
+from workflows.profile import edits, profile, text
 from workflows.reductions import REDUCED, found, reduced
-from workflows.rehearse import Outcome, log_of
 
 SMALLER = {
     *("steps", "batch_size", "processes", "seeds", "repeats", "evaluations", "max_steps", "thresholds"),
@@ -47,71 +44,23 @@ def recipes(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def test_the_small_profile_is_one(tmp_path: Path) -> None:
-    rehearse.prepare(tmp_path, reduced(profile("paper")))
+    (tmp_path / "params.yaml").write_text(text(reduced(profile("paper"))))
     for name, kind in schemas.sections().items():
         config.check(kind, tmp_path / "params.yaml", name)
 
 
-READS = {"report": {"measure"}, "measure": {"train"}, "train": {"data"}, "data": set[str](), "other": {"data"}}
-
-
-def ending(failed: str, logs: Path, begun: list[str]) -> Callable[[str], Outcome]:
-    """Stages of which one fails."""
-
-    def perform(stage: str) -> Outcome:
-        begun.append(stage)
-        log_of(stage, logs).write_text(f"{stage}: first\n" + "and so on\n" * 20 + f"{stage}: last")
-        return Outcome(stage, 1.0, 100, 3 if stage == failed else 0)
-
-    return perform
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_stage_runs_after_those_that_it_reads_unless_they_fail(jobs: int, tmp_path: Path) -> None:
-    begun: list[str] = []
-    outcomes = rehearse.rehearse(READS, ending("train", tmp_path, begun), jobs=jobs)
-    assert begun[0] == "data"
-    assert sorted(begun) == ["data", "other", "train"]
-    lacking = {one.stage: one.lacks for one in outcomes if one.status is None}
-    assert lacking == {"measure": "train", "report": "measure"}
-    text = rehearse.said(outcomes, tmp_path, 5.0)
-    assert "train ended with 3:" in text
-    assert "train: last" in text
-    assert "train: first" not in text
-    assert text.endswith("rehearsed 3 of 5 stages in 5 s, at most 100 MB each; 1 failed, 2 not run")
-
-
+@pytest.mark.slow
 def test_a_stage_is_rehearsed_with_those_that_it_reads_and_nothing_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # of a person's own runs
     assert rehearse.main(["delta_sine_report"]) == 0
-    text = capsys.readouterr().out
-    for stage in ("delta_sine@release-0", "delta_sine@equilibrium-0", "delta_sine_report"):
-        assert f" {stage} " in text
-    assert "rehearsed 3 of 3 stages" in text
+    said = capfd.readouterr()
+    for stage in ("delta_sine release-0", "delta_sine equilibrium-0", "delta_sine_report"):
+        assert f" {stage} took " in said.err
+    assert re.search(r"^delta_sine +2 jobs +\d+\.\d s of cores, +\d+ MB at most$", said.out, re.MULTILINE)
     assert list(tmp_path.glob("rehearsal-*")) == []
-
-
-def other(*_: object) -> None:
-    """A training that becomes torchrun."""
-    os.execv(sys.executable, [sys.executable, "-c", "raise SystemExit(3)"])
-
-
-def test_a_stage_may_become_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rehearse, "perform", other)
-    outcome = rehearse.run("train", [], log_of("train", tmp_path))
-    assert (outcome.status, outcome.peak > 0, outcome.seconds > 0) == (3, True, True)
-
-
-def killed(*_: object) -> None:
-    """What a system does that has no memory left."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_stage_that_is_killed_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rehearse, "perform", killed)
-    assert rehearse.run("train", [], log_of("train", tmp_path)).status == -signal.SIGKILL
 
 
 def test_a_stage_that_is_none_is_refused_and_the_nearest_named(
