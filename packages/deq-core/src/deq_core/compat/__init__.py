@@ -1,4 +1,4 @@
-"""Other codebases: configurations of torchdeq, and solves by the rules of released MDEQ and DEQ-Transformer."""
+"""Compatibility: configurations of torchdeq, and solves by the rules of the released MDEQ and DEQ-Transformer code."""
 
 from .released import ReleasedSolution as ReleasedSolution
 from .released import released_fixed_point as released_fixed_point

@@ -1,4 +1,4 @@
-"""A solve by the rules of the code released with MDEQ and DEQ-Transformer, to compare numbers with it."""
+"""Solves by the rules of the code released with MDEQ and DEQ-Transformer, to compare numbers with it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,14 +28,14 @@ from .._solvers.scaled import scaled_to
 
 @dataclass(frozen=True)
 class ReleasedSolution(Solution):
-    """A `Solution` by the released rules; `residual`, `outcome` and `trace` are the whole batch's, for every sample.
+    """A `Solution` by the released rules: each sample has the `residual`, `outcome` and `trace` of the whole batch.
 
-    The release adds a constant to |f(z)|, by which a small state has a small residual whatever f does to it.
-    `converged` asks for the tolerance without that constant too.
+    The release adds a constant to |f(z)|, so that the relative residual of a small state is always small. `converged`
+    requires the tolerance without that constant too.
 
     Attributes:
-        argument: the state z* that was found; `value` is f(z*) where autograd records. Without autograd,
-            and after plain iteration, it is `value` itself. A Jacobian penalty belongs here.
+        argument: the state z* that was found. While autograd records, `value` is f(z*); without autograd, and after
+            plain iteration, `value` is z*. Evaluate a Jacobian penalty at this state.
     """
 
     argument: Tree
@@ -43,12 +43,12 @@ class ReleasedSolution(Solution):
 
 @dataclass(frozen=True)
 class _Rules:
-    """What tells the released solvers apart.
+    """The rules of one released solver.
 
     Attributes:
-        first: the first evaluation of f, counted from 1, whose argument may be returned.
-        beyond: evaluations of f beyond `max_steps`.
-        floor: what is added to |f(z)| in a relative residual.
+        first: first evaluation of f, counted from 1, whose argument may be returned.
+        beyond: number of evaluations of f beyond `max_steps`.
+        floor: constant that is added to |f(z)| in a relative residual.
     """
 
     first: int
@@ -74,22 +74,23 @@ def released_fixed_point(
 ) -> ReleasedSolution:
     """Solves z = f(z) as the code released with MDEQ (Bai et al., NeurIPS 2020) does; arguments as in `fixed_point`.
 
-    The code is locuslab/deq. For reproducing published numbers, and for checkpoints that were trained so;
-    `fixed_point` spends its evaluations better. The rules:
+    The code is locuslab/deq. Use this to reproduce published numbers, and for checkpoints that were trained in this
+    way; `fixed_point` makes better use of evaluations. The rules:
 
-    - The residual is one number, the norm over the whole batch, and the solve ends when that is below the tolerance.
-      What a sample gets depends on the others in its batch.
-    - What is returned is the state z of lowest residual, not f(z), and never z0. So `Broyden` with
-      `max_steps` K takes K steps and K + 1 evaluations; `Anderson` takes K evaluations in all, at least 3.
-      `FixedPointIteration` returns what K applications give, whatever the residuals.
-    - `Broyden` also ends when it stalls close to the tolerance, or when the residual has grown a thousandfold (a
-      millionfold if absolute). The release multiplies that by a sequence's length; here it is as for images.
-    - Where autograd records, the value is f(z*), one more evaluation. `Implicit` has its Jacobian at z*, and solves
-      from zero by these rules too. `Unrolled` differentiates the solver and that evaluation; of plain iteration, the
-      K applications and nothing more: the release's pretraining.
+    - The residual is one number for the whole batch, and the solve ends when it is below the tolerance. So the result
+      of a sample depends on the others in its batch.
+    - The result is the state z with the lowest residual, not f(z), and never z0. So `Broyden` with `max_steps` K takes
+      K steps and K + 1 evaluations; `Anderson` takes K evaluations in all, at least 3. `FixedPointIteration` returns
+      the result of K applications, whatever the residuals.
+    - `Broyden` also ends if it stalls close to the tolerance, or if the residual has grown a thousandfold (a
+      millionfold if absolute). The release multiplies these factors by the length of sequences; here they are those for
+      images.
+    - While autograd records, the value is f(z*), by one more evaluation. `Implicit` takes the Jacobian at z*, and
+      solves the adjoint equation from zero by these rules too. `Unrolled` differentiates the solver and that
+      evaluation; with plain iteration, only the K applications, as in the release's pretraining.
 
     Raises:
-        ValueError: as `fixed_point`; a solver the release does not have; Anderson with less than 3 steps.
+        ValueError: as in `fixed_point`; or a solver that the release does not have, or Anderson with less than 3 steps.
     """
     check_choices(solver, stop, adjoint, "ignore")
     record = checked_record(record, stop)
@@ -123,7 +124,7 @@ def released_fixed_point(
 def iterate_as_released(
     f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop, record: Sequence[int] = ()
 ) -> Flat:
-    """The loop, with the signature of `iterate`: `Flat.best` is the state found, `Flat.steps` the steps made to it."""
+    """The loop, with the signature of `iterate`: `Flat.best` is the state found, `Flat.steps` the number of its step."""
     rules = _rules(solver, stop, record)
     f = Unaliased(f)
     evaluations = stop.max_steps + rules.beyond
@@ -201,13 +202,13 @@ def _rules(solver: Solver, stop: Stop, record: Sequence[int]) -> _Rules:
 
 @torch.no_grad()
 def _residuals(z: Tensor, fz: Tensor, stop: Stop, floor: float) -> tuple[float, float]:
-    """The residual of the batch as if it were one sample, and the one without the constant in it."""
+    """The residual of the batch as one sample, and the same without the constant."""
     own = of_rows(stop.norm, (fz - z).flatten()[None], look=may_look(z))
     if not stop.relative:
         return (residual := float(own.bounded())), residual
     of_fz = of_rows(stop.norm, fz.flatten()[None], look=may_look(z))
     bare, length = float(own.over(of_fz)), of_fz.value()
-    # Beside a length that has no number the constant is none.
+    # Beside a norm that overflows the constant does not count.
     return float(own.bounded() / (length + floor)) if length.isfinite() else bare, bare
 
 

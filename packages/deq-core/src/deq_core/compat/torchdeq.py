@@ -1,4 +1,4 @@
-"""Reading a torchdeq configuration."""
+"""Configurations of torchdeq as layers of this library."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _KNOWN: dict[str, Any] = {
     "core": "sliced",
     "f_solver": "fixed_point_iter",
     "b_solver": "fixed_point_iter",
-    "no_stat": None,  # whether the statistics of a solve are skipped: ours cost nothing that would be spared
+    "no_stat": None,  # whether statistics of solves are skipped; ours cost nothing
     "f_max_iter": 40,
     "b_max_iter": 40,
     "f_tol": 1e-3,
@@ -51,7 +51,7 @@ _KNOWN: dict[str, Any] = {
     "jac_incremental": 0,
     "sradius_mode": False,
 }
-# solver → what a call's solver_kwargs may hold for it
+# solver → its keys in solver_kwargs
 _SOLVER_OPTIONS: dict[str, tuple[str, ...]] = {
     "fixed_point_iter": ("tau",),
     "simple_fixed_point_iter": ("tau",),
@@ -62,18 +62,18 @@ _SOLVER_OPTIONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class TorchDEQ:
-    """A torchdeq configuration in the words of this library.
+    """A torchdeq configuration in the terms of this library.
 
     Attributes:
-        layers: one solve each. Several are torchdeq's slices: every one starts from the last one's `value.detach()`,
-            and the values of all are supervised.
-        record: for `layers[0](f, z0, record=record)` in training: the indexed states.
-        norm: to be called with the cell, and perhaps names to skip: `weight_norm_`, `spectral_norm_`, or what leaves
-            the cell as it is, with the configuration's options.
-        gamma: for `exponential_weights`.
+        layers: one layer for each solve. Several are torchdeq's slices: each starts from `value.detach()` of the one
+            before, and all their values are supervised.
+        record: steps of the indexed states, for `layers[0](f, z0, record=record)` in training.
+        norm: function to call with the cell, and optionally names to skip: `weight_norm_` or `spectral_norm_` with the
+            options of the configuration, or one that changes nothing.
+        gamma: the argument of `exponential_weights`.
         jac_loss_weight, jac_loss_freq: weight and probability of the `jacobian_frobenius` term.
-        jac_incremental: after how many training steps torchdeq's examples add 0.1 to that weight; 0 is never.
-        sradius_mode: whether to look at `spectral_radius` in validation.
+        jac_incremental: number of training steps after which torchdeq's examples add 0.1 to that weight; 0 is never.
+        sradius_mode: whether validation measures `spectral_radius`.
     """
 
     layers: tuple[DEQ, ...]
@@ -87,12 +87,12 @@ class TorchDEQ:
 
 
 def from_torchdeq(args: Any, solver_kwargs: Mapping[str, Any] | None = None) -> TorchDEQ:
-    """The layers and settings that a torchdeq 0.1 configuration stands for, with its numerics.
+    """The layers and settings of a torchdeq 0.1 configuration, with its numerics.
 
     Args:
-        args: a mapping, or an object with attributes (`argparse.Namespace`), of torchdeq's options; missing ones take
+        args: torchdeq's options, as a mapping or an object with attributes (`argparse.Namespace`); missing ones have
             its defaults. It is not changed.
-        solver_kwargs: what its `deq(f, z0, solver_kwargs=...)` is called with: `m`, `lam`, `tau`, `LBFGS_thres`, `ls`.
+        solver_kwargs: those of its call `deq(f, z0, solver_kwargs=...)`: `m`, `lam`, `tau`, `LBFGS_thres`, `ls`.
 
     Raises:
         ValueError: an unknown option, or a value without counterpart; the message names it.
@@ -129,7 +129,7 @@ def from_torchdeq(args: Any, solver_kwargs: Mapping[str, Any] | None = None) -> 
 
 
 def _ends(options: dict[str, Any], sliced: bool) -> list[int]:
-    """The steps whose states are supervised, the last one included."""
+    """The steps whose states are supervised, including the last one."""
     steps, states = options["f_max_iter"], options["n_states"]
     if states > steps:
         raise ValueError(f"n_states={states} asks for more states than f_max_iter={steps} steps")
@@ -142,7 +142,7 @@ def _ends(options: dict[str, Any], sliced: bool) -> list[int]:
 
 
 def _adjoints(options: dict[str, Any], states: int) -> list[Adjoint]:
-    """One for each supervised state."""
+    """The adjoint of each supervised state."""
     grads = options["grad"] if isinstance(options["grad"], tuple) else (options["grad"],)
     grads = grads * states if len(grads) == 1 else grads
     if len(grads) != states:
@@ -159,10 +159,10 @@ def _adjoints(options: dict[str, Any], states: int) -> list[Adjoint]:
 
 
 def _phantom(steps: int, options: dict[str, Any]) -> Phantom:
-    """Phantom steps with those of their states that are supervised."""
+    """The phantom steps, which record those that are supervised."""
     gap, locations, damping = options["sup_gap"], options["sup_loc"], 1 - options["tau"]
     if gap > 0:
-        # The release supervises every gap-th state alone; what it computes after the last of them is lost.
+        # torchdeq supervises only every gap-th state, and does not use the steps after the last of them.
         if gap > steps:
             raise ValueError(f"sup_gap={gap} is beyond grad={steps}: torchdeq supervises no state at all")
         steps -= steps % gap
@@ -176,7 +176,7 @@ def _phantom(steps: int, options: dict[str, Any]) -> Phantom:
 
 
 def _one_for_all(adjoints: list[Adjoint], options: dict[str, Any]) -> Adjoint:
-    """The adjoint of a solve whose indexed states are differentiated too."""
+    """The adjoint of a single solve, whose indexed states are differentiated too."""
     *indexed, last = adjoints
     if isinstance(last, Implicit):
         name = "ift" if options["ift"] else "hook_ift"
@@ -191,7 +191,7 @@ def _one_for_all(adjoints: list[Adjoint], options: dict[str, Any]) -> Adjoint:
 
 
 def _tolerance(direction: str, options: dict[str, Any]) -> float | None:
-    """None for the solver that looks at no residual."""
+    """The tolerance; None for the solver that does not compute residuals."""
     return None if options[f"{direction}_solver"] == "simple_fixed_point_iter" else options[f"{direction}_tol"]
 
 
@@ -204,13 +204,13 @@ def _solver(name: str, options: dict[str, Any], given: Mapping[str, Any]) -> Sol
     if chosen == "anderson":
         return Anderson(given.get("m", 6), given.get("lam", 1e-4), damping, relative_ridge=False)
     if chosen == "broyden":
-        # The release searches for the whole batch at once.
+        # torchdeq has one line search for the whole batch, LineSearchBroyden one for each sample.
         return (LineSearchBroyden if given.get("ls", False) else Broyden)(given.get("LBFGS_thres"))
     return FixedPointIteration(damping)
 
 
 def _norm(options: dict[str, Any]) -> Callable[..., nn.Module]:
-    """What to call with the cell."""
+    """The function that normalises the cell."""
     clip = options["norm_clip_value"] if options["norm_clip"] else None
     length, learned = options["norm_target_norm"], not options["norm_no_scale"]
     norms = {
@@ -234,7 +234,7 @@ def _choice(name: str, options: dict[str, Any], choices: dict[str, Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Lists as tuples, and torchdeq's None for an empty one."""
+    """A list as a tuple, and None, which torchdeq uses for an empty list, as ()."""
     if value is None:
         return ()
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What the delta rule computed, and what it could leave out."""
+"""Counts of what the delta rule computes and skips."""
 
 import math
 import threading
@@ -9,25 +9,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-# Threads may evaluate one cell at once, and each adds to what it has read.
+# Several threads may evaluate one cell at once, and adding to a count is not atomic.
 _COUNTING = threading.Lock()
 
 
 @dataclass
 class LayerCount:
-    """Counts of one layer over all its evaluations; multiply-accumulates (MACs) without biases.
+    """Counts of one layer over all its evaluations. Multiply-accumulates (MACs) are without biases.
 
     Attributes:
         elements, sent: input elements, and those that were not skipped; a dense evaluation sends all.
-        pixels, active: input positions, all channels together, and those with any element sent.
-        tiles, active_tiles: squares of 8 x 8 input positions, and those with any element sent; for layers that are
-            not convolutions in the plane, positions.
-        dense_macs: what a dense evaluation takes: outputs · input channels / groups · kernel area.
-        sparse_macs: the products of the elements sent with every weight that reaches an output, so kernel area,
-            stride, dilation, groups and borders are counted.
-        release_dense, release_sparse: the DeltaDEQ release's own count, for comparison with its tables. It leaves the
-            kernel area out, adds biases and the subtraction, scales the bias with the inputs, and counts the zeros of
-            a first, dense input as skipped.
+        pixels, active: input positions over all channels, and those with any element sent.
+        tiles, active_tiles: tiles of 8 x 8 input positions, and those with any element sent; for layers other than
+            2D convolutions, positions.
+        dense_macs: MACs of dense evaluations: outputs · input channels / groups · kernel area.
+        sparse_macs: MACs of the elements sent: their products with each weight that leads to an output, by kernel area,
+            stride, dilation, groups and borders.
+        release_dense, release_sparse: the same as the DeltaDEQ release counts them, for comparison with its tables. It
+            leaves out the kernel area, adds biases and the subtraction, scales the bias with the inputs, and counts the
+            zeros of a first, dense input as skipped.
     """
 
     elements: int = 0
@@ -43,14 +43,14 @@ class LayerCount:
     _reach: dict[torch.Size, Tensor] = field(default_factory=dict, repr=False)
 
     def add(self, layer: nn.Module, sent: Tensor, output: Tensor, raw: Tensor, dense: bool) -> None:
-        """Counts one evaluation; nothing waits for the device.
+        """Counts one evaluation, without waiting for the device.
 
         Args:
             layer: the linear or convolution layer.
-            sent: its input, where an element that is zero was skipped.
-            output: its output.
-            raw: the input before the rule.
-            dense: whether all of `sent` was used, zero or not.
+            sent: input of the layer, with zeros for skipped elements.
+            output: output of the layer.
+            raw: input before the rule.
+            dense: whether the evaluation was dense, so that no element was skipped.
         """
         with _COUNTING:
             self._add(layer, sent, output, raw, dense)
@@ -70,7 +70,7 @@ class LayerCount:
             planes = pixels.reshape(-1, 1, *pixels.shape[-2:]).float()
             tiles = torch.nn.functional.max_pool2d(planes, 8, ceil_mode=True)
         self.tiles += tiles.numel()
-        self.active_tiles = self.active_tiles + tiles.sum(dtype=torch.long)  # a float loses ones beyond 2^24
+        self.active_tiles = self.active_tiles + tiles.sum(dtype=torch.long)  # float32 cannot count beyond 2^24
         inputs, area = _fan_in(layer)
         macs = output.numel() * inputs * area
         self.dense_macs += macs
@@ -92,10 +92,10 @@ class LayerCount:
 
 
 class DeltaMeter:
-    """Counts of every layer under the delta rule, and their sums; where no layer was, all are 0.
+    """Counts of the layers under the delta rule, and their sums; all are 0 before the first counted evaluation.
 
     Attributes:
-        layers: name → `LayerCount`.
+        layers: `LayerCount` of each layer, by name.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -103,12 +103,12 @@ class DeltaMeter:
         self._memories: dict[object, object] | None = None
 
     def reset(self) -> None:
-        """Sets every count to zero."""
+        """Sets all counts to zero."""
         for name in self.layers:
             self.layers[name] = LayerCount()
 
     def forget(self) -> None:
-        """Drops what is remembered across solves, so that the next evaluation is dense: after a scene cut."""
+        """Drops the memories kept across solves, so that the next evaluation is dense: for use after a scene cut."""
         if self._memories is not None:
             self._memories.clear()
 
@@ -119,12 +119,12 @@ class DeltaMeter:
 
     @property
     def pixel_sparsity(self) -> float:
-        """Share of positions at which every channel was skipped: what hardware that works on pixels can use."""
+        """Share of positions where all channels were skipped, which hardware that works on pixels can use."""
         return _skipped(self._sum("active"), self._sum("pixels"))
 
     @property
     def tile_sparsity(self) -> float:
-        """Share of 8 x 8 tiles in which everything was skipped: what hardware that works on tiles can use."""
+        """Share of 8 x 8 tiles where everything was skipped, which hardware that works on tiles can use."""
         return _skipped(self._sum("active_tiles"), self._sum("tiles"))
 
     @property
@@ -134,7 +134,7 @@ class DeltaMeter:
 
     @property
     def sparse_macs(self) -> int:
-        """MACs that the elements sent take part in."""
+        """MACs of the elements sent."""
         return int(self._sum("sparse_macs"))
 
     @property
@@ -148,7 +148,7 @@ class DeltaMeter:
         return self._sum("release_sparse")
 
     def rows(self) -> list[Mapping[str, str | float]]:
-        """One mapping a layer, for a table."""
+        """Sparsity and MACs of each layer, for a table."""
         return [
             {
                 "layer": name,
@@ -164,17 +164,17 @@ class DeltaMeter:
 
 
 def _skipped(used: float, of: float) -> float:
-    """The share that was not used; 0 of nothing."""
+    """The share that was not used; 0 if there was nothing."""
     return 1 - used / of if of else 0.0
 
 
 def spatial_rank(layer: nn.Module) -> int:
-    """Dimensions of a layer's input behind its channels."""
+    """Number of spatial dimensions of a layer's input."""
     return len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
 
 
 def _fan_in(layer: nn.Module) -> tuple[int, int]:
-    """Input channels that one output sees, and the kernel's area."""
+    """Number of input channels of one output, and the kernel area."""
     if isinstance(layer, _ConvNd):
         return layer.in_channels // layer.groups, math.prod(layer.kernel_size)
     assert isinstance(layer, nn.Linear)
@@ -182,7 +182,7 @@ def _fan_in(layer: nn.Module) -> tuple[int, int]:
 
 
 def _reach(layer: _ConvNd, inputs: torch.Size, outputs: torch.Size) -> Tensor:
-    """How many outputs of one channel each input position reaches, of shape `inputs`."""
+    """For each input position, the number of outputs of one channel that depend on it, of shape `inputs`."""
     product = torch.ones((), dtype=torch.long)
     for axis, (size, out) in enumerate(zip(inputs, outputs, strict=True)):
         stride, dilation, kernel = layer.stride[axis], layer.dilation[axis], layer.kernel_size[axis]

@@ -1,4 +1,4 @@
-"""The delta rule: affine layers that are fed only with what has changed."""
+"""The delta rule: affine layers that compute only with changes of their input."""
 
 import copy
 import threading
@@ -32,31 +32,30 @@ def to_delta(
     refresh_every: int | None = None,
     across_solves: bool = False,
 ) -> tuple[Module, DeltaMeter]:
-    """A copy of `module` that shares its weights and evaluates its affine layers by differences, and its meter.
+    """Returns a copy of `module` with the same weights, whose affine layers follow the delta rule, and its meter.
 
-    Every linear and convolution layer keeps its last input X and output Y. With d = x - X, and d set to zero where
+    Each linear and convolution layer keeps its last input X and output Y. With d = x - X, and d set to zero where
     |d| ≤ threshold, it returns Y ← layer(d) + Y - bias (DeltaDEQ, NeurIPS 2024; the arithmetic of its release). At
-    threshold 0 that is the dense layer up to rounding. A layer used twice in one evaluation keeps two memories.
+    threshold 0 that is the dense layer up to rounding. A layer that is used twice in one evaluation keeps two memories.
 
-    Memories begin with a solve and end with it, or with the `solve_scope` around several, each of which goes on from
-    those of the last. Outside of both, in a solve that is compiled, and while autograd records, layers are dense and
-    not counted. Memories belong to the calls of one forward of the copy, which must be the one who calls its layers.
-    Transposed convolutions stay dense. In-place activations of the copy are made out-of-place: they would write into
-    the memories.
+    Memories last for one solve, or for the `solve_scope` around several solves, each of which continues from the last.
+    Outside of both, in a compiled solve, and while autograd records, layers are dense and not counted. Within a solve
+    the layers must be called by the forward of the copy, which tells their calls apart. Transposed convolutions stay
+    dense. In-place activations of the copy become out-of-place, since they would write into the memories.
 
     Args:
         module: the cell. It is not changed.
-        threshold: changes up to this size are skipped; or one per layer, by the names of layers or of modules that
-            contain them, the longest matching name counting.
-        skip: names of layers, or of modules whose layers all stay dense.
-        reference: what becomes X. "seen", the release's rule, takes the whole new input, so small changes that never
-            exceed the threshold are lost for good. "sent" takes only what was sent, so they add up until they are.
-        relative: multiply the threshold by the root mean square of each sample's input.
-        schedule: step of the solve, counted from 1, → factor on the threshold.
-        refresh_every: evaluate densely every so many steps, which bounds the drift.
-        across_solves: keep memories from solve to solve, as long as shapes and weights stay: for video. Those that
-            are not finite end with their solve, and `DeltaMeter.forget` drops all. They are those of one stream: two
-            threads that solve at once are refused.
+        threshold: magnitude up to which changes are skipped; or one for each name of a layer or of a module with
+            layers, of which the longest matching name counts.
+        skip: names of layers that stay dense, or of modules whose layers do.
+        reference: what becomes X. "seen", the release's rule, is the whole new input, so that changes which stay below
+            the threshold are lost. "sent" is only what was sent, so that they add up until they exceed it.
+        relative: whether the threshold is relative to the root mean square of each sample's input.
+        schedule: step of the solve, counted from 1, → factor of the threshold.
+        refresh_every: number of steps after which an evaluation is dense again, which bounds the drift.
+        across_solves: whether memories are kept from solve to solve, for video, as long as shapes and weights stay the
+            same. Memories that are not finite are dropped after their solve, and `DeltaMeter.forget` drops all. They
+            are those of one stream, so two threads may not solve at once.
 
     Raises:
         ValueError: a name that matches nothing, a layer without a threshold, or one whose padding is not zeros.
@@ -65,7 +64,7 @@ def to_delta(
         raise ValueError(f"reference must be 'seen' or 'sent', got {reference!r}")
     if refresh_every is not None and refresh_every < 1:
         raise ValueError(f"refresh_every must be None or at least 1 step, got {refresh_every!r}")
-    # Sharing by memo: the copy's parameters and buffers are the original's.
+    # deepcopy takes tensors in the memo as already copied, so the copy shares parameters and buffers.
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     delta = copy.deepcopy(module, shared)
     layers = [(n, layer) for n, layer in affine_layers(delta, skip) if not isinstance(layer, _ConvTransposeNd)]
@@ -80,7 +79,7 @@ def to_delta(
         layer.forward = _Rule(engine, name, layer, thresholds[name])
     for part in delta.modules():
         if getattr(part, "inplace", False):
-            part.inplace = False  # pyright: ignore[reportArgumentType]  an activation's plain attribute
+            part.inplace = False  # pyright: ignore[reportArgumentType]  a plain attribute of activations
     delta.register_forward_pre_hook(engine.begin)
     delta.register_forward_hook(engine.end, always_call=True)
     return delta, meter
@@ -88,7 +87,7 @@ def to_delta(
 
 @dataclass
 class _Memory:
-    """What one call site remembers."""
+    """The memory of one call of a layer."""
 
     x: Tensor
     y: Tensor
@@ -96,17 +95,17 @@ class _Memory:
 
     def __post_init__(self) -> None:
         self.versions = self._versions()
-        # Tensors of inference mode have no versions. What a cell does to them it does every time.
+        # Inference tensors have no version counter: compare them with copies, once, as a cell does the same every time.
         self.copies = [(x, x.clone()) for x in (self.x, self.y) if self.evaluations == 1 and x.is_inference()]
 
     def untouched(self) -> bool:
-        """Whether neither tensor was written into since."""
+        """Whether neither tensor was changed in place."""
         copies, self.copies = self.copies, []
         same = all(torch.allclose(x, copy, rtol=0, atol=0, equal_nan=True) for x, copy in copies)
         return same and self.versions == self._versions()
 
     def finite(self) -> Tensor:
-        """Whether all of both is, ()."""
+        """Whether both tensors are finite, ()."""
         return self.x.isfinite().all() & self.y.isfinite().all()
 
     def _versions(self) -> list[int]:
@@ -115,7 +114,7 @@ class _Memory:
 
 @dataclass
 class _Engine:
-    """The choices all layers share, and which call of each thread's evaluation is running."""
+    """The options that all layers share, and the calls of the evaluation that each thread is running."""
 
     reference: Reference
     relative: bool
@@ -133,17 +132,17 @@ class _Engine:
         return {**self.__dict__, "calls": {}, "user": None, "weights": []}
 
     def begin(self, module: nn.Module, inputs: Any) -> None:
-        """A new evaluation of the cell."""
+        """Begins an evaluation of the cell."""
         self.calls[_thread()] = {}
         if self.kept is not None and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             self._go_on(self.kept, current_scope())
 
     def end(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        """The evaluation is over."""
+        """Ends the evaluation."""
         self.calls.pop(_thread(), None)
 
     def site(self, name: str) -> tuple[dict[object, Any], object] | None:
-        """Where this call's memory lies; None where nothing is to be remembered."""
+        """The dictionary and key of this call's memory; None if the layer is to be dense."""
         if torch.is_grad_enabled():
             return None
         memories, scope = self.kept, current_scope()
@@ -162,16 +161,16 @@ class _Engine:
         return memories, (name, call)
 
     def _go_on(self, kept: dict[object, Any], scope: Scope | None) -> None:
-        """Goes on with this solve, or begins it, where that is the one that uses the kept memories.
+        """Continues the solve that uses the kept memories, or begins another one.
 
         Raises:
-            RuntimeError: another thread's solve uses them.
+            RuntimeError: a solve of another thread uses the memories.
         """
         user, thread = (None, 0) if self.user is None else (self.user[0](), self.user[1])
         if scope is not None and user is scope:
             self.step = None if self.step is None else self.step + 1
             return
-        if scope is not None and kept and user is not None and thread != _thread():  # `DeltaMeter.forget` frees
+        if scope is not None and kept and user is not None and thread != _thread():  # allowed after `DeltaMeter.forget`
             raise RuntimeError(
                 "two threads solve at once with one cell by to_delta(..., across_solves=True), whose memories are "
                 "those of one stream: make a copy of its own for each thread"
@@ -180,7 +179,7 @@ class _Engine:
         self._drop_stale(kept)
 
     def _drop_stale(self, kept: dict[object, Any]) -> None:
-        """Drops memories that are not finite, and all where a layer has other weights than theirs."""
+        """Drops memories that are not finite, or all if the weights of a layer have changed."""
         weights = [(x, 0 if x.is_inference() else x._version) for layer in self.layers for x in _tensors(layer)]
         if [(id(x), version) for x, version in weights] != [(id(x), version) for x, version in self.weights]:
             kept.clear()
@@ -196,7 +195,7 @@ def _tensors(layer: nn.Module) -> list[Tensor]:
 
 
 def _thread() -> int:
-    # A compiler follows one thread, and does not know its number.
+    # torch.compile traces one thread, and cannot trace get_ident.
     return 0 if torch.compiler.is_compiling() else threading.get_ident()
 
 
@@ -228,12 +227,12 @@ class _Rule:
                 "rule remembers both: use out-of-place operations in the cell (relu, not relu_)"
             )
         change = x - memory.x
-        # What is no number is sent: skipped, it would not show.
+        # A NaN is sent: if it were skipped, it would go unnoticed.
         change = torch.where(change.abs() <= self._size(x, evaluation), 0.0, change)
         sent = self.dense(change)
         y, bias = sent + memory.y, self.layer.bias
         if isinstance(bias, Tensor):
-            # As the layer has added it, under autocast rounded: a difference would add up from step to step.
+            # The bias as the layer has added it, rounded under autocast: otherwise errors add up from step to step.
             y = y - bias.to(sent.dtype).reshape(-1, *[1] * spatial_rank(self.layer))
         count.add(self.layer, change, y, x, dense=False)
         memories[key] = _Memory(x if self.engine.reference == "seen" else memory.x + change, y, evaluation)
@@ -248,12 +247,12 @@ class _Rule:
 
 
 def _root_mean_square(x: Tensor) -> Tensor:
-    """(B, 1, ...) of every sample."""
+    """Root mean square of each sample, (B, 1, ...)."""
     return x.square().mean(dim=tuple(range(1, x.dim())), keepdim=True).sqrt()
 
 
 def _per_layer(threshold: float | Mapping[str, float], names: list[str], module: nn.Module) -> dict[str, float]:
-    """The threshold of every layer."""
+    """The threshold of each layer."""
     given = threshold if isinstance(threshold, Mapping) else {"": threshold}
     known = dict(module.named_modules())
     if unknown := [name for name in given if name not in known]:

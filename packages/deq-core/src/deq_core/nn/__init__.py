@@ -1,4 +1,4 @@
-"""What equilibrium models are built and trained with: the layer, dropout, normalisations, penalties, warm starts."""
+"""Parts of equilibrium models and of their training: the layer, dropout, normalisations, penalties, warm starts."""
 
 from .contraction import contraction as contraction
 from .dropout import VariationalDropout as VariationalDropout

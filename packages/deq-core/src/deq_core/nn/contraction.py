@@ -1,4 +1,4 @@
-"""A penalty on maps that expand near a state."""
+"""A penalty on maps that do not contract near a state."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from .._solve.map import Map
 from .._solve.norms import two_norm
 from .._solve.tree import Ravel, Tree
 
-# A direction shorter than this, relative to z, is none: its reciprocal would overflow.
+# A direction shorter than this, relative to z, counts as zero: its reciprocal would overflow.
 _LEAST = 1e-30
 
 
@@ -26,34 +26,34 @@ def contraction(
     floors: Sequence[float] | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Penalty relu(|f(z + d) - f(z)| / |d| - bound) per sample, (B,): 0 where f contracts along d by `bound`.
+    """Penalty relu(|f(z + d) - f(z)| / |d| - bound), (B,): 0 where f contracts along d by a factor of `bound`.
 
-    Bounds the Jacobian along one direction by finite differences, for one evaluation of f beside f(z) and first-order
-    gradients, where `jacobian_frobenius` differentiates twice. Along the last step of a solve, d = z - z_before, it
-    finds the slowest directions, by which the iterates still move. What f detaches from autograd counts as well.
+    It bounds the Jacobian along one direction by a finite difference, so it takes one evaluation of f besides f(z) and
+    first-order gradients, while `jacobian_frobenius` differentiates twice. The last step of a solve, d = z - z_before,
+    is along the slowest directions, in which the iterates still move. What f detaches from autograd counts as well.
 
-    Lengths are by part, a part being a leaf of the state: |x|² = Σ_p (weight_p |x_p| / |z_p|)², so that a part of
-    large numbers hides no other. A part that is 0 in z, or whose weight is 0, is left out: it is not moved and does not
-    count. Where that leaves nothing, and where d is 0, the penalty is 0. With `bound=0` it is the ratio itself.
+    Norms are by part, that is by leaf of the state: |x|² = Σ_p (weight_p |x_p| / |z_p|)², so that a part of large
+    numbers does not hide the others. A part that is 0 in z, or whose weight is 0, is neither moved nor counted. If no
+    part is left, or d is 0, the penalty is 0. With `bound=0` it is the ratio itself.
 
-    Differentiable with respect to what f and `fz` depend on; z and d are constants. States of half precision are
-    measured in float32. Both evaluations of f see one set of dropout masks; where `fz` is given, open a `solve_scope`
-    round both.
+    Differentiable with respect to what f and `fz` depend on; z and d are constants. Half-precision states are measured
+    in float32. Both evaluations of f use the same dropout masks; if you pass `fz`, open a `solve_scope` around both.
 
     Args:
-        f, z: as in `fixed_point`; z is a state near the solution.
-        fz: f(z), with its graph, where it is known: spares one of the two evaluations.
-        direction: a tree like z, of any length: d is a multiple of it with |d| = step · |z|. None is a random one that
-            moves every part.
-        bound: the ratio that is free, at least 0.
+        f: as in `fixed_point`.
+        z: a state near the solution.
+        fz: f(z), with its graph, if it is known; saves one of the two evaluations.
+        direction: a tree like z of any norm: d is the multiple of it with |d| = step · |z|. None is a random direction
+            that moves every part.
+        bound: largest ratio without a penalty, at least 0.
         step: |d| / |z|, above 0.
-        weights: how much each part counts, one number a part; None is 1 for each.
-        floors: root mean square, in the part's own unit, below which |z_p| counts as that of such a part; one a part.
-            So a part that is nearly 0, flow between identical frames, is not measured against nothing. None is 0 each.
+        weights: weight of each part, by default 1.
+        floors: least root mean square of each part, in its unit, from which |z_p| is computed, by default 0. It keeps
+            the norm of a part that is nearly 0, such as flow between identical frames, from being divided by nearly 0.
         generator: source of the random direction.
 
     Raises:
-        ValueError: a setting outside its range; `fz` or `direction` unlike z; f as in `fixed_point`.
+        ValueError: an argument is out of range, or `fz` or `direction` is unlike z; or for f, as in `fixed_point`.
     """
     if not (bound >= 0 and step > 0):
         raise ValueError(f"bound must be at least 0 and step above 0, got {bound!r} and {step!r}")
@@ -73,7 +73,7 @@ def contraction(
             length = _norm(moved, factors, ravel)
             multiple = torch.where(length > _LEAST, step * _norm(start, factors, ravel) / length, 0.0)
             state = start + multiple[:, None] * moved
-            # What f sees, in the precision of its leaves.
+            # The perturbation as f sees it, rounded to the precision of the leaves.
             distance = _norm(ravel.flatten(ravel.unflatten(state)) - start, factors, ravel)
         change = _norm(g(state) - base, factors, ravel)
         ratio = change / torch.where(distance > 0, distance, 1.0)
@@ -81,28 +81,28 @@ def contraction(
 
 
 def _norm(x: Tensor, factors: Tensor, ravel: Ravel) -> Tensor:
-    """(B,) the length of x (B, n) by parts; its gradient where x is 0 is 0."""
+    """The norm of x (B, n) by parts, (B,); its gradient at 0 is 0."""
     return two_norm(_lengths(x, ravel) * factors)
 
 
 def _lengths(x: Tensor, ravel: Ravel) -> Tensor:
-    """(B, parts) the length of each part."""
+    """The Euclidean norm of each part, (B, parts)."""
     return torch.stack([two_norm(part) for part in x.split(ravel.sizes, dim=1)], dim=1)
 
 
 def _columns(numbers: Tensor, ravel: Ravel) -> Tensor:
-    """(B, parts) → (B, n): every part's number in each of its columns."""
+    """(B, parts) → (B, n): the number of each part, repeated in its columns."""
     columns = [number[:, None].expand(-1, size) for number, size in zip(numbers.unbind(1), ravel.sizes, strict=True)]
     return torch.cat(columns, dim=1)
 
 
 def _roots(ravel: Ravel) -> Tensor:
-    """(parts,) the square root of each part's size: its length over its root mean square."""
+    """The square root of the size of each part, (parts,): the ratio of Euclidean norm to root mean square."""
     return torch.tensor([math.sqrt(size) for size in ravel.sizes], dtype=ravel.dtype, device=ravel.device)
 
 
 def _per_part(name: str, numbers: Sequence[float] | None, default: float, ravel: Ravel) -> Tensor:
-    """(parts,) the numbers given, or the default."""
+    """The numbers given, or the default for each part, (parts,)."""
     found = [default] * len(ravel.sizes) if numbers is None else list(numbers)
     if len(found) != len(ravel.sizes) or not all(0 <= number < math.inf for number in found):
         raise ValueError(

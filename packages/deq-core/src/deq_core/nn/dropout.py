@@ -1,4 +1,4 @@
-"""Dropout inside f: one mask per solve."""
+"""Dropout inside f, with one mask per solve."""
 
 from collections.abc import Callable
 from typing import cast
@@ -11,14 +11,14 @@ from .._solve.scope import once_a_solve
 
 
 class VariationalDropout(nn.Module):
-    """Dropout whose mask is drawn once per solve, so that f stays one function and has a fixed point.
+    """Dropout whose mask is drawn once per solve, so that f stays the same function and has a fixed point.
 
-    Gal & Ghahramani, NeurIPS 2016, for recurrent nets; Bai et al., NeurIPS 2019, for equilibrium models. The mask is
-    kept for the backward pass too. Outside a solve every call draws a new one, as `nn.Dropout` does. Inside
+    Gal & Ghahramani, NeurIPS 2016, for recurrent networks; Bai et al., NeurIPS 2019, for equilibrium models. The
+    backward pass uses the same mask. Outside of a solve each call draws a new one, as `nn.Dropout` does. Within
     `torch.utils.checkpoint` inside f it needs `checkpoint_contexts`.
 
     Args:
-        p: probability that an entry is zeroed, in [0, 1); the others are scaled by 1 / (1 - p).
+        p: probability that an element is zeroed, in [0, 1); the others are scaled by 1 / (1 - p).
         shared: dimensions along which the mask is constant: (2, 3) drops whole channels of an image.
     """
 
@@ -30,7 +30,7 @@ class VariationalDropout(nn.Module):
         self.shared = shared
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` under this solve's mask, same shape."""
+        """`x` with the mask of this solve applied."""
         if not self.training or self.p == 0:
             return x
         return x * _mask(self, x)
@@ -40,7 +40,7 @@ class VariationalDropout(nn.Module):
 
 
 def _draw_mask(dropout: VariationalDropout, x: Tensor) -> Tensor:
-    """The mask of the solve that is running, or a new one."""
+    """The mask of the running solve, or a new one outside of a solve."""
     shape = list(x.shape)
     for dimension in dropout.shared:
         shape[dimension] = 1
@@ -51,6 +51,6 @@ def _draw_mask(dropout: VariationalDropout, x: Tensor) -> Tensor:
     return once_a_solve(dropout, torch.Size(shape), draw)
 
 
-# Not compiled: a graph would keep the first solve's mask. This form of `torch.compiler.disable` does not import the
-# compiler, which takes as long as importing torch.
+# Not compiled, since a graph would keep the mask of the first solve. Unlike `torch.compiler.disable`, this does not
+# import the compiler, which takes as long as importing torch.
 _mask = cast(Callable[[VariationalDropout, Tensor], Tensor], _disable_dynamo(_draw_mask))

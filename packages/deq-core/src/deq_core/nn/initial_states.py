@@ -1,4 +1,4 @@
-"""Initial states from elsewhere, so that the solution does not come to depend on the path to it."""
+"""Random initial states in training, for solutions that do not depend on the path."""
 
 import math
 from collections.abc import Callable
@@ -24,23 +24,23 @@ def mix_initial_states(
     draw: Change | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tree, Tensor]:
-    """z with the states of about a `share` of its samples replaced, detached, and (B,) bool which those are.
+    """Replaces the states of a random `share` of the samples; returns z, detached, and which were replaced, (B,) bool.
 
-    A network that is trained from such states, towards the targets it has anyway, learns a solution that does not
-    depend on where the solve begins (path independence: Anil et al., NeurIPS 2022, who mix zeros and normal numbers).
+    A network that is trained from such states, with the same targets, learns solutions that do not depend on the
+    initial state (path independence: Anil et al., NeurIPS 2022, who mix zeros and normal numbers).
 
     Args:
-        z: a tree of tensors (B, ...), such as the value of a first solve of the training step.
-        share: probability that a sample is touched, in [0, 1].
-        odds: how often a touched sample begins from another sample's state, from its own moved, and from a random one.
-            What is not to be had, another sample in a batch of one or `move=None`, is left out.
+        z: a tree of tensors (B, ...), such as the value of the first solve of the training step.
+        share: probability that a sample is replaced, in [0, 1].
+        odds: relative frequency of the replacements: another sample's state, the sample's own state moved, and a random
+            state. Those that are not available (a batch of one, `move=None`) are left out.
         move: (z, generator) → all states moved, a tree like z: `MoveMaps`, or a function of your own.
-        draw: (z, generator) → random states, a tree like z. None draws normal numbers, of every part's root mean square
-            over the batch.
+        draw: (z, generator) → random states, a tree like z. None draws normal numbers with the root mean square of each
+            part over the batch.
         generator: source of all draws, on any device.
 
     Raises:
-        ValueError: a setting outside its range; what `move` or `draw` returns is not like z.
+        ValueError: an argument is out of range, or `move` or `draw` returns a tree unlike z.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must be in [0, 1], got {share!r}")
@@ -72,16 +72,16 @@ def mix_initial_states(
 
 @dataclass(frozen=True)
 class MoveMaps:
-    """States of maps (B, ..., H, W), moved as the state of another frame would be: shifted, scaled, with smooth noise.
+    """Moves maps (B, ..., H, W) as if from another frame: shifts and scales them, and adds smooth noise.
 
-    Each sample is moved by numbers of its own, and all parts of a sample are shifted alike, so parts of several
-    resolutions stay aligned up to rounding. What leaves the map on one side comes back on the other.
+    Each sample is moved by random numbers of its own. All parts of a sample are shifted alike, so that parts of
+    different resolutions stay aligned up to rounding. Shifts wrap around at the borders.
 
     Attributes:
-        shift: the longest shift, as a share of height and width.
-        scale: for every part, by how much its factor may differ from 1, either way; () scales none.
-        noise: for every part, the largest standard deviation of smooth noise, in the part's own unit; () adds none.
-        grid: rows and columns of the normal numbers between which the noise is interpolated.
+        shift: maximum shift, as a share of height and width.
+        scale: for each part, the maximum difference of its factor from 1; () scales none.
+        noise: for each part, the maximum standard deviation of the noise, in the part's unit; () adds none.
+        grid: rows and columns of the normal numbers from which the noise is interpolated.
     """
 
     shift: float = 0.25
@@ -96,10 +96,10 @@ class MoveMaps:
             raise ValueError(f"grid must be at least 2 rows and 2 columns, got {self.grid!r}")
 
     def __call__(self, z: Tree, generator: torch.Generator | None = None) -> Tree:
-        """Moved states, a tree like z.
+        """The moved states, a tree like z.
 
         Raises:
-            ValueError: a part has no height and width, or `scale` or `noise` are not one number a part.
+            ValueError: a part has no height and width, or `scale` or `noise` is not one number for each part.
         """
         layout, leaves = Ravel(z), leaves_of(z)
         for name, leaf in zip(layout.names, leaves, strict=True):
@@ -132,7 +132,7 @@ class MoveMaps:
 
 
 def _rolled(leaf: Tensor, shift: Tensor) -> Tensor:
-    """A leaf (B, ..., H, W), each sample rolled by its own shift (2, B), in shares of height and width."""
+    """A leaf (B, ..., H, W) with each sample rolled by its `shift` (2, B), as shares of height and width."""
     for axis, share in zip((-2, -1), shift, strict=True):
         size = leaf.shape[axis]
         cells = (share * size).round().long()
@@ -144,19 +144,19 @@ def _rolled(leaf: Tensor, shift: Tensor) -> Tensor:
 
 
 def _replaced(z: Tree, new: Tree, chosen: Tensor) -> Tree:
-    """z with the samples that are `chosen` (B,) from `new`."""
+    """z with the `chosen` (B,) samples from `new`."""
     return map_leaves(lambda old, new: torch.where(_as(chosen, old), new, old), z, new)
 
 
 def _like(z: Tree, new: Tree, name: str) -> Tree:
-    """`new` in the dtypes of z."""
+    """`new` in the dtypes of z, after a check of its structure and shapes."""
     if not same_structure(z, new) or any(a.shape != b.shape for a, b in zip(leaves_of(z), leaves_of(new), strict=True)):
         raise ValueError(f"{name} must return a tree of the structure and shapes it was given")
     return map_leaves(lambda old, new: new.to(old.dtype), z, new)
 
 
 def _normal(z: Tree, generator: torch.Generator | None) -> Tree:
-    """Normal numbers of each part's root mean square."""
+    """Normal numbers with the root mean square of each part."""
 
     def drawn(leaf: Tensor) -> Tensor:
         size = leaf.float().square().mean().sqrt()
@@ -171,12 +171,12 @@ def _normal_numbers(shape: tuple[int, ...], device: torch.device, generator: tor
 
 
 def _uniform(count: int, layout: Ravel, generator: torch.Generator | None) -> Tensor:
-    """(count,) in [0, 1), on the state's device."""
+    """Uniform numbers in [0, 1), (count,), on the state's device."""
     source = layout.device if generator is None else generator.device
     return torch.rand(count, device=source, generator=generator).to(layout.device)
 
 
 def _as(numbers: Tensor, leaf: Tensor) -> Tensor:
-    """(B,) numbers to go with a leaf (B, ...)."""
+    """Numbers (B,) in a shape that broadcasts with a leaf (B, ...)."""
     numbers = numbers if numbers.dtype == torch.bool else numbers.to(leaf.dtype)
     return numbers.reshape(-1, *[1] * (leaf.dim() - 1))

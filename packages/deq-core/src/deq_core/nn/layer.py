@@ -1,4 +1,4 @@
-"""A solve as a module."""
+"""`DEQ`, a solve as a module."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ _ADJOINT = Implicit()
 
 
 class DEQ(nn.Module):
-    """`fixed_point` with its choices made: the equilibrium layer of a network. It holds no weights.
+    """The equilibrium layer of a network: `fixed_point` with its options. It has no weights.
 
     Args:
         solver, stop, adjoint, on_failure: as in `fixed_point`.
@@ -55,7 +55,7 @@ class DEQ(nn.Module):
         stop: Stop | None = None,
         adjoint: Adjoint | None = None,
     ) -> Solution:
-        """The solution of z = f(z) from z0; see `fixed_point`. `stop` and `adjoint` replace the layer's own once."""
+        """Solves z = f(z) from z0; see `fixed_point`. `stop` and `adjoint` replace those of the layer in this call."""
         if stop is None:
             stop = self.stop if self.training or self.eval_stop is None else self.eval_stop
         return fixed_point(

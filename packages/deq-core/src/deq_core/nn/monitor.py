@@ -1,4 +1,4 @@
-"""Convergence, as numbers for a log."""
+"""Convergence of solves, as numbers for a log."""
 
 from collections.abc import Callable, Mapping
 from math import inf, isfinite
@@ -10,11 +10,11 @@ from .._solve.solution import Solution
 
 
 def summarize(solution: Solution) -> dict[str, float]:
-    """The numbers that say whether solves converge; reading them waits for the device. Empty for an empty batch.
+    """Convergence of a batch as numbers by name; empty for an empty batch. Waits for the device.
 
-    Keys: `residual` (median over the samples), `residual_worst`, `residual_first` (median at the first step: what a
-    warm start is worth), `steps` (mean), `converged` (share), `finite` (share), `evaluations`; where the stop has
-    parts, `residual_part0` and so on (medians). A residual that is not a number counts as infinite.
+    Names: `residual` (median over the samples), `residual_worst`, `residual_first` (median at the first step, which
+    shows the quality of a warm start), `steps` (mean), `converged` (share), `finite` (share), `evaluations`; if the
+    stop has parts, also `residual_part0` and so on (medians). A NaN residual counts as infinite.
     """
     if len(solution.residual) == 0:
         return {}
@@ -37,15 +37,15 @@ def _numbers(residuals: Tensor) -> list[float]:
 
 
 class Monitor:
-    """Hands the convergence of every so many solves to a log.
+    """Logs the convergence of solves at regular training steps.
 
         monitor = Monitor(log, every=50, prefix="train/")
         monitor(layer(f, z0), step)
 
     Args:
-        log: called with names and numbers, and the training step: an experiment's log, or any other callable.
-        every: training steps between two calls; the device is waited for only then.
-        prefix: before every name.
+        log: called with a mapping of names to numbers, and the training step.
+        every: training steps between two logged ones; only these wait for the device.
+        prefix: put before each name.
     """
 
     def __init__(self, log: Callable[[Mapping[str, float], int], object], *, every: int = 1, prefix: str = "") -> None:
@@ -56,7 +56,7 @@ class Monitor:
         self.prefix = prefix
 
     def __call__(self, solution: Solution, step: int) -> Solution:
-        """Logs when it is time, and returns the solution as it came."""
+        """Logs if `step` is a multiple of `every`, and returns the solution."""
         if step % self.every == 0 and (values := summarize(solution)):
             self.log({f"{self.prefix}{name}": value for name, value in values.items()}, step)
         return solution

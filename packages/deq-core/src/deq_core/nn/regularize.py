@@ -1,4 +1,4 @@
-"""What keeps an equilibrium model well behaved in training."""
+"""The Jacobian penalty and the weights of intermediate losses."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,14 +16,15 @@ def jacobian_frobenius(
     probes: int | Sequence[Tree] = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Hutchinson's estimate of |∂f/∂z|² (Frobenius) divided by the state's size, per sample, (B,).
+    """Hutchinson's estimate of the squared Frobenius norm of ∂f/∂z divided by the size n of the state, (B,).
 
-    The Jacobian penalty of Bai et al., ICML 2021: the mean over probes v ~ N(0, I) of |vᵀJ|² / n.
-    Differentiable with respect to what f closes over; z is a constant.
+    The Jacobian penalty of Bai et al., ICML 2021: the mean over probes v ~ N(0, I) of |vᵀJ|² / n. Differentiable with
+    respect to the tensors that f closes over; z is a constant.
 
     Args:
-        f, z: as in `fixed_point`; z is usually the solution.
-        probes: how many random vectors, or the vectors themselves, each a tree like z.
+        f: as in `fixed_point`.
+        z: the state, usually a solution.
+        probes: number of random vectors, or the vectors themselves, each a tree like z.
         generator: source of the random vectors.
     """
     differentiable = torch.is_grad_enabled()
@@ -42,9 +43,9 @@ def jacobian_frobenius(
 
 
 def exponential_weights(states: int, gamma: float = 0.8) -> tuple[float, ...]:
-    """Weights of the losses of successive states: γ^(states - 1 - i), so the last has weight 1.
+    """Weights γ^(states - 1 - i) of the losses of successive states; the last one has weight 1.
 
-    The sequence loss of RAFT (Teed & Deng, ECCV 2020, eq. 7) and the fixed-point correction of DEQ flow
+    Those of the sequence loss of RAFT (Teed & Deng, ECCV 2020, eq. 7) and of the fixed-point correction of DEQ flow
     (Bai et al., CVPR 2022).
     """
     if states < 1:
@@ -55,16 +56,16 @@ def exponential_weights(states: int, gamma: float = 0.8) -> tuple[float, ...]:
 
 
 def graph_at(f: Callable[..., Tree], z: Tree) -> tuple[Tensor, Tensor, Ravel]:
-    """A flat copy of z that requires gradients, f of it, and the layout."""
+    """A flat copy of z that requires gradients, f of it, and the layout of the state."""
     ravel = Ravel(z)
-    with torch.inference_mode(False), torch.enable_grad():  # in inference mode no graph is made, enabled or not
+    with torch.inference_mode(False), torch.enable_grad():  # enable_grad does not override inference mode
         z_flat = ravel.flatten(z).detach().clone().requires_grad_()
         fz = ravel.flatten(apply(f, ravel.unflatten(z_flat)))
     return z_flat, fz, ravel
 
 
 def vector_jacobian(fz: Tensor, z: Tensor, vector: Tensor, create_graph: bool) -> Tensor:
-    """Jᵀ · vector, (B, n), for f(z) with its graph."""
+    """The product Jᵀ · vector, (B, n), by the graph of fz = f(z)."""
     if not fz.requires_grad:
         return torch.zeros_like(z)
     (product,) = torch.autograd.grad(
@@ -74,5 +75,5 @@ def vector_jacobian(fz: Tensor, z: Tensor, vector: Tensor, create_graph: bool) -
 
 
 def normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Normal numbers in the shape of a tensor."""
+    """Normal numbers with the shape, dtype and device of a tensor."""
     return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)

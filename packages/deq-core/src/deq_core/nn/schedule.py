@@ -1,4 +1,4 @@
-"""How many steps the solves of a training step have."""
+"""Schedules for the number of steps of the solves in training."""
 
 from dataclasses import dataclass, replace
 
@@ -11,15 +11,15 @@ from .._solve.stop import Stop
 
 @dataclass(frozen=True)
 class RandomSteps:
-    """A random `max_steps` every training step, so that the network is good after any number of them.
+    """A random `max_steps` in each training step, so that the network works with any number of them.
 
-    It goes with every solve: `layer(f, z0, stop=schedule(step))`. MDEQ draws it so (Bai et al., NeurIPS 2020, its
-    released code). The number is a function of seed and step alone: a resumed training draws the same.
+    Use it as `layer(f, z0, stop=schedule(step))`. The released code of MDEQ draws it in this way (Bai et al., NeurIPS
+    2020). The number depends on seed and step alone, so a resumed training draws the same ones.
 
     Attributes:
-        stop: everything but `max_steps`.
+        stop: stopping criterion; its `max_steps` is replaced.
         low, high: bounds of `max_steps`, both included.
-        seed: of the draws.
+        seed: seed of the draws.
     """
 
     stop: Stop
@@ -32,28 +32,28 @@ class RandomSteps:
             raise ValueError(f"low and high must be at least 1 and in this order, got {self.low!r} and {self.high!r}")
 
     def __call__(self, step: int) -> Stop:
-        """The stop of training step `step`, counted from 0."""
-        # Spread apart: generators with neighbouring seeds begin alike.
+        """The stop for training step `step`, counted from 0."""
+        # Spread seeds apart, since generators with neighbouring seeds begin with similar numbers.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 2_654_435_761 % 2**63)
         return replace(self.stop, max_steps=_draw(self.low, self.high, generator))
 
 
 @dataclass(frozen=True)
 class RandomSegments:
-    """How many steps each of several solves in a row has, drawn anew every training step.
+    """Random numbers of steps for several solves in a row, drawn anew in each training step.
 
-    One solve begins where the one before ended, detached, and each is supervised: so a network is trained at states
-    that are far along its own path, for the memory of short solves. The ranges grow over the first part of a training,
-    as a network that is new has nothing to find in many steps. Random depth is what makes solutions depend less on
-    the path (Anil et al., NeurIPS 2022).
+    Each solve starts from the detached end of the one before, and each is supervised. So a network is trained at states
+    that are many steps from its start, with the memory of short solves. The ranges grow over the first part of the
+    training, as an untrained network gains nothing from many steps. Random depth makes solutions less dependent on the
+    path (Anil et al., NeurIPS 2022).
 
     Attributes:
-        low: least steps of every solve.
-        high: for every solve, the most steps once the ranges are grown.
+        low: minimum number of steps of each solve.
+        high: maximum number of steps of each solve once the ranges have grown.
         high_at_start: the same at the beginning of training.
         ramp: share of the training over which `high_at_start` grows to `high`, in [0, 1].
-        long: least and most steps of a long last solve, both included.
-        long_share: how often the last solve is a long one, once the ranges are grown.
+        long: minimum and maximum number of steps of a long last solve.
+        long_share: probability that the last solve is long, once the ranges have grown.
     """
 
     low: int = 2
@@ -77,13 +77,13 @@ class RandomSegments:
             raise ValueError(f"ramp and long_share must be at least 0 and at most 1, got {self}")
 
     def __call__(self, progress: float, generator: torch.Generator) -> tuple[int, ...]:
-        """Steps of each solve, in order, when the share `progress` of the training is done, in [0, 1]."""
+        """Number of steps of each solve, when the share `progress` of the training is done, in [0, 1]."""
         grown = 1.0 if progress >= self.ramp else progress / self.ramp
         steps = [
             _draw(self.low, start + round(grown * (end - start)), generator)
             for start, end in zip(self.high_at_start, self.high, strict=True)
         ]
-        # Drawn in any case, so that the numbers after these do not depend on what is drawn here.
+        # Always drawn, so that later draws of the generator do not depend on these.
         chance, long = float(torch.rand((), generator=generator)), _draw(*self.long, generator)
         if grown == 1.0 and chance < self.long_share:
             steps[-1] = long
@@ -92,14 +92,14 @@ class RandomSegments:
 
 @dataclass(frozen=True)
 class UnrolledWarmUp:
-    """A few unrolled steps of the solve for the first training steps, the layer's own choices afterwards.
+    """Unrolls a few steps of the solve in the first training steps; after that the layer's own options hold.
 
-    A network that starts far from any equilibrium has no useful implicit gradient; trained as a short weight-tied
-    network first, it has (Bai et al., NeurIPS 2019).
+    The implicit gradient of an untrained network far from any equilibrium is of little use. Training it as a short
+    weight-tied network first helps (Bai et al., NeurIPS 2019).
 
     Attributes:
-        steps: training steps of warm-up.
-        depth: steps of the solve unrolled in them.
+        steps: number of training steps of the warm-up.
+        depth: number of unrolled steps of each solve.
     """
 
     steps: int
@@ -110,7 +110,7 @@ class UnrolledWarmUp:
             raise ValueError(f"steps must be at least 0 and depth at least 1, got {self.steps!r} and {self.depth!r}")
 
     def __call__(self, step: int) -> tuple[Stop | None, Adjoint | None]:
-        """`stop` and `adjoint` for training step `step`, counted from 0; None leaves the layer's own."""
+        """`stop` and `adjoint` for training step `step`, counted from 0; None stands for the layer's own."""
         return (Stop(self.depth, tol=None), Unrolled()) if step < self.steps else (None, None)
 
 

@@ -1,4 +1,4 @@
-"""Spectral normalisation of every affine layer, one power iteration a solve."""
+"""Spectral normalisation of affine layers, with power iterations once a solve."""
 
 import threading
 from collections.abc import Sequence
@@ -23,21 +23,21 @@ def spectral_norm_(
     learned: bool = False,
     clip: float | None = None,
 ) -> Module:
-    """Gives the weight of every linear and convolution layer in `module` the spectral norm `bound`, in place.
+    """Gives the weight of every linear and convolution layer in `module` the spectral norm `bound`; returns `module`.
 
-    torch's own parametrisation (Miyato et al., ICLR 2018), with its keys: the largest singular value is estimated by
-    power iterations in training mode. Within a solve they run once, so f stays one function until its backward
-    pass. A convolution's norm is that of its kernel as a matrix, out channels × rest; its map's may be √(kernel area)
-    times as large.
+    torch's own parametrisation (Miyato et al., ICLR 2018), with its keys: power iterations in training mode estimate
+    the largest singular value σ. They run once a solve, so that f stays the same function until the backward pass. The
+    norm of a convolution is that of its kernel as a matrix, out channels × rest. The norm of the convolution itself may
+    be up to √(kernel area) times as large.
 
     Args:
-        module: the cell; returned.
-        skip: names of layers, or of modules whose layers are all left alone, as `named_modules` spells them.
-        bound: the spectral norm of every weight. Below 1, linear layers and 1-Lipschitz activations make a contraction.
-        iterations: power iterations a solve, or a call outside one.
-        learned: make the norm a parameter, one for every output channel, that begins at `bound` and is not bounded by
-            it: `scale` beside torch's keys.
-        clip: bound on the factor norm / σ; with 1 a weight may become smaller but not larger.
+        module: the cell, which is changed in place.
+        skip: names of layers to leave alone, or of modules whose layers are, as in `named_modules`.
+        bound: spectral norm of each weight. Below 1, linear layers and 1-Lipschitz activations make a contraction.
+        iterations: number of power iterations a solve, or a call outside of one.
+        learned: make the norm a parameter `scale` of each output channel, which starts at `bound` but is not bounded by
+            it. It is one more key than torch's.
+        clip: maximum of the factor norm / σ; with 1 a weight may become smaller but not larger.
 
     Raises:
         ValueError: nothing to normalise, a weight that is parametrised already, an unknown name in `skip`, or a
@@ -55,12 +55,12 @@ def spectral_norm_(
     return module
 
 
-# Iterations write into the vectors: no thread may read those that another is writing.
+# Power iterations write into buffers, which no other thread may read meanwhile.
 _ADVANCING = threading.Lock()
 
 
 class SpectralNorm(_SpectralNorm):
-    """torch's spectral norm, with singular vectors that stay while a solve and its backward pass last."""
+    """torch's spectral norm, with singular vectors that stay the same throughout a solve and its backward pass."""
 
     def __init__(
         self, weight: Tensor, iterations: int, dim: int, bound: float, learned: bool, clip: float | None
@@ -77,7 +77,7 @@ class SpectralNorm(_SpectralNorm):
         return weight * (factor if self.clip is None else factor.clamp_max(self.clip))
 
     def _power_method(self, weight_mat: Tensor, n_power_iterations: int) -> None:
-        # Singular vectors are those of any multiple; torch takes lengths below 1e-12 for 1e-12.
+        # Scaling does not change singular vectors, but torch clamps norms to at least 1e-12.
         scale = scale_to_ordinary(weight_mat.reshape(1, -1), look=may_look(weight_mat))
         if scale is not None:
             weight_mat = weight_mat * scale.to(weight_mat.dtype)

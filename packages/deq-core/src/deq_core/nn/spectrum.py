@@ -1,4 +1,4 @@
-"""The largest eigenvalue of a map's Jacobian, which decides whether plain iteration converges."""
+"""The spectral radius of the Jacobian, which decides whether plain iteration converges."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -14,9 +14,9 @@ from .regularize import graph_at, normal, vector_jacobian
 
 Product = Callable[[Tensor], Tensor]
 
-# A part of small numbers is disturbed as one whose numbers are this share of the largest part's: less is rounded away.
+# Least size of a part, relative to the largest part, for its perturbation: smaller ones are lost to rounding.
 _LEAST_SHARE = 0.1
-# How much more than the average an element of the state is disturbed at most: truncation grows with the largest.
+# Largest perturbation of an element relative to the root mean square, since truncation error grows with the largest.
 _MOST_UNEVEN = 3.0
 
 
@@ -29,34 +29,35 @@ def spectral_radius(
     step: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Magnitude of the largest eigenvalue of ∂f/∂z, per sample, (B,), detached.
+    """Spectral radius of ∂f/∂z of each sample, (B,), detached.
 
     Below 1, plain iteration converges near z, at that rate.
 
     Arnoldi's method (Saad, Numerical Methods for Large Eigenvalue Problems, SIAM 2011, section 6.2) from a random
-    vector, without forming the Jacobian: the radius is the largest of the eigenvalues of its projection, complex pairs
-    included. It holds `iterations` + 1 states, and with as many iterations as a sample has elements it is exact. Where
-    many eigenvalues lie near the largest it comes out a little low.
+    vector, without forming the Jacobian: the largest magnitude of the eigenvalues of its projection, complex pairs
+    included. It holds `iterations` + 1 states, and is exact with as many iterations as a sample has elements. If many
+    eigenvalues lie near the largest, the estimate is a little low.
 
-    By "differences" of f, (f(z + h v) - f(z)) / h, it is the radius of the map that is iterated, whatever f does with
-    autograd; it takes `iterations` + 1 evaluations and no graph. h v is a share `step` of z, each part of the state by
-    its own length, so that parts of different units are disturbed alike. The radius is right to about that share for a
-    smooth f; kinks of f closer to z (of a ReLU, of a bilinear lookup) are averaged over. In half precision it means
-    little.
+    "differences" are finite differences (f(z + h v) - f(z)) / h, so they give the radius of the map that is iterated,
+    whatever f does with autograd, by `iterations` + 1 evaluations and no graph. h v is a share `step` of z, for each
+    part of the state by its own norm, so that parts in different units are perturbed alike. For a smooth f the relative
+    error is about that share; kinks of f closer to z (of a ReLU, of a bilinear lookup) are averaged over. In half
+    precision the result means little.
 
-    By "autograd" it is that of the Jacobian which gradients see, to rounding, by one evaluation and `iterations`
-    products with it. Where f detaches a part of its argument that is another one, often much smaller: it may say that
-    an iteration converges which does not. Where f can be told not to detach, it is the exact one.
+    "autograd" gives the radius of the Jacobian that gradients see, up to rounding error, by one evaluation and
+    `iterations` products. If f detaches a part of its argument, this radius is another one and often much smaller, and
+    may be below 1 for an iteration that diverges. If f does not detach, it is exact.
 
     Args:
-        f, z: as in `fixed_point`; z is usually the solution.
-        iterations: at least 2.
+        f: as in `fixed_point`.
+        z: the state, usually a solution.
+        iterations: number of products with the Jacobian, at least 2.
         method: how the Jacobian is applied.
-        step: of the differences, relative to z; None is the square root of the precision in which f computes.
+        step: size of the differences relative to z, by default the square root of the precision in which f computes.
         generator: source of the random vector.
 
     Raises:
-        ValueError: fewer iterations, another method, a step that is not above 0; f as in `fixed_point`.
+        ValueError: an argument is out of range; or for f, as in `fixed_point`.
     """
     if iterations < 2:
         raise ValueError(f"iterations must be at least 2, got {iterations}")
@@ -78,15 +79,15 @@ def spectral_radius(
 
 
 def _precision(ravel: Ravel) -> float:
-    """The relative rounding of f: of its coarsest leaf, or of autocast."""
+    """The rounding unit of f: that of the leaf with the lowest precision, or of autocast."""
     device = ravel.device.type
     kinds = [*ravel.dtypes, *([torch.get_autocast_dtype(device)] if torch.is_autocast_enabled(device) else [])]
     return max(torch.finfo(kind).eps for kind in kinds)
 
 
 def _differences(g: Map, z: Tensor, step: float) -> Product:
-    """v → D⁻¹ J D v, which has the eigenvalues of J, with the size of each part on the diagonal of D."""
-    fz = g(z).clone()  # f may fill its memory again
+    """The product v → D⁻¹ J D v, which has the eigenvalues of J; D is diagonal, with the size of each part."""
+    fz = g(z).clone()  # f may reuse its memory
     sizes = g.ravel.sizes
     own, image = (torch.stack([rms_norm(part) for part in state.split(sizes, 1)], 1) for state in (z, fz))
     size = torch.where(own.amax(1, keepdim=True) > 0, own, image)
@@ -103,9 +104,9 @@ def _differences(g: Map, z: Tensor, step: float) -> Product:
 
 
 def _projection(product: Product, start: Tensor, iterations: int) -> Tensor:
-    """(B, m, m) the matrix of `product` on the space that `start` (B, n) spans under it, float64.
+    """The projection of `product` onto its Krylov space from `start` (B, n): a matrix (B, m, m), float64.
 
-    Where that space is smaller for a sample, the rest of its matrix is 0.
+    For a sample whose Krylov space has fewer dimensions, the rest of the matrix is 0.
     """
     rows = min(iterations, start.shape[1])
     basis = start.new_zeros(len(start), rows, start.shape[1])
@@ -116,7 +117,7 @@ def _projection(product: Product, start: Tensor, iterations: int) -> Tensor:
         seen = basis[:, : column + 1]
         vector = product(vector)
         whole = two_norm(vector)
-        for _ in range(2):  # the second time takes what rounding has left of the first
+        for _ in range(2):  # the second pass removes what rounding has left
             weights = inner_products(vector, seen)
             vector = vector - torch.bmm(weights[:, None], seen)[:, 0]
             matrix[:, : column + 1, column] += weights
@@ -128,7 +129,7 @@ def _projection(product: Product, start: Tensor, iterations: int) -> Tensor:
 
 
 def _largest(matrix: Tensor) -> Tensor:
-    """Magnitude of the largest eigenvalue of each of (B, m, m), (B,); no number where f gave none."""
+    """Spectral radius of each matrix (B, m, m), (B,); NaN where f was not finite."""
     finite = matrix.isfinite().all(2).all(1)
     matrix = torch.where(finite[:, None, None], matrix, 0.0)
     radius = torch.linalg.eigvals(matrix.cpu()).abs().amax(1).to(matrix.device)

@@ -1,4 +1,4 @@
-"""Starting a solve from the last one's state."""
+"""Warm starts: a solve begins with the state of the last one."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -11,13 +11,14 @@ from .._solve.tree import Tree, leaves_of, map_leaves, same_structure
 
 
 def warm_start(previous: Tree | None, fallback: Tree) -> Tree:
-    """`previous`, detached, where it can serve as a start; `fallback` otherwise.
+    """`previous`, detached, if it can serve as a start; `fallback` otherwise.
 
-    The whole of `fallback` is used when there is no previous state or a leaf's shape changed (the video's size, the
-    batch); a sample of it is used where the previous state is not finite. The result has fallback's dtype and device.
+    All of `fallback` is used if there is no previous state or the shape of a leaf has changed (size of the video, batch
+    size), and single samples of it where the previous state is not finite. The result has the dtypes and devices of
+    `fallback`.
 
     Raises:
-        TypeError: `previous` is built otherwise than `fallback`, which no change of size explains.
+        TypeError: `previous` and `fallback` have different tree structures.
     """
     if previous is None:
         return fallback
@@ -36,24 +37,24 @@ def warm_start(previous: Tree | None, fallback: Tree) -> Tree:
 
 
 class Stream:
-    """The last state of each of many videos, so that a batch may hold any of them in any order.
+    """The last state of each of many videos; a batch may contain any of them in any order.
 
         stream = Stream(cut=4.0)
         sol = model(frames, stream.state(names))
         cut = stream.update(sol, names)               # (b,) bool
 
-    A scene cut is seen at the first step of a warm start, in either of two ways: its residual is more than `cut`
-    times what warm starts of that stream usually have, or it is at least `level`. The stream then forgets its state;
-    solve again where that matters. A change of size needs no care: `warm_start` drops a state that does not fit.
+    A scene cut is detected by the residual of the first step of a warm start: it is more than `cut` times the usual one
+    of that stream, or at least `level`. The stream then forgets its state. Solve the frame again if its solution
+    matters. A change of size needs no handling, since `warm_start` drops a state that does not fit.
 
-    A relative residual |f(z) - z| / |f(z)| is 1 at a start from zeros and hardly more in another scene, so a factor of
-    what is usual is never reached where the usual one is large, as after one step a frame. A level needs no
-    history: at 1 the last state is of no more use than zeros.
+    A relative residual |f(z) - z| / |f(z)| is 1 at a start from zeros, and hardly more in another scene. So if the
+    usual one is large, for instance with one step a frame, no residual reaches a multiple of it. A level needs no
+    history: at a residual of 1 the last state is of no more use than zeros.
 
     Args:
-        cut: the factor that makes a jump; `None` never looks for one.
-        level: the residual, as the solve's `Stop` measures it, from which on a warm start is a cut; `None` for none.
-        memory: share of the past in the running mean of the usual residual, in [0, 1).
+        cut: ratio of the first residual to the usual one above which it is a cut; `None` does not test it.
+        level: first residual, as the solve's `Stop` measures it, from which on it is a cut; `None` does not test it.
+        memory: weight of the past in the running mean of the usual residual, in [0, 1).
     """
 
     def __init__(self, cut: float | None = 4.0, *, level: float | None = None, memory: float = 0.8) -> None:
@@ -70,10 +71,10 @@ class Stream:
         self._usual: dict[Hashable, float] = {}
 
     def state(self, names: Sequence[Hashable]) -> Tree:
-        """The streams' last states as one batch, for `warm_start`; None when there is none.
+        """The last states of the streams as one batch, for `warm_start`; None if none has a state.
 
-        A stream without a state, or whose state has another size than the newest among them, is not a number in
-        every element, which `warm_start` replaces by its fallback.
+        A stream without a state, or with a state of another size than the newest of them, is filled with NaN, which
+        `warm_start` replaces by its fallback.
         """
         known = [name for name in list(self._states) if name in set(names)]  # other threads may add theirs
         if not known:
@@ -88,19 +89,19 @@ class Stream:
         return map_leaves(lambda *leaves: torch.cat(leaves), *rows)
 
     def update(self, solution: Solution, names: Sequence[Hashable]) -> Tensor:
-        """Keeps the solution's states; (B,) True for streams that have forgotten theirs at a scene cut.
+        """Keeps the states of the solution; returns which streams had a scene cut and have no state now, (B,) bool.
 
-        A sample that failed is forgotten too.
+        A stream whose sample failed has no state afterwards either.
 
         Raises:
-            ValueError: not one name a sample, or a name twice.
+            ValueError: there is not one name for each sample, or a name occurs twice.
         """
         if len(names) != len(solution.residual) or len(set(names)) != len(names):
             raise ValueError(f"expected {len(solution.residual)} different names, one a sample, got {list(names)}")
         first, last = solution.trace[0].tolist(), solution.residual.isfinite().tolist()
         cuts = []
         for row, name in enumerate(names):
-            usual = self._usual.get(name) or None  # no residual at all, as of a frame that was repeated, is no measure
+            usual = self._usual.get(name) or None  # 0, as after a repeated frame, is no reference
             warm = self._fits(name, solution)
             cuts.append(warm and self._is_cut(first[row], usual))
             if cuts[-1] or not last[row]:
@@ -115,24 +116,24 @@ class Stream:
         return torch.tensor(cuts, dtype=torch.bool, device=solution.residual.device)
 
     def _fits(self, name: Hashable, solution: Solution) -> bool:
-        """Whether the stream has a state that a solve of this size may have begun with."""
+        """Whether the stream has a state of the size of this solution, so that the solve may have begun with it."""
         shapes = [leaf.shape[1:] for leaf in leaves_of(solution.value)]
         return name in self._states and [leaf.shape[1:] for leaf in leaves_of(self._states[name])] == shapes
 
     def _is_cut(self, first: float, usual: float | None) -> bool:
-        """Whether a warm start with this first residual is in another scene; one that is no number is."""
+        """Whether this first residual of a warm start is a scene cut; NaN is."""
         jumped = self.cut is not None and usual is not None and not first <= self.cut * usual
         return jumped or (self.level is not None and not first < self.level)
 
     def forget(self, name: Hashable) -> None:
-        """Drops a stream; unknown names are no error, so that every clip may end with it."""
+        """Drops the state of a stream, if it has one."""
         self._states.pop(name, None)
         self._usual.pop(name, None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything remembered, for `torch.save`."""
+        """All states and usual residuals, for `torch.save`."""
         return {"states": dict(self._states), "usual": dict(self._usual)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         self._states, self._usual = dict(state["states"]), dict(state["usual"])

@@ -1,4 +1,4 @@
-"""Weight normalisation of every affine layer, by torch's parametrisations."""
+"""Weight normalisation of affine layers, by torch's parametrisations."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -20,21 +20,21 @@ Module = TypeVar("Module", bound=nn.Module)
 def weight_norm_(
     module: Module, skip: Sequence[str] = (), *, length: float | None = None, clip: float | None = None
 ) -> Module:
-    """Normalises the weight of every linear and convolution layer in `module`, in place, and returns it.
+    """Normalises the weight of every linear and convolution layer in `module`, in place, and returns `module`.
 
-    Each weight becomes g · v / |v|, one length g per output channel (Salimans & Kingma, NeurIPS 2016). A solve
-    computes it once. Without `length` and `clip` it is torch's own parametrisation, and checkpoints with the older
-    `weight_g`, `weight_v` keys load as they are.
+    Each weight becomes g · v / |v|, with a norm g for each output channel (Salimans & Kingma, NeurIPS 2016). A solve
+    computes it once. Without `length` and `clip` it is torch's own parametrisation, which also loads checkpoints with
+    the older keys `weight_g` and `weight_v`.
 
     Args:
         module: the cell.
-        skip: names of layers, or of modules whose layers are all left alone, as `named_modules` spells them.
-        length: g, for good. `None` learns one for every channel, from the weight's own.
-        clip: bound on the factor g / |v|; with 1 a weight may become shorter but not longer.
+        skip: names of layers to leave alone, or of modules whose layers are, as in `named_modules`.
+        length: a constant g. `None` learns g for each channel, starting from the norm of the weight.
+        clip: maximum of the factor g / |v|; with 1 a weight may become shorter but not longer.
 
     Raises:
         ValueError: nothing to normalise, a weight that is parametrised already, a name in `skip` that does not
-            exist, or a length or bound that is not positive.
+            exist, or a `length` or `clip` that is not positive.
     """
     for name, value in (("length", length), ("clip", clip)):
         if value is not None and not value > 0:
@@ -51,21 +51,21 @@ def weight_norm_(
 
 
 class WeightNorm(nn.Module):
-    """Weight normalisation with a length that is set, or a factor that is bounded; torch's has neither."""
+    """Weight normalisation with a constant norm or a bounded factor, which torch's does not have."""
 
     def __init__(self, dim: int, length: float | None, clip: float | None) -> None:
         super().__init__()
         self.dim, self.length, self.clip = dim, length, clip
 
     def forward(self, *originals: Tensor) -> Tensor:
-        """The weight from (g, v), or from v alone where the length is set."""
+        """The weight from (g, v), or from v alone if the norm is constant."""
         v = originals[-1]
         length = originals[0] if self.length is None else self.length
         factor = length / channel_norms(v, self.dim)
         return v * (factor if self.clip is None else factor.clamp_max(self.clip))
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor] | Tensor:
-        """What `forward` needs for this weight, as far as length and bound allow."""
+        """The arguments of `forward` that give this weight, as far as `length` and `clip` allow."""
         return (channel_norms(weight, self.dim), weight) if self.length is None else weight
 
     def extra_repr(self) -> str:
@@ -73,7 +73,7 @@ class WeightNorm(nn.Module):
 
 
 def channel_norms(weight: Tensor, dim: int) -> Tensor:
-    """Euclidean lengths of the slices along `dim`, of the weight's number of dimensions."""
+    """Euclidean norms of the slices of a weight along `dim`, with the other dimensions of size 1."""
     rows = weight.transpose(0, dim)
     norm = lambda rows: torch.norm_except_dim(rows.transpose(0, dim), 2, dim).flatten()  # noqa: E731  with its `dim`
     shape = [size if axis == dim else 1 for axis, size in enumerate(weight.shape)]
@@ -81,12 +81,12 @@ def channel_norms(weight: Tensor, dim: int) -> Tensor:
 
 
 def output_dimension(layer: nn.Module) -> int:
-    """Along which dimension of the weight the output channels lie."""
+    """The dimension of the output channels in the weight."""
     return 1 if isinstance(layer, _ConvTransposeNd) else 0
 
 
 def affine_layers(module: nn.Module, skip: Sequence[str]) -> list[tuple[str, nn.Module]]:
-    """The linear and convolution layers with their names, those under `skip` left out."""
+    """The linear and convolution layers with their names, except those in `skip`."""
     names = dict(module.named_modules())
     if unknown := [name for name in skip if name not in names]:
         raise ValueError(f"skip names no module: {unknown}; there are {[name for name in names if name]}")
