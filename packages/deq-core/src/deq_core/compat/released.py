@@ -124,7 +124,7 @@ def released_fixed_point(
 def iterate_as_released(
     f: Callable[[Tensor], Tensor], z: Tensor, solver: Solver, stop: Stop, record: Sequence[int] = ()
 ) -> Flat:
-    """The loop, with the signature of `iterate`: `Flat.best` is the state found, `Flat.steps` the number of its step."""
+    """The loop, with the signature of `iterate`: `Flat.best` is the state found, `Flat.steps` its step."""
     rules = _rules(solver, stop, record)
     f = Unaliased(f)
     evaluations = stop.max_steps + rules.beyond
