@@ -233,14 +233,9 @@ def savings_table(found: Savings, *, parts: Sequence[str] = tuple(PARTS)) -> str
         for kept in ("kept_" if "kept_way" in values or "fewer_validated" in values else "fewer_",)
     ]
     by = f"by {' / '.join(parts)}, %"
-    heads = ["case", "loss up to", "rule", f"skipped {by}", "of it at threshold 0", "by the rule", "loss on test"]
-    return markdown(
-        [
-            *(*heads, "fewer steps", f"skipped {by}", "loss on test", "rule beyond them, points", "of their work, %"),
-            *("fewest steps within it on the test", f"skipped {by}"),
-        ],
-        lines,
-    )
+    heads = ["case", "loss up to", "rule", f"skipped {by}", "at threshold 0", "added by the rule", "loss on test"]
+    peers = ["fewer steps", f"skipped {by}", "loss on test", "lead of the rule, points", "lead, % of the steps' work"]
+    return markdown([*heads, *peers, "fewest steps within the loss on the test", f"skipped {by}"], lines)
 
 
 def chosen_here(values: Saved) -> bool:
@@ -258,8 +253,8 @@ def overview(found: Savings) -> str:
         for case, bounds in found.items()
         for bound, values in bounds.items()
     ]
-    peers = ("fewer steps: skipped, %", "loss on test", "fewest steps that keep to it on the test: skipped, %")
-    heads = ["case", "loss up to", f"rule: skipped by {' / '.join(PARTS)}, %", "of it at threshold 0", "loss on test"]
+    peers = ("fewer steps: skipped, %", "loss on test", "fewest steps within the loss on the test: skipped, %")
+    heads = ["case", "loss up to", f"rule: skipped by {' / '.join(PARTS)}, %", "at threshold 0", "loss on test"]
     return markdown([*heads, *peers], lines, names=2)
 
 
