@@ -2,24 +2,21 @@
 
 import inspect
 import re
-from pathlib import Path
 
 import pytest
+from docs import signatures
 
-import deq_core
-
-PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-NAMES = [
-    (namespace, name)
-    for namespace in (deq_core, deq_core.nn, deq_core.delta, deq_core.compat)
-    for name, thing in vars(namespace).items()
-    if not name.startswith("_") and not inspect.ismodule(thing)
-]
+PAGE = signatures.PAGE.read_text()
+NAMES = [(signatures.NAMESPACES[prefix], name) for prefix, name, _ in signatures.public()]
 
 
 def test_the_page_of_the_api_has_every_public_name_and_no_other():
     table = PAGE.split("| --- | --- |")[1]
     assert set(re.findall(r"`(?:deq\.\w+\.)?(\w+)`", table)) == {name for _, name in NAMES}
+
+
+def test_the_page_has_the_signatures_of_the_code():
+    assert signatures.page(PAGE) == PAGE, "the public API has changed: run `python docs/signatures.py`"
 
 
 def test_no_public_name_is_in_two_places():
