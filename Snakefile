@@ -1,5 +1,5 @@
-# One rule for every stage of dvc.yaml, where commands, code, parameters and files are written (workflows/graph.py).
-# Rules schedule: a job lets DVC run its stage and record it. docs/reproducibility.md tells how the two agree.
+# One rule for each stage of dvc.yaml, which defines commands, code, parameters and files (workflows/graph.py).
+# Snakemake schedules; a job lets DVC run and record its stage. docs/reproducibility.md says how the two agree.
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from snakemake.utils import min_version
 from workflows import cache, dvc_state, graph, live, parameters, sender, workspace
 
 min_version("9.27")
-VIEW, SENDER = [], []  # what `onstart` makes
+VIEW, SENDER = [], []  # filled by `onstart`
 
 
 report: "workflows/report/workflow.rst"
@@ -23,9 +23,9 @@ if config:
     )
 try:
     PROFILE = parameters.load()
-    # A cluster job reads the Snakefile again, while others write their outputs: only the main process touches dates.
+    # Only the main process changes dates: cluster jobs read the Snakefile again, while others write their outputs.
     if workflow.is_main_process:
-        SHOWN = dvc_state.show_to_snakemake()  # before DVC is asked for the graph: it mends what DVC would stop at
+        SHOWN = dvc_state.show_to_snakemake()  # first, since it repairs files without which DVC cannot give the graph
     RULES = graph.rules(PROFILE)
 except (parameters.ParameterError, graph.GraphError, dvc_state.StateError, cache.CacheError) as error:
     raise WorkflowError(str(error)) from None
@@ -54,11 +54,11 @@ onerror:
 
 
 resource_scopes:
-    gpu_jobs="local",  # profiles/default has one at a time on this machine; a cluster counts its GPUs itself
+    gpu_jobs="local",  # profiles/default allows one at a time on this machine; a cluster counts its GPUs itself
 
 
 def described(path):
-    """An output that has a caption, a figure, is shown in the report."""
+    """The output, marked for the report if it has a caption, as figures do."""
     caption = graph.caption(path)
     if not Path(caption).exists():
         return path

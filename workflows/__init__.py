@@ -1,1 +1,1 @@
-"""What Snakemake and DVC share: one workspace, one state, one check of the parameters."""
+"""The pipeline, run by Snakemake and DVC together: its graph, state, parameters, and publication of results."""

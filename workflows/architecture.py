@@ -1,4 +1,4 @@
-"""Draws the way of the data through the stages, from dvc.yaml: `python -m workflows.architecture`."""
+"""Draws the stages of dvc.yaml and the flow of data between them: `python -m workflows.architecture`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ PICTURE = Path("docs/figures/architecture.svg")
 
 
 def edges(rules: Sequence[graph.Rule]) -> dict[str, list[str]]:
-    """{stage: the stages whose files it reads}."""
+    """For each stage, the stages whose files it reads."""
     writers = {path: rule.name for rule in rules for job in rule.jobs.values() for path in job.outputs}
     return {
         rule.name: list(
@@ -24,7 +24,7 @@ def edges(rules: Sequence[graph.Rule]) -> dict[str, list[str]]:
 
 
 def direct(read: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The same without what a stage reads through another one too."""
+    """The same without stages that are also read through another one."""
 
     def behind(name: str) -> set[str]:
         return {far for before in read[name] for far in (before, *behind(before))}
@@ -36,7 +36,7 @@ def direct(read: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def columns(read: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """How many stages come before each, on the longest way."""
+    """The column of each stage: the length of the longest path to it."""
     found: dict[str, int] = {}
 
     def column(name: str) -> int:
@@ -48,7 +48,7 @@ def columns(read: Mapping[str, Sequence[str]]) -> dict[str, int]:
 
 
 def picture(rules: Sequence[graph.Rule]) -> Figure:
-    """A box a stage, a band a pipeline, time from left to right; an arrow is a file that is written and then read."""
+    """The figure: a box for each stage, a band for each pipeline, and an arrow where a stage reads from another."""
     read = edges(rules)
     column = columns(read)
     places: dict[str, tuple[float, float]] = {}
@@ -82,7 +82,7 @@ def picture(rules: Sequence[graph.Rule]) -> Figure:
 
 
 def box(axes: Axes, place: tuple[float, float], rule: graph.Rule) -> Text:
-    """A stage, with the number of its jobs where there are several."""
+    """The box of a stage, with the number of its jobs if there are several."""
     title = rule.name.removeprefix(f"{rule.pipeline}_").replace("_", " ")
     text = title if len(rule.jobs) == 1 else f"{title} ({len(rule.jobs)})"
     style = {"boxstyle": "round,pad=0.28", "facecolor": "white", "edgecolor": "0.35", "linewidth": 0.8}

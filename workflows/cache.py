@@ -1,8 +1,8 @@
-"""Compares what DVC keeps in its cache with the names that it is kept under, and mends what differs.
+"""Finds damaged entries of DVC's cache, and repairs or removes them.
 
-DVC takes a file out of its cache unread where the file is read-only, and has no option to read it; but disks fail, and
-hands slip. An entry is called by the MD5 of its content, so a damaged one tells. It is put back from the workspace if
-that has the content, and removed otherwise: then DVC finds it missing, and makes it again.
+DVC trusts read-only files of its cache without reading them, and has no option to check them. The name of an entry is
+the MD5 of its content, so a damaged one shows. It is restored from the workspace if that has the content, and removed
+otherwise, so that DVC finds it missing and makes it again.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ LOCK = Path("dvc.lock")
 
 
 class CacheError(RuntimeError):
-    """A damaged entry can neither be mended nor removed."""
+    """A damaged entry can neither be repaired nor removed."""
 
 
 def mend(md5s: Iterable[str] | None = None) -> bool:
-    """Mends the entries of these names, or all, and says so in a line each; whether there was anything to mend.
+    """Repairs the entries of these names, or all, and prints a line for each; returns whether any was damaged.
 
-    Those that may be written are left to DVC, which reads them itself.
+    Writable entries are left to DVC, which checks them itself.
 
     Raises:
-        CacheError: the cache may not be written.
+        CacheError: the cache is not writable.
     """
     store = folder()
     if md5s is None:
@@ -53,33 +53,33 @@ def mend(md5s: Iterable[str] | None = None) -> bool:
 
 
 def mend_outputs_of(stage: str) -> None:
-    """Mends what the cache holds of the outputs that `stage` had the last time.
+    """Repairs the entries of the outputs that dvc.lock records for `stage`.
 
     Raises:
-        CacheError: as `mend` does.
+        CacheError: as in `mend`.
     """
     store = folder()
     mend([name for path, md5 in recorded().get(stage, {}).items() for _, name in below(path, md5, store)])
 
 
 def folder() -> Path:
-    """Where DVC keeps content by its MD5."""
+    """The folder of the entries, which are named by MD5."""
     return Path(os.path.relpath(settings().get("dir") or ".dvc/cache")) / "files" / "md5"
 
 
 def settings() -> Mapping[str, Any]:
-    """What DVC's configuration says of the cache."""
+    """The section on the cache in DVC's configuration."""
     from dvc.config import Config
     from dvc.exceptions import DvcException
 
     try:
         return Config(".dvc")["cache"]
-    except DvcException:  # DVC, asked next, says what is wrong with its configuration
+    except DvcException:  # DVC, which is called next, reports errors in its configuration
         return {}
 
 
 def is_kept_unread(entry: Path) -> bool:
-    """Whether DVC trusts an entry because nobody may write it."""
+    """Whether DVC trusts an entry without reading it, because it is read-only."""
     try:
         mode = entry.lstat().st_mode
     except FileNotFoundError:
@@ -94,7 +94,7 @@ def md5_of(path: Path) -> str:
 
 
 def recorded() -> dict[str, Mapping[Path, str]]:
-    """The outputs of every stage in dvc.lock, with their MD5; none where there is no such file."""
+    """The outputs of each stage in dvc.lock, with their MD5; empty without dvc.lock."""
     if not LOCK.exists():
         return {}
     lock = yaml.load(LOCK.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
@@ -105,7 +105,7 @@ def recorded() -> dict[str, Mapping[Path, str]]:
 
 
 def below(path: Path, md5: str, store: Path) -> Iterator[tuple[Path, str]]:
-    """An output and its MD5; of a folder also the files in it, as far as its listing is sound."""
+    """An output and its MD5, and for a folder also its files, unless its listing is missing or damaged."""
     yield path, md5
     listing = store / md5[:2] / md5[2:]
     if md5.endswith(".dir") and listing.exists() and md5_of(listing) == md5.removesuffix(".dir"):
@@ -113,10 +113,10 @@ def below(path: Path, md5: str, store: Path) -> Iterator[tuple[Path, str]]:
 
 
 def replace(entry: Path, copies: Iterable[Path]) -> str:
-    """Puts a copy with the right content in the place of a damaged entry, or removes that; returns which, in words.
+    """Replaces a damaged entry by a copy with the right content, or removes it; returns what was done, in words.
 
     Raises:
-        CacheError: the folder may not be written.
+        CacheError: the folder is not writable.
     """
     copies = list(copies)
     try:

@@ -1,4 +1,4 @@
-"""What DVC runs before all else, the stage `check`: parameters, DVC's cache, and outputs of stages that are gone.
+"""The stage `check`, which runs before all others: parameters, DVC's cache, and outputs of removed stages.
 
 python -m workflows.check
 """
@@ -9,7 +9,7 @@ from workflows import cache, leftovers, parameters
 
 
 def main() -> int:
-    """Says what is wrong with the parameters, mends the cache, and takes leftovers out."""
+    """Checks the parameters, repairs the cache, and removes leftovers."""
     try:
         parameters.load()
         cache.mend()

@@ -1,6 +1,6 @@
-"""What papers say about what each report measures, beside the function that says what a run shows.
+"""What papers claim about the subject of each report, with its source and the function that says what a run shows.
 
-Numbers of papers are of full-size networks and data; what they are taken from stands beside each.
+The numbers of papers are for full-size networks and data.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from workflows import findings
 
 @dataclass(frozen=True)
 class Claim:
-    """Of a paper, and of a run."""
+    """A claim of a paper, to compare with a run."""
 
     says: str
-    """What the paper says, Markdown."""
+    """The claim, Markdown."""
     source: str
-    """Where it says so, Markdown."""
+    """Its source, Markdown."""
     shows: Callable[[findings.Values], str]
-    """What a run shows, Markdown, made from metrics.json of the report."""
+    """Function of metrics.json of the report: what the run shows, Markdown."""
 
 
 DEQ_FLOW = "https://arxiv.org/abs/2204.08442"
@@ -130,4 +130,4 @@ CLAIMS = {
         findings.delta,
     ),
 }
-"""By the name of a report (`workflows.publish.REPORTS`)."""
+"""Claims by the name of the report (`workflows.publish.REPORTS`)."""

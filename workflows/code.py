@@ -1,8 +1,8 @@
-"""The code behind each command, so that a stage of dvc.yaml depends on what it runs and on nothing else.
+"""The code behind each command, so that a stage of dvc.yaml depends on the code it runs and on nothing else.
 
 `python -m workflows.code` writes results/code/PROGRAM-COMMAND.txt, which stages depend on: the files behind a command,
-each with the MD5 of what it does, without comments and docstrings. These are the modules from which the command's
-function takes what it names, and those from which they do in turn; a package's `__init__` only passes names on.
+each with its MD5 without comments and docstrings. These are the modules that define the names used by the command's
+function, and, in turn, by these modules; names are followed through the `__init__` of packages.
 """
 
 import ast
@@ -19,7 +19,7 @@ SOURCES = {path.name: path for path in sorted(ROOT.glob("packages/*/src/*")) if 
 """The folder of each package of this repository."""
 OUT = Path("results/code")
 STUDIES = "Studies"
-"""The class whose methods `study` and `report` are commands over the studies that it names."""
+"""The class whose methods `study` and `report` are the commands that run the studies and reports it lists."""
 NO_TRACE = {
     "commands": "the command line; of a program's own commands, the function of the command counts",
     "cli": "the table of commands",
@@ -34,11 +34,11 @@ NO_TRACE = {
     "tracking": "tells MLflow",
     "written": "as files",
 }
-"""Rooms of packages and of deq_core.experiment that leave no trace in what a stage writes: none depends on them."""
+"""Modules that have no effect on the outputs of stages, with the reason. No stage depends on them."""
 
 
 def behind(program: str, command: str) -> dict[str, str]:
-    """What `deq-flow train` runs: the MD5 of what it begins with and of each file that counts, by their names."""
+    """MD5 of the entry points of a command, such as `deq-flow train`, and of each file behind it, by name."""
     starts = entries(program)[command]
     found: set[str] = set()
     waiting = [module for start in starts for module in used(*start)]
@@ -56,9 +56,9 @@ def behind(program: str, command: str) -> dict[str, str]:
 
 @cache
 def entries(program: str) -> Mapping[str, list[tuple[str, str]]]:
-    """What a program's commands begin with, by their words: modules and names in them.
+    """Entry points of a program's commands, as modules and names in them, by the words of the command.
 
-    Commands are what its COMMANDS has; of `study` and `report` also each study and report that its STUDIES has.
+    Commands are those in COMMANDS, and for `study` and `report` also each study and report in STUDIES.
     """
     package = program.replace("-", "_")
     commands: Mapping[str, Sequence[str]] = ast.literal_eval(value(f"{package}.cli", "COMMANDS"))
@@ -76,19 +76,19 @@ def entries(program: str) -> Mapping[str, list[tuple[str, str]]]:
 
 
 def value(module: str, name: str) -> ast.expr:
-    """What a module gives to a name."""
+    """The expression that a module assigns to a name."""
     (node,) = [node for node in parts(module, name) if isinstance(node, ast.Assign | ast.AnnAssign)]
     assert node.value is not None
     return node.value
 
 
 def programs() -> list[str]:
-    """Those of the packages that have commands."""
+    """The programs of the packages that have commands."""
     return [package.replace("_", "-") for package in SOURCES if source(f"{package}.cli") is not None]
 
 
 def room(module: str) -> str:
-    """The folder or module below its package, or below deq_core.experiment, that a module is in."""
+    """The folder or module, below its package or below deq_core.experiment, that a module belongs to."""
     names = module.removeprefix("deq_core.experiment.").split(".")
     return names[0] if module.startswith("deq_core.experiment.") else names[min(1, len(names) - 1)]
 
@@ -104,7 +104,7 @@ def source(module: str) -> Path | None:
 
 
 def beside(module: str) -> list[Path]:
-    """The data that lie beside a module; what an editor has open or backs up there is none."""
+    """Data files in the folder of a module, except backup and lock files of editors."""
     file = source(module)
     folder = [] if file is None else file.parent.glob("[!.#]*[!~]")
     return [path for path in folder if path.is_file() and path.suffix not in (".py", ".pyc", ".typed")]
@@ -112,7 +112,7 @@ def beside(module: str) -> list[Path]:
 
 @cache
 def tree(module: str) -> ast.Module:
-    """What is written in a module."""
+    """The syntax tree of a module."""
     file = source(module)
     if file is None:
         raise FileNotFoundError(f"{module}: no module of this repository")
@@ -121,18 +121,18 @@ def tree(module: str) -> ast.Module:
 
 @cache
 def digest(file: Path) -> str:
-    """The MD5 of a file's content; of Python without what does nothing."""
+    """The MD5 of a file's content; for Python without comments and docstrings."""
     content = file.read_bytes()
     return md5(stripped(content, str(file)).encode() if file.suffix == ".py" else content)
 
 
 def md5(content: bytes) -> str:
-    """As DVC calls files."""
+    """The MD5, as DVC names files."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def stripped(text: str | bytes, name: str = "") -> str:
-    """Code without comments, and without docstrings and other text that stands for itself."""
+    """Code without comments, docstrings and other string statements."""
     return ast.unparse(_WithoutText().visit(ast.parse(text, name)))
 
 
@@ -143,7 +143,7 @@ class _WithoutText(ast.NodeTransformer):
 
 
 def parts(module: str, name: str) -> list[ast.AST]:
-    """What `name` stands for in a module, and all that this names there; without `name` the whole module."""
+    """The definition of `name` in a module and all definitions it uses there; without `name`, the whole module."""
     if not name:
         return [tree(module)]
     defined: dict[str, ast.AST] = {}
@@ -168,10 +168,10 @@ def parts(module: str, name: str) -> list[ast.AST]:
 
 @cache
 def used(module: str, function: str = "") -> frozenset[str]:
-    """The modules that define what a module, or a function of it, takes from others."""
+    """The modules that define the imported names which a module, or a function of it, uses."""
     bound = bindings(module)
     named = [chain for part in parts(module, function) for chain in chains(part) if chain[0] in bound]
-    if not function:  # some imports are there for what they do
+    if not function:  # unused imports count too, since some are there for their side effects
         named += [[name] for name in bound.keys() - {chain[0] for chain in named}]
     origins = ((origin, chain[1:]) for chain in named for origin in bound[chain[0]])
     return frozenset(found for origin, rest in origins for found in defining(*origin, *rest) if found != module)
@@ -179,7 +179,7 @@ def used(module: str, function: str = "") -> frozenset[str]:
 
 @cache
 def bindings(module: str) -> Mapping[str, set[tuple[str, ...]]]:
-    """What an imported name of a module stands for, wherever it is imported: a module and a name in it, or none."""
+    """The imported names of a module, each with its origins: a module, and the name in it if there is one."""
     file = source(module)
     package = module if file is not None and file.name == "__init__.py" else module.rpartition(".")[0]
     bound = defaultdict(set)
@@ -211,7 +211,7 @@ def chains(part: ast.AST) -> Iterator[list[str]]:
 
 
 def defining(module: str, *names: str) -> set[str]:
-    """The module that defines the first of `names` in `module`, looked for where a package has it from."""
+    """The module that defines the first of `names` in `module`, followed through the imports of packages."""
     file = source(module)
     if file is None:
         return set()
@@ -224,7 +224,7 @@ def defining(module: str, *names: str) -> set[str]:
 
 
 def write(out: Path) -> None:
-    """Writes one file a command into `out`."""
+    """Writes a file for each command into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     for program in programs():
         for command in entries(program):
@@ -233,7 +233,7 @@ def write(out: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Writes the files; a mistake in the code is said in one line."""
+    """Writes the files, or prints a syntax error in one line."""
     try:
         write(OUT)
     except SyntaxError as error:

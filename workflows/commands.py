@@ -1,8 +1,8 @@
-"""Fills in the command of a stage where no shell reads it.
+"""Fills in the placeholders of a stage's command, so that no shell interprets the values.
 
-DVC runs a command in a shell, with each `${place}` replaced by a value of params.yaml. So the commands in dvc.yaml name
-their places without the dollar sign, `{item.method}`, `{key}`, `{delta.stage}`, and the stage fills them in behind
-the shell, where a value is an argument or part of one.
+DVC replaces each `${place}` by a value of params.yaml and runs the result in a shell. So the commands in dvc.yaml have
+placeholders without the dollar sign, `{item.method}`, `{key}`, `{delta.stage}`, which the stage fills in behind the
+shell, where a value is an argument or part of one.
 """
 
 import re
@@ -19,15 +19,15 @@ PLACE = re.compile(r"\{([\w.]+)\}")
 
 
 class StageError(ValueError):
-    """A command's places belong to no stage that dvc.yaml has with the present parameters."""
+    """A command has placeholders without a value, or dvc.yaml has no such stage with the current parameters."""
 
 
 def filled(command: Sequence[str], stage: str) -> list[str]:
-    """`command` with the values of the stage that DVC calls `stage`, from dvc.yaml and params.yaml in this folder.
+    """`command` with the values of `stage`, from dvc.yaml and params.yaml in this folder.
 
     Raises:
-        parameters.ParameterError: the running profile is not what its schemas ask for, or a name in it is not plain.
-        StageError: there is no such stage, or it has no value for a place.
+        parameters.ParameterError: params.yaml does not agree with its schemas.
+        StageError: there is no such stage, or it has no value for a placeholder.
     """
     if not any(map(PLACE.search, command)):
         return list(command)
@@ -39,14 +39,14 @@ def filled(command: Sequence[str], stage: str) -> list[str]:
 
 
 def definitions(file: Path = Path("dvc.yaml")) -> dict[str, Any]:
-    """The stages as dvc.yaml has them, by name."""
+    """The stages of dvc.yaml as written, by name."""
     return yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
 
 
 def case(definition: Mapping[str, Any], stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `key` and `item` stand for in the one of the stages made of `definition` that is called `stage`.
+    """The values of `key` and `item` in the stage `stage` of a matrix.
 
-    DVC calls a stage of a matrix by its values joined by dashes, a mapping among them by its name and number.
+    DVC names such a stage by its values joined by dashes; a mapping among them is its axis and number.
     """
     _, _, key = stage.partition("@")
     axes = {

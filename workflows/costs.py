@@ -1,10 +1,10 @@
-"""What the stages of the profile paper take: `python -m workflows.costs [--tflops N] [--write]`.
+"""Estimates the cost of the stages of the profile paper: `python -m workflows.costs [--tflops N] [--write]`.
 
-Networks are run on tensors that have shapes and no numbers, at the size of their crops where they are trained and of
-the data where they are measured, and the floating-point operations of convolutions and matrix products are counted,
-forwards and backwards. A solve has all the evaluations that it may have; one that reaches its tolerance takes fewer.
-Left out are the adaptive softmax, the penalty on the Jacobian, the algebra of solvers, the evaluations in the course of
-a training, and what has no operations: loading data, exchange between GPUs.
+Networks run on fake tensors, in training at the size of their crops and in evaluation at that of the data. Counted are
+the floating-point operations of convolutions and matrix products, forward and backward. Each solve has its maximum
+number of evaluations; one that reaches its tolerance earlier takes fewer. Not counted are the adaptive softmax, the
+Jacobian penalty, the algebra of solvers, evaluations during training, and what has no operations: loading of data,
+communication between GPUs.
 """
 
 import argparse
@@ -46,29 +46,29 @@ from workflows.operations import Counted, of_flow, of_sequence, of_unrolled_flow
 PAPER = Path(__file__).parent / "profiles" / "paper.yaml"
 PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"
 TABLE, SETS = "costs of stages", "sizes of data sets"
-"""On the page."""
+"""Names of the tables on the page."""
 TFLOPS = 40.0
 BYTES = 4
-"""Of a number in a checkpoint."""
+"""Bytes of a number in a checkpoint."""
 STATES = {"adam": 2, "adamw": 2, "sgd": 1}
-"""Numbers that an optimiser keeps of each weight."""
+"""Numbers that an optimiser keeps for each weight."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one job."""
+    """The cost of one job."""
 
     stage: str
     operations: float
     gpus: int = 1
     weights: int = 0
-    """Numbers of the network that it leaves."""
+    """Number of weights of the network it trains."""
     kept: int = 0
-    """Numbers in the checkpoint of an unfinished training."""
+    """Number of values in the checkpoint of an unfinished training."""
 
 
 def stages() -> Iterator[Cost]:
-    """Every job of the profile that needs a GPU, but for the small fits of a picture."""
+    """The costs of all jobs of the profile that need a GPU, except the small fits of an image."""
     flow: Flow = config.check(Flow, PAPER, "flow")
     vision: Vision = config.check(Vision, PAPER, "vision")
     stability: Stability = config.check(Stability, PAPER, "stability")
@@ -79,7 +79,7 @@ def stages() -> Iterator[Cost]:
 
 
 def trainings(flow: Flow, vision: Vision, study: Stability, language: Language) -> Iterator[Cost]:
-    """Every training."""
+    """The costs of all trainings."""
     later = {f"flow_{name}": getattr(flow.curriculum, name) for name in ("things", "sintel", "kitti")}
     for stage, part in {"flow_train": flow, **later}.items():
         for method in part.methods:
@@ -103,7 +103,7 @@ def trainings(flow: Flow, vision: Vision, study: Stability, language: Language) 
 
 
 def flow_cost(stage: str, model: EquilibriumModel | UnrolledModel, recipe: FlowRecipe) -> Cost:
-    """Of a network for flow."""
+    """The cost of training a flow network."""
     shape = recipe.micro_batch, recipe.mix[0].augment.crop
     if isinstance(model, UnrolledModel):
         each, weights = of_unrolled_flow(model, *shape)
@@ -114,7 +114,7 @@ def flow_cost(stage: str, model: EquilibriumModel | UnrolledModel, recipe: FlowR
 
 
 def gradients_cost(study: GradientStudy, gradient: Gradient) -> Cost:
-    """Of the networks of a gradient, with and without corrections; one job trains and measures them, and keeps none."""
+    """The cost of one job that trains and measures the networks of a gradient, with and without corrections."""
     recipe, through = study.train, gradient.corrected
     assert isinstance(through, deq.Phantom)
     found = of_flow(study.model, recipe.micro_batch, recipe.mix[0].augment.crop)
@@ -126,7 +126,7 @@ def gradients_cost(study: GradientStudy, gradient: Gradient) -> Cost:
 
 
 def vision_cost(stage: str, one: Experiment) -> Cost:
-    """Of a classifier or segmentation."""
+    """The cost of training a classifier or a segmentation network."""
     augment = one.task.augment
     size = augment.crop if isinstance(augment, SceneAugment) else (SIDE, SIDE)
     if isinstance(augment, ResizedCrop):
@@ -137,27 +137,27 @@ def vision_cost(stage: str, one: Experiment) -> Cost:
 
 
 def sequence_cost(model: Transformer, recipe: SequenceRecipe) -> Cost:
-    """Of a language model."""
+    """The cost of training a language model."""
     found = of_sequence(model, recipe.micro_batch, recipe.length)
     assert model.layer is not None
     return cost("sequence_train", recipe, found.weights, pretrained(found, recipe, found.solved(model.layer)))
 
 
 def pretrained(found: Counted, recipe: EquilibriumRecipe, solved: float) -> float:
-    """Operations of all updates: those unrolled, at the mean of their depths, and those that take `solved`."""
+    """Operations of all updates: unrolled ones at their mean depth, and others that take `solved` each."""
     first = 0.0 if recipe.pretraining is None else found.unrolled(sum(recipe.pretraining.depth) / 2)
     count = min(recipe.unrolled_updates, recipe.steps)
     return count * first + (recipe.steps - count) * solved
 
 
 def cost(stage: str, recipe: Recipe, weights: int, each: float) -> Cost:
-    """Of a training of which each of the batches that share an update takes so many operations."""
+    """The cost of a training, from the operations `each` of one micro-batch over all updates."""
     kept = (1 + STATES[recipe.optim.name]) * weights
     return Cost(stage, recipe.batches * each, recipe.processes, weights, kept)
 
 
 def row(stage: str, costs: Sequence[Cost], tflops: float) -> list[str]:
-    """Of the table: all jobs of a stage."""
+    """A row of the table, for all jobs of a stage."""
     hours = [one.operations / (tflops * 1e12 * 3600) for one in costs]
     numbers = (
         sum(one.operations for one in costs) / 1e18,
@@ -171,14 +171,14 @@ def row(stage: str, costs: Sequence[Cost], tflops: float) -> list[str]:
 
 
 def shown(number: float) -> str:
-    """Two digits that count, or all before the point; of what is next to nothing a bound."""
+    """A number with two significant digits, or as an integer from 100 on; "< 0.001" below that."""
     if 0 < number < 0.001:
         return "< 0.001"
     return f"{number:.0f}" if number >= 100 else f"{number:.2g}"
 
 
 def table(costs: Sequence[Cost], tflops: float = TFLOPS) -> str:
-    """A row a stage, and their sum."""
+    """The table with a row for each stage."""
     header = [
         "stage",
         "jobs",
@@ -196,7 +196,7 @@ def table(costs: Sequence[Cost], tflops: float = TFLOPS) -> str:
 
 
 def sizes() -> str:
-    """A row a published set of the profile: what its source says of the sizes of its archives."""
+    """The table of published data sets in the profile, with the sizes of archives that their sources state."""
     flow: Flow = config.check(Flow, PAPER, "flow")
     vision: Vision = config.check(Vision, PAPER, "vision")
     language: Language = config.check(Language, PAPER, "sequence")
@@ -213,7 +213,7 @@ def sizes() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table, or writes it into its page."""
+    """Prints the tables, and writes them into their page with --write."""
     parser = argparse.ArgumentParser(prog="python -m workflows.costs", description=__doc__)
     parser.add_argument(
         "--tflops", type=float, default=TFLOPS, help="10^12 operations that a GPU sustains (%(default)s)"

@@ -1,7 +1,7 @@
-"""DVC, which writes dvc.lock stage by stage: `python -m workflows.dvc_lock ARGUMENT ...` is `dvc ARGUMENT ...`.
+"""DVC with a faster way to write dvc.lock: `python -m workflows.dvc_lock ARGUMENT ...` is `dvc ARGUMENT ...`.
 
-By itself DVC parses all of dvc.lock whenever a stage ends, and writes all of it, in Python: 3 CPU seconds in the
-profile mini. Here the text of that stage alone is replaced, and the file is the same to the byte.
+Whenever a stage ends, DVC parses all of dvc.lock and writes it again, in Python: 3 CPU seconds in the profile mini.
+Here only the text of that stage is replaced; the file is the same, byte for byte.
 """
 
 import gc
@@ -23,24 +23,24 @@ STAGE = re.compile(r"^  ([\w@-]+):\n(?:    .*\n|\n)+", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages of a dvc.lock, as far as DVC asks a mapping of them."""
+    """The stages of a dvc.lock, with the methods of a mapping that DVC uses."""
 
     texts: dict[str, str]
-    """By name."""
+    """Text of each stage by name."""
 
     def get(self, name: str, default: Any) -> Any:
-        """What the text of a stage says."""
+        """The parsed text of a stage."""
         return parse_yaml(self.texts[name], name)[name] if name in self.texts else default
 
     def update(self, stages: Mapping[str, Any]) -> None:
-        """Replaces the texts of some stages by what DVC writes of them."""
+        """Replaces the texts of some stages, written as DVC does."""
         for name, said in stages.items():
             self.texts[name] = dumps_yaml({"schema": "2.0", "stages": {name: said}}).removeprefix(HEAD)
 
 
 @contextmanager
 def modified(path: str, fs: Any = None) -> Iterator[dict[str, Any]]:
-    """What DVC's `modify_yaml` gives, which is left to read and write whatever has more than stages."""
+    """Stands in for DVC's `modify_yaml`, which still handles a dvc.lock with more than stages."""
     file = Path(path)
     text = file.read_text(encoding="utf-8") if file.exists() else HEAD
     texts = {found[1]: found[0] for found in STAGE.finditer(text)}
@@ -56,6 +56,6 @@ def modified(path: str, fs: Any = None) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    gc.set_threshold(100_000)  # reading dvc.lock and dvc.yaml makes many objects, and little garbage
+    gc.set_threshold(100_000)  # reading dvc.lock and dvc.yaml makes many objects but little garbage
     dvcfile.modify_yaml = modified
     sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,10 @@
-"""Shows Snakemake what DVC knows, in the one language that Snakemake's default profile listens to: file dates.
+"""Tells Snakemake which stages DVC finds out of date, by the modification times of files.
 
-DVC decides by content which stages are up to date and records it in dvc.lock. Before Snakemake plans, outputs of
-changed stages are dated 1970, so that their rules run, and outputs of unchanged stages are dated no older than their
+DVC decides by content which stages are up to date, and records it in dvc.lock. Before Snakemake plans, outputs of
+changed stages get a date in 1970, so that their rules run, and outputs of unchanged stages one no older than their
 inputs, so that theirs do not. Only public interfaces are used: `dvc status --json`, dvc.lock and os.utime.
 
-`python -m workflows.dvc_state` does the same by hand, and mends what a killed DVC left half written.
+`python -m workflows.dvc_state` does the same by hand, and repairs files that a killed DVC left half written.
 """
 
 import json
@@ -30,11 +30,11 @@ from workflows import graph, leftovers, workspace
 DAMAGED = re.compile(r"unable to read: '(?:\./)?dvc\.lock'|dvc\.lock' (?:is invalid|validation failed)|(RWLock-file)")
 CONFLICT = re.compile(r"^<{7} .*^={7}$.*^>{7} ", re.MULTILINE | re.DOTALL)
 ALWAYS = "always changed"
-"""DVC says so of a stage that is to run each time, which is no result."""
+"""What DVC reports for a stage that runs each time, which does not count as changed."""
 BUSY_SECONDS = 20.0
-"""How long to wait for a DVC process that outlived its Snakemake and still finishes one stage."""
+"""Time to wait for a DVC process that outlived its Snakemake and is still finishing a stage."""
 LONG_AGO = 24 * 3600.0
-"""The date of outdated outputs, 2 January 1970: older than any input, and not the 0 that means "no date"."""
+"""Date of outdated outputs, 2 January 1970: older than any input, and not 0, which means "no date"."""
 
 
 class StateError(RuntimeError):
@@ -43,21 +43,21 @@ class StateError(RuntimeError):
 
 @dataclass(frozen=True)
 class Stage:
-    """What dvc.lock records of a stage: the paths it read (parameter files included) and wrote."""
+    """The paths that a stage in dvc.lock read, including parameter files, and wrote."""
 
     inputs: tuple[Path, ...]
     outputs: tuple[Path, ...]
 
 
 def show_to_snakemake() -> str | None:
-    """Projects the verdict of DVC onto the dates of its outputs, unless another engine is at work.
+    """Sets the dates of outputs by DVC's status, unless another engine is at work.
 
     Returns:
-        The dvc.lock that dates now say, for `require_shown`; None where they were left as they are.
+        The text of dvc.lock that the dates now reflect, for `require_shown`; None if they were not set.
 
     Raises:
-        StateError: `dvc status` fails, for instance on a mistake in dvc.yaml; or outputs are hard links.
-        CacheError: a damaged entry of DVC's cache can neither be mended nor removed.
+        StateError: `dvc status` fails, for instance on an error in dvc.yaml; or outputs are hard links.
+        CacheError: a damaged entry of DVC's cache can neither be repaired nor removed.
     """
     if "hardlink" in (dvc_cache.settings().get("type") or ()):
         raise StateError(
@@ -67,7 +67,7 @@ def show_to_snakemake() -> str | None:
     try:
         workspace.check_idle()
     except workspace.WorkspaceBusyError as error:
-        # A dry run or a graph may go on; a real run stops where it claims the workspace.
+        # A dry run or a graph may go on; a real run stops when it claims the workspace.
         print(f"The dates of outputs are left as they are: {error}", file=sys.stderr)
         return None
     changed, lock = judged()
@@ -76,10 +76,10 @@ def show_to_snakemake() -> str | None:
 
 
 def require_shown(lock: str | None) -> None:
-    """Does nothing where dvc.lock still is what the dates of outputs were made to say.
+    """Checks that dvc.lock is still the one that the dates of outputs reflect.
 
     Raises:
-        StateError: another engine has worked since, so the plan is not of what is there now.
+        StateError: another engine has worked since, so the plan is outdated.
     """
     if lock != read_lock():
         raise StateError(
@@ -88,10 +88,10 @@ def require_shown(lock: str | None) -> None:
 
 
 def judged() -> tuple[dict[str, list[Path]], str]:
-    """What `status` returns, once nothing damaged or left over counts, and code is as it is now.
+    """The result of `status` after repairing the cache, removing leftovers, and updating the stage `code`.
 
     Raises:
-        StateError, CacheError: as above, or there is a mistake in the code.
+        StateError, CacheError: as in `show_to_snakemake`, or the code has a syntax error.
     """
     changed, lock = status()
     mended, taken_out = dvc_cache.mend(), leftovers.take_out()
@@ -104,33 +104,33 @@ def judged() -> tuple[dict[str, list[Path]], str]:
 
 
 def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """DVC has run."""
+    """Runs DVC, and returns the ended process with its output."""
     return subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments], capture_output=True, text=True)
 
 
 def status() -> tuple[dict[str, list[Path]], str]:
-    """The changed stages, by name, each with its outputs that are not as recorded in a dvc.lock; and that dvc.lock.
+    """The changed stages by name, each with its outputs that differ from dvc.lock, and the text of that dvc.lock.
 
     Raises:
-        StateError: as `changes` does.
+        StateError: as in `changes`.
     """
     changed, lock = changes()
     return {stage: changed_outputs(entries) for stage, entries in changed.items()}, lock
 
 
 def changes() -> tuple[dict[str, list[Any]], str]:
-    """What `dvc status --json` says of each stage that is changed, and the dvc.lock that it compares with.
+    """The entry of each changed stage in `dvc status --json`, and the text of the dvc.lock that it was compared with.
 
-    Mends damaged state files.
+    Moves damaged state files of DVC aside.
 
     Raises:
-        StateError: DVC stops with an error of another kind, or its files stay busy.
+        StateError: DVC stops with another error, or its files stay busy.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     mended: set[Path] = set()
     while True:
-        lock = read_lock()  # before DVC reads it: where it is replaced in between, `require_shown` tells
-        process = dvc("status", "--json", "dvc.yaml")  # not of files that somebody has given to DVC by hand
+        lock = read_lock()  # before DVC reads it, so that `require_shown` detects a change in between
+        process = dvc("status", "--json", "dvc.yaml")  # without files that the user tracks by `dvc add`
         said = (process.stdout + process.stderr).strip()
         if process.returncode == 0:
             changed = json.loads(process.stdout)
@@ -149,12 +149,12 @@ def changes() -> tuple[dict[str, list[Any]], str]:
 
 
 def changed_outputs(entries: Sequence[str | Mapping[str, Mapping[str, str]]]) -> list[Path]:
-    """The outputs named in one stage's part of `dvc status --json`."""
+    """The changed outputs in the entries of one stage."""
     return [Path(path) for entry in entries if not isinstance(entry, str) for path in entry.get("changed outs", {})]
 
 
 def set_aside(path: Path) -> None:
-    """Moves a damaged state file of DVC into .dvc/tmp; results come back from DVC's run cache, not recomputed."""
+    """Moves a damaged state file of DVC into .dvc/tmp; results then come from DVC's run cache, without recomputing."""
     names = (f"{path.name}.damaged{number or ''}" for number in count())
     aside = next(place for name in names if not (place := Path(".dvc/tmp") / name).exists())
     if CONFLICT.search(path.read_text(errors="replace")):
@@ -166,12 +166,12 @@ def set_aside(path: Path) -> None:
 
 
 def read_lock() -> str:
-    """The text of dvc.lock; none where there is no such file."""
+    """The text of dvc.lock; empty if there is no such file."""
     return dvc_cache.LOCK.read_text(errors="replace") if dvc_cache.LOCK.exists() else ""
 
 
 def recorded_stages(text: str) -> dict[str, Stage]:
-    """The stages of a dvc.lock."""
+    """The stages in the text of a dvc.lock."""
     lock = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
     return {
         name: Stage(
@@ -183,10 +183,9 @@ def recorded_stages(text: str) -> dict[str, Stage]:
 
 
 def project(changed: Mapping[str, Sequence[Path]], stages: Mapping[str, Stage]) -> None:
-    """Dates the outputs of `changed` stages 1970 and those of all others no older than their newest input.
+    """Dates the outputs of `changed` stages 1970, and those of all others no older than their newest input.
 
-    Where DVC links into its cache, it is the link that is dated: what it points to may be of other outputs too, and of
-    another person.
+    If DVC links outputs to its cache, the link itself is dated: its target may belong to other outputs or users too.
     """
     outdated = {path for paths in changed.values() for path in paths}
     outdated.update(path for name in changed if name in stages for path in stages[name].outputs)
@@ -205,7 +204,7 @@ def project(changed: Mapping[str, Sequence[Path]], stages: Mapping[str, Stage]) 
 
 
 def in_order(stages: Mapping[str, Stage]) -> Iterator[str]:
-    """Names of the stages, producers before consumers."""
+    """Names of the stages in topological order, producers before consumers."""
     producer = {output: name for name, stage in stages.items() for output in stage.outputs}
     below: defaultdict[Path, set[str]] = defaultdict(set)
     for output, name in producer.items():
@@ -224,7 +223,7 @@ def in_order(stages: Mapping[str, Stage]) -> Iterator[str]:
 
 
 def files(path: Path) -> list[Path]:
-    """The files that stand for a path in the Snakefile: itself; of a directory, its manifest or all files below."""
+    """The files that represent a path: itself, or for a folder its manifest, or else all files in it."""
     if not path.is_dir():
         return [path] if path.exists() else []
     manifest = path / "manifest.json"
@@ -234,7 +233,7 @@ def files(path: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Mends and projects; prints which stages are changed."""
+    """Repairs state files, sets dates, and prints the changed stages."""
     try:
         workspace.check_idle()
         changed, lock = judged()

@@ -1,7 +1,6 @@
-"""Which stages of dvc.yaml an edit makes out of date: `python -m workflows.edits [FILE ...]`.
+"""Shows which stages of dvc.yaml an edit makes out of date: `python -m workflows.edits [FILE ...]`.
 
-A FILE is one of a package: code, or a checkpoint that ships. Without files it writes the table of
-docs/reproducibility.md.
+FILE is a file of a package: code, or a shipped checkpoint. Without files, writes the table of docs/reproducibility.md.
 """
 
 import re
@@ -36,11 +35,11 @@ ROWS = {
     "demos": ["deq_*/demo/*"],
     "files, errors, progress": [f"deq_core/experiment/{name}.py" for name in ("files", "errors", "progress")],
 }
-"""Rooms of the code by their files, in the folders of the packages."""
+"""Rows of the table: parts of the code, with the patterns of their files."""
 
 
 def stages() -> dict[str, tuple[str, str]]:
-    """The program and command of each stage that runs one of a package's."""
+    """The program and command of each stage that runs a package's program."""
     definitions = commands.definitions(code.ROOT / "dvc.yaml")
     found = {name: RUN.match(stage.get("do", stage)["cmd"]) for name, stage in definitions.items()}
     return {name: (run[1], run[2].strip()) for name, run in found.items() if run}
@@ -48,7 +47,7 @@ def stages() -> dict[str, tuple[str, str]]:
 
 @cache
 def reruns() -> Mapping[str, set[str]]:
-    """The stages whose code a file is part of, or that read it, by its path in the folder of its package."""
+    """For each file, by its path in its package, the stages that run or read it."""
     definitions = commands.definitions(code.ROOT / "dvc.yaml")
     found: defaultdict[str, set[str]] = defaultdict(set)
     for stage, (program, command) in stages().items():
@@ -63,10 +62,10 @@ def reruns() -> Mapping[str, set[str]]:
 
 
 def place(file: Path) -> str:
-    """The path of a file in the folder of its package.
+    """The path of a file in its package.
 
     Raises:
-        ValueError: it is no file of a package.
+        ValueError: it is not a file of a package.
     """
     for folder in map(Path.resolve, code.SOURCES.values()):
         if file.is_file() and file.resolve().is_relative_to(folder):
@@ -75,18 +74,18 @@ def place(file: Path) -> str:
 
 
 def after(patterns: Sequence[str]) -> set[str]:
-    """The stages that are out of date after an edit in any file of these patterns."""
+    """The stages that are out of date after an edit in any file that matches these patterns."""
     meant = [file for file in reruns() if any(fnmatch(file, pattern) for pattern in patterns)]
     return set().union(*(reruns()[file] for file in meant))
 
 
 def exists(pattern: str) -> bool:
-    """Whether there are such files."""
+    """Whether any file matches the pattern."""
     return any(code.ROOT.glob(f"packages/*/src/{pattern}"))
 
 
 def said(names: set[str]) -> str:
-    """Stages in words."""
+    """A set of stages in words."""
     left = stages().keys() - names
     if not names or not left:
         return "every stage" if names else "nothing"
@@ -94,7 +93,7 @@ def said(names: set[str]) -> str:
 
 
 def table() -> str:
-    """In Markdown: the rooms of the code, and what runs again after an edit in one."""
+    """The Markdown table of parts of the code, and what runs again after an edit in each."""
     if gone := [pattern for patterns in ROWS.values() for pattern in patterns if not exists(pattern)]:
         raise FileNotFoundError(f"no file is in {', '.join(gone)}; say in ROWS where it went")
     rows = [f"| {room} | {said(after(patterns))} |" for room, patterns in ROWS.items()]
@@ -102,7 +101,7 @@ def table() -> str:
 
 
 def main(files: Sequence[str]) -> None:
-    """Tells of each file, or writes the table."""
+    """Prints the stages of each file, or writes the table."""
     try:
         for file in files:
             print(f"{file}: {said(after([place(Path(file))]))}")

@@ -1,6 +1,6 @@
-"""What the numbers of a report say, in sentences: measured numbers in prose are made here or are in no prose.
+"""The findings of reports in sentences. All measured numbers in prose are made here.
 
-Each function takes the metrics.json of a study and returns Markdown; `workflows.publish` puts those of docs/results
+Each function takes the metrics.json of a study and returns Markdown. `workflows.publish` puts those of docs/results
 into the documentation, and `workflows.page` those of results into results/report.html.
 """
 
@@ -21,7 +21,7 @@ Values = Mapping[str, Any]
 
 
 def flow(found: Values) -> str:
-    """DEQ-Flow beside zero flow, RAFT of the same size, and DIS."""
+    """DEQ-Flow compared with zero flow, RAFT of the same size, and DIS."""
     sets = list(found["deq"])
     still = found["zero"]["sintel_clean"]["epe"]
     ratio = {name: found[name]["sintel_clean"]["epe"] / still for name in ("deq", "raft")}
@@ -42,7 +42,7 @@ def flow(found: Values) -> str:
 
 
 def curriculum(found: Values) -> str:
-    """What each stage of the curriculum changes on Sintel-mini."""
+    """The change of error by each stage of the curriculum on Sintel-mini."""
     stages = [stage for stage in ("chairs", "things", "sintel", "kitti") if f"deq, {stage}" in found]
     changes = [
         f"{later} {' and '.join(difference(found, later, earlier, name) for name in ('sintel_clean', 'sintel_final'))}"
@@ -52,12 +52,12 @@ def curriculum(found: Values) -> str:
 
 
 def difference(found: Values, later: str, earlier: str, name: str) -> str:
-    """Of two stages' errors on one set."""
+    """The difference of two stages' errors on one set."""
     return f"{found[f'deq, {later}'][name]['epe'] - found[f'deq, {earlier}'][name]['epe']:+.2f}"
 
 
 def reuse(found: Values) -> str:
-    """What starting from the last frame's state saves, and what it costs."""
+    """The savings and the loss of accuracy by starting from the state of the last frame."""
     lines = []
     for method, budgets in found.items():
         for budget, starts in budgets.items():
@@ -75,7 +75,7 @@ def reuse(found: Values) -> str:
 
 
 def gradients(found: Values) -> str:
-    """Which trainings were lost; and of the others, what correction and what the gradient change."""
+    """Which trainings were lost, and the changes by correction and by the gradient in the others."""
     sets, methods = sets_of(found), found["methods"]
     lost = [
         f"{forms[form]['lost']} of the {forms[form]['seeds']} by {method} with {said} supervised"
@@ -94,7 +94,7 @@ def gradients(found: Values) -> str:
 
 
 def differing(what: str, differences: Mapping[str, Values], sets: Mapping[str, str]) -> str:
-    """Differences in error and residual on the first set, and how often errors have one sign from every seed."""
+    """Changes of error and residual on the first set, and how often errors change in one direction with every seed."""
     known = {method: values for method, values in differences.items() if values}
     if not known:
         return ""
@@ -112,7 +112,7 @@ def differing(what: str, differences: Mapping[str, Values], sets: Mapping[str, s
 
 
 def training_costs(found: Values) -> str:
-    """How memory and time of a step grow with the evaluations of f, and where the gradients end."""
+    """Growth of memory and time of a step with the evaluations of f, and their ratios between gradients at the end."""
     first, of_first = next(iter(found.items()))
     counts = sorted(of_first, key=int)
     least, most = counts[0], counts[-1]
@@ -134,7 +134,7 @@ def training_costs(found: Values) -> str:
 
 
 def delta(found: Values) -> str:
-    """The rule beside stopping earlier, where both were chosen."""
+    """The delta rule compared with fewer steps, as both were chosen."""
     savings = found["savings"]
     images = {name: bounds for name, bounds in savings.items() if name.startswith("image, ")}
     flow = delta_sweep.chosen({name: bounds for name, bounds in savings.items() if name not in images})
@@ -148,15 +148,15 @@ def delta(found: Values) -> str:
 
 
 def sequence_delta(found: Values) -> str:
-    """The same of language models, by what the solve of a token starts from."""
+    """The same for language models, by the start of a token's solve."""
     chosen = best_variants(found["savings"], STARTS)
     return bullets(*(compared(f"From the start `{start}`,", chosen, start, "1 %") for start in STARTS))
 
 
 def compared(what: str, savings: Values, ending: str, bound: str) -> str:
-    """How much the rule and fewer steps save within a bound, in all cases with one ending; where the rule is ahead.
+    """Savings of the rule and of fewer steps within a bound, in all cases with one ending, and where the rule is ahead.
 
-    Nothing where there is no such case.
+    Empty if there is no such case.
     """
     cases = {
         name.removesuffix(f", {ending}"): bounds[bound]
@@ -185,14 +185,14 @@ def compared(what: str, savings: Values, ending: str, bound: str) -> str:
 
 
 def where(some: Collection[str], of_all: Collection[str]) -> str:
-    """`nowhere`, `everywhere` or the names."""
+    """`nowhere`, `everywhere`, or the names."""
     if not some:
         return "nowhere"
     return "everywhere" if len(some) == len(of_all) else "; ".join(name for name in of_all if name in some)
 
 
 def settling(found: Values) -> str:
-    """When the elements of states stop changing, over all networks, sets and parts that were followed."""
+    """When elements of states stop changing, over all networks, sets and parts that were followed."""
     parts = found["settling"].values()
     steps = [f"{share} % by step {span([values[f'p{share}'] for values in parts])}" for share in (5, 50, 95)]
     never = span([100 * values["unsettled"] for values in parts])
@@ -200,7 +200,7 @@ def settling(found: Values) -> str:
 
 
 def paths(unit: Unit, found: Values) -> str:
-    """How far the answers of each network are apart, on its first set and by its first solver."""
+    """Distances between the answers of each network, on its first set and with its first solver."""
     lines = []
     for network, sets in found.items():
         name, values = next(iter(sets.items()))
@@ -217,7 +217,7 @@ def paths(unit: Unit, found: Values) -> str:
 
 
 def vision(found: Values) -> str:
-    """Networks beside the best prediction without one."""
+    """Networks compared with the best baseline."""
     lines = []
     for name, methods in found.items():
         metric = headline(methods[MDEQ])
@@ -229,7 +229,7 @@ def vision(found: Values) -> str:
 
 
 def stability(found: Values) -> str:
-    """What further evaluations change in networks of the least and of the next N, by images."""
+    """Changes by further evaluations in the networks with the two smallest N, by images."""
     last = max(int(key.split("_at_")[1].split("_")[0]) for key in found if "_at_" in key)
     counts = sorted({int(key.split(".")[1].split("-")[1]) for key in found})
     lines = []
@@ -246,7 +246,7 @@ def stability(found: Values) -> str:
 
 
 def streaming(found: Values) -> str:
-    """Warm and cold starts beside the converged baseline."""
+    """Warm and cold starts compared with the converged baseline."""
     lines = []
     for name in [name for name in ("street", "detect") if name in found]:
         runs = found[name]
@@ -262,7 +262,7 @@ def streaming(found: Values) -> str:
 
 
 def sequence(found: Values) -> str:
-    """The equilibrium beside counting and beside the unrolled layer."""
+    """Equilibrium networks compared with n-grams and with the unrolled layer."""
     lines = []
     for text, methods in found["scores"].items():
         counted = {name: values for name, values in methods.items() if name.startswith("Kneser-Ney")}
@@ -309,5 +309,5 @@ def signed(found: Values, name: str) -> str:
 
 
 def bullets(*lines: str) -> str:
-    """A Markdown list of those that are not empty."""
+    """A Markdown list of the lines that are not empty."""
     return "\n".join(f"- {line}" for line in lines if line)

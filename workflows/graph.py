@@ -1,7 +1,7 @@
-"""The graph of dvc.yaml as Snakemake's rules need it: one rule a stage, or one for all stages of a matrix.
+"""The graph of dvc.yaml as Snakemake's rules: one rule for each stage, or for all stages of a matrix.
 
-dvc.yaml is the only place where commands, code, parameters and files of a stage are written; DVC itself resolves it.
-The stages of a matrix write the same files into folders of their own, and that folder's name is the rule's wildcard.
+Only dvc.yaml defines the commands, code, parameters and files of a stage; DVC itself resolves it. The stages of a
+matrix write the same files into different folders, and the name of that folder is the rule's wildcard.
 """
 
 import re
@@ -18,17 +18,17 @@ from dvc.utils.serialize import load_yaml
 from workflows.resources import Resources, asked
 
 CODE = "code"
-"""The stage that says what code is behind each command, before Snakemake plans: no plan knows what it will say."""
+"""The stage that records the code behind each command; it runs before Snakemake plans, which depends on its outputs."""
 PARAMS = "params.yaml"
 
 
 class GraphError(ValueError):
-    """dvc.yaml holds something that cannot be a rule."""
+    """A stage of dvc.yaml cannot be made a rule."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One stage: what it reads that other stages write, what it writes, and what it asks of the machine."""
+    """One stage: the files it reads from other stages, its outputs, and the resources it asks for."""
 
     stage: str
     inputs: tuple[str, ...]
@@ -38,40 +38,40 @@ class Job:
 
 @dataclass(frozen=True)
 class Rule:
-    """One stage of dvc.yaml, or all of its matrix."""
+    """One stage of dvc.yaml, or all stages of a matrix."""
 
     name: str
     jobs: Mapping[str, Job]
-    """By the name of the folder in which their outputs differ, the wildcard `run`; by "" where there is none."""
+    """Jobs by the name of the folder in which their outputs differ, the wildcard `run`; by "" without a matrix."""
     depth: int = 0
-    """Of that folder in the paths of the outputs."""
+    """Depth of that folder in the paths of the outputs."""
 
     @property
     def pipeline(self) -> str:
-        """The first word of the name."""
+        """The pipeline: the first word of the name."""
         return self.name.partition("_")[0]
 
     @property
     def outputs(self) -> list[str]:
-        """With the wildcard `{run}` where jobs differ."""
+        """Output paths, with the wildcard `{run}` where jobs differ."""
         return self.files("{run}")
 
     @property
     def log(self) -> str:
-        """Where the rule's jobs say what they do."""
+        """Path of the log of its jobs."""
         return f"results/logs/{self.name}{'' if '' in self.jobs else '/{run}'}.log"
 
     @property
     def runs(self) -> str:
-        """What the wildcard matches: the names of the jobs and no other, so that no two rules claim one file."""
+        """Pattern of the wildcard: the names of the jobs and no others, so that no two rules match one file."""
         return "|".join(map(re.escape, self.jobs))
 
     def job(self, wildcards: Any) -> Job:
-        """The one that Snakemake means."""
+        """The job with these wildcards."""
         return self.jobs[getattr(wildcards, "run", "")]
 
     def files(self, run: str) -> list[str]:
-        """The outputs of the run of that name."""
+        """Output paths of the job `run`."""
         places = [PurePosixPath(path).parts for path in next(iter(self.jobs.values())).outputs]
         if "" in self.jobs:
             return ["/".join(place) for place in places]
@@ -79,10 +79,10 @@ class Rule:
 
 
 def rules(profile: Mapping[str, Any]) -> list[Rule]:
-    """A rule for every stage of dvc.yaml but for `code` and those that run each time, with the numbers of params.yaml.
+    """The rules for dvc.yaml with the values of params.yaml, except for `code` and stages that run each time.
 
     Args:
-        profile: params.yaml, for the resources that a stage's own parameters name.
+        profile: params.yaml, for the resources that stages ask for.
 
     Raises:
         GraphError: the outputs of a matrix do not differ in the name of one folder.
@@ -99,7 +99,7 @@ def rules(profile: Mapping[str, Any]) -> list[Rule]:
         read = dict.fromkeys(path for dep in stage.get("deps", ()) for path in written_at(dep, below))
         job = Job(
             stage=name,
-            inputs=tuple(read) or (PARAMS,),  # a rule without inputs would never be out of date
+            inputs=tuple(read) or (PARAMS,),  # a rule without inputs is never out of date
             outputs=written[name],
             asks=asked(profile, stage.get("params", ()), stage.get("meta", {})),
         )
@@ -108,19 +108,19 @@ def rules(profile: Mapping[str, Any]) -> list[Rule]:
 
 
 def stages() -> dict[str, dict[str, Any]]:
-    """The stages of dvc.yaml by name, as DVC resolves them with the present parameters."""
-    resolved: Any = DataResolver(Repo(), ".", load_yaml("dvc.yaml")).resolve()  # typed too loosely there
+    """The stages of dvc.yaml by name, as DVC resolves them with the current parameters."""
+    resolved: Any = DataResolver(Repo(), ".", load_yaml("dvc.yaml")).resolve()  # DVC types it too loosely
     return resolved["stages"]
 
 
 def outputs(stage: Mapping[str, Any]) -> list[str]:
-    """What a stage writes: its outputs, metrics and plots, some of them with options."""
+    """Paths of a stage's outputs, metrics and plots."""
     entries = [*stage.get("outs", ()), *stage.get("metrics", ()), *stage.get("plots", ())]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 def final(found: Sequence[Rule], pipeline: str | None = None) -> list[str]:
-    """What is written and read by no stage, of one pipeline or of all: the reports."""
+    """Outputs that no stage reads, of one pipeline or of all: the reports."""
     read = {path for rule in found for job in rule.jobs.values() for path in job.inputs}
     return [
         path
@@ -132,8 +132,8 @@ def final(found: Sequence[Rule], pipeline: str | None = None) -> list[str]:
 
 
 def caption(output: str) -> PurePosixPath:
-    """Where the caption of an output is, if it is a figure that has one: of results/flow/report/table/epe.svg in
-    workflows/report/flow_table_epe.rst.
+    """The file of a figure's caption, if it has one: workflows/report/flow_table_epe.rst for
+    results/flow/report/table/epe.svg.
     """
     _, pipeline, *folders, name = PurePosixPath(output).with_suffix("").parts
     named = [each for each in (pipeline, *folders, name) if each not in ("figures", "report")]
@@ -141,10 +141,10 @@ def caption(output: str) -> PurePosixPath:
 
 
 def rule(name: str, jobs: Sequence[Job]) -> Rule:
-    """The rule of a stage or matrix."""
+    """The rule for the jobs of a stage or matrix."""
     places = [PurePosixPath(job.outputs[0]).parts for job in jobs]
     different = [depth for depth, parts in enumerate(zip(*places, strict=False)) if len(set(parts)) > 1]
-    if len(jobs) == 1:  # of a stage, or of a matrix of one, whose folder is called as its stage is
+    if len(jobs) == 1:  # a stage, or a matrix of one, whose folder has the name of its stage
         key = jobs[0].stage.partition("@")[2]
         different = [depth for depth, part in enumerate(places[0]) if part == key][-1:]
         if not different:
@@ -159,13 +159,13 @@ def rule(name: str, jobs: Sequence[Job]) -> Rule:
 
 
 def file(path: str) -> str:
-    """The file that stands for an output: itself, or the manifest of a folder."""
+    """The file that represents an output: itself, or the manifest of a folder."""
     return path if PurePosixPath(path).suffix else f"{path}/manifest.json"
 
 
 def written_at(dependency: str, below: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """The files that a stage depends on: named, in a folder it names, or for a folder in which it names something."""
-    place = PurePosixPath(dependency)  # without the . of a set that is in the folder of all
+    """The files behind a dependency: itself, those in it if it is a folder, and the manifest of a folder it is in."""
+    place = PurePosixPath(dependency)  # drops a . that stands for a set in the folder of all sets
     yield from below.get(str(place), ())
     for folder in place.parents:
         yield from below.get(f"{folder}/manifest.json", ())

@@ -1,7 +1,7 @@
-"""Takes the outputs of stages that are no longer in the graph out of the workspace.
+"""Removes the outputs of stages that are no longer in the graph from the workspace.
 
-When a sweep shrinks, what its stages wrote stays on disk, and counts where a stage depends on the folder that it is in.
-It is removed where DVC's cache has the very content under the MD5 that dvc.lock records; with its stages it comes back.
+When a sweep shrinks, the outputs of its stages stay on disk, and count for stages that depend on their folder. They are
+removed if DVC's cache has the same content under the MD5 in dvc.lock, from which they come back with their stages.
 """
 
 import sys
@@ -13,9 +13,9 @@ from workflows import cache, graph
 
 
 def take_out() -> bool:
-    """Removes these files, and says so in a sentence; whether there were any to remove.
+    """Removes leftovers and prints a message; returns whether any were removed.
 
-    What somebody changed stays, and what the cache does not have, with a sentence on each.
+    Files that were changed, or that the cache does not have, stay, with a message for each.
     """
     store = cache.folder()
     removed: defaultdict[str, list[Path]] = defaultdict(list)
@@ -43,7 +43,7 @@ def take_out() -> bool:
 
 
 def leftovers() -> Iterator[tuple[str, Path, str]]:
-    """The files on disk that a stage of dvc.lock wrote and no stage of dvc.yaml does: stage, path, MD5."""
+    """Stage, path and MD5 of each file on disk that is an output in dvc.lock but no longer in dvc.yaml."""
     recorded = cache.recorded()
     if not recorded:
         return
@@ -57,7 +57,7 @@ def leftovers() -> Iterator[tuple[str, Path, str]]:
 
 
 def remove_empty(folder: Path) -> None:
-    """Removes a folder and those above it, as far as nothing is in them."""
+    """Removes a folder and its parents as long as they are empty."""
     while folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

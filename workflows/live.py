@@ -1,8 +1,8 @@
-"""What a Snakemake at work shows: a line for each job that ends, with what is done, running and left, and for how long.
+"""The progress of Snakemake: a line for each job that ends, with the numbers of jobs done, running and left, and time.
 
-Snakemake's own account, a block for each job that begins, goes on in its log file below .snakemake/log.
-`python -m workflows.live` prints how long the jobs of each pipeline took when they last ran, beside its budget: the
-`core_minutes` of its section in params.yaml, of one core that has no other work.
+Snakemake's own messages, a block for each job that begins, still go to its log file in .snakemake/log.
+`python -m workflows.live` prints how long the jobs of each pipeline took when they last ran, next to the budget: the
+`core_minutes` of its section in params.yaml, on one core without other work.
 """
 
 import contextlib
@@ -22,23 +22,23 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from workflows import graph, parameters
 
 TIMES = Path(".snakemake/times.json")
-"""Seconds that each job took when it last ran."""
+"""File with the seconds that each job took when it last ran."""
 RESTORED = re.compile(r"^Stage '.*' (?:is cached - skipping run|didn't change, skipping)", re.MULTILINE)
-"""In the log of a job whose outputs DVC had."""
+"""In the log of a job whose outputs DVC restored."""
 Jobs = Mapping[str, Collection[str]]
 """Names of jobs, by pipeline."""
 ACCOUNT = (LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.JOB_ERROR, LogEvent.PROGRESS)
 TAIL = 8
-"""Lines of a failed job's log."""
+"""Number of lines shown of a failed job's log."""
 
 
 class Live(logging.Handler):
-    """Follows the events of Snakemake's logger.
+    """Shows the progress by the events of Snakemake's logger.
 
     Args:
-        jobs: the names of all that will run, as `named` makes them, each with the processor cores it takes.
-        cores: that they share.
-        out: where lines go.
+        jobs: names of all jobs that will run, as from `named`, each with the number of processor cores it takes.
+        cores: number of cores that they share.
+        out: stream to print to.
     """
 
     def __init__(self, jobs: Mapping[str, int], cores: int, out: TextIO = sys.stderr) -> None:
@@ -49,11 +49,11 @@ class Live(logging.Handler):
         self.times = last_times()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Says what an event means; other records are none of its business."""
+        """Handles an event of a job, and ignores other records."""
         event, told = getattr(record, "event", None), record.__dict__
         if event == LogEvent.JOB_INFO:
             name = named(told["rule_name"], told["wildcards"])
-            if name in self.failed:  # a cluster's profile has it tried again
+            if name in self.failed:  # the profile of a cluster retries failed jobs
                 self.failed.remove(name)
                 self.left[name] = self.jobs[name]
             self.running[told["jobid"]] = (name, time.monotonic(), list(told["log"] or ()))
@@ -72,7 +72,7 @@ class Live(logging.Handler):
             self.say(f"{name} FAILED", *ends(logs))
 
     def say(self, what: str, *more: str) -> None:
-        """A line with the state of all jobs, and further lines."""
+        """Prints a line with the state of all jobs, and further lines."""
         done = self.total - len(self.left) - len(self.failed)
         state = [f"{done} of {self.total} done", f"{len(self.running)} running"]
         if waiting := len(self.left) - sum(name in self.left for name, *_ in self.running.values()):
@@ -84,9 +84,9 @@ class Live(logging.Handler):
         print(f"[{time.strftime('%H:%M:%S')}] {what}: {', '.join(state)}", *more, sep="\n", file=self.out, flush=True)
 
     def remaining(self) -> float | None:
-        """Seconds until all is done if jobs take as long as last time and fill the cores; None before any has ended.
+        """Seconds until all is done if jobs take as long as last time and fill the cores; None if no time is known.
 
-        A job that never ran takes the mean of its rule's others, or of all.
+        A job that never ran is taken to need the mean of the others of its rule, or of all.
         """
         if not self.times:
             return None
@@ -97,7 +97,7 @@ class Live(logging.Handler):
         return max(sum(seconds * cores for seconds, cores in work) / self.cores, *(seconds for seconds, _ in work))
 
     def expected(self, name: str) -> float:
-        """Seconds that a job is thought to take."""
+        """Expected seconds of a job."""
         if name in self.times:
             return self.times[name]
         alike = [seconds for other, seconds in self.times.items() if other.split()[0] == name.split()[0]]
@@ -105,12 +105,12 @@ class Live(logging.Handler):
         return sum(known) / len(known)
 
     def end(self, *, good: bool, every: Jobs | None = None, budgets: Mapping[str, float] | None = None) -> None:
-        """The last words: what failed, or where results are.
+        """Prints what failed, or where the results are.
 
         Args:
-            good: whether all is done.
-            every: all jobs of the graph, these and those that are up to date.
-            budgets: of pipelines, in minutes.
+            good: whether all jobs are done.
+            every: all jobs of the graph, including those that are up to date.
+            budgets: minutes for each pipeline.
         """
         if good:
             lines = ["done: reports and figures are below results/*/report, runs are shown by `make ui`"]
@@ -129,12 +129,12 @@ class Live(logging.Handler):
 
 
 def follow(logger: logging.Logger, jobs: Iterable[Any], cores: int) -> Live:
-    """Puts the view in the place of the account that Snakemake prints of the same events.
+    """Replaces Snakemake's messages on jobs by the lines of a `Live`.
 
     Args:
-        logger: Snakemake's.
-        jobs: that will run.
-        cores: that they share.
+        logger: Snakemake's logger.
+        jobs: Snakemake's jobs that will run.
+        cores: number of cores that they share.
     """
     view = Live({named(job.rule.name, job.wildcards_dict): job.threads for job in jobs if job.rule.log}, cores)
     for handler in logger.handlers:
@@ -145,10 +145,10 @@ def follow(logger: logging.Logger, jobs: Iterable[Any], cores: int) -> Live:
 
 
 def wake_for_news_alone(scheduler: Any) -> None:
-    """Lets Snakemake look for work when a job ends, and not besides.
+    """Lets Snakemake look for new work only when a job ends.
 
-    Its limit of 100 jobs a second, which is there unless another is asked for, has it look once a second more for each
-    job that has ended (snakemake/snakemake#3804): after 70 jobs of the profile mini a sixth of a core.
+    With its default limit of 100 jobs a second it looks once a second more for each job that has ended
+    (snakemake/snakemake#3804), which takes a sixth of a core after 70 jobs of the profile mini.
     """
     limit = scheduler.job_rate_limiter
     if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
@@ -156,17 +156,17 @@ def wake_for_news_alone(scheduler: Any) -> None:
 
 
 def shown_here(record: logging.LogRecord) -> bool:
-    """Whether the view says it, or it says nothing."""
+    """Whether `Live` shows this record, or nobody needs it."""
     return getattr(record, "event", None) in ACCOUNT or record.getMessage().startswith("Select jobs to execute")
 
 
 def named(rule: str, wildcards: Mapping[str, str] | None) -> str:
-    """A job as a person calls it: `flow_train deq-0`."""
+    """The readable name of a job: `flow_train deq-0`."""
     return " ".join((rule, *(wildcards or {}).values()))
 
 
 def last_times() -> dict[str, float]:
-    """By job; none where nothing ran or the file is damaged, since they are a help and no more."""
+    """Seconds of each job when it last ran; empty if nothing ran or the file is damaged, since they are only a help."""
     try:
         return {str(name): float(seconds) for name, seconds in json.loads(TIMES.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
@@ -174,14 +174,14 @@ def last_times() -> dict[str, float]:
 
 
 def remember(times: Mapping[str, float]) -> None:
-    """Writes the file of `last_times`."""
+    """Writes the file that `last_times` reads."""
     beside = TIMES.with_suffix(f".{os.getpid()}")
     beside.write_text(json.dumps(times, indent=1))
     os.replace(beside, TIMES)
 
 
 def duration(seconds: float) -> str:
-    """Seconds below two minutes, minutes below two hours, or hours."""
+    """A duration in seconds below two minutes, in minutes below two hours, or in hours."""
     for size, name, most in ((1, "s", 120), (60, "min", 7200)):
         if seconds < most:
             return f"{seconds / size:.0f} {name}"
@@ -197,14 +197,14 @@ def ends(logs: Iterable[str]) -> list[str]:
 
 
 def said(logs: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Log files that are there, and what is in them."""
+    """The log files that exist, with their texts."""
     for log in logs:
         with contextlib.suppress(OSError):
             yield log, Path(log).read_text(errors="replace")
 
 
 def jobs_of(rules: Iterable[graph.Rule]) -> dict[str, list[str]]:
-    """All jobs of a graph."""
+    """Names of all jobs of a graph, by pipeline."""
     found: dict[str, list[str]] = {}
     for rule in rules:
         found.setdefault(rule.pipeline, []).extend(named(rule.name, {"run": run} if run else {}) for run in rule.jobs)
@@ -212,18 +212,18 @@ def jobs_of(rules: Iterable[graph.Rule]) -> dict[str, list[str]]:
 
 
 def budgets_of(profile: Mapping[str, Any]) -> dict[str, float]:
-    """The minutes of one core that each pipeline of a profile may take, of those that have a budget."""
+    """The budget of each pipeline that has one, in minutes of one core."""
     return {name: each["core_minutes"] for name, each in profile.items() if each.get("core_minutes") is not None}
 
 
 def by_pipeline(times: Mapping[str, float], every: Jobs) -> dict[str, dict[str, float]]:
-    """The times of the jobs of a graph that have one, by pipeline in the order of their names."""
+    """The known times of the jobs of a graph, by pipeline in alphabetical order."""
     found = {name: {job: times[job] for job in every[name] if job in times} for name in sorted(every)}
     return {name: of_jobs for name, of_jobs in found.items() if of_jobs}
 
 
 def table(pipelines: Mapping[str, Mapping[str, float]], budgets: Mapping[str, float]) -> str:
-    """A row a pipeline: its jobs, the sum of their times, its budget, and the longest."""
+    """The table of pipelines: number of jobs, sum of their times, budget, and longest job."""
     rows = [(name, times, budgets.get(name)) for name, times in pipelines.items()]
     every = {name: seconds for _, times, _ in rows for name, seconds in times.items()}
     rows.append(("all", every, sum(minutes for _, _, minutes in rows if minutes is not None) or None))
@@ -237,7 +237,7 @@ def table(pipelines: Mapping[str, Mapping[str, float]], budgets: Mapping[str, fl
 
 
 def main() -> None:
-    """Prints the table of what ran here, of the jobs that the graph has now."""
+    """Prints the table for the jobs of the current graph that ran here."""
     profile = parameters.load()
     found = by_pipeline(last_times(), jobs_of(graph.rules(profile)))
     print(table(found, budgets_of(profile)) if found else f"{TIMES}: nothing has run here yet")

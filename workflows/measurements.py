@@ -1,7 +1,7 @@
-"""Operations of the stages of the profile paper that measure, on whole data sets; all are of one GPU.
+"""Operations of the stages that measure in the profile paper, on whole data sets. All of them use one GPU.
 
-Every solve has all of its evaluations, and the delta rule's skip nothing. Left out are the small fits of a sine and of
-a picture, and what each stage does once: its example, the first of several repeats.
+Each solve has its maximum number of evaluations, and the delta rule skips nothing. Not counted are the small fits of a
+sine and of an image, and what each stage does only once: its example, the first of several repeats.
 """
 
 from collections.abc import Iterable, Iterator
@@ -49,10 +49,10 @@ class Videos:
     pairs: int
     videos: int
     size: Size
-    """Of most frames, padded to sides that networks take."""
+    """Size of most frames, padded to sides that networks accept."""
 
     def within(self, extent: Extent) -> int:
-        """Pairs of the first so many of each of the first so many videos, where all are equally long."""
+        """Number of pairs in `extent`, if all videos are equally long."""
         videos = min(extent.sequences or self.videos, self.videos)
         return round(videos * min(extent.frames or self.pairs, self.pairs / self.videos))
 
@@ -65,23 +65,23 @@ PAIRS = {
     "spring": Videos(4963, 37, (1080, 1920)),
     "hd1k": Videos(1047, 36, (1080, 2560)),
 }
-"""By names of `deq_flow.evaluation.sets.SETS`."""
+"""Sets by the names in `deq_flow.evaluation.sets.SETS`."""
 IMAGES: dict[tuple[str, str], tuple[int, Size]] = {
     ("cifar10", "test"): (10_000, (SIDE, SIDE)),
     ("cifar10", "train"): (50_000, (SIDE, SIDE)),
     ("imagenet", "test"): (50_000, (224, 224)),
     ("cityscapes", "val"): (500, (1024, 2048)),
 }
-"""How many a split has, and as networks see them; ImageNet's validation split is what is tested on."""
+"""Number of images in a split, and their size as networks see them; ImageNet's test is its validation split."""
 TOKENS = {"valid": 217_646, "test": 245_569}
-"""Of WikiText-103."""
+"""Number of tokens in the splits of WikiText-103."""
 
 Found = Iterator[tuple[str, float]]
 """A stage and the operations of one of its jobs."""
 
 
 def measured(flow: Flow, delta: Delta, vision: Vision, stability: Stability, language: Language) -> Found:
-    """Every job that measures."""
+    """All jobs that measure."""
     yield from of_pairs(flow)
     yield from of_delta(flow, delta)
     yield from of_images(vision)
@@ -90,7 +90,7 @@ def measured(flow: Flow, delta: Delta, vision: Vision, stability: Stability, lan
 
 
 def of_pairs(flow: Flow) -> Found:
-    """Of networks for flow."""
+    """Jobs with flow networks."""
     parts = {"": flow, **{f"_{name}": getattr(flow.curriculum, name) for name in ("things", "sintel", "kitti")}}
     for (name, part), _ in product(parts.items(), flow.seeds):
         for method in part.methods:
@@ -109,37 +109,37 @@ def of_pairs(flow: Flow) -> Found:
 
 
 def shipped(name: str) -> EquilibriumModel:
-    """The network of a checkpoint that comes with the package."""
+    """The network of a shipped checkpoint."""
     model = described(name)
     assert isinstance(model, EquilibriumModel)
     return model
 
 
 def evaluated(model: Model, sets: Iterable[str], sweep: int) -> float:
-    """Of all pairs of some sets, with a flow after each iteration."""
+    """Operations for all pairs of some sets, with a flow after each iteration."""
     steps = max(sweep, iterations(model))
     return sum(PAIRS[name].pairs * of_pair(model, PAIRS[name].size, steps, steps) for name in sets)
 
 
 def iterations(model: Model) -> int:
-    """At most, at test time."""
+    """Maximum number of iterations at test time."""
     if isinstance(model, UnrolledModel):
         return 2 * model.steps
     return (model.layer.eval_stop or model.layer.stop).max_steps
 
 
 def of_pair(model: Model, size: Size, steps: int, answers: int = 1) -> float:
-    """Of the flow of a pair, over the scales that a network has."""
+    """Operations for the flow of a pair, over the scales of a network."""
     sizes = [size] if model.scales is None else model.scales.sizes(*size)
     return sum(seen_pair(model, each).solved(steps, answers) for each in sizes)
 
 
 def seen_pair(model: Model, size: Size) -> Seen:
-    """Of a pair at a size, padded."""
+    """Operations for a pair at a size, padded."""
     height, width = (-(-side // 8) * 8 for side in size)
     if isinstance(model, UnrolledModel):
         return seen_unrolled_flow(model, (height, width))
-    plain = EquilibriumModel(name=model.name, layer=LAYER, head=model.head)  # of which there are fewer to count
+    plain = EquilibriumModel(name=model.name, layer=LAYER, head=model.head)  # fewer distinct models to count
     return seen_flow(plain, (height, width))
 
 
@@ -147,7 +147,7 @@ LAYER = LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=
 
 
 def reused(model: Model, config: Reuse) -> float:
-    """Of the pairs of a set from every start, at every budget."""
+    """Operations for the pairs of a set from each start, with each budget."""
     pairs, unrolled, total = PAIRS[config.set], isinstance(model, UnrolledModel), 0.0
     for budget in config.budgets.values():
         own = iterations(model)
@@ -157,13 +157,13 @@ def reused(model: Model, config: Reuse) -> float:
 
 
 def pairs_followed(model: Model, config: FlowPaths) -> float:
-    """Of the pairs that are followed, of all sets."""
+    """Operations for the followed pairs of all sets."""
     kinds = [PAIRS[name] for name in config.sets]
     return sum(min(config.samples, kind.pairs) * followed(config, seen_pair(model, kind.size)) for kind in kinds)
 
 
 def followed(config: Paths, found: Seen) -> float:
-    """Of a sample that is followed to its fixed point, from zero and elsewhere, and solved by each setting."""
+    """Operations for a sample that is followed to its fixed point from several starts, and solved by each setting."""
     solves = len(config.solvers) * (1 + len(STARTS))
     total = solves * (2 * config.evaluations * found.f + len(config.recorded) * found.answer)
     settings = sum(
@@ -173,7 +173,7 @@ def followed(config: Paths, found: Seen) -> float:
 
 
 def updated(config: Costs, found: Counted) -> float:
-    """Of the training steps whose cost is measured: one that loads, and the repeats."""
+    """Operations of the training steps whose cost is measured: a warm-up and the repeats."""
     every = sum(
         found.solved(LayerConfig(solver=config.solver, stop=StopConfig(max_steps=steps), adjoint=gradient))
         for gradient, steps in product(config.gradients.values(), config.steps)
@@ -182,7 +182,7 @@ def updated(config: Costs, found: Counted) -> float:
 
 
 def of_delta(flow: Flow, delta: Delta) -> Found:
-    """Of networks for flow under the delta rule."""
+    """Jobs with flow networks under the delta rule."""
     trained = flow.model if delta.stage == "train" else getattr(flow.curriculum, delta.stage).model
     jobs = [("", name, trained[name]) for name in delta.methods * len(delta.method_seeds)]
     jobs += [("_shipped", name, shipped(name)) for name in delta.shipped]
@@ -204,7 +204,7 @@ def of_delta(flow: Flow, delta: Delta) -> Found:
 
 
 def of_images(vision: Vision) -> Found:
-    """Of classifiers and segmentation."""
+    """Jobs with classifiers and segmentation networks."""
     for name in vision.trained * len(vision.seeds):
         one, config = vision.experiments[name], vision.evaluate[name]
         count, found = split_of(one, config.split)
@@ -228,14 +228,14 @@ def of_images(vision: Vision) -> Found:
 
 
 def split_of(one: Experiment, split: str) -> tuple[int, Seen]:
-    """How many images a split has, and what one takes."""
+    """Number of images in a split, and the operations for one."""
     data = one.task.data if isinstance(one.task, Classify) else "cityscapes"
     count, size = IMAGES[data, split]
     return count, seen_vision(one.model.architecture, size)
 
 
 def of_stability(study: Stability) -> Found:
-    """Of the networks of that study."""
+    """Jobs of the stability study."""
     found = seen_vision(study.model.architecture, (SIDE, SIDE))
     images = sum(IMAGES["cifar10", split][0] for split in study.measure.splits)
     swept = images * found.solved(study.measure.sweep, study.measure.sweep)
@@ -244,7 +244,7 @@ def of_stability(study: Stability) -> Found:
 
 
 def of_text(language: Language) -> Found:
-    """Of language models, without their softmax."""
+    """Jobs with language models, without their softmax."""
     for name in language.methods * len(language.seeds):
         model = language.model[name]
         assert model.layer is not None
@@ -272,11 +272,11 @@ def of_text(language: Language) -> Found:
 
 
 def segments(length: int, tokens: int) -> float:
-    """Of a text, in rows without rests."""
+    """Number of segments of a text, without rounding to whole rows."""
     return tokens / length
 
 
 def of_segment(model: Transformer, length: int, memory: int, solves: Iterable[int]) -> float:
-    """Of a segment that is solved several times."""
+    """Operations for a segment that is solved several times."""
     found = seen_sequence(replace(model, memory=memory), length)
     return sum(map(found.solved, solves))

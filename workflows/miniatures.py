@@ -1,7 +1,7 @@
-"""A few small samples of every published set that the profile paper reads, in the layouts that the readers expect.
+"""A few small samples of each published set that the profile paper reads, in the layouts that the readers expect.
 
-They are pictures and motion of the generated sets; only that of Spring is none. A text has all words that the language
-models' softmax is cut by.
+Images and motion are from the generated sets, except the flow of Spring and the images of ImageNet. The training text
+has the size of the published vocabulary, by which the softmax of language models is divided.
 """
 
 import shutil
@@ -24,22 +24,22 @@ from deq_vision.data.mini.write_digits import MiniDigitsConfig
 from deq_vision.data.mini.write_street import MiniStreetConfig
 
 CLASSES = 2
-"""Of ImageNet: each split has all of them, and each is a folder with a picture."""
+"""Number of classes of ImageNet; each is a folder with one image in each split."""
 SIZE = 64, 72
-"""(h, w) of pictures and frames, pixels; trainings enlarge them to their crops. Flow takes none below 64."""
+"""(h, w) of images and frames, pixels; trainings enlarge them to their crops. Flow needs at least 64."""
 TOKENS = 17
-"""Of the texts that are measured."""
+"""Number of tokens in the validation and test texts."""
 
 
 def write(root: Path) -> None:
-    """All sets below the folder `root`, as `download` leaves the published ones."""
+    """Writes all sets into the folder `root`, as `download` does with the published ones."""
     write_pairs(root)
     write_pictures(root)
     write_words(root / "wikitext-103")
 
 
 def write_pairs(root: Path) -> None:
-    """FlyingChairs, FlyingThings3D, Sintel, KITTI, HD1K and Spring."""
+    """Writes FlyingChairs, FlyingThings3D, Sintel, KITTI, HD1K and Spring."""
     height, width = SIZE
     video = VideosConfig(videos=1, frames=2)
     sets = MiniConfig(
@@ -71,7 +71,7 @@ def write_pairs(root: Path) -> None:
 
 
 def write_pictures(root: Path) -> None:
-    """CIFAR-10, ImageNet, and Cityscapes with its videos."""
+    """Writes CIFAR-10, ImageNet, and Cityscapes with its videos."""
     height, width = SIZE
     generated = root / "generated"
     street = MiniStreetConfig(height=height, width=width, train_streets=1, val_streets=1, test_streets=1)
@@ -82,7 +82,7 @@ def write_pictures(root: Path) -> None:
     (root / "cifar-10-batches-bin/val_batch.bin").unlink()  # the release has none
     shutil.rmtree(root / "cityscapes/gtFine_sequence")
     for labels in (root / "cityscapes/gtFine/test").glob("*/*_gtFine_labelIds.png"):
-        encode(labels, np.zeros(SIZE, np.uint8))  # they are not published
+        encode(labels, np.zeros(SIZE, np.uint8))  # labels of the test split are not published
     pixels = np.random.default_rng(0)
     for split in ("train", "val"):
         for label in range(CLASSES):
@@ -92,7 +92,7 @@ def write_pictures(root: Path) -> None:
 
 
 def write_words(folder: Path) -> None:
-    """Texts for training, validation and test; that for training has every word of the published vocabulary."""
+    """Writes texts for training, validation and test; the first has as many words as the published vocabulary."""
     for split, count in zip(SPLITS, (WT103.vocabulary, TOKENS, TOKENS), strict=True):
-        words = [f"word{number}" for number in range(count - 1)]  # the end of a line is one too
+        words = [f"word{number}" for number in range(count - 1)]  # the end of a line is a token too
         write_text(folder / f"wiki.{split}.tokens", " " + " ".join(words) + " \n")

@@ -1,7 +1,7 @@
-"""Floating-point operations of an update or a prediction of a network, counted on tensors that have shapes alone.
+"""Floating-point operations of an update or a prediction of a network, counted with fake tensors.
 
-They are those of convolutions and matrix products. What solvers do beside f is not counted, nor
-is the adaptive softmax of language models.
+They are those of convolutions and matrix products. Not counted are the algebra of solvers and the adaptive softmax of
+language models.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,26 +30,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Counted:
-    """Floating-point operations of the parts of an update of one network, on one process."""
+    """Operations of the parts of an update of a network, in one process."""
 
     weights: int
     around: int
-    """Of all but f and what is predicted from its states: forwards and backwards."""
+    """Everything except f and predictions, forward and backward."""
     f: int
-    """Of an evaluation of f."""
+    """An evaluation of f."""
     back: int
-    """Of its gradient, by state and weights."""
+    """The gradient of f with respect to state and weights."""
     product: int
-    """Of its gradient by the state alone."""
+    """The gradient of f with respect to the state alone."""
     prediction: int
-    """Of what is predicted from a state, forwards and backwards."""
+    """A prediction from a state, forward and backward."""
 
     def unrolled(self, depth: float, predictions: int = 1) -> float:
-        """Of an update through so many evaluations."""
+        """Operations of an update through `depth` unrolled evaluations."""
         return self.around + predictions * self.prediction + depth * (self.f + self.back)
 
     def solved(self, layer: LayerConfig, predictions: int = 1) -> float:
-        """Of an update whose solve spends all of its evaluations; every state that is predicted from has a gradient."""
+        """Operations of an update whose solve uses all its evaluations, with a gradient from each prediction."""
         forward = layer.stop.max_steps
         match layer.adjoint:
             case deq.Unrolled():
@@ -57,7 +57,7 @@ class Counted:
             case deq.Phantom(steps=steps):
                 return forward * self.f + self.unrolled(predictions * steps, predictions)
             case ImplicitConfig(stop=stop):
-                # f once more at the solution, through which the weights get their gradient, and once for the products
+                # One more f at the solution for the gradient of the weights, and one for the products with the Jacobian
                 gradients = predictions * (self.f + stop.max_steps * self.product)
                 return forward * self.f + gradients + self.unrolled(predictions, predictions)
         raise ValueError(f"adjoint: expected unrolled, phantom or implicit, got {layer.adjoint}")
@@ -65,23 +65,23 @@ class Counted:
 
 @dataclass(frozen=True)
 class Seen:
-    """Floating-point operations of the parts of a prediction, which has no gradient."""
+    """Operations of the parts of a prediction without gradients."""
 
     before: int
-    """Of what comes before the solve."""
+    """Everything before the solve."""
     f: int
-    """Of an evaluation of f."""
+    """An evaluation of f."""
     answer: int
-    """Of what is read off a state."""
+    """An answer read from a state."""
 
     def solved(self, evaluations: int, answers: int = 1) -> int:
-        """Of a prediction of so many evaluations, with what is read off so many states."""
+        """Operations of a prediction with these numbers of evaluations and answers."""
         return self.before + evaluations * self.f + answers * self.answer
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The function whose fixed point is sought, where a solve begins, and the sum of what is predicted from a state."""
+    """The function whose fixed point is sought, the initial state, and the sum of the prediction from a state."""
 
     f: Callable[..., Any]
     start: Sequence[Tensor]
@@ -89,7 +89,7 @@ class Problem:
 
 
 def counted(build: Callable[[], nn.Module], pose: Callable[[Any], Problem]) -> Counted:
-    """The parts of an update of what `build` makes."""
+    """Counts the parts of an update of the network that `build` makes."""
     with FakeTensorMode():
         network = build().train()
 
@@ -119,7 +119,7 @@ def counted(build: Callable[[], nn.Module], pose: Callable[[Any], Problem]) -> C
 
 
 def seen(build: Callable[[], nn.Module], pose: Callable[[Any], Problem]) -> Seen:
-    """The parts of a prediction of what `build` makes."""
+    """Counts the parts of a prediction of the network that `build` makes."""
     with FakeTensorMode(), torch.no_grad():
         network = build().eval()
         before, problem = operations(lambda: pose(network))
@@ -129,7 +129,7 @@ def seen(build: Callable[[], nn.Module], pose: Callable[[Any], Problem]) -> Seen
 
 
 def operations(run: Callable[[], T]) -> tuple[int, T]:
-    """How many there are, and what is returned."""
+    """The number of operations of `run`, and what it returns."""
     with FlopCounterMode(display=False) as counter:
         found = run()
     return counter.get_total_flops(), found
@@ -137,18 +137,18 @@ def operations(run: Callable[[], T]) -> tuple[int, T]:
 
 @lru_cache(maxsize=None, typed=True)
 def of_flow(model: EquilibriumModel, batch: int, crop: tuple[int, int]) -> Counted:
-    """On pairs of frames (h, w)."""
+    """An update of a flow network on pairs of frames (h, w)."""
     return counted(lambda: build_network(model), on_frames(batch, crop))
 
 
 @lru_cache(maxsize=None, typed=True)
 def seen_flow(model: EquilibriumModel, size: tuple[int, int]) -> Seen:
-    """Of a pair of frames (h, w), seen once at that size, with every correlation stored, however many there are."""
+    """A prediction for a pair of frames (h, w) at one scale, with all correlations stored."""
     return seen(lambda: build_network(model, correlation="all-pairs"), on_frames(1, size))
 
 
 def on_frames(batch: int, size: tuple[int, int]) -> Callable[[Any], Problem]:
-    """What a network for flow solves on pairs of frames (h, w)."""
+    """The problem of a flow network on pairs of frames (h, w)."""
 
     def pose(network: Any) -> Problem:
         frames = torch.empty(batch, 3, *size)
@@ -164,7 +164,7 @@ def on_frames(batch: int, size: tuple[int, int]) -> Callable[[Any], Problem]:
 
 @lru_cache(maxsize=None, typed=True)
 def of_unrolled_flow(model: UnrolledModel, batch: int, crop: tuple[int, int]) -> tuple[int, int]:
-    """Operations of an update, and weights; on pairs of frames (h, w), with all its predictions."""
+    """Operations of an update on pairs of frames (h, w) with all its predictions, and the number of weights."""
     with FakeTensorMode():
         network, frames = build_network(model).train(), torch.empty(batch, 3, *crop)
         taken, _ = operations(
@@ -175,7 +175,7 @@ def of_unrolled_flow(model: UnrolledModel, batch: int, crop: tuple[int, int]) ->
 
 @lru_cache(maxsize=None, typed=True)
 def seen_unrolled_flow(model: UnrolledModel, size: tuple[int, int]) -> Seen:
-    """Of a pair of frames (h, w), with a prediction after each iteration, which is counted with it."""
+    """A prediction for a pair of frames (h, w); `f` includes the flow after each iteration."""
     with FakeTensorMode(), torch.no_grad():
         network, frames = build_network(model, correlation="all-pairs").eval(), torch.empty(1, 3, *size)
         once, twice = (
@@ -187,18 +187,18 @@ def seen_unrolled_flow(model: UnrolledModel, size: tuple[int, int]) -> Seen:
 
 @lru_cache(maxsize=None, typed=True)
 def of_vision(architecture: Architecture, batch: int, size: tuple[int, int]) -> Counted:
-    """On images (h, w)."""
+    """An update of an MDEQ on images (h, w)."""
     return counted(lambda: MDEQ(architecture, VARIANTS["cifar-tiny"].equilibrium), on_images(batch, size))
 
 
 @lru_cache(maxsize=None, typed=True)
 def seen_vision(architecture: Architecture, size: tuple[int, int]) -> Seen:
-    """Of an image (h, w)."""
+    """A prediction for an image (h, w)."""
     return seen(lambda: MDEQ(architecture, VARIANTS["cifar-tiny"].equilibrium), on_images(1, size))
 
 
 def on_images(batch: int, size: tuple[int, int]) -> Callable[[Any], Problem]:
-    """What an MDEQ solves on images (h, w)."""
+    """The problem of an MDEQ on images (h, w)."""
 
     def pose(network: Any) -> Problem:
         injection = network.inject(torch.empty(batch, 3, *size))
@@ -209,23 +209,23 @@ def on_images(batch: int, size: tuple[int, int]) -> Callable[[Any], Problem]:
 
 @lru_cache(maxsize=None, typed=True)
 def of_sequence(model: Transformer, batch: int, length: int) -> Counted:
-    """On segments with a full memory before them."""
+    """An update of a language model on segments with a full memory before them."""
     return counted(lambda: transformer(model), on_segments(model, batch, length))
 
 
 @lru_cache(maxsize=None, typed=True)
 def seen_sequence(model: Transformer, length: int) -> Seen:
-    """Of a segment with a full memory before it."""
+    """A prediction for a segment with a full memory before it."""
     return seen(lambda: transformer(model), on_segments(model, 1, length))
 
 
 def transformer(model: Transformer) -> DEQTransformer:
-    """That of the published vocabulary."""
+    """The language model with the published vocabulary."""
     return DEQTransformer(model.architecture(WT103.vocabulary), model.equilibrium())
 
 
 def on_segments(model: Transformer, batch: int, length: int) -> Callable[[Any], Problem]:
-    """What a language model solves on segments with a full memory before them."""
+    """The problem of a language model on segments with a full memory before them."""
     size = model.architecture(WT103.vocabulary)
 
     def pose(network: Any) -> Problem:

@@ -1,7 +1,6 @@
-"""All reports below results on one page: `python -m workflows.page`, or `make report`, writes results/report.html.
+"""All reports in results on one page: `python -m workflows.page`, or `make report`, writes results/report.html.
 
-The page holds all that it shows and asks no other machine for anything. A pipeline that has not run is told with the
-command that runs it.
+The page is self-contained and loads nothing from the network. For a pipeline that has not run it shows the command.
 """
 
 import base64
@@ -34,7 +33,7 @@ TITLES = {
     "stability": "Other evaluations than in training",
     "delta": "The delta rule",
 }
-"""Of pipelines, in the order of the page."""
+"""Titles of pipelines, in the order of the page."""
 IMAGE = re.compile(r"^!\[[^\]]*\]\((\w+\.svg)\)$", re.MULTILINE)
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 MARKDOWN.add_render_rule("table_open", lambda *_: '<div class="table" tabindex="0"><table>\n')
@@ -43,22 +42,22 @@ MARKDOWN.add_render_rule("table_close", lambda *_: "</table></div>\n")
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows of a report; without text it has not been made."""
+    """The content of a report on the page; a report without text has not been made."""
 
     folder: Path
     title: str
     claim: Claim | None
     shows: Markup
-    """What this run shows."""
+    """What the run shows about the claim."""
     text: Markup
     figures: Sequence[tuple[str, str]]
-    """The address of each, which holds it all, and its caption."""
+    """Data URI and caption of each figure."""
     run: runs.Run | None
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What it shows of a pipeline."""
+    """The content of a pipeline on the page."""
 
     name: str
     title: str
@@ -67,12 +66,12 @@ class Pipeline:
 
     @property
     def made(self) -> list[Report]:
-        """Those of its reports that are there."""
+        """The reports that have been made."""
         return [report for report in self.reports if report.text]
 
 
 def main() -> int:
-    """Writes the page and says where it is."""
+    """Writes the page and prints its path."""
     try:
         behind, fault = runs.behind(RESULTS), ""
     except UserError as error:
@@ -84,11 +83,11 @@ def main() -> int:
 
 
 def page(shown: Sequence[Pipeline], fault: str = "") -> str:
-    """The page.
+    """The HTML of the page.
 
     Args:
         shown: all pipelines.
-        fault: why no runs are known, if that is so.
+        fault: why no runs are known, if so.
     """
     places = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -111,7 +110,7 @@ def page(shown: Sequence[Pipeline], fault: str = "") -> str:
 
 
 def pipelines(behind: Mapping[Path, runs.Run]) -> list[Pipeline]:
-    """All that there are, with the reports that are known, made or not, and others that lie below results.
+    """All pipelines, with their known reports, made or not, and any others in results.
 
     Args:
         behind: the run that wrote each metrics.json.
@@ -133,7 +132,7 @@ def pipelines(behind: Mapping[Path, runs.Run]) -> list[Pipeline]:
 
 
 def report(folder: Path, claim: Claim | None, behind: Mapping[Path, runs.Run]) -> Report:
-    """That of a folder."""
+    """The report in a folder."""
     if not (folder / "report.md").exists():
         return Report(folder, folder.as_posix(), claim, Markup(), Markup(), (), None)
     text = (folder / "report.md").read_text(encoding="utf-8")
@@ -145,7 +144,7 @@ def report(folder: Path, claim: Claim | None, behind: Mapping[Path, runs.Run]) -
 
 
 def shown(claim: Claim, metrics: Path) -> str:
-    """What the numbers of a report say; a profile of one's own may lack what the sentences compare."""
+    """What the metrics of a report show; the user's own profile may lack what the sentences compare."""
     try:
         return claim.shows(json.loads(metrics.read_text(encoding="utf-8")))
     except (LookupError, ValueError) as error:
@@ -153,7 +152,7 @@ def shown(claim: Claim, metrics: Path) -> str:
 
 
 def html(text: str) -> Markup:
-    """Of Markdown; its headings are below those of the page, and tables have a place of their own to be wide in."""
+    """The HTML of Markdown, with headings below those of the page, and tables that scroll on their own."""
     tokens = MARKDOWN.parse(text)
     for token in tokens:
         if token.type.startswith("heading"):
@@ -162,25 +161,25 @@ def html(text: str) -> Markup:
 
 
 def picture(file: Path) -> str:
-    """An address that holds the whole image, so that no two images share names within them."""
+    """The data URI of an image, so that names inside SVG files do not clash."""
     return f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def caption(figure: Path) -> str:
-    """What Snakemake's report says below it, too; without that its name."""
+    """The caption of a figure in Snakemake's report, or its name if it has none."""
     file = ROOT / graph.caption(figure.as_posix())
     return " ".join(file.read_text(encoding="utf-8").split()) if file.exists() else figure.stem
 
 
 def duration(seconds: float) -> str:
-    """`4.2 s` or `1:02:03`; nothing where it is not known."""
+    """`4.2 s` or `1:02:03`; empty if it is not known."""
     if math.isnan(seconds):
         return ""
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
 def megabytes(memory: float) -> str:
-    """`512 MB`; nothing where it is not known."""
+    """`512 MB`; empty if it is not known."""
     return "" if math.isnan(memory) else f"{memory:.0f} MB"
 
 

@@ -1,6 +1,6 @@
-"""Checks the running profile of params.yaml against the JSON schemas, before Snakemake plans any job.
+"""Checks params.yaml against the JSON schemas, before Snakemake plans any job.
 
-The schemas are generated from the packages' dataclasses, so this is the check that every command makes for itself,
+The schemas are generated from the dataclasses of the packages, so this is the check that each command makes for itself,
 made once and without importing a package.
 """
 
@@ -29,40 +29,40 @@ NAMES = {
 }
 
 RULE = "a name is letters, digits, '-' and '_' (no '-' first)"
-"""The one pattern of the schemas, in words."""
+"""The only pattern of the schemas, in words."""
 
 
 TYPES = {
     "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
     "number": lambda _, value: isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf,
 }
-"""As the commands have them: 1.0 is no integer, and infinity no number."""
+"""Types as the commands check them: 1.0 is not an integer, and infinity not a number."""
 VALIDATOR: Any = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(TYPES))
 
 
 class ParameterError(ValueError):
-    """Some parameters are unknown, missing, or not what they should be."""
+    """Parameters are unknown, missing, or wrong."""
 
 
 def load(file: Path = PARAMS, schemas: Path = SCHEMAS) -> dict[str, Any]:
-    """The running profile: a mapping for each pipeline, which agrees with `schemas`/<pipeline>.json.
+    """The parameters of each pipeline, after a check against `schemas`/<pipeline>.json.
 
     The file is read as DVC reads it (UTF-8, and YAML 1.2, where 1e-3 is a number).
 
     Raises:
-        ParameterError: lists every bad key as `file: key: what was expected, what came`.
+        ParameterError: lists each wrong key as `file: key: what was expected, what came`.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _WithoutAliases
     try:
         document = yaml.load(file.read_text(encoding="utf-8"))
-    except Exception as error:  # on what is no YAML nearly anything is raised
+    except Exception as error:  # text that is not YAML raises nearly anything
         raise ParameterError(f"{file}: cannot be read as YAML: {error}") from error
     return check(document, str(file), schemas)
 
 
 class _WithoutAliases(Composer):
-    """Refuses what DVC's --set-param would write to wrong places."""
+    """Refuses aliases, through which DVC's --set-param would change several places."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.parser.check_event(AliasEvent):
@@ -75,10 +75,10 @@ class _WithoutAliases(Composer):
 
 
 def check(document: Any, name: str, schemas: Path = SCHEMAS) -> dict[str, Any]:
-    """The pipelines of a document that has the key `profile` beside them; `name` is what errors call it.
+    """The parameters of each pipeline in a document with the key `profile`; `name` is its name in errors.
 
     Raises:
-        ParameterError: as above.
+        ParameterError: as in `load`.
     """
     if not isinstance(document, Mapping):
         raise ParameterError(f"{name}: expected a mapping, got {shown(document)}")
@@ -97,7 +97,7 @@ def check(document: Any, name: str, schemas: Path = SCHEMAS) -> dict[str, Any]:
 
 
 def sentences(error: ValidationError, prefix: str) -> Iterator[str]:
-    """What is wrong, one sentence a key."""
+    """One sentence for each wrong key."""
     key = place(prefix, error.absolute_path)
     schema = error.schema if isinstance(error.schema, Mapping) else {}
     match error.validator:
@@ -113,7 +113,7 @@ def sentences(error: ValidationError, prefix: str) -> Iterator[str]:
         case "anyOf" | "oneOf":
             yield from union_sentences(error, key, prefix)
         case "pattern":
-            where = [part for part in error.absolute_path if isinstance(part, str)]  # the name itself tells which item
+            where = [part for part in error.absolute_path if isinstance(part, str)]  # the name identifies the item
             yield f"{place(prefix, where)}: {RULE}, got {error.instance!r}"
         case "uniqueItems":
             yield f"{key}: expected each once, got {shown(error.instance)}"
@@ -129,7 +129,7 @@ def place(prefix: str, keys: Iterable[int | str]) -> str:
 
 
 def union_sentences(error: ValidationError, key: str, prefix: str) -> Iterator[str]:
-    """Speaks of the alternative that the value means: the one of its `kind`, or else of its type."""
+    """Describes the problem of the intended alternative: the one with the value's `kind`, or else of its type."""
     alternatives: dict[int | str, list[ValidationError]] = {}
     for problem in error.context or ():
         alternatives.setdefault(problem.relative_schema_path[0], []).append(problem)
@@ -147,13 +147,13 @@ def union_sentences(error: ValidationError, key: str, prefix: str) -> Iterator[s
 
 
 def is_excluded(problem: ValidationError) -> bool:
-    """Whether a problem says that the value is of another type or another `kind` than the alternative."""
+    """Whether the value has another type or another `kind` than the alternative."""
     at = list(problem.relative_path)
     return (not at and problem.validator == "type") or (at == ["kind"] and problem.validator in ("const", "enum"))
 
 
 def expected(schema: Mapping[str, Any]) -> str:
-    """What a schema accepts, in words."""
+    """The values that a schema accepts, in words."""
     if "const" in schema or "enum" in schema:
         return " or ".join(map(repr, schema.get("enum", [schema.get("const")])))
     types: str | Sequence[str] = schema["type"]

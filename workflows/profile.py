@@ -1,8 +1,8 @@
-"""Chooses the numbers that run: `python -m workflows.profile [NAME] [--discard-edits]`.
+"""Chooses the profile of params.yaml: `python -m workflows.profile [NAME] [--discard-edits]`.
 
-params.yaml holds one profile, written out: an alias in it would let `dvc exp run --set-param` change more than it says.
-Profiles are written with aliases, in workflows/profiles/NAME.yaml. Without NAME, this tells which one runs and what was
-edited since; with it, params.yaml becomes that profile with the same edits, or stays as it is.
+Profiles are in workflows/profiles/NAME.yaml, with aliases. params.yaml is one of them, written out, since with aliases
+`dvc exp run --set-param` would change more than it says. Without NAME, this shows which profile it is and what was
+edited since. With NAME, params.yaml becomes that profile with the same edits, or stays unchanged.
 """
 
 import argparse
@@ -34,7 +34,7 @@ HEAD = """\
 
 
 class ProfileError(ValueError):
-    """params.yaml cannot become what was asked for without a loss."""
+    """params.yaml cannot become this profile without losing edits, or there is no such profile."""
 
 
 class _Absent:
@@ -43,12 +43,12 @@ class _Absent:
 
 
 ABSENT: Any = _Absent()
-"""Stands for the value of a key that is not there."""
+"""The value of a missing key."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A key with another value than in the profile, or in one of the two alone."""
+    """A key whose value differs from the profile's, or that only one of the two has."""
 
     keys: tuple[str, ...]
     before: Any
@@ -59,13 +59,13 @@ class Edit:
 
 
 def choose(name: str, file: Path, *, discard: bool = False) -> list[str]:
-    """Makes `file` the profile of that name, with the edits that were in it unless `discard`; returns what to say.
+    """Makes `file` the profile of that name, with the edits that were in it unless `discard`; returns lines to print.
 
-    A file that is more than its profile is kept beside: edits that go, comments, another layout.
+    If anything in the file would be lost (discarded edits, comments, layout), a copy is kept beside it.
 
     Raises:
         ProfileError: there is no such profile, or it has no place for an edit.
-        parameters.ParameterError: `file` is not what the schemas ask for, or the profile with these edits is not.
+        parameters.ParameterError: `file`, or the profile with its edits, does not agree with the schemas.
     """
     chosen = profile(name)
     try:
@@ -96,10 +96,10 @@ def choose(name: str, file: Path, *, discard: bool = False) -> list[str]:
 
 
 def running(file: Path) -> tuple[CommentedMap, CommentedMap]:
-    """The profile that `file` is of, and what stands in it.
+    """The profile that `file` names, and the content of `file`.
 
     Raises:
-        parameters.ParameterError: it is not what the schemas ask for.
+        parameters.ParameterError: `file` does not agree with the schemas.
         ProfileError: there is no such profile.
     """
     parameters.load(file)
@@ -108,7 +108,7 @@ def running(file: Path) -> tuple[CommentedMap, CommentedMap]:
 
 
 def kept(file: Path) -> Path:
-    """Where a copy of `file` is, made now unless there is one already."""
+    """The path of a copy of `file`, which is made unless there is one."""
     names = (file.with_name(f"{file.name}.old{number or ''}") for number in count())
     place = next(path for path in names if not path.exists() or path.read_bytes() == file.read_bytes())
     place.write_bytes(file.read_bytes())
@@ -116,7 +116,7 @@ def kept(file: Path) -> Path:
 
 
 def profile(name: str) -> CommentedMap:
-    """The numbers of a profile as params.yaml has them: what is behind aliases and merges is written out.
+    """A profile as in params.yaml, with aliases and merges written out.
 
     Raises:
         ProfileError: there is no such profile.
@@ -125,13 +125,13 @@ def profile(name: str) -> CommentedMap:
     if name not in known:
         raise ProfileError(f"profile: expected {' or '.join(known)}, got {name!r}")
     document = written_out(yaml().load(PROFILES / f"{name}.yaml"), set())
-    document.ca.comment = None  # the head of that file
+    document.ca.comment = None  # the comment at the head of that file
     document.insert(0, "profile", name)
     return document
 
 
 def written_out(value: Any, known: set[int], indent: int = 0) -> Any:
-    """A copy without anchors. Comments stay where the anchor is, and are not copied to its aliases."""
+    """A copy without anchors and aliases. Comments are kept at the anchor alone."""
     if not isinstance(value, CommentedMap | CommentedSeq):
         return value
     comments = None if id(value) in known else value.ca
@@ -148,12 +148,12 @@ def written_out(value: Any, known: set[int], indent: int = 0) -> Any:
 
 
 def in_order(mapping: CommentedMap) -> dict[str, None]:
-    """Keys: those of what it merges, then its own."""
+    """Keys of a mapping: first those that it merges, then its own."""
     return dict.fromkeys([key for merged in mapping.merge for key in in_order(merged)]) | dict.fromkeys(mapping)
 
 
 def edits(before: Mapping[str, Any], after: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[Edit]:
-    """What differs between two mappings."""
+    """The differences between two mappings."""
     for key in dict.fromkeys([*before, *after]):
         old, new = before.get(key, ABSENT), after.get(key, ABSENT)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -163,7 +163,7 @@ def edits(before: Mapping[str, Any], after: Mapping[str, Any], above: tuple[str,
 
 
 def apply(edit: Edit, document: CommentedMap) -> bool:
-    """Makes an edit in another profile; whether that has the place for it."""
+    """Makes an edit in another profile; returns whether that has a place for it."""
     *above, name = edit.keys
     place: Any = reduce(lambda at, key: at.get(key) if isinstance(at, dict) else None, above, document)
     if not isinstance(place, dict) or (name not in place and edit.before is not ABSENT):
@@ -176,21 +176,21 @@ def apply(edit: Edit, document: CommentedMap) -> bool:
 
 
 def text(document: CommentedMap) -> str:
-    """params.yaml with these numbers."""
+    """The text of params.yaml for a profile."""
     stream = io.StringIO()
     yaml().dump(document, stream)
     return HEAD.format(profile=document["profile"]) + stream.getvalue()
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes null as null, not as nothing."""
+    """Writes null as `null` rather than as nothing."""
 
 
 _Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
 def yaml() -> YAML:
-    """Reads and writes a file with its comments."""
+    """A reader and writer that keeps comments."""
     made = YAML()
     made.Representer = _Representer
     made.width = WIDTH
@@ -199,7 +199,7 @@ def yaml() -> YAML:
 
 
 def main(arguments: Sequence[str] | None = None, file: Path = parameters.PARAMS) -> int:
-    """Says which profile runs and what was edited, or makes another one run."""
+    """Shows the profile and its edits, or changes the profile."""
     parser = argparse.ArgumentParser(prog="python -m workflows.profile", description=str(__doc__).partition("\n")[2])
     parser.add_argument("name", nargs="?", metavar="NAME", help="the profile to run")
     parser.add_argument("--discard-edits", action="store_true", help="with NAME: start from the profile as it is")
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None, file: Path = parameters.PARAMS)
         parser.error("--discard-edits: name the profile to start from")
     try:
         if options.name is not None:
-            workspace.check_idle()  # jobs read params.yaml as it is when they begin
+            workspace.check_idle()  # jobs read params.yaml when they begin
             print("\n".join(choose(options.name, file, discard=options.discard_edits)))
             return 0
         own, document = running(file)

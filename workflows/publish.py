@@ -1,10 +1,10 @@
 """Copies results of the profile mini into the documentation: `python -m workflows.publish [PIPELINE ...]`, after the
 pipelines have run.
 
-`python -m workflows.publish times` takes what their jobs took, where all have run on one machine without other work.
+`python -m workflows.publish times` copies the times of the jobs, if all have run on one machine without other work.
 
-Tables and findings of README.md and docs stand between markers, made from docs/results/*.json, so that a test can tell
-a stale one.
+Tables and findings in README.md and docs are between markers and made from docs/results/*.json, so that a test can
+detect stale ones.
 """
 
 import json
@@ -55,22 +55,22 @@ REPORTS = {
     "delta_sine": ("delta/report/sine", ("fits",)),
     "delta_inr": ("delta/report/inr", ("quality", "images")),
 }
-"""By name in the documentation, whose first word is the pipeline: the folder of a report below results, and the figures
-that are shown of it."""
+"""Folder in results and figures to show of each report, by its name in the documentation, which begins with the
+pipeline."""
 
 PROFILE = "mini"
-"""Whose results the documentation shows."""
+"""The profile whose results the documentation shows."""
 TIMES = "times"
-"""What the jobs of the profile mini took, in docs/results."""
+"""Name in docs/results of the times of jobs."""
 UNPUBLISHED = "Not published yet."
-"""In the place of a table without results."""
+"""Text in place of a table without results."""
 
 Table = tuple[str | tuple[str, ...], Callable[[Any], str]]
-"""The file, or files, of docs/results that it is made from, and how."""
+"""The source of a table, one or more files of docs/results, and the function that makes it."""
 
 
 def main(pipelines: Sequence[str]) -> None:
-    """Takes over the results of some pipelines, by default of all: their metrics, figures and tables."""
+    """Publishes metrics, figures and tables of some pipelines, by default of all."""
     require_profile()
     if list(pipelines) == [TIMES]:
         take_times()
@@ -93,7 +93,7 @@ def main(pipelines: Sequence[str]) -> None:
 
 
 def require_profile() -> None:
-    """Refuses to publish what other numbers than those of the documentation's profile have given."""
+    """Exits unless params.yaml is the documentation's profile without edits."""
     try:
         own, document = running(ROOT / parameters.PARAMS)
     except (parameters.ParameterError, ProfileError) as error:
@@ -106,7 +106,7 @@ def require_profile() -> None:
 
 
 def require_current(rules: Sequence[graph.Rule], pipelines: Collection[str]) -> None:
-    """Refuses to publish what other numbers have given than are there now, since a pipeline has not run with these."""
+    """Exits if a pipeline has not run with the current parameters."""
     writers = {path: job for rule in rules for job in rule.jobs.values() for path in job.outputs}
     waiting = [job for rule in rules if rule.pipeline in pipelines for job in rule.jobs.values()]
     behind: set[str] = set()
@@ -133,26 +133,26 @@ def require_current(rules: Sequence[graph.Rule], pipelines: Collection[str]) -> 
 
 
 def write_pages() -> None:
-    """Makes every table and finding of the documentation from docs/results."""
+    """Writes all tables and findings of the documentation from docs/results."""
     for page, found in TABLES.items():
         for name, table in found.items():
             write_text(ROOT / page, with_table((ROOT / page).read_text(), name, made(table)))
 
 
 def made(table: Table) -> str:
-    """A table or finding, or that its results are not there yet."""
+    """A table or finding, or `UNPUBLISHED` if its results are missing."""
     sources, make = table
     sources = [sources] if isinstance(sources, str) else sources
     return make(published(*sources)) if all(map(is_published, sources)) else UNPUBLISHED
 
 
 def is_published(source: str) -> bool:
-    """Whether docs/results has the numbers of a report."""
+    """Whether docs/results has the metrics of a report."""
     return (RESULTS / f"{source}.json").exists()
 
 
 def copies(name: str) -> dict[Path, Path]:
-    """The metrics and figures of a report, each with its place in docs/results and docs/figures."""
+    """The metrics and figures of a report, each with its destination in docs/results or docs/figures."""
     folder, shown = REPORTS[name]
     results, figures = ROOT / "results" / folder, ROOT / "docs" / "figures"
     of_figures = {results / f"{figure}.svg": figures / f"{name}_{figure}.svg" for figure in shown}
@@ -160,13 +160,13 @@ def copies(name: str) -> dict[Path, Path]:
 
 
 def take(name: str) -> None:
-    """Metrics and figures of a report, into docs/results and docs/figures."""
+    """Copies metrics and figures of a report into docs/results and docs/figures."""
     for source, place in copies(name).items():
         write_bytes(place, source.read_bytes())
 
 
 def take_times() -> None:
-    """What the jobs of all pipelines took, into docs/results."""
+    """Writes the times of the jobs of all pipelines into docs/results."""
     profile = parameters.load()
     jobs = live.jobs_of(graph.rules(profile))
     times, made = live.last_times(), list(runs.behind(Path("results")).values())
@@ -188,7 +188,7 @@ def take_times() -> None:
 
 
 def times_table(found: dict[str, Any]) -> str:
-    """A row a pipeline: what its jobs take of one core, and may take where it has a budget."""
+    """The table of the times of each pipeline's jobs on one core, and its budget if it has one."""
     heads = ["pipeline", "jobs", "minutes", "budget", "longest job", "its minutes", "most memory of a job, GB"]
     forms = {"jobs": "{:.0f}", "minutes": "{:.0f}", "budget": "{:.0f}"}
     rows = [
@@ -206,7 +206,7 @@ def times_table(found: dict[str, Any]) -> str:
 
 
 def published(*sources: str) -> Any:
-    """What docs/results holds of some reports: their numbers, those under one name together."""
+    """The metrics of some reports in docs/results, merged by name."""
     found: dict[str, Any] = {}
     for source in sources:
         for name, values in json.loads((RESULTS / f"{source}.json").read_text()).items():
@@ -221,25 +221,25 @@ def main_methods(found: errors.Errors) -> str:
 
 
 def flow_differences(found: dict[str, Any]) -> str:
-    """DEQ-Flow against the others, with intervals."""
+    """The table of differences between DEQ-Flow and the others, with intervals."""
     return errors.differences_table(found["deq less"], "deq")
 
 
 def chosen_savings(found: dict[str, Any]) -> dict[str, Any]:
-    """Of flow networks the best rule of each set and start, those of reused states first; and of images."""
+    """Savings by the best rule for each set and start of flow networks, reused states first, and for images."""
     images = {name: bounds for name, bounds in found["savings"].items() if name.startswith("image, ")}
     flow = {name: bounds for name, bounds in found["savings"].items() if name not in images}
     return {**delta_sweep.chosen(flow), **images}
 
 
 def main_savings(found: dict[str, Any]) -> str:
-    """What the rule saves on videos from reused states, and of images."""
+    """The table of savings on videos from reused states, and on images."""
     endings = ("video, stream", "video, reuse", "siren, seen", "fourier, seen")
     return overview({name: of for name, of in chosen_savings(found).items() if name.endswith(endings)})
 
 
 def paths(source: str, unit: Unit) -> Table:
-    """The tables and the figure of path independence, networks in the order of the numbers in their names."""
+    """The tables and the figure on path independence, with networks ordered by the numbers in their names."""
 
     def make(found: dict[str, Any]) -> str:
         ordered = dict(sorted(found.items(), key=lambda item: [*map(int, re.findall(r"\d+", item[0]))]))
@@ -250,7 +250,7 @@ def paths(source: str, unit: Unit) -> Table:
 
 
 def solves(source: str, unit: Unit) -> Table:
-    """What solves of trained networks cost and give, by released settings and to some tolerances."""
+    """The table of costs and answers of trained networks' solves, by released settings and to several tolerances."""
 
     def make(found: dict[str, Any]) -> str:
         several = {name: sets for name, sets in found.items() if all("radius_std" in each for each in sets.values())}
@@ -260,7 +260,7 @@ def solves(source: str, unit: Unit) -> Table:
 
 
 def training_costs(source: str) -> Table:
-    """What a training step costs by each gradient: findings, table and figure."""
+    """The cost of a training step with each gradient: findings, table and figure."""
 
     def make(found: dict[str, Any]) -> str:
         figure = f"![Memory and time of a step](figures/{source}_steps.svg)"
@@ -327,7 +327,7 @@ TABLES: dict[str, dict[str, Table]] = {
         "savings": ("sequence_delta_report", lambda found: sequence_delta.chosen_table(found["savings"])),
     },
 }
-"""By page, and by the name between its markers."""
+"""Tables by page, and by the name in their markers."""
 
 
 if __name__ == "__main__":

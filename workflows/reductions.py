@@ -1,4 +1,4 @@
-"""What the rehearsal of the profile paper makes smaller: the one table of it, and the profile with it."""
+"""The reductions of the profile paper for its rehearsal, as one table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -22,24 +22,24 @@ TRAININGS = (
     "sequence.train.*",
 )
 SHARED = ("flow.train.deq-zoo-b", "vision.experiments.imagenet-small.recipe", "sequence.train.wt103")
-"""Trainings by two processes, one in each domain."""
+"""Trainings with two processes, one in each domain."""
 FLOW = ("flow.train.*", "flow.curriculum.*.train.*", "flow.gradients.train")
-"""Those without a pretraining."""
+"""Trainings without a pretraining."""
 FOLLOWED = ("vision.paths.measure.imagenet-*", "sequence.paths.measure.*")
-"""Networks whose evaluations take long."""
+"""Measurements of networks with slow evaluations."""
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """What a value of the profile becomes."""
+    """A smaller value for keys of the profile."""
 
     places: tuple[str, ...]
-    """Dotted keys; `*` stands for one key, `**` for any number of them."""
+    """Dotted keys; `*` stands for one key, `**` for any number of keys."""
     value: Any
-    """The value, or a function of the published one."""
+    """The smaller value, or a function of the published one."""
     why: str
     added: bool = False
-    """Whether the key is put where the profile leaves it out."""
+    """Whether the key is added where the profile does not have it."""
 
     def __str__(self) -> str:
         value = "fewer" if callable(self.value) else self.value
@@ -47,12 +47,12 @@ class Reduction:
 
 
 def everywhere(key: str) -> tuple[str, ...]:
-    """The places of a key in all trainings."""
+    """The dotted keys for `key` in all trainings."""
     return tuple(f"{training}.{key}" for training in TRAININGS)
 
 
 def first(count: int) -> Callable[[list[Any]], list[Any]]:
-    """What takes so many of a list."""
+    """The function that takes the first `count` items of a list."""
     return lambda values: values[:count]
 
 
@@ -97,17 +97,17 @@ REDUCED: tuple[Reduction, ...] = (
 
 
 def reduced(published: CommentedMap) -> CommentedMap:
-    """The profile with `REDUCED`, in place."""
+    """Applies `REDUCED` to the profile, in place, and returns it."""
     for reduction in REDUCED:
         for pattern in reduction.places:
             for above, key in found(published, pattern.split("."), added=reduction.added):
                 value = reduction.value
-                above[key] = value(above[key]) if callable(value) else deepcopy(value)  # of a list no alias
+                above[key] = value(above[key]) if callable(value) else deepcopy(value)  # no aliases
     return published
 
 
 def found(value: Any, pattern: Sequence[str], *, added: bool = False) -> list[tuple[Any, Any]]:
-    """Mapping and key, or list and index, of each place of a pattern."""
+    """Mapping and key, or list and index, of each match of a pattern."""
     within = dict(value) if isinstance(value, Mapping) else dict(enumerate(value)) if isinstance(value, list) else {}
     first, *rest = pattern
     if first == "**":

@@ -1,8 +1,8 @@
-"""Runs every stage of the profile paper, small: `python -m workflows.rehearse [STAGE ...]`.
+"""Runs all stages of the profile paper at a small size: `python -m workflows.rehearse [STAGE ...]`.
 
-Networks, solvers, data sets and measurements are those of the profile; `REDUCED` lists what is not. Snakemake runs it
-on the CPU, in a folder of its own, on miniatures of the published sets. With STAGE, names as in dvc.yaml, only these
-and what they read run. It ends with 1 where a stage fails.
+Networks, solvers, data sets and measurements are those of the profile, except for the reductions that it prints.
+Snakemake runs them on the CPU, in a new folder, on miniatures of the published sets. With STAGE, a name in dvc.yaml,
+only that stage and those it depends on run. The exit status is 1 if a stage fails.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from workflows.resources import MEMORY
 ROOT = Path(__file__).parents[1]
 CODE = ("Snakefile", "dvc.yaml", ".dvcignore", "packages", "profiles", "workflows")
 CORES = 99
-"""That jobs may ask for; how many run at a time is said by their memory."""
+"""Number of cores that jobs may ask for; how many run at a time is limited by their memory."""
 DVC = "[core]\n    no_scm = true\n    analytics = false\n[cache]\n    type = reflink,symlink\n"
 
 
 def prepare(folder: Path, values: CommentedMap) -> None:
-    """Makes `folder` a checkout with the code of this one, parameters of its own, and no results."""
+    """Makes `folder` a checkout with the code of this one, the parameters `values`, and no results."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in CODE:
         if (ROOT / name).is_dir():
@@ -46,7 +46,7 @@ def prepare(folder: Path, values: CommentedMap) -> None:
 
 
 def files(rules: Sequence[graph.Rule], wanted: Set[str]) -> list[str]:
-    """An output of each stage that is wanted, by full name or that of its matrix; without any none.
+    """An output of each wanted stage, by its full name or that of its matrix; empty if none is wanted.
 
     Raises:
         commands.StageError: there is no such stage.
@@ -60,7 +60,7 @@ def files(rules: Sequence[graph.Rule], wanted: Set[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rehearses; 1 if a stage fails, 0 otherwise."""
+    """Runs the rehearsal; returns 1 if a stage fails, 0 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m workflows.rehearse", description=str(__doc__).partition("\n")[2])
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="stages of dvc.yaml; without any, all")
     parser.add_argument("--jobs", type=int, default=2, help="stages at a time (%(default)s)")
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rehearse(folder: Path, wanted: Set[str], jobs: int) -> int:
-    """Rehearses stages in a new folder, says what each took, and returns Snakemake's status.
+    """Runs stages in a new folder, and prints the time and memory of each; returns 1 if one fails, 0 otherwise.
 
     Raises:
         commands.StageError: there is no such stage.

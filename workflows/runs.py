@@ -1,4 +1,4 @@
-"""The tracked runs that made what lies below results now: where each is seen, how long it took, what it ran on."""
+"""The tracked runs that wrote the current results: their pages, times and machines."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as Tracked
 
 UI = "http://127.0.0.1:5000"
-"""Where `make ui` shows the runs of a store in a file; a server shows its own."""
+"""Address of `make ui`, which shows the runs of a store in a file; a server shows its own."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One of them."""
+    """A tracked run."""
 
     name: str
     stage: str
-    """Of dvc.yaml; the command where none ran it."""
+    """Stage of dvc.yaml, or the command if no stage ran it."""
     address: str
-    """Of its page in MLflow."""
+    """URL of its page in MLflow."""
     begun: datetime
     seconds: float
-    """From its begin to its end; of a training that was interrupted and went on, with the time between."""
+    """Time from start to end, including interruptions of a training that was resumed."""
     cpu: float
-    """Seconds of the processors; not a number where that was not recorded, as of memory."""
+    """CPU time in seconds; NaN if it was not recorded."""
     memory: float
-    """The most at once, megabytes."""
+    """Peak memory in megabytes; NaN if it was not recorded."""
     made_by: dict[str, str]
-    """Commit, profile, versions, machine, engine; what was not recorded is missing."""
+    """Commit, profile, versions, machine and engine, as far as recorded."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of all jobs of a stage."""
+    """The times and memory of all jobs of a stage."""
 
     stage: str
     jobs: int
@@ -54,7 +54,7 @@ class Timing:
 
 
 def behind(results: Path) -> dict[Path, Run]:
-    """The last run that wrote each metrics.json below a folder, as the file is now; there is none of some.
+    """For each metrics.json in a folder, the last run that wrote its current content, if there is one.
 
     Raises:
         OutputError: the store cannot be read.
@@ -77,7 +77,7 @@ def behind(results: Path) -> dict[Path, Run]:
 
 
 def finished() -> Iterable["Tracked"]:
-    """All runs of the store that have ended well, the oldest first."""
+    """All finished runs of the store, oldest first."""
     client, token = connect(), None
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     order = ["attributes.start_time ASC"]
@@ -90,7 +90,7 @@ def finished() -> Iterable["Tracked"]:
 
 
 def run(tracked: "Tracked", shown_at: str) -> Run:
-    """What is told of a run."""
+    """A tracked run as a `Run`."""
     info, tags = tracked.info, tracked.data.tags
     commit = tags.get("mlflow.source.git.commit", "")[:10]
     versions = {key.removeprefix("version."): tags[key] for key in sorted(tags) if key.startswith("version.")}
@@ -115,7 +115,7 @@ def run(tracked: "Tracked", shown_at: str) -> Run:
 
 
 def timings(runs: Iterable[Run]) -> list[Timing]:
-    """By stage, the longest first."""
+    """The timing of each stage, longest first."""
     stages: defaultdict[str, list[Run]] = defaultdict(list)
     for one in runs:
         stages[one.stage].append(one)
@@ -134,16 +134,16 @@ def timings(runs: Iterable[Run]) -> list[Timing]:
 
 
 def costs(pipelines: Mapping[str, Mapping[str, float]], runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
-    """What the jobs of each pipeline cost.
+    """The cost of the jobs of each pipeline.
 
     Args:
-        pipelines: seconds from the begin to the end of each job, by its name, by pipeline.
-        runs: those of the jobs that are tracked.
+        pipelines: for each pipeline, seconds from start to end of each job by name.
+        runs: the tracked runs of the jobs.
 
     Returns:
-        By pipeline `jobs`, their `minutes` in all, the name of the `longest` and its minutes, `longest_minutes`, the
-        most `gigabytes` of a job, and the `around`: what of the minutes of the tracked jobs is not time of their
-        programs, a share.
+        For each pipeline the number of `jobs`, their total `minutes`, the name of the `longest` and its
+        `longest_minutes`, the maximum `gigabytes` of a job, and `around`, the share of the time of tracked jobs that
+        is not CPU time of their programs.
     """
     stages = {timing.stage: timing for timing in timings(runs)}
     found = {}
@@ -163,7 +163,7 @@ def costs(pipelines: Mapping[str, Mapping[str, float]], runs: Iterable[Run]) -> 
 
 
 def made_by(runs: Sequence[Run]) -> dict[str, str]:
-    """What runs agree in, and where they differ, of how many each is."""
+    """What made the runs: values in which all agree, and otherwise each value with its number of runs."""
     if not runs:
         return {}
     found = {}

@@ -1,4 +1,4 @@
-"""Writes the JSON schemas of the sections of params.yaml, when a dataclass changed: `python -m workflows.schemas`."""
+"""Writes the JSON schemas of params.yaml after a change of a dataclass: `python -m workflows.schemas`."""
 
 import importlib
 from pathlib import Path
@@ -13,13 +13,13 @@ PACKAGES = ("deq_flow", "deq_vision", "deq_sequence")
 
 
 def sections() -> dict[str, Any]:
-    """The dataclass of every section, by name."""
+    """The dataclass of each section, by name."""
     tables = [importlib.import_module(f"{package}.commands.study").STUDIES.sections for package in PACKAGES]
     return {name: found(table, name, "section") for table in tables for name in table}
 
 
 def main(folder: Path = SCHEMAS) -> None:
-    """Writes SECTION.json of each into `folder`."""
+    """Writes SECTION.json for each section into `folder`."""
     for name, kind in sections().items():
         write_json(folder / f"{name}.json", config.schema(kind))
 

@@ -1,4 +1,4 @@
-"""One process sends to MLflow what the jobs of a Snakemake record, so that they need not load it (docs/tracking.md)."""
+"""One process that sends the records of all jobs to MLflow, so that jobs need not load it (docs/tracking.md)."""
 
 import os
 import subprocess
@@ -7,18 +7,18 @@ import sys
 from workflows import stage
 
 LAST = 60.0
-"""Seconds that a Snakemake waits for it in the end; then it goes on alone."""
+"""Seconds that Snakemake waits for the process in the end; then it continues on its own."""
 
 
 def start() -> subprocess.Popen[bytes]:
-    """It lives until its standard input is closed, and so no longer than this process; Ctrl-C does not reach it."""
+    """Starts the process, which ends when its standard input is closed. Ctrl-C does not reach it."""
     command = [sys.executable, "-m", "deq_core.experiment.tracking.sender"]
     environment = {**os.environ, "PYTHONPATH": stage.search_path()}
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=environment)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Has it send what is left, and waits for that."""
+    """Lets the process send the rest, and waits for it."""
     assert process.stdin is not None
     process.stdin.close()
     try:

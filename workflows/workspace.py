@@ -1,7 +1,7 @@
-"""Keeps Snakemake and DVC from working in one checkout at the same time.
+"""A lock that keeps Snakemake and DVC from working in one checkout at the same time.
 
-The lock is held exclusively by a Snakemake that runs jobs, and shared by every stage that a plain `dvc repro` runs.
-It is an flock, so it ends with its process, however that ends.
+It is held exclusively by a Snakemake that runs jobs, and shared by the stages that a plain `dvc repro` runs. It is an
+flock, so it is released when its process ends, in whatever way.
 """
 
 import fcntl
@@ -10,18 +10,18 @@ from pathlib import Path
 
 LOCK = Path(".snakemake/workspace.lock")
 ENGINE = "DEQ_ENGINE"
-"""Environment variable that tells a stage which engine started it: "snakemake" or, unset, DVC itself."""
+"""Environment variable with the engine that started a stage: "snakemake", or unset for DVC itself."""
 
 
 class WorkspaceBusyError(RuntimeError):
-    """The other engine is at work in this checkout."""
+    """Another engine is at work in this checkout."""
 
 
 def claim() -> int:
-    """Takes the workspace for a Snakemake that is about to run jobs; its stages learn who started them.
+    """Takes the lock for a Snakemake that is about to run jobs, and sets `ENGINE` for its stages.
 
     Returns:
-        The descriptor that holds the lock until the process ends. Child processes do not inherit it.
+        The file descriptor that holds the lock until the process ends. Child processes do not inherit it.
 
     Raises:
         WorkspaceBusyError: another Snakemake, or a stage of `dvc repro`, is at work here.
@@ -34,10 +34,10 @@ def claim() -> int:
 
 
 def join() -> int | None:
-    """Enters the workspace from inside a stage.
+    """Takes the shared lock from inside a stage.
 
     Returns:
-        The descriptor of the shared lock, inherited by the command that replaces this process; None where Snakemake
+        The file descriptor of the lock, which the command that replaces this process inherits; None if Snakemake
         started the stage and holds the lock itself.
 
     Raises:
@@ -51,7 +51,7 @@ def join() -> int | None:
 
 
 def check_idle() -> None:
-    """Does nothing where no engine is at work.
+    """Checks that no engine is at work.
 
     Raises:
         WorkspaceBusyError: a Snakemake, or a stage of `dvc repro`, is at work here.
@@ -60,7 +60,11 @@ def check_idle() -> None:
 
 
 def lock(mode: int) -> int:
-    """A new descriptor that holds the lock in `mode` (fcntl.LOCK_EX or LOCK_SH); never waits."""
+    """A new file descriptor that holds the lock in `mode` (fcntl.LOCK_EX or LOCK_SH), without waiting.
+
+    Raises:
+        WorkspaceBusyError: another process holds the lock.
+    """
     LOCK.parent.mkdir(exist_ok=True)
     descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -75,7 +79,7 @@ def lock(mode: int) -> int:
 
 
 def holder(mode: int) -> str:
-    """Who holds the lock that could not be taken in `mode`; the file may still name a Snakemake that has ended."""
+    """Who holds the lock, in words. With LOCK_EX the file is no help, as it may name a Snakemake that has ended."""
     if mode == fcntl.LOCK_EX:
         return "another Snakemake or `dvc repro`"
     return LOCK.read_text() or "a Snakemake"
