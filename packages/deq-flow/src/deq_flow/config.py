@@ -1,4 +1,4 @@
-"""What a flow network is made of, how it is solved, and the scales it sees."""
+"""Configuration of a flow network: its architecture, its solve, and its scales."""
 
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -13,38 +13,38 @@ class Architecture:
     """Widths and choices of modules shared by DEQ-Flow and RAFT (Teed & Deng 2020; Bai et al. 2022).
 
     Attributes:
-        encoder: "residual" (two 3x3 convolutions a block) or "bottleneck" (RAFT-small)
-        stages: channels of the encoder's three stages; the first is also the stem's width
-        blocks: blocks of each stage; official checkpoints have two
+        encoder: "residual" (blocks of two 3x3 convolutions) or "bottleneck" (RAFT-small)
+        stages: channels of the encoder's three stages; the stem has as many as the first
+        blocks: number of blocks of each stage; official checkpoints have two
         features: channels of the feature maps that are correlated
         context_norm: normalisation in the context encoder; the feature encoder always has instance normalisation
         hidden, context: channels of the recurrent state and of the injected context
         similarity: "dot": correlation is <f1, f2> / sqrt(C), as released. "cosine": 100 times the cosine between
-            features less their mean over the map; it finds matches before anything is learned, where the dot product
+            features minus their mean over the map; it finds matches even for untrained features, where the dot product
             finds the longest vectors
         levels, radius: correlation pyramid levels, and the radius of the window read from each
-        correlation_widths: motion encoder, correlation branch: a 1x1 convolution, then a 3x3 one if there are two
-            widths
-        flow_widths: motion encoder, flow branch: a 7x7 and a 3x3 convolution
-        motion: channels the motion encoder returns, the last two being the flow itself
+        correlation_widths: channels of the motion encoder's correlation branch: a 1x1 convolution, then a 3x3 one if
+            there are two widths
+        flow_widths: channels of the motion encoder's flow branch: a 7x7 and a 3x3 convolution
+        motion: channels of the motion encoder's output, of which the last two are the flow itself
         gru: "separable" (1x5 then 5x1) or "square" (3x3)
-        head: inner channels of the flow head; version 1 of DEQ-Flow keeps 256 at every size
+        head: inner channels of the flow head; version 1 of DEQ-Flow has 256 at every size
         upsampling: "convex" (learned weights) or "bilinear"
         mask: inner channels of the head that predicts the convex weights
         attention: "global" adds the aggregated motion of GMA (Jiang et al. 2021)
-        attention_by: what positions attend by: "content", as in every released checkpoint, "position" (their distance
-            in rows and in columns), or "both"
-        attention_positions: rows and columns that the table of relative positions tells apart, 0 for none; GMA's files
-            have one of 160, which its released weights do not use
+        attention_by: basis of the attention scores: "content", as in every released checkpoint, "position" (offsets in
+            rows and columns), or "both"
+        attention_positions: size of the table of relative positions, 0 for none; GMA's files have one of 160, which its
+            released weights do not use
         scale: pixels per cell of the grid on which flow is estimated: 8, or 4 for small images
         correlation: "all-pairs" stores the correlation volume, "on-the-fly" computes each window when it is read,
             "auto" stores the volume up to `correlation.VOLUME_LIMIT` entries
-        dropout: probability with which a channel of an encoder's output is zeroed in training
-        cell_dropout: probability with which a value behind the motion encoder's first convolutions is zeroed in
-            training, the same ones in every evaluation of a solve; version 1's vdropout
-        recompute: whether backward computes the encoders' activations again, image by image, rather than keep them:
-            most of what a step of DEQ-Flow keeps, for one pass more through them. An encoder whose batch normalisation
-            gathers statistics keeps its own
+        dropout: probability that a channel of an encoder's output is zeroed in training
+        cell_dropout: probability that an output of the motion encoder's first convolutions is zeroed in training, with
+            one mask for all evaluations of a solve; version 1's vdropout
+        recompute: whether the backward pass recomputes the encoders' activations, image by image, rather than keep
+            them. This saves most of the memory of a training step of DEQ-Flow, for one more pass through the encoders.
+            An encoder whose batch normalisation updates its statistics keeps them
     """
 
     encoder: Literal["residual", "bottleneck"] = "residual"
@@ -96,12 +96,12 @@ class Architecture:
 
     @property
     def window(self) -> int:
-        """Correlation values read per cell: levels * (2 radius + 1)^2."""
+        """Number of correlation values read for each cell: levels * (2 radius + 1)^2."""
         return self.levels * (2 * self.radius + 1) ** 2
 
 
 def _check_choices(config: Any) -> None:
-    """Raises ValueError where a field that has a closed set of values has another."""
+    """Raises ValueError if a `Literal` field has any other value."""
     for choice in fields(config):
         value = getattr(config, choice.name)
         if get_origin(choice.type) is Literal and value not in get_args(choice.type):
@@ -111,33 +111,33 @@ def _check_choices(config: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Equilibrium:
-    """How the fixed point is found and differentiated.
+    """Configuration of the solve and its gradient.
 
     Attributes:
-        solver, stop: the forward solve in training
-        eval_stop: its stopping rule in evaluation; `stop` if None. The release evaluates with half as many steps more
-        adjoint: how gradients pass through the solve; a tuple gives each supervised state, in order, its own
+        solver, stop: solver and stop of the forward solve in training
+        eval_stop: stop in evaluation; None is `stop`. The release evaluates with 1.5 times as many steps
+        adjoint: gradient of the solve; a tuple has one adjoint for each supervised state, in order
         correction: steps whose states are supervised in training, besides the last (sparse fixed-point correction)
         chaining: "indexing" records the corrected states in one solve, the default of version 1. "sliced" solves from
-            one to the next, each slice starting from what the adjoint made of the last state, detached; the default of
-            version 2. "resumed" does so from the state that the solver returned, as version 1's sliced_core. In
-            evaluation there is always one solve
+            one to the next; each slice starts from the value that the adjoint returned for the last state, detached;
+            the default of version 2. "resumed" starts it from the state that the solver returned, as version 1's
+            sliced_core. In evaluation there is always one solve
         leak: flow' = (1 - leak) flow + change. At 0, as released, the update integrates: wherever the change does not
             depend on the flow, the Jacobian has an eigenvalue of 1, so that small biases add up and no fixed point is
-            isolated. Above 0 the flow is pulled back to zero, and the learned change has to hold it; weights mean what
-            they mean only with the leak they were trained with
-        flow_gradient: "detached": the flow a step starts from carries no gradient, as in RAFT. Only the Jacobian that
-            gradients see is cut so; the forward iteration has the eigenvalues of the full one. "full" lets the gradient
-            pass (all_grad in the release); without a leak an eigenvalue near 1 is in that Jacobian, so use it with
-            `Phantom`, not with `Implicit`
+            isolated. Above 0 the flow decays to zero, and the learned change has to sustain it; weights are valid only
+            with the leak they were trained with
+        flow_gradient: "detached": gradients do not pass through the flow that a step starts from, as in RAFT. This
+            changes only the Jacobian of the backward pass; the forward iteration has the eigenvalues of the full one.
+            "full" lets them pass (all_grad in the release). Without a leak that Jacobian has an eigenvalue near 1, so
+            use it with `Phantom`, not with `Implicit`
         unknown: "flow": the state is (hidden, flow) and relative residuals are relative to the flow. "position": the
             state is (hidden, position), as released. Iterates, absolute residuals and gradients are the same, because
-            the solvers commute with a shift; but absolute coordinates dominate the denominator of a relative residual,
-            which comes out far smaller: the same tolerance is then much looser
-        returned: which state of a solve counts. "best": of every sample the image f(z) with the lowest residual. "v1",
-            "v2" and "delta": what the solvers of those releases return; see `models.compat.numerics`
-        weight_norm: weight normalisation of the update block's convolutions
-        on_failure: what a solve does when samples end above the tolerance of its stop; of slices, the last one
+            the solvers commute with a shift. But absolute coordinates dominate the denominator of a relative residual,
+            which makes it far smaller, and the same tolerance much looser
+        returned: state that a solve returns. "best": for each sample the image f(z) with the lowest residual. "v1",
+            "v2" and "delta": the state that the solvers of those releases return; see `models.compat.numerics`
+        weight_norm: whether the update block's convolutions have weight normalisation
+        on_failure: reaction if samples end above the tolerance of the stop; with slices, only in the last one
     """
 
     solver: deq.Solver = field(default_factory=deq.FixedPointIteration)
@@ -177,14 +177,14 @@ class Equilibrium:
 
 @dataclass(frozen=True, kw_only=True)
 class Scales:
-    """The copies of a pair that a network sees one after the other, from the coarsest to the finest.
+    """Resized copies of a pair on which a network estimates flow, from the coarsest to the finest.
 
     Attributes:
         coarsest: copies are halved until their longer side is at most this, pixels
-        finest: the finest copy is the pair enlarged by this, at least 1: a network whose cells are four pixels wide
-            sees small frames better enlarged
-        longest: of an enlarged copy, pixels: longer frames are enlarged less, or not at all
-        refine: steps of variational refinement that each copy's flow gets at its full resolution; see
+        finest: factor, at least 1, by which the pair is enlarged for the finest copy; it helps a network whose cells
+            are four pixels wide on small frames
+        longest: longest side of an enlarged copy, pixels; longer frames are enlarged less, or not at all
+        refine: number of steps of variational refinement of each copy's flow at its full resolution; see
             `models.refinement`
     """
 
@@ -199,7 +199,7 @@ class Scales:
             raise ValueError(f"scales need {least}, got {self}")
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Heights and widths of the copies of a pair of `height` x `width`, coarsest first; none is below 16 pixels."""
+        """Height and width of each copy of a pair of `height` x `width`, coarsest first; no side is below 16 pixels."""
         longer = max(height, width)
         scale = max(1.0, min(self.finest, self.longest / longer))
         sizes = [(round(scale * height), round(scale * width))]
@@ -210,12 +210,12 @@ class Scales:
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """What config.json says beside a converted checkpoint: all that is needed to build its network.
+    """The config.json beside a converted checkpoint, which suffices to build its network.
 
     Attributes:
-        family: "deq-flow" or "raft", GMA included
-        architecture: found from the names and shapes of the file that was converted
-        weight_norm: whether the update block's weights are lengths and directions
+        family: "deq-flow", or "raft", which includes GMA
+        architecture: architecture recognised by the names and shapes in the converted file
+        weight_norm: whether the update block has weight normalisation
     """
 
     kind: Literal["converted"] = "converted"

@@ -1,4 +1,4 @@
-"""The training loss of DEQ-Flow and RAFT."""
+"""Training loss of DEQ-Flow and RAFT."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,16 +18,16 @@ def sequence_loss(
 ) -> Tensor:
     """Weighted sum of the predictions' mean absolute errors, a scalar (Teed & Deng 2020, equation 7).
 
-    Prediction i of n weighs gamma^(n - 1 - i), so the last weighs 1. With the states of an equilibrium solve this is
-    the sparse fixed-point correction of Bai et al. (2022).
+    Prediction i of n has weight gamma^(n - 1 - i), so the last has weight 1. With the states of an equilibrium solve
+    this is the sparse fixed-point correction of Bai et al. (2022).
 
     Args:
         flows: (B, 2, H, W) predictions in order
-        target: (B, 2, H, W) true flow, pixels; values where `valid` is not set may be anything, NaN included
-        valid: (B, H, W) bool, or numbers of which 0.5 and more count as valid
-        max_flow: pixels that move at least this far do not count
-        denominator: "all": errors are summed over the counted pixels and divided by all of them, as released, so sparse
-            truth weighs little; "valid": divided by the counted ones
+        target: (B, 2, H, W) true flow, pixels; may be anything, including NaN, where it is not valid
+        valid: (B, H, W) bool, or numbers, for which 0.5 and more mean valid
+        max_flow: true motion, in pixels, from which on a pixel does not count
+        denominator: "all" divides the sum of the counted errors by the number of all pixels, as released, so that
+            sparse ground truth has little weight; "valid" divides it by the number of counted ones
     """
     if not flows:
         raise ValueError("flows must hold at least one prediction, got none")

@@ -1,8 +1,8 @@
-"""End-point error and what the benchmarks derive from it.
+"""End-point error, and the metrics that benchmarks derive from it.
 
-A predicted value that is not a number is wrong: it is within no bound, an outlier, and makes a mean error NaN.
-Metrics of a sample are over its valid pixels. `sintel_protocol` and `kitti_protocol` join samples as the benchmarks do.
-`released_metrics` is what the DEQ-Flow release logs during training, which counts invalid pixels as perfect.
+A prediction of NaN is wrong: it is within no bound, an outlier, and makes the mean error NaN. Metrics of a sample are
+over its valid pixels. `sintel_protocol` and `kitti_protocol` average over samples as the benchmarks do.
+`released_metrics` are those that the DEQ-Flow release logs in training, which count invalid pixels as perfect.
 """
 
 import math
@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-MAX_FLOW = 400.0  # pixels; RAFT (Teed and Deng, ECCV 2020) neither trains nor measures on faster ones while training
+MAX_FLOW = 400.0  # pixels; RAFT (Teed and Deng, ECCV 2020) excludes faster ones from its loss and training metrics
 OUTLIER_PIXELS = 3.0  # KITTI: an outlier is off by more than 3 pixels
 OUTLIER_SHARE = 0.05  # and by more than 5 % of the true motion
 SPEEDS = {"s0_10": (0.0, 10.0), "s10_40": (10.0, 40.0), "s40": (40.0, math.inf)}
-"""Sintel's classes of true motion: least and, not included, greatest length, pixels."""
+"""Sintel's classes of true motion: least length, and the length, in pixels, that it stays below."""
 SHARES = ("epe", "px1", "px3", "px5")
 
 
@@ -29,7 +29,7 @@ def epe_map(flow: Tensor, target: Tensor) -> Tensor:
 
 
 def epe(flow: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean end-point error (b,) over the valid pixels (b, h, w) of each sample; NaN where a sample has none."""
+    """Mean end-point error (b,) over the valid pixels (b, h, w) of each sample; NaN for a sample without any."""
     return mean_over(epe_map(flow, target), valid)
 
 
@@ -49,8 +49,8 @@ def sample_metrics(flow: Tensor, target: Tensor, valid: Tensor) -> dict[str, flo
         valid: bool (h, w).
 
     Returns:
-        pixels: how many are valid. epe: mean error, pixels. px1, px3, px5: share, 0 to 1, of pixels whose error is
-        below 1, 3 and 5 pixels (RAFT's sense). f1_all: outliers, percent. All but `pixels` are NaN if it is 0.
+        pixels: number of valid pixels. epe: mean error, pixels. px1, px3, px5: share, 0 to 1, of pixels whose error is
+        below 1, 3 and 5 pixels, as in RAFT. f1_all: outliers, percent. All but `pixels` are NaN if it is 0.
 
     Raises:
         ValueError: the target of a valid pixel is not finite.
@@ -69,12 +69,12 @@ def sample_metrics(flow: Tensor, target: Tensor, valid: Tensor) -> dict[str, flo
 def regions_of(
     target: Tensor, valid: Tensor, occluded: Tensor | None = None, invalid: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The parts of a sample that are also measured apart, by name, each bool (h, w) within `valid`.
+    """Regions of a sample with metrics of their own, by name, each bool (h, w) within `valid`.
 
-    s0_10, s10_40, s40: by the length of the true motion, pixels, Sintel's classes. unoccluded, occluded: where image 2
-    shows the pixel and where not (Sintel's "matched" and "unmatched", KITTI's "noc" and the rest). not_invalid: without
-    the pixels that Sintel's own scoring leaves out and the published evaluations of RAFT and DEQ-Flow do not. A data
-    set that does not say lacks the part.
+    s0_10, s10_40, s40: Sintel's classes of the length of the true motion, pixels. unoccluded, occluded: pixels that
+    image 2 shows, and those that it does not (Sintel's "matched" and "unmatched", KITTI's "noc" and the rest).
+    not_invalid: without the pixels that Sintel's own scoring excludes; the published evaluations of RAFT and DEQ-Flow
+    include them. Regions that the data set does not provide are missing.
     """
     speed = torch.linalg.vector_norm(target, dim=0)
     parts = {name: valid & (speed >= least) & (speed < limit) for name, (least, limit) in SPEEDS.items()}
@@ -86,7 +86,7 @@ def regions_of(
 
 
 def region_metrics(flow: Tensor, target: Tensor, regions: Mapping[str, Tensor]) -> dict[str, float]:
-    """{region.pixels, region.epe, region.f1_all} of one sample for each region that has a pixel."""
+    """{region.pixels, region.epe, region.f1_all} of one sample for each region that is not empty."""
     error, wrong = epe_map(flow, target).double(), 100.0 * outliers(flow, target).double()
     return {
         f"{name}.{key}": value
@@ -101,10 +101,10 @@ def region_metrics(flow: Tensor, target: Tensor, regions: Mapping[str, Tensor]) 
 
 
 def sintel_protocol(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Metrics over all valid pixels of all samples together, as Sintel is scored.
+    """Means over all valid pixels of all samples, as Sintel is scored.
 
     Args:
-        samples: `pixels` and any of the other values of `sample_metrics`, the same of every sample.
+        samples: `pixels` and any others of the `sample_metrics`, the same for every sample.
     """
     pixels = pixels_of(samples)
     total = sum(pixels)
@@ -116,17 +116,17 @@ def sintel_protocol(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def kitti_protocol(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """As KITTI is scored after RAFT: `epe` and shares are means of the samples' means, `f1_all` is over all pixels."""
+    """Metrics as RAFT scores KITTI: `epe` and shares are means of the samples' means, `f1_all` is over all pixels."""
     together = sintel_protocol(samples)
     means = {name: sum(sample[name] for sample in samples) / len(samples) for name in together if name in SHARES}
     return {**together, **means}
 
 
 def released_metrics(flow: Tensor, target: Tensor, valid: Tensor, *, max_flow: float = MAX_FLOW) -> dict[str, Tensor]:
-    """What DEQ-Flow (Bai et al., CVPR 2022) logs in training: epe, px1, px3, px5, each (b,).
+    """The metrics that DEQ-Flow (Bai et al., CVPR 2022) logs in training: epe, px1, px3, px5, each (b,).
 
-    Pixels that are not valid, or move by `max_flow` or more, count as an error of zero, so every value looks better
-    than over valid pixels. For comparison with the release's logs only.
+    Pixels that are not valid, or move by `max_flow` or more, count with an error of zero, so every value looks better
+    than over valid pixels. Use only to compare with the release's logs.
 
     Raises:
         ValueError: the target of a valid pixel is not finite.
@@ -138,12 +138,12 @@ def released_metrics(flow: Tensor, target: Tensor, valid: Tensor, *, max_flow: f
 
 
 def usable(target: Tensor, valid: Tensor, *, max_flow: float = MAX_FLOW) -> Tensor:
-    """bool (..., h, w): valid and moving by less than `max_flow` pixels, what RAFT trains and measures on."""
+    """bool (..., h, w): valid and moving by less than `max_flow` pixels, as in RAFT's loss and training metrics."""
     return valid & (torch.linalg.vector_norm(target, dim=-3) < max_flow)
 
 
 def require_truth(target: Tensor, valid: Tensor) -> None:
-    """Raises ValueError where a target (..., 2, h, w) is not finite at a valid pixel (..., h, w)."""
+    """Raises ValueError if a target (..., 2, h, w) is not finite at a valid pixel (..., h, w)."""
     unknown = int((valid & ~target.isfinite().all(dim=-3)).sum())
     if unknown:
         raise ValueError(
@@ -152,7 +152,7 @@ def require_truth(target: Tensor, valid: Tensor) -> None:
 
 
 def mean_over(values: Tensor, mask: Tensor) -> Tensor:
-    """Means (...) of values (..., h, w) where mask (..., h, w) is True, summed in float64; NaN where it never is."""
+    """Means (...) of values (..., h, w) over mask (..., h, w), summed in float64; NaN for an empty mask."""
     if mask.dtype != torch.bool or mask.shape != values.shape:
         raise ValueError(f"valid must be bool {tuple(values.shape)}, got {mask.dtype} {tuple(mask.shape)}")
     total = torch.where(mask, values, 0.0).sum(dim=(-2, -1), dtype=torch.float64)
@@ -160,7 +160,7 @@ def mean_over(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def pixels_of(samples: Sequence[Mapping[str, float]]) -> list[float]:
-    """How many pixels each sample has.
+    """Number of valid pixels of each sample.
 
     Raises:
         ValueError: there is no sample, or one without a valid pixel.
@@ -178,4 +178,4 @@ PROTOCOLS: Mapping[str, Callable[[Sequence[Mapping[str, float]]], dict[str, floa
     "sintel": sintel_protocol,
     "kitti": kitti_protocol,
 }
-"""What joins the metrics of samples, by the name that a set gives."""
+"""Functions that average the metrics of samples, by the name in a data set."""

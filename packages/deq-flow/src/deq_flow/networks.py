@@ -1,4 +1,4 @@
-"""Networks from a configuration or from a file."""
+"""Builds networks from a configuration, and loads and converts checkpoints."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -18,14 +18,14 @@ from deq_flow.params import EquilibriumModel, UnrolledModel
 
 Network = DEQFlow | RAFT
 Stored = Annotated[EquilibriumModel | UnrolledModel | Converted, Kind]
-"""What config.json beside a checkpoint may hold: the configuration of its training, or what a conversion found."""
+"""Contents of the config.json beside a checkpoint: the configuration of its training, or that of a converted file."""
 
 SHIPPED: dict[str, Path] = {"default": Path(__file__).parent / "checkpoints" / "default"}
-"""Checkpoints that come with the package: name to folder."""
+"""Folders of the checkpoints that the package ships, by name."""
 
 
 def build_network(model: EquilibriumModel | UnrolledModel, **overrides: Any) -> Network:
-    """A freshly initialised network, with the solver and gradient of its training but for `overrides`."""
+    """A freshly initialised network. `overrides` replace the solver, gradient and other choices of its training."""
     if isinstance(model, UnrolledModel):
         own = {"steps": model.steps, "eval_steps": 2 * model.steps, "scales": model.scales}
         return build(model.name, **own | overrides)
@@ -39,14 +39,14 @@ def load(path: Path | str, **overrides: Any) -> Network:
     """The trained network in a file, in evaluation mode on the CPU.
 
     Args:
-        path: a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
-            (.pth; see `models.compat.convert`), or the name of one in `SHIPPED`, such as "default"
-        overrides: those of `build` that weights do not depend on: solver, stop, eval_stop, adjoint, correlation,
-            scales, ..., and for RAFT steps and eval_steps. A `stop` or `steps` without an eval_stop or eval_steps is
-            for training and evaluation
+        path: a checkpoint of this package (model.safetensors with config.json beside it, or their folder), a released
+            file (.pth; see `models.compat.convert`), or a name in `SHIPPED`, such as "default"
+        overrides: arguments of `build` that do not affect the weights: solver, stop, eval_stop, adjoint, correlation,
+            scales, ..., and for RAFT steps and eval_steps. `stop` without eval_stop, or `steps` without eval_steps,
+            holds for both training and evaluation
 
-    Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
-    unexpected and misshapen, and ValueError for an unknown override.
+    Raises CheckpointError for a file that is missing, damaged or not such a checkpoint, listing missing, unexpected
+    and misshapen tensors, and ValueError for an unknown override.
     """
     path = file_of(path)
     if path.suffix == ".safetensors":
@@ -55,9 +55,9 @@ def load(path: Path | str, **overrides: Any) -> Network:
 
 
 def file_of(path: Path | str) -> Path:
-    """The file of the weights that `path` stands for: itself, in a folder, or in that of a shipped name.
+    """The weights file for `path`, which is that file, its folder, or a shipped name.
 
-    Raises CheckpointError where there is no such checkpoint.
+    Raises CheckpointError if there is no such checkpoint.
     """
     shipped = SHIPPED.get(str(path))
     if shipped is not None and not (shipped / "model.safetensors").exists():
@@ -69,9 +69,9 @@ def file_of(path: Path | str) -> Path:
 
 
 def described(path: Path | str) -> EquilibriumModel | UnrolledModel | Converted:
-    """What config.json beside a checkpoint, named as for `load`, holds; of a released file, what is found in it.
+    """The config.json beside a checkpoint, or, for a released file, the configuration recognised from its tensors.
 
-    Raises CheckpointError for a file that is missing, damaged or of something else.
+    `path` is as in `load`. Raises CheckpointError for a file that is missing, damaged or not a checkpoint.
     """
     path = file_of(path)
     if path.suffix == ".safetensors":
@@ -80,23 +80,23 @@ def described(path: Path | str) -> EquilibriumModel | UnrolledModel | Converted:
 
 
 def weights(path: Path | str) -> dict[str, Tensor]:
-    """The weights of a checkpoint, named as for `load`, under the names used here.
+    """The weights of a checkpoint by the parameter names of this package.
 
-    Raises CheckpointError for a file that is missing, damaged or of something else.
+    `path` is as in `load`. Raises CheckpointError for a file that is missing, damaged or not a checkpoint.
     """
     path = file_of(path)
     return checkpoint.load_tensors(path) if path.suffix == ".safetensors" else load_released(path).state_dict()
 
 
 def load_network(folder: Path) -> Network:
-    """The trained network in `folder`, in evaluation mode, from its model.safetensors and config.json alone."""
+    """The trained network in `folder`, in evaluation mode. Reads only its model.safetensors and config.json."""
     return load(folder / "model.safetensors")
 
 
 def convert(source: Path, out: Path) -> Converted:
-    """Writes the network of a released file to `out` (.safetensors), and what was found to config.json beside it.
+    """Writes the network of a released file to `out` (.safetensors), and its configuration to config.json beside it.
 
-    Tensors have the names used here, so a v1 file becomes a v2 one, and weights stay normalised where they were.
+    Tensors get the names used here, which are those of version 2. Weight normalisation is kept.
     Raises CheckpointError as `load` does; nothing is written then.
     """
     if out.suffix != ".safetensors":

@@ -1,4 +1,4 @@
-"""Sizes of the flow networks by name, each made from another with `replace`."""
+"""Sizes of the flow networks by name, as changes to `BASE`."""
 
 from dataclasses import replace
 
@@ -59,9 +59,9 @@ SMALL = replace(
     head=128,
     upsampling="bilinear",
 )
-# For images of about 64x96, trained on a CPU for minutes: a grid of quarter resolution, because at one eighth nothing
-# is learned there; one block a stage and cosine similarity, because the random features of a deep, narrow encoder
-# hardly match, and a short training does not get over that.
+# For images of about 64x96 and minutes of training on a CPU. The grid has a quarter of the resolution, because with an
+# eighth it learns nothing. It has one block a stage and cosine similarity, because the random features of a deep,
+# narrow encoder hardly match, and a short training does not overcome that.
 MINI = replace(
     BASE,
     stages=(32, 32, 32),
@@ -79,8 +79,8 @@ MINI = replace(
     mask=48,
     scale=4,
 )
-# For frames of any size, trained on a CPU within hours: the size of the shipped checkpoint. A grid of quarter
-# resolution and cosine similarity for the reasons of MINI, but wider, and its windows reach 48 pixels.
+# The size of the shipped checkpoint, for frames of any size and hours of training on a CPU. Grid and similarity are
+# those of MINI, for the same reasons, but it is wider, and its windows reach 48 pixels.
 COMPACT = replace(
     BASE,
     stages=(32, 48, 64),

@@ -1,4 +1,4 @@
-"""Ways to supervise several states of one solve, beyond those of the core."""
+"""Adjoints that supervise several states of one solve, in addition to those of deq_core."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -11,10 +11,10 @@ import deq_core as deq
 
 @dataclass(frozen=True)
 class SupervisedPhantom:
-    """Phantom gradients whose every step is returned, and so supervised; the release's sup_all.
+    """Phantom gradients that return, and so supervise, every phantom step; the release's sup_all.
 
-    The steps of each recorded state, then those of the solution, follow one another in `Solution.trajectory`; the last
-    is `Solution.value`. steps and damping are those of `deq_core.Phantom`.
+    `Solution.trajectory` has the steps of each recorded state, then those of the solution; the last one is
+    `Solution.value`. steps and damping are those of `deq_core.Phantom`.
     """
 
     steps: int = 1
@@ -35,7 +35,7 @@ class SupervisedPhantom:
 
 @dataclass(frozen=True)
 class PerState:
-    """Another adjoint for every supervised state of a solve: those recorded, in order, then the solution."""
+    """An adjoint for each supervised state of a solve: the recorded states in order, then the solution."""
 
     adjoints: tuple[deq.Adjoint, ...]
 
@@ -50,7 +50,7 @@ class PerState:
 
 
 class Noting:
-    """Another adjoint, which also keeps the state it is given: what the solver returned, before any step from it."""
+    """Wraps an adjoint and keeps the state that the solver returned, before any phantom step."""
 
     def __init__(self, adjoint: deq.Adjoint) -> None:
         self.adjoint: Any = adjoint
@@ -66,5 +66,5 @@ class Noting:
 
 
 def _attached(adjoint: Any, f: Any, z: Tensor, found: Any) -> tuple[Tensor, list[Tensor], Any]:
-    """What `adjoint` makes of the state z, by handing it a solve that has ended there."""
+    """The result of `adjoint` at the state z: it gets a solve that returns z at once."""
     return adjoint(f, z, lambda *_: replace(found, best=z, recorded=[]))

@@ -1,4 +1,4 @@
-"""Global motion aggregation (Jiang et al. 2021): motion features shared between positions that look alike."""
+"""Global motion aggregation (Jiang et al. 2021): positions that look alike share motion features."""
 
 from typing import Literal
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Softmax of scaled scores between all positions of the context, one head; computed once per image pair.
+    """Single-head scaled dot-product attention between all positions of the context, computed once per image pair.
 
     Args:
-        by: "content": the score of i for j is <q_i, k_j>; "position": q_i with the embeddings of how many rows and
-            columns j is away; "both": their sum
-        positions: size of the table of relative positions. With by="content" it is kept as released files have it, but
-            neither used nor trained
+        by: "content": the score of j for i is <q_i, k_j>; "position": the products of q_i with the embeddings of the
+            row and column offsets from i to j; "both": their sum
+        positions: size of the table of relative positions. With by="content" the table is present, because released
+            files have it, but neither used nor trained
     """
 
     def __init__(
@@ -41,10 +41,9 @@ class Attention(nn.Module):
 
 
 class RelativePositions(nn.Module):
-    """Scores by how many rows and columns another position is away, one embedding for each number.
+    """Attention scores from relative positions, with one embedding for each row offset and each column offset.
 
-    Distances of `size` and more count as size - 1, so that maps larger than the table have scores too; the release
-    has no answer for them.
+    Offsets of `size` and more count as size - 1, so that maps larger than the table work; in the release they do not.
     """
 
     def __init__(self, size: int, channels: int) -> None:

@@ -17,7 +17,7 @@ def _networks() -> Iterator[tuple[str, Family, Architecture]]:
         yield f"deq-flow-{size}", "deq-flow", architecture
     for size in ("tiny", "base", "large", "huge", "gigantic"):
         yield f"deq-flow-{size}-gma", "deq-flow", replace(SIZES[size], attention="global")
-    for size in ("large", "huge", "gigantic"):  # in the others the head is the same
+    for size in ("large", "huge", "gigantic"):  # the other sizes have the same head in both versions
         yield f"deq-flow-{size}-v1", "deq-flow", replace(SIZES[size], head=256)
         yield f"deq-flow-{size}-v1-gma", "deq-flow", replace(SIZES[size], head=256, attention="global")
     for size, architecture in SIZES.items():
@@ -30,11 +30,11 @@ _NETWORKS: dict[str, tuple[Family, Architecture]] = {
 }
 
 NAMES = tuple(_NETWORKS)
-"""Every name `build` knows. -gma has global attention, -v1 the narrower flow head of version 1 (the release's
-old_version); raft-large and so on are RAFT at DEQ-Flow's sizes, gma is RAFT with global attention."""
+"""Names for `build`. -gma has global attention, -v1 the narrower flow head of version 1 (the release's old_version).
+raft-large and so on are RAFT at DEQ-Flow's sizes, gma is RAFT with global attention."""
 
 WEIGHTLESS = frozenset({"attention_by", "cell_dropout", "correlation", "dropout", "recompute"})
-"""Fields of `Architecture` that no weight depends on, which may be chosen anew for trained weights."""
+"""Fields of `Architecture` that do not affect the weights, and so may be changed for trained ones."""
 
 _OF_SIZE = frozenset(field.name for field in fields(Architecture))
 _OF_FAMILY: dict[Family, frozenset[str]] = {
@@ -44,7 +44,7 @@ _OF_FAMILY: dict[Family, frozenset[str]] = {
 
 
 def is_unrolled(name: str) -> bool:
-    """Whether the network of that name is unrolled, a RAFT, and solves for no fixed point."""
+    """Whether the network of that name is an unrolled RAFT rather than a DEQ."""
     return _NETWORKS[name][0] == "raft"
 
 
@@ -52,10 +52,10 @@ def build(name: str, **overrides: Any) -> DEQFlow | RAFT:
     """A freshly initialised network; `name` is one of `NAMES`.
 
     overrides are fields of `Architecture` (attention="global", correlation="on-the-fly", head=256, scale=4), `scales`
-    (which the network is run over where it is used; `config.Scales`) and, for deq-flow-*, fields of `Equilibrium`
-    (solver, stop, eval_stop, adjoint, correction, ...), for the others steps and eval_steps. A `stop` or `steps`
-    without an eval_stop or eval_steps is for training and evaluation.
-    Raises ValueError for an unknown name, override or value, and says which there are.
+    (`config.Scales`, for `inference.Estimator`) and, for deq-flow-*, fields of `Equilibrium` (solver, stop, eval_stop,
+    adjoint, correction, ...), for the others steps and eval_steps. `stop` without eval_stop, or `steps` without
+    eval_steps, holds for both training and evaluation.
+    Raises ValueError for an unknown name, override or value, and lists the known ones.
     """
     if name not in NAMES:
         raise ValueError(f"unknown network {name!r}; known are {', '.join(NAMES)}")
@@ -65,7 +65,7 @@ def build(name: str, **overrides: Any) -> DEQFlow | RAFT:
 
 
 def assemble(family: Family, size: Architecture, overrides: Mapping[str, Any]) -> DEQFlow | RAFT:
-    """The network of an architecture, under overrides that `check_overrides` has passed."""
+    """The network of an architecture, with overrides that `check_overrides` has accepted."""
     mini = size == MINI
     size = replace(size, **{key: overrides[key] for key in overrides.keys() & _OF_SIZE})
     choices = {key: overrides[key] for key in overrides.keys() & _OF_FAMILY[family]}
@@ -85,7 +85,7 @@ def assemble(family: Family, size: Architecture, overrides: Mapping[str, Any]) -
 
 
 def check_overrides(name: str, overrides: Mapping[str, Any], known: frozenset[str] | Family) -> None:
-    """Raises ValueError for an override outside `known`; of a family, known is what needs no other weights."""
+    """Raises ValueError for an override outside `known`. For a family, those that do not affect weights are known."""
     known = known if isinstance(known, frozenset) else WEIGHTLESS | _OF_FAMILY[known]
     if unknown := sorted(overrides.keys() - known):
         raise ValueError(f"{name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")

@@ -16,7 +16,7 @@ Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(hidden, correlation window, flow) to (hidden, change of flow)."""
 
 Unit = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
-"""Of a GRU: its joint input to z and r, one behind the other, and to q."""
+"""Two functions of a GRU's input: one gives z and r, concatenated, the other q."""
 
 
 class UpdateBlock(nn.Module):
@@ -34,9 +34,10 @@ class UpdateBlock(nn.Module):
         self.flow_head = FlowHead(size.hidden, size.head)
 
     def bind(self, context: Tensor, attention: Tensor | None = None) -> Step:
-        """`forward` for one context: the GRU's convolutions of the context are computed here, not at every step.
+        """`forward` for one context, whose convolutions in the GRU are computed here once rather than at every step.
 
-        A third of the GRU's products at equal widths. Equal to `forward` up to rounding, gradients included.
+        At equal widths this saves a third of the GRU's multiplications. Equal to `forward` up to rounding, gradients
+        included.
         """
         gru = self.gru.bind(channels_last(context))
 
@@ -50,10 +51,10 @@ class UpdateBlock(nn.Module):
     def forward(
         self, hidden: Tensor, context: Tensor, correlation: Tensor, flow: Tensor, attention: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The next hidden state and the change of flow, every layer called as a module: what the delta rule replaces.
+        """The next hidden state and the change of flow. Calls every layer as a module, so that the delta rule applies.
 
         hidden (B, hidden, h, w), context (B, context, h, w), correlation (B, window, h, w), flow (B, 2, h, w) in cells,
-        attention (B, h w, h w) where the architecture has it.
+        attention (B, h w, h w) if the architecture has it.
         """
         motion = self._motion(correlation, flow, attention)
         hidden = self.gru(hidden, torch.cat([context, motion], dim=1))
@@ -65,7 +66,7 @@ class UpdateBlock(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Correlation window and flow to (B, motion, h, w); the last two channels are the flow as it came."""
+    """Motion features (B, motion, h, w) from correlation window and flow; the last two channels are the flow itself."""
 
     def __init__(self, size: Architecture) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class ConvGRU(nn.Module):
 
     z = sigmoid(Wz [h, x]),  r = sigmoid(Wr [h, x]),  q = tanh(Wq [r h, x]),  h' = (1 - z) h + z q
 
-    kernels names each unit's kernel size: {"1": (1, 5), "2": (5, 1)} makes convz1, convr1, convq1, convz2, ...
+    kernels has each unit's kernel size by name: {"1": (1, 5), "2": (5, 1)} makes convz1, convr1, convq1, convz2, ...
     """
 
     def __init__(self, hidden: int, context: int, inputs: int, kernels: dict[str, tuple[int, int]]) -> None:
@@ -106,7 +107,7 @@ class ConvGRU(nn.Module):
                 self.add_module(f"conv{gate}{name}", conv)
 
     def bind(self, context: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """`forward` for one context, whose share is computed now: a function of hidden and the other inputs."""
+        """`forward` for one context, whose convolutions are computed now, as a function of hidden and other inputs."""
         units = [self._hoisted(context, *convolutions) for convolutions in self._convolutions()]
         return lambda hidden, inputs: _through(units, hidden, inputs)
 
@@ -120,7 +121,7 @@ class ConvGRU(nn.Module):
         return lambda rest: gates(rest).sigmoid_(), lambda rest: tanh_(candidate(rest))
 
     def _of_the_rest(self, context: Tensor, *layers: nn.Conv2d) -> Callable[[Tensor], Tensor]:
-        """The outputs of convolutions of [hidden, context, x], behind one another, as a function of [hidden, x]."""
+        """The concatenated outputs of convolutions of [hidden, context, x], as a function of [hidden, x]."""
         padding = cast(tuple[int, int], layers[0].padding)
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([layer.bias for layer in layers if layer.bias is not None])
@@ -139,7 +140,7 @@ def _whole(convz: nn.Conv2d, convr: nn.Conv2d, convq: nn.Conv2d) -> Unit:
 
 
 def _through(units: Sequence[Unit], hidden: Tensor, inputs: Tensor) -> Tensor:
-    """The hidden state behind the units, one after the other."""
+    """The hidden state after all units, applied in order."""
     for gates, candidate in units:
         update, reset = gates(torch.cat([hidden, inputs], dim=1)).chunk(2, dim=1)
         fresh = candidate(torch.cat([reset * hidden, inputs], dim=1))
@@ -148,7 +149,7 @@ def _through(units: Sequence[Unit], hidden: Tensor, inputs: Tensor) -> Tensor:
 
 
 class FlowHead(nn.Module):
-    """Hidden state to a change of flow (B, 2, h, w)."""
+    """The change of flow (B, 2, h, w) from the hidden state."""
 
     def __init__(self, hidden: int, inner: int) -> None:
         super().__init__()

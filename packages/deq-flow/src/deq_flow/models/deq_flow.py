@@ -22,7 +22,7 @@ Record = tuple[int, ...]
 class DEQFlow(FlowNetwork):
     """Flow and hidden state as the joint fixed point of the update block, given the features of an image pair.
 
-    `encode`, `start` and `map` give the pieces of `forward`, for a solve of one's own or a look at the Jacobian:
+    `encode`, `start` and `map` are the parts of `forward`, for your own solve or to study the Jacobian:
     `deq.fixed_point(model.map(pair), model.start(pair))` with `pair = model.encode(image1, image2)`.
     """
 
@@ -46,20 +46,20 @@ class DEQFlow(FlowNetwork):
         """Flow between images (B, 3, H, W) of values 0..255.
 
         Args:
-            state: hidden state and flow to start from, zeros by default; not used where its shapes do not fit this pair
-            steps: replaces the number of steps of the stopping rule
-            record: steps whose flow is returned in `flows` besides the last, from one solve; by default the corrected
-                ones in training, none in evaluation. `record=range(1, n + 1)` is a sweep over iterations
+            state: hidden state and flow to start from, zeros by default; ignored if its shapes do not fit this pair
+            steps: maximum number of steps in place of the stop's
+            record: steps of the solve whose flow is returned in `flows`, in addition to the last; by default
+                `correction` in training, none in evaluation. `record=range(1, n + 1)` is a sweep over iterations
             base: flow (B, 2, H, W) in pixels that the flow of the state is relative to, zero by default; see
                 `models.scales`
-            block: evaluated in place of the model's own; see `map`
+            block: update block to evaluate in place of the model's own; see `map`
         """
         choice = self.equilibrium
         stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop
         stop = stop if steps is None else replace(stop, max_steps=steps)
         pair = self.encode(image1, image2, base)
         f, start = self.map(pair, block), self.start(pair, state)
-        with self.shared_masks():  # by all slices
+        with self.shared_masks():  # one set of dropout masks for all slices
             if record is None and self.training and choice.chaining != "indexing":
                 solution = self._solve_in_slices(f, start, stop)
             else:
@@ -74,17 +74,17 @@ class DEQFlow(FlowNetwork):
         return FlowOutput(flows[-1], low, ((hidden.detach(), flow.detach()),), solution, flows)
 
     def start(self, pair: Pair, state: State | None = None) -> State:
-        """Where a solve begins: `state` where it fits, else zero hidden state and zero flow."""
+        """The initial state of a solve: `state` if its shapes fit, else zero hidden state and zero flow."""
         batch, _, height, width = pair.context.shape
         hidden = pair.grid.new_zeros(batch, self.size.hidden, height, width)
         hidden, flow = deq.nn.warm_start(state, (hidden, torch.zeros_like(hidden[:, :2])))
-        return channels_last(hidden), flow + self._origin(pair)  # as the cell has it
+        return channels_last(hidden), flow + self._origin(pair)  # the memory format of the cell's output
 
     def map(self, pair: Pair, block: UpdateBlock | None = None) -> Map:
-        """The function of (hidden, unknown) whose fixed point is sought; gradients reach the encoders through it.
+        """The function of (hidden, unknown) to find a fixed point of; gradients reach the encoders through it.
 
-        `block` is evaluated, layer by layer, in place of the model's own: the copy `deq.delta.to_delta` makes of
-        `update_block`, for example.
+        `block` is evaluated, layer by layer, in place of the model's own: for example the copy of `update_block` that
+        `deq.delta.to_delta` makes.
         """
         context = torch.relu(pair.context)
         attention = None if self.attn is None else self.attn(context)
@@ -128,7 +128,7 @@ class DEQFlow(FlowNetwork):
         recording = torch.is_grad_enabled()
         if choice.returned != "best":
             adjoint = Returned(choice.returned, adjoint if recording else None)
-            recording = True  # only then is an adjoint asked; without one of its own it solves without autograd
+            recording = True  # adjoints are called only then; `Returned` without an adjoint solves without autograd
         with torch.set_grad_enabled(recording):
             solution = deq.fixed_point(
                 f,
@@ -144,7 +144,7 @@ class DEQFlow(FlowNetwork):
         return solution
 
     def _solve_in_slices(self, f: Map, start: State, stop: deq.Stop) -> deq.Solution:
-        """Solves from one corrected state to the next, as one solution."""
+        """A solution joined from one solve between each two corrected states."""
         choice = self.equilibrium
         bounds = (0, *choice.correction, stop.max_steps)
         if bounds[-2] >= bounds[-1]:

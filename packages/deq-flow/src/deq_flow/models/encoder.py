@@ -1,4 +1,4 @@
-"""Image encoders: a strided stem, three stages of residual blocks, a 1x1 projection (Teed & Deng 2020, figure 1)."""
+"""Image encoder: a strided stem, three stages of residual blocks, a 1x1 projection (Teed & Deng 2020, figure 1)."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -13,10 +13,10 @@ Norm = Literal["instance", "batch", "none"]
 
 
 class Encoder(nn.Module):
-    """(B, 3, H, W) images to (B, channels, H / scale, W / scale) features.
+    """Features (B, channels, H / scale, W / scale) of images (B, 3, H, W).
 
-    Instance normalisation has neither weights nor running statistics, so a network that uses it has no norm keys.
-    In training, `dropout` is the probability with which a channel of a sample's features is zeroed.
+    Instance normalisation has neither weights nor running statistics, and so no keys in a state dict.
+    `dropout` is the probability that a channel of a sample's features is zeroed in training.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Encoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor, *, recompute: bool = False) -> Tensor:
-        """`recompute` keeps nothing but the images, and in backward runs one of them after the other again.
+        """`recompute` keeps only the images, and runs them again one at a time in the backward pass.
 
-        Not where batch normalisation gathers statistics, which a second pass would change. As an inference-only fast
-        path images are taken one after the other too: a CPU's caches hold more of one.
+        It has no effect while batch normalisation updates its statistics, which a second pass would change. The
+        inference-only fast path also takes one image at a time, because more of it fits into a CPU's caches.
         """
         gathers = any(isinstance(module, nn.BatchNorm2d) and module.training for module in self.modules())
         if recompute and torch.is_grad_enabled() and not gathers:
@@ -70,9 +70,9 @@ class Encoder(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, each followed by norm and relu, added to the input; relu.
+    """Two 3x3 convolutions, each followed by norm and ReLU, added to the input; then ReLU.
 
-    Unlike in He et al. (2016) the second convolution has its own relu, before the sum.
+    Unlike in He et al. (2016), there is a ReLU after the second norm too, before the sum.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
@@ -90,7 +90,7 @@ class ResidualBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions through a quarter of the channels, each with norm and relu; used by RAFT-small."""
+    """1x1, 3x3 and 1x1 convolutions through a quarter of the channels, each with norm and ReLU; used by RAFT-small."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm) -> None:
         super().__init__()

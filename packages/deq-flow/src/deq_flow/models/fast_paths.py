@@ -1,7 +1,7 @@
-"""Memory layout on a CPU, and inference-only fast paths: operations that compute a layer's values in less time.
+"""Memory format on a CPU, and inference-only fast paths: faster ways to compute a layer's values.
 
-A fast path gives the layer's numbers up to rounding, and runs only where `inference_only` says so. Each is here because
-`benchmarks.flow.inference_time` shows it.
+A fast path equals the layer up to rounding, and runs only if `inference_only` is true. The gain of each shows in
+`benchmarks.flow.inference_time`.
 """
 
 import torch
@@ -11,35 +11,35 @@ from torch import Tensor, nn
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """`x` (B, C, h, w) with the channels of a cell side by side in memory, on a CPU; elsewhere `x` as it is.
+    """`x` (B, C, h, w) in channels-last memory format on a CPU; on other devices `x` itself.
 
-    Convolutions, normalisation and correlation windows are computed faster in this order there, and their results keep
-    it; values and shape stay. On other devices it was not measured.
+    On a CPU, convolutions, normalisation and correlation windows are faster in this format, and their results keep
+    it. Other devices were not measured.
     """
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 def inference_only(x: Tensor) -> bool:
-    """Whether fast paths may run on `x`: on a CPU, without autograd, autocast, compiler and exporter."""
+    """Whether fast paths may run on `x`: on a CPU, without autograd, autocast, compilation or export."""
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return False
     return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
 
 
 def tanh_(x: Tensor) -> Tensor:
-    """tanh in the memory of x; as a fast path 2 sigmoid(2 x) - 1, a quarter of PyTorch's time, off by up to 2e-7."""
+    """In-place tanh; the fast path is 2 sigmoid(2 x) - 1, in a quarter of the time and with an error of up to 2e-7."""
     return x.mul_(2).sigmoid_().mul_(2).sub_(1) if inference_only(x) else x.tanh_()
 
 
 def joined(shortcut: Tensor, y: Tensor) -> Tensor:
-    """relu(shortcut + y), the end of a residual block; as a fast path in the memory of y."""
+    """relu(shortcut + y), the end of a residual block; the fast path works in place in y."""
     return (y.add_(shortcut) if inference_only(y) else shortcut + y).relu_()
 
 
 class FlowConv(nn.Conv2d):
-    """A convolution of stride 1 to a flow (B, 2, h, w); as a fast path one product of all taps, added up by cell.
+    """A 3x3 convolution to a flow (B, 2, h, w); the fast path is one matrix product for all taps, then a fold.
 
-    For so few outputs the convolution itself computes eight and drops the rest.
+    PyTorch's convolution computes eight output channels here and drops six.
     """
 
     def __init__(self, inputs: int) -> None:
@@ -54,9 +54,9 @@ class FlowConv(nn.Conv2d):
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Instance normalisation; as a fast path that of a single sample is batch normalisation by the batch's statistics.
+    """Instance normalisation; the fast path for a single sample is batch normalisation with the batch's statistics.
 
-    PyTorch computes that one channels last, where its instance normalisation turns the map around.
+    PyTorch's batch normalisation runs in channels-last format, its instance normalisation converts the map first.
     """
 
     def forward(self, input: Tensor) -> Tensor:

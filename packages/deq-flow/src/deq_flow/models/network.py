@@ -1,4 +1,4 @@
-"""What DEQ-Flow and RAFT share: encoders, correlation, update block, upsampling."""
+"""The base of DEQ-Flow and RAFT: encoders, correlation, update block, upsampling."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,16 +25,16 @@ State = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class FlowOutput:
-    """What a flow network returns for a batch of image pairs.
+    """The output of a flow network for a batch of image pairs.
 
     Attributes:
-        flow: (B, 2, H, W) motion from image 1 to image 2, pixels, u to the right and v downwards; NaN for a sample of
-            which no evaluation was finite
-        flow_low: (B, 2, h, w) the same on the grid of estimation (of the padded images), in cells
-        states: what the next frame may start from, detached: one state a scale, coarsest first, its flow relative to
-            the scale's base
-        solution: residuals, steps and trace of the solve, at the finest scale; None for unrolled networks
-        flows: every supervised or recorded prediction at full resolution, in order; the last is `flow`
+        flow: (B, 2, H, W) motion from image 1 to image 2, pixels, u to the right and v downwards; NaN for a sample
+            without a finite evaluation
+        flow_low: (B, 2, h, w) the same on the grid of the padded images, in cells
+        states: detached states for warm-starting the next frame, one for each scale, coarsest first; their flow is
+            relative to the base of the scale
+        solution: residuals, steps and trace of the solve at the finest scale; None for unrolled networks
+        flows: all supervised or recorded predictions at full resolution, in order; the last is `flow`
         coarser: solutions of the coarser scales, coarsest first
     """
 
@@ -47,30 +47,31 @@ class FlowOutput:
 
     @property
     def state(self) -> State:
-        """That of the finest scale."""
+        """The state of the finest scale."""
         return self.states[-1]
 
     @property
     def solutions(self) -> tuple[deq.Solution, ...]:
-        """Of all scales, coarsest first; empty for unrolled networks."""
+        """The solutions of all scales, coarsest first; empty for unrolled networks."""
         return () if self.solution is None else (*self.coarser, self.solution)
 
 
 def flow_found(flow: Tensor, solution: deq.Solution) -> Tensor:
-    """The flow (B, 2, h, w) of a solve; NaN for a sample of which no evaluation was finite, since it has none."""
+    """The flow (B, 2, h, w) of a solve, with NaN for samples without a finite evaluation."""
     return torch.where(solution.residual.isfinite()[:, None, None, None], flow, torch.nan)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image pair, encoded: what an update step needs besides its state.
+    """An encoded image pair: the inputs of an update step besides its state.
 
     Attributes:
         context: (B, outputs of the context encoder, h, w), before any nonlinearity
-        grid: (1 or B, 2, h, w) where a state of zero flow looks for every cell, x then y: its own position, moved by
-            `base`
-        base: (B, 2, h, w) what the flow of a state is relative to, in cells; 0 for none
-        finish: flow of a state and hidden state to flow in pixels of the images as they came, the base included
+        grid: (1 or B, 2, h, w) for each cell the position, x then y, in image 2 that zero flow maps it to: its own
+            position plus `base`
+        base: (B, 2, h, w) flow in cells that the flow of a state is relative to; 0 for none
+        finish: function of the flow and hidden state of a state; gives the flow in pixels of the unpadded images,
+            including the base
     """
 
     lookup: Lookup
@@ -81,11 +82,11 @@ class Pair:
 
 
 class FlowNetwork(nn.Module):
-    """Encoders, update block and upsampling of one architecture. Parameters bear the names of the DEQ-Flow release.
+    """Encoders, update block and upsampling of one architecture. Parameter names are those of the DEQ-Flow release.
 
-    Args:
-        scales: that the weights are good for, coarse to fine; None is one, the frames as they are. `forward` is one
-            scale, `inference.Estimator` runs over all of them
+    Attributes:
+        scales: scales that the network was trained for, coarse to fine; None is the original size alone. `forward`
+            runs one scale, `inference.Estimator` all of them
     """
 
     scales: Scales | None = None
@@ -107,7 +108,7 @@ class FlowNetwork(nn.Module):
         """Features, correlation and context of images (B, 3, H, W) with values 0..255, float or uint8.
 
         Args:
-            base: flow (B, 2, H, W) in pixels that the flow of a state is relative to, such as that of a coarser scale
+            base: flow (B, 2, H, W) in pixels that the flow of a state is relative to, such as a coarser scale's flow
         """
         check_images(image1, image2)
         height, width = image1.shape[2:]
@@ -138,17 +139,17 @@ class FlowNetwork(nn.Module):
         return Pair(lookup, context, grid + low, low, finish)
 
     def upsample(self, flow: Tensor, hidden: Tensor) -> Tensor:
-        """Flow (B, 2, h, w) in cells to (B, 2, scale h, scale w) in pixels."""
+        """Flow (B, 2, scale h, scale w) in pixels, from flow (B, 2, h, w) in cells."""
         if self.mask is None:
             return bilinear_upsample(flow, self.size.scale)
         return convex_upsample(flow, self.mask(hidden), self.size.scale)
 
     def shared_masks(self) -> AbstractContextManager[None]:
-        """Within it, the cell's dropout draws its masks once."""
+        """A context in which the cell's dropout draws its masks only once."""
         return deq.solve_scope() if self.size.cell_dropout and self.training else nullcontext()
 
     def freeze_batch_norm(self, frozen: bool = True) -> Self:
-        """Keeps batch normalisation at its running statistics, also through later calls of `train()`.
+        """Keeps batch normalisation in evaluation mode, also after later calls of `train()`.
 
         The release does so in every stage after FlyingChairs.
         """
@@ -177,7 +178,7 @@ def positions(features: Tensor) -> Tensor:
 
 
 def check_base(base: Tensor, image: Tensor) -> None:
-    """Raises ValueError unless the base is a flow of the image's size."""
+    """Raises ValueError unless `base` is a flow of the image's size."""
     expected = (image.shape[0], 2, *image.shape[2:])
     if tuple(base.shape) != expected:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Padding of images to a multiple of the grid's scale."""
+"""Pads images to a multiple of the network's scale."""
 
 from typing import Literal
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class Padding:
-    """Replicated borders that bring (height, width) to a multiple of `multiple`, and the way back.
+    """Replication padding of (height, width) to a multiple of `multiple`, and the crop that reverses it.
 
-    "centre" pads both sides alike, as evaluations on Sintel do; "bottom" centres the width and puts all added rows
-    below, as evaluations on KITTI do. Where the number to add is odd, the smaller half comes first.
+    "centre" pads both sides equally, as evaluations on Sintel do; "bottom" centres the width and adds all rows below,
+    as evaluations on KITTI do. If the number to add is odd, the smaller half comes first.
     """
 
     def __init__(self, height: int, width: int, multiple: int, mode: Literal["centre", "bottom"] = "centre") -> None:
@@ -24,7 +24,7 @@ class Padding:
     def pad(self, images: Tensor) -> Tensor:
         """(B, C, height, width) to the padded size."""
         left, _, top, _ = self.sides
-        # By index rather than F.pad, because sizes may be symbols of a program that is exported.
+        # By index rather than by F.pad, because sizes are symbolic during export.
         for dim, length, padded, first in zip((2, 3), self.size, self.padded, (top, left), strict=True):
             index = torch.arange(padded, device=images.device) - first
             images = images.index_select(dim, index.clamp(0, length - 1))

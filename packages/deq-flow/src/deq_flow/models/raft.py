@@ -1,4 +1,4 @@
-"""RAFT (Teed & Deng 2020), and GMA (Jiang et al. 2021), from the parts of DEQ-Flow."""
+"""RAFT (Teed & Deng 2020) and GMA (Jiang et al. 2021), made of the parts of DEQ-Flow."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,14 +12,14 @@ from deq_flow.models.network import FlowNetwork, FlowOutput, State
 
 
 class RAFT(FlowNetwork):
-    """The update block unrolled for a fixed number of steps; every step's flow is predicted and supervised.
+    """The update block unrolled for a fixed number of steps; the flow of every step is supervised.
 
-    The hidden state starts from the context encoder (its first `hidden` outputs through tanh). Gradients flow through
-    the hidden state from step to step, not through the flow a step starts from, as released.
+    The hidden state is initialised by the context encoder (its first `hidden` outputs through tanh). As in the release,
+    gradients pass from step to step through the hidden state but not through the flow.
 
     Args:
-        steps: steps in training
-        eval_steps: steps in evaluation; the release uses 24 on FlyingChairs and KITTI, 32 on Sintel
+        steps: number of steps in training
+        eval_steps: number of steps in evaluation; the release uses 24 on FlyingChairs and KITTI, 32 on Sintel
     """
 
     def __init__(self, size: Architecture, *, steps: int = 12, eval_steps: int = 24) -> None:
@@ -40,10 +40,10 @@ class RAFT(FlowNetwork):
     ) -> FlowOutput:
         """Flow between images (B, 3, H, W) of values 0..255.
 
-        Of `state` only the flow is a start, where its shape fits; the hidden state begins afresh, as in the release's
+        Only the flow of `state` is used, if its shape fits; the hidden state is initialised anew, as in the release's
         warm start.
-        `flows` holds every step's, or, with `record`, those of the steps it names and then the last step's, as for
-        DEQ-Flow: `record=range(1, n + 1)` with `steps=n` gives n + 1, the last one twice. `base` is as there.
+        `flows` has the flow of every step or, with `record`, of those steps and then of the last one, as for DEQ-Flow:
+        `record=range(1, n + 1)` with `steps=n` gives n + 1, the last one twice. `base` is as for DEQ-Flow.
         """
         if steps is None:
             steps = self.steps if self.training else self.eval_steps
@@ -60,7 +60,7 @@ class RAFT(FlowNetwork):
 
         flow = deq.nn.warm_start(None if state is None else state[1], torch.zeros_like(hidden[:, :2]))
         flows = []
-        with self.shared_masks():  # by all steps
+        with self.shared_masks():  # one set of dropout masks for all steps
             for k in range(1, steps + 1):
                 flow = flow.detach()
                 hidden, change = step(hidden, pair.lookup(pair.grid + flow), flow)

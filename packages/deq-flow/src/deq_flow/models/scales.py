@@ -1,4 +1,4 @@
-"""Coarse to fine: the same network from a reduced pair to the pair itself, each scale relative to the one before."""
+"""Coarse-to-fine estimation: one network at several scales of a pair, each relative to the flow of the one before."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,25 +22,25 @@ def coarse_to_fine(
     steps: int | None = None,
     record: Sequence[int] | None = None,
 ) -> FlowOutput:
-    """Flow between images (B, 3, H, W) of values 0..255, of which the network sees reduced and enlarged copies.
+    """Flow between images (B, 3, H, W) of values 0..255, estimated on resized copies from coarse to fine.
 
-    At the coarsest scale flow is sought as ever. At each finer one the flow of the scale before, enlarged, is the base:
-    what is sought is the rest, which is short however far things move (the pyramids of Lucas and Kanade, and of
-    Brox et al. 2004). All scales share the weights.
+    The upsampled flow of each scale is the base of the next one, which estimates only the difference. This difference
+    is small even for large motion (the pyramids of Lucas and Kanade, and of Brox et al. 2004). All scales share the
+    weights.
 
     Args:
-        states: what each scale starts from, coarsest first, as `FlowOutput.states` has it; cold by default, and where
-            there are not as many as scales
-        scales: which copies there are; None is the images as they are, alone
-        steps: replaces the number of steps of the finest scale; the coarser ones have that of the network's stopping
-            rule
+        states: initial state of each scale, coarsest first, as in `FlowOutput.states`; zeros by default, and if their
+            number is not that of the scales
+        scales: sizes of the copies; None is the original size alone
+        steps: maximum number of steps at the finest scale; the coarser ones have that of the network's own stop
         record: steps of the finest scale whose flow is returned in `flows`
 
-    With `scales.refine` every scale's flow is refined on its frames before it is passed on, and the last one's on the
-    images as they came (`models.refinement`); states and solutions are of the network alone.
+    With `scales.refine`, the flow of each scale is refined on its copies before it is passed on, and the final flow
+    also on the original images (`models.refinement`). States and solutions are those of the network, without
+    refinement.
 
-    The output is that of the finest scale, in pixels of the images as they came, with the states of all scales and the
-    solutions of the coarser ones. Where a coarse flow is not a number, no finer scale hides it: neither is the result.
+    The output is that of the finest scale, in pixels of the original images, with the states of all scales and the
+    solutions of the coarser ones. NaN in a coarse flow stays NaN in the result.
     """
     if states is not None and any(isinstance(state, Tensor) for state in states):
         raise TypeError("states must be a state (hidden, flow) for each scale, as FlowOutput.states has them, got one")
@@ -63,7 +63,7 @@ def coarse_to_fine(
     finest = outputs[-1]
 
     def whole(flow: Tensor) -> Tensor:
-        """A flow of the finest scale, of the images as they came."""
+        """A flow of the finest scale, in pixels of the original images."""
         flow = rescaled(fitted(first, second, flow, scales), size)
         return flow if sizes[-1] == size else fitted(image1, image2, flow, scales)
 
@@ -78,31 +78,28 @@ def coarse_to_fine(
 
 
 def fitted(image1: Tensor, image2: Tensor, flow: Tensor, scales: Scales | None) -> Tensor:
-    """A scale's flow, refined on its frames where the scales ask for that."""
+    """The flow of a scale, refined on its images if `scales.refine` is not 0."""
     return flow if scales is None or scales.refine == 0 else refined(image1, image2, flow.detach(), scales.refine)
 
 
 def evaluations(output: FlowOutput, unrolled: int) -> float:
-    """Evaluations of the update that a batch used at all scales, in those of the finest: see `in_finest`.
+    """Number of evaluations of the update for a batch at all scales, in units of the finest; see `in_finest`.
 
     Args:
-        unrolled: steps at each scale of a network without a solve
+        unrolled: number of steps at each scale of an unrolled network
     """
     return in_finest(output, [len(one.trace) for one in output.solutions] or [unrolled] * len(output.states))
 
 
 def in_finest(output: FlowOutput, counts: Sequence[int]) -> float:
-    """Evaluations at each scale, coarsest first, added up as so many of the finest: one at half the size is a quarter.
-
-    Where there is one scale it is the count itself.
-    """
+    """Sum of the evaluations at each scale, coarsest first, weighted by cells: one at half the size counts 1/4."""
     cells = [flow.shape[2] * flow.shape[3] for _, flow in output.states]
     coarser = zip(counts[:-1], cells[:-1], strict=True)
     return counts[-1] + sum(count * part / cells[-1] for count, part in coarser)
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """An image (B, C, h, w) at `size`: means of areas where it shrinks, interpolated where it grows."""
+    """An image (B, C, h, w) resized to `size`: area means to shrink it, bilinear interpolation to enlarge it."""
     if tuple(image.shape[2:]) == size:
         return image
     image = image.to(torch.get_default_dtype()) if not image.is_floating_point() else image
@@ -112,7 +109,7 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def rescaled(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """A flow (B, 2, h, w) in pixels at `size`, in pixels of that size."""
+    """A flow (B, 2, h, w) in pixels, resized to `size` and scaled to pixels of that size."""
     height, width = flow.shape[2:]
     if (height, width) == size:
         return flow

@@ -1,4 +1,4 @@
-"""From the grid of estimation to pixels: learned convex combinations (Teed & Deng 2020, 3.3) or bilinear."""
+"""Upsampling of flow from cells to pixels: learned convex combinations (Teed & Deng 2020, 3.3) or bilinear."""
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,10 @@ def mask_head(hidden: int, inner: int, scale: int) -> nn.Sequential:
 
 
 def convex_upsample(flow: Tensor, logits: Tensor, scale: int) -> Tensor:
-    """Flow (B, 2, h, w) in cells to (B, 2, scale h, scale w) in pixels.
+    """Flow (B, 2, scale h, scale w) in pixels, from flow (B, 2, h, w) in cells.
 
-    Each pixel is a convex combination of its cell's 3x3 neighbourhood (zero outside). The logits are multiplied by
-    0.25, which balances their gradients against the rest of the network.
+    Each pixel is a convex combination of its cell's 3x3 neighbourhood (zero outside). The factor 0.25 of the logits
+    balances their gradients against the rest of the network.
     """
     logits = rearrange(logits, "b (neighbour pixel) h w -> b 1 neighbour pixel h w", neighbour=9)
     weights = torch.softmax(0.25 * logits.to(flow.dtype), dim=2)
@@ -30,6 +30,6 @@ def convex_upsample(flow: Tensor, logits: Tensor, scale: int) -> Tensor:
 
 
 def bilinear_upsample(flow: Tensor, scale: int) -> Tensor:
-    """Flow (B, 2, h, w) in cells to (B, 2, scale h, scale w) in pixels, corner aligned to corner as in RAFT-small."""
+    """Flow (B, 2, scale h, scale w) in pixels, from flow (B, 2, h, w) in cells; corners aligned as in RAFT-small."""
     height, width = flow.shape[2:]
     return scale * F.interpolate(flow, (scale * height, scale * width), mode="bilinear", align_corners=True)

@@ -41,9 +41,9 @@ RENAMES = (
     (r"^mask_predictor\.convrelu\.0\.", "mask.0."),
     (r"^mask_predictor\.conv\.", "mask.2."),
 )
-# An index that follows from the size of GMA's table of relative positions, saved with it.
+# An index buffer that GMA saves; it follows from the size of the table of relative positions.
 DERIVED = r"^attn\.pos_emb\.rel_ind$"
-# The shortcut's norm of a residual block is saved twice in the releases, under both names.
+# The releases save the norm of a residual block's shortcut twice, under both names.
 SHORTCUT = re.compile(r"^(cnet\.layer[23]\.0)\.norm3\.")
 
 
@@ -52,7 +52,7 @@ INCOMPLETE = "not a complete checkpoint of a known flow network"
 
 @dataclass(frozen=True)
 class Recognised:
-    """A state dict under the names used here, and the network that it belongs to."""
+    """A state dict with the names used here, and its network."""
 
     state: dict[str, Tensor]
     family: Family
@@ -61,16 +61,16 @@ class Recognised:
 
 
 def read_released(path: Path | str) -> Recognised:
-    """What is in a released file: .pth, or safetensors under any of the names known here.
+    """The state dict in a released file (.pth, or .safetensors with any of the known names), and its network.
 
-    Raises CheckpointError for a file that holds anything else.
+    Raises CheckpointError for any other file.
     """
     with checkpoint.naming(path):
         return recognised(checkpoint.load_tensors(Path(path)))
 
 
 def recognised(state: Mapping[str, Tensor]) -> Recognised:
-    """The network that a state dict belongs to, found from names and shapes."""
+    """The network of a state dict, recognised by names and shapes."""
     state = renamed(state)
     try:
         size = architecture_of(state)
@@ -80,23 +80,23 @@ def recognised(state: Mapping[str, Tensor]) -> Recognised:
 
 
 def load_released(path: Path | str, **overrides: Any) -> DEQFlow | RAFT:
-    """The network in a released file, its variant found from names and shapes; in evaluation mode.
+    """The network in a released file, in evaluation mode; its variant is recognised by names and shapes.
 
     overrides are fields of `Equilibrium` (solver, stop, adjoint, weight_norm, ...), or steps and eval_steps for RAFT,
-    and the choices of `Architecture` that no weight depends on (correlation, attention_by, dropout, cell_dropout).
-    Raises CheckpointError for a file that holds anything else, listing what is missing, unexpected and misshapen.
+    and the fields of `Architecture` in `build.WEIGHTLESS` (correlation, attention_by, dropout, cell_dropout,
+    recompute). Raises CheckpointError for any other file, listing missing, unexpected and misshapen tensors.
     """
     with checkpoint.naming(path):
         return network_of(read_released(path), **overrides)
 
 
 def from_released(state: Mapping[str, Tensor], **overrides: Any) -> DEQFlow | RAFT:
-    """The network that a released state dict belongs to, with its weights. See `load_released`."""
+    """The network of a released state dict, with its weights. See `load_released`."""
     return network_of(recognised(state_dict(state)), **overrides)
 
 
 def network_of(found: Recognised, **overrides: Any) -> DEQFlow | RAFT:
-    """The network of a recognised state dict, with its weights, half precision widened; in evaluation mode."""
+    """The network of a recognised state dict, in evaluation mode; half-precision weights become float32."""
     state = found.state
     check_overrides("a network of this kind", overrides, found.family)
     if found.family == "deq-flow":
@@ -108,7 +108,7 @@ def network_of(found: Recognised, **overrides: Any) -> DEQFlow | RAFT:
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under the names used here."""
+    """`state` with the names used here."""
     names = {name: reduce(lambda name, rule: re.sub(*rule, name), RENAMES, name) for name in state}
     out = state_dicts.renamed(state, {old: new for old, new in names.items() if not re.match(DERIVED, new)})
     if "update_block.gru.convz1.weight" in out and "update_block.gru.convz2.weight" not in out:
@@ -123,7 +123,7 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fused(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weight normalisation resolved: w = g v / |v|, the length taken over all dimensions but the first."""
+    """Weights w = g v / |v| of weight normalisation, with the norm over all dimensions but the first."""
     out: dict[str, Tensor] = {}
     for name, value in state.items():
         if name.endswith(DIRECTION):
@@ -136,7 +136,7 @@ def fused(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def split(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The update block's weights as a length g = |w| and a direction v = w; the inverse of `fused` in effect."""
+    """The update block's weights as lengths g = |w| and directions v = w; `fused` reverses it."""
     out: dict[str, Tensor] = {}
     for name, value in state.items():
         if name.startswith("update_block.") and name.endswith(".weight"):

@@ -43,18 +43,18 @@ _DEFAULTS["v2"] = {
 
 
 def equilibrium_of(release: Literal["v1", "v2"], flags: Mapping[str, Any]) -> Equilibrium:
-    """What the released program does under `flags`, given without dashes; those left out have their defaults there.
+    """The `Equilibrium` of the released program with `flags`, named without dashes; missing ones have its defaults.
 
-    Budgets become evaluations of the update: the released Broyden makes one more than its `f_thres`.
-    Raises ValueError for flags that the program does not have, or whose values do not go together.
+    Budgets become numbers of evaluations of the update; the released Broyden makes one more than its `f_thres`.
+    Raises ValueError for flags that the program does not have, or whose values are inconsistent.
     """
     if unknown := sorted(flags.keys() - _DEFAULTS[release].keys()):
         raise ValueError(f"{release} has no flag {', '.join(unknown)}; it has {', '.join(_DEFAULTS[release])}")
     given = {**_DEFAULTS[release], **flags}
-    rule_of(release, solver_of(given["f_solver"]))  # a solver that the program has
+    rule_of(release, solver_of(given["f_solver"]))  # raises for a solver that the program does not have
     sliced = given["sliced_core"] if release == "v1" else not given["indexing_core"]
     budgets = _slices(given)
-    if sliced:  # else it is the best state after so many evaluations that is recorded, of Broyden too
+    if sliced:  # in one solve, also Broyden records the best state after exactly so many evaluations
         budgets = [evaluations(given["f_solver"], budget) for budget in budgets]
     ends = [*accumulate(budgets)]
     relative = given.get("f_stop_mode", given.get("stop_mode")) == "rel"
@@ -75,7 +75,7 @@ def equilibrium_of(release: Literal["v1", "v2"], flags: Mapping[str, Any]) -> Eq
 
 
 def solver_of(name: str) -> deq.Solver:
-    """The solver that the releases call `name`, with their settings."""
+    """The solver of that name in the releases, with their settings."""
     solvers: dict[str, deq.Solver] = {
         "anderson": deq.Anderson(window=6, ridge=1e-4, relative_ridge=False),
         "broyden": deq.Broyden(),
@@ -87,12 +87,12 @@ def solver_of(name: str) -> deq.Solver:
 
 
 def evaluations(solver: str, budget: int) -> int:
-    """How often a released solver evaluates its function under a budget (`f_thres`)."""
+    """Number of evaluations that a released solver makes with a budget (`f_thres`)."""
     return budget + 1 if solver == "broyden" else budget
 
 
 def _slices(given: Mapping[str, Any]) -> list[int]:
-    """The budget of each supervised state after the one before."""
+    """The budget from each supervised state to the next."""
     if given["n_losses"] > 1:
         return [given["f_thres"] // given["n_losses"]] * given["n_losses"]
     ends = [0, *given["indexing"], given["f_thres"]]

@@ -1,14 +1,14 @@
-"""Which of the states that a solve visits the released solvers return.
+"""Rules by which the released solvers select the state that they return.
 
-The core returns, of every sample, the image f(z) with the lowest residual. The releases differ, and numbers that came
-through them differ with it:
+deq_core returns, for each sample, the image f(z) with the lowest residual. The releases differ, and so do the numbers
+obtained with them:
 
-- version 1 returns arguments z, and judges a batch by one residual, so that its samples are not independent;
-- version 2's `naive_solver` means to keep the best image but adds 1 to the bound (`diff < lowest + return_final`): an
-  image is taken while its residual is less than 1 above the last one taken, which for relative residuals is always.
-  Its Broyden returns an argument;
-- DeltaDEQ's damped iteration returns the last state, which is what the damped step made. The residual is by how much
-  that step moved. Its other solvers are version 2's.
+- version 1 returns arguments z, and has one residual for the whole batch, so that samples are not independent;
+- version 2's `naive_solver` is meant to keep the best image, but adds 1 to the bound (`diff < lowest + return_final`).
+  So it takes an image if its residual is less than 1 above that of the last one taken: with relative residuals,
+  practically every one. Its Broyden returns an argument;
+- DeltaDEQ's damped iteration returns the last state, the result of the damped step, and its residual is the length of
+  that step. Its other solvers are those of version 2.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,14 @@ Release = Literal["v1", "v2", "delta"]
 
 @dataclass(frozen=True)
 class Rule:
-    """How one released solver chooses.
+    """The rule of one released solver.
 
     Attributes:
-        state: "image" f(z), "argument" z, or "step": the damped mean of both that the iteration goes on from
-        first: evaluation from which on states count. The released Anderson makes two, Broyden one, before it measures
-        slack: a state is taken while its residual is below that of the last one taken plus this
-        batch: makes one residual of those of a batch; None leaves every sample its own
+        state: "image" f(z), "argument" z, or "step", the damped mean of both from which the iteration continues
+        first: first evaluation whose state may be taken. The released Anderson makes two evaluations, Broyden one,
+            before it computes a residual
+        slack: a state is taken if its residual is below that of the last one taken plus this
+        batch: reduces the residuals of a batch to one; None keeps one for each sample
     """
 
     state: Literal["image", "argument", "step"]
@@ -55,7 +56,7 @@ RULES: dict[tuple[Release, str], Rule] = {
 
 
 def rule_of(release: Release, solver: deq.Solver) -> Rule:
-    """The rule by which `release` chooses a state of `solver`. Raises ValueError for a solver that it did not have."""
+    """The rule of `release` for `solver`. Raises ValueError for a solver that the release does not have."""
     kind = getattr(solver, "kind", type(solver).__name__)
     if (release, kind) not in RULES:
         known = ", ".join(of for version, of in RULES if version == release)
@@ -65,14 +66,14 @@ def rule_of(release: Release, solver: deq.Solver) -> Rule:
 
 @dataclass(frozen=True)
 class Returned:
-    """An adjoint that solves by a release's rules and hands the state that it would return to another adjoint.
+    """An adjoint that solves by the rules of a release, and passes the state that it returns to another adjoint.
 
-    The solve ends when the slowest sample is within the tolerance, in version 1 when the batch is; until then no
-    sample is left alone. Broyden's further reasons to give up (a stall, growth a millionfold) are left out.
+    The solve ends when the slowest sample, or in version 1 the batch, is within the tolerance; until then all samples
+    are updated. The further stopping rules of Broyden (a stall, growth a millionfold) are left out.
 
     Attributes:
-        release: whose rule is followed, for the solver, residual and recorded evaluations of the solve
-        adjoint: attaches gradients; None returns the states as they are, for evaluation
+        release: release whose rules select the returned and recorded states
+        adjoint: adjoint that attaches gradients; None, for evaluation, returns the states without gradients
     """
 
     release: Release
@@ -102,16 +103,16 @@ class Returned:
 
 @dataclass(frozen=True)
 class ReleasedImplicit:
-    """The releases' implicit gradient (`ift`): the value is f(z) of the state z that the solver returned.
+    """The releases' implicit gradient (`ift`): the value is f(z), with z the state that the solver returned.
 
-    The gradient g of that value becomes u = J^T u + g, solved from zero by the release's rules, with the Jacobian at z.
-    `deq_core.Implicit` returns z itself and starts from g. A tolerance far above the length of g, such as the
-    releases' default of 1e-3, ends the solve at once: u is then g, the gradient of one step.
+    For the gradient g of that value, u = J^T u + g is solved from zero by the rules of the release, with the Jacobian
+    at z. `deq_core.Implicit` returns z itself and starts from g. A tolerance far above the norm of g, such as the
+    releases' default of 1e-3, ends the solve at once: then u = g, the gradient of one step.
 
     Attributes:
-        solver, stop: of the backward solve
-        release: whose rules it follows
-        safe: the Jacobian is that at f(z), `safe_ift`
+        solver, stop: solver and stop of the backward solve
+        release: release whose rules it follows
+        safe: whether the Jacobian is that at f(z), as with `safe_ift`
     """
 
     solver: deq.Solver
@@ -137,7 +138,7 @@ class ReleasedImplicit:
         def step(u: Tensor) -> Tensor:
             return torch.autograd.grad(image, z, u, retain_graph=True, materialize_grads=True)[0] + gradient
 
-        with torch.enable_grad(), f.without_autocast():  # an adjoint is asked only where autograd records
+        with torch.enable_grad(), f.without_autocast():  # adjoints are called only while autograd records
             return deq.fixed_point(
                 step,
                 torch.zeros_like(gradient),
@@ -149,7 +150,7 @@ class ReleasedImplicit:
 
 
 class _Visits:
-    """The map of a solve, which keeps the state to be returned as evaluations go by."""
+    """The map of a solve; at each evaluation it updates the state to return."""
 
     def __init__(self, f: Any, start: Tensor, rule: Rule, solve: Any) -> None:
         self._f, self._rule = f, rule
@@ -172,7 +173,7 @@ class _Visits:
         fz = self._f(z)
         self.evaluations += 1
         candidate = self._candidate(z, fz)
-        # The release's damped map makes the step itself, and it is that map's residual.
+        # The release damps the map itself, so its residual is that of the damped map.
         residual = self._residual(z, candidate if self._rule.state == "step" else fz)
         self.trace.append(residual)
         if self.evaluations >= self._rule.first:

@@ -1,4 +1,4 @@
-"""Finds what network a state dict belongs to, from its names and shapes."""
+"""Recognises the network of a state dict by its names and shapes."""
 
 import math
 import re
@@ -10,15 +10,15 @@ from deq_flow.config import Architecture
 from deq_flow.sizes import BASE
 
 GAIN, DIRECTION = ".parametrizations.weight.original0", ".parametrizations.weight.original1"
-"""Ends of the names of weight normalisation's lengths and directions."""
+"""Suffixes of the names of lengths and directions of weight normalisation."""
 
 State = Mapping[str, Tensor]
 
 
 def architecture_of(state: State) -> Architecture:
-    """The architecture whose parameters have these shapes, under the names used here.
+    """The architecture whose parameters have these shapes, by the names used here.
 
-    What cannot be seen, because it leaves no trace or its key is missing, is as in `BASE`.
+    Fields that do not affect the shapes, or whose keys are missing, are those of `BASE`.
     """
     gru, encoder = "update_block.gru.conv", "update_block.encoder."
     square = f"{gru}z.bias" in state
@@ -60,12 +60,12 @@ def architecture_of(state: State) -> Architecture:
 
 
 def is_unrolled(state: State, size: Architecture) -> bool:
-    """Whether the hidden state starts from the context encoder, as in RAFT: it then has more outputs than context."""
+    """Whether the context encoder initialises the hidden state, as in RAFT; it then has more outputs than context."""
     return _shape(state, "cnet.conv2.bias", _shape(state, "cnet.conv2.weight", (size.context,)))[0] != size.context
 
 
 def is_weight_normed(state: State) -> bool:
-    """Whether weights are saved as lengths and directions."""
+    """Whether the state dict has normalised weights, as lengths and directions."""
     return any(name.endswith(GAIN) for name in state)
 
 

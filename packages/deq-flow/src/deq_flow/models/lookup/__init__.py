@@ -1,1 +1,1 @@
-"""Correlation windows: read from a stored volume, or computed when they are read."""
+"""Correlation windows, read from a stored volume or computed on the fly."""

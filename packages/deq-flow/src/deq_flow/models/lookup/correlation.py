@@ -13,21 +13,21 @@ from deq_flow.models.fast_paths import inference_only
 from deq_flow.models.lookup.on_the_fly import Window, products
 
 VOLUME_LIMIT = 2**28
-"""Entries (1 GiB in float32) above which `kind="auto"` computes windows when they are read instead of storing all."""
+"""Number of entries (1 GiB in float32) above which `kind="auto"` computes windows on the fly."""
 
 COSINE_SCALE = 100.0
-"""What a cosine of 1 becomes. Untrained features then correlate with a standard deviation of about 4, as dot products
-of centred features do; at 10, one in two mini trainings does not come to use its correlations in 1000 steps."""
+"""Factor of the cosine. Correlations of untrained features then have a standard deviation of about 4, as dot products
+of centred features have; at 10, one in two mini trainings does not learn to use its correlations in 1000 steps."""
 
 
 class Lookup(Protocol):
     """Correlation windows around target positions."""
 
     def __call__(self, position: Tensor) -> Tensor:
-        """Correlation with the windows around `position` (B, 2, h, w) in cells (x, y); (B, levels * (2r + 1)^2, h, w).
+        """Correlations (B, levels * (2r + 1)^2, h, w) in the windows around `position` (B, 2, h, w), in cells (x, y).
 
-        Channels are level-major; within a level the x offset is the slow index: channel a * (2r + 1) + b holds the
-        value at (x + a - r, y + b - r). Released weights depend on this order. Outside the map values are zero.
+        Channels are level-major; within a level the x offset is the slow index: channel a * (2r + 1) + b has the value
+        at (x + a - r, y + b - r). Released weights depend on this order. Values outside the map are zero.
         """
         ...
 
@@ -43,12 +43,11 @@ def correlation(
 ) -> Lookup:
     """A lookup into <f1(i), f2(j)> / sqrt(C), from features (B, C, h, w).
 
-    With "cosine" it is COSINE_SCALE times the cosine between features less their mean over the map, whatever their
-    length and offset.
+    With "cosine", the values are COSINE_SCALE times the cosine between the features minus their mean over the map.
 
-    Pooling the volume over j is pooling f2, so level k is computed from f2 averaged over 2^k x 2^k cells. A side of
-    one cell is not pooled further, which makes any size from 2x2 up work. Half-precision features are widened:
-    correlation, positions and windows are float32 under autocast.
+    Pooling the volume over j equals pooling f2, so level k is computed from f2 averaged over 2^k x 2^k cells. A side
+    of one cell is not pooled further, so that any size from 2x2 up works. Half-precision features are converted:
+    correlations, positions and windows are float32 under autocast.
     """
     batch, channels, height, width = features1.shape
     wide = torch.promote_types(features1.dtype, torch.float32)
@@ -69,14 +68,14 @@ def correlation(
 
 
 class AllPairs:
-    """Every correlation stored, the levels of a cell behind one another; windows are read row by row.
+    """Lookup into a stored correlation volume, which is read row by row of a window. The levels of a cell are adjacent.
 
     Args:
         source: (B, N, C) features of the first image, divided by sqrt(C)
         maps: (B, C, h_k, w_k) features of the second image at each level
 
-    Before every row of a map are as many zeros as a row of a window has cells: what it reads beyond the map's left and
-    right. A row of a window that is outside altogether reads the zeros that the correlations of its cell begin with.
+    Each row of a map is preceded by as many zeros as a window has columns. Windows that extend beyond the left or right
+    border read these. A row of a window that is entirely outside reads the zeros at the start of its cell's entries.
     """
 
     def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
@@ -84,14 +83,14 @@ class AllPairs:
         self.sizes = [level.shape[2:] for level in maps]
         rows = [rearrange(F.pad(level, (self.side, 0)), "b c h w -> b c (h w)") for level in maps]
         targets = torch.cat(rows, dim=2)
-        # The last row is read beyond its end too. A multiple of 16 columns takes MKL's product two thirds of the time.
+        # Windows reach beyond the last row's end too. With a multiple of 16 columns, MKL needs two thirds of the time.
         targets = F.pad(targets, (0, self.side + -(targets.shape[2] + self.side) % 16))
         self.volume = rearrange(source @ targets, "b n entries -> (b n) entries")
 
     def __call__(self, position: Tensor) -> Tensor:
         side, device = self.side, position.device
         cells, entries = self.volume.shape
-        first = side  # entry of a level's first row, behind its zeros
+        first = side  # entry at which a level's first row begins, after its zeros
         starts, fractions = [], []
         for k, (height, width) in enumerate(self.sizes):
             left, top, fraction = _window(position / 2**k, self.radius)
@@ -109,13 +108,13 @@ class AllPairs:
 
 
 class OnTheFly:
-    """Correlations computed when they are read: memory grows with the pixels, not their square. See `AllPairs`."""
+    """Lookup that computes windows when they are read; its memory is linear in the number of pixels. See `AllPairs`."""
 
     def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
         self.radius = radius
         self.sizes = [level.shape[2:] for level in maps]
         self.source = source
-        # With a row and a column of zeros, which stand for the outside; the features of a cell lie together.
+        # The added row and column of zeros are read for places outside; the features of a cell are adjacent.
         self.targets = [rearrange(F.pad(level, (0, 1, 0, 1)), "b c h w -> b h w c").contiguous() for level in maps]
 
     def __call__(self, position: Tensor) -> Tensor:
@@ -137,7 +136,7 @@ class OnTheFly:
 
 
 class ByKernel:
-    """`OnTheFly` by kernels in Triton, for a GPU."""
+    """`OnTheFly` with Triton kernels, for a GPU."""
 
     def __init__(self, source: Tensor, maps: list[Tensor], radius: int) -> None:
         self.radius, self.source = radius, source
@@ -161,10 +160,10 @@ class ByKernel:
 
 
 def kernel_runs(features: Tensor) -> bool:
-    """Whether windows of `features` are computed by `ByKernel`.
+    """Whether `ByKernel` computes the windows of `features`.
 
-    On NVIDIA GPUs from compute capability 8.0 on and on AMD's, where Triton is installed; not in a graph that is being
-    recorded, and not where `torch.use_deterministic_algorithms` asks for sums in a fixed order.
+    It does if Triton is installed, on AMD GPUs and on NVIDIA GPUs of compute capability 8.0 or higher; but not during
+    compilation, and not with `torch.use_deterministic_algorithms`, because its order of summation varies.
     """
     if not features.is_cuda or importlib.util.find_spec("triton") is None:
         return False
@@ -173,7 +172,7 @@ def kernel_runs(features: Tensor) -> bool:
 
 
 def _pyramid(features: Tensor, levels: int) -> list[Tensor]:
-    """Features averaged over 1, 2, 4, ... cells; odd sizes floor, a side of one cell stays."""
+    """Features averaged over 1, 2, 4, ... cells; odd sizes are rounded down, a side of one cell is kept."""
     maps = [features]
     for _ in range(levels - 1):
         height, width = maps[-1].shape[2:]
@@ -182,7 +181,7 @@ def _pyramid(features: Tensor, levels: int) -> list[Tensor]:
 
 
 def _window(position: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
-    """First column and row (B N,) of the (2r + 2)^2 cells around positions, and the positions' fractions (2, B N)."""
+    """First column and first row (B N,) of the (2r + 2)^2 cells around positions, and their fractions (2, B N)."""
     place = rearrange(position, "b xy h w -> xy (b h w)")
     floor = place.detach().floor()
     left, top = floor.long() - radius
@@ -190,17 +189,17 @@ def _window(position: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _runs(values: Tensor, start: Tensor, length: int) -> Tensor:
-    """(n, length) neighbours of (m,) values from n places on; as a fast path copied together, not one by one."""
+    """(n, length) slices of values (m,) that begin at start (n,); the fast path copies each slice as a whole."""
     if inference_only(values):
         return values.unfold(0, length, 1).index_select(0, start)
     places = start[:, None] + torch.arange(length, device=start.device)
     if not torch.compiler.is_compiling() and len(values) < 2**31:
-        places = places.int()  # autograd keeps them
+        places = places.int()  # half the memory, as autograd keeps them
     return values.index_select(0, places.flatten()).view(-1, length)
 
 
 def _interpolate(patch: Tensor, fraction: Tensor, radius: int) -> Tensor:
-    """Bilinear values (B N, (2r + 1)^2) from the (2r + 2)^2 cells around them: all share one fraction."""
+    """Bilinear interpolation (B N, (2r + 1)^2) between (2r + 2)^2 cells; a window has one fraction for all places."""
     x, y = rearrange(fraction, "xy n -> xy n 1 1")
     patch = rearrange(patch, "n (x y) -> n x y", x=2 * radius + 2)
     patch = torch.lerp(patch[:, :-1], patch[:, 1:], x)
@@ -208,5 +207,5 @@ def _interpolate(patch: Tensor, fraction: Tensor, radius: int) -> Tensor:
 
 
 def _as_map(windows: Tensor, position: Tensor) -> Tensor:
-    """(B, values, h, w) from windows (B N, values) of the cells of `position` (B, 2, h, w)."""
+    """Windows (B N, values) of the cells of `position` (B, 2, h, w) as a map (B, values, h, w)."""
     return rearrange(windows, "(b h w) values -> b values h w", h=position.shape[2], w=position.shape[3])

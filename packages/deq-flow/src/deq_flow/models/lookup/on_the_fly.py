@@ -1,9 +1,9 @@
-"""Correlations computed when they are read, tile by tile: memory grows with the pixels, not with their square.
+"""Correlations computed on the fly, tile by tile, in memory that is linear in the number of pixels.
 
-The windows of a tile of neighbouring cells lie together in the other image, as far as flow is smooth there. So a tile
-is multiplied with the rectangle around all its windows, one matrix product, from which the windows are picked. At
-1080p that is some hundred times fewer products than with the whole map; where flow is so wild that the rectangle is
-large, the cells of the windows are gathered one by one instead.
+If flow is smooth, the windows of a tile of neighbouring cells are close together in the other image. So each tile takes
+one matrix product with the rectangle around all its windows, from which the windows are gathered. At 1080p that is some
+hundred times fewer multiplications than with the whole map. If the flow varies so much that the rectangle is large, the
+cells of the windows are gathered first instead.
 """
 
 from collections.abc import Iterator
@@ -14,23 +14,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TILE = {"cpu": 8}
-"""Side of a tile at full resolution, in cells; twice as long at every level further, where windows reach twice as far.
-Elsewhere than on a CPU it is LARGE_TILE, because the number of operations counts more than their size."""
+"""Side of a tile at full resolution, in cells; it doubles with each level, as the reach of windows does. Devices other
+than the CPU have LARGE_TILE, because there the number of operations matters more than their size."""
 LARGE_TILE = 32
 
 GATHER = 200
-"""How many products of a matrix product cost as much as one of gathered rows: about that on a CPU."""
+"""Cost of a multiplication of gathered rows relative to one in a matrix product, as about measured on a CPU."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Cells whose correlations are read, one row for each of N cells of the first image.
+    """Cells of the second image whose correlations are read, for each of N cells of the first.
 
     Attributes:
-        columns, rows: (N, s) places in the second image's map; the map's width, or height, stands for outside
+        columns, rows: (N, s) coordinates in the second image's map; its width, or height, means outside
         grid: height and width of the first image's map, N cells
         size: height and width of the second image's map
-        level: of the pyramid, which sets the side of a tile
+        level: pyramid level, which sets the side of a tile
     """
 
     columns: Tensor
@@ -41,11 +41,11 @@ class Window:
 
 
 def products(source: Tensor, target: Tensor, window: Window) -> Tensor:
-    """<source[n], target at (row, column)> for every column, slow, and row of a window: (N, s^2).
+    """Products <source[n], target at (row, column)> over the window of each cell: (N, s^2), the column slow.
 
     Args:
         source: (N, C) features of the first image
-        target: (h + 1, w + 1, C) features of the second, with a row and a column of zeros more
+        target: (h + 1, w + 1, C) features of the second, followed by a row and a column of zeros
     """
     if torch.is_grad_enabled() and (source.requires_grad or target.requires_grad):
         return _Products.apply(source, target, window.columns, window.rows, window)  # pyright: ignore[reportReturnType]
@@ -65,7 +65,7 @@ def _forward(source: Tensor, target: Tensor, window: Window) -> Tensor:
 
 
 class _Products(torch.autograd.Function):
-    """`products`, of whose inputs alone are saved for the backward pass."""
+    """`products` that saves only its inputs for the backward pass."""
 
     @staticmethod
     def forward(ctx, source: Tensor, target: Tensor, columns: Tensor, rows: Tensor, window: Window) -> Tensor:
@@ -98,13 +98,14 @@ class _Products(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Tile:
-    """Neighbouring cells, and where their windows lie.
+    """Neighbouring cells and the places of their windows.
 
     Attributes:
-        cells: (n,) of the first image
-        bounds: top, bottom, left and right of the rectangle around the windows, the ends excluded
-        gathered: whether the rectangle is so large that its cells are better gathered
-        places: (n, s^2) flat places of the windows: in the rectangle and its border of zeros, or in the whole map
+        cells: (n,) indices of the cells in the first image
+        bounds: top, bottom, left and right of the rectangle around the windows, bottom and right exclusive
+        gathered: whether the rectangle is so large that gathering the windows' cells is faster
+        places: (n, s^2) flat indices of the windows' cells, in the rectangle with its zeros, or in the whole map if
+            gathered
     """
 
     cells: Tensor
@@ -113,7 +114,7 @@ class _Tile:
     places: Tensor
 
     def part(self, target: Tensor) -> Tensor:
-        """The rectangle of `target` with a row and a column of zeros more, flat: (places, C)."""
+        """The rectangle of `target`, followed by a row and a column of zeros, flattened to (places, C)."""
         top, bottom, left, right = self.bounds
         return F.pad(target[top:bottom, left:right], (0, 0, 0, 1, 0, 1)).flatten(0, 1)
 
@@ -137,7 +138,7 @@ def _tiles(window: Window, target: Tensor) -> Iterator[_Tile]:
 
 
 def _bounds(window: Window, side: int) -> list[tuple[int, int, int, int]]:
-    """Of each tile, row by row, the rectangle around its windows."""
+    """The rectangle around the windows of each tile, in row-major order."""
     (height, width), (tall, wide) = window.grid, window.size
     ends = []
     for places, length in ((window.rows, tall), (window.columns, wide)):
@@ -147,5 +148,5 @@ def _bounds(window: Window, side: int) -> list[tuple[int, int, int, int]]:
         ends += [-first, last]
     cells = torch.stack(ends).view(1, 4, height, width).float()
     low_top, bottom, low_left, right = F.max_pool2d(cells, side, ceil_mode=True).flatten(2)[0].long().tolist()
-    # A tile that sees nothing has its first place at the end: an empty rectangle.
+    # A tile whose windows are all outside has first > last; it gets an empty rectangle.
     return [(min(-a, b), b, min(-c, d), d) for a, b, c, d in zip(low_top, bottom, low_left, right, strict=True)]

@@ -1,8 +1,8 @@
-"""Correlations computed when they are read, by kernels in Triton: on CUDA, in place of `on_the_fly.products`.
+"""Correlations computed on the fly by Triton kernels, on a GPU in place of `on_the_fly.products`.
 
-A program serves one cell of the first image: it reads the cells of its window from the second image's features, in
-blocks of channels, and sums the products. Nothing but the windows is written, forward and backward, and the host waits
-for nothing. Gradients of the second image's features are added atomically, so their last bits depend on the order.
+Each program computes the window of one cell of the first image: it reads the window's cells from the second image's
+features, in blocks of channels, and sums the products. There are no intermediate results in memory and no host syncs.
+Gradients of the second image's features are added atomically, so their last bits depend on the order.
 """
 
 from typing import Any
@@ -14,16 +14,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 BLOCK = 32
-"""Channels that a program reads at a time."""
+"""Number of channels that a program reads at a time."""
 
 
 def products(source: Tensor, target: Tensor, left: Tensor, top: Tensor, side: int) -> Tensor:
-    """<source[n], target at (row, column)> over windows of side x side cells: (B N, side^2), the column slow.
+    """Products <source[n], target at (row, column)> over windows of side x side cells: (B N, side^2), the column slow.
 
     Args:
         source: (B, N, C) features of the first image
         target: (B, h, w, C) features of the second
-        left, top: (B N,) int32, first column and row of each window; what is outside counts as zero
+        left, top: (B N,) int32, first column and row of each window; cells outside the map count as zero
     """
     return _Products.apply(source, target, left, top, side)  # pyright: ignore[reportReturnType]
 
@@ -51,14 +51,14 @@ class _Products(torch.autograd.Function):
 
 
 def _sizes(source: Tensor, target: Tensor, side: int) -> tuple[int, ...]:
-    """Cells of a sample, channels, height and width of the second image's map, and the constants of a kernel."""
+    """Sizes for a kernel: cells of a sample, channels, height and width of the second map, then the constants."""
     _, height, width, channels = target.shape
     return source.shape[1], channels, height, width, side, triton.next_power_of_2(side**2), BLOCK
 
 
 @triton.jit
 def _window(left, top, cell, cells, channels, height, width, SIDE: tl.constexpr, PLACES: tl.constexpr):
-    """Where the features of the window's places begin, and which places there are."""
+    """Offsets of the features of the window's places, and a mask of the places inside the window and the map."""
     place = tl.arange(0, PLACES)
     column = tl.load(left + cell) + place // SIDE
     row = tl.load(top + cell) + place % SIDE
