@@ -43,7 +43,7 @@ def test_the_table_of_the_docs_is_what_the_code_says() -> None:
 @pytest.mark.parametrize(
     ("file", "stages", "also"),
     [
-        ("deq_core/_solve/iterate.py", COMMANDS.keys() - PAGES - DATA, PAGES | DATA),
+        ("deq_core/_solve/iterate.py", COMMANDS.keys() - PAGES - DATA, PAGES),
         ("deq_core/experiment/training/fit.py", TRAININGS | FITS, PAGES),  # a study's page knows its cases
         ("deq_core/experiment/study/plotting.py", {"sequence_report", "vision_report"}, PAGES),
         ("deq_flow/data/augment.py", TRAININGS & of("flow"), of("flow") | of("delta") - FITS),

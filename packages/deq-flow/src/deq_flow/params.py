@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 from deq_core.experiment.config import ConfigError, Kind
 from deq_core.experiment.config.layer import LayerConfig
 from deq_core.experiment.config.recipe import Recipe
-from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.nn import MoveMaps, RandomSegments
 from deq_flow.config import Scales
 from deq_flow.data.held_out import HeldOut
-from deq_flow.data.mini.write import MiniConfig
 from deq_flow.data.mixes import MemberConfig
 from deq_flow.models.build import NAMES, is_unrolled
 
@@ -58,7 +56,6 @@ class UnrolledModel:
 
 
 Model = Annotated[EquilibriumModel | UnrolledModel, Kind]
-Data = Annotated[MiniConfig | ReleasedSets, Kind]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,8 @@ from deq_core.experiment.config import Kind
 from deq_core.experiment.config.recipe import EquilibriumRecipe
 from deq_core.experiment.config.recipe import JacobianPenalty as JacobianPenalty
 from deq_core.experiment.config.recipe import Pretraining as Pretraining
-from deq_core.experiment.data.registry import ReleasedSets
 from deq_vision.config import Classification, Detection, ModelConfig, Segmentation
 from deq_vision.data.classes import CITYSCAPES, STREET, STREET_OBJECTS, VID
-from deq_vision.data.mini.write import MiniSets
 from deq_vision.data.scenes import LEAST_SHARE, SceneAugment, require_sides
 from deq_vision.data.sets.cifar import CLASSES
 from deq_vision.data.transforms import CropFlip, Normalisation, ResizedCrop
@@ -120,6 +118,3 @@ def needed(task: Task) -> tuple[type[Classification | Segmentation | Detection],
             return Segmentation, {"cityscapes": len(CITYSCAPES), "street": len(STREET)}.get(task.labels)
         case Detect():
             return Detection, {"vid": len(VID), "street": len(STREET_OBJECTS)}.get(task.objects)
-
-
-Data = Annotated[MiniSets | ReleasedSets, Kind]

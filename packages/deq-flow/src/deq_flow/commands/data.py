@@ -7,10 +7,9 @@ from deq_core.experiment import config
 from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish, finish_with
 from deq_core.experiment.config import ConfigError
 from deq_flow.commands.study import STUDIES
-from deq_flow.data.mini.write import MiniConfig, write_mini
+from deq_flow.data.mini.write import Data, MiniConfig, write_mini
 from deq_flow.data.registry import REGISTRY
 from deq_flow.data.sets import own
-from deq_flow.params import Data
 
 
 def download(

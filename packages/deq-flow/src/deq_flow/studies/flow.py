@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from deq_core.experiment.config import Budget, Name, Names, Seeds, require_keys
 from deq_core.experiment.config.plot import Plot
+from deq_flow.data.mini.write import Data
 from deq_flow.evaluation.baselines import Baseline
-from deq_flow.params import Data, Model, Train
+from deq_flow.params import Model, Train
 from deq_flow.studies.gradients import GradientStudy
 from deq_flow.studies.paths import PathStudy
 from deq_flow.studies.reuse import Reuse

@@ -6,9 +6,8 @@ from typing import Annotated
 from deq_core.experiment import config
 from deq_core.experiment.commands import ADDED, PARAMS, Positional, default, finish, finish_with
 from deq_vision.commands.study import STUDIES
-from deq_vision.data.mini.write import MiniSets, write_mini
+from deq_vision.data.mini.write import Data, MiniSets, write_mini
 from deq_vision.data.registry import REGISTRY
-from deq_vision.params import Data
 
 
 def download(

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from deq_core.experiment.config import Budget, Name, Names, Seeds, require_keys
 from deq_core.experiment.config.plot import Plot
 from deq_vision.baselines.params import Baseline, Boxes, Linear, Majority, Neighbours, Pixels, Position
+from deq_vision.data.mini.write import Data
 from deq_vision.detection.params import Detect
 from deq_vision.evaluate import Evaluate
-from deq_vision.params import Classify, Data, Experiment, Segment
+from deq_vision.params import Classify, Experiment, Segment
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.studies.paths import PathStudy
 from deq_vision.studies.training_costs import VisionCosts

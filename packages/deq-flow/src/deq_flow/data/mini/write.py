@@ -6,7 +6,7 @@ stereo pair with measured disparity comes with them. The same configuration alwa
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
+from deq_core.experiment.config import Kind
 from deq_core.experiment.data import photographs
 from deq_core.experiment.data.images import one_thread, write_image, write_mask
 from deq_core.experiment.data.manifest import write_manifest
+from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.experiment.files import output_directory, write_text
 from deq_flow.data.io import write_flo, write_kitti
 from deq_flow.data.mini.final_pass import FinalPassConfig, final_pass, random_fog
@@ -84,6 +86,10 @@ class MiniConfig:
     def size(self) -> tuple[int, int]:
         """(h, w), pixels."""
         return self.height, self.width
+
+
+Data = Annotated[MiniConfig | ReleasedSets, Kind]
+"""The section `data` of params.yaml: these sets, or the published ones."""
 
 
 def write_mini(root: Path, config: MiniConfig) -> None:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from deq_core.experiment.config import Kind
 from deq_core.experiment.data.manifest import write_manifest
+from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.experiment.files import output_directory
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
@@ -17,6 +19,10 @@ class MiniSets:
     digits: MiniDigitsConfig = field(default_factory=MiniDigitsConfig)
     street: MiniStreetConfig = field(default_factory=MiniStreetConfig)
     kind: Literal["mini"] = field(default="mini", repr=False)
+
+
+Data = Annotated[MiniSets | ReleasedSets, Kind]
+"""The section `data` of params.yaml: these sets, or the published ones."""
 
 
 def write_mini(root: Path, config: MiniSets) -> None:
