@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,11 @@ from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.images import encode
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.data.photographs import VALIDATION, load_all, load_listed, motorcycle
+from deq_core.experiment.errors import UserError
+from deq_core.experiment.files import write_json
 from deq_core.experiment.tables import read_rows
 from deq_core.experiment.tracking.log import ignore
+from deq_flow.commands import shipped as commands
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.mini.generated import Generated, GeneratedConfig
@@ -129,6 +133,22 @@ def test_listed_photographs_are_the_listed_ones(tmp_path: Path) -> None:
         listing.write_text(table)
         with pytest.raises(LayoutError, match=r"photographs\.csv: expected the columns file and sha256"):
             load_listed(listing, tmp_path, 50)
+
+
+def test_without_a_list_all_images_of_a_folder_are_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "recipe.yaml", config.plain(replace(RECIPE, photograph_side=40)))
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    given: dict[str, Any] = {"params": tmp_path / "recipe.yaml", "photographs": folder, "out": tmp_path / "out"}
+    with pytest.raises(UserError, match=r"--photographs: expected a folder of images \(.bmp, .*, got .*mine"):
+        commands.train_shipped(**given)
+    for number, side in enumerate((20, 80)):
+        encode(folder / f"{number}.png", np.full((side, side, 3), (0, 0, 50 * number), dtype=np.uint8))
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(commands, "train", lambda *_, photographs, **__: seen.extend(photographs) or {})
+    commands.train_shipped(**given)
+    assert [image.shape for image in seen] == [(20, 20, 3), (40, 40, 3)]
+    assert seen[1][0, 0].tolist() == [50, 0, 0]
 
 
 def test_the_shipped_recipe_lists_its_photographs_once_with_their_licences() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import fingerprint, finish
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.data.photographs import load_listed
+from deq_core.experiment.data.photographs import load_folder, load_listed
+from deq_core.experiment.media.image_folder import IMAGES, image_files
 from deq_core.experiment.tracking.run import track
 from deq_flow.networks import SHIPPED
 from deq_flow.shipped import Shipped
@@ -35,22 +36,37 @@ def train_shipped(
         seed: random seed of the weights, the pairs and their order.
         params: recipe file.
         section: section of that file.
-        photographs: folder of the files listed in photographs.csv beside the recipe, if there is such a list; CARD.md
-            there says where they come from.
+        photographs: folder of the photographs that training pairs are made of, besides those that come with
+            scikit-image. If photographs.csv is beside the recipe, the files that it lists (CARD.md there says where
+            they come from); else all images in the folder.
         scratch: folder for the checkpoints of interrupted trainings.
     """
     recipe = config.load(Shipped, params, section)
     listing = params.parent / LISTING
     if listing.exists() and photographs is None:
         raise ConfigError(f"{params}: this recipe needs the photographs of {listing}; name their folder, --photographs")
-    if photographs is not None and not listing.exists():
-        raise ConfigError(f"--photographs: expected {listing} beside the recipe, the list of those to use, got none")
+    files = [listing] if listing.exists() else own_photographs(photographs)
     distributed.become("deq_flow.cli", sys.argv[1:], recipe.processes)
-    pictures = () if photographs is None else load_listed(listing, photographs, recipe.photograph_side)
-    listed = [] if photographs is None else [listing]
-    digest = fingerprint({"recipe": recipe}, *listed, package="deq_flow")
+    if photographs is not None and listing.exists():
+        pictures = load_listed(listing, photographs, recipe.photograph_side)
+    else:
+        pictures = load_folder(files, recipe.photograph_side)
+    digest = fingerprint({"recipe": recipe}, *files, package="deq_flow")
     folder = scratch / f"flow_shipped-{seed}-{digest}"
     with track("flow.shipped", recipe, out=out, kind="train", seed=seed, scratch=folder) as log:
         metrics = train(recipe, seed=seed, out=out, scratch=folder, log=log, photographs=pictures)
     if distributed.rank() == 0:
         finish(metrics)
+
+
+def own_photographs(folder: Path | None) -> list[Path]:
+    """The images of a folder; none without a folder.
+
+    Raises:
+        ConfigError: there is no such folder, or it has no images.
+    """
+    if folder is None:
+        return []
+    if not folder.is_dir() or not (found := image_files(folder)):
+        raise ConfigError(f"--photographs: expected a folder of images ({', '.join(IMAGES)}), got {folder}")
+    return list(found)

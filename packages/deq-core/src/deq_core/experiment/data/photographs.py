@@ -4,6 +4,7 @@ What a network is trained on, chosen by and measured with shares no photograph.
 """
 
 import hashlib
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -103,11 +104,25 @@ def load_listed(listing: Path, folder: Path, side: int) -> tuple[np.ndarray, ...
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
         if pixels is None:
             raise LayoutError(f"{path}: OpenCV cannot decode it; leave it out of {listing}")
-        factor = side / max(pixels.shape[:2])
-        if factor < 1:
-            pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        found.append(np.ascontiguousarray(pixels[:, :, ::-1]))
+        found.append(reduced(pixels, side))
     return tuple(found)
+
+
+def load_folder(files: Sequence[Path], side: int) -> tuple[np.ndarray, ...]:
+    """Photographs of the user's own: uint8 RGB (h, w, 3), the longer side reduced to `side` pixels at most.
+
+    Raises:
+        FileFormatError: a file is damaged.
+    """
+    return tuple(reduced(decode(path, cv2.IMREAD_COLOR), side) for path in files)
+
+
+def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
+    """RGB from OpenCV's BGR, the longer side reduced to `side` pixels at most."""
+    factor = side / max(pixels.shape[:2])
+    if factor < 1:
+        pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
 def motorcycle() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
