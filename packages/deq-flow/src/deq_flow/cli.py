@@ -1,4 +1,4 @@
-"""`deq-flow`: the table of its commands, each with the module that holds it."""
+"""`deq-flow`: its commands, by module."""
 
 from collections.abc import Mapping, Sequence
 

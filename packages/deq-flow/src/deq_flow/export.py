@@ -1,4 +1,4 @@
-"""Networks of a fixed number of steps as programs of `torch.export` or ONNX, for any batch and image size."""
+"""Export of networks with a fixed number of steps by `torch.export` or to ONNX, for any batch and image size."""
 
 import copy
 import importlib.util
@@ -21,26 +21,26 @@ from deq_flow.networks import Network
 
 Format = Literal["torch", "onnx"]
 Inputs = tuple[Tensor, ...]
-"""image1 and image2, and of a network with scales the flow of the coarser one."""
+"""image1 and image2, and for a network with scales the flow of the coarser scale."""
 OPSET = 18
-"""Of the ONNX operators used; grid sampling is not among them, because the correlation lookup does without."""
+"""Version of the ONNX operators. The correlation lookup does not need their grid sampling."""
 
 LINEAR = (deq.Anderson, deq.TypeOneAnderson, deq.Broyden)
 """Solvers that solve linear systems."""
 
 
 class ExportError(UserError, RuntimeError):
-    """An export that is not possible, or whose numbers are not the network's."""
+    """The export is not possible, or the file does not compute what the network does."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The result of the check of an exported file.
 
     Attributes:
-        difference: largest difference between the file's flow and the network's on images it was not made with, pixels;
-            None where the check could not run because onnxruntime is not installed
-        largest: largest component of the network's flow there, pixels
+        difference: largest difference, in pixels, between the file's flow and the network's on images other than those
+            of the export; None if onnxruntime is not installed
+        largest: largest component of the network's flow on these images, pixels
     """
 
     difference: float | None
@@ -48,11 +48,11 @@ class Exported:
 
 
 class FixedSteps(nn.Module):
-    """A network as plain tensor operations: `steps` steps, then the flow that the network itself returns.
+    """A network with a fixed number of steps, as plain tensor operations.
 
-    Weight normalisation is resolved, and the correlation volume stored, whose operations do not depend on the flow. Of
-    a DEQ-Flow the solver's steps are laid out one after the other, and the state with the lowest residual counts,
-    sample by sample.
+    Weight normalisation is fused into the weights. The correlation volume is stored, because its operations do not
+    depend on the flow. For a DEQ-Flow, the solver's steps are unrolled, and the state with the lowest residual is
+    selected for each sample.
     """
 
     def __init__(self, network: Network, steps: int) -> None:
@@ -65,7 +65,7 @@ class FixedSteps(nn.Module):
             )
 
     def forward(self, image1: Tensor, image2: Tensor, base: Tensor | None = None) -> Tensor:
-        """Flow (B, 2, H, W), pixels, from images (B, 3, H, W) of values 0..255, sought around the flow `base`."""
+        """Flow (B, 2, H, W) in pixels, including `base`, from images (B, 3, H, W) of values 0..255."""
         network = self.network
         if not isinstance(network, DEQFlow):
             return network(image1, image2, steps=self.steps, record=(), base=base).flow
@@ -93,12 +93,12 @@ class FixedSteps(nn.Module):
             if step + 1 < self.steps:
                 z, memory = choice.solver.step(z, fz, memory)
         hidden, unknown = parts(best)
-        found = (lowest < torch.inf)[:, None, None, None]  # as `flow_found` says
+        found = (lowest < torch.inf)[:, None, None, None]  # as in `flow_found`
         return pair.finish(torch.where(found, network.flow_of(unknown, pair), torch.nan), hidden)
 
 
 def plain(network: Network) -> Network:
-    """A copy in evaluation mode, without weight normalisation, which stores the correlation volume."""
+    """A copy in evaluation mode, without weight normalisation and with a stored correlation volume."""
     size = replace(network.size, correlation="all-pairs")
     if isinstance(network, DEQFlow) and network.equilibrium.weight_norm:
         choices = {field.name: getattr(network.equilibrium, field.name) for field in fields(network.equilibrium)}
@@ -114,10 +114,11 @@ def export(network: Network, out: Path, *, format: Format, steps: int) -> Export
     """Writes `network`, with a fixed number of steps, to `out`, and checks the file on another batch of another size.
 
     The file's inputs are image1 and image2, float32 (B, 3, H, W) of values 0..255, its output is flow (B, 2, H, W) in
-    pixels, for every B, and every H and W of at least `least_side`. It is one scale. For a network with scales there
-    is a third input, base, the flow (B, 2, H, W) found at the scale before, or zero at the coarsest.
-    Raises ExportError where a number is out of range, the packages for it are missing, or the file computes something
-    else than the network, and NonFiniteError where the network gives no flow; it is not written then.
+    pixels, for every B, and every H and W of at least `least_side`. It computes one scale. For a network with scales
+    there is a third input, base, the flow (B, 2, H, W) of the scale before, or zero at the coarsest.
+    Raises ExportError if `steps` is out of range, packages are missing, the format cannot express the network, or the
+    file does not compute what the network does, and NonFiniteError if the network's flow is not finite; nothing is
+    written then.
     """
     if steps < 1:
         raise ExportError(f"steps: expected at least 1, got {steps}")
@@ -149,10 +150,9 @@ def export(network: Network, out: Path, *, format: Format, steps: int) -> Export
 
 
 def least_side(network: Network) -> int:
-    """Pixels that images of an exported program must have at least: every level of correlations has two cells a side.
+    """Least side of images for an exported program, pixels: with it, each correlation level has two cells a side.
 
-    The network itself takes sides of one cell too, which it does not pool further: a choice by size, which a program
-    for all sizes cannot make.
+    The network itself does not pool sides of one cell. This depends on the size, so a program for all sizes cannot.
     """
     return network.size.scale * 2**network.size.levels
 
@@ -177,7 +177,7 @@ def _onnx(program: torch.export.ExportedProgram, other: Inputs) -> tuple[bytes, 
         raise ExportError(f"ONNX export needs {' and '.join(missing)}: pip install onnx onnxscript")
     names = ["image1", "image2", "base"][: len(other)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's, of its own code
+        warnings.simplefilter("ignore")  # the exporter warns of its own code
         try:
             translated = torch.onnx.export(
                 program,
@@ -201,7 +201,7 @@ def _onnx(program: torch.export.ExportedProgram, other: Inputs) -> tuple[bytes, 
 
 
 def _first_line(error: BaseException) -> str:
-    """Of the error at the bottom of a chain."""
+    """The first line of the error at the bottom of a chain."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).partition("\n")[0]

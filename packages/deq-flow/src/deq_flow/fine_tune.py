@@ -1,4 +1,4 @@
-"""Fine-tuning: a network that is there already, trained on with pairs of one's own, and measured before and after."""
+"""Fine-tuning of a trained network on your own pairs, with its error before and after."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -29,55 +29,55 @@ from deq_flow.params import Coarser, Contraction, Stabilise, Train
 from deq_flow.train import measure_of, train_network
 
 LARGEST = (96, 128)
-"""Height and width of a crop that was not asked for, at most: what the shipped network was trained on last."""
+"""Greatest height and width of the default crop, as in the last phase of the shipped network's training."""
 SMALLEST = 32
-"""Side of a crop at least: at half its size a network still takes it."""
+"""Least side of a crop; a network also runs at half of it."""
 PIXEL = 15
 """Bytes of a pair in memory for each pixel of a frame."""
 MEMORY = 2**30
-"""Bytes of pairs that are kept in memory; of more, each is read when its turn comes."""
+"""Greatest size, in bytes, of pairs that are kept in memory; larger sets are read from disk in every epoch."""
 
 
 def _settled() -> Stabilise:
-    """From the first step on, since the network has found its fixed point already."""
+    """A `Stabilise` in effect from the first step on, since the network has its fixed point already."""
     return Stabilise(begin=0.0, segments=RandomSegments(ramp=0.0), contraction=Contraction(begin=0.0, ramp=0.0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTune:
-    """Every number of a fine-tuning. Size, solver, leak and scales of the network are those that are stored with it."""
+    """The recipe of a fine-tuning. Size, solver, leak and scales are those stored with the network."""
 
     data: TrainingSet = "own"
-    """A set that trainings know."""
+    """Name of a training set."""
     steps: int = 300
     batch_size: int = 8
     crop: tuple[int, int] | None = None
-    """Height and width that pairs are cropped to, pixels; None is 96x128, less where frames are smaller."""
+    """Height and width of the crop, pixels; None is 96x128, or less for smaller frames."""
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(lr=1e-4, weight_decay=1e-4, schedule="cosine", warmup=20, clip=1.0)
     )
     held_out: HeldOut = field(default_factory=HeldOut)
     scale: tuple[float, float] = (-0.2, 0.4)
-    """Range of the base-2 logarithm of the scale; this and what follows is as in `AugmentConfig`."""
+    """Range of the base-2 logarithm of the scale; this and the following fields are as in `AugmentConfig`."""
     stretch: float = 0.1
     flip_chance: tuple[float, float] = (0.5, 0.0)
     eraser_chance: float = 0.2
     eraser_size: tuple[int, int] = (8, 24)
     sparse: bool | None = None
-    """None is true where flow is in KITTI's format."""
+    """Whether flow is sparse; None is true if it is in KITTI's format."""
     gamma: float = 0.8
-    """Weight of an earlier prediction against the next one in the sequence loss."""
+    """Weight of each prediction relative to the next one in the sequence loss."""
     freeze_batch_norm: bool = True
-    """Keeps the statistics that the network has: those of a few pairs are worse."""
+    """Keeps the network's statistics, because those of a few pairs are worse."""
     stabilise: Stabilise | None = field(default_factory=_settled)
-    """How a network with a leak is kept at a fixed point. One without has none, and is trained by its own solve."""
+    """Training of a network with a leak at its fixed point. One without is trained by its own solve."""
     coarser: Coarser | None = field(default_factory=Coarser)
-    """How often a network with scales sees a batch at half its size first."""
+    """Training of a network with scales at two of them."""
     every: Every = field(default_factory=lambda: Every(log=10, checkpoint=50))
     workers: int = 0
-    """Processes that load and augment data."""
+    """Number of processes that load and augment data."""
     threads: int = 1
-    """CPU threads; part of the recipe because results are bitwise equal only at an equal count."""
+    """Number of CPU threads; results are bitwise equal only for an equal number."""
 
     def __post_init__(self) -> None:
         if self.data not in READERS:
@@ -92,7 +92,7 @@ class FineTune:
 
 
 def fitted(recipe: FineTune, data: Path) -> FineTune:
-    """The recipe with what it leaves to the pairs: their crop, and whether their flow is sparse.
+    """The recipe with crop and `sparse` filled in from the pairs.
 
     Raises:
         LayoutError: a file is missing, or there are fewer than two pairs.
@@ -102,7 +102,7 @@ def fitted(recipe: FineTune, data: Path) -> FineTune:
     pairs = READERS[recipe.data](root)
     if len(pairs) < 2:
         raise LayoutError(f"{root}: expected at least 2 pairs, one to train on and one to measure, got {len(pairs)}")
-    # a published set is checked when it is fetched, and may take hours to look through
+    # published sets were checked when they were fetched, and to check them again may take hours
     if recipe.data in own.SETS and (problems := list(own.disagreements(root))):
         command = f"deq-flow check-data {recipe.data} --root {data}"
         raise FileFormatError(f"{problems[0]} ({len(problems)} such problems; `{command}` lists all)")
@@ -133,27 +133,27 @@ def fine_tune(
     scratch: Path,
     log: Log,
 ) -> dict[str, float]:
-    """Trains a network on and writes it to `out` as `train` does, with recipe.json and held_out.csv beside it.
+    """Fine-tunes a network and writes it to `out` as `train` does, with recipe.json and held_out.csv beside it.
 
-    The history begins with step 0, before the first update: before_epe, before_residual and before_change of the pairs
-    that are held out, as `train.measure_of` has them, and zero_epe, the error of zero flow on them.
+    The history begins with step 0, before the first update: before_epe, before_residual and before_change on the
+    held-out pairs, as in `train.measure_of`, and zero_epe, the error of zero flow on them.
 
     Args:
-        start: the network, as `networks.load` names it.
-        recipe: as `fitted` made it for these data.
-        seed: of the order of the data and its augmentation.
-        data: folder of the set, or of the manifest that says where it is.
-        device: that it is trained on.
-        out: folder that appears, whole, when training is done.
-        scratch: folder of the checkpoint that an interrupted training resumes from.
+        start: checkpoint, as in `networks.load`.
+        recipe: recipe that `fitted` returned for these data.
+        seed: seed of the order and augmentation of the data.
+        data: folder of the set, or of the manifest of its place.
+        device: device of the training.
+        out: folder, which is created complete at the end.
+        scratch: folder of the checkpoint from which an interrupted training resumes.
         log: receives every logged step.
 
     Returns:
-        The newest value of everything in the history.
+        The latest value of each quantity in the history.
 
     Raises:
-        CheckpointError: the network is missing or damaged.
-        LayoutError, FileFormatError: the data are.
+        CheckpointError: the checkpoint is missing or damaged.
+        LayoutError, FileFormatError: data are missing or damaged.
     """
     torch.set_num_threads(recipe.threads)
     pairs = READERS[recipe.data](located(data))
@@ -182,7 +182,7 @@ def fine_tune(
 
 
 def training(recipe: FineTune, network: Network, pairs: Pairs, device: Literal["cpu", "cuda"]) -> Train:
-    """The recipe as one of a training, of this network on these pairs."""
+    """The recipe of the training of this network on these pairs."""
     assert recipe.crop is not None, "a recipe is fitted first"
     trained, _ = split(pairs, recipe.held_out.share)
     augment = AugmentConfig(
@@ -195,7 +195,7 @@ def training(recipe: FineTune, network: Network, pairs: Pairs, device: Literal["
         sparse=bool(recipe.sparse),
         margin=1,
     )
-    again = math.ceil(recipe.batch_size / len(trained))  # of fewer pairs than a batch each comes several times
+    again = math.ceil(recipe.batch_size / len(trained))  # fewer pairs than a batch are repeated to fill it
     return Train(
         mix=(MemberConfig(data=recipe.data, augment=augment, weight=again),),
         held_out=recipe.held_out,
@@ -215,12 +215,12 @@ def training(recipe: FineTune, network: Network, pairs: Pairs, device: Literal["
 
 
 def has_fixed_point(network: Network) -> bool:
-    """Whether a network has a fixed point to stay at: an equilibrium network with a leak; see `config.Equilibrium`."""
+    """Whether a network is an equilibrium network with a leak, and so has a fixed point; see `config.Equilibrium`."""
     return isinstance(network, DEQFlow) and network.equilibrium.leak > 0
 
 
 def bytes_of(pairs: Pairs, index: int) -> int:
-    """Bytes that a pair takes in memory."""
+    """Size of a pair in memory, bytes."""
     return PIXEL * math.prod(image_size(pairs.files[index].first))
 
 

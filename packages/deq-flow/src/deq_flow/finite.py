@@ -1,4 +1,4 @@
-"""The one rule for flow that is not a number: it is no flow, and fails the command that meets it."""
+"""The check that estimated flow is finite. If it is not, the command fails."""
 
 from torch import Tensor
 
@@ -6,10 +6,10 @@ from deq_core.experiment.errors import NonFiniteError
 
 
 def require_finite(flow: Tensor, name: str) -> None:
-    """Raises where the flow (2, h, w) of the pair called `name` is not finite, or too fast for its speed to be.
+    """Raises if the flow (2, h, w) of the pair `name` is not finite, or its speed overflows.
 
     Raises:
-        NonFiniteError: naming the pair.
+        NonFiniteError: the message names the pair.
     """
     lost = ~flow.norm(dim=0).isfinite()
     if lost.any():

@@ -1,4 +1,4 @@
-"""A trained network with its choices for test time: solver, stop, iterations, precision and padding."""
+"""Inference with a trained network: solver, stop, iterations, scales, precision and padding."""
 
 import copy
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from deq_flow.models.padding import Padding
 from deq_flow.models.scales import coarse_to_fine
 
 PaddingMode = Literal["centre", "bottom"]
-"""Where frames are padded to a multiple of a network's scale; see `models.padding.Padding`."""
+"""Sides on which frames are padded to a multiple of a network's scale; see `models.padding.Padding`."""
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Estimator:
-    """A network with its choices for test time: images in, flow out, without gradients, on the network's device.
+    """Estimates flow with a trained network, over its scales, without gradients, on the network's device.
 
-    It runs over the scales that the network has. The network that is passed stays as it is.
+    The network that is passed is not changed.
 
     Args:
-        network: in evaluation mode.
-        choice: how it is run.
-        padding: of the frames.
+        network: network in evaluation mode.
+        choice: options of inference.
+        padding: padding of the frames.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Estimator:
 
     @property
     def steps(self) -> int:
-        """Iterations at most, of each scale."""
+        """Maximum number of iterations at each scale."""
         if isinstance(self.network, DEQFlow):
             own = self.network.equilibrium
             return (own.eval_stop or own.stop).max_steps
@@ -66,7 +66,7 @@ class Estimator:
 
     @property
     def tolerance(self) -> float | None:
-        """Residual at which a solve ends; None where only the number of iterations ends it."""
+        """Residual at which a solve ends; None if only the number of iterations ends it."""
         if isinstance(self.network, DEQFlow):
             own = self.network.equilibrium
             return (own.eval_stop or own.stop).tol
@@ -85,11 +85,11 @@ class Estimator:
         """Flow between images (b, 3, h, w) of values 0 to 255.
 
         Args:
-            image1, image2: on any device.
-            states: what each scale starts from, as `FlowOutput.states` has it; cold by default, and where they do not
-                fit these images.
-            steps: iterations at most, in place of the choice; of the finest scale, where there are several.
-            record: iterations of the finest scale whose flow comes in `flows` too, before the last one's.
+            image1, image2: images on any device.
+            states: initial state of each scale, as in `FlowOutput.states`; zeros by default, and if they do not fit
+                these images.
+            steps: maximum number of iterations at the finest scale, in place of the configured one.
+            record: iterations of the finest scale whose flow is returned in `flows`, before the last one.
         """
         check_shapes(image1, image2)
         device = self.network.fnet.conv1.weight.device

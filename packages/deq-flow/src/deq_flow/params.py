@@ -1,4 +1,4 @@
-"""What a flow network is trained with, as params.yaml writes it: which network, on what, for how long, and how."""
+"""Configuration of the training of a flow network in params.yaml: the network, its data and its recipe."""
 
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
@@ -15,25 +15,25 @@ from deq_flow.models.build import NAMES, is_unrolled
 
 @dataclass(frozen=True, kw_only=True)
 class EquilibriumModel:
-    """A DEQ-Flow network: one update cell solved for its fixed point."""
+    """A DEQ-Flow network: the fixed point of an update cell."""
 
     kind: Literal["deq"] = "deq"
     name: str
-    """A name that `deq_flow.build` knows, such as deq-flow-mini."""
+    """Name of a network in `deq_flow.NAMES`, such as deq-flow-mini."""
     layer: LayerConfig
     """Solver, stop and gradient of a solve. A training with `stabilise` draws its own numbers of steps."""
     correction: tuple[int, ...] = ()
     """Evaluations whose states are supervised besides the last: sparse fixed-point correction."""
     chaining: Literal["indexing", "sliced"] = "sliced"
-    """Whether corrected states are recorded in one solve, or each slice starts from the last one's gradient steps."""
+    """Whether one solve records the corrected states, or each slice starts after the phantom steps of the last."""
     leak: float = 0.0
-    """What a step takes off the flow it starts from, 0 to 1: flow' = (1 - leak) flow + change. Only above 0 the update
-    has a fixed point that it returns to from any start; 0 is the release's. Stored with the weights, which need it."""
+    """Share of the flow, 0 to 1, that a step removes: flow' = (1 - leak) flow + change. Only above 0 does the update
+    have a fixed point that every start leads to; the release has 0. Stored with the weights, which need it."""
     flow_gradient: Literal["detached", "full"] = "detached"
-    """Whether gradients flow through the flow that a step starts from."""
+    """Whether gradients pass through the flow that a step starts from."""
     scales: Scales | None = None
-    """Copies of a pair that the trained network sees one after the other, coarse to fine, wherever it is used; None is
-    the pair itself alone."""
+    """Copies of a pair on which the trained network estimates flow, coarse to fine, wherever it is used; None is the
+    original size alone."""
     head: int | None = None
     """Inner channels of the flow head; None is those of the size. Version 1 of the release has 256 at every size."""
 
@@ -48,9 +48,9 @@ class UnrolledModel:
 
     kind: Literal["unrolled"] = "unrolled"
     name: str
-    """A name that `deq_flow.build` knows, such as raft-mini."""
+    """Name of a network in `deq_flow.NAMES`, such as raft-mini."""
     steps: int
-    """Iterations of the training forward pass; each is supervised."""
+    """Number of iterations in training; each is supervised."""
     scales: Scales | None = None
     """As for an equilibrium network."""
 
@@ -64,17 +64,17 @@ class Contraction:
 
     weight: float = 1.0
     begin: float = 0.6
-    """Share of the training after which it sets in: from the first step on it keeps a network from learning."""
+    """Share of the training after which the penalty begins; from the first step on it would prevent learning."""
     ramp: float = 0.1
-    """Share of the training over which it grows to its weight."""
+    """Share of the training over which the weight rises to its full value."""
     bound: float = 0.7
-    """Ratio that is free."""
+    """Expansion ratio up to which there is no penalty."""
     step: float = 0.05
-    """Length of the step that is tried, relative to the state."""
+    """Length of the test step, relative to the state."""
     parts: tuple[float, float] = (1.0, 3.0)
     """Weights of hidden state and flow, each relative to its own length."""
     floor: float = 0.05
-    """Cells; flow whose root mean square is below it counts as if it had this one."""
+    """Least root mean square of the flow, in cells, for its relative length."""
 
     def at(self, progress: float) -> float:
         """The weight when the share `progress` of the training is done."""
@@ -84,16 +84,16 @@ class Contraction:
 
 @dataclass(frozen=True, kw_only=True)
 class Stabilise:
-    """What is drawn anew at every training step."""
+    """Random choices of each training step, by which every start comes to lead to the fixed point."""
 
     segments: RandomSegments = field(default_factory=RandomSegments)
-    """Steps of each solve; every one begins where the one before ended, and is supervised."""
+    """Numbers of steps of the solves; each solve continues from the one before, and is supervised."""
     share: float = 0.3
-    """Of the samples whose later solves begin from another state."""
+    """Share of the samples whose state is replaced before a later solve."""
     begin: float = 0.1
-    """Share of the training after which that sets in."""
+    """Share of the training after which states are replaced."""
     move: MoveMaps = field(default_factory=lambda: MoveMaps(shift=0.12, scale=(0.0, 0.4), noise=(0.0, 0.5)))
-    """How a sample's own state is moved, hidden state and flow, the latter's noise in cells."""
+    """How a sample's own hidden state and flow are moved; the noise of the flow is in cells."""
     flow: float = 2.5
     """Greatest standard deviation of the smooth flow of a random state, cells."""
     contraction: Contraction | None = field(default_factory=Contraction)
@@ -108,17 +108,17 @@ class Stabilise:
 
 @dataclass(frozen=True, kw_only=True)
 class Coarser:
-    """Batches are seen at two scales, at the finer one relative to the coarser one's flow; see `models.scales`."""
+    """Training at two scales, with flow at the finer one relative to that of the coarser one; see `models.scales`."""
 
     share: float = 0.6
-    """Of the batches; the others are relative to zero, as the coarsest scale is."""
+    """Share of the batches with two scales; flow of the others is relative to zero, as at the coarsest scale."""
     enlarged: float = 0.0
-    """Share of these whose finer scale is half of the pairs enlarged by 2. Of the rest the coarser one is all pairs at
-    half their size."""
+    """Share of these batches whose finer scale is half of the pairs, enlarged by 2. The others have all pairs, at half
+    their size, as the coarser scale."""
     disturbed: float = 0.2
-    """Share of the samples whose coarse flow is disturbed, so that the finer scale learns to mend what it is given."""
+    """Share of the samples whose coarse flow is disturbed, so that the finer scale learns to correct it."""
     disturbance: float = 4.0
-    """Greatest standard deviation of the smooth noise that does so, pixels."""
+    """Greatest standard deviation of the smooth noise that disturbs it, pixels."""
 
     def __post_init__(self) -> None:
         shares = (self.share, self.enlarged, self.disturbed)
@@ -128,26 +128,26 @@ class Coarser:
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Recipe):
-    """The recipe of one stage of training: what is trained on, for how long, and how."""
+    """The recipe of one stage of training."""
 
     mix: tuple[MemberConfig, ...]
-    """Training sets, how often each, and their augmentation."""
+    """Training sets with their weights and augmentation."""
     gamma: float = 0.8
-    """Weight of an earlier prediction against the next one in the sequence loss."""
+    """Weight of each prediction relative to the next one in the sequence loss."""
     freeze_batch_norm: bool = False
     """Keeps batch normalisation at its running statistics, as the release does in every stage after FlyingChairs."""
     held_out: HeldOut | None = None
-    """Pairs of the training sets themselves that validation is on, and training is not; None validates on the split of
-    FlyingChairs for it."""
+    """Pairs of the training sets that are held out for validation; None validates on the validation split of
+    FlyingChairs."""
     stabilise: Stabilise | None = None
-    """How an equilibrium network is trained towards a fixed point that every start leads to; None trains the states of
-    one solve from zero, as released."""
+    """Training of an equilibrium network towards a fixed point that every start leads to; None supervises the states
+    of one solve from zero, as released."""
     coarser: Coarser | None = None
-    """How often a batch is seen at half its size first; None never, as released."""
+    """Training at two scales; None trains at one, as released."""
     noise: float = 0.0
-    """Both frames get Gaussian noise whose standard deviation is drawn for each batch, up to this, of 255."""
+    """Greatest standard deviation, of 255, of Gaussian noise on both frames; it is drawn for each batch."""
     workers: int = 0
-    """Processes that load and augment data, for each training process."""
+    """Number of processes that load and augment data, for each training process."""
     cache: bool = False
     """Whether decoded training pairs stay in memory; for small sets."""
 
@@ -163,7 +163,7 @@ class Train(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A network and how it is trained: what a file for one training has."""
+    """A network and its recipe: the contents of a file for one training."""
 
     model: Model
     train: Train
@@ -172,10 +172,10 @@ class Training:
 def named(
     name: str, model: EquilibriumModel | UnrolledModel, recipe: Train
 ) -> tuple[EquilibriumModel | UnrolledModel, Train]:
-    """Network and recipe with the sizes of that name: a RAFT has as many steps as a solve had at most.
+    """Network and recipe with the architecture of that name; a RAFT gets the solve's maximum number of steps.
 
     Raises:
-        ConfigError: there is no such network, or it is solved for a fixed point, of which `model` does not say how.
+        ConfigError: there is no such network, or it is an equilibrium network and `model` has no layer to solve it.
     """
     if name not in NAMES:
         raise ConfigError(f"network: expected one of {', '.join(NAMES)}, got {name!r}")

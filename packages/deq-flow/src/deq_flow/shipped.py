@@ -1,4 +1,4 @@
-"""The recipe of the shipped checkpoint: a network trained on generated pairs in phases, from a seed."""
+"""The recipe of the shipped checkpoint: training on generated pairs in phases, from a seed."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,56 +29,56 @@ from deq_flow.training.objective import Objective
 TRAINED_ON, WATCHED_WITH = range(2)
 """Kinds of generated sets."""
 WATCHED_AT_ONCE = 8
-"""Pairs that the network is watched with at once."""
+"""Batch size of validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One phase of the training, with a learning-rate schedule of its own; it starts from the weights of the last."""
+    """A phase of the training, with its own learning-rate schedule; it continues from the weights of the one before."""
 
     layer: LayerConfig
-    """How the network is solved and differentiated in this phase."""
+    """Solver, stop and gradient in this phase."""
     correction: tuple[int, ...] = ()
     """Evaluations whose states are supervised besides the last."""
     pairs: int
-    """Generated pairs in an epoch."""
+    """Number of generated pairs in an epoch."""
     steps: int
     batch_size: int
     optim: OptimConfig
     augment: AugmentConfig
     gamma: float = 0.8
-    """Weight of an earlier prediction against the next one in the sequence loss."""
+    """Weight of each prediction relative to the next one in the sequence loss."""
     stabilise: Stabilise | None = None
     """As in `params.Train`."""
     coarser: Coarser | None = None
     """As in `params.Train`."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of autocast."""
+    """Precision of autocast."""
     ema: float | None = None
-    """Decay of the moving average of the weights that the phase ends with; None ends with the weights themselves."""
+    """Decay of the moving average of the weights, which is the result of the phase; None is without averaging."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """Every number of the recipe."""
+    """The recipe."""
 
     network: str
-    """A name that `deq_flow.build` knows."""
+    """Name of a network in `deq_flow.NAMES`."""
     data: GeneratedConfig
     phases: tuple[Phase, ...]
     leak: float = 0.0
     """As in `params.EquilibriumModel`."""
     photograph_side: int = 1440
-    """Longer side that listed photographs are reduced to, pixels."""
+    """Longer side to which listed photographs are downscaled, pixels."""
     processes: int = 1
-    """Processes that share the pairs of an update."""
+    """Number of processes that share the pairs of an update."""
     scales: Scales | None = None
-    """That the network is run over, stored with it; see `params.EquilibriumModel`."""
+    """Scales that are stored with the network; see `params.EquilibriumModel`."""
     validation_pairs: int
-    """Generated pairs, of other photographs, that the training is watched with."""
+    """Number of validation pairs, generated from other photographs."""
     every: Every = field(default_factory=Every)
     threads: int = 1
-    """CPU threads; part of the recipe because results are bitwise equal only at an equal count."""
+    """Number of CPU threads; results are bitwise equal only for an equal number."""
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -91,7 +91,7 @@ class Shipped:
             raise ValueError(f"network: expected a name such as deq-flow-compact, got {self.network!r}")
 
     def model(self, phase: Phase) -> EquilibriumModel:
-        """The network as one phase solves it."""
+        """The configuration of the network in a phase."""
         return EquilibriumModel(
             name=self.network,
             layer=phase.layer,
@@ -108,14 +108,14 @@ def train_shipped(
 
     Args:
         config: pairs, and the phases of the training.
-        seed: of the weights and of the order and augmentation of the pairs.
-        out: folder that appears, whole, when training is done.
-        scratch: folder of the checkpoints that an interrupted training resumes from, one a phase.
-        log: receives the logged steps of a phase, counted through all phases, when it is done.
-        photographs: uint8 RGB (h, w, 3) each, that pairs are made of besides those that come with scikit-image.
+        seed: seed of the weights, and of the order and augmentation of the pairs.
+        out: folder, which is created complete at the end.
+        scratch: folder of the checkpoints from which an interrupted training resumes, one for each phase.
+        log: receives the logged steps of a phase after its end, numbered across all phases.
+        photographs: uint8 RGB (h, w, 3) each, for the pairs, in addition to those of scikit-image.
 
     Returns:
-        The newest value of everything in the history.
+        The latest value of each quantity in the history.
     """
     torch.set_num_threads(config.threads)
     most = max(phase.pairs for phase in config.phases)

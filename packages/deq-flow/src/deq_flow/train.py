@@ -1,4 +1,4 @@
-"""Training of one flow network: data, objective and the shared loop, from a seed to a checkpoint."""
+"""Training of a flow network, from a seed to a checkpoint."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,22 +41,22 @@ def train(
     """Trains a network and writes model.safetensors, config.json, history.csv and metrics.json to `out`.
 
     Args:
-        model: which network, and how it is solved and differentiated.
+        model: network, with its solver and gradient.
         recipe: data, steps, batches, optimiser and augmentation.
-        seed: of the weights, the order of the data and its augmentation.
-        data: folder of the training sets, or of the manifest that says where they are.
-        out: folder that appears, whole, when training is done.
-        scratch: folder of the checkpoint that an interrupted training resumes from.
+        seed: seed of the weights, and of the order and augmentation of the data.
+        data: folder of the training sets, or of the manifest of their places.
+        out: folder, which is created complete at the end.
+        scratch: folder of the checkpoint from which an interrupted training resumes.
         log: receives every logged step.
-        start: the network whose weights training starts from, as `networks.load` names it, such as that of the stage
-            before in a curriculum; its solver and gradient may differ.
+        start: checkpoint, as in `networks.load`, whose weights training starts from, such as the previous stage of a
+            curriculum; its solver and gradient may differ.
 
     Returns:
-        The newest value of everything in the history.
+        The latest value of each quantity in the history.
 
     Raises:
-        LayoutError: a training set is not there or not complete.
-        CheckpointError: the weights of `start` are not those of this network.
+        LayoutError: a training set is missing or incomplete.
+        CheckpointError: the weights of `start` do not fit this network.
     """
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
@@ -79,13 +79,13 @@ def train_network(
     before: Mapping[str, float] | None = None,
     beside: Callable[[Path], None] = lambda folder: None,
 ) -> dict[str, float]:
-    """Trains a network as it is; the rest is as in `train`.
+    """Trains a given network; otherwise as `train`.
 
     Args:
-        network: changed in place.
-        about: what config.json is to say of it.
-        before: what was measured before the first update: step 0 of the history.
-        beside: writes what else belongs into the folder it is given.
+        network: network, which is changed in place.
+        about: contents of config.json.
+        before: metrics before the first update, which become step 0 of the history.
+        beside: function that writes further files to the folder that it gets.
     """
     torch.set_num_threads(recipe.threads)
     network.to(distributed.device(recipe.device))
@@ -111,7 +111,7 @@ def train_network(
 
 
 def opened(recipe: Train, root: Path) -> tuple[Mix, Measure]:
-    """The pairs that a recipe trains on, and what measures a model on others."""
+    """The training pairs of a recipe, and the function that measures a model on its validation pairs."""
     sets = open_sets(recipe.mix, root)
     if recipe.held_out is None:
         return Mix(recipe.mix, sets), validation(list(in_order(FlyingChairs(root, "val"))), recipe.micro_batch)
@@ -120,10 +120,10 @@ def opened(recipe: Train, root: Path) -> tuple[Mix, Measure]:
 
 
 def measure_of(pairs: SampleSet) -> Measure:
-    """Measures a model as it is used: over its scales, with its own stop, a pair at a time.
+    """A function that measures a model as in inference: over its scales, with its own stop, a pair at a time.
 
-    `val_epe` is the error in pixels; of an equilibrium network, `val_residual` that of the solve, and `val_change` by
-    how many pixels flow changes from as many evaluations at most as it has to twice as many, at the finest scale.
+    `val_epe` is the error in pixels. For an equilibrium network, `val_residual` is the residual of the solve, and
+    `val_change` the change of the flow, in pixels, if the finest scale gets twice its maximum number of evaluations.
     """
 
     def measure(model: nn.Module) -> dict[str, float]:
@@ -149,7 +149,7 @@ def measure_of(pairs: SampleSet) -> Measure:
 
 
 def validation(pairs: SampleSet, batch_size: int) -> Measure:
-    """Measures a model by its forward pass: `val_epe`, pixels, and `val_residual` of a solve, means over pairs."""
+    """A function that measures a model's forward pass: `val_epe`, pixels, and `val_residual`, means over pairs."""
 
     def measure(model: nn.Module) -> dict[str, float]:
         values: dict[str, list[Tensor]] = {}

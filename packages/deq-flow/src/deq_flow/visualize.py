@@ -1,4 +1,4 @@
-"""Flow as colours."""
+"""Colour coding of flow."""
 
 from itertools import pairwise
 
@@ -7,14 +7,14 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-# Baker et al., IJCV 2011: how many hues the wheel has between red, yellow, green, cyan, blue, magenta and red again.
+# Baker et al., IJCV 2011: numbers of hues of the wheel between red, yellow, green, cyan, blue, magenta and red again.
 HUES = (15, 6, 4, 11, 13, 6)
 UNKNOWN = 1e9  # pixels; Middlebury marks unknown motion by larger components
 CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255), (255, 0, 0))
 
 
 def colour_wheel() -> np.ndarray:
-    """The 55 RGB colours of the Middlebury wheel, (55, 3), 0 to 255, from red by yellow, green and blue to magenta."""
+    """The 55 RGB colours of the Middlebury wheel, (55, 3), 0 to 255, from red through green and blue to magenta."""
     arcs = []
     for count, (start, end) in zip(HUES, pairwise(CORNERS), strict=True):
         rise = np.floor(255 * np.arange(count) / count)[:, None]
@@ -23,7 +23,7 @@ def colour_wheel() -> np.ndarray:
 
 
 def known_motion(flow: Tensor) -> Tensor:
-    """bool (..., h, w): where a flow (..., 2, h, w) is one, neither NaN nor infinite nor marked as unknown by 1e9."""
+    """bool (..., h, w): where a flow (..., 2, h, w) is known: finite, and below the 1e9 that marks unknown motion."""
     return (flow.abs() < UNKNOWN).all(dim=-3)
 
 
@@ -31,15 +31,15 @@ def flow_to_rgb(flow: Tensor, max_norm: float | None = None) -> Tensor:
     """uint8 RGB (3, h, w): direction as hue, speed as saturation, for flow (2, h, w) in pixels.
 
     Args:
-        flow: float (2, h, w); standing still is white, unknown motion (see `known_motion`) black.
-        max_norm: speed of full saturation, pixels; the greatest known one if None. Faster pixels are darkened.
+        flow: float (2, h, w); zero motion is white, unknown motion (see `known_motion`) black.
+        max_norm: speed of full saturation, pixels; None is the greatest known one. Faster pixels are darker.
     """
     if flow.ndim != 3 or flow.shape[0] != 2:
         raise ValueError(f"flow must be (2, h, w), got {tuple(flow.shape)}")
     known = known_motion(flow)
     values = torch.where(known, flow, 0.0).detach().cpu().double().numpy()
     greatest = float(np.hypot(*values).max()) if max_norm is None else max_norm
-    u, v = values / (greatest + 1e-5)  # the constant keeps a flow of zero defined
+    u, v = values / (greatest + 1e-5)  # the constant avoids 0 / 0
     speed = np.hypot(u, v)[:, :, None]
     wheel = colour_wheel() / 255
     position = (np.arctan2(-v, -u) / np.pi + 1) / 2 * (len(wheel) - 1)
@@ -51,9 +51,9 @@ def flow_to_rgb(flow: Tensor, max_norm: float | None = None) -> Tensor:
 
 
 def flow_key(size: int) -> Tensor:
-    """The key to `flow_to_rgb`, uint8 RGB (3, size, size): a disc, each point coloured as the motion from its centre.
+    """The colour key of `flow_to_rgb`, uint8 RGB (3, size, size): a disc with the colour of the motion to each point.
 
-    Its rim is the speed of full saturation, `max_norm`; beyond it is white.
+    Its rim is the speed of full saturation, `max_norm`; outside it is white.
     """
     y, x = torch.meshgrid(*2 * [torch.linspace(-1.0, 1.0, size)], indexing="ij")
     motion = torch.stack([x, y])

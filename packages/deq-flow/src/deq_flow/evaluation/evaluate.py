@@ -1,4 +1,4 @@
-"""Evaluation on the labelled sets: metrics per sample, and error and residual after every iteration."""
+"""Evaluation on sets with ground truth: metrics per sample, and error and residual after every iteration."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +18,16 @@ from deq_flow.metrics import PROTOCOLS, SHARES, epe, region_metrics, regions_of,
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a method says of a batch of pairs."""
+    """The prediction of a method for a batch of pairs."""
 
     flow: Tensor
     """(B, 2, H, W), pixels."""
     trajectory: Sequence[Tensor] = ()
-    """The flow after each iteration, (B, 2, H, W) each; empty where a method has none."""
+    """The flow after each iteration, (B, 2, H, W) each; empty if the method does not iterate."""
     residuals: Tensor | None = None
     """(iterations, B), relative residual after each iteration of an equilibrium solve."""
     solved: Mapping[str, Tensor] = field(default_factory=dict)
-    """What a solve took, (B,) each: steps, residual, converged."""
+    """Results of a solve, (B,) each: steps, residual, converged."""
 
 
 Method = Callable[[FlowBatch], Prediction]
@@ -38,17 +38,17 @@ class Evaluation:
     """Results of one method on all sets."""
 
     samples: list[Row] = field(default_factory=list)
-    """One row a pair: set, name, and what `measured` says of it."""
+    """One row for each pair: set, name, and the metrics of `measured`."""
     steps: list[Row] = field(default_factory=list)
-    """One row a set and iteration: set, step, epe, residual."""
+    """One row for each set and iteration: set, step, epe, residual."""
 
 
 def labelled_sets(data: Path, names: Sequence[str] = tuple(EMBEDDED)) -> dict[str, SampleSet]:
     """Sets with ground truth below `data` by their names in `sets.SETS`; those of the embedded data by default.
 
     Raises:
-        ConfigError: a name is not there.
-        LayoutError: a set is not below `data`, or not complete.
+        ConfigError: there is no set of a name.
+        LayoutError: a set is missing below `data`, or incomplete.
     """
     return {name: known(name).read(data) for name in names}
 
@@ -59,14 +59,14 @@ def evaluate(
     """Measures a method on every set, `batch_size` pairs of one shape at a time.
 
     Args:
-        method: what is measured.
-        sets: what it is measured on, by name.
-        batch_size: pairs at most that it gets at once.
+        method: method to measure.
+        sets: sets to measure it on, by name.
+        batch_size: greatest number of pairs in a batch.
         found: receives every row as soon as it is measured, and is returned; a new one by default.
 
     Raises:
-        NonFiniteError: the flow of a pair is not finite, the last one's or that of an iteration.
-        FileFormatError: of a pair no flow is known.
+        NonFiniteError: the flow of a pair is not finite, at the end or after an iteration.
+        FileFormatError: a pair has no pixel of known flow.
     """
     found = found or Evaluation()
     for name, pairs in sets.items():
@@ -97,10 +97,10 @@ def evaluate(
 
 
 def measured(flow: Tensor, sample: FlowSample) -> dict[str, float]:
-    """Every metric of one flow (2, h, w): over the valid pixels, over parts of them, and as the release logs.
+    """All metrics of a flow (2, h, w): over the valid pixels, over regions of them, and as the release logs them.
 
-    The names are those of `sample_metrics`; with a part's name before a dot those of `region_metrics`; and with
-    `released` before it those of `released_metrics`.
+    They are those of `sample_metrics`; those of `region_metrics`, prefixed by the region and a dot; and those of
+    `released_metrics`, prefixed by `released.`
     """
     parts = regions_of(sample.flow, sample.valid, sample.occluded, sample.invalid)
     logged = released_metrics(flow[None], sample.flow[None], sample.valid[None])
@@ -117,10 +117,10 @@ def flat(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def summary(samples: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """{set: metrics} by the protocol of each benchmark, with `pairs` the number of samples.
+    """{set: metrics} by the protocol of each benchmark, and `pairs`, the number of samples.
 
-    A part of the pixels, such as `occluded.epe`, is joined by the same protocol over the samples that have it;
-    `released.` values and what a solve took are means over samples.
+    Metrics of regions, such as `occluded.epe`, are averaged by the same protocol over the samples that have the region.
+    `released.` metrics and the results of solves are means over samples.
     """
     result: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(str(row["set"]) for row in samples):
@@ -139,7 +139,7 @@ def summary(samples: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 
 def values(row: Row, prefix: str = "") -> dict[str, float]:
-    """The numbers of a row whose names begin with `prefix` and have no further dot, without it."""
+    """The numbers of a row whose names begin with `prefix` and have no further dot, by the names without it."""
     names = [key for key in row if key.startswith(prefix) and "." not in key.removeprefix(prefix)]
     return {key.removeprefix(prefix): numbers([row], key)[0] for key in names if not isinstance(row[key], str)}
 

@@ -1,4 +1,4 @@
-"""Forward-warped flow: where a warm start begins (Teed and Deng, ECCV 2020, section 3.3)."""
+"""Forward warping of flow, for warm starts (Teed and Deng, ECCV 2020, section 3.3)."""
 
 import numpy as np
 import torch
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def forward_interpolate(flow: Tensor) -> Tensor:
-    """Each vector of a flow (b, 2, h, w), in cells, taken to where it points, and every cell given the nearest of them.
+    """Forward-warped flow (b, 2, h, w) in cells: each cell gets the vector whose target is nearest to it.
 
     As in RAFT's submission to Sintel, vectors that point to the border of the frame or beyond are left out, so that
-    what moves in from there begins with the motion nearest to it. A flow of which all vectors leave comes out as zero.
+    regions that move in get the nearest motion. The result is zero if all vectors are left out.
     """
     if flow.dim() != 4 or flow.shape[1] != 2:
         raise ValueError(f"flow must be (b, 2, h, w), got {tuple(flow.shape)}")
@@ -20,7 +20,7 @@ def forward_interpolate(flow: Tensor) -> Tensor:
 
 def forward_warped(flow: np.ndarray) -> np.ndarray:
     """`forward_interpolate` of one float64 flow (2, h, w)."""
-    from scipy.spatial import KDTree  # takes longer to import than all else here, for what few commands do
+    from scipy.spatial import KDTree  # slow to import, and few commands need it
 
     height, width = flow.shape[1:]
     y, x = np.indices((height, width), dtype=np.float64)
@@ -28,6 +28,6 @@ def forward_warped(flow: np.ndarray) -> np.ndarray:
     inside = (target > 0).all(axis=-1) & (target[..., 0] < width) & (target[..., 1] < height)
     if not inside.any():
         return np.zeros_like(flow)
-    tree = KDTree(target[inside], leafsize=16)  # of scipy's griddata, which decides between equally near vectors
+    tree = KDTree(target[inside], leafsize=16)  # as in scipy's griddata; it decides between equally near vectors
     _, nearest = tree.query(rearrange([x, y], "xy h w -> (h w) xy"))
     return flow[:, inside][:, nearest].reshape(flow.shape)

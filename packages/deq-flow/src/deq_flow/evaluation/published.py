@@ -1,4 +1,4 @@
-"""A checkpoint on published sets: by the protocols of the releases, and over solvers, iterations and tolerances."""
+"""Evaluation of a checkpoint on published sets by their protocols, and over solvers, iterations and tolerances."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +24,8 @@ def measure_checkpoint(
 ) -> dict[str, float]:
     """Measures a network on the sets `names` below `root`.
 
-    Writes to `out` samples.csv, a row a pair; metrics.json, the published metrics of each set; and where there are
-    sweeps, sweeps.csv, a row a sweep, pair and point, and sweeps.json.
+    Writes to `out` samples.csv, with one row for each pair; metrics.json, the published metrics of each set; and with
+    sweeps, sweeps.csv, with one row for each sweep, pair and point, and sweeps.json.
 
     Returns:
         {set.metric: value}.
@@ -51,7 +51,7 @@ def measure_checkpoint(
 
 
 def solved_once(estimate: Estimator) -> Method:
-    """A network as a method, with what its solve took: over several scales the finest's, converged where all are."""
+    """A network as a method. `solved` is of the finest scale, except that `converged` requires all scales to be."""
 
     def predict(batch: FlowBatch) -> Prediction:
         output = estimate(batch.image1, batch.image2)

@@ -1,4 +1,4 @@
-"""Flow over videos: each pair starts afresh, or from what the pair before it came to."""
+"""Flow of videos: each pair has a cold start, or starts from the result of the pair before it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,25 +21,25 @@ from deq_flow.models.scales import evaluations, in_finest
 
 @dataclass(frozen=True)
 class Frame:
-    """One pair of a video, estimated."""
+    """A pair of a video, with its estimated flow."""
 
     sequence: str
     number: int
-    """Of the pair in its video, from 1."""
+    """Place of the pair in its video, from 1."""
     sample: FlowSample
     output: FlowOutput
 
 
 def start_from(start: Start, states: Sequence[State] | None) -> tuple[State, ...] | None:
-    """Where a pair begins, given the states (hidden, flow) that the pair before it ended in; None is a cold start.
+    """The initial states of a pair, from the final states (hidden, flow) of the pair before it; None is a cold start.
 
-    There is a state a scale. The flow of a finer one is what it adds to the coarser flow, so it hardly moves when it is
-    warped.
+    There is one state for each scale. The flow at a finer scale is only the difference to the coarser flow, so warping
+    hardly moves it.
 
-    cold                the pair before is not used
-    warm                zero hidden state, and the forward-warped flow: RAFT's warm start
-    reuse               the whole state as it is: fixed-point reuse
-    reuse_interpolated  the hidden state as it is, and the forward-warped flow: reuse as DEQ-Flow released it
+    cold                does not use the pair before
+    warm                zero hidden state and forward-warped flow: RAFT's warm start
+    reuse               the unchanged state: fixed-point reuse
+    reuse_interpolated  unchanged hidden state and forward-warped flow: reuse as in the DEQ-Flow release
     """
     if states is None or start == "cold":
         return None
@@ -54,7 +54,7 @@ def start_from(start: Start, states: Sequence[State] | None) -> tuple[State, ...
 
 
 def estimated(estimate: Estimator, pairs: SequenceSet, start: Start, *, progress: str) -> Iterator[Frame]:
-    """Every pair of every video in order; the first pair of each starts cold. `progress` titles the bar.
+    """Estimates all pairs of all videos in order; the first pair of each has a cold start. `progress` titles the bar.
 
     Raises:
         NonFiniteError: the flow of a pair is not finite.
@@ -72,12 +72,12 @@ def estimated(estimate: Estimator, pairs: SequenceSet, start: Start, *, progress
 
 
 def measure(estimate: Estimator, pairs: SequenceSet, starts: Sequence[Start], *, title: str) -> Iterator[Row]:
-    """One row a start and pair: start, sequence, frame, name, the error over valid pixels, and what the solve cost.
+    """One row for each start and pair: start, sequence, frame, name, error over valid pixels, and cost of the solve.
 
-    `iterations` is the number of evaluations that a solve used, and `steps` the one whose state is the flow: it has the
-    lowest residual. An unrolled network uses as many as it has and has no `residual`; there is `converged` where there
-    is a tolerance. Over several scales `iterations` and `nfe` count all of them in evaluations of the finest, where one
-    at half the size is a quarter; `steps` and `residual` are the finest scale's; `converged` is whether all have.
+    `iterations` is the number of evaluations of a solve, and `steps` the one that gave the flow, with the lowest
+    residual. An unrolled network has no `residual`, and `converged` requires a tolerance. With several scales,
+    `iterations` and `nfe` are sums over them in units of the finest, where an evaluation at half the size counts a
+    quarter; `steps` and `residual` are those of the finest scale; `converged` requires all scales to be.
     """
     for start in starts:
         for frame in estimated(estimate, pairs, start, progress=f"{title}, {start}"):
@@ -86,7 +86,7 @@ def measure(estimate: Estimator, pairs: SequenceSet, starts: Sequence[Start], *,
 
 
 def frame_row(frame: Frame, estimate: Estimator) -> Row:
-    """What `measure` says of one pair."""
+    """The row of `measure` for one pair."""
     output, sample = frame.output, frame.sample
     metrics = sample_metrics(output.flow[0].cpu(), sample.flow, sample.valid)
     row: Row = {"sequence": frame.sequence, "frame": frame.number, "name": sample.name, **metrics}
@@ -104,9 +104,9 @@ def frame_row(frame: Frame, estimate: Estimator) -> Row:
 
 
 def summary(rows: Sequence[Row], by: Sequence[str]) -> list[Row]:
-    """Rows averaged over the pairs that agree in the columns `by`: epe, px1, px3, f1_all, iterations, nfe and so on.
+    """Means over the pairs with equal values in the columns `by`: epe, px1, px3, f1_all, iterations, nfe and so on.
 
-    Each pair counts alike. `converged` is the share of the pairs.
+    Each pair has equal weight. `converged` is the share of the pairs.
     """
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
@@ -123,7 +123,7 @@ def summary(rows: Sequence[Row], by: Sequence[str]) -> list[Row]:
 
 
 def nested(rows: Sequence[Row], by: Sequence[str]) -> dict[str, Mapping]:
-    """Rows as dictionaries within dictionaries, a level for each of the columns `by`."""
+    """Rows as nested dictionaries, with one level for each of the columns `by`."""
     result: dict = {}
     for row in rows:
         place = result

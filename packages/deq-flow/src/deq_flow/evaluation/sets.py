@@ -1,4 +1,4 @@
-"""The sets with ground truth: what reads each, how its frames are padded, how its samples are joined, and its title."""
+"""The sets with ground truth: their readers, padding, protocols and titles."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +19,7 @@ class SequenceSet(SampleSet, Protocol):
     """A set whose pairs come from videos."""
 
     def sequences(self) -> dict[str, range]:
-        """The indices of each video's pairs in order of time: the second frame of one is the first of the next."""
+        """The indices of each video's pairs in temporal order: the second frame of one is the first of the next."""
         ...
 
 
@@ -31,10 +31,10 @@ SETS: Mapping[str, Labelled] = {
         "validation videos", lambda root: Sintel(root / "ValidationVideo", "clean"), video=True
     ),
 }
-"""By name; the last three come with the embedded data alone."""
+"""The sets by name; only the embedded data have the last three."""
 
 VIDEOS = tuple(name for name, found in SETS.items() if found.video)
-"""Those whose pairs are consecutive frames of videos."""
+"""Names of the sets whose pairs are consecutive frames of videos."""
 
 EMBEDDED: Mapping[str, Labelled] = {
     "sintel_clean": replace(SETS["sintel_clean"], title="Sintel-mini clean"),
@@ -46,7 +46,7 @@ EMBEDDED: Mapping[str, Labelled] = {
 
 
 def as_published(choice: Inference, name: str) -> Inference:
-    """A choice whose iterations of unrolled networks, where it leaves them open, are those published for a set."""
+    """`choice`, with the published number of iterations of unrolled networks for a set unless it has its own."""
     return replace(choice, steps=choice.steps or SETS[name].steps)
 
 
@@ -54,7 +54,7 @@ def sequences_of(name: str, root: Path) -> SequenceSet:
     """The set `name` below `root` as videos.
 
     Raises:
-        ConfigError: there is none, or its pairs do not come from videos.
+        ConfigError: there is no such set, or its pairs are not from videos.
     """
     if name not in VIDEOS:
         fault = f"the pairs of {name} are not consecutive frames" if name in SETS else f"no set is named {name!r}"
@@ -65,10 +65,10 @@ def sequences_of(name: str, root: Path) -> SequenceSet:
 
 
 def known(name: str) -> Labelled:
-    """The set of a name.
+    """The set of that name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such set.
     """
     if name not in SETS:
         raise ConfigError(f"no set is named {name!r}; there are {', '.join(SETS)}")
@@ -76,9 +76,9 @@ def known(name: str) -> Labelled:
 
 
 def titles(names: Iterable[str]) -> dict[str, str]:
-    """The titles of some sets that were measured together, in the order of the table.
+    """The titles of sets that were measured together, in the order of the table.
 
-    With the motorcycle, which no published set has, they are those of the embedded data.
+    If the motorcycle is among them, they are those of the embedded data, which alone have it.
     """
     together = set(names)
     table = {**SETS, **EMBEDDED} if "motorcycle" in together else SETS
@@ -86,10 +86,10 @@ def titles(names: Iterable[str]) -> dict[str, str]:
 
 
 def named(name: str) -> tuple[str, ...]:
-    """The sets that `name` stands for: itself, or all of its parts (sintel: sintel_clean and sintel_final).
+    """The names of the sets for `name`: itself, or all of its parts (sintel: sintel_clean and sintel_final).
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such set.
     """
     found = tuple(key for key in SETS if name in (key, key.partition("_")[0]))
     if not found:

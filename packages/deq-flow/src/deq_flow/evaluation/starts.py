@@ -1,4 +1,4 @@
-"""Cold, warm and reused starts of a network on videos, compared at several budgets."""
+"""Comparison of cold, warm and reused starts on videos, at several budgets."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ BY = ("budget", "start")
 
 
 def frames_of(network: Network, config: Starts, name: str, root: Path) -> Iterator[Row]:
-    """A row a budget, start and pair of the videos of the set `name` below `root`.
+    """One row for each budget, start and pair of the videos of the set `name` below `root`.
 
     Raises:
         NonFiniteError: the flow of a pair is not finite.
@@ -31,7 +31,7 @@ def frames_of(network: Network, config: Starts, name: str, root: Path) -> Iterat
 
 
 def log_frames(frames: Sequence[Row], log: Log) -> None:
-    """Error and evaluations of each pair, by its place in its video."""
+    """Logs error and iterations of each pair, with its place in its video as the step."""
     for row in frames:
         place = f"{row['budget']}.{row['start']}.{row['sequence']}"
         values = {f"{place}.{key}": numbers([row], key)[0] for key in ("epe", "iterations")}
@@ -49,10 +49,10 @@ def over_all(frames: Sequence[Row]) -> Mapping[str, Any]:
 
 
 def compare_starts(network: Network, config: Starts, name: str, *, root: Path, out: Path, log: Log) -> dict[str, float]:
-    """Runs a network over the videos of the set `name` below `root`, from every start, at every budget.
+    """Runs a network on the videos of the set `name` below `root`, from every start, at every budget.
 
-    Writes to `out` frames.csv, a row a budget, start and pair; sequences.csv, their means over each video; and
-    metrics.json, their means over all pairs.
+    Writes to `out` frames.csv, with one row for each budget, start and pair; sequences.csv, the means over each video;
+    and metrics.json, the means over all pairs.
 
     Returns:
         {budget.start.metric: value} for epe and iterations.

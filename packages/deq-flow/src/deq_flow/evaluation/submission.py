@@ -1,4 +1,4 @@
-"""Predictions for the test splits of Sintel and KITTI, in the files that their leaderboards take."""
+"""Predictions for the test splits of Sintel and KITTI, in the file formats of their leaderboards."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -26,19 +26,19 @@ Render = Literal["clean", "final"]
 def sintel(
     network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path, start: Start = "cold"
 ) -> dict[str, float]:
-    """Writes `out`/clean/SCENE/frame0001.flo and so on, and the same below final, for Sintel's bundler to pack.
+    """Writes `out`/clean/SCENE/frame0001.flo and so on, and the same below final, as input of Sintel's bundler.
 
-    The names are those of RAFT's and DEQ-Flow's submissions, without the underscore that the frames' names have.
+    The names are those of RAFT's and DEQ-Flow's submissions, without the underscore in the names of the frames.
 
     Args:
-        network: in evaluation mode.
-        choice: how it is run.
-        root: folder that holds Sintel/test.
-        out: appears, or replaces an earlier submission, once all files are written.
-        start: what a pair begins with; the first of each scene and pass starts cold.
+        network: network in evaluation mode.
+        choice: options of inference.
+        root: folder that contains Sintel/test.
+        out: folder that is created, or replaces an earlier submission, once all files are written.
+        start: initialisation of a pair; the first of each scene and pass starts cold.
 
     Returns:
-        files: how many. iterations: the mean that a pair used, over its scales.
+        files: number of files. iterations: mean number of iterations of a pair over all scales.
 
     Raises:
         NonFiniteError: the flow of a pair is not finite; the files of those before it are in `out`-partial.
@@ -57,17 +57,18 @@ def sintel(
 def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) -> dict[str, float]:
     """Writes `out`/flow/000000_10.png and so on; the leaderboard takes a zip file with the folder flow at its root.
 
-    Every pixel is marked as valid. Components outside of the [-512, 512) pixels that the format holds are clipped to
-    it; the release let them wrap around.
+    Every pixel is marked as valid. Components outside the format's range of [-512, 512) pixels are clipped to it; the
+    release lets them wrap around.
 
     Args:
-        network: in evaluation mode.
-        choice: how it is run.
-        root: folder that holds KITTI/testing.
-        out: appears, or replaces an earlier submission, once all files are written.
+        network: network in evaluation mode.
+        choice: options of inference.
+        root: folder that contains KITTI/testing.
+        out: folder that is created, or replaces an earlier submission, once all files are written.
 
     Returns:
-        files: how many. iterations: the mean that a pair used, over its scales. clipped: pixels that were.
+        files: number of files. iterations: mean number of iterations of a pair over all scales. clipped: number of
+        clipped pixels.
 
     Raises:
         NonFiniteError: the flow of a pair is not finite; the files of those before it are in `out`-partial.
@@ -89,6 +90,6 @@ def kitti(network: DEQFlow | RAFT, choice: Inference, *, root: Path, out: Path) 
 
 
 def within_range(flow: Tensor) -> tuple[Tensor, int]:
-    """Flow (2, h, w) clipped to what KITTI's format holds, and how many pixels that changed."""
+    """Flow (2, h, w) clipped to the range of KITTI's format, and the number of pixels that were clipped."""
     held = flow.clamp(*KITTI_RANGE)
     return held, int((held != flow).any(dim=0).sum())

@@ -1,4 +1,4 @@
-"""Error against iterations and tolerances, every point of a sweep from one solve of each pair."""
+"""Error against iterations and tolerances, with all points of a sweep from one solve of each pair."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,14 +19,14 @@ from deq_flow.metrics import PROTOCOLS, sample_metrics
 from deq_flow.models import RAFT, DEQFlow, FlowOutput
 
 Point = tuple[str, float]
-"""Of a sweep: ("iterations", 12) or ("tolerance", 0.01)."""
+"""A point of a sweep: ("iterations", 12) or ("tolerance", 0.01)."""
 
 
 def sweep_rows(network: DEQFlow | RAFT, choice: Measure, sets: Mapping[str, SampleSet]) -> Iterator[Row]:
-    """One row a sweep, pair and point: sweep, set, name, axis, at, iterations, [residual, converged,] metrics.
+    """One row for each sweep, pair and point: sweep, set, name, axis, at, iterations, [residual, converged,] metrics.
 
-    axis is "iterations" or "tolerance" and `at` the number on it; `iterations` are those that the point took, of the
-    finest scale where there are several, and residual is that of its flow. An unrolled network has neither residual nor
+    `axis` is "iterations" or "tolerance", and `at` the value on it. `iterations` is the number of iterations of the
+    point, at the finest scale, and `residual` that of its flow. An unrolled network has neither residuals nor
     tolerances.
 
     Raises:
@@ -40,7 +40,7 @@ def sweep_rows(network: DEQFlow | RAFT, choice: Measure, sets: Mapping[str, Samp
 
 
 def swept(sweep: Sweep, choice: Inference) -> Inference:
-    """How a sweep runs a network: to its last iteration, whatever the residual, in the precision of `choice`."""
+    """Options of inference of a sweep: up to its last iteration, without a tolerance, in the precision of `choice`."""
     last = sweep.iterations[-1]
     stop = StopConfig(max_steps=last, relative=sweep.relative)
     return replace(choice, solver=sweep.solver, stop=stop, steps=last, scales=sweep.scales)
@@ -64,7 +64,7 @@ def rows_of(estimate: Estimator, sweep: Sweep, pairs: SampleSet, batch_size: int
 
 
 def points_of(output: FlowOutput, sweep: Sweep, index: int) -> dict[Point, dict[str, float]]:
-    """The points of a sweep for one sample of a batch: the iterations each takes, and how far it has converged."""
+    """The points of a sweep for one sample of a batch, with their iterations, residual and convergence."""
     if output.solution is None:
         return {("iterations", at): {"iterations": at} for at in sweep.iterations}
     lowest = output.solution.residuals(sweep.iterations[-1])[:, index].cpu()
@@ -83,15 +83,15 @@ def points_of(output: FlowOutput, sweep: Sweep, index: int) -> dict[Point, dict[
 
 
 def first_below(lowest: Tensor, tolerance: float) -> int:
-    """The evaluation, from 1, at which the lowest residual so far (n,) is within a tolerance; n where it never is."""
+    """The first evaluation, from 1, whose lowest residual so far (n,) is within a tolerance; n if there is none."""
     below = torch.nonzero(lowest <= tolerance)
     return int(below[0]) + 1 if len(below) else len(lowest)
 
 
 def summary(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """{sweep: {set: {"iterations 12": {metric: value}}}}: joined over samples by each set's protocol.
+    """{sweep: {set: {"iterations 12": {metric: value}}}}, averaged over samples by each set's protocol.
 
-    iterations, residual and converged are means over samples, the last one the share that has.
+    iterations, residual and converged are means over samples; converged is then a share.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:

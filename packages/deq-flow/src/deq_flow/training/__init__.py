@@ -1,1 +1,1 @@
-"""What a training step of a flow network does with a batch."""
+"""Objective of the training of flow networks."""

@@ -1,4 +1,4 @@
-"""The loss of a batch: predictions of a network, at the pairs' own scale and at a coarser one before it."""
+"""The loss of a batch, at one scale or at two."""
 
 from dataclasses import dataclass, replace
 
@@ -19,16 +19,16 @@ from deq_flow.training.stabilise import Attempt, attempt, smooth_noise
 
 @dataclass(frozen=True)
 class Objective:
-    """The sequence loss over every supervised prediction; beside it the error and convergence of the last one.
+    """The sequence loss over all supervised predictions, with the error and residual of the last one.
 
-    The error is of the pairs whose flow is known at one pixel at least, as not all crops of sparse flow have.
+    The error is over the pairs with at least one pixel of known flow, as crops of sparse flow may have none.
 
     Attributes:
-        steps: batches of the whole training, by which the number of a batch says how far it is
-        gamma: weight of an earlier prediction against the next one
-        noise: greatest standard deviation of the noise that both frames of a batch get, of 255
-        stabilise: how an equilibrium network is solved; None is as its own training solve says
-        coarser: how often there is a coarser scale before; None is never
+        steps: number of batches of the whole training
+        gamma: weight of each prediction relative to the next one
+        noise: greatest standard deviation, of 255, of the noise on both frames of a batch
+        stabilise: solves of an equilibrium network; None is its own training solve
+        coarser: training at two scales; None is at one
     """
 
     steps: int
@@ -64,7 +64,7 @@ class Objective:
     def _attempt(
         self, model: nn.Module, pairs: FlowBatch, base: Tensor | None, progress: float
     ) -> tuple[Tensor, Attempt]:
-        """The loss of one scale, and what was made of it."""
+        """The loss at one scale, and the attempt that it is of."""
         images = pairs.image1, pairs.image2
         if self.stabilise is not None and isinstance(model, DEQFlow):
             made = attempt(model, images, base, self.stabilise, progress)
@@ -75,14 +75,14 @@ class Objective:
 
 
 def disturbed(base: Tensor, choice: Coarser) -> Tensor:
-    """The base (B, 2, H, W), that of some samples disturbed."""
+    """The base (B, 2, H, W), with smooth noise on that of some samples."""
     length = choice.disturbance * torch.rand(len(base), 1, 1, 1, device=base.device)
     chosen = torch.rand(len(base), 1, 1, 1, device=base.device) < choice.disturbed
     return torch.where(chosen, base + length * smooth_noise(base, "bicubic"), base)
 
 
 def two_scales(pairs: FlowBatch, *, enlarge: bool) -> tuple[FlowBatch, FlowBatch]:
-    """The pairs at a coarser and at a finer scale: halved and as they are, or as they are and half of them enlarged."""
+    """A coarser and a finer scale: the pairs halved and the pairs, or the pairs and half of them enlarged."""
     if not enlarge:
         return halved(pairs), pairs
     half = (len(pairs.valid) + 1) // 2
@@ -95,7 +95,7 @@ def two_scales(pairs: FlowBatch, *, enlarge: bool) -> tuple[FlowBatch, FlowBatch
 
 
 def halved(pairs: FlowBatch) -> FlowBatch:
-    """The pairs at half their size: means of four pixels, of flow over those that are known."""
+    """The pairs at half their size, as means of four pixels; of flow, only over the known ones."""
     image1, image2 = (F.avg_pool2d(image, 2) for image in (pairs.image1, pairs.image2))
     known = pairs.valid[:, None].to(pairs.flow.dtype)
     share = F.avg_pool2d(known, 2)
@@ -104,7 +104,7 @@ def halved(pairs: FlowBatch) -> FlowBatch:
 
 
 def noisy(images: tuple[Tensor, Tensor], greatest: float) -> tuple[Tensor, Tensor]:
-    """Images with Gaussian noise of one random standard deviation from 0 to `greatest`, within 0..255."""
+    """Images plus Gaussian noise of one random standard deviation from 0 to `greatest`, clamped to 0..255."""
     deviation = greatest * torch.rand((), device=images[0].device)
     first, second = ((image + deviation * torch.randn_like(image)).clamp(0, 255) for image in images)
     return first, second

@@ -1,9 +1,9 @@
 """Training towards a fixed point that every start leads to.
 
-The recipe of DEQ-Flow supervises two states of one short solve from zero. A network learns to be right after as many
-steps, not to stay there, nor to come there from elsewhere, and its solution is none. Here each training step makes two
-solves in a row of random lengths; between them the states of some samples are replaced by another sample's, by their
-own, moved as from the frame before, or by random ones; and where the map expands along the last step, it is penalised.
+The recipe of DEQ-Flow supervises two states of one short solve from zero. A network learns to be right after that many
+steps, but neither to stay there nor to arrive from another start, so it has no fixed point. Here each training step
+makes several solves in a row of random lengths. Between them the states of some samples are replaced by another
+sample's, by their own, moved as between frames, or by random ones. Expansion along the last step is penalised.
 """
 
 from dataclasses import dataclass
@@ -23,29 +23,29 @@ from deq_flow.params import Stabilise
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a training step makes of a batch."""
+    """The predictions of a training step for a batch."""
 
     flows: tuple[Tensor, ...]
-    """(B, 2, H, W) each, in pixels: the predictions to supervise."""
+    """Predictions to supervise, (B, 2, H, W) each, in pixels."""
     residual: Tensor | None
-    """(B,) of the last solve; None for an unrolled network."""
+    """Residual of the last solve, (B,); None for an unrolled network."""
     expansion: Tensor | None = None
-    """(B,) by how much the map expands beyond the bound; None where that is not looked at."""
+    """Expansion of the map beyond the bound, (B,); None if it is not computed."""
     penalty: Tensor | float = 0.0
-    """What is added to the loss for it, its weight included."""
+    """Weighted penalty of the expansion, to be added to the loss."""
 
 
 def attempt(
     model: DEQFlow, images: tuple[Tensor, Tensor], base: Tensor | None, choice: Stabilise, progress: float
 ) -> Attempt:
-    """Solves in a row for a batch, when the share `progress` of the training is done.
+    """Makes several solves in a row for a batch.
 
     Args:
-        model: in training mode.
+        model: model in training mode.
         images: (B, 3, H, W) each, values 0 to 255.
-        base: (B, 2, H, W) in pixels, what flow is relative to; None is zero.
-        choice: what is drawn, from torch's own generator.
-        progress: from 0 to 1.
+        base: (B, 2, H, W) flow in pixels that the result is relative to; None is zero.
+        choice: distributions to draw from, with torch's default generator.
+        progress: share of the training that is done, 0 to 1.
     """
     pair = model.encode(*images, base)
     f, state = model.map(pair), model.start(pair)
@@ -53,7 +53,7 @@ def attempt(
     if isinstance(adjoint, tuple) or model.equilibrium.unknown != "flow":
         raise ValueError("stabilise needs one adjoint for all states, and unknown='flow'")
     flows: list[Tensor] = []
-    before: State | None = state  # of the last solve before its gradient's steps; None where no gradient is recorded
+    before: State | None = state  # of the last solve, before phantom steps; None without autograd
     value = state
     residual, expansion, cost = None, None, 0.0
     with model.shared_masks():
@@ -87,7 +87,7 @@ def attempt(
 
 
 def moved(state: State, choice: Stabilise) -> State:
-    """The states of a batch, those of some samples replaced."""
+    """The states of a batch, with those of some samples replaced."""
 
     def drawn(states: Any, _: torch.Generator | None) -> State:
         hidden, flow = states
@@ -101,6 +101,6 @@ def moved(state: State, choice: Stabilise) -> State:
 
 
 def smooth_noise(flow: Tensor, mode: Literal["bilinear", "bicubic"]) -> Tensor:
-    """Normal numbers on a grid of 4x5, interpolated to the shape of a flow (B, 2, h, w)."""
+    """Normal noise on a grid of 4x5, interpolated to the shape of a flow (B, 2, h, w)."""
     coarse = torch.randn(len(flow), 2, 4, 5, device=flow.device)
     return F.interpolate(coarse, flow.shape[2:], mode=mode, align_corners=True)
