@@ -123,9 +123,9 @@ def test_times_are_taken_over_where_every_job_has_one(tmp_path: Path, monkeypatc
     publish.main(["times"])
     found = json.loads((tmp_path / "times.json").read_text())
     assert publish.times_table({**found, "own": {**found["flow"], "budget": None}}).splitlines()[2:] == [
-        "| flow | 2 | 10 | 30 | `flow_train deq-0` | 10.0 | 0.90 |",
-        "| own | 2 | 10 |  | `flow_train deq-0` | 10.0 | 0.90 |",
-        "| all | 4 | 21 | 30 |  |  |  |",
+        "| flow | 2 | 10 | 30 | 2 | `flow_train deq-0` | 10.0 | 0.90 |",
+        "| own | 2 | 10 |  | 2 | `flow_train deq-0` | 10.0 | 0.90 |",
+        "| all | 4 | 21 | 30 | 2 |  |  |  |",
     ]
 
 

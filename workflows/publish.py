@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,20 +189,22 @@ def take_times() -> None:
 
 def times_table(found: dict[str, Any]) -> str:
     """The table of the times of each pipeline's jobs on one core, and its budget if it has one."""
-    heads = ["pipeline", "jobs", "minutes", "budget", "longest job", "its minutes", "most memory of a job, GB"]
-    forms = {"jobs": "{:.0f}", "minutes": "{:.0f}", "budget": "{:.0f}"}
-    rows = [
-        [
-            *(form.format(of[key]) if of[key] is not None else "" for key, form in forms.items()),
-            f"`{of['longest']}`",
-            f"{of['longest_minutes']:.1f}",
-            f"{of['gigabytes']:.2f}",
-        ]
-        for of in found.values()
+    heads = ["pipeline", "jobs", "minutes", "budget", "around programs, %", "longest job", "its minutes"]
+    every, budgets = list(found.values()), [of["budget"] for of in found.values() if of["budget"] is not None]
+    total = {key: sum(of[key] for of in every) for key in ("jobs", "minutes")}
+    total["around"] = sum(of["around"] * of["minutes"] for of in every) / total["minutes"]
+    lines = [
+        [*times_row(name, of), f"`{of['longest']}`", f"{of['longest_minutes']:.1f}", f"{of['gigabytes']:.2f}"]
+        for name, of in found.items()
     ]
-    known = {key: [of[key] for of in found.values() if of[key] is not None] for key in forms}
-    sums = [form.format(sum(known[key])) if known[key] else "" for key, form in forms.items()]
-    return markdown(heads, [*([name, *row] for name, row in zip(found, rows, strict=True)), ["all", *sums, "", "", ""]])
+    last = [*times_row("all", {**total, "budget": sum(budgets) or None}), "", "", ""]
+    return markdown([*heads, "most memory of a job, GB"], [*lines, last])
+
+
+def times_row(name: str, of: Mapping[str, Any]) -> list[str]:
+    """Jobs, minutes, budget and time around the programs of a pipeline."""
+    budget = "" if of["budget"] is None else f"{of['budget']:.0f}"
+    return [name, f"{of['jobs']:.0f}", f"{of['minutes']:.0f}", budget, f"{100 * of['around']:.0f}"]
 
 
 def published(*sources: str) -> Any:
