@@ -1,6 +1,7 @@
 """A checkpoint gives back the same bits, or an error that names the file."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,31 +96,25 @@ def test_every_misfit_is_listed_in_one_error() -> None:
     assert_equal(model, before)
 
 
-def damaged(path: Path, how: str) -> None:
-    data = path.read_bytes()
-    match how:
-        case "cut in half":
-            path.write_bytes(data[: len(data) // 2])
-        case "cut by a byte":
-            path.write_bytes(data[:-1])
-        case "empty":
-            path.write_bytes(b"")
-        case "flipped bit in the middle":
-            path.write_bytes(data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :])
-        case "flipped bit at the end":
-            path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        case "text":
-            path.write_text("not found")
+HOW: dict[str, Callable[[bytes], bytes]] = {
+    "cut in half": lambda data: data[: len(data) // 2],
+    "cut by a byte": lambda data: data[:-1],
+    "empty": lambda data: b"",
+    "flipped bit in the middle": lambda data: flipped(data, len(data) // 2),
+    "flipped bit at the end": lambda data: flipped(data, len(data) - 1),
+    "text": lambda data: b"not found",
+}
 
 
-HOW = ["cut in half", "cut by a byte", "empty", "flipped bit in the middle", "flipped bit at the end", "text"]
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
 @pytest.mark.parametrize("how", HOW)
 def test_damaged_weights_are_refused_by_name(tmp_path: Path, how: str) -> None:
     path = tmp_path / "model.safetensors"
     checkpoint.save(path, nn.Linear(64, 64), {})
-    damaged(path, how)
+    path.write_bytes(HOW[how](path.read_bytes()))
     with pytest.raises(CheckpointError, match=str(path)):
         checkpoint.load_tensors(path)
 
@@ -128,7 +123,7 @@ def test_damaged_weights_are_refused_by_name(tmp_path: Path, how: str) -> None:
 def test_a_damaged_state_is_refused_by_name(tmp_path: Path, how: str) -> None:
     path = tmp_path / "training.pt"
     checkpoint.save_state(path, {"weights": torch.rand(64), "step": 3})
-    damaged(path, how)
+    path.write_bytes(HOW[how](path.read_bytes()))
     with pytest.raises(CheckpointError, match=str(path)):
         checkpoint.load_state(path)
 

@@ -61,6 +61,8 @@ def test_a_scalar_has_its_type(tmp_path: Path, text: str, value: object) -> None
         ("- " * 3000 + "1", "expected at most 64 levels"),
         ("key: !!python/object/apply:os.getcwd []\n", "not valid YAML: .*could not determine a constructor"),
         ("a: !!int x\n", "not valid YAML: invalid literal"),
+        ("a: !!bool maybe\n", "not valid YAML"),
+        ("a: !!binary 'é'\n", "not valid YAML"),
         ("a: 2020-99-99\n", "not valid YAML: month must be"),
         ("a: [1\n", "not valid YAML"),
         ("\x00", "not valid YAML"),

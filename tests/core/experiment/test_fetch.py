@@ -188,19 +188,6 @@ def test_a_file_that_the_user_puts_there_meanwhile_stays(
     assert (tmp_path / "downloads/chairs.zip").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize(
-    "answer", [b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n", b"HTTP/1.1 302 F\r\nLocation: http://[b\r\n\r\n"]
-)
-def test_what_a_server_does_wrong_is_not_told_of_a_checksum(
-    answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("no_proxy", "*")
-    with saying(lambda *_: [answer]) as (url, _), pytest.raises(DownloadError) as caught:
-        get(Source(title="t", page="p", licence="l", archives=(Archive(out="set", urls=(url,)),)), tmp_path)
-    assert "checksum" not in str(caught.value)
-    assert "Content-Length 'abc'" in str(caught.value) or "is no address" in str(caught.value)
-
-
 def test_a_damaged_record_is_an_error(web: Web, tmp_path: Path) -> None:
     (tmp_path / "downloads").mkdir()
     (tmp_path / "downloads/chairs.zip.sha256").write_text("hello")
@@ -238,13 +225,6 @@ def test_a_set_without_archives_says_what_to_do(web: Web, tmp_path: Path) -> Non
         get(manual, tmp_path)
     with pytest.raises(ValueError, match="Chairs: a source needs archives, or words"):
         replace(manual, manual="")
-
-
-def test_a_web_page_instead_of_the_archive_is_neither_kept_nor_recorded(web: Web, tmp_path: Path) -> None:
-    web.files["chairs.zip"] = b"<html>Please log in</html>"
-    with pytest.raises(ArchiveError, match="Please log in"):
-        get(source(web), tmp_path)
-    assert names(tmp_path / "downloads") == []
 
 
 def test_a_web_page_instead_of_another_file_is_neither_kept_nor_recorded(web: Web, tmp_path: Path) -> None:

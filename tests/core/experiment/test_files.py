@@ -193,28 +193,6 @@ def test_a_small_file_system_a_read_only_one_and_one_that_is_mounted_at_the_outp
     assert lines[5:] == ["b'old' ['file']", "['hours']"], "what could not be put there stays beside it"
 
 
-@pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])
-def test_a_parent_that_is_a_file_says_so(tmp_path: Path, write: Callable[[Path], None]) -> None:
-    (tmp_path / "parent").write_text("")
-    out = tmp_path / "parent" / "out"
-    with pytest.raises(OutputError, match="remove that file or choose another folder") as caught:
-        write(out)
-    assert str(out) in str(caught.value)
-
-
-@pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])
-def test_a_folder_nobody_may_write_says_so(write: Callable[[Path], None]) -> None:
-    out = Path("/sys/deq-out")  # the kernel's own: no user may make anything there, root included
-    with pytest.raises(OutputError, match=r"cannot write /sys/deq-out: .*choose another folder"):
-        write(out)
-
-
-@pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])
-def test_a_folder_nobody_can_make_says_so(write: Callable[[Path], None]) -> None:
-    with pytest.raises(OutputError, match=r"cannot write /proc/no/out: .*nor can it be made: choose another folder"):
-        write(Path("/proc/no/out"))
-
-
 def write_file(out: Path) -> None:
     with output_file(out) as partial:
         partial.write_text("x")
@@ -234,30 +212,30 @@ def test_what_may_have_a_name_can_be_written_by_it(tmp_path: Path, write: Callab
     assert names(tmp_path) == sorted(["other", name]), "what a process has left that is gone"
 
 
-@pytest.mark.parametrize("out", [".", "/", ".."])
-@pytest.mark.parametrize("write", [lambda out: write_text(out, "x"), fill])
-def test_a_place_without_a_name_of_its_own_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None], out: str
+UNWRITABLE = {
+    "file/a/out": "remove that file or choose another folder",
+    "/sys/deq-out": "choose another folder",  # the kernel's own: no user may make anything there, root included
+    "/proc/no/out": "nor can it be made: choose another folder",
+    **dict.fromkeys((".", "/", ".."), "choose a new name in it|choose another name"),
+}
+
+
+@pytest.mark.parametrize("write", [fill, write_file, lambda out: write_text(out, "x")])
+def test_a_folder_nobody_may_write_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]
 ) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(OutputError, match=rf"^cannot write {re.escape(out)}: .*choose a new name in it$"):
-        write(Path(out))
-    assert names(tmp_path) == ["here"]
-
-
-@pytest.mark.parametrize("folder", [True, False])
-def test_what_cannot_be_written_is_known_before(tmp_path: Path, folder: bool) -> None:
-    (tmp_path / "file").write_text("")
+    """Before long work by `require_writable`, and where it is written all the same."""
+    (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
-    other = tmp_path / ("file" if folder else "folder")
-    places = [tmp_path / "file" / "a" / "out", Path("/proc/no/out"), Path("/sys/deq-out"), Path("."), other]
-    write = output_directory if folder else output_file
-    for out in places:
-        for attempt in (lambda out: require_writable(out, folder=folder), lambda out: write(out).__enter__()):
-            with pytest.raises(OutputError, match=f"^cannot write {re.escape(str(out))}: .*choose a") as caught:
-                attempt(out)
+    monkeypatch.chdir(tmp_path)
+    taken = {"file": "a file is where a folder is needed"} if write == fill else {"folder": "a folder is where a file"}
+    for out, remedy in {**UNWRITABLE, **taken}.items():
+        for attempt in (lambda out: require_writable(out, folder=write == fill), write):
+            with pytest.raises(OutputError, match=rf"^cannot write {re.escape(out)}: .*({remedy})") as caught:
+                attempt(Path(out))
             assert "@" not in str(caught.value), "no name of a hidden file"
+    assert names(tmp_path) == ["file", "folder"]
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("folder", [True, False])
@@ -268,20 +246,6 @@ def test_what_can_be_written_leaves_no_trace_of_the_question(tmp_path: Path, fol
         require_writable(tmp_path / out, folder=folder)
     assert names(tmp_path) == ["file", "folder"]
     assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_folder_in_the_place_of_a_file_says_so(tmp_path: Path) -> None:
-    (tmp_path / "name").mkdir()
-    with pytest.raises(OutputError, match="a folder is where a file is needed"):
-        write_text(tmp_path / "name", "x")
-    assert names(tmp_path) == ["name"]
-
-
-def test_a_file_in_the_place_of_a_folder_says_so(tmp_path: Path) -> None:
-    (tmp_path / "name").write_text("mine")
-    with pytest.raises(OutputError, match="a file is where a folder is needed"):
-        fill(tmp_path / "name")
-    assert (tmp_path / "name").read_text() == "mine"
 
 
 def test_a_fault_of_an_input_passes_unchanged(tmp_path: Path) -> None:

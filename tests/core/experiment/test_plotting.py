@@ -114,21 +114,6 @@ def test_a_band_that_reaches_zero_ends_where_its_logarithmic_axis_does(tmp_path:
     assert np.array_equal(ended, np.where(before > 0, before, 1e-3))
 
 
-def test_a_positive_band_is_drawn_as_it_is_on_a_logarithmic_axis(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def saved(name: str) -> bytes:
-        drawn, (axes,) = plotting.figure()
-        plotting.curve(axes, [1, 2], [[1.0, 0.1], [1.2, 0.12]], label="a")
-        axes.set_yscale("log")
-        plotting.save(drawn, tmp_path / name)
-        return (tmp_path / name).read_bytes()
-
-    ended = saved("ended.svg")
-    monkeypatch.setattr(plotting, "_end_bands", lambda axes: None)
-    assert saved("as_it_is.svg") == ended
-
-
 def test_the_points_of_named_curves_are_a_table_with_logarithms_where_the_axis_has_them() -> None:
     drawn, (left, right) = plotting.figure(columns=2)
     left.set_title("left")

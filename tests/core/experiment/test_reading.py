@@ -84,33 +84,7 @@ class Sizes:
     sizes: tuple[int, ...]
 
 
-NESTED = "[" * 1200 + "]" * 1200
-MERGES = "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
-ALIASES = "a0: &a0 [1, 2]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)) + "sizes: *a39\n"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "sizes: &a\n  - *a\n",
-        "sizes: &a\n  <<: *a\n",
-        "[" * 60_000,
-        f"sizes: {NESTED}",
-        '{"sizes": [1], "": null}',
-        '{"sizes": [1], null}',
-        MERGES,
-        ALIASES,
-        f"sizes: [{'9' * 5000}]",
-        "sizes: [0x" + "f" * 5000 + "]",
-        "sizes: !!timestamp 2001-99-99",
-        "sizes: !!int nothing",
-        "sizes: !!bool maybe",
-        "sizes: !!binary '\u00e9'",
-        '{"sizes": [1], "sizes": [2]}',
-        '{"sizes": ["\\ud800"]}',
-        "",
-    ],
-)
+@pytest.mark.parametrize("text", ["sizes: &a\n  - *a\n", f"sizes: [0x{'f' * 5000}]", '{"sizes": ["\\ud800"]}', ""])
 def test_a_configuration_of_any_text_is_refused_by_its_path(tmp_path: Path, text: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)

@@ -63,42 +63,11 @@ def test_what_is_wrong_in_a_stop_by_parts_is_named(tmp_path: Path, stop: str, me
         layer(tmp_path, f"{{solver: {{kind: anderson}}, stop: {{max_steps: 9, {stop}}}, adjoint: {{kind: phantom}}}}")
 
 
-def test_failures_are_dealt_with_as_the_configuration_says(tmp_path: Path) -> None:
-    built = layer(
-        tmp_path,
-        """
-        solver: {kind: line_search_broyden, line_search: {trials: 3}}
-        stop: {max_steps: 30, tol: 1e-9}
-        adjoint: {kind: implicit, solver: {kind: gmres}, stop: {max_steps: 20, tol: 1e-8}, on_failure: warn}
-        on_failure: raise
-        """,
-    )
-    assert built.solver == deq.LineSearchBroyden(line_search=deq.Armijo(trials=3))
-    assert built.adjoint == deq.Implicit(deq.GMRES(), deq.Stop(20, 1e-8), on_failure="warn")
-    assert built.on_failure == "raise"
-
-
 def test_a_reversible_layer_names_its_solver_twice(tmp_path: Path) -> None:
     text = "{solver: {kind: %s}, stop: {max_steps: 9}, adjoint: {kind: reversible}}"
     assert layer(tmp_path, text % "reversible").solver == deq.Reversible()
     with pytest.raises(ConfigError, match="leave solver out or pass the same"):
         layer(tmp_path, text % "anderson")
-
-
-@pytest.mark.parametrize(
-    ("text", "adjoint"),
-    [
-        ("{kind: phantom, steps: 3, damping: 0.25}", deq.Phantom(steps=3, damping=0.25)),
-        ("{kind: phantom, steps: 3, record: [1]}", deq.Phantom(steps=3, record=(1,))),
-        ("{kind: unrolled}", deq.Unrolled()),
-        ("{kind: truncated, terms: 3}", deq.Truncated(3)),
-        ("{kind: jacobian_free}", deq.JacobianFree()),
-    ],
-)
-def test_gradients_by_name(tmp_path: Path, text: str, adjoint: object) -> None:
-    built = layer(tmp_path, f"{{solver: {{kind: fixed_point_iteration}}, stop: {{max_steps: 2}}, adjoint: {text}}}")
-    assert built.adjoint == adjoint
-    assert built.solver == deq.FixedPointIteration()
 
 
 def test_the_layer_solves_and_differentiates() -> None:

@@ -67,15 +67,6 @@ def test_every_kind_of_archive_is_unpacked(make: Callable[..., Path], suffix: st
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"a{suffix}", "out"]
 
 
-def test_archives_compressed_in_parallel_are_unpacked(tmp_path: Path) -> None:
-    """pbzip2 writes several compressed streams one after the other."""
-    plain = make_tar(tmp_path / "a.tar", FILES).read_bytes()
-    pieces = [bz2.compress(plain[start : start + 2000]) for start in range(0, len(plain), 2000)]
-    (tmp_path / "a.tar.bz2").write_bytes(b"".join(pieces))
-    unpack(tmp_path / "a.tar.bz2", tmp_path / "out")
-    assert contents(tmp_path / "out") == FILES
-
-
 @pytest.mark.parametrize("make", MAKERS)
 def test_a_top_folder_of_the_name_of_the_place_is_the_place(make: Callable[..., Path], tmp_path: Path) -> None:
     files = {f"out/{name}": content for name, content in FILES.items()} | {"out/out": b"inner", "LICENCE": b"free"}
@@ -108,20 +99,6 @@ def test_links_and_devices_of_a_zip_are_refused(kind: int, tmp_path: Path) -> No
     with pytest.raises(ArchiveError, match="'special' is a link or device"):
         unpack(make_zip(tmp_path / "a.zip", {"special": b"/etc/passwd"}, kind | 0o777), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")  # zipfile, when the archive is made
-@pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_a_file_that_comes_twice_is_refused(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / f"a.{kind}"
-    if kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("file", "one")
-            archive.writestr("file", "two")
-    else:
-        special_tar(path, tarfile.REGTYPE, name="read.me")
-    with pytest.raises(ArchiveError, match="comes twice"):
-        unpack(path, tmp_path / "out")
 
 
 def test_programs_do_not_stay_executable(tmp_path: Path) -> None:
