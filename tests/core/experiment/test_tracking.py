@@ -267,19 +267,20 @@ def test_a_failed_run_is_continued_and_its_error_forgotten(client: MlflowClient,
     assert "error" not in run.data.tags
 
 
-def test_an_evaluation_is_the_child_of_the_training_that_wrote_its_model(client: MlflowClient, tmp_path: Path) -> None:
+def test_an_evaluation_is_the_child_of_the_last_training_that_wrote_its_model(
+    client: MlflowClient, tmp_path: Path
+) -> None:
     model = tmp_path / "train" / "model.safetensors"
-    for weights in (b"first", b"second"):
+    for weights in (b"first", b"second", b"first"):
         with track("flow.train", {}, out=model.parent):
             model.parent.mkdir(exist_ok=True)
             model.write_bytes(weights)
-    model.write_bytes(b"first")
     with track("flow.evaluate", {}, out=tmp_path / "evaluate", parent_of=model):
         pass
-    first, second, evaluation = runs(client)
-    assert evaluation.data.tags["mlflow.parentRunId"] == first.info.run_id
+    _, second, third, evaluation = runs(client)
+    assert evaluation.data.tags["mlflow.parentRunId"] == third.info.run_id
     assert evaluation.data.tags["dep.train/model.safetensors"] == hashlib.md5(b"first").hexdigest()
-    assert find(Path("train/model.safetensors")) == first.info.run_id
+    assert find(Path("train/model.safetensors")) == third.info.run_id
     model.write_bytes(b"second")
     assert find(model) == second.info.run_id
     model.write_bytes(b"third")
