@@ -47,7 +47,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         reading.read_text(tmp_path / "a.txt", OwnError)
 
 
-def test_a_file_may_ask_for_what_is_usual_or_a_multiple_of_itself_and_for_no_more_than_is_free(
+def test_a_file_may_ask_for_what_is_usual_or_a_multiple_of_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.bin"
@@ -58,9 +58,8 @@ def test_a_file_may_ask_for_what_is_usual_or_a_multiple_of_itself_and_for_no_mor
     monkeypatch.setattr(reading, "USUAL", 50)
     path.write_bytes(bytes(10))
     reading.require_room(path, OwnError, 10 * reading.RATIO)
-    monkeypatch.setattr(reading, "available", lambda: 900)
-    with pytest.raises(OwnError, match="needs 1000 bytes of memory, of which 900 are free"):
-        reading.require_room(path, OwnError, 1000)
+    with pytest.raises(OwnError, match=r"a\.bin: expected what a file of 10 bytes may hold"):
+        reading.require_room(path, OwnError, 10 * reading.RATIO + 1)
 
 
 def test_the_header_of_an_array_is_held_against_the_files_length() -> None:

@@ -247,6 +247,7 @@ def forget_the_first(listed: bytearray) -> None:
         forget_the_first,
         lambda listed: listed.__setitem__(46, ord("b")),  # a name
         lambda listed: struct.pack_into("<H", listed, 8, 0x800),  # the flag for UTF-8
+        lambda listed: listed.__setitem__(slice(16, 28), bytes(12)),  # checksum and sizes of the first
         lambda listed: struct.pack_into("<H", listed, listed.index(b"PK\5\6") + 10, 3),  # how many there are
     ],
 )
@@ -258,9 +259,7 @@ def test_a_zip_that_says_two_things_of_its_members_is_refused(
 
 
 @pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize(
-    "names", [("a", "./a"), ("b/a", "b//a"), ("a.txt", "A.TXT"), ("é", "e\u0301"), ("a", "a/b"), ("a/b", "a")]
-)
+@pytest.mark.parametrize("names", [("a", "./a"), ("b/a", "b//a"), ("a", "a/b"), ("a/b", "a")])
 def test_two_members_for_one_place_are_refused(
     make: Callable[..., Path], names: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -63,22 +63,11 @@ def require_room(path: Path, fault: type[Exception], size: int) -> None:
     """Checks that a file may ask for `size` bytes of memory.
 
     Raises:
-        fault: where that is more than a file of its length comes to, or than there is.
+        fault: where that is more than a file of its length comes to.
     """
     length = path.stat().st_size
     if size > max(USUAL, RATIO * length):
         raise fault(f"{path}: expected what a file of {length} bytes may hold, got one that asks for {size}; {AGAIN}")
-    if size > (free := available()):
-        raise fault(f"{path}: needs {size} bytes of memory, of which {free} are free: make room, or use a smaller file")
-
-
-def available() -> int:
-    """Bytes of memory that are free, or would be if the system asked for them; where nobody says, no limit."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return 1 << 62
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 1 << 62)
 
 
 def told(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Arrays for figures, in one compressed file."""
 
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from deq_core.experiment.data.npy import header
+from deq_core.experiment.download import read_zip
 from deq_core.experiment.errors import ResultsError
 from deq_core.experiment.files import write_bytes
 from deq_core.experiment.reading import decoding, read_bytes, require_room
-
-HEADER, END = 100, 22
-"""Bytes of a zip: at most before a member's content, but for its name, and of the record behind its list of members."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Tensor | np.ndarray]) -> None:
@@ -35,18 +32,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         ResultsError: there is no such file, or it is damaged.
     """
     data, again = read_bytes(path, ResultsError), "make it again"
-    with decoding(path, ResultsError, "arrays as NumPy stores them", again), zipfile.ZipFile(io.BytesIO(data)) as file:
-        members = file.infolist()
-        require_room(path, ResultsError, sum(member.file_size for member in members))
-        if not members:
-            raise ResultsError(f"{path}: expected arrays, got none; {again}")
-        last = max(members, key=lambda member: member.header_offset)
-        room = file.start_dir - last.header_offset - last.compress_size - len(last.filename)
-        listed = sum(46 + len(member.filename) + len(member.extra) + len(member.comment) for member in members)
-        names = {member.filename for member in members}
-        if len(names) < len(members) or room > HEADER or len(data) - file.start_dir - listed > END:
-            raise ResultsError(f"{path}: expected a whole list of arrays of different names; {again}")
-        return {member.filename.removesuffix(".npy"): _array(file.read(member)) for member in members}
+    with decoding(path, ResultsError, "arrays as NumPy stores them", again):
+        members = read_zip.members(io.BytesIO(data), lambda size: require_room(path, ResultsError, size))
+        found = [
+            (member.name.removesuffix(".npy"), _array(member.data.read() if member.data else b"")) for member in members
+        ]
+    if not found or len(dict(found)) < len(found):
+        raise ResultsError(f"{path}: expected arrays of different names, got {[name for name, _ in found]}; {again}")
+    return dict(found)
 
 
 def _array(data: bytes) -> np.ndarray:

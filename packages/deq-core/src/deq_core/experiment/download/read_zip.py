@@ -1,4 +1,4 @@
-"""Reads zip archives strictly: the file is the members that its list names, one behind the other, and no more."""
+"""Reads zip archives strictly: a file begins with the first member, ends with their list, and has all that it says."""
 
 import io
 import stat
@@ -13,7 +13,6 @@ LOCAL = b"PK\3\4"
 """What a zip archive, and each of its members, begins with."""
 END = b"PK\5\6"
 ENCRYPTED, TRAILING, UTF8 = 1, 8, 0x800  # flags: content, checksum and sizes behind the content, name
-DESCRIPTOR = 24  # bytes that may lie behind a member, at most
 UNSAID = (0xFFFF, 0xFFFFFFFF)  # numbers that stand elsewhere because they are larger
 
 
@@ -31,9 +30,11 @@ def members(file: BinaryIO, take: Callable[[int], None]) -> Iterator[Member]:
     with zipfile.ZipFile(file) as source:
         listed = source.infolist()
         check_end(file, source.comment, len(listed))
-        check_places(file, listed, source.start_dir)
+        if min((member.header_offset for member in listed), default=0):
+            raise ValueError("bytes stand before its first member")
         take(sum(member.file_size for member in listed))
         for member in listed:
+            check_header(file, member)
             kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on Unix
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 fault = "is a link or device"
@@ -60,29 +61,12 @@ def check_end(file: BinaryIO, comment: bytes, count: int) -> None:
         raise ValueError(f"it says that it has {members} members, and lists {count}")
 
 
-def check_places(file: BinaryIO, listed: list[zipfile.ZipInfo], end: int) -> None:
-    """Raises where a member's own header is not as listed, or bytes of the archive belong to no member or to two."""
-    place = 0
-    for member in sorted(listed, key=lambda member: member.header_offset):
-        if not 0 <= member.header_offset - place <= (DESCRIPTOR if place else 0):
-            raise ValueError(
-                f"{member.orig_filename!r} begins at byte {member.header_offset}, the one before it ends "
-                f"at byte {place}"
-            )
-        file.seek(member.header_offset)
-        mark, _, flags, method, _, _, *numbers, name, extra = struct.unpack("<4s5H3L2H", file.read(30))
-        encoding = "utf-8" if member.flag_bits & UTF8 else "cp437"
-        same = (mark, flags, method, file.read(name)) == (
-            LOCAL,
-            member.flag_bits,
-            member.compress_type,
-            member.orig_filename.encode(encoding),
-        )
-        expected = (member.CRC, member.compress_size, member.file_size)
-        if not flags & TRAILING:
-            same = same and all(a == b or a in UNSAID for a, b in zip(numbers, expected, strict=True))
-        if not same:
-            raise ValueError(f"{member.orig_filename!r} is listed otherwise than it stands in the archive")
-        place = member.header_offset + 30 + name + extra + member.compress_size
-    if not 0 <= end - place <= DESCRIPTOR:
-        raise ValueError(f"its members end at byte {place}, and their list begins at byte {end}")
+def check_header(file: BinaryIO, member: zipfile.ZipInfo) -> None:
+    """Raises where a member's own header is not as listed."""
+    file.seek(member.header_offset)
+    _, _, flags, _, _, _, *numbers, length, _ = struct.unpack("<4s5H3L2H", file.read(30))
+    name = file.read(length).decode("utf-8" if member.flag_bits & UTF8 else "cp437")
+    expected = (member.CRC, member.compress_size, member.file_size)
+    same = flags & TRAILING or all(a == b or a in UNSAID for a, b in zip(numbers, expected, strict=True))
+    if (name, flags) != (member.orig_filename, member.flag_bits) or not same:
+        raise ValueError(f"{member.orig_filename!r} is listed otherwise than it stands in the archive")

@@ -4,7 +4,6 @@ import lzma
 import shutil
 import struct
 import tarfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -103,7 +102,6 @@ def named(archive: Path) -> str | None:
 
 def write(archive: Path, file: BinaryIO, members: Iterable[Member], folder: Path, *, top: str) -> None:
     """Writes members below `folder`; those in a folder `top` as if they were beside it."""
-    places = Places()
     size = archive.stat().st_size
     with tqdm(total=size, unit="B", unit_scale=True, desc=f"unpacking {archive.name}", disable=None) as bar:
         for member in members:
@@ -112,17 +110,17 @@ def write(archive: Path, file: BinaryIO, members: Iterable[Member], folder: Path
                 raise refused(archive, member.name, member.fault)
             if path.parts[:1] == (top,) and (len(path.parts) > 1 or member.data is None):
                 path = PurePosixPath(*path.parts[1:])
-            if not places.take(path, folder=member.data is None):
-                raise refused(archive, member.name, "comes twice")
             target = folder / path
-            if member.data is None:
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as written:
-                shutil.copyfileobj(member.data, written, read_tar.CHUNK)
-                if written.tell() != member.size:
-                    raise EOFError(f"{member.name!r} is {written.tell()} bytes long, and should be {member.size}")
+            try:
+                (target if member.data is None else target.parent).mkdir(parents=True, exist_ok=True)
+                if member.data is None:
+                    continue
+                with target.open("xb") as written:
+                    shutil.copyfileobj(member.data, written, read_tar.CHUNK)
+                    if written.tell() != member.size:
+                        raise EOFError(f"{member.name!r} is {written.tell()} bytes long, and should be {member.size}")
+            except (FileExistsError, NotADirectoryError):
+                raise refused(archive, member.name, "comes twice") from None
             bar.update(max(0, file.tell() - bar.n))
     if not any(folder.iterdir()):
         raise EOFError("it holds nothing")
@@ -138,26 +136,6 @@ def inside(archive: Path, name: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or any(character in name for character in "\\:\0"):
         raise refused(archive, name, "lies outside of the archive's folder")
     return path
-
-
-class Places:
-    """The places of an archive's members, as a system sees them that tells neither case nor accents' forms apart."""
-
-    def __init__(self) -> None:
-        self.taken: dict[PurePosixPath, bool] = {}
-        """By place, whether it is a folder."""
-
-    def take(self, path: PurePosixPath, *, folder: bool) -> bool:
-        """Whether a member may go there: a file to a place of its own, and a folder where no file is."""
-        if not path.parts:
-            return folder  # the archive's own
-        place = PurePosixPath(unicodedata.normalize("NFD", unicodedata.normalize("NFD", str(path)).casefold()))
-        if not all(self.taken.setdefault(parent, True) for parent in place.parents):
-            return False
-        if place in self.taken:
-            return folder and self.taken[place]
-        self.taken[place] = folder
-        return True
 
 
 class Room:
