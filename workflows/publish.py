@@ -191,7 +191,7 @@ def times_table(found: dict[str, Any]) -> str:
     """The table of the times of each pipeline's jobs on one core, and its budget if it has one."""
     heads = ["pipeline", "jobs", "minutes", "budget", "around programs, %", "longest job", "its minutes"]
     every, budgets = list(found.values()), [of["budget"] for of in found.values() if of["budget"] is not None]
-    total = {key: sum(of[key] for of in every) for key in ("jobs", "minutes")}
+    total: dict[str, float] = {key: sum(of[key] for of in every) for key in ("jobs", "minutes")}
     total["around"] = sum(of["around"] * of["minutes"] for of in every) / total["minutes"]
     lines = [
         [*times_row(name, of), f"`{of['longest']}`", f"{of['longest_minutes']:.1f}", f"{of['gigabytes']:.2f}"]

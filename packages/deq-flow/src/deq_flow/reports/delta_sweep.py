@@ -72,7 +72,7 @@ def page(section: Section, results: Results) -> Page:
         ],
         figures={
             "tradeoff": tradeoff(test, down="network", across=("set", "start"), quality=QUALITY, y="EPE lost"),
-            "activity": activity(of_test(evaluations), rules(of_most_steps(found, test))),
+            "activity": activity(of_test(evaluations), rules(found)),
             "maps": still_changing(maps),
         },
         dpi=section.load(int, "dpi"),
@@ -132,13 +132,6 @@ def cases_table(rows: Sequence[Row]) -> str:
 def rules(found: Savings) -> dict[str, str]:
     """The rule of each network, set and start that is chosen within the smallest bound."""
     return {case: str(bounds[f"{LOSSES[0]} %"].get("way", "")) for case, bounds in chosen(found).items()}
-
-
-def of_most_steps(found: Savings, rows: Sequence[Row]) -> Savings:
-    """The cases of variants that go on for the most steps, so that a figure shows them all."""
-    last = max(numbers(rows, "max_steps"))
-    variants = {row["variant"] for row in rows if row["max_steps"] == last and row["threshold"] != 0}
-    return {case: bounds for case, bounds in found.items() if case.split(", ")[-2] in variants}
 
 
 def layers_table(layers: Sequence[Row], found: Savings) -> str:

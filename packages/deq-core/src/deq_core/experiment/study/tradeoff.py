@@ -51,17 +51,24 @@ def draw(axes: Axes, rows: Sequence[Row], quality: Quality, colours: Mapping[Val
     """The lines of one panel."""
     axes.axhline(0, color="#999999", linewidth=0.7)
     by_solver = grouped(rows, ("solver",))
+    names = shortest([str(solver) for (solver,) in by_solver])
     for ((solver,), own), grey in zip(by_solver.items(), cycle(GREYS)):
         exact = [row for row in own if row["threshold"] == 0]
         last = max(numbers(exact, "max_steps"))
         reference = [row for row in exact if row["max_steps"] == last]
         lost: list[Row] = [{**row, "lost": quality.of(of_seed(reference, row), [row])} for row in own]
         fewer = [row for row in lost if row["threshold"] == 0]
-        label = f"fewer steps, {solver}" if len(by_solver) > 1 else "fewer steps, threshold 0"
+        label = f"fewer steps, {names[str(solver)]}" if len(by_solver) > 1 else "fewer steps, threshold 0"
         quality_by_work(axes, fewer, by="max_steps", x="work", y="lost", label=label, line=":", color=grey)
         for (variant,), group in grouped([row for row in lost if row["threshold"] != 0], ("variant",)).items():
             label, color = f"{variant}, by threshold", colours[variant]
             quality_by_work(axes, group, by="threshold", x="work", y="lost", label=label, color=color)
+
+
+def shortest(solvers: Sequence[str]) -> dict[str, str]:
+    """The class of each solver, where that tells them apart; else the solver with its parameters."""
+    kinds = [solver.partition("(")[0] for solver in solvers]
+    return dict(zip(solvers, kinds if len(set(kinds)) == len(kinds) else solvers, strict=True))
 
 
 def lines(
