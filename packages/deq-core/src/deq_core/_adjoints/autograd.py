@@ -1,4 +1,4 @@
-"""Attaches gradients to a solution: it gets the graph of one evaluation of f, and a gradient rule of the adjoint's."""
+"""Attaches gradients to a solution: the graph of one evaluation of f, and the adjoint's rule for its gradient."""
 
 from collections.abc import Callable
 from typing import Any

@@ -48,12 +48,12 @@ def fixed_point(
         stop: maximum number of steps, tolerance, and the norm of the residual.
         adjoint: how gradients reach the tensors that f closes over. Used only while autograd records: `no_grad` and
             `inference_mode` skip it, `eval()` does not.
-        record: steps, counted from 1 and increasing, whose best state so far goes to `Solution.trajectory`.
+        record: steps, counted from 1 and increasing, after which the best state so far goes to `Solution.trajectory`.
         check: another f, evaluated once at the solution, by which `residual` and `outcome` are judged. With a cell
             made by `to_delta`, pass the dense cell.
         on_failure: what to do if samples end above `stop.tol`: "ignore"; "warn" with a `ConvergenceWarning`, once for
-            each line that calls; or "raise". Without a tolerance, "warn" is silent and "raise" is for samples that are
-            not finite.
+            each line of your code that calls; or "raise". Without a tolerance, "warn" is silent and "raise" is for
+            samples that are not finite.
 
     Raises:
         ValueError: f returns another structure, shape or device than it was given, or no floating point, changes its
