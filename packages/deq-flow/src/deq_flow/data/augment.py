@@ -1,6 +1,6 @@
 """Augmentation of RAFT and DEQ-Flow: colours, erased patches, then scale, stretch, flips and crop of frames and flow.
 
-Every result is a function of the sample and a generator. What is drawn is kept apart from what is done with it.
+Each result is a function of the sample and a generator.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,36 +17,37 @@ from deq_flow.data.samples import FlowSample
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """What is changed, how much and how often. The defaults are the released ones for dense sets."""
+    """Strengths and probabilities of the augmentation. The defaults are the released ones for dense sets."""
 
     crop: tuple[int, int]
-    """Height and width of what remains, pixels."""
+    """Height and width of the crop, pixels."""
     still_chance: float = 0.0
     """Probability that the pair becomes image 1 twice, with zero flow; colours and erased patches differ as usual."""
     colour: ColourConfig = field(default_factory=ColourConfig)
     eraser_chance: float = 0.5
-    """Probability that one or two patches of image 2 are painted over with its mean colour."""
+    """Probability that one or two patches of image 2 are filled with its mean colour."""
     eraser_size: tuple[int, int] = (50, 100)
-    """Least length of a patch's side and the one it stays below, pixels."""
+    """Range of the side of a patch, pixels; the upper bound is exclusive."""
     scale: tuple[float, float] = (-0.2, 0.5)
     """Range of the base-2 logarithm of the scale."""
     scale_chance: float = 0.8
-    """Probability of a change of size."""
+    """Probability of scaling."""
     stretch: float = 0.2
-    """Greatest base-2 logarithm of the further scale of each axis on its own."""
+    """Greatest base-2 logarithm of the additional scale of each axis."""
     stretch_chance: float = 0.8
     flip_chance: tuple[float, float] = (0.5, 0.1)
-    """Probabilities of mirroring left to right and top to bottom."""
+    """Probabilities of a horizontal and of a vertical flip."""
     margin: int = 8
-    """Scaled frames are at least this much larger than the crop."""
+    """Number of pixels by which scaled frames are at least larger than the crop."""
     overdraw: tuple[int, int] = (0, 0)
-    """Pixels by which drawn crops may pass the bottom edge, and the left and right edges, before they are moved back
-    inside: the edges are seen more often. The release has (20, 50) for sparse sets."""
+    """Number of pixels by which random crops may exceed the bottom edge, and the left and right edges, before they are
+    moved back inside; this samples the edges more often. The release has (20, 50) for sparse sets."""
     sparse: bool = False
-    """Scaling moves each known vector to the nearest pixel instead of interpolating the flow."""
+    """Whether scaling moves each known vector to the nearest pixel instead of interpolating the flow."""
     released_scatter: bool = False
-    """Sparse vectors are moved as in the release: pixel x goes to scale * x, though in the frames it goes to
-    scale * (x + 0.5) - 0.5; the first row and column are dropped; and of vectors that meet, the last one stays."""
+    """Whether sparse vectors are moved as in the release: pixel x moves to scale * x, although in the frames it moves
+    to scale * (x + 0.5) - 0.5; the first row and column are dropped; and the last of several vectors for a pixel is
+    kept."""
 
     def __post_init__(self) -> None:
         if min(self.crop) < 1:
@@ -83,18 +84,18 @@ KITTI = AugmentConfig(
 
 @dataclass(frozen=True)
 class Geometry:
-    """One change of place and size: scaled, mirrored, then cropped."""
+    """A geometric transform: scale, then flips, then crop."""
 
     scale: tuple[float, float] | None
-    """Of x and y; None leaves the size as it is."""
+    """Scale of x and y; None is without scaling."""
     flip: tuple[bool, bool]
-    """Left to right, top to bottom."""
+    """Whether to flip horizontally, and vertically."""
     corner: tuple[int, int]
-    """(y, x) of the crop's first pixel in the scaled, mirrored frame."""
+    """(y, x) of the crop's first pixel in the scaled and flipped frame."""
 
 
 def augment(sample: FlowSample, config: AugmentConfig, rng: np.random.Generator) -> FlowSample:
-    """A randomly changed sample of size `config.crop`; its `occluded` is None.
+    """A randomly augmented sample of size `config.crop`; its `occluded` is None.
 
     Raises:
         ValueError: the sample is smaller than the crop and scaling by `config` cannot help.
@@ -109,7 +110,7 @@ def augment(sample: FlowSample, config: AugmentConfig, rng: np.random.Generator)
 
 
 def erase(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """The image, uint8 (h, w, 3), with `eraser_chance` one or two patches of its mean colour: invented occlusions."""
+    """The image, uint8 (h, w, 3), with `eraser_chance` occluded by one or two patches of its mean colour."""
     if rng.uniform() >= config.eraser_chance:
         return image
     colour = rearrange(image, "h w c -> (h w) c").mean(axis=0).astype(np.uint8)
@@ -122,7 +123,7 @@ def erase(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) ->
 
 
 def paint(image: np.ndarray, colour: np.ndarray, patches: list[tuple[int, int, int, int]]) -> np.ndarray:
-    """A copy of the image with patches (x, y, width, height) of one colour, cut at its edges."""
+    """A copy of the image with patches (x, y, width, height) of one colour, clipped at its edges."""
     painted = image.copy()
     for x, y, width, height in patches:
         painted[y : y + height, x : x + width] = colour
@@ -149,7 +150,7 @@ def random_geometry(sample: FlowSample, config: AugmentConfig, rng: np.random.Ge
 
 
 def transform(sample: FlowSample, geometry: Geometry, config: AugmentConfig) -> FlowSample:
-    """The sample scaled, mirrored and cropped; flow vectors are scaled and mirrored with it.
+    """The sample scaled, flipped and cropped; flow vectors are scaled and flipped with it.
 
     Raises:
         ValueError: the crop does not fit into the scaled sample.
@@ -181,7 +182,7 @@ def transform(sample: FlowSample, geometry: Geometry, config: AugmentConfig) -> 
 
 
 def resize_flow(flow: np.ndarray, valid: np.ndarray, scale: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Dense flow (h, w, 2) and validity (h, w) interpolated at `scale` (x, y); valid where all that contributed was."""
+    """Dense flow (h, w, 2) and validity (h, w) resized by `scale` (x, y); valid where all interpolated pixels are."""
     fx, fy = scale
     if valid.all():
         resized = cv2.resize(flow, None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)
@@ -195,25 +196,25 @@ def resize_flow(flow: np.ndarray, valid: np.ndarray, scale: tuple[float, float])
 def scatter_flow(
     flow: np.ndarray, valid: np.ndarray, scale: tuple[float, float], *, released: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sparse flow (h, w, 2) and validity (h, w) at `scale` (x, y): each known vector goes to the nearest pixel.
+    """Sparse flow (h, w, 2) and validity (h, w) scaled by `scale` (x, y): each known vector moves to the nearest pixel.
 
-    Of vectors that meet, the one nearest to the pixel stays. `released` is `AugmentConfig.released_scatter`.
+    Of several vectors for a pixel, the nearest one is kept. `released` is `AugmentConfig.released_scatter`.
     """
     factors = np.array(scale)
     size = np.array([round(flow.shape[1] * scale[0]), round(flow.shape[0] * scale[1])])
     y, x = np.nonzero(valid)
     source = np.stack([x, y], axis=1)
-    shift = 0.0 if released else 0.5  # of a pixel's middle from its edge, about which the frames are scaled
+    shift = 0.0 if released else 0.5  # from a pixel's edge, about which frames are scaled, to its centre
     exact = (source + shift) * factors - shift
     target = np.round(exact).astype(np.int64)
     inside = ((target >= (1 if released else 0)) & (target < size)).all(axis=1)
     source, target, exact = source[inside], target[inside], exact[inside]
     distance = np.zeros(len(target)) if released else np.square(exact - target).sum(axis=1)
-    order = np.argsort(-distance, kind="stable")  # the nearest last
+    order = np.argsort(-distance, kind="stable")  # nearest last, as the last write to a pixel counts
     (x, y), (from_x, from_y) = target[order].T, source[order].T
     moved = np.zeros((size[1], size[0], 2), dtype=np.float32)
     known = np.zeros((size[1], size[0]), dtype=bool)
-    moved[y, x] = flow[from_y, from_x] * factors  # of equal places the last is written
+    moved[y, x] = flow[from_y, from_x] * factors
     known[y, x] = True
     return moved, known
 

@@ -1,4 +1,4 @@
-"""Batches of pairs with their flow, augmented."""
+"""Batches of augmented pairs with their flow."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from deq_flow.data.augment import AugmentConfig, augment
 from deq_flow.data.samples import FlowSample, SampleSet
 
 Augmentation = AugmentConfig | Callable[[int], AugmentConfig]
-"""How every sample of a set is changed, or how the sample at an index is."""
+"""Augmentation of all samples of a set, or a function that gives that of the sample at an index."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ class FlowBatch:
 def batches(
     dataset: SampleSet, *, batch_size: int, augment: Augmentation | None, seed: int, workers: int = 0
 ) -> Callable[[int], Iterator[FlowBatch]]:
-    """A function whose value at `start` yields the batches of steps start, start + 1, ... without end.
+    """A function that, for `start`, yields the batches of steps start, start + 1, ... without end.
 
-    Each epoch is a new permutation of the samples, without the last incomplete batch. The batch of a step, and what
-    augmentation draws for each of its samples, depend on the seed and the step alone.
+    Each epoch is a new permutation of the samples, without the last incomplete batch. The batch of a step, and the
+    augmentation of its samples, depend only on the seed and the step.
 
     Args:
-        dataset: map-style; its samples are of one size if `augment` is None.
-        batch_size: samples a batch.
-        augment: how samples are changed, all alike or by index, as in `mixes.Mix`; None leaves them as they are.
-        seed: of the order and of the augmentation.
-        workers: processes that read and augment; 0 does both in this one.
+        dataset: map-style data set; without augmentation its samples must have one size.
+        batch_size: number of samples in a batch.
+        augment: augmentation of all samples, or by index, as in `mixes.Mix`; None is without.
+        seed: seed of the order and of the augmentation.
+        workers: number of processes that read and augment; with 0 the calling process does.
 
     Raises:
         ValueError: the data set is smaller than a batch.
@@ -77,7 +77,7 @@ def batches(
 
 @dataclass(frozen=True)
 class Augmented:
-    """Augments a sample as its place in the data set asks for."""
+    """Augments a sample according to its index in the data set."""
 
     augmentation: Augmentation
 
@@ -87,5 +87,5 @@ class Augmented:
 
 
 def same_shape(pairs: SampleSet, batch_size: int) -> Iterator[list[FlowSample]]:
-    """All samples in order, in runs of at most `batch_size` whose images have one shape."""
+    """All samples in order, in groups of at most `batch_size` images of one shape."""
     return experiment.grouped(experiment.in_order(pairs), batch_size, apart=lambda sample: sample.image1.shape)

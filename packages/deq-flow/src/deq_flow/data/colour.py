@@ -1,4 +1,4 @@
-"""Random changes of an image's colours: brightness, contrast, saturation and hue, in random order."""
+"""Colour jitter: random brightness, contrast, saturation and hue, in random order."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601, as i
 
 @dataclass(frozen=True, kw_only=True)
 class ColourConfig:
-    """Ranges of the changes; all zero leaves colours as they are.
+    """Ranges of the jitter; with all zero, colours do not change.
 
-    The defaults are those of RAFT (Teed and Deng, ECCV 2020) and DEQ-Flow for dense sets, whose hue is 0.5 / 3.14.
+    The defaults are those of RAFT (Teed and Deng, ECCV 2020) and DEQ-Flow for dense sets.
     """
 
     brightness: float = 0.4
@@ -20,7 +20,7 @@ class ColourConfig:
     contrast: float = 0.4
     saturation: float = 0.4
     hue: float = 0.5 / 3.14
-    """Greatest turn of the colour circle to either side, 0.5 being half of it."""
+    """Greatest shift of the hue in either direction; 0.5 is half of the colour circle."""
     asymmetric_chance: float = 0.2
     """Probability that the two frames change independently of each other."""
 
@@ -36,14 +36,14 @@ class ColourConfig:
 
 @dataclass(frozen=True)
 class Jitter:
-    """One change of colours."""
+    """A change of colours."""
 
     brightness: float
     contrast: float
     saturation: float
     hue: float
     order: tuple[int, ...] = (0, 1, 2, 3)
-    """In which order the four changes above are made."""
+    """Order of the four changes above."""
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """The changed image, uint8 RGB (h, w, 3); contrast is about the mean grey of the whole image."""
@@ -68,7 +68,7 @@ class Jitter:
         return grey + self.saturation * (values - grey)
 
     def turn(self, values: np.ndarray) -> np.ndarray:
-        """Every hue moved round the colour circle."""
+        """All hues shifted along the colour circle."""
         hsv = cv2.cvtColor(values / 255, cv2.COLOR_RGB2HSV)
         hsv[:, :, 0] = (hsv[:, :, 0] + 360 * self.hue) % 360
         return 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
@@ -92,7 +92,7 @@ def random_jitter(rng: np.random.Generator, config: ColourConfig) -> Jitter:
 def jitter_pair(
     image1: np.ndarray, image2: np.ndarray, rng: np.random.Generator, config: ColourConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both frames, uint8 RGB (h, w, 3), changed alike, or independently with `asymmetric_chance`."""
+    """Both frames, uint8 RGB (h, w, 3), with the same jitter, or independent ones with `asymmetric_chance`."""
     if rng.uniform() < config.asymmetric_chance:
         return random_jitter(rng, config)(image1), random_jitter(rng, config)(image2)
     both = random_jitter(rng, config)(np.concatenate([image1, image2]))

@@ -1,4 +1,4 @@
-"""Files of flow as Spring has them: HDF5 with a data set "flow"."""
+"""Spring's files of flow: HDF5 with a data set "flow"."""
 
 import math
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def read_flo5(path: Path) -> Tensor:
 
     Raises:
         ModuleNotFoundError: h5py is not installed.
-        FileFormatError: the file holds something else, or is damaged.
+        FileFormatError: the file has other contents, or is damaged.
     """
     with opened_flo5(path) as stored:
         require_room(path, FileFormatError, 8 * max(stored.size, math.prod(stored.chunks or ())))
@@ -31,7 +31,7 @@ def read_flo5(path: Path) -> Tensor:
 
 @contextmanager
 def opened_flo5(path: Path) -> Iterator[Any]:
-    """The data set "flow" of an HDF5 file, not yet read; raises what `read_flo5` does."""
+    """The data set "flow" of an HDF5 file, not yet read; raises as `read_flo5` does."""
     try:
         import h5py
     except ModuleNotFoundError as error:
@@ -54,7 +54,7 @@ def opened_flo5(path: Path) -> Iterator[Any]:
 
 
 def unwritten(stored: Any) -> int:
-    """How many of a data set's chunks the file does not have, for which the library would give zeros."""
+    """Number of a data set's chunks that are missing in the file; h5py would return zeros for them."""
     if stored.chunks is None:
         return int(stored.id.get_storage_size() < stored.size * stored.dtype.itemsize)
     whole = math.prod(-(-size // chunk) for size, chunk in zip(stored.shape, stored.chunks, strict=True))

@@ -1,4 +1,4 @@
-"""Whether a file is whole and of the kind that its folder says, without decoding its pixels: faster than reading it."""
+"""Checks of a file's header and length without decoding its pixels, which is faster than reading it."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ THINGS_FLOW = "optical_flow"
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Height and width of an image, or of a map or flow in .flo, .pfm or .flo5; what is flow is told by its folder.
+    """Height and width of an image, or of a map or flow in .flo, .pfm or .flo5; the folder tells whether it is flow.
 
     Raises:
-        FileFormatError: the file is empty, truncated or something else.
-        ValueError: the suffix is another one.
+        FileFormatError: the file is empty, truncated or of another format.
+        ValueError: the suffix is unknown.
     """
     match path.suffix.lower():
         case ".pfm" if THINGS_FLOW not in path.parts:
@@ -34,8 +34,8 @@ def flow_size(path: Path) -> tuple[int, int]:
     """Height and width of flow: .flo, .pfm, .flo5, or KITTI's 16-bit .png.
 
     Raises:
-        FileFormatError: the file is empty, truncated or something else.
-        ValueError: the suffix is another one.
+        FileFormatError: the file is empty, truncated or of another format.
+        ValueError: the suffix is unknown.
     """
     match path.suffix.lower():
         case ".png":

@@ -1,4 +1,4 @@
-"""Which pairs of a set are held out of training, so that what is measured on them was not seen, nor its like."""
+"""Splits of a set into training pairs and held-out pairs, by whole scenes if it has several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from deq_flow.data.samples import FlowSample, SampleSet
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Pairs of the training sets that validation is on, and training is not."""
+    """Pairs of the training sets that are held out for validation."""
 
     share: float = 0.1
-    """Of the pairs of each set, in whole scenes where it has several; at least one pair, or scene."""
+    """Share of the pairs of each set, in whole scenes if it has several; at least one pair, or scene."""
     pairs: int = 50
-    """How many of them are measured at most, evenly spaced."""
+    """Greatest number of held-out pairs that are measured; these are evenly spaced."""
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1 or self.pairs < 1:
@@ -27,10 +27,10 @@ class HeldOut:
 
 
 def split(pairs: SampleSet, share: float) -> tuple[list[int], list[int]]:
-    """The indices of the pairs to train on, and of those that are held out: about the share of all.
+    """The indices of the training pairs, and of the held-out ones, which are about `share` of all.
 
-    Neighbouring frames look alike, so whole scenes are held out: from the last one on, those that fit into the share,
-    or the smallest one where none does. Of a set without scenes, or with one, it is the last pairs.
+    Neighbouring frames look alike, so whole scenes are held out: going back from the last one, those that fit into the
+    share, or the smallest one if none does. If a set has fewer than two scenes, the last pairs are held out.
 
     Raises:
         ConfigError: there is only one pair.
@@ -51,7 +51,7 @@ def split(pairs: SampleSet, share: float) -> tuple[list[int], list[int]]:
 
 
 def scenes(pairs: Any) -> list[Sequence[int]]:
-    """The indices of each scene of a set: its `groups` or else its `sequences`, or all where it has neither."""
+    """The indices of each scene of a set: its `groups`, else its `sequences`, else all as one scene."""
     for name in ("groups", "sequences"):
         if hasattr(pairs, name):
             return list(getattr(pairs, name)().values())
@@ -59,10 +59,10 @@ def scenes(pairs: Any) -> list[Sequence[int]]:
 
 
 class Chosen(Dataset[FlowSample]):
-    """Some pairs of one or more sets.
+    """A selection of pairs of one or more sets.
 
     Args:
-        places: the set of each, and its index there.
+        places: set of each pair, and its index there.
     """
 
     def __init__(self, places: Sequence[tuple[SampleSet, int]]) -> None:
@@ -77,12 +77,12 @@ class Chosen(Dataset[FlowSample]):
 
 
 def kept(pairs: SampleSet, choice: HeldOut) -> Chosen:
-    """The pairs of a set that are trained on."""
+    """The training pairs of a set."""
     return Chosen([(pairs, index) for index in split(pairs, choice.share)[0]])
 
 
 def held_out(sets: Sequence[SampleSet], choice: HeldOut) -> Chosen:
-    """The pairs of some sets that are held out and measured, evenly spaced; a set that is there twice counts once."""
+    """The measured held-out pairs of some sets, evenly spaced; a repeated set counts once."""
     apart = {id(pairs): pairs for pairs in sets}.values()
     places = [(pairs, index) for pairs in apart for index in split(pairs, choice.share)[1]]
     count = min(choice.pairs, len(places))

@@ -1,7 +1,6 @@
 """Files of optical flow: Middlebury .flo, portable float maps, and KITTI's 16-bit PNG.
 
-Tensors are channels first. A reader either returns the whole file or raises `FileFormatError`; a writer leaves either
-the whole file or none.
+Tensors are channels-first. Readers raise `FileFormatError` for damaged files; writers never leave an incomplete file.
 """
 
 import re
@@ -20,7 +19,7 @@ from deq_core.experiment.reading import read_bytes
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as little-endian float32
 PFM_HEADER = 128  # bytes, enough for any header
-KITTI_FLOW = ("flow_occ", "flow_noc")  # folders of its flow: of all pixels, and of those that stay in sight
+KITTI_FLOW = ("flow_occ", "flow_noc")  # folders of its flow: of all pixels, and of non-occluded ones
 KITTI_SCALE = 64.0  # steps per pixel
 KITTI_OFFSET = 2.0**15
 KITTI_RANGE = (-KITTI_OFFSET / KITTI_SCALE, (2**16 - 1 - KITTI_OFFSET) / KITTI_SCALE)  # [-512, 512) pixels
@@ -38,7 +37,7 @@ def flo_size(path: Path, start: bytes, length: int) -> tuple[int, int]:
     """Height and width of flow in a .flo file of `length` bytes that begins with `start`.
 
     Raises:
-        FileFormatError: it is no such file, or of another length than its header says.
+        FileFormatError: it is not a .flo file, or its length does not fit its header.
     """
     if start[:4] != FLO_MAGIC or len(start) < 12:
         raise damaged(path, f"a .flo file starting with {FLO_MAGIC!r} and a size", f"{start[:4]!r}, {length} bytes")
@@ -56,7 +55,7 @@ def write_flo(path: Path, flow: Tensor) -> None:
 
 
 def read_pfm(path: Path) -> Tensor:
-    """float32 (1, h, w) or (3, h, w) from a portable float map of either byte order, whose rows go bottom up."""
+    """float32 (1, h, w) or (3, h, w) from a portable float map of either byte order; the file's rows are bottom up."""
     data = read_bytes(path, FileFormatError)
     header = pfm_header(path, data[:PFM_HEADER], len(data))
     values = np.frombuffer(data, dtype=header.dtype, offset=header.length).reshape(header.shape)
@@ -65,20 +64,20 @@ def read_pfm(path: Path) -> Tensor:
 
 @dataclass(frozen=True)
 class PfmHeader:
-    """What a portable float map says of itself."""
+    """The header of a portable float map."""
 
     shape: tuple[int, int, int]
     """Height, width, channels."""
     dtype: str
     length: int
-    """Bytes before the values."""
+    """Length of the header, bytes."""
 
 
 def pfm_header(path: Path, start: bytes, length: int) -> PfmHeader:
     """The header of a portable float map of `length` bytes that begins with `start`.
 
     Raises:
-        FileFormatError: it is no such file, or of another length than its header says.
+        FileFormatError: it is not a portable float map, or its length does not fit its header.
     """
     header = re.match(rb"(PF|Pf)\s+(\d{1,9})\s+(\d{1,9})\s+(-?)(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?\s", start)
     if header is None:
@@ -107,7 +106,7 @@ def write_pfm(path: Path, values: Tensor) -> None:
 def read_kitti(path: Path) -> tuple[Tensor, Tensor]:
     """float32 flow (2, h, w), pixels, and bool validity (h, w) from KITTI's 16-bit PNG.
 
-    Its channels are u * 64 + 2**15, v * 64 + 2**15, and validity. Unknown pixels have flow zero here.
+    Its channels are u * 64 + 2**15, v * 64 + 2**15, and validity. Flow is zero where it is not valid.
     """
     stored = decode(path, cv2.IMREAD_UNCHANGED)
     if stored.dtype != np.uint16 or stored.ndim != 3 or stored.shape[2] != 3:
@@ -121,10 +120,10 @@ def read_kitti(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def write_kitti(path: Path, flow: Tensor, valid: Tensor) -> None:
-    """Writes float32 (2, h, w), pixels, where bool (h, w) says so, rounded to 1/64 pixel.
+    """Writes float32 (2, h, w), pixels, where `valid`, bool (h, w), is true, rounded to 1/64 pixel.
 
     Raises:
-        ValueError: a valid pixel moves by less than -512 or by more than 511.98 pixels, which the format cannot hold.
+        ValueError: a component at a valid pixel is outside the format's range of -512 to 511.98 pixels.
     """
     check_flow(path, flow)
     known = rearrange(flow, "xy h w -> h w xy").numpy().astype(np.float64)
@@ -141,7 +140,7 @@ def check_flow(path: Path, flow: Tensor) -> tuple[int, int, int]:
     """The shape of a float32 flow (2, h, w).
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it has another type or shape.
     """
     if flow.dtype != torch.float32 or flow.ndim != 3 or flow.shape[0] != 2:
         raise ValueError(f"{path}: expected float32 flow (2, h, w), got {flow.dtype} {tuple(flow.shape)}")

@@ -1,4 +1,4 @@
-"""Training sets of RAFT's and DEQ-Flow's curricula: which data, how often each, and how it is augmented."""
+"""Mixes of training sets of RAFT's and DEQ-Flow's curricula, with their weights and augmentation."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from deq_flow.data.sets.layout import Pairs
 READERS: Mapping[str, Callable[[Path], Pairs]] = {
     name: read for found in SETS.values() for name, read in found.training.items()
 }
-"""What reads the training split of each set below a folder."""
+"""Readers of the training split of each set below a folder."""
 if TYPE_CHECKING:
     TrainingSet = str
 else:
@@ -32,9 +32,9 @@ class MemberConfig:
     data: TrainingSet
     augment: AugmentConfig
     weight: int = 1
-    """How often each of its samples comes in an epoch, augmented anew each time."""
+    """Number of times that each of its samples occurs in an epoch, augmented anew each time."""
     folder: str = "."
-    """Where the set is, below the folder of the data."""
+    """Folder of the set below the folder of the data."""
 
     def __post_init__(self) -> None:
         if self.data not in READERS:
@@ -63,17 +63,17 @@ MIXES: Mapping[str, tuple[MemberConfig, ...]] = {
 
 
 class Mix(Dataset[FlowSample]):
-    """The samples of several sets one after the other, each set as often as its weight says.
+    """The concatenation of several sets, each repeated according to its weight.
 
-    A repeated sample has an index of its own each time, so that it is augmented differently; nothing is copied. Names
-    begin with the set's.
+    A repeated sample has a different index each time, and so different augmentation; nothing is copied. The name of a
+    sample begins with that of its set.
 
     Args:
-        members: what is mixed.
-        samples: the set of each member, in the same order.
+        members: members of the mix.
+        samples: set of each member, in the same order.
 
     Raises:
-        ValueError: there is no member, there are more or fewer sets, or crops differ.
+        ValueError: there is no member, the number of sets is not that of members, or crops differ.
     """
 
     def __init__(self, members: Sequence[MemberConfig], samples: Sequence[SampleSet]) -> None:
@@ -99,11 +99,11 @@ class Mix(Dataset[FlowSample]):
         return replace(sample, name=f"{self.members[which].data}/{sample.name}")
 
     def augmentation(self, index: int) -> AugmentConfig:
-        """How the sample at `index` is augmented; what `batches` takes as its `augment`."""
+        """The augmentation of the sample at `index`, for the argument `augment` of `batches`."""
         return self.members[self.member_of(index)].augment
 
     def member_of(self, index: int) -> int:
-        """The place of the member that the sample at `index` comes from."""
+        """The number of the member that the sample at `index` comes from."""
         if not 0 <= index < len(self):
             raise IndexError(f"index must be from 0 to {len(self) - 1}, got {index}")
         return bisect_right(self.ends, index)
@@ -119,7 +119,7 @@ def open_mix(members: Sequence[MemberConfig], root: Path) -> Mix:
 
 
 def contents(sets: Iterable[Pairs]) -> list[tuple[str, int]]:
-    """Path and bytes of every file of some sets, by which one knows whether they are still the same."""
+    """Path and size of each file of some sets, to detect whether they have changed."""
     paths: set[Path] = set()
     for pair in (pair for pairs in sets for pair in pairs.files):
         paths |= {path for path in (pair.first, pair.second, *pair.beside) if path.exists()}
@@ -127,10 +127,10 @@ def contents(sets: Iterable[Pairs]) -> list[tuple[str, int]]:
 
 
 def open_sets(members: Sequence[MemberConfig], root: Path) -> list[Pairs]:
-    """The training set of each member below `root`; one that several name in one folder is read once.
+    """The training set of each member below `root`; a set and folder that occur several times are read once.
 
     Raises:
-        LayoutError: a set is not there or not complete.
+        LayoutError: a set is missing or incomplete.
     """
     places = {(member.data, member.folder) for member in members}
     sets = {(data, folder): READERS[data](root / folder) for data, folder in places}

@@ -1,4 +1,4 @@
-"""What there is to know of a published set of flow besides its reader."""
+"""Descriptions of published sets of flow: source, parts, protocol and checks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ CONTENTS: Mapping[str, Callable[[Path], object]] = {
     ".pfm": read_pfm,
     **dict.fromkeys(IMAGES, lambda path: decode(path, cv2.IMREAD_UNCHANGED)),
 }
-"""What reads a file whole."""
+"""Functions that read and decode a whole file, by suffix."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A part with ground truth, as its published numbers are measured."""
+    """A part with ground truth, with the options of published evaluations."""
 
     title: str
     read: Callable[[Path], Pairs]
-    """Its pairs, from the folder of the data sets."""
+    """Function that reads its pairs from the folder of the data sets."""
     protocol: Literal["sintel", "kitti"] = "sintel"
-    """How the metrics of its samples are joined: `metrics.PROTOCOLS`."""
+    """Protocol by which the metrics of its samples are averaged; see `metrics.PROTOCOLS`."""
     padding: Literal["centre", "bottom"] = "centre"
-    """Where frames are padded to sides that networks take."""
+    """Padding of frames to a multiple of a network's scale; see `models.padding`."""
     steps: int = 24
-    """Iterations of RAFT and GMA in the evaluation of their releases."""
+    """Number of iterations of RAFT and GMA in the evaluations of their releases."""
     video: bool = False
     """Whether its pairs are consecutive frames of videos."""
 
@@ -53,9 +53,9 @@ class FlowSet(DataSet):
     """A published set of flow."""
 
     training: Mapping[str, Callable[[Path], Pairs]]
-    """What trainings call it, or its render passes, and what reads the training split."""
+    """Readers of the training split, or of each of its render passes, by the name of the training set."""
     labelled: Mapping[str, Labelled]
-    """What evaluations call its parts with ground truth."""
+    """Parts with ground truth, by their names in evaluations."""
 
 
 def flow_set(
@@ -66,7 +66,7 @@ def flow_set(
     training: Mapping[str, Callable[[Path], Pairs]],
     labelled: Mapping[str, Labelled],
 ) -> FlowSet:
-    """A set whose files have whole headers, and whose frames, flow and masks of a pair are of one size."""
+    """A set that is checked for damaged files, and for frames, flow or masks of a pair that differ in size."""
     return FlowSet(
         source=source,
         folder=folder,
@@ -79,14 +79,14 @@ def flow_set(
 
 
 def whole(path: Path, *, decoded: bool) -> None:
-    """Raises FileFormatError unless header and length of a file fit each other; decoded, it is also read."""
+    """Raises FileFormatError if a file's length does not fit its header; `decoded` also reads the file."""
     headers.size_of(path)
     if decoded:
         CONTENTS[path.suffix.lower()](path)
 
 
 def unequal(parts: Iterable[Part], root: Path) -> Iterator[Problem]:
-    """The files that are not of the size of their pair's first frame; those absent or damaged have none to differ."""
+    """The files whose size is not that of their pair's first frame; missing and damaged files are skipped."""
 
     @cache
     def size(path: Path) -> tuple[int, int] | None:
@@ -99,7 +99,7 @@ def unequal(parts: Iterable[Part], root: Path) -> Iterator[Problem]:
         try:
             pairs = part.read(root)
         except (FileFormatError, LayoutError):
-            continue  # of which there is a problem already
+            continue  # reported already
         assert isinstance(pairs, Pairs)
         for pair in pairs.files:
             first = size(pair.first)

@@ -1,6 +1,6 @@
-"""The published data sets by name, and a set of one's own; each is described in the module of its reader.
+"""The published data sets and your own set, by name; each is described in the module of its reader.
 
-No checksum of their files is known to be published. Each address is from the documentation or script named beside it.
+No published checksums of their files are known. The source of each address is named beside it.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The sample every flow data set returns, and the files it is read from."""
+"""The sample that all flow data sets return, and the files it is read from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ from deq_core.experiment.errors import FileFormatError
 
 @dataclass(frozen=True)
 class FlowSample:
-    """A pair of frames and the motion of the first one's pixels.
+    """A pair of frames with the flow of the first one.
 
-    A data set whose motion is not published (a test split) has `valid` False everywhere and `flow` zero.
+    If the flow is not published (test splits), `valid` is False everywhere and `flow` is zero.
 
     Raises:
-        ValueError: a tensor has another type or shape than stated here, or a valid flow is not finite.
+        ValueError: a tensor has another type or shape than stated here, or valid flow is not finite.
     """
 
     image1: Tensor
@@ -30,12 +30,11 @@ class FlowSample:
     valid: Tensor
     """bool (h, w): where the flow is known."""
     name: str
-    """Where the pair comes from, unique within its data set."""
+    """Name of the pair, unique within its data set."""
     occluded: Tensor | None = None
-    """bool (h, w): pixels of image 1 that image 2 does not show; None where the data set does not say."""
+    """bool (h, w): pixels of image 1 that are not visible in image 2; None if the data set does not provide this."""
     invalid: Tensor | None = None
-    """bool (h, w): pixels whose flow is given, but which the data set's own scoring leaves out; None where it has no
-    such pixels."""
+    """bool (h, w): pixels with flow that the data set's own scoring excludes; None if it has no such pixels."""
 
     def __post_init__(self) -> None:
         h, w = self.image1.shape[-2:]
@@ -61,10 +60,10 @@ class FlowSample:
 
 
 def require_known(sample: FlowSample, name: str) -> None:
-    """Raises where no pixel's flow of the pair called `name` is known, for then it has no error.
+    """Raises if no flow of the pair `name` is known, because then its error is not defined.
 
     Raises:
-        FileFormatError: naming the pair.
+        FileFormatError: the message names the pair.
     """
     if not sample.valid.any():
         raise FileFormatError(
@@ -74,18 +73,18 @@ def require_known(sample: FlowSample, name: str) -> None:
 
 
 SampleSet = batches.SampleSet[FlowSample]
-"""Pairs by their index."""
+"""Pairs by index."""
 
 
 @dataclass(frozen=True)
 class PairFiles:
-    """The files of a pair, which are of one height and width."""
+    """The files of a pair, which have one height and width."""
 
     name: str
-    """Of its sample."""
+    """Name of the sample."""
     first: Path
     second: Path
     beside: tuple[Path, ...] = ()
-    """Flow of the first frame, and masks, which not every set has; nothing in splits for tests."""
+    """Flow of the first frame, then masks if the set has any; empty in test splits."""
     grid: int = 1
-    """Points of the flow for each pixel of a frame, along either side."""
+    """Number of points of the flow for each pixel of a frame, along either side."""

@@ -1,4 +1,4 @@
-"""The "final" pass of an animated film: what a camera and the air add to a clean rendering."""
+"""The "final" pass of an animated film: effects of camera and atmosphere on a clean rendering."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ import numpy as np
 
 from deq_flow.data.mini.scenes import pixel_grid
 
-TAPS = 7  # moments of the exposure that motion blur averages
+TAPS = 7  # number of times over the exposure that motion blur averages
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinalPassConfig:
-    """How much of each effect; all zero leaves the frame as it is."""
+    """Strength of each effect; with all zero the frame does not change."""
 
     shutter: float = 0.5
     """Exposure time as a share of the time between frames: the length of the motion blur."""
     defocus: float = 0.6
-    """Standard deviation of the blur of the lens, pixels."""
+    """Standard deviation of the lens blur, pixels."""
     fog: float = 0.3
-    """Greatest share of fog in the light of the background; nearer layers have less. Drawn per scene."""
+    """Greatest share of fog in the colour of the background; nearer layers have less. Drawn for each scene."""
     exposure: float = 0.06
     """Standard deviation of the logarithm of a frame's brightness."""
     noise: float = 3.0
@@ -35,16 +35,16 @@ class FinalPassConfig:
 
 @dataclass(frozen=True)
 class Fog:
-    """The air of one scene."""
+    """The fog of a scene."""
 
     density: float
-    """Share of fog in the light of the background, 0 to 1."""
+    """Share of fog in the colour of the background, 0 to 1."""
     colour: np.ndarray
     """RGB (3,), 0 to 255."""
 
 
 def random_fog(rng: np.random.Generator, config: FinalPassConfig) -> Fog:
-    """Light, almost grey fog of a random density."""
+    """Bright, almost grey fog of random density."""
     return Fog(rng.uniform(0, config.fog), rng.uniform(150, 230) + rng.uniform(-10, 10, 3))
 
 
@@ -61,10 +61,10 @@ def final_pass(
     Args:
         image: uint8 RGB (h, w, 3), the clean frame.
         flow: (2, h, w), pixels, its motion to the next frame.
-        nearness: (h, w), 0 at the background to 1 right before the camera.
-        fog: the air of the scene.
-        rng: of this frame's brightness and noise.
-        config: strength of the effects.
+        nearness: (h, w), from 0 at the background to 1 at the camera.
+        fog: fog of the scene.
+        rng: generator of this frame's brightness and noise.
+        config: strengths of the effects.
 
     Returns:
         uint8 RGB (h, w, 3).
@@ -79,7 +79,7 @@ def final_pass(
 
 
 def motion_blur(image: np.ndarray, flow: np.ndarray, shutter: float) -> np.ndarray:
-    """The mean of a float32 image (h, w, 3) while its pixels move by `shutter` times the flow, about the middle."""
+    """The mean of a float32 image (h, w, 3) over its motion along the flow, from -`shutter` / 2 to `shutter` / 2."""
     grid = pixel_grid((image.shape[0], image.shape[1]))
     total = np.zeros_like(image)
     for time in np.linspace(-shutter / 2, shutter / 2, TAPS):

@@ -1,7 +1,7 @@
-"""Pairs of moving photographs rendered when they are asked for: as many as a training wants, with nothing on disk.
+"""Pairs of moving photographs, rendered on demand in any number and without files.
 
-More varied than the miniature sets, so that what is learned carries over to real frames: more and smaller objects,
-some of them thin, and on a share of the pairs blur, fog, noise and changing light.
+They are more varied than the miniature sets, so that training generalises to real frames: with more and smaller
+objects, some of them thin, and in a share of the pairs blur, fog, noise and changing light.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -18,7 +18,7 @@ from deq_flow.data.samples import FlowSample
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedConfig:
-    """What the pairs show; a pair is a function of the seed, the kind of set and its index."""
+    """Contents of the pairs; each is a function of the seed, the kind of set and its index."""
 
     seed: int = 0
     height: int = 96
@@ -27,17 +27,17 @@ class GeneratedConfig:
     thin_share: float = 0.3
     """Share of the objects that are several times as long as wide."""
     rough_share: float = 0.5
-    """Share of the pairs that are blurred, foggy, noisy and unevenly exposed, as a camera might see them."""
+    """Share of the pairs with blur, fog, noise and different exposure of the frames, as from a camera."""
     final: FinalPassConfig = field(default_factory=FinalPassConfig)
-    """Greatest strength of these effects; of each a pair gets a random share."""
+    """Greatest strength of these effects; a pair gets a random share of each."""
     still_share: float = 0.0
-    """Share of the pairs in which nothing moves."""
+    """Share of the pairs without motion."""
     slow_share: float = 0.0
-    """Share of the pairs whose every speed is multiplied by a number within `slow`."""
+    """Share of the pairs whose speeds are all multiplied by one factor within `slow`."""
     slow: tuple[float, float] = (0.04, 1.0)
-    """Least and greatest of these numbers, drawn evenly on a logarithmic scale: motion from less than a pixel on."""
+    """Least and greatest factor, drawn log-uniformly; motion may then be less than a pixel."""
     still_background_share: float = 0.0
-    """Share of the pairs whose background does not move, as before a camera on a tripod."""
+    """Share of the pairs whose background does not move, as with a camera on a tripod."""
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("height", 16), ("width", 16)):
@@ -53,9 +53,9 @@ class GeneratedConfig:
 
 
 class Generated(Dataset[FlowSample]):
-    """`count` pairs of `photographs`, uint8 RGB (h, w, 3) each; sets of different `kind` share no pair.
+    """`count` pairs made of `photographs`, uint8 RGB (h, w, 3) each; sets of different `kind` share no pair.
 
-    A pair is rendered when it is first asked for, and then kept.
+    A pair is rendered at its first use, and then kept.
     """
 
     def __init__(self, config: GeneratedConfig, photographs: tuple[np.ndarray, ...], *, kind: int, count: int) -> None:
@@ -76,7 +76,7 @@ class Generated(Dataset[FlowSample]):
         return self.rendered[index]
 
     def render(self, index: int) -> FlowSample:
-        """Pair `index`, a function of it and of the configuration."""
+        """Pair `index`; it depends only on the index, the kind and the configuration."""
         config = self.config
         size = (config.height, config.width)
         rng = np.random.default_rng([config.seed, self.kind, index])
@@ -106,7 +106,7 @@ class Generated(Dataset[FlowSample]):
 
 
 def random_pace(rng: np.random.Generator, config: GeneratedConfig) -> float:
-    """What multiplies every speed of a pair: 0, a small number, or 1."""
+    """Factor of all speeds of a pair: 0, a number within `slow`, or 1."""
     kind, small = rng.uniform(), float(np.exp(rng.uniform(*np.log(config.slow))))
     if kind < config.still_share:
         return 0.0
@@ -114,14 +114,14 @@ def random_pace(rng: np.random.Generator, config: GeneratedConfig) -> float:
 
 
 def thinned(rng: np.random.Generator, layer: Layer, share: float) -> Layer:
-    """The layer, its outline with probability `share` squeezed to a limb or a pole; the background stays."""
+    """The layer, with probability `share` squeezed to the shape of a limb or pole; never the background."""
     if layer.outline is None or rng.uniform() >= share:
         return layer
     amplitude = 0.3 * layer.outline.amplitude
-    amplitude[0] = rng.uniform(0.5, 0.75)  # order 2: 1 + this long and 1 - this wide
+    amplitude[0] = rng.uniform(0.5, 0.75)  # of order 2: length 1 + a, width 1 - a
     return replace(layer, outline=replace(layer.outline, amplitude=amplitude))
 
 
 def weakened(rng: np.random.Generator, config: FinalPassConfig) -> FinalPassConfig:
-    """Every effect at a random share of its strength."""
+    """Each effect at a random share of its strength."""
     return FinalPassConfig(**{part.name: rng.uniform() * getattr(config, part.name) for part in fields(config)})

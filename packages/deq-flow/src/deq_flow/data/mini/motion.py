@@ -1,4 +1,4 @@
-"""Smooth motion of a surface over time, exact in both directions."""
+"""Smooth motion of a surface over time, with its exact inverse."""
 
 from dataclasses import dataclass, replace
 
@@ -39,10 +39,10 @@ class Waves:
 
 @dataclass(frozen=True)
 class Motion:
-    """Where the points of a plane are at each time: moved, turned and stretched about a centre, and rippled.
+    """Motion of a plane: translation, rotation and stretch about a centre, and ripples.
 
-    The map from the frame at time t to the plane is the one in closed form, p = c + A(t)^-1 (y - c - d(t)) + w(y, t),
-    since that is what rendering needs at every pixel; the other way is its fixed point.
+    The map from the frame at time t to the plane has the closed form p = c + A(t)^-1 (y - c - d(t)) + w(y, t), because
+    rendering needs it at every pixel. Its inverse is computed as a fixed point.
 
     Raises:
         ValueError: the ripples are so steep that the surface could fold.
@@ -76,10 +76,10 @@ class Motion:
         return centre + turn(np.linalg.inv(self.matrix(time)), points - start) + self.waves(points, time)
 
     def to_frame(self, plane: np.ndarray, time: float) -> np.ndarray:
-        """Where points (2, ...) of the plane are seen in the frame at `time`, to 1e-6 pixels.
+        """The positions in the frame at `time` of points (2, ...) of the plane, to 1e-6 pixels.
 
         Raises:
-            ArithmeticError: the fixed point is not reached, which growth far beyond a photograph's can cause.
+            ArithmeticError: the fixed-point iteration does not converge, as can happen at extreme growth.
         """
         centre, start = self.offsets(plane.ndim, time)
         matrix = self.matrix(time)
@@ -92,7 +92,7 @@ class Motion:
         raise ArithmeticError(f"the motion at time {time} has no inverse: {self}")
 
     def at_rest(self) -> "Motion":
-        """The same surface, unmoved."""
+        """The motion of the same surface at rest."""
         still = np.zeros(2)
         waves = replace(self.waves, rate=np.zeros_like(self.waves.rate))
         return replace(self, velocity=still, acceleration=still, rotation=0.0, stretch=(0.0, 0.0), waves=waves)
@@ -103,17 +103,17 @@ class Motion:
         return rotation_matrix(self.rotation * time) @ axis @ np.diag(np.exp(np.array(self.stretch) * time)) @ axis.T
 
     def offsets(self, ndim: int, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """The centre in the plane and in the frame, shaped to be added to points of `ndim` dimensions."""
+        """The centre in the plane and in the frame, in a shape that broadcasts with points of `ndim` dimensions."""
         path = self.velocity * time + 0.5 * self.acceleration * time**2
         shape = (2,) + (1,) * (ndim - 1)
         return self.centre.reshape(shape), (self.centre + path).reshape(shape)
 
 
 def rotation_matrix(angle: float) -> np.ndarray:
-    """(2, 2), turning x towards y."""
+    """Rotation matrix (2, 2) from x towards y."""
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def turn(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A matrix (2, 2) applied to points (2, ...), in an order of operations that no library's threads change."""
+    """A matrix (2, 2) times points (2, ...), in a fixed order of operations, which no library's threads change."""
     return np.stack([row[0] * points[0] + row[1] * points[1] for row in matrix])

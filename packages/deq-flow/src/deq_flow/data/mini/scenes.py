@@ -1,4 +1,4 @@
-"""Scenes of moving layers cut from photographs, rendered with their exact flow and occlusions."""
+"""Scenes of moving layers cut from photographs, with exact flow and occlusions."""
 
 from dataclasses import dataclass
 
@@ -7,30 +7,30 @@ import numpy as np
 
 from deq_flow.data.mini.motion import Motion, Waves
 
-TEXELS = 2  # texels per pixel of a texture, so that sampling between them loses no detail
-CANDIDATES = 4  # crops of a photograph tried for a texture; the richest is taken, since blank ones show no motion
+TEXELS = 2  # texels per pixel of a texture, so that interpolation loses no detail
+CANDIDATES = 4  # number of crops to choose the richest texture from; blank ones show no motion
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
-    """What moves in a scene and how far; lengths are pixels, times frames."""
+    """Objects and motions of a scene; lengths are in pixels, times in frames."""
 
     objects: tuple[int, int] = (1, 4)
-    """Least and most objects before the background."""
+    """Least and greatest number of objects."""
     radius: tuple[float, float] = (9.0, 28.0)
     """Least and greatest mean radius of an object."""
     zoom: tuple[float, float] = (1.0, 4.0)
-    """Pixels of a photograph that one pixel of a scene spans, least and greatest; a small photograph limits it."""
+    """Least and greatest number of a photograph's pixels for one pixel of a scene; small photographs limit it."""
     background_speed: float = 4.5
     """Mean speed of the background."""
     object_speed: float = 6.0
-    """Mean speed of an object besides its share of the background's."""
+    """Mean speed of an object in addition to its share of the background's motion."""
     max_speed: float = 16.0
     """Greatest speed of a layer's centre."""
     rotation: float = 2.0
-    """Standard deviation of the background's turn, degrees per frame; objects turn twice as much."""
+    """Standard deviation of the background's rotation, degrees per frame; objects rotate twice as fast."""
     stretch: float = 0.02
-    """Standard deviation of the growth per frame, along each of two axes; objects grow twice as much."""
+    """Standard deviation of the growth per frame along each of two axes; objects grow twice as fast."""
     ripple: float = 1.2
     """Greatest amplitude of the non-rigid motion."""
     wavelength: tuple[float, float] = (40.0, 100.0)
@@ -61,7 +61,7 @@ class Outline:
     phase: np.ndarray
 
     def coverage(self, points: np.ndarray) -> np.ndarray:
-        """How much of a pixel at `points` (2, ...) is inside, 0 to 1, rising over one pixel across the edge."""
+        """Share, 0 to 1, of pixels at `points` (2, ...) inside; it rises over one pixel across the edge."""
         x, y = points[0] - self.centre[0], points[1] - self.centre[1]
         distance, angle = np.hypot(x, y), np.arctan2(y, x)
         edge, slope = np.ones_like(angle), np.zeros_like(angle)
@@ -77,13 +77,13 @@ class Layer:
     """A textured plane, or a piece of one, and its motion."""
 
     texture: np.ndarray
-    """uint8 RGB, `TEXELS` texels per pixel, its middle at the motion's centre; mirrored beyond its border."""
+    """uint8 RGB, `TEXELS` texels per pixel, centred at the motion's centre; reflected beyond its border."""
     motion: Motion
     outline: Outline | None
-    """In the plane; None fills it."""
+    """Region of the plane; None is all of it."""
 
     def coverage(self, plane: np.ndarray) -> np.ndarray:
-        """How much of a pixel this layer covers at points (2, ...) of its plane, 0 to 1."""
+        """Share, 0 to 1, that this layer covers of pixels at points (2, ...) of its plane."""
         return np.ones(plane.shape[1:]) if self.outline is None else self.outline.coverage(plane)
 
     def colour(self, plane: np.ndarray) -> np.ndarray:
@@ -102,18 +102,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class View:
-    """A scene seen at one time."""
+    """A scene at one time."""
 
     image: np.ndarray
     """uint8 RGB (h, w, 3)."""
     top: np.ndarray
-    """(h, w), index of the layer seen at each pixel: the last that covers at least half of it."""
+    """(h, w), index of the visible layer at each pixel: the last that covers at least half of it."""
     plane: np.ndarray
-    """float64 (2, h, w), the point of that layer's plane."""
+    """float64 (2, h, w), the point of that layer's plane at each pixel."""
 
 
 def render(layers: tuple[Layer, ...], time: float, size: tuple[int, int]) -> View:
-    """The layers, the first at the back, as a frame of `size` (h, w) shows them at `time`."""
+    """The frame of `size` (h, w) of layers, back to front, at `time`."""
     grid = pixel_grid(size)
     image = np.zeros((*size, 3))
     top = np.zeros(size, dtype=np.int64)
@@ -129,9 +129,9 @@ def render(layers: tuple[Layer, ...], time: float, size: tuple[int, int]) -> Vie
 
 
 def exact_flow(layers: tuple[Layer, ...], view: View, time: float) -> tuple[np.ndarray, np.ndarray]:
-    """Flow float32 (2, h, w), pixels, from a view to the frame at `time`, and bool (h, w): what that frame hides.
+    """Flow float32 (2, h, w), pixels, from a view to the frame at `time`, and occlusions bool (h, w).
 
-    A pixel is hidden if its point of the surface lies outside the frame, or behind a layer that covers half of it.
+    A pixel is occluded if its surface point is outside that frame, or behind a layer that covers at least half of it.
     """
     height, width = view.top.shape
     target = np.empty_like(view.plane)
@@ -182,7 +182,7 @@ def random_motion(
     pace: float,
     freedom: float = 1.0,
 ) -> Motion:
-    """A motion through `centre` at time 0 with `velocity`; `freedom` multiplies its turn and growth."""
+    """A motion through `centre` at time 0 with `velocity`; `freedom` multiplies its rotation and growth."""
     count = 2
     length = rng.uniform(*config.wavelength, count)
     angle = rng.uniform(0, 2 * np.pi, (2, count))
@@ -207,13 +207,13 @@ def random_motion(
 
 
 def random_velocity(rng: np.random.Generator, mean: float, greatest: float) -> np.ndarray:
-    """(2,), any direction, of a speed whose distribution is broad (gamma of shape 2)."""
+    """Velocity (2,) of uniform direction, with a speed from a gamma distribution of shape 2."""
     angle = rng.uniform(0, 2 * np.pi)
     return limited(rng.gamma(2.0, mean / 2) * np.array([np.cos(angle), np.sin(angle)]), greatest)
 
 
 def limited(velocity: np.ndarray, greatest: float) -> np.ndarray:
-    """The velocity, slowed down to `greatest` if it is faster."""
+    """The velocity, with its speed limited to `greatest`."""
     speed = np.linalg.norm(velocity)
     return velocity if speed <= greatest else velocity * (greatest / speed)
 
@@ -221,7 +221,7 @@ def limited(velocity: np.ndarray, greatest: float) -> np.ndarray:
 def random_texture(
     rng: np.random.Generator, photographs: tuple[np.ndarray, ...], extent: tuple[float, float], config: SceneConfig
 ) -> np.ndarray:
-    """A texture that spans `extent` (h, w) pixels of a scene: the richest of a few crops of a random photograph."""
+    """A texture for `extent` (h, w) pixels of a scene: the richest of a few crops of a random photograph."""
     photograph = photographs[rng.integers(len(photographs))]
     room = min(photograph.shape[0] / extent[0], photograph.shape[1] / extent[1])
     zoom = min(float(np.exp(rng.uniform(*np.log(config.zoom)))), room)
@@ -238,7 +238,7 @@ def random_texture(
     shape = (round(extent[1] * TEXELS), round(extent[0] * TEXELS))
     method = cv2.INTER_AREA if zoom >= TEXELS else cv2.INTER_CUBIC
     texture = cv2.resize(crop, shape, interpolation=method)
-    return cv2.GaussianBlur(texture, (0, 0), TEXELS / 2)  # half a pixel: the footprint of a pixel of the scene
+    return cv2.GaussianBlur(texture, (0, 0), TEXELS / 2)  # half a pixel of the scene, against aliasing
 
 
 def pixel_grid(size: tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Miniature FlyingThings3D, Sintel, KITTI and HD1K to train on: from other photographs than those evaluated on."""
+"""Miniature FlyingThings3D, Sintel, KITTI and HD1K for training, from other photographs than those for evaluation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from deq_flow.data.mini.final_pass import FinalPassConfig, final_pass, random_fo
 from deq_flow.data.mini.scenes import Layer, SceneConfig, View, exact_flow, random_scene, render
 
 TRAINED_ON = (*photographs.TRAINING, *photographs.MORE_TRAINING)
-"""What the pairs of all training sets are made of."""
-# The second number of every item's seed, after those of deq_flow.data.mini.write.
+"""Photographs of all training sets."""
+# The second number of each item's seed, distinct from those of deq_flow.data.mini.write.
 THINGS, SINTEL, KITTI, HD1K = range(100, 104)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSetsConfig:
-    """How much there is of each set that the later stages of a curriculum train on."""
+    """Sizes of the training sets of the later stages of a curriculum."""
 
     things_scenes: int = 12
     sintel_scenes: int = 6
     frames: int = 5
-    """Frames of each scene of FlyingThings3D and of Sintel, and of each sequence of HD1K."""
+    """Number of frames of each scene of FlyingThings3D and Sintel, and of each sequence of HD1K."""
     kitti_pairs: int = 24
     hd1k_sequences: int = 4
 
@@ -39,13 +39,13 @@ class TrainingSetsConfig:
 
     @property
     def views(self) -> int:
-        """Frames and pairs in all, for progress."""
+        """Total number of frames and pairs, for progress."""
         return (self.things_scenes + self.sintel_scenes + self.hd1k_sequences) * self.frames + self.kitti_pairs
 
 
 @dataclass(frozen=True)
 class Studio:
-    """What all scenes of a miniature set have in common."""
+    """Settings that all scenes of the miniature sets share."""
 
     seed: int
     size: tuple[int, int]
@@ -53,17 +53,17 @@ class Studio:
     scene: SceneConfig
     final: FinalPassConfig
     density: float
-    """Share of pixels whose flow KITTI and HD1K know."""
+    """Share of pixels with known flow in KITTI and HD1K."""
     advance: Callable[[], object]
     """Called after every view, to show progress."""
 
     def random(self, kind: int, index: int) -> np.random.Generator:
-        """The random numbers of one item, which depend on no other item."""
+        """The random generator of an item, independent of other items."""
         return np.random.default_rng([self.seed, kind, index])
 
 
 def write_training_sets(root: Path, config: TrainingSetsConfig, studio: Studio) -> None:
-    """Writes FlyingThings3D, Sintel, KITTI and HD1k below `root`, in their released layouts."""
+    """Writes FlyingThings3D, Sintel, KITTI and HD1K below `root`, in their released layouts."""
     pictures = photographs.load_all(TRAINED_ON)
     write_things(root / "FlyingThings3D", config, studio, pictures)
     write_sintel(root / "Sintel" / "training", config, studio, pictures)
@@ -72,7 +72,7 @@ def write_training_sets(root: Path, config: TrainingSetsConfig, studio: Studio) 
 
 
 def write_things(root: Path, config: TrainingSetsConfig, studio: Studio, pictures: tuple[np.ndarray, ...]) -> None:
-    """Both render passes of the left camera, and flow both ways in time."""
+    """Writes both render passes of the left camera, and flow forwards and backwards in time."""
     for index in range(config.things_scenes):
         rng = studio.random(THINGS, index)
         layers = random_scene(rng, pictures, studio.size, studio.scene)
@@ -82,19 +82,19 @@ def write_things(root: Path, config: TrainingSetsConfig, studio: Studio, picture
             view = render(layers, time, studio.size)
             future, _ = exact_flow(layers, view, time + 1)
             past, _ = exact_flow(layers, view, time - 1)
-            name = f"{frame + 6:04d}"  # the frames of the release begin with 6
+            name = f"{frame + 6:04d}"  # the first frame of the release is 6
             write_image(root / "frames_cleanpass" / scene / "left" / f"{name}.png", picture(view.image))
             final = final_pass(view.image, future, view.top / len(layers), fog, rng, studio.final)
             write_image(root / "frames_finalpass" / scene / "left" / f"{name}.png", picture(final))
             for folder, prefix, flow in (("into_future", "IntoFuture", future), ("into_past", "IntoPast", past)):
                 path = root / "optical_flow" / scene / folder / "left" / f"OpticalFlow{prefix}_{name}_L.pfm"
-                planes = np.concatenate([flow, np.zeros_like(flow[:1])])  # the third channel has no meaning
+                planes = np.concatenate([flow, np.zeros_like(flow[:1])])  # the third channel is not used
                 write_pfm(path, torch.from_numpy(planes))
             studio.advance()
 
 
 def write_sintel(root: Path, config: TrainingSetsConfig, studio: Studio, pictures: tuple[np.ndarray, ...]) -> None:
-    """Clean and final passes with flow."""
+    """Writes clean and final passes with flow."""
     for index in range(config.sintel_scenes):
         rng = studio.random(SINTEL, index)
         layers = random_scene(rng, pictures, studio.size, studio.scene)
@@ -112,7 +112,7 @@ def write_sintel(root: Path, config: TrainingSetsConfig, studio: Studio, picture
 
 
 def write_kitti_pairs(root: Path, config: TrainingSetsConfig, studio: Studio, pictures: tuple[np.ndarray, ...]) -> None:
-    """Pairs with flow at random pixels."""
+    """Writes pairs with flow at random pixels."""
     for index in range(config.kitti_pairs):
         rng = studio.random(KITTI, index)
         layers = random_scene(rng, pictures, studio.size, studio.scene)
@@ -124,7 +124,7 @@ def write_kitti_pairs(root: Path, config: TrainingSetsConfig, studio: Studio, pi
 
 
 def write_hd1k(root: Path, config: TrainingSetsConfig, studio: Studio, pictures: tuple[np.ndarray, ...]) -> None:
-    """Sequences with flow at random pixels."""
+    """Writes sequences with flow at random pixels."""
     for index in range(config.hd1k_sequences):
         rng = studio.random(HD1K, index)
         layers = random_scene(rng, pictures, studio.size, studio.scene)
@@ -140,14 +140,14 @@ def write_hd1k(root: Path, config: TrainingSetsConfig, studio: Studio, pictures:
 def write_sparse(
     path: Path, layers: tuple[Layer, ...], view: View, time: float, rng: np.random.Generator, studio: Studio
 ) -> None:
-    """Flow from a view to `time`, at random pixels."""
+    """Writes flow from a view to the frame at `time`, at random pixels."""
     flow, _ = exact_flow(layers, view, time)
     known = rng.uniform(size=studio.size) < studio.density
     write_kitti(path, torch.from_numpy(flow), torch.from_numpy(known))
 
 
 def times(frames: int) -> list[float]:
-    """Times of the frames of a scene; objects are where they were placed at time 0, in the middle."""
+    """Times of the frames of a scene, centred on time 0, when objects are where they were placed."""
     return [frame - (frames - 1) / 2 for frame in range(frames)]
 
 

@@ -1,4 +1,4 @@
-"""Miniature videos, longer than the scenes of Sintel-mini, to start each frame from the one before."""
+"""Miniature videos, longer than the scenes of Sintel-mini, to evaluate starts from the frame before."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,27 +12,27 @@ from deq_flow.data.io import write_flo
 from deq_flow.data.mini.scenes import exact_flow, random_scene, render
 from deq_flow.data.mini.training import Studio, picture
 
-# The second number of every item's seed, after those of the other miniature sets.
+# The second number of each item's seed, distinct from those of the other miniature sets.
 VIDEO, VALIDATION = 200, 201
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideosConfig:
-    """How many videos, how long, and how what is in them moves.
+    """Number and length of the videos, and their motion.
 
-    A scene's own motion would leave the frame within some ten frames. So it swings: at frame k it is at the time
-    travel * sin(2 pi k / period) of its motion, and keeps both its speed and what it shows.
+    Constant motion would leave the frame after about ten frames. So the scene swings: at frame k it is at the time
+    travel * sin(2 pi k / period) of its motion. This keeps its speed, and its objects in the frame.
     """
 
     videos: int = 2
-    """Whose background moves as well, as before a camera in motion."""
+    """Number of videos with a moving background, as with a camera in motion."""
     still: int = 0
-    """Further ones whose background does not, as before a camera on a tripod."""
+    """Number of further videos with a still background, as with a camera on a tripod."""
     frames: int = 30
     travel: float = 4.0
-    """How far to each side the scene goes, in frames of its motion."""
+    """Amplitude of the swing, in frames of the scene's motion."""
     period: float = 30.0
-    """Frames from one swing to the next."""
+    """Period of the swing, in frames."""
 
     def __post_init__(self) -> None:
         if min(self.videos, self.still) < 0 or min(self.count, self.frames - 1, self.travel, self.period) <= 0:
@@ -43,16 +43,16 @@ class VideosConfig:
 
     @property
     def count(self) -> int:
-        """Videos in all."""
+        """Total number of videos."""
         return self.videos + self.still
 
     @property
     def views(self) -> int:
-        """Frames in all, for progress."""
+        """Total number of frames, for progress."""
         return self.count * self.frames
 
     def time(self, frame: int) -> float:
-        """Where in its motion the scene is at a frame, counted from 0."""
+        """The time of the scene's motion at a frame, counted from 0."""
         return self.travel * float(np.sin(2 * np.pi * frame / self.period))
 
 
@@ -60,10 +60,10 @@ def write_videos(root: Path, config: VideosConfig, studio: Studio, *, validation
     """Writes the clean pass of Sintel/training below `root`, with flow and occlusions.
 
     Args:
-        root: folder that holds Sintel.
-        config: how many videos, how long.
-        studio: what they share with the other miniature sets.
-        validation: from the photographs that settings are chosen on, not from those of tests.
+        root: folder that contains Sintel.
+        config: number, length and motion of the videos.
+        studio: settings shared with the other miniature sets.
+        validation: whether the photographs are those for validation rather than those for tests.
     """
     folder = root / "Sintel" / "training"
     pictures = photographs.load_all(photographs.VALIDATION if validation else photographs.TEST)

@@ -1,7 +1,7 @@
-"""Miniature FlyingChairs, Sintel and KITTI made from photographs, in the on-disk formats of the real sets.
+"""Miniature FlyingChairs, Sintel and KITTI made from photographs, in the file formats of the real sets.
 
-Layers cut from photographs move by smooth maps that are known exactly, so flow and occlusions are exact too. A real
-stereo pair with measured disparity comes with them. The same configuration always gives the same bytes.
+Layers cut from photographs move by exactly known smooth maps, so flow and occlusions are exact too. There is also a
+real stereo pair with measured disparity. The same configuration always gives the same bytes.
 """
 
 from dataclasses import dataclass, field
@@ -26,40 +26,40 @@ from deq_flow.data.mini.scenes import SceneConfig, View, exact_flow, random_scen
 from deq_flow.data.mini.training import TRAINED_ON, Studio, TrainingSetsConfig, write_training_sets
 from deq_flow.data.mini.videos import VideosConfig, write_videos
 
-# The second number of every item's seed: (seed, set, index).
+# The second number of each item's seed (seed, set, index).
 CHAIRS_TRAIN, CHAIRS_VAL, SINTEL, KITTI = range(4)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MiniConfig:
-    """Every number of the miniature sets."""
+    """Configuration of the miniature sets."""
 
     seed: int = 0
     height: int = 96
     width: int = 128
     train_pairs: int = 400
-    """Pairs of FlyingChairs for training, from photographs of their own."""
+    """Number of pairs of FlyingChairs for training, from separate photographs."""
     val_pairs: int = 40
-    """Pairs of FlyingChairs for validation, from photographs of their own."""
+    """Number of pairs of FlyingChairs for validation, from separate photographs."""
     scenes: int = 6
-    """Scenes of Sintel."""
+    """Number of scenes of Sintel."""
     frames: int = 8
-    """Frames of each scene."""
+    """Number of frames of each scene."""
     scene_pace: float = 0.7
-    """Speed in Sintel against that in FlyingChairs and KITTI."""
+    """Speed in Sintel relative to that in FlyingChairs and KITTI."""
     kitti_pairs: int = 24
     kitti_density: float = 0.3
-    """Share of pixels whose flow KITTI knows."""
+    """Share of pixels with known flow in KITTI."""
     motorcycle_scale: int = 4
-    """By how much the stereo pair (500 x 741) is reduced."""
+    """Factor by which the stereo pair (500 x 741) is downscaled."""
     scene: SceneConfig = field(default_factory=SceneConfig)
     final: FinalPassConfig = field(default_factory=FinalPassConfig)
     training: TrainingSetsConfig = field(default_factory=TrainingSetsConfig)
-    """Sets that the later stages of a curriculum train on, in the folder Training."""
+    """Training sets of the later stages of a curriculum, in the folder Training."""
     videos: VideosConfig = field(default_factory=VideosConfig)
-    """Longer videos to evaluate on, in the folder Video."""
+    """Longer videos for evaluation, in the folder Video."""
     validation_videos: VideosConfig = field(default_factory=VideosConfig)
-    """Videos of the photographs of validation, to choose settings on, in the folder ValidationVideo."""
+    """Videos made of the validation photographs, to choose settings on, in the folder ValidationVideo."""
     kind: Literal["mini"] = field(default="mini", repr=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ Data = Annotated[MiniConfig | ReleasedSets, Kind]
 def write_mini(root: Path, config: MiniConfig) -> None:
     """Writes FlyingChairs_release, Sintel, KITTI, Motorcycle/KITTI, Training and the folders of videos to `root`.
 
-    `root` appears, or is replaced, once all is written. The manifest lists the size and sha256 of every file.
+    `root` is created, or replaced, once everything is written. The manifest lists the size and sha256 of each file.
 
     Raises:
         OutputError: `root` cannot be written.
@@ -117,7 +117,7 @@ def write_mini(root: Path, config: MiniConfig) -> None:
 
 
 def write_chairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
-    """FlyingChairs_release and chairs_split.txt: training pairs first, then validation pairs."""
+    """Writes FlyingChairs_release and chairs_split.txt: training pairs first, then validation pairs."""
     folder = root / "FlyingChairs_release" / "data"
     number = 0
     marks = []
@@ -138,14 +138,14 @@ def write_chairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
 
 
 def write_sintel(root: Path, config: MiniConfig, progress: tqdm) -> None:
-    """Sintel/training with the clean and final passes, flow and occlusions."""
+    """Writes Sintel/training with the clean and final passes, flow and occlusions."""
     folder = root / "Sintel" / "training"
     pictures = photographs.load_all(photographs.TEST)
     for index in range(config.scenes):
         rng = generator(config, SINTEL, index)
         layers = random_scene(rng, pictures, config.size, config.scene, pace=config.scene_pace)
         fog = random_fog(rng, config.final)
-        middle = (config.frames - 1) / 2  # time 0, when every object is where it was placed
+        middle = (config.frames - 1) / 2  # the frame of time 0, when objects are where they were placed
         for frame in range(config.frames):
             view = render(layers, frame - middle, config.size)
             flow, occluded = exact_flow(layers, view, frame + 1 - middle)
@@ -161,7 +161,7 @@ def write_sintel(root: Path, config: MiniConfig, progress: tqdm) -> None:
 
 
 def write_kitti_pairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
-    """KITTI/training: flow_occ at random pixels, flow_noc at those of them that stay in sight."""
+    """Writes KITTI/training with flow_occ at random pixels, and flow_noc at those of them that stay visible."""
     folder = root / "KITTI" / "training"
     pictures = photographs.load_all(photographs.TEST)
     for index in range(config.kitti_pairs):
@@ -176,17 +176,17 @@ def write_kitti_pairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
 
 
 def write_motorcycle(root: Path, scale: int) -> None:
-    """The stereo pair as a KITTI set of one pair below `root`: flow (-disparity, 0), reduced by `scale`.
+    """Writes the stereo pair, downscaled by `scale`, as a KITTI set of one pair with flow (-disparity, 0) to `root`.
 
-    Frames are averaged over blocks of scale x scale pixels. A block's disparity is the median of its known pixels',
-    over `scale`; it is valid if at least half of them are known.
+    Frames are averaged over blocks of scale x scale pixels. The disparity of a block is the median over its known
+    pixels, divided by `scale`; it is valid if at least half of the pixels are known.
     """
     left, right, disparity = photographs.motorcycle()
     folder = root / "KITTI" / "training"
     for name, image in (("000000_10.png", left), ("000000_11.png", right)):
         mean = blocks(image.astype(np.float64), scale).mean(axis=2)
         write_image(folder / "image_2" / name, picture(np.rint(mean).astype(np.uint8)))
-    ordered = np.sort(blocks(disparity, scale), axis=2)  # the unknown, infinite, come last
+    ordered = np.sort(blocks(disparity, scale), axis=2)  # unknown pixels are infinite, and come last
     known = np.isfinite(ordered).sum(axis=2)
     valid = 2 * known >= scale * scale
     median = np.take_along_axis(ordered, np.maximum(known - 1, 0)[:, :, None] // 2, axis=2)[:, :, 0]
@@ -198,19 +198,19 @@ def write_motorcycle(root: Path, scale: int) -> None:
 def moving_pair(
     rng: np.random.Generator, pictures: tuple[np.ndarray, ...], config: MiniConfig
 ) -> tuple[View, View, np.ndarray, np.ndarray]:
-    """Two views of a random scene half a frame before and after time 0, the flow between them, and what it hides."""
+    """Views of a random scene half a frame before and after time 0, with flow and occlusions from first to second."""
     layers = random_scene(rng, pictures, config.size, config.scene)
     first, second = (render(layers, time, config.size) for time in (-0.5, 0.5))
     return first, second, *exact_flow(layers, first, 0.5)
 
 
 def generator(config: MiniConfig, kind: int, index: int) -> np.random.Generator:
-    """The random numbers of one item, which depend on no other item."""
+    """The random generator of an item, independent of other items."""
     return np.random.default_rng([config.seed, kind, index])
 
 
 def blocks(image: np.ndarray, scale: int) -> np.ndarray:
-    """(h, w, ...) as (h // scale, w // scale, scale**2, ...): the pixels of whole blocks; the rest is cut off."""
+    """(h, w, ...) as (h // scale, w // scale, scale**2, ...): the pixels of each block; incomplete ones are cut off."""
     height, width = image.shape[0] // scale, image.shape[1] // scale
     cut = image[: height * scale, : width * scale]
     return rearrange(cut, "(h down) (w across) ... -> h w (down across) ...", down=scale, across=scale)

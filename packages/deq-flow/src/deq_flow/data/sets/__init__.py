@@ -1,1 +1,1 @@
-"""Readers of the published data sets, each with what else is known of its set."""
+"""Readers and descriptions of the data sets."""

@@ -16,10 +16,10 @@ HINT = "unpack FlyingChairs.zip so that root/FlyingChairs_release/data holds 000
 
 
 class FlyingChairs(Pairs):
-    """The pairs of `root`/FlyingChairs_release/data that the split file marks.
+    """The pairs of one split of `root`/FlyingChairs_release/data.
 
-    The split file is `root`/chairs_split.txt or `root`/FlyingChairs_release/chairs_split.txt: one line a pair, 1 for
-    training and 2 for validation (22,232 and 640 in the released file).
+    The split file is `root`/chairs_split.txt or `root`/FlyingChairs_release/chairs_split.txt. It has one line for each
+    pair, 1 for training or 2 for validation (22,232 and 640 in the released file).
 
     Raises:
         LayoutError: a folder, a frame or the split file is missing, or the split file does not fit the pairs.
@@ -40,7 +40,7 @@ class FlyingChairs(Pairs):
 
 
 def read_split(root: Path, *, pairs: int) -> list[str]:
-    """The marks of the split file, "1" (training) or "2" (validation), one a pair."""
+    """The mark of each pair in the split file, "1" (training) or "2" (validation)."""
     places = [root / "chairs_split.txt", root / "FlyingChairs_release" / "chairs_split.txt"]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
@@ -62,7 +62,7 @@ def read_split(root: Path, *, pairs: int) -> list[str]:
     return marks
 
 
-# open-mmlab/mmflow, docs/data_prepare/FlyingChairs/README.md; the terms are those of the README in the archive
+# addresses: open-mmlab/mmflow, docs/data_prepare/FlyingChairs/README.md; licence: README in the archive
 SETS = {
     "chairs": flow_set(
         folder="FlyingChairs_release",

@@ -1,4 +1,4 @@
-"""HD1K (Kondermann et al., CVPR workshops 2016): urban driving at 2560 x 1080, sparse flow with laser-scanned depth."""
+"""HD1K (Kondermann et al., CVPR workshops 2016): urban driving at 2560 x 1080, sparse flow from laser-scanned depth."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ HINT = "unpack hd1k_input.zip and hd1k_flow_gt.zip so that root/HD1k holds hd1k_
 class Hd1k(Videos):
     """Consecutive frames of each sequence of `root`/HD1k/hd1k_input/image_2, named sequence_frame.png.
 
-    The flow of a frame is the file of the same name in hd1k_flow_gt/flow_occ. The last frame of a sequence has flow
-    too, into a frame that is not published; it is not used.
+    The flow of a frame has the same name in hd1k_flow_gt/flow_occ. The flow of the last frame of a sequence is not
+    used, because its second frame is not published.
 
     Raises:
         LayoutError: a folder, frame or flow is missing.
@@ -39,8 +39,8 @@ class Hd1k(Videos):
         require([images / path.name for path in stored], because="frames of the flow")
 
 
-# Robust Vision Challenge: ozendelait/rvc_devkit, flow/benchmark_hd1k.py; the first host: the publisher's message to
-# those who register, as users of the set quote it
+# addresses: Robust Vision Challenge, ozendelait/rvc_devkit, flow/benchmark_hd1k.py; the first host: the publisher's
+# message to registered users, as quoted by them
 SETS = {
     "hd1k": flow_set(
         folder="HD1k",

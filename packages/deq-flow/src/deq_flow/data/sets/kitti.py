@@ -18,8 +18,8 @@ HINT = "unpack data_scene_flow.zip so that root/KITTI holds training and testing
 class Kitti(Pairs):
     """The pairs *_10.png, *_11.png of `root`/KITTI/`split`/image_2.
 
-    The flow is that of flow_occ. Where flow_noc exists too, the pixels that it leaves out are `occluded`: hidden or out
-    of the frame in image 2. The testing split has no published flow: its samples are valid nowhere.
+    The flow is that of flow_occ. If flow_noc exists too, `occluded` are the pixels that it lacks: those hidden, or
+    outside the frame, in image 2. The testing split has no published flow, so its samples are nowhere valid.
 
     Raises:
         LayoutError: a folder, frame or flow is missing.
@@ -47,7 +47,7 @@ class Kitti(Pairs):
         return sample
 
 
-# Robust Vision Challenge: ozendelait/rvc_devkit, flow/benchmark_kitti2015.py
+# address: Robust Vision Challenge, ozendelait/rvc_devkit, flow/benchmark_kitti2015.py
 SETS = {
     "kitti": flow_set(
         folder="KITTI",

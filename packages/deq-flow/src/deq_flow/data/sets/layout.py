@@ -1,4 +1,4 @@
-"""What the data sets share: pairs of frames in files, read with the flow beside them."""
+"""The base of the data sets: pairs of frames in files, with their flow."""
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from itertools import accumulate, pairwise
@@ -13,11 +13,11 @@ from deq_flow.data.flo5 import read_flo5
 from deq_flow.data.io import read_flo, read_kitti, read_pfm
 from deq_flow.data.samples import FlowSample, PairFiles
 
-LIMIT = 1000.0  # pixels; a dense set marks unknown motion by larger components
+LIMIT = 1000.0  # pixels; dense sets mark unknown motion by larger components
 
 
 class Pairs(Dataset[FlowSample]):
-    """Pairs of frames, each with the flow that is first of what lies beside it; without any it is valid nowhere."""
+    """Pairs of frames, each with the flow in the first of its further files; without one it is nowhere valid."""
 
     def __init__(self, files: Iterable[PairFiles]) -> None:
         self.files = list(files)
@@ -41,12 +41,12 @@ class Videos(Pairs):
         self.videos = places(videos)
 
     def sequences(self) -> dict[str, range]:
-        """The indices of each video's pairs in order of time: the second frame of one is the first of the next."""
+        """The indices of each video's pairs in temporal order: the second frame of one is the first of the next."""
         return self.videos
 
 
 def places(groups: Mapping[str, Sized]) -> dict[str, range]:
-    """The indices of the members of each group, where they are counted through."""
+    """The indices of the members of each group, numbered across all groups."""
     ends = pairwise(accumulate(map(len, groups.values()), initial=0))
     return {name: range(*between) for name, between in zip(groups, ends, strict=True)}
 
@@ -54,10 +54,10 @@ def places(groups: Mapping[str, Sized]) -> dict[str, range]:
 def read_flow(pair: PairFiles, image: Tensor) -> tuple[Tensor, Tensor]:
     """Flow (2, h, w) of a pair, in any format, and bool (h, w): where it is known.
 
-    In KITTI's PNG that is said; elsewhere it is where both components are below 1000 pixels, which NaN is not.
+    KITTI's PNG marks known pixels. In other formats they are those with both components below 1000 pixels, and not NaN.
 
     Raises:
-        FileFormatError: the file is damaged, or not of the size of its image.
+        FileFormatError: the file is damaged, or its size is not that of its image.
     """
     path = pair.beside[0]
     match path.suffix.lower():
@@ -80,6 +80,6 @@ def read_flow(pair: PairFiles, image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unknown_flow(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Flow zero and validity False, for pairs without published motion."""
+    """Zero flow and validity False, for pairs without published flow."""
     size = image.shape[-2:]
     return torch.zeros(2, *size), torch.zeros(size, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""A set of one's own: pairs of images, or videos, with flow in any of the formats that are read."""
+"""Your own set: pairs of images, or videos, with flow in any of the known formats."""
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -15,9 +15,9 @@ from deq_flow.data.samples import FlowSample, PairFiles
 from deq_flow.data.sets.layout import Pairs, places
 
 FLOWS = (".flo", ".flo5", ".pfm", ".png")
-"""What flow may be written in: Middlebury's, Spring's and FlyingThings3D's formats, and KITTI's 16-bit PNG."""
+"""Suffixes of flow: Middlebury's, Spring's and FlyingThings3D's formats, and KITTI's 16-bit PNG."""
 ROLES = {"_img1": IMAGES, "_img2": IMAGES, "_flow": FLOWS}
-"""What the names of a pair's files end in, and their suffixes."""
+"""Ends of the names of a pair's files, with their suffixes."""
 PAIRS = f"a pair is NAME_img1 and NAME_img2 (images) and NAME_flow ({', '.join(FLOWS)}) in one folder"
 VIDEOS = "a video is the images of a folder in frames/, and flow/ has a file of the name of each but the last"
 
@@ -25,12 +25,12 @@ VIDEOS = "a video is the images of a folder in frames/, and flow/ has a file of 
 class Own(Pairs):
     """The pairs with flow below `root`, in either of two layouts.
 
-    Pairs: NAME_img1, NAME_img2 and NAME_flow, side by side in `root` or in folders of it, each of which is a scene.
-    Videos, where there is a folder `root`/frames: each folder of images in it, or itself, is a video and a scene, its
-    frames in the order of their names, numbers as numbers; `root`/flow has for each frame with a next one a file of its
-    name, in a folder of the video's name, with the flow to the next. Other files are left out, and so are hidden ones.
+    Pairs: NAME_img1, NAME_img2 and NAME_flow, together in `root` or in a folder of it; each folder is a scene.
+    Videos, if there is a folder `root`/frames: this folder, or each folder of images in it, is a video and a scene.
+    Frames are in natural order of their names. `root`/flow has the flow of each frame but the last, under the name of
+    the frame, in a folder of the video's name. Other files and hidden ones are ignored.
 
-    Flow that is NaN, or of 1000 pixels and more, is not known; of KITTI's PNG, that which it marks as unknown.
+    Flow that is NaN, or 1000 pixels or more, is unknown; in KITTI's PNG, flow that is marked so.
 
     Raises:
         LayoutError: there is no pair, a file of one is missing or there twice, or frames are missing within a video.
@@ -55,13 +55,13 @@ class Own(Pairs):
         return sample
 
     def groups(self) -> dict[str, range]:
-        """The indices of the pairs of each folder, which is a scene."""
+        """The indices of the pairs of each folder, that is, scene."""
         folders = by_folder([pair.first for pair in self.files])
         return places({folder.relative_to(self.root).as_posix(): images for folder, images in folders.items()})
 
 
 def of_names(root: Path) -> Iterator[PairFiles]:
-    """The pairs whose files are told by the ends of their names."""
+    """The pairs of the layout by names."""
     roles: dict[tuple[Path, str], dict[str, Path]] = {}
     for path in visible(root):
         for role, suffixes in ROLES.items():
@@ -82,7 +82,7 @@ def of_names(root: Path) -> Iterator[PairFiles]:
 
 
 def of_videos(frames: Path, flow: Path) -> Iterator[PairFiles]:
-    """The pairs of frames that follow each other."""
+    """The pairs of consecutive frames of the layout by videos."""
     images = sorted((path for path in visible(frames) if path.suffix.lower() in IMAGES), key=order)
     flows: dict[Path, Path] = {}
     for path in visible(flow):
@@ -104,24 +104,24 @@ def of_videos(frames: Path, flow: Path) -> Iterator[PairFiles]:
 
 
 def visible(folder: Path) -> list[Path]:
-    """The files below a folder, none of them hidden."""
+    """The files below a folder, without hidden ones."""
     found = [path for path in files_below(folder) if path.is_file()]
     return [path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts)]
 
 
 def order(path: Path) -> tuple[tuple[str, ...], object]:
-    """What files are sorted by: their folders, then the numbers of their names as numbers."""
+    """Sort key of files: their folder, then natural order of their names."""
     return path.parent.parts, natural(path)
 
 
 def alone(path: Path, other: Path | None) -> None:
-    """Raises LayoutError where another file has the same place in a pair."""
+    """Raises LayoutError if another file has the same place in a pair."""
     if other is not None:
         raise LayoutError(f"{path} and {other.name}: two files for one place of a pair; remove one")
 
 
 def require_steady(video: list[Path]) -> None:
-    """Raises LayoutError where the numbers of frames leave one out."""
+    """Raises LayoutError if the numbers of frames have a gap."""
     counted = [parts for parts, _ in map(natural, video)]
     numbers = [parts[-2] for parts in counted if len(parts) > 1]
     steps = [int(second) - int(first) for first, second in pairwise(numbers)]
@@ -134,7 +134,7 @@ def require_steady(video: list[Path]) -> None:
 
 
 def refuse(missing: list[Path], layout: str) -> None:
-    """Raises LayoutError where files are missing."""
+    """Raises LayoutError if files are missing."""
     if missing:
         names = ", ".join(str(path) for path in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -142,11 +142,11 @@ def refuse(missing: list[Path], layout: str) -> None:
 
 
 def disagreements(root: Path) -> Iterable[Problem]:
-    """Flow that is no flow, and files of another size than their first frame."""
+    """Files that are not flow, and files whose size is not that of their first frame."""
     try:
         pairs = Own(root)
     except LayoutError:
-        return  # of which there is a problem already
+        return  # reported already
     for pair in pairs.files:
         try:
             headers.flow_size(pair.beside[0])

@@ -16,16 +16,16 @@ from deq_flow.data.sets.layout import Videos
 
 HINT = "unpack MPI-Sintel-complete.zip so that root/Sintel holds training and test"
 KINDS = {"flow": ".flo", "occlusions": ".png", "invalid": ".png"}
-"""What the training split has of the first frame of a pair."""
+"""Folders, and suffixes, of the training split's files of a pair's first frame."""
 
 
 class Sintel(Videos):
     """Consecutive frames of each scene of `root`/Sintel/`split`/`render`, scenes and frames in sorted order.
 
-    The test split has no published flow: its samples are valid nowhere.
+    The test split has no published flow, so its samples are nowhere valid.
 
     Args:
-        root: folder that holds Sintel.
+        root: folder that contains Sintel.
         render: "clean", or "final" with motion blur, defocus and atmosphere.
         split: "training" or "test".
 
@@ -63,7 +63,7 @@ class Sintel(Videos):
 
 
 def mask(path: Path, image: Tensor) -> Tensor | None:
-    """bool (h, w) of a file of the size of its image; None where there is no such file."""
+    """The mask bool (h, w) in a file, which must have the size of its image; None if there is no such file."""
     if not path.is_file():
         return None
     found = read_mask(path)
@@ -71,7 +71,7 @@ def mask(path: Path, image: Tensor) -> Tensor | None:
     return found
 
 
-# Robust Vision Challenge: ozendelait/rvc_devkit, flow/benchmark_sintel.py; the mirror: open-mmlab/mmflow,
+# addresses: Robust Vision Challenge, ozendelait/rvc_devkit, flow/benchmark_sintel.py; the mirror: open-mmlab/mmflow,
 # docs/data_prepare/Sintel/README.md
 SETS = {
     "sintel": flow_set(

@@ -11,18 +11,18 @@ from deq_flow.data.samples import PairFiles
 from deq_flow.data.sets.layout import Videos
 
 HINT = "unpack the frame_left and flow_FW_left archives so that root/spring holds train and test"
-GRID = 2  # points of the flow for each pixel of a frame, along either side
+GRID = 2  # number of points of the flow for each pixel of a frame, along either side
 
 
 class Spring(Videos):
     """Consecutive frames of the left camera in `root`/spring/`split`, forwards in time.
 
     Flow is stored for a grid of 3840 x 2160 points, in pixels of the frames. As in the publisher's own loader
-    (github.com/cv-stuttgart), every second point of every second row is taken. The test split has no published flow:
-    its samples are valid nowhere.
+    (github.com/cv-stuttgart), every second point of every second row is used. The test split has no published flow, so
+    its samples are nowhere valid.
 
     Args:
-        root: folder that holds spring.
+        root: folder that contains spring.
         split: "train" or "test".
 
     Raises:
@@ -46,7 +46,7 @@ class Spring(Videos):
 
 
 def flow_of(frame: Path) -> Path:
-    """The flow file that starts from a frame."""
+    """The file with the flow of a frame."""
     number = frame.stem.removeprefix("frame_left_")
     return frame.parents[1] / "flow_FW_left" / f"flow_FW_left_{number}.flo5"
 

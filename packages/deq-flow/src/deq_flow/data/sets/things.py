@@ -20,11 +20,11 @@ DIRECTIONS = {"into_future": "OpticalFlowIntoFuture", "into_past": "OpticalFlowI
 class FlyingThings(Pairs):
     """Pairs of the left camera in `root`/FlyingThings3D: all forwards in time, then all backwards.
 
-    Flow is that of optical_flow/`split`/*/*/into_future/left and into_past/left, matched to the frames by number. With
-    the whole release, TRAIN has 40,302 pairs and TEST 7,866 of each pass.
+    The flow is in optical_flow/`split`/*/*/into_future/left and into_past/left, and matched to the frames by number.
+    In the complete release, TRAIN has 40,302 pairs and TEST 7,866 of each pass.
 
     Args:
-        root: folder that holds FlyingThings3D.
+        root: folder that contains FlyingThings3D.
         render: "clean", or "final" with motion blur and defocus.
         split: "TRAIN" or "TEST".
 
@@ -50,24 +50,24 @@ class FlyingThings(Pairs):
                     pairs.append(PairFiles(f"{scene.as_posix()}/{first.stem}-{second.stem}", first, second, (flow,)))
         super().__init__(pairs)
         require([pair.beside[0] for pair in self.files], because="flow of the frames")
-        # the first and the last frame of a video would not be missed by their neighbours
+        # `following` does not notice if the first or last frame of a video is missing, but its flow shows it
         stored = files_in(flows, "*/*/*/left/*.pfm", hint=HINT)
         described = {frames / path.parents[2].relative_to(flows) / "left" / f"{frame_of(path)}.png" for path in stored}
         require(sorted(described), because="frames of the flow")
 
     def groups(self) -> dict[str, list[int]]:
-        """The indices of each video's pairs, those of both directions, by its name."""
+        """The indices of each video's pairs in both directions, by its name."""
         return self.videos
 
 
 def frame_of(flow: Path) -> str:
-    """The frame a flow file starts from: 0006 of OpticalFlowIntoFuture_0006_L.pfm."""
+    """The number of the frame that a flow file starts from: 0006 of OpticalFlowIntoFuture_0006_L.pfm."""
     return flow.stem.removesuffix("_L").rpartition("_")[2]
 
 
 THINGS = f"{FREIBURG}/data/SceneFlowDatasets_CVPR16/Release_april16/data/FlyingThings3D"
-# open-mmlab/mmflow, docs/en/data_prepare/FlyingThings3d/README.md, names the torrents, beside which the archives
-# lie; the terms are those of the publisher's page
+# addresses: the archives are beside the torrents of open-mmlab/mmflow,
+# docs/en/data_prepare/FlyingThings3d/README.md; licence: the publisher's page
 SETS = {
     "things": flow_set(
         folder="FlyingThings3D",
