@@ -13,6 +13,7 @@ from deq_core.experiment.tables import read_rows
 from deq_flow.cli import main
 from deq_flow.params import EquilibriumModel
 
+DATA = ("--data", "data")
 VIDEOS = "the sets of videos are sintel_clean, sintel_final, hd1k, spring"
 
 PARAMS = """
@@ -49,7 +50,7 @@ def folder(tracking_database: Path) -> Path:
 
 
 def test_each_command_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("evaluate-checkpoint", "sequences", "submit"):
+    for command in ("evaluate", "sequences", "submit"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0
@@ -61,12 +62,12 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
 
 
 def test_a_checkpoint_is_measured_on_all_parts_of_a_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["evaluate-checkpoint", "net", "--set", "sintel", "--out", "own"])
+    main(["evaluate", "net", *DATA, "--set", "sintel", "--out", "own"])
     own = printed(capsys)
     assert own["sintel_final.pairs"] == 5
     assert own["sintel_clean.steps"] <= 2
     assert not Path("own/sweeps.csv").exists()
-    main(["evaluate-checkpoint", "net", "--set", "sintel_clean", "--out", "swept", "--section", "test.measure"])
+    main(["evaluate", "net", *DATA, "--set", "sintel_clean", "--out", "swept", "--section", "test.measure"])
     swept = printed(capsys)
     assert swept["sintel_clean.epe"] != own["sintel_clean.epe"]
     rows = read_rows(Path("swept/sweeps.csv"))
@@ -98,9 +99,9 @@ def test_submissions_are_written_where_asked(folder: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (("evaluate-checkpoint", "net", "--set", "sintle", "--out", "out"), ("sintle", "sintel")),
-        (("evaluate-checkpoint", "nets", "--set", "sintel", "--out", "out"), ("nets", "no such checkpoint")),
-        (("evaluate-checkpoint", "net", "--set", "spring", "--out", "out"), ("spring", "unpack")),
+        (("evaluate", "net", *DATA, "--set", "sintle", "--out", "out"), ("sintle", "sintel")),
+        (("evaluate", "nets", *DATA, "--set", "sintel", "--out", "out"), ("nets", "no such checkpoint")),
+        (("evaluate", "net", *DATA, "--set", "spring", "--out", "out"), ("spring", "unpack")),
         (("sequences", "net", "--set", "kitti", "--out", "out"), ("kitti", "not consecutive", VIDEOS)),
         (("sequences", "net", "--set", "sintel", "--out", "out"), ("sintel", "no set", VIDEOS)),
         (("sequences", "net", "--set", "chairs", "--out", "out"), ("chairs", "not consecutive", VIDEOS)),

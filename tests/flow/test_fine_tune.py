@@ -139,7 +139,7 @@ def test_a_batch_may_be_larger_than_the_set(start: Path, pairs: Path) -> None:
     assert len(mix) == 12
 
 
-def test_the_error_is_that_of_evaluate_checkpoint_on_the_same_pairs(start: Path, pairs: Path) -> None:
+def test_the_error_is_that_of_evaluate_on_the_same_pairs(start: Path, pairs: Path) -> None:
     network, found = load(start), Own(pairs)
     rows = evaluate(solved_once(Estimator(network)), {"own": found}, batch_size=1).samples
     expected = sum(numbers(rows, "epe")) / len(rows)

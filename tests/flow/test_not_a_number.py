@@ -109,7 +109,7 @@ def test_no_finer_scale_hides_a_coarse_one_without_flow(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("arguments", "table", "named"),
     [
-        (["evaluate-checkpoint", "net", "--set", "sintel_clean"], "samples.csv", "sintel_clean, "),
+        (["evaluate", "net", "--data", "data", "--set", "sintel_clean"], "samples.csv", "sintel_clean, "),
         (["sequences", "net"], "frames.csv", "sintel_clean, own, cold, "),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_measurement_names_the_pair_and_keeps_those_before(
     assert earlier.startswith(Path("out-partial", table).read_bytes())
 
 
-@pytest.mark.parametrize(("command", "table"), [("evaluate-checkpoint", "samples"), ("sequences", "frames")])
+@pytest.mark.parametrize(("command", "table"), [("evaluate net --data data", "samples"), ("sequences net", "frames")])
 @pytest.mark.parametrize(
     ("file", "fault"),
     [
@@ -147,7 +147,7 @@ def test_a_pair_that_cannot_be_measured_is_named_and_those_before_are_kept(
     else:
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(SystemExit, match=rf"^deq-flow: .*{fault}.* what was measured before it is in out-partial$"):
-        main([command, "net", "--set", "sintel_clean", "--out", "out"])
+        main([*command.split(), "--set", "sintel_clean", "--out", "out"])
     names = [row["name"] for row in read_rows(Path("out-partial", f"{table}.csv"))]
     assert names == ["alley_1/frame_0001", "alley_1/frame_0002"]
 
@@ -155,7 +155,7 @@ def test_a_pair_that_cannot_be_measured_is_named_and_those_before_are_kept(
 def test_where_nothing_was_measured_nothing_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, 1)
     with pytest.raises(SystemExit, match=r"frame_0001: the flow is not finite at 1536 of 1536 pixels[^;]*;[^;]*$"):
-        main(["evaluate-checkpoint", "net", "--set", "sintel_clean", "--out", "out"])
+        main(["evaluate", "net", "--data", "data", "--set", "sintel_clean", "--out", "out"])
     assert not list(Path().glob("out*"))
 
 
@@ -163,7 +163,7 @@ def test_the_rows_before_a_sweep_are_kept_and_those_of_it(folder: Path, monkeypa
     Path("params.yaml").write_text("{sweeps: {a: {iterations: [1, 2]}}}")
     spoil(monkeypatch, 5 + 3)
     with pytest.raises(SystemExit, match=f"sintel_clean, a, {SENTENCE[:18]}, after 1 iterations: the flow is not"):
-        main(["evaluate-checkpoint", "net", "--set", "sintel_clean", "--out", "out", "--section", ""])
+        main(["evaluate", "net", "--data", "data", "--set", "sintel_clean", "--out", "out", "--section", ""])
     assert len(read_rows(Path("out-partial/samples.csv"))) == 5
     assert len(read_rows(Path("out-partial/sweeps.csv"))) == 2 * 2
 

@@ -285,7 +285,7 @@ def failure_of(*arguments: str) -> str:
         ("download", "--params", str(SMOKE), "--out"),
         ("study", "delta-sine", "fit=release", "seed=0", "--params", str(SMOKE), "--out"),
         ("export", "default", "--format", "onnx", "--steps", "1", "--out"),
-        ("evaluate-checkpoint", "default", "--set", "kitti", "--out"),
+        ("evaluate", "default", "--data", "data", "--out"),
     ],
     ids=lambda arguments: arguments[0],
 )

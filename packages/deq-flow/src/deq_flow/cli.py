@@ -9,7 +9,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_flow.commands.fine_tuning": ("fine-tune",),
     "deq_flow.commands.data": ("download", "check-data"),
     "deq_flow.commands.checkpoints": ("convert", "export"),
-    "deq_flow.commands.evaluation": ("evaluate-checkpoint", "sequences", "submit"),
+    "deq_flow.commands.evaluation": ("evaluate", "sequences", "submit"),
     "deq_flow.commands.demo": ("demo",),
     "deq_flow.commands.shipped": ("train-shipped",),
     "deq_flow.commands.register": ("register",),

@@ -11,24 +11,25 @@ from deq_flow.inference_params import Inference, Measure, Start, Starts
 from deq_flow.networks import file_of, load
 
 
-def evaluate_checkpoint(
+def evaluate(
     checkpoint: Annotated[str, Positional],
-    set: str,
+    *,
+    data: Path,
     out: Path,
-    root: Path = Path("data"),
+    set: str = "own",
     device: str = "auto",
     params: Path = PARAMS,
     section: str | None = None,
 ) -> None:
-    """Evaluates CHECKPOINT on a published set, by that set's protocol, or on pairs of your own.
+    """Evaluates CHECKPOINT on the pairs in the folder DATA: your own, or a published set by that set's protocol.
 
     Args:
         checkpoint: a shipped name, a folder written by training, a weights file (.safetensors), or a released file
             (.pth).
-        set: chairs, things, sintel, kitti, hd1k or spring; one part of a set such as sintel_clean; or own: the pairs
-            directly in `--root`.
+        data: folder of pairs with flow, laid out as for `fine-tune`; with `--set`, the folder that contains the set.
         out: a new folder, or the unchanged output of an earlier evaluation, which is replaced.
-        root: folder that contains the set.
+        set: own, the pairs directly in DATA; chairs, things, sintel, kitti, hd1k or spring; or one part of a set such
+            as sintel_clean.
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
         section: section of that file with another solver or budget, or sweeps over them
@@ -42,10 +43,8 @@ def evaluate_checkpoint(
     network = load(checkpoint).to(chosen_device(device))
     said = {"checkpoint": checkpoint, "set": set, "measure": choice}
     case = {"checkpoint": checkpoint, "set": set}
-    with track(
-        "flow.evaluate-checkpoint", said, out=out, kind="evaluate", case=case, parent_of=file_of(checkpoint)
-    ) as log:
-        finish(measure_checkpoint(network, choice, named(set), root=root, out=out, log=log))
+    with track("flow.evaluate", said, out=out, case=case, parent_of=file_of(checkpoint)) as log:
+        finish(measure_checkpoint(network, choice, named(set), root=data, out=out, log=log))
 
 
 def sequences(
