@@ -37,11 +37,11 @@ def compared(
     return image_grid(
         [
             [
-                (f"true flow, to {longest:.0f} px", pixels(with_key(known))),
+                (f"true flow, to {longest:.0f} px", pixels(known)),
                 *((f"{name}: flow", pixels(flow_to_rgb(flow, longest))) for name, flow in flows.items()),
             ],
             [
-                ("both frames", pixels(both)),
+                ("both frames, colour key", pixels(with_key(both))),
                 *((f"error, mean {error[valid].mean():.2f} px", error.numpy()) for error in errors.values()),
             ],
         ],
@@ -51,7 +51,7 @@ def compared(
 
 
 def with_key(image: Tensor) -> Tensor:
-    """The picture of a flow, uint8 (3, h, w), with the key to its colours in a corner."""
+    """A picture, uint8 (3, h, w), with the key to the colours of flow in a corner."""
     key = flow_key(round(KEY_SHARE * image.shape[1]))
     height, width = key.shape[1:]
     marked = image.clone()
