@@ -107,5 +107,5 @@ class Convergence:
             self._bottom = -1.0 if self._tol is None else torch.tensor(self._tol, dtype=dtype).item()
         bars = self.lowest.tolist() if self._bars is None else self._bars
         self._bars = residual
-        # min() may miss a NaN, but a NaN is not lt any bar.
+        # min() may miss a NaN, but no NaN is below its bar.
         return not residual or (self._bottom < min(residual) and all(map(lt, residual, bars)))

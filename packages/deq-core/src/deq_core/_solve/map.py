@@ -130,7 +130,7 @@ def _refusing_noise() -> Iterator[None]:
     owner = threading.get_ident()
 
     def check(module: nn.Module, inputs: Any) -> None:
-        noisy = isinstance(module, (_BatchNorm, _DropoutNd)) and module.training  # no union: torch 2.6 compiles none
+        noisy = isinstance(module, (_BatchNorm, _DropoutNd)) and module.training  # torch 2.6 compiles no union here
         # The hook is global, so it also sees the modules of other threads.
         if not noisy or (not torch.compiler.is_compiling() and threading.get_ident() != owner):
             return
