@@ -19,7 +19,10 @@ def test_errors_are_those_of_known_flow_on_one_scale() -> None:
     figure = compared(image, image, truth, valid, {"right": right, "wrong": wrong})
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:3] == ["true flow, to 4 px", "right: flow", "wrong: flow"]
-    assert titles[3:6] == ["both frames", "error, mean 0.00 px", "error, mean 2.00 px"]
+    assert titles[3:6] == ["both frames, colour key", "error, mean 0.00 px", "error, mean 2.00 px"]
+    known, frames = (np.asarray(figure.axes[place].images[0].get_array()) for place in (0, 3))
+    assert (known[5:] == known[5, 0]).all(), "the key hides no truth"
+    assert (frames[-1, -6:] != 9).all()
     drawn = [np.ma.filled(np.ma.asarray(axes.images[0].get_array()), np.nan) for axes in figure.axes[4:6]]
     assert np.isnan(drawn[1][:5]).all()
     assert (drawn[1][5:] == 2).all()
