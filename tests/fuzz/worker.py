@@ -1,6 +1,5 @@
 """Damaged files, one after the other, for one reader, in a process of its own whose memory is watched."""
 
-import itertools
 import json
 import mmap
 import os
@@ -55,81 +54,51 @@ def damaged_file(reader: Reader, data: bytes, seed: int, index: int, others: Seq
     return mutated(data, random.Random(f"{seed}/{reader.name}/{index}"), others)
 
 
-def run(
-    reader: Reader, others: Sequence[bytes], *, seed: int, start: int = 0, count: int | None, seconds: float | None
-) -> Outcome:
-    """Tries `count` damaged files, or as many as there is time for; a killed process is a fault like others."""
-    total = Outcome(reader.name)
-    ends = None if seconds is None else time.monotonic() + seconds
-    stop = None if count is None else start + count
-    while (stop is None or start < stop) and (ends is None or time.monotonic() < ends) and len(total.faults) < FEW:
-        part, reached = forked(reader, others, seed, start, stop, ends)
+def run(reader: Reader, others: Sequence[bytes], *, seed: int, start: int = 0, count: int) -> Outcome:
+    """Tries `count` damaged files; a killed process is a fault like others."""
+    total, stop = Outcome(reader.name), start + count
+    while start < stop and len(total.faults) < FEW:
+        part = forked(reader, others, seed, range(start, stop))
         total.tried += part.tried
         total.read += part.read
         total.refused += part.refused
         total.seconds += part.seconds
         total.memory += part.memory
         total.faults += part.faults
-        start = reached
+        start += part.tried
     return total
 
 
-def forked(
-    reader: Reader, others: Sequence[bytes], seed: int, start: int, stop: int | None, ends: float | None
-) -> tuple[Outcome, int]:
-    """What a child process came to, and the index after its last file."""
+def forked(reader: Reader, others: Sequence[bytes], seed: int, indices: range) -> Outcome:
+    """What a child process came to, which may end before the last file."""
     progress = mmap.mmap(-1, 8)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         report = Path(folder) / "report.json"
         child = os.fork()
         if child == 0:
-            leave(reader, others, seed, start, stop, ends, Path(folder), progress)
+            status = 1
+            try:
+                outcome = tried(reader, others, seed, indices, Path(folder), progress)
+                report.write_text(json.dumps(asdict(outcome)))
+                status = 0
+            except BaseException:
+                traceback.print_exc(file=sys.stdout)  # stderr is watched
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
         _, status = os.waitpid(child, 0)
-        reached = start + int.from_bytes(progress[:8], "little")
         if report.exists():
-            outcome = Outcome(**json.loads(report.read_text()))
-            outcome.faults = [(index, fault) for index, fault in outcome.faults]
-            return outcome, reached
-        killed = f"the process ended with status {status} (signal {status & 127})"
-        done = reached - start
+            return Outcome(**json.loads(report.read_text()))
+        killed, done = f"the process ended with status {status} (signal {status & 127})", int.from_bytes(progress[:8])
         if done == 0:
             raise RuntimeError(f"{reader.name}: the whole file cannot be written or read: {killed}")
-        return Outcome(reader.name, tried=done, faults=[(reached - 1, killed)]), reached
-
-
-def leave(
-    reader: Reader,
-    others: Sequence[bytes],
-    seed: int,
-    start: int,
-    stop: int | None,
-    ends: float | None,
-    folder: Path,
-    progress: mmap.mmap,
-) -> NoReturn:
-    """The child: never returns."""
-    status = 1
-    try:
-        outcome = tried(reader, others, seed, start, stop, ends, folder, progress)
-        (folder / "report.json").write_text(json.dumps(asdict(outcome)))
-        status = 0
-    except BaseException:
-        traceback.print_exc(file=sys.stdout)  # stderr is watched
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
+        return Outcome(reader.name, tried=done, faults=[(indices[done - 1], killed)])
 
 
 def tried(
-    reader: Reader,
-    others: Sequence[bytes],
-    seed: int,
-    start: int,
-    stop: int | None,
-    ends: float | None,
-    folder: Path,
-    progress: mmap.mmap,
+    reader: Reader, others: Sequence[bytes], seed: int, indices: range, folder: Path, progress: mmap.mmap
 ) -> Outcome:
+    """In the child: files one after the other, each counted in `progress` before it is read."""
     outcome, began = Outcome(reader.name), time.monotonic()
     (folder / "files").mkdir()
     path = reader.write(folder / "files")
@@ -142,10 +111,8 @@ def tried(
     signal.signal(signal.SIGALRM, too_slow)
     with tempfile.TemporaryFile() as noise:
         os.dup2(noise.fileno(), 2)
-        for index in itertools.count(start):
-            if (stop is not None and index >= stop) or (ends is not None and time.monotonic() > ends):
-                break
-            progress[:8] = (index + 1 - start).to_bytes(8, "little")
+        for outcome.tried, index in enumerate(indices, start=1):
+            progress[:8] = outcome.tried.to_bytes(8)
             damaged = damaged_file(reader, data, seed, index, others)
             path.write_bytes(damaged)
             fault = trial(reader, path, None if damaged in others else original, outcome)
@@ -154,7 +121,6 @@ def tried(
                 fault = f"noise on stderr: {noise.read(200)!r}"
             noise.seek(0)
             noise.truncate()
-            outcome.tried += 1
             asked = virtual("VmPeak") - size
             if asked > LARGEST:
                 fault = f"asked for {asked >> 20} MiB of memory"
