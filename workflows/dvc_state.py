@@ -2,12 +2,11 @@
 
 DVC decides by content which stages are up to date, and records it in dvc.lock. Before Snakemake plans, outputs of
 changed stages get a date in 1970, so that their rules run, and outputs of unchanged stages one no older than their
-inputs, so that theirs do not. Only public interfaces are used: `dvc status --json`, dvc.lock and os.utime.
+inputs, so that theirs do not. Only public interfaces are used: `Repo.status` of DVC, dvc.lock and os.utime.
 
 `python -m workflows.dvc_state` does the same by hand, and repairs files that a killed DVC left half written.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc.repo import Repo
 
 from workflows import cache as dvc_cache
 from workflows import graph, leftovers, workspace
@@ -96,16 +96,12 @@ def judged() -> tuple[dict[str, list[Path]], str]:
     changed, lock = status()
     mended, taken_out = dvc_cache.mend(), leftovers.take_out()
     if edited := graph.CODE in changed:
-        process = dvc("repro", "--quiet", "--single-item", graph.CODE)
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", graph.CODE]
+        process = subprocess.run(command, capture_output=True, text=True)
         if process.returncode != 0:
             said = (process.stdout + process.stderr).strip()
             raise StateError(f"the stage {graph.CODE} failed, so nothing can be planned:\n{said}")
     return status() if mended or taken_out or edited else (changed, lock)
-
-
-def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs DVC, and returns the ended process with its output."""
-    return subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", *arguments], capture_output=True, text=True)
 
 
 def status() -> tuple[dict[str, list[Path]], str]:
@@ -119,7 +115,7 @@ def status() -> tuple[dict[str, list[Path]], str]:
 
 
 def changes() -> tuple[dict[str, list[Any]], str]:
-    """The entry of each changed stage in `dvc status --json`, and the text of the dvc.lock that it was compared with.
+    """The entry of each changed stage in `dvc status`, and the text of the dvc.lock that it was compared with.
 
     Moves damaged state files of DVC aside.
 
@@ -130,22 +126,30 @@ def changes() -> tuple[dict[str, list[Any]], str]:
     mended: set[Path] = set()
     while True:
         lock = read_lock()  # before DVC reads it, so that `require_shown` detects a change in between
-        process = dvc("status", "--json", "dvc.yaml")  # without files that the user tracks by `dvc add`
-        said = (process.stdout + process.stderr).strip()
-        if process.returncode == 0:
-            changed = json.loads(process.stdout)
+        try:
+            with Repo() as repo:
+                changed = repo.status(targets=["dvc.yaml"])  # without files that the user tracks by `dvc add`
             return {stage: entries for stage, entries in changed.items() if ALWAYS not in entries}, lock
+        except Exception as error:  # of DVC or of what it uses
+            said = "\n".join(told(error))
         if damage := DAMAGED.search(said):
             path = Path(".dvc/tmp/rwlock") if damage[1] else dvc_cache.LOCK
             if path not in mended:
                 mended.add(path)
                 set_aside(path)
                 continue
-        if "is busy" not in said:
+        if "is busy" not in said and "Unable to acquire lock" not in said:
             raise StateError(f"`dvc status` failed, so nothing can be planned:\n{said}")
         if time.monotonic() > deadline:
             raise StateError(f"a DVC process is at work in this checkout; wait for it to end:\n{said}")
         time.sleep(0.5)
+
+
+def told(error: BaseException | None) -> Iterator[str]:
+    """The message of an error, and those of its causes."""
+    while error is not None:
+        yield str(error)
+        error = error.__cause__
 
 
 def changed_outputs(entries: Sequence[str | Mapping[str, Mapping[str, str]]]) -> list[Path]:
