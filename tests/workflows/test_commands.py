@@ -98,7 +98,8 @@ def test_a_stage_fills_in_its_command_as_dvc_fills_in_its_paths(
 
 def test_no_value_is_part_of_a_command_that_a_shell_reads() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert [name for name, stage in stages.items() if "$" in stage.get("do", stage)["cmd"]] == []
+    commands = [stage.get("do", stage)["cmd"] for stage in stages.values()]
+    assert [one for one in commands if "$" in one or not one.startswith("exec python -m workflows.stage ")] == []
     rules = (ROOT / "Snakefile").read_text()
     shells = re.findall(r'shell:\n +"(.*)"$', rules, re.MULTILINE)
     assert 0 < len(shells) == rules.count("shell:")

@@ -24,27 +24,11 @@ def test_a_plan_mends_a_dvc_lock_that_a_power_cut_has_left(checkout: Path) -> No
     assert bytes(5000) not in (checkout / "dvc.lock").read_bytes()
 
 
-def test_a_file_of_no_rule_is_refused_by_name_and_runs_nothing(busy: Path) -> None:
-    process = run(busy, "snakemake", "--cores", "1", "results/flow/train/`touch pwned`-0/weights.bin", check=False)
-    assert process.returncode != 0
-    assert "weights.bin" in process.stdout
-    assert "Traceback" not in process.stdout
-    assert list(busy.rglob("pwned*")) == []
-
-
 def test_parameters_beside_params_yaml_are_refused(checkout: Path) -> None:
     process = run(checkout, "snakemake", "--dry-run", "--config", "steps=3", check=False)
     assert process.returncode != 0
     assert "--config and --configfile are not used here (got steps)" in process.stdout
     assert "Traceback" not in process.stdout
-
-
-def test_snakemake_does_not_start_beside_a_stage_of_dvc(busy: Path) -> None:
-    process = run(busy, "snakemake", "--cores", "1", "flow_download", check=False)
-    assert process.returncode != 0
-    assert "another Snakemake or `dvc repro` is at work in this checkout. Wait for it to end" in process.stdout
-    assert "Traceback" not in process.stdout
-    assert not (busy / "data").exists()
 
 
 def test_snakemake_does_not_run_what_it_planned_beside_a_stage_of_dvc_that_has_ended(
@@ -68,20 +52,3 @@ def test_snakemake_does_not_run_what_it_planned_beside_a_stage_of_dvc_that_has_e
         assert "has worked in this checkout while this one planned: start it again" in "".join(said)
     assert process.returncode != 0
     assert not (checkout / "data").exists()
-
-
-def test_dvc_beside_a_working_snakemake_says_first_who_is_at_work(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(checkout)
-    monkeypatch.setenv(workspace.ENGINE, "")
-    held = workspace.claim()
-    monkeypatch.setenv(workspace.ENGINE, "")  # the user's `dvc` is not started by that Snakemake
-    process = run(checkout, "dvc", "repro", "flow_train@deq-0", check=False)
-    os.close(held)
-    assert process.returncode != 0
-    stage, command, sentence, *_ = process.stdout.splitlines()
-    assert (stage, command[:2]) == ("Running stage 'check':", "> ")
-    assert sentence.startswith(
-        f"{checkout}: snakemake (process {os.getpid()}) is at work in this checkout. Wait for it"
-    )
