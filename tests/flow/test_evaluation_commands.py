@@ -106,7 +106,7 @@ def test_submissions_are_written_where_asked(folder: Path, capsys: pytest.Captur
         (("sequences", "net", "--set", "sintel", "--out", "out"), ("sintel", "no set", VIDEOS)),
         (("sequences", "net", "--set", "chairs", "--out", "out"), ("chairs", "not consecutive", VIDEOS)),
         (("sequences", "net", "--out", "out", "--section", "test.starts"), ("tolerance", "params.yaml")),
-        (("submit", "sintel", "net", "--out", "out", "--root", "elsewhere"), ("elsewhere", "unpack")),
+        (("submit", "sintel", "net", "--out", "out", "--data", "elsewhere"), ("elsewhere", "unpack")),
         (("submit", "kitti", "net", "--out", "out", "--start", "warm"), ("--start", "cold", "warm")),
     ],
 )

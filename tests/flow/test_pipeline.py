@@ -332,14 +332,14 @@ def test_help_says_where_a_download_goes(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_data_are_checked_by_name(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["check-data", "sintel", "--root", str(data), "--no-released"])
+    main(["check-data", "sintel", "--data", str(data), "--no-released"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"problems": 0}
     broken = tmp_path / "data"
     shutil.copytree(data / "Sintel", broken / "Sintel")
     frame = next((broken / "Sintel").rglob("*.png"))
     frame.write_bytes(frame.read_bytes()[:50])
     with pytest.raises(SystemExit) as stopped:
-        main(["check-data", "sintel", "--root", str(broken), "--no-released"])
+        main(["check-data", "sintel", "--data", str(broken), "--no-released"])
     assert stopped.value.code == 1
     assert frame.name in capsys.readouterr().out
 

@@ -46,10 +46,10 @@ def test_results_that_are_missing_are_named(name: str, tmp_path: Path) -> None:
 
 def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_mini_wikitext(tmp_path)
-    main(["check-data", "wikitext-2", "--root", str(tmp_path), "--no-released"])
+    main(["check-data", "wikitext-2", "--data", str(tmp_path), "--no-released"])
     assert json.loads(capsys.readouterr().out) == {"problems": 0}
     with pytest.raises(SystemExit) as caught:
-        main(["check-data", "wikitext-2", "--root", str(tmp_path)])
+        main(["check-data", "wikitext-2", "--data", str(tmp_path)])
     assert caught.value.code == 1
     assert "lines as released, got" in capsys.readouterr().out
 
@@ -86,7 +86,7 @@ def test_a_corpus_is_fetched_over_a_connection_that_breaks(
         monkeypatch.setitem(REGISTRY.sets, "wikitext-2", replace(published, source=source))  # pyright: ignore[reportArgumentType]  a dict
         with pytest.raises(SystemExit, match=r"deq-sequence: .*wikitext-2-v1"):
             main(["download", "wikitext-2", "--out", str(tmp_path / "data")])
-    main(["check-data", "wikitext-2", "--root", str(tmp_path / "data"), "--no-released"])
+    main(["check-data", "wikitext-2", "--data", str(tmp_path / "data"), "--no-released"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"problems": 0}
     for path in (tmp_path / "origin" / "wikitext-2").iterdir():
         assert (tmp_path / "data" / "wikitext-2" / path.name).read_bytes() == path.read_bytes()

@@ -324,10 +324,10 @@ def test_released_sets_stay_where_they_are_and_are_found_through_the_manifest(da
 
 
 def test_the_check_prints_problems_and_fails(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("check-data", "cifar10", "--root", data, "--no-released")
+    run("check-data", "cifar10", "--data", data, "--no-released")
     assert json.loads(capsys.readouterr().out) == {"problems": 0}
     with pytest.raises(SystemExit) as leaving:
-        run("check-data", "cifar10", "--root", data)
+        run("check-data", "cifar10", "--data", data)
     assert leaving.value.code == 1
     lines = capsys.readouterr().out.splitlines()
     assert "expected 50000 samples as released, got 5" in lines[0]

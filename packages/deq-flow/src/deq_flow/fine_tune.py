@@ -104,7 +104,7 @@ def fitted(recipe: FineTune, data: Path) -> FineTune:
         raise LayoutError(f"{root}: expected at least 2 pairs, one to train on and one to measure, got {len(pairs)}")
     # published sets were checked when they were fetched, and to check them again may take hours
     if recipe.data in own.SETS and (problems := list(own.disagreements(root))):
-        command = f"deq-flow check-data {recipe.data} --root {data}"
+        command = f"deq-flow check-data {recipe.data} --data {data}"
         raise FileFormatError(f"{problems[0]} ({len(problems)} such problems; `{command}` lists all)")
     sizes = {pair.first: image_size(pair.first) for pair in pairs.files}
     height, width = (min(size[axis] for size in sizes.values()) for axis in (0, 1))

@@ -49,16 +49,16 @@ def download(
 
 
 def check_data(
-    name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True, thorough: bool = False
+    name: Annotated[str, Positional], data: Path = Path("data"), released: bool = True, thorough: bool = False
 ) -> None:
     """Checks the data set NAME for files that are missing, damaged, or of another size than their frame.
 
     Prints one line for each problem; the exit status is then 1.
 
     Args:
-        name: a published set, or own: the pairs directly in `--root`.
-        root: folder that contains the set.
+        name: a published set, or own: the pairs directly in DATA.
+        data: folder that contains the set.
         released: require the complete set as published; turn this off for a part of it or a miniature.
         thorough: decode every file completely.
     """
-    finish_with(REGISTRY.check(name, root, released=released, thorough=thorough))
+    finish_with(REGISTRY.check(name, data, released=released, thorough=thorough))

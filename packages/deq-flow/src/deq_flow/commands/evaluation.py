@@ -51,7 +51,7 @@ def sequences(
     checkpoint: Annotated[str, Positional],
     out: Path,
     set: str = "sintel_clean",
-    root: Path = Path("data"),
+    data: Path = Path("data"),
     device: str = "auto",
     params: Path = PARAMS,
     section: str | None = None,
@@ -63,7 +63,7 @@ def sequences(
             (.pth).
         out: a new folder, or the unchanged output of an earlier comparison, which is replaced.
         set: sintel_clean, sintel_final, hd1k or spring; for the miniature data also video or validation_video.
-        root: folder that contains the set.
+        data: folder that contains the set.
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
         section: section of that file with the starts and budgets to compare (deq_flow.inference_params.Starts). By
@@ -76,14 +76,14 @@ def sequences(
     said = {"checkpoint": checkpoint, "set": set, "starts": choice}
     case = {"checkpoint": checkpoint, "set": set}
     with track("flow.sequences", said, out=out, kind="evaluate", case=case, parent_of=file_of(checkpoint)) as log:
-        finish(compare_starts(network, choice, set, root=root, out=out, log=log))
+        finish(compare_starts(network, choice, set, root=data, out=out, log=log))
 
 
 def submit(
     leaderboard: Annotated[Literal["sintel", "kitti"], Positional],
     checkpoint: Annotated[str, Positional],
     out: Path,
-    root: Path = Path("data"),
+    data: Path = Path("data"),
     start: Start = "cold",
     device: str = "auto",
     params: Path = PARAMS,
@@ -96,7 +96,7 @@ def submit(
         checkpoint: a shipped name, a folder written by training, a weights file (.safetensors), or a released file
             (.pth).
         out: a new folder, or the unchanged output of an earlier submission, which is replaced.
-        root: folder that contains the set.
+        data: folder that contains the set.
         start: initialisation on Sintel's videos: cold, warm (as in RAFT's submission), reuse or reuse_interpolated.
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
@@ -110,6 +110,6 @@ def submit(
     choice = Inference() if section is None else config.load(Inference, params, section)
     network = load(checkpoint).to(chosen_device(device))
     if leaderboard == "kitti":
-        finish(submission.kitti(network, choice, root=root, out=out))
+        finish(submission.kitti(network, choice, root=data, out=out))
     else:
-        finish(submission.sintel(network, choice, root=root, out=out, start=start))
+        finish(submission.sintel(network, choice, root=data, out=out, start=start))

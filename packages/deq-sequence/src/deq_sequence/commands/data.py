@@ -44,14 +44,14 @@ def download(
     finish({f"{name}.vocabulary": len(tokens.vocabulary) for name, tokens in sizes.items()})
 
 
-def check_data(name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True) -> None:
-    """Checks the corpus NAME in `root` for missing and truncated files.
+def check_data(name: Annotated[str, Positional], data: Path = Path("data"), released: bool = True) -> None:
+    """Checks the corpus NAME in the folder DATA for missing and truncated files.
 
     Prints one line for each problem; the exit status is then 1.
 
     Args:
         name: a published corpus.
-        root: folder that contains the corpus.
+        data: folder that contains the corpus.
         released: require as many lines as published; turn this off for other texts in the same layout.
     """
-    finish_with(REGISTRY.check(name, root, released=released))
+    finish_with(REGISTRY.check(name, data, released=released))

@@ -44,19 +44,19 @@ def download(
 
 
 def check_data(
-    name: Annotated[str, Positional], root: Path = Path("data"), released: bool = True, thorough: bool = False
+    name: Annotated[str, Positional], data: Path = Path("data"), released: bool = True, thorough: bool = False
 ) -> None:
-    """Checks the data set NAME in `root` for missing and damaged files.
+    """Checks the data set NAME in the folder DATA for missing and damaged files.
 
     Prints one line for each problem; the exit status is then 1. Found are truncated files, PNG files that were
     overwritten, and labels or annotations of another size than their frame. JPEG files have no checksum: only
     `--thorough` finds some of those that were overwritten.
 
     Args:
-        name: a set as for `download`, or own: your own labelled images directly in `root`, laid out as for `train`, all
+        name: a set as for `download`, or own: your own labelled images directly in DATA, laid out as for `train`, all
             of which are read.
-        root: folder that contains the set.
+        data: folder that contains the set.
         released: require the complete set as published; turn this off for a part of it or a miniature.
         thorough: decode every image completely.
     """
-    finish_with(REGISTRY.check(name, root, released=released, thorough=thorough))
+    finish_with(REGISTRY.check(name, data, released=released, thorough=thorough))
