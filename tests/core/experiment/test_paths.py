@@ -170,8 +170,8 @@ def test_a_page_has_means_and_deviations_over_seeds_and_a_row_a_network(tmp_path
     page = told(tmp_path)
     answers, convergence = (part.splitlines() for part in page.parts)
     assert answers[0] == (
-        "| network | samples | solver | N | length, at N | at 2N | N to 2N, m | zero and a random state, m "
-        "| zero and another sample's state, m |"
+        "| network | samples | solver | N | length, at N/2 | at N | at 2N | N to 2N, m "
+        "| zero and a random state, m | zero and another sample's state, m |"
     )
     assert answers[2].startswith("| a | lines (3) | plain | 6 | ")
     assert [line.split(" | ")[0] for line in answers[2:]] == ["| a", "| b"]
@@ -181,6 +181,9 @@ def test_a_page_has_means_and_deviations_over_seeds_and_a_row_a_network(tmp_path
     for lines in (answers, convergence):
         assert len({line.count("|") for line in lines}) == 1
     assert page.metrics["a"]["lines"]["plain.change_std"] > 0
+    # of the integrator z = k and w = 0, 1, 2.5, 4.25, ... after k evaluations, in four elements each
+    assert page.metrics["b"]["lines"]["plain.error_half"] == pytest.approx(2 * (3 + 2.5))
+    assert page.metrics["b"]["lines"]["plain.error"] == pytest.approx(2 * (6 + 8.0625))
 
 
 def test_a_page_tells_what_solves_cost_that_end_as_in_use(tmp_path: Path) -> None:

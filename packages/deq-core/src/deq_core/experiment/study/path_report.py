@@ -57,10 +57,13 @@ def path_page(
     for name, cases in networks.items():
         seeds = [results.metrics(stage, case) for case in cases]
         seeds = seeds if part is None else [of_seed[part] for of_seed in seeds]
-        samples = results.by_case(stage, cases, "samples")
+        samples, answers = (results.by_case(stage, cases, table) for table in ("samples", "answers"))
         metrics[name] = {
             key: over_seeds(
-                [{**of_seed[key], **medians(rows, key)} for of_seed, rows in zip(seeds, samples, strict=True)]
+                [
+                    {**of_seed[key], **medians(rows, key), **halfway(means, key, of_seed[key]["evaluations"])}
+                    for of_seed, rows, means in zip(seeds, samples, answers, strict=True)
+                ]
             )
             for key in seeds[0]
         }
@@ -87,13 +90,22 @@ def medians(samples: Sequence[Row], name: str) -> dict[str, float]:
     return {f"{column}.median": median(numbers(rows, column)) for column, rows in found.items() if rows}
 
 
+def halfway(answers: Sequence[Row], name: str, evaluations: float) -> dict[str, float]:
+    """{solver.error_half: mean error over a set after N/2 of N evaluations}, where it was recorded."""
+    rows = [row for row in answers if row["set"] == name and row["evaluation"] == evaluations / 2]
+    return {f"{row['solver']}.error_half": numbers([row], "error")[0] for row in rows}
+
+
 def answers_table(found: Found, unit: Unit) -> str:
     """A row a network, set and solver: errors, and distances between answers, their means and in brackets medians."""
     lines = []
     for network, sets in found.items():
         for name, values in sets.items():
             for solver in solvers_of(values):
-                errors = [cell(values, f"{solver}.{quantity}", "{:.3f}") for quantity in ("error", "error_twice")]
+                errors = [
+                    cell(values, key, "{:.3f}") if key in values else "-"
+                    for key in (f"{solver}.{quantity}" for quantity in ("error_half", "error", "error_twice"))
+                ]
                 apart = [
                     f"{cell(values, key, '{:.2g}')} ({values[f'{key}.median']:.2g})" if key in values else "-"
                     for key in (f"{solver}.{quantity}" for quantity in ("change", *STARTS))
@@ -102,7 +114,7 @@ def answers_table(found: Found, unit: Unit) -> str:
                     [network, samples_of(name, values), solver, f"{values['evaluations']:.0f}", *errors, *apart]
                 )
     distances = ("N to 2N", *(f"zero and {OF_STARTS[name]}" for name in STARTS))
-    heads = ["N", f"{unit.error}, at N", "at 2N", *(f"{name}, {unit.answer}" for name in distances)]
+    heads = ["N", f"{unit.error}, at N/2", "at N", "at 2N", *(f"{name}, {unit.answer}" for name in distances)]
     return markdown(["network", "samples", "solver", *heads], lines, names=3)
 
 
