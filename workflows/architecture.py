@@ -1,18 +1,20 @@
 """Draws the stages of dvc.yaml and the flow of data between them: `python -m workflows.architecture`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import networkx as nx
 from matplotlib.text import Text
 
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import PALETTE, Axes, Figure
-from workflows import graph, parameters
+from workflows import parameters
+from workflows.graph import Rule, rules
 
 PICTURE = Path("docs/figures/architecture.svg")
 
 
-def edges(rules: Sequence[graph.Rule]) -> dict[str, list[str]]:
+def edges(rules: Sequence[Rule]) -> dict[str, list[str]]:
     """For each stage, the stages whose files it reads."""
     writers = {path: rule.name for rule in rules for job in rule.jobs.values() for path in job.outputs}
     return {
@@ -23,34 +25,12 @@ def edges(rules: Sequence[graph.Rule]) -> dict[str, list[str]]:
     }
 
 
-def direct(read: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The same without stages that are also read through another one."""
-
-    def behind(name: str) -> set[str]:
-        return {far for before in read[name] for far in (before, *behind(before))}
-
-    return {
-        name: [one for one in before if not any(one in behind(other) for other in before)]
-        for name, before in read.items()
-    }
-
-
-def columns(read: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """The column of each stage: the length of the longest path to it."""
-    found: dict[str, int] = {}
-
-    def column(name: str) -> int:
-        if name not in found:
-            found[name] = max((column(before) + 1 for before in read[name]), default=0)
-        return found[name]
-
-    return {name: column(name) for name in read}
-
-
-def picture(rules: Sequence[graph.Rule]) -> Figure:
+def picture(rules: Sequence[Rule]) -> Figure:
     """The figure: a box for each stage, a band for each pipeline, and an arrow where a stage reads from another."""
     read = edges(rules)
-    column = columns(read)
+    graph = nx.DiGraph((before, name) for name, sources in read.items() for before in sources)
+    direct = nx.transitive_reduction(graph)  # without what a stage reads through another one too
+    column = {name: place for place, names in enumerate(nx.topological_generations(graph)) for name in names}
     places: dict[str, tuple[float, float]] = {}
     bands: list[tuple[str, float, float]] = []
     row = 0.0
@@ -70,8 +50,8 @@ def picture(rules: Sequence[graph.Rule]) -> Figure:
             -0.62, (top + bottom) / 2 - 0.5, pipeline, rotation=90, ha="center", va="center", weight="bold", fontsize=8
         )
     boxes = {rule.name: box(axes, places[rule.name], rule) for rule in rules}
-    for name, before in direct(read).items():
-        for source in before:
+    for name, before in read.items():
+        for source in filter(lambda source, name=name: direct.has_edge(source, name), before):
             ends = {"patchA": boxes[source].get_bbox_patch(), "patchB": boxes[name].get_bbox_patch()}
             look = {"arrowstyle": "-|>", "color": "0.45", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", places[name], places[source], arrowprops={**look, **ends}, zorder=1)
@@ -81,7 +61,7 @@ def picture(rules: Sequence[graph.Rule]) -> Figure:
     return figure
 
 
-def box(axes: Axes, place: tuple[float, float], rule: graph.Rule) -> Text:
+def box(axes: Axes, place: tuple[float, float], rule: Rule) -> Text:
     """The box of a stage, with the number of its jobs if there are several."""
     title = rule.name.removeprefix(f"{rule.pipeline}_").replace("_", " ")
     text = title if len(rule.jobs) == 1 else f"{title} ({len(rule.jobs)})"
@@ -91,7 +71,7 @@ def box(axes: Axes, place: tuple[float, float], rule: graph.Rule) -> Text:
 
 def main() -> None:
     """Writes the picture that docs/architecture.md shows."""
-    plotting.save(picture(graph.rules(parameters.load())), PICTURE)
+    plotting.save(picture(rules(parameters.load())), PICTURE)
 
 
 if __name__ == "__main__":

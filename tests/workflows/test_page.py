@@ -163,10 +163,6 @@ def test_the_page_fits_a_phone_and_a_desk_and_asks_for_nothing(results: Path, tm
 
 
 PATH = {"plain.error": 1.5, "plain.error_twice": 1.25, "plain.change": 0.125, "plain.random": 0.5}
-LOWER = {"kitti.epe": -0.5, "kitti.epe_std": 0.1, "kitti.epe_agree": 1.0}
-LOWER |= {"kitti.residual": -0.01, "kitti.residual_agree": 1.0}
-UNSURE = {"kitti.epe": 0.25, "kitti.epe_std": 0.4, "kitti.epe_agree": 0.0}
-UNSURE |= {"kitti.residual": 0.02, "kitti.residual_agree": 1.0}
 CHOSEN = {"saved": 60.0, "kept_saved": 40.0, "exact": 10.0, "lost": 0.05, "fewer_saved": 50.0, "fewer_lost": 0.05}
 
 
@@ -187,42 +183,6 @@ CHOSEN = {"saved": 60.0, "kept_saved": 40.0, "exact": 10.0, "lost": 0.05, "fewer
             id="vision",
         ),
         pytest.param(
-            findings.gradients,
-            {
-                "zero": {"kitti.epe": 3.0},
-                "methods": {
-                    "a": {"last": {"seeds": 2, "lost": 1}, "corrected": {"seeds": 2, "lost": 0}, "correction": LOWER},
-                    "b": {
-                        "last": {"seeds": 2, "lost": 0},
-                        "corrected": {"seeds": 2, "lost": 0},
-                        "correction": UNSURE,
-                        "less a": {"last": {}, "corrected": UNSURE},
-                    },
-                },
-            },
-            "- Networks that are worse than zero flow after training: 1 of the 2 by a with the last state alone "
-            "supervised.\n"
-            "- Changes by correction, on KITTI 2015: error (px) a -0.500 ± 0.100, b +0.250 ± 0.400; residual a -0.010, "
-            "b +0.020. Over all sets, the error is lower with every seed in 1 of 2 comparisons, and higher with every "
-            "seed in 0.\n"
-            "- Changes by another gradient, with corrected states too supervised, on KITTI 2015: error (px) b less a "
-            "+0.250 ± 0.400; residual b less a +0.020. Over all sets, the error is lower with every seed in 0 of 1 "
-            "comparisons, and higher with every seed in 0.",
-            id="gradients",
-        ),
-        pytest.param(
-            findings.training_costs,
-            {
-                "implicit": {"2": {"bytes": 100, "seconds": 0.5}, "16": {"bytes": 100, "seconds": 1.0}},
-                "unrolled": {"2": {"bytes": 150, "seconds": 0.4}, "16": {"bytes": 450, "seconds": 1.6}},
-            },
-            "- From 2 to 16 evaluations of f the memory kept for backward grows by factors of 1.0 (implicit), 3.0 "
-            "(unrolled), and the time of a step by 2.0 (implicit), 4.0 (unrolled).\n"
-            "- At 16 evaluations, compared with implicit: unrolled keeps 4.5 times as much and takes 1.6 times as "
-            "long.",
-            id="training-costs",
-        ),
-        pytest.param(
             findings.settling,
             {
                 "settling": {
@@ -233,15 +193,6 @@ CHOSEN = {"saved": 60.0, "kept_saved": 40.0, "exact": 10.0, "lost": 0.05, "fewer
             "- Of the elements of a state, 5 % by step 1, 50 % by step 3 to 4, 95 % by step 8 to 9 have settled; "
             "0 to 25 % never do.",
             id="settling",
-        ),
-        pytest.param(
-            findings.delta,
-            {"savings": {"image, siren, seen": {"0.1 dB": CHOSEN}}},
-            "- For images, within a loss of 0.1 dB, the rule skips 60 % of the work (10 % already at threshold 0), and "
-            "fewer steps skip 50 %. The rule skips more: everywhere; by whole pixels or points: nowhere. The chosen "
-            "threshold keeps to that loss on the test too: everywhere (20 points more than the fewest steps that do). "
-            "The chosen number of steps does so: everywhere.",
-            id="images",
         ),
         pytest.param(
             findings.sequence_delta,
