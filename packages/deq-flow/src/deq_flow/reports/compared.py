@@ -1,4 +1,4 @@
-"""One pair of frames: the true flow, that of several methods, and where they are wrong."""
+"""Figure of a pair of frames with the true flow, the flow of several methods, and their errors."""
 
 from collections.abc import Mapping
 
@@ -12,22 +12,22 @@ from deq_flow.metrics import epe_map
 from deq_flow.visualize import flow_key, flow_to_rgb
 
 ROUGHLY_ALL = 0.98
-"""Share of the errors that the colour bar tells apart; larger ones have its last colour."""
+"""Share of the errors within the range of the colour bar; larger ones have its last colour."""
 KEY_SHARE = 0.3
-"""Of a frame's height: the diameter of the key to the colours."""
+"""Diameter of the colour key, relative to a frame's height."""
 
 
 def compared(
     image1: Tensor, image2: Tensor, truth: Tensor, valid: Tensor, flows: Mapping[str, Tensor], *, width: float = 8.0
 ) -> Figure:
-    """The true flow and the frames, one over the other; beside them the flow of each method and its error.
+    """The true flow and the overlaid frames, and beside them the flow of each method and its error.
 
     Args:
         image1, image2: (3, h, w), 0 to 255.
         truth: (2, h, w), pixels; white where it is not known.
         valid: bool (h, w): where it is known.
-        flows: method -> (2, h, w). All flows share their colours' scale, and all errors theirs.
-        width: of the figure, inches.
+        flows: method -> (2, h, w). All flows have one colour scale, and all errors another.
+        width: width of the figure, inches.
     """
     longest = float(truth.norm(dim=0)[valid].max())
     errors = {name: torch.where(valid, epe_map(flow, truth), torch.nan) for name, flow in flows.items()}
@@ -51,7 +51,7 @@ def compared(
 
 
 def with_key(image: Tensor) -> Tensor:
-    """A picture, uint8 (3, h, w), with the key to the colours of flow in a corner."""
+    """The picture, uint8 (3, h, w), with the colour key of flow in a corner."""
     key = flow_key(round(KEY_SHARE * image.shape[1]))
     height, width = key.shape[1:]
     marked = image.clone()

@@ -1,4 +1,4 @@
-"""The report of heterogeneous convergence: when the elements of flow networks' states settle."""
+"""Report of heterogeneous convergence: when the elements of flow networks' states settle."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ from deq_flow.reports.settling import settling, settling_table
 
 
 def page(section: Section, results: Results) -> Page:
-    """Under `settling`: percentiles of the steps, and the share that never did, of every network, set and part."""
+    """`settling` has percentiles of the steps to settle, and the unsettled share, by network, set and part."""
     measured = networks(section, methods="methods", seeds="method_seeds", shipped="shipped")
     distribution, histogram, steps, components = (
         results.rows("convergence", measured, name) for name in ("distribution", "histogram", "steps", "components")
@@ -33,9 +33,9 @@ def page(section: Section, results: Results) -> Page:
 
 
 def panels(*tables: Sequence[Row], networks: Sequence[str]) -> Figure:
-    """When elements settle, error, residual and principal components of the first set; a row a network.
+    """When elements settle, error, residual and principal components on the first set, with a row for each network.
 
-    Panels of a column share their axes.
+    Panels of a column share axes.
     """
     columns = 4
     figure, axes = plotting.figure(12.0, 2.6 * len(networks) + 0.6, rows=len(networks), columns=columns, share="col")
@@ -49,10 +49,10 @@ def panels(*tables: Sequence[Row], networks: Sequence[str]) -> Figure:
 
 
 def draw(axes: Sequence[Axes], histogram: Sequence[Row], steps: Sequence[Row], components: Sequence[Row]) -> None:
-    """The four panels of one network and set."""
+    """Draws the four panels of one network and set."""
     settled, error, residual, variance = axes
     for (part, criterion), rows in grouped(histogram, ("part", "criterion")).items():
-        seeds = [numbers(own, "share")[:-1] for own in by_seed(rows)]  # the last is of those that never settled
+        seeds = [numbers(own, "share")[:-1] for own in by_seed(rows)]  # the last row has those that never settled
         reached = [np.cumsum(shares).tolist() for shares in seeds]
         label = f"{part}, {LASTING[str(criterion)]}"
         plotting.curve(settled, range(1, len(reached[0]) + 1), reached, label=label)
@@ -72,7 +72,7 @@ def draw(axes: Sequence[Axes], histogram: Sequence[Row], steps: Sequence[Row], c
 
 
 def maps(arrays: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Mean steps to settle at each cell of one pair, a row a network, all on one scale."""
+    """Mean steps to settle at each cell of one pair, with a row for each network, all on one scale."""
     longest = max(float(own[f"{part}_lasting"].max()) for own in arrays.values() for part in ("hidden", "flow"))
     return plotting.image_grid(
         [

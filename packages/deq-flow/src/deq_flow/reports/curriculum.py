@@ -1,4 +1,4 @@
-"""The report of the curriculum: the error after each of its stages."""
+"""Report of the curriculum: the error after each stage."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from deq_core.experiment.study.stage import Section
 from deq_flow.reports.errors import errors_table, over_seeds_by_set
 
 STAGES = {"chairs": "methods", **{name: f"curriculum.{name}.methods" for name in ("things", "sintel", "kitti")}}
-"""In their order, each with the key of what was trained there."""
+"""Stages in order, each with the key of its methods."""
 
 
 def page(section: Section, results: Results) -> Page:
@@ -27,7 +27,7 @@ def page(section: Section, results: Results) -> Page:
 
 
 def table(values: Mapping[str, Any]) -> str:
-    """A row a method and stage, in the order of training."""
+    """Table with one row for each method and stage, in the order of training."""
     order = list(STAGES)
     names = sorted(values, key=lambda name: order.index(name.split(", ")[1]))
     return errors_table({name: values[name] for name in names}) if values else "No network follows the curriculum."

@@ -1,4 +1,4 @@
-"""The figures of the delta rule on flow networks."""
+"""Figures of the delta rule on flow networks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from deq_core.experiment.tables import Row, grouped, numbers
 from deq_flow.reports.panels import by_seed
 
 SHOWN = (2, 3, 5, 8)
-"""Evaluations whose maps are shown, where a solve has them."""
+"""Evaluations whose maps are shown, as far as a solve has them."""
 
 
 def activity(evaluations: Sequence[Row], rules: Mapping[str, str]) -> Figure:
-    """What is skipped at each evaluation, by element, pixel and tile; a row a network, a column a start.
+    """Skipped work at each evaluation by element, pixel and tile, with a row for each network, a column for each start.
 
-    Of the set with the most starts, by the rule of each case in `rules`, and dotted at threshold 0.
+    It is for the set with the most starts and the rule of each case in `rules`; dotted lines are threshold 0.
     """
     rows: dict[str, dict[tuple[Any, ...], list[Row]]] = {}
     for (network, name, start), own in grouped(evaluations, ("network", "set", "start")).items():
@@ -43,7 +43,7 @@ def activity(evaluations: Sequence[Row], rules: Mapping[str, str]) -> Figure:
 
 
 def draw_skipped(axes: Axes, rows: Sequence[Row], label: str, line: str = "-") -> None:
-    """The share of the dense work that each evaluation skips, a colour a part that can be skipped."""
+    """Draws the share of the dense work that each evaluation skips, by element, pixel and tile."""
     columns = {"element": "macs_sparse", "pixel": "macs_pixels", "tile": "macs_tiles"}
     for color, (part, column) in zip(plotting.PALETTE, columns.items(), strict=False):
         seeds = [
@@ -56,9 +56,9 @@ def draw_skipped(axes: Axes, rows: Sequence[Row], label: str, line: str = "-") -
 
 
 def still_changing(maps: Mapping[str, dict[str, Any]]) -> Figure:
-    """Which cells of the example still change, evaluation by evaluation, a row a network and start.
+    """Cells of the example that still change at each evaluation, with a row for each network and start.
 
-    Where there are memories that are kept, states reused without them, which move alike, are left out.
+    Reuse is left out if there is "stream", whose states move in the same way.
     """
     starts = {
         (network, name): cells

@@ -1,4 +1,4 @@
-"""The report of the delta rule on flow networks: what it saves at which loss, and what stopping earlier would."""
+"""Report of the delta rule on flow networks: the work that it saves within a loss, compared to fewer steps."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,12 @@ from deq_core.experiment.tables import Row, grouped, markdown, numbers, spread, 
 from deq_flow.reports.delta_figures import activity, still_changing
 
 CASE = ("network", "set", "variant", "start", "threshold", "max_steps")
-"""The columns that tell the cases of a sweep apart."""
+"""Columns that identify a case of a sweep."""
 LOSSES = (1, 5)
-"""Bounds that savings are given for, per cent of the EPE of the solve of most steps at threshold 0."""
+"""Bounds of the loss for savings, per cent of the EPE of the solve with most steps at threshold 0."""
 QUALITY = error("epe")
 STARTS = ("stream", "reuse", "reuse_interpolated", "warm", "cold")
-"""In the order of tables: what the rule is for comes first."""
+"""Starts in the order of tables; those that the rule is meant for come first."""
 
 HOW = (
     "Work is the multiply-accumulates of the solved map, kernel area included, in per cent of the dense solve of most "
@@ -38,7 +38,7 @@ HOW = (
 
 
 def page(section: Section, results: Results) -> Page:
-    """Means over seeds of every case, and under `savings` what was saved within which loss."""
+    """Means over seeds of every case, and in `savings` the work saved within each bound."""
     measured = networks(section, methods="methods", seeds="method_seeds", shipped="shipped")
     table, evaluations, layers = (results.rows("sweep", measured, name) for name in ("sweep", "evaluations", "layers"))
     rows = work_shares(table, ("network", "set", "split"))
@@ -80,17 +80,17 @@ def page(section: Section, results: Results) -> Page:
 
 
 def of_test(rows: Sequence[Row]) -> list[Row]:
-    """Those that are not of validation."""
+    """The rows of the test split."""
     return [row for row in rows if row["split"] == "test"]
 
 
 def chosen(found: Savings) -> Savings:
-    """Of `savings` the best rule of each network, set and start, those of reused states first."""
+    """The savings of the best rule of each network, set and start, with those of reused states first."""
     return best_variants(found, STARTS)
 
 
 def repetition(rows: Sequence[Row]) -> str:
-    """What treating the context once a solve leaves out, which no other number here counts as saved."""
+    """A sentence on the work saved by one pass over the context for each solve; other numbers exclude it."""
     said = []
     for (network,), own in grouped(rows, ("network",)).items():
         longest = max(own, key=lambda row: numbers([row], "max_steps"))
@@ -111,7 +111,7 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def cases_table(rows: Sequence[Row]) -> str:
-    """A row a network, set, variant, start, threshold and number of steps."""
+    """Table with one row for each network, set, variant, start, threshold and number of steps."""
     lines = []
     for (*names, threshold, steps), group in grouped(rows, CASE).items():
         left = [{"release": 100 * (1 - numbers([row], "release_saved")[0])} for row in group]
@@ -130,12 +130,12 @@ def cases_table(rows: Sequence[Row]) -> str:
 
 
 def rules(found: Savings) -> dict[str, str]:
-    """The rule of each network, set and start that is chosen within the smallest bound."""
+    """The rule of each network, set and start that is best within the smallest bound."""
     return {case: str(bounds[f"{LOSSES[0]} %"].get("way", "")) for case, bounds in chosen(found).items()}
 
 
 def layers_table(layers: Sequence[Row], found: Savings) -> str:
-    """A row a network, set, start and layer: the shares of its inputs that the rule chosen within 1 % skips."""
+    """Table by network, set, start and layer of the shares of its inputs that the best rule within 1 % skips."""
     of_case, lines = rules(found), []
     by = ("network", "set", "start", "variant", "threshold", "layer")
     for (network, name, start, variant, threshold, layer), group in grouped(layers, by).items():

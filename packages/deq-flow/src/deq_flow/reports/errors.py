@@ -1,4 +1,4 @@
-"""Errors on the labelled sets, by set and over seeds."""
+"""Errors on the sets with ground truth, by set and over seeds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,11 +9,11 @@ from deq_flow.evaluation.evaluate import summary
 from deq_flow.evaluation.sets import titles
 
 Errors = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""{method: {set: {metric: mean over seeds, metric_std: standard deviation}}}, with `pairs` and `seeds` their number."""
+"""{method: {set: {metric: mean over seeds, metric_std: standard deviation}}}, and the numbers `pairs` and `seeds`."""
 
 
 def over_seeds_by_set(samples: Mapping[str, Sequence[Sequence[Row]]]) -> Errors:
-    """Of sample rows of each method, a list a seed."""
+    """The errors from the rows of samples of each method, in one list for each seed."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for method, seeds in samples.items():
         summaries = [summary(rows) for rows in seeds]
@@ -27,27 +27,27 @@ def over_seeds_by_set(samples: Mapping[str, Sequence[Sequence[Row]]]) -> Errors:
 
 
 def errors_table(values: Errors, metric: str = "epe", form: str = "{:.2f}") -> str:
-    """A row a method, a column a set: mean ± standard deviation over seeds of one metric."""
+    """Table of mean ± standard deviation over seeds of one metric, by method and set."""
     sets = titles(next(iter(values.values())))
     lines = [[method, *(cell(by_set[name], metric, form) for name in sets)] for method, by_set in values.items()]
     return markdown(["method", *sets.values()], lines, names=1)
 
 
 RESAMPLES = 4000
-"""Of the scenes of a set, for an interval."""
+"""Number of bootstrap resamples of the scenes of a set."""
 
 
 def scenes_of(seeds: Sequence[Sequence[Row]], name: str) -> dict[str, float]:
-    """Mean EPE of each scene of a set, over its pairs and over seeds; a pair that is of no video is a scene."""
+    """Mean EPE of each scene of a set, over its pairs and over seeds; a pair that is not from a video is a scene."""
     rows = [row for of_seed in seeds for row in of_seed if row["set"] == name]
     found = grouped([{"scene": str(row["name"]).rpartition("/")[0] or row["name"], **row} for row in rows], ("scene",))
     return {str(scene): float(np.mean(numbers(of_scene, "epe"))) for (scene,), of_scene in found.items()}
 
 
 def differences(samples: Mapping[str, Sequence[Sequence[Row]]], method: str, peers: Sequence[str]) -> Errors:
-    """{peer: {set: ...}}: the EPE of a method less that of each peer, px, mean over scenes, in `difference`.
+    """{peer: {set: ...}}: `difference`, the EPE of a method minus that of each peer, px, as a mean over scenes.
 
-    In `low` and `high` are the 95 % interval of a bootstrap over scenes, and in `scenes` their number.
+    `low` and `high` are the 95 % interval of a bootstrap over scenes, and `scenes` is their number.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for peer in peers:
@@ -63,7 +63,7 @@ def differences(samples: Mapping[str, Sequence[Sequence[Row]]], method: str, pee
 
 
 def differences_table(values: Errors, method: str) -> str:
-    """A row a peer, a column a set: the difference and, of several scenes, its interval; negative where ahead."""
+    """Table of differences, with intervals for several scenes, by peer and set; negative if the method is better."""
     first = next(iter(values.values()))
     sets, scenes = titles(first), {name: int(of_set["scenes"]) for name, of_set in first.items()}
     heads = [f"{title} ({scenes[name]} {'scene' if scenes[name] == 1 else 'scenes'})" for name, title in sets.items()]

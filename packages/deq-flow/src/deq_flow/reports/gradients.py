@@ -1,4 +1,4 @@
-"""The report of gradients and corrections: errors and residuals of the networks that each training gave."""
+"""Report of gradients and corrections: errors and residuals of the trained networks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ from deq_flow.evaluation.evaluate import summary
 from deq_flow.evaluation.sets import titles
 
 FORMS = {"last": "the last state alone", "corrected": "corrected states too"}
-"""What is supervised."""
+"""Kinds of supervision, as the report calls them."""
 Seeds = Sequence[Mapping[str, float]]
-"""The flat metrics of a network of each seed."""
+"""The flat metrics of the network of each seed."""
 
 
 def page(section: Section, results: Results) -> Page:
-    """Of each of `methods` by form {set.metric: mean over seeds, set.metric_std: standard deviation}, and differences.
+    """For each method and form {set.metric: mean over seeds, set.metric_std: standard deviation}, and differences.
 
-    `correction` has those of a method with less without it, and `less METHOD` those of a method less the first one, by
-    form. They are of networks that began with the same weights and saw the same batches, a pair a seed, and both
-    learned. `zero` has the error of zero flow.
+    `correction` has the metrics with correction minus those without it, and `less METHOD`, by form, the metrics of a
+    method minus those of the first one. Both networks of a pair have the same initial weights and batches, and both
+    have learned. `zero` has the error of zero flow.
     """
     methods = section.load(tuple[Name, ...], "gradients.methods")
     supervised = (
@@ -54,10 +54,10 @@ def page(section: Section, results: Results) -> Page:
 
 
 def compared(runs: Mapping[str, Mapping[str, Seeds]], zero: Mapping[str, float]) -> dict[str, Any]:
-    """What the metrics say of each method.
+    """The metrics of each method.
 
-    `seeds` and `lost` count its networks, and those that are worse than zero flow on some set or diverged altogether,
-    of which there is nothing for a mean.
+    `seeds` is the number of its networks, and `lost` the number of those that are worse than zero flow on some set or
+    diverged. Means are over the networks that did not diverge.
     """
     found: dict[str, Any] = {}
     first = next(iter(runs))
@@ -83,9 +83,9 @@ def is_lost(run: Mapping[str, float], zero: Mapping[str, float]) -> bool:
 
 
 def differences(ours: Seeds, theirs: Seeds, zero: Mapping[str, float]) -> dict[str, float]:
-    """Mean over seeds of ours less theirs, its deviation, and in `..._agree` whether its sign is the same in all.
+    """Mean and deviation over seeds of ours minus theirs, and in `..._agree` whether all have the same sign.
 
-    A pair of which one is lost does not count; nothing where no pair is left.
+    Pairs with a lost network do not count; without any other pair the result is empty.
     """
     pairs = [pair for pair in zip(ours, theirs, strict=True) if not any(is_lost(run, zero) for run in pair)]
     if not pairs:
@@ -101,9 +101,9 @@ def sets_of(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def table(metrics: Mapping[str, Any]) -> str:
-    """A row a method and what was supervised: errors, residual, largest gradient, and how many trainings were lost.
+    """Table of errors, residual, largest gradient and number of lost trainings, by method and supervision.
 
-    Logged is the mean norm of the `every.log` updates of a row.
+    The logged gradient norm is the mean over the `every.log` updates of a row.
     """
     sets = sets_of(metrics)
     lines = [
@@ -125,7 +125,7 @@ def table(metrics: Mapping[str, Any]) -> str:
 
 
 def known(values: Mapping[str, float], name: str, form: str) -> str:
-    """Mean and deviation, or a dash where all networks diverged."""
+    """Mean and deviation, or a dash if all networks diverged."""
     return cell(values, name, form) if name in values else "-"
 
 
@@ -137,9 +137,9 @@ def figure(
     supervised: Sequence[int],
     smoothing: int,
 ) -> Figure:
-    """Error and residual by iteration at test time, and the gradient's norm by update; a row a form.
+    """Error and residual by iteration at test time, and gradient norm by update, with a row for each form.
 
-    Dotted are the iterations whose states were supervised, and the error of zero flow.
+    Dotted lines are the supervised iterations and the error of zero flow.
     """
     shown = next(iter(zero)).removesuffix(".epe")
     drawn, panels = plotting.figure(9.5, 5.4, rows=2, columns=3, share="col")
@@ -164,7 +164,7 @@ def figure(
             axes.set_title(said)
             axes.set_ylabel(label)
             axes.set_yscale("log")
-    for axes in (panels[0], panels[3]):  # pixels by name, not as powers of ten
+    for axes in (panels[0], panels[3]):  # labels in pixels, not as powers of ten
         low, high = axes.get_ylim()
         axes.set_yticks([step * 10.0**power for power in range(-2, 4) for step in (1, 2, 5)])
         axes.set_yticks([], minor=True)
@@ -177,7 +177,7 @@ def figure(
 
 
 def seeds_of(rows: Sequence[Row], form: str) -> list[list[Row]]:
-    """The rows of the networks of a form, a list a seed."""
+    """The rows of the networks of a form, in one list for each seed."""
     own = [row for row in rows if row["supervised"] == form]
     return list(grouped(own, ("seed",)).values())
 

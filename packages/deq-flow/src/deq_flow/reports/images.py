@@ -1,4 +1,4 @@
-"""The report of images as implicit representations."""
+"""Report of implicit neural representations of an image."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +18,12 @@ from deq_flow.studies.field import Representation
 from deq_flow.studies.images import Represented, work_so_far
 
 LOSSES = (0.1, 0.5)
-"""Bounds that savings are given for, dB of the PSNR of the solve of most steps."""
+"""Bounds of the loss for savings, dB below the PSNR of the solve with most steps."""
 QUALITY = decibels("psnr")
 
 
 def page(section: Section, results: Results) -> Page:
-    """Quality and work by every rule and threshold; under `savings` what was saved within which loss."""
+    """Quality and work for each rule and threshold, and in `savings` the work saved within each bound."""
     names, seeds = section.load(dict[Name, Representation], "representations"), section.load(tuple[Seed, ...], "seeds")
     cases = [Represented(name, seed) for name in names for seed in seeds]
     history, table, histogram, distribution = (
@@ -58,7 +58,7 @@ def page(section: Section, results: Results) -> Page:
 
 
 def training_table(history: Sequence[Row]) -> str:
-    """A row a representation: the quality at the end of training, and the work of its solves."""
+    """Table of the quality at the end of training, and the work of its solves, by representation."""
     lines = []
     for (name,), rows in grouped(history, ("representation",)).items():
         totals: list[Row] = []
@@ -78,7 +78,7 @@ def quality(
 ) -> Figure:
     """Quality in training, when units settle, and quality against work; panels of a column share axes.
 
-    A row a kind of representation, a colour for those trained densely and by the rule.
+    There is a row for each kind of representation, and a colour each for training densely and with the rule.
     """
     training, settled, solved = (grouped(table, ("representation",)) for table in (history, histogram, rows))
     kinds = list(dict.fromkeys(each.kind for each in representations.values()))
@@ -107,14 +107,14 @@ def quality(
 
 
 def draw_training(axes: Axes, history: Sequence[Row], label: str, color: str) -> None:
-    """The quality of training against the work of its solves up to there."""
+    """Draws the quality in training against the work of its solves so far."""
     seeds = panels.by_seed(history)
     work = np.mean([work_so_far(own, "macs_sparse") for own in seeds], axis=0) / 1e9
     plotting.curve(axes, work.tolist(), [numbers(own, "psnr") for own in seeds], label=label, color=color)
 
 
 def pictures(images: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """The image; and its representations, densely and at the largest threshold, and how far these are apart."""
+    """The image, its representations solved densely and at the largest threshold, and the difference of these."""
     target = next(iter(images.values()))["target"]
     blank = ("", np.full((*target.shape[:2], 3), 255, np.uint8))
     last = {name: list(arrays)[-1] for name, arrays in images.items()}

@@ -7,7 +7,7 @@ from deq_core.experiment.study.plotting import Axes
 from deq_core.experiment.tables import Row, grouped
 
 LASTING = {"first": "for once", "lasting": "for good"}
-"""What the criteria of settling mean."""
+"""Labels of the criteria of settling."""
 
 
 def by_seed(rows: Sequence[Row]) -> list[list[Row]]:
@@ -16,12 +16,12 @@ def by_seed(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def settled(histogram: Sequence[Row]) -> list[list[Row]]:
-    """The rows of each seed without the last, which is of the units that never settled."""
+    """The rows of each seed without the last, which has the units that never settled."""
     return [rows[:-1] for rows in by_seed(histogram)]
 
 
 def units_settled(axes: Axes, histogram: Sequence[Row]) -> None:
-    """Units of a state that settle after each step, by both criteria."""
+    """Draws the number of units of a state that settle after each step, by both criteria."""
     for ((criterion,), rows), color in zip(
         grouped(histogram, ("criterion",)).items(), plotting.PALETTE[2:], strict=False
     ):

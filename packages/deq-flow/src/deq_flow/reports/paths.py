@@ -1,4 +1,4 @@
-"""The report of path independence of flow networks."""
+"""Report of path independence of flow networks."""
 
 from deq_core.experiment.study.path_report import Unit, path_report
 

@@ -1,4 +1,4 @@
-"""The report of fixed-point reuse: what starting from the last frame's state saves, and what it costs."""
+"""Report of fixed-point reuse: evaluations saved, and error, when a frame starts from the state of the one before."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -15,7 +15,7 @@ Starts = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 
 
 def page(section: Section, results: Results) -> Page:
-    """Means and standard deviations over seeds, of every method, budget and start."""
+    """Means and standard deviations over seeds of every method, budget and start."""
     measured = networks(section, methods="reuse.methods", seeds="seeds", shipped="reuse.shipped")
     found = {}
     for method, cases in by_network(measured).items():
@@ -34,7 +34,7 @@ def page(section: Section, results: Results) -> Page:
 
 
 def table(found: Starts) -> str:
-    """A row a method, budget and start."""
+    """Table with one row for each method, budget and start."""
     lines = []
     for method, budgets in found.items():
         for budget, starts in budgets.items():
@@ -56,7 +56,10 @@ def table(found: Starts) -> str:
 
 
 def figure(found: Starts) -> Figure:
-    """EPE against evaluations, a panel a method, a line a start through its budgets; bars are deviations over seeds."""
+    """EPE against evaluations, with a panel for each method and a line through the budgets of each start.
+
+    Error bars are standard deviations over seeds.
+    """
     drawn, panels = plotting.figure(4.5 * len(found), 3.6, columns=len(found), share="all")
     for axes, (method, budgets) in zip(panels, found.items(), strict=True):
         starts = list(next(iter(budgets.values())))

@@ -1,15 +1,15 @@
-"""When elements settle: percentiles of their steps, means over seeds."""
+"""Percentiles of the steps to settle, as means over seeds."""
 
 from collections.abc import Mapping, Sequence
 
 from deq_core.experiment.tables import Row, cell, grouped, markdown, numbers, over_seeds
 
 Settling = Mapping[str, Mapping[str, float]]
-"""{what settles: {p5, p50, p95 (steps), unsettled (share), and their deviations _std}}."""
+"""{name of the elements: {p5, p50, p95 (steps), unsettled (share), and their deviations _std}}."""
 
 
 def settling(kind: str, distribution: Sequence[Row], by: Sequence[str]) -> Settling:
-    """Percentiles of the steps to settle for good, and the share that never did, by the columns `by`."""
+    """Percentiles of the steps to settle for good, and the unsettled share, by the columns `by`."""
     lasting = [row for row in distribution if row["criterion"] == "lasting"]
     return {
         ", ".join([kind, *map(str, key)]): over_seeds(
@@ -20,7 +20,7 @@ def settling(kind: str, distribution: Sequence[Row], by: Sequence[str]) -> Settl
 
 
 def settling_table(found: Settling) -> str:
-    """A row each."""
+    """Table with one row for each name."""
     lines = []
     for name, values in found.items():
         share = {f"never{key.removeprefix('unsettled')}": 100 * values[key] for key in values if "unsettled" in key}

@@ -1,4 +1,4 @@
-"""The report of the fitted sine."""
+"""Report of the fitted sine."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,12 +17,12 @@ from deq_flow.reports.settling import settling, settling_table
 from deq_flow.studies.sine import Fit, Sine
 
 LOSSES = (5, 20)
-"""Bounds that savings are given for, per cent of the mean squared error of the solve of most steps."""
+"""Bounds of the loss for savings, per cent of the mean squared error of the solve with most steps."""
 QUALITY = error("mse")
 
 
 def page(section: Section, results: Results) -> Page:
-    """Error and work by every rule and threshold, what was saved, and under `settling` when units settled."""
+    """Error and work for each rule and threshold, savings, and in `settling` the steps to settle."""
     fits, seeds = section.load(dict[Name, Sine], "sine"), section.load(tuple[Seed, ...], "seeds")
     cases = [Fit(fit, seed) for fit in fits for seed in seeds]
     table, histogram, distribution = (
@@ -49,7 +49,7 @@ def page(section: Section, results: Results) -> Page:
 
 
 def figure(states: Mapping[str, Mapping[str, np.ndarray]], rows: Sequence[Row], histogram: Sequence[Row]) -> Figure:
-    """A row a fit: y after some steps, when units settle, and error against work; panels of a column share axes."""
+    """y after some steps, when units settle, and error against work, with a row for each fit and shared axes."""
     drawn, axes = plotting.figure(10.5, 2.6 * len(states) + 0.7, rows=len(states), columns=3, share="col")
     by_fit = [grouped(table, ("fit",)) for table in (rows, histogram)]
     for number, (fit, arrays) in enumerate(states.items()):

@@ -1,4 +1,4 @@
-"""The report of the main table: errors of all methods on all sets, and how they came about."""
+"""Report of the main table: errors of all methods on all sets, training curves, and errors by iteration."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ NOTES = {
     "dis_fine": "OpenCV's DIS solved down to full resolution",
 }
 Seeds = Sequence[Sequence[Row]]
-"""A list of rows a seed."""
+"""One list of rows for each seed."""
 
 
 def page(section: Section, results: Results) -> Page:
@@ -56,7 +56,7 @@ def page(section: Section, results: Results) -> Page:
 
 
 def parts(values: Errors, trained: Sequence[str], apart: Errors) -> list[str]:
-    """The text of the page."""
+    """The parts of the page's text."""
     measured = values[trained[0]]
     pairs = ", ".join(f"{title} {int(measured[name]['pairs'])}" for name, title in titles(measured).items())
     seeds = max(int(of_set["seeds"]) for method in trained for of_set in values[method].values())
@@ -99,7 +99,7 @@ def learning_curves(histories: Mapping[str, Seeds], smoothing: int) -> Figure:
 
 
 def errors(samples: Mapping[str, Seeds]) -> Figure:
-    """EPE of every method on every set; error bars are one standard deviation over seeds."""
+    """EPE of all methods on all sets; error bars are one standard deviation over seeds."""
     figure, (axes,) = plotting.figure(9.0, 3.5)
     summaries = {method: [summary(rows) for rows in seeds] for method, seeds in samples.items()}
     groups = {
@@ -115,7 +115,7 @@ def errors(samples: Mapping[str, Seeds]) -> Figure:
 def iterations(runs: Mapping[str, Seeds]) -> Figure:
     """EPE after each iteration on Sintel clean and KITTI, and the relative residual of the equilibrium solves.
 
-    As far as these sets were measured, or else on the first.
+    Without these sets, it is on the first one.
     """
     headings = titles(str(row["set"]) for seeds in runs.values() for row in seeds[0])
     first, *others = [name for name in ("sintel_clean", "kitti") if name in headings] or list(headings)[:1]

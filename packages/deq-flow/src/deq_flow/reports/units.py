@@ -1,4 +1,4 @@
-"""What the reports of the sine and of the images have in common: a quality of every case, by threshold and steps."""
+"""Tables that the reports of the sine and of the images share: quality and savings by threshold and steps."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from deq_core.experiment.study.savings import Quality, Saved, sweep_savings
 from deq_core.experiment.tables import Row, grouped, markdown, numbers, spread, statistic
 
 PARTS = {"element": "work", "point": "work_pixels"}
-"""What can be skipped, and the column of the work that is left then."""
+"""Parts that can be skipped, each with the column of the remaining work."""
 HOW = (
     "At threshold 0 the rule changes no number and skips only what is exactly zero or stayed as it was; what a "
     "threshold skips beyond that is `by the rule`. Fewer steps are counted at threshold 0 as well. By point counts "
@@ -18,13 +18,13 @@ HOW = (
 def savings(
     kind: str, rows: Sequence[Row], by: str, quality: Quality, losses: Sequence[float]
 ) -> dict[str, dict[str, Saved]]:
-    """{"kind, name, rule": {bound: what was saved}} for every name in the column `by`."""
+    """{"kind, name, rule": {bound: savings}} for each name in the column `by`."""
     found = sweep_savings(rows, (by,), quality, losses)
     return {f"{kind}, {case.removesuffix(', cold')}": bounds for case, bounds in found.items()}
 
 
 def means(kind: str, rows: Sequence[Row], by: str, quality: str) -> dict[str, float]:
-    """{"kind.name.rule.threshold.steps.quantity": mean over seeds} for every name in the column `by`."""
+    """{"kind.name.rule.threshold.steps.quantity": mean over seeds} for each name in the column `by`."""
     return {
         f"{kind}.{name}.{variant}.{threshold:g}.{steps}.{column}": statistic(numbers(group, column)).mean
         for (name, variant, threshold, steps), group in by_case(rows, by).items()
@@ -33,7 +33,7 @@ def means(kind: str, rows: Sequence[Row], by: str, quality: str) -> dict[str, fl
 
 
 def quality_table(rows: Sequence[Row], by: str, quality: str, *, title: str, form: str) -> str:
-    """A row a name in the column `by`, rule, threshold and number of steps: all of them, their half and quarter."""
+    """Table by name in the column `by`, rule, threshold and number of steps: all steps, half and a quarter of them."""
     lines = []
     last = {key[0]: max(numbers(own, "max_steps")) for key, own in grouped(rows, (by,)).items()}
     for (name, variant, threshold, steps), group in by_case(rows, by).items():
@@ -51,5 +51,5 @@ def quality_table(rows: Sequence[Row], by: str, quality: str, *, title: str, for
 
 
 def by_case(rows: Sequence[Row], by: str) -> dict[tuple, list[Row]]:
-    """Rows of the test by name, rule, threshold and number of steps."""
+    """Rows of the test split by name, rule, threshold and number of steps."""
     return grouped([row for row in rows if row["split"] == "test"], (by, "variant", "threshold", "max_steps"))

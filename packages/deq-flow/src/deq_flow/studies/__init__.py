@@ -1,1 +1,1 @@
-"""Studies: what is asked of models, each in a module with its parameters; `reports` says what came out."""
+"""Studies of models, each in a module with its parameters; `reports` has their tables and figures."""

@@ -1,4 +1,4 @@
-"""Which elements of a state still change, evaluation by evaluation."""
+"""The elements of a state that still change at each evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,31 +9,31 @@ from torch import Tensor
 
 COUNTS = ("elements", "elements_changed", "pixels", "pixels_changed", "tiles", "tiles_changed")
 """The columns of counts."""
-TILE = 8  # cells; the side of the blocks that a GPU kernel would skip
+TILE = 8  # cells; side of the blocks that a GPU kernel could skip
 
 
 @dataclass
 class Changes:
-    """Where a state (B, C, h, w) changes by more than a threshold from one evaluation to the next.
+    """Changes of a state (B, C, h, w) by more than a threshold from one evaluation to the next.
 
-    An evaluation without a previous one counts as changed everywhere.
+    Without a previous evaluation everything counts as changed.
     """
 
     threshold: float
     previous: Tensor | None = None
-    """The state of the last evaluation seen, or of the last solve where its memories are kept."""
+    """State of the evaluation before; at first, that of the previous solve if memories are kept."""
     maps: list[Tensor] = field(default_factory=list)
-    """(B, h, w) an evaluation: the share of channels that changed."""
+    """Share of channels that changed, (B, h, w), for each evaluation."""
     counts: list[Tensor] = field(default_factory=list)
-    """(COUNTS,) float64 an evaluation: elements, pixels and tiles, and how many of them changed."""
+    """Numbers of elements, pixels and tiles, and of those that changed, (COUNTS,) float64, for each evaluation."""
 
     def see(self, state: Tensor) -> None:
-        """Takes the next evaluation's state."""
+        """Adds the state of the next evaluation."""
         before = self.previous
         if before is None or before.shape != state.shape:
             changed = torch.ones_like(state, dtype=torch.bool)
         else:
-            changed = ~((state - before).abs() <= self.threshold)  # what is not a number has not stayed
+            changed = ~((state - before).abs() <= self.threshold)  # NaN counts as changed
         self.previous = state
         pixels = changed.any(dim=1)
         tiles = F.max_pool2d(pixels[:, None].float(), TILE, ceil_mode=True)
@@ -43,6 +43,6 @@ class Changes:
 
 
 def changed_shares(counts: Tensor) -> dict[str, float]:
-    """Shares of elements, pixels and 8x8 tiles of the state that changed, from one row (COUNTS,)."""
+    """Shares of elements, pixels and 8x8 tiles of the state that changed, from counts (COUNTS,)."""
     sums: Mapping[str, float] = dict(zip(COUNTS, counts.tolist(), strict=True))
     return {f"state_{name}": sums[f"{name}_changed"] / sums[name] for name in ("elements", "pixels", "tiles")}

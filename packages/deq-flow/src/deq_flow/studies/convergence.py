@@ -1,6 +1,6 @@
-"""Heterogeneous convergence (Wang et al., NeurIPS 2024) on flow networks: parts of a state settle at different steps.
+"""Heterogeneous convergence (Wang et al., NeurIPS 2024) of flow networks: when the elements of their states settle.
 
-A trained network is solved for a fixed number of steps from a cold start, densely, and its states are watched.
+The states are those of a dense solve from a cold start with a fixed number of steps.
 """
 
 from collections.abc import Mapping
@@ -42,16 +42,16 @@ PARTS = ("hidden", "flow")
 
 @dataclass(frozen=True, kw_only=True)
 class Convergence:
-    """When each element of a flow network's state stops to change."""
+    """Settings of the study of when the elements of a flow network's state stop changing."""
 
     sets: Once[str]
     solver: Solver
     steps: int
-    """Evaluations of the solve that is watched."""
+    """Number of evaluations of the solve."""
     tolerance: float
-    """A change is small up to this share of the root mean square of its part (hidden state or flow) at the end."""
+    """Largest change that counts as small, relative to the final root mean square of the hidden state, or flow."""
     pairs: int | None = None
-    """The first so many pairs of a set; None takes all."""
+    """Number of pairs to take from the start of a set; None is all."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
@@ -66,12 +66,12 @@ class Convergence:
 def trajectory(
     model: DEQFlow, sample: FlowSample, config: Convergence, *, of: str
 ) -> tuple[Tensor, list[float], list[float]]:
-    """The states of a cold dense solve of a pair of the set `of` after every step, their flow's errors, and residuals.
+    """The states, errors and residuals of a dense solve of a pair of the set `of` from a cold start.
 
     Returns:
-        (steps, hidden + 2, h, w), the flow in cells as the last two channels; EPE in pixels of the flow at every
-        step; the relative residual of every evaluation. Step k is what the solver proposes after evaluation k;
-        after the last, it is the image f(z).
+        States (steps, hidden + 2, h, w) after each step, with the flow in cells as the last two channels; EPE in pixels
+        after each step; relative residual of each evaluation. The state of step k is the solver's next iterate after
+        evaluation k; that of the last step is the image f(z).
 
     Raises:
         NonFiniteError: the flow is not finite at a step.
@@ -101,22 +101,22 @@ def trajectory(
 
 @dataclass
 class Watch:
-    """What is gathered of the trajectories of one set, pair by pair."""
+    """Results for the pairs of one set."""
 
     settled: dict[tuple[str, Criterion], list[Tensor]] = field(default_factory=dict)
-    """(part, criterion) -> steps (elements,)."""
+    """(part, criterion) -> steps to settle (elements,), for each pair."""
     components: list[Components] = field(default_factory=list)
-    """Of the points that the channels of a cell make at every step, all cells together."""
+    """Principal components for each pair; a point is the channels of one cell at one step."""
     errors: list[list[float]] = field(default_factory=list)
-    """After every step, EPE."""
+    """EPE after each step, for each pair."""
     residuals: list[list[float]] = field(default_factory=list)
-    """At every evaluation."""
+    """Residual of each evaluation, for each pair."""
     maps: dict[str, Tensor] = field(default_factory=dict)
-    """"part_criterion" -> (h, w) mean over the channels of the steps to settle, in the first pair."""
+    """"part_criterion" -> steps to settle in the first pair, (h, w), means over channels."""
 
 
 def watch(model: DEQFlow, pairs: SampleSet, config: Convergence, found: Watch, *, of: str) -> None:
-    """Solves the pairs of the set `of` one by one and gathers in `found` when each element converged."""
+    """Solves the pairs of the set `of` one by one, and adds the results to `found`."""
     for index in range(len(pairs) if config.pairs is None else min(config.pairs, len(pairs))):
         states, errors, residuals = trajectory(model, pairs[index], config, of=of)
         points = rearrange(states, "steps channels h w -> h w steps channels")
@@ -153,14 +153,14 @@ def tables(found: Watch, name: str, config: Convergence) -> dict[str, list[Row]]
 
 
 def measure(job: Job[Measured, Convergence]) -> Mapping[str, float]:
-    """Watches an equilibrium network converge.
+    """Measures when the elements of an equilibrium network's state converge.
 
-    The tables: `distribution` (percentiles of the steps to settle), `histogram`, `components` (of the trajectories) and
-    `steps` (error and residual); the arrays `maps`, of the first pair of the first set.
+    The tables are `distribution` (percentiles of the steps to settle), `histogram`, `components` (of the trajectories)
+    and `steps` (error and residual); the arrays `maps` are of the first pair of the first set.
 
     Returns:
-        {"set.quantity": value}: percentiles of the hidden state's and the flow's elements, the share that never
-        settled, and how many components explain 99 % of the variance.
+        {"set.quantity": value}: percentiles for the elements of the hidden state and of the flow, the share that never
+        settled, the number of components that explain 99 % of the variance, and the final residual.
     """
     config = job.settings
     torch.set_num_threads(config.threads)
@@ -170,7 +170,7 @@ def measure(job: Job[Measured, Convergence]) -> Mapping[str, float]:
         found = Watch()
         try:
             watch(network, pairs, config, found, of=name)
-        finally:  # what was seen before a flow that is not finite is kept
+        finally:  # keeps the results of the pairs before one whose flow is not finite
             for table, rows in tables(found, name, config).items() if found.errors else ():
                 job.tables[table] += rows
         for (part, criterion), parts in found.settled.items():

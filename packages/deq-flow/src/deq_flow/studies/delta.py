@@ -1,7 +1,7 @@
-"""The `delta` section of params.yaml: every number of the studies of the delta rule.
+"""The `delta` section of params.yaml: the parameters of the studies of the delta rule.
 
-What DeltaDEQ (Wang et al., NeurIPS 2024) measures: how much of an equilibrium solve can be skipped because parts of
-the state have stopped to change, on flow networks, on a sine fitted by a recurrent cell, and on images.
+As in DeltaDEQ (Wang et al., NeurIPS 2024), they measure how much of an equilibrium solve can be skipped because parts
+of the state have stopped changing: for flow networks, a sine fitted by a recurrent cell, and images.
 """
 
 from dataclasses import dataclass
@@ -21,26 +21,26 @@ class Delta:
 
     core_minutes: Budget | None = None
     seeds: Seeds
-    """Of the sine and the images."""
+    """Seeds of the sine and the images."""
     methods: Names
-    """Keys of the flow section's `model`: the trained equilibrium networks that are measured."""
+    """Trained equilibrium networks to measure, keys of the flow section's `model`."""
     method_seeds: Seeds
-    """Of those networks; seeds of the flow section."""
+    """Seeds of those networks, from the flow section."""
     stage: Literal["train", "things", "sintel", "kitti"]
-    """Of the flow section's training after which they are measured; "train" is FlyingChairs."""
+    """Stage of the flow section's training after which they are measured; "train" is FlyingChairs."""
     shipped: Names
-    """Checkpoints that come with the package, measured beside them: names of `networks.SHIPPED`."""
+    """Checkpoints that the package ships to measure too, names of `networks.SHIPPED`."""
     sweep: dict[Name, Sweep]
-    """By network, a key of `methods` or `shipped`."""
+    """Settings by network, an entry of `methods` or `shipped`."""
     convergence: dict[Name, Convergence]
-    """By network."""
+    """Settings by network."""
     sine: dict[Name, Sine]
     """Fits by name."""
     images: Images
     representations: dict[Name, Representation]
-    """Of that image, by name."""
+    """Representations of that image, by name."""
     dpi: int
-    """Of maps within figures."""
+    """Resolution of maps within figures."""
 
     def __post_init__(self) -> None:
         if not self.seeds:

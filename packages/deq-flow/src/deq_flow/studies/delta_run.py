@@ -1,10 +1,10 @@
-"""One way to solve the pairs of a set, densely or by the delta rule, and what it costs.
+"""Solves of the pairs of a set with one setting, dense or with the delta rule, and their cost.
 
-The update block is evaluated by `deq_core.delta.to_delta`; encoders, correlation and upsampling are no part of the
-solve and are not counted. Two counts stand beside each other. `macs_*` are multiply-accumulates of the whole block:
-kernel area, borders and the layers left dense included, and what the GRU makes of the context once a solve, since it
-stays as it is; `macs_repeated` has it at every evaluation. `release_*` is the release's own count of the layers under
-the rule, which leaves the kernel area out (`deq_core` says what else).
+The delta rule (`deq_core.delta.to_delta`) applies to the update block; encoders, correlation and upsampling are not
+counted. There are two counts. `macs_*` are multiply-accumulates of the whole block, including kernel area, borders and
+dense layers. The GRU's convolutions of the context are counted once for a solve, since the context is constant;
+`macs_repeated` counts them at every evaluation. `release_*` is the release's own count of the layers with the rule. It
+leaves out the kernel area, and more (see `deq_core`).
 """
 
 from collections.abc import Sequence
@@ -30,24 +30,24 @@ from deq_flow.models.padding import Padding
 from deq_flow.studies.changes import COUNTS, Changes, changed_shares
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated", "stream"]
-"""As in `evaluation.sequences.start_from`; "stream" is reuse that keeps the delta memories too."""
+"""As in `evaluation.sequences.start_from`; "stream" is reuse that also keeps the delta memories."""
 LEFT = ("dense", "sparse", "pixels", "tiles")
 
 
 class Run:
-    """A run on its way through a set: solves pair after pair, and adds up."""
+    """A run on a set, which solves pair after pair and accumulates the results."""
 
     def __init__(self, model: DEQFlow, config: RunConfig[Start], skip: Sequence[str]) -> None:
         self.model, self.config = model, config
         self.names: list[str] = []
         self.metrics: list[dict[str, float]] = []
-        """Of the pair of each name: `sample_metrics`, and the residual as the solve saw it."""
+        """`sample_metrics` and residual of the solve, for the pair of each name."""
         self.counts: Tensor | None = None
         self.changes: Tensor | None = None
         self.example: Tensor | None = None
-        """(evaluations, h, w) of the first scene: the share of channels that changed, at its last pair."""
+        """Share of channels that changed, (evaluations, h, w), in the last pair of the first scene."""
         self.prices = Prices.of(model.update_block, skip)
-        self.evaluated = self.encoded = 0  # cells, over all evaluations and over all pairs
+        self.evaluated = self.encoded = 0  # numbers of cells over all evaluations, and over all pairs
         self._block, self._meter = None, None
         if config.rule is not None and config.threshold is not None:
             self._block, self._meter = delta_cell(
@@ -56,7 +56,7 @@ class Run:
         self.begin()
 
     def begin(self) -> None:
-        """Forgets the scenes solved so far."""
+        """Resets the states and memories for the next scenes."""
         self._states: tuple[State, ...] | None = None
         self._seen: Tensor | None = None
         if self._meter is not None:
@@ -64,7 +64,7 @@ class Run:
 
     @torch.no_grad()
     def solve(self, pair: Pair, padding: Padding, samples: Sequence[FlowSample], *, of: str) -> None:
-        """Solves the next pair of each of some scenes of the set `of`, encoded as `pair` after `padding`.
+        """Solves the next pair of each scene in a batch, of the set `of`, encoded as `pair` after `padding`.
 
         Raises:
             NonFiniteError: the flow of one of them is not finite.
@@ -89,7 +89,7 @@ class Run:
             self._seen = changes.previous
             self.example = torch.stack(changes.maps)[:, 0]
         hidden, unknown = solution.value
-        flow = unknown - cold[1]  # a cold start's unknown is where flow 0 lies
+        flow = unknown - cold[1]  # a cold start has the unknown of zero flow
         self._states = ((hidden, flow),)
         cells = flow[:, 0].numel()
         self.encoded += cells
@@ -112,12 +112,12 @@ class Run:
         return {**self.config.columns(), **measured, **work, "macs_repeated": repeated}
 
     def by_sample(self) -> list[Row]:
-        """One row a pair."""
+        """One row for each pair."""
         pairs = zip(self.names, self.metrics, strict=True)
         return [{**self.config.columns(), "name": pair, **metrics} for pair, metrics in pairs]
 
     def by_evaluation(self) -> list[Row]:
-        """One row an evaluation: what was skipped, and which shares of the hidden state still changed."""
+        """One row for each evaluation: skipped work, and the shares of the hidden state that still change."""
         rows: list[Row] = []
         if (hoisted := self._hoisted()) is not None and self.changes is not None:
             for index, (counts, changes) in enumerate(zip(hoisted, self.changes, strict=True)):
@@ -126,14 +126,14 @@ class Run:
         return rows
 
     def by_layer(self) -> list[Row]:
-        """One row a layer under the rule, over all evaluations."""
+        """One row for each layer with the rule, over all evaluations."""
         if (hoisted := self._hoisted()) is None or self._meter is None:
             return []
         layers = zip(self._meter.layers, hoisted.unbind(dim=1), strict=True)
         return [{**self.config.columns(), "layer": layer, **shares(counts)} for layer, counts in layers]
 
     def _hoisted(self) -> Tensor | None:
-        """`counts` whose dense work has the context once a solve, at its first evaluation."""
+        """`counts` whose dense work includes the context only in the first evaluation of a solve."""
         if self.counts is None or self._meter is None:
             return None
         counts = self.counts.clone()
@@ -141,7 +141,7 @@ class Run:
         return counts
 
     def _refreshed(self, counts: Tensor) -> Tensor:
-        """The counts of a solve, whose later dense evaluations need not repeat the context either."""
+        """The counts of a solve, in which later refreshes, which are dense, exclude the context too."""
         rule, meter = self.config.rule, self._meter
         if meter is not None and rule is not None and rule.refresh_every is not None:
             sparse, dense = (counts[1:, :, FIELDS.index(f"{kind}_macs")] for kind in ("sparse", "dense"))
@@ -149,7 +149,7 @@ class Run:
         return counts
 
     def _beside_context(self, meter: DeltaMeter) -> Tensor:
-        """(layers,): the share of the inputs of each layer under the rule that is not the context."""
+        """Share of the inputs of each layer with the rule that are not the context, (layers,)."""
         block, found = self.model.update_block, []
         for name in meter.layers:
             layer = block.get_submodule(name)
@@ -158,25 +158,25 @@ class Run:
         return torch.tensor(found, dtype=torch.float64)
 
     def _whole(self, work: dict[str, float], cells: float) -> dict[str, float]:
-        """`work` of the layers under the rule, with that of the layers left dense on `cells` everywhere."""
+        """`work` of the layers with the rule, plus that of the dense layers on `cells` cells."""
         left = {f"macs_{name}": work[f"macs_{name}"] + self.prices.left * cells for name in LEFT}
         return {**work, **left, "macs_saved": 1 - left["macs_sparse"] / left["macs_dense"]}
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Multiply-accumulates that an evaluation of an update block takes for each cell of the grid."""
+    """Multiply-accumulates of an evaluation of an update block for each cell of the grid."""
 
     block: int
-    """Of all layers: every convolution has stride 1 and keeps the size."""
+    """Those of all layers; every convolution has stride 1 and keeps the size."""
     context: int
-    """Of that, what the GRU makes of the context, which need be computed only once a solve."""
+    """Those of the GRU's convolutions of the context, which are needed only once for a solve."""
     left: int
-    """Of that, layers that stay dense."""
+    """Those of the layers that stay dense."""
 
     @classmethod
     def of(cls, block: UpdateBlock, skip: Sequence[str]) -> "Prices":
-        """The prices of `block`, where the layers below `skip` stay dense."""
+        """The prices of `block` if the layers in `skip` stay dense."""
         sizes = {name: layer.weight.numel() for name, layer in block.named_modules() if isinstance(layer, nn.Conv2d)}
         gru = [layer for layer in block.gru.modules() if isinstance(layer, nn.Conv2d)]
         context = sum(layer.weight[:, : block.gru.context].numel() for layer in gru)

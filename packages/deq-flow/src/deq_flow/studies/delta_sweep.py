@@ -1,4 +1,4 @@
-"""DeltaDEQ (Wang et al., NeurIPS 2024) on flow networks: thresholds, sets, starts and solvers; error against work."""
+"""DeltaDEQ (Wang et al., NeurIPS 2024) on flow networks: error against work by threshold, set, start and solver."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from deq_flow.studies.equilibrium import encode, equilibrium_network
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """How much of a set is measured."""
+    """The part of a set that is measured."""
 
     sequences: int | None = None
-    """The first so many videos (or single pairs) of the set; None takes all."""
+    """Number of videos (or single pairs) to take from the start of the set; None is all."""
     frames: int | None = None
-    """The first so many pairs of a video; None takes all."""
+    """Number of pairs to take from the start of a video; None is all."""
 
     def __post_init__(self) -> None:
         for name, value in (("sequences", self.sequences), ("frames", self.frames)):
@@ -41,19 +41,20 @@ class Extent:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation(Extent):
-    """The pairs that thresholds and numbers of steps are chosen on."""
+    """The pairs on which thresholds and numbers of steps are chosen."""
 
     set: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part(Extent):
-    """What of a set is measured, and how its frames start."""
+    """The part of a set that is measured, and the starts of its frames."""
 
     starts: Once[Start] = ("cold",)
-    """All but cold need a set of videos."""
+    """Starts of the solves; all but cold need a set of videos."""
     validation: Validation | None = None
-    """Measured likewise; without it thresholds are chosen on the set itself, as the report says."""
+    """Pairs that are measured in the same way; without them thresholds are chosen on the set itself, as the report
+    says."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,19 +73,19 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Error of flow networks against the work that the delta rule leaves."""
+    """Settings of the sweep: error of flow networks against work with the delta rule."""
 
     sets: dict[str, Part]
-    """By names of `evaluation.sets.SETS`."""
+    """Sets by their names in `evaluation.sets.SETS`."""
     variants: dict[str, Variant]
     steps: Once[int]
-    """Evaluations of the solves at threshold 0 that thresholds are compared with."""
+    """Numbers of evaluations of the solves at threshold 0 to which thresholds are compared."""
     skip: tuple[str, ...] = ("flow_head.conv2",)
     """Layers of the update block that stay dense; the release's choice."""
     batch_size: int = 1
-    """Scenes (or single pairs) solved together. With a tolerance take 1: a batch goes on until all are done."""
+    """Number of scenes (or single pairs) in a batch. Use 1 with a tolerance, as a batch runs until all converge."""
     example: Example
-    """Whose maps are kept: those of the last pair of the first scene."""
+    """Solve whose maps are kept, for the last pair of the first scene."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
@@ -103,14 +104,14 @@ class Sweep:
 
 
 def scenes(pairs: SampleSet, extent: Extent) -> list[range]:
-    """Indices of the pairs of each video; single pairs are videos of one."""
+    """Indices of the pairs of each video; a single pair is a video of one pair."""
     if isinstance(pairs, SequenceSet):
         return [scene[: extent.frames] for scene in islice(pairs.sequences().values(), extent.sequences)]
     return [range(index, index + 1) for index in range(len(pairs))][: extent.sequences]
 
 
 def groups(pairs: SampleSet, extent: Extent, batch_size: int) -> Iterator[list[range]]:
-    """Up to `batch_size` consecutive scenes of as many pairs, whose images have one shape."""
+    """Groups of up to `batch_size` consecutive scenes with equal numbers of pairs and images of one shape."""
     group: list[range] = []
     kind = None
     for scene in scenes(pairs, extent):
@@ -127,11 +128,11 @@ def groups(pairs: SampleSet, extent: Extent, batch_size: int) -> Iterator[list[r
 def sweep(
     model: DEQFlow, runs: Sequence[Run], name: str, pairs: SampleSet, extent: Extent, *, batch_size: int = 1
 ) -> None:
-    """Every run on the set `name`; each pair is encoded once for all of them.
+    """Makes all runs on the set `name`; each pair is encoded once for all of them.
 
     Raises:
         ConfigError: a run reuses states, and the set has no videos.
-        NonFiniteError: the flow of a pair is not finite in one of the runs, which have seen the pairs before.
+        NonFiniteError: the flow of a pair is not finite in a run; the runs have the results of the pairs before.
     """
     starts = dict.fromkeys(run.config.start for run in runs)
     if not isinstance(pairs, SequenceSet) and set(starts) != {"cold"}:
@@ -151,13 +152,14 @@ def sweep(
 
 
 def measure(job: Job[Measured, Sweep]) -> Mapping[str, float]:
-    """Measures an equilibrium network under the delta rule.
+    """Measures an equilibrium network with the delta rule.
 
-    The tables: `sweep` (a row a set, split and run), `samples` (a row a pair), `layers` and `evaluations`; the arrays
-    `maps`. Rows of the split "validation" are of the pairs that a set's thresholds are chosen on.
+    The tables are `sweep` (one row for each set, split and run), `samples` (one for each pair), `layers` and
+    `evaluations`; the arrays are `maps`. Rows of the split "validation" are of the pairs that thresholds are chosen on.
 
     Returns:
-        {"set.variant.start.threshold.steps.quantity": value} of epe, macs_saved and release_saved, on the test.
+        {"set.variant.start.threshold.steps.quantity": value} of epe, f1_all, macs_saved and release_saved, on the test
+        split.
     """
     config, tables = job.settings, job.tables
     torch.set_num_threads(config.threads)
@@ -173,7 +175,7 @@ def measure(job: Job[Measured, Sweep]) -> Mapping[str, float]:
             place: Row = {"set": name, "split": split}
             try:
                 sweep(network, runs, source, pairs, extent, batch_size=config.batch_size)
-            finally:  # those of the pairs before one whose flow is not finite are kept
+            finally:  # keeps the rows of the pairs before one whose flow is not finite
                 tables["samples"] += [{**place, **row} for run in runs for row in run.by_sample()]
             tables["sweep"] += [{**place, **run.row(source)} for run in runs]
             tables["layers"] += [{**place, **row} for run in runs for row in run.by_layer()]
@@ -184,7 +186,7 @@ def measure(job: Job[Measured, Sweep]) -> Mapping[str, float]:
 
 
 def example(runs: Sequence[Run], pairs: SampleSet, config: Sweep) -> dict[str, Tensor]:
-    """The last pair of the first scene, and by the start of its solve, which cells still changed."""
+    """The image of the last pair of the first scene, and maps of the cells that still change, by the solve's start."""
     chosen = config.example
     maps = {
         run.config.start: run.example
@@ -195,7 +197,7 @@ def example(runs: Sequence[Run], pairs: SampleSet, config: Sweep) -> dict[str, T
 
 
 def named(rows: Sequence[Row]) -> dict[str, float]:
-    """The main numbers of the rows of a sweep under one name each."""
+    """The main metrics of the rows of a sweep, by one name each."""
     found: dict[str, float] = {}
     for row in rows:
         case = f"{row['set']}.{row['variant']}.{row['start']}.{row['threshold']:g}.{row['max_steps']}"

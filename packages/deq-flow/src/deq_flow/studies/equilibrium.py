@@ -1,6 +1,6 @@
-"""Equilibrium networks as studies of their solves take them: loaded, and given pairs encoded once.
+"""Loading and encoding for studies of the solves of equilibrium networks.
 
-Such a study looks at one map, so a network with scales is at one: the frames as they are, flow relative to nothing.
+Such a study needs one map, so a network with scales runs at one: the original size, with flow relative to zero.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from deq_flow.networks import load
 
 
 def equilibrium_network(folder: Path) -> DEQFlow:
-    """The network in `folder`. Raises CheckpointError where it is no equilibrium network."""
+    """The network in `folder`. Raises CheckpointError if it is not an equilibrium network."""
     network = load(folder)
     if not isinstance(network, DEQFlow):
         raise CheckpointError(f"{folder}: expected an equilibrium network, got {type(network).__name__}")
@@ -28,7 +28,7 @@ def equilibrium_network(folder: Path) -> DEQFlow:
 
 @torch.no_grad()
 def encode(model: DEQFlow, samples: Sequence[FlowSample], *, of: str) -> tuple[Pair, Padding]:
-    """Pairs of one shape as the network sees them, padded before as frames of the set `of` are; and that padding."""
+    """Encoded pairs of one shape, padded as frames of the set `of` are, and that padding."""
     batch = FlowBatch.collate(samples).to(model.fnet.conv1.weight.device)
     height, width = batch.valid.shape[1:]
     padding = Padding(height, width, model.size.scale, SETS[of].padding)

@@ -13,7 +13,7 @@ from deq_core.experiment.config.layer import LayerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Representation:
-    """An implicit neural representation whose hidden layers are solved for a fixed point ((Implicit)², NeurIPS 2021).
+    """An implicit neural representation whose hidden layers define a fixed point ((Implicit)², NeurIPS 2021).
 
     z = f(z, x): "fourier" multiplies W z + b by sines of the coordinates x (a multiplicative filter), so f is affine
     in z; "siren" takes sin(W z + b + V x).
@@ -22,21 +22,21 @@ class Representation:
     kind: Literal["fourier", "siren"]
     width: int
     scale: float
-    """By how much the coordinates' weights are enlarged: the highest frequencies at the start of training."""
+    """Factor of the coordinates' weights; it sets the highest frequencies at the start of training."""
     layer: LayerConfig
     """Solve and gradient of training."""
     layers: int = 1
-    """Hidden layers within one evaluation."""
+    """Number of hidden layers in one evaluation."""
     bound: float | None = 0.97
-    """Spectral norm of the hidden weights; None leaves them free."""
+    """Spectral norm of the hidden weights; None does not constrain it."""
     threshold: float | None = None
-    """Of the delta rule, as released, in the solves of training; None trains densely."""
+    """Threshold of the delta rule, as released, in the solves of training; None trains densely."""
     reuse: bool = False
     """Whether a solve of training starts from the state of the update before."""
 
 
 class FieldCell(nn.Module):
-    """One evaluation of the equilibrium function, given what the coordinates inject.
+    """One evaluation of the equilibrium function, given the injections of the coordinates.
 
     With u₀, u₁, ... injected and z₀ = z + g(u₀):  fourier  zᵢ = uᵢ (Wᵢ zᵢ₋₁ + bᵢ), g the identity;
     siren  zᵢ = sin(Wᵢ zᵢ₋₁ + bᵢ + uᵢ), g = sin.
@@ -50,7 +50,7 @@ class FieldCell(nn.Module):
             nn.init.uniform_(layer.get_parameter("weight"), -math.sqrt(1 / width), math.sqrt(1 / width))
 
     def forward(self, z: Tensor, first: Tensor, *injected: Tensor) -> Tensor:
-        """The image of z (N, width), given as many (N, width) as there are layers, and one."""
+        """The image of z (N, width), from one injection (N, width) for each layer and a first one."""
         if self.kind == "fourier":
             z = z + first
             for layer, u in zip(self.layers, injected, strict=True):
@@ -63,18 +63,18 @@ class FieldCell(nn.Module):
 
 
 class DEQField(nn.Module):
-    """Coordinates (N, 2) to values (N, channels), read off the fixed point of a cell; each point is a sample.
+    """Values (N, channels) at coordinates (N, 2), a linear function of a cell's fixed point; each point is a sample.
 
-    The coordinates' weights are drawn as `nn.Linear` draws them, times scale / √(layers + 1), their biases from -π to
-    π. Hidden weights have the spectral norm `bound`; the (Implicit)² release scales down only those above it, which
-    all are at the start (their expected norm is 2/√3).
+    The coordinates' weights are initialised as in `nn.Linear`, times scale / √(layers + 1), and their biases uniformly
+    from -π to π. Hidden weights have the spectral norm `bound`; the (Implicit)² release rescales only those above it,
+    as all are at the start (their expected norm is 2/√3).
     """
 
     def __init__(self, config: Representation, channels: int) -> None:
         super().__init__()
         inputs = config.layers + 1
         self.kind, self.width, self.inputs = config.kind, config.width, inputs
-        self.macs = config.layers * config.width**2  # multiply-accumulates of one evaluation at one point
+        self.macs = config.layers * config.width**2  # of one evaluation at one point
         self.injection = nn.Linear(2, inputs * config.width)
         with torch.no_grad():
             self.injection.weight.mul_(config.scale / math.sqrt(inputs))
@@ -86,7 +86,7 @@ class DEQField(nn.Module):
         self.output = nn.Linear(config.width, channels)
 
     def inject(self, coordinates: Tensor) -> tuple[Tensor, ...]:
-        """What the cell is given besides its state: (N, width) each."""
+        """The injections, the inputs of the cell besides its state: (N, width) each."""
         mapped = self.injection(coordinates)
         return (torch.sin(mapped) if self.kind == "fourier" else mapped).chunk(self.inputs, dim=-1)
 
@@ -94,8 +94,8 @@ class DEQField(nn.Module):
         """Values at coordinates (N, 2), by the solver and gradient of training.
 
         Args:
-            start: (N, width) the state to start from, zeros by default
-            cell: evaluated in place of the field's own: what `deq_core.delta.to_delta` makes of it, for example
+            start: (N, width) initial state, zeros by default
+            cell: cell to evaluate in place of the field's own, for example that of `deq_core.delta.to_delta`
         """
         injected = self.inject(coordinates)
         step = self.cell if cell is None else cell
@@ -106,19 +106,19 @@ class DEQField(nn.Module):
 
 @dataclass(frozen=True)
 class FieldOutput:
-    """Values (N, channels), and the solve that gave them."""
+    """Values (N, channels), and the solution that they are computed from."""
 
     values: Tensor
     solution: deq.Solution
 
 
 def coordinates(height: int, width: int) -> Tensor:
-    """(height width, 2) of x and y, each from -1 to 1, row by row."""
+    """x and y of each pixel, row by row, (height * width, 2), each from -1 to 1."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
 def psnr(values: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio, dB, of values against a target in [-1, 1]; values beyond are cut off."""
-    error = (values.clamp(-1, 1) - target).double().square().mean() / 4  # of intensities from 0 to 1
+    """Peak signal-to-noise ratio, dB, of values, clamped to [-1, 1], against a target in that range."""
+    error = (values.clamp(-1, 1) - target).double().square().mean() / 4  # for intensities from 0 to 1
     return float(-10 * torch.log10(error))

@@ -1,6 +1,6 @@
-"""The `flow` section of params.yaml: every number of the optical-flow pipeline.
+"""The `flow` section of params.yaml: the parameters of the optical-flow pipeline.
 
-A key that is not here, or of another type, stops every command before it does any work.
+With an unknown key or a wrong type, every command stops before it does any work.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from deq_flow.studies.training_costs import FlowCosts
 
 @dataclass(frozen=True, kw_only=True)
 class CurriculumStage:
-    """A stage of the curriculum: its networks, each with a recipe, from the weights of the stage before."""
+    """A stage of the curriculum: networks with their recipes, trained from the weights of the stage before."""
 
     methods: Names
-    """Keys of `model` and `train` that are trained and evaluated."""
+    """Keys of `model` and `train` to train and evaluate."""
     model: dict[Name, Model]
     train: dict[Name, Train]
 
@@ -33,7 +33,7 @@ class CurriculumStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum:
-    """The stages after FlyingChairs, in their order (Teed and Deng, ECCV 2020, section 4)."""
+    """The stages after FlyingChairs, in order (Teed and Deng, ECCV 2020, section 4)."""
 
     things: CurriculumStage
     sintel: CurriculumStage
@@ -53,7 +53,7 @@ class Flow:
     core_minutes: Budget | None = None
     seeds: Seeds
     methods: Names
-    """Keys of `model` and `train` that are trained on FlyingChairs and evaluated."""
+    """Keys of `model` and `train` to train on FlyingChairs and evaluate."""
     data: Data
     model: dict[Name, Model]
     train: dict[Name, Train]

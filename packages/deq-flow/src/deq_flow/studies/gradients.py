@@ -1,7 +1,7 @@
-"""Inexact gradients and sparse fixed-point correction (Bai et al., CVPR 2022): what each does to a training.
+"""Effects of inexact gradients and sparse fixed-point correction (Bai et al., CVPR 2022) on training.
 
-A network is trained by each gradient, with states on the way supervised and with the last one alone. All else is the
-same: the weights it begins with, the batches, the updates, and how it is measured.
+A network is trained with each gradient, once with correction and once with the last state alone supervised. Initial
+weights, batches, updates and evaluation are the same.
 """
 
 import math
@@ -36,19 +36,19 @@ from deq_flow.train import train_network
 
 @dataclass(frozen=True, kw_only=True)
 class Gradient:
-    """How gradients pass through the states that are supervised."""
+    """Adjoints of the supervised states."""
 
     last: Adjoint
-    """Of the state that a solve ends with."""
+    """Adjoint of the last state of a solve."""
     corrected: Adjoint
-    """Of those on the way, which are no fixed points yet: where the release has the implicit gradient, it is the last
-    state's alone, and these have phantom steps."""
+    """Adjoint of the corrected states, which are not fixed points yet. In the release only the last state may have the
+    implicit gradient; the others have phantom steps."""
 
     def adjoints(self, model: EquilibriumModel) -> tuple[Any, ...]:
-        """One for each state of a network that is supervised, in their order.
+        """The adjoint of each supervised state of a network, in order.
 
         Raises:
-            ValueError: the network's solver does not go with one.
+            ValueError: an adjoint does not fit the network's solver.
         """
         layers = [replace(model.layer, adjoint=each) for each in (self.corrected, self.last)]
         corrected, last = (layer.choices()["adjoint"] for layer in layers)
@@ -57,14 +57,14 @@ class Gradient:
 
 @dataclass(frozen=True, kw_only=True)
 class GradientStudy:
-    """The study of gradients and corrections."""
+    """Settings of the study of gradients and corrections."""
 
     methods: Names
-    """Keys of `gradient` that are trained by; the others are told beside the first."""
+    """Keys of `gradient` to train with; the others are compared to the first."""
     seeds: Seeds
     gradient: dict[Name, Gradient]
     model: EquilibriumModel
-    """With its corrections; networks without are trained besides. Each gradient takes the place of its adjoint."""
+    """Network with corrections; it is also trained without them. Each gradient replaces its adjoint."""
     train: Train
     measure: Evaluate
 
@@ -86,7 +86,7 @@ class GradientStudy:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the networks of one gradient are trained and measured with."""
+    """Settings of the training and evaluation with one gradient."""
 
     seeds: Seeds
     gradient: Gradient
@@ -96,11 +96,11 @@ class Settings:
 
 
 GradientJob = Job[Measured, Settings]
-"""All networks of a gradient, whose name is the case's network."""
+"""Job of all networks of a gradient, whose name is the case's network."""
 
 
 def settings(section: Section, case: Measured) -> Settings:
-    """Of the section, what a case needs."""
+    """The settings of a case, from the section."""
     return Settings(
         section.load(tuple[Seed, ...], "gradients.seeds"),
         section.load(Gradient, f"gradients.gradient.{case.network}"),
@@ -111,22 +111,22 @@ def settings(section: Section, case: Measured) -> Settings:
 
 
 def variant(model: EquilibriumModel, *, corrected: bool) -> EquilibriumModel:
-    """The network with its corrections, or without."""
+    """The network with its corrections, or without them."""
     return model if corrected else replace(model, correction=(), chaining="sliced")
 
 
 def measure(job: GradientJob) -> Mapping[str, Any]:
     """Trains and measures the networks of a gradient, with and without correction, from each seed.
 
+    The tables are `history`, `samples`, by pair, and `steps`, by set and iteration, each of all networks.
+
     Returns:
-        By what was supervised, `last` or `corrected`, and seed: of each set error and residual at as many iterations
-        as the network has at test time, and the largest finite norm of a gradient in the history, whose rows are means
-        of the updates since the last; of a network that has no finite loss or flow `diverged` alone. The tables:
-        `history` (a row each time that was logged), `samples` (a row a pair) and `steps` (a row a set and iteration),
-        each of all networks.
+        By supervision, `last` or `corrected`, and seed: error and residual of each set at the number of iterations of
+        test time, and the largest finite gradient norm in the history, whose rows are means over the updates since the
+        row before; for a network with loss or flow that is not finite, only `diverged`.
 
     Raises:
-        ValueError: the sweep ends before those iterations.
+        ValueError: the sweep is shorter than the number of iterations of test time.
     """
     sets = labelled_sets(located(job.data), job.settings.measure.sets)
     metrics: dict[str, dict[str, dict[str, Any]]] = {"last": {}, "corrected": {}}
@@ -146,7 +146,7 @@ def measure(job: GradientJob) -> Mapping[str, Any]:
 
 
 def trained(job: GradientJob, model: EquilibriumModel, seed: Seed, folder: Path) -> tuple[Network, list[Row]]:
-    """A network of the job, in evaluation mode where it is measured, and the history of its training."""
+    """A trained network, in evaluation mode on the device of evaluation, and the history of its training."""
     config = job.settings
     seed_everything(seed)
     network = build_network(model, adjoint=config.gradient.adjoints(model))
@@ -160,7 +160,7 @@ def trained(job: GradientJob, model: EquilibriumModel, seed: Seed, folder: Path)
 
 
 def tested(network: Network, sets: Mapping[str, SampleSet], config: Evaluate) -> tuple[Evaluation, dict[str, Any]]:
-    """What a network gives on every set, and of each its error and residual at test time."""
+    """The evaluation of a network on all sets, and its error and residual on each at test time."""
     found, steps = Evaluation(), Estimator(network, inference(config)).steps
     if config.sweep < steps:
         raise ValueError(f"measure.sweep: expected at least the {steps} iterations at test time, got {config.sweep}")

@@ -1,7 +1,7 @@
-"""One image as an implicit neural representation: training, and quality against the work that the delta rule leaves.
+"""Implicit neural representations of an image: training, and quality against work with the delta rule.
 
-Work is that of the hidden layers, evaluation by evaluation; what the coordinates inject and the layer that reads the
-values off are computed once a solve, with or without the rule, and are not counted.
+Work is that of the hidden layers in all evaluations. Injections and the output layer are computed once for a solve,
+with or without the rule, and are not counted.
 """
 
 from collections import deque
@@ -37,32 +37,32 @@ from deq_flow.studies.trajectories import component_rows, lasting, principal_com
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """The image that is represented."""
+    """The image to represent."""
 
     file: str = "skimage/data/astronaut.png"
-    """One of the photographs inside the installed packages."""
+    """Path of a photograph inside the installed packages."""
     size: int | None = 64
-    """Height and width that the centre's square is reduced to; None keeps the whole image."""
+    """Height and width to which the central square is downscaled; None keeps the whole image."""
     channels: Literal[1, 3] = 3
-    """Colours, or their mean."""
+    """Number of channels: 3 colours, or 1, their mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """How representations of one image are trained and measured."""
+    """Training and measurement of representations of one image."""
 
     picture: Picture
     steps: int
-    """Updates, each on all pixels."""
+    """Number of updates, each on all pixels."""
     optim: OptimConfig
     evaluations: int
-    """Evaluations of the solves after training, by plain iteration from zeros."""
+    """Number of evaluations of the solves after training, by plain iteration from zeros."""
     rules: dict[str, Rule]
-    """Of the delta rule after training, by name."""
+    """Settings of the delta rule after training, by name."""
     tolerance: float = 0.01
-    """A unit has settled where a step changes it by no more than this share of the state's root mean square."""
+    """Largest change of a settled unit in a step, relative to the root mean square of the state."""
     probes: int = 4096
-    """Pixels at most, equally spaced, at which that is measured."""
+    """Greatest number of pixels, equally spaced, at which settling is measured."""
     every: Every = field(default_factory=Every)
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
@@ -74,7 +74,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Represented:
-    """One representation of the image."""
+    """A representation of the image, and its seed."""
 
     representation: Name
     """A key of the section's `representations`."""
@@ -94,7 +94,7 @@ def picture(config: Picture) -> Tensor:
 
 
 class Training(nn.Module):
-    """A field, and the state that the next update starts from where it is reused: a checkpoint holds both."""
+    """A field, and with `reuse` the state from which the next update starts; a checkpoint has both."""
 
     def __init__(self, field: DEQField, points: int, *, reuse: bool) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def train(
     """A trained field and its history.
 
     Each row has the loss (mean squared error of values in [-1, 1]), psnr (before the update), residual (mean), and the
-    work of the solve: macs_dense, and macs_sparse, which the delta rule left of it; also by the release's count.
+    work of the solve: macs_dense without the delta rule, macs_sparse with it; also by the release's count.
     """
     device = distributed.device(config.device)
     target = picture(config.picture)
@@ -130,7 +130,7 @@ def train(
 
 
 def objective(field: DEQField, representation: Representation) -> Callable[[nn.Module, tuple[Tensor, Tensor]], Losses]:
-    """The mean squared error of `field`, solved densely or by the delta rule."""
+    """The mean squared error of `field`, solved densely or with the delta rule."""
     cell, meter = None, None
     if representation.threshold is not None:
         rule = Rule(thresholds=(representation.threshold,))
@@ -161,15 +161,15 @@ def study(field: DEQField, config: Images) -> tuple[dict[str, list[Row]], dict[s
     """Tables and images of a trained field.
 
     Returns:
-        sweep: quality over every other pixel, and work, by threshold; at threshold 0 after every evaluation. The
-        pixels between are for validation. histogram, distribution and components: of the dense solve's states at some
-        pixels. And images (h, w, channels): target, dense, and every rule's.
+        Tables: sweep has quality and work by threshold, for threshold 0 after every evaluation; the pixels of a
+        chequerboard's two colours are for test and validation. histogram, distribution and components are of the dense
+        solve's states at the probes. Images (h, w, channels): target, dense, and those with each rule.
     """
     target = picture(config.picture).to(distributed.device(config.device))
     height, width, channels = target.shape
     flat, injected = target.reshape(-1, channels), field.inject(coordinates(height, width).to(target.device))
     images = {"target": target}
-    black = torch.arange(height)[:, None] + torch.arange(width) & 1  # the fields of a chequerboard
+    black = torch.arange(height)[:, None] + torch.arange(width) & 1  # of a chequerboard
     splits = {"validation": black.flatten() == 1, "test": black.flatten() == 0}
 
     def solved(cell: Callable[..., Tensor]) -> Iterator[Tensor]:
@@ -196,12 +196,12 @@ def study(field: DEQField, config: Images) -> tuple[dict[str, list[Row]], dict[s
 
 
 def last(states: Iterable[Tensor]) -> Tensor:
-    """The last of some states, without keeping the others."""
+    """The last state, without keeping the others."""
     return deque(states, maxlen=1)[0]
 
 
 def watched(field: DEQField, injected: list[Tensor], evaluations: int) -> Tensor:
-    """(evaluations, N, width): the states of a dense solve."""
+    """The states of a dense solve, (evaluations, N, width)."""
     z = torch.zeros_like(injected[0])
     states = []
     for _ in range(evaluations):
@@ -211,7 +211,7 @@ def watched(field: DEQField, injected: list[Tensor], evaluations: int) -> Tensor
 
 
 def work_so_far(history: Sequence[Row], column: str) -> np.ndarray:
-    """Of all updates up to each row of a history, whose values are means of the updates since the row before."""
+    """Work of all updates up to each row of a history, whose rows are means over the updates since the row before."""
     return np.cumsum(np.diff(numbers(history, "step"), prepend=0) * numbers(history, column))
 
 
@@ -219,8 +219,9 @@ def measure(job: Job[Represented, tuple[Images, Representation]]) -> Mapping[str
     """Trains and studies one representation.
 
     Returns:
-        psnr of the dense solve, steps by which 5, 50 and 95 % of the units had settled for good, psnr and what was
-        saved by every rule and threshold, and train_macs_saved where training followed the rule.
+        psnr of the dense solve, steps by which 5, 50 and 95 % of the units have settled for good, number of components
+        that explain 99 % of the variance, psnr and savings for each rule and threshold, and if training used the rule,
+        its savings train_macs_saved and train_release_saved.
     """
     config, representation = job.settings
     torch.set_num_threads(config.threads)

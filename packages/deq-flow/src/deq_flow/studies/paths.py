@@ -1,4 +1,4 @@
-"""Path independence of equilibrium networks: their flow from several starts and after further evaluations."""
+"""Path independence of equilibrium networks: their flow from several starts, and after further evaluations."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from deq_flow.models import DEQFlow
 from deq_flow.studies.equilibrium import encode, equilibrium_network
 
 SPREAD = 2.0
-"""Standard deviation of the flow of a random state, in cells, between whose points it is smooth."""
+"""Standard deviation of the smooth flow of a random state, cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowPaths(Paths):
-    """On which pairs a network is followed. It sees them once, at their own size, whatever its scales."""
+    """The pairs of the study of a network; they have one scale, the original size, whatever the network's scales."""
 
     sets: Once[str]
     """Sets with ground truth; see `evaluation.sets.SETS`."""
@@ -37,27 +37,27 @@ class FlowPaths(Paths):
 
 @dataclass(frozen=True, kw_only=True)
 class PathStudy:
-    """Which networks are followed, and how each."""
+    """The networks of the study, with the settings of each."""
 
     methods: Names
     """Trained equilibrium networks, keys of `model`."""
     shipped: Names = ()
-    """Checkpoints that come with the package, names of `networks.SHIPPED`."""
+    """Checkpoints that the package ships, names of `networks.SHIPPED`."""
     measure: dict[Name, FlowPaths]
-    """By network."""
+    """Settings by network."""
 
     def __post_init__(self) -> None:
         require_keys("methods, shipped", (*self.methods, *self.shipped), "measure", self.measure)
 
 
 def problems(model: DEQFlow, pairs: SampleSet, config: FlowPaths, *, of: str) -> Iterator[Problem]:
-    """The pairs of the set `of` that are followed, in batches of one shape."""
+    """The fixed-point problems of pairs of the set `of`, in batches of one shape."""
     for samples in same_shape(Spaced(pairs, config.samples), config.batch_size):
         pair, padding = encode(model, samples, of=of)
         device = pair.grid.device
         batch = FlowBatch.collate(samples).to(device)
         f, start = model.map(pair), model.start(pair)
-        origin = start[1]  # of positions, relative to which small changes of flow would look smaller still
+        origin = start[1]  # subtracted from positions, relative to which changes of flow would look too small
 
         def moved(hidden: Tensor, flow: Tensor, *, f: Any = f, origin: Tensor = origin) -> State:
             hidden, unknown = f(hidden, flow + origin)
@@ -82,7 +82,7 @@ def problems(model: DEQFlow, pairs: SampleSet, config: FlowPaths, *, of: str) ->
 
 
 def drawn(like: State, generator: torch.Generator | None) -> State:
-    """A hidden state of uniform numbers, within the bounds of its tanh, and a smooth flow of some cells."""
+    """A random state: a hidden state of uniform numbers from -1 to 1, as of tanh, and a smooth flow of a few cells."""
     hidden, flow = like
     grid = torch.randn(len(flow), 2, 4, 5, generator=generator).to(flow)
     smooth = F.interpolate(SPREAD * grid, flow.shape[2:], mode="bilinear", align_corners=True)
@@ -90,10 +90,10 @@ def drawn(like: State, generator: torch.Generator | None) -> State:
 
 
 def measure(job: Job[Measured, FlowPaths]) -> Mapping[str, Any]:
-    """{set: numbers} of a network, as `Followed.summary` has them; the tables are those of `Followed.tables`.
+    """{set: metrics} of a network, from `Followed.summary`; the tables are those of `Followed.tables`.
 
     Raises:
-        CheckpointError: it is no equilibrium network.
+        CheckpointError: it is not an equilibrium network.
         NonFiniteError: a flow is not finite.
     """
     config = job.settings

@@ -18,20 +18,20 @@ from deq_flow.networks import load
 
 @dataclass(frozen=True, kw_only=True)
 class Reuse(Starts):
-    """The study of reuse on embedded videos."""
+    """Settings of the study of reuse on embedded videos."""
 
     methods: Names
     """Trained networks, keys of `model`."""
     shipped: Names
-    """Checkpoints that come with the package, names of `networks.SHIPPED`."""
+    """Checkpoints that the package ships, names of `networks.SHIPPED`."""
     set: str = "video"
-    """Set whose pairs come from videos; see `evaluation.sets.SETS`."""
+    """Name of a set of videos; see `evaluation.sets.SETS`."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
 
 def measure(job: Job[Measured, Reuse]) -> Mapping[str, Any]:
-    """Means over all pairs; the tables: `frames` (a row a budget, start and pair) and `sequences` (a row a video)."""
+    """Means over all pairs; the tables are `frames`, by budget, start and pair, and `sequences`, by video."""
     config, frames = job.settings, job.tables["frames"]
     torch.set_num_threads(config.threads)
     network = load(job.network).to(distributed.device(config.device))

@@ -1,4 +1,4 @@
-"""Cells without images, such as that of the sine, under the delta rule: a row a threshold and number of steps."""
+"""Quality and work of small cells, such as that of the sine, with the delta rule, by threshold and number of steps."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -9,7 +9,7 @@ from deq_core.experiment.study.delta import EXACT, Counted, delta_cell, shares
 from deq_core.experiment.tables import Row
 
 Qualities = Mapping[str, float]
-"""By split, "validation" and "test": of other points each."""
+"""Quality by split, "validation" and "test", which have different points."""
 
 
 def rule_rows(
@@ -21,18 +21,18 @@ def rule_rows(
     *,
     skip: Sequence[str] = (),
 ) -> list[Row]:
-    """Quality and work at threshold 0 after every step, and by each threshold after the last.
+    """Quality and work at threshold 0 after every step, and for each threshold after the last.
 
     Args:
-        cell: the map.
-        rules: by name.
-        states: the states (points, width) after each step with a cell.
-        qualities: of a state.
-        quality: the column of these.
+        cell: map of the equilibrium.
+        rules: rules by name.
+        states: function that gives the states (points, width) after each step with a cell.
+        qualities: function that gives the quality of a state.
+        quality: name of the column of quality.
         skip: layers that stay dense and are not counted.
 
     Returns:
-        Rows as `deq_core.experiment.study.savings` takes them, twice a way to solve: for each split.
+        Rows for `deq_core.experiment.study.savings`, one for each solve and split.
     """
     ways = [("exact", EXACT, 0.0)]
     ways += [(name, rule, size) for name, rule in rules.items() for size in rule.thresholds if size > 0]

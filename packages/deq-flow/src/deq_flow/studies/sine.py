@@ -1,7 +1,7 @@
 """The demonstration of the DeltaDEQ release: a recurrent cell fitted to a sine, and when its units settle.
 
-hidden ← tanh(V x + a + W hidden + b) from zeros, for one constant x; y = C hidden + c, with a penalty on the excess of
-W's largest singular value over 1. The release trains through all steps, so that y is right after exactly as many;
+hidden ← tanh(V x + a + W hidden + b) from zeros, with constant x; y = C hidden + c, with a penalty on the excess of
+W's largest singular value over 1. The release trains through all steps, so that y is right after exactly that many;
 trained as an equilibrium instead, it is right from some step on.
 """
 
@@ -34,7 +34,7 @@ from deq_flow.studies.trajectories import component_rows, lasting, principal_com
 Step = Callable[[Tensor, Tensor], Tensor]
 RANGE = 2 * math.pi
 SHOWN = (1, 5, 10, 15)
-"""Steps whose predictions are kept for the figure, where there are as many."""
+"""Steps whose predictions are kept for the figure, as far as there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +42,24 @@ class Sine:
     """The release's demonstration: a recurrent cell fitted to y = sin(x)."""
 
     steps: int
-    """Updates, each on all points."""
+    """Number of updates, each on all points."""
     optim: OptimConfig
     layer: LayerConfig | None = None
     """Solve and gradient of training; None trains through all `evaluations`, as the release does."""
     evaluations: int = 15
-    """Steps of the cell, from zeros, after training."""
+    """Number of steps of the cell, from zeros, after training."""
     width: int = 20
-    """Units of the cell."""
+    """Number of units of the cell."""
     points: int = 200
-    """Equally spaced x from -2π to 2π."""
+    """Number of equally spaced x from -2π to 2π."""
     penalty: float = 0.5
     """Weight of the excess over 1 of the recurrent weight's largest singular value."""
     probes: int = 1000
-    """Random x at which convergence is measured."""
+    """Number of random x at which convergence is measured."""
     tolerance: float = 0.01
-    """A unit has settled where a step changes it by no more."""
+    """Largest change of a settled unit in a step."""
     rules: dict[str, Rule]
-    """Of the delta rule after training, by name."""
+    """Settings of the delta rule after training, by name."""
     every: Every = field(default_factory=Every)
     threads: int = 1
 
@@ -73,7 +73,7 @@ class Sine:
 
 @dataclass(frozen=True)
 class Fit:
-    """One fit."""
+    """A fit, and its seed."""
 
     fit: Name
     """A key of the section's `sine`."""
@@ -81,7 +81,7 @@ class Fit:
 
 
 class SineCell(nn.Module):
-    """One step of the recurrence; its two layers are those of `nn.RNNCell`, and are drawn in its order."""
+    """One step of the recurrence; its two layers are those of `nn.RNNCell`, initialised in the same order."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class SineCell(nn.Module):
 
 
 class SineModel(nn.Module):
-    """The cell, and a layer that reads y off its state."""
+    """The cell, and a linear layer from its state to y."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class SineModel(nn.Module):
         self.output = nn.Linear(width, 1)
 
     def states(self, x: Tensor, steps: int, cell: Step | None = None) -> Tensor:
-        """(steps, B, width): the states after each step for x (B, 1). `cell` stands in for the model's own."""
+        """The states after each step for x (B, 1), (steps, B, width), with `cell` in place of the model's own."""
         step = self.cell if cell is None else cell
         hidden = x.new_zeros(len(x), self.output.in_features)
         states = []
@@ -124,7 +124,7 @@ def points(count: int) -> tuple[Tensor, Tensor]:
 
 
 def train(config: Sine, *, seed: int, scratch: Path, log: Log) -> tuple[SineModel, list[dict[str, float]]]:
-    """A trained model and its history: loss, mse and norm, W's largest singular value, before each update."""
+    """A trained model and its history: loss, mse and norm (W's largest singular value) before each update."""
     seed_everything(seed)
     model = SineModel(config.width)
     data = points(config.points)
@@ -162,11 +162,11 @@ def study(model: SineModel, config: Sine, probes: Tensor) -> dict[str, list[Row]
         probes: x (count, 1) at which convergence is measured.
 
     Returns:
-        steps: the error of y over the points after each step, and how far the units moved in the step after, over
-        the probes. histogram and distribution: of the steps after which units settled, by both criteria. components:
-        of the states at all points and steps. sweep: the error at every other point, and the work of the recurrent
-        layer (what is injected is computed once, and not counted), by threshold; at threshold 0 after every step. The
-        points between are for validation.
+        steps: error of y over the points after each step, and mean change of the units in the next step, over the
+        probes. histogram and distribution: steps to settle of the units, by both criteria. components: principal
+        components of the states at all points and steps. sweep: error, and work of the recurrent layer (the injection
+        is computed once, and not counted), by threshold; for threshold 0 after every step. Points are alternately for
+        test and validation.
     """
     x, y = points(config.points)
     states, watched = model.states(x, config.evaluations), model.states(probes, config.evaluations)
@@ -202,8 +202,8 @@ def measure(job: Job[Fit, Sine]) -> Mapping[str, float]:
     """Trains and studies one model.
 
     Returns:
-        mse of the dense model, steps by which 5, 50 and 95 % of the units had settled for good, components that
-        explain 99 % of the states' variance, and mse and what was saved by every rule and threshold.
+        mse of the dense model, steps by which 5, 50 and 95 % of the units have settled for good, number of components
+        that explain 99 % of the states' variance, and mse and savings for each rule and threshold.
     """
     config, seed = job.settings, job.case.seed
     torch.set_num_threads(config.threads)

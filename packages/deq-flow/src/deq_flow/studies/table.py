@@ -1,4 +1,4 @@
-"""The main table: every trained network, and what is reached without learning, on the sets with ground truth."""
+"""The main table: all trained networks, and baselines without learning, on the sets with ground truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,22 +27,21 @@ from deq_flow.networks import Network, load
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """How trained models and baselines are measured."""
+    """Settings of the evaluation of trained models and baselines."""
 
     sets: Once[str] = ("sintel_clean", "sintel_final", "kitti", "motorcycle")
     """Sets with ground truth; see `evaluation.sets.SETS`."""
     stop: StopConfig | None = None
     """Stop of the equilibrium solve at test time; None is each model's own."""
     unrolled_steps: int | None = None
-    """Iterations of unrolled models at test time; None is each model's own."""
+    """Number of iterations of unrolled models at test time; None is each model's own."""
     sweep: int
-    """Error and residual are also measured after each iteration up to this one; where a network has several scales, of
-    the finest, the coarser ones being solved as always."""
+    """Iteration up to which error and residual are measured after each; with several scales, those of the finest."""
     batch_size: int = 8
     example: int = 0
-    """Index of the pair of the first set that the example figure shows."""
+    """Index of the pair of the first set in the example figure."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Of networks; baselines have none."""
+    """Device of networks; baselines have none."""
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -53,7 +52,7 @@ class Evaluate:
 
 
 def measure(job: Job[Measured, Evaluate]) -> Mapping[str, Any]:
-    """Metrics of each set; the tables `samples` (a row a pair) and `steps` (a set and iteration), the arrays `example`.
+    """Metrics of each set; the tables are `samples`, by pair, and `steps`, by set and iteration, the arrays `example`.
 
     Raises:
         NonFiniteError: the flow of a pair is not finite.
@@ -77,7 +76,7 @@ def measure(job: Job[Measured, Evaluate]) -> Mapping[str, Any]:
 
 
 def measure_peers(job: Job[Single, tuple[Evaluate, Mapping[str, Baseline]]]) -> Mapping[str, Any]:
-    """Metrics of each method and set; the table `samples`."""
+    """Metrics of each method and set; the table is `samples`."""
     config, peers = job.settings
     sets = labelled_sets(located(job.data), config.sets)
     methods: dict[str, Method] = {"zero": zero, **{name: dis(peer) for name, peer in peers.items()}}
@@ -86,19 +85,19 @@ def measure_peers(job: Job[Single, tuple[Evaluate, Mapping[str, Baseline]]]) -> 
         found = Evaluation()
         try:
             evaluate(method, sets, batch_size=config.batch_size, found=found)
-        finally:  # the pairs before one whose flow is not finite are kept
+        finally:  # keeps the rows of the pairs before one whose flow is not finite
             job.tables["samples"] += [{"method": name, **row} for row in found.samples]
         metrics[name] = summary(found.samples)
     return metrics
 
 
 def inference(config: Evaluate) -> Inference:
-    """How the pipeline runs a network at test time."""
+    """Options of inference of the pipeline."""
     return Inference(stop=config.stop, steps=config.unrolled_steps)
 
 
 def network_method(network: Network, config: Evaluate, *, padding: PaddingMode = "centre") -> Method:
-    """A network as a method: its prediction, and its trajectory of `config.sweep` iterations, both from one solve."""
+    """A network as a method: its prediction, and its trajectory over `config.sweep` iterations, from one solve."""
     estimate = Estimator(network, inference(config), padding=padding)
     longest = max(config.sweep, estimate.steps)
 

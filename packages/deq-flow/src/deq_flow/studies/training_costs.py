@@ -1,4 +1,4 @@
-"""What a training step of a flow network costs by each gradient."""
+"""Cost of a training step of a flow network with each gradient."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from deq_flow.models import build
 
 @dataclass(frozen=True, kw_only=True)
 class FlowCosts(Costs):
-    """Of random pairs."""
+    """Settings of the study of costs, on random pairs."""
 
     name: str
-    """Sizes: a name that `deq_flow.build` knows, such as deq-flow-mini."""
+    """Name of a network in `deq_flow.NAMES`, such as deq-flow-mini."""
     crop: tuple[int, int]
     """Height and width of pairs, pixels."""
 
@@ -27,7 +27,7 @@ class FlowCosts(Costs):
 
 
 def made(config: FlowCosts, device: torch.device) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """An untrained network, and its loss on a batch."""
+    """An untrained network, and a function that computes its loss on a batch."""
     network = build(config.name, correction=()).to(device)
     image1, image2 = (255 * torch.rand(config.batch_size, 3, *config.crop, device=device) for _ in range(2))
     target = image1.new_zeros(config.batch_size, 2, *config.crop)

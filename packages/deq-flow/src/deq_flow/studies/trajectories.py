@@ -1,4 +1,4 @@
-"""When the elements of an iterated state converge, and in how few directions it moves: for any trajectory of states."""
+"""Statistics of a trajectory of states: steps until its elements settle, and principal components."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from torch import Tensor
 from deq_core.experiment.tables import Row, numbers
 
 Criterion = Literal["first", "lasting"]
-"""Settled at the first small change, as the release measures, or only when no larger one follows."""
+"""When an element has settled: at its first small change, as the release measures, or once all later ones are small."""
 CRITERIA: tuple[Criterion, ...] = ("first", "lasting")
 
 
 def convergence_steps(states: Tensor, bound: Tensor | float, criterion: Criterion = "lasting") -> Tensor:
-    """How many steps each element had taken when it stopped to change, long (...).
+    """Number of steps until each element settled, long (...).
 
     Args:
         states: (steps, ...) the states after steps 1, 2, ... of an iteration.
-        bound: the largest change from one step to the next that is none; a number, or one that fits (...).
-        criterion: whether the first small change counts, or the one after which there are only small ones. A slow
-            element that pauses has a small change early, so "first" finds convergence sooner, never later.
+        bound: largest change in a step that counts as small; a number, or a tensor that broadcasts with (...).
+        criterion: whether the first small change counts, or the first after which all are small. Elements may pause, so
+            "first" is never later than "lasting".
 
     Returns:
         1 to steps - 1, and `steps` for elements that did not settle.
@@ -36,9 +36,9 @@ def convergence_steps(states: Tensor, bound: Tensor | float, criterion: Criterio
 
 
 def distribution(steps: Tensor, count: int) -> dict[str, float]:
-    """Percentiles p5, p50 and p95 of `convergence_steps`, and the share that never settled in `count` steps.
+    """Percentiles p5, p50 and p95 of `convergence_steps`, and the share that did not settle within `count` steps.
 
-    A percentile is the smallest step by which that share of the elements had settled; `count` means it had not.
+    A percentile is the smallest step by which that share of the elements had settled; `count` means that it had not.
     """
     share = histogram(steps, count).cumsum(0)
     found = {f"p{part}": float((share < part / 100 - 1e-9).sum() + 1) for part in (5, 50, 95)}
@@ -46,30 +46,30 @@ def distribution(steps: Tensor, count: int) -> dict[str, float]:
 
 
 def histogram(steps: Tensor, count: int) -> Tensor:
-    """(count,) float64: the share of elements that settled after 1, 2, ..., count steps."""
+    """Shares of elements that settled after 1, 2, ..., count steps, (count,) float64."""
     return torch.bincount(steps.flatten() - 1, minlength=count).double() / steps.numel()
 
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components of points: orthogonal directions of most variance, the first the strongest."""
+    """Principal components of points, by decreasing variance."""
 
     mean: Tensor
     """(features,)"""
     directions: Tensor
     """(components, features), orthonormal rows."""
     explained: Tensor
-    """(components,) shares of the variance, falling; zeros where the points do not vary."""
+    """Shares of the variance (components,), decreasing; zeros if the points do not vary."""
 
     def needed(self, share: float = 0.99) -> int:
-        """How many components explain `share` of the variance."""
+        """Number of components that explain `share` of the variance."""
         return int((self.explained.cumsum(0) < share - 1e-12).sum()) + 1
 
 
 def principal_components(points: Tensor) -> Components:
-    """The components of points (samples, features), in float64, by the eigenvectors of their covariance.
+    """The principal components of points (samples, features), in float64, by the eigenvectors of their covariance.
 
-    A direction's sign is that which makes its largest entry positive, so that a figure comes out the same twice.
+    The largest entry of a direction is positive, so that figures are reproducible.
     """
     points = points.double()
     mean = points.mean(dim=0)
@@ -83,7 +83,7 @@ def principal_components(points: Tensor) -> Components:
 
 
 def component_rows(explained: Tensor) -> list[Row]:
-    """One row a principal component, from the shares of the variance (components,)."""
+    """One row for each principal component, from the shares of the variance (components,)."""
     together = explained.cumsum(0).tolist()
     return [
         {"component": number, "explained": share, "cumulative": whole}
@@ -92,7 +92,7 @@ def component_rows(explained: Tensor) -> list[Row]:
 
 
 def unit_tables(states: Tensor, bound: Tensor | float) -> dict[str, list[Row]]:
-    """When the units of states (steps, N, width) settled: tables `histogram`, of units a state, and `distribution`."""
+    """Steps to settle of the units of states (steps, N, width): tables `histogram`, in units, and `distribution`."""
     count, width = len(states), states.shape[-1]
     found: dict[str, list[Row]] = {"histogram": [], "distribution": []}
     for criterion in CRITERIA:
@@ -105,6 +105,6 @@ def unit_tables(states: Tensor, bound: Tensor | float) -> dict[str, list[Row]]:
 
 
 def lasting(rows: Sequence[Row]) -> dict[str, float]:
-    """Percentiles and the unsettled share by the criterion that lasts, from a table `distribution`."""
+    """Percentiles and the unsettled share by the criterion "lasting", from a table `distribution`."""
     (row,) = (row for row in rows if row["criterion"] == "lasting")
     return {name: numbers([row], name)[0] for name in row if name != "criterion"}
