@@ -11,6 +11,7 @@ from benchmarks.core.pages import with_table
 from tests.profiles import written
 
 from workflows import publish
+from workflows.graph import Job, Rule
 from workflows.publish import REPORTS, TABLES, is_published, made
 
 ROOT = Path(__file__).parents[1]
@@ -106,8 +107,9 @@ def test_times_are_taken_over_where_every_job_has_one(tmp_path: Path, monkeypatc
     monkeypatch.setattr(publish, "RESULTS", tmp_path)
     monkeypatch.setattr(publish, "write_pages", lambda: None)
     monkeypatch.setattr(publish.parameters, "load", lambda: {"flow": {"core_minutes": 30}})
-    monkeypatch.setattr(publish.graph, "rules", lambda _: [])
-    monkeypatch.setattr(publish.live, "jobs_of", lambda _: {"flow": ["flow_train deq-0", "flow_table_report"]})
+    jobs = {name: Job(name, (read,), (f"{name}.csv",)) for name, read in (("train", "data"), ("report", "train.csv"))}
+    rules = [Rule("flow_train", {"deq-0": jobs["train"]}), Rule("flow_table_report", {"": jobs["report"]})]
+    monkeypatch.setattr(publish.graph, "rules", lambda _: rules)
     ran = publish.runs.Run(
         "flow_train deq-0", "flow_train", "", datetime.min, seconds=599.0, cpu=590.0, memory=900.0, made_by={}
     )
@@ -123,9 +125,9 @@ def test_times_are_taken_over_where_every_job_has_one(tmp_path: Path, monkeypatc
     publish.main(["times"])
     found = json.loads((tmp_path / "times.json").read_text())
     assert publish.times_table({**found, "own": {**found["flow"], "budget": None}}).splitlines()[2:] == [
-        "| flow | 2 | 10 | 30 | 2 | `flow_train deq-0` | 10.0 | 0.90 |",
-        "| own | 2 | 10 |  | 2 | `flow_train deq-0` | 10.0 | 0.90 |",
-        "| all | 4 | 21 | 30 | 2 |  |  |  |",
+        "| flow | 2 | 10 | 30 | 2 | 10 | `flow_train deq-0` | 10.0 | 0.90 |",
+        "| own | 2 | 10 |  | 2 | 10 | `flow_train deq-0` | 10.0 | 0.90 |",
+        "| all | 4 | 21 | 30 | 2 | 10 |  |  |  |",
     ]
 
 

@@ -6,6 +6,7 @@ Snakemake's own messages, a block for each job that begins, still go to its log 
 """
 
 import contextlib
+import functools
 import json
 import logging
 import math
@@ -220,6 +221,23 @@ def by_pipeline(times: Mapping[str, float], every: Jobs) -> dict[str, dict[str, 
     """The known times of the jobs of a graph, by pipeline in alphabetical order."""
     found = {name: {job: times[job] for job in every[name] if job in times} for name in sorted(every)}
     return {name: of_jobs for name, of_jobs in found.items() if of_jobs}
+
+
+def longest_chains(rules: Iterable[graph.Rule], times: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of the longest chain of jobs that wait for each other, by pipeline: its time with cores for all jobs."""
+    jobs = {named(rule.name, {"run": run} if run else {}): job for rule in rules for run, job in rule.jobs.items()}
+    maker = {path: name for name, job in jobs.items() for path in job.outputs}
+
+    @functools.cache
+    def end(name: str) -> float:
+        before = {maker[path] for path in jobs[name].inputs if path in maker}
+        return times.get(name, 0.0) + max(map(end, before), default=0.0)
+
+    found: dict[str, float] = {}
+    for name in jobs:
+        pipeline = name.partition("_")[0]
+        found[pipeline] = max(found.get(pipeline, 0.0), end(name))
+    return found
 
 
 def table(pipelines: Mapping[str, Mapping[str, float]], budgets: Mapping[str, float]) -> str:

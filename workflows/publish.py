@@ -168,7 +168,8 @@ def take(name: str) -> None:
 def take_times() -> None:
     """Writes the times of the jobs of all pipelines into docs/results."""
     profile = parameters.load()
-    jobs = live.jobs_of(graph.rules(profile))
+    rules = graph.rules(profile)
+    jobs = live.jobs_of(rules)
     times, made = live.last_times(), list(runs.behind(Path("results")).values())
     if missing := [job for of_pipeline in jobs.values() for job in of_pipeline if job not in times]:
         raise SystemExit(
@@ -183,28 +184,40 @@ def take_times() -> None:
     found = runs.costs(live.by_pipeline(times, jobs), made)
     if unknown := [name for name, of in found.items() if math.isnan(of["around"])]:
         raise SystemExit(f"{unknown[0]}: expected its runs in the tracking store, found none that wrote these results")
-    budgets = live.budgets_of(profile)
-    write_json(RESULTS / f"{TIMES}.json", {name: {**of, "budget": budgets.get(name)} for name, of in found.items()})
+    budgets, chains = live.budgets_of(profile), live.longest_chains(rules, times)
+    more = {name: {"budget": budgets.get(name), "chain_minutes": chains[name] / 60} for name in found}
+    write_json(RESULTS / f"{TIMES}.json", {name: {**of, **more[name]} for name, of in found.items()})
 
 
 def times_table(found: dict[str, Any]) -> str:
     """The table of the times of each pipeline's jobs on one core, and its budget if it has one."""
-    heads = ["pipeline", "jobs", "minutes", "budget", "around programs, %", "longest job", "its minutes"]
+    heads = [
+        "pipeline",
+        "jobs",
+        "minutes",
+        "budget",
+        "around programs, %",
+        "longest chain",
+        "longest job",
+        "its minutes",
+    ]
     every, budgets = list(found.values()), [of["budget"] for of in found.values() if of["budget"] is not None]
     total: dict[str, float] = {key: sum(of[key] for of in every) for key in ("jobs", "minutes")}
     total["around"] = sum(of["around"] * of["minutes"] for of in every) / total["minutes"]
+    total["chain_minutes"] = max(of["chain_minutes"] for of in every)
     lines = [
         [*times_row(name, of), f"`{of['longest']}`", f"{of['longest_minutes']:.1f}", f"{of['gigabytes']:.2f}"]
         for name, of in found.items()
     ]
     last = [*times_row("all", {**total, "budget": sum(budgets) or None}), "", "", ""]
-    return markdown([*heads, "most memory of a job, GB"], [*lines, last])
+    return markdown([*heads, "longest job", "its minutes", "most memory of a job, GB"], [*lines, last])
 
 
 def times_row(name: str, of: Mapping[str, Any]) -> list[str]:
-    """Jobs, minutes, budget and time around the programs of a pipeline."""
+    """Jobs, minutes, budget, time around the programs and longest chain of a pipeline."""
     budget = "" if of["budget"] is None else f"{of['budget']:.0f}"
-    return [name, f"{of['jobs']:.0f}", f"{of['minutes']:.0f}", budget, f"{100 * of['around']:.0f}"]
+    minutes, chain, around = f"{of['minutes']:.0f}", f"{of['chain_minutes']:.0f}", f"{100 * of['around']:.0f}"
+    return [name, f"{of['jobs']:.0f}", minutes, budget, around, chain]
 
 
 def published(*sources: str) -> Any:

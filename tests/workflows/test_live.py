@@ -11,6 +11,7 @@ from snakemake.cli import get_argument_parser
 from snakemake.scheduling.job_scheduler import JobRateLimiter
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from workflows.graph import Job, Rule
 from workflows.live import (
     TIMES,
     Live,
@@ -19,6 +20,7 @@ from workflows.live import (
     duration,
     follow,
     last_times,
+    longest_chains,
     table,
     wake_for_news_alone,
 )
@@ -127,6 +129,19 @@ def test_times_of_a_pipeline_are_a_row_with_its_budget_and_its_longest_job() -> 
         "| flow | 2 | 10 min | 12 min | 10 min | flow_train deq-0 |",
         "| all | 3 | 11 min | 12 min | 10 min | flow_train deq-0 |",
     ]
+
+
+def test_the_longest_chain_is_that_of_jobs_that_wait_for_each_other_in_other_pipelines_too() -> None:
+    def job(name: str, *read: str) -> Job:
+        return Job(name, tuple(f"{each}.csv" for each in read), (f"{name}.csv",))
+
+    rules = [
+        Rule("flow_train", {"a": job("a", "data"), "b": job("b", "data")}),
+        Rule("flow_report", {"": job("report", "a", "b")}),
+        Rule("delta_sweep", {"": job("sweep", "b")}),
+    ]
+    times = {"flow_train a": 50.0, "flow_train b": 60.0, "flow_report": 5.0, "delta_sweep": 7.0}
+    assert longest_chains(rules, times) == {"flow": 65.0, "delta": 67.0}
 
 
 @pytest.mark.parametrize(("minutes", "told"), [(10, True), (11, False), (None, False)])
