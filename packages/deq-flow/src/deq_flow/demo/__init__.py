@@ -1,1 +1,1 @@
-"""Flow of any video, frame by frame: colour videos, side by side, arrows, and files of flow."""
+"""The demo: flow of any video, frame by frame, as videos, pictures or files of flow."""

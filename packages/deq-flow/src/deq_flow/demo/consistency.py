@@ -1,4 +1,4 @@
-"""Whether what a pixel's flow leads to leads back: occlusion and confidence."""
+"""Forward-backward consistency of flow: occlusion and confidence."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,11 @@ from deq_flow.visualize import known_motion
 
 
 def disagreement(flow: Tensor, backward: Tensor) -> Tensor:
-    """How far each pixel of the first frame is from coming back, (h, w); 1 is the limit of what counts as returning.
+    """Forward-backward inconsistency of each pixel of the first frame, (h, w); below 1 it counts as consistent.
 
-    |w + w_b|^2 / (0.01 (|w|^2 + |w_b|^2) + 0.5), with w a pixel's flow and w_b the backward flow where it leads to:
-    the criterion of Sundaram, Brox and Keutzer, "Dense Point Trajectories by GPU-Accelerated Large Displacement Optical
-    Flow", ECCV 2010. Infinite where a pixel leads out of the frame and where either flow is not known.
+    |w + w_b|^2 / (0.01 (|w|^2 + |w_b|^2) + 0.5), with w a pixel's flow and w_b the backward flow at its target: the
+    criterion of Sundaram, Brox and Keutzer, "Dense Point Trajectories by GPU-Accelerated Large Displacement Optical
+    Flow", ECCV 2010. Infinite where a pixel leaves the frame, or where either flow is not known.
 
     Args:
         flow: (2, h, w) from the first frame to the second, pixels.
@@ -28,10 +28,10 @@ def disagreement(flow: Tensor, backward: Tensor) -> Tensor:
 
 
 def occlusion(flow: Tensor, backward: Tensor) -> Tensor:
-    """bool (h, w): pixels of the first frame that are out of sight in the second, as far as the two flows tell."""
+    """bool (h, w): pixels of the first frame that are not visible in the second, according to the two flows."""
     return disagreement(flow, backward) >= 1
 
 
 def confidence(flow: Tensor, backward: Tensor) -> Tensor:
-    """(h, w) from 0 to 1: exp of minus the disagreement, so that what is above 1 / e is no occlusion."""
+    """Confidence (h, w), 0 to 1: exp(-disagreement), so that values above 1 / e are not occluded."""
     return torch.exp(-disagreement(flow, backward))

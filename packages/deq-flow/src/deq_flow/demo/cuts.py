@@ -1,25 +1,25 @@
-"""Whether two frames have anything in common, by what is in them and no network: scene cuts."""
+"""Detection of scene cuts by tracked corners, without a network."""
 
 import cv2
 import numpy as np
 from einops import rearrange
 from torch import Tensor
 
-SIDE = 160  # pixels along the longer side that frames are compared at
-CORNERS = 100  # of each frame, at most
-FEWEST = 8  # corners of both frames together that tell anything
-WINDOW = (21, 21)  # pixels that are tracked around a corner
+SIDE = 160  # pixels; longer side of the frames for tracking
+CORNERS = 100  # greatest number in a frame
+FEWEST = 8  # least number in both frames for a result
+WINDOW = (21, 21)  # pixels; tracked window around a corner
 LEVELS = 4  # of the tracker's pyramid, above the frames
-NEAR = 1.0  # pixels from where it began that a track must come back to
+NEAR = 1.0  # pixels; greatest distance of a returned track from its start
 
 
 def returning(image1: Tensor, image2: Tensor) -> float | None:
-    """Share of the corners of either frame that come back when they are tracked into the other and back again.
+    """Share of the corners of both frames that return to their start when tracked to the other frame and back.
 
-    The forward-backward error of Kalal, Mikolajczyk and Matas, ICPR 2010, of Lucas and Kanade's pyramidal tracker on
-    grey frames with equalised histograms, which changes of exposure leave as they are. Tracks begin where they are and,
-    in a second try, at the one shift that fits the frames best (phase correlation), since a camera that turns quickly
-    moves all of a frame further than the tracker reaches; the better try counts. None where there are no corners.
+    This is the forward-backward error of Kalal, Mikolajczyk and Matas, ICPR 2010, with the pyramidal tracker of Lucas
+    and Kanade on grey frames, whose histograms are equalised against changes of exposure. Tracks start from zero
+    motion and, in a second try, from the shift between the frames (phase correlation), since a fast camera rotation
+    moves the whole frame beyond the tracker's reach. The better try counts. None if there are too few corners.
 
     Args:
         image1: uint8 RGB (3, h, w).
@@ -40,7 +40,7 @@ def returning(image1: Tensor, image2: Tensor) -> float | None:
 
 
 def small(image: Tensor) -> np.ndarray:
-    """The frame in grey, reduced, its histogram equalised: uint8 (h, w)."""
+    """The downscaled grey frame with equalised histogram, uint8 (h, w)."""
     grey = cv2.cvtColor(np.ascontiguousarray(rearrange(image, "c h w -> h w c").numpy()), cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
     factor = min(1.0, SIDE / max(height, width))
@@ -49,13 +49,13 @@ def small(image: Tensor) -> np.ndarray:
 
 
 def corners(grey: np.ndarray) -> np.ndarray:
-    """What can be tracked in a frame, float32 (n, 1, 2)."""
+    """Corners of a frame that can be tracked, float32 (n, 1, 2)."""
     found = cv2.goodFeaturesToTrack(grey, CORNERS, qualityLevel=0.01, minDistance=5)
     return np.empty((0, 1, 2), np.float32) if found is None else found
 
 
 def there_and_back(first: np.ndarray, second: np.ndarray, points: np.ndarray, shift: np.ndarray) -> int:
-    """How many points of the first frame come back from the second; tracks begin shifted by `shift`."""
+    """Number of points of the first frame that return from the second; tracks start with the motion `shift`."""
     if not len(points):
         return 0
     there, found = tracked(first, second, points, points + shift)
@@ -65,7 +65,7 @@ def there_and_back(first: np.ndarray, second: np.ndarray, points: np.ndarray, sh
 
 
 def tracked(first: np.ndarray, second: np.ndarray, points: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Where points of the first frame are in the second, (n, 1, 2), and whether they were found, (n, 1)."""
+    """Positions in the second frame of points of the first, (n, 1, 2), and whether they were found, (n, 1)."""
     there, found, _ = cv2.calcOpticalFlowPyrLK(
         first, second, points, begin.copy(), winSize=WINDOW, maxLevel=LEVELS, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
     )

@@ -1,4 +1,4 @@
-"""Flow from each frame of a video to the next; one pair of frames in memory at a time."""
+"""Flow from each frame of a video to the next, with one pair of frames in memory at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,53 +21,53 @@ from deq_flow.models import FlowOutput
 from deq_flow.models.network import State
 from deq_flow.models.scales import evaluations
 
-LEAST = 16  # pixels a side that a network needs
-APART = 0.15  # share of corners that return at most between frames that have nothing in common
-EXPLAINED = 0.5  # of what is between two frames, left by a flow: then they are no cut, however far things went
-VISIBLE = 0.5  # pixels; a slower flow shows nothing that could mislead
-SUDDEN = 4.0  # times what flows before it left between their frames: then a track was lost, or is about to be
-LEFT = 0.3  # of what is between two frames: a flow that leaves no more explains them, whatever those before it left
+LEAST = 16  # pixels; least side of frames for a network
+APART = 0.15  # greatest share of returning corners between unrelated frames
+EXPLAINED = 0.5  # error relative to that of zero flow, up to which frames are related, however large the motion
+VISIBLE = 0.5  # pixels; slower flow shows no errors
+SUDDEN = 4.0  # error relative to that of previous flows, above which the track is lost, or soon will be
+LEFT = 0.3  # error relative to that of zero flow, up to which a flow is not suddenly worse
 
 Reason = Literal["not finite", "scene cut", "worse than no motion", "suddenly worse", "not converged"]
-"""Why a flow is not to be trusted; see `Estimate.warning`."""
+"""Reason for a warning; see `Estimate.warning`."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The motion from one frame to the next, on the CPU."""
+    """The flow from one frame to the next, on the CPU."""
 
     image: Tensor
     """uint8 RGB (3, h, w), the first of the two frames."""
     second: Tensor
-    """The second one, likewise."""
+    """uint8 RGB (3, h, w), the second one."""
     flow: Tensor
     """float32 (2, h, w), pixels, u to the right and v downwards."""
     iterations: float
-    """Evaluations of the update that were spent on it; over several scales, in those of the finest."""
+    """Number of evaluations of the update; with several scales, in units of the finest."""
     residual: float | None
-    """Relative residual of the state that gave the flow, at the finest scale, of its hidden part where the stop judges
-    by part; None for an unrolled network."""
+    """Relative residual of the state that gave the flow, at the finest scale; of the hidden state if the stop has
+    parts. None for an unrolled network."""
     flow_residual: float | None
-    """How far one more evaluation would move the flow, the root of the mean square, pixels of the finest scale; None
-    where the stop does not judge by part."""
+    """Root mean square change of the flow by one more evaluation, pixels of the finest scale; None if the stop has no
+    parts."""
     coarser: tuple[float, ...]
     """`residual` of the coarser scales, coarsest first."""
     start: Start
-    """What the solve that gave the flow began with."""
+    """Start of the solve that gave the flow."""
     error: float
-    """What is left between the frames when the flow has warped the second back; see `warped_error`."""
+    """Error of the second frame warped back by the flow; see `warped_error`."""
     still: float
-    """The same of zero flow. A flow whose error is above it explains its frames worse than no motion would."""
+    """The same for zero flow. A flow with a larger error explains its frames worse than zero flow does."""
     warning: Reason | None = None
-    """Why the flow is not to be trusted, though it began from nothing: it is not finite; the frames are a scene cut,
-    with nothing in common; zero flow explains them better; it leaves far more unexplained than the flows before it
-    did; or the residual is far above what is usual in the video."""
+    """Reason not to trust the flow, even after a cold start: it is not finite; the frames are a scene cut; zero flow
+    explains them better; its error is far above that of the previous flows; or its residual is far above the usual one
+    in the video."""
     backward: "Estimate | None" = None
-    """The motion from the second frame to the first, from nothing; None where nobody asked."""
+    """The flow from the second frame to the first, from a cold start; None if it was not requested."""
 
     @property
     def cold(self) -> bool:
-        """Whether it started from nothing: the first frame, one that failed otherwise, or every one."""
+        """Whether the solve had a cold start."""
         return self.start == "cold"
 
 
@@ -80,20 +80,20 @@ def follow(
     side: int | None = None,
     backward: bool = False,
 ) -> Iterator[Estimate]:
-    """The motion between consecutive frames, uint8 RGB (3, h, w) each; one estimate fewer than there are frames.
+    """Estimates the flow between consecutive frames, uint8 RGB (3, h, w) each.
 
-    A flow that is not to be trusted is sought again from nothing, unless it began there, and where that fails too it
-    has a `warning`. Nothing of such a flow is carried on.
+    If a flow is not to be trusted, it is estimated again from a cold start, and if that fails too, it gets a `warning`.
+    The next pair does not start from such a flow.
 
     Args:
-        estimate: the network and how it is run.
-        frames: read one by one, as estimates are asked for.
-        start: what a pair begins with; see `evaluation.sequences.start_from`. All but "cold" may keep what went wrong.
-        far: a solve that ends, at any scale, at more than this times the usual residual did not converge; None asks no
-            residual, nor does a network without one.
-        side: pixels that frames are reduced to along their longer side before they are compared; the flow that comes
-            back has the frames' own size and unit. None leaves them as they are.
-        backward: whether the motion from each second frame to the first is sought too, at the price of as much again.
+        estimate: estimator of the flow.
+        frames: frames, which are read one by one as estimates are requested.
+        start: start of a pair; see `evaluation.sequences.start_from`. All but "cold" may carry errors on.
+        far: factor of the usual residual above which a solve, at any scale, counts as not converged; None ignores
+            residuals.
+        side: longer side, in pixels, to which larger frames are downscaled for the network; the flow has the original
+            size and unit. None keeps their size.
+        backward: whether to estimate the flow from each second frame to the first too, for twice the time.
     """
     usual = Usual(far, least=estimate.tolerance or 0.0)
     carried: tuple[State, ...] | None = None
@@ -118,9 +118,9 @@ def follow(
 def estimated(
     estimate: Estimator, image1: Tensor, image2: Tensor, side: int | None, begin: Sequence[State] | None, start: Start
 ) -> tuple[Estimate, FlowOutput]:
-    """The motion between two frames that are reduced to `side` for the network, and what the network said.
+    """The flow between two frames, downscaled to `side` for the network, and the output of the network.
 
-    It begins at the states `begin`, which are what `start` calls them, or from nothing without.
+    The solve starts from the states `begin`, whose kind is `start`; None is a cold start.
     """
     output = estimate(reduced(image1, side)[None], reduced(image2, side)[None], begin)
     flow = enlarged(output.flow[0].cpu(), image1)
@@ -140,24 +140,24 @@ def estimated(
 
 
 def residual_of(solution: deq.Solution) -> float:
-    """The relative residual of a solve of one pair, of the hidden state where its stop judges by part."""
+    """The relative residual of a solve of one pair; of the hidden state if its stop has parts."""
     return float(solution.residual if solution.parts is None else solution.parts[:, 0])
 
 
 def flow_residual_of(solution: deq.Solution | None, scale: int) -> float | None:
-    """The residual of the flow of one pair, pixels, where its stop judges by part; a cell has `scale` pixels a side."""
+    """The residual of the flow of one pair, pixels, if its stop has parts; `scale` is the side of a cell in pixels."""
     return None if solution is None or solution.parts is None else scale * float(solution.parts[:, 1])
 
 
 def distrust(one: Estimate, apart: bool, worse: bool, far: bool) -> Reason | None:
-    """Why an estimate is not to be trusted.
+    """The reason not to trust an estimate, or None.
 
     Args:
-        one: without its warning.
-        apart: whether the frames seem to have nothing in common. That the flow explains most of the difference between
-            them says that they have, and that things moved too far to be seen otherwise.
-        worse: whether it leaves far more between its frames than the flows before it did.
-        far: whether the residual is far above what is usual.
+        one: estimate without its warning.
+        apart: whether the frames seem unrelated. If the flow explains most of their difference, they are related, and
+            the motion was too large for the tracker.
+        worse: whether its error is far above that of the previous flows.
+        far: whether its residual is far above the usual one.
     """
     if not one.flow.isfinite().all():
         return "not finite"
@@ -169,47 +169,46 @@ def distrust(one: Estimate, apart: bool, worse: bool, far: bool) -> Reason | Non
 
 
 def fastest(flow: Tensor) -> float:
-    """The speed that one pixel of 200 of a flow (2, ...) exceeds, pixels; 0 without a pixel."""
+    """The speed that one pixel in 200 of a flow (2, ...) exceeds, pixels; 0 without any pixel."""
     speeds = torch.hypot(flow[0], flow[1]).numpy()
     return float(np.quantile(speeds, 0.995)) if speeds.size else 0.0
 
 
 @dataclass
 class Usual:
-    """What the flows of a video usually leave between their frames, and the residuals in which their solves end, by
-    scale: over its tolerance that of the worst part, where the stop judges by part.
+    """Usual errors of the flows of a video, and usual final residuals of their solves at each scale.
 
-    The first residual of a solve is no measure: in a video that moves it is large at every frame (0.5 to 0.8 in
-    Sintel-mini, 0.8 to 0.9 at cuts), while the last one is small until two frames have nothing in common (at most 0.1,
-    and 0.2 to 0.5).
+    If the stop has parts, a residual is that of the worst part relative to its tolerance. First residuals are no
+    measure, because in a moving video they are always large (0.5 to 0.8 in Sintel-mini, 0.8 to 0.9 at cuts). Final ones
+    are small except between unrelated frames (at most 0.1, and 0.2 to 0.5).
     """
 
     far: float | None
-    """How many times the usual residual is far above it; None never is."""
+    """Factor of the usual residual above which a residual is far above it; None ignores residuals."""
     least: float
-    """Residual that is usual whatever came before, such as the tolerance of the solves."""
+    """Least usual residual, such as the tolerance of the solves."""
     means: list[float] = field(default_factory=list)
-    """Running means, coarsest scale first; none before the first solve."""
+    """Running means of the residuals, coarsest scale first; empty before the first solve."""
     error: float | None = None
     """Running mean of the errors; None before the first flow of a scene that shows motion."""
     memory: float = 0.8
-    """Share of the past in them."""
+    """Weight of the past in the running means."""
 
     def worse(self, one: Estimate) -> bool:
-        """Whether a flow leaves far more between its frames than those before it did, and much of what is there."""
+        """Whether a flow's error is far above that of the previous flows, and not small relative to zero flow's."""
         return self.error is not None and one.error > max(SUDDEN * self.error, LEFT * one.still)
 
     def exceeded(self, output: FlowOutput) -> bool:
-        """Whether a solve ended far above what is usual, at any scale."""
+        """Whether a solve ended far above the usual residual, at any scale."""
         if self.far is None:
             return False
         ends = [float(solution.residual) for solution in output.solutions]
         return any(not end <= self.far * max(mean, self.least) for end, mean in zip(ends, self.means, strict=False))
 
     def add(self, one: Estimate, output: FlowOutput) -> None:
-        """Counts one more flow with its warning; where what is found changes for good, that becomes usual.
+        """Updates the usual values with one more flow and its warning, so that they follow lasting changes.
 
-        What is left between frames that hardly differ, as of a repeated one, says nothing of those that do.
+        The errors of frames that hardly differ, such as repeated ones, do not count.
         """
         if one.warning in ("not finite", "worse than no motion", "scene cut"):
             self.error = None if one.warning == "scene cut" else self.error
@@ -224,7 +223,7 @@ class Usual:
 
 
 def reduced(image: Tensor, side: int | None) -> Tensor:
-    """The image (3, h, w), its longer side brought down to `side` pixels if longer, its shorter one to 16 at least."""
+    """The image (3, h, w), downscaled to a longer side of at most `side` pixels and a shorter one of at least 16."""
     height, width = image.shape[1:]
     factor = 1.0 if side is None else max(side / max(height, width), LEAST / min(height, width))
     if factor >= 1:
@@ -235,7 +234,7 @@ def reduced(image: Tensor, side: int | None) -> Tensor:
 
 
 def enlarged(flow: Tensor, image: Tensor) -> Tensor:
-    """The flow (2, h, w) in the size and the pixels of the image it was reduced from."""
+    """The flow (2, h, w) resized to the size of the original image, in its pixels."""
     height, width = image.shape[1:]
     if flow.shape[1:] == (height, width):
         return flow

@@ -1,4 +1,4 @@
-"""What a video of flow shows."""
+"""Pictures of flow: colours, arrows, and frames warped back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,35 +17,36 @@ from deq_flow.visualize import known_motion
 
 View = Literal["colour", "side-by-side", "arrows", "warped"]
 
-ARROWS = 24  # along the longer side
+ARROWS = 24  # number of arrows along the longer side
 ARROW, SHADOW = (255, 255, 255), (0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The speed of full colour, which follows a video without flicker: up at once, down slowly."""
+    """The speed of full colour over a video. It rises at once and falls slowly, to avoid flicker."""
 
     speed: float = 1.0
-    """Pixels."""
+    """Speed of full colour, pixels."""
     least: float = 1.0
-    """Pixels; where nothing moves, noise stays pale."""
+    """Least speed of full colour, pixels, so that noise stays pale without motion."""
     decay: float = 0.97
-    """Share of the speed that is kept from frame to frame."""
+    """Factor by which the speed may fall from frame to frame."""
 
     def after(self, flow: Tensor) -> "Scale":
-        """The scale for a flow (2, h, w): nearly its fastest known pixel, or what is left of the scale before."""
+        """The scale for a flow (2, h, w): about the speed of its fastest known pixels, or the decayed one before."""
         return Scale(
             max(fastest(flow[:, known_motion(flow)]), self.decay * self.speed, self.least), self.least, self.decay
         )
 
 
 def picture(view: View, estimate: Estimate, colours: Callable[[], Tensor]) -> Tensor:
-    """uint8 RGB (3, h, w or 2 w) of an estimate, with a mark where its flow is not to be trusted.
+    """The picture of an estimate, uint8 RGB (3, h, w or 2 w), marked if its flow is not to be trusted.
 
-    colour        direction as hue, speed as saturation: what `colours` gives
-    side-by-side  the first frame, and that beside it
-    arrows        the first frame, with arrows on it
-    warped        the second frame, warped back to the first: where it differs from that, the flow or the sight is wrong
+    colour        the result of `colours`: direction as hue, speed as saturation
+    side-by-side  the first frame, with that beside it
+    arrows        the first frame with arrows
+    warped        the second frame warped back to the first; it differs where the flow is wrong, and where pixels are
+                  occluded
     """
     shown = unmarked(view, estimate, colours)
     return shown if estimate.warning is None else marked(shown, estimate.warning)
@@ -65,7 +66,7 @@ def unmarked(view: View, estimate: Estimate, colours: Callable[[], Tensor]) -> T
 
 
 def with_arrows(image: Tensor, flow: Tensor) -> Tensor:
-    """The image (3, h, w) with arrows from pixels of a grid to where they go, if known and half a pixel or more."""
+    """The image (3, h, w) with arrows from pixels of a grid to their targets, if known and at least half a pixel."""
     canvas = np.ascontiguousarray(rearrange(image, "c h w -> h w c").numpy())
     height, width = canvas.shape[:2]
     known = known_motion(flow)

@@ -1,4 +1,4 @@
-"""A network as a model of MLflow's: images in, flow out."""
+"""A network as an MLflow model: images in, flow out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,13 +21,13 @@ INTERFACE = Interface(
 
 
 class Predictor:
-    """The network in a folder of model.safetensors and config.json, with its own settings for test time."""
+    """The network in a folder of model.safetensors and config.json, with its own options of inference."""
 
     def __init__(self, folder: Path):
         self.estimate = Estimator(load_network(folder))
 
     def __call__(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """See `INTERFACE`; raises NonFiniteError where the flow of a pair is not finite."""
+        """See `INTERFACE`; raises NonFiniteError if the flow of a pair is not finite."""
         first, second = (torch.from_numpy(np.asarray(images[name], np.float32)) for name in ("image1", "image2"))
         if not len(first) and not len(second):
             return {"flow": np.zeros((0, 2, *first.shape[2:]), np.float32)}

@@ -25,37 +25,37 @@ from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference, Start
 from deq_flow.networks import Network
 
-MOST = 32766  # pixels a side that OpenCV warps
+MOST = 32766  # pixels; greatest side that OpenCV warps
 SUMMARY = "demo.json"
-"""What the demo says of its own output."""
+"""File with the settings and results of the demo."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """How the frames of a source are compared, and what is made of that.
+    """Options of the demo.
 
     Raises:
-        ConfigError: a number out of range.
+        ConfigError: a number is out of range.
     """
 
     products: tuple[Product, ...] = ("colour", "side-by-side")
     steps: int = 24
-    """Iterations at most."""
+    """Maximum number of iterations."""
     tolerance: float = 0.05
-    """A fixed point is near enough where an evaluation changes the hidden state by no more than this share of its
-    length, and the flow by no more than this share of a cell; unrolled networks have none and use all `steps`."""
+    """The solve ends when an evaluation changes the hidden state by at most this share of its norm, and the flow by at
+    most this share of a cell. Unrolled networks use all `steps`."""
     start: Start = "cold"
-    """What a pair of frames begins with; see `follow`."""
+    """Start of a pair of frames; see `follow`."""
     side: int | None = None
-    """Longer side of the frames that the network sees, pixels; None is frames as they are."""
+    """Longer side to which larger frames are downscaled for the network, pixels; None keeps their size."""
     max_speed: float | None = None
     """Speed of full colour, pixels; None follows the video."""
     fps: float | None = None
-    """Of the videos written; None is that of the source, or 25."""
+    """Frame rate of the videos written; None is that of the source, or 25."""
     container: str = ".mp4"
     """Suffix of the videos written."""
     frames: int | None = None
-    """Frames read at most; None is all."""
+    """Maximum number of frames to read; None is all."""
 
     def __post_init__(self) -> None:
         if not self.products:
@@ -72,7 +72,7 @@ class DemoConfig:
             raise ConfigError(f"fps: expected a number from {video.SLOWEST} to {video.FASTEST:g}, got {self.fps}")
 
     def inference(self) -> Inference:
-        """How the network is run."""
+        """The options of inference."""
         parts = PartConfig(tol=self.tolerance), PartConfig(tol=self.tolerance, relative=False, norm="rms")
         return Inference(stop=StopConfig(max_steps=self.steps, parts=parts), steps=self.steps)
 
@@ -80,37 +80,37 @@ class DemoConfig:
 def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name: str = "") -> dict[str, float]:
     """Writes the products of the frames to the folder `out`, and demo.json: settings, means and a row for each flow.
 
-    `out` appears whole when the last frame is done, and not at all after an error. Flows that are not to be trusted,
-    and fewer frames than the source announces, are said on stderr.
+    `out` is created complete after the last frame, and not after an error. Warnings of flows that are not to be
+    trusted, and of fewer frames than the source announces, go to stderr.
 
     Args:
-        network: in evaluation mode, on the device that it shall run on.
-        frames: at least two.
-        config: how they are compared, and what is made of that.
-        out: a new or an empty folder, or one that a demo wrote and nobody changed, which is replaced.
-        name: of the network, for demo.json.
+        network: network in evaluation mode, on its device.
+        frames: source of at least two frames.
+        config: options.
+        out: new or empty folder, or the unchanged output of an earlier demo, which is replaced.
+        name: name of the network for demo.json.
 
     Returns:
-        estimates, how many of them started from nothing and how many have a warning, frames per second, mean
-        iterations (over several scales, in those of the finest) and, of equilibrium networks, residual (of the finest),
-        and whether every frame was done, which demo.json says too.
+        Numbers of estimates, of cold starts and of warnings, frames per second, mean iterations (with several scales,
+        in units of the finest), mean residual of equilibrium networks (at the finest scale), and whether all frames
+        were processed. They are also in demo.json.
 
     Raises:
-        FileFormatError: there are fewer than two frames, or they cannot be read or are too small or too large. What was
-            done before such a frame is in `out`-partial, and `out` as it was.
-        NonFiniteError: some flows are not finite, naming the first. All others are in `out`, unless there are none.
-        OutputError: `out` cannot be written, or holds anything else.
-        KeyboardInterrupt: Ctrl-C or SIGTERM. What was done until then is finished, and kept in `out`.
+        FileFormatError: there are fewer than two frames, or one cannot be read, or is too small or too large. The
+            output for earlier frames is then in `out`-partial, and `out` is unchanged.
+        NonFiniteError: some flows are not finite; the message names the first ones. All others are in `out`, if any.
+        OutputError: `out` cannot be written, or has other contents.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. The output for the frames so far is complete, and kept in `out`.
     """
     total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
     read = large_enough(islice(frames, config.frames), frames.name)
-    head = list(islice(read, 3))  # a video may announce another number of frames than it has
+    head = list(islice(read, 3))  # because the announced number of frames may be wrong
     single = len(head) == 2
     if len(head) < 2:
         raise too_few(frames.name, len(head))
     estimates = follow(
         Estimator(network, config.inference()),
-        chain(iter(head), read),  # which lets go of them when they are read
+        chain(iter(head), read),  # does not keep the frames that were read
         start=config.start,
         side=config.side,
         backward=not TWO_WAYS.isdisjoint(config.products),
@@ -155,10 +155,9 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
 def consume(
     estimates: Iterable[Estimate], add: Add, summary: Summary, *, total: int | None, title: str
 ) -> KeyboardInterrupt | FileFormatError | None:
-    """Adds every estimate to the products and the summary; returns what ended that early, after one at least: who asked
-    for it, or a frame that cannot be read.
+    """Adds all estimates to the products and the summary. Returns the interrupt, or error of a frame, that ended this.
 
-    What asks for the end while an estimate is written waits until every product has it.
+    Raises it if there is no estimate yet. An interrupt waits until all products have the current estimate.
     """
     with Progress(total, unit="frame", title=title, seconds=10.0) as progress:
         try:
@@ -175,7 +174,7 @@ def consume(
 
 
 def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
-    """The frames, which must be 16 to 32766 pixels high and wide."""
+    """The frames; raises VideoError unless they are 16 to 32766 pixels high and wide."""
     for frame in frames:
         if min(frame.shape[1:]) < LEAST or max(frame.shape[1:]) > MOST:
             raise VideoError(
@@ -185,7 +184,7 @@ def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
 
 
 def not_finite(name: str, lost: Sequence[int], kept: str) -> NonFiniteError:
-    """The error for a source some of whose flows are not finite."""
+    """The error for a source with flows that are not finite."""
     return NonFiniteError(
         f"{name}, frame {listed(lost)}: the flow is not finite, as of a network whose weights or whose solve diverged; "
         f"take another checkpoint; {kept}"

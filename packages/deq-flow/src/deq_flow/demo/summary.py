@@ -1,4 +1,4 @@
-"""What a demo says of a video in numbers: a row for each flow, means, and which flows are not to be trusted."""
+"""Results of a demo in numbers: a row for each flow, means, and warnings."""
 
 import time
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ class Summary:
         self.rows: list[dict[str, Any]] = []
         self.iterations = 0.0
         self.residuals: list[float] = []
-        """Of networks that have one."""
+        """Finite residuals, if the network has any."""
         self.began = time.perf_counter()
 
     def add(self, estimate: Estimate) -> None:
-        """Counts one more estimate."""
+        """Adds an estimate."""
         self.rows.append({"frame": self.count + 1, **row_of(estimate)})
         self.iterations += estimate.iterations
         if estimate.residual is not None and isfinite(estimate.residual):
@@ -27,20 +27,20 @@ class Summary:
 
     @property
     def count(self) -> int:
-        """Estimates."""
+        """Number of estimates."""
         return len(self.rows)
 
     def marked(self, reason: Reason) -> list[int]:
-        """Frames, from 1, whose flow is not to be trusted for that reason."""
+        """Frames, from 1, with that warning."""
         return [row["frame"] for row in self.rows if row["warning"] == reason]
 
     def newest(self, estimate: Estimate) -> dict[str, float]:
-        """What progress says."""
+        """The values that progress shows."""
         values = {"iterations": estimate.iterations, "mean": self.iterations / self.count}
         return values if estimate.residual is None else {**values, "residual": estimate.residual}
 
     def values(self) -> dict[str, float]:
-        """Estimates, how many of them started from nothing, how many have a warning, and means."""
+        """Numbers of estimates, cold starts and warnings, and means."""
         values = {
             "estimates": self.count,
             "cold": sum(row["start"] == "cold" for row in self.rows),
@@ -53,7 +53,7 @@ class Summary:
         return values
 
     def warnings(self, side: int | None) -> list[str]:
-        """A sentence for each reason: how many flows, of which frames, what to do; frames were reduced to `side`."""
+        """A sentence for each reason, with the number of flows, their frames, and what to do; `side` is the option."""
         seen = "as they are" if side is None else f"of at most {side} pixels a side"
         other = f"try another --side (the network saw frames {seen}) or --checkpoint"
         told = {
@@ -78,7 +78,7 @@ class Summary:
 
 
 def row_of(estimate: Estimate) -> dict[str, Any]:
-    """What `demo.json` has of an estimate."""
+    """The row of an estimate in `demo.json`."""
     row = {**numbers_of(estimate), "start": estimate.start, "warning": estimate.warning}
     if estimate.backward is None:
         return row
@@ -86,7 +86,7 @@ def row_of(estimate: Estimate) -> dict[str, Any]:
 
 
 def numbers_of(estimate: Estimate) -> dict[str, Any]:
-    """The numbers of an estimate; None where there is none, or it is not finite."""
+    """The numbers of an estimate, with None for those that are missing or not finite."""
     return {
         "iterations": estimate.iterations,
         "residual": finite(estimate.residual),
@@ -98,11 +98,11 @@ def numbers_of(estimate: Estimate) -> dict[str, Any]:
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or None where it is not finite, for which JSON has no word."""
+    """The value, or None if it is not finite, which JSON cannot express."""
     return value if value is not None and isfinite(value) else None
 
 
 def listed(frames: Sequence[int]) -> str:
-    """The first ten of some frames, and how many more there are."""
+    """The first ten frames, and the number of further ones."""
     more = len(frames) - 10
     return ", ".join(map(str, frames[:10])) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""How well a flow explains its two frames: the second, warped back by it, beside the first."""
+"""Backward warping of the second frame by the flow, and its difference to the first frame."""
 
 import cv2
 import numpy as np
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def warped_back(image: Tensor, flow: Tensor) -> Tensor:
-    """The second of two frames as the flow between them says that the first looked: float32 (c, h, w).
+    """The second of two frames, warped back to the first by the flow between them: float32 (c, h, w).
 
-    A pixel that points out of the frame has the value of the border nearest to where it points, and one whose flow is
-    not finite is 0.
+    A pixel whose target is outside the frame gets the value of the nearest border pixel. It is 0 where the flow is not
+    finite.
 
     Args:
-        image: (c, h, w), the second frame, or what belongs to its pixels.
+        image: (c, h, w), the second frame, or other values at its pixels.
         flow: (2, h, w) from the first to the second, pixels.
     """
     height, width = flow.shape[1:]
@@ -28,10 +28,10 @@ def warped_back(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def warped_error(image1: Tensor, image2: Tensor, flow: Tensor | None = None) -> float:
-    """Mean absolute difference, of 255, of the first frame and of the second warped back by the flow.
+    """Mean absolute difference, of 255, between the first frame and the second warped back by the flow.
 
-    A pixel that points out of the frame is compared with the border nearest to where it points: pointing outside is no
-    way to look good. Infinite where the flow is not finite.
+    Pixels whose target is outside the frame are compared with the nearest border pixel, so that such flow gains
+    nothing. Infinite if the flow is not finite.
 
     Args:
         image1: uint8 (3, h, w).
