@@ -10,7 +10,7 @@ import yaml
 from benchmarks.core.pages import with_table
 from tests.profiles import written
 
-from workflows import publish
+from workflows import publish, times
 from workflows.graph import Job, Rule
 from workflows.publish import REPORTS, TABLES, is_published, made
 
@@ -106,25 +106,25 @@ def test_times_are_taken_over_where_every_job_has_one(tmp_path: Path, monkeypatc
     monkeypatch.setattr(publish, "require_profile", lambda: None)
     monkeypatch.setattr(publish, "RESULTS", tmp_path)
     monkeypatch.setattr(publish, "write_pages", lambda: None)
-    monkeypatch.setattr(publish.parameters, "load", lambda: {"flow": {"core_minutes": 30}})
+    monkeypatch.setattr(times.parameters, "load", lambda: {"flow": {"core_minutes": 30}})
     jobs = {name: Job(name, (read,), (f"{name}.csv",)) for name, read in (("train", "data"), ("report", "train.csv"))}
     rules = [Rule("flow_train", {"deq-0": jobs["train"]}), Rule("flow_table_report", {"": jobs["report"]})]
-    monkeypatch.setattr(publish.graph, "rules", lambda _: rules)
-    ran = publish.runs.Run(
+    monkeypatch.setattr(times.graph, "rules", lambda _: rules)
+    ran = times.runs.Run(
         "flow_train deq-0", "flow_train", "", datetime.min, seconds=599.0, cpu=590.0, memory=900.0, made_by={}
     )
-    monkeypatch.setattr(publish.runs, "behind", lambda _: {Path("metrics.json"): ran})
-    times = {"flow_train deq-0": 60.0}  # of the profile smoke, say
-    monkeypatch.setattr(publish.live, "last_times", lambda: times)
+    monkeypatch.setattr(times.runs, "behind", lambda _: {Path("metrics.json"): ran})
+    last = {"flow_train deq-0": 60.0}  # of the profile smoke, say
+    monkeypatch.setattr(times.live, "last_times", lambda: last)
     with pytest.raises(SystemExit, match="has none of flow_table_report and 0 others"):
         publish.main(["times"])
-    times["flow_table_report"] = 30.0
+    last["flow_table_report"] = 30.0
     with pytest.raises(SystemExit, match="but flow_train deq-0 and 0 others took longer"):
         publish.main(["times"])
-    times["flow_train deq-0"] = 600.0
+    last["flow_train deq-0"] = 600.0
     publish.main(["times"])
     found = json.loads((tmp_path / "times.json").read_text())
-    assert publish.times_table({**found, "own": {**found["flow"], "budget": None}}).splitlines()[2:] == [
+    assert times.table({**found, "own": {**found["flow"], "budget": None}}).splitlines()[2:] == [
         "| flow | 2 | 10 | 30 | 2 | 10 | `flow_train deq-0` | 10.0 | 0.90 |",
         "| own | 2 | 10 |  | 2 | 10 | `flow_train deq-0` | 10.0 | 0.90 |",
         "| all | 4 | 21 | 30 | 2 | 10 |  |  |  |",

@@ -8,14 +8,13 @@ detect stale ones.
 """
 
 import json
-import math
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.core.pages import markdown, with_table
+from benchmarks.core.pages import with_table
 
 from deq_core.experiment.files import write_bytes, write_json, write_text
 from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table, solves_table
@@ -28,7 +27,7 @@ from deq_sequence.reports import paths as sequence_paths
 from deq_sequence.reports import perplexity
 from deq_vision.reports import paths as vision_paths
 from deq_vision.reports import scores, stability, streaming
-from workflows import dvc_state, findings, graph, live, parameters, runs
+from workflows import dvc_state, findings, graph, parameters, times
 from workflows.profile import ProfileError, edits, running
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +72,7 @@ def main(pipelines: Sequence[str]) -> None:
     """Publishes metrics, figures and tables of some pipelines, by default of all."""
     require_profile()
     if list(pipelines) == [TIMES]:
-        take_times()
+        write_json(RESULTS / f"{TIMES}.json", times.measured(Path("results")))
         write_pages()
         return
     known = dict.fromkeys(name.partition("_")[0] for name in REPORTS)
@@ -163,61 +162,6 @@ def take(name: str) -> None:
     """Copies metrics and figures of a report into docs/results and docs/figures."""
     for source, place in copies(name).items():
         write_bytes(place, source.read_bytes())
-
-
-def take_times() -> None:
-    """Writes the times of the jobs of all pipelines into docs/results."""
-    profile = parameters.load()
-    rules = graph.rules(profile)
-    jobs = live.jobs_of(rules)
-    times, made = live.last_times(), list(runs.behind(Path("results")).values())
-    if missing := [job for of_pipeline in jobs.values() for job in of_pipeline if job not in times]:
-        raise SystemExit(
-            f"{live.TIMES}: expected the time of every job, but has none of {missing[0]} and {len(missing) - 1} "
-            "others; `make reproduce` in a fresh clone, on a machine without other work, measures them"
-        )
-    if others := [one.name for one in made if one.seconds > times.get(one.name, math.inf)]:
-        raise SystemExit(
-            f"{live.TIMES}: expected the times of the runs that wrote these results, but {others[0]} and "
-            f"{len(others) - 1} others took longer; `make reproduce` in a fresh clone measures them"
-        )
-    found = runs.costs(live.by_pipeline(times, jobs), made)
-    if unknown := [name for name, of in found.items() if math.isnan(of["around"])]:
-        raise SystemExit(f"{unknown[0]}: expected its runs in the tracking store, found none that wrote these results")
-    budgets, chains = live.budgets_of(profile), live.longest_chains(rules, times)
-    more = {name: {"budget": budgets.get(name), "chain_minutes": chains[name] / 60} for name in found}
-    write_json(RESULTS / f"{TIMES}.json", {name: {**of, **more[name]} for name, of in found.items()})
-
-
-def times_table(found: dict[str, Any]) -> str:
-    """The table of the times of each pipeline's jobs on one core, and its budget if it has one."""
-    heads = [
-        "pipeline",
-        "jobs",
-        "minutes",
-        "budget",
-        "around programs, %",
-        "longest chain",
-        "longest job",
-        "its minutes",
-    ]
-    every, budgets = list(found.values()), [of["budget"] for of in found.values() if of["budget"] is not None]
-    total: dict[str, float] = {key: sum(of[key] for of in every) for key in ("jobs", "minutes")}
-    total["around"] = sum(of["around"] * of["minutes"] for of in every) / total["minutes"]
-    total["chain_minutes"] = max(of["chain_minutes"] for of in every)
-    lines = [
-        [*times_row(name, of), f"`{of['longest']}`", f"{of['longest_minutes']:.1f}", f"{of['gigabytes']:.2f}"]
-        for name, of in found.items()
-    ]
-    last = [*times_row("all", {**total, "budget": sum(budgets) or None}), "", "", ""]
-    return markdown([*heads, "longest job", "its minutes", "most memory of a job, GB"], [*lines, last])
-
-
-def times_row(name: str, of: Mapping[str, Any]) -> list[str]:
-    """Jobs, minutes, budget, time around the programs and longest chain of a pipeline."""
-    budget = "" if of["budget"] is None else f"{of['budget']:.0f}"
-    minutes, chain, around = f"{of['minutes']:.0f}", f"{of['chain_minutes']:.0f}", f"{100 * of['around']:.0f}"
-    return [name, f"{of['jobs']:.0f}", minutes, budget, around, chain]
 
 
 def published(*sources: str) -> Any:
@@ -335,7 +279,7 @@ TABLES: dict[str, dict[str, Table]] = {
     "docs/choosing-a-gradient.md": {
         f"{name}-costs": training_costs(f"{name}_training_costs") for name in ("flow", "vision", "sequence")
     },
-    "docs/reproducibility.md": {"times": (TIMES, times_table)},
+    "docs/reproducibility.md": {"times": (TIMES, times.table)},
     "docs/sequence.md": {
         "findings": ("sequence", findings.sequence),
         "sweeps": ("sequence", perplexity.sweep_table),
