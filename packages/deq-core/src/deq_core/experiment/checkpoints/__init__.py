@@ -1,1 +1,1 @@
-"""Weights in files, and the state of an unfinished training."""
+"""Files of weights, and checkpoints of unfinished trainings."""

@@ -1,4 +1,4 @@
-"""Weights as safetensors with their configuration beside them, and the state of an unfinished training."""
+"""Reads and writes weights (safetensors, with a config.json beside them) and the state of an unfinished training."""
 
 import hashlib
 import io
@@ -27,12 +27,12 @@ Network = TypeVar("Network", bound=nn.Module)
 def save(path: Path, model: nn.Module, config: object) -> None:
     """Writes the weights and buffers of `model` to `path` (.safetensors), and `config` to config.json beside it.
 
-    Equal weights give equal bytes. A tensor that two names share is written under both. The header holds a digest
-    of the content, so that a damaged file is found when it is read.
+    Equal weights give equal bytes. A tensor shared by two names is written under both. The header has a digest of the
+    content, so that reading detects damage.
 
     Raises:
-        CheckpointError: the name is another one.
-        OutputError: other weights in the folder have a config.json that says something else, which they would lose.
+        CheckpointError: `path` does not end in .safetensors.
+        OutputError: the folder has other weights with a different config.json, which would be overwritten.
     """
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: a checkpoint is a .safetensors file; choose such a name")
@@ -44,7 +44,7 @@ def save(path: Path, model: nn.Module, config: object) -> None:
 
 
 def require_same_config(path: Path, config: Any) -> None:
-    """Raises OutputError where config.json, which is of all weights in a folder, is of others and not `config`."""
+    """Raises OutputError if the folder has other weights whose config.json differs from `config`."""
     beside = path.with_name("config.json")
     others = sorted(other.name for other in path.parent.glob("*.safetensors") if other.name != path.name)
     if others and beside.exists() and load_config(path) != json.loads(json.dumps(config)):
@@ -55,7 +55,7 @@ def require_same_config(path: Path, config: Any) -> None:
 
 
 def load_config(path: Path) -> Any:
-    """The configuration written beside the checkpoint `path`, as JSON gives it."""
+    """The configuration beside the checkpoint `path`, as JSON values."""
     beside = path.with_name("config.json")
     data = read_bytes(beside, CheckpointError, absent="no such file; a checkpoint has its config.json beside it")
     with decoding(beside, CheckpointError, "JSON", "make the checkpoint again"):
@@ -63,23 +63,23 @@ def load_config(path: Path) -> Any:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of the network in `path` on the CPU, as `state_dict` names them.
+    """The tensors of the network in `path` on the CPU, under the names that `state_dict` gives them.
 
-    The file is one of safetensors (by its suffix), or of torch.save, of which no code is run.
+    The file is a safetensors file (by its suffix) or written by torch.save; no code in it is run.
 
     Raises:
-        CheckpointError: where there is no such file, it is cut short or damaged, holds more than tensors, or not one
-            network.
+        CheckpointError: the file is missing, truncated or damaged, holds more than tensors, or does not hold exactly
+            one network.
     """
     with naming(path):
         return state_dict(_stored(path) if path.suffix == ".safetensors" else load_saved(path))
 
 
 def load_saved(path: Path) -> Any:
-    """What torch.save wrote to `path`, with all tensors on the CPU; runs no code from it.
+    """The content of the torch.save file `path`, with all tensors on the CPU; no code in it is run.
 
     Raises:
-        CheckpointError: where there is no such file, it is cut short or damaged, or holds more than tensors.
+        CheckpointError: the file is missing, truncated or damaged, or holds more than tensors.
     """
     what = "a whole file of tensors that torch.save wrote"
     try:
@@ -93,7 +93,7 @@ def load_saved(path: Path) -> Any:
 
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
-    """Puts the path of a checkpoint before the messages of `CheckpointError`s in the block that lack it."""
+    """Prefixes messages of `CheckpointError`s in the block with the checkpoint's path, if they lack it."""
     try:
         yield
     except CheckpointError as error:
@@ -105,38 +105,38 @@ def restored(
 ) -> Network:
     """The network that `build` makes, `filled` with `tensors`.
 
-    Shapes are compared before any memory is taken: a configuration may ask for more than there is. What `build` sets
-    weights to does not count, nor does it draw random numbers.
+    Shapes are compared before memory is allocated, since a configuration may ask for too much. `build` neither
+    initialises weights nor draws random numbers.
     """
     return filled(outlined(build, tensors), tensors, refusal=refusal, widened=widened)
 
 
 def outlined(build: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Network:
-    """The network that `build` makes, without memory, of about as many tensors as there are.
+    """The network that `build` makes, on the meta device; `tensors` bounds its number of tensors.
 
     Raises:
-        CheckpointError: its sizes are none that a network can have.
+        CheckpointError: no network can have these sizes.
     """
     try:
         with shapes_only(len(tensors)):
             return build()
     except CheckpointError:
         raise
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:  # torch's words for sizes
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:  # torch's errors for sizes
         raise CheckpointError(f"no network has these sizes: {told(error)}") from error
 
 
 def filled(model: Network, tensors: Mapping[str, Tensor], *, refusal: str = "", widened: bool = False) -> Network:
-    """`model`, which was `outlined`, with copies of `tensors`, in evaluation mode.
+    """The `outlined` network `model` with copies of `tensors`, in evaluation mode.
 
     Args:
         model: the network.
-        tensors: its every weight and buffer, and nothing else.
-        refusal: how the error begins; that the checkpoint does not fit, by default.
-        widened: whether weights of more than single precision keep it; the network's own decides otherwise.
+        tensors: exactly its weights and buffers.
+        refusal: beginning of the error message; by default, that the checkpoint does not fit.
+        widened: whether to keep the precision of tensors that is higher than the network's.
 
     Raises:
-        CheckpointError: one, listing all names that are missing, unexpected, or of another shape.
+        CheckpointError: names are missing or unexpected, or shapes differ; one message lists all.
     """
     expected = model.state_dict()
     require_fit(model, tensors, refusal or f"the checkpoint does not fit {type(model).__name__}")
@@ -148,17 +148,17 @@ def filled(model: Network, tensors: Mapping[str, Tensor], *, refusal: str = "", 
 
 
 def load_into(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str = "the checkpoint") -> None:
-    """Copies `tensors` into `model`, whose every weight and buffer must be there with its shape, and nothing else.
+    """Copies `tensors` into `model`; they must be exactly its weights and buffers.
 
     Raises:
-        CheckpointError: one, listing all names that are missing, unexpected, or of another shape.
+        CheckpointError: names are missing or unexpected, or shapes differ; one message lists all.
     """
     require_fit(model, tensors, f"{source} does not fit {type(model).__name__}")
     model.load_state_dict(dict(tensors), strict=True)
 
 
 def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], refusal: str) -> None:
-    """Raises CheckpointError, one for all `misfits` of a network and its tensors."""
+    """Raises one CheckpointError that lists all `misfits` of `tensors` and the network."""
     if complaints := misfits(tensors, model.state_dict()):
         raise CheckpointError("\n  ".join([f"{refusal}:", *complaints]))
 
@@ -166,13 +166,14 @@ def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], refusal: str) -
 def misfits(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, name: Callable[[str], str] = str
 ) -> list[str]:
-    """What keeps `tensors` from having the names and shapes of `expected`, a line for each; empty if nothing does. Nor
-    may whole or complex numbers stand for weights.
+    """Differences between `tensors` and `expected` in names, shapes and kinds of numbers, one line each.
+
+    An integer or complex tensor in place of a floating-point one is a difference.
 
     Args:
-        tensors: what there is.
-        expected: what there should be.
-        name: what the reader calls the tensor of that name, such as its name in a released file.
+        tensors: the tensors found.
+        expected: the tensors of the network.
+        name: maps a tensor's name to the one in messages, such as its name in a released file.
     """
     return [
         *(f"missing {name(key)} {tuple(expected[key].shape)}" for key in expected if key not in tensors),
@@ -191,7 +192,7 @@ def misfits(
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes the state of a training (tensors, numbers, strings and containers of them), whole or not at all."""
+    """Writes the state of a training (tensors, numbers, strings and containers of them) atomically."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     data = buffer.getvalue()
@@ -199,12 +200,12 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What `save_state` wrote to `path`, with all tensors on the CPU; runs no code from it.
+    """The state that `save_state` wrote to `path`, with all tensors on the CPU; no code in it is run.
 
-    `load_state_dict` moves what belongs on a device; Adam's step counters must stay where they are.
+    `load_state_dict` moves tensors to their devices; Adam's step counters must stay on the CPU.
 
     Raises:
-        CheckpointError: where there is no such file, or it is cut short or damaged.
+        CheckpointError: the file is missing, truncated or damaged.
     """
     stored = _read(path)
     data, digest = stored[:-32], stored[-32:]
@@ -221,12 +222,12 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def _stored(path: Path) -> dict[str, Tensor]:
-    """The tensors in a safetensors file under their names."""
+    """The tensors in a safetensors file by name."""
     data = _read(path)
     with decoding(path, CheckpointError, "a whole safetensors file", "copy or make it again"):
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    expected = header.get("__metadata__", {}).get("sha256")  # files of other programs have none
+    expected = header.get("__metadata__", {}).get("sha256")  # absent in files of other programs
     if expected is not None and _digest(tensors) != expected:
         raise CheckpointError(
             f"{path}: damaged: its content does not match the digest it was saved with; make it again"
@@ -239,7 +240,7 @@ def _read(path: Path) -> bytes:
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    """SHA-256 of names, dtypes, shapes and bytes, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -1,7 +1,7 @@
-"""What torch.save wrote, read only once all its sizes are known to be those of the file.
+"""Reads torch.save files after checking all sizes in them against the file.
 
-`torch.load(weights_only=True)` runs no code from a file, but takes its word for every size: a tensor may be larger than
-its storage, which then grows, and a storage larger than the file. Nor does it look at the checksums of a file.
+`torch.load(weights_only=True)` runs no code from a file, but trusts every size in it: a tensor may be larger than its
+storage, which then grows, and a storage larger than the file. It does not verify checksums either.
 """
 
 import builtins
@@ -28,35 +28,35 @@ WIDTHS = {
     **dict.fromkeys(("Long", "Double", "ComplexFloat"), 8),
     "ComplexDouble": 16,
 }
-"""Bytes of an element of each kind of storage."""
+"""Bytes per element of each kind of storage."""
 ACTING = frozenset(
     {"asyncio", "code", "codeop", "commands", "ctypes", "http", "importlib", "multiprocessing"}
 ) | frozenset(
     {"os", "pdb", "pip", "posix", "pty", "runpy", "shutil", "socket", "subprocess", "sys", "urllib", "webbrowser"}
 )
-"""Modules whose functions act on the computer: no network needs them, and a pickle may have them called."""
+"""Modules whose functions act on the system. A malicious pickle may call them; no network needs them."""
 LEGACY = 4
-"""Pickles at the beginning of a file of torch before 1.6: two numbers that mark it, the system, and the content."""
+"""Number of pickles at the start of a file of torch before 1.6: two magic numbers, the system and the content."""
 MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
-    """What torch.save wrote as `data`, tensors on the CPU; runs no code from it.
+    """The content of a torch.save file, with tensors on the CPU; no code in it is run.
 
     Args:
-        data: the file's content.
+        data: bytes of the file.
         path: the file, for messages.
-        what: it should be, for messages.
-        remedy: what to do where it is not.
+        what: expected content, for messages.
+        remedy: advice in messages.
 
     Raises:
-        CheckpointError: it is damaged, has tensors that are larger than what the file has of them, or would run code.
-        ForeignError: it holds more than tensors, numbers, strings and containers of them.
+        CheckpointError: the file is damaged, has tensors larger than their stored data, or would run code.
+        ForeignError: the file holds more than tensors, numbers, strings and containers of them.
     """
     try:
         file = checked(data)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles of another protocol, which asks the reader to tell torch
+            warnings.simplefilter("ignore")  # about pickle protocols other than 2
             return torch.load(file, map_location="cpu", weights_only=True)
     except PlantedError as error:
         raise CheckpointError(
@@ -74,24 +74,24 @@ def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
 
 
 class ForeignError(ValueError):
-    """A pickle with objects that are no tensors; the message is their class."""
+    """The pickle holds an object of a foreign class, which the message names."""
 
 
 class PlantedError(ForeignError):
-    """A pickle that has a function called that acts on the computer; the message is its name."""
+    """The pickle calls a function that acts on the system, which the message names."""
 
 
 class SizeError(ValueError):
-    """A file whose sizes are not those of what it holds."""
+    """A size in the file contradicts its content."""
 
 
 def checked(data: bytes) -> io.BytesIO:
-    """What torch.save wrote as `data`, for torch.load: all of it is there, as large as it says, and has its checksums.
+    """The torch.save file `data`, for torch.load, once its sizes and checksums are verified.
 
     Raises:
-        SizeError: it is not, of which the message is what.
-        ForeignError: it holds other objects.
-        Exception: of any kind, where it is no such file.
+        SizeError: a size or checksum is wrong.
+        ForeignError: the file holds other objects.
+        Exception: of any type, if the data are not a torch.save file.
     """
     if not data.startswith(b"PK"):
         file = io.BytesIO(data)
@@ -112,7 +112,7 @@ def checked(data: bytes) -> io.BytesIO:
         if there != size:
             raise SizeError(f"tensors of {size} bytes are announced where there are {there}")
     require_room(sizes, len(data), stored=len(data))
-    again = io.BytesIO()  # torch has another reader of zips, which goes by other fields than the one that checked this
+    again = io.BytesIO()  # written anew: torch's zip reader uses other header fields than zipfile, which checked these
     with zipfile.ZipFile(again, "w") as archive:
         for name, member in members.items():
             archive.writestr(name, member)
@@ -121,13 +121,13 @@ def checked(data: bytes) -> io.BytesIO:
 
 
 def members_of(data: bytes) -> dict[str, memoryview]:
-    """The members of a zip by their names."""
+    """Contents of the members of a zip by name."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         found = archive.infolist()
     packed = any(member.compress_type != zipfile.ZIP_STORED for member in found)
     if packed or sum(member.file_size for member in found) > len(data):
         raise SizeError("its members are packed, twice there, or overlap")
-    if any(member.CRC for member in found):  # torch may be told to write none, and then has zeros
+    if any(member.CRC for member in found):  # all zero if torch was told to write none
         for member in found:
             if zlib.crc32(stored(data, member)) != member.CRC:
                 raise SizeError(f"{member.filename} has another checksum than was written")
@@ -135,14 +135,14 @@ def members_of(data: bytes) -> dict[str, memoryview]:
 
 
 def stored(data: bytes, member: zipfile.ZipInfo) -> memoryview:
-    """The content of a member of a zip that is not packed."""
+    """The content of an uncompressed member of a zip."""
     name, extra = struct.unpack_from("<HH", data, member.header_offset + 26)
     start = member.header_offset + 30 + name + extra
     return memoryview(data)[start : start + member.file_size]
 
 
 def require_room(sizes: "Sizes", length: int, *, stored: int) -> None:
-    """Checks that storages are no larger than what is stored, nor tensors, which may repeat it, than what is usual."""
+    """Raises SizeError if storages exceed the stored bytes, or tensors (which may share storages) a usual size."""
     if (total := sum(sizes.storages.values())) > stored:
         raise SizeError(f"{total} bytes of tensors are announced where there are {stored}")
     if sizes.tensors > max(length, USUAL):
@@ -150,10 +150,10 @@ def require_room(sizes: "Sizes", length: int, *, stored: int) -> None:
 
 
 class Sizes(pickle._Unpickler):
-    """Goes through a pickle of torch.save without its tensors; notes the bytes of these, and of storages by their keys.
+    """Walks a torch.save pickle without its tensors; records the bytes of tensors, and of storages by key.
 
-    It is the unpickler in Python, since that in C takes memory for numbers that a pickle names; what of the former
-    does so too, or makes objects in other ways than torch.save's, is left out. Nothing from the pickle is called.
+    It extends Python's unpickler, because the one in C allocates memory of sizes named in the pickle. Opcodes that do
+    so here, or that make objects unlike torch.save's, are removed. Nothing in the pickle is called.
     """
 
     dispatch: ClassVar = {
@@ -168,7 +168,7 @@ class Sizes(pickle._Unpickler):
         self.tensors = 0
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a class or function that torch.save writes the name of."""
+        """The stand-in for a class or function that a torch.save file may name."""
         match module, name:
             case "collections", "OrderedDict" | "Counter":
                 return {"OrderedDict": OrderedDict, "Counter": Counter}[name]
@@ -190,14 +190,14 @@ class Sizes(pickle._Unpickler):
                 raise (PlantedError if acts(module, name) else ForeignError)(f"{module}.{name}")
 
     def load_inst(self) -> None:
-        """Refuses an object that is made in the way of Python 1: torch.save makes none."""
+        """Refuses objects in the style of Python 1, which torch.save never writes."""
         self.find_class(*(self.readline()[:-1].decode("ascii") for _ in range(2)))  # pyright: ignore[reportAttributeAccessIssue]  untyped
         raise SizeError("an object is made otherwise than torch.save does")
 
-    dispatch[pickle.INST[0]] = load_inst  # pyright: ignore[reportArgumentType]  of this class alone
+    dispatch[pickle.INST[0]] = load_inst  # pyright: ignore[reportArgumentType]  for this class alone
 
     def persistent_load(self, pid: Any) -> "Storage":
-        """A storage, of which the file has the content elsewhere."""
+        """The stand-in for a storage, whose content is elsewhere in the file."""
         word, kind, key, _, count, *_ = pid
         plain_key = isinstance(key, str | int)
         if word != "storage" or not plain_key or not isinstance(kind, Kind) or type(count) is not int or count < 0:
@@ -208,7 +208,7 @@ class Sizes(pickle._Unpickler):
         return Storage(size, kind.width)
 
     def tensor(self, storage: "Storage", offset: int, shape: Any, strides: Any, *more: Any) -> "Storage":
-        """Stands for a tensor; raises SizeError where its storage does not hold every element."""
+        """The stand-in for a tensor; raises SizeError if its storage does not hold every element."""
         width = next((each.width for each in more if type(each) is Kind), storage.width)
         numbers = (offset, *shape, *strides)
         if any(type(number) is not int or number < 0 for number in numbers) or len(shape) != len(strides):
@@ -222,23 +222,23 @@ class Sizes(pickle._Unpickler):
 
 
 def acts(module: str, name: str) -> bool:
-    """Whether what a pickle names acts on the computer when it is called."""
-    if module in ("builtins", "__builtin__"):  # the latter is Python 2's, which had more of them
+    """Whether calling this function would act on the system."""
+    if module in ("builtins", "__builtin__"):  # the latter is Python 2's
         found = getattr(builtins, name, None)
-        harmless = name == "getattr" or isinstance(found, type)  # how methods and members of enumerations are written
+        harmless = name == "getattr" or isinstance(found, type)  # pickles of methods and enum members need them
         return (callable(found) and not harmless) or name in ("execfile", "file", "apply")
     return module.partition(".")[0] in ACTING
 
 
 class Kind:
-    """A type of elements."""
+    """The element type of a storage."""
 
     def __init__(self, width: int) -> None:
         self.width = width
 
 
 class Storage(Kind):
-    """The place of a tensor's elements."""
+    """Size of a storage in bytes, and of its elements."""
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__(width)
@@ -246,9 +246,9 @@ class Storage(Kind):
 
 
 def parameter(data: Any, *_: Any) -> Any:
-    """Stands for a parameter."""
+    """Stand-in for a parameter."""
     return data
 
 
 def plain(*_: Any) -> None:
-    """Stands for what takes no memory of its own."""
+    """Stand-in for objects without significant memory."""

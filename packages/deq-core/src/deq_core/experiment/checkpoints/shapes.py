@@ -1,4 +1,4 @@
-"""Networks without memory: their parameters have shapes and nothing else."""
+"""Builds networks on the meta device: parameters have shapes but no memory."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,24 +9,24 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 MORE = 8
-"""Tensors that may be made for each that a checkpoint has: initial values, and those of parts that others replace."""
+"""Tensors that may be made for each one in the checkpoint, including initial values and parts replaced later."""
 
 
 @contextmanager
 def shapes_only(count: int) -> Iterator[None]:
-    """Tensors made in the block, on the device "meta", have no content, and what would set it does nothing.
+    """Tensors made in the block are on the meta device, and operations that would set their values are skipped.
 
-    So that no random numbers are drawn, nor is a compiler loaded, which the device has for some functions.
+    So no random numbers are drawn, and the compiler that some meta functions need is not loaded.
 
     Raises:
-        ValueError: many more than `count` of them are made.
+        ValueError: many more than `count` tensors are made.
     """
     with torch.device("meta"), _Unset(MORE * (count + 64)):
         yield
 
 
 class _Unset(TorchFunctionMode):
-    """Skips what sets a tensor's values; counts the tensors that are made."""
+    """Skips operations that set values; limits the number of tensors made."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Unset(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         first = args[0] if args else given.get("tensor")
         if name.endswith("_") and not name.endswith("__") and name != "requires_grad_" and isinstance(first, Tensor):
-            return first  # it would be changed in place
+            return first  # in-place operation
         if name == "mul" and isinstance(first, Tensor) and isinstance(args[1], int | float):
             return torch.empty(first.shape)
         if name == "norm_except_dim" and isinstance(first, Tensor):

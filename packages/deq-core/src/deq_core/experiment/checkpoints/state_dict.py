@@ -1,7 +1,7 @@
-"""The tensors of a network in what a training program saved: below which keys, and behind which wrappers' names.
+"""Finds the state_dict of a network in the files of training programs, and removes wrappers' parts of names.
 
-`torch.compile`, data parallelism, averaging and trainers each put a word before the names of what they wrap, some of
-them also within, where a part of the network was wrapped alone.
+`torch.compile`, data parallelism, averaging and trainers prefix the names of what they wrap. The prefix is inside a
+name if only a part of the network was wrapped.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,29 +12,29 @@ from torch import Tensor
 from deq_core.experiment.errors import CheckpointError
 
 WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
-"""Parts of names that wrappers add, of `torch.compile`, (distributed) data parallelism and averaging, fully sharded
-data parallelism, activation checkpointing and Lightning. No layer of a network known here has such a name."""
+"""Parts of names added by `torch.compile`, (distributed) data parallelism and averaging, fully sharded data
+parallelism, activation checkpointing and Lightning. No layer of our networks has such a name."""
 COUNTER = "n_averaged"
-"""What `torch.optim.swa_utils.AveragedModel` counts in."""
+"""Counter of `torch.optim.swa_utils.AveragedModel`."""
 LOSS = "loss"
-"""The part of a trained wrapper that holds weights of its loss beside the network."""
+"""Prefix of the weights of a trainer's loss, which are beside the network."""
 KEYS = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights", "params")
-"""Keys under which training programs keep a network in a file with other things."""
+"""Keys under which training programs store a network."""
 MOST = 200
-"""Mappings in each other, or beside each other under one key, that are looked through."""
+"""Maximum number of mappings that are searched under one key."""
 
 
 def state_dict(content: Any) -> dict[str, Tensor]:
-    """The tensors of the one network in `content`, under the names that they have without wrappers.
+    """The tensors of the one network in `content`, under their names without wrappers.
 
     Raises:
-        CheckpointError: there is no network, or more than one; or two tensors would have one name.
+        CheckpointError: there is no network or more than one, or two tensors would get the same name.
     """
     return unwrapped(found(content))
 
 
 def found(content: Any) -> Mapping[str, Tensor]:
-    """The mapping of names to tensors in `content`: itself, or what it has, however deep, under one of its keys."""
+    """The mapping of names to tensors in `content`: itself, or nested under one of its keys."""
     if is_state(content):
         return content
     inner = {key: value for key, value in content.items() if holds(value)} if isinstance(content, Mapping) else {}
@@ -55,14 +55,14 @@ def found(content: Any) -> Mapping[str, Tensor]:
 
 
 def is_state(content: Any) -> bool:
-    """Whether it maps names to tensors and holds nothing else."""
+    """Whether `content` is a non-empty mapping of names to tensors only."""
     if not isinstance(content, Mapping) or not content:
         return False
     return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
 def holds(content: Any, seen: set[int] | None = None) -> bool:
-    """Whether a state_dict is among the first `MOST` mappings in it; an optimiser's has numbers, and is none."""
+    """Whether the first `MOST` mappings in `content` include a network's state_dict (an optimiser's has numbers)."""
     seen = set() if seen is None else seen
     if is_state(content):
         return True
@@ -78,10 +78,10 @@ def holds(content: Any, seen: set[int] | None = None) -> bool:
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of `state` without what wrappers added: parts of names, counters, and beside a network its loss.
+    """The tensors of `state` without wrappers' parts of names, counters, and weights of a loss beside the network.
 
     Raises:
-        CheckpointError: two tensors would have one name; the message has both.
+        CheckpointError: two tensors would get the same name; the message names both.
     """
     names = {name: tuple(part for part in name.split(".") if part not in WRAPPERS) for name in state}
     names = {name: parts for name, parts in names.items() if parts and parts[-1] != COUNTER}
@@ -91,10 +91,10 @@ def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """The tensors of `state` whose new names are given, under these.
+    """The tensors of `state` in `names`, which maps old to new names, under their new names.
 
     Raises:
-        CheckpointError: two tensors would have one name; the message has both.
+        CheckpointError: two tensors would get the same name; the message names both.
     """
     origin: dict[str, str] = {}
     for old, new in names.items():
@@ -107,9 +107,9 @@ def renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, 
 
 
 def shared(names: Iterable[tuple[str, ...]]) -> str:
-    """The part that all names begin with, those of a loss aside; empty if there is none.
+    """The first part that all names share, except those of a loss; empty if there is none.
 
-    It is the attribute of a trainer that holds the network. What is left of names must be those of several layers.
+    It is the attribute under which a trainer holds the network. The rest of the names must still be nested.
     """
     inner = [name for name in names if name[0] != LOSS]
     first = {name[0] for name in inner}

@@ -1,4 +1,4 @@
-"""How the delta rule is studied, as params.yaml writes it."""
+"""Configuration of the delta rule in a study."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,13 +12,13 @@ class Rule:
     """The delta rule and its thresholds; see `deq_core.delta.to_delta`."""
 
     thresholds: Once[float]
-    """Changes up to this size are skipped; each threshold is one solve of all pairs."""
+    """Thresholds to study: changes up to this size are skipped. All pairs are solved once at each threshold."""
     reference: Literal["seen", "sent"] = "seen"
-    """What a change is measured against: "seen", the last input, is the release's rule."""
+    """What a change is measured against: the last input ("seen", as in the release), or the last one sent ("sent")."""
     relative: bool = False
-    """Whether thresholds are shares of the root mean square of a layer's input."""
+    """Whether thresholds are relative to the root mean square of a layer's input."""
     refresh_every: int | None = None
-    """Evaluations from one dense one to the next; None is none but the first."""
+    """Period of dense evaluations; with None only the first evaluation is dense."""
 
     def __post_init__(self) -> None:
         if any(threshold < 0 for threshold in self.thresholds):
@@ -27,9 +27,9 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A solver, and the delta rule within its evaluations."""
+    """A solver whose evaluations follow the delta rule."""
 
     solver: Solver
     stop: StopConfig
-    """Of solves under the rule; a tolerance is measured by the delta cell itself."""
+    """Stop of the solves under the rule. A tolerance applies to residuals of the delta cell."""
     rule: Rule

@@ -1,4 +1,4 @@
-"""Reads YAML as DVC does: version 1.2, by ruamel.yaml."""
+"""Reads YAML 1.2 with ruamel.yaml, as DVC does."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,17 +11,17 @@ from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 DEEPEST = 64
-"""Levels of mappings and lists."""
+"""Maximum nesting depth of mappings and lists."""
 MOST = 1_000_000
-"""Values, those behind an alias as often as they are named."""
+"""Maximum number of values. Values behind an alias count once for each use."""
 
 
 class DocumentError(ValueError):
-    """A file that is no YAML, or more of it than can be held."""
+    """The file is not valid YAML, or exceeds the limits on depth and size."""
 
 
 class _Composer(Composer):
-    """Composes documents of bounded size: a few lines of aliases to aliases come to more than any memory holds."""
+    """Composer that bounds the size of documents: a few lines of nested aliases can expand beyond any memory."""
 
     def __init__(self, loader: Any = None) -> None:
         super().__init__(loader)
@@ -56,12 +56,12 @@ class _Composer(Composer):
 
 
 def read(path: Path) -> Any:
-    """The document in `path`, to be looked at and not changed: the same text is parsed once, and given to all.
+    """The document in `path`. Callers must not modify it: the result is cached and shared.
 
     Raises:
-        DocumentError: the file is no YAML, gives a key twice, contains itself, or has more than `DEEPEST` levels or
+        DocumentError: the file is not valid YAML, repeats a key, contains itself, or has more than `DEEPEST` levels or
             `MOST` values.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     return _parsed(path.read_text(encoding="utf-8"))
 
@@ -78,4 +78,4 @@ def _parsed(text: str) -> Any:
         line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
         raise DocumentError(f"not valid YAML: {line}{error.problem}") from error
     except (YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise DocumentError(f"not valid YAML: {' '.join(str(error).split())}") from error  # a tag may refuse its value
+        raise DocumentError(f"not valid YAML: {' '.join(str(error).split())}") from error  # raised by tags

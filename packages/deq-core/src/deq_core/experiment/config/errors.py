@@ -1,4 +1,4 @@
-"""Says in the words of the file what is wrong with a configuration: key, what was expected, what came."""
+"""Error messages for configurations in the terms of the file: key, expected value, actual value."""
 
 import difflib
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def explain(details: Mapping[str, Any], value: Any, shape: dict[str, Any], section: str) -> str:
-    """`section.key: expected ..., got ...` for one of pydantic's complaints."""
+    """`section.key: expected ..., got ...` for one error of pydantic."""
     keys, parent, here = _locate(details["loc"][1:], value, shape)
     name = ".".join([section, *keys] if section else keys) or "the document"
     got = shown(details["input"])
@@ -36,9 +36,9 @@ def explain(details: Mapping[str, Any], value: Any, shape: dict[str, Any], secti
 
 
 def _locate(loc: Sequence[int | str], value: Any, shape: dict[str, Any]) -> tuple[list[str], dict, dict]:
-    """Keys of the file that `loc` stands for, and the schemas of the last key's parent and of itself.
+    """Keys in the file that `loc` stands for, and the schemas of the last key's parent and of the last key.
 
-    pydantic adds the member of a union to its path (`solver.anderson.window`), which no file says.
+    pydantic's paths include the member of a union (`solver.anderson.window`), which is not a key of the file.
     """
     definitions = shape.get("$defs", {})
     keys: list[str] = []
@@ -62,7 +62,7 @@ def _locate(loc: Sequence[int | str], value: Any, shape: dict[str, Any]) -> tupl
 
 
 def _resolve(shape: dict[str, Any], value: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    """`shape` without references, and of a union the member that `value` says it is."""
+    """`shape` with references resolved; for a union, the member that `value` names."""
     while True:
         if "$ref" in shape:
             shape = definitions[shape["$ref"].removeprefix("#/$defs/")]
@@ -89,12 +89,12 @@ def _described(shape: dict[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """`value` as a file would write it, cut to a readable length."""
+    """`value` as JSON, cut to 80 characters."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def meant(key: str, known: Sequence[str]) -> str:
-    """A question whether the nearest of `known` was meant, empty where none is near."""
+    """A question "did you mean ...?" with the closest match in `known`; empty if nothing is close."""
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,4 +1,4 @@
-"""Configuration of an equilibrium layer as params.yaml writes it, built into the objects of `deq_core`."""
+"""Configuration of an equilibrium layer in params.yaml, and how it becomes objects of `deq_core`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -29,19 +29,19 @@ _NORMS: dict[Norm, Callable[[Tensor], Tensor]] = {"two": deq.two_norm, "rms": de
 
 @dataclass(frozen=True, kw_only=True)
 class PartConfig:
-    """What is asked of one part of a state; see `deq_core.Part`."""
+    """Tolerance of one part of the state; see `deq_core.Part`."""
 
     tol: float | None
-    """Residual at which the part is done; None asks nothing of it."""
+    """Residual at which the part has converged; None ignores the part."""
     relative: bool = True
-    """Whether the residual is relative to the norm of this part of f(z), or in the part's own unit."""
+    """Whether the residual is relative to the norm of this part of f(z) or absolute."""
     norm: Norm = "two"
 
     def __post_init__(self) -> None:
         self.build()
 
     def build(self) -> deq.Part:
-        """The part of `deq_core`."""
+        """The corresponding `deq_core.Part`."""
         return deq.Part(self.tol, relative=self.relative, norm=_NORMS[self.norm])
 
 
@@ -50,14 +50,14 @@ class StopConfig:
     """When a solve ends; see `deq_core.Stop`."""
 
     max_steps: int
-    """Evaluations of the cell at most."""
+    """Maximum number of evaluations of the cell."""
     tol: float | None = None
-    """Residual at which a sample is done; None spends `max_steps` on every sample."""
+    """Residual at which a sample has converged; None runs `max_steps` for every sample."""
     relative: bool = True
     """Whether the residual is relative to the norm of f(z)."""
     norm: Norm = "two"
     parts: tuple[PartConfig, ...] = ()
-    """What is asked of each part of the state, in order, in place of `tol`, `relative`, `norm`; [] judges the whole."""
+    """Tolerance of each part of the state, in order; replaces `tol`, `relative` and `norm`. [] uses the whole state."""
 
     def __post_init__(self) -> None:
         if self.parts and (self.tol is not None or not self.relative or self.norm != "two"):
@@ -65,7 +65,7 @@ class StopConfig:
         self.build()
 
     def build(self) -> deq.Stop:
-        """The stopping rule of `deq_core`."""
+        """The corresponding `deq_core.Stop`."""
         if self.parts:
             return deq.Stop(max_steps=self.max_steps, parts=tuple(part.build() for part in self.parts))
         return deq.Stop(max_steps=self.max_steps, tol=self.tol, relative=self.relative, norm=_NORMS[self.norm])
@@ -83,7 +83,7 @@ class ImplicitConfig:
     kind: Literal["implicit"] = field(default="implicit", repr=False)
 
     def build(self) -> deq.Implicit:
-        """The adjoint of `deq_core`."""
+        """The corresponding `deq_core.Implicit`."""
         return deq.Implicit(solver=self.solver, stop=self.stop.build(), on_failure=self.on_failure)
 
 
@@ -94,7 +94,7 @@ Adjoint = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class LayerConfig:
-    """An equilibrium layer: how it is solved, and how gradients pass through it."""
+    """Solver, stopping rule and gradient of an equilibrium layer."""
 
     solver: Solver
     stop: StopConfig
@@ -109,19 +109,19 @@ class LayerConfig:
         self.build()
 
     def build(self) -> deq.nn.DEQ:
-        """The layer of `deq_core`."""
+        """The corresponding `deq_core.nn.DEQ`."""
         return deq.nn.DEQ(**self.choices())
 
     def choices(self) -> dict[str, Any]:
-        """Every choice by its name, as `deq_core` has it: arguments of `DEQ`, fields of the domains' `Equilibrium`."""
+        """Arguments of `DEQ` by name, as objects of `deq_core`; also the fields of the domains' `Equilibrium`."""
         return {choice.name: _built(getattr(self, choice.name)) for choice in fields(self)}
 
     @classmethod
     def of(cls, layer: Any) -> Self:
-        """The configuration whose `choices` an object has as attributes, such as a `DEQ` or an `Equilibrium`.
+        """The configuration of an object that has the `choices` as attributes, such as a `DEQ` or an `Equilibrium`.
 
         Raises:
-            ValueError: one that a configuration has no word for.
+            ValueError: a choice cannot be written in a configuration.
         """
         return cls(**{choice.name: _written(choice.name, getattr(layer, choice.name)) for choice in fields(cls)})
 
@@ -131,7 +131,7 @@ def _built(choice: Any) -> Any:
 
 
 def _written(name: str, choice: Any) -> Any:
-    """A choice as a configuration has it."""
+    """The configuration of one choice; inverse of `_built`."""
     match choice:
         case deq.Stop(parts=()):
             norm = _norm_written(name, choice.norm)
@@ -157,7 +157,7 @@ def _written(name: str, choice: Any) -> Any:
 
 
 def _norm_written(name: str, norm: Callable[[Tensor], Tensor]) -> Norm:
-    """The word for a norm."""
+    """The name of a norm."""
     words: dict[Callable[[Tensor], Tensor], Norm] = {function: word for word, function in _NORMS.items()}
     if norm not in words:
         raise ValueError(f"{name}: a configuration has no word for the norm {norm!r}: use {list(_NORMS)}")

@@ -20,10 +20,10 @@ from deq_core.experiment.errors import UserError
 T = TypeVar("T")
 
 Kind = Discriminator("kind")
-"""Marks a union whose members say who they are in a field `kind`: `Annotated[Broyden | Anderson, Kind]`."""
+"""Marks a union whose members are told apart by their field `kind`: `Annotated[Broyden | Anderson, Kind]`."""
 
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$(?!\n)"
-"""What a name looks like. A dot would part a section's keys; Python's $ alone matches before a last newline, too."""
+"""Pattern of names. Dots are excluded because they separate keys. Python's $ also matches before a final newline."""
 
 
 def _plain(name: str) -> str:
@@ -33,9 +33,9 @@ def _plain(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_plain), WithJsonSchema({"type": "string", "pattern": NAME})]
-"""What becomes part of a path, of a stage's name or of a command: the name of a method, an experiment, a text."""
+"""String that becomes part of a path, a stage name or a command, such as the name of a method or an experiment."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""It stands behind a name and a '-' in paths. PyTorch's CPU generator uses 32 bits: two that differ above are one."""
+"""Seed, also used in paths (`name-seed`). PyTorch's CPU generator uses only the lower 32 bits."""
 
 
 def _each_once(values: tuple[T, ...]) -> tuple[T, ...]:
@@ -46,15 +46,15 @@ def _each_once(values: tuple[T, ...]) -> tuple[T, ...]:
 
 
 Once = Annotated[tuple[T, ...], AfterValidator(_each_once), Field(json_schema_extra={"uniqueItems": True})]
-"""What means are taken over or curves drawn through: one that is there twice would count as two."""
+"""Values without repetition: means are taken over them, so a repeated value would count twice."""
 Names = Once[Name]
 Seeds = Once[Seed]
 Budget = Annotated[float, Field(gt=0)]
-"""What all jobs of a pipeline may take: minutes of one core that has no other work."""
+"""Time budget for all jobs of a pipeline, in minutes on one otherwise idle core."""
 
 
 def one_of(names: Iterable[str]) -> Any:
-    """The type of a text that is one of some names, for names that are not written out where the type is."""
+    """A string type that allows only `names`; unlike `Literal`, it takes names known only at run time."""
     known = tuple(names)
 
     def check(name: str) -> str:
@@ -69,10 +69,10 @@ Scalar = str | int | float | bool
 
 
 class ConfigError(UserError, ValueError):
-    """A configuration that does not fit its dataclass; the message lists every key that is wrong."""
+    """A configuration does not fit its dataclass; the message lists every wrong key."""
 
 
-_sections_read: list[str] = []  # of the process, whatever loaded them: what `sections_read` is for
+_sections_read: list[str] = []  # per process: a command's results depend on all sections that any code loaded
 _profiles_read: list[str] = []  # likewise
 
 
@@ -84,15 +84,15 @@ def load(kind: Any, path: Path, section: str = "") -> Any:
     """The mapping at `section` of the YAML (or JSON) file `path` as an instance of the dataclass `kind`.
 
     Args:
-        kind: a standard-library dataclass or a union of some; dataclasses within are read by the same rules.
+        kind: a standard-library dataclass or a union of dataclasses; nested dataclasses follow the same rules.
         path: the file.
-        section: where in the file, keys joined by dots, such as "flow.train"; "" is the whole file.
+        section: keys joined by dots, such as "flow.train"; "" is the whole file.
 
-    Nothing is guessed: a key the dataclass does not have, a missing key, a string where a number is expected or a
-    fraction where an integer is expected is an error. A list becomes a tuple, an integer may stand for a float.
+    Reading is strict: an unknown key, a missing key, a string in place of a number and a fraction in place of an
+    integer are errors. Lists become tuples, and an integer is accepted as a float.
 
     Raises:
-        ConfigError: with one line for each key that is wrong: `file: section.key: expected ..., got ...`.
+        ConfigError: the section does not fit; one line for each wrong key, `file: section.key: expected ..., got ...`.
     """
     config = check(kind, path, section)
     if section not in _sections_read:
@@ -104,19 +104,19 @@ def load(kind: Any, path: Path, section: str = "") -> Any:
 
 
 def check(kind: Any, path: Path, section: str = "") -> Any:
-    """As `load`, but not counted as read: for a section that must be right though its values are not used.
+    """Like `load`, but not recorded in `sections_read`: for a section that must be valid but whose values are unused.
 
     Raises:
-        ConfigError: as `load` does.
+        ConfigError: as in `load`.
     """
     return _checked(kind, _at(section, _document(path), path), str(path), section)
 
 
 def check_options(kinds: Mapping[str, Any], values: Mapping[str, object]) -> None:
-    """Checks the options of a command, by their names, of which the type is one of the annotated ones above.
+    """Checks those of a command's options whose type is one of the annotated types above.
 
     Raises:
-        ConfigError: as `load` does.
+        ConfigError: as in `load`.
     """
     for name, value in values.items():
         if any(isinstance(mark, FieldInfo | AfterValidator) for mark in getattr(kinds.get(name), "__metadata__", ())):
@@ -124,10 +124,10 @@ def check_options(kinds: Mapping[str, Any], values: Mapping[str, object]) -> Non
 
 
 def changed(recipe: T, options: Mapping[str, object]) -> T:
-    """The dataclass `recipe` with other values, each under its keys joined by dots, such as "optim.lr"; None is none.
+    """The dataclass `recipe` with values replaced under dotted keys such as "optim.lr"; None leaves a value unchanged.
 
     Raises:
-        ConfigError: as `load` does.
+        ConfigError: as in `load`.
     """
     document = plain(recipe)
     for name, value in options.items():
@@ -141,7 +141,7 @@ def changed(recipe: T, options: Mapping[str, object]) -> T:
 
 
 def _checked(kind: Any, value: Any, source: str, section: str) -> Any:
-    """A value of a document as `kind`; `source` and `section` say where it is."""
+    """A value of a document as `kind`; `source` and `section` locate it in error messages."""
     try:
         text = json.dumps(value)
     except (TypeError, ValueError) as error:
@@ -155,16 +155,16 @@ def _checked(kind: Any, value: Any, source: str, section: str) -> Any:
         shape = schema(kind)
         lines = dict.fromkeys(explain(details, value, shape, section) for details in error.errors())
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None
-    except ArithmeticError as error:  # of a dataclass's own checks
+    except ArithmeticError as error:  # raised by a dataclass's own checks
         raise ConfigError(f"{source}: {section or 'the document'}: numbers out of range: {error}") from error
     return config
 
 
 def of_words(kind: type[T], words: Mapping[str, str]) -> T:
-    """The dataclass `kind` of texts, one a field, as a command line has them: "3" is the number of a field of numbers.
+    """The dataclass `kind` from command-line strings, one for each field, parsed as the field's type.
 
     Raises:
-        ConfigError: a text is not of its field's type; the message names each.
+        ConfigError: a string does not parse as its field's type; the message names every such field.
     """
     try:
         return TypeAdapter(kind).validate_strings(dict(words))
@@ -174,12 +174,12 @@ def of_words(kind: type[T], words: Mapping[str, str]) -> T:
 
 
 def sections_read() -> tuple[str, ...]:
-    """Sections loaded by this process so far, in order: what its results depend on."""
+    """Sections loaded by this process so far, in order; its results depend on them."""
     return tuple(_sections_read)
 
 
 def profile_read() -> str | None:
-    """The name of the profile that the file of the last loaded section calls itself; None where it has none."""
+    """The profile named in the file of the last loaded section that names one; None if none did."""
     return _profiles_read[-1] if _profiles_read else None
 
 
@@ -187,7 +187,7 @@ def profile_read() -> str | None:
 def schema(kind: Any) -> dict[str, Any]:
     """JSON schema of the dataclass `kind`, which forbids unknown keys at every level.
 
-    Docstrings are left out, so that a schema on disk is outdated by what a configuration may hold and by nothing else.
+    Docstrings are left out, so that a schema file changes only when the allowed configurations do.
     """
     whole = _named(_undescribed(_adapter(kind).json_schema()))
     (inner,) = whole["prefixItems"]
@@ -199,14 +199,14 @@ def schema(kind: Any) -> dict[str, Any]:
 
 
 def require_keys(name: str, wanted: Iterable[str], place: str, known: Iterable[str]) -> None:
-    """Raises ValueError where something wanted is not known."""
+    """Raises ValueError if `wanted` has keys that are not in `known`."""
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise ValueError(f"{name}: not in `{place}`: {', '.join(unknown)}; there: {', '.join(known)}")
 
 
 def plain(config: object) -> Any:
-    """`config` as what JSON knows: dataclasses become mappings, tuples lists, paths strings."""
+    """`config` as JSON values: dataclasses become mappings, tuples lists, paths strings."""
     if is_dataclass(config) and not isinstance(config, type):
         return {field.name: plain(getattr(config, field.name)) for field in fields(config)}
     if isinstance(config, Mapping):
@@ -225,9 +225,9 @@ def plain(config: object) -> Any:
 
 
 def flatten(config: object) -> dict[str, Scalar]:
-    """Every leaf of the dataclass or mapping `config` under its dotted path: `{"optim.lr": 1e-3}`.
+    """The leaves of the dataclass or mapping `config` by dotted path: `{"optim.lr": 1e-3}`.
 
-    A list of scalars is one leaf, written as JSON, as is an empty mapping; None is "none".
+    A list of scalars and an empty mapping are one leaf each, written as JSON. None is written "none".
     """
     leaves: dict[str, Scalar] = {}
 
@@ -249,13 +249,13 @@ def flatten(config: object) -> dict[str, Scalar]:
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[tuple[Any]]:
-    # pydantic refuses a configuration given for a dataclass itself; a tuple of one takes it and hands it down.
+    # pydantic refuses a config for a standard dataclass, but applies that of an enclosing tuple to it
     tuple_of_one: Any = GenericAlias(tuple, (kind,))
     return TypeAdapter(tuple_of_one, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 
 
 def _undescribed(shape: Any) -> Any:
-    """A schema without the texts under `description`, which are docstrings."""
+    """A schema without its `description` texts, which are docstrings."""
     if isinstance(shape, dict):
         kept = {key: value for key, value in shape.items() if key != "description" or not isinstance(value, str)}
         return {key: _undescribed(value) for key, value in kept.items()}
@@ -263,7 +263,7 @@ def _undescribed(shape: Any) -> Any:
 
 
 def _named(shape: Any) -> Any:
-    """A schema that names what keys must look like, where pydantic lets others pass unread."""
+    """A schema that constrains keys by `propertyNames`; pydantic's `patternProperties` allows any other key."""
     if isinstance(shape, dict):
         shape = {key: _named(value) for key, value in shape.items()}
         if isinstance(patterns := shape.pop("patternProperties", None), dict):

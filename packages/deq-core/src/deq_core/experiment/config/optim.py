@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule and rhythm of a training, as params.yaml writes them."""
+"""Configuration of the optimiser, the learning-rate schedule, and how often training logs, saves and evaluates."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,23 +14,23 @@ class OptimConfig:
     lr: float
     """Peak learning rate."""
     weight_decay: float = 0.0
-    """Decoupled for adamw (Loshchilov and Hutter, ICLR 2019), an L2 penalty's gradient for adam and sgd."""
+    """Weight decay: decoupled for adamw (Loshchilov and Hutter, ICLR 2019), an L2 penalty for adam and sgd."""
     betas: tuple[float, float] = _BETAS
-    """Decay of the moment estimates of adamw and adam."""
+    """Decay rates of the moment estimates of adamw and adam."""
     eps: float = _EPS
     momentum: float = 0.0
     """Momentum of sgd."""
     nesterov: bool = False
-    """Whether sgd's momentum is Nesterov's."""
+    """Whether sgd uses Nesterov momentum."""
     schedule: Literal["onecycle", "cosine", "whole_cosine", "constant"] = "constant"
-    """onecycle has a warm-up of its own; cosine falls from `lr` after the warm-up towards `floor`; whole_cosine is that
-    of all steps, whose beginning the warm-up replaces: DEQ-Transformer's release."""
+    """Learning-rate schedule. onecycle includes its own warm-up. cosine decays from `lr` to `floor` after the warm-up.
+    whole_cosine decays over all steps, and the warm-up replaces its beginning, as in DEQ-Transformer's release."""
     floor: float = 0.0
-    """Learning rate that cosine would have at the step after the last."""
+    """Learning rate that the cosine schedules reach one step after the last."""
     warmup: int = 0
-    """Steps over which the rate rises linearly to `lr`."""
+    """Number of warm-up steps, over which the learning rate rises linearly to `lr`."""
     clip: float | None = None
-    """Largest 2-norm of the whole gradient; a longer one is scaled down to it."""
+    """Maximum 2-norm of the gradient over all parameters; larger gradients are scaled down to it."""
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
@@ -58,14 +58,14 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Every:
-    """Steps from one occasion to the next."""
+    """How often training logs, saves and evaluates, in steps."""
 
     log: int = 1
-    """A row of the history, the means of the steps since the last row."""
+    """Steps per row of the history; a row has the means over its steps."""
     checkpoint: int = 100
-    """A state to resume from."""
+    """Steps between checkpoints."""
     evaluate: int | None = None
-    """An evaluation; None is one at the end only."""
+    """Steps between evaluations; None evaluates only at the end."""
 
     def __post_init__(self) -> None:
         if self.log < 1 or self.checkpoint < 1 or (self.evaluate is not None and self.evaluate < 1):

@@ -1,12 +1,12 @@
-"""The look of figures, as params.yaml writes it."""
+"""Configuration of figures."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Look of the figures."""
+    """Resolution of figures and smoothing of their curves."""
 
     dpi: int = 120
     smoothing: int = 20
-    """Training steps averaged for one point of a learning curve."""
+    """Number of training steps averaged for each point of a learning curve."""

@@ -1,4 +1,4 @@
-"""What recipes of training have in common: steps, batches, processes; and of equilibrium models, how each is solved."""
+"""Training recipes shared by all domains: updates, batches and processes; for equilibrium models also the solves."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -12,19 +12,19 @@ from deq_core.experiment.seeding import derive
 
 @dataclass(frozen=True, kw_only=True)
 class Updates:
-    """What the training loop does, update by update."""
+    """Number of updates, optimiser, precision and averaging of a training."""
 
     steps: int
-    """Updates."""
+    """Number of updates."""
     optim: OptimConfig
     every: Every = field(default_factory=Every)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of autocast; float16 needs device cuda."""
+    """Precision of autocast; float16 needs device cuda."""
     accumulate: int = 1
-    """Batches, one after the other, that share a process's part of the samples, to save memory."""
+    """Number of micro-batches per update in each process (gradient accumulation), to save memory."""
     ema: float | None = None
-    """Decay of a moving average of the weights, which then is what is evaluated and kept. Batch normalisation that is
-    not frozen has statistics of its own then, for which each evaluation passes 50 batches more through the network."""
+    """Decay of an exponential moving average of the weights. The averaged weights are then evaluated and kept. To
+    estimate statistics for batch normalisation that is not frozen, each evaluation runs 50 additional batches."""
 
     def __post_init__(self) -> None:
         counts = [name for name in ("steps", "batch_size", "processes", "accumulate", "threads") if hasattr(self, name)]
@@ -36,15 +36,15 @@ class Updates:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Updates):
-    """How a model is trained, whatever its data and task."""
+    """Training recipe of a model, whatever its data and task."""
 
     batch_size: int
-    """Samples of one update, over all processes and accumulated batches."""
+    """Number of samples per update, over all processes and accumulated batches."""
     device: Literal["cpu", "cuda"] = "cpu"
     processes: int = 1
-    """Processes that share an update's samples; on cuda each has a device of its own."""
+    """Number of processes that share the samples of an update; on cuda each has its own device."""
     threads: int = 1
-    """CPU threads of each process; part of the recipe because results are bitwise equal only at an equal count."""
+    """CPU threads per process. Part of the recipe because results are bitwise equal only for equal thread counts."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,23 +56,23 @@ class Recipe(Updates):
 
     @property
     def batches(self) -> int:
-        """Batches of one update, over all processes."""
+        """Number of micro-batches per update, over all processes."""
         return self.processes * self.accumulate
 
     @property
     def micro_batch(self) -> int:
-        """Samples that one process passes through the network at a time."""
+        """Number of samples that one process passes through the network at a time."""
         return self.batch_size // self.batches
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
-    """The first updates: a few applications of f, unrolled, instead of a solve."""
+    """Pretraining: the first updates unroll a few applications of f instead of solving for the fixed point."""
 
     steps: int
-    """Updates."""
+    """Number of pretraining updates."""
     depth: tuple[int, int]
-    """Least and most applications; each update draws its own, so that the network is good after any."""
+    """Minimum and maximum number of applications. Each update draws one, so that the network works at any depth."""
 
     def __post_init__(self) -> None:
         if self.steps < 0 or not 1 <= self.depth[0] <= self.depth[1]:
@@ -89,15 +89,15 @@ class JacobianPenalty:
     pretraining_weight: float = 0.0
     """Weight while pretraining."""
     growth: float = 0.0
-    """Added to the weight after each `growth_every` updates."""
+    """Amount added to the weight every `growth_every` updates."""
     growth_every: int = 1
     growth_counts: Literal["after_pretraining", "all"] = "after_pretraining"
-    """Which updates `growth_every` counts: those after the pretraining, as for MDEQ; or all, as for DEQ-Transformer,
-    whose weight does not grow in the pretraining all the same."""
+    """Updates that `growth_every` counts: those after pretraining (MDEQ) or all (DEQ-Transformer). In both cases the
+    weight does not grow during pretraining."""
     until: int | None = None
-    """Update from which on there is no penalty."""
+    """Update from which the penalty is off."""
     probes: int = 1
-    """Random vectors of Hutchinson's estimate."""
+    """Number of random vectors in Hutchinson's estimate."""
 
     def __post_init__(self) -> None:
         if min(self.weight, self.pretraining_weight, self.growth) < 0 or not 0 <= self.chance <= 1:
@@ -110,7 +110,7 @@ class JacobianPenalty:
             raise ValueError(f"jacobian: growth_every and growth_counts belong to a growth, got {self}")
 
     def at(self, step: int, pretraining: int) -> float:
-        """The weight at update `step`, counted from 0, after `pretraining` updates of pretraining."""
+        """The weight at update `step` (from 0), where the first `pretraining` updates are pretraining."""
         if self.until is not None and step >= self.until:
             return 0.0
         if step < pretraining:
@@ -123,30 +123,30 @@ class JacobianPenalty:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one update does with the equilibrium."""
+    """How one update treats the equilibrium."""
 
     depth: int | None
-    """Applications of f, unrolled, instead of a solve."""
+    """Number of unrolled applications of f; None solves for the fixed point."""
     change: int
-    """Evaluations that its solve has more than usual; less where negative."""
+    """Change of the solve's maximum number of evaluations; may be negative."""
     penalty: float
-    """Weight of the Jacobian's penalty; 0 is none."""
+    """Weight of the Jacobian penalty; 0 turns it off."""
 
     def stop(self, usual: deq.Stop) -> deq.Stop:
-        """The stop of the update's solve."""
+        """Stop of the update's solve."""
         return replace(usual, max_steps=max(1, usual.max_steps + self.change))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EquilibriumRecipe(Recipe):
-    """How an equilibrium model is trained: unrolled at first, then through its fixed point."""
+    """Training recipe of an equilibrium model: optional unrolled pretraining, then training through the fixed point."""
 
     pretraining: Pretraining | None = None
     jacobian: JacobianPenalty | None = None
     jitter: tuple[int, int] = (0, 0)
-    """Least and greatest random change of the solve's evaluations, drawn anew for each update."""
+    """Range of a random change of the solve's maximum number of evaluations, drawn for each update."""
     jittered: Literal["penalised", "all"] = "penalised"
-    """Which updates have such a change: those with a penalty, as for MDEQ, or all, as for DEQ-Transformer."""
+    """Updates with such a change: those with a penalty (MDEQ) or all (DEQ-Transformer)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,11 +166,11 @@ class EquilibriumRecipe(Recipe):
 
     @property
     def unrolled_updates(self) -> int:
-        """Updates of pretraining."""
+        """Number of pretraining updates."""
         return 0 if self.pretraining is None else self.pretraining.steps
 
     def plan(self, seed: int, step: int) -> Plan:
-        """What update `step` (from 0) does: a function of the two numbers, so the same in every process."""
+        """The plan of update `step` (from 0); depends only on `seed` and `step`, so all processes agree."""
         draws = torch.Generator().manual_seed(derive(seed, step))
         weight = 0.0 if self.jacobian is None else self.jacobian.at(step, self.unrolled_updates)
         if self.jacobian is not None and weight and float(torch.rand((), generator=draws)) >= self.jacobian.chance:
@@ -182,5 +182,5 @@ class EquilibriumRecipe(Recipe):
 
 
 def between(bounds: tuple[int, int], draws: torch.Generator) -> int:
-    """A whole number within bounds, both included."""
+    """A random integer within `bounds`, both included."""
     return int(torch.randint(bounds[0], bounds[1] + 1, (), generator=draws))

@@ -1,1 +1,1 @@
-"""Training: the loop, its steps, and several processes."""
+"""Training: the loop, its updates, optimisers and weight averaging."""

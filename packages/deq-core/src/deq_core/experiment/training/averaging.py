@@ -1,4 +1,4 @@
-"""Moving averages of weights, which often evaluate better than the last weights, with batch statistics of their own."""
+"""Exponential moving average of the weights, with its own batch-normalisation statistics."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -11,14 +11,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from deq_core.experiment.distributed import Workers
 
 BATCHES = 50
-"""Batches, over all processes, whose mean statistics averaged weights get: what estimating them costs."""
+"""Number of batches, over all processes, that the statistics of averaged weights are estimated from."""
 
 
 class Average(AveragedModel):
-    """A copy of `model`, in `module`, whose parameters follow: average <- decay average + (1 - decay) parameter.
+    """A copy of `model`, in `module`, updated by average <- decay average + (1 - decay) parameter.
 
-    Its buffers are those of `model`, but for statistics of batch normalisation. These are of the weights that gathered
-    them, and neither they nor an average of them are right for averaged weights; see `estimate`.
+    Buffers are copied from `model`. Batch-normalisation statistics belong to the weights that gathered them: neither
+    these nor their average are right for averaged weights. `estimate` computes them anew.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -27,14 +27,13 @@ class Average(AveragedModel):
 
     @torch.no_grad()
     def estimate(self, passes: Callable[[nn.Module], Iterable[object]], workers: Workers) -> None:
-        """Gives batch normalisation the mean statistics of `BATCHES` batches, as torch's `update_bn` does.
+        """Sets batch-normalisation statistics to their mean over `BATCHES` batches, as torch's `update_bn` does.
 
-        Layers that keep their statistics in training mode, being frozen, keep them here; without other layers, nothing
-        is done.
+        Frozen layers keep their statistics. Without layers that gather statistics, this does nothing.
 
         Args:
-            passes: passes this process's batches, one an item and without end, through the module that it is given.
-            workers: among whom the batches are shared; each gets the statistics of all.
+            passes: `passes(module)` runs this process's batches through `module`, one for each item, without end.
+            workers: processes that share the batches; each gets the statistics over all batches.
         """
         gathering = [
             layer
@@ -61,11 +60,11 @@ class Average(AveragedModel):
             statistic /= workers.size
 
     def _others(self, gathering: Sequence[nn.Module]) -> list[Tensor]:
-        """Buffers of the copy that are not of these layers."""
+        """Buffers of the copy that belong to other layers."""
         known = {id(buffer) for layer in gathering for buffer in layer.buffers(recurse=False)}
         return [buffer for buffer in self.module.buffers() if id(buffer) not in known]
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
-        """Replaces parameters and buffers of `model` by those of the average."""
+        """Copies the parameters and buffers of the average into `model`."""
         model.load_state_dict(self.module.state_dict())

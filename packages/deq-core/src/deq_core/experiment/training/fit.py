@@ -1,7 +1,7 @@
-"""`fit`, the one training loop: the domains differ in model, batches and objective, not in this.
+"""`fit`, the training loop of all domains, which supply model, batches and objective.
 
-Killed at any moment and started again, it ends with the same bits as if it had run through: batches, learning rate
-and random numbers are functions of the step, and everything else is in the checkpoint.
+A training that was killed and resumed ends with the same bits as an uninterrupted one: batches, learning rate and
+random numbers are functions of the step, and everything else is in the checkpoint.
 """
 
 import math
@@ -30,7 +30,7 @@ from deq_core.experiment.training.update import Batch, Row, Sums, Update, means
 from deq_core.experiment.training.update import Losses as Losses
 
 _PARTS = ("numbers", "model", "optimizer", "scaler", "average", "carried", "step", "history", "sums")
-"""Of the state of a training in its file."""
+"""Keys of a checkpoint."""
 
 
 def fit(
@@ -45,33 +45,32 @@ def fit(
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     carried: MutableMapping[str, Tensor] | None = None,
 ) -> list[Row]:
-    """Trains `model` in place and returns the history, one row for each logged step, counted from 1.
+    """Trains `model` in place and returns the history, one row for each logged step (from 1).
 
-    A row holds step, loss, the parts of the losses, lr and gradient_norm (before clipping), and where the model was
-    evaluated, what that gave.
+    A row has step, loss, the parts of the losses, lr, gradient_norm (before clipping), and the results of an
+    evaluation at that step.
 
     Args:
-        model: on the device it trains on. A model that keeps part of itself in evaluation mode overrides `train`.
-        batches: `batches(start)` yields batch number start, start + 1, ..., a function of the number alone. Update
-            s (from 0) takes the next `recipe.accumulate` x processes batches, so with one of each, batch s.
-        objective: losses of the model on one batch. Global generators are seeded anew for each batch.
-        recipe: updates, optimiser, precision, and how often is logged, evaluated and saved.
-        seed: of the random numbers drawn in `objective`; the caller seeds the data and the initial weights.
-        scratch: folder of the checkpoint, `training.pt`. Where there is one, training continues from it.
-        log: receives each row of the history under its step; after a resume, the earlier rows once more.
-        evaluate: measures the model in evaluation mode without gradients; its values join that step's row.
-        carried: what `objective` hands from batch to batch, such as a recurrent state, which it reads and replaces
-            here; part of the checkpoint. Each process keeps its own, under names that no other uses.
+        model: the model, on its training device. A model with parts that stay in evaluation mode overrides `train`.
+        batches: `batches(start)` yields batches start, start + 1, ...; a batch depends only on its number. Each update
+            takes the next `recipe.accumulate` x processes batches.
+        objective: computes the losses of the model on one batch. Global generators are reseeded for each batch.
+        recipe: number of updates, optimiser, precision, and how often to log, evaluate and save.
+        seed: seed of the random numbers in `objective`; the caller seeds the data and the initial weights.
+        scratch: folder of the checkpoint `training.pt`. If it exists, training resumes from it.
+        log: called with each row of the history and its step; a resumed training repeats the earlier rows.
+        evaluate: measures the model in evaluation mode, without gradients; its values are added to that step's row.
+        carried: state that `objective` carries from batch to batch, such as a recurrent state; it reads and replaces
+            the values here. Part of the checkpoint. Each process uses its own names.
 
-    Under torchrun each process takes every n-th batch, and the result is that of one process with `accumulate` n
-    times as large; every process prepares all batches, the price of a stream that knows nothing of processes. Running
-    statistics, such as those of batch normalisation, are those of the first process's batches. Each process evaluates.
+    Under torchrun each of n processes takes every n-th batch; the result is that of one process with an n times larger
+    `accumulate`. Every process prepares all batches, since `batches` knows nothing of processes. Running statistics,
+    such as those of batch normalisation, come from the first process's batches. Every process evaluates.
 
     Raises:
         ConfigError: float16 without CUDA, or `every.evaluate` without `evaluate`.
-        NonFiniteError: where the loss, the gradient or what `evaluate` gave is not finite. The checkpoint stays that of
-            an earlier step.
-        CheckpointError: where the checkpoint is damaged or of a training with other numbers.
+        NonFiniteError: the loss, the gradient or a result of `evaluate` is not finite. The last checkpoint is kept.
+        CheckpointError: the checkpoint is damaged or belongs to a training with other settings.
     """
     steps, every = recipe.steps, recipe.every
     device = next(model.parameters()).device
@@ -80,7 +79,7 @@ def fit(
     if evaluate is None and every.evaluate is not None:
         raise ConfigError(f"every.evaluate: this training has no evaluation; expected null, got {every.evaluate}")
     with distributed.workers(device) as workers:
-        workers.share_state_(model)  # before it is copied as the average's beginning
+        workers.share_state_(model)  # before the average copies the initial weights
         update = Update(objective, recipe, seed, workers)
         numbers = {"seed": seed, **{name: getattr(recipe, name) for name in ("steps", "optim", "precision", "ema")}}
         state = _State(
@@ -130,31 +129,31 @@ def fit(
 
 @dataclass
 class _State:
-    """Everything that changes from step to step, which is what a checkpoint holds."""
+    """The content of a checkpoint: everything that changes from step to step."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: Average | None
     numbers: Mapping[str, Scalar]
-    """What the training was asked to be; a checkpoint of another one is refused."""
+    """Settings of the training; a checkpoint with other settings is refused."""
     carried: MutableMapping[str, Tensor]
-    """What this process's batches hand on."""
+    """State that this process carries from batch to batch."""
     resumed: Mapping[str, Tensor] = field(default_factory=dict)
-    """What the batches of all processes had handed on in the checkpoint that this training continues from."""
+    """Carried state of all processes in the checkpoint that this training resumed from."""
     step: int = 0
-    """Updates done."""
+    """Number of updates done."""
     history: list[Row] = field(default_factory=list)
     sums: list[Sums] = field(default_factory=list)
-    """Of the steps since the last row of the history."""
+    """Sums of the steps since the last row of the history."""
 
     @property
     def replaced(self) -> dict[str, Tensor]:
-        """What this process's own batches have handed on since it resumed."""
+        """Carried state that this process has replaced since it resumed."""
         return {name: value for name, value in self.carried.items() if value is not self.resumed.get(name)}
 
     def save(self, path: Path, carried: Mapping[str, Tensor]) -> None:
-        """Replaces the checkpoint at `path`; `carried` is of all processes."""
+        """Replaces the checkpoint at `path`; `carried` is the carried state of all processes."""
         state = {
             "numbers": dict(self.numbers),
             "model": self.model.state_dict(),
@@ -169,7 +168,7 @@ class _State:
         checkpoint.save_state(path, state)
 
     def load(self, path: Path) -> None:
-        """Continues from the checkpoint at `path`."""
+        """Resumes from the checkpoint at `path`."""
         state = checkpoint.load_state(path)
         if missing := [name for name in _PARTS if name not in state]:
             raise checkpoint.CheckpointError(
@@ -191,7 +190,10 @@ class _State:
         self.step, self.history, self.sums = state["step"], state["history"], state["sums"]
 
     def estimate(self, update: Update, batches: Callable[[int], Iterable[Batch]]) -> None:
-        """Gives averaged weights statistics of their own, of the batches that come next, and leaves all else."""
+        """Estimates the batch-normalisation statistics of the averaged weights from the next batches.
+
+        The training's own state is unchanged.
+        """
         if self.average is None:
             return
         first, workers = self.step * update.batches, update.workers
@@ -207,7 +209,7 @@ class _State:
         self.carried.update(carried)
 
     def evaluate(self, measure: Callable[[nn.Module], dict[str, float]], seed: int) -> dict[str, float]:
-        """Values of `measure` on the averaged weights where there are some, and the same ones at every call."""
+        """Values of `measure` on the averaged weights if there are any, otherwise on the model; deterministic."""
         model = self.model if self.average is None else self.average.module
         seed_everything(seed)
         model.eval()

@@ -1,4 +1,4 @@
-"""Optimisers, and learning rates as pure functions of the step, so that a resumed run needs no schedule state."""
+"""Optimisers, and learning rates as pure functions of the step: a resumed run needs no scheduler state."""
 
 import math
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from deq_core.experiment.config.optim import OptimConfig
 
 
 def build(config: OptimConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of `config` over those of `parameters` that require a gradient, at its peak learning rate."""
+    """The optimiser of the `parameters` that require a gradient, at the peak learning rate."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
         raise ValueError("expected at least one parameter that requires a gradient, got none")
@@ -43,10 +43,10 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
 
 
 def _onecycle(step: int, total: int) -> float:
-    """Share of the peak rate at `step`: linear from 1/25 up over a twentieth of `total`, then down to 1/250,000.
+    """Factor of the peak rate: rises linearly from 1/25 over 5 % of `total`, then falls linearly to 1/250,000.
 
-    As the released DEQ-Flow and RAFT code trains (torch's OneCycleLR with `total` = steps + 100, pct_start 0.05,
-    linear annealing, no momentum cycle), hence the last updates of a run stop short of the end.
+    As in the released DEQ-Flow and RAFT code: torch's OneCycleLR with `total` = steps + 100, pct_start 0.05, linear
+    annealing and no momentum cycle. A training therefore stops 100 steps before the end of the schedule.
     """
     peak, end = 0.05 * total - 1, total - 1
     if step <= peak:

@@ -1,4 +1,4 @@
-"""One update of the weights: losses, gradient, learning rate, clipping and the optimiser's step."""
+"""One update of the weights: losses, gradient, learning rate, clipping and optimiser step."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,23 +18,23 @@ from deq_core.experiment.training.optim import learning_rate
 Batch = Any
 Row = dict[str, float]
 Sums = dict[str, tuple[float, float]]
-"""Of each quantity the sum, and how many values are in it: what rows are means of."""
+"""Sum and number of values of each quantity; a row of the history has their means."""
 
 RECORDED = ("step", "loss", "lr", "gradient_norm")
-"""Names that the loop itself gives to columns of the history."""
+"""Columns of the history that the loop itself writes."""
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Of autocast around the objective; float32 is without."""
+"""Precisions of autocast around the objective; float32 does without autocast."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What an objective returns for one batch."""
+    """Return value of an objective for one batch."""
 
     total: Tensor
     """Scalar to minimise, a mean over the batch."""
     parts: Mapping[str, Tensor | float] = field(default_factory=dict)
-    """Further values to record, such as the residual of the solve; the same names at every step. What is a scalar is
-    averaged over batches; a vector, of one value for each sample that has one, over these samples."""
+    """Further values to record, such as the residual of the solve; names are the same at every step. Scalars are
+    averaged over batches. A vector has one value for each sample that defines one, and is averaged over samples."""
 
     def __post_init__(self) -> None:
         if self.total.numel() != 1:
@@ -46,7 +46,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Update:
-    """Update `step` of `steps`, from the next batches of a stream."""
+    """Performs one update of a training from the next batches of a stream."""
 
     objective: Callable[[nn.Module, Batch], Losses]
     recipe: Updates
@@ -55,7 +55,7 @@ class Update:
 
     @property
     def batches(self) -> int:
-        """Batches of one update, over all processes."""
+        """Number of batches per update, over all processes."""
         return self.recipe.accumulate * self.workers.size
 
     def __call__(
@@ -66,7 +66,7 @@ class Update:
         scaler: torch.amp.GradScaler,
         stream: Iterator[Batch],
     ) -> Sums:
-        """Changes `model` and `optimizer`; returns sums of losses and parts, learning rate and gradient norm."""
+        """Performs update `step`; returns the sums of losses, parts, learning rate and gradient norm."""
         optimizer.zero_grad(set_to_none=True)
         sums = self._backward(step, model, scaler, stream)
         loss = sums["loss"][0]
@@ -79,19 +79,19 @@ class Update:
         scaler.unscale_(optimizer)
         norm = nn.utils.get_total_norm(gradients)
         sums |= {"lr": (lr, 1.0), "gradient_norm": (norm.item(), 1.0)}
-        # under float16 an overflow is expected now and then: the scaler then leaves the step out and scales less
+        # float16 gradients overflow now and then; the scaler then skips the step and lowers its scale
         if not norm.isfinite() and not scaler.is_enabled():
             raise NonFiniteError(self._said(step, f"the norm of the gradient is {norm.item()}", sums))
         if self.recipe.optim.clip is not None:
             nn.utils.clip_grads_with_norm_(model.parameters(), self.recipe.optim.clip, norm)
         scaler.step(optimizer)
         scaler.update()
-        if scaler.is_enabled() and not scaler.get_scale():  # each overflow halves it; at 0 every update is left out
+        if scaler.is_enabled() and not scaler.get_scale():  # each overflow halves it; at 0 every update is skipped
             raise NonFiniteError(self._said(step, "float16 holds the gradient at no scale", sums))
         return sums
 
     def losses(self, model: nn.Module, stream: Iterator[Batch], number: int) -> Losses:
-        """Losses of `model` on the next batch of `stream`, which is batch `number` and drawn for as such."""
+        """Losses of `model` on the next batch of `stream`; global generators are seeded by the batch's `number`."""
         try:
             batch = next(stream)
         except StopIteration:
@@ -106,7 +106,7 @@ class Update:
             return self.objective(model, batch)
 
     def _backward(self, step: int, model: nn.Module, scaler: torch.amp.GradScaler, stream: Iterator[Batch]) -> Sums:
-        """Adds up the gradient of this process's batches; returns sums over the batches of all processes."""
+        """Accumulates the gradient over this process's batches; returns sums over the batches of all processes."""
         names: list[str] = []
         found: list[Tensor] = []
         for part in range(self.recipe.accumulate):
@@ -122,7 +122,7 @@ class Update:
     def _gradients(self, model: nn.Module) -> list[Tensor]:
         """Gradients of all parameters that have one, summed over the processes."""
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if self.workers.size > 1:  # a parameter that this process's batches did not touch may matter to another's
+        if self.workers.size > 1:  # another process may have a gradient where this one has none
             for parameter in parameters:
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -138,13 +138,13 @@ class Update:
 
 
 def means(sums: Sequence[Sums]) -> Row:
-    """The mean of each quantity; without those of which there is no value, such as an error where nothing is known."""
+    """Mean of each quantity that has values; an error without ground truth, for instance, has none."""
     counts = {name: math.fsum(one[name][1] for one in sums) for name in sums[0]}
     return {name: math.fsum(one[name][0] for one in sums) / count for name, count in counts.items() if count}
 
 
 def _stack(losses: Losses) -> Tensor:
-    """Sums of total and parts, and below them their counts: one tensor, so that they leave the device together."""
+    """Sums of total and parts (first row) and their counts (second row), in one tensor for one transfer."""
     total = losses.total.detach().reshape(())
     total = total.float() if total.dtype.itemsize < 4 else total
     parts = [torch.as_tensor(part, dtype=total.dtype, device=total.device).detach() for part in losses.parts.values()]
