@@ -1,4 +1,4 @@
-"""DEQ-Transformer from its parts."""
+"""The DEQ-Transformer and its parts."""
 
 from .build import NAMES as NAMES
 from .build import build as build

@@ -1,4 +1,4 @@
-"""Embeddings and softmax for large vocabularies: rare tokens, in clusters of their own, get narrow vectors."""
+"""Adaptive embedding and softmax for large vocabularies: clusters of rare tokens get narrower vectors."""
 
 import math
 from itertools import pairwise
@@ -12,7 +12,7 @@ from deq_sequence.config import Architecture
 
 
 class AdaptiveEmbedding(nn.Module):
-    """Tokens (B, T) as vectors (B, T, width), scaled by sqrt(width) (Baevski & Auli, ICLR 2019)."""
+    """Embeds tokens (B, T) as vectors (B, T, width), scaled by sqrt(width) (Baevski & Auli, ICLR 2019)."""
 
     def __init__(self, size: Architecture) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ class AdaptiveEmbedding(nn.Module):
         return scale * out.unflatten(0, tokens.shape)
 
     def table(self, cluster: int) -> Tensor:
-        """The embeddings of one cluster's tokens, (tokens, width of the cluster)."""
+        """Embeddings of one cluster's tokens, (tokens, width of the cluster)."""
         return self.tables[cluster].weight  # pyright: ignore[reportReturnType]  nn.Embedding's parameter
 
     def projection(self, cluster: int) -> Tensor:
-        """(width, width of the cluster)."""
+        """Projection of a cluster's embeddings to the model's width, (width, width of the cluster)."""
         return self.projections[cluster].weight  # pyright: ignore[reportReturnType]  nn.Linear's parameter
 
     def _embed(self, cluster: int, tokens: Tensor) -> Tensor:
@@ -60,10 +60,11 @@ class AdaptiveEmbedding(nn.Module):
 
 
 class AdaptiveSoftmax(nn.Module):
-    """Log-probabilities of tokens from states (Grave et al., ICML 2017), with weights shared with the embedding.
+    """Log-probabilities of tokens from states (Grave et al., ICML 2017), with weights tied to the embedding's.
 
-    The head decides between the first cluster's tokens and the other clusters; the probability of a rare token is that
-    of its cluster times that within it. The embedding is an argument of every call, so that what is tied exists once.
+    The head decides between the first cluster's tokens and the other clusters. The probability of a rare token is that
+    of its cluster times that of the token within the cluster. The embedding is an argument of every call, so that tied
+    weights exist once.
     """
 
     def __init__(self, size: Architecture) -> None:
@@ -86,7 +87,7 @@ class AdaptiveSoftmax(nn.Module):
         """-log p(target), in nats: states (..., width) and targets (...) → (...)."""
         flat, wanted = rearrange(states, "... width -> (...) width"), targets.flatten()
         head = self._head(flat, embedding)
-        # A rare token first stands for its cluster's column.
+        # In the head, a rare token is represented by the column of its cluster.
         column = wanted
         for cluster in range(1, len(self.biases)):
             inside = (wanted >= self.edges[cluster]) & (wanted < self.edges[cluster + 1])
@@ -108,18 +109,18 @@ class AdaptiveSoftmax(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def _head(self, states: Tensor, embedding: AdaptiveEmbedding) -> Tensor:
-        """log p of the first cluster's tokens, then of the other clusters, the last one first."""
+        """log p of the first cluster's tokens, then of the other clusters, last cluster first."""
         weight = torch.cat([self._table(0, embedding), self.cluster_weight])
         bias = torch.cat([self.biases[0], self.cluster_bias])
         return log_softmax(F.linear(self._narrow(states, 0, embedding), weight, bias))
 
     def _tail(self, states: Tensor, cluster: int, embedding: AdaptiveEmbedding) -> Tensor:
-        """log p of a cluster's tokens, given the cluster."""
+        """log p of a cluster's tokens, conditional on the cluster."""
         narrow = self._narrow(states, cluster, embedding)
         return log_softmax(F.linear(narrow, self._table(cluster, embedding), self.biases[cluster]))
 
     def _narrow(self, states: Tensor, cluster: int, embedding: AdaptiveEmbedding) -> Tensor:
-        """States at the width of a cluster's embeddings."""
+        """States projected to the width of a cluster's embeddings."""
         if not self.projected:
             return states
         own = str(cluster) in self.projections
@@ -130,5 +131,5 @@ class AdaptiveSoftmax(nn.Module):
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Along the last dimension, in float32 at least: in bfloat16 a loss of 4 nats has two digits."""
+    """Log-softmax along the last dimension, in at least float32: bfloat16 gives a loss of 4 nats two digits."""
     return logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))

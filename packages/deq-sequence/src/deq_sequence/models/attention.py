@@ -1,4 +1,4 @@
-"""Causal self-attention with relative positions and a memory (Dai et al., ACL 2019), as DEQ-Transformer has it."""
+"""Causal self-attention with relative positions and a memory (Dai et al., ACL 2019), as in DEQ-Transformer."""
 
 import math
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from deq_sequence.config import Architecture
 
 @dataclass(frozen=True)
 class Context:
-    """What attention needs besides the state, none of which changes during a solve.
+    """Inputs of attention besides the state; constant during a solve.
 
     Attributes:
-        injection: (B, T, 3A) of the segment's tokens, added to queries, keys and values; A = heads * head_width
+        injection: (B, T, 3A) from the segment's tokens, added to queries, keys and values; A = heads * head_width
         keys, values: (B, heads, M, head_width) of the memory
-        distances: (heads, head_width, M + T) projected positions: M + T - 1, ..., 1, 0 back
-        hidden: (T, M + T) True where a position may not look: ahead, or beyond the horizon
+        distances: (heads, head_width, M + T) projected embeddings of the distances M + T - 1, ..., 1, 0
+        hidden: (T, M + T) attention mask, True where a position must not attend: ahead, or beyond the horizon
     """
 
     injection: Tensor
@@ -31,7 +31,7 @@ class Context:
 
 
 class RelativeAttention(nn.Module):
-    """Multi-head attention in which a score depends on contents and on the distance between two positions."""
+    """Multi-head attention whose scores depend on the content and the distance of two positions."""
 
     def __init__(self, size: Architecture) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class RelativeAttention(nn.Module):
         self.output = nn.Linear(size.attention, size.width)
 
     def forward(self, state: Tensor, context: Context) -> Tensor:
-        """What each position gathers from those before it: state (B, T, width) → (B, T, width)."""
+        """Attention output: state (B, T, width) → (B, T, width)."""
         projected = self.qkv(state) + context.injection
         query, key, value = rearrange(projected, "b t (part h c) -> part b h t c", part=3, h=self.heads)
         key = torch.cat([context.keys, key], dim=2)
@@ -58,8 +58,8 @@ class RelativeAttention(nn.Module):
         return self.output(rearrange(gathered, "b h t c -> b t (h c)"))
 
     def keys_values(self, states: Tensor, injections: Tensor) -> tuple[Tensor, Tensor]:
-        """What later positions see of some: states (B, M, width), injections (B, M, 3A) → (B, heads, M, head_width)."""
-        # The layer's weight, not the layer: under the delta rule it would take these states for its last input.
+        """Keys and values: states (B, M, width), injections (B, M, 3A) → (B, heads, M, head_width) each."""
+        # Uses the layer's weight without calling it: a delta layer would store these states as its last input.
         _, key_weight, value_weight = self.qkv.weight.chunk(3)
         _, key_injection, value_injection = injections.chunk(3, dim=-1)
         keys = F.linear(states, key_weight) + key_injection
@@ -70,16 +70,16 @@ class RelativeAttention(nn.Module):
         )
 
     def distances(self, positions: Tensor) -> Tensor:
-        """Embedded distances (K, width) as queries meet them, (heads, head_width, K)."""
+        """Projects embedded distances (K, width) for the product with queries, (heads, head_width, K)."""
         return rearrange(F.linear(positions, self.position.weight), "k (h c) -> h c k", h=self.heads)
 
     def context(self, injection: Tensor, keys: Tensor, values: Tensor, distances: Tensor) -> Context:
-        """What a solve holds fixed.
+        """The constant inputs of a solve.
 
         Args:
-            injection: (B, T, 3A) of the segment's tokens
-            keys, values: (B, heads, M, head_width) of the tokens before, M may be 0
-            distances: (heads, head_width, M + T) of the distances M + T - 1, ..., 0
+            injection: (B, T, 3A) from the segment's tokens
+            keys, values: (B, heads, M, head_width) of the preceding tokens; M may be 0
+            distances: (heads, head_width, M + T) projected distances M + T - 1, ..., 0
         """
         length, past = injection.shape[1], keys.shape[2]
         ahead = torch.ones(length, past + length, dtype=torch.bool, device=injection.device).triu(past + 1)
@@ -88,9 +88,9 @@ class RelativeAttention(nn.Module):
 
 
 def shifted(scores: Tensor) -> Tensor:
-    """Scores (..., T, K) by distance, K - 1, ..., 0 back, as scores by position: row i moves T - 1 - i to the left.
+    """Turns scores (..., T, K) by distance, K - 1, ..., 0, into scores by position: row i moves left by T - 1 - i.
 
-    Entries ahead of a row's own position come out arbitrary; they are masked. Appendix B of Dai et al.
+    Entries ahead of a row's own position are arbitrary and must be masked. Appendix B of Dai et al.
     """
     rows = scores.shape[-2]
     padded = rearrange(F.pad(scores, (1, 0)), "... t k -> ... (t k)")

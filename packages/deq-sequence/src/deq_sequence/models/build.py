@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Builds networks by name."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -7,14 +7,14 @@ from deq_sequence.config import VARIANTS, Architecture, Equilibrium
 from deq_sequence.models.transformer import DEQTransformer
 
 NAMES = tuple(VARIANTS)
-"""Every name `build` knows."""
+"""Names that `build` accepts."""
 
 
 def build(name: str, **overrides: Any) -> DEQTransformer:
-    """A freshly initialised network; `name` is one of `NAMES`.
+    """Returns a freshly initialised network; `name` is one of `NAMES`.
 
     overrides are fields of `Architecture` (vocabulary=1000, norm="pre") and of `Equilibrium` (solver, stop, eval_stop,
-    adjoint, memory, steps, on_failure). `steps=12` makes the weight-tied transformer of that depth and the same size.
+    adjoint, memory, steps, on_failure). `steps=12` gives the weight-tied transformer of that depth and the same size.
     Raises ValueError for an unknown name or override.
     """
     if name not in VARIANTS:
@@ -25,9 +25,9 @@ def build(name: str, **overrides: Any) -> DEQTransformer:
 
 
 def split(overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Those of `overrides` that are fields of `Architecture`, and those of `Equilibrium`.
+    """Splits `overrides` into the fields of `Architecture` and those of `Equilibrium`.
 
-    A stop without an eval_stop is for training and evaluation.
+    A stop without an eval_stop applies in training and evaluation.
     """
     overrides = {"eval_stop": None, **overrides} if "stop" in overrides else overrides
     of_size, of_equilibrium = ({field.name for field in fields(kind)} for kind in (Architecture, Equilibrium))

@@ -1,4 +1,4 @@
-"""Reading token by token: a solve for the new positions alone, given the keys and values of those before."""
+"""Incremental inference: solves for new positions only, with cached keys and values of those before."""
 
 from dataclasses import dataclass
 
@@ -12,28 +12,28 @@ from deq_sequence.models.transformer import DEQTransformer, check_tokens
 
 @dataclass(frozen=True)
 class Past:
-    """All that later positions see of those that were read, (B, heads, M, head_width) each.
+    """Key-value cache of the positions read so far, (B, heads, M, head_width) each.
 
-    The cell is causal, so a later token does not move the equilibrium of an earlier one: its key and value, once
-    computed from the equilibrium, stay. What a further token costs is a solve of one position.
+    The cell is causal, so a later token does not change the equilibrium of an earlier one, and its key and value stay
+    valid. A further token costs a solve of one position.
     """
 
     keys: Tensor
     values: Tensor
 
     def __len__(self) -> int:
-        """Positions that are seen."""
+        """Number of cached positions."""
         return self.keys.shape[2]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was made of tokens (B, T).
+    """Result of reading tokens (B, T).
 
     Attributes:
         log_probs: (B, T, vocabulary) log p of the token after each
-        past: these tokens included
-        solution: states (B, T, width) in `value`, with residuals, steps and trace of the solve
+        past: key-value cache, these tokens included
+        solution: result of the solve, with the states (B, T, width) in `value`
     """
 
     log_probs: Tensor
@@ -42,18 +42,18 @@ class Reading:
 
 
 class Reader:
-    """Reads texts piece by piece, with the logits that `model(tokens, memory)` has for them, at less cost.
+    """Reads texts piece by piece, with the logits of `model(tokens, memory)` at less cost.
 
-    Keys and values of the past are kept where `Memory` keeps states, and projected distances are computed once.
-    Read in one piece or in many, a text of up to `context` tokens has the same equilibria, so the same logits up to the
-    residual of the solves. Of a longer one each token sees at least the `context` positions before.
+    A reader caches keys and values of the past, where `Memory` has states, and computes projected distances once. A
+    text of up to `context` tokens has the same equilibria in one piece or in many, so the same logits up to the
+    residual of the solves. In a longer text each token sees at least the `context` positions before it.
 
     With the equilibrium's `steps` (the weight-tied transformer) every piece is unrolled and later ones see its last
-    states, as with a memory; then it matters how a text is cut.
+    states, as with a memory; the logits then depend on how a text is cut.
 
     Args:
-        model: in evaluation mode. A reader is for its weights as they are: after an update, make another.
-        context: positions before a piece that are seen; by default the model's `memory`.
+        model: network in evaluation mode. A reader caches values of its weights: after an update, make another.
+        context: number of positions seen before a piece; by default the model's `memory`.
     """
 
     def __init__(self, model: DEQTransformer, *, context: int | None = None) -> None:
@@ -70,10 +70,10 @@ class Reader:
 
     @torch.no_grad()
     def read(self, tokens: Tensor, past: Past | None = None, *, start: Tensor | None = None) -> Reading:
-        """Reads tokens (B, T) that follow `past`, that of the same rows; None at the start of a text.
+        """Reads tokens (B, T) that follow `past`, the cache of the same rows; None at the start of a text.
 
         Args:
-            start: (B, T, width) where the solve begins; zeros by default
+            start: initial state of the solve, (B, T, width); zeros by default
         """
         check_tokens(tokens)
         model, cell = self.model, self.model.cell
@@ -91,7 +91,7 @@ class Reader:
         return Reading(model.log_probs(solution.value), Past(*seen), solution)
 
     def _distances_of(self, length: int, like: Tensor) -> Tensor:
-        """Projected distances length - 1, ..., 0; those computed before where they reach as far."""
+        """Projected distances length - 1, ..., 0, from the cache if it is long enough."""
         known = self._distances
         if known is None or known.shape[2] < length:
             size = self.model.size

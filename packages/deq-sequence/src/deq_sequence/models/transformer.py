@@ -1,4 +1,4 @@
-"""DEQ-Transformer (Bai et al., NeurIPS 2019): a language model whose states are the fixed point of one layer."""
+"""DEQ-Transformer (Bai et al., NeurIPS 2019), a language model whose states are the fixed point of one layer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,32 +16,32 @@ from deq_sequence.models.positions import sinusoids
 
 @dataclass(frozen=True)
 class Memory:
-    """The last positions of what was read, which the next segment attends to. Detached.
+    """The last positions read, to which the next segment attends. Detached.
 
     Attributes:
-        states: (B, M, width) their equilibria
-        injections: (B, M, 3A) what their tokens inject; A = heads * head_width
+        states: (B, M, width) equilibria
+        injections: (B, M, 3A) injections of the tokens; A = heads * head_width
     """
 
     states: Tensor
     injections: Tensor
 
     def __len__(self) -> int:
-        """Positions remembered."""
+        """Number of positions."""
         return self.states.shape[1]
 
     def last(self, positions: int) -> "Memory":
-        """The last `positions` of it, all where there are fewer."""
+        """The last `positions`, or all if there are fewer."""
         start = max(0, len(self) - positions)
         return Memory(self.states[:, start:], self.injections[:, start:])
 
     def without_last(self, positions: int) -> "Memory":
-        """All but the last `positions`: what a segment may attend to that reads those again."""
+        """All but the last `positions`, for a segment that reads those again."""
         end = max(0, len(self) - positions)
         return Memory(self.states[:, :end], self.injections[:, :end])
 
     def followed_by(self, other: "Memory") -> "Memory":
-        """This, then `other`."""
+        """This memory with `other` appended."""
         pairs = ((self.states, other.states), (self.injections, other.injections))
         states, injections = (torch.cat([first, second], dim=1) for first, second in pairs)
         return Memory(states, injections)
@@ -49,12 +49,12 @@ class Memory:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of tokens, encoded: what the cell needs besides its state.
+    """An encoded segment of tokens: the inputs of the cell besides its state.
 
     Attributes:
-        injections: (B, T, 3A) of its tokens
-        memory: what came before
-        context: both, as attention reads them
+        injections: (B, T, 3A) injections of its tokens
+        memory: memory of the segments before
+        context: both in the form that attention takes
     """
 
     injections: Tensor
@@ -64,15 +64,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class SequenceOutput:
-    """What a language model returns for tokens (B, T).
+    """Output of a language model for tokens (B, T).
 
     Attributes:
-        log_probs: (B, T, vocabulary) log p of the token after each; None where targets were given
-        loss: mean of `losses`, nats a token; None where no targets were given
-        losses: (B, T) -log p of each target
-        memory: for the next segment; detached
-        solution: states (B, T, width) in `value`, with residuals, steps and trace of the solve
-        jacobian: (B,) estimates of |df/dstate|^2 / size at the states, where `probes` asked for them
+        log_probs: (B, T, vocabulary) log p of the token after each; None if targets were given
+        loss: mean of `losses`, nats a token; None if no targets were given
+        losses: (B, T) -log p of each target; None if no targets were given
+        memory: memory for the next segment; detached
+        solution: result of the solve, with the states (B, T, width) in `value`
+        jacobian: (B,) estimates of |df/dstate|^2 / size at the states; None if `probes` is 0
     """
 
     log_probs: Tensor | None
@@ -84,14 +84,14 @@ class SequenceOutput:
 
 
 class DEQTransformer(nn.Module):
-    """Predicts each next token from the states of a segment, solved for jointly, and a memory of those before.
+    """Predicts the next tokens of a segment, whose states are solved for jointly, given a memory of those before.
 
-    `encode`, `map` and `losses` give the pieces of `forward`, for a solve of one's own or a look at the Jacobian:
+    `forward` consists of `encode`, `map`, `solve` and `losses`. Use them for your own solve or to study the Jacobian:
     `deq.fixed_point(model.map(segment), model.start(segment))` with `segment = model.encode(tokens, memory)`.
 
-    The cell is causal, so equilibria are. A solve that has not converged is so up to its residual: solvers that mix
-    whole states weigh them by the residuals of later positions too. Plain evaluations (`steps`) keep to the past
-    exactly.
+    The cell is causal, so its equilibria are too. A solve that has not converged is causal up to its residual, because
+    solvers that combine whole states weight them by the residuals of later positions too. Plain evaluations (`steps`)
+    are exactly causal.
     """
 
     def __init__(self, size: Architecture, equilibrium: Equilibrium) -> None:
@@ -129,14 +129,14 @@ class DEQTransformer(nn.Module):
         """Reads a segment: tokens (B, T), integers below the vocabulary's size, batch first.
 
         Args:
-            memory: of the segment before, for the same rows; None at the start of a text
-            targets: (B, T) the tokens that follow; gives losses instead of log-probabilities of the whole vocabulary
-            start: (B, T, width) where the solve begins, zeros by default; not used where its shape does not fit
-            steps: so many plain evaluations of the cell instead of a solve; by default the equilibrium's `steps`
-            stop: when the solve ends; by default the equilibrium's `stop`, or `eval_stop` in evaluation mode
+            memory: memory of the segment before, for the same rows; None at the start of a text
+            targets: (B, T) next tokens; gives losses instead of log-probabilities of the whole vocabulary
+            start: initial state of the solve, (B, T, width), zeros by default; ignored if its shape does not fit
+            steps: number of plain evaluations of the cell instead of a solve; by default the equilibrium's `steps`
+            stop: stopping rule; by default the equilibrium's `stop`, or `eval_stop` in evaluation mode
             record: evaluations whose states are returned in `solution.trajectory`
-            probes: random vectors of the Jacobian penalty (how many, or themselves, each (B, T, width)); 0 skips it
-            again: the last so many tokens come again in the next segment, so they are not remembered
+            probes: random vectors of the Jacobian penalty (their number, or each (B, T, width)); 0 skips it
+            again: number of last tokens that the next segment reads again, left out of the memory
         """
         with deq.solve_scope():
             segment = self.encode(tokens, memory)
@@ -170,14 +170,14 @@ class DEQTransformer(nn.Module):
         return Segment(injections, memory, context)
 
     def start(self, segment: Segment, previous: Tensor | None = None) -> Tensor:
-        """Where a solve begins: `previous` where its shape fits, else zeros, (B, T, width)."""
+        """The initial state of a solve, (B, T, width): `previous` if its shape fits, else zeros."""
         batch, length, _ = segment.injections.shape
         return deq.nn.warm_start(previous, segment.memory.states.new_zeros(batch, length, self.size.width))
 
     def map(self, segment: Segment, cell: TransformerCell | None = None) -> Callable[[Tensor], Tensor]:
-        """The function of the state whose fixed point is sought; gradients reach the embedding through it.
+        """The function f of the state whose fixed point is sought; gradients reach the embedding through it.
 
-        `cell` is evaluated in place of the model's own: the copy `deq.delta.to_delta` makes of it, for example.
+        `cell` replaces the model's own, for example by the copy that `deq.delta.to_delta` makes of it.
         """
         layer = self.cell if cell is None else cell
         return lambda state: layer(state, segment.context)
@@ -191,7 +191,7 @@ class DEQTransformer(nn.Module):
         stop: deq.Stop | None = None,
         record: Sequence[int] = (),
     ) -> deq.Solution:
-        """The state that `forward` reads off: the equilibrium, or what `steps` evaluations give (default: its own)."""
+        """The equilibrium, or the state after `steps` plain evaluations; by default as `equilibrium` has it."""
         choice = self.equilibrium
         steps = choice.steps if steps is None else steps
         if steps is not None:
@@ -209,7 +209,7 @@ class DEQTransformer(nn.Module):
         )
 
     def losses(self, states: Tensor, targets: Tensor) -> Tensor:
-        """-log p of targets (B, T), in nats, from states (B, T, width), such as those of `solution.trajectory`."""
+        """-log p of targets (B, T), in nats, from states (B, T, width), for example those of `solution.trajectory`."""
         if states.shape[:-1] != targets.shape:
             raise ValueError(
                 f"targets must be {tuple(states.shape[:-1])} as the tokens are, got {tuple(targets.shape)}"
@@ -217,19 +217,19 @@ class DEQTransformer(nn.Module):
         return self.softmax.losses(states, targets, self.embedding)
 
     def log_probs(self, states: Tensor) -> Tensor:
-        """log p of every token after each of states (B, T, width), (B, T, vocabulary)."""
+        """log p of the next token from states (B, T, width), (B, T, vocabulary)."""
         return self.softmax.log_probs(states, self.embedding)
 
     def remember(self, segment: Segment, states: Tensor, *, again: int = 0) -> Memory:
-        """The last `equilibrium.memory` positions up to the end of the segment, less `again`; see `forward`."""
+        """Memory for the next segment: `equilibrium.memory` positions, up to the `again` last ones; see `forward`."""
         read = Memory(states.detach(), segment.injections.detach())
         return segment.memory.followed_by(read).without_last(again).last(self.equilibrium.memory)
 
 
 def unrolled(f: Callable[[Tensor], Tensor], state: Tensor, steps: int, record: Sequence[int] = ()) -> deq.Solution:
-    """`steps` plain evaluations of f from `state`, each differentiated: a weight-tied network of that depth.
+    """`steps` plain evaluations of f from `state`, unrolled for gradients: a weight-tied network of that depth.
 
-    Unlike a solve it returns the last state, whatever its residual.
+    Unlike a solve, it returns the last state, whatever its residual.
     """
     if any(not 1 <= step <= steps for step in record):
         raise ValueError(f"record must be evaluations from 1 to {steps}, got {tuple(record)}")
@@ -255,7 +255,7 @@ def unrolled(f: Callable[[Tensor], Tensor], state: Tensor, steps: int, record: S
 
 
 def check_tokens(tokens: Tensor) -> None:
-    """Raises for what is no batch of token sequences."""
+    """Raises unless `tokens` is a batch of token sequences."""
     if tokens.dim() != 2 or tokens.shape[1] == 0:
         raise ValueError(f"tokens must be (B, T) with T at least 1, batch first, got shape {tuple(tokens.shape)}")
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
@@ -263,7 +263,7 @@ def check_tokens(tokens: Tensor) -> None:
 
 
 def check_memory(memory: Memory, tokens: Tensor, size: Architecture) -> None:
-    """Raises for a memory of other rows or of another model."""
+    """Raises if the memory is of other rows or another model."""
     expected = (len(tokens), len(memory), size.width), (len(tokens), len(memory), 3 * size.attention)
     got = tuple(memory.states.shape), tuple(memory.injections.shape)
     if got != expected:

@@ -1,4 +1,4 @@
-"""Models by name, and from files."""
+"""Builds models by name, and loads and saves them."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,14 +14,14 @@ from deq_vision.models.compat.convert import load_released
 from deq_vision.models.mdeq import MDEQ
 
 NAMES = tuple(VARIANTS)
-"""Every name `build` knows."""
+"""Names that `build` accepts."""
 
 
 def build(name: str, **overrides: Any) -> MDEQ:
-    """A freshly initialised model; `name` is one of `NAMES`, or as the release writes it: cifar_TINY.
+    """Returns a freshly initialised model; `name` is one of `NAMES`, also in the release's spelling (cifar_TINY).
 
     overrides are fields of `Architecture` (channels, dropout, head), `classes` of its head, and fields of `Equilibrium`
-    (solver, stop, eval_stop, adjoint, numerics, on_failure); a stop without an eval_stop is for evaluation too.
+    (solver, stop, eval_stop, adjoint, numerics, on_failure). A stop without an eval_stop also applies in evaluation.
     Raises ValueError for an unknown name or override.
     """
     variant = VARIANTS.get(name.lower().replace("_", "-"))
@@ -39,19 +39,19 @@ def build(name: str, **overrides: Any) -> MDEQ:
 
 
 def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> MDEQ:
-    """The trained model in `path`, in evaluation mode.
+    """Loads a trained model in evaluation mode.
 
     Args:
         path: a model.safetensors with its config.json beside it, or their folder; an official checkpoint (.pth or
-            .pth.tar), its variant found from names and shapes; or a name that ships with this package.
-        variant: which of the released variants a .pth file holds, where two have the same names and shapes (cifar-large
-            and cifar-large-reg differ in dropout and solver alone; the first is taken).
+            .pth.tar), whose variant is inferred from names and shapes; or the name of a checkpoint in this package.
+        variant: the released variant in a .pth file, where two have the same names and shapes: cifar-large, the
+            default, and cifar-large-reg differ only in dropout and solver.
         **overrides: fields of `Equilibrium`: solver, stop, eval_stop, adjoint, numerics, on_failure. A stop without an
-            eval_stop is for evaluation too.
+            eval_stop also applies in evaluation.
 
     Raises:
-        CheckpointError: no such file or name; or a file that does not fit, with all that is missing, unexpected and
-            misshapen.
+        CheckpointError: the file or name does not exist, or the file does not fit; the message lists missing,
+            unexpected and misshapen tensors.
         ValueError: an unknown override.
     """
     known = {field.name for field in fields(Equilibrium)}
@@ -74,10 +74,10 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
 
 
 def file_of(path: Path | str) -> Path:
-    """The file of the weights that `path`, as for `load`, stands for: itself, in a folder, or that of a shipped name.
+    """Resolves the `path` of `load`, a file, folder or shipped name, to the file of the weights.
 
     Raises:
-        CheckpointError: there is no such file or name.
+        CheckpointError: the file or name does not exist.
     """
     folder = shipped.SHIPPED.get(str(path))
     place = Path(path) if folder is None else shipped.FOLDER / folder
@@ -92,7 +92,7 @@ def file_of(path: Path | str) -> Path:
 
 
 def save(path: Path, model: MDEQ) -> None:
-    """Writes `model` to `path` (.safetensors), and what `load` needs to know of it to config.json beside it."""
+    """Writes the weights of `model` to `path` (.safetensors), and its configuration to config.json beside it."""
     checkpoint.save(path, model, model_config(model))
 
 
@@ -100,14 +100,14 @@ def model_config(model: MDEQ) -> ModelConfig:
     """The configuration of `model`.
 
     Raises:
-        ValueError: its solver, stop or adjoint is one that a configuration file has no word for.
+        ValueError: a configuration file cannot express its solver, stop or adjoint.
     """
     choice = model.equilibrium
     return ModelConfig(architecture=model.size, layer=LayerConfig.of(choice), numerics=choice.numerics)
 
 
 def solved(equilibrium: Equilibrium, overrides: dict[str, Any]) -> Equilibrium:
-    """`equilibrium` with some fields replaced; a stop without an eval_stop is for evaluation too."""
+    """`equilibrium` with some fields replaced; a stop without an eval_stop also applies in evaluation."""
     if "stop" in overrides:
         overrides = {"eval_stop": None, **overrides}
     return replace(equilibrium, **overrides)

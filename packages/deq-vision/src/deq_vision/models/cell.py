@@ -1,4 +1,4 @@
-"""f, one evaluation of which takes the states of all branches to the next ones."""
+"""The cell f, which maps the states of all branches to the next ones."""
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +13,9 @@ State = tuple[Tensor, ...]
 
 
 class Cell(nn.Module):
-    """A residual block on every branch, then every branch joined from all, then a 1x1 convolution and a norm.
+    """A residual block on every branch, fusion of all branches into each, then a 1x1 convolution and a norm.
 
-    `cell(*state, injection)` returns the next state; it knows no solver.
+    `cell(*state, injection)` returns the next state.
     """
 
     def __init__(self, size: Architecture) -> None:
@@ -34,7 +34,7 @@ class Cell(nn.Module):
         """The next state.
 
         Raises:
-            ValueError: not as many states as branches.
+            ValueError: the number of states is not that of the branches.
         """
         *state, injection = state_and_injection
         if len(state) != len(self.branches):
@@ -47,7 +47,7 @@ class Cell(nn.Module):
         return tuple(post(self._joined(i, branches)) for i, post in enumerate(self.post))
 
     def _joined(self, i: int, branches: list[Tensor]) -> Tensor:
-        """All branches, brought to the shape of branch i, summed from fine to coarse."""
+        """Sum of all branches, from fine to coarse, each brought to the shape of branch i."""
         bridges = self.fuse[i]
         assert isinstance(bridges, nn.ModuleDict)
         total = branches[0] if i == 0 else bridges["0"](branches[0])
@@ -76,7 +76,7 @@ class Block(nn.Module):
 
 
 class Output(nn.Module):
-    """What ends f on a branch."""
+    """The output layers of f on one branch: ReLU, 1x1 convolution, norm."""
 
     def __init__(self, width: int, size: Architecture) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Output(nn.Module):
 
 
 def bridge(widths: tuple[int, ...], source: int, target: int, groups: int) -> nn.Module:
-    """Brings branch `source` to the shape of branch `target`."""
+    """The layers that bring branch `source` to the shape of branch `target`."""
     if source > target:
         return Enlarge(widths[source], widths[target], groups, factor=2 ** (source - target))
     last = target - source - 1
@@ -101,7 +101,7 @@ def bridge(widths: tuple[int, ...], source: int, target: int, groups: int) -> nn
 
 
 class Enlarge(nn.Module):
-    """To a finer branch: 1x1 convolution, norm, every cell repeated `factor` times both ways."""
+    """Upsampling to a finer branch: 1x1 convolution, norm, nearest-neighbour interpolation by `factor`."""
 
     def __init__(self, inputs: int, outputs: int, groups: int, factor: int) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Enlarge(nn.Module):
 
 
 class Halve(nn.Module):
-    """One halving on the way to a coarser branch; the last has no ReLU."""
+    """One strided convolution towards a coarser branch; the last of them has no ReLU."""
 
     def __init__(self, inputs: int, outputs: int, groups: int, *, relu: bool) -> None:
         super().__init__()

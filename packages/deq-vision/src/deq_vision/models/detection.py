@@ -1,17 +1,17 @@
-"""The head of a detector: the branches at equilibrium to a map of class scores and boxes.
+"""The detection head, which maps the branches at equilibrium to class scores and boxes on one grid.
 
-The head has no anchors and one level: objects as points (CenterNet; Zhou, Wang & Krähenbühl, 2019), boxes regressed
-around the points as in TTFNet (Liu et al., AAAI 2020). StreamDEQ used Faster R-CNN with a feature pyramid instead. The
-reasons for the other choice:
+The head has no anchors and one level: objects are points (CenterNet; Zhou, Wang & Krähenbühl, 2019), with boxes
+regressed around the points as in TTFNet (Liu et al., AAAI 2020). StreamDEQ used Faster R-CNN with a feature pyramid.
+We chose otherwise because:
 
-- It is torch alone. Anchors, proposals and RoI alignment would need compiled operators, or slow copies of them.
-- MDEQ's branches are solved jointly and each knows the others, so that one level at the finest branch's grid has the
-  context of all; a pyramid is there to give it to networks that lack it.
-- The result is one tensor on a grid, as that of segmentation. Streaming, sweeps over steps and training treat both
-  alike, and what a frame costs does not depend on how much is in it.
+- The head needs torch alone. Anchors, proposals and RoI alignment need compiled operators, or slow replacements.
+- The branches of MDEQ are solved jointly, so the finest one already has the context of all the others. A feature
+  pyramid supplies that context to networks that lack it.
+- The output is one tensor on a grid, as for segmentation. Streaming, sweeps over steps and training treat both
+  alike, and the cost of a frame does not depend on its content.
 
-Cell (y, x) of the map holds, for each class, the logit of being the centre of such an object; then four numbers: the
-centre's place from the cell's first corner, x and y, in cells, and the logarithms of width and height in cells.
+Cell (y, x) of the map holds the logit of each class that an object of it is centred there; then four numbers: the
+offset of the centre from the cell's first corner, x and y, in cells, and the logarithms of width and height in cells.
 """
 
 import torch
@@ -24,11 +24,11 @@ from deq_vision.models.stem import ConvNorm
 
 BOX = 4
 PRIOR = -2.19
-"""Logit of a probability of 0.1, from which scores start: nearly all cells hold no object (Lin et al., ICCV 2017)."""
+"""Initial logit of the scores, a probability of 0.1, as nearly all cells hold no object (Lin et al., ICCV 2017)."""
 
 
 class Detector(nn.Module):
-    """The branches to the map (B, classes + 4, h, w) on branch 0's grid."""
+    """Maps the branches to scores and boxes (B, classes + 4, h, w) on the grid of branch 0."""
 
     def __init__(self, size: Architecture, head: Detection) -> None:
         super().__init__()

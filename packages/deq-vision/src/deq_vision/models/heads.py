@@ -1,4 +1,4 @@
-"""From the branches at equilibrium to logits."""
+"""Heads of classification and segmentation, which map the branches at equilibrium to logits."""
 
 from itertools import pairwise
 
@@ -11,11 +11,11 @@ from deq_vision.models.cell import State
 from deq_vision.models.stem import ConvNorm
 
 EXPANSION = 4
-"""Channels a bottleneck returns, over its inner ones."""
+"""Ratio of a bottleneck's output channels to its inner channels."""
 
 
 class Classifier(nn.Module):
-    """The branches to logits (B, classes)."""
+    """Maps the branches to logits (B, classes)."""
 
     def __init__(self, size: Architecture, head: Classification) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Classifier(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions with a shortcut; norms without gains, but for the shortcut's."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; only the shortcut's norm has gains and offsets."""
 
     def __init__(self, inputs: int, inner: int, momentum: float) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Projection(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """The branches to logits (B, classes, h, w) on branch 0's grid."""
+    """Maps the branches to logits (B, classes, h, w) on the grid of branch 0."""
 
     def __init__(self, size: Architecture, head: Segmentation) -> None:
         super().__init__()

@@ -16,13 +16,13 @@ from deq_vision.models.stem import Injection, Stem
 
 @dataclass(frozen=True)
 class VisionOutput:
-    """What a model returns for a batch of images.
+    """Output of a model for a batch of images.
 
     Attributes:
-        logits: (B, classes), or (B, classes, h, w) on the grid of branch 0: a quarter of the image for Cityscapes. Of a
-            detector (B, classes + 4, h, w); see `models.detection`
-        state: the branches, which the next frame may start from, detached
-        solution: residuals, steps and trace of the solve, its value with gradients
+        logits: (B, classes); for segmentation (B, classes, h, w) on the grid of branch 0, a quarter of the image for
+            Cityscapes; for detection (B, classes + 4, h, w), see `models.detection`
+        state: branches, detached, from which the next frame may start
+        solution: result of the solve; its value carries gradients
     """
 
     logits: Tensor
@@ -31,9 +31,9 @@ class VisionOutput:
 
 
 class MDEQ(nn.Module):
-    """Features at several scales as the joint fixed point of one cell, given an image.
+    """Multiscale features of an image as the joint fixed point of one cell, with a head on top.
 
-    `inject`, `start`, `map`, `solve` and `head` are the pieces of `forward`. With a Jacobian penalty:
+    `forward` consists of `inject`, `start`, `map`, `solve` and `head`. With a Jacobian penalty:
 
         with deq.solve_scope():                                  # one set of dropout masks for both
             injection = model.inject(images)
@@ -75,12 +75,12 @@ class MDEQ(nn.Module):
         """Logits of normalised images (B, 3, H, W), H and W multiples of `size.multiple`.
 
         Args:
-            images: floating point, normalised as the model was trained; brought to its precision.
-            state: the branches to start from, zeros by default; not used where their shapes do not fit these images.
-            steps: unrolls the cell so many times, differentiated through, instead of solving: the pretraining.
-            stop: replaces the stopping rule.
-            record: evaluations after which the state so far is kept, in `solution.trajectory`; see
-                `deq_core.fixed_point`. `model.head` makes logits of each.
+            images: floating point, normalised as in training; cast to the model's precision.
+            state: branches to start from, zeros by default; ignored if their shapes do not fit these images.
+            steps: number of evaluations to unroll and differentiate through, instead of solving (pretraining).
+            stop: stopping rule, in place of the model's.
+            record: evaluations whose states are kept in `solution.trajectory`; see `deq_core.fixed_point`.
+                `model.head` makes logits of each.
         """
         if self.head is None:
             raise ValueError("this model has no head: use `features`, or choose an architecture with a head")
@@ -101,7 +101,7 @@ class MDEQ(nn.Module):
         return solution.value, solution
 
     def inject(self, images: Tensor) -> Injection:
-        """What enters f from images (B, 3, H, W): (B, C0, h, w), or a tuple of one tensor a branch."""
+        """The injection of images (B, 3, H, W) into f: (B, C0, h, w), or a tuple of one tensor a branch."""
         multiple = self.size.multiple
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
@@ -116,7 +116,7 @@ class MDEQ(nn.Module):
         return self.stem(images.to(next(self.stem.parameters()).dtype))
 
     def start(self, injection: Injection, state: State | None = None) -> State:
-        """Where a solve begins: `state` where it fits, else zeros."""
+        """The initial state of a solve: `state` if its shapes fit, else zeros."""
         first = injection[0] if isinstance(injection, tuple) else injection
         batch, _, height, width = first.shape
         dtype = torch.promote_types(first.dtype, torch.float32)
@@ -127,9 +127,9 @@ class MDEQ(nn.Module):
         return deq.nn.warm_start(state, zeros)
 
     def map(self, injection: Injection, cell: nn.Module | None = None) -> Callable[..., State]:
-        """The function of the branches whose fixed point is sought; gradients reach the stem through it.
+        """The function f of the branches whose fixed point is sought; gradients reach the stem through it.
 
-        `cell` is evaluated in place of the model's own: the copy `deq.delta.to_delta` makes of it, for example.
+        `cell` replaces the model's own, for example by the copy that `deq.delta.to_delta` makes of it.
         """
         cell = self.cell if cell is None else cell
 
@@ -187,14 +187,14 @@ class MDEQ(nn.Module):
     ) -> Tensor:
         """|∂f/∂z|² / n at the solution, a scalar, differentiable (Bai, Koltun & Kolter, ICML 2021).
 
-        The solution is a constant in it, also of an unrolled one. See `deq_core.nn.jacobian_frobenius` for the probes.
+        The solution counts as a constant, unrolled or not. See `deq_core.nn.jacobian_frobenius` for the probes.
         """
         z = solution.argument if isinstance(solution, deq.compat.ReleasedSolution) else solution.value
         return deq.nn.jacobian_frobenius(self.map(injection), z, probes=probes, generator=generator).mean()
 
 
 def _initialise(model: MDEQ) -> None:
-    """Draws initial weights, before any is split by weight normalisation."""
+    """Draws the initial weights; must run before weight normalisation splits them."""
     size = model.size
     if size.initialisation == "released":
         normed = {

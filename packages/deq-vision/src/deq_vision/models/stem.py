@@ -1,4 +1,4 @@
-"""From images to the injection of the equilibrium; evaluated once an image, outside of f."""
+"""The stem, which maps an image to the injection of f; evaluated once per image, outside the solve."""
 
 from itertools import pairwise
 from typing import cast
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from deq_vision.config import Architecture
 
 Injection = Tensor | tuple[Tensor, ...]
-"""(B, C0, h, w) for branch 0; a tuple where every branch has one."""
+"""(B, C0, h, w) for branch 0, or a tuple of one tensor a branch."""
 
 
 class ConvNorm(nn.Module):
-    """Convolution that keeps height and width, or halves them; batch normalisation; ReLU."""
+    """Convolution that keeps height and width (divided by `stride`), batch normalisation, ReLU."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, *, momentum: float, stride: int = 1, bias: bool = False
@@ -27,7 +27,7 @@ class ConvNorm(nn.Module):
 
 
 class Stem(nn.Module):
-    """Images (B, 3, H, W) to the injection at 1/2^halvings of their size."""
+    """Maps images (B, 3, H, W) to the injection at 1/2^halvings of their size."""
 
     def __init__(self, size: Architecture) -> None:
         super().__init__()

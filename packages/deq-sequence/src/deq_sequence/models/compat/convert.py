@@ -1,4 +1,4 @@
-"""Released checkpoints of DEQ-Transformer: state dicts of the released code, by key list."""
+"""Loads released checkpoints of DEQ-Transformer, the state dicts of the released code."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from deq_sequence.models.build import split
 from deq_sequence.models.positions import frequencies
 from deq_sequence.models.transformer import DEQTransformer
 
-# Each rule is applied to every key, in order.
+# All rules are applied to every key, in order.
 RENAMES = (
     (r"^word_emb\.emb_layers\.", "embedding.tables."),
     (r"^word_emb\.emb_projs\.", "embedding.projections."),
@@ -37,24 +37,24 @@ RENAMES = (
     (r"^crit\.out_layers\.(\d+)\.weight$", r"softmax.tables.\1"),
     (r"^crit\.out_projs\.(\d+)\.weight$", r"softmax.projections.\1"),
 )
-# Layers that are linear here and convolutions of length 1 in the release.
+# Weights of layers that are linear here and convolutions of length 1 in the release.
 CONVOLUTIONS = r"(injection|cell\.attention\.(qkv|position|output))\..*weight"
 FREQUENCIES = "pos_emb.inv_freq"
 
 
 def load_released(path: Path, *, variant: str = "wt103", **overrides: Any) -> DEQTransformer:
-    """The network in a released file, its sizes found from names and shapes; in evaluation mode.
+    """Loads the network in a released file, in evaluation mode; its sizes are inferred from names and shapes.
 
-    What neither says (layer norm before or after, dropout, horizon, solver, memory) is as in `variant`, a name that
-    `build` knows, or in overrides. Raises CheckpointError for a file that holds anything else, listing what is missing,
-    unexpected and misshapen.
+    Settings that these do not show (position of layer norm, dropout, horizon, solver, memory) come from `variant`, a
+    name that `build` accepts, or from overrides. Raises CheckpointError if the file holds anything else; the message
+    lists missing, unexpected and misshapen tensors.
     """
     with naming(path):
         return from_released(read_released(path), variant=variant, **overrides)
 
 
 def read_released(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file that torch.save wrote, under the names they have there; runs no code from it."""
+    """The tensors in a file written by torch.save, under the names in the file; runs no code from it."""
     try:
         return load_tensors(path)
     except CheckpointError as error:
@@ -64,7 +64,7 @@ def read_released(path: Path) -> dict[str, Tensor]:
 
 
 def from_released(state: Mapping[str, Tensor], *, variant: str = "wt103", **overrides: Any) -> DEQTransformer:
-    """The network that a released state dict belongs to, with its weights. See `load_released`."""
+    """The network with the weights of a released state dict. See `load_released`."""
     if variant not in VARIANTS:
         raise ValueError(f"unknown network {variant!r}; known are {', '.join(VARIANTS)}")
     state = renamed(state_dict(state))
@@ -87,7 +87,7 @@ def from_released(state: Mapping[str, Tensor], *, variant: str = "wt103", **over
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under the names and with the shapes used here."""
+    """`state` under the names and with the shapes of this package."""
     if FREQUENCIES in state:
         check_frequencies(state[FREQUENCIES])
     names = {name: reduce(lambda name, rule: re.sub(*rule, name), RENAMES, name) for name in state}
@@ -99,7 +99,7 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def recognised(state: Mapping[str, Tensor], otherwise: Architecture) -> Architecture:
-    """The architecture whose parameters have these shapes; what cannot be seen is as in `otherwise`."""
+    """The architecture whose parameters have these shapes; whatever shapes do not show comes from `otherwise`."""
     tables = _numbered(state, "embedding.tables.", ".weight")
     width = _shape(state, "injection.weight", (3 * otherwise.attention, otherwise.width))[-1]
     heads, head_width = _shape(state, "cell.attention.content_bias", (otherwise.heads, otherwise.head_width))
@@ -127,7 +127,7 @@ def recognised(state: Mapping[str, Tensor], otherwise: Architecture) -> Architec
 
 
 def tied(size: Architecture) -> dict[str, str]:
-    """What a released file holds twice and a model once: name in the softmax → name in the embedding."""
+    """Tensors that a released file holds twice and a model once: name in the softmax → name in the embedding."""
     clusters = range(len(size.widths))
     tables = [i for i in clusters if size.tied_tables]
     projections = [i for i, is_tied in enumerate(size.tied_projections) if is_tied]
@@ -138,7 +138,7 @@ def tied(size: Architecture) -> dict[str, str]:
 
 
 def check_frequencies(stored: Tensor) -> None:
-    """Raises for a checkpoint whose positions are embedded otherwise than here."""
+    """Raises CheckpointError if the checkpoint embeds positions with other frequencies."""
     expected = frequencies(2 * stored.numel(), torch.float32, torch.device("cpu"))
     if stored.dim() != 1 or not torch.allclose(stored.float(), expected, rtol=1e-3, atol=0):
         raise CheckpointError(f"{FREQUENCIES}: expected 10000^(-2i / width) for each i, got other numbers")
@@ -152,7 +152,7 @@ def _numbered(state: Mapping[str, Tensor], before: str, after: str) -> list[Tens
 
 
 def _division(widths: list[int]) -> int:
-    """The number by which widths are divided from cluster to cluster; any above 1 for a single cluster."""
+    """The factor by which widths shrink from cluster to cluster: 2 for a single cluster, 1 if there is none."""
     for division in range(2, widths[0] + 1):
         if [widths[0] // division**cluster for cluster in range(len(widths))] == widths:
             return division
@@ -160,7 +160,7 @@ def _division(widths: list[int]) -> int:
 
 
 def _same(state: Mapping[str, Tensor], name: str, other: str) -> bool:
-    """Whether the two are equal, or cannot be compared: then the one that is there is the tied one."""
+    """Whether two tensors are equal; True also if either is missing, as the file then stores tied ones once."""
     return name not in state or other not in state or torch.equal(state[name], state[other])
 
 

@@ -1,1 +1,1 @@
-"""Checkpoints in the layouts of the releases."""
+"""Official checkpoints in their released layouts."""

@@ -1,4 +1,4 @@
-"""Official checkpoints of MDEQ (locuslab/deq), whose segmentation models StreamDEQ uses too, by names and shapes."""
+"""Loads official checkpoints of MDEQ (locuslab/deq), including the segmentation models that StreamDEQ uses."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from deq_core.experiment.checkpoints.state_dict import state_dict
 from deq_vision.config import VARIANTS
 from deq_vision.models.mdeq import MDEQ
 
-# Beginnings of names in the release and here; # is a number. The first that fits is applied, in either direction.
+# Prefixes of parameter names in the release and here; # is a number. The first match applies, in either direction.
 RENAMES = (
     ("downsample.0.", "stem.layers.0.conv."),
     ("downsample.1.", "stem.layers.0.norm."),
@@ -49,21 +49,21 @@ OUTPUT = re.compile(r"^head\.(linear|classify)\.weight$")
 
 
 def load_released(path: Path | str, variant: str | None = None) -> MDEQ:
-    """The model in an official file, a bare state dict or a resumable checkpoint; in evaluation mode.
+    """Loads the model in an official file, a bare state dict or a resumable checkpoint, in evaluation mode.
 
     Args:
         path: the file.
-        variant: a name of `VARIANTS`, where two have the same names and shapes; found by itself otherwise.
+        variant: name in `VARIANTS`, needed where two have the same names and shapes; inferred otherwise.
 
     Raises:
-        CheckpointError: a file that holds anything else, listing what is missing, unexpected and misshapen.
+        CheckpointError: the file holds anything else; the message lists missing, unexpected and misshapen tensors.
     """
     with naming(path):
         return from_released(load_tensors(Path(path)), variant)
 
 
 def from_released(state: Mapping[str, Tensor], variant: str | None = None) -> MDEQ:
-    """The model that an official state dict belongs to, with its weights. See `load_released`."""
+    """The model with the weights of an official state dict. See `load_released`."""
     state = renamed(state_dict(state))
     closest, fewest = "", None
     for name in [variant] if variant is not None else _likely(state):
@@ -79,7 +79,7 @@ def from_released(state: Mapping[str, Tensor], variant: str | None = None) -> MD
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under the names used here."""
+    """`state` under the names of this package."""
     out = state_dicts.renamed(state, {name: _name(name, RENAMES, ENDS) for name in state})
     for name in [name for name in out if name.endswith(".running_mean")]:
         out.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
@@ -104,7 +104,7 @@ def _name(name: str, beginnings: Iterable[Sequence[str]], ends: Iterable[Sequenc
 
 
 def _likely(state: Mapping[str, Tensor]) -> list[str]:
-    """The released variants with as wide branches as `state` has; all, where none has.
+    """Names of the released variants whose branches are as wide as those of `state`; all of them if none matches.
 
     Raises:
         CheckpointError: `state` has no branch.
@@ -125,7 +125,7 @@ def _likely(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _fresh(name: str, state: Mapping[str, Tensor]) -> MDEQ:
-    """A model of a variant, with as many classes as `state` has."""
+    """A newly built model of a variant, with as many classes as `state` has."""
     if name not in VARIANTS:
         raise CheckpointError(f"unknown variant {name!r}; known are {', '.join(VARIANTS)}")
     variant = VARIANTS[name]
