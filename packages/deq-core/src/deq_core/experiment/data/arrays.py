@@ -1,4 +1,4 @@
-"""Arrays for figures, in one compressed file."""
+"""Named arrays for figures, in a compressed file (.npz)."""
 
 import io
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor | np.ndarray]) -> None:
         name: value.detach().cpu().numpy() if isinstance(value, Tensor) else value for name, value in arrays.items()
     }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **plain)  # every keyword is an array to NumPy before 2.1
+    np.savez_compressed(buffer, **plain)  # NumPy before 2.1 stores every keyword as an array
     write_bytes(path, buffer.getvalue())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in the file `path` (.npz).
+    """The arrays in the file `path` (.npz) by name.
 
     Raises:
-        ResultsError: there is no such file, or it is damaged.
+        ResultsError: the file is missing or damaged.
     """
     data, again = read_bytes(path, ResultsError), "make it again"
     with decoding(path, ResultsError, "arrays as NumPy stores them", again):

@@ -1,4 +1,4 @@
-"""Batches of a data set as a function of the step: the same after an interruption and for any number of workers."""
+"""Batches as a function of the step: the same after an interruption and for any number of workers."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
@@ -17,11 +17,11 @@ Read = TypeVar("Read", covariant=True)
 Batch = TypeVar("Batch")
 
 Change = Callable[[Sample, int, np.random.Generator], Sample]
-"""Augmentation: a sample, its index in the data set, and the random numbers of this place of this epoch."""
+"""Augmentation of a sample, given its index in the data set and a generator for this epoch and index."""
 
 
 class SampleSet(Protocol[Read]):
-    """What data sets are: samples by index."""
+    """A data set: samples by index."""
 
     def __len__(self) -> int: ...
 
@@ -29,19 +29,19 @@ class SampleSet(Protocol[Read]):
 
 
 def in_order(samples: SampleSet[Sample]) -> Iterator[Sample]:
-    """Every sample once, each read when it is asked for."""
+    """Every sample once, in order, read lazily."""
     return (samples[index] for index in range(len(samples)))
 
 
 def grouped(
     samples: Iterable[Sample], size: int, *, apart: Callable[[Sample], object] = lambda _: None
 ) -> Iterator[list[Sample]]:
-    """The samples, `size` at a time, or fewer at the end and where `apart` differs from one sample to the next.
+    """Groups of `size` consecutive samples; smaller at the end and where the key `apart` changes.
 
-    A full group comes before the next sample is read, which may be damaged.
+    A full group is yielded before the next sample, which may be damaged, is read.
 
     Raises:
-        ValueError: size is less than 1.
+        ValueError: `size` is less than 1.
     """
     if size < 1:
         raise ValueError(f"batch_size must be at least 1, got {size}")
@@ -51,7 +51,7 @@ def grouped(
 
 
 class Spaced(Dataset[Sample]):
-    """Some samples of a set, evenly spaced over it: so many, or all where there are not more."""
+    """`count` evenly spaced samples of a set, or all if it has no more."""
 
     def __init__(self, samples: SampleSet[Sample], count: int) -> None:
         self.samples = samples
@@ -74,18 +74,18 @@ def batches(
     seed: int,
     workers: int = 0,
 ) -> Callable[[int], Iterator[Batch]]:
-    """A function whose value at `start` yields the batches of steps start, start + 1, ... without end.
+    """A function of `start` that yields the batches of steps start, start + 1, ... without end.
 
-    Each epoch is a new permutation of the samples, without the last incomplete batch. The batch of a step, and the
-    random numbers that `change` gets for each of its samples, depend on the seed and the step alone.
+    Each epoch is a new permutation of the samples, without the last incomplete batch. The batch of a step and the
+    random numbers for `change` depend only on the seed and the step.
 
     Args:
-        dataset: map-style.
-        batch_size: samples a batch.
-        collate: joins samples to a batch.
-        change: augments a sample; None leaves all as they are. With workers it must be picklable.
-        seed: of the order and of the augmentation.
-        workers: processes that read and augment; 0 does both in this one.
+        dataset: map-style data set.
+        batch_size: number of samples per batch.
+        collate: joins samples into a batch.
+        change: augmentation; None for none. With workers it must be picklable.
+        seed: seed of the order and of the augmentation.
+        workers: number of processes that read and augment; 0 uses this process.
 
     Raises:
         ValueError: the data set is smaller than a batch.
@@ -101,7 +101,7 @@ def batches(
             collate_fn=collate,
             num_workers=workers,
             worker_init_fn=use_one_thread,
-            generator=torch.Generator(),  # its own, so that starting to iterate draws from no global generator
+            generator=torch.Generator(),  # otherwise each iteration would draw from the global generator
         )
         with one_thread():  # while workers are forked
             return iter(loader)
@@ -110,7 +110,7 @@ def batches(
 
 
 class ChangedItems(Dataset[Sample], Generic[Sample]):
-    """Samples by (epoch, index), changed by the random numbers of that place."""
+    """Samples by (epoch, index), augmented with the random numbers of that epoch and index."""
 
     def __init__(self, dataset: SampleSet[Sample], change: Change[Sample] | None, seed: int) -> None:
         self.dataset = dataset
@@ -124,7 +124,7 @@ class ChangedItems(Dataset[Sample], Generic[Sample]):
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
-    """The places (epoch, index) of each batch from step `start` on, without end."""
+    """Lists of (epoch, index), one for each batch from step `start` on, without end."""
 
     def __init__(self, samples: int, batch_size: int, seed: int, start: int) -> None:
         self.samples = samples
@@ -136,7 +136,7 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         per_epoch = self.samples // self.batch_size
         epoch, position = divmod(self.start, per_epoch)
         while True:
-            # The order is drawn as one item more, whose random numbers no sample uses.
+            # The index one past the last gives a generator that no sample uses.
             order = item_rng(self.seed, epoch, self.samples).permutation(self.samples).tolist()
             for batch in range(position, per_epoch):
                 yield [(epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
@@ -144,5 +144,5 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
 
 
 def use_one_thread(_: int) -> None:
-    """Keeps OpenCV from starting threads in a worker, which has siblings enough."""
+    """Keeps OpenCV in a worker to one thread, since the workers already run in parallel."""
     cv2.setNumThreads(1)

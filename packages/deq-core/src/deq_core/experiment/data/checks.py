@@ -1,4 +1,4 @@
-"""What a check of a data set on disk is told of it, and what it finds."""
+"""Parts of a data set to check on disk, and the problems found."""
 
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a file or folder."""
+    """A problem with a file or folder."""
 
     path: Path
     fault: str
@@ -21,13 +21,13 @@ class Part:
     """A split or render pass of a data set."""
 
     place: str
-    """The folder of its files, below that of the set."""
+    """Folder of its files, relative to that of the set."""
     read: Callable[[Path], Sized]
-    """Its reader, which finds what is missing; called with the folder of the data sets."""
+    """Reader, called with the folder of all data sets; it detects missing files."""
     count: int | None = None
-    """How many samples the release has, where that is known."""
+    """Number of samples in the release, if known."""
 
 
 def absent(path: Path) -> Problem:
-    """What is wrong with a path that does not exist."""
+    """The problem of a path that does not exist."""
     return Problem(path, "a link that leads nowhere" if path.is_symlink() else "missing")

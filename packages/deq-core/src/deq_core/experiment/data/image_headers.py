@@ -1,4 +1,4 @@
-"""What an image file says of itself, by Pillow: its kind, its size as stored, and whether the file is whole."""
+"""Format, stored size and completeness of image files, read with Pillow."""
 
 import logging
 import warnings
@@ -14,24 +14,24 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TILELENGTH, TILEWIDTH, 
 from deq_core.experiment.errors import FileFormatError, damaged
 from deq_core.experiment.reading import opening, read_bytes
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # our errors say what its lines on stderr would
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # our errors replace its lines on stderr
 
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Kinds of files that are read, whatever they are called; PPM stands for its grey and black-and-white relatives too."""
+"""Formats that are read, whatever the suffix. PPM includes PGM and PBM."""
 
 ANY_PIXELS, PIXELS_A_BYTE, MOST_PIXELS = 4096 * 3072, 12, 2**27
-"""An image may have the first number of pixels, or the second for each byte of its file, up to the third. Photographs
-have about one a byte, and the largest 108 million; a file of a few kB that would fill all memory has more."""
+"""Limits on pixels: any image may have `ANY_PIXELS`; larger ones `PIXELS_A_BYTE` for each byte of the file, up to
+`MOST_PIXELS`. Photographs have about one pixel per byte, and the largest has 108 million pixels."""
 
 ORIENTATION = 0x112
-"""The tag of a TIFF, and of EXIF data, that says how a picture is to be turned before a person looks at it."""
+"""Tag of TIFF and EXIF data for the rotation that shows the image upright."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image's pixels as they are stored, by the header of the file alone.
+    """Height and width of an image as stored, from the header alone.
 
     Raises:
-        FileFormatError: the header is damaged, of another kind of file, or of too many pixels.
+        FileFormatError: the header is damaged, belongs to another format, or announces too many pixels.
     """
     with (
         opening(path, FileFormatError),
@@ -42,16 +42,16 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def whole_size(path: Path, *, formats: tuple[str, ...] = FORMATS, decoded: bool = False) -> tuple[int, int]:
-    """`image_size` of a file that is whole: by the checksums of a PNG, the end of a JPEG, the length of others.
+    """`image_size` of a complete file: checks the checksums of a PNG, the end of a JPEG, the length of other formats.
 
     Args:
-        path: of the file.
-        formats: those of `FORMATS` that it may have.
-        decoded: whether its pixels are decoded too, which takes longer. Even then part of what was overwritten in the
-            middle of a JPEG passes, which has no checksums.
+        path: the file.
+        formats: allowed formats, from `FORMATS`.
+        decoded: whether to decode the pixels as well, which is slower. Even so, some damage in the middle of a JPEG,
+            which has no checksums, is not detected.
 
     Raises:
-        FileFormatError: it is damaged, or of another kind.
+        FileFormatError: the file is damaged or has another format.
     """
     data = read_bytes(path, FileFormatError)
     with opened(path, BytesIO(data), len(data), formats) as image:
@@ -60,16 +60,16 @@ def whole_size(path: Path, *, formats: tuple[str, ...] = FORMATS, decoded: bool 
         if kind != "PNG" and (decoded or not is_jpeg(image)):
             image.load()
     if decoded and kind == "PNG":
-        with opened(path, BytesIO(data), len(data), formats) as image:  # of one that was verified nothing is left
+        with opened(path, BytesIO(data), len(data), formats) as image:  # `verify` makes an image unusable
             image.load()
     return size
 
 
 def stored_orientation(path: Path, data: bytes) -> int:
-    """Of a TIFF, from 1 to 8: how it is to be turned, as decoders do by themselves; 1 is not at all, as is all else.
+    """Orientation of a TIFF from 1 (upright) to 8, which decoders apply by themselves; 1 for all other formats.
 
     Raises:
-        FileFormatError: the file `data` that was at `path` is cut off, or a damaged PNG, or as for `image_size`.
+        FileFormatError: `data`, read from `path`, is truncated or a damaged PNG, or as in `image_size`.
     """
     with opened(path, BytesIO(data), len(data), FORMATS) as image:
         require_whole(path, image, data)
@@ -78,12 +78,12 @@ def stored_orientation(path: Path, data: bytes) -> int:
 
 @contextmanager
 def opened(path: Path, file: BinaryIO, length: int, formats: tuple[str, ...]) -> Iterator[Image.Image]:
-    """An image whose pixels are not read yet; what Pillow then raises, of many types, becomes a `FileFormatError`."""
+    """Opens an image without reading its pixels; errors of Pillow in the block become `FileFormatError`s."""
     start = file.read(32)
     file.seek(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's own bound, and of metadata that it does not understand
+            warnings.simplefilter("ignore")  # about Pillow's own limit and unknown metadata
             image = Image.open(file, formats=formats)
             require_moderate(path, image, length)
             yield image
@@ -95,15 +95,15 @@ def opened(path: Path, file: BinaryIO, length: int, formats: tuple[str, ...]) ->
         raise FileFormatError(f"{path}: {error}; reduce it first") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the disk
+            raise  # an error of the disk, not of the file
         raise damaged(path, "a whole image", f"{length} bytes of which Pillow says: {error}") from error
 
 
 def require_moderate(path: Path, image: Image.Image, length: int) -> None:
-    """Raises FileFormatError where an image would take far more memory than its file of `length` bytes promises."""
+    """Raises FileFormatError if the image has too many pixels for a file of `length` bytes."""
     height, width = stored_size(image)
     pixels = height * width
-    if isinstance(image, TiffImageFile):  # whose tiles may be larger than itself
+    if isinstance(image, TiffImageFile):  # tiles may be larger than the image
         pixels = max(pixels, int(image.tag_v2.get(TILEWIDTH, 1)) * int(image.tag_v2.get(TILELENGTH, 1)))
     most = min(max(ANY_PIXELS, PIXELS_A_BYTE * length), MOST_PIXELS)
     if pixels > most:
@@ -114,21 +114,21 @@ def require_moderate(path: Path, image: Image.Image, length: int) -> None:
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
-    """Height and width; Pillow itself turns a TIFF, and no other."""
+    """Height and width as stored. Pillow's own are those after rotation for TIFFs."""
     if isinstance(image, TiffImageFile):
         return int(image.tag_v2[IMAGELENGTH]), int(image.tag_v2[IMAGEWIDTH])
     return image.height, image.width
 
 
 def is_jpeg(image: Image.Image) -> bool:
-    """Whether it is one, or several in one file, which Pillow calls MPO."""
+    """Whether the image is a JPEG, or several in one file, which Pillow calls MPO."""
     return image.format in ("JPEG", "MPO")
 
 
 def require_whole(path: Path, image: Image.Image, data: bytes) -> None:
-    """Raises FileFormatError where a PNG was damaged or a JPEG cut off.
+    """Raises FileFormatError if a PNG is damaged or a JPEG truncated.
 
-    Decoders fill up with grey what is missing, and take memory for what a PNG says that its parts hold.
+    Decoders fill missing pixels with grey, and allocate memory of the sizes that a PNG's chunks announce.
     """
     if image.format == "PNG":
         ends = data.partition(b"\0\0\0\0IEND")[2].startswith(b"\xaeB`\x82")
@@ -141,7 +141,7 @@ def require_whole(path: Path, image: Image.Image, data: bytes) -> None:
 
 
 def scan_of(jpeg: bytes) -> int:
-    """Where the compressed pixels begin: behind segments, of which one may be a small JPEG with an end of its own."""
+    """Offset of the compressed pixels, after all segments; a thumbnail in a segment may have its own end marker."""
     position = 2
     while jpeg[position : position + 1] == b"\xff" and jpeg[position + 1 : position + 2] != b"\xda":
         fill = jpeg[position + 1 : position + 2] == b"\xff"

@@ -1,8 +1,8 @@
-"""Image files: pixels in, pixels out, whole or not at all.
+"""Reads and writes image files.
 
-Tensors are channels first. A reader either returns the whole file or raises `FileFormatError`; a writer leaves either
-the whole file or none. Pixels are read as they are stored, for that is what boxes, labels, flow and the published
-accuracies are of. A camera that was held otherwise says so in the file; `upright` turns the pixels for a person.
+Tensors are channels first. A reader returns the whole image or raises `FileFormatError`; a writer is atomic. Pixels are
+read as stored, because boxes, labels, flow and published accuracies refer to stored pixels. `upright` applies the
+orientation that the camera recorded.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ from deq_core.experiment.files import write_bytes
 from deq_core.experiment.reading import read_bytes
 
 SILENT, WARNINGS = 0, 3
-"""Of OpenCV's log levels; it begins at the second."""
+"""Log levels of OpenCV; its default is `WARNINGS`."""
 
 TURNED_BACK: Mapping[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -33,18 +33,18 @@ TURNED_BACK: Mapping[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels, -1),
 }
-"""{orientation: from pixels that were turned upright to pixels as they are stored}"""
+"""{orientation: function from upright pixels to pixels as stored}"""
 
 
 def read_image(path: Path, *, upright: bool = False) -> Tensor:
-    """uint8 (3, h, w), RGB: a grey image is repeated three times, an alpha channel dropped, 16 bits cut to 8.
+    """uint8 (3, h, w), RGB: grey is repeated three times, an alpha channel dropped, 16 bits reduced to 8.
 
     Args:
-        path: of a BMP, JPEG, PNG, PPM, TIFF or WebP file, whatever it is called.
-        upright: whether the image is turned as its EXIF data say, to how a person sees it. Else it is as stored.
+        path: BMP, JPEG, PNG, PPM, TIFF or WebP file, whatever its suffix.
+        upright: whether to apply the EXIF orientation; otherwise pixels are as stored.
 
     Raises:
-        FileFormatError: the file is damaged, of another kind, or of far more pixels than its length promises.
+        FileFormatError: the file is damaged, has another format, or has too many pixels for its length.
     """
     pixels = decode(path, cv2.IMREAD_COLOR, upright=upright)[:, :, ::-1]
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
@@ -58,7 +58,7 @@ def write_image(path: Path, image: Tensor) -> None:
 
 
 def read_mask(path: Path) -> Tensor:
-    """bool (h, w): True where the grey image is not black."""
+    """bool (h, w): True where a grey image is not black."""
     return torch.from_numpy(decode(path, cv2.IMREAD_GRAYSCALE) > 0)
 
 
@@ -68,7 +68,7 @@ def write_mask(path: Path, mask: Tensor) -> None:
 
 
 def decode(path: Path, mode: int, *, upright: bool = False) -> np.ndarray:
-    """The pixels of an image file, channels last, as OpenCV's `mode` asks for them; the rest is as in `read_image`."""
+    """Pixels of an image file, channels last, in OpenCV's `mode`; otherwise like `read_image`."""
     data = read_bytes(path, FileFormatError)
     orientation = stored_orientation(path, data)
     flags = mode if upright else mode | cv2.IMREAD_IGNORE_ORIENTATION
@@ -81,11 +81,11 @@ def decode(path: Path, mode: int, *, upright: bool = False) -> np.ndarray:
         raise damaged(path, f"a complete {path.suffix or 'image'} file", f"{len(data)} bytes that do not decode")
     if upright or orientation not in TURNED_BACK:
         return pixels
-    return np.ascontiguousarray(TURNED_BACK[orientation](pixels))  # OpenCV turns a TIFF whatever it is told
+    return np.ascontiguousarray(TURNED_BACK[orientation](pixels))  # OpenCV always rotates a TIFF
 
 
 def encode(path: Path, pixels: np.ndarray) -> None:
-    """Writes pixels, channels last in OpenCV's order, in the format of the suffix."""
+    """Writes pixels (channels last, in OpenCV's order) in the format of the suffix."""
     done, data = cv2.imencode(path.suffix, pixels)
     if not done:
         raise ValueError(f"{path}: OpenCV cannot write this format; use .png or .ppm")
@@ -94,11 +94,11 @@ def encode(path: Path, pixels: np.ndarray) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps OpenCV's lines off stderr, which say what our errors say, unless OPENCV_LOG_LEVEL asks for more.
+    """Silences OpenCV's warnings, which our errors replace, unless OPENCV_LOG_LEVEL asks for more.
 
-    Its level is one of the process.
+    The level applies to the whole process.
     """
-    logging: Any = getattr(cv2.utils, "logging", cv2)  # cv2 itself before OpenCV 4.13
+    logging: Any = getattr(cv2.utils, "logging", cv2)  # in cv2 itself before OpenCV 4.13
     level = logging.getLogLevel()
     if level <= WARNINGS:
         logging.setLogLevel(SILENT)
@@ -110,7 +110,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keeps OpenCV from using threads of its own: results then depend on none, and a forked process cannot hang."""
+    """Limits OpenCV to one thread: results do not depend on threads, and forked processes cannot hang."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -1,4 +1,4 @@
-"""PNG files whose pixels are labels: numbers, with a palette that shows them in colour, or colours."""
+"""PNG files of labels: numbers, possibly with a palette, or colours."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -13,19 +13,19 @@ from deq_core.experiment.files import write_bytes
 from deq_core.experiment.reading import read_bytes
 
 NUMBERS = ("1", "L", "P")
-"""Pillow's modes of pixels that are numbers of at most 8 bits."""
+"""Pillow's modes whose pixels are numbers of at most 8 bits."""
 BITS = 24
-"""Where the header of a PNG, its first chunk, says how many a channel has."""
+"""Offset of the bits per channel in a PNG file."""
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """uint8 (h, w): the numbers of a black-and-white, grey or indexed PNG as they are stored, whatever its palette.
+    """uint8 (h, w): the stored numbers of a black-and-white, grey or indexed PNG, regardless of its palette.
 
-    Grey of 2 or 4 bits is refused: by the format it is a shade, 1 of 15 as light as 17 of 255, and which of the two
-    somebody meant the file does not tell.
+    Grey of 2 or 4 bits is refused, because it is ambiguous: as a shade, 1 of 15 equals 17 of 255, and the file does
+    not say whether 1 or 17 is the label.
 
     Raises:
-        FileFormatError: the file is damaged, or its pixels are colours or numbers of more bits, or of fewer.
+        FileFormatError: the file is damaged, or its pixels are colours or numbers of another bit depth.
     """
     mode, bits, pixels = _read(path, None)
     if mode not in NUMBERS:
@@ -36,13 +36,13 @@ def read_numbers(path: Path) -> np.ndarray:
 
 
 def read_colours(path: Path) -> np.ndarray:
-    """uint8 (h, w, 3): the colours of a PNG, RGB, those of its palette where it has one; transparency is left out.
+    """uint8 (h, w, 3): the RGB colours of a PNG, through its palette if it has one; transparency is dropped.
 
     Raises:
-        FileFormatError: the file is damaged, or has more than 8 bits a channel.
+        FileFormatError: the file is damaged, or has more than 8 bits per channel.
     """
     mode, bits, pixels = _read(path, "RGB")
-    if mode not in (*NUMBERS, "LA", "RGB", "RGBA") or bits > 8:  # of 16 Pillow leaves the upper 8
+    if mode not in (*NUMBERS, "LA", "RGB", "RGBA") or bits > 8:  # Pillow reduces 16 bits to 8
         raise _unfit(path, "a PNG of 8 bits a channel", f"one of mode {mode} with {bits}")
     return pixels
 
@@ -52,7 +52,7 @@ def _unfit(path: Path, expected: str, got: str) -> FileFormatError:
 
 
 def write_indexed(path: Path, numbers: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> None:
-    """Writes uint8 (h, w) as an indexed PNG; number i is shown in the i-th colour of the palette, RGB, others black."""
+    """Writes uint8 (h, w) as an indexed PNG; `palette` has the RGB colours of numbers 0, 1, ...; the rest is black."""
     image = Image.frombytes("P", numbers.shape[::-1], np.ascontiguousarray(numbers).tobytes())
     image.putpalette([value for colour in palette for value in colour])
     data = BytesIO()
@@ -61,10 +61,10 @@ def write_indexed(path: Path, numbers: np.ndarray, palette: Sequence[tuple[int, 
 
 
 def _read(path: Path, mode: str | None) -> tuple[str, int, np.ndarray]:
-    """Mode, bits a channel, and pixels of a PNG, the latter converted."""
+    """Mode and bits per channel of a PNG, and its pixels converted to `mode`."""
     data = read_bytes(path, FileFormatError)
     with opened(path, BytesIO(data), len(data), ("PNG",)) as image:
         require_whole(path, image, data)
-    with opened(path, BytesIO(data), len(data), ("PNG",)) as image:  # of one that was verified nothing is left
+    with opened(path, BytesIO(data), len(data), ("PNG",)) as image:  # `verify` makes an image unusable
         stored = image.mode
         return stored, data[BITS], np.asarray(image if mode is None else image.convert(mode)).astype(np.uint8)

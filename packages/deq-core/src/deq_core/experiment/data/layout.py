@@ -1,4 +1,4 @@
-"""Data sets on disk: folders that must exist, frames that follow each other, files of one size."""
+"""Layout of data sets on disk: required files, consecutive frames, matching sizes."""
 
 import os
 import re
@@ -13,10 +13,10 @@ from deq_core.experiment.errors import LayoutError as LayoutError
 
 
 def files_in(folder: Path, pattern: str, *, hint: str) -> list[Path]:
-    """The files of a folder that match, sorted by name.
+    """The files of a folder that match `pattern`, sorted by name.
 
     Raises:
-        LayoutError: the folder is missing or holds none; `hint` says what to put there.
+        LayoutError: the folder is missing or has no such file; `hint` says what to put there.
     """
     found = sorted(folder.glob(pattern)) if folder.is_dir() else []
     if not found:
@@ -26,9 +26,9 @@ def files_in(folder: Path, pattern: str, *, hint: str) -> list[Path]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files of a folder and of all below it, sorted, and links that lead nowhere.
+    """All files below a folder, sorted, including broken links.
 
-    Links to folders are followed, which `Path.rglob` does not, unless they lead back: a large set is on several disks.
+    Unlike `Path.rglob`, this follows links to folders, since large sets span several disks. Cycles are not followed.
     """
     found: list[Path] = []
     for place, folders, names in os.walk(folder, followlinks=True):
@@ -40,7 +40,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def by_folder(paths: list[Path]) -> dict[Path, list[Path]]:
-    """The paths of each folder, in the order they came."""
+    """Paths by folder, in their given order."""
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent, []).append(path)
@@ -48,10 +48,10 @@ def by_folder(paths: list[Path]) -> dict[Path, list[Path]]:
 
 
 def number(path: Path) -> int:
-    """The last number in the name of a file.
+    """The last number in a file's name.
 
     Raises:
-        LayoutError: there is none.
+        LayoutError: the name has no number.
     """
     digits = re.findall(r"\d+", path.stem)
     if not digits:
@@ -60,10 +60,10 @@ def number(path: Path) -> int:
 
 
 def following(frames: list[Path]) -> list[tuple[Path, Path]]:
-    """The frames of one video, sorted by name, as pairs of frames that follow each other.
+    """Pairs of consecutive frames of one video, whose `frames` are sorted by name.
 
     Raises:
-        LayoutError: a number between the first and the last is missing; pairing what is left would skip it.
+        LayoutError: a frame between the first and the last is missing.
     """
     for first, second in pairwise(frames):
         if number(second) != number(first) + 1:
@@ -78,7 +78,7 @@ def require(paths: list[Path], *, because: str) -> None:
     """Checks that every path is a file.
 
     Raises:
-        LayoutError: some are not; the first ones are named.
+        LayoutError: files are missing; the message names the first ones.
     """
     missing = [path for path in paths if not path.is_file()]
     if missing:
@@ -87,16 +87,16 @@ def require(paths: list[Path], *, because: str) -> None:
 
 
 def require_size(path: Path, values: Tensor, image: Tensor, *, what: str = "the size of its image") -> None:
-    """Checks that what `path` held is as high and wide as an image.
+    """Checks that `values`, read from `path`, have the height and width of `image`.
 
     Raises:
-        FileFormatError: it is not.
+        FileFormatError: the sizes differ.
     """
     if values.shape[-2:] != image.shape[-2:]:
         raise other_size(path, values.shape[-2:], image.shape[-2:], what=what)
 
 
 def other_size(path: Path, size: Sequence[int], expected: Sequence[int], *, what: str) -> FileFormatError:
-    """The error for a file of another height and width than expected."""
+    """The error for a file of unexpected height and width."""
     (h, w), (height, width) = size, expected
     return damaged(path, f"{width}x{height} pixels, {what}", f"{w}x{h}")

@@ -1,4 +1,4 @@
-"""The list of what a folder of generated data holds, so that data can be told apart by one small file."""
+"""Manifest of a folder of generated data: one small file that identifies its content."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from deq_core.experiment.files import write_json
 
 
 def write_manifest(root: Path, config: object) -> None:
-    """manifest.json: the configuration, and bytes and sha256 of every file below `root`, by its path."""
+    """Writes manifest.json: the configuration, and size and SHA-256 of every file below `root`."""
     files = {
         path.relative_to(root).as_posix(): {
             "bytes": path.stat().st_size,

@@ -1,4 +1,4 @@
-"""Arrays as NumPy stores them (.npy), whose headers are compared with their lengths before anything is allocated."""
+"""Headers of .npy files, checked against the length of the file before anything is allocated."""
 
 import io
 import math
@@ -7,27 +7,31 @@ from dataclasses import dataclass
 import numpy as np
 
 LONGEST = 1 << 20
-"""Bytes that a header may be long; it says how long it is, and NumPy asks for as much."""
+"""Maximum length of a header in bytes. NumPy allocates the length that the file announces."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its array."""
+    """Header of an array in a file."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     fortran: bool
-    """Whether the first index runs fastest."""
+    """Whether the order is Fortran's (first index fastest)."""
     offset: int
-    """Bytes before the values."""
+    """Number of bytes before the values."""
 
 
 def header(start: bytes, length: int) -> Header:
-    """The header of a file of `length` bytes that begins with `start`, at least its first `LONGEST`.
+    """The header of a file of `length` bytes.
+
+    Args:
+        start: the beginning of the file, at least `LONGEST` bytes if it has as many.
+        length: length of the file in bytes.
 
     Raises:
-        ValueError: it has another length than its header says, or holds Python objects.
-        Exception: of any kind, where it is no such file.
+        ValueError: the length contradicts the header, or the array holds Python objects.
+        Exception: of any type, if it is not a .npy file.
     """
     file = io.BytesIO(start)
     version = np.lib.format.read_magic(file)

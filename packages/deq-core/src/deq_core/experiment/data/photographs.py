@@ -1,6 +1,6 @@
-"""Real photographs that come inside the scikit-image, scikit-learn and matplotlib packages, divided once and for all.
+"""Photographs shipped with scikit-image, scikit-learn and matplotlib, in a fixed split.
 
-What a network is trained on, chosen by and measured with shares no photograph.
+Training, validation and test data share no photograph.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ MORE_TRAINING = (
     "skimage/data/clock_motion.png",
     "skimage/data/color.png",
 )
-"""The rest of the photographs and scans in the packages, but for page.png, whose colour profile is damaged."""
+"""The other photographs and scans in the packages, except page.png, whose colour profile is damaged."""
 VALIDATION = (
     "skimage/data/coffee.png",
     "skimage/data/coins.png",
@@ -52,10 +52,10 @@ DISPARITY = "skimage/data/motorcycle_disp.npz"
 
 
 def locate(name: str) -> Path:
-    """The file of an installed package, such as skimage/data/coffee.png, without importing the package.
+    """Path of a file in an installed package, such as skimage/data/coffee.png, without importing the package.
 
     Raises:
-        FileNotFoundError: the package is not installed or does not hold the file.
+        FileNotFoundError: the package is not installed or lacks the file.
     """
     package, _, inner = name.partition("/")
     spec = find_spec(package)
@@ -73,20 +73,20 @@ def load(name: str) -> np.ndarray:
 
 
 def load_all(names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    """The photographs in the order of their names, uint8 RGB (h, w, 3) each."""
+    """Photographs in the order of `names`, each uint8 RGB (h, w, 3)."""
     return tuple(load(name) for name in names)
 
 
 def load_listed(listing: Path, folder: Path, side: int) -> tuple[np.ndarray, ...]:
-    """The photographs that a table lists, from below `folder`: uint8 RGB (h, w, 3), reduced to `side` pixels at most.
+    """The photographs that a table lists, each uint8 RGB (h, w, 3).
 
     Args:
-        listing: a CSV file with the columns `file`, a path below `folder`, and `sha256`; others are for its readers.
-        folder: where the files are.
-        side: of the longer side.
+        listing: CSV file with the columns `file`, a path relative to `folder`, and `sha256`; others are ignored.
+        folder: folder of the files.
+        side: maximum length of the longer side; larger photographs are downscaled.
 
     Raises:
-        LayoutError: the table lists none or lacks a column, or a file is not there, or is another one than the listed.
+        LayoutError: the table is empty or lacks a column, or a file is missing or has another SHA-256.
     """
     rows = read_rows(listing)
     if not rows or not all({"file", "sha256"} <= row.keys() for row in rows):
@@ -100,7 +100,7 @@ def load_listed(listing: Path, folder: Path, side: int) -> tuple[np.ndarray, ...
         digest = hashlib.sha256(data).hexdigest()
         if digest != row["sha256"]:
             raise LayoutError(f"{path}: expected SHA-256 {row['sha256']}, as {listing} has it, got {digest}")
-        # a file that is known by its digest is no trap, however many pixels it has for its bytes
+        # the digest identifies the file, so the limit on pixels per byte is not needed
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
         if pixels is None:
             raise LayoutError(f"{path}: OpenCV cannot decode it; leave it out of {listing}")
@@ -109,7 +109,7 @@ def load_listed(listing: Path, folder: Path, side: int) -> tuple[np.ndarray, ...
 
 
 def load_folder(files: Sequence[Path], side: int) -> tuple[np.ndarray, ...]:
-    """Photographs of the user's own: uint8 RGB (h, w, 3), the longer side reduced to `side` pixels at most.
+    """The user's own photographs, uint8 RGB (h, w, 3), downscaled so that the longer side is at most `side` pixels.
 
     Raises:
         FileFormatError: a file is damaged.
@@ -118,7 +118,7 @@ def load_folder(files: Sequence[Path], side: int) -> tuple[np.ndarray, ...]:
 
 
 def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
-    """RGB from OpenCV's BGR, the longer side reduced to `side` pixels at most."""
+    """RGB from OpenCV's BGR, downscaled so that the longer side is at most `side` pixels."""
     factor = side / max(pixels.shape[:2])
     if factor < 1:
         pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
@@ -128,8 +128,8 @@ def reduced(pixels: np.ndarray, side: int) -> np.ndarray:
 def motorcycle() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The Middlebury stereo pair "Motorcycle" (Scharstein et al., GCPR 2014): left, right, disparity of the left.
 
-    Frames are uint8 RGB (500, 741, 3), the disparity float32 (500, 741) in pixels, infinite where it is unknown: pixel
-    x of the left frame is at x - disparity in the right one.
+    Frames are uint8 RGB (500, 741, 3). The disparity is float32 (500, 741) in pixels, infinite where unknown; pixel x
+    of the left frame is at x - disparity in the right frame.
     """
     left, right = load_all(STEREO)
     with np.load(locate(DISPARITY)) as archive:

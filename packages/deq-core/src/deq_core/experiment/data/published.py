@@ -1,4 +1,4 @@
-"""What there is to know of a published data set besides its reader: said once, in the module of the reader."""
+"""Description of a published data set: source, parts and checks. Each is defined in the module of its reader."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from deq_core.experiment.errors import FileFormatError
 
 
 class Whole(Protocol):
-    """Raises `FileFormatError` unless a file is whole, where it is `decoded` also what only its pixels show."""
+    """Check that raises `FileFormatError` for a damaged file; with `decoded` it decodes the content as well."""
 
     def __call__(self, path: Path, /, *, decoded: bool) -> object: ...
 
@@ -25,21 +25,21 @@ class DataSet:
     """A published data set."""
 
     source: Source
-    """Title, page, licence, and how it is fetched."""
+    """Title, page, licence and download."""
     folder: str
-    """Where it lies in the folder of the data sets."""
+    """Folder of the set, relative to the folder of all data sets."""
     parts: tuple[Part, ...]
-    """Its splits, each with its reader and the number of samples that the publisher states."""
+    """Splits, each with its reader and the published number of samples."""
     places: tuple[str, ...] = ("",)
-    """Where its files are below `folder`, which sets may share."""
+    """Subfolders of `folder` with the files of this set; several sets may share `folder`."""
     whole: Mapping[str, Whole]
-    """{suffix: what tells whether such a file is whole}; others are not looked at."""
+    """{suffix: check of files with this suffix}; other files are not checked."""
     disagreements: Callable[[Path], Iterable[Problem]] = lambda root: ()
-    """What whole files say against each other, such as flow of another size than its frames; of the folder of sets."""
+    """Finds contradictions between files, such as flow and frames of different size; takes the folder of all sets."""
 
 
 def size_of(frame: Path) -> tuple[int, int] | None:
-    """Height and width of a frame as it is stored; None where it is missing or damaged, which is said of it itself."""
+    """Height and width of a frame as stored; None if it is missing or damaged, which another check reports."""
     try:
         return image_size(frame)
     except (FileFormatError, FileNotFoundError):

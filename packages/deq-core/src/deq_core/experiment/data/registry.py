@@ -1,4 +1,4 @@
-"""The published data sets of a package: fetched, checked, and as the data of a pipeline."""
+"""Registry of a package's published data sets: download, checks, and use in a pipeline."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,19 +16,19 @@ from deq_core.experiment.errors import FileFormatError
 from deq_core.experiment.files import output_directory, require_own, require_writable, write_json
 
 SHOWN = 20
-"""Problems that an error lists."""
+"""Maximum number of problems listed in an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleasedSets:
-    """Which of the published sets are the data of a pipeline, and where they are."""
+    """Published data sets as the data of a pipeline."""
 
     root: str
-    """Folder of the sets, as the command `download` fills it."""
+    """Folder of the sets, as written by the command `download`."""
     sets: tuple[str, ...]
-    """Names in the package's registry."""
+    """Names of the sets in the package's registry."""
     complete: bool = True
-    """Whether a set must be the whole release; false takes a part of it."""
+    """Whether each set must be complete; false accepts a part of the release."""
     kind: Literal["released"] = field(default="released", repr=False)
 
 
@@ -37,34 +37,34 @@ class Registry:
     """The data sets of a package by name."""
 
     program: str
-    """The command line of the package."""
+    """Name of the package's command-line program."""
     sets: Mapping[str, DataSet]
     unit: str = "samples"
-    """What a sample is called."""
+    """Word for samples in messages."""
 
     def named(self, name: str) -> DataSet:
-        """The set of that name.
+        """The data set called `name`.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is no such set.
         """
         if name not in self.sets:
             raise ConfigError(f"no data set is named {name!r}; there are {', '.join(self.sets)}")
         return self.sets[name]
 
     def fetch(self, name: str, root: Path) -> None:
-        """Downloads a set to `root`, or says how to get it. A broken download is continued; see `download.fetch`."""
+        """Downloads a set to `root`, or says how to get it; resumes an interrupted download. See `download.fetch`."""
         fetch(self.named(name).source, root)
 
     def check(self, name: str, root: Path, *, released: bool = True, thorough: bool = False) -> list[Problem]:
-        """What is wrong with a set below `root`; empty if it is complete and every file whole.
+        """Problems of a data set below `root`; empty if it is complete and no file is damaged.
 
         Args:
-            name: of the set.
-            root: folder of the data sets.
-            released: whether the numbers of samples must be those of the release, and every split be there. False for
-                a miniature or a part of the release, of which only what is there is checked.
-            thorough: whether files are decoded too, which takes hours and finds part of the damage in their middle.
+            name: name of the set.
+            root: folder of all data sets.
+            released: whether all splits and the released numbers of samples are required. False for a miniature or a
+                part of the release.
+            thorough: whether to decode files as well, which takes hours and finds some further damage.
 
         Raises:
             ConfigError: there is no such set.
@@ -101,15 +101,15 @@ class Registry:
         return list({str(problem): problem for problem in problems}.values())
 
     def prepare(self, out: Path, config: ReleasedSets) -> None:
-        """Fetches the sets that are not at their root yet, checks all, and writes `out`/manifest.json.
+        """Downloads missing sets, checks all of them, and writes `out`/manifest.json.
 
-        The manifest lists every file with its size; so that what was trained on them is outdated when the files change.
+        The manifest lists every file with its size, so that trainings become outdated when files change.
 
         Raises:
             ConfigError: there is no such set.
-            LayoutError: something is missing or damaged, by file; or a set must be got by hand, with instructions.
-            DownloadError: a download failed; it continues next time.
-            OutputError: `out` cannot be written, or holds anything else.
+            LayoutError: files are missing or damaged, or a set must be downloaded by hand (the message says how).
+            DownloadError: a download failed; the next call resumes it.
+            OutputError: `out` cannot be written, or has other content.
         """
         sets, root = {name: self.named(name) for name in config.sets}, Path(config.root).expanduser()
         require_writable(out, folder=True)
@@ -137,15 +137,15 @@ class Registry:
             write_json(partial / "manifest.json", {"root": str(root.resolve()), "files": files})
 
     def provide(self, out: Path, config: Any, generate: Callable[[Path, Any], object]) -> dict[str, int]:
-        """Puts the data of a pipeline into `out`, and counts its files and bytes.
+        """Prepares or generates the data of a pipeline in `out`; returns the numbers of files and bytes.
 
         Args:
-            out: folder of the pipeline.
-            config: `ReleasedSets`, which are prepared, or what `generate` takes.
-            generate: writes generated data into a folder.
+            out: folder of the pipeline's data.
+            config: `ReleasedSets` to prepare, or the configuration of generated data.
+            generate: `generate(out, config)` writes generated data into a folder.
 
         Raises:
-            ConfigError, LayoutError, DownloadError: as `prepare` does.
+            ConfigError, LayoutError, DownloadError: as in `prepare`.
         """
         if isinstance(config, ReleasedSets):
             self.prepare(out, config)

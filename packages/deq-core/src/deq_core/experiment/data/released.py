@@ -1,6 +1,6 @@
-"""Where the data sets of a pipeline lie: its folder has `manifest.json` alone where they are released ones.
+"""Location of a pipeline's data sets.
 
-They take hundreds of gigabytes, and are left where they are.
+Released sets take hundreds of gigabytes and are not copied: the pipeline's folder has only `manifest.json`.
 """
 
 import json
@@ -11,14 +11,14 @@ from deq_core.experiment.reading import decoding, read_bytes
 
 
 def located(data: Path) -> Path:
-    """The folder that holds the sets of the pipeline's folder `data`: itself, or where its manifest says.
+    """The folder with the data sets of a pipeline: `data` itself, or the root in its manifest.
 
     Raises:
         LayoutError: the manifest is damaged.
     """
     manifest = data / "manifest.json"
     if not manifest.exists():
-        return data  # a folder of sets that no pipeline wrote
+        return data  # not written by a pipeline
     content, again = read_bytes(manifest, LayoutError), "prepare the data again"
     with decoding(manifest, LayoutError, "a manifest as JSON", again):
         root = json.loads(content).get("root")

@@ -1,1 +1,1 @@
-"""Published files: fetched, continued, checked and unpacked."""
+"""Downloads, checks and unpacks published files."""

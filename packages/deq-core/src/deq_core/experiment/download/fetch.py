@@ -1,7 +1,7 @@
-"""Fetches published data: downloads, checks, unpacks.
+"""Downloads, checks and unpacks published data sets.
 
-A checksum that the publisher states is checked. Where none is stated, that of the first archive that unpacked is
-written beside it, and later downloads must match it: this trusts the first download, and shows a change from then on.
+A published checksum is verified. If none is published, the checksum of the first archive that unpacks is recorded
+beside it, and later downloads must match: the first download is trusted, and later changes are detected.
 """
 
 import hashlib
@@ -23,17 +23,17 @@ from deq_core.experiment.files import explained, output_file, write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """One file to download, and what becomes of it."""
+    """One file to download and, if it is an archive, to unpack."""
 
     out: str
-    """Where it goes below the folder of the data: the folder it is unpacked as, or for other files than archives its
-    place. A folder at the top of the archive that has this folder's name is this folder."""
+    """Destination relative to the folder of the data: the folder that an archive is unpacked to, or the path of another
+    file. A top-level folder of the same name in the archive becomes this folder."""
     urls: tuple[str, ...] = ()
-    """Where it is published, mirrors after the first. Empty where people must fetch it themselves."""
+    """URLs of the file, mirrors after the first. Empty if users must download it themselves."""
     name: str = ""
-    """Of the file; that of the first URL if empty."""
+    """Name of the file; by default that in the first URL."""
     checksum: str | None = None
-    """As the publisher states it: "sha256:..." or "md5:..."; None where none is stated."""
+    """Published checksum, "sha256:..." or "md5:..."; None if none is published."""
 
     def __post_init__(self) -> None:
         if not self.file or "/" in self.file or self.file in (".", ".."):
@@ -49,7 +49,7 @@ class Archive:
 
     @property
     def file(self) -> str:
-        """The name of the file."""
+        """Name of the downloaded file."""
         return self.name or (self.urls[0].rpartition("/")[2] if self.urls else "")
 
 
@@ -61,11 +61,11 @@ class Source:
     page: str
     """The publisher's page."""
     licence: str
-    """What the publisher allows, in a sentence."""
+    """Licence in one sentence."""
     archives: tuple[Archive, ...] = ()
-    """Empty where everything is to be done by hand."""
+    """Files to download; empty if everything is downloaded by hand."""
     manual: str = ""
-    """What to do by hand where a download needs a login or a form, or fails."""
+    """Instructions for a download by hand, if it needs a login or a form, or fails."""
 
     def __post_init__(self) -> None:
         if not self.archives and not self.manual:
@@ -73,19 +73,22 @@ class Source:
 
 
 def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: int = 5, pause: float = 1.0) -> None:
-    """Puts a data set below `root`. What is there already stays as it is; an archive in `downloads` is not fetched.
+    """Downloads and unpacks a data set below `root`.
+
+    Existing outputs are left unchanged, and archives that are already in `downloads` are not downloaded again.
 
     Args:
-        source: what to fetch.
-        root: folder of the data sets.
-        downloads: where archives are kept, `root`/downloads if None. They may be removed once unpacked.
-        tries: attempts in a row without a new byte before a download is given up, see `download`.
-        pause: seconds before the second attempt; doubled at each further one.
+        source: the data set.
+        root: folder of all data sets.
+        downloads: folder of the archives, `root`/downloads if None. Archives may be deleted once unpacked.
+        tries: consecutive attempts without a new byte before giving up; see `download`.
+        pause: seconds before the second attempt, doubled for each further one.
 
     Raises:
-        DownloadError: a file cannot be downloaded, has another checksum, or is to be fetched by hand: how is said.
-        ArchiveError: an archive is damaged or not to be trusted.
-        OutputError: something cannot be written.
+        DownloadError: a file cannot be downloaded, has a wrong checksum, or must be downloaded by hand; the message
+            says how.
+        ArchiveError: an archive is damaged or unsafe.
+        OutputError: an output cannot be written.
     """
     downloads = root / "downloads" if downloads is None else downloads
     say(f"{source.title}: {source.page}\n{source.licence}")
@@ -107,10 +110,10 @@ def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: i
 
 
 def bring(archive: Archive, path: Path, out: Path, *, tries: int, pause: float) -> None:
-    """Makes `out` of the archive `path`, which is downloaded if it is not there.
+    """Makes `out` from the archive `path`, which is downloaded if missing.
 
-    What was downloaded and is no good is removed again, what was there before stays. A checksum is recorded once `out`
-    is made, so that it never vouches for a broken download.
+    A bad download is deleted; a file that was there before is kept. A checksum is recorded only once `out` is made, so
+    that it never confirms a broken download.
     """
     record = path.with_name(f"{path.name}.sha256")
     known = archive.checksum or recorded(record)
@@ -133,8 +136,8 @@ def bring(archive: Archive, path: Path, out: Path, *, tries: int, pause: float) 
 def download_any(
     archive: Archive, path: Path, out: Path, known: str | None, says: str, *, tries: int, pause: float
 ) -> None:
-    """Makes `out` of what the first of the archive's URLs that works gives."""
-    kept = path.with_name(f"{path.name}.unfinished")  # .part is what a browser calls its own
+    """Makes `out` from the first URL of the archive that works."""
+    kept = path.with_name(f"{path.name}.unfinished")  # not .part, which browsers use
     faults: list[ArchiveError | DownloadError] = []
     for url in archive.urls:
         try:
@@ -160,13 +163,13 @@ def download_any(
 
 
 def require(path: Path, known: str | None, says: str, what: str, remedy: str) -> None:
-    """Raises DownloadError where a file has another checksum than the one that is known."""
+    """Raises DownloadError if a checksum is known and the file has another."""
     if known is not None and (found := checksum(path, known.partition(":")[0])) != known:
         raise DownloadError(f"{what}not the checksum that {says}: expected {known}, but got {found}; {remedy}")
 
 
 def put(path: Path, out: Path) -> None:
-    """Makes `out` of a file: what an archive holds, or a copy."""
+    """Makes `out` from a file: unpacks an archive, copies any other file."""
     if is_archive(path):
         unpack(path, out)
     else:
@@ -176,7 +179,7 @@ def put(path: Path, out: Path) -> None:
 
 
 def refuse_page(path: Path) -> None:
-    """Raises DownloadError where a file is a page of a web site, such as one that asks for a login."""
+    """Raises DownloadError if the file is a web page instead, such as a login form."""
     with path.open("rb") as file:
         beginning = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if beginning.startswith((b"<!doctype html", b"<html")) and path.suffix not in (".html", ".htm"):
@@ -184,7 +187,7 @@ def refuse_page(path: Path) -> None:
 
 
 def checksum(path: Path, algorithm: str) -> str:
-    """Of a file, as an `Archive` has it."""
+    """Checksum of a file in the form of `Archive.checksum`."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
@@ -194,10 +197,10 @@ def checksum(path: Path, algorithm: str) -> str:
 
 
 def recorded(record: Path) -> str | None:
-    """The checksum written when the first download was unpacked, None if there was none.
+    """The checksum recorded after the first download, None if there is no record.
 
     Raises:
-        DownloadError: the file holds something else.
+        DownloadError: the record cannot be read or has other content.
     """
     try:
         text = record.read_bytes()[:1000].decode("ascii", "replace")
@@ -212,14 +215,14 @@ def recorded(record: Path) -> str | None:
 
 
 def by_hand(source: Source, path: Path) -> str:
-    """What to do where a download does not work."""
+    """Instructions for a download by hand."""
     manual = source.manual or "Download it in a browser."
     return f"{manual} The page is {source.page}; put the file at {path} and run this again."
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Keeps other processes from writing the same file."""
+    """Locks the file against other processes."""
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
     try:
         with explained(path):

@@ -1,4 +1,4 @@
-"""What there is of a file that is being downloaded, and of which version of it."""
+"""Partial downloads and the version that they belong to."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ _PIECE = 1 << 20  # bytes
 
 
 def begin(kept: Path, url: str, tag: str | None, date: str | None) -> None:
-    """Notes which version of `url` is begun; a server that names none (or only a weak tag) cannot be continued."""
+    """Records the version of `url` that is begun. Without a strong ETag or a date, it cannot be resumed."""
     version = tag if tag and not tag.startswith("W/") else date
     if version:
         write_text(mark(kept), f"{url}\n{version}\n")
@@ -18,7 +18,7 @@ def begin(kept: Path, url: str, tag: str | None, date: str | None) -> None:
 
 
 def cut_zeros(kept: Path) -> None:
-    """Removes the zeros at the end of what an earlier process left: a power cut puts them in place of the content."""
+    """Removes zeros at the end of a partial file, which a power cut may have left in place of content."""
     if not kept.is_file():
         return
     with kept.open("r+b") as file:
@@ -34,7 +34,7 @@ def cut_zeros(kept: Path) -> None:
 
 
 def version_of(kept: Path, url: str) -> str:
-    """The version of `url` that `kept` was begun with; empty where it cannot be continued."""
+    """The version of `url` that `kept` was begun with; empty if it cannot be resumed."""
     try:
         begun, version = mark(kept).read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, ValueError):
@@ -43,10 +43,10 @@ def version_of(kept: Path, url: str) -> str:
 
 
 def mark(kept: Path) -> Path:
-    """The file beside `kept` that says which version it was begun with."""
+    """Path of the file beside `kept` that records its version."""
     return kept.with_name(f"{kept.name}.version")
 
 
 def size(path: Path) -> int:
-    """Bytes of a file; 0 if there is none."""
+    """Size of a file in bytes; 0 if there is none."""
     return path.stat().st_size if path.is_file() else 0

@@ -1,4 +1,4 @@
-"""Reads tar archives strictly: what Python's own reader takes for an early end is damage here."""
+"""Reads tar archives strictly: damage that `tarfile` takes for the end of the archive is an error."""
 
 import bz2
 import io
@@ -11,29 +11,29 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
 CHUNK = 1 << 20  # bytes
-PADDING = 1 << 24  # bytes of zeros behind an archive, at most: tapes have blocks of up to one mebibyte
+PADDING = 1 << 24  # maximum bytes of zeros after an archive; blocks of tapes have up to 1 MiB
 DECOMPRESSORS: dict[str, tuple[bytes, Callable[[], Any]]] = {
     "gzip": (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
     "bzip2": (b"BZh", bz2.BZ2Decompressor),
     "xz": (b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 30)),
 }
-"""By name, what a compressed stream begins with, and what reads one."""
+"""{name of a compression: (magic bytes, factory of a decompressor)}"""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file or folder in an archive."""
+    """A member of an archive: a file or folder."""
 
     name: str
     size: int
     data: IO[bytes] | None
-    """Its content, to be read before the next member is asked for; None for a folder."""
+    """Content, which must be read before the next member; None for a folder."""
     fault: str = ""
-    """Why it must not be unpacked."""
+    """Reason why the member must not be unpacked; empty if it may be."""
 
 
 def kind_of(start: bytes) -> str | None:
-    """What a file begins as, by its first 512 bytes: "tar", the name of a compression, or None."""
+    """Format of a file by its first 512 bytes: "tar", the name of a compression, or None."""
     try:
         tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
     except (tarfile.TarError, ValueError):
@@ -44,14 +44,16 @@ def kind_of(start: bytes) -> str | None:
 def members(file: BinaryIO, kind: str, take: Callable[[int], None]) -> Iterator[Member]:
     """The members of a tar archive, which is read to its end.
 
-    `tarfile` ends without a word at a header that is damaged, at the end of the file, and at a block of zeros whatever
-    follows; here an archive ends in two blocks of zeros, and nothing but zeros follows.
+    `tarfile` stops silently at a damaged header, at the end of the file, and at a block of zeros. Here an archive must
+    end in two blocks of zeros, followed only by zeros.
 
     Args:
-        take: told how many bytes the archive without its compression has at least, before they are read.
+        file: the archive.
+        kind: "tar" or the name of a compression.
+        take: called with a lower bound on the uncompressed size in bytes, before these bytes are read.
 
     Raises:
-        ValueError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError, OSError without a number: it is damaged.
+        ValueError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError, OSError without errno: damage.
     """
     stream = Stream(iter(lambda: file.read(CHUNK), b"") if kind == "tar" else decompressed(file, kind), take)
     source = tarfile.TarFile(fileobj=stream)
@@ -61,7 +63,7 @@ def members(file: BinaryIO, kind: str, take: Callable[[int], None]) -> Iterator[
             yield Member(header.name, 0, None)
         else:
             yield Member(header.name, header.size, source.extractfile(header) if not sort else io.BytesIO(), sort)
-        source.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - or it keeps millions of headers
+        source.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - tarfile would keep millions of headers
     if stream.last.strip(b"\0"):
         raise ValueError(f"what should be a header at byte {stream.tell() - len(stream.last)} is none")
     end = stream.tell()
@@ -72,9 +74,9 @@ def members(file: BinaryIO, kind: str, take: Callable[[int], None]) -> Iterator[
 
 
 def decompressed(file: BinaryIO, kind: str) -> Iterator[bytes]:
-    """The content of a file of one or more compressed streams, whose checksums are checked; zeros may follow each.
+    """The content of a file of one or more compressed streams, with checksums verified; zeros may follow each stream.
 
-    Python's own files of bzip2 and xz take a damaged second stream for the end.
+    Python's `bz2` and `lzma` files take a damaged second stream for the end.
     """
     data = file.read(CHUNK)
     while data:
@@ -83,21 +85,21 @@ def decompressed(file: BinaryIO, kind: str) -> Iterator[bytes]:
             if not data and getattr(stream, "needs_input", True) and not (data := file.read(CHUNK)):
                 raise EOFError(f"it ends in the midst of its {kind} data")
             yield stream.decompress(data, CHUNK)
-            data = getattr(stream, "unconsumed_tail", b"")  # zlib gives back what the others keep
+            data = getattr(stream, "unconsumed_tail", b"")  # unlike the others, zlib returns unused input
         data = stream.unused_data.lstrip(b"\0")
         while not data and (more := file.read(CHUNK)):
             data = more.lstrip(b"\0")
 
 
 class Stream(io.BufferedIOBase):
-    """Reads pieces of bytes as one file, forwards alone, and gives all that is asked for or raises EOFError."""
+    """Forward-only file over pieces of bytes; reads return exactly the requested bytes or raise EOFError."""
 
     def __init__(self, pieces: Iterator[bytes], take: Callable[[int], None]) -> None:
         self.pieces, self.take = pieces, take
         self.held = bytearray()
         self.position = 0
         self.last = b""
-        """What was read last."""
+        """Result of the last read."""
 
     def tell(self) -> int:
         return self.position
@@ -124,7 +126,7 @@ class Stream(io.BufferedIOBase):
         return position
 
     def rest(self) -> Iterator[bytes]:
-        """What has not been read."""
+        """The unread pieces."""
         for piece in itertools.chain([bytes(self.held)], self.pieces):
             self.position += len(piece)
             self.take(self.position)

@@ -1,4 +1,4 @@
-"""Reads zip archives strictly: a file begins with the first member, ends with their list, and has all that it says."""
+"""Reads zip archives strictly: a file starts with its first member and ends with the list of members."""
 
 import io
 import stat
@@ -10,22 +10,23 @@ from typing import BinaryIO
 from deq_core.experiment.download.read_tar import Member
 
 LOCAL = b"PK\3\4"
-"""What a zip archive, and each of its members, begins with."""
+"""Magic bytes of a zip archive and of each member."""
 END = b"PK\5\6"
-ENCRYPTED, TRAILING, UTF8 = 1, 8, 0x800  # flags: content, checksum and sizes behind the content, name
-UNSAID = (0xFFFF, 0xFFFFFFFF)  # numbers that stand elsewhere because they are larger
+ENCRYPTED, TRAILING, UTF8 = 1, 8, 0x800  # flags: encrypted content, sizes after the content, UTF-8 name
+UNSAID = (0xFFFF, 0xFFFFFFFF)  # markers of larger numbers, which are in zip64 fields
 
 
 def members(file: BinaryIO, take: Callable[[int], None]) -> Iterator[Member]:
     """The members of a zip archive.
 
-    `zipfile` looks for the list of members at the end of a file, and takes for an archive whatever has one there.
+    `zipfile` accepts any file that ends with a list of members.
 
     Args:
-        take: told how many bytes the members have, before the first is given.
+        file: the archive.
+        take: called with the total size of the members in bytes, before the first one is yielded.
 
     Raises:
-        ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error and others: it is damaged.
+        ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error and others: damage.
     """
     with zipfile.ZipFile(file) as source:
         listed = source.infolist()
@@ -35,7 +36,7 @@ def members(file: BinaryIO, take: Callable[[int], None]) -> Iterator[Member]:
         take(sum(member.file_size for member in listed))
         for member in listed:
             check_header(file, member)
-            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on Unix
+            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the archive was not made on Unix
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 fault = "is a link or device"
             elif member.flag_bits & ENCRYPTED:
@@ -51,7 +52,7 @@ def members(file: BinaryIO, take: Callable[[int], None]) -> Iterator[Member]:
 
 
 def check_end(file: BinaryIO, comment: bytes, count: int) -> None:
-    """Raises where bytes follow the archive, or it has another number of members than it says."""
+    """Raises ValueError if bytes follow the archive, or the number of members is wrong."""
     length = struct.calcsize("<4s4H2LH") + len(comment)
     file.seek(max(0, file.seek(0, io.SEEK_END) - length))
     mark, _, _, _, members, _, _, said = struct.unpack("<4s4H2LH", file.read(length - len(comment)))
@@ -62,7 +63,7 @@ def check_end(file: BinaryIO, comment: bytes, count: int) -> None:
 
 
 def check_header(file: BinaryIO, member: zipfile.ZipInfo) -> None:
-    """Raises where a member's own header is not as listed."""
+    """Raises ValueError if a member's own header differs from the list."""
     file.seek(member.header_offset)
     _, _, flags, _, _, _, *numbers, length, _ = struct.unpack("<4s5H3L2H", file.read(30))
     name = file.read(length).decode("utf-8" if member.flag_bits & UTF8 else "cp437")

@@ -1,4 +1,4 @@
-"""Downloads over HTTP that continue where a broken connection left them, and end whatever the server does."""
+"""HTTP downloads that resume after a broken connection, and always terminate."""
 
 import contextlib
 import http.client
@@ -18,18 +18,18 @@ from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import OutputError, explained
 
 CHUNK = 1 << 20  # bytes
-AGENT = "deq-core"  # some servers turn away what Python calls itself
-TEMPORARY = (408, 425, 429, 500, 502, 503, 504)  # what a server says when it is worth asking again
-ATTEMPTS = 1000  # in all, of which each may bring a byte
-SLOWEST = 1000  # bytes a second
+AGENT = "deq-core"  # some servers reject Python's default
+TEMPORARY = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that are worth a retry
+ATTEMPTS = 1000  # limit on all attempts, even if each makes progress
+SLOWEST = 1000  # bytes per second
 
 
 class DownloadError(UserError, RuntimeError):
-    """A file that could not be downloaded, or is not what it should be; the message says what to do."""
+    """A file could not be downloaded or is not the expected one; the message says what to do."""
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
-    """Closes the connection of an answer that sends on to nowhere too."""
+    """Redirect handler that closes the connection even if the redirect is invalid."""
 
     def http_error_302(self, req, fp, code, msg, headers):  # pyright: ignore[reportIncompatibleMethodOverride] - untyped
         with contextlib.closing(fp):
@@ -39,25 +39,26 @@ class Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class Broken(Exception):
-    """An attempt that failed in a way that is worth another."""
+    """An attempt failed in a way that is worth a retry."""
 
 
 def download(url: str, kept: Path, *, tries: int = 5, pause: float = 1.0, timeout: float = 60.0) -> None:
-    """Fills `kept` with what `url` holds, continuing what an earlier call left there.
+    """Downloads `url` to `kept`, resuming an earlier partial download.
 
-    A file is continued only if the server confirms, by the ETag or date it gave at the start, that it is still the
-    same; else it begins anew. What marks the start is kept beside the file until the download is whole.
+    A download resumes only if the server confirms, by the ETag or date that it gave at first, that the file is
+    unchanged; otherwise it restarts. The ETag or date is stored beside the file until the download is complete.
 
     Args:
-        url: http or https.
-        kept: the file; on failure it keeps what has come so far.
-        tries: attempts in a row that do not pass the largest size so far, before giving up. Those that bring less than
-            a kilobyte a second do not count as passing it, and there are at most 1000 attempts in all.
-        pause: seconds before the second attempt; doubled at each further one.
-        timeout: seconds with no answer, or less than a kilobyte each, after which a connection counts as broken.
+        url: http or https URL.
+        kept: the file; after a failure it keeps the bytes received so far.
+        tries: consecutive attempts without progress before giving up. Progress means a new largest size, at a rate of
+            at least 1000 bytes per second. There are at most 1000 attempts in all.
+        pause: seconds before the second attempt, doubled for each further one.
+        timeout: seconds without an answer, or with fewer than 1000 bytes per second, after which a connection counts
+            as broken.
 
     Raises:
-        DownloadError: the server refuses, or attempts are used up.
+        DownloadError: the server refuses, or all attempts failed.
         OutputError: `kept` cannot be written.
     """
     with explained(kept):
@@ -86,10 +87,10 @@ def download(url: str, kept: Path, *, tries: int = 5, pause: float = 1.0, timeou
 
 
 def transfer(url: str, kept: Path, timeout: float) -> None:
-    """One attempt: appends to `kept`, or begins it anew, until it is whole.
+    """One attempt to complete `kept`: appends to it or restarts it.
 
     Raises:
-        Broken: it is not whole.
+        Broken: the file is still incomplete.
     """
     state = version_of(kept, url)
     have = size(kept) if state else 0
@@ -124,14 +125,14 @@ def transfer(url: str, kept: Path, timeout: float) -> None:
 
 
 def answer(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
-    """What a server says, be it with content or that there is no such part."""
+    """The server's response: content, or the status that the requested range does not exist."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         *(urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler),
         *(urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler),
         Redirects,
     ):
-        opener.add_handler(handler())  # those of files and of FTP are no places to be sent to
+        opener.add_handler(handler())  # no handlers of file or FTP URLs, so no redirects to them
     try:
         return opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
@@ -149,7 +150,11 @@ def answer(url: str, headers: dict[str, str], timeout: float) -> http.client.HTT
 
 
 def receive(response: http.client.HTTPResponse, file: IO[bytes], bar: tqdm, timeout: float) -> None:
-    """Writes what comes to `file`."""
+    """Writes the body of the response to `file`.
+
+    Raises:
+        Broken: the connection fails or is too slow.
+    """
     since, came = time.monotonic(), 0
     while True:
         try:
@@ -169,16 +174,16 @@ def receive(response: http.client.HTTPResponse, file: IO[bytes], bar: tqdm, time
 
 
 def reason(error: Exception) -> str:
-    """Why a connection failed, in a line."""
+    """Reason of a failed connection, in one line."""
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
     return (str(inner) or type(inner).__name__).splitlines()[0]
 
 
 def length(response: http.client.HTTPResponse) -> int | None:
-    """How many bytes a server announces; None where it does not.
+    """The announced number of bytes, None if there is none.
 
     Raises:
-        Broken: what it announces is no number.
+        Broken: the announcement is not a number.
     """
     said = response.headers.get("Content-Length")
     if said is None or response.headers.get("Transfer-Encoding"):
@@ -189,10 +194,10 @@ def length(response: http.client.HTTPResponse) -> int | None:
 
 
 def piece(response: http.client.HTTPResponse, have: int, state: str, kept: Path) -> int | None:
-    """How long the whole is of which a server sends a part; None where it does not say.
+    """The full length of a file of which the server sends a part; None if it does not say.
 
     Raises:
-        Broken: it is not the part that goes on after `have` bytes of the version `state`.
+        Broken: the part does not continue the first `have` bytes of version `state`.
     """
     said = response.headers.get("Content-Range", "")
     found = re.fullmatch(rf"bytes {have}-([0-9]{{1,18}})/([0-9]{{1,18}}|\*)", said)
@@ -205,13 +210,13 @@ def piece(response: http.client.HTTPResponse, have: int, state: str, kept: Path)
 
 
 def changed(kept: Path, why: str) -> Broken:
-    """That the next attempt must begin anew."""
+    """Forgets the recorded version, so that the next attempt restarts; returns the error."""
     mark(kept).unlink(missing_ok=True)
     return Broken(why)
 
 
 def room(kept: Path, needed: int) -> None:
-    """Raises OutputError where so many bytes do not fit on the disk."""
+    """Raises OutputError if the disk has fewer than `needed` free bytes."""
     free = shutil.disk_usage(kept.parent).free
     if needed > free:
         raise OutputError(

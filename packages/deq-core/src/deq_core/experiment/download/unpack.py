@@ -1,4 +1,4 @@
-"""Unpacks archives that others made: nothing outside the folder, no links, no devices, all of it or nothing."""
+"""Unpacks untrusted archives: nothing outside the folder, no links, no devices, all or nothing."""
 
 import lzma
 import shutil
@@ -29,24 +29,24 @@ DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(ArithmeticError, EOFError, LookupError, MemoryError, RuntimeError, ValueError),
 )
-"""What the libraries raise where an archive's bytes are not what they should be."""
+"""Exceptions that the libraries raise for damaged archives."""
 RATIO, FREELY = 250, 1 << 26
-"""An archive may become this many times its own size, or this many bytes if that is more."""
+"""An archive may unpack to `RATIO` times its size, and to `FREELY` bytes in any case."""
 
 
 class ArchiveError(UserError, ValueError):
-    """An archive that is damaged, of an unknown kind, or holds what must not be unpacked."""
+    """An archive is damaged, has an unknown format, or has members that must not be unpacked."""
 
 
 def unpack(archive: Path, out: Path) -> None:
-    """Unpacks a zip or tar archive (compressed or not) as the folder `out`, which appears whole or not at all.
+    """Unpacks a zip or tar archive (compressed or not) to the folder `out`, atomically.
 
-    The archive is read to its very end, and whatever it says of itself is checked: its own end, headers, sizes and
-    checksums. (A tar that is not compressed has none of its content.) A folder at the top of the archive that has the
-    name of `out` is `out` itself. Owners, modes and times of the archive are not kept.
+    The archive is read to its end, and its headers, sizes, checksums and end are verified. (An uncompressed tar has no
+    checksums of its content.) A top-level folder in the archive with the name of `out` becomes `out`. Owners, modes and
+    times are not kept.
 
     Raises:
-        ArchiveError: the archive is damaged, or has a member that is no file or folder, lies outside, or comes twice.
+        ArchiveError: the archive is damaged, or a member is neither file nor folder, lies outside, or is repeated.
         OutputError: `out` cannot be written.
     """
     with opened(archive) as file:
@@ -63,11 +63,11 @@ def unpack(archive: Path, out: Path) -> None:
             except OSError as error:
                 if error.errno is not None:
                     raise
-                raise damaged(archive, error) from error  # so says the decompressor of bzip2
+                raise damaged(archive, error) from error  # bzip2's error for damaged data
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file's name is one of an archive that `unpack` takes."""
+    """Whether a file has the name of an archive that `unpack` supports."""
     return named(path) is not None
 
 
@@ -79,11 +79,11 @@ def opened(archive: Path) -> BinaryIO:
 
 
 def kind_of(archive: Path, file: BinaryIO) -> str:
-    """What an archive begins as: "zip", "tar", or a tar compressed as "gzip", "bzip2" or "xz".
+    """Format of an archive by its first bytes: "zip", "tar", or a tar compressed with "gzip", "bzip2" or "xz".
 
     Raises:
-        ArchiveError: it begins as none of these (a page of a web site, saved under the name of an archive, is the
-            usual reason), or as another one than its name says.
+        ArchiveError: the format is unknown (usually a web page saved under the name of an archive), or differs from
+            that of the file's name.
     """
     start = file.read(tarfile.BLOCKSIZE)
     file.seek(0)
@@ -96,12 +96,12 @@ def kind_of(archive: Path, file: BinaryIO) -> str:
 
 
 def named(archive: Path) -> str | None:
-    """The kind that a file's name says it is; None where it says nothing."""
+    """Format of an archive by its name, None if the name does not tell."""
     return next((kind for suffix, kind in SUFFIXES.items() if archive.name.lower().endswith(suffix)), None)
 
 
 def write(archive: Path, file: BinaryIO, members: Iterable[Member], folder: Path, *, top: str) -> None:
-    """Writes members below `folder`; those in a folder `top` as if they were beside it."""
+    """Writes members to `folder`, without the folder `top` at the start of their paths."""
     size = archive.stat().st_size
     with tqdm(total=size, unit="B", unit_scale=True, desc=f"unpacking {archive.name}", disable=None) as bar:
         for member in members:
@@ -127,10 +127,10 @@ def write(archive: Path, file: BinaryIO, members: Iterable[Member], folder: Path
 
 
 def inside(archive: Path, name: str) -> PurePosixPath:
-    """Where a member goes.
+    """Path of a member relative to the output folder.
 
     Raises:
-        ArchiveError: outside of the folder, or to a name that some systems take for another one.
+        ArchiveError: the path leaves the folder, or has characters that are special on some systems.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or any(character in name for character in "\\:\0"):
@@ -139,7 +139,7 @@ def inside(archive: Path, name: str) -> PurePosixPath:
 
 
 class Room:
-    """How much an archive may unpack to: no more than fits on the disk, nor out of all proportion to its size."""
+    """Limit on the unpacked size of an archive: free disk space, and a multiple of its own size."""
 
     def __init__(self, archive: Path, folder: Path, out: Path) -> None:
         self.archive, self.out = archive, out
@@ -147,7 +147,7 @@ class Room:
         self.free = shutil.disk_usage(folder).free
 
     def take(self, size: int) -> None:
-        """Raises where `size` bytes in all are too many."""
+        """Raises ArchiveError or OutputError if a total of `size` bytes is too much."""
         if size > self.most:
             raise ArchiveError(
                 f"{self.archive}: unpacks to more than {self.most} bytes, out of all proportion to its size; nothing "

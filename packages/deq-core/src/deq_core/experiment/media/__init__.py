@@ -1,1 +1,1 @@
-"""Videos and pictures in, videos out."""
+"""Reads videos and images, writes videos."""

@@ -1,4 +1,4 @@
-"""The pictures of a folder, in the order in which people number them."""
+"""The images of a folder in natural order."""
 
 import re
 import sys
@@ -8,19 +8,19 @@ from pathlib import Path
 from deq_core.experiment.errors import FileFormatError
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Suffixes of a folder's files that are frames."""
+"""Suffixes of images that are read."""
 
 UNREAD = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl")
-"""Suffixes of pictures that are not read."""
+"""Suffixes of images that are not read."""
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
-    """The images of a folder, sorted by name with numbers as numbers; hidden files are left out.
+    """The images of a folder in natural order, without hidden files.
 
-    Pictures of other kinds are left out too, which is said on stderr.
+    Images of unsupported formats are skipped with a message on stderr.
 
     Raises:
-        FileFormatError: one is a link that leads nowhere.
+        FileFormatError: an image is a broken link.
     """
     seen = sorted((path for path in folder.iterdir() if path.name[0] != "."), key=natural)
     found = [path for path in seen if path.suffix.lower() in IMAGES]
@@ -38,10 +38,10 @@ def image_files(folder: Path) -> tuple[Path, ...]:
 
 
 def apart(images: tuple[Path, ...]) -> tuple[Path, ...]:
-    """The frames of a folder.
+    """`images`, once checked to be different frames.
 
     Raises:
-        FileFormatError: two differ in suffix alone, of which each would be a frame.
+        FileFormatError: two names differ only in their suffix.
     """
     for first, second in pairwise(images):
         if first.stem == second.stem:
@@ -50,6 +50,6 @@ def apart(images: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def natural(path: Path) -> tuple[list[str | int], str]:
-    """A key that sorts frame_9 before frame_10: texts and numbers of the name in turn, then the name itself."""
+    """Sort key that puts frame_9 before frame_10: the alternating text and numbers of the name, then the name."""
     parts = re.split(r"(\d+)", path.stem)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name

@@ -1,8 +1,7 @@
-"""Frames of videos, cameras and folders, one at a time: a video of any length takes the memory of one frame.
+"""Reads frames of videos, cameras and folders one at a time, in the memory of one frame.
 
-Frames are uint8 RGB tensors (3, h, w). What OpenCV calls a success is checked here: it does not report a file that it
-cannot decode. Where the size of frames changes within a video file, it scales them to the size of the first and says so
-nowhere.
+Frames are uint8 RGB tensors (3, h, w). OpenCV does not report a file that it cannot decode, which is checked here. If
+the size of frames changes within a video file, OpenCV silently scales them to the size of the first.
 """
 
 import os
@@ -23,34 +22,34 @@ from deq_core.experiment.media.image_folder import IMAGES, apart, image_files
 from deq_core.experiment.reading import told
 
 SLOWEST, FASTEST = 0.002, 1000.0
-"""Frames per second that a video can be written with."""
+"""Minimum and maximum frame rate of written videos."""
 
 Source = int | Path | Sequence[Path]
-"""A camera, a video file or a folder of frames, or the frames themselves in order."""
+"""Index of a camera, a video file or folder of frames, or the image files of the frames in order."""
 
 
 class VideoError(FileFormatError):
-    """Frames that cannot be read or written; the message names the source."""
+    """Frames cannot be read or written; the message names the source."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of a source, in order, of one size. Every iteration reads them anew and holds one of them."""
+    """The frames of a source, in order, all of one size. Each iteration reads the source anew, one frame at a time."""
 
     name: str
     fps: float | None
-    """Frames per second; None where the source does not say, or says what no video can be written with."""
+    """Frames per second; None if the source does not say, or if no video can be written at this rate."""
     count: int | None
-    """Frames announced; None where nobody knows. A damaged video has fewer, and some containers only estimate."""
+    """Announced number of frames, None if unknown. A damaged video has fewer; some containers only estimate it."""
     read: Callable[[], Iterator[Tensor]]
     files: Sequence[Path] = ()
-    """Of each frame, where they are images."""
+    """File of each frame, if the frames are images."""
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Uint8 RGB (3, h, w) each.
+        """Frames, each uint8 RGB (3, h, w).
 
         Raises:
-            VideoError: a frame has another size than the first.
+            VideoError: a frame differs in size from the first.
         """
         first = ""
         for number, frame in enumerate(self.read(), start=1):
@@ -65,7 +64,7 @@ class Frames:
 
 
 def source_of(names: Sequence[str]) -> Source:
-    """The source that the words of a command line name: a file, a folder, a camera's index, or two and more images."""
+    """The source named on a command line: a file, a folder, the index of a camera, or two or more images."""
     if len(names) > 1:
         return [Path(name) for name in names]
     (name,) = names
@@ -76,8 +75,8 @@ def frames(source: Source) -> Frames:
     """The frames of a camera (its index), a video file, a folder of images in natural order, or a list of images.
 
     Raises:
-        VideoError: there is no such source, it cannot be read, or it holds no frame.
-        FileFormatError: two images of a folder have one name, or one is a link that leads nowhere.
+        VideoError: the source does not exist, cannot be read, or has no frames.
+        FileFormatError: two images of a folder differ only in suffix, or an image is a broken link.
     """
     if isinstance(source, int):
         fps, _ = announced(source)
@@ -97,7 +96,11 @@ def frames(source: Source) -> Frames:
 
 
 def listed(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Several inputs, which must all be images."""
+    """Several inputs, once checked to be images.
+
+    Raises:
+        VideoError: an input is a folder or not an image.
+    """
     for path in paths:
         image = path.suffix.lower() in IMAGES or cv2.haveImageReader(named(path))
         if path.is_dir() or (path.is_file() and not image):
@@ -107,7 +110,7 @@ def listed(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def of_images(paths: tuple[Path, ...], name: str) -> Frames:
-    """Image files as frames, each turned to how a person sees it."""
+    """Image files as frames, rotated upright."""
     if not paths:
         raise VideoError(f"{name}: expected images ({', '.join(IMAGES)}), got none")
     for path in paths:
@@ -117,7 +120,7 @@ def of_images(paths: tuple[Path, ...], name: str) -> Frames:
 
 
 def announced(source: int | Path) -> tuple[float | None, int | None]:
-    """Frames per second and number of frames that a video says it has, None where it does not."""
+    """Frame rate and number of frames that a video announces, None for what it does not."""
     capture = opened(source)
     fps, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
@@ -125,7 +128,7 @@ def announced(source: int | Path) -> tuple[float | None, int | None]:
 
 
 def captured(source: int | Path) -> Iterator[Tensor]:
-    """The frames of a video file or a camera, which is let go however the iteration ends."""
+    """The frames of a video file or camera; the source is released however the iteration ends."""
     capture = opened(source)
     try:
         found, pixels = read(capture, source)
@@ -139,10 +142,10 @@ def captured(source: int | Path) -> Iterator[Tensor]:
 
 
 def read(capture: cv2.VideoCapture, source: int | Path) -> tuple[bool, Any]:
-    """Whether there was a next frame, and its pixels.
+    """Whether there is a next frame, and its pixels.
 
     Raises:
-        VideoError: OpenCV takes the source for damaged.
+        VideoError: OpenCV reports damage.
     """
     try:
         with quiet():
@@ -152,7 +155,7 @@ def read(capture: cv2.VideoCapture, source: int | Path) -> tuple[bool, Any]:
 
 
 def tell_of_fewer(name: str, announced: int | None, found: int) -> None:
-    """Says on stderr that a source ended before the frames that were asked for and that it announced."""
+    """Warns on stderr if a source had fewer frames than `announced`."""
     if announced is not None and found < announced:
         print(
             f"{name}: expected {announced} frames, of which {found} could be decoded: it may be damaged; copy it again",
@@ -161,11 +164,15 @@ def tell_of_fewer(name: str, announced: int | None, found: int) -> None:
 
 
 def opened(source: int | Path) -> cv2.VideoCapture:
-    """OpenCV's reader of a video file or a camera."""
+    """OpenCV's reader of a video file or camera.
+
+    Raises:
+        VideoError: OpenCV cannot open the source.
+    """
     with quiet():
         try:
             capture = cv2.VideoCapture(source if isinstance(source, int) else named(source))
-        except cv2.error:  # an index that is beyond all numbers it takes
+        except cv2.error:  # the index is out of its range
             capture = cv2.VideoCapture()
     if not capture.isOpened():
         capture.release()
@@ -177,10 +184,10 @@ def opened(source: int | Path) -> cv2.VideoCapture:
 
 
 def named(path: Path) -> str:
-    """The file as OpenCV takes it: of a relative path it would read what is before a colon as a protocol, like http.
+    """The absolute path for OpenCV, which takes the part of a relative path before a colon for a protocol.
 
     Raises:
-        VideoError: the name has bytes that are no UTF-8, at which OpenCV crashes.
+        VideoError: the path is not valid UTF-8, which crashes OpenCV.
     """
     name = str(path.absolute())
     try:
@@ -191,10 +198,10 @@ def named(path: Path) -> str:
 
 
 def described(source: int | Path) -> str:
-    """The source as messages name it."""
+    """The source's name in messages."""
     return f"camera {source}" if isinstance(source, int) else str(source)
 
 
 def size_of(frame: Tensor) -> str:
-    """Width and height as messages say them."""
+    """Width and height of a frame for messages, such as 640x480."""
     return f"{frame.shape[2]}x{frame.shape[1]}"

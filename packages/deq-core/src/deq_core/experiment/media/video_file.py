@@ -1,6 +1,6 @@
-"""A video is written frame by frame and appears when it is whole.
+"""Writes a video frame by frame; the file appears at its path once it is complete.
 
-OpenCV does not report a full disk: what was written is read before it appears.
+OpenCV does not report a full disk, so the written file is read back first.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,17 +15,17 @@ from deq_core.experiment.files import OutputError, output_file
 from deq_core.experiment.media.video import FASTEST, SLOWEST, VideoError, named, size_of
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "FFV1"}
-"""Codec of each container that can be written: MPEG-4 part 2, which plays nearly everywhere; JPEG; and lossless."""
+"""Codec of each container: MPEG-4 part 2 (plays nearly everywhere), motion JPEG, and FFV1 (lossless)."""
 
 MPEG4 = 8191
-"""Pixels a side that a video of that codec has at most."""
+"""Maximum side of an MPEG-4 video in pixels."""
 DEFAULT_FPS = 25.0
 TICKS = 2**16 - 1
-"""Of the clock of MPEG-4, at most, in a second; OpenCV makes a power of ten of them a frame."""
+"""Maximum number of MPEG-4 clock ticks per second; OpenCV uses a power of ten of ticks per frame."""
 
 
 def write(path: Path, pictures: Iterable[Tensor], fps: float = DEFAULT_FPS) -> int:
-    """Writes a video of the frames, uint8 RGB (3, h, w) each, and returns how many there were. See `writer`."""
+    """Writes frames, each uint8 RGB (3, h, w), as a video and returns their number. See `writer`."""
     count = 0
     with writer(path, fps) as add:
         for picture in pictures:
@@ -36,14 +36,14 @@ def write(path: Path, pictures: Iterable[Tensor], fps: float = DEFAULT_FPS) -> i
 
 @contextmanager
 def writer(path: Path, fps: float = DEFAULT_FPS) -> Iterator[Callable[[Tensor], None]]:
-    """A function that adds a frame, uint8 RGB (3, h, w), to a video that appears at `path` when the block is left.
+    """Yields a function that appends a frame, uint8 RGB (3, h, w), to a video; `path` is written at the block's end.
 
-    After an error in the block `path` is as it was before. A side of odd length is extended by its last line, because
-    codecs store colour for two by two pixels.
+    An error in the block leaves `path` unchanged. A side of odd length is extended by repeating its last line, because
+    codecs store colour for 2 x 2 pixels.
 
     Raises:
-        VideoError: an unknown suffix, frames per second out of range, no frame, or frames of different sizes.
-        OutputError: `path` cannot be written, the disk may be full; or frames are larger than its codec takes.
+        VideoError: the suffix is unknown, the frame rate out of range, there is no frame, or sizes differ.
+        OutputError: `path` cannot be written (the disk may be full), or frames are too large for the codec.
     """
     codec = CODECS.get(path.suffix.lower())
     if codec is None:
@@ -87,7 +87,7 @@ class Stream:
         self.count += 1
 
     def open(self, height: int, width: int) -> None:
-        """Begins the file."""
+        """Opens the file for frames of this size."""
         if self.codec == "mp4v" and max(height, width) > MPEG4:
             raise OutputError(
                 f"cannot write {self.path}: MPEG-4 has at most {MPEG4} pixels a side, got {width}x{height}; write "
@@ -99,11 +99,11 @@ class Stream:
             raise OutputError(f"cannot write {self.path}: OpenCV has no {self.codec} encoder or may not write there")
 
     def close(self) -> None:
-        """Ends the file."""
+        """Closes the file."""
         self.file.release()
 
     def check(self) -> None:
-        """Raises unless the file holds every frame that was added."""
+        """Raises an error unless the file has every frame that was added."""
         if self.count == 0:
             raise VideoError(f"{self.path}: expected at least one frame, got none")
         if not ends_at(self.partial, self.count):
@@ -114,7 +114,7 @@ class Stream:
 
 
 def ends_at(path: Path, count: int) -> bool:
-    """Whether the video at `path` has `count` frames, of which the last can be decoded."""
+    """Whether the video at `path` has `count` frames and the last one can be decoded."""
     capture = cv2.VideoCapture(named(path))
     try:
         capture.set(cv2.CAP_PROP_POS_FRAMES, count - 1)
