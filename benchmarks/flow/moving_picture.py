@@ -12,7 +12,7 @@ from PIL import Image
 
 from deq_core.experiment.media import video
 from deq_flow.cli import main as deq_flow
-from deq_flow.data.mini.training import Studio
+from deq_flow.data.mini.studio import Studio
 from deq_flow.data.mini.videos import VideosConfig, write_videos
 from deq_flow.data.mini.write import MiniConfig
 

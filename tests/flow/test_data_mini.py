@@ -14,6 +14,7 @@ from deq_core.experiment.data import photographs
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.written import files_of
 from deq_flow.data.mini import write as mini
+from deq_flow.data.mini.studio import Studio, picture
 from deq_flow.data.mini.training import TRAINED_ON, TrainingSetsConfig
 from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig, write_mini
@@ -43,6 +44,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+STUDIO = Studio(CONFIG.seed, CONFIG.size, CONFIG.scene, CONFIG.final, CONFIG.kitti_density, lambda: None)
+
+
 def digests(root: Path) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(root)}
 
@@ -58,10 +62,10 @@ def test_every_set_has_the_configured_number_of_pairs(root: Path) -> None:
 
 def test_chairs_hold_the_exact_flow(root: Path) -> None:
     pictures = photographs.load_all(photographs.VALIDATION)
-    first, second, flow, _ = mini.moving_pair(mini.generator(CONFIG, mini.CHAIRS_VAL, 1), pictures, CONFIG)
+    first, second, flow, _ = STUDIO.pair(STUDIO.random(mini.CHAIRS_VAL, 1), pictures)
     sample = FlyingChairs(root, "val")[1]
-    assert torch.equal(sample.image1, mini.picture(first.image))
-    assert torch.equal(sample.image2, mini.picture(second.image))
+    assert torch.equal(sample.image1, picture(first.image))
+    assert torch.equal(sample.image2, picture(second.image))
     assert torch.equal(sample.flow, torch.from_numpy(flow))
     assert sample.valid.all()
 
@@ -109,7 +113,7 @@ def test_sintel_flow_leads_to_the_next_frame(root: Path) -> None:
 def test_no_two_items_share_random_numbers() -> None:
     kinds = (mini.CHAIRS_TRAIN, mini.CHAIRS_VAL, mini.SINTEL, mini.KITTI)
     draws = {
-        mini.generator(MiniConfig(seed=seed), kind, index).uniform()
+        replace(STUDIO, seed=seed).random(kind, index).uniform()
         for seed in range(3)
         for kind in kinds
         for index in range(5)
@@ -126,7 +130,7 @@ def test_the_final_pass_has_the_same_flow_in_other_images(root: Path) -> None:
 
 def test_kitti_holds_the_exact_flow_at_random_pixels(root: Path) -> None:
     pictures = photographs.load_all(photographs.TEST)
-    *_, flow, occluded = mini.moving_pair(mini.generator(CONFIG, mini.KITTI, 1), pictures, CONFIG)
+    *_, flow, occluded = STUDIO.pair(STUDIO.random(mini.KITTI, 1), pictures)
     sample = Kitti(root)[1]
     assert (sample.flow - torch.from_numpy(flow))[:, sample.valid].abs().max() <= 1 / 128 + 1e-6
     assert 0.25 < sample.valid.float().mean() < 0.35
@@ -160,8 +164,7 @@ def test_each_set_is_made_from_its_own_photographs(tmp_path: Path, monkeypatch: 
     assert used == [
         TRAINED_ON,
         photographs.VALIDATION,
-        photographs.TEST,  # Sintel
-        photographs.TEST,  # KITTI
+        photographs.TEST,  # Sintel and KITTI
         photographs.STEREO,
         TRAINED_ON,  # Training
         photographs.TEST,  # Video

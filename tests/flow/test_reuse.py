@@ -21,7 +21,7 @@ from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import numbers, read_rows
 from deq_flow.data.mini.final_pass import FinalPassConfig
 from deq_flow.data.mini.scenes import SceneConfig
-from deq_flow.data.mini.training import Studio
+from deq_flow.data.mini.studio import Studio
 from deq_flow.data.mini.videos import VideosConfig, write_videos
 from deq_flow.evaluation.sets import sequences_of
 from deq_flow.inference_params import Inference

@@ -4,13 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from deq_core.experiment.data import photographs
-from deq_core.experiment.data.images import write_image, write_mask
-from deq_flow.data.io import write_flo
-from deq_flow.data.mini.scenes import exact_flow, random_scene, render
-from deq_flow.data.mini.training import Studio, picture
+from deq_flow.data.mini.studio import Studio, write_film
 
 # The second number of each item's seed, distinct from those of the other miniature sets.
 VIDEO, VALIDATION = 200, 201
@@ -68,16 +64,9 @@ def write_videos(root: Path, config: VideosConfig, studio: Studio, *, validation
     folder = root / "Sintel" / "training"
     pictures = photographs.load_all(photographs.VALIDATION if validation else photographs.TEST)
     kind = VALIDATION if validation else VIDEO
+    times = [config.time(frame) for frame in range(config.frames + 1)]
     for index in range(config.count):
-        layers = random_scene(studio.random(kind, index), pictures, studio.size, studio.scene)
-        if index >= config.videos:
+        layers, still = studio.layers(studio.random(kind, index), pictures), index >= config.videos
+        if still:
             layers = (replace(layers[0], motion=layers[0].motion.at_rest()), *layers[1:])
-        for frame in range(config.frames):
-            view = render(layers, config.time(frame), studio.size)
-            name = Path(f"{'still' if index >= config.videos else 'video'}_{index + 1}") / f"frame_{frame + 1:04d}"
-            write_image(folder / "clean" / f"{name}.png", picture(view.image))
-            if frame + 1 < config.frames:
-                flow, occluded = exact_flow(layers, view, config.time(frame + 1))
-                write_flo(folder / "flow" / f"{name}.flo", torch.from_numpy(flow))
-                write_mask(folder / "occlusions" / f"{name}.png", torch.from_numpy(occluded))
-            studio.advance()
+        write_film(folder, f"{'still' if still else 'video'}_{index + 1}", layers, times, studio)

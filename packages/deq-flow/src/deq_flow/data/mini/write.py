@@ -11,19 +11,19 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from einops import rearrange
-from torch import Tensor
 from tqdm import tqdm
 
 from deq_core.experiment.config import Kind
 from deq_core.experiment.data import photographs
-from deq_core.experiment.data.images import one_thread, write_image, write_mask
+from deq_core.experiment.data.images import one_thread, write_image
 from deq_core.experiment.data.manifest import write_manifest
 from deq_core.experiment.data.registry import ReleasedSets
 from deq_core.experiment.files import output_directory, write_text
 from deq_flow.data.io import write_flo, write_kitti
-from deq_flow.data.mini.final_pass import FinalPassConfig, final_pass, random_fog
-from deq_flow.data.mini.scenes import SceneConfig, View, exact_flow, random_scene, render
-from deq_flow.data.mini.training import TRAINED_ON, Studio, TrainingSetsConfig, write_training_sets
+from deq_flow.data.mini.final_pass import FinalPassConfig
+from deq_flow.data.mini.scenes import SceneConfig
+from deq_flow.data.mini.studio import Studio, picture, times, write_film, write_kitti_pair
+from deq_flow.data.mini.training import TRAINED_ON, TrainingSetsConfig, write_training_sets
 from deq_flow.data.mini.videos import VideosConfig, write_videos
 
 # The second number of each item's seed (seed, set, index).
@@ -104,22 +104,20 @@ def write_mini(root: Path, config: MiniConfig) -> None:
         total = config.train_pairs + config.val_pairs + config.scenes * config.frames + config.kitti_pairs + 1
         total += config.training.views + config.videos.views + config.validation_videos.views
         with tqdm(total=total, desc="mini data", unit="pair", disable=None) as progress:
-            write_chairs(partial, config, progress)
-            write_sintel(partial, config, progress)
-            write_kitti_pairs(partial, config, progress)
+            studio = Studio(config.seed, config.size, config.scene, config.final, config.kitti_density, progress.update)
+            write_chairs(partial, config, studio)
+            write_evaluated(partial, config, studio)
             write_motorcycle(partial / "Motorcycle", config.motorcycle_scale)
             progress.update()
-            studio = Studio(config.seed, config.size, config.scene, config.final, config.kitti_density, progress.update)
             write_training_sets(partial / "Training", config.training, studio)
             write_videos(partial / "Video", config.videos, studio)
             write_videos(partial / "ValidationVideo", config.validation_videos, studio, validation=True)
         write_manifest(partial, config)
 
 
-def write_chairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
+def write_chairs(root: Path, config: MiniConfig, studio: Studio) -> None:
     """Writes FlyingChairs_release and chairs_split.txt: training pairs first, then validation pairs."""
     folder = root / "FlyingChairs_release" / "data"
-    number = 0
     marks = []
     for mark, kind, names, count in (
         ("1", CHAIRS_TRAIN, TRAINED_ON, config.train_pairs),
@@ -127,52 +125,25 @@ def write_chairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
     ):
         pictures = photographs.load_all(names)
         for index in range(count):
-            number += 1
-            first, second, flow, _ = moving_pair(generator(config, kind, index), pictures, config)
-            write_image(folder / f"{number:05d}_img1.ppm", picture(first.image))
-            write_image(folder / f"{number:05d}_img2.ppm", picture(second.image))
-            write_flo(folder / f"{number:05d}_flow.flo", torch.from_numpy(flow))
             marks.append(mark)
-            progress.update()
+            first, second, flow, _ = studio.pair(studio.random(kind, index), pictures)
+            write_image(folder / f"{len(marks):05d}_img1.ppm", picture(first.image))
+            write_image(folder / f"{len(marks):05d}_img2.ppm", picture(second.image))
+            write_flo(folder / f"{len(marks):05d}_flow.flo", torch.from_numpy(flow))
+            studio.advance()
     write_text(root / "chairs_split.txt", "\n".join(marks) + "\n")
 
 
-def write_sintel(root: Path, config: MiniConfig, progress: tqdm) -> None:
-    """Writes Sintel/training with the clean and final passes, flow and occlusions."""
-    folder = root / "Sintel" / "training"
+def write_evaluated(root: Path, config: MiniConfig, studio: Studio) -> None:
+    """Writes Sintel/training with the clean and final passes, flow and occlusions, and KITTI/training."""
     pictures = photographs.load_all(photographs.TEST)
     for index in range(config.scenes):
-        rng = generator(config, SINTEL, index)
-        layers = random_scene(rng, pictures, config.size, config.scene, pace=config.scene_pace)
-        fog = random_fog(rng, config.final)
-        middle = (config.frames - 1) / 2  # the frame of time 0, when objects are where they were placed
-        for frame in range(config.frames):
-            view = render(layers, frame - middle, config.size)
-            flow, occluded = exact_flow(layers, view, frame + 1 - middle)
-            nearness = view.top / len(layers)
-            name = Path(f"scene_{index + 1}") / f"frame_{frame + 1:04d}"
-            write_image(folder / "clean" / f"{name}.png", picture(view.image))
-            final = final_pass(view.image, flow, nearness, fog, rng, config.final)
-            write_image(folder / "final" / f"{name}.png", picture(final))
-            if frame + 1 < config.frames:
-                write_flo(folder / "flow" / f"{name}.flo", torch.from_numpy(flow))
-                write_mask(folder / "occlusions" / f"{name}.png", torch.from_numpy(occluded))
-            progress.update()
-
-
-def write_kitti_pairs(root: Path, config: MiniConfig, progress: tqdm) -> None:
-    """Writes KITTI/training with flow_occ at random pixels, and flow_noc at those of them that stay visible."""
-    folder = root / "KITTI" / "training"
-    pictures = photographs.load_all(photographs.TEST)
+        rng = studio.random(SINTEL, index)
+        layers = studio.layers(rng, pictures, pace=config.scene_pace)
+        folder = root / "Sintel" / "training"
+        write_film(folder, f"scene_{index + 1}", layers, times(config.frames), studio, final=rng)
     for index in range(config.kitti_pairs):
-        rng = generator(config, KITTI, index)
-        first, second, flow, occluded = moving_pair(rng, pictures, config)
-        known = rng.uniform(size=config.size) < config.kitti_density
-        write_image(folder / "image_2" / f"{index:06d}_10.png", picture(first.image))
-        write_image(folder / "image_2" / f"{index:06d}_11.png", picture(second.image))
-        for kind, valid in (("flow_occ", known), ("flow_noc", known & ~occluded)):
-            write_kitti(folder / kind / f"{index:06d}_10.png", torch.from_numpy(flow), torch.from_numpy(valid))
-        progress.update()
+        write_kitti_pair(root / "KITTI" / "training", index, studio.random(KITTI, index), pictures, studio)
 
 
 def write_motorcycle(root: Path, scale: int) -> None:
@@ -195,27 +166,8 @@ def write_motorcycle(root: Path, scale: int) -> None:
     write_kitti(folder / "flow_occ" / "000000_10.png", torch.from_numpy(flow), torch.from_numpy(valid))
 
 
-def moving_pair(
-    rng: np.random.Generator, pictures: tuple[np.ndarray, ...], config: MiniConfig
-) -> tuple[View, View, np.ndarray, np.ndarray]:
-    """Views of a random scene half a frame before and after time 0, with flow and occlusions from first to second."""
-    layers = random_scene(rng, pictures, config.size, config.scene)
-    first, second = (render(layers, time, config.size) for time in (-0.5, 0.5))
-    return first, second, *exact_flow(layers, first, 0.5)
-
-
-def generator(config: MiniConfig, kind: int, index: int) -> np.random.Generator:
-    """The random generator of an item, independent of other items."""
-    return np.random.default_rng([config.seed, kind, index])
-
-
 def blocks(image: np.ndarray, scale: int) -> np.ndarray:
     """(h, w, ...) as (h // scale, w // scale, scale**2, ...): the pixels of each block; incomplete ones are cut off."""
     height, width = image.shape[0] // scale, image.shape[1] // scale
     cut = image[: height * scale, : width * scale]
     return rearrange(cut, "(h down) (w across) ... -> h w (down across) ...", down=scale, across=scale)
-
-
-def picture(pixels: np.ndarray) -> Tensor:
-    """uint8 (h, w, 3) as a tensor (3, h, w)."""
-    return rearrange(torch.from_numpy(pixels), "h w c -> c h w")
