@@ -26,7 +26,7 @@ from deq_flow.data.colour import ColourConfig
 from deq_flow.data.mini.training import TrainingSetsConfig
 from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig, write_mini
-from deq_flow.data.mixes import MemberConfig, open_mix
+from deq_flow.data.mixes import MemberConfig, Mix, open_sets
 from deq_flow.data.registry import SETS as PUBLISHED
 from deq_flow.networks import build_network
 from deq_flow.params import Coarser, EquilibriumModel, Model, Train, UnrolledModel
@@ -132,7 +132,7 @@ def test_every_field_of_a_recipe_changes_the_training(trained: Outcome) -> None:
 @pytest.mark.parametrize("member", [MEMBER, SPARSE], ids=["dense", "sparse"])
 def test_every_field_of_a_mix_changes_the_batches(member: MemberConfig, data: Path) -> None:
     def drawn(member: MemberConfig) -> object:
-        mix = open_mix((MEMBER, member), data)
+        mix = Mix((MEMBER, member), open_sets((MEMBER, member), data))
         stream = batches(mix, batch_size=2, augment=mix.augmentation, seed=0)(0)
         found = [next(stream) for _ in range(8)]
         return [[part.tolist() for part in (one.image1, one.image2, one.flow, one.valid)] for one in found]

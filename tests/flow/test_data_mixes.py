@@ -1,4 +1,4 @@
-"""Mixes of data sets: how often each sample comes, how it is augmented, and the released curricula."""
+"""Mixes of data sets: how often each sample comes and how it is augmented."""
 
 from collections import Counter
 from dataclasses import replace
@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from deq_core.experiment.config import load, plain, schema
-from deq_core.experiment.files import write_json
-from deq_flow.data.augment import KITTI, SINTEL, AugmentConfig
-from deq_flow.data.batches import FlowBatch, batches
+from deq_flow.data.augment import AugmentConfig
+from deq_flow.data.batches import batches
 from deq_flow.data.mini.write import MiniConfig, write_mini
-from deq_flow.data.mixes import MIXES, MemberConfig, Mix, open_mix
+from deq_flow.data.mixes import MemberConfig, Mix, open_sets
 from deq_flow.data.samples import FlowSample
 
 STILL = AugmentConfig(crop=(8, 8), eraser_size=(2, 4), scale_chance=0.0, flip_chance=(0.0, 0.0))
@@ -85,18 +83,6 @@ def test_a_repeated_sample_is_augmented_differently_each_time(mix: Mix) -> None:
     assert not torch.equal(images[0], images[1])
 
 
-def test_mixed_batches_depend_on_the_step_alone(mix: Mix) -> None:
-    def numbers(batch: FlowBatch) -> list[torch.Tensor]:
-        return [batch.image1, batch.image2, batch.flow, batch.valid]
-
-    stream = batches(mix, batch_size=2, augment=mix.augmentation, seed=3)
-    workers = batches(mix, batch_size=2, augment=mix.augmentation, seed=3, workers=1)
-    whole = list(islice(stream(0), 7))
-    for resumed in (stream(4), workers(4)):
-        for first, second in zip(whole[4:], islice(resumed, 3), strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(numbers(first), numbers(second), strict=True))
-
-
 def test_members_of_different_crops_are_an_error() -> None:
     other = replace(KITTI_TWICE, augment=replace(STILL, crop=(4, 8)))
     with pytest.raises(ValueError, match=r"one crop .* got chairs \(8, 8\), kitti \(4, 8\)"):
@@ -112,38 +98,6 @@ def test_a_member_of_no_weight_or_unknown_data_is_an_error() -> None:
         MemberConfig(data="sintel", augment=STILL)  # pyright: ignore[reportArgumentType] - the error under test
 
 
-def test_the_sintel_stage_is_the_released_mix() -> None:
-    members = {member.data: member for member in MIXES["sintel"]}
-    assert {name: member.weight for name, member in members.items()} == {
-        "sintel-clean": 100,
-        "sintel-final": 100,
-        "kitti": 200,
-        "hd1k": 5,
-        "things-clean": 1,
-    }
-    assert members["kitti"].augment.scale == (-0.3, 0.5)
-    assert members["hd1k"].augment.scale == (-0.5, 0.2)
-    assert members["things-clean"].augment == SINTEL
-    assert all(members[name].augment.sparse for name in ("kitti", "hd1k"))
-    assert members["kitti"].augment.flip_chance == (0.5, 0.0)
-    assert KITTI.flip_chance == (0.0, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("stage", "crop"), [("chairs", (368, 496)), ("things", (400, 720)), ("sintel", (368, 768)), ("kitti", (288, 960))]
-)
-def test_every_stage_has_its_released_crop(stage: str, crop: tuple[int, int]) -> None:
-    assert {member.augment.crop for member in MIXES[stage]} == {crop}
-
-
-@pytest.mark.parametrize("stage", MIXES)
-def test_a_mix_can_be_written_to_a_file_of_parameters_and_read_back(stage: str, tmp_path: Path) -> None:
-    for member in MIXES[stage]:
-        write_json(tmp_path / "params.json", plain(member))
-        assert load(MemberConfig, tmp_path / "params.json") == member
-    assert "things-final" in str(schema(MemberConfig))
-
-
 def test_a_mix_opens_the_sets_below_a_folder(tmp_path: Path) -> None:
     config = MiniConfig(height=24, width=32, train_pairs=2, val_pairs=1, scenes=1, frames=3, kitti_pairs=2)
     write_mini(tmp_path / "data", config)
@@ -153,7 +107,7 @@ def test_a_mix_opens_the_sets_below_a_folder(tmp_path: Path) -> None:
         MemberConfig(data="sintel-final", augment=STILL, weight=3),
         KITTI_TWICE,
     ]
-    mix = open_mix(members, tmp_path / "data")
+    mix = Mix(members, open_sets(members, tmp_path / "data"))
     assert len(mix) == 2 + 2 + 3 * 2 + 2 * 2
     stems = ["chairs/00001", "sintel-clean/scene_1/frame_0001", "sintel-final/scene_1/frame_0001", "kitti/000000"]
     assert [mix[index].name for index in (0, 2, 4, 10)] == stems

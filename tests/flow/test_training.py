@@ -23,7 +23,7 @@ from deq_core.experiment.tracking.run import ignore
 from deq_flow.cli import main
 from deq_flow.data.batches import batches
 from deq_flow.data.mini.write import MiniConfig, write_mini
-from deq_flow.data.mixes import open_mix
+from deq_flow.data.mixes import Mix, open_sets
 from deq_flow.data.registry import REGISTRY
 from deq_flow.networks import build_network, load_network
 from deq_flow.params import EquilibriumModel, Train
@@ -118,7 +118,8 @@ def test_the_released_mixes_are_those_of_the_spec(paper: Flow) -> None:
     assert scales["sintel-clean"] == (-0.2, 0.6)
     assert scales["kitti"] == (-0.3, 0.5)
     assert scales["hd1k"] == (-0.5, 0.2)
-    assert mix["hd1k"].augment.sparse
+    assert all(mix[name].augment.sparse for name in ("kitti", "hd1k"))
+    assert mix["kitti"].augment.flip_chance == (0.5, 0.0)
     (kitti,) = paper.curriculum.kitti.train["raft"].mix
     assert kitti.augment.scale == (-0.2, 0.4)
     assert kitti.augment.flip_chance == (0.0, 0.0)
@@ -174,7 +175,7 @@ def test_averaged_weights_have_statistics_of_their_own_unless_they_are_frozen(
     if frozen:
         expected = build_network(smoke.model["deq"]).cnet
     else:
-        mix = open_mix(recipe.mix, data)
+        mix = Mix(recipe.mix, open_sets(recipe.mix, data))
         stream = batches(mix, batch_size=recipe.micro_batch, augment=mix.augmentation, seed=0)(recipe.steps)
         update_bn((2 * (batch.image1 / 255) - 1 for batch in islice(stream, few_batches)), expected)
     for name, buffer in expected.named_buffers():

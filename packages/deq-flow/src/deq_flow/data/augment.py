@@ -67,21 +67,6 @@ class AugmentConfig:
                 raise ValueError(f"chances must be in [0, 1], got {chance} in {self}")
 
 
-CHAIRS = AugmentConfig(crop=(368, 496), scale=(-0.1, 1.0))
-THINGS = AugmentConfig(crop=(400, 720), scale=(-0.4, 0.8))
-SINTEL = AugmentConfig(crop=(368, 768), scale=(-0.2, 0.6))
-KITTI = AugmentConfig(
-    crop=(288, 960),
-    colour=ColourConfig(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3 / 3.14, asymmetric_chance=0.0),
-    scale=(-0.2, 0.4),
-    stretch_chance=0.0,
-    flip_chance=(0.0, 0.0),
-    margin=1,
-    overdraw=(20, 50),
-    sparse=True,
-)
-
-
 @dataclass(frozen=True)
 class Geometry:
     """A geometric transform: scale, then flips, then crop."""

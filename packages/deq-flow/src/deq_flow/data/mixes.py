@@ -1,4 +1,4 @@
-"""Mixes of training sets of RAFT's and DEQ-Flow's curricula, with their weights and augmentation."""
+"""Mixes of training sets, with their weights and augmentation."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch.utils.data import Dataset
 
 from deq_core.experiment.config import one_of
-from deq_flow.data.augment import CHAIRS, KITTI, SINTEL, THINGS, AugmentConfig
+from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.registry import SETS
 from deq_flow.data.samples import FlowSample, SampleSet
 from deq_flow.data.sets.layout import Pairs
@@ -41,25 +41,6 @@ class MemberConfig:
             raise ValueError(f"data must be one of {', '.join(READERS)}, got {self.data!r}")
         if self.weight < 1:
             raise ValueError(f"weight of {self.data} must be at least 1, got {self.weight}")
-
-
-SPARSE_IN_SINTEL = replace(KITTI, crop=SINTEL.crop, flip_chance=(0.5, 0.0))
-MIXES: Mapping[str, tuple[MemberConfig, ...]] = {
-    "chairs": (MemberConfig(data="chairs", augment=CHAIRS),),
-    "things": (
-        MemberConfig(data="things-clean", augment=THINGS),
-        MemberConfig(data="things-final", augment=THINGS),
-    ),
-    "sintel": (
-        MemberConfig(data="sintel-clean", augment=SINTEL, weight=100),
-        MemberConfig(data="sintel-final", augment=SINTEL, weight=100),
-        MemberConfig(data="kitti", augment=replace(SPARSE_IN_SINTEL, scale=(-0.3, 0.5)), weight=200),
-        MemberConfig(data="hd1k", augment=replace(SPARSE_IN_SINTEL, scale=(-0.5, 0.2)), weight=5),
-        MemberConfig(data="things-clean", augment=SINTEL),
-    ),
-    "kitti": (MemberConfig(data="kitti", augment=KITTI),),
-}
-"""The released mixes of the four stages. RAFT (Teed and Deng, ECCV 2020, section 4) trains on them in this order."""
 
 
 class Mix(Dataset[FlowSample]):
@@ -107,15 +88,6 @@ class Mix(Dataset[FlowSample]):
         if not 0 <= index < len(self):
             raise IndexError(f"index must be from 0 to {len(self) - 1}, got {index}")
         return bisect_right(self.ends, index)
-
-
-def open_mix(members: Sequence[MemberConfig], root: Path) -> Mix:
-    """The mix of the training sets below `root`.
-
-    Raises:
-        LayoutError: a set is not there or not complete.
-    """
-    return Mix(members, open_sets(members, root))
 
 
 def contents(sets: Iterable[Pairs]) -> list[tuple[str, int]]:

@@ -107,7 +107,7 @@ def write_kitti_pair(
 
 
 def times(frames: int) -> list[float]:
-    """Times of the frames of a scene and of one more; time 0, when objects are where they were placed, is the middle."""
+    """Times of the frames of a scene and of one more, centred on time 0, when objects are where they were placed."""
     return [frame - (frames - 1) / 2 for frame in range(frames + 1)]
 
 
