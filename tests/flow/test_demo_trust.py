@@ -14,7 +14,7 @@ from deq_flow.demo.consistency import confidence, disagreement, occlusion
 from deq_flow.demo.cuts import returning
 from deq_flow.demo.follow import APART, Estimate, Reason, distrust
 from deq_flow.demo.marks import MARK, marked
-from deq_flow.demo.outputs import DUMPS
+from deq_flow.demo.outputs import dump
 from deq_flow.demo.warped import warped_back
 
 SIZES = [(64, 96), (240, 320)]
@@ -157,4 +157,4 @@ def test_what_takes_both_directions_says_so_where_there_is_one(tmp_path, kind) -
     image = torch.zeros(3, 16, 16, dtype=torch.uint8)
     one = Estimate(image, image, torch.zeros(2, 16, 16), 1, None, None, (), "cold", 0.0, 0.0)
     with pytest.raises(ValueError, match="backward=True"):
-        DUMPS[kind](tmp_path / "000000", one)
+        dump(kind, tmp_path / "000000", one)

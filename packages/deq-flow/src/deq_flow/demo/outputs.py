@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -48,9 +48,9 @@ def outputs(
     """
     with ExitStack() as stack:
         views = [view for view in get_args(View) if view in products]
-        dumps = [dump for dump in get_args(Dump) if dump in products]
+        dumps = [kind for kind in get_args(Dump) if kind in products]
         shows: dict[View, Callable[[Tensor], None]] = {
-            view: write_to(folder / f"{view}.png")
+            view: partial(write_image, folder / f"{view}.png")
             if single
             else stack.enter_context(video_file.writer(folder / f"{view}{container}", fps))
             for view in views
@@ -65,51 +65,41 @@ def outputs(
             colours = cache(lambda: flow_to_rgb(estimate.flow, speed))  # once for all views of them
             for view, show in shows.items():
                 show(picture(view, estimate, colours))
-            for dump in dumps:
-                DUMPS[dump](folder / dump / f"{count:06d}", estimate)
+            for kind in dumps:
+                dump(kind, folder / kind / f"{count:06d}", estimate)
             count += 1
 
         yield add
 
 
-def write_to(path: Path) -> Callable[[Tensor], None]:
-    """A function that writes an image to `path`."""
-    return lambda image: write_image(path, image)
+def dump(kind: Dump, place: Path, estimate: Estimate) -> None:
+    """Writes a file of an estimate; `place` is without its suffix.
 
-
-def dump_flo(place: Path, estimate: Estimate) -> None:
-    """Middlebury's format: exact, and its mark of unknown motion where the flow is not finite."""
-    write_flo(place.with_suffix(".flo"), marked_unknown(estimate.flow))
-
-
-def dump_kitti(place: Path, estimate: Estimate) -> None:
-    """KITTI's 16-bit PNG: to 1/64 pixel; what moves too far for the format is not valid, nor what is not finite."""
-    low, high = KITTI_RANGE
-    valid = ((estimate.flow >= low) & (estimate.flow <= high)).all(dim=0)
-    write_kitti(place.with_suffix(".png"), estimate.flow, valid)
-
-
-def dump_npz(place: Path, estimate: Estimate) -> None:
-    """A compressed archive of `flow`, float32 (2, h, w)."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, flow=estimate.flow.numpy())
-    write_bytes(place.with_suffix(".npz"), buffer.getvalue())
-
-
-def dump_backward(place: Path, estimate: Estimate) -> None:
-    """The flow from the second frame to the first in Middlebury's format."""
-    write_flo(place.with_suffix(".flo"), marked_unknown(backward_of(estimate)))
-
-
-def dump_occlusion(place: Path, estimate: Estimate) -> None:
-    """A grey PNG, 255 where what the first frame shows is out of sight in the second."""
-    write_mask(place.with_suffix(".png"), occlusion(estimate.flow, backward_of(estimate)))
-
-
-def dump_confidence(place: Path, estimate: Estimate) -> None:
-    """A grey PNG, 255 where the flow leads back to where it began, and less the further it does not."""
-    level = 255 * confidence(estimate.flow, backward_of(estimate))
-    encode(place.with_suffix(".png"), level.round().to(torch.uint8).numpy())
+    flo         the flow in Middlebury's format: exact, with its mark of unknown motion where the flow is not finite
+    kitti       KITTI's 16-bit PNG: to 1/64 pixel; what moves too far for it is not valid, nor what is not finite
+    npz         a compressed archive of `flow`, float32 (2, h, w)
+    backward    the flow from the second frame to the first in Middlebury's format
+    occlusion   a grey PNG, 255 where what the first frame shows is out of sight in the second
+    confidence  a grey PNG, 255 where the flow leads back to where it began, and less the further it does not
+    """
+    flow = estimate.flow
+    match kind:
+        case "flo":
+            write_flo(place.with_suffix(".flo"), marked_unknown(flow))
+        case "kitti":
+            low, high = KITTI_RANGE
+            write_kitti(place.with_suffix(".png"), flow, ((flow >= low) & (flow <= high)).all(dim=0))
+        case "npz":
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, flow=flow.numpy())
+            write_bytes(place.with_suffix(".npz"), buffer.getvalue())
+        case "backward":
+            write_flo(place.with_suffix(".flo"), marked_unknown(backward_of(estimate)))
+        case "occlusion":
+            write_mask(place.with_suffix(".png"), occlusion(flow, backward_of(estimate)))
+        case "confidence":
+            level = 255 * confidence(flow, backward_of(estimate))
+            encode(place.with_suffix(".png"), level.round().to(torch.uint8).numpy())
 
 
 def marked_unknown(flow: Tensor) -> Tensor:
@@ -122,13 +112,3 @@ def backward_of(estimate: Estimate) -> Tensor:
     if estimate.backward is None:
         raise ValueError("expected an estimate with its backward flow; call follow(..., backward=True)")
     return estimate.backward.flow
-
-
-DUMPS: dict[Dump, Callable[[Path, Estimate], None]] = {
-    "flo": dump_flo,
-    "kitti": dump_kitti,
-    "npz": dump_npz,
-    "backward": dump_backward,
-    "occlusion": dump_occlusion,
-    "confidence": dump_confidence,
-}

@@ -48,21 +48,16 @@ def picture(view: View, estimate: Estimate, colours: Callable[[], Tensor]) -> Te
     warped        the second frame warped back to the first; it differs where the flow is wrong, and where pixels are
                   occluded
     """
-    shown = unmarked(view, estimate, colours)
-    return shown if estimate.warning is None else marked(shown, estimate.warning)
-
-
-def unmarked(view: View, estimate: Estimate, colours: Callable[[], Tensor]) -> Tensor:
-    """The picture without a mark."""
     match view:
         case "colour":
-            return colours()
+            shown = colours()
         case "side-by-side":
-            return torch.cat([estimate.image, colours()], dim=2)
+            shown = torch.cat([estimate.image, colours()], dim=2)
         case "arrows":
-            return with_arrows(estimate.image, estimate.flow)
+            shown = with_arrows(estimate.image, estimate.flow)
         case "warped":
-            return warped_back(estimate.second, estimate.flow).round().to(torch.uint8)
+            shown = warped_back(estimate.second, estimate.flow).round().to(torch.uint8)
+    return shown if estimate.warning is None else marked(shown, estimate.warning)
 
 
 def with_arrows(image: Tensor, flow: Tensor) -> Tensor:

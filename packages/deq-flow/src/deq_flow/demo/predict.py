@@ -9,7 +9,7 @@ import torch
 from deq_core.experiment.tracking.models import Interface
 from deq_flow.finite import require_finite
 from deq_flow.inference import Estimator
-from deq_flow.networks import load_network
+from deq_flow.networks import load
 
 IMAGES = ("float32", (-1, 3, -1, -1))
 INTERFACE = Interface(
@@ -24,7 +24,7 @@ class Predictor:
     """The network in a folder of model.safetensors and config.json, with its own options of inference."""
 
     def __init__(self, folder: Path):
-        self.estimate = Estimator(load_network(folder))
+        self.estimate = Estimator(load(folder))
 
     def __call__(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `INTERFACE`; raises NonFiniteError if the flow of a pair is not finite."""

@@ -107,7 +107,9 @@ def run(network: Network, frames: Frames, config: DemoConfig, *, out: Path, name
     head = list(islice(read, 3))  # because the announced number of frames may be wrong
     single = len(head) == 2
     if len(head) < 2:
-        raise too_few(frames.name, len(head))
+        raise VideoError(
+            f"{frames.name}: expected at least two frames, got {len(head)}: motion is between two; name a second image"
+        )
     estimates = follow(
         Estimator(network, config.inference()),
         chain(iter(head), read),  # does not keep the frames that were read
@@ -189,8 +191,3 @@ def not_finite(name: str, lost: Sequence[int], kept: str) -> NonFiniteError:
         f"{name}, frame {listed(lost)}: the flow is not finite, as of a network whose weights or whose solve diverged; "
         f"take another checkpoint; {kept}"
     )
-
-
-def too_few(name: str, count: int) -> VideoError:
-    """The error for a source without a pair."""
-    return VideoError(f"{name}: expected at least two frames, got {count}: motion is between two; name a second image")
