@@ -25,7 +25,7 @@ from deq_flow.data.batches import batches
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.mixes import Mix, open_sets
 from deq_flow.data.registry import REGISTRY
-from deq_flow.networks import build_network, load_network
+from deq_flow.networks import build_network, load
 from deq_flow.params import EquilibriumModel, Train
 from deq_flow.studies.flow import CurriculumStage, Flow
 from deq_flow.train import train
@@ -170,7 +170,7 @@ def test_averaged_weights_have_statistics_of_their_own_unless_they_are_frozen(
     recipe = replace(smoke.train["deq"], steps=2, ema=0.5, freeze_batch_norm=frozen)
     folders = {"data": data, "out": tmp_path / "out", "scratch": tmp_path / "scratch"}
     train(smoke.model["deq"], recipe, seed=0, log=ignore, **folders)
-    encoder = load_network(tmp_path / "out").cnet
+    encoder = load(tmp_path / "out").cnet
     expected = copy.deepcopy(encoder)
     if frozen:
         expected = build_network(smoke.model["deq"]).cnet

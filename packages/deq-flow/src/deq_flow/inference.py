@@ -29,6 +29,10 @@ class Estimator:
         network: network in evaluation mode.
         choice: options of inference.
         padding: padding of the frames.
+
+    Attributes:
+        steps: maximum number of iterations at each scale.
+        tolerance: residual at which a solve ends; None if only the number of iterations ends it.
     """
 
     def __init__(
@@ -48,29 +52,12 @@ class Estimator:
         self.precision = PRECISIONS.get(choice.precision)
         if isinstance(self.network, DEQFlow):
             own = self.network.equilibrium
-            self.network.equilibrium = replace(
-                own,
-                solver=choice.solver or own.solver,
-                eval_stop=own.eval_stop or own.stop if choice.stop is None else choice.stop.build(),
-            )
-        elif choice.steps is not None:
-            self.network.eval_steps = choice.steps
-
-    @property
-    def steps(self) -> int:
-        """Maximum number of iterations at each scale."""
-        if isinstance(self.network, DEQFlow):
-            own = self.network.equilibrium
-            return (own.eval_stop or own.stop).max_steps
-        return self.network.eval_steps
-
-    @property
-    def tolerance(self) -> float | None:
-        """Residual at which a solve ends; None if only the number of iterations ends it."""
-        if isinstance(self.network, DEQFlow):
-            own = self.network.equilibrium
-            return (own.eval_stop or own.stop).tol
-        return None
+            stop = own.eval_stop or own.stop if choice.stop is None else choice.stop.build()
+            self.network.equilibrium = replace(own, solver=choice.solver or own.solver, eval_stop=stop)
+            self.steps, self.tolerance = stop.max_steps, stop.tol
+        else:
+            self.steps, self.tolerance = choice.steps or self.network.eval_steps, None
+            self.network.eval_steps = self.steps
 
     @torch.no_grad()
     def __call__(

@@ -88,11 +88,6 @@ def weights(path: Path | str) -> dict[str, Tensor]:
     return checkpoint.load_tensors(path) if path.suffix == ".safetensors" else load_released(path).state_dict()
 
 
-def load_network(folder: Path) -> Network:
-    """The trained network in `folder`, in evaluation mode. Reads only its model.safetensors and config.json."""
-    return load(folder / "model.safetensors")
-
-
 def convert(source: Path, out: Path) -> Converted:
     """Writes the network of a released file to `out` (.safetensors), and its configuration to config.json beside it.
 

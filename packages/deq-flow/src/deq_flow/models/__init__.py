@@ -4,7 +4,6 @@ from deq_core.experiment.checkpoints.checkpoint import CheckpointError as Checkp
 
 from .build import NAMES as NAMES
 from .build import build as build
-from .compat.convert import load_released as load_released
 from .deq_flow import DEQFlow as DEQFlow
 from .network import FlowOutput as FlowOutput
 from .raft import RAFT as RAFT
