@@ -28,13 +28,13 @@ from deq_flow.models import DEQFlow
 from deq_flow.studies.equilibrium import encode, equilibrium_network
 from deq_flow.studies.trajectories import (
     CRITERIA,
-    Components,
     Criterion,
     component_rows,
+    components_needed,
     convergence_steps,
     distribution,
+    explained_variance,
     histogram,
-    principal_components,
 )
 
 PARTS = ("hidden", "flow")
@@ -105,8 +105,8 @@ class Watch:
 
     settled: dict[tuple[str, Criterion], list[Tensor]] = field(default_factory=dict)
     """(part, criterion) -> steps to settle (elements,), for each pair."""
-    components: list[Components] = field(default_factory=list)
-    """Principal components for each pair; a point is the channels of one cell at one step."""
+    explained: list[Tensor] = field(default_factory=list)
+    """Variance that principal components explain, for each pair; a point is the channels of one cell at one step."""
     errors: list[list[float]] = field(default_factory=list)
     """EPE after each step, for each pair."""
     residuals: list[list[float]] = field(default_factory=list)
@@ -120,7 +120,7 @@ def watch(model: DEQFlow, pairs: SampleSet, config: Convergence, found: Watch, *
     for index in range(len(pairs) if config.pairs is None else min(config.pairs, len(pairs))):
         states, errors, residuals = trajectory(model, pairs[index], config, of=of)
         points = rearrange(states, "steps channels h w -> h w steps channels")
-        found.components.append(principal_components(points.flatten(0, 2)))
+        found.explained.append(explained_variance(points.flatten(0, 2)))
         found.errors.append(errors)
         found.residuals.append(residuals)
         for part, values in zip(PARTS, states.split([model.size.hidden, 2], dim=1), strict=True):
@@ -141,8 +141,8 @@ def tables(found: Watch, name: str, config: Convergence) -> dict[str, list[Row]]
         result["distribution"].append({**key, "elements": steps.numel(), **distribution(steps, config.steps)})
         shares = histogram(steps, config.steps).tolist()
         result["histogram"] += [{**key, "step": step, "share": share} for step, share in enumerate(shares, start=1)]
-    explained = torch.stack([components.explained for components in found.components]).mean(dim=0)
-    result["components"] += [{"set": name, **row} for row in component_rows(explained)]
+    explained = component_rows(torch.stack(found.explained).mean(dim=0))
+    result["components"] += [{"set": name, **row} for row in explained]
     errors = torch.tensor(found.errors).mean(dim=0).tolist()
     residuals = torch.tensor(found.residuals).mean(dim=0).tolist()
     result["steps"] += [
@@ -177,7 +177,7 @@ def measure(job: Job[Measured, Convergence]) -> Mapping[str, float]:
             if criterion == "lasting":
                 values = distribution(torch.cat(parts), config.steps)
                 metrics |= {f"{name}.{part}.{key}": value for key, value in values.items()}
-        metrics[f"{name}.components"] = mean(float(components.needed()) for components in found.components)
+        metrics[f"{name}.components"] = mean(float(components_needed(each)) for each in found.explained)
         metrics[f"{name}.residual"] = mean(residuals[-1] for residuals in found.residuals)
         if not job.arrays:
             job.arrays["maps"] = {"image": pairs[0].image1, **found.maps}

@@ -32,7 +32,7 @@ from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit
 from deq_flow.studies.field import DEQField, Representation, coordinates, psnr
 from deq_flow.studies.rules import rule_rows
-from deq_flow.studies.trajectories import component_rows, lasting, principal_components, unit_tables
+from deq_flow.studies.trajectories import component_rows, explained_variance, lasting, unit_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +191,7 @@ def study(field: DEQField, config: Images) -> tuple[dict[str, list[Row]], dict[s
             images[f"{name} {threshold:g}"] = field.output(last(solved(cell))).reshape(target.shape)
     states = watched(field, [part[:: -(-len(flat) // config.probes)] for part in injected], config.evaluations)
     tables |= unit_tables(states, config.tolerance * states[-1].square().mean().sqrt())
-    tables["components"] = component_rows(principal_components(states.flatten(0, 1)).explained)
+    tables["components"] = component_rows(explained_variance(states.flatten(0, 1)))
     return tables, images
 
 

@@ -29,7 +29,7 @@ from deq_core.experiment.tables import Row, numbers
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit
 from deq_flow.studies.rules import rule_rows
-from deq_flow.studies.trajectories import component_rows, lasting, principal_components, unit_tables
+from deq_flow.studies.trajectories import component_rows, components_needed, explained_variance, lasting, unit_tables
 
 Step = Callable[[Tensor, Tensor], Tensor]
 RANGE = 2 * math.pi
@@ -187,7 +187,7 @@ def study(model: SineModel, config: Sine, probes: Tensor) -> dict[str, list[Row]
     return {
         "steps": steps,
         **unit_tables(watched, config.tolerance),
-        "components": component_rows(principal_components(states.flatten(0, 1)).explained),
+        "components": component_rows(explained_variance(states.flatten(0, 1))),
         "sweep": rule_rows(model.cell, config.rules, solved, qualities, "mse", skip=("injected",)),
     }
 
@@ -225,7 +225,7 @@ def measure(job: Job[Fit, Sine]) -> Mapping[str, float]:
     return {
         "mse": numbers(job.tables["steps"], "mse")[-1],
         **lasting(job.tables["distribution"]),
-        "components": float(principal_components(states.flatten(0, 1)).needed()),
+        "components": float(components_needed(explained_variance(states.flatten(0, 1)))),
         **by_threshold(job.tables["sweep"], "mse"),
     }
 

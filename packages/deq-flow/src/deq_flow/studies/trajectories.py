@@ -1,7 +1,6 @@
 """Statistics of a trajectory of states: steps until its elements settle, and principal components."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -50,36 +49,21 @@ def histogram(steps: Tensor, count: int) -> Tensor:
     return torch.bincount(steps.flatten() - 1, minlength=count).double() / steps.numel()
 
 
-@dataclass(frozen=True)
-class Components:
-    """Principal components of points, by decreasing variance."""
+def explained_variance(points: Tensor) -> Tensor:
+    """Shares of the variance of points (samples, features) by principal component (features,), decreasing.
 
-    mean: Tensor
-    """(features,)"""
-    directions: Tensor
-    """(components, features), orthonormal rows."""
-    explained: Tensor
-    """Shares of the variance (components,), decreasing; zeros if the points do not vary."""
-
-    def needed(self, share: float = 0.99) -> int:
-        """Number of components that explain `share` of the variance."""
-        return int((self.explained.cumsum(0) < share - 1e-12).sum()) + 1
-
-
-def principal_components(points: Tensor) -> Components:
-    """The principal components of points (samples, features), in float64, by the eigenvectors of their covariance.
-
-    The largest entry of a direction is positive, so that figures are reproducible.
+    Computed in float64; zeros if the points do not vary.
     """
     points = points.double()
-    mean = points.mean(dim=0)
-    centred = points - mean
-    values, vectors = torch.linalg.eigh(centred.T @ centred / max(1, len(points) - 1))
-    values, directions = values.flip(0).clamp_min(0), vectors.flip(1).T
-    largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+    centred = points - points.mean(dim=0)
+    values = torch.linalg.eigh(centred.T @ centred / max(1, len(points) - 1)).eigenvalues.flip(0).clamp_min(0)
     total = values.sum()
-    explained = values / total if total > 0 else torch.zeros_like(values)
-    return Components(mean, directions * largest.sign(), explained)
+    return values / total if total > 0 else torch.zeros_like(values)
+
+
+def components_needed(explained: Tensor, share: float = 0.99) -> int:
+    """Number of components that explain `share` of the variance."""
+    return int((explained.cumsum(0) < share - 1e-12).sum()) + 1
 
 
 def component_rows(explained: Tensor) -> list[Row]:
