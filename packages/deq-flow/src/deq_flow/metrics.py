@@ -105,9 +105,17 @@ def sintel_protocol(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
     Args:
         samples: `pixels` and any others of the `sample_metrics`, the same for every sample.
+
+    Raises:
+        ValueError: there is no sample, or one without a valid pixel.
     """
-    pixels = pixels_of(samples)
+    pixels = [sample["pixels"] for sample in samples]
     total = sum(pixels)
+    if not pixels or min(pixels) <= 0:
+        raise ValueError(
+            f"expected at least one sample, each with a valid pixel, got {len(pixels)} samples, "
+            f"{sum(count <= 0 for count in pixels)} of them without; leave those out"
+        )
     return {
         name: sum(count * sample[name] for count, sample in zip(pixels, samples, strict=True)) / total
         for name in (*SHARES, "f1_all")
@@ -157,21 +165,6 @@ def mean_over(values: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(f"valid must be bool {tuple(values.shape)}, got {mask.dtype} {tuple(mask.shape)}")
     total = torch.where(mask, values, 0.0).sum(dim=(-2, -1), dtype=torch.float64)
     return (total / mask.sum(dim=(-2, -1))).to(values.dtype)
-
-
-def pixels_of(samples: Sequence[Mapping[str, float]]) -> list[float]:
-    """Number of valid pixels of each sample.
-
-    Raises:
-        ValueError: there is no sample, or one without a valid pixel.
-    """
-    pixels = [sample["pixels"] for sample in samples]
-    if not pixels or min(pixels) <= 0:
-        raise ValueError(
-            f"expected at least one sample, each with a valid pixel, got {len(pixels)} samples, "
-            f"{sum(count <= 0 for count in pixels)} of them without; leave those out"
-        )
-    return pixels
 
 
 PROTOCOLS: Mapping[str, Callable[[Sequence[Mapping[str, float]]], dict[str, float]]] = {

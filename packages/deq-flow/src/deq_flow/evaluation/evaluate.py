@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from deq_core.experiment.tables import Row, numbers
+from deq_core.experiment.config import ConfigError
+from deq_core.experiment.tables import Row, grouped, numbers
 from deq_flow.data.batches import FlowBatch, same_shape
 from deq_flow.data.samples import FlowSample, SampleSet, require_known
-from deq_flow.evaluation.sets import EMBEDDED, SETS, known
+from deq_flow.evaluation.sets import EMBEDDED, SETS
 from deq_flow.finite import require_finite
 from deq_flow.metrics import PROTOCOLS, SHARES, epe, region_metrics, regions_of, released_metrics, sample_metrics
 
@@ -50,7 +51,9 @@ def labelled_sets(data: Path, names: Sequence[str] = tuple(EMBEDDED)) -> dict[st
         ConfigError: there is no set of a name.
         LayoutError: a set is missing below `data`, or incomplete.
     """
-    return {name: known(name).read(data) for name in names}
+    if unknown := [name for name in names if name not in SETS]:
+        raise ConfigError(f"no set is named {unknown[0]!r}; there are {', '.join(SETS)}")
+    return {name: SETS[name].read(data) for name in names}
 
 
 def evaluate(
@@ -123,8 +126,7 @@ def summary(samples: Sequence[Row]) -> dict[str, dict[str, float]]:
     `released.` metrics and the results of solves are means over samples.
     """
     result: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys(str(row["set"]) for row in samples):
-        rows = [row for row in samples if row["set"] == name]
+    for (name,), rows in grouped(samples, ("set",)).items():
         join = PROTOCOLS[SETS[name].protocol]
         result[name] = join([values(row) for row in rows])
         for part in dict.fromkeys(

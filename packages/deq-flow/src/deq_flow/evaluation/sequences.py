@@ -1,12 +1,12 @@
 """Flow of videos: each pair has a cold start, or starts from the result of the pair before it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from tqdm import tqdm
 
-from deq_core.experiment.tables import Row, numbers
+from deq_core.experiment.tables import Row, grouped, numbers
 from deq_flow.data.samples import FlowSample, require_known
 from deq_flow.evaluation.interpolate import forward_interpolate
 from deq_flow.evaluation.sets import SequenceSet
@@ -108,9 +108,6 @@ def summary(rows: Sequence[Row], by: Sequence[str]) -> list[Row]:
 
     Each pair has equal weight. `converged` is the share of the pairs.
     """
-    groups: dict[tuple, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in by), []).append(row)
     averaged = ("epe", "px1", "px3", "px5", "f1_all", "iterations", "steps", "nfe", "residual", "converged")
     return [
         {
@@ -118,16 +115,5 @@ def summary(rows: Sequence[Row], by: Sequence[str]) -> list[Row]:
             "pairs": len(group),
             **{name: sum(numbers(group, name)) / len(group) for name in averaged if name in group[0]},
         }
-        for key, group in groups.items()
+        for key, group in grouped(rows, by).items()
     ]
-
-
-def nested(rows: Sequence[Row], by: Sequence[str]) -> dict[str, Mapping]:
-    """Rows as nested dictionaries, with one level for each of the columns `by`."""
-    result: dict = {}
-    for row in rows:
-        place = result
-        for name in by:
-            place = place.setdefault(str(row[name]), {})
-        place |= {key: value for key, value in row.items() if key not in by}
-    return result

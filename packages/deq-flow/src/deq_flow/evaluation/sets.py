@@ -64,17 +64,6 @@ def sequences_of(name: str, root: Path) -> SequenceSet:
     return pairs
 
 
-def known(name: str) -> Labelled:
-    """The set of that name.
-
-    Raises:
-        ConfigError: there is no such set.
-    """
-    if name not in SETS:
-        raise ConfigError(f"no set is named {name!r}; there are {', '.join(SETS)}")
-    return SETS[name]
-
-
 def titles(names: Iterable[str]) -> dict[str, str]:
     """The titles of sets that were measured together, in the order of the table.
 

@@ -8,7 +8,7 @@ from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.rescue import rescued, tables
 from deq_core.experiment.tables import Row, numbers, write_rows
 from deq_core.experiment.tracking.run import Log
-from deq_flow.evaluation.sequences import measure, nested, summary
+from deq_flow.evaluation.sequences import measure, summary
 from deq_flow.evaluation.sets import SETS, sequences_of
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Starts
@@ -45,7 +45,10 @@ def by_video(frames: Sequence[Row]) -> list[Row]:
 
 def over_all(frames: Sequence[Row]) -> Mapping[str, Any]:
     """Means over all pairs, {budget: {start: {metric: value}}}."""
-    return nested(summary(frames, BY), BY)
+    found: dict[str, dict[str, Row]] = {}
+    for row in summary(frames, BY):
+        found.setdefault(str(row.pop("budget")), {})[str(row.pop("start"))] = row
+    return found
 
 
 def compare_starts(network: Network, config: Starts, name: str, *, root: Path, out: Path, log: Log) -> dict[str, float]:

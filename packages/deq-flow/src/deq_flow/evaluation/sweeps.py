@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deq_core.experiment.config.layer import StopConfig
-from deq_core.experiment.tables import Row, numbers
+from deq_core.experiment.tables import Row, grouped, numbers
 from deq_flow.data.batches import FlowBatch, same_shape
 from deq_flow.data.samples import SampleSet
 from deq_flow.evaluation.sets import SETS
@@ -93,16 +93,13 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, dict[str, floa
 
     iterations, residual and converged are means over samples; converged is then a share.
     """
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((str(row["sweep"]), str(row["set"]), f"{row['axis']} {row['at']}"), []).append(row)
     result: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    for (sweep, name, point), group in groups.items():
+    for (sweep, name, axis, at), group in grouped(rows, ("sweep", "set", "axis", "at")).items():
         texts = ("sweep", "set", "name", "axis")
         values = [{key: numbers([row], key)[0] for key in row if key not in texts} for row in group]
         joined = PROTOCOLS[SETS[name].protocol](values)
         for key in ("iterations", "residual", "converged"):
             if key in group[0]:
                 joined[key] = sum(numbers(group, key)) / len(group)
-        result.setdefault(sweep, {}).setdefault(name, {})[point] = joined
+        result.setdefault(sweep, {}).setdefault(name, {})[f"{axis} {at}"] = joined
     return result
