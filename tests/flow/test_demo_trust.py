@@ -13,8 +13,8 @@ from deq_core.experiment.data.photographs import TEST, VALIDATION, load_all
 from deq_flow.demo.consistency import confidence, disagreement, occlusion
 from deq_flow.demo.cuts import returning
 from deq_flow.demo.follow import APART, Estimate, Reason, distrust
-from deq_flow.demo.marks import MARK, marked
 from deq_flow.demo.outputs import dump
+from deq_flow.demo.pictures import MARK, marked
 from deq_flow.demo.warped import warped_back
 
 SIZES = [(64, 96), (240, 320)]

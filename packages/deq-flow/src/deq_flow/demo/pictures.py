@@ -11,7 +11,6 @@ from einops import rearrange
 from torch import Tensor
 
 from deq_flow.demo.follow import Estimate, fastest
-from deq_flow.demo.marks import marked
 from deq_flow.demo.warped import warped_back
 from deq_flow.visualize import known_motion
 
@@ -19,6 +18,8 @@ View = Literal["colour", "side-by-side", "arrows", "warped"]
 
 ARROWS = 24  # number of arrows along the longer side
 ARROW, SHADOW = (255, 255, 255), (0, 0, 0)
+MARK, INK = (255, 64, 0), (0, 0, 0)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 @dataclass(frozen=True)
@@ -74,4 +75,21 @@ def with_arrows(image: Tensor, flow: Tensor) -> Tensor:
                 if known[y, x] and u * u + v * v >= 0.25:
                     tip = (round(x + u), round(y + v))
                     cv2.arrowedLine(canvas, (x, y), tip, colour, thickness + extra, cv2.LINE_AA, tipLength=0.3)
+    return torch.from_numpy(np.ascontiguousarray(rearrange(canvas, "h w c -> c h w")))
+
+
+def marked(picture: Tensor, word: str) -> Tensor:
+    """The picture, uint8 RGB (3, h, w), with an orange border and, on a label of that colour at the top, the word."""
+    canvas = np.ascontiguousarray(rearrange(picture, "c h w -> h w c").numpy())
+    height, width = canvas.shape[:2]
+    edge = max(2, min(height, width) // 80)
+    room = (width - 4 * edge) / cv2.getTextSize(word, FONT, 1.0, 1)[0][0]
+    scale = min(max(0.35, min(height, width) / 600), room)  # legible where the picture is small, and within it
+    thickness = max(1, round(1.5 * scale))
+    (length, tall), below = cv2.getTextSize(word, FONT, scale, thickness)
+    right, bottom = length + 3 * edge, tall + below + 2 * edge
+    cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), MARK, 2 * edge - 1)
+    cv2.rectangle(canvas, (0, 0), (right, bottom), MARK, cv2.FILLED)
+    place = (2 * edge, 2 * edge + tall)
+    cv2.putText(canvas, word, place, FONT, scale, INK, thickness, cv2.LINE_AA)
     return torch.from_numpy(np.ascontiguousarray(rearrange(canvas, "h w c -> c h w")))
