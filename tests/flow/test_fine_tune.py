@@ -130,7 +130,7 @@ def test_every_field_of_a_recipe_changes_the_training(start: Path, pairs: Path) 
         return training(fitted(recipe, pairs), network, found, "cpu")
 
     assert lost(replace(SHORT, held_out=HeldOut(share=0.4)), outcome) == []
-    assert lost(HeldOut(share=0.4, pairs=2), lambda one: [*held_out([found], one).places]) == []
+    assert lost(HeldOut(share=0.4, pairs=2), lambda one: [*held_out([found], one).indices]) == []
 
 
 def test_a_batch_may_be_larger_than_the_set(start: Path, pairs: Path) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Subset
 
 from deq_core.experiment.config import ConfigError
 from deq_flow.data.samples import FlowSample, SampleSet
+from deq_flow.data.sets.layout import Pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,32 +59,16 @@ def scenes(pairs: Any) -> list[Sequence[int]]:
     return [range(len(pairs))]
 
 
-class Chosen(Dataset[FlowSample]):
-    """A selection of pairs of one or more sets.
-
-    Args:
-        places: set of each pair, and its index there.
-    """
-
-    def __init__(self, places: Sequence[tuple[SampleSet, int]]) -> None:
-        self.places = tuple(places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> FlowSample:
-        pairs, place = self.places[index]
-        return pairs[place]
-
-
-def kept(pairs: SampleSet, choice: HeldOut) -> Chosen:
+def kept(pairs: Pairs, choice: HeldOut) -> Subset[FlowSample]:
     """The training pairs of a set."""
-    return Chosen([(pairs, index) for index in split(pairs, choice.share)[0]])
+    return Subset(pairs, split(pairs, choice.share)[0])
 
 
-def held_out(sets: Sequence[SampleSet], choice: HeldOut) -> Chosen:
+def held_out(sets: Sequence[Pairs], choice: HeldOut) -> Subset[FlowSample]:
     """The measured held-out pairs of some sets, evenly spaced; a repeated set counts once."""
-    apart = {id(pairs): pairs for pairs in sets}.values()
-    places = [(pairs, index) for pairs in apart for index in split(pairs, choice.share)[1]]
+    apart = list({id(pairs): pairs for pairs in sets}.values())
+    whole = ConcatDataset(apart)
+    starts = zip([0, *whole.cumulative_sizes[:-1]], apart, strict=True)
+    places = [start + index for start, pairs in starts for index in split(pairs, choice.share)[1]]
     count = min(choice.pairs, len(places))
-    return Chosen([places[index * len(places) // count] for index in range(count)])
+    return Subset(whole, [places[index * len(places) // count] for index in range(count)])
