@@ -4,7 +4,7 @@ import copy
 import importlib.util
 import io
 import warnings
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import deq_core as deq
 from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import require_writable, write_bytes
+from deq_flow.config import Converted
 from deq_flow.finite import require_finite
 from deq_flow.models.compat.convert import Recognised, network_of
 from deq_flow.models.deq_flow import DEQFlow
@@ -101,9 +102,9 @@ def plain(network: Network) -> Network:
     """A copy in evaluation mode, without weight normalisation and with a stored correlation volume."""
     size = replace(network.size, correlation="all-pairs")
     if isinstance(network, DEQFlow) and network.equilibrium.weight_norm:
-        choices = {field.name: getattr(network.equilibrium, field.name) for field in fields(network.equilibrium)}
-        found = Recognised(network.state_dict(), "deq-flow", size, weight_norm=True)
-        copied = network_of(found, **choices | {"weight_norm": False}).to(next(network.parameters()).dtype)
+        about = Converted(family="deq-flow", architecture=size, weight_norm=True)
+        choices = vars(replace(network.equilibrium, weight_norm=False))
+        copied = network_of(Recognised(network.state_dict(), about), **choices).to(next(network.parameters()).dtype)
     else:
         copied = copy.deepcopy(network).eval()
         copied.size = size

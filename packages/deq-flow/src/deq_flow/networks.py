@@ -13,7 +13,7 @@ from deq_core.experiment.config import Kind
 from deq_flow.config import Converted
 from deq_flow.models import RAFT, DEQFlow, build
 from deq_flow.models.build import assemble, check_overrides
-from deq_flow.models.compat.convert import INCOMPLETE, Recognised, load_released, network_of, read_released
+from deq_flow.models.compat.convert import INCOMPLETE, load_released, network_of, read_released
 from deq_flow.params import EquilibriumModel, UnrolledModel
 
 Network = DEQFlow | RAFT
@@ -76,7 +76,7 @@ def described(path: Path | str) -> EquilibriumModel | UnrolledModel | Converted:
     path = file_of(path)
     if path.suffix == ".safetensors":
         return _stored_beside(path)
-    return _as_converted(read_released(path))
+    return read_released(path).about
 
 
 def weights(path: Path | str) -> dict[str, Tensor]:
@@ -99,13 +99,8 @@ def convert(source: Path, out: Path) -> Converted:
     found = read_released(source)
     with checkpoint.naming(source):
         network = network_of(found)
-    about = _as_converted(found)
-    checkpoint.save(out, network, about)
-    return about
-
-
-def _as_converted(found: Recognised) -> Converted:
-    return Converted(family=found.family, architecture=found.size, weight_norm=found.weight_norm)
+    checkpoint.save(out, network, found.about)
+    return found.about
 
 
 def _stored_beside(path: Path) -> EquilibriumModel | UnrolledModel | Converted:

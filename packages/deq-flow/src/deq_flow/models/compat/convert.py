@@ -14,8 +14,8 @@ from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.checkpoints import state_dict as state_dicts
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError, filled, outlined
 from deq_core.experiment.checkpoints.state_dict import state_dict
-from deq_flow.config import Architecture
-from deq_flow.models.build import Family, assemble, check_overrides
+from deq_flow.config import Converted
+from deq_flow.models.build import assemble, check_overrides
 from deq_flow.models.compat.recognise import DIRECTION, GAIN, architecture_of, is_unrolled, is_weight_normed
 from deq_flow.models.deq_flow import DEQFlow
 from deq_flow.models.raft import RAFT
@@ -55,9 +55,7 @@ class Recognised:
     """A state dict with the names used here, and its network."""
 
     state: dict[str, Tensor]
-    family: Family
-    size: Architecture
-    weight_norm: bool
+    about: Converted
 
 
 def read_released(path: Path | str) -> Recognised:
@@ -76,7 +74,8 @@ def recognised(state: Mapping[str, Tensor]) -> Recognised:
         size = architecture_of(state)
     except (ArithmeticError, IndexError, ValueError) as error:
         raise CheckpointError(f"the shapes are those of no known flow network: {error}") from error
-    return Recognised(state, "raft" if is_unrolled(state, size) else "deq-flow", size, is_weight_normed(state))
+    family = "raft" if is_unrolled(state, size) else "deq-flow"
+    return Recognised(state, Converted(family=family, architecture=size, weight_norm=is_weight_normed(state)))
 
 
 def load_released(path: Path | str, **overrides: Any) -> DEQFlow | RAFT:
@@ -97,13 +96,13 @@ def from_released(state: Mapping[str, Tensor], **overrides: Any) -> DEQFlow | RA
 
 def network_of(found: Recognised, **overrides: Any) -> DEQFlow | RAFT:
     """The network of a recognised state dict, in evaluation mode; half-precision weights become float32."""
-    state = found.state
-    check_overrides("a network of this kind", overrides, found.family)
-    if found.family == "deq-flow":
-        overrides = {"weight_norm": found.weight_norm, **overrides}
-        if overrides["weight_norm"] != found.weight_norm:
+    state, about = found.state, found.about
+    check_overrides("a network of this kind", overrides, about.family)
+    if about.family == "deq-flow":
+        overrides = {"weight_norm": about.weight_norm, **overrides}
+        if overrides["weight_norm"] != about.weight_norm:
             state = split(state) if overrides["weight_norm"] else fused(state)
-    network = outlined(lambda: assemble(found.family, found.size, overrides), state)
+    network = outlined(lambda: assemble(about.family, about.architecture, overrides), state)
     return filled(network, state, refusal=INCOMPLETE, widened=True)
 
 
