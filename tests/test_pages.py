@@ -76,10 +76,7 @@ def with_shapes(block: str) -> str:
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's
-def test_a_classifier_learns_in_lightning_where_that_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("lightning", reason="needs lightning, which is none of what this repository installs")
+def test_a_classifier_learns_in_lightning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     module = ModuleType("page")
     for step in steps("tutorial-classifier.md"):
