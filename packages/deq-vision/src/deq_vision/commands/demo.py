@@ -13,9 +13,9 @@ from deq_vision.models.build import load
 def demo(
     source: Annotated[Path, Positional],
     *,
+    out: Path,
     checkpoint: str | None = None,
     task: Literal["classify", "segment", "detect"] | None = None,
-    out: Path = Path("demo"),
     side: int | None = None,
     least_score: float = 0.3,
     pixels: Literal["auto", "imagenet", "cifar"] = "auto",
@@ -30,11 +30,11 @@ def demo(
 
     Args:
         source: an image or a folder of images.
+        out: a new folder, or the unchanged output of an earlier demo, which is replaced.
         checkpoint: a folder written by training, a weights file (.safetensors), a released file (.pth), or a shipped
             name: digits, street, detect. By default the shipped network for the task; the shipped ones know the
             miniature data sets only.
         task: task that the checkpoint must be for. By default the task of the checkpoint, and segment without one.
-        out: a new folder, or the unchanged output of an earlier demo, which is replaced.
         side: longer side of the images as the network sees them, in pixels; larger ones are downscaled. Defaults: 128
             with a shipped checkpoint, the training size with one trained on your own data, else the image's size. Not
             for classifiers, which see a centre crop.
