@@ -40,7 +40,7 @@ def test_a_program_collects_garbage_once_it_is_imported() -> None:
 
 
 def options(page: str) -> dict[str, str]:
-    """Options and positional arguments in a page of help, and what it says of each before its default."""
+    """Options and positional arguments in a page of help, and what it says of each."""
     found: dict[str, str] = {}
     name = ""
     for line in (line for line in page.partition("\n\n")[2].splitlines() if line.startswith("  ")):
@@ -51,15 +51,37 @@ def options(page: str) -> dict[str, str]:
             found[name := name + word] = found.pop(name) + said.strip()
         else:
             found[name := word] = said.strip()
-    return {name: re.sub(r"\((default|required).*", "", said).strip() for name, said in found.items()}
+    return found
 
 
 @pytest.mark.parametrize(("program", "command"), COMMANDS)
 def test_every_option_of_every_command_has_help(program: str, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = options(printed(capsys, program, command, "--help"))
     assert len(found) > 1
-    assert not [name for name, said in found.items() if re.match(r"-+\w|[A-Z[{]", name) and not said]
+    assert not [
+        name
+        for name, said in found.items()
+        if re.match(r"-+\w|[A-Z[{]", name) and re.match(r"\((default|required)|$", said)
+    ]
     assert not [name for name in found if "None" in name or name.startswith(("STR", "[STR", "PATH"))]
+
+
+@pytest.mark.parametrize(("program", "command"), COMMANDS)
+def test_every_option_is_required_or_has_its_default_in_one_form(
+    program: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = options(printed(capsys, program, command, "--help"))
+    listed = {name: said for name, said in found.items() if re.match(r"--\w|[A-Z{]", name)}
+    assert not [name for name, said in listed.items() if not re.search(r" \((required|default: .+)\)$", said)]
+    assert not [name for name, said in found.items() if re.search(r"[Bb]y default|default: (None)?\)", said)]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_names_the_stages_reports_and_sections(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    studies = importlib.import_module(f"deq_{program}.commands.study").STUDIES
+    for command, names in (("study", studies.stages), ("report", studies.reports), ("schema", studies.sections)):
+        found = options(printed(capsys, program, command, "--help"))
+        assert any(f": {', '.join(names)}." in said for said in found.values()), command
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

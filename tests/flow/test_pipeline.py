@@ -320,7 +320,7 @@ def test_results_that_are_missing_are_named(
 def test_a_network_that_is_not_named_is_asked_for(tmp_path: Path, tracking_database: Path) -> None:
     smoke_params(tmp_path)
     said = failure_of("study", "reuse", "network=deq", "--out", "out")
-    assert said == "deq-flow: expected --checkpoint, the folder of the network that is measured"
+    assert said == "deq-flow: expected --checkpoint, the network that is measured"
 
 
 def test_help_says_where_a_download_goes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,6 +112,16 @@ def run(
             sys.exit(f"{prog}: out of memory: {remedy} ({' '.join(str(error).split())})")
 
 
+def docstring(command: Callable[..., None]) -> str:
+    """The docstring of a command; that of a method has {stages} for the keys of its object's mapping `stages`."""
+    said, owner = inspect.getdoc(command) or "", getattr(command, "__self__", None)
+    if owner is None:
+        return said
+    return said.format_map(
+        {name: ", ".join(value) for name, value in vars(owner).items() if isinstance(value, Mapping)}
+    )
+
+
 def unwrapped(docstring: str) -> str:
     """A docstring with every paragraph and argument in one line, as tyro keeps the line breaks of arguments."""
     return re.sub(r"(?<=\S)\n(?: {8,})?(?=\S)", " ", docstring)
@@ -122,11 +132,13 @@ def with_metavar(name: str, hint: Any) -> Any:
     plain, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     kinds = get_args(plain)
     if Positional in marks and get_origin(plain) is not Literal:
-        return Annotated[hint, tyro.conf.arg(metavar=f"[{name.upper()} ...]" if kinds else name.upper())]
+        if kinds:  # any number of words, so none as well
+            return Annotated[hint, tyro.conf.arg(metavar=f"[{name.upper()} ...]", help_behavior_hint="")]
+        return Annotated[hint, tyro.conf.arg(metavar=name.upper())]
     if NoneType not in kinds:
         return hint
     shown = "|".join(kind_of_value(kind) for kind in kinds if kind is not NoneType)
-    return Annotated[hint, tyro.conf.arg(metavar=shown, help_behavior_hint=None if marks else "")]
+    return Annotated[hint, tyro.conf.arg(metavar=shown)]
 
 
 def kind_of_value(type: Any) -> str:
@@ -178,7 +190,7 @@ def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
             with output_files(files):
                 command(*values, **named)
 
-    begin.__doc__ = unwrapped(inspect.getdoc(command) or "")
+    begin.__doc__ = unwrapped(docstring(command))
     begin.__annotations__ = {name: with_metavar(name, hint) for name, hint in hints.items()}
     begin.__dict__["__signature__"] = signature
     del begin.__wrapped__  # whose docstring and annotations tyro would read

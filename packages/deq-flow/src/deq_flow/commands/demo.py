@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.commands import Positional, default, finish
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.media import video
 from deq_flow.demo.outputs import Product
@@ -22,11 +22,11 @@ def demo(
     start: Start = "cold",
     steps: int = 24,
     tolerance: float = 0.05,
-    side: int | None = None,
-    max_speed: float | None = None,
-    fps: float | None = None,
+    side: Annotated[int | None, default("the frames' own")] = None,
+    max_speed: Annotated[float | None, default("as in the video")] = None,
+    fps: Annotated[float | None, default("the source's")] = None,
     container: Literal["mp4", "avi", "mkv"] = "mp4",
-    frames: int | None = None,
+    frames: Annotated[int | None, default("all")] = None,
     device: str = "auto",
 ) -> None:
     """Estimates the optical flow of a video and writes it to the folder OUT as videos, pictures or flow files.
@@ -50,11 +50,9 @@ def demo(
         steps: maximum number of evaluations.
         tolerance: the solve ends when an evaluation changes the hidden state by at most this share of its norm, and the
             flow by at most this share of a cell.
-        side: longer side of the frames as the network sees them, in pixels; larger frames are downscaled. By default
-            frames keep their size.
-        max_speed: speed shown in full colour, in pixels a frame; faster motion is darker. By default it follows the
-            video.
-        fps: frame rate of the videos written, by default that of the source.
+        side: longer side of the frames as the network sees them, in pixels; larger frames are downscaled.
+        max_speed: speed shown in full colour, in pixels a frame; faster motion is darker.
+        fps: frame rate of the videos written.
         container: format of the videos written; mkv is lossless.
         frames: maximum number of frames to read.
         device: auto, cpu, cuda or cuda:N.

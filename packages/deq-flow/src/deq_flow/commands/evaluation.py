@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment import config
-from deq_core.experiment.commands import PARAMS, Positional, finish
+from deq_core.experiment.commands import PARAMS, Positional, default, finish
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking.run import track
 from deq_flow.inference_params import Inference, Measure, Start, Starts
 from deq_flow.networks import file_of, load
+
+OWN_SOLVER = default("the network's own; of RAFT and GMA, the released number of iterations for the set")
 
 
 def evaluate(
@@ -19,7 +21,7 @@ def evaluate(
     set: str = "own",
     device: str = "auto",
     params: Path = PARAMS,
-    section: str | None = None,
+    section: Annotated[str | None, OWN_SOLVER] = None,
 ) -> None:
     """Evaluates CHECKPOINT on the pairs in the folder DATA: your own, or a published set by that set's protocol.
 
@@ -33,8 +35,7 @@ def evaluate(
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
         section: section of that file with another solver or budget, or sweeps over them
-            (deq_flow.inference_params.Measure). By default the network uses its own; RAFT and GMA use the released
-            number of iterations for the set.
+            (deq_flow.inference_params.Measure).
     """
     from deq_flow.evaluation.published import measure_checkpoint
     from deq_flow.evaluation.sets import named
@@ -54,7 +55,7 @@ def sequences(
     data: Path = Path("data"),
     device: str = "auto",
     params: Path = PARAMS,
-    section: str | None = None,
+    section: Annotated[str | None, default("every start, at the network's own budget")] = None,
 ) -> None:
     """Compares cold, warm and reused starts of CHECKPOINT on the videos of a data set.
 
@@ -66,8 +67,7 @@ def sequences(
         data: folder that contains the set.
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
-        section: section of that file with the starts and budgets to compare (deq_flow.inference_params.Starts). By
-            default every start is compared at the network's own budget.
+        section: section of that file with the starts and budgets to compare (deq_flow.inference_params.Starts).
     """
     from deq_flow.evaluation.starts import compare_starts
 
@@ -87,7 +87,7 @@ def submit(
     start: Start = "cold",
     device: str = "auto",
     params: Path = PARAMS,
-    section: str | None = None,
+    section: Annotated[str | None, OWN_SOLVER] = None,
 ) -> None:
     """Writes the files for the Sintel or KITTI leaderboard: the flow of CHECKPOINT on the test split.
 
@@ -100,8 +100,7 @@ def submit(
         start: initialisation on Sintel's videos: cold, warm (as in RAFT's submission), reuse or reuse_interpolated.
         device: auto, cpu, cuda or cuda:N.
         params: file with parameters.
-        section: section of that file with another solver or budget (deq_flow.inference_params.Inference). By default
-            the network uses its own; RAFT and GMA use the released number of iterations for the set.
+        section: section of that file with another solver or budget (deq_flow.inference_params.Inference).
     """
     from deq_flow.evaluation import submission
 

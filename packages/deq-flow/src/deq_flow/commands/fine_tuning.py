@@ -30,7 +30,7 @@ def fine_tune(
     threads: Annotated[int | None, default("1")] = None,
     seed: config.Seed = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    params: Path | None = None,
+    params: Annotated[Path | None, default("none")] = None,
     section: str = "",
     scratch: Path = Path(".scratch"),
 ) -> None:

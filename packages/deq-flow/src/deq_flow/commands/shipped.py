@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from deq_core.experiment import config, distributed
-from deq_core.experiment.commands import fingerprint, finish
+from deq_core.experiment.commands import default, fingerprint, finish
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.photographs import load_folder, load_listed
 from deq_core.experiment.media.image_folder import IMAGES, image_files
@@ -24,7 +25,7 @@ def train_shipped(
     seed: config.Seed = 0,
     params: Path = RECIPE,
     section: str = "",
-    photographs: Path | None = None,
+    photographs: Annotated[Path | None, default("none")] = None,
     scratch: Path = Path(".scratch"),
 ) -> None:
     """Trains the shipped network from scratch and writes it to OUT. This takes many hours on a CPU.

@@ -34,13 +34,13 @@ def generate(
     *,
     length: int = 400,
     temperature: float = 0.8,
-    top_k: int | None = None,
+    top_k: Annotated[int | None, default("all tokens")] = None,
     top_p: float = 0.95,
     seed: Seed = 0,
     start: Annotated[Initialisation | None, default("token; of an unrolled network, cold")] = None,
-    context: int | None = None,
-    steps: int | None = None,
-    tolerance: float | None = None,
+    context: Annotated[int | None, default("the network's memory")] = None,
+    steps: Annotated[int | None, default("the checkpoint's")] = None,
+    tolerance: Annotated[float | None, default("the checkpoint's")] = None,
     device: str = "cpu",
 ) -> None:
     """Continues a text, and prints each token as it is drawn. A last line on stderr says what the solves took.
@@ -58,10 +58,9 @@ def generate(
         seed: random seed of the draws.
         start: initial state of a new position: cold (zero), previous (the state of the position before), or token (the
             state of the last position with the same token).
-        context: number of earlier positions that a token attends to. By default the length of the network's memory.
-        steps: maximum number of evaluations of the cell in a solve, or the depth of an unrolled network. By default the
-            checkpoint's.
-        tolerance: relative residual at which a solve ends. By default the checkpoint's.
+        context: number of earlier positions that a token attends to.
+        steps: maximum number of evaluations of the cell in a solve, or the depth of an unrolled network.
+        tolerance: relative residual at which a solve ends.
         device: auto, cpu, cuda or cuda:N. For a single text the CPU is faster unless the network is large.
     """
     if length < 1:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from deq_core.experiment.commands import Positional, finish
+from deq_core.experiment.commands import Positional, default, finish
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.device import chosen_device
 from deq_vision.models import shipped
@@ -14,12 +14,20 @@ def demo(
     source: Annotated[Path, Positional],
     *,
     out: Path,
-    checkpoint: str | None = None,
-    task: Literal["classify", "segment", "detect"] | None = None,
-    side: int | None = None,
+    checkpoint: Annotated[str | None, default("the shipped network for TASK")] = None,
+    task: Annotated[
+        Literal["classify", "segment", "detect"] | None, default("the checkpoint's; without one, segment")
+    ] = None,
+    side: Annotated[
+        int | None,
+        default("128 for a shipped checkpoint, the training size for one of your own data, else the image's"),
+    ] = None,
     least_score: float = 0.3,
     pixels: Literal["auto", "imagenet", "cifar"] = "auto",
-    names: Path | None = None,
+    names: Annotated[
+        Path | None,
+        default("those in a checkpoint of your own data; else the data set's with as many classes, or numbers"),
+    ] = None,
     device: str = "auto",
 ) -> None:
     """Runs a network on an image, or on all images in a folder, and writes predictions and pictures to the folder OUT.
@@ -32,17 +40,14 @@ def demo(
         source: an image or a folder of images.
         out: a new folder, or the unchanged output of an earlier demo, which is replaced.
         checkpoint: a folder written by training, a weights file (.safetensors), a released file (.pth), or a shipped
-            name: digits, street, detect. By default the shipped network for the task; the shipped ones know the
-            miniature data sets only.
-        task: task that the checkpoint must be for. By default the task of the checkpoint, and segment without one.
-        side: longer side of the images as the network sees them, in pixels; larger ones are downscaled. Defaults: 128
-            with a shipped checkpoint, the training size with one trained on your own data, else the image's size. Not
-            for classifiers, which see a centre crop.
+            name: digits, street or detect, which know the miniature data sets only.
+        task: task that the checkpoint must be for.
+        side: longer side of the images as the network sees them, in pixels; larger ones are downscaled. Not for
+            classifiers, which see a centre crop.
         least_score: hide detections with a lower score.
         pixels: normalisation of the pixels. auto takes what the checkpoint stores if it was trained on your own data;
             else CIFAR's for ten classes without names, and ImageNet's for all others.
-        names: file with the class names, one a line. By default those that the checkpoint stores if it was trained on
-            your own data; else those of the known data set with as many classes, or numbers.
+        names: file with the class names, one a line.
         device: auto (a GPU if available), cpu, cuda or cuda:N.
     """
     from deq_vision.demo.images import images_of, run

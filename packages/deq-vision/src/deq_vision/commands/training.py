@@ -60,7 +60,7 @@ def train(
             classify, segment, detect.
         params: recipe file; `--template` writes one.
         section: section of that file.
-        template: print the shipped recipe for TASK (by default classes), to be edited and passed as `--params`, without
+        template: print the shipped recipe for TASK, or for classes, to be edited and passed as `--params`, without
             training.
         scratch: folder for the checkpoints of interrupted trainings.
     """

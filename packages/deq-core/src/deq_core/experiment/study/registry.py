@@ -51,11 +51,12 @@ class Studies:
         Run the same command again to resume an interrupted training from its checkpoint in `scratch`.
 
         Args:
-            stage: name of the stage.
+            stage: name of the stage: {stages}.
             case: words that choose the case.
             out: a new folder, or the unchanged output of an earlier run, which is replaced.
             data: folder of the data sets.
-            checkpoint: folder of the network to measure, or to start a training from.
+            checkpoint: the network to measure, or to start a training from: a shipped name, a folder written by
+                training, a weights file (.safetensors), or a released file.
             params: file with the parameters.
             section: section of that file.
             scratch: folder for the checkpoints of interrupted trainings.
@@ -84,7 +85,7 @@ class Studies:
         """Writes the report of a study to the folder OUT: tables of means and standard deviations, and figures.
 
         Args:
-            name: name of the report.
+            name: name of the report: {reports}.
             results: folder of the pipeline's results, with a folder for each stage.
             out: a new folder, or the unchanged output of an earlier report, which is replaced.
             params: file with the parameters.
@@ -100,7 +101,7 @@ class Studies:
         """Writes the JSON schema of a section of params.yaml to a file.
 
         Args:
-            section: name of the section.
+            section: name of the section: {sections}.
             out: file to write.
         """
         write_json(out, config.schema(found(self.sections, section, "section")))

@@ -76,7 +76,7 @@ class Job(Generic[Case, Settings]):
             ConfigError: none was named.
         """
         if self.model is None:
-            raise ConfigError("expected --checkpoint, the folder of the network that is measured")
+            raise ConfigError("expected --checkpoint, the network that is measured")
         return self.model
 
     def write(self, metrics: Mapping[str, Any]) -> None:
