@@ -1,11 +1,11 @@
-"""Memory of the two ways of reading correlations: all pairs stored, or computed on the fly.
+"""Memory of correlations, with all pairs stored or computed on the fly.
 
     python -m benchmarks.flow.correlation_memory [--model deq-flow-base] [--steps 2] [--limit 8e9] [--write]
 
-For every size of images it counts the correlation volume, and measures, each in a process of its own, the largest
-resident set (Python and torch included) of one pair through the whole network without autograd, and of one lookup into
-features of 256 channels with its backward pass. Where the volume alone would pass half of `--limit` bytes it is not
-made. The count depends on shapes alone; the resident set depends a little on allocator and threads, and not on the
+For each size of images it counts the correlation volume. It also measures the peak resident memory of a process, Python
+and torch included, that runs one pair through the whole network without autograd, and of one that makes one lookup into
+features of 256 channels with its backward pass. All pairs are not measured if their volume exceeds half of `--limit`
+bytes. The count depends on shapes alone; the resident memory depends slightly on allocator and threads, but not on the
 number of steps, because plain iteration keeps one state.
 """
 
@@ -41,20 +41,20 @@ SIZES = {"368x496": (368, 496), "436x1024": (436, 1024), "720x1280": (720, 1280)
 
 
 def volume_entries(height: int, width: int, levels: int = 4) -> int:
-    """Entries of the correlation volume of one pair on a grid of eighths, all levels."""
+    """Number of entries of the correlation volume of one pair at an eighth of the resolution, over all levels."""
     rows, columns = -(-height // 8), -(-width // 8)
     return rows * columns * sum((rows >> level) * (columns >> level) for level in range(levels))
 
 
 def peak(model: str, height: int, width: int, kind: Kind, steps: int) -> int:
-    """Largest resident set, bytes, of a process that does what `work` does."""
+    """Peak resident memory, bytes, of a process that runs `work`."""
     command = [sys.executable, "-m", "benchmarks.flow.correlation_memory", "--child", model, str(height), str(width)]
     run = subprocess.run([*command, kind, str(steps)], check=True, capture_output=True, text=True)
     return int(run.stdout)
 
 
 def work(model: str, height: int, width: int, kind: Kind, steps: int) -> None:
-    """One pair through the network without autograd; with `model` "lookup", one lookup and its backward pass."""
+    """Runs one pair through the network without autograd; for the model "lookup", one lookup and its backward pass."""
     torch.manual_seed(0)
     if model == "lookup":
         grid = (1, 256, -(-height // 8), -(-width // 8))
@@ -67,7 +67,7 @@ def work(model: str, height: int, width: int, kind: Kind, steps: int) -> None:
 
 
 def rows(model: str, steps: int, limit: float) -> list[list[str]]:
-    """The table, one row a size."""
+    """The rows of the table, one for each size."""
     out = []
     for name, (height, width) in SIZES.items():
         volume = 4 * volume_entries(height, width)
@@ -82,7 +82,7 @@ def rows(model: str, steps: int, limit: float) -> list[list[str]]:
 
 
 def gigabytes(count: float) -> str:
-    """Bytes as GB, two digits."""
+    """Bytes as GB with two decimals."""
     return f"{count / 1e9:.2f} GB"
 
 

@@ -1,17 +1,18 @@
-"""A flow network on frames as they come: of several sizes, moved little and far, or not at all; beside DIS.
+"""Errors of a flow network and of DIS on frames of several sizes, with small, large and no motion.
 
     python -m benchmarks.flow.frames
-    python -m benchmarks.flow.frames --pairs FOLDER          pairs of one's own, NAME_img1.png and NAME_img2.png
+    python -m benchmarks.flow.frames --pairs FOLDER          your own pairs, NAME_img1.png and NAME_img2.png
     python -m benchmarks.flow.frames --videos VIDEO ...      frames of videos, one and four apart, at three places each
-    python -m benchmarks.flow.frames --data data/flow        what is left after warping, beside the error, of known flow
-    python -m benchmarks.flow.frames --aloe FOLDER           likewise of the stereo pair Aloe, at four widths
-    python -m benchmarks.flow.frames --sides 128 288 512     the frames reduced along their longer side, too
-    python -m benchmarks.flow.frames --figure real.svg       what the network, DIS and the measured flow look like
+    python -m benchmarks.flow.frames --data data/flow        end-point error and difference after warping, Sintel-mini
+    python -m benchmarks.flow.frames --aloe FOLDER           the same for the stereo pair Aloe, at four widths
+    python -m benchmarks.flow.frames --sides 128 288 512     also with frames downscaled to these longer sides
+    python -m benchmarks.flow.frames --figure real.svg       pictures of the flow of the network, DIS and ground truth
 
-End-point error, in pixels of the frames: of the pair motorcycle as it comes with scikit-image, 741x500, and reduced;
-of photographs of 640x480 moved by computer; and of frames that do not move at all, where it is the mean flow. Of pairs
-and videos, whose flow is not known, it is what is left between the frames when the second is warped back, of 255. That
-is no error: where a surface is uncovered or leaves the frame, the true flow leaves much, and another one less.
+The tables have the end-point error, in pixels of the frames, for the pair motorcycle of scikit-image (741x500) and
+downscaled copies, for photographs of 640x480 with synthetic motion, and for frames without motion, where it is the mean
+length of the flow. For pairs and videos without known flow they have the difference, of 255, between the first frame
+and the second warped back. It is not an error: at occlusions, the true flow may leave a larger difference than a wrong
+one.
 """
 
 import argparse
@@ -51,13 +52,13 @@ Flow = Callable[[Tensor, Tensor], Tensor]
 Pair = tuple[Tensor, Tensor]
 """Two frames, uint8 (3, h, w)."""
 SPEEDS = (3, 15, 40, 60, 100)
-"""Pixels that a photograph moves."""
+"""Motion of a photograph, pixels."""
 APART = (1, 4)
-"""Frames of a video between those of a pair, and one more."""
+"""Distances of the frames of a pair in a video."""
 
 
 def motorcycle() -> FlowSample:
-    """The stereo pair of scikit-image: its disparity as flow to the left."""
+    """The stereo pair of scikit-image, with its disparity as flow to the left."""
     left, right, disparity = skimage.data.stereo_motorcycle()
     valid = np.isfinite(disparity)
     flow = np.stack([np.where(valid, -disparity, 0), np.zeros_like(disparity)]).astype(np.float32)
@@ -65,14 +66,14 @@ def motorcycle() -> FlowSample:
 
 
 def aloe(folder: Path) -> FlowSample:
-    """The stereo pair Aloe (Middlebury 2006) of OpenCV's examples; its disparity as flow, unknown where 0."""
+    """The stereo pair Aloe (Middlebury 2006) of OpenCV's examples, with its disparity as flow, unknown where 0."""
     left, right = (read_image(folder / f"aloe{side}.jpg") for side in "LR")
     disparity = read_image(folder / "aloeGT.png")[0].float()
     return FlowSample(left, right, torch.stack([-disparity, torch.zeros_like(disparity)]), disparity > 0, "aloe")
 
 
 def moved(photograph: np.ndarray, speed: float, rng: np.random.Generator) -> FlowSample:
-    """Two views of a photograph (h, w, 3): the second turned by up to 2 degrees, zoomed by up to 2 % and moved."""
+    """Two views of a photograph (h, w, 3), the second rotated by up to 2 degrees, zoomed by up to 2 % and shifted."""
     wide = cv2.resize(photograph, (3 * WIDTH // 2, 3 * HEIGHT // 2), interpolation=cv2.INTER_CUBIC)
     angle, direction = np.deg2rad(rng.uniform(-2, 2)), rng.uniform(0, 2 * np.pi)
     turn = (1 + rng.uniform(-0.02, 0.02)) * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -95,7 +96,7 @@ def planes(image: np.ndarray) -> Tensor:
 
 
 def reduced_pair(pair: FlowSample, width: int) -> FlowSample:
-    """The pair at another width: flow is taken at the nearest pixel, since it is not known everywhere."""
+    """The pair at another width; flow is that of the nearest pixel, since it is not known everywhere."""
     height = round(width * pair.flow.shape[1] / pair.flow.shape[2])
     first, second = (resized(image[None], (height, width))[0].round().byte() for image in (pair.image1, pair.image2))
     flow, valid = (F.interpolate(part[None].float(), (height, width))[0] for part in (pair.flow, pair.valid[None]))
@@ -103,14 +104,14 @@ def reduced_pair(pair: FlowSample, width: int) -> FlowSample:
 
 
 def still(photograph: np.ndarray) -> FlowSample:
-    """A photograph of 640x480 twice."""
+    """A pair of the same photograph of 640x480."""
     image = planes(cv2.resize(photograph, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
     nothing = torch.zeros(2, HEIGHT, WIDTH)
     return FlowSample(image, image, nothing, torch.ones(HEIGHT, WIDTH, dtype=torch.bool), "still")
 
 
 def own_pairs(folder: Path) -> dict[str, list[Pair]]:
-    """The pairs of a folder by name."""
+    """The pairs of a folder, by name."""
     names = sorted(path for path in folder.iterdir() if path.stem.endswith("_img1"))
     if not names:
         raise SystemExit(f"{folder}: expected pairs such as NAME_img1.png and NAME_img2.png, got none")
@@ -139,12 +140,12 @@ def error(flow: Flow, pairs: Iterable[FlowSample]) -> float:
 
 
 def left(flow: Flow, pairs: Iterable[Pair]) -> str:
-    """What is left after warping, the mean over the pairs, of 255."""
+    """Mean difference after warping over the pairs, of 255."""
     return f"{fmean(warped_error(*pair, flow(*pair)) for pair in pairs):.2f}"
 
 
 def known(methods: dict[str, Flow], sets: Mapping[str, Sequence[FlowSample]]) -> str:
-    """A table of the error of methods, and of what is left after warping by them and by the true flow, if whole."""
+    """Table of the errors of methods, and of differences after warping by them, and by the true flow if it is dense."""
     whole = all(sample.valid.all() for samples in sets.values() for sample in samples)
     rows = {name: [name] for name in ([*methods, "true flow"] if whole else methods)}
     for samples in sets.values():
@@ -160,7 +161,7 @@ def known(methods: dict[str, Flow], sets: Mapping[str, Sequence[FlowSample]]) ->
 
 
 def at(side: int | None, estimate: Estimator) -> Flow:
-    """The network's flow on frames of at most `side` pixels; None is as they are."""
+    """The network's flow on frames downscaled to `side` pixels; None keeps their size."""
 
     def flow(image1: Tensor, image2: Tensor) -> Tensor:
         if side is None:
@@ -171,7 +172,7 @@ def at(side: int | None, estimate: Estimator) -> Flow:
 
 
 def peer(baseline: Baseline) -> Flow:
-    """OpenCV's DIS on the frames as they are."""
+    """OpenCV's DIS on the original frames."""
     method = dis(baseline)
 
     def flow(image1: Tensor, image2: Tensor) -> Tensor:

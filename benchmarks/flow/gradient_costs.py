@@ -1,11 +1,11 @@
-"""What a training step costs by each gradient, with and without correction: docs/deq-flow.md.
+"""Cost of a training step with each gradient, with and without correction: docs/deq-flow.md.
 
     python -m benchmarks.flow.gradient_costs [--params workflows/profiles/mini.yaml] [--repeats 20] [--write]
 
-Networks, gradients, batch and crop are those of the study of gradients, `flow.gradients` of the parameters. "saved" is
-what autograd keeps for backward (`saved_bytes`), which shapes decide. Of the seconds a process computes in loss and
-gradient the least counts, of `--repeats` turns that all take one after the other; only their ratio means something
-elsewhere.
+Networks, gradients, batch and crop are those of the study of gradients, `flow.gradients` in the parameters. "saved" is
+the memory that autograd keeps for the backward pass (`saved_bytes`); it depends on shapes alone. "step" is the least
+CPU time of loss and gradient in `--repeats` rounds, in which all networks take turns; on other machines only the ratio
+is comparable.
 """
 
 import argparse
@@ -33,7 +33,7 @@ HEADER = ("gradient, supervised", "saved", "step", "ratio")
 
 
 def networks(study: GradientStudy) -> dict[str, DEQFlow]:
-    """Those of the study, untrained, by what the table calls them."""
+    """The untrained networks of the study, by their names in the table."""
     found: dict[str, DEQFlow] = {}
     for method in study.methods:
         for form, said in FORMS.items():
@@ -46,7 +46,7 @@ def networks(study: GradientStudy) -> dict[str, DEQFlow]:
 
 
 def measure(study: GradientStudy, repeats: int) -> list[list[str]]:
-    """Rows of the table; ratios are to the cheapest step."""
+    """Rows of the table; ratios are relative to the cheapest step."""
     height, width = study.train.mix[0].augment.crop
     images = 255 * torch.rand(2, study.train.batch_size, 3, height, width, generator=torch.Generator().manual_seed(1))
     compared = networks(study)
@@ -58,7 +58,7 @@ def measure(study: GradientStudy, repeats: int) -> list[list[str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table, and writes it to the page if asked to."""
+    """Prints the table, and with --write writes it to the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--params", type=Path, default=ROOT / "workflows" / "profiles" / "mini.yaml")
     parser.add_argument("--repeats", type=int, default=20)

@@ -1,10 +1,10 @@
-"""Time of one pair through DEQ-Flow, against a straight port of the released arithmetic: docs/deq-flow.md.
+"""Time of DEQ-Flow for one pair, against a direct port of the released computation: docs/deq-flow.md.
 
     python -m benchmarks.flow.inference_time [--model deq-flow-base] [--steps 24] [--threads 1] [--clock cpu] [--write]
 
-The same random weights and images for both. They take turns, so that a machine that slows down slows both; the ratio is
-that of the fastest runs. `--clock cpu` counts the seconds that the process itself was computing, all threads together,
-for a machine that has other work. A last line tells how far their flows differ.
+Both have the same random weights and images. They take turns, so that a change in the machine's speed affects both; the
+ratio is that of the fastest runs. `--clock cpu` measures the CPU time of all threads, for machines with other load. The
+last line is the difference of their flows.
 """
 
 import argparse
@@ -26,7 +26,7 @@ HEADER = ("part", "straight port", "deq_flow", "ratio")
 
 
 def networks(name: str, steps: int) -> tuple[DEQFlow, Straight]:
-    """A network of random weights that takes `steps` plain iterations, and the port of it."""
+    """A network with random weights and `steps` plain iterations, and its port."""
     torch.manual_seed(0)
     network = build(name, stop=deq.Stop(max_steps=steps, tol=None), correlation="all-pairs").eval()
     assert isinstance(network, DEQFlow)
@@ -37,7 +37,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def fastest(runs: Sequence[Callable[[], object]], repeats: int, clock: Callable[[], float]) -> list[float]:
-    """Seconds of each, the least of `repeats` turns; one turn before them does not count."""
+    """Least time of each run in `repeats` turns, seconds, after one turn to warm up."""
     taken = [[] for _ in runs]
     for turn in range(repeats + 1):
         for run, times in zip(runs, taken, strict=True):
@@ -51,7 +51,7 @@ def fastest(runs: Sequence[Callable[[], object]], repeats: int, clock: Callable[
 def measure(
     name: str, height: int, width: int, steps: int, repeats: int, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[list[list[str]], float, float]:
-    """Rows of the table; the largest difference of the two flows and the largest flow, pixels."""
+    """Rows of the table, the largest difference of the two flows, and the largest flow, pixels."""
     network, straight = networks(name, steps)
     generator = torch.Generator().manual_seed(1)
     image1, image2 = 255 * torch.rand(2, 1, 3, height, width, generator=generator)
@@ -68,13 +68,13 @@ def measure(
 
 
 def row(part: str, times: Sequence[float]) -> list[str]:
-    """Both times and the ratio of ours to the port's."""
+    """A row with both times, and the ratio of ours to the port's."""
     theirs, ours = times
     return [part, f"{theirs:.3f} s", f"{ours:.3f} s", f"{ours / theirs:.2f}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table, and writes it to the page if asked to."""
+    """Prints the table, and with --write writes it to the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="deq-flow-base")
     parser.add_argument("--height", type=int, default=436)

@@ -1,7 +1,7 @@
-"""The moving picture of the documentation, docs/figures/flow_video.webp: `python -m benchmarks.flow.moving_picture`.
+"""The animation in the documentation, docs/figures/flow_video.webp: `python -m benchmarks.flow.moving_picture`.
 
-A scene of photographs that no network was trained on swings to and fro, and beside it runs its flow, by the network
-that ships, each frame begun at the fixed point of the one before. The scene is one of five that were looked at.
+It shows a swinging scene of photographs that were not used in training, and beside it its flow by the shipped network,
+with each frame started from the fixed point of the one before. The scene was selected from five.
 """
 
 import argparse
@@ -21,7 +21,7 @@ FPS = 12
 
 
 def main(out: Path, seed: int) -> None:
-    """Writes the picture, which goes on where it begins."""
+    """Writes the animation, which loops without a jump."""
     numbers = MiniConfig(seed=seed, height=144, width=208)
     swing = VideosConfig(videos=1, frames=26, period=25.0)
     with TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""Bytes saved for backward by one training step: DEQ-Flow against RAFT of the same size, unrolled as far.
+"""Memory saved for the backward pass of a training step: DEQ-Flow against RAFT of the same size and iterations.
 
     python -m benchmarks.flow.saved_bytes [--size mini] [--batch 2] [--height 64] [--width 96]
 
-Counts, by `torch.autograd.graph.saved_tensors_hooks`, the storages that the graph of one forward pass keeps alive,
-each once, without the parameters. The count depends on shapes alone, not on the machine. "update" leaves out what
-the encoders and the correlation volume save, which both kinds of network share.
+It counts, by `torch.autograd.graph.saved_tensors_hooks`, the storages that the graph of one forward pass keeps alive,
+each once, without the parameters. The count depends on shapes alone, not on the machine. "update only" leaves out
+encoders and correlation volume, which both kinds of network share.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from deq_flow.models.network import FlowNetwork
 
 
 def saved_bytes(model: FlowNetwork, image1: Tensor, image2: Tensor, *, encoders_only: bool = False) -> int:
-    """Bytes saved by the forward pass and loss of a training step, or by encoding the pair alone."""
+    """Bytes saved by the forward pass and loss of a training step, or only by encoding the pair."""
     target = image1.new_zeros(len(image1), 2, *image1.shape[2:])
     valid = torch.ones_like(target[:, 0], dtype=torch.bool)
 

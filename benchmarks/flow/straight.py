@@ -1,9 +1,8 @@
-"""DEQ-Flow as its releases compute it, step by step: what `inference_time` measures the package against.
+"""A direct port of DEQ-Flow's released computation, the baseline of `inference_time`.
 
-A port of the arithmetic alone, for evaluation: every tensor is (B, C, H, W) in memory too; context and motion are
-joined again at every step, and the three convolutions of each unit read all of hidden state, context and motion;
-correlations are read from the stored volume by `grid_sample`, one grid a level. The weights are those of a network of
-this package.
+It is for evaluation only. All tensors are (B, C, H, W) in memory too. Context and motion are concatenated at every
+step, and the three convolutions of each unit read all of hidden state, context and motion. Correlations are read from
+the stored volume by `grid_sample`, with one grid for each level. The weights are those of a network of this package.
 """
 
 from collections.abc import Callable
@@ -32,7 +31,7 @@ class Straight:
     def __call__(self, image1: Tensor, image2: Tensor, steps: int) -> Tensor:
         """Flow (B, 2, H, W), pixels, after `steps` evaluations from zero.
 
-        As in version 2 the newest state counts unless its residual is 1 above the lowest one so far.
+        As in version 2, a state is taken if its residual is less than 1 above the lowest one so far.
         """
         padding = Padding(image1.shape[2], image1.shape[3], self.size.scale)
         volumes, context, grid = self.encode(image1, image2)
@@ -50,7 +49,7 @@ class Straight:
         return padding.crop(self.upsample(position.view_as(grid) - grid, hidden.view_as(start)))
 
     def encode(self, image1: Tensor, image2: Tensor) -> tuple["Volumes", Tensor, Tensor]:
-        """Correlations, context and the position of every cell."""
+        """Correlations, context and the position of each cell."""
         padding = Padding(image1.shape[2], image1.shape[3], self.size.scale)
         first, second = (2 * (padding.pad(image) / 255) - 1 for image in (image1, image2))
         features1, features2 = features(self.network.fnet, torch.cat([first, second])).chunk(2)
@@ -59,7 +58,7 @@ class Straight:
         return volumes, context, pixel_grid(context)
 
     def step_of(self, image1: Tensor, image2: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
-        """The first evaluation for a pair that is encoded now."""
+        """A function that makes the first evaluation for a pair, which is encoded now."""
         volumes, context, grid = self.encode(image1, image2)
         hidden = context.new_zeros(len(context), self.size.hidden, *context.shape[2:])
         return lambda: self.step(hidden, grid, context, grid, volumes)
@@ -95,7 +94,7 @@ class Straight:
 
 
 class Volumes:
-    """The correlation of all pairs, at each level one map of the second image for every cell of the first."""
+    """Correlations of all pairs: at each level, a map of the second image for each cell of the first."""
 
     def __init__(self, features1: Tensor, features2: Tensor, levels: int, radius: int) -> None:
         batch, channels, height, width = features1.shape
@@ -106,7 +105,7 @@ class Volumes:
         self.levels, self.radius = maps, radius
 
     def windows(self, position: Tensor) -> Tensor:
-        """(B, levels (2r + 1)^2, h, w) around position (B, 2, h, w), the x offset varying slowest in a level."""
+        """Windows (B, levels (2r + 1)^2, h, w) around position (B, 2, h, w); in a level the x offset varies slowest."""
         batch, _, height, width = position.shape
         offset = torch.linspace(-self.radius, self.radius, 2 * self.radius + 1, device=position.device)
         shift = torch.stack(torch.meshgrid(offset, offset, indexing="ij"), dim=-1)[None]
@@ -122,7 +121,7 @@ class Volumes:
 
 
 def features(encoder: Encoder, images: Tensor) -> Tensor:
-    """Features of images, layer by layer as the release has them."""
+    """Features of images, layer by layer as in the release."""
     x = torch.relu(norm(encoder.norm1, encoder.conv1(images)))
     for block in (*encoder.layer1, *encoder.layer2, *encoder.layer3):
         assert isinstance(block, ResidualBlock)
@@ -140,12 +139,12 @@ def norm(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def joined(hidden: Tensor, position: Tensor) -> Tensor:
-    """The state as the solver has it, (B, everything)."""
+    """The flat state of the solver, (B, elements)."""
     return torch.cat([hidden.flatten(1), position.flatten(1)], dim=1)
 
 
 def pixel_grid(features: Tensor) -> Tensor:
-    """(B, 2, h, w), x and y of every cell."""
+    """x and y of each cell, (B, 2, h, w)."""
     batch, _, height, width = features.shape
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([x, y]).float()[None].repeat(batch, 1, 1, 1)

@@ -1,12 +1,12 @@
-"""Memory of one training step of DEQ-Flow B, and of RAFT of the same size unrolled: docs/deq-flow.md.
+"""Memory of a training step of DEQ-Flow and of unrolled RAFT of the same size: docs/deq-flow.md.
 
     python -m benchmarks.flow.training_memory [--size base] [--height 368] [--width 496] [--device cpu] [--write]
 
-Two numbers for each network and number of iterations, each in a process of its own:
+There are two numbers for each network and number of iterations, measured in a separate process:
 
-saved   bytes that autograd keeps for backward, which depend on shapes alone; `saved_bytes` counts them
-peak    greatest memory while loss and gradient are computed, over what was in use before: on a CPU the resident memory
-        of the process (Linux), on CUDA what PyTorch has allocated
+saved   bytes that autograd keeps for the backward pass; they depend on shapes alone, and `saved_bytes` counts them
+peak    peak memory of loss and gradient, minus the memory in use before: on a CPU the resident memory of the process
+        (Linux), on CUDA the memory allocated by PyTorch
 
 Batch normalisation is frozen, as in every stage after FlyingChairs.
 """
@@ -36,14 +36,14 @@ RAFT, ONE_STEP, RELEASED = "RAFT, unrolled", "DEQ-Flow, 1-step gradient", "DEQ-F
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and how far it iterates in training."""
+    """A network with its number of iterations in training."""
 
     network: str
     iterations: int
     recompute: bool = False
 
     def build(self, size: str) -> FlowNetwork:
-        """The network, in training."""
+        """The network in training mode."""
         if self.network == RAFT:
             name = "raft" if size == "base" else f"raft-{size}"
             return build(name, steps=self.iterations, recompute=self.recompute).freeze_batch_norm().train()
@@ -67,7 +67,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Memory:
-    """What one training step takes, bytes."""
+    """Memory of a training step, bytes."""
 
     saved: int
     peak: int
@@ -82,13 +82,13 @@ def measure(case: Case, size: str, shape: tuple[int, int, int], device: str) -> 
         first, second = (255 * torch.rand(batch, 3, height, width, device=device) for _ in range(2))
         return first, second
 
-    step(model, *images(1, 64, 64))  # loads what PyTorch loads at first use
+    step(model, *images(1, 64, 64))  # PyTorch allocates some memory at its first use
     pair = images(*shape)
     return Memory(saved_bytes(model, *pair), peak_of(lambda: step(model, *pair), device))
 
 
 def step(model: FlowNetwork, image1: Tensor, image2: Tensor) -> None:
-    """Loss and gradient of a training step."""
+    """Computes loss and gradient of a training step."""
     model.zero_grad(set_to_none=True)
     target = image1.new_zeros(len(image1), 2, *image1.shape[2:])
     valid = torch.ones_like(target[:, 0], dtype=torch.bool)
@@ -96,26 +96,26 @@ def step(model: FlowNetwork, image1: Tensor, image2: Tensor) -> None:
 
 
 def peak_of(run: Callable[[], None], device: str) -> int:
-    """Bytes in use while `run` runs, at most, over those before."""
+    """Peak memory during `run`, minus the memory in use before, bytes."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = resident("VmRSS")
     run()
     return resident("VmHWM") - before
 
 
 def resident(name: str) -> int:
-    """A memory count of this process, bytes: VmRSS is that of now, VmHWM the greatest so far."""
+    """Resident memory of this process, bytes: VmRSS is the current value, VmHWM the peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
 def table(measured: dict[Case, Memory]) -> str:
-    """A row a case, with how many times as much RAFT takes for 24 iterations, its encoders treated alike."""
+    """Table with one row for each case, and the ratio to RAFT with 24 iterations and the same option for encoders."""
     rows = []
     for case, memory in measured.items():
         raft = measured[Case(RAFT, 24, case.recompute)]
@@ -127,14 +127,14 @@ def table(measured: dict[Case, Memory]) -> str:
 
 
 def alone(case: Case, size: str, shape: tuple[int, int, int], device: str) -> Memory:
-    """`measure` in a new process, in which freed memory goes back to the system at once."""
+    """`measure` in a new process, in which freed memory is returned to the system at once."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (case, size, shape, device))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table, and writes it to the page if asked to."""
+    """Prints the table, and with --write writes it to the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", default="base", help="network size that both kinds have, such as mini or base")
     parser.add_argument("--batch", type=int, default=1)
