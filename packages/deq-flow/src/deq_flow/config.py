@@ -158,7 +158,7 @@ class Equilibrium:
         if not 0 <= self.leak <= 1:
             raise ValueError(f"leak must be from 0 (the flow is kept) to 1 (it is predicted anew), got {self.leak}")
         adjoints = self.adjoint if isinstance(self.adjoint, tuple) else (self.adjoint,)
-        for adjoint in adjoints:  # says what is no solver, stop or adjoint
+        for adjoint in adjoints:  # raises if something is not a solver, stop or adjoint
             deq.nn.DEQ(solver=self.solver, stop=self.stop, adjoint=adjoint, eval_stop=self.eval_stop)
         if self.returned != "best" and any(isinstance(adjoint, deq.Unrolled) for adjoint in adjoints):
             raise ValueError(f"returned={self.returned!r} picks a state of the solve, so it has no Unrolled() gradient")

@@ -1,4 +1,4 @@
-"""Where estimates go: videos of them, or pictures of a single one, and files of flow."""
+"""Outputs of the demo: videos, or pictures of a single pair, and files of flow."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +22,10 @@ from deq_flow.visualize import UNKNOWN, flow_to_rgb
 
 Dump = Literal["flo", "kitti", "npz", "backward", "occlusion", "confidence"]
 Product = View | Dump
-"""What is kept of a video: views of its flow, and files of it."""
+"""An output of the demo: a view of the flow, or a kind of file."""
 
 TWO_WAYS: frozenset[Product] = frozenset(("backward", "occlusion", "confidence"))
-"""What takes the flow from the second frame to the first as well."""
+"""Products that need the backward flow too."""
 
 Add = Callable[[Estimate], None]
 
@@ -34,17 +34,17 @@ Add = Callable[[Estimate], None]
 def outputs(
     folder: Path, products: Sequence[Product], *, fps: float, container: str, single: bool, max_speed: float | None
 ) -> Iterator[Add]:
-    """A function that adds an estimate to every product; the files are whole when the block is left.
+    """A context with a function that adds an estimate to all products; the files are complete at its end.
 
     Args:
-        folder: for a video of each view, such as colour.mp4, or a .png where there is a single estimate, and a folder
-            of each kind of file, such as flo, numbered from 000000.
-        products: which of them.
-        fps: of the videos.
+        folder: folder for a video of each view, such as colour.mp4, or with `single` a .png, and for a folder of each
+            kind of file, such as flo, with files numbered from 000000.
+        products: products to write.
+        fps: frame rate of the videos.
         container: suffix of the videos; see `video_file.CODECS`.
-        single: whether there will be one estimate only.
-        max_speed: speed of full colour, pixels; None follows the video. A flow with a warning has its own, and no say
-            in what comes after it.
+        single: whether there is only one estimate.
+        max_speed: speed of full colour, pixels; None follows the video. A flow with a warning then does not affect the
+            scale of later flows.
     """
     with ExitStack() as stack:
         views = [view for view in get_args(View) if view in products]
@@ -62,7 +62,7 @@ def outputs(
             shown = scale.after(estimate.flow)
             scale = shown if estimate.warning is None else scale
             speed = shown.speed if max_speed is None else max_speed
-            colours = cache(lambda: flow_to_rgb(estimate.flow, speed))  # once for all views of them
+            colours = cache(lambda: flow_to_rgb(estimate.flow, speed))  # once for all views
             for view, show in shows.items():
                 show(picture(view, estimate, colours))
             for kind in dumps:
@@ -73,14 +73,14 @@ def outputs(
 
 
 def dump(kind: Dump, place: Path, estimate: Estimate) -> None:
-    """Writes a file of an estimate; `place` is without its suffix.
+    """Writes a file of an estimate; `place` is its path without suffix.
 
     flo         the flow in Middlebury's format: exact, with its mark of unknown motion where the flow is not finite
-    kitti       KITTI's 16-bit PNG: to 1/64 pixel; what moves too far for it is not valid, nor what is not finite
+    kitti       KITTI's 16-bit PNG, rounded to 1/64 pixel; flow that is not finite or too fast for it is not valid
     npz         a compressed archive of `flow`, float32 (2, h, w)
     backward    the flow from the second frame to the first in Middlebury's format
-    occlusion   a grey PNG, 255 where what the first frame shows is out of sight in the second
-    confidence  a grey PNG, 255 where the flow leads back to where it began, and less the further it does not
+    occlusion   a grey PNG, 255 at pixels of the first frame that are not visible in the second
+    confidence  a grey PNG, 255 where forward and backward flow agree, and lower the more they differ
     """
     flow = estimate.flow
     match kind:

@@ -79,12 +79,12 @@ def with_arrows(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def marked(picture: Tensor, word: str) -> Tensor:
-    """The picture, uint8 RGB (3, h, w), with an orange border and, on a label of that colour at the top, the word."""
+    """The picture, uint8 RGB (3, h, w), with an orange border, and the word on a label of that colour at the top."""
     canvas = np.ascontiguousarray(rearrange(picture, "c h w -> h w c").numpy())
     height, width = canvas.shape[:2]
     edge = max(2, min(height, width) // 80)
     room = (width - 4 * edge) / cv2.getTextSize(word, FONT, 1.0, 1)[0][0]
-    scale = min(max(0.35, min(height, width) / 600), room)  # legible where the picture is small, and within it
+    scale = min(max(0.35, min(height, width) / 600), room)  # legible in small pictures, but within them
     thickness = max(1, round(1.5 * scale))
     (length, tall), below = cv2.getTextSize(word, FONT, scale, thickness)
     right, bottom = length + 3 * edge, tall + below + 2 * edge

@@ -1,1 +1,1 @@
-"""Measuring: flow on the labelled sets and on videos, of networks and of what needs no training."""
+"""Evaluation of networks and baselines on sets with ground truth and on videos."""

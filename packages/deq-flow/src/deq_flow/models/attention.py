@@ -29,7 +29,7 @@ class Attention(nn.Module):
             self.pos_emb.requires_grad_(False)
 
     def forward(self, context: Tensor) -> Tensor:
-        """(B, N, N) weights from context (B, C, h, w), N = h w; row i says where position i looks (equation 1)."""
+        """Weights (B, N, N) from context (B, C, h, w), N = h w; row i has those of position i (equation 1)."""
         query, key = self.to_qk(context).chunk(2, dim=1)
         query = self.scale * query
         scores = []

@@ -1,4 +1,4 @@
-"""Smooth motion of a surface over time, with its exact inverse."""
+"""Smooth motion of a surface over time, and its inverse."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""What the miniature sets share: scenes of photographs, written in the layouts of the published sets."""
+"""Shared code of the miniature sets: scenes of photographs, written in the layouts of the published sets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Studio:
         return rng.uniform(size=self.size) < self.density
 
     def camera(self, rng: np.random.Generator) -> Callable[[View, np.ndarray, int], Tensor]:
-        """A function of a view, its flow to the next frame and the number of layers: the final pass of a scene."""
+        """The final pass of a scene, as a function of a view, its flow to the next frame and the number of layers."""
         fog = random_fog(rng, self.final)
         return lambda view, flow, depth: picture(final_pass(view.image, flow, view.top / depth, fog, rng, self.final))
 
@@ -72,7 +72,7 @@ def write_film(
     Args:
         folder: folder of all scenes.
         scene: name of the scene.
-        layers: layers of the scene, the first at the back.
+        layers: layers of the scene, back to front.
         times: times of the frames, and of one more.
         studio: settings that all scenes share.
         final: random generator of the final pass; None writes no final pass.

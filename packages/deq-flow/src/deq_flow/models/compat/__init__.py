@@ -1,1 +1,1 @@
-"""What the released checkpoints and programs need: their names and shapes, their flags, and the states they return."""
+"""Compatibility with released checkpoints and programs: their names and shapes, their flags, and their numerics."""
