@@ -1,6 +1,6 @@
-"""What every experiment of the repository shares: configuration, training, tracking, results and figures.
+"""Shared by all experiments of the repository: configuration, training, tracking, results and figures.
 
-It may import third-party packages, those of its extra; the solvers above it may not, and never import it.
+It may import the third-party packages of its extra. The rest of `deq_core` may not, and never imports it.
 """
 
 import re
@@ -8,7 +8,7 @@ from importlib import metadata
 
 
 def missing() -> list[str]:
-    """What the extra of the installed deq-core names and is not installed; nothing where deq-core is a bare folder."""
+    """Packages of deq-core's extra that are not installed; empty if deq-core itself is not installed as a package."""
     try:
         asked = metadata.requires("deq-core") or []
     except metadata.PackageNotFoundError:

@@ -1,6 +1,6 @@
-"""Command lines: each command is an annotated function in a module that is imported only when the command is named.
+"""Command lines: each command is an annotated function, whose module is imported only if the command is called.
 
-So an evaluation does not import the code of the demo, and a stage of the pipeline depends on its own commands alone.
+So an evaluation does not import the code of the demo, and a stage of the pipeline depends only on its own commands.
 """
 
 import errno
@@ -35,7 +35,7 @@ from deq_core.experiment.written import written_by
 PARAMS = Path("params.yaml")
 
 Positional = tyro.conf.Positional
-"""Marks a parameter that is given without its name: `Annotated[Path, Positional]`."""
+"""Marks a positional argument: `Annotated[Path, Positional]`."""
 
 UNREACHABLE = {
     errno.EACCES: "change its owner or mode, or those of the folders above it",
@@ -43,25 +43,25 @@ UNREACHABLE = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EIO: "check the disk",
 }
-"""What to do where the system lets nobody, or not this user, look at a path: never a defect of a command."""
+"""{errno: remedy} for paths that cannot be accessed, which is never a bug of a command."""
 
 PLACES = ("checkpoint", "model", "more", "source", "start")
-"""Parameters whose text may be the path of something that the command reads, unless it is one of some words. Those that
-are paths always are."""
+"""String parameters that may be the path of an input, unless their type is a `Literal`. Parameters of type `Path`
+always are."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Marks the parameter `out` of a command that does not make it a folder: `Annotated[Path, CHECKPOINT]`."""
+    """Marks the parameter `out` of a command that does not write a new folder: `Annotated[Path, CHECKPOINT]`."""
 
     of: Callable[[Path], Sequence[Path]]
-    """The files that it may write."""
+    """Function from `out` to the files that the command may write."""
 
 
 FILE = Files(lambda out: (out,))
 CHECKPOINT = Files(lambda out: (out, out.with_name("config.json")))
 ADDED = Files(lambda out: ())
-"""The command adds to the folder, or calls `output_directory` before it does anything else."""
+"""The command adds to an existing folder, or calls `output_directory` first."""
 
 
 def run(
@@ -71,17 +71,17 @@ def run(
     *,
     arguments: Sequence[str] | None = None,
 ) -> None:
-    """Runs the command that the first argument names; leaves with a message where it failed as it may, or was ended.
+    """Runs the command that the first argument names; expected errors and interrupts exit with a one-line message.
 
     Args:
-        prog: name of the program, and of the package that is installed with it.
+        prog: name of the program and of its installed package.
         description: one sentence for `--help`.
-        commands: {module: names of its commands}; a command `check-data` is the function `check_data` of its module.
-        arguments: of the command line; `sys.argv` by default.
+        commands: {module: names of its commands}; command `check-data` is the function `check_data` of its module.
+        arguments: command-line arguments; `sys.argv` by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name may be no UTF-8, or a terminal's encoding lack it
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be valid UTF-8 or not encodable
     with ending(prog):
         if given == ["--version"]:
             print(f"{prog} {version(prog)}")
@@ -91,7 +91,7 @@ def run(
         for function in functions(named or commands):
             command = careful(function, prog)
             if not named:
-                command.__doc__ = (command.__doc__ or "").partition("\n\n")[0]  # the list of commands is short
+                command.__doc__ = (command.__doc__ or "").partition("\n\n")[0]  # summaries for the list of commands
             app.command(command)
         whole = f"{description} `{prog} COMMAND --help` explains a command, and --version prints the version."
         try:
@@ -99,7 +99,7 @@ def run(
         except (UserError, ConvergenceError) as error:
             sys.exit(f"{prog}: {error}")
         except SystemExit:
-            sys.stdout.flush()  # of --help, which may be read no further
+            sys.stdout.flush()  # raises BrokenPipeError here if nobody reads --help further
             raise
         except OSError as error:
             if error.errno not in UNREACHABLE or error.filename is None:
@@ -123,12 +123,12 @@ def docstring(command: Callable[..., None]) -> str:
 
 
 def unwrapped(docstring: str) -> str:
-    """A docstring with every paragraph and argument in one line, as tyro keeps the line breaks of arguments."""
+    """A docstring with each paragraph and argument on one line, since tyro keeps line breaks in arguments."""
     return re.sub(r"(?<=\S)\n(?: {8,})?(?=\S)", " ", docstring)
 
 
 def with_metavar(name: str, hint: Any) -> Any:
-    """The annotation of a parameter, with what help shows for its value: NAME if positional, INT for `int | None`."""
+    """The annotation of a parameter with its metavar in help: NAME if positional, INT for `int | None`."""
     plain, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     kinds = get_args(plain)
     if Positional in marks and get_origin(plain) is not Literal:
@@ -149,7 +149,7 @@ def kind_of_value(type: Any) -> str:
 
 
 def functions(commands: Mapping[str, Sequence[str]]) -> list[Callable[..., None]]:
-    """The functions behind the names of commands."""
+    """The functions of commands."""
     return [
         getattr(importlib.import_module(module), name.replace("-", "_"))
         for module, names in commands.items()
@@ -158,13 +158,14 @@ def functions(commands: Mapping[str, Sequence[str]]) -> list[Callable[..., None]
 
 
 def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
-    """The command, which begins only where `out` is new or its own as it left it, and nothing that it reads.
+    """Wraps a command with checks of its arguments and of its parameter `out`.
 
-    `out` is what a command calls the folder that it makes, or with a mark what it writes instead, see `Files`.
+    `out` is the folder that the command writes, or what its mark `Files` says. It must be new or unchanged output of
+    the same command, and must not be or contain an input.
 
     Raises:
-        ConfigError: an argument is not what its type says, such as `config.Seed`.
-        OutputError: `out` is anything else, and nothing was done.
+        ConfigError: an argument does not fit its type, such as `config.Seed`.
+        OutputError: `out` is not allowed; nothing was done.
     """
     title = f"{prog} {command.__name__.replace('_', '-')}"
     hints = get_type_hints(command, include_extras=True)
@@ -193,12 +194,12 @@ def careful(command: Callable[..., None], prog: str) -> Callable[..., None]:
     begin.__doc__ = unwrapped(docstring(command))
     begin.__annotations__ = {name: with_metavar(name, hint) for name, hint in hints.items()}
     begin.__dict__["__signature__"] = signature
-    del begin.__wrapped__  # whose docstring and annotations tyro would read
+    del begin.__wrapped__  # tyro would read its docstring and annotations
     return begin
 
 
 def refuse_input(out: Path, arguments: Mapping[str, Any], *, folder: bool) -> None:
-    """Raises OutputError where the file or folder `out` is what a command reads, or such a folder holds it."""
+    """Raises OutputError if `out` is an input of the command, or a folder that contains one."""
     for name, source in inputs(arguments):
         place = source.resolve()
         for path in (place, *place.parents) if folder else (place,):
@@ -208,7 +209,7 @@ def refuse_input(out: Path, arguments: Mapping[str, Any], *, folder: bool) -> No
 
 
 def inputs(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
-    """What a command reads, by the name of the parameter; the working directory too, which is nothing to replace."""
+    """Inputs of a command as (parameter name, path), and the working directory, which must not be replaced either."""
     for name, value in arguments.items():
         for one in value if isinstance(value, tuple) else (value,):
             if name != "out" and (isinstance(one, Path) or (name in PLACES and one and Path(one).exists())):
@@ -217,32 +218,32 @@ def inputs(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
 
 
 AIM = "out"
-"""The file in the folder of an unfinished training that says which folder it is to write."""
+"""File in the folder of an unfinished training with the path of its output."""
 
 Flat = tyro.conf.OmitArgPrefixes
-"""Marks a dataclass whose fields are options of the command by their own names: `Annotated[Options, Flat]`."""
+"""Marks a dataclass whose fields become options without a prefix: `Annotated[Options, Flat]`."""
 
 
 def required() -> object:
-    """Marks a parameter that the command asks for itself, since it can do without where it does something else."""
+    """Marks a parameter that help shows as required; the command checks it, since some modes do without."""
     return tyro.conf.arg(help_behavior_hint="(required)")
 
 
 def default(text: str) -> object:
-    """Marks a parameter whose default is chosen later: `Annotated[Path | None, default("data")]` says so in help."""
+    """Marks a parameter whose default is chosen later; help shows `text`: `Annotated[Path | None, default("data")]`."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
 def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) -> str:
-    """Digest of what a training depends on, the code included: only a training that is the same may be resumed.
+    """Digest of everything that a training depends on, including code: only an identical training may be resumed.
 
     Args:
         parameters: dataclasses and plain values.
-        files: whose content counts.
-        package: import name of the package that trains; its sources count beside those of deq_core.
+        files: files whose content is included.
+        package: import name of the package that trains; its sources and those of deq_core are included.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: a file does not exist.
     """
     digest = hashlib.sha256(json.dumps(config.plain(parameters), sort_keys=True).encode())
     for path in [*sources(package, "deq_core"), *files]:
@@ -257,11 +258,11 @@ def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) ->
 
 @contextmanager
 def resumable(scratch: Path, name: str, digest: str, *, out: Path) -> Iterator[Path]:
-    """The folder below `scratch` that the training `name` resumes from, where its `fingerprint` is still `digest`.
+    """Yields the folder below `scratch` from which the training `name` with this `fingerprint` resumes.
 
-    When the block is left without an error, it is removed, and with it those that earlier versions of the same training
-    left behind, which were to write the same `out`: others of that name are trainings that may go on. That one cannot
-    be removed is a warning: the training is done.
+    After a block without errors the folder is removed, together with those of earlier versions of this training, which
+    have the same `name` and `out`. Folders of the same name with another `out` belong to other trainings. If a folder
+    cannot be removed, this only warns.
     """
     folder, aim = scratch / f"{name}-{digest}", os.fsencode(out.resolve())
     if distributed.rank() == 0:
@@ -278,20 +279,20 @@ def resumable(scratch: Path, name: str, digest: str, *, out: Path) -> Iterator[P
 
 
 def sources(*packages: str) -> list[Path]:
-    """The source files of some packages."""
+    """All source files of packages."""
     files = [importlib.import_module(package).__file__ for package in packages]
     folders = [Path(file).parent for file in files if file is not None]
     return [path for folder in folders for path in sorted(folder.rglob("*.py"))]
 
 
 def finish(values: Mapping[str, float]) -> None:
-    """Prints the result as one line of JSON, the last line of every command: six decimals, or four digits of less."""
+    """Prints the result of a command as its last line, in JSON: six decimals, or four digits if below 1e-3."""
     small = {key: float(f"{value:.4g}") for key, value in values.items() if 0 < abs(value) < 1e-3}
     print(json.dumps({key: small.get(key, round(value, 6)) for key, value in values.items()}))
 
 
 def finish_with(problems: Sequence[object]) -> None:
-    """Prints what a check found, a line each, and how much; exits with 1 if that is something."""
+    """Prints the problems, one per line, and their number; exits with status 1 if there are any."""
     print("".join(f"{problem}\n" for problem in problems), end="")
     finish({"problems": len(problems)})
     if problems:

@@ -1,4 +1,4 @@
-"""The device that a command's `--device` names."""
+"""The device of a command's option `--device`."""
 
 import torch
 
@@ -6,10 +6,10 @@ from deq_core.experiment.config import ConfigError
 
 
 def chosen_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where there is one, else the CPU.
+    """The device called `name`; `auto` is CUDA if available, otherwise the CPU.
 
     Raises:
-        ConfigError: there is no such device.
+        ConfigError: the device does not exist.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,7 +1,7 @@
-"""Training by several processes that torchrun starts; a process on its own pays nothing for it.
+"""Training in several processes that torchrun starts, without overhead for a single process.
 
-The gradient is averaged here and not by `DistributedDataParallel`, whose hooks count on one backward pass through
-every parameter: an implicit gradient solves a linear system by many of them.
+Gradients are averaged here and not by `DistributedDataParallel`, whose hooks expect one backward pass through every
+parameter. An implicit gradient takes many, to solve a linear system.
 """
 
 import os
@@ -23,17 +23,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that train one model, as seen by one of them."""
+    """The processes that train one model: rank of this one, and their number."""
 
     rank: int = 0
     size: int = 1
 
     def share(self, batches: Iterable[T]) -> Iterator[T]:
-        """This process's part of a stream of batches: one in `size`."""
+        """This process's share of a stream of batches: every `size`-th one."""
         return islice(iter(batches), self.rank, None, self.size)
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its sum over the processes, in one exchange."""
+        """Replaces each tensor by its sum over all processes, with one all-reduce."""
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -42,7 +42,7 @@ class Workers:
             tensor.copy_(summed.view_as(tensor))
 
     def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of all processes, on the CPU; no two may use the same name."""
+        """The tensors of all processes, on the CPU; names must be unique across processes."""
         own = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
         if self.size == 1:
             return own
@@ -54,7 +54,7 @@ class Workers:
         return merged
 
     def share_state_(self, model: nn.Module) -> None:
-        """Gives every process the weights and buffers of the first."""
+        """Copies weights and buffers of the first process to all processes."""
         if self.size > 1:
             with torch.no_grad():
                 for tensor in model.state_dict().values():
@@ -62,12 +62,16 @@ class Workers:
 
 
 def rank() -> int:
-    """The number of this process among those that torchrun started, 0 where it did not."""
+    """Rank of this process under torchrun, otherwise 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def device(kind: str) -> torch.device:
-    """The device of this process: the CPU, or of several CUDA devices the one that torchrun meant for it."""
+    """The device of this process: the CPU, or the CUDA device of its local rank.
+
+    Raises:
+        ConfigError: CUDA is not available, or there are more processes than GPUs.
+    """
     if kind != "cuda":
         return torch.device(kind)
     if not torch.cuda.is_available():
@@ -80,12 +84,13 @@ def device(kind: str) -> torch.device:
 
 
 def become(module: str, arguments: Sequence[str], processes: int) -> None:
-    """Becomes torchrun with `processes` times `python -m module arguments`, unless this is such a process already.
+    """Replaces this process by torchrun with `processes` times `python -m module arguments`.
 
-    Does nothing for one process. Signals, standard streams and the exit status are those of torchrun.
+    Does nothing for one process, or if torchrun started this process already. Signals, standard streams and the exit
+    status become those of torchrun.
 
     Raises:
-        ConfigError: torchrun started another number of processes, of which each would take a part of the wrong size.
+        ConfigError: torchrun started another number of processes, so that each would take a share of the wrong size.
     """
     if "RANK" in os.environ and processes != (started := int(os.environ.get("WORLD_SIZE", "1"))):
         raise ConfigError(
@@ -100,7 +105,7 @@ def become(module: str, arguments: Sequence[str], processes: int) -> None:
 
 
 def launch(arguments: Sequence[str]) -> None:
-    """torchrun, without a traceback of its own where a process failed, which has said why, or where it was ended."""
+    """Runs torchrun, without its traceback if a process failed (which printed its own) or a signal ended it."""
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -115,7 +120,7 @@ def launch(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def workers(device: torch.device) -> Iterator[Workers]:
-    """The processes that torchrun started, connected for tensors on `device`; a process alone where it did not."""
+    """Connects the processes that torchrun started, for tensors on `device`; without torchrun, this process alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Workers()
         return

@@ -1,6 +1,6 @@
-"""How a program ends that is asked to, or that nobody reads any more: with a line and the usual status, no traceback.
+"""Ends a program after Ctrl-C, SIGTERM or a closed output with one line and no traceback.
 
-Statuses are those of a shell: 128 and the number of the signal.
+Exit statuses are those of a shell: 128 plus the number of the signal.
 """
 
 import io
@@ -18,15 +18,15 @@ from deq_core.experiment import distributed
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM: what an interrupt from the keyboard ends, this ends as well."""
+    """SIGTERM was received; handled like a keyboard interrupt."""
 
 
 @contextmanager
 def ending(prog: str) -> Iterator[None]:
-    """Runs a program `prog`, which ends by SystemExit where it is interrupted or its output is read no further.
+    """Turns interrupts and closed outputs in the block into SystemExit.
 
-    SIGTERM raises `Terminated` within the block, so that it is left as by Ctrl-C: runs are marked as killed, files are
-    whole or not there, trainings resume. A second one ends the process at once. Errors pass as they are.
+    SIGTERM raises `Terminated` in the block, with the same effect as Ctrl-C: runs are marked as killed, files are
+    complete or absent, trainings can resume. A second SIGTERM ends the process at once. Other errors pass unchanged.
     """
     try:
         with terminable():
@@ -42,14 +42,14 @@ def ending(prog: str) -> Iterator[None]:
         broken = [stream for stream in (sys.stdout, sys.stderr) if unread(stream)]
         if not isinstance(error, BrokenPipeError) or not broken:
             raise
-        for stream in broken:  # else Python tries again when it ends, and complains
+        for stream in broken:  # otherwise Python flushes again at exit, and complains
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(128 + signal.SIGPIPE)
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM raises `Terminated` in the block, where it would end the process and nothing else is done about it."""
+    """SIGTERM raises `Terminated` in the block, unless it has a handler or this is not the main thread."""
     free = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     if not free:
         yield
@@ -71,6 +71,6 @@ def unread(stream: TextIO) -> bool:
     try:
         poll = select.poll()
         poll.register(stream.fileno(), 0)
-    except (OSError, ValueError, io.UnsupportedOperation):  # closed, or none of the system's
+    except (OSError, ValueError, io.UnsupportedOperation):  # closed, or not a file of the system
         return False
     return any(event & select.POLLERR for _, event in poll.poll(0))

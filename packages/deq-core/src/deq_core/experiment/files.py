@@ -1,6 +1,6 @@
-"""Writes files and folders whole or not at all, and replaces nothing but what the same command wrote.
+"""Writes files and folders atomically; replaces only unchanged output of the same command.
 
-A full disk, a forbidden folder, and one that holds anything else are errors that say what to do.
+A full disk, a folder without permission, or one with other content is an error that says what to do.
 """
 
 import contextlib
@@ -22,36 +22,36 @@ from deq_core.experiment.output_error import explained as explained
 from deq_core.experiment.uninterrupted import uninterrupted
 
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<what>partial|replaced)@(?P<host>.+)@(?P<process>\d+)")
-"""A name of `_beside`: of what is being made, or of what was taken aside."""
+"""Hidden names made by `_beside`, for unfinished outputs and for replaced ones."""
 
 
 @contextlib.contextmanager
 def output_directory(out: Path, *, replaceable: bool = True) -> Iterator[Path]:
-    """An empty folder beside `out` to write into; moved to `out` whole on success, removed on failure.
+    """Yields an empty folder beside `out`, which is moved to `out` on success and removed on failure.
 
-    A folder that is at `out` already is replaced where the same command wrote it, see `written`, and it is as it was
-    left. What others put there while the block runs is put there again; where it has the name of a new file, the old
-    folder stays beside the new one, as does the output of another run of the same command that ended meanwhile. A link
-    at `out` stays, and so does a folder that it leads to, with a new content.
+    An existing folder `out` is replaced if the same command wrote it and it is unchanged (see `written`). Files that
+    others put there while the block runs are moved into the new folder. If such a file has the name of a new one, or
+    another run of the same command finished meanwhile, the old folder is kept beside the new one. If `out` is a link,
+    the link stays and the folder that it points to is replaced.
 
     Args:
         out: the folder.
-        replaceable: whether a later call may replace it; that takes a reading of all that was written.
+        replaceable: whether a later call may replace `out`; this reads everything that was written.
 
     Raises:
-        OutputError: where `out` cannot be written or holds anything else, naming it and the remedy. Other errors pass
+        OutputError: `out` cannot be written or has other content; the message names the remedy. Other errors pass
             unchanged.
     """
     out = out.resolve() if out.is_symlink() else out
     partial = _beside(out, "partial")
-    whole = not any(_HIDDEN.fullmatch(parent.name) for parent in out.parents)  # else part of one that is being made
+    whole = not any(_HIDDEN.fullmatch(parent.name) for parent in out.parents)  # else part of unfinished output
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         _require_place(out, folder=True)
         asked, there = written.writer().asked == out.resolve(), os.path.lexists(out)
         if not asked:
             require_own(out, folder=True)
-        _remove_abandoned(out)  # which may put an earlier output there again
+        _remove_abandoned(out)  # may restore an earlier output
         before = written.writer().found if asked and there else written.identity(out)
         partial.mkdir()
     try:
@@ -67,13 +67,13 @@ def output_directory(out: Path, *, replaceable: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def output_file(out: Path) -> Iterator[Path]:
-    """A path of the same name in a hidden folder beside `out`, for libraries that write files by themselves.
+    """Yields a path of the same name in a hidden folder beside `out`, for libraries that write files themselves.
 
-    The file is moved to `out` on success and removed on failure, when `out` keeps its old content. It stays beside
-    `out`, with a word on stderr, where another file has come there since.
+    The file is moved to `out` on success and removed on failure, which leaves `out` unchanged. If another file has
+    appeared at `out` meanwhile, the new one is kept beside it, with a message on stderr.
 
     Raises:
-        OutputError: where `out` cannot be written, naming it and the remedy. Other errors pass unchanged.
+        OutputError: `out` cannot be written; the message names the remedy. Other errors pass unchanged.
     """
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -95,10 +95,10 @@ def output_file(out: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def output_files(outs: Sequence[Path]) -> Iterator[None]:
-    """A block that may write the files `outs`, each of which is new or was written by the same command.
+    """Allows the block to write the files `outs`, and records them as output of this command.
 
     Raises:
-        OutputError: where one is neither, or cannot be written, naming it and the remedy.
+        OutputError: a file cannot be written, or is neither new nor unchanged output of the same command.
     """
     for out in outs:
         require_writable(out, folder=False)
@@ -114,10 +114,10 @@ def output_files(outs: Sequence[Path]) -> Iterator[None]:
 
 
 def require_writable(out: Path, *, folder: bool) -> None:
-    """Raises now, before long work, what writing the folder or file `out` would raise after it; leaves no trace.
+    """Checks before long work that the folder or file `out` can be written; changes nothing.
 
     Raises:
-        OutputError: where `out` cannot be written, naming it and the remedy.
+        OutputError: `out` cannot be written; the message names the remedy.
     """
     trial = _beside(out, "trial").name
     with explained(out):
@@ -128,10 +128,10 @@ def require_writable(out: Path, *, folder: bool) -> None:
 
 
 def require_own(out: Path, *, folder: bool) -> None:
-    """Raises now where `out` is anything but new, an empty folder, or what this command wrote there, as it left it.
+    """Checks that `out` is new, an empty folder, or unchanged output of this command.
 
     Raises:
-        OutputError: it is, naming what is not its own and the remedy.
+        OutputError: `out` has other content; the message names it and the remedy.
     """
     with explained(out):
         if not folder and (why := written.strange(out)):
@@ -141,23 +141,25 @@ def require_own(out: Path, *, folder: bool) -> None:
 
 
 def discard(folder: Path, names: Sequence[str]) -> None:
-    """Removes the files of these names from `folder`, and the folder where there is nothing else in it."""
+    """Removes the files `names` from `folder`, and the folder if it is then empty."""
     for name in names:
         _remove_abandoned(folder / name)
         (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it is not empty
+    with contextlib.suppress(OSError):  # not empty
         folder.rmdir()
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Writes `data` to `path`, which at any moment holds its old content or all of the new.
+    """Writes `data` to `path` atomically.
 
     Args:
-        durable: whether that holds after a power cut too, at the price of waiting for the disk. What a killed
-            process left of an earlier attempt is removed.
+        path: the file.
+        data: its new content.
+        durable: whether the write is atomic even in a power cut, which requires waiting for the disk. Also removes
+            partial files of killed processes.
 
     Raises:
-        OutputError: where it cannot be written; `path` then keeps its old content.
+        OutputError: the file cannot be written; `path` keeps its old content.
     """
     partial = _beside(path, "partial")
     with explained(path):
@@ -179,7 +181,7 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text; what stands for a byte of a name that is no UTF-8 is spelt out."""
+    """Writes UTF-8 text with `write_bytes`; surrogates, from file names that are not UTF-8, are written as escapes."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
@@ -187,7 +189,7 @@ def write_json(path: Path, value: Any) -> None:
     """Writes `value` as JSON with sorted keys, so that equal values give equal files.
 
     Raises:
-        ValueError: where `value` holds a number that JSON has no word for (NaN, infinity).
+        ValueError: `value` has a NaN or infinity, which JSON lacks.
     """
     try:
         text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
@@ -197,9 +199,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _put_in_place(partial: Path, out: Path, before: tuple[int, int] | None) -> None:
-    """Moves `partial` to `out`, at which the folder `before` may be replaced.
+    """Moves `partial` to `out`, where the folder with identity `before` may be replaced.
 
-    Where the system does not let it, it moves to a new name beside `out`, and the fault is raised.
+    If this fails, `partial` is kept under a visible name beside `out`, and the error is raised.
     """
     old = _beside(out, "replaced")
     try:
@@ -218,7 +220,7 @@ def _put_in_place(partial: Path, out: Path, before: tuple[int, int] | None) -> N
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Tells one file from another, and from itself once it was written to; None where there is none."""
+    """Value that changes when a file is replaced or modified; None if there is no file."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -227,10 +229,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _require_place(out: Path, *, folder: bool) -> None:
-    """Raises what the system would where a file is in the place of a folder, or a folder in that of a file.
+    """Checks that `out` can be replaced by a folder or file.
 
     Raises:
-        OutputError: what is there cannot be replaced, as a volume of a container.
+        FileExistsError, IsADirectoryError: a file is in place of a folder, or a folder in place of a file.
+        OutputError: `out` is a mount point, such as a volume of a container.
     """
     if folder and out.exists() and not out.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
@@ -242,22 +245,23 @@ def _require_place(out: Path, *, folder: bool) -> None:
 
 
 def _beside(path: Path, word: str) -> Path:
-    """A new hidden name beside `path` that says which process of which machine it belongs to."""
+    """A new hidden name beside `path` that includes the machine and process that it belongs to."""
     if path.name in ("", ".."):
         raise OutputError(f"cannot write {path}: it would be replaced whole: choose a new name in it")
     return path.with_name(f".{_short(path)}.{secrets.token_hex(4)}.{word}@{socket.gethostname()}@{os.getpid()}")
 
 
 def _short(path: Path) -> str:
-    """The name of `path`, or what stands for it where that leaves too few of the 255 bytes that a name may have."""
+    """The name of `path`, shortened with a digest if too long to extend within the limit of 255 bytes."""
     name = os.fsencode(path.name)
     return path.name if len(name) <= 120 else f"{path.name[:20]}~{hashlib.sha256(name).hexdigest()[:16]}"
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Removes the hidden files and folders beside `path` of processes of this machine that no longer run.
+    """Removes hidden files and folders beside `path` that ended processes of this machine left behind.
 
-    A folder that such a process took aside returns to `path`, or where there is a new one, what others put into it.
+    A folder that such a process was replacing is moved back to `path`. If there is a new one, only files of others in
+    it are moved back.
     """
     for entry in path.parent.iterdir():
         found = _HIDDEN.fullmatch(entry.name)

@@ -1,4 +1,4 @@
-"""The error of an output that cannot be written: it names the place, what is wrong there, and what to do."""
+"""The error of an output that cannot be written, with its path, the reason and a remedy."""
 
 import contextlib
 import errno
@@ -26,15 +26,18 @@ _REMEDIES = {
 
 
 class OutputError(UserError, OSError):
-    """An output that could not be written; the message names its path and the remedy."""
+    """An output could not be written; the message names its path and the remedy."""
 
 
 @contextlib.contextmanager
 def explained(out: Path, inside: Path | None = None) -> Iterator[None]:
-    """Turns an `OSError` about writing `out` into an `OutputError`, for code that writes in ways of its own.
+    """Turns an `OSError` about writing `out` in the block into an `OutputError`.
 
-    Within the body of `output_directory`, `inside` tells an error about what is written there, or about no named
-    file (a full disk), from one about a file the body reads (which alone may be missing).
+    Args:
+        out: the path named in the message.
+        inside: folder that the block writes to. Errors about files outside are about inputs and pass unchanged. Errors
+            that name no file, such as a full disk, are about the output, unless a file is missing. None: the block has
+            no inputs.
     """
     try:
         yield
@@ -47,7 +50,7 @@ def explained(out: Path, inside: Path | None = None) -> Iterator[None]:
         about_input = inside is not None and not named_here
         if remedy is None or about_input:
             raise
-        hidden = named is not None and Path(named).name.startswith(f".{out.name}.")  # says nothing to who named `out`
+        hidden = named is not None and Path(named).name.startswith(f".{out.name}.")  # unknown to the user
         about = f": {named}" if named and not hidden else ""
         fault = OutputError(f"cannot write {out}: {remedy} ({error.strerror}{about})")
         fault.errno = error.errno

@@ -1,4 +1,4 @@
-"""How far a long command is, on stderr: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of long commands on stderr: a bar on a terminal, otherwise an occasional line."""
 
 import sys
 import time
@@ -10,15 +10,15 @@ from tqdm import tqdm
 
 
 class Progress:
-    """Reports what is done out of `steps`, which is None where nobody knows, and of which `done` were done before.
+    """Reports the progress of a loop.
 
     Args:
-        steps: how many there are to do.
-        done: how many of them were done before.
-        unit: what they are, such as "frame".
-        title: of the bar.
-        seconds: between lines.
-        stream: standard error by default.
+        steps: total number of steps, None if unknown.
+        done: number of steps done before.
+        unit: word for a step, such as "frame".
+        title: title of the bar.
+        seconds: interval between lines.
+        stream: output; standard error by default.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Progress:
             self.bar.close()
 
     def update(self, step: int, values: Mapping[str, float]) -> None:
-        """`step` steps are done, the last with these values."""
+        """Reports that `step` steps are done; `values` belong to the last one."""
         if self.bar is not None:
             self.bar.set_postfix(_shown(values), refresh=False)
             self.bar.update(step - self.bar.n)
@@ -56,7 +56,7 @@ class Progress:
             print(f"{self._line(step)}{': ' if shown else ''}{shown}", file=self.stream, flush=True)
 
     def _line(self, step: int) -> str:
-        """How many are done, how fast, and how long the rest takes at that speed."""
+        """Number of steps done, speed, and estimated time left."""
         rate = (step - self.done) / max(time.monotonic() - self.began, 1e-9)
         known = self.steps is not None
         parts = [f"{step} of {self.steps} {self.unit}s" if known else f"{step} {self.unit}s", _speed(rate)]
@@ -66,12 +66,12 @@ class Progress:
 
 
 def _speed(rate: float) -> str:
-    """So many a second, or seconds each where they take longer."""
+    """Steps per second, or seconds per step if slower than one per second."""
     return f"{rate:.3g} a second" if rate >= 1 or rate == 0 else f"{1 / rate:.3g} seconds each"
 
 
 def _duration(seconds: float) -> str:
-    """Whole seconds below two minutes, minutes below two hours, or hours."""
+    """Duration in seconds if below two minutes, in minutes if below two hours, otherwise in hours."""
     for size, name, most in ((1, "seconds", 120), (60, "minutes", 7200)):
         if seconds < most:
             return f"{seconds / size:.0f} {name}"

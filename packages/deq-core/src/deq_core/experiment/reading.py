@@ -1,6 +1,6 @@
-"""What goes wrong while a file is read, as the reader's own error, which names the file: in one place for all readers.
+"""Turns errors while reading a file into the reader's own error, which names the file.
 
-No file may ask for memory that its own length does not promise.
+Also limits the memory that a file may ask for by its length.
 """
 
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from pathlib import Path
 
 AGAIN = "copy or unpack the file again"
 USUAL = 256 << 20
-"""Bytes that any file may ask for."""
+"""Bytes of memory that any file may ask for."""
 RATIO = 100
-"""Beyond those: how many times as large as itself a compressed file may be."""
+"""Larger files may ask for this many times their length (compression)."""
 
 
 @contextmanager
 def decoding(path: Path, fault: type[Exception], expected: str, remedy: str = AGAIN) -> Iterator[None]:
-    """For the call of a library that decodes bytes, and for nothing else: on damaged ones it raises nearly anything.
+    """Turns any error in the block into `fault`; for calls of decoders only, which raise anything on damaged bytes.
 
     Raises:
-        fault: with the path, what was `expected`, and what the library said.
+        fault: the block failed; the message has the path, what was `expected`, and the library's message.
     """
     try:
         yield
@@ -30,17 +30,17 @@ def decoding(path: Path, fault: type[Exception], expected: str, remedy: str = AG
 
 
 def read_bytes(path: Path, fault: type[Exception], *, absent: str = "no such file") -> bytes:
-    """The content of a file; raises as `opening`."""
+    """The content of a file; raises as in `opening`."""
     with opening(path, fault, absent=absent):
         return path.read_bytes()
 
 
 @contextmanager
 def opening(path: Path, fault: type[Exception], *, absent: str = "no such file") -> Iterator[None]:
-    """For what opens and reads a file.
+    """Turns errors of opening and reading the file `path` into `fault`.
 
     Raises:
-        fault: where it cannot be read; `absent` says what it means that it is not there.
+        fault: the file cannot be read; `absent` is the message for a missing file.
     """
     try:
         yield
@@ -53,7 +53,7 @@ def opening(path: Path, fault: type[Exception], *, absent: str = "no such file")
 
 
 def read_text(path: Path, fault: type[Exception], *, expected: str = "UTF-8 text", remedy: str = AGAIN) -> str:
-    """The content of a file of UTF-8 text; raises as `read_bytes`, and for other bytes."""
+    """The content of a UTF-8 text file; raises as in `read_bytes`, and `fault` for other encodings."""
     data = read_bytes(path, fault)
     with decoding(path, fault, expected, remedy):
         return data.decode()
@@ -63,7 +63,7 @@ def require_room(path: Path, fault: type[Exception], size: int) -> None:
     """Checks that a file may ask for `size` bytes of memory.
 
     Raises:
-        fault: where that is more than a file of its length comes to.
+        fault: this is too much for a file of its length.
     """
     length = path.stat().st_size
     if size > max(USUAL, RATIO * length):
@@ -71,6 +71,6 @@ def require_room(path: Path, fault: type[Exception], size: int) -> None:
 
 
 def told(error: Exception) -> str:
-    """What an error says, on one line of readable length."""
+    """An error's message on one line of at most 200 characters."""
     text = " ".join(str(error).split())
     return (text if len(text) <= 200 else text[:197] + "...") or type(error).__name__

@@ -1,4 +1,4 @@
-"""What was measured before a value that is not finite, or a damaged file, ended the command."""
+"""Saves partial results when a non-finite value or a damaged file ends a command."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,14 +12,13 @@ from deq_core.experiment.tables import Row, write_rows
 
 @contextmanager
 def rescued(out: Path, write: Callable[[Path], object]) -> Iterator[None]:
-    """Where the block meets a value that is not finite, or a damaged file, writes what there is to `out`-partial.
+    """Writes partial results to the folder `out`-partial if the block meets a non-finite value or a damaged file.
 
-    The error then names that folder, which is beside `out`. `out` stays as it was: what other stages read is never half
-    a result.
+    The error then names that folder. `out` itself is unchanged, so other stages never read partial results.
 
     Args:
-        out: the folder of the whole result.
-        write: puts what was measured so far into a folder; nothing is kept of one that stays empty.
+        out: folder of the complete result.
+        write: writes the results so far into a folder; an empty folder is not kept.
     """
     try:
         yield
@@ -36,12 +35,12 @@ def rescued(out: Path, write: Callable[[Path], object]) -> Iterator[None]:
 
 
 def files(folder: Path) -> Callable[[Path], object]:
-    """What `rescued` writes of a folder of files: those that are there."""
+    """Argument `write` of `rescued` that copies the files in `folder`."""
     return lambda kept: shutil.copytree(folder, kept, dirs_exist_ok=True)
 
 
 def tables(rows: Mapping[str, Sequence[Row]]) -> Callable[[Path], None]:
-    """What `rescued` writes: {name}.csv of each table that has a row by then."""
+    """Argument `write` of `rescued` that writes {name}.csv for each table with rows."""
 
     def write(folder: Path) -> None:
         for name, table in rows.items():

@@ -1,4 +1,4 @@
-"""Tables of results: rows of named values as CSV, and their statistics over seeds."""
+"""Tables of results: rows of named values in CSV files, and statistics over seeds."""
 
 import csv
 import io
@@ -25,18 +25,18 @@ _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?in
 
 @dataclass(frozen=True)
 class Statistic:
-    """Mean and spread of one quantity over repetitions."""
+    """Mean and standard deviation of one quantity over repetitions."""
 
     mean: float
     std: float
-    """Sample standard deviation (n - 1 in the denominator); NaN for a single value, whose spread is unknown."""
+    """Sample standard deviation (n - 1 in the denominator); NaN for a single value."""
     n: int
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Value]]) -> None:
-    """Writes `rows` as CSV, atomically; its columns are all keys in the order they first appear.
+    """Writes `rows` as CSV, atomically; columns are all keys in order of first appearance.
 
-    A key a row lacks, or None, is an empty field. Floats are written so that reading returns the same bits.
+    A missing key or None is an empty field. Floats are written so that reading returns the same bits.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
@@ -48,10 +48,10 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Value]]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a CSV file; an empty field is left out of its row, and what looks like a number is one.
+    """The rows of a CSV file. Empty fields are left out of their rows; numbers are parsed.
 
     Raises:
-        ResultsError: there is no such file, it is no CSV, or a line has more or fewer fields than the header.
+        ResultsError: the file is missing or not valid CSV, or a line has another number of fields than the header.
     """
     text = io.StringIO(read_text(path, ResultsError, remedy=AGAIN), newline="")
     reader = csv.reader(text, strict=True)
@@ -68,10 +68,10 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The numbers in a metrics.json under their names; those of some are in a mapping of their own.
+    """The numbers in a metrics.json by name; some are in nested mappings.
 
     Raises:
-        ResultsError: there is no such file, or it holds something else.
+        ResultsError: the file is missing or has other content.
     """
     data = read_bytes(path, ResultsError)
     with decoding(path, ResultsError, "a mapping of names to numbers as JSON", AGAIN):
@@ -89,7 +89,11 @@ def _require_numbers(values: Any) -> None:
 
 
 def numbers(rows: Sequence[Mapping[str, Value]], name: str) -> list[float]:
-    """The column `name` of every row, which must hold a number there."""
+    """The column `name` of all rows.
+
+    Raises:
+        ValueError: a row has no number there.
+    """
     values = [row.get(name) for row in rows]
     wrong = [value for value in values if value is None or isinstance(value, str)]
     if wrong:
@@ -98,7 +102,7 @@ def numbers(rows: Sequence[Mapping[str, Value]], name: str) -> list[float]:
 
 
 def grouped(rows: Sequence[Row], by: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
-    """Rows that agree in the columns `by`, in order of first appearance; a column that a row lacks is None."""
+    """Rows grouped by their values in the columns `by`, in order of first appearance; a missing value is None."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
@@ -106,20 +110,20 @@ def grouped(rows: Sequence[Row], by: Sequence[str]) -> dict[tuple[Any, ...], lis
 
 
 def statistic(values: Sequence[float]) -> Statistic:
-    """Mean, sample standard deviation and count of `values`, of which there must be one at least."""
+    """Mean, sample standard deviation and number of `values`, which must not be empty."""
     if not values:
         raise ValueError("expected at least one value, got none")
-    # math.fsum, since statistics.stdev refuses infinities, which a diverged run may report
+    # a diverged run may report infinities, which statistics.stdev and math.fsum do not handle
     mean = math.fsum(values) / len(values) if all(map(math.isfinite, values)) else sum(values) / len(values)
     finite = len(values) > 1 and all(map(math.isfinite, values))
     return Statistic(mean=mean, std=statistics.stdev(values) if finite else math.nan, n=len(values))
 
 
 def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """{name: mean over the runs, name_std: sample standard deviation where there are several}, for every name.
+    """{name: mean over the runs, name_std: sample standard deviation if there are several runs}, for every name.
 
     Raises:
-        ValueError: a run lacks what another has.
+        ValueError: a run lacks a value that another has.
     """
     found: dict[str, float] = {}
     for name in dict.fromkeys(name for run in runs for name in run):
@@ -131,25 +135,25 @@ def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def statistic_of(values: Mapping[str, float], name: str) -> Statistic:
-    """Mean and deviation of what `over_seeds` gives, for a figure."""
+    """Mean and standard deviation of `name` in a result of `over_seeds`, for a figure."""
     return Statistic(values[name], values.get(f"{name}_std", math.nan), int(values.get("seeds", 1)))
 
 
 def cell(values: Mapping[str, float], name: str, form: str) -> str:
-    """`1.23 ± 0.04` of what `over_seeds` gives, or the bare mean where there is one seed."""
+    """`1.23 ± 0.04` from a result of `over_seeds`, or only the mean for one seed."""
     text = form.format(values[name])
     return f"{text} ± {form.replace('+', '').format(values[f'{name}_std'])}" if f"{name}_std" in values else text
 
 
 def spread(rows: Sequence[Mapping[str, Value]], column: str, form: str) -> str:
-    """`1.23 ± 0.04` of a column of rows, one a seed, or the bare mean where there is one."""
+    """`1.23 ± 0.04` from a column of rows, one for each seed, or only the mean for one seed."""
     return cell(over_seeds([{column: value} for value in numbers(rows, column)]), column, form)
 
 
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]], *, names: int | None = None) -> str:
-    """A table; the columns behind the first `names` are of numbers and aligned to the right.
+    """A Markdown table; columns after the first `names` are numbers and right-aligned.
 
-    A vertical bar in a cell, as in somebody's name of a class, is escaped, and a line break becomes a space.
+    Vertical bars in cells are escaped, and line breaks become spaces.
     """
     words = len(heads) if names is None else names
     rule = ["---"] * words + ["---:"] * (len(heads) - words)
@@ -159,7 +163,7 @@ def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]], *, names: int
 
 def _written(value: Value) -> str:
     if isinstance(value, float):
-        return repr(float(value))  # of a NumPy float too
+        return repr(float(value))  # NumPy floats have another repr
     return "" if value is None else str(value)
 
 

@@ -1,4 +1,4 @@
-"""What must be done as a whole, whatever asks the program to end in between."""
+"""Defers Ctrl-C and SIGTERM during operations that must not be interrupted."""
 
 import signal
 import threading
@@ -10,9 +10,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block is left, and then do what they do otherwise."""
+    """Ctrl-C and SIGTERM take effect only at the end of the block."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
+        yield  # only the main thread gets signals
         return
     came: list[int] = []
     before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS}

@@ -1,7 +1,7 @@
-"""What a command wrote into a folder, by a hidden record in it: nothing else is ever replaced or removed.
+"""Records which command wrote a folder, in a hidden file in it; only recorded, unchanged files are ever replaced.
 
-The record has the command's name and the digest of each of its files, so that a folder is known to hold the output of
-this command, all of it as it was left, and nothing of anybody else. Equal outputs have equal records.
+The record has the command's name and the digest of each of its files. It shows whether a folder has only unchanged
+output of this command. Equal outputs have equal records.
 """
 
 import contextlib
@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RECORD = ".deq-written"
-"""Name of the record in a folder; no pattern such as *.json finds it."""
+"""Name of the record in a folder; it matches no pattern such as *.json."""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Who writes: a command, or whoever calls a function of the package."""
+    """The command that writes, or the caller of a function of the package."""
 
     command: str = ""
-    """Such as "deq-flow train"; empty where no command runs."""
+    """Name of the command, such as "deq-flow train"; empty if no command runs."""
     asked: Path | None = None
-    """The folder, without links, that was found to be new or this writer's own before its work began."""
+    """Output folder (with links resolved) that was checked by `require_own` before the work began."""
     found: tuple[int, int] | None = None
-    """Which folder that was then, see `identity`."""
+    """Its `identity` at that time."""
 
     def __str__(self) -> str:
         return f"`{self.command}`" if self.command else "this program"
@@ -39,13 +39,13 @@ _writer: ContextVar[Writer] = ContextVar("writer")
 
 
 def writer() -> Writer:
-    """Who writes now."""
+    """The current writer."""
     return _writer.get(Writer())
 
 
 @contextlib.contextmanager
 def written_by(command: str, asked: Path | None = None) -> Iterator[None]:
-    """Whatever is written within the block is written by `command`, which has `asked` for a folder."""
+    """Sets the writer in the block to `command`, with the output folder `asked`."""
     folder = None if asked is None else asked.resolve()
     token = _writer.set(Writer(command, folder, None if folder is None else identity(folder)))
     try:
@@ -55,7 +55,7 @@ def written_by(command: str, asked: Path | None = None) -> Iterator[None]:
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """Tells a folder from another one that has its name later; None where there is none."""
+    """Device and inode of a folder, which change when it is replaced; None if there is none."""
     try:
         found = folder.lstat()
     except OSError:
@@ -64,10 +64,10 @@ def identity(folder: Path) -> tuple[int, int] | None:
 
 
 def stranger(folder: Path) -> str | None:
-    """Names the first thing in `folder` that the writer did not leave as it is now, and says why; None without any."""
+    """The first entry in `folder` that the writer did not write or that has changed, with the reason; None if none."""
     records = recorded(folder)
     own = records.get(writer().command, {})
-    for name in entries(folder):  # names first: a folder of somebody else may take long to read
+    for name in entries(folder):  # names first: digests of another folder may take long
         if name not in own:
             others = [Writer(command) for command, names in records.items() if name in names]
             return f"{name}, which {others[0]} wrote" if others else f"{name}, which {writer()} did not write"
@@ -76,7 +76,7 @@ def stranger(folder: Path) -> str | None:
 
 
 def strange(path: Path) -> str | None:
-    """Says why the file `path` is not the writer's own; None where it is, or there is none."""
+    """The reason why the file `path` is not the writer's unchanged output; None if it is, or does not exist."""
     if not os.path.lexists(path):
         return None
     left = owned(path.parent).get(path.name)
@@ -86,9 +86,9 @@ def strange(path: Path) -> str | None:
 
 
 def give_back(old: Path, out: Path) -> None:
-    """Removes from the folder `old` what the writer is recorded to have left there, and moves the rest to `out`.
+    """Removes the writer's recorded output from the folder `old`, and moves everything else to `out`.
 
-    What has a name that is taken there stays where it is, and `old` becomes a folder beside `out` that can be seen.
+    Entries whose names exist in `out` stay in `old`, which then gets a visible name beside `out`.
     """
     if old.is_dir() and not old.is_symlink():
         own = owned(old)
@@ -102,14 +102,14 @@ def give_back(old: Path, out: Path) -> None:
         if recorded(old):
             (old / RECORD).unlink()
         for folder, _, _ in os.walk(old, topdown=False):
-            with contextlib.suppress(OSError):  # it is not empty
+            with contextlib.suppress(OSError):  # not empty
                 os.rmdir(folder)
     if os.path.lexists(old):
         keep(old, out, f"what was at {out}")
 
 
 def keep(path: Path, out: Path, what: str) -> None:
-    """Moves `path` to a new name beside `out` that can be seen, and says so."""
+    """Moves `path` to a new visible name beside `out`, with a message on stderr."""
     stem, suffix = (out.name, "") if path.is_dir() else (out.stem, out.suffix)
     kept = out.with_name(f"{stem}.kept-{secrets.token_hex(4)}{suffix}")
     path.replace(kept)
@@ -117,12 +117,12 @@ def keep(path: Path, out: Path, what: str) -> None:
 
 
 def owned(folder: Path) -> Mapping[str, str]:
-    """What the writer is recorded to have written into `folder`: digests by name."""
+    """Digests by name of what the writer is recorded to have written into `folder`."""
     return recorded(folder).get(writer().command, {})
 
 
 def recorded(folder: Path) -> dict[str, dict[str, str]]:
-    """{command: {name: digest}}; empty where there is no record, or something else of that name."""
+    """The record of `folder`, {command: {name: digest}}; empty if there is none or it is not valid."""
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, RecursionError, ValueError):
@@ -134,7 +134,7 @@ def recorded(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def record_of(folder: Path, files: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
-    """The record of `folder` once the writer has written all of it, or these files in it."""
+    """The new record of `folder` after the writer has written all of it, or only `files`."""
     if files is None:
         digests = {name: digest(folder / name) for name in entries(folder)}
         return {writer().command: {name: value for name, value in digests.items() if value is not None}}
@@ -147,22 +147,20 @@ def record_of(folder: Path, files: Mapping[str, str] | None = None) -> dict[str,
 
 
 def entries(folder: Path) -> Iterator[str]:
-    """What lies in `folder`, as sorted paths relative to it: files, links, and folders without anything in them.
-
-    The record is left out.
-    """
+    """Files, links and empty folders in `folder`, as sorted relative paths, without the record."""
     yield from _below(folder, "", hidden=RECORD if recorded(folder) else "")
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files in `folder` and below, sorted, less the record; none where there is no folder."""
+    """All files below `folder`, sorted, without the record; empty if there is no folder."""
     return sorted(path for name in entries(folder) if (path := folder / name).is_file()) if folder.is_dir() else []
 
 
 def digest(path: Path) -> str | None:
-    """The SHA-256 of a file, "folder" of an empty folder, and None of what stays where it is.
+    """SHA-256 of a file, or "folder" for an empty folder; None for entries that are never removed.
 
-    That is a link, a device, and what its owner may not write or read: who protects a file wants to keep it.
+    These are links, devices, and files and folders that their owner may not write or read, since protected files are
+    meant to be kept.
     """
     try:
         mode = path.lstat().st_mode
