@@ -1,4 +1,4 @@
-"""Multiscale deep equilibrium models for vision."""
+"""Multiscale deep equilibrium models for classification, segmentation and detection."""
 
 from .config import VARIANTS as VARIANTS
 from .config import Architecture as Architecture

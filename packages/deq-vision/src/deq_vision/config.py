@@ -1,4 +1,4 @@
-"""Sizes of the multiscale equilibrium models and how they are solved. A variant is made from another by `replace`."""
+"""Architectures of the multiscale equilibrium models, and how they are solved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,19 +14,20 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
-    """One label an image: bottlenecks on every branch, joined from fine to coarse, pooled."""
+    """Classification head: bottlenecks on every branch, joined from fine to coarse, then pooled."""
 
     channels: tuple[int, ...]
     """Inner channels of each branch's bottleneck, which returns four times as many."""
     final: int
-    """Channels that are pooled."""
+    """Channels before pooling."""
     classes: int
     names: tuple[str, ...] = ()
-    """Of the classes, of one's own data; none where nobody has named them."""
+    """Names of the classes of your own data; empty if unknown."""
     crop: tuple[int, int] | None = None
-    """What it was trained to see of an image: its shorter side, and the square from its middle, pixels."""
+    """Evaluation crop of the training data: the shorter side that images are resized to, and the side of the centre
+    crop, pixels."""
     pixels: tuple[Colour, Colour] | None = None
-    """Mean and deviation by which its images' pixels were normalised, shares of the greatest value, RGB."""
+    """Mean and standard deviation (RGB, pixel values from 0 to 1) by which the training images were normalised."""
     kind: Literal["classification"] = field(default="classification", repr=False)
 
     def __post_init__(self) -> None:
@@ -35,19 +36,19 @@ class Classification:
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """One label a cell of branch 0's grid, from all branches brought to that grid."""
+    """Segmentation head: one label per cell of branch 0's grid, from all branches brought to that grid."""
 
     classes: int
     names: tuple[str, ...] = ()
-    """Of the classes, of one's own data; none where nobody has named them."""
+    """Names of the classes of your own data; empty if unknown."""
     ids: tuple[int, ...] = ()
-    """Values of the classes' pixels in masks."""
+    """Pixel values of the classes in masks."""
     colours: tuple[tuple[int, int, int], ...] = ()
-    """RGB of the classes."""
+    """RGB colours of the classes."""
     sides: tuple[int, int] | None = None
-    """What its images were brought to: their longest longer and shorter side, pixels."""
+    """Longer and shorter side that the training images were resized to fit within, pixels."""
     pixels: tuple[Colour, Colour] | None = None
-    """Mean and deviation by which its images' pixels were normalised, shares of the greatest value, RGB."""
+    """Mean and standard deviation (RGB, pixel values from 0 to 1) by which the training images were normalised."""
     kind: Literal["segmentation"] = field(default="segmentation", repr=False)
 
     def __post_init__(self) -> None:
@@ -56,19 +57,19 @@ class Segmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """Boxes: at every cell of branch 0's grid a score of each class and a box; see `models.detection`."""
+    """Detection head: class scores and a box at every cell of branch 0's grid; see `models.detection`."""
 
     channels: int
-    """Of the layers between the branches and these."""
+    """Hidden channels of the head."""
     classes: int
     names: tuple[str, ...] = ()
-    """Of the classes, of one's own data; none where nobody has named them."""
+    """Names of the classes of your own data; empty if unknown."""
     ids: tuple[int, ...] = ()
-    """Of the classes' categories in files of boxes."""
+    """Category ids of the classes in annotation files."""
     sides: tuple[int, int] | None = None
-    """What its images were brought to: their longest longer and shorter side, pixels."""
+    """Longer and shorter side that the training images were resized to fit within, pixels."""
     pixels: tuple[Colour, Colour] | None = None
-    """Mean and deviation by which its images' pixels were normalised, shares of the greatest value, RGB."""
+    """Mean and standard deviation (RGB, pixel values from 0 to 1) by which the training images were normalised."""
     kind: Literal["detection"] = field(default="detection", repr=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +77,7 @@ class Detection:
 
 
 def _require_one_a_class(classes: int, **known: Sequence[object]) -> None:
-    """Raises ValueError unless there is one of each for every class, or none."""
+    """Raises ValueError unless each sequence is empty or has one entry per class."""
     for name, values in known.items():
         if len(values) not in (0, classes):
             raise ValueError(f"head.{name}: expected {classes}, one a class, got {len(values)}")
@@ -87,25 +88,25 @@ Head = Annotated[Classification | Segmentation | Detection, Kind]
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Widths and choices of modules of an MDEQ (Bai, Koltun & Kolter, NeurIPS 2020).
+    """Widths and modules of an MDEQ (Bai, Koltun & Kolter, NeurIPS 2020).
 
     Attributes:
         channels: channels of each branch, finest first; branch i has 1/2^i of the injection's height and width
-        expansion: inner channels of a branch's residual block over its own
+        expansion: ratio of a residual block's inner channels to its outer ones
         kernels: kernel sizes of the block's two convolutions
         groups: groups of every group norm; half as many in the last one of f
-        dropout: probability that a channel is dropped, one mask a sample and solve
-        halvings: how often the stem halves the image
-        injection: "first": the image enters branch 0, as released. "all": every branch, brought to its size by strided
-            convolutions outside of f
+        dropout: probability that a channel is dropped, one mask per sample and solve
+        halvings: number of times that the stem halves the image
+        injection: "first": the image enters branch 0, as released. "all": it enters every branch, brought to the
+            branch's size by strided convolutions outside f
         injection_gain: factor of the injection; a larger one makes f depend less on its state
         output_affine: whether the last norm of f has gains and offsets
-        output_gain: their initial gain; below 1 f contracts more at the start
-        weight_norm: weight normalisation of f's convolutions, but for those that fuse branches
-        momentum: of the running statistics of batch normalisation, in stem and head
-        initialisation: "released": convolutions from N(0, 0.01²), but weight-normed ones as torch does, because there
-            the release's own numbers are overwritten before they are used. "default": all as torch does
-        head: None: the network has features only, for a head of one's own
+        output_gain: initial gain of that norm; below 1, f contracts more at the start
+        weight_norm: whether the convolutions of f, except those that fuse branches, have weight normalisation
+        momentum: momentum of batch normalisation's running statistics, in stem and head
+        initialisation: "released": convolutions from N(0, 0.01²), but weight-normed ones as in torch, because the
+            release overwrites its own numbers there before they are used. "default": all as in torch
+        head: head of the network; None for features only, for your own head
     """
 
     channels: tuple[int, ...]
@@ -148,31 +149,31 @@ class Architecture:
             )
 
     def inner(self, channels: int) -> int:
-        """Inner channels of the residual block of a branch."""
+        """Inner channels of the residual block of a branch with `channels` channels."""
         return int(self.expansion * channels)
 
     def with_classes(self, classes: int) -> "Architecture":
-        """The same with another number of classes; unchanged without a head."""
+        """This architecture with another number of classes, unnamed; unchanged without a head."""
         nameless = {name: () for name in ("names", "ids", "colours") if hasattr(self.head, name)}
         return self if self.head is None else replace(self, head=replace(self.head, classes=classes, **nameless))
 
     @property
     def multiple(self) -> int:
-        """What height and width of an image must be multiples of, so that every branch halves evenly."""
+        """Divisor required of the height and width of images, so that every branch halves evenly."""
         return 2 ** (self.halvings + len(self.channels) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Equilibrium:
-    """How the fixed point is found and differentiated.
+    """How the fixed point is solved for and differentiated.
 
     Attributes:
-        solver, stop: the forward solve; `eval_stop` replaces `stop` in evaluation mode
-        adjoint: how gradients pass through it
-        numerics: "core": `deq_core.fixed_point`, every sample by itself, `max_steps` evaluations. "released":
+        solver, stop: solver and stopping rule of the forward solve; `eval_stop` replaces `stop` in evaluation mode
+        adjoint: gradient through the solve
+        numerics: "core": `deq_core.fixed_point`, with samples independent and `max_steps` evaluations. "released":
             `deq_core.compat.released_fixed_point`, the rules under which the official checkpoints were trained and
             measured
-        on_failure: what a solve does when samples end above the tolerance; the released rules know no such samples
+        on_failure: what a solve does when samples miss the tolerance; "ignore" under the released rules
     """
 
     solver: deq.Solver = field(default_factory=deq.Broyden)
@@ -191,25 +192,25 @@ class Equilibrium:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A model as params.yaml and the config.json of a checkpoint write it."""
+    """A model in params.yaml and in the config.json of a checkpoint."""
 
     architecture: Architecture
     layer: LayerConfig
     """Solver, stop and gradient."""
     numerics: Numerics = "core"
-    """By whose rules the solver runs; see `Equilibrium`."""
+    """Rules of the solve, those of deq_core or of the release; see `Equilibrium`."""
 
     def __post_init__(self) -> None:
         self.equilibrium()
 
     def equilibrium(self) -> Equilibrium:
-        """The layer, built."""
+        """The `Equilibrium` that the configuration describes."""
         return Equilibrium(**self.layer.choices(), numerics=self.numerics)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A named size, and how it is solved unless one says otherwise."""
+    """A named architecture and its default equilibrium."""
 
     architecture: Architecture
     equilibrium: Equilibrium
@@ -255,8 +256,8 @@ CITYSCAPES_SMALL = Architecture(
 CITYSCAPES_LARGE = replace(CITYSCAPES_SMALL, channels=_LARGE, dropout=0.03)
 CITYSCAPES_XL = replace(CITYSCAPES_SMALL, channels=_XL, expansion=6, dropout=0.04)
 
-# For images of 32x32 and 64x128 pixels, trained on a CPU for minutes: a quarter of the image's resolution, the image
-# entering every branch and a small output gain, without which the Jacobian's radius exceeds 1 before training.
+# For images of 32x32 and 64x128 pixels, trained on a CPU in minutes: a quarter of the image's resolution, injection
+# into every branch, and a small output gain, without which the Jacobian's spectral radius exceeds 1 before training.
 MINI_DIGITS = Architecture(
     channels=(24, 32),
     expansion=3,
@@ -295,4 +296,4 @@ VARIANTS = {
     "mini-street": Variant(MINI_STREET, _MINI),
     "mini-video": Variant(MINI_VIDEO, _MINI),
 }
-"""Every size by name; those whose `numerics` are "released" have official checkpoints."""
+"""All variants by name; those whose `numerics` are "released" have official checkpoints."""

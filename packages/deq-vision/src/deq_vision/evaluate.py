@@ -1,4 +1,4 @@
-"""How well a model does a task: its metrics, and metric and residual after every evaluation of the solve."""
+"""Evaluation of a model on a task: its metrics, and metrics and residual after every evaluation of the solve."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +20,13 @@ from deq_vision.windows import Network, cityscapes_test, padded, resized
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Segmentation of an image from several views, whose scores are added up; see `windows.cityscapes_test`."""
+    """Multi-view segmentation: scores are summed over windows, scales and mirroring; see `windows.cityscapes_test`."""
 
     window: tuple[int, int] = (1024, 2048)
-    """(h, w) of the windows that slide over it side by side, pixels."""
+    """Height and width of the sliding windows, pixels; windows lie side by side."""
     scales: tuple[float, ...] = (1.0,)
     mirror: bool = False
-    """Whether each window is seen mirrored too."""
+    """Whether each window is also seen mirrored."""
 
     def __post_init__(self) -> None:
         if min(self.window) < 1 or not self.scales or min(self.scales) <= 0:
@@ -35,17 +35,17 @@ class Windows:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """How trained models are measured."""
+    """Evaluation settings of trained models."""
 
     stop: StopConfig
-    """Stop of the solve whose result is reported."""
+    """Stopping rule of the solve whose result is reported."""
     sweep: int
-    """Metric and residual are also measured after each evaluation up to this one, from one solve."""
+    """Number of evaluations after each of which metrics and residual are also measured, from one solve."""
     batch_size: int = 50
     split: Literal["train", "val", "test"] = "test"
-    """Settings are chosen on val; test is measured once they are. On train one sees how much is learnt by heart."""
+    """Split to measure: val to choose settings, test once they are chosen, train to see overfitting."""
     windows: Windows | None = None
-    """Of segmentation: how an image is seen for the metrics reported; None is once and whole. The sweep always is."""
+    """Multi-view segmentation for the reported metrics; None sees each image once and whole, as the sweep does."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
@@ -55,7 +55,7 @@ class Evaluate:
 
 
 class Evaluation:
-    """What was measured of a model, batch by batch."""
+    """Results of a model, accumulated batch by batch."""
 
     def __init__(self, task: Scored | Detect, config: Evaluate) -> None:
         self.final = tally(task)
@@ -64,7 +64,7 @@ class Evaluation:
         self.steps: list[Tensor] = []
 
     def metrics(self) -> dict[str, float]:
-        """Of the reported solve."""
+        """Metrics of the reported solve."""
         return {
             **self.final.metrics(),
             "residual": float(torch.cat(self.residuals).mean()),
@@ -73,7 +73,7 @@ class Evaluation:
         }
 
     def tables(self) -> dict[str, list[Row]]:
-        """A row of metrics, and the sweep, if anything was measured."""
+        """Tables of the metrics (score) and of the sweep (steps); empty if nothing was measured."""
         return {"score": [dict(self.metrics())], "steps": self.sweep.rows()} if self.final.count else {}
 
 
@@ -86,23 +86,23 @@ def evaluate(
     source: Path | str = "the model",
     found: Evaluation | None = None,
 ) -> tuple[dict[str, float], list[Row]]:
-    """Metrics of the reported solve, and one row (step, metrics, residual) an evaluation, of the same split.
+    """Returns the metrics of the reported solve, and the sweep: one row (step, metrics, residual) per evaluation.
 
-    The sweep is one solve: its states are those that a solve of so many evaluations returns. Residual and steps of the
-    metrics are those of whole images.
+    The sweep is one solve, whose states are those that a solve of so many evaluations returns. Residual and steps in
+    the metrics are those of whole images.
 
     Args:
-        model: in evaluation mode.
-        task: what it is measured for.
-        config: how.
+        model: model in evaluation mode.
+        task: task to measure it on.
+        config: evaluation settings.
         data: folder of the data sets.
-        source: where the model is from, for messages.
-        found: receives what each batch gave as soon as it is measured; a new one by default.
+        source: path or name of the model, for messages.
+        found: receives the result of each batch as soon as it is measured; a new one by default.
 
     Raises:
-        LayoutError: the data set is not there or not complete.
-        ConfigError: it has another number of classes than the model's head.
-        NonFiniteError: what the model gives for an image is not finite.
+        LayoutError: the data set is missing or incomplete.
+        ConfigError: its number of classes differs from that of the model's head.
+        NonFiniteError: an output for an image is not finite.
     """
     found = found or Evaluation(task, config)
     require_head(task, model.size.head, data, config.split, source=source)
@@ -122,7 +122,7 @@ def evaluate(
 
 
 def several_views(model: MDEQ, config: Windows, stop: deq.Stop) -> Network:
-    """Logits (b, classes, h, w) of images (b, 3, h, w) from windows, sizes and mirror images."""
+    """Returns the multi-view network, from images (b, 3, h, w) to logits (b, classes, h, w)."""
 
     def whole(images: Tensor) -> Tensor:
         seen = padded(images, model.size.multiple)
@@ -130,31 +130,33 @@ def several_views(model: MDEQ, config: Windows, stop: deq.Stop) -> Network:
         return logits[:, :, : images.shape[2], : images.shape[3]]
 
     scores = cityscapes_test(whole, window=config.window, scales=config.scales, mirror=config.mirror)
-    # sums of exp of logits: the order stays, and losses have a meaning; one that is 0 by rounding stays a number
+    # The scores are sums of exp(logits). Their log keeps the order of classes and makes losses meaningful; the clamp
+    # keeps a score that underflows to 0 finite.
     return lambda images: scores(images).clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def exhaustive(config: Evaluate) -> deq.Stop:
-    """A stop that spends every evaluation of the sweep."""
+    """A stopping rule that makes every evaluation of the sweep."""
     return replace(config.stop.build(), max_steps=config.sweep, tol=None)
 
 
 class Sweep:
-    """Adds up, batch by batch, what the metrics of a task need at each of `steps` evaluations.
+    """Accumulates the metrics of a task after each evaluation of a solve.
 
-    The states are those that solves of so many evaluations return; `stop` gives norm and scale of the residual.
+    The states are those that solves of so many evaluations return. `stop` gives the number of evaluations, and norm and
+    scale of the residual.
     """
 
     def __init__(self, task: Scored | Detect, stop: deq.Stop) -> None:
         self.stop = stop
         self.tallies = [tally(task) for _ in range(stop.max_steps)]
-        self.residuals: list[Tensor] = []  # (evaluations, B) each
+        self.residuals: list[Tensor] = []  # each (evaluations, B)
 
     def add(self, model: MDEQ, batch: Any) -> None:
-        """Solves and counts a batch, without gradients.
+        """Solves a batch without gradients and adds the result.
 
         Raises:
-            NonFiniteError: what the network gives after one of the evaluations is not finite; nothing is counted then.
+            NonFiniteError: an output after one of the evaluations is not finite; nothing is added then.
         """
         assert model.head is not None
         steps = len(self.tallies)
@@ -169,7 +171,7 @@ class Sweep:
         self.residuals.append(residuals)
 
     def rows(self) -> list[Row]:
-        """One row (step, metrics, residual) an evaluation, if anything was counted; the residual is a mean."""
+        """One row (step, metrics, mean residual) per evaluation; empty if nothing was added."""
         if not self.residuals:
             return []
         means = torch.cat(self.residuals, dim=1).mean(dim=1)

@@ -1,4 +1,4 @@
-"""The one rule for values that are not numbers: they are no prediction, and end the command that meets them."""
+"""The rule for non-finite values: they are no prediction, and end the command."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,22 @@ from torch import Tensor
 from deq_core.experiment.errors import NonFiniteError
 
 NO_CLASS = -1
-"""The predicted class where a score is not a number."""
+"""Predicted class where a score is not finite."""
 
 
 def require_finite(outputs: Tensor, residual: Tensor, names: Sequence[str]) -> None:
-    """Raises unless all that a network gave for some images are numbers.
+    """Raises unless outputs and residuals of a network are finite for all images.
 
-    The outputs alone do not tell: where no evaluation was finite, a solve returns the state that it began at, from
-    which the head makes numbers; its residual then is infinite.
+    Checking the outputs alone is not enough: if no evaluation was finite, a solve returns its initial state, whose
+    outputs are finite, with an infinite residual.
 
     Args:
-        outputs: (b, ...), of the head.
-        residual: (b,), of the solve.
-        names: of the b images.
+        outputs: outputs of the head, (b, ...).
+        residual: residuals of the solve, (b,).
+        names: names of the b images.
 
     Raises:
-        NonFiniteError: naming the first image of which they are not.
+        NonFiniteError: an output or residual is not finite; the message names the first such image.
     """
     finite = {"output": outputs.flatten(1).isfinite().all(dim=1), "residual": residual.isfinite()}
     for place, name in enumerate(names):
@@ -36,6 +36,6 @@ def require_finite(outputs: Tensor, residual: Tensor, names: Sequence[str]) -> N
 
 
 def argmax_class(scores: Tensor) -> Tensor:
-    """int64 (b, ...), the class of greatest score of (b, classes, ...), of equal ones the first; `NO_CLASS` at NaN."""
+    """int64 (b, ...), the first class of greatest score in (b, classes, ...); `NO_CLASS` where that is not finite."""
     greatest = scores.max(dim=1)
     return torch.where(greatest.values.isfinite(), greatest.indices, NO_CLASS)

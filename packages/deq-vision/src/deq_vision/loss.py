@@ -11,11 +11,11 @@ from deq_vision.data.samples import IGNORE_INDEX
 
 @dataclass(frozen=True, kw_only=True)
 class HardPixels:
-    """Online hard example mining: only pixels that the network is unsure of count.
+    """Online hard example mining, which restricts the loss to pixels that the network is unsure of.
 
     Attributes:
-        probability: of the true class, below which a pixel counts
-        at_least: pixels that count at least, the hardest of the batch
+        probability: probability of the true class below which a pixel counts
+        at_least: minimum number of pixels that count, the hardest of the batch
     """
 
     probability: float = 0.9
@@ -33,7 +33,7 @@ def classification_loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.
     """Mean cross entropy of logits (B, classes) against labels (B,), a scalar.
 
     Args:
-        smoothing: share of the true class's weight that is spread over all classes
+        smoothing: label smoothing, the share of the true class's weight that is spread over all classes
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
@@ -51,17 +51,16 @@ def segmentation_loss(
     align_corners: bool = True,
     hard: HardPixels | None = None,
 ) -> Tensor:
-    """Cross entropy of logits, brought to the labels' size, averaged over the labelled pixels; a scalar.
+    """Cross entropy of logits, interpolated to the labels' size, averaged over the labelled pixels; a scalar.
 
     Args:
         logits: (B, classes, h, w).
         labels: (B, H, W) class of every pixel.
-        weights: (classes,) of the classes; the mean is weighted by them. With `hard` the weighted losses' plain mean
-            is taken, as released.
-        ignore: label of pixels without one. A batch of nothing else has loss 0.
-        align_corners: how the bilinear enlargement places the grid's corners. The release has them on the image's
-            corners in training, and not so in its test.
-        hard: counts only hard pixels.
+        weights: (classes,) class weights of the mean. With `hard`, the plain mean of the weighted losses is taken, as
+            in the release.
+        ignore: label of unlabelled pixels. A batch of nothing else has loss 0.
+        align_corners: whether the bilinear interpolation aligns corners; the release does in training, not in its test.
+        hard: restricts the loss to hard pixels.
     """
     if logits.ndim != 4 or labels.ndim != 3 or len(labels) != len(logits):
         raise ValueError(
@@ -83,7 +82,7 @@ def segmentation_loss(
     if sure.numel() == 0:
         return losses.sum()
     bound = sure.kthvalue(min(hard.at_least + 1, sure.numel())).values.clamp_min(hard.probability)
-    chosen = losses[counted][~(sure >= bound)]  # NaN is not sure, and must reach the loss
+    chosen = losses[counted][~(sure >= bound)]  # not `sure < bound`: a NaN must reach the loss
     return chosen.sum() / max(1, chosen.numel())
 
 

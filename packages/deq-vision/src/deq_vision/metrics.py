@@ -1,4 +1,4 @@
-"""Metrics of classification and of segmentation; those of detection are in `detection.metrics`."""
+"""Metrics of classification and segmentation; those of detection are in `detection.metrics`."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from deq_vision.data.samples import IGNORE_INDEX
 
 
 def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
-    """bool (b,): whether the class `labels` (b,) is among the `k` of greatest `logits` (b, c).
+    """bool (b,): whether the class in `labels` (b,) is among the `k` greatest of `logits` (b, c).
 
-    Of equal logits the class of smaller index comes first. A sample is wrong where its own class has no finite logit,
-    or any class NaN or infinity.
+    Ties are resolved in favour of the smaller class index. A sample is wrong if the logit of its own class is not
+    finite, or that of any class is NaN or infinity.
 
     Raises:
         ValueError: the shapes do not fit, or k is not from 1 to c.
@@ -30,22 +30,22 @@ def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """int64 (classes, classes): how many pixels of each class (rows) were predicted as each class (columns).
+    """The confusion matrix, int64 (classes, classes): pixels of each class (rows) predicted as each class (columns).
 
-    Matrices of images add up to that of a data set. Pixels with the label `IGNORE_INDEX` are left out.
+    The matrix of a data set is the sum over its images. Pixels with the label `IGNORE_INDEX` are left out.
 
     Args:
         predicted: whole numbers from 0 to classes - 1, of any shape.
-        labels: of the same shape, from 0 to classes - 1 or `IGNORE_INDEX`.
-        classes: how many there are.
+        labels: labels of the same shape, from 0 to classes - 1 or `IGNORE_INDEX`.
+        classes: number of classes.
 
     Raises:
-        ValueError: the shapes differ, or a measured pixel has another class or none, as where scores were NaN.
+        ValueError: the shapes differ, or a measured pixel has a class outside the range, or none because of NaN scores.
     """
     if predicted.shape != labels.shape:
         raise ValueError(f"expected the shape of the labels {tuple(labels.shape)}, got {tuple(predicted.shape)}")
     measured = labels != IGNORE_INDEX
-    if not predicted[measured].isfinite().all():  # as whole numbers they would be any
+    if not predicted[measured].isfinite().all():  # as integers they would be arbitrary classes
         raise ValueError(f"predictions must be from 0 to {classes - 1} where they are measured, got NaN or infinity")
     truth, guess = labels[measured].long(), predicted[measured].long()
     for name, values in (("labels", truth), ("predictions", guess)):
@@ -56,11 +56,11 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def segmentation_metrics(matrix: Tensor) -> dict[str, float]:
-    """The Cityscapes protocol from the `confusion` of a whole data set.
+    """Metrics of the Cityscapes protocol from the `confusion` of a whole data set.
 
     Returns:
-        miou: mean over all classes of the intersection over union, 0 for a class that is neither there nor predicted.
-        accuracy: share of the pixels that are right. mean_accuracy: mean over all classes of the share of their pixels.
+        miou: mean over all classes of the intersection over union, 0 for a class neither present nor predicted.
+        accuracy: share of correct pixels. mean_accuracy: mean over all classes of the share of their correct pixels.
     """
     counts = matrix.double()
     right, there = counts.diagonal(), counts.sum(dim=1)
@@ -72,10 +72,10 @@ def segmentation_metrics(matrix: Tensor) -> dict[str, float]:
 
 
 def segmentation_by_class(matrix: Tensor, names: Sequence[str]) -> list[Row]:
-    """A row of each class, from the `confusion` of a whole data set.
+    """One row per class, from the `confusion` of a whole data set.
 
-    Its columns are class, iou, accuracy (the share of its pixels that are right) and pixels; iou is None of a class
-    that is neither there nor predicted, accuracy of one that is not there.
+    The columns are class, iou, accuracy (share of its pixels that are correct) and pixels. iou is None for a class
+    neither present nor predicted, accuracy for one not present.
     """
     overlap, there, guessed = intersection_over_union(matrix), matrix.sum(dim=1), matrix.sum(dim=0)
     rows: list[Row] = []
@@ -88,7 +88,7 @@ def segmentation_by_class(matrix: Tensor, names: Sequence[str]) -> list[Row]:
 
 
 def intersection_over_union(matrix: Tensor) -> Tensor:
-    """float64 (classes,): of each class, pixels that are it and are predicted as it over those that are either."""
+    """Intersection over union of each class, float64 (classes,); 0 for one neither present nor predicted."""
     counts = matrix.double()
     right = counts.diagonal()
     return right / (counts.sum(dim=1) + counts.sum(dim=0) - right).clamp(min=1)

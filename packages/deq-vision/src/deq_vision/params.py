@@ -1,4 +1,4 @@
-"""Tasks, recipes and experiments, as the section `vision` of params.yaml writes them."""
+"""Tasks, recipes and experiments in the section `vision` of params.yaml."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -18,21 +18,21 @@ from deq_vision.loss import HardPixels
 
 @dataclass(frozen=True, kw_only=True)
 class Classify:
-    """One label an image."""
+    """Image classification."""
 
     data: Literal["cifar10", "imagenet", "own"]
-    """Files in the format of CIFAR-10, ImageNet's folders, or a folder of pictures for each class of one's own."""
+    """Format of the data: files of CIFAR-10, ImageNet's folders, or your own folder of images for each class."""
     folder: str = "."
-    """Where the set is, below the folder of the data."""
+    """Folder of the data set, relative to that of the data."""
     augment: Annotated[CropFlip | ResizedCrop, Kind] | None = None
     test_crop: tuple[int, int] | None = None
-    """In evaluation: the shorter side that an image is brought to, and the side of the square that is cut from its
-    middle, pixels; None leaves images as they are. ImageNet's differ in size and need one."""
+    """Evaluation crop: the shorter side that images are resized to, and the side of the centre crop, pixels. None keeps
+    images unchanged. ImageNet's differ in size and need a crop."""
     normalisation: Normalisation
     smoothing: float = 0.0
-    """Share of the true class's weight that is spread over all classes."""
+    """Label smoothing: share of the true class's weight that is spread over all classes."""
     validation_split: Literal["val", "test"] = "val"
-    """Split that a network in training is measured on; CIFAR-10 as released has no val."""
+    """Split measured during training; CIFAR-10 as released has no val."""
     kind: Literal["classify"] = field(default="classify", repr=False)
 
     def __post_init__(self) -> None:
@@ -42,22 +42,22 @@ class Classify:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One label a pixel, of frames in Cityscapes' layout or of pictures of one's own."""
+    """Semantic segmentation of frames in Cityscapes' layout or of your own images."""
 
     labels: Literal["cityscapes", "street", "own"]
-    """The 19 classes of Cityscapes, the eight of the mini set, or those of one's own masks, which labels.yaml names."""
+    """The 19 classes of Cityscapes, the eight of the mini set, or those of your own masks, named in labels.yaml."""
     folder: str = "."
     augment: SceneAugment | None = None
     test_sides: tuple[int, int] | None = None
-    """Of own: longest longer and shorter side that an image and its mask are brought to for evaluation, pixels; None
-    leaves them as they are."""
+    """For your own masks: longer and shorter side that an image and its mask are resized to fit within in evaluation,
+    pixels; None keeps them unchanged."""
     normalisation: Normalisation
     class_weights: bool = False
-    """Whether the classes count as in the release; Cityscapes' 19 alone have weights."""
+    """Whether the loss weights classes as the release does; only Cityscapes' 19 classes have weights."""
     hard: HardPixels | None = None
-    """Only the pixels that the network is unsure of count."""
+    """Online hard example mining, which restricts the loss to uncertain pixels; None uses all pixels."""
     validation_split: Literal["val", "test"] = "val"
-    """Split that a network in training is measured on."""
+    """Split measured during training."""
     kind: Literal["segment"] = field(default="segment", repr=False)
 
     def __post_init__(self) -> None:
@@ -75,14 +75,14 @@ Task = Annotated[Classify | Segment | Detect, Kind]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(EquilibriumRecipe):
-    """How a model is trained."""
+    """Training settings."""
 
     workers: int = 0
-    """Processes that load and augment data, for each training process."""
+    """Number of processes that load and augment data, for each training process."""
     cache: bool = False
     """Whether decoded training samples stay in memory; for small sets."""
     sync_batch_norm: bool = False
-    """Whether batch normalisation takes its statistics over all processes; torch has that for GPUs alone."""
+    """Whether batch normalisation takes its statistics over all processes; in torch on GPUs only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,7 +94,7 @@ class Recipe(EquilibriumRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A task, a model and how it is trained for it."""
+    """A task, a model, and the recipe of its training."""
 
     task: Task
     model: ModelConfig
@@ -110,7 +110,7 @@ class Experiment:
 
 
 def needed(task: Task) -> tuple[type[Classification | Segmentation | Detection], int | None]:
-    """The kind of head that a task needs, and its classes; None where the data say how many."""
+    """The kind of head that a task needs, and its number of classes; None if the data determine it."""
     match task:
         case Classify():
             return Classification, CLASSES if task.data == "cifar10" else None

@@ -1,4 +1,4 @@
-"""What a network is measured by on a task, added up batch by batch."""
+"""Metrics of a network on a task, accumulated batch by batch."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,24 +19,24 @@ from deq_vision.windows import unreduced_classes
 
 
 def tally(task: Scored | Detect) -> "DetectionTally | ScoreTally":
-    """What adds up, batch by batch, all that the metrics of a task need; nothing so far."""
+    """An empty accumulator of a task's metrics."""
     return DetectionTally(task) if isinstance(task, Detect) else ScoreTally(task)
 
 
 class ScoreTally:
-    """The tally of classification (loss, top1, top5) and of segmentation (loss, miou, accuracy, mean_accuracy)."""
+    """Metrics of classification (loss, top1, top5) or segmentation (loss, miou, accuracy, mean_accuracy)."""
 
     def __init__(self, task: Scored) -> None:
         self.task: Scored = task
         self.count = 0
-        self.weight = 0.0  # of all batches; see `weight_of`
+        self.weight = 0.0  # sum over batches; see `weight_of`
         self.loss = 0.0
         self.sums: dict[str, float] = {}
         self.matrix: Tensor | None = None
-        self.answers: list[tuple[Tensor, Tensor]] = []  # classes of images, and whether they were found
+        self.answers: list[tuple[Tensor, Tensor]] = []  # labels of images, and whether the predictions are right
 
     def add(self, outputs: Tensor, batch: Any, /) -> None:
-        """Counts a batch."""
+        """Adds the outputs for a batch."""
         self.count += len(batch.labels)
         weight = weight_of(self.task, batch.labels)
         self.weight += weight
@@ -56,7 +56,7 @@ class ScoreTally:
         self.sums[name] = self.sums.get(name, 0.0) + value
 
     def metrics(self) -> dict[str, float]:
-        """Of all that was counted.
+        """Metrics of all batches so far.
 
         Raises:
             LayoutError: no pixel of the masks has a class, as in the test split of Cityscapes.
@@ -71,7 +71,7 @@ class ScoreTally:
         return means if self.matrix is None else {**means, **segmentation_metrics(self.matrix)}
 
     def by_class(self, names: Sequence[str]) -> list[Row]:
-        """Of segmentation (iou, accuracy, pixels), or of classification (accuracy, images)."""
+        """One row per class: iou, accuracy and pixels for segmentation, accuracy and images for classification."""
         if self.matrix is not None:
             return segmentation_by_class(self.matrix, names)
         labels, right = (torch.cat(parts) for parts in zip(*self.answers, strict=True))
@@ -84,7 +84,7 @@ class ScoreTally:
 
 
 def weight_of(task: Scored, labels: Tensor) -> float:
-    """What the mean loss of a batch weighs among those of others: its images, or what its labelled pixels weigh."""
+    """Weight of a batch in the mean loss: its number of images, or the summed class weights of its labelled pixels."""
     if isinstance(task, Classify):
         return len(labels)
     labelled, weights = labels[labels != IGNORE_INDEX], class_weights(task)
@@ -94,7 +94,7 @@ def weight_of(task: Scored, labels: Tensor) -> float:
 
 
 def measured_classes(logits: Tensor, batch: SegmentedBatch) -> Iterator[tuple[Tensor, Tensor]]:
-    """The predicted and the true class of every pixel of the masks as they are, however the images were reduced."""
+    """Predicted and true classes of every pixel at the original size of the masks, even if images were resized."""
     if batch.whole:
         grid = batch.images.shape[2:]
         for scores, seen, labels in zip(logits, batch.sizes, batch.whole, strict=True):

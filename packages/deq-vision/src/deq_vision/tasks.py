@@ -1,4 +1,4 @@
-"""What the tasks differ in: their data, heads and loss."""
+"""What depends on the task: data, heads, loss and metric."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -40,7 +40,7 @@ from deq_vision.windows import pixel_classes
 
 Split = Literal["train", "val", "test"]
 Scored = Classify | Segment
-"""Tasks whose outputs are scores of classes."""
+"""Tasks whose outputs are class scores."""
 LABELS: Mapping[str, LabelSet] = {"cityscapes": classes.CITYSCAPES, "street": classes.STREET}
 
 
@@ -48,7 +48,7 @@ def samples(task: Scored | Detect, data: Path, split: Split) -> SampleSet[Any]:
     """The samples of a split of the task's data set.
 
     Raises:
-        LayoutError: the set is not there or not complete.
+        LayoutError: the set is missing or incomplete.
     """
     root = data / task.folder
     if isinstance(task, Detect):
@@ -65,19 +65,19 @@ def samples(task: Scored | Detect, data: Path, split: Split) -> SampleSet[Any]:
 
 
 def label_set(task: Segment, data: Path) -> LabelSet:
-    """The classes of a task's pixels.
+    """The classes of a segmentation task.
 
     Raises:
-        LayoutError, ConfigError: those of one's own masks are not there.
+        LayoutError, ConfigError: those of your own masks are missing.
     """
     return labels_of(data / task.folder).label_set() if task.labels == "own" else LABELS[task.labels]
 
 
 def own_names(task: Scored | Detect, data: Path) -> tuple[str, ...] | None:
-    """The names of the classes of one's own data, in the order of a network's outputs; None of other data.
+    """Class names of your own data, in the order of a network's outputs; None for other data.
 
     Raises:
-        LayoutError, FileFormatError, ConfigError: they are not there.
+        LayoutError, FileFormatError, ConfigError: the names are missing.
     """
     match task:
         case Classify(data="own"):
@@ -90,27 +90,27 @@ def own_names(task: Scored | Detect, data: Path) -> tuple[str, ...] | None:
 
 
 def imagenet_split(split: Split) -> Literal["train", "val"]:
-    """Where the samples of a split are: the labels of ImageNet's test split are not published."""
+    """The folder of a split. Test uses val, because the labels of ImageNet's test split are not published."""
     return "train" if split == "train" else "val"
 
 
 def require_head(
     task: Scored | Detect, head: Head | None, data: Path, split: Split, *, source: Path | str | None = None
 ) -> None:
-    """Checks that a head has an output for each class of a split of the task's data, and for nothing else.
+    """Checks that a head has exactly one output for each class of a split of the task's data.
 
-    Fewer classes than outputs are refused too: classes are numbered within their set, so that with some of them gone
-    the others have other numbers than the network learnt.
+    Fewer classes than outputs are refused too: classes are numbered within their set, so if some are missing, the
+    others have other numbers than the network learnt.
 
     Args:
-        task: what the network is trained or measured for.
-        head: of the network.
+        task: task of the network.
+        head: head of the network.
         data: folder of the data sets.
-        split: which one is looked at.
-        source: where a trained network is from; None is a network that is still to be trained.
+        split: split to check.
+        source: path or name of a trained network; None for a network still to be trained.
 
     Raises:
-        LayoutError: the set is not there or lacks classes.
+        LayoutError: the set is missing or lacks classes.
         ConfigError: the head is of another kind, or has another number of classes.
     """
     kind, count = needed(task)
@@ -149,9 +149,9 @@ def require_head(
 def training_batches(
     task: Scored | Detect, recipe: Recipe, data: Path, seed: int, *, multiple: int
 ) -> Callable[[int], Iterator[Any]]:
-    """Batches of the training split from any step on, augmented and normalised.
+    """Returns a function from a step to the training batches from that step on, augmented and normalised.
 
-    `multiple` is what height and width of images must be multiples of; those of boxes are padded.
+    Height and width of images must be multiples of `multiple`; for detection they are padded.
     """
     found = samples(task, data, "train")
     found = list(in_order(found)) if recipe.cache else found
@@ -173,7 +173,7 @@ def training_batches(
 def batches_in_order(
     task: Scored | Detect, data: Path, split: Split, batch_size: int, *, multiple: int, count: int | None = None
 ) -> Iterator[Any]:
-    """Every sample of a split once, or `count` of them, evenly spaced; scenes of one size in a batch."""
+    """Batches of all samples of a split, or of `count` evenly spaced ones; scenes in a batch have one size."""
     found = samples(task, data, split)
     each = in_order(found if count is None else Spaced(found, count))
     collate: Callable[..., Any]
@@ -194,23 +194,23 @@ def batches_in_order(
 
 
 def loss(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tensor:
-    """The mean loss that the task is trained by, a scalar."""
+    """Mean training loss of the task, a scalar."""
     if isinstance(task, Detect):
         return detect.loss(task, outputs, batch)
     if isinstance(task, Classify):
         return classification_loss(outputs, batch.labels, smoothing=task.smoothing)
-    # The release aligns corners in training and not in its test. One's own masks are trained on as they are measured.
+    # The release aligns corners in training but not in its test. Training on your own masks matches evaluation.
     released = task.labels != "own"
     return segmentation_loss(outputs, batch.labels, weights=class_weights(task), align_corners=released, hard=task.hard)
 
 
 def class_weights(task: Segment) -> Tensor | None:
-    """(classes,), what pixels of each class weigh in the mean loss; None where all weigh the same."""
+    """Weights of the classes in the mean loss, (classes,); None if all are equal."""
     return torch.tensor(LABELS[task.labels].weights) if task.class_weights else None
 
 
 def training_metric(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tensor:
-    """Share of the images, of the labelled pixels, or of the objects that are right; a scalar."""
+    """Share of the images, labelled pixels or objects that are predicted correctly, a scalar."""
     if isinstance(task, Detect):
         return detect.training_metric(task, outputs, batch)
     if isinstance(task, Classify):
@@ -222,12 +222,12 @@ def training_metric(task: Scored | Detect, outputs: Tensor, batch: Any) -> Tenso
 
 
 def predicted_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """int64 (B, H, W), the class of every pixel of the labels' grid; see `windows.pixel_classes`."""
+    """int64 (B, H, W), the predicted class of every pixel of the labels; see `windows.pixel_classes`."""
     return pixel_classes(logits, labels.shape[1:])
 
 
 def headline(task: Scored | Detect) -> str:
-    """The metric that the task is known by."""
+    """The name of the task's headline metric."""
     if isinstance(task, Detect):
         return detect.HEADLINE
     return "top1" if isinstance(task, Classify) else "miou"

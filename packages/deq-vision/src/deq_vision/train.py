@@ -1,4 +1,4 @@
-"""Training of one model: unrolled at first, then through the equilibrium, with the Jacobian's penalty on the way."""
+"""Training of one model: unrolled first, then through the equilibrium, with a Jacobian penalty."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -49,21 +49,21 @@ def train(
 
     Args:
         experiment: task, model and recipe.
-        seed: of the weights, the order of the data, its augmentation and everything drawn in training.
+        seed: seed of the weights, the order of the data, its augmentation and everything drawn in training.
         data: folder of the data sets.
-        out: folder that appears, whole, when training is done.
-        scratch: folder of the checkpoint that an interrupted training resumes from.
+        out: output folder; appears, complete, when training is done.
+        scratch: folder of the checkpoint from which an interrupted training resumes.
         log: receives every logged step.
-        start: the model whose weights training starts from, the head's where they fit, named as for
+        start: model whose weights training starts from, including the head's if they fit; a path or name as for
             `models.build.load`. Its solver and gradient may differ.
 
     Returns:
-        The newest finite value of everything in the history.
+        The latest finite value of every quantity in the history.
 
     Raises:
-        LayoutError: the data set is not there or not complete.
-        ConfigError: it has another number of classes than the model's head.
-        CheckpointError: the weights of `start`, the head's aside, are not those of this model.
+        LayoutError: the data set is missing or incomplete.
+        ConfigError: its number of classes differs from that of the model's head.
+        CheckpointError: the weights of `start`, other than the head's, do not fit this model.
     """
     task, recipe, data = experiment.task, experiment.recipe, located(data)
     for split in ("train", task.validation_split):
@@ -74,7 +74,7 @@ def train(
     if start is not None:
         begin(model, start)
     if recipe.sync_batch_norm:
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, since the model itself is no batch norm
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, as the model itself is not a batch norm
     model.to(distributed.device(recipe.device))
     history = fit(
         model,
@@ -90,9 +90,9 @@ def train(
 
 
 def begin(model: MDEQ, start: Path | str) -> None:
-    """Gives `model` the weights found at `start`, and leaves a head that has others as it is.
+    """Loads the weights at `start` into `model`, except those of a head with other tensors.
 
-    So the released segmentation begins with what a classifier of ImageNet has learnt.
+    The released segmentation starts from a classifier of ImageNet in this way.
     """
     path = file_of(start)
     found = checkpoint.load_tensors(path) if path.suffix == ".safetensors" else load_released(path).state_dict()
@@ -109,7 +109,7 @@ def _head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.Module, tuple[int, Any]], Losses]:
-    """The task's loss, and the Jacobian's penalty where the update has one; beside them accuracy and convergence."""
+    """Returns the objective: the task's loss, and the Jacobian penalty if due, with accuracy and convergence to log."""
 
     def losses(model: nn.Module, batch: tuple[int, Any]) -> Losses:
         assert isinstance(model, MDEQ)
@@ -143,9 +143,9 @@ def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.
 
 
 def validation(task: Scored | Detect, recipe: Recipe, data: Path) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures a model on the validation split: val_loss, the headline metric, and val_residual.
+    """Returns a function that measures val_loss, the headline metric and val_residual on the validation split.
 
-    The measure raises `NonFiniteError` with the name of the first image for which the model gives no numbers.
+    It raises `NonFiniteError`, naming the first image for which an output is not finite.
     """
 
     def measure(model: nn.Module) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""Logits of whole images from a network that sees pieces, mirror images or other sizes of them.
+"""Segmentation of whole images from sliding windows, mirrored images and several scales.
 
-The network is any function from images (b, c, h, w) to logits (b, classes, h', w') at a fraction of their size. Each
-function here returns such a function, or what it gives for some images, at their full size.
+A network is any function from images (b, c, h, w) to logits (b, classes, h', w') at a fraction of their size. The
+functions here turn a network into one with logits at full size, or logits into classes at full size.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ def full_size(network: Network) -> Network:
 
 
 def mirrored(network: Network) -> Network:
-    """The mean of the logits of the images and of those, mirrored back, of the mirrored images."""
+    """The mean of the network's logits for images and mirrored images, the latter mirrored back."""
 
     def predict(images: Tensor) -> Tensor:
         return (network(images) + network(images.flip(-1)).flip(-1)) / 2
@@ -34,14 +34,14 @@ def mirrored(network: Network) -> Network:
 
 
 def sliding(network: Network, window: tuple[int, int]) -> Network:
-    """The mean of the logits of windows side by side, each pixel's over the windows that hold it.
+    """Sliding-window inference: windows lie side by side, and a pixel's logits are averaged over those that contain it.
 
-    A window that would pass the right or bottom edge is moved back inside; along an axis on which the image is smaller
-    than the window, it is cut to the image.
+    A window that would pass the right or bottom edge is moved back inside. Along an axis where the image is smaller
+    than the window, the window is cut to the image.
 
     Args:
-        network: gives logits at the size of its images.
-        window: (h, w), pixels.
+        network: function from images to logits of the same size.
+        window: height and width of the windows, pixels.
     """
 
     def predict(images: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def sliding(network: Network, window: tuple[int, int]) -> Network:
 
 
 def exponential(network: Network) -> Network:
-    """exp of the logits: the classes' order at a pixel stays, but sums over sizes and windows weigh sure ones more."""
+    """exp of the logits: keeps the order of classes at a pixel, but gives confident views more weight in sums."""
 
     def predict(images: Tensor) -> Tensor:
         return network(images).exp()
@@ -72,7 +72,7 @@ def exponential(network: Network) -> Network:
 
 
 def several_scales(network: Network, scales: Sequence[float]) -> Network:
-    """The sum of what the network gives for the images at each scale, interpolated to the images' own size."""
+    """The sum of the network's outputs at each scale, interpolated to the size of the images."""
 
     def predict(images: Tensor) -> Tensor:
         size = images.shape[2:]
@@ -92,23 +92,23 @@ def cityscapes_test(
     scales: Sequence[float] = (1.0,),
     mirror: bool = False,
 ) -> Network:
-    """How MDEQ is tested on Cityscapes: of what it gives, the greatest of a pixel is its class.
+    """The network as the release of MDEQ tests it on Cityscapes; the class of a pixel is that of its greatest output.
 
-    By default the whole image is seen once. At greater scales, windows slide over it side by side.
+    With the defaults, one window covers a whole image of Cityscapes. At larger scales an image has several windows.
     """
     whole = full_size(network)
     return several_scales(sliding(exponential(mirrored(whole) if mirror else whole), window), scales)
 
 
 def starts(length: int, window: int) -> list[int]:
-    """Where windows begin that cover `length`, the last moved back inside."""
+    """First positions of windows that cover `length`, the last one moved back inside."""
     return [*range(0, length - window, window), max(0, length - window)]
 
 
 def pixel_classes(logits: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
-    """int64 (b, H, W), the class of every pixel of images of `size`, as the release's test has it.
+    """int64 (b, H, W), the class of every pixel of images of `size`, as in the release's test.
 
-    `finite.NO_CLASS` where the logits (b, classes, h, w) around a pixel are not numbers.
+    `finite.NO_CLASS` where the logits (b, classes, h, w) around a pixel are not finite.
     """
     return argmax_class(resized(logits.float(), size))
 
@@ -116,16 +116,16 @@ def pixel_classes(logits: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
 def unreduced_classes(
     logits: Tensor, grid: Sequence[int], seen: Sequence[int], size: Sequence[int] | torch.Size
 ) -> Tensor:
-    """int64 (b, H, W), the class of every pixel of pictures of `size` that a network saw reduced and padded.
+    """int64 (b, H, W), the class of every pixel of images of `size` that the network saw resized and padded.
 
-    The logits are enlarged, as for Cityscapes, and not the classes: one class after the other, since those of a large
-    picture would take more memory than the network. `finite.NO_CLASS` as in `pixel_classes`.
+    Logits, not classes, are interpolated, as for Cityscapes: one class at a time, because all of them for a large image
+    would take more memory than the network. `finite.NO_CLASS` as in `pixel_classes`.
 
     Args:
         logits: (b, classes, h, w).
-        grid: (h, w) of the images that the network saw.
-        seen: (h, w) of these without padding below and to the right.
-        size: (H, W).
+        grid: (h, w) of the network's input.
+        seen: (h, w) of that input without the padding below and to the right.
+        size: (H, W) of the original images.
     """
 
     def enlarged(index: int) -> Tensor:
@@ -142,13 +142,13 @@ def unreduced_classes(
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:
-    """Normalised images (b, 3, h, w) with zeros, the mean colour, below and to the right: sides that are multiples."""
+    """Pads normalised images (b, 3, h, w) with zeros, the mean colour, below and right to sides of a multiple."""
     height, width = images.shape[2:]
     return F.pad(images, (0, -width % multiple, 0, -height % multiple))
 
 
 def resized(values: Tensor, size: Sequence[int] | torch.Size) -> Tensor:
-    """Bilinear interpolation of (b, c, h, w) to `size`; corners are not aligned, as in the release's test."""
+    """Bilinear interpolation of (b, c, h, w) to `size` without aligned corners, as in the release's test."""
     if tuple(values.shape[2:]) == tuple(size):
         return values
     return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=False)

@@ -1,1 +1,1 @@
-"""What can be predicted without a network."""
+"""Baselines without a network."""

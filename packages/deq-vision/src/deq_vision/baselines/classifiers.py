@@ -1,4 +1,4 @@
-"""What can be predicted without a network: from raw pixels, from places, or from how often each class comes."""
+"""Predictors without a network, which use raw pixels, positions or class frequencies."""
 
 import warnings
 from collections.abc import Callable
@@ -18,16 +18,16 @@ from deq_vision.data.samples import IGNORE_INDEX, AnnotatedImage, LabelledImage,
 from deq_vision.detection.boxes import box_iou
 
 Classifier = Callable[[Tensor], Tensor]
-"""From images uint8 (b, 3, h, w) to classes int64 (b,), or, in segmentation, (b, h, w)."""
+"""Function from images uint8 (b, 3, h, w) to classes int64 (b,), or (b, h, w) for segmentation."""
 
 
 def linear_classifier(samples: SampleSet[LabelledImage], *, strength: float = 1e-3, steps: int = 50) -> Classifier:
     """Multinomial logistic regression of standardised pixels.
 
     Args:
-        samples: of one size.
-        strength: inverse of the weight of the penalty on squared coefficients.
-        steps: of L-BFGS.
+        samples: training images of one size.
+        strength: inverse of the weight of the L2 penalty.
+        steps: maximum number of L-BFGS iterations.
     """
     pixels, labels = flat(samples)
     mean, spread = pixels.mean(axis=0), pixels.std(axis=0).clip(min=1e-3)
@@ -36,20 +36,20 @@ def linear_classifier(samples: SampleSet[LabelledImage], *, strength: float = 1e
 
 
 def nearest_neighbours(samples: SampleSet[LabelledImage], *, neighbours: int = 5) -> Classifier:
-    """The most frequent class of the images whose pixels differ least."""
+    """Nearest neighbours in pixel space: the most frequent class among the nearest training images."""
     model = KNeighborsClassifier(neighbours).fit(*flat(samples))
     return lambda images: predicted(model, rows(images))
 
 
 def majority_class(samples: SampleSet[SegmentedImage], classes: int) -> Classifier:
-    """The class with most pixels, everywhere."""
+    """The most frequent class of pixels, predicted everywhere."""
     counts = sum(torch.bincount(sample.labels.flatten().long(), minlength=256) for sample in in_order(samples))
     most = int(torch.as_tensor(counts)[:classes].argmax())
     return lambda images: torch.full((len(images), *images.shape[2:]), most)
 
 
 def position_prior(samples: SampleSet[SegmentedImage], classes: int) -> Classifier:
-    """The most frequent class of each place; samples and images are of one size."""
+    """The most frequent class at each pixel position; all samples and images have one size."""
     counts = torch.zeros(classes, *samples[0].labels.shape, dtype=torch.int64)
     for sample in in_order(samples):
         counts += torch.stack([sample.labels == place for place in range(classes)])
@@ -60,13 +60,13 @@ def position_prior(samples: SampleSet[SegmentedImage], classes: int) -> Classifi
 def pixel_classifier(
     samples: SampleSet[SegmentedImage], *, pixels: int = 40_000, steps: int = 200, seed: int = 0
 ) -> Classifier:
-    """Logistic regression of single pixels: of their colour and place, and of the products of two of these.
+    """Logistic regression of single pixels on their colour and position, with second-order features.
 
     Args:
-        samples: of one size.
-        pixels: how many, drawn at random, it is fitted to.
-        steps: of L-BFGS.
-        seed: of that draw.
+        samples: training images of one size.
+        pixels: number of pixels, drawn at random, to fit to.
+        steps: maximum number of L-BFGS iterations.
+        seed: seed of that draw.
     """
     features, labels = [], []
     rng = np.random.default_rng(seed)
@@ -86,18 +86,18 @@ def pixel_classifier(
 
 @dataclass(frozen=True)
 class PriorBoxes:
-    """What is found in every image alike."""
+    """Detections predicted for every image, whatever it shows."""
 
     boxes: Tensor
     """float32 (n, 4)."""
     scores: Tensor
-    """float32 (n,): share of the images in which the box covers an object of its class at least by half."""
+    """float32 (n,): share of the images in which the box has an IoU of at least 0.5 with an object of its class."""
     classes: Tensor
     """int64 (n,)."""
 
 
 def prior_boxes(samples: SampleSet[AnnotatedImage], classes: int, *, per_class: int = 1, seed: int = 0) -> PriorBoxes:
-    """The mean box of each class, or of `per_class` clusters of its boxes; images are of one size."""
+    """The mean box of each class, or of `per_class` clusters of its boxes; all images have one size."""
     objects = [sample.objects for sample in in_order(samples)]
     boxes, scores, labels = [], [], []
     for place in range(classes):
@@ -121,12 +121,12 @@ def flat(samples: SampleSet[LabelledImage]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rows(images: Tensor) -> np.ndarray:
-    """float32 (b, 3 h w), from 0 to 1."""
+    """Images as rows of features, float32 (b, 3 h w), from 0 to 1."""
     return rearrange(images, "b c h w -> b (c h w)").numpy().astype(np.float32) / 255
 
 
 def colours_and_places(images: Tensor) -> np.ndarray:
-    """float32 (b h w, 20): red, green, blue, column and row from -1 to 1, and the products of two of them."""
+    """Features of pixels, float32 (b h w, 20): red, green, blue, column, row from -1 to 1, and their pairwise products."""
     count, _, height, width = images.shape
     column = np.broadcast_to(np.linspace(-1, 1, width), (count, height, width))
     row = np.broadcast_to(np.linspace(-1, 1, height)[:, None], (count, height, width))
@@ -137,12 +137,12 @@ def colours_and_places(images: Tensor) -> np.ndarray:
 
 
 def fitted(model: LogisticRegression, values: np.ndarray, labels: np.ndarray) -> LogisticRegression:
-    """The model after its steps, whether or not it has converged by then."""
+    """Fits the model without a warning if it has not converged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(values, labels)
 
 
 def predicted(model: LogisticRegression | KNeighborsClassifier, values: np.ndarray) -> Tensor:
-    """int64 (n,), the classes of rows (n, features)."""
+    """Predicted classes, int64 (n,), of rows (n, features)."""
     return torch.from_numpy(np.asarray(model.predict(values)).astype(np.int64))

@@ -1,4 +1,4 @@
-"""Measures what can be predicted without a network, on the split that networks are measured on."""
+"""Evaluation of the baselines on the split that networks are measured on."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def measure(baseline: Baseline, task: Task, config: Evaluate, data: Path) -> dic
     """Metrics of one baseline.
 
     Raises:
-        ValueError: it is of another task.
+        ValueError: the baseline is for another task.
     """
     match task, baseline:
         case Classify(), Linear() | Neighbours():
@@ -54,7 +54,7 @@ def measure(baseline: Baseline, task: Task, config: Evaluate, data: Path) -> dic
 
 
 def of_images(baseline: OfImages, task: Classify, config: Evaluate, data: Path) -> dict[str, float]:
-    """top1 of a classifier of images."""
+    """top1 of an image classifier."""
     train = tasks.samples(task, data, "train")
     match baseline:
         case Linear():
@@ -70,7 +70,7 @@ def of_images(baseline: OfImages, task: Classify, config: Evaluate, data: Path) 
 
 
 def of_pixels(baseline: OfPixels, task: Segment, config: Evaluate, data: Path) -> dict[str, float]:
-    """Metrics of segmentation of a classifier of pixels."""
+    """Segmentation metrics of a pixel classifier."""
     train, classes = tasks.samples(task, data, "train"), len(tasks.label_set(task, data))
     match baseline:
         case Majority():
@@ -88,7 +88,7 @@ def of_pixels(baseline: OfPixels, task: Segment, config: Evaluate, data: Path) -
 
 
 def of_boxes(baseline: Boxes, task: Detect, config: Evaluate, data: Path) -> dict[str, float]:
-    """Metrics of detection of boxes that are found in every image alike."""
+    """Detection metrics of the same boxes predicted for every image."""
     train = tasks.samples(task, data, "train")
     prior = prior_boxes(train, len(detect.names_of(task, data)), per_class=baseline.per_class, seed=baseline.seed)
     found = Detections(prior.boxes, prior.scores, prior.classes)
@@ -97,10 +97,10 @@ def of_boxes(baseline: Boxes, task: Detect, config: Evaluate, data: Path) -> dic
     known = [sample.measured() for sample in in_order(tested)]
     counted.add_found([found] * len(tested), [as_truth(one.objects, one.crowds) for one in known])
     metrics = counted.metrics()
-    del metrics["loss"]  # of a network's maps
+    del metrics["loss"]  # defined for a network's maps only
     return {**metrics, "samples": counted.count}
 
 
 def classified(classify: Classifier, samples: list[Any]) -> Tensor:
-    """What a classifier says of the images of samples, which are of one size."""
+    """Predictions of a classifier for samples of one size."""
     return classify(torch.stack([sample.image for sample in samples]))

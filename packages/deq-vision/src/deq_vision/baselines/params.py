@@ -1,4 +1,4 @@
-"""What networks are compared with, as `params.yaml` writes it; `classifiers` has the predictors."""
+"""Baselines in params.yaml; `classifiers` has the predictors."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -8,18 +8,18 @@ from deq_core.experiment.config import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """Logistic regression of the pixels of an image."""
+    """Logistic regression on the pixels of an image."""
 
     strength: float = 1e-3
-    """Inverse of the weight of the penalty on squared coefficients."""
+    """Inverse of the weight of the L2 penalty."""
     steps: int = 50
-    """Of L-BFGS."""
+    """Maximum number of L-BFGS iterations."""
     kind: Literal["linear"] = field(default="linear", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """The most frequent class of the images whose pixels differ least."""
+    """Nearest neighbours in pixel space."""
 
     neighbours: int = 5
     kind: Literal["neighbours"] = field(default="neighbours", repr=False)
@@ -27,39 +27,39 @@ class Neighbours:
 
 @dataclass(frozen=True, kw_only=True)
 class Majority:
-    """The class with most pixels, everywhere."""
+    """The most frequent class of pixels, predicted everywhere."""
 
     kind: Literal["majority"] = field(default="majority", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """The most frequent class of each place."""
+    """The most frequent class at each pixel position."""
 
     kind: Literal["position"] = field(default="position", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels:
-    """Logistic regression of single pixels, of their colour and place."""
+    """Logistic regression of single pixels on their colour and position."""
 
     pixels: int = 40_000
-    """How many, drawn at random, it is fitted to."""
+    """Number of pixels, drawn at random, to fit to."""
     steps: int = 200
-    """Of L-BFGS."""
+    """Maximum number of L-BFGS iterations."""
     seed: int = 0
-    """Of that draw."""
+    """Seed of that draw."""
     kind: Literal["pixels"] = field(default="pixels", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boxes:
-    """The mean box of each class, or of clusters of its boxes, in every image."""
+    """The mean box of each class, or of clusters of its boxes, predicted in every image."""
 
     per_class: int = 1
-    """Clusters."""
+    """Number of clusters per class."""
     seed: int = 0
-    """Of their first centres."""
+    """Seed of the initial cluster centres."""
     kind: Literal["boxes"] = field(default="boxes", repr=False)
 
 

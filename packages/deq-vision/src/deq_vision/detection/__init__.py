@@ -1,1 +1,1 @@
-"""Detection: boxes, what maps should hold and what is found in them, and its metrics."""
+"""Object detection: boxes, training targets, decoding and metrics."""

@@ -5,27 +5,28 @@ from torch import Tensor
 
 
 def area(boxes: Tensor) -> Tensor:
-    """(...,), of boxes (..., 4); 0 for one that ends before it begins."""
+    """Areas (...,) of boxes (..., 4); 0 if right < left or bottom < top."""
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)
 
 
 def intersection(boxes: Tensor, others: Tensor) -> Tensor:
-    """(...,), the area that boxes (..., 4) share with others of the same or a broadcast shape."""
+    """Areas (...,) of the intersections of boxes (..., 4) with others of the same or a broadcast shape."""
     low, high = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
     return (high - low).clamp(min=0).prod(dim=-1)
 
 
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """(n, m): intersection over union of boxes (n, 4) and others (m, 4)."""
+    """Intersection over union, (n, m), of boxes (n, 4) with others (m, 4)."""
     shared = intersection(boxes[:, None], others[None])
     union = area(boxes)[:, None] + area(others)[None] - shared
     return shared / union.clamp(min=torch.finfo(boxes.dtype).tiny)
 
 
 def generalized_box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """(n,): intersection over union of pairs, less the share of their hull that neither covers; from -1 to 1.
+    """Generalized intersection over union of pairs, (n,), from -1 to 1 (Rezatofighi et al., CVPR 2019, eq. 1).
 
-    Unlike the former it has a gradient where boxes do not meet (Rezatofighi et al., CVPR 2019, eq. 1).
+    It is the intersection over union, less the share of the pair's enclosing box that neither covers. Unlike the
+    former, it has a gradient if the boxes do not overlap.
     """
     shared = intersection(boxes, others)
     union = area(boxes) + area(others) - shared
@@ -36,9 +37,9 @@ def generalized_box_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def non_maximum_suppression(boxes: Tensor, scores: Tensor, classes: Tensor, threshold: float) -> Tensor:
-    """int64 (k,): the boxes to keep, sorted by descending score; of equal scores the earlier first.
+    """Indices of the boxes to keep, int64 (k,), by descending score; ties keep their order.
 
-    A box is dropped if its IoU with a kept one of its class and of a higher score is above `threshold`.
+    A box is dropped if its IoU with a kept box of the same class and a higher score is above `threshold`.
 
     Args:
         boxes: (n, 4).

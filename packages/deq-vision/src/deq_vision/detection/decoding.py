@@ -1,4 +1,4 @@
-"""What is found in a detector's map: its boxes in pixels, and of those the best; see `models.detection` for the map."""
+"""Decoding of a detector's map into boxes in pixels; see `models.detection` for the map."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from deq_vision.detection.boxes import non_maximum_suppression
 from deq_vision.models.detection import BOX
 
 GREATEST = 8.0
-"""Greatest logarithm of a side in cells, so that an untrained network has finite boxes."""
+"""Upper limit of the logarithm of a side in cells, which keeps the boxes of an untrained network finite."""
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image, sorted by descending score."""
+    """Detections of one image, sorted by descending score."""
 
     boxes: Tensor
     """(n, 4): left, top, right, bottom, pixels."""
@@ -33,27 +33,27 @@ class Detections:
         return Detections(self.boxes.cpu(), self.scores.cpu(), self.classes.cpu())
 
     def enlarged(self, seen: Sequence[int], size: Sequence[int]) -> "Detections":
-        """In the pixels of a picture of (h, w) `size`, of which the network saw one of (h, w) `seen`."""
+        """The detections in pixels of the original image, (h, w) `size`, which the network saw resized to `seen`."""
         factors = self.boxes.new_tensor([size[1] / seen[1], size[0] / seen[0]] * 2)
         return Detections(self.boxes * factors, self.scores, self.classes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """What counts as found.
+    """Settings of the decoding.
 
     Raises:
         ValueError: a number is out of range.
     """
 
     least_score: float = 0.05
-    """Detections below it are dropped."""
+    """Score below which detections are dropped."""
     suppression: float = 0.5
-    """Intersection over union with a detection of the same class and a higher score, above which one is dropped."""
+    """Intersection over union with a better detection of the same class above which a detection is dropped."""
     candidates: int = 300
-    """Pairs of cell and class of an image, of highest score, that are looked at."""
+    """Number of pairs of cell and class per image, those of highest score, that enter non-maximum suppression."""
     limit: int = 100
-    """Detections of an image that are kept."""
+    """Maximum number of detections per image."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.least_score <= 1 or not 0 <= self.suppression <= 1:
@@ -65,12 +65,12 @@ class Decoding:
 
 
 def split(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of scores (B, classes, h, w) and boxes (B, 4, h, w) of a map."""
+    """Splits a map into score logits (B, classes, h, w) and encoded boxes (B, 4, h, w)."""
     return maps[:, :-BOX], maps[:, -BOX:]
 
 
 def decode(encoded: Tensor, stride: int) -> Tensor:
-    """Boxes (B, h, w, 4) in pixels of the boxes (B, 4, h, w) of a map whose cells are `stride` pixels wide."""
+    """Decodes boxes (B, 4, h, w) of a map with cells of `stride` pixels to boxes (B, h, w, 4) in pixels."""
     height, width = encoded.shape[2:]
     corner_x = torch.arange(width, device=encoded.device, dtype=encoded.dtype)
     corner_y = torch.arange(height, device=encoded.device, dtype=encoded.dtype)[:, None]
@@ -81,19 +81,19 @@ def decode(encoded: Tensor, stride: int) -> Tensor:
 
 
 def encode(boxes: Tensor, cells: Tensor, stride: int) -> Tensor:
-    """(n, 4): boxes (n, 4) in pixels as the cells (n, 2), x and y, of a map hold them; the inverse of `decode`."""
+    """Encodes boxes (n, 4) in pixels for cells (n, 2), x and y, of a map; the inverse of `decode`."""
     low, high = (boxes / stride).split(2, dim=1)
     return torch.cat([(low + high) / 2 - cells, (high - low).log()], dim=1)
 
 
 def detect(maps: Tensor, sizes: list[tuple[int, int]], stride: int, decoding: Decoding) -> list[Detections]:
-    """What is found in each image, boxes cut at its edges; nothing in cells that hold a value that is not finite.
+    """Decodes the detections of each image; boxes are clipped to the image, and cells with non-finite values are empty.
 
     Args:
         maps: (B, classes + 4, h, w).
         sizes: (h, w) of each image, pixels, without padding.
         stride: width of a cell, pixels.
-        decoding: what counts.
+        decoding: settings.
     """
     logits, boxes = split(maps.float())
     places = rearrange(decode(boxes, stride), "b h w box -> b (h w) box")
@@ -103,7 +103,7 @@ def detect(maps: Tensor, sizes: list[tuple[int, int]], stride: int, decoding: De
 
 
 def one(scores: Tensor, boxes: Tensor, size: tuple[int, int], decoding: Decoding) -> Detections:
-    """What is found in an image (h, w), of scores (cells, classes) and boxes (cells, 4)."""
+    """Detections of one image (h, w) from scores (cells, classes) and boxes (cells, 4)."""
     values, order = scores.flatten().topk(min(decoding.candidates, scores.numel()))
     order = order[values >= decoding.least_score]
     cells, classes = order // scores.shape[1], order % scores.shape[1]

@@ -1,4 +1,4 @@
-"""Average precision of detections: that of COCO (Lin et al., ECCV 2014) by pycocotools, and that of ImageNet VID."""
+"""Average precision of detections: COCO's (Lin et al., ECCV 2014) from pycocotools, and that of ImageNet VID."""
 
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -16,14 +16,14 @@ from deq_core.experiment.tables import Row
 from deq_vision.detection.boxes import area, box_iou
 
 SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
-"""The first values of COCO's summary."""
-LIMIT = 100  # detections of an image and class that count
+"""Names of the first values of COCO's summary."""
+LIMIT = 100  # maximum number of detections per image and class
 VID_MARGIN = 10.0  # pixels; see `vid_map`
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector found in one image.
+    """Detections in one image.
 
     Raises:
         ValueError: the numbers of boxes, scores and classes differ, or a box or score is not finite.
@@ -44,7 +44,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is in one image.
+    """Annotated objects in one image.
 
     Raises:
         ValueError: the numbers of boxes, classes and so on differ.
@@ -55,9 +55,10 @@ class Truth:
     classes: Tensor
     """int64 (m,)."""
     crowd: Tensor | None = None
-    """bool (m,), for COCO: a box around many objects. Detections within it count neither as right nor as wrong."""
+    """bool (m,), for COCO: whether the box surrounds many objects. Detections within it count neither as right nor as
+    wrong."""
     area: Tensor | None = None
-    """(m,), pixels, for COCO: of the objects, where that is not the area of their boxes."""
+    """(m,), for COCO: areas of the objects in pixels, if other than those of their boxes."""
 
     def __post_init__(self) -> None:
         others = {"crowd": self.crowd, "area": self.area}
@@ -66,7 +67,7 @@ class Truth:
         )
 
     def with_crowds(self, boxes: Tensor, classes: Tensor) -> "Truth":
-        """The same with crowds of these boxes (n, 4) and classes (n,) beside the objects that are here."""
+        """The objects, with crowds of these boxes (n, 4) and classes (n,) added."""
         return Truth(
             torch.cat([self.boxes, boxes]),
             torch.cat([self.classes, classes]),
@@ -75,7 +76,7 @@ class Truth:
         )
 
     def of_class(self, index: int) -> Tensor:
-        """bool (m,): which boxes are of single objects of a class."""
+        """bool (m,): whether a box is of a single object of the class."""
         mine = self.classes == index
         return mine if self.crowd is None else mine & ~self.crowd
 
@@ -84,12 +85,12 @@ def coco_metrics(found: Sequence[Found], truth: Sequence[Truth], classes: int) -
     """COCO's average precision and recall over the images of a data set, means over the classes that occur.
 
     Returns:
-        ap: mean over intersections over union of 0.5, 0.55, ..., 0.95. ap50, ap75: at one of them. ap_small, ap_medium,
-        ap_large: of objects below 32², up to 96² and above that many pixels. ar1, ar10, ar100: recall with that many
-        detections of each class and image. A value without an object to measure is left out.
+        ap: mean over IoU thresholds of 0.5, 0.55, ..., 0.95. ap50, ap75: at one threshold. ap_small, ap_medium,
+        ap_large: for objects of up to 32², up to 96² and more pixels. ar1, ar10, ar100: recall with that many
+        detections per class and image. Values without an object to measure are left out.
     """
     evaluation = _prepared(found, truth, classes)
-    with redirect_stdout(StringIO()):  # it prints what it does
+    with redirect_stdout(StringIO()):  # pycocotools prints its progress
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -97,12 +98,12 @@ def coco_metrics(found: Sequence[Found], truth: Sequence[Truth], classes: int) -
 
 
 def coco_by_class(found: Sequence[Found], truth: Sequence[Truth], names: Sequence[str]) -> list[Row]:
-    """A row of each class: class, ap and ap50 as in `coco_metrics`, None without an object, and objects."""
+    """One row per class: class, ap and ap50 as in `coco_metrics` (None without an object), and number of objects."""
     evaluation = _prepared(found, truth, len(names))
     with redirect_stdout(StringIO()):
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # by overlap, recall and class, of all sizes; -1 is none
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # by IoU threshold, recall and class; -1: no objects
     rows: list[Row] = []
     for index, name in enumerate(names):
         count = sum(int(one.of_class(index).sum()) for one in truth)
@@ -132,7 +133,7 @@ def _prepared(found: Sequence[Found], truth: Sequence[Truth], classes: int) -> C
 
 
 def _data_set(images: Sequence[Found] | Sequence[Truth], classes: int) -> COCO:
-    """Boxes as pycocotools takes them: by left, top, width and height, numbered from 1."""
+    """Boxes in the format of pycocotools: left, top, width and height, with ids from 1."""
     annotations: list[dict[str, Any]] = []
     for number, image in enumerate(images, start=1):
         boxes = image.boxes.double()
@@ -160,11 +161,11 @@ def _data_set(images: Sequence[Found] | Sequence[Truth], classes: int) -> COCO:
 def vid_map(
     found: Sequence[Found], truth: Sequence[Truth], classes: int, *, loosened: bool = False
 ) -> dict[str, float]:
-    """map50: mean over the classes that occur of ImageNet VID's average precision, the area under the curve.
+    """map50, the mean over the classes that occur of ImageNet VID's average precision, the area under the curve.
 
-    A detection is right if it covers an object of its class that no better one did, with an intersection over union of
-    at least 0.5. Papers on VID report that. `loosened` is for the benchmark's own rule, by which an object of w x h
-    pixels needs less where it is small: min(0.5, w h / ((w + 10) (h + 10))).
+    A detection is right if its intersection over union with an object of its class, not yet taken by a better
+    detection, is at least 0.5, as papers on VID report. `loosened` applies the benchmark's own rule, by which small
+    objects of w x h pixels need less: min(0.5, w h / ((w + 10) (h + 10))).
     """
     areas = [_area_under_curve(found, truth, index, loosened) for index in range(classes)]
     occurring = [value for value in areas if value is not None]
@@ -172,7 +173,7 @@ def vid_map(
 
 
 def _area_under_curve(found: Sequence[Found], truth: Sequence[Truth], index: int, loosened: bool) -> float | None:
-    """Of the precision of one class over its recall; of equal scores, those of earlier images come first."""
+    """Area under the precision-recall curve of one class; on equal scores, earlier images come first."""
     scores, right, objects = [], [], 0
     for guess, known in zip(found, truth, strict=True):
         mine, targets = guess.classes == index, known.boxes[known.of_class(index)].double()
@@ -185,14 +186,14 @@ def _area_under_curve(found: Sequence[Found], truth: Sequence[Truth], index: int
     order = torch.cat(scores).argsort(descending=True, stable=True).numpy()
     hits = np.concatenate(right)[order]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    best = np.maximum.accumulate(precision[::-1])[::-1]  # with at least that recall
+    best = np.maximum.accumulate(precision[::-1])[::-1]  # best precision at that recall or more
     return float((np.diff(np.cumsum(hits) / objects, prepend=0.0) * best).sum())
 
 
 def _matched(boxes: Tensor, targets: Tensor, loosened: bool) -> np.ndarray:
-    """bool (n,): which of the boxes (n, 4), sorted by descending score, found one of the targets (m, 4).
+    """bool (n,): whether each of the boxes (n, 4), sorted by descending score, matches one of the targets (m, 4).
 
-    Each takes, of the targets that are left and that it covers well enough, the one it covers best.
+    Each box takes the target of highest IoU among those that are left and that it covers well enough.
     """
     right = np.zeros(len(boxes), dtype=bool)
     overlap, needed = box_iou(boxes, targets).numpy(), np.full(len(targets), 0.5)

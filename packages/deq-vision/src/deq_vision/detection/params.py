@@ -1,4 +1,4 @@
-"""Detection as a task of `params.yaml`."""
+"""The detection task in params.yaml."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,24 +11,24 @@ from deq_vision.detection.targets import DetectionLoss
 
 @dataclass(frozen=True, kw_only=True)
 class Detect:
-    """Boxes around objects, of frames in ImageNet VID's layout or of pictures of one's own."""
+    """Object detection in frames in ImageNet VID's layout or in your own images."""
 
     objects: Literal["vid", "street", "own"]
-    """The 30 classes of ImageNet VID, the three of the mini set, or the categories of one's own file of boxes."""
+    """The 30 classes of ImageNet VID, the three of the mini set, or the categories of your own annotation file."""
     folder: str = "."
-    """Where the set is, below the folder of the data."""
+    """Folder of the data set, relative to that of the data."""
     still_images: bool = False
-    """Whether ImageNet DET's images of these classes are trained on too, as StreamDEQ's detector was."""
+    """Whether to train on ImageNet DET's images of these classes too, as StreamDEQ's detector did."""
     frames_per_video: int | None = None
-    """Frames of each training video, evenly spread; None takes all. Those used for VID take 15."""
+    """Number of frames of each training video, evenly spaced; None takes all. 15 is usual for VID."""
     augment: SceneAugment | None = None
     test_sides: tuple[int, int] | None = None
-    """Longest longer and shorter side that an image is brought to for evaluation, pixels; None leaves it as it is."""
+    """Longer and shorter side that an image is resized to fit within in evaluation, pixels; None keeps it unchanged."""
     normalisation: Normalisation
     loss: DetectionLoss = field(default_factory=DetectionLoss)
     decoding: Decoding = field(default_factory=Decoding)
     validation_split: Literal["val", "test"] = "val"
-    """Split that a network in training is measured on."""
+    """Split measured during training."""
     kind: Literal["detect"] = field(default="detect", repr=False)
 
     def __post_init__(self) -> None:

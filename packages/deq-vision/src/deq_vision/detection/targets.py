@@ -1,4 +1,4 @@
-"""What a detector's map should hold for the objects of an image, and how far from that it is."""
+"""Training targets of a detector's map, and its loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from deq_vision.detection.boxes import area, generalized_box_iou
 from deq_vision.detection.decoding import decode, split
 
 NEAREST = 0.1
-"""Standard deviation, in cells, of the smallest object's peak: beside its cell there is nothing."""
+"""Smallest standard deviation of an object's peak, in cells; such a peak vanishes outside its cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionLoss:
-    """How maps are compared with their targets.
+    """Settings of the detection loss.
 
     Raises:
         ValueError: a number is out of range.
     """
 
     spread: float = 0.54
-    """Width of the peak around a centre over that of the object: six standard deviations over the side (TTFNet)."""
+    """Width of the peak around a centre, six standard deviations, as a share of the object's side (TTFNet)."""
     box_weight: float = 5.0
-    """Weight of the boxes beside the scores."""
+    """Weight of the boxes' loss relative to the scores'."""
 
     def __post_init__(self) -> None:
         if self.spread <= 0 or self.box_weight < 0:
@@ -34,21 +34,21 @@ class DetectionLoss:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the map of each of B images should hold."""
+    """Targets of the maps of B images."""
 
     heat: Tensor
     """(B, classes, h, w), from 0 to 1: 1 in the cell of an object's centre, less around it."""
     boxes: Tensor
-    """(B, h, w, 4), pixels: of the object that a cell belongs to."""
+    """(B, h, w, 4), pixels: box of the object that a cell belongs to."""
     weights: Tensor
-    """(B, h, w): how much a cell's box counts; 0 where it belongs to none."""
+    """(B, h, w): weight of a cell's box; 0 if the cell belongs to no object."""
 
 
 def targets(objects: Sequence[Objects], classes: int, grid: tuple[int, int], stride: int, spread: float) -> Targets:
     """The targets of images with these objects, for maps of `grid` (h, w) cells, `stride` pixels wide.
 
-    Around its centre's cell each object has a peak exp(-x² / 2 σx² - y² / 2 σy²), σ being spread / 6 of its sides. A
-    cell belongs to the object whose peak is highest there, of equal ones the smaller, where that peak is at least half.
+    Each object has a peak exp(-x² / 2 σx² - y² / 2 σy²) around the cell of its centre, with σ spread / 6 times its
+    sides. A cell belongs to the object with the highest peak there, if that is at least 0.5; on ties to the smaller.
 
     Raises:
         ValueError: an object's class is not below `classes`.
@@ -68,7 +68,7 @@ def _of_image(
         return heat, boxes.new_zeros(height, width, 4), boxes.new_zeros(height, width)
     if boxes.device.type == "cpu" and int(objects.classes.max()) >= classes:
         raise ValueError(f"expected classes from 0 to {classes - 1}, got {int(objects.classes.max())}")
-    order = area(boxes).argsort(stable=True)  # argmax takes the first of equal peaks
+    order = area(boxes).argsort(stable=True)  # smaller first: max takes the first of equal peaks
     boxes, kinds = boxes[order], objects.classes[order]
     peaks = _peaks(boxes, grid, stride, spread)  # (n, h, w)
     heat = heat.scatter_reduce(0, kinds[:, None, None].expand_as(peaks), peaks, "amax")
@@ -77,7 +77,7 @@ def _of_image(
 
 
 def _peaks(boxes: Tensor, grid: tuple[int, int], stride: int, spread: float) -> Tensor:
-    """(n, h, w), one peak a box."""
+    """Peaks of the boxes, (n, h, w)."""
     height, width = grid
     low, high = (boxes / stride).split(2, dim=1)
     limits = boxes.new_tensor([width - 1, height - 1])
@@ -92,20 +92,20 @@ def _peaks(boxes: Tensor, grid: tuple[int, int], stride: int, spread: float) -> 
 def detection_loss(maps: Tensor, objects: Sequence[Objects], stride: int, config: DetectionLoss) -> Tensor:
     """The loss of maps (B, classes + 4, h, w) for images with these objects, a scalar.
 
-    Scores: the focal loss of CornerNet (Law & Deng, ECCV 2018, eq. 1), over the number of objects. Boxes: 1 less their
-    generalized intersection over union, averaged with the cells' weights.
+    Scores: the focal loss of CornerNet (Law & Deng, ECCV 2018, eq. 1), divided by the number of objects. Boxes: 1 minus
+    the generalized intersection over union, averaged with the cells' weights.
     """
     return joined(loss_sums(maps, objects, stride, config), config)
 
 
 def joined(sums: Tensor, config: DetectionLoss) -> Tensor:
-    """The loss of `loss_sums`, or of those of several batches added up, which is that of all their images at once."""
+    """The loss from `loss_sums`; summed over batches, these give the loss of all their images at once."""
     scores, count, misses, weight = sums.unbind()
     return scores / count.clamp(min=1) + config.box_weight * misses / weight.clamp(min=1)
 
 
 def loss_sums(maps: Tensor, objects: Sequence[Objects], stride: int, config: DetectionLoss) -> Tensor:
-    """What `detection_loss` is made of, (4,): focal losses, objects, weighted misses of boxes, and weights."""
+    """The sums in `detection_loss`, (4,): focal loss, number of objects, weighted loss of the boxes, and weights."""
     logits, encoded = split(maps.to(torch.promote_types(maps.dtype, torch.float32)))
     wanted = targets(objects, logits.shape[1], (maps.shape[2], maps.shape[3]), stride, config.spread)
     heat = wanted.heat.to(logits)
@@ -117,7 +117,7 @@ def loss_sums(maps: Tensor, objects: Sequence[Objects], stride: int, config: Det
 
 
 def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
-    """The sum over all cells and classes: where `heat` is 1, -(1 - p)² log p; elsewhere -(1 - heat)⁴ p² log(1 - p)."""
+    """Sum over all cells and classes of -(1 - p)² log p where `heat` is 1, else -(1 - heat)⁴ p² log(1 - p)."""
     sure, unsure = torch.nn.functional.logsigmoid(logits), torch.nn.functional.logsigmoid(-logits)
     probability = logits.sigmoid()
     present = (1 - probability) ** 2 * sure

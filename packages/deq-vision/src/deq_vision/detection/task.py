@@ -1,4 +1,4 @@
-"""What the task of detection is made of: its data, loss and metrics. `tasks` has those of the other two."""
+"""Data, loss and metrics of the detection task; `tasks` has those of the others."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,15 +24,15 @@ from deq_vision.detection.targets import detection_loss, joined, loss_sums
 
 Split = Literal["train", "val", "test"]
 OBJECTS: Mapping[str, Mapping[str, str]] = {"vid": classes.VID, "street": classes.STREET_OBJECTS}
-"""The classes of a task by WordNet ids, in the order of the network's scores."""
+"""WordNet ids and names of the classes, in the order of the network's scores."""
 HEADLINE = "ap50"
 
 
 def samples(task: Detect, data: Path, split: Split) -> SampleSet[AnnotatedImage]:
-    """The annotated frames of a split, and for training the still images where the task asks for them.
+    """The annotated frames of a split, with the still images for training if the task asks for them.
 
     Raises:
-        LayoutError: the set is not there or not complete.
+        LayoutError: the set is missing or incomplete.
     """
     root = data / task.folder
     if task.objects == "own":
@@ -45,10 +45,10 @@ def samples(task: Detect, data: Path, split: Split) -> SampleSet[AnnotatedImage]
 
 
 def names_of(task: Detect, data: Path) -> tuple[str, ...]:
-    """The classes of a task in the order of the network's scores.
+    """Class names of a task, in the order of the network's scores.
 
     Raises:
-        LayoutError, FileFormatError: those of one's own boxes are not there.
+        LayoutError, FileFormatError: those of your own boxes are missing.
     """
     if task.objects == "own":
         return tuple(OwnBoxes(data / task.folder).categories.values())
@@ -56,7 +56,7 @@ def names_of(task: Detect, data: Path) -> tuple[str, ...]:
 
 
 def fit(sample: AnnotatedImage, sides: tuple[int, int] | None, *, smooth: bool = False) -> AnnotatedImage:
-    """The image with its sides brought to (longer, shorter) at most, and its boxes with it."""
+    """Resizes an image, with its boxes, to fit within sides (longer, shorter)."""
     size = sample.image.shape[1], sample.image.shape[2]
     fitted = fitted_to(size, sides)
     placement = Placement(fitted, flip=False, corner=(0, 0), size=fitted, smooth=smooth)
@@ -65,23 +65,23 @@ def fit(sample: AnnotatedImage, sides: tuple[int, int] | None, *, smooth: bool =
 
 
 def stride_of(maps: Tensor, images: Tensor) -> int:
-    """Pixels of the images that a cell of their maps is wide."""
+    """Width of a cell of the maps, in pixels of the images."""
     return images.shape[3] // maps.shape[3]
 
 
 def loss(task: Detect, maps: Tensor, batch: AnnotatedBatch) -> Tensor:
-    """The mean loss that a detector is trained by, a scalar."""
+    """Mean training loss of a detector, a scalar."""
     return detection_loss(maps, batch.objects, stride_of(maps, batch.images), task.loss)
 
 
 def predictions(task: Detect, maps: Tensor, batch: AnnotatedBatch) -> list[Detections]:
-    """What is found in each image."""
+    """Detections of each image."""
     return detect(maps, list(batch.sizes), stride_of(maps, batch.images), task.decoding)
 
 
 @torch.no_grad()
 def training_metric(task: Detect, maps: Tensor, batch: AnnotatedBatch) -> Tensor:
-    """Share of the objects that a detection of their class covers by half, whatever else is found; a scalar."""
+    """Recall at an IoU of 0.5: share of the objects covered by a detection of their class; a scalar."""
     hits = 0
     for known, found in zip(batch.objects, predictions(task, maps, batch), strict=True):
         if len(known) and len(found):
@@ -91,7 +91,7 @@ def training_metric(task: Detect, maps: Tensor, batch: AnnotatedBatch) -> Tensor
 
 
 class DetectionTally:
-    """Keeps what was found in images, and measures it."""
+    """Collects detections of images, and computes their metrics."""
 
     def __init__(self, task: Detect) -> None:
         self.task = task
@@ -100,50 +100,50 @@ class DetectionTally:
         self.sums = torch.zeros(4, dtype=torch.float64)
 
     def add(self, maps: Tensor, batch: AnnotatedBatch) -> None:
-        """Counts a batch."""
+        """Adds the detections of a batch."""
         self.sums += loss_sums(maps, batch.objects, stride_of(maps, batch.images), self.task.loss).detach().cpu()
         seen = zip(predictions(self.task, maps, batch), batch.sizes, batch.whole, strict=True)
         found = [one.enlarged(size, whole.size) for one, size, whole in seen]
         self.add_found(found, [as_truth(whole.objects, whole.crowds) for whole in batch.whole])
 
     def add_found(self, found: Sequence[Detections], truth: Sequence[Truth]) -> None:
-        """Counts detections of images with what there is in each."""
+        """Adds detections of images with the annotated objects of each."""
         self.found.extend(as_found(one) for one in found)
         self.truth.extend(truth)
 
     @property
     def count(self) -> int:
-        """Images."""
+        """Number of images."""
         return len(self.found)
 
     def metrics(self) -> dict[str, float]:
-        """Of all that was counted: loss, COCO's values (ap50 among them), and VID's map50, where there are objects."""
+        """Metrics of all images: loss and, if there are objects, COCO's values (including ap50) and VID's map50."""
         return {"loss": float(joined(self.sums, self.task.loss)), **detection_metrics(self.found, self.truth)}
 
     def by_class(self, names: Sequence[str]) -> list[Row]:
-        """COCO's average precision of each class (ap, ap50), and objects."""
+        """One row per class: COCO's average precision (ap, ap50), and number of objects."""
         return coco_by_class(self.found, self.truth, names)
 
 
 def detection_metrics(found: Sequence[Found], truth: Sequence[Truth]) -> dict[str, float]:
-    """COCO's average precision and recall, and VID's; without an object in the images there is nothing to measure."""
+    """COCO's average precision and recall, and VID's average precision; empty without an object in the images."""
     number = classes_in(truth)
     return {**coco_metrics(found, truth, number), **vid_map(found, truth, number)}
 
 
 def classes_in(truth: Sequence[Truth]) -> int:
-    """One more than the greatest class of any object: metrics are means over the classes that occur."""
+    """One more than the greatest class of any object; enough, as metrics are means over the classes that occur."""
     return 1 + max((int(one.classes.max()) for one in truth if len(one.classes)), default=0)
 
 
 def as_found(found: Detections) -> Found:
-    """As the metrics take it."""
+    """Detections in the form that the metrics take."""
     found = found.cpu()
     return Found(found.boxes, found.scores, found.classes)
 
 
 def as_truth(objects: Objects, crowds: Objects | None = None) -> Truth:
-    """As the metrics take it."""
+    """Objects in the form that the metrics take."""
     known = Truth(
         objects.boxes.cpu(), objects.classes.cpu(), area=None if objects.areas is None else objects.areas.cpu()
     )

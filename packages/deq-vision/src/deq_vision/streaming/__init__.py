@@ -1,1 +1,1 @@
-"""StreamDEQ: a model on video, each solve begun at the state of the last frame, and how that is measured."""
+"""StreamDEQ: a model on video with each solve warm-started at the last frame's state, and its evaluation."""

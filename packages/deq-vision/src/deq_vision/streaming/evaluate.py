@@ -1,4 +1,4 @@
-"""Evaluation on video: warm starts, cold starts with as many evaluations, and the converged baseline, side by side."""
+"""Evaluation on video: warm starts, cold starts with the same evaluations, and the converged baseline."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -23,19 +23,19 @@ from deq_vision.windows import padded
 
 @dataclass
 class Run:
-    """One way to spend evaluations on the frames of videos, and what came of it."""
+    """One way to spend evaluations on the frames of videos, with its results."""
 
     mode: str
     """warm, cold, converged, or the name of an adaptive run."""
     steps: int
-    """Evaluations that a frame gets at most."""
+    """Maximum number of evaluations per frame."""
     stream: StreamDEQ
     scores: SegmentationScores | DetectionScores
     costs: Costs
 
 
 def runs(model: MDEQ, task: Segment | Detect, config: StreamEvaluate) -> list[Run]:
-    """The runs that `config` asks for, all with one solver: the baseline, then warm and cold by budget, then others."""
+    """The runs of `config`, all with one solver: the baseline, warm and cold for each budget, then adaptive ones."""
 
     def run(mode: str, stop: deq.Stop, *, warm: bool, cut: float | None = None) -> Run:
         stream = StreamDEQ(model, stop, warm=warm, cut=cut, solver=config.solver)
@@ -51,17 +51,17 @@ def runs(model: MDEQ, task: Segment | Detect, config: StreamEvaluate) -> list[Ru
 
 
 def show(runs: Sequence[Run], videos: Sequence[Video[Any]], normalisation: Normalisation, streams: int) -> None:
-    """Shows the videos to every run, frame by frame; a stream ends with its video."""
+    """Feeds the videos to every run, frame by frame; a stream ends with its video."""
     for shown in play(videos, streams):
         for run in runs:
             see(run, shown, normalisation)
 
 
 def see(run: Run, shown: Sequence[Shown[Any]], normalisation: Normalisation) -> None:
-    """One frame of each of some streams in one run; the clock runs from normalised images to logits.
+    """Feeds one frame of each of some streams to a run; the time measured is from normalised images to logits.
 
     Raises:
-        NonFiniteError: what the network gives for one of them is not finite.
+        NonFiniteError: an output for one of the frames is not finite.
     """
     model = run.stream.model
     device = next(model.parameters()).device
@@ -84,13 +84,13 @@ def see(run: Run, shown: Sequence[Shown[Any]], normalisation: Normalisation) -> 
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits for the device, so that a clock shows what was done and not what was asked for."""
+    """Waits for the device, so that a clock measures the work and not its launch."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def frame_rows(run: Run) -> list[Row]:
-    """One row an index within the videos: the metric of all frames there, if any is known, and what they cost."""
+    """One row per frame index within the videos: residual, evaluations and, if annotated, the headline metric."""
     measured = grouped(run.scores.frames, by=1)
     rows: list[Row] = []
     for index in sorted(run.costs.values):
@@ -100,7 +100,7 @@ def frame_rows(run: Run) -> list[Row]:
 
 
 def video_rows(run: Run, videos: Sequence[Video[Any]]) -> list[Row]:
-    """One row a video: the metric of its frames."""
+    """One row per video: the headline metric of its frames."""
     return [
         {"mode": run.mode, "steps": run.steps, "video": videos[number].name, **run.scores.headline(places)}
         for number, places in sorted(grouped(run.scores.frames, by=0).items())
@@ -108,7 +108,7 @@ def video_rows(run: Run, videos: Sequence[Video[Any]]) -> list[Row]:
 
 
 def grouped(places: Iterable[Place], *, by: int) -> dict[int, list[Place]]:
-    """The places by their video (0) or their index within it (1)."""
+    """Groups the places by video (0) or by index within the video (1)."""
     groups: dict[int, list[Place]] = {}
     for place in places:
         groups.setdefault(place[by], []).append(place)
@@ -116,7 +116,7 @@ def grouped(places: Iterable[Place], *, by: int) -> dict[int, list[Place]]:
 
 
 def summary_row(run: Run, videos: Sequence[Video[Any]], config: StreamEvaluate) -> Row:
-    """The metrics of all frames; `annotated_...` of those that the protocol measures, `settled_...` of later ones."""
+    """Metrics of all frames, of those that the protocol measures (`annotated_...`), of later ones (`settled_...`)."""
     places = list(run.scores.frames)
     metrics = run.scores.metrics(places)
     parts = {

@@ -1,4 +1,4 @@
-"""How streaming is measured, as `params.yaml` has it."""
+"""Evaluation of streaming in params.yaml."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,32 +8,32 @@ from deq_core.experiment.config.layer import Solver, StopConfig
 
 @dataclass(frozen=True, kw_only=True)
 class StreamEvaluate:
-    """Warm starts against cold starts with the same evaluations and against the converged baseline, on videos.
+    """Compares warm starts on videos with cold starts of the same evaluations and with the converged baseline.
 
     The protocol of StreamDEQ on Cityscapes is `budgets` 1, 2, 4, 8 with `before` 19 and the split val; on VID, all
     frames of the videos.
     """
 
     budgets: tuple[int, ...]
-    """Evaluations of f that a frame gets, warm and cold."""
+    """Numbers of evaluations of f per frame, each for a warm and a cold run."""
     converged: StopConfig
-    """Of the baseline, which begins every frame at zeros."""
+    """Stopping rule of the baseline, which starts every frame from zeros."""
     adaptive: dict[str, StopConfig] = field(default_factory=dict)
-    """Further warm runs by name, whose evaluations follow the residual."""
+    """Further warm runs by name, whose number of evaluations depends on the residual."""
     cut: float | None = None
-    """What makes a scene cut in the adaptive runs; see `StreamDEQ`. The paper's runs look for none."""
+    """Threshold of a scene cut in the adaptive runs; see `StreamDEQ`. The paper has no detection of cuts."""
     solver: Solver | None = None
-    """Of all runs; None is the model's own."""
+    """Solver of all runs; None is the model's own."""
     split: Literal["val", "test"] = "test"
-    """Settings are chosen on val; test is measured once they are."""
+    """Split to measure: val to choose settings, test once they are chosen."""
     before: int = 19
-    """Frames of a Cityscapes snippet before the annotated one."""
+    """Number of frames of a Cityscapes snippet before the annotated one."""
     after: int = 0
-    """Frames behind it, up to 10: only the mini set has their labels."""
+    """Number of frames after the annotated one, up to 10; only the mini set has labels for them."""
     settled: int = 5
-    """Frames from this one of a video on, counted from 0, are those in which a warm state has settled."""
+    """Index, from 0, of the first frame of a video at which a warm state counts as settled."""
     streams: int = 8
-    """Videos that are shown at a time, one frame of each in a batch."""
+    """Number of videos fed at a time, one frame of each in a batch."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 

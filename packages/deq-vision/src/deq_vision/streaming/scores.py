@@ -1,4 +1,4 @@
-"""What is measured of a run over videos: the task's metric by place in the video, and what the solves cost."""
+"""Measurements of a run over videos: the task's metrics by place in the video, and the cost of the solves."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,17 +19,17 @@ from deq_vision.streaming.videos import Shown
 from deq_vision.windows import pixel_classes
 
 Place = tuple[int, int]
-"""Number of a video, and of a frame within it."""
+"""Index of a video, and of a frame within it."""
 
 
 class SegmentationScores:
-    """Confusion matrices of frames, kept apart by video and place, so that any part of them can be measured."""
+    """Confusion matrices of single frames, so that any subset of them can be measured."""
 
     def __init__(self) -> None:
         self.frames: dict[Place, Tensor] = {}
 
     def add(self, logits: Tensor, images: Tensor, shown: Sequence[Shown[Tensor]]) -> None:
-        """Counts a batch: the network's logits for padded images (b, 3, H, W), and the frames these are of."""
+        """Adds a batch: the network's logits for padded images (b, 3, H, W), and the frames of these images."""
         if all(one.frame.known is None for one in shown):
             return
         predicted = pixel_classes(logits, (images.shape[2], images.shape[3])).cpu()
@@ -40,24 +40,24 @@ class SegmentationScores:
                 self.frames[one.video, one.index] = matrix
 
     def metrics(self, places: Iterable[Place]) -> dict[str, float]:
-        """All metrics of the frames at these places; none where there is nothing to measure."""
+        """All metrics of the frames at these places; empty if none is annotated."""
         matrices = [self.frames[place] for place in places]
         return segmentation_metrics(torch.stack(matrices).sum(dim=0)) if matrices else {}
 
     def headline(self, places: Iterable[Place]) -> dict[str, float]:
-        """The one that the task is known by, for tables of many rows."""
+        """The headline metric alone, for tables of many rows."""
         return {name: value for name, value in self.metrics(places).items() if name == "miou"}
 
 
 class DetectionScores:
-    """Detections and objects of frames; otherwise as `SegmentationScores`."""
+    """Detections and annotated objects of single frames, so that any subset of them can be measured."""
 
     def __init__(self, task: Detect) -> None:
         self.task = task
         self.frames: dict[Place, tuple[Found, Truth]] = {}
 
     def add(self, logits: Tensor, images: Tensor, shown: Sequence[Shown[Objects]]) -> None:
-        """Counts a batch."""
+        """Adds a batch, as `SegmentationScores.add` does."""
         sizes = [(one.frame.image.shape[1], one.frame.image.shape[2]) for one in shown]
         found = detect(logits, sizes, images.shape[3] // logits.shape[3], self.task.decoding)
         for one, seen, size in zip(shown, found, sizes, strict=True):
@@ -66,11 +66,11 @@ class DetectionScores:
                 self.frames[one.video, one.index] = as_found(seen), as_truth(one.frame.known)
 
     def metrics(self, places: Iterable[Place]) -> dict[str, float]:
-        """Of the frames at these places."""
+        """All metrics of the frames at these places; empty without an object."""
         return detection_metrics(*self._of(places))
 
     def headline(self, places: Iterable[Place]) -> dict[str, float]:
-        """Their ap50."""
+        """The ap50 alone, at less cost."""
         found, truth = self._of(places)
         return coco_ap50(found, truth, classes_in(truth))
 
@@ -81,13 +81,13 @@ class DetectionScores:
 
 @dataclass
 class Costs:
-    """What the solves of frames cost, by place in their video."""
+    """Cost of the solves by frame index within the videos."""
 
     values: dict[int, list[tuple[float, float, float]]] = field(default_factory=lambda: defaultdict(list))
     """{index: (residual, evaluations, milliseconds) of each frame there}."""
 
     def add(self, residual: Tensor, evaluations: Tensor, milliseconds: float, shown: Sequence[Shown[Any]]) -> None:
-        """Counts a batch that took so long; each of its frames took its share."""
+        """Adds a batch; the time is shared equally among its frames."""
         share = milliseconds / len(shown)
         for one, left, spent in zip(shown, residual.tolist(), evaluations.tolist(), strict=True):
             self.values[one.index].append((left, spent, share))
@@ -98,7 +98,7 @@ class Costs:
         return {"residual": fmean(residuals), "evaluations": fmean(evaluations)}
 
     def milliseconds(self) -> float:
-        """Mean of all frames: no result that comes again, so it is in no table."""
+        """Mean time of all frames; not reproducible, so not in the tables."""
         return fmean(self._columns(self.values)[2])
 
     def _columns(self, indices: Iterable[int]) -> list[tuple[float, ...]]:

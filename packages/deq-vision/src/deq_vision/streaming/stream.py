@@ -1,4 +1,4 @@
-"""StreamDEQ (Ertenli, Akbas & Cinbis, ECCV 2022): a model on video, each solve begun where the last frame's ended."""
+"""StreamDEQ (Ertenli, Akbas & Cinbis, ECCV 2022): a model on video, each solve started at the last frame's state."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from deq_vision.models.mdeq import MDEQ
 from deq_vision.models.stem import Injection
 
 VIDEO = "video"
-"""Name of the one stream where nobody names any."""
+"""Default name of a single stream."""
 
 
 @dataclass(frozen=True)
 class StreamOutput:
-    """What a model gives for one frame of each of some streams, without gradients."""
+    """Output for one frame of each of some streams, without gradients."""
 
     logits: Tensor | None
-    """As the model's head gives them; None where it has none."""
+    """Output of the model's head; None without a head."""
     state: State
     """The branches."""
     residual: Tensor
-    """(b,), of the state; see `deq_core.Solution`."""
+    """(b,): residual of the state; see `deq_core.Solution`."""
     evaluations: Tensor
-    """int64 (b,): evaluations of f that the stream needed for the frame, those before a scene cut was seen included."""
+    """int64 (b,): number of evaluations of f that the frame needed, including those before a scene cut was detected."""
     cold: Tensor
-    """bool (b,): the frame began at zeros: the first of a stream, one of another size, one behind a scene cut."""
+    """bool (b,): whether the frame started from zeros: the first of a stream, of another size, or after a scene cut."""
     nfe: int
-    """Evaluations of f that were made for all of them, on the whole batch or on a part of it."""
+    """Number of evaluations of f for the batch, each on all of it or on a part."""
 
 
 class StreamDEQ:
-    """A model that keeps one state a stream from frame to frame.
+    """A model that keeps the state of each stream from frame to frame.
 
         stream = StreamDEQ(model, deq.Stop(max_steps=2, tol=None))
         for frame in frames:                            # normalised, (1, 3, H, W)
@@ -45,16 +45,17 @@ class StreamDEQ:
     a stream does not depend on the others. K evaluations are K calls of f: with one, the result is f at the last state.
 
     Args:
-        model: any MDEQ, in evaluation mode; it is not changed.
-        stop: of the solve of a frame. Without a tolerance each frame gets `max_steps` evaluations, as in the paper;
-            with one, a frame gets as many as it needs.
-        first: of a frame that begins at zeros; `stop` if None, as in the paper.
-        warm: whether frames begin at the last state. False is the paper's baseline: all begin at zeros.
-        cut: how many times the usual residual of a first evaluation makes a scene cut, where the state is dropped and
-            the frame solved again from zeros; None looks for no cut. See `deq_core.nn.Stream`.
-        solver: in place of the model's.
-        numerics: "core", whatever the model has: only there streams of a batch do not mix, and K evaluations are K.
-            "released" is for the numbers of the release, K + 1 evaluations of Broyden's method, one stream at a time.
+        model: MDEQ in evaluation mode; it is not changed.
+        stop: stopping rule for a frame. Without a tolerance each frame gets `max_steps` evaluations, as in the paper;
+            with one, as many as it needs.
+        first: stopping rule for a frame that starts from zeros; `stop` if None, as in the paper.
+        warm: whether frames start from the last state. If False, all start from zeros: the paper's baseline.
+        cut: ratio of the first evaluation's residual to the usual one that marks a scene cut: the state is dropped and
+            the frame solved again from zeros. None detects no cuts. See `deq_core.nn.Stream`.
+        solver: solver, in place of the model's.
+        numerics: "core" by default, even if the model has others: it keeps the streams of a batch independent, and K
+            evaluations are K. "released" reproduces the release: K + 1 evaluations of Broyden's method, one stream at a
+            time.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class StreamDEQ:
         """The output for normalised images (b, 3, H, W), one of each of the streams `names`.
 
         Raises:
-            ValueError: there is not one different name an image, or several streams meet under released numerics.
+            ValueError: not one distinct name per image, or more than one stream with released numerics.
         """
         if len(names) != len(images) or len(set(names)) != len(names):
             raise ValueError(f"expected {len(images)} different names, one an image, got {list(names)}")
@@ -113,18 +114,18 @@ class StreamDEQ:
         )
 
     def end(self, name: Hashable = VIDEO) -> None:
-        """Forgets a stream, whose next frame is its first again."""
+        """Forgets a stream, whose next frame then starts from zeros."""
         self._stream.forget(name)
 
     def _solve(self, frame: "_Frame", rows: list[int], stop: deq.Stop) -> None:
-        """Solves some rows of a frame; of these, those behind a scene cut again from zeros."""
+        """Solves some rows of a batch, and those at a scene cut again from zeros."""
         if not rows:
             return
         f, start = self.model.map(frame.injection_of(rows)), frame.start_of(rows)
         if self.numerics == "released":
             solution = deq.compat.released_fixed_point(f, start, solver=self.solver, stop=stop)
         else:
-            # A stream has few steps a frame, and goes on from what they find.
+            # Missing the tolerance is normal here: a stream has few steps per frame, and continues from their result.
             solution = deq.fixed_point(f, start, solver=self.solver, stop=stop, on_failure="ignore")
         frame.keep(solution, rows, counted_alone=self.numerics == "core")
         if not self.warm:
@@ -132,7 +133,7 @@ class StreamDEQ:
         names = [frame.names[row] for row in rows]
         for row, name in zip(rows, names, strict=True):
             if frame.cold[row]:
-                self._stream.forget(name)  # what was usual for another size says nothing
+                self._stream.forget(name)  # the usual residual at another size does not apply
         cuts = self._stream.update(solution, names).tolist()
         again = [row for row, cut in zip(rows, cuts, strict=True) if cut]
         for row in again:
@@ -143,14 +144,14 @@ class StreamDEQ:
 
 
 def began_cold(previous: State | None, start: State) -> list[bool]:
-    """Which rows of `start`, made from `previous` by `warm_start`, are zeros for want of a state."""
+    """Whether each row of `start`, made from `previous` by `warm_start`, is zeros because it had no previous state."""
     if previous is None or any(old.shape != new.shape for old, new in zip(previous, start, strict=True)):
         return [True] * len(start[0])
-    return previous[0].flatten(1)[:, 0].isnan().tolist()  # the whole row is, of a stream that is not known
+    return previous[0].flatten(1)[:, 0].isnan().tolist()  # the whole row is NaN for an unknown stream
 
 
 class _Frame:
-    """The solves of one batch, put together."""
+    """Inputs and combined results of the solves of one batch."""
 
     def __init__(
         self, injection: Injection, start: State, names: tuple[Hashable, ...], value: list[Tensor], cold: list[bool]
@@ -161,21 +162,21 @@ class _Frame:
         self.nfe = 0
 
     def rows(self, *, cold: bool) -> list[int]:
-        """Those that begin at zeros, or those that do not."""
+        """The rows that start from zeros, or those that do not."""
         return [row for row, value in enumerate(self.cold) if value == cold]
 
     def injection_of(self, rows: list[int]) -> Injection:
-        """What enters f in some rows."""
+        """The injection of some rows."""
         if len(rows) == len(self.names):
             return self.injection
         return self.injection[rows] if isinstance(self.injection, Tensor) else tuple(u[rows] for u in self.injection)
 
     def start_of(self, rows: list[int]) -> State:
-        """Where some rows begin."""
+        """The initial state of some rows."""
         return self.start if len(rows) == len(self.names) else tuple(z[rows] for z in self.start)
 
     def keep(self, solution: deq.Solution, rows: list[int], *, counted_alone: bool) -> None:
-        """Takes a solution over into its rows."""
+        """Writes the solution of some rows into the result of the batch."""
         if len(rows) == len(self.names):
             self.value, self.residual = list(solution.value), solution.residual
         else:

@@ -1,4 +1,4 @@
-"""Videos with what is known of their frames, as streaming shows them: several at a time, ending one by one."""
+"""Annotated videos, and the playback of several at a time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,20 +27,20 @@ class VideoFrame(Generic[Known]):
     image: Tensor
     """uint8 RGB (3, h, w)."""
     known: Known | None
-    """Labels (h, w), or objects of the picture as it is; None where nobody knows."""
+    """Labels (h, w), or objects in pixels of the original image; None if it is not annotated."""
     size: tuple[int, ...]
-    """(h, w) of the picture, of which the image may be a reduced one."""
+    """(h, w) of the original image, of which `image` may be a resized copy."""
 
 
 class Video(Protocol[Known]):
-    """What is shown."""
+    """A sequence of frames, some of them annotated."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def annotated(self) -> int | None:
-        """Which frame the protocol measures; None: all that are known."""
+        """Index of the frame that the protocol measures; None for all annotated ones."""
         ...
 
     def __len__(self) -> int: ...
@@ -52,7 +52,7 @@ class Video(Protocol[Known]):
 
 @dataclass(frozen=True)
 class SegmentedVideo:
-    """A snippet of Cityscapes; the release has labels of its annotated frame alone, the mini set's test of each."""
+    """A snippet of Cityscapes. The release has labels for one frame only, the mini set's test split for each."""
 
     snippet: Snippet
 
@@ -75,14 +75,14 @@ class SegmentedVideo:
 
 @dataclass(frozen=True)
 class AnnotatedVideo:
-    """A video of ImageNet VID, whose every frame is annotated."""
+    """A video of ImageNet VID; every frame is annotated."""
 
     name: str
     images: ImageNetVid
     places: range
-    """Of its frames among the images."""
+    """Indices of its frames in `images`."""
     sides: Sides | None
-    """Greatest sides of the frames; see `detection.task.fit`."""
+    """Longer and shorter side that frames are resized to fit within; see `detection.task.fit`."""
     annotated: Literal[None] = None
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ def segmented_videos(task: Segment, config: StreamEvaluate, data: Path) -> list[
     """The snippets of a split.
 
     Raises:
-        LayoutError: the set is not there or not complete.
+        LayoutError: the set is missing or incomplete.
     """
     labels = LABELS[task.labels]
     snippets = CityscapesVideos(
@@ -110,7 +110,7 @@ def annotated_videos(task: Detect, config: StreamEvaluate, data: Path) -> list[A
     """The videos of a split.
 
     Raises:
-        LayoutError: the set is not there or not complete.
+        LayoutError: the set is missing or incomplete.
     """
     images = ImageNetVid(data / task.folder, config.split, classes=OBJECTS[task.objects])
     return [AnnotatedVideo(name, images, places, task.test_sides) for name, places in images.sequences().items()]
@@ -118,23 +118,23 @@ def annotated_videos(task: Detect, config: StreamEvaluate, data: Path) -> list[A
 
 @dataclass(frozen=True)
 class Shown(Generic[Known]):
-    """A frame that is shown, and which it is."""
+    """A frame in playback, with its position."""
 
     video: int
-    """Number of its video."""
+    """Index of its video."""
     index: int
-    """Number of the frame within its video, from 0."""
+    """Index of the frame within its video, from 0."""
     last: bool
-    """Whether its video ends with it."""
+    """Whether the video ends with this frame."""
     name: str
-    """Of its video and its place there, from 1."""
+    """Name of the video, and number of the frame within it from 1."""
     frame: VideoFrame[Known]
 
 
 def play(videos: Sequence[Video[Known]], streams: int) -> Iterator[list[Shown[Known]]]:
-    """Frames of up to `streams` videos at a time, each once and in order; where one ends, the next begins in its place.
+    """Plays up to `streams` videos at a time, frame by frame; when one ends, the next takes its place.
 
-    The frames that come together have one size: of several sizes, each comes by itself.
+    The frames yielded together have one size.
     """
     waiting = iter([number for number, video in enumerate(videos) if len(video)])
     showing: dict[int, int] = {}  # video: its next frame
