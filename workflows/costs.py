@@ -25,7 +25,7 @@ from deq_core.experiment.files import write_text
 from deq_flow.data.registry import REGISTRY as FLOW
 from deq_flow.params import EquilibriumModel, UnrolledModel
 from deq_flow.params import Train as FlowRecipe
-from deq_flow.studies.delta import Delta
+from deq_flow.studies.delta.section import Delta
 from deq_flow.studies.flow import Flow
 from deq_flow.studies.gradients import Gradient, GradientStudy
 from deq_sequence.data.registry import REGISTRY as LANGUAGE

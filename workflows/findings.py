@@ -11,7 +11,7 @@ from typing import Any
 
 from deq_core.experiment.study.path_report import Unit, solvers_of
 from deq_core.experiment.study.savings import best_variants
-from deq_flow.reports import delta_sweep
+from deq_flow.reports.delta import sweep as delta_sweep
 from deq_flow.reports.gradients import FORMS, sets_of
 from deq_sequence.reports.delta import STARTS
 from deq_vision.reports.headlines import HEADLINES, IMAGES, headline

@@ -15,8 +15,8 @@ from deq_core.experiment.study.paths import STARTS, Paths
 from deq_core.experiment.study.training_costs import Costs
 from deq_flow.networks import described
 from deq_flow.params import EquilibriumModel, Model, UnrolledModel
-from deq_flow.studies.delta import Delta
-from deq_flow.studies.delta_sweep import Extent
+from deq_flow.studies.delta.section import Delta
+from deq_flow.studies.delta.sweep import Extent
 from deq_flow.studies.flow import Flow
 from deq_flow.studies.paths import FlowPaths
 from deq_flow.studies.reuse import Reuse

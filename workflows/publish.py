@@ -20,8 +20,10 @@ from deq_core.experiment.files import write_bytes, write_json, write_text
 from deq_core.experiment.study.path_report import Unit, answers_table, convergence_table, solves_table
 from deq_core.experiment.study.savings import overview, savings_table
 from deq_core.experiment.study.training_costs_report import costs_table
-from deq_flow.reports import curriculum, delta_sweep, errors, gradients, reuse, settling
+from deq_flow.reports import curriculum, errors, gradients, reuse
 from deq_flow.reports import paths as flow_paths
+from deq_flow.reports.delta import settling
+from deq_flow.reports.delta import sweep as delta_sweep
 from deq_sequence.reports import delta as sequence_delta
 from deq_sequence.reports import paths as sequence_paths
 from deq_sequence.reports import perplexity

@@ -30,12 +30,12 @@ from deq_flow.data.mixes import MemberConfig, Mix, open_sets
 from deq_flow.data.registry import SETS as PUBLISHED
 from deq_flow.networks import build_network
 from deq_flow.params import Coarser, EquilibriumModel, Model, Train, UnrolledModel
-from deq_flow.studies import images, sine
-from deq_flow.studies.delta import Delta
-from deq_flow.studies.field import Representation
+from deq_flow.studies.delta import images, sine
+from deq_flow.studies.delta.field import Representation
+from deq_flow.studies.delta.images import Images, Picture, Represented
+from deq_flow.studies.delta.section import Delta
+from deq_flow.studies.delta.sine import Fit, Sine
 from deq_flow.studies.flow import Curriculum, CurriculumStage, Flow
-from deq_flow.studies.images import Images, Picture, Represented
-from deq_flow.studies.sine import Fit, Sine
 from deq_flow.train import train
 
 SETS = MiniConfig(

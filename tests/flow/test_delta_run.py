@@ -17,9 +17,9 @@ from deq_core.experiment.tables import numbers
 from deq_flow import build
 from deq_flow.data.samples import FlowSample
 from deq_flow.models import DEQFlow
-from deq_flow.studies.changes import Changes
-from deq_flow.studies.delta_run import Prices, Run, Start
-from deq_flow.studies.delta_sweep import Example, Part, Sweep, groups, sweep
+from deq_flow.studies.delta.changes import Changes
+from deq_flow.studies.delta.run import Prices, Run, Start
+from deq_flow.studies.delta.sweep import Example, Part, Sweep, groups, sweep
 
 SOLVERS = {
     "km": deq.FixedPointIteration(damping=0.1),

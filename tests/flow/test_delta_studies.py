@@ -24,14 +24,15 @@ from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.evaluation.evaluate import labelled_sets
 from deq_flow.networks import SHIPPED, build_network
 from deq_flow.params import EquilibriumModel, UnrolledModel
-from deq_flow.reports import convergence, delta_sweep, images, sine
-from deq_flow.studies.convergence import CONVERGENCE, trajectory
-from deq_flow.studies.delta import Delta
-from deq_flow.studies.delta_sweep import SWEEP
+from deq_flow.reports.delta import convergence, images, sine
+from deq_flow.reports.delta import sweep as delta_sweep
+from deq_flow.studies.delta.convergence import CONVERGENCE, trajectory
+from deq_flow.studies.delta.images import IMAGES, Represented
+from deq_flow.studies.delta.section import Delta
+from deq_flow.studies.delta.sine import SINE, Fit
+from deq_flow.studies.delta.sweep import SWEEP
+from deq_flow.studies.delta.trajectories import convergence_steps
 from deq_flow.studies.equilibrium import equilibrium_network
-from deq_flow.studies.images import IMAGES, Represented
-from deq_flow.studies.sine import SINE, Fit
-from deq_flow.studies.trajectories import convergence_steps
 
 PARAMETERS = """
 delta:

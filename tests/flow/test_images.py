@@ -23,8 +23,8 @@ from deq_core.experiment.study import plotting
 from deq_core.experiment.tables import Row, numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_flow.reports import panels
-from deq_flow.studies.field import DEQField, Representation, coordinates, psnr
-from deq_flow.studies.images import IMAGES, Images, Picture, Represented, picture, study, train, work_so_far
+from deq_flow.studies.delta.field import DEQField, Representation, coordinates, psnr
+from deq_flow.studies.delta.images import IMAGES, Images, Picture, Represented, picture, study, train, work_so_far
 
 LAYER = LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=6), adjoint=deq.Phantom(steps=1))
 SIREN = Representation(kind="siren", width=24, scale=12.0, layer=LAYER)

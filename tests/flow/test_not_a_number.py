@@ -28,8 +28,8 @@ from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference
 from deq_flow.models import DEQFlow
 from deq_flow.params import EquilibriumModel
-from deq_flow.studies.convergence import CONVERGENCE, Convergence
-from deq_flow.studies.delta_sweep import SWEEP, Example, Part, Sweep
+from deq_flow.studies.delta.convergence import CONVERGENCE, Convergence
+from deq_flow.studies.delta.sweep import SWEEP, Example, Part, Sweep
 from deq_flow.studies.reuse import REUSE, Reuse
 from deq_flow.studies.table import BASELINES, EVALUATE, Evaluate
 

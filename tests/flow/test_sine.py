@@ -18,7 +18,7 @@ from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.tables import numbers, read_rows
 from deq_core.experiment.tracking.run import ignore
-from deq_flow.studies.sine import SINE, Fit, Sine, SineModel, points, random_probes, study, train
+from deq_flow.studies.delta.sine import SINE, Fit, Sine, SineModel, points, random_probes, study, train
 
 RELEASED = Sine(
     steps=51,

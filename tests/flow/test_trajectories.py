@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deq_flow.studies.trajectories import (
+from deq_flow.studies.delta.trajectories import (
     components_needed,
     convergence_steps,
     distribution,

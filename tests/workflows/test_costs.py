@@ -16,7 +16,7 @@ from deq_core.experiment.study.problem import Problem
 from deq_core.experiment.study.solves import Setting
 from deq_flow.networks import build_network
 from deq_flow.params import EquilibriumModel, UnrolledModel
-from deq_flow.studies.delta_sweep import Extent
+from deq_flow.studies.delta.sweep import Extent
 from deq_sequence.config import MINI
 from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.params import Model

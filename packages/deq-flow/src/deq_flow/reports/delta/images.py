@@ -12,10 +12,11 @@ from deq_core.experiment.study.savings import decibels, savings_table, work_shar
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.study.tradeoff import lines
 from deq_core.experiment.tables import Row, grouped, markdown, numbers, spread
-from deq_flow.reports import panels, units
-from deq_flow.reports.settling import settling, settling_table
-from deq_flow.studies.field import Representation
-from deq_flow.studies.images import Represented, work_so_far
+from deq_flow.reports import panels
+from deq_flow.reports.delta import units
+from deq_flow.reports.delta.settling import settling, settling_table
+from deq_flow.studies.delta.field import Representation
+from deq_flow.studies.delta.images import Represented, work_so_far
 
 LOSSES = (0.1, 0.5)
 """Bounds of the loss for savings, dB below the PSNR of the solve with most steps."""

@@ -12,9 +12,10 @@ from deq_core.experiment.study.savings import error, savings_table, work_shares
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.study.tradeoff import lines
 from deq_core.experiment.tables import Row, grouped
-from deq_flow.reports import panels, units
-from deq_flow.reports.settling import settling, settling_table
-from deq_flow.studies.sine import Fit, Sine
+from deq_flow.reports import panels
+from deq_flow.reports.delta import units
+from deq_flow.reports.delta.settling import settling, settling_table
+from deq_flow.studies.delta.sine import Fit, Sine
 
 LOSSES = (5, 20)
 """Bounds of the loss for savings, per cent of the mean squared error of the solve with most steps."""

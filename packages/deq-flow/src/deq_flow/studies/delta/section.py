@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deq_core.experiment.config import Budget, Name, Names, Seeds, require_keys
-from deq_flow.studies.convergence import Convergence
-from deq_flow.studies.delta_sweep import Sweep
-from deq_flow.studies.field import Representation
-from deq_flow.studies.images import Images
-from deq_flow.studies.sine import Sine
+from deq_flow.studies.delta.convergence import Convergence
+from deq_flow.studies.delta.field import Representation
+from deq_flow.studies.delta.images import Images
+from deq_flow.studies.delta.sine import Sine
+from deq_flow.studies.delta.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)

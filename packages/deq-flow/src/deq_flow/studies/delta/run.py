@@ -27,7 +27,7 @@ from deq_flow.models import DEQFlow
 from deq_flow.models.cell import UpdateBlock
 from deq_flow.models.network import Pair, State, flow_found
 from deq_flow.models.padding import Padding
-from deq_flow.studies.changes import COUNTS, Changes, changed_shares
+from deq_flow.studies.delta.changes import COUNTS, Changes, changed_shares
 
 Start = Literal["cold", "warm", "reuse", "reuse_interpolated", "stream"]
 """As in `evaluation.sequences.start_from`; "stream" is reuse that also keeps the delta memories."""

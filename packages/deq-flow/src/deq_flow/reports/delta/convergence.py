@@ -11,8 +11,8 @@ from deq_core.experiment.study.plotting import Axes, Figure, Scale
 from deq_core.experiment.study.report import Page, Report, Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import Row, grouped, numbers
+from deq_flow.reports.delta.settling import settling, settling_table
 from deq_flow.reports.panels import LASTING, by_seed
-from deq_flow.reports.settling import settling, settling_table
 
 
 def page(section: Section, results: Results) -> Page:

@@ -30,9 +30,9 @@ from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit
-from deq_flow.studies.field import DEQField, Representation, coordinates, psnr
-from deq_flow.studies.rules import rule_rows
-from deq_flow.studies.trajectories import component_rows, explained_variance, lasting, unit_tables
+from deq_flow.studies.delta.field import DEQField, Representation, coordinates, psnr
+from deq_flow.studies.delta.rules import rule_rows
+from deq_flow.studies.delta.trajectories import component_rows, explained_variance, lasting, unit_tables
 
 
 @dataclass(frozen=True, kw_only=True)

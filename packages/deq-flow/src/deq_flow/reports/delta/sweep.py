@@ -16,7 +16,7 @@ from deq_core.experiment.study.savings import (
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.study.tradeoff import tradeoff
 from deq_core.experiment.tables import Row, grouped, markdown, numbers, spread, statistic
-from deq_flow.reports.delta_figures import activity, still_changing
+from deq_flow.reports.delta.figures import activity, still_changing
 
 CASE = ("network", "set", "variant", "start", "threshold", "max_steps")
 """Columns that identify a case of a sweep."""

@@ -25,8 +25,7 @@ from deq_flow.evaluation.evaluate import labelled_sets
 from deq_flow.finite import require_finite
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow
-from deq_flow.studies.equilibrium import encode, equilibrium_network
-from deq_flow.studies.trajectories import (
+from deq_flow.studies.delta.trajectories import (
     CRITERIA,
     Criterion,
     component_rows,
@@ -36,6 +35,7 @@ from deq_flow.studies.trajectories import (
     explained_variance,
     histogram,
 )
+from deq_flow.studies.equilibrium import encode, equilibrium_network
 
 PARTS = ("hidden", "flow")
 

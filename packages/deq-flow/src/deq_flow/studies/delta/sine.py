@@ -28,8 +28,14 @@ from deq_core.experiment.study.stage import Job, Stage
 from deq_core.experiment.tables import Row, numbers
 from deq_core.experiment.tracking.run import Log
 from deq_core.experiment.training.fit import Losses, fit
-from deq_flow.studies.rules import rule_rows
-from deq_flow.studies.trajectories import component_rows, components_needed, explained_variance, lasting, unit_tables
+from deq_flow.studies.delta.rules import rule_rows
+from deq_flow.studies.delta.trajectories import (
+    component_rows,
+    components_needed,
+    explained_variance,
+    lasting,
+    unit_tables,
+)
 
 Step = Callable[[Tensor, Tensor], Tensor]
 RANGE = 2 * math.pi

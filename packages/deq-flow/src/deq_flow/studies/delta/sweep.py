@@ -20,7 +20,7 @@ from deq_flow.data.samples import SampleSet
 from deq_flow.evaluation.evaluate import labelled_sets
 from deq_flow.evaluation.sets import SequenceSet
 from deq_flow.models import DEQFlow
-from deq_flow.studies.delta_run import Run, Start
+from deq_flow.studies.delta.run import Run, Start
 from deq_flow.studies.equilibrium import encode, equilibrium_network
 
 

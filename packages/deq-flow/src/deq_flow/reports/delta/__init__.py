@@ -1,0 +1,1 @@
+"""The reports of the studies of the delta rule."""
