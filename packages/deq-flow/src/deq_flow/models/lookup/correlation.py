@@ -1,4 +1,4 @@
-"""Correlation between every pair of positions, pooled over four scales and read in windows (Teed & Deng 2020, 3.2)."""
+"""Correlation between all pairs of positions, pooled to a pyramid and read in windows (Teed & Deng 2020, 3.2)."""
 
 import importlib.util
 import math
