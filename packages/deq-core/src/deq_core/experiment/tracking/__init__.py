@@ -1,1 +1,1 @@
-"""Runs in MLflow."""
+"""Tracks runs in MLflow."""

@@ -1,4 +1,4 @@
-"""The way to the tracking store: the server or file that MLFLOW_TRACKING_URI names."""
+"""Connects to the tracking store, the server or file in MLFLOW_TRACKING_URI."""
 
 import contextlib
 import gc
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SETTINGS = {
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # where a command's result is the last line
-    # MLflow reports usage over the network unless told not to
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout ends with a command's result
+    # MLflow reports usage over the network by default
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # by itself it takes minutes until it says that there is no server
+    # by default MLflow takes minutes to report a missing server
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
 
 
 def tracking_uri() -> str:
-    """The address of the store, by default mlflow.db in this folder."""
+    """The URI of the store, by default mlflow.db in the working directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a store is anything but a file."""
+    """Whether a store is not a file."""
     return not uri.startswith(("sqlite:", "file:")) and "://" in uri
 
 
 def connect(uri: str | None = None, *, write: bool = False) -> "MlflowClient":
-    """A client of the store at `uri`, by default that of MLFLOW_TRACKING_URI, else mlflow.db in this folder.
+    """A client of the store at `uri`, by default `tracking_uri()`.
 
     Raises:
-        OutputError: a store in a file cannot be made, is none, or that of another version of MLflow; with `write`, it
-            may not be written.
+        OutputError: a store in a file cannot be made, is not a store, or belongs to another version of MLflow; or
+            `write` is set and the file is not writable.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -61,17 +61,17 @@ def connect(uri: str | None = None, *, write: bool = False) -> "MlflowClient":
             take_artifacts_along(path)
             if write:
                 require_access(path)
-            uri = sqlite_uri(path) + "".join(uri.partition("?")[1:])  # MLflow remembers the folder it saw one in first
+            uri = sqlite_uri(path) + "".join(uri.partition("?")[1:])  # MLflow caches relative paths
         from mlflow import MlflowClient
 
-        # what it logs of a fault of its database, with a traceback, is in the error as well
+        # it logs database errors with a traceback, although it raises them as well
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         return MlflowClient(tracking_uri=uri)
 
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without garbage collection, which looks at all that is there time and again while MLflow is imported."""
+    """Disables garbage collection, which slows down the import of MLflow."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -83,7 +83,7 @@ def _uncollected() -> Iterator[None]:
 
 @cache
 def _schema() -> tuple[str, set[str], str]:
-    """The version of the tables that the installed MLflow expects, all that it has ever had, and its own."""
+    """Schema version that the installed MLflow expects, all schema versions that it knows, and its name and version."""
     import mlflow
     from alembic.script import ScriptDirectory
 
@@ -93,9 +93,9 @@ def _schema() -> tuple[str, set[str], str]:
 
 
 def _create_tables(path: Path, place: Path) -> None:
-    """Makes an MLflow store without runs in the SQLite file `path`, which will lie in the folder `place`."""
+    """Makes an empty MLflow store in the SQLite file `path`, which will be moved to the folder `place`."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    for name in ("mlflow", "alembic"):  # sixty lines about migrations of an empty file
+    for name in ("mlflow", "alembic"):  # they log sixty lines about migrations
         logging.getLogger(name).setLevel(logging.WARNING)
     SqlAlchemyStore(sqlite_uri(path), (place / ARTIFACTS).as_uri()).engine.dispose()

@@ -1,7 +1,7 @@
-"""What a run's record consists of, and how a store is told: telling it the same again changes nothing.
+"""Records of runs, and their idempotent delivery to a store.
 
-A record begins with its heading, from which a store makes the run; then come entries, mappings with one key:
-params, tags, inputs, metrics, file, resume or end.
+A record begins with a heading, from which the store creates the run. Entries follow, which are mappings with one of the
+keys params, tags, inputs, metrics, file, resume or end.
 """
 
 import json
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
 
 Entry = Mapping[str, Any]
 
-_MANY, _FEW = 1000, 100  # metrics, and parameters or tags, that MLflow takes in one call
+_MANY, _FEW = 1000, 100  # MLflow's limits per call: metrics; parameters or tags
 _LONGEST_PARAMETER, _LONGEST_TAG = 6000, 8000  # characters of a value
-_LONGEST_NAME, _LONGEST_RUN = 500, 250  # of a dataset, and of a run
+_LONGEST_NAME, _LONGEST_RUN = 500, 250  # characters in the name of a dataset, and of a run
 PROCESS = "process"
-"""The tag that names the process a run belongs to."""
+"""Tag with the process that a run belongs to."""
 KEY = "run.key"
-"""The tag by which a run is found that another process, or this one while the store was away, has begun."""
+"""Tag that identifies a run begun by another process, or by this one while the store was unavailable."""
 
 CPU, MEMORY = "system/cpu_seconds", "system/peak_memory_megabytes"
-"""Metrics: what a run cost, which MLflow shows apart below `system/`. Of an interrupted training, its last process."""
+"""Metrics of a run's cost, shown separately by MLflow. For a resumed training, they cover its last process."""
 
 
 class Heading(TypedDict):
-    """What a run is made from."""
+    """The data from which a run is created."""
 
     key: str
     experiment: str
     name: str
     time: int
-    """When it began, in milliseconds since 1970."""
+    """Start time in milliseconds since 1970."""
     tags: dict[str, str]
     model: dict[str, str]
-    """The tag of the run that wrote what this one reads, which is its parent; empty where it has none."""
+    """Tag that identifies the parent: the run that wrote the model this one reads. Empty if there is no parent."""
     store: str
-    """The address of the store, without a password."""
+    """URI of the store, without password."""
 
 
 def run_of(client: "MlflowClient", heading: Heading) -> "Run":
-    """The run of a heading, which is made where it is not there yet."""
+    """The run of a heading, created if it does not exist."""
     experiment = _experiment(client, heading["experiment"])
     found = client.search_runs([experiment], f"tags.`{KEY}` = '{heading['key']}'", max_results=1)
     if found:
@@ -64,12 +64,12 @@ def run_of(client: "MlflowClient", heading: Heading) -> "Run":
 
 
 def deliver(client: "MlflowClient", run: str, entry: Entry) -> None:
-    """Tells the store an entry of the record of the run of that identity."""
+    """Sends an entry of the record of the run with ID `run` to the store."""
     from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
     match entry:
         case {"params": dict(values)}:
-            known = client.get_run(run).data.params  # a run that is continued has its own
+            known = client.get_run(run).data.params  # a resumed run has parameters
             params = [Param(name, value) for name, value in values.items() if name not in known]
             for start in range(0, len(params), _FEW):
                 client.log_batch(run, params=params[start : start + _FEW])
@@ -101,30 +101,30 @@ def deliver(client: "MlflowClient", run: str, entry: Entry) -> None:
 
 
 def params(values: Mapping[str, object]) -> Entry:
-    """The parameters of a run; the whole of names that are too long is in tags, see `tags`."""
+    """Entry with the parameters of a run. Names that are too long are cut; `tags` stores their full text."""
     return {"params": {key_of(name): _storable(str(value), _LONGEST_PARAMETER) for name, value in values.items()}}
 
 
 def tags(values: Mapping[str, str], more: Iterable[str] = ()) -> Entry:
-    """Marks of a run, and the whole of names of theirs, and of `more`, that are too long for a key."""
+    """Entry with the tags of a run, and the full text of names, including `more`, that are too long for a key."""
     long = {f"name.{digest(name)}": name for name in (*values, *more) if "::" in key_of(name)}
     both = {**{key_of(name): value for name, value in values.items()}, **long}
     return {"tags": {name: _storable(value, _LONGEST_TAG) for name, value in both.items()}}
 
 
 def end(status: str) -> Entry:
-    """That a run has ended, now, in one of MLflow's ways: FINISHED, FAILED, KILLED."""
+    """Entry that ends a run now, with one of MLflow's statuses FINISHED, FAILED and KILLED."""
     return {"end": status, "time": int(time.time() * 1000)}
 
 
 def spent() -> list[tuple[str, float, int, int]]:
-    """What this process and those it has waited for have used, as metrics; none on Windows, which does not say it."""
+    """CPU time and peak memory of this process and its finished children, as metrics; empty on Windows."""
     try:
         import resource
     except ImportError:
         return []
     used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024  # bytes there, kibibytes elsewhere
+    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024  # bytes on macOS, kibibytes elsewhere
     values = {
         CPU: sum(one.ru_utime + one.ru_stime for one in used),
         MEMORY: max(one.ru_maxrss for one in used) / unit,
@@ -134,13 +134,13 @@ def spent() -> list[tuple[str, float, int, int]]:
 
 
 def steps(client: "MlflowClient", run: "Run") -> dict[str, list[int]]:
-    """The steps of each metric that the store has of a run."""
+    """Steps of each metric of a run in the store."""
     history = client.get_metric_history
     return {name: [metric.step for metric in history(run.info.run_id, name)] for name in run.data.metrics}
 
 
 def writer(client: "MlflowClient", experiments: list[str], written: Mapping[str, str]) -> "Run | None":
-    """The last run among `experiments` whose output had the name and content of a file, given as its tag."""
+    """The last run in `experiments` whose output includes the files whose tags are `written`; None if there is none."""
     if not written:
         return None
     query = " and ".join(f"tags.`{key_of(name)}` = '{md5}'" for name, md5 in written.items())
@@ -149,31 +149,31 @@ def writer(client: "MlflowClient", experiments: list[str], written: Mapping[str,
 
 
 def close_abandoned(client: "MlflowClient") -> None:
-    """Marks runs whose process is gone as killed: it can no longer do so itself."""
+    """Marks runs whose process has disappeared as killed."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
         if gone(run.data.tags.get(PROCESS, "")):
-            now = client.get_run(run.info.run_id)  # it may have ended since, or be continued
+            now = client.get_run(run.info.run_id)  # it may have ended or resumed since
             if now.info.status == "RUNNING" and gone(now.data.tags.get(PROCESS, "")):
                 client.set_terminated(run.info.run_id, "KILLED")
 
 
 def experiment_of(name: str) -> str:
-    """The experiment of a run's name: "flow" of "flow.train"."""
+    """The experiment in a run's name, such as "flow" in "flow.train"."""
     return re.split(r"[\W_]+", name.strip())[0]
 
 
 def _experiment(client: "MlflowClient", name: str) -> str:
-    """The identity of experiment `name`, which is made where it is not there yet.
+    """ID of the experiment `name`, created if it does not exist.
 
     Raises:
-        OutputError: somebody has deleted it, and MLflow keeps its name for it.
+        OutputError: the experiment was deleted, and MLflow reserves its name.
     """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        # without the tag, MLflow 3 opens the experiment as one of language models
+        # without this tag, MLflow 3 shows the experiment in its view for language models
         marks = {"mlflow.experimentKind": "custom_model_development"}
         try:
             return client.create_experiment(name, artifact_location(client.tracking_uri, name), marks)
@@ -191,5 +191,5 @@ def _experiment(client: "MlflowClient", name: str) -> str:
 
 
 def _storable(value: str, longest: int) -> str:
-    """A text without surrogates, which stand for bytes that are no UTF-8 and no database takes; cut if too long."""
+    """A text with surrogates (from names that are not UTF-8) escaped for the database, cut to `longest` characters."""
     return value.encode("utf-8", "backslashreplace").decode()[:longest]

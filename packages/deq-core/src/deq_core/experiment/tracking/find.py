@@ -1,4 +1,4 @@
-"""From a file to the run that wrote it, and from a run to its files.
+"""Finds the run that wrote a file, and the files of a run.
 
 python -m deq_core.experiment.tracking.find results/flow/report/table/report.md
 python -m deq_core.experiment.tracking.find "flow_train deq-0"
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def find(path: Path) -> str | None:
-    """The identity of the last run that wrote the file `path` as it is now, None where no run did."""
+    """ID of the last run that wrote the file `path` with its present content, None if no run did."""
     with one_line(tracking_uri()):
         client = connect()
         run = writer(client, _experiments(client), provenance.of_files("out", [path]))
@@ -32,10 +32,13 @@ def find(path: Path) -> str | None:
 
 
 def told(wanted: str) -> list[str]:
-    """Lines on the run that wrote a file, and on all files of that run, or of the run of that identity or name.
+    """Description, in lines, of a run and all its files.
+
+    Args:
+        wanted: a file, for the run that wrote it, or the ID or name of a run.
 
     Raises:
-        ResultsError: there is neither; or the file is there, but no run wrote it as it is now.
+        ResultsError: there is no such file or run, or no run wrote the file with its present content.
         OutputError: the store cannot be read.
     """
     path = Path(wanted)
@@ -70,7 +73,7 @@ def _description(run: "Run", above: str) -> list[str]:
 
 
 def _files(run: "Run") -> list[str]:
-    """A line on each file that the run read or wrote: its MD5, its path, and what became of it."""
+    """One line for each file that the run read or wrote: MD5, path, and whether it has changed or is gone."""
     tags, lines = run.data.tags, []
     for prefix, word in (("dep.", "read"), ("out.", "wrote")):
         for key, md5 in sorted(tags.items()):
@@ -90,7 +93,7 @@ def _fate(path: Path, md5: str) -> str:
 
 
 def _named(client: "MlflowClient", wanted: str) -> "Run | None":
-    """The run of that identity, or the last one of that name."""
+    """The run with the ID `wanted`, or the last one with that name."""
     if re.fullmatch(r"[0-9a-f]{32}", wanted):
         query = f"attributes.run_id = '{wanted}'"
     elif "'" in wanted or not wanted:
@@ -106,7 +109,7 @@ def _experiments(client: "MlflowClient") -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Tells of the run of each file, and of the files of each run; one that is not there is a line and status 1."""
+    """Prints the run of each file and the files of each run; exits with status 1 if one is not found."""
     parser = argparse.ArgumentParser(
         prog="python -m deq_core.experiment.tracking.find",
         description="Tells which run wrote a file, as it is now, and which files a run read and wrote.",

@@ -1,4 +1,4 @@
-"""Any text as a key of MLflow's, which may have 250 letters, digits, spaces and _ - . : / alone, and is like a path."""
+"""Encodes any text as an MLflow key: a path-like string of at most 250 letters, digits, spaces and _ - . : / only."""
 
 import hashlib
 import posixpath
@@ -8,10 +8,10 @@ LONGEST = 250
 
 
 def key_of(text: str) -> str:
-    """A key for `text`: itself where it may be, else with `:` and two hex digits for each byte that may not.
+    """The key of `text`, in which `:` and two hex digits replace each byte that is not allowed.
 
-    So "lr=1e-3" is "lr:3D1e-3". Different texts have different keys. One that would be too long is cut, and ends in
-    `::` and the text's `digest`.
+    For instance, "lr=1e-3" becomes "lr:3D1e-3". Different texts have different keys. A key that would be too long is
+    cut and ends in `::` and the text's `digest`.
     """
     found = re.sub(r"[^\w\-. /]", _escaped, text)
     if posixpath.normpath(found) != found or found.startswith(("/", "..")) or found == ".":
@@ -20,7 +20,7 @@ def key_of(text: str) -> str:
 
 
 def text_of(key: str) -> str:
-    """The text of a key that was not cut."""
+    """The text of a key that was not cut; inverse of `key_of`."""
     if key == ":":
         return ""
     raw = re.sub(rb":([0-9A-F]{2})", lambda match: bytes.fromhex(match[1].decode()), key.encode())
@@ -28,7 +28,7 @@ def text_of(key: str) -> str:
 
 
 def digest(text: str) -> str:
-    """32 hex digits that stand for `text`."""
+    """MD5 of `text`, 32 hex digits."""
     return hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Networks as models of MLflow, which `mlflow models serve` and `mlflow.pyfunc.load_model` take."""
+"""Registers networks as MLflow models, for `mlflow models serve` and `mlflow.pyfunc.load_model`."""
 
 import re
 import shutil
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 WEIGHTS = "model.safetensors"
-"""What weights are called in the folder that predictors load, whatever their own file is called."""
+"""Name of the weights in the folder that predictors load, whatever the original file's name."""
 Array: TypeAlias = tuple[str, tuple[int, ...]]
-"""Type and shape of an array; an axis of -1 is of any length."""
+"""Dtype and shape of an array; -1 stands for any length."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """What a model takes and gives."""
+    """Inputs, outputs and options of a model."""
 
     inputs: Mapping[str, Array] | None
-    """Arrays by name; None: texts."""
+    """Arrays by name; None for strings."""
     outputs: Mapping[str, Array] | None
-    """Likewise; None: texts."""
+    """Arrays by name; None for strings."""
     example: Any
-    """Inputs that it can be tried with."""
+    """Example inputs."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Options of a prediction, and their defaults."""
+    """Options of a prediction with their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,10 @@ class Registration:
 
 
 def called(program: str, checkpoint: str, ships: Container[str], name: str | None, alias: str | None) -> dict[str, str]:
-    """Name and alias of a program's checkpoint in the registry, where they are not given: those of `register`.
+    """Arguments `name` and `alias` of `register` for a program's checkpoint, with defaults if not given.
 
     Raises:
-        ConfigError: MLflow takes no such name or alias, the latter after it has registered the model.
+        ConfigError: MLflow would reject the name, or the alias (which it checks only after registering the model).
     """
     shipped, place = checkpoint in ships, Path(checkpoint).resolve()
     named = place.parent if place.name == WEIGHTS else place
@@ -80,21 +80,21 @@ def called(program: str, checkpoint: str, ships: Container[str], name: str | Non
 def register(
     weights: Path, *, name: str, alias: str, pipeline: str, predictor: str, interface: Interface
 ) -> Registration:
-    """Logs a network as a model of MLflow's, in a run of its own, and registers it.
+    """Logs a network as an MLflow model in a new run, and registers it.
 
     The run is a child of the one that wrote the weights. The model has a copy of the checkpoint's files; training runs
-    have none, since DVC keeps what they write.
+    have none, since DVC stores their outputs.
 
     Args:
-        weights: a .safetensors file, with what belongs to it in the same folder.
-        name: in the registry.
-        alias: of this version; an earlier version loses it.
-        pipeline: whose experiment the run is in.
-        predictor: the module whose `Predictor(folder)` is called with the inputs.
-        interface: what it takes and gives.
+        weights: .safetensors file, with its config.json and vocabulary.json, if any, in the same folder.
+        name: name in the registry.
+        alias: alias of this version; an earlier version loses it.
+        pipeline: pipeline whose experiment gets the run.
+        predictor: module with the class `Predictor`; `Predictor(folder)` is called with the inputs.
+        interface: inputs, outputs and options of the model.
 
     Raises:
-        CheckpointError: the weights are in another format, which may hold code.
+        CheckpointError: the weights have another format, which may contain code.
         OutputError: the store cannot be written.
     """
     if weights.suffix != ".safetensors":
@@ -159,7 +159,7 @@ def _signature(interface: Interface) -> "ModelSignature":
 
 
 def _requirements(predictor: str) -> Sequence[str]:
-    """What the model needs, in the versions that are here: the package it is of, and torch."""
+    """Requirements of the model in their installed versions: its package, deq-core, MLflow and torch."""
     package = predictor.partition(".")[0].replace("_", "-")
     return [f"{one}=={metadata.version(one)}" for one in (package, "deq-core", "mlflow")] + [
         f"torch=={metadata.version('torch').partition('+')[0]}"
@@ -168,7 +168,7 @@ def _requirements(predictor: str) -> Sequence[str]:
 
 @contextmanager
 def _store(uri: str) -> Iterator[None]:
-    """MLflow's functions on models know no store but the one of the process."""
+    """Sets the process-wide store in the block, since MLflow's functions for models use no other."""
     import mlflow
 
     before = mlflow.get_tracking_uri()
@@ -181,7 +181,7 @@ def _store(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without what MLflow tells of each step, and what it advises."""
+    """Silences MLflow's progress messages and warnings."""
     with redirect_stderr(StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

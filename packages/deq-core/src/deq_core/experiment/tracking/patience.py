@@ -1,4 +1,4 @@
-"""How long a tracking store is waited for, and whether it is away or refuses."""
+"""Timeouts for the tracking store, and whether an error means that it is unavailable or that it refuses."""
 
 import contextlib
 import threading
@@ -11,17 +11,18 @@ from deq_core.experiment.files import OutputError
 Result = TypeVar("Result")
 
 LIMIT = 8.0
-"""Seconds that a store is waited for at a time: one that is silent once in a run's course and once at its end."""
+"""Maximum seconds of one wait for the store. A silent store costs one wait during a run and one at its end."""
 _UNREACHABLE = (429, 502, 503, 504)
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """What `work` returns, or raises, if it ends in time; else it goes on in a thread that ends with the process.
+    """The result (or error) of `work` if it ends in time; otherwise it continues in a daemon thread.
 
-    The limit is on all of it: a library's own one is for each packet of each try, and none for finding an address.
+    The limit applies to the whole call. Timeouts of libraries apply to each packet of each attempt, and not to name
+    resolution.
 
     Raises:
-        TimeoutError: it takes longer.
+        TimeoutError: `work` takes longer.
     """
     result: Future[Result] = Future()
 
@@ -41,11 +42,11 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
 
 
 def is_away(error: BaseException, *, remote: bool) -> bool:
-    """Whether a store cannot be reached now but may be later, rather than says no.
+    """Whether a store is temporarily unavailable, rather than refusing.
 
     Args:
-        error: what using it has raised.
-        remote: whether it is reached over a network, where faults of the system are those of the way.
+        error: error raised by using the store.
+        remote: whether the store is reached over a network; then system errors mean that it is unavailable.
     """
     return any(_tells_so(one, remote) for one in _chain(error))
 
@@ -56,7 +57,7 @@ def _tells_so(error: BaseException, remote: bool) -> bool:
     if not remote or isinstance(error, OutputError | ValueError):
         return False
     status = 0
-    with contextlib.suppress(AttributeError):  # of MLflow's errors, which are 500 where nothing else is said
+    with contextlib.suppress(AttributeError):  # only MLflow's errors have it; its default is 500
         status = error.get_http_status_code()  # pyright: ignore[reportAttributeAccessIssue]
     of_server = type(error).__name__ == "RestException" and status >= 500
     return (

@@ -1,4 +1,4 @@
-"""Which process of which machine something belongs to, and whether that process is gone."""
+"""Identifies processes across machines and reboots, and tells whether one is gone or running."""
 
 import hashlib
 import os
@@ -9,15 +9,15 @@ UNKNOWN = "unknown"
 
 
 def this_process() -> str:
-    """Machine, its boot, the processes that see each other, number and start of this process, as one line."""
+    """Identity of this process as one line: machine, boot, PID namespace, PID and start time."""
     return " ".join((_machine(), _boot(), _space(), str(os.getpid()), _start(os.getpid())))
 
 
 def gone(process: str) -> bool:
-    """Whether what `this_process` once said is a process that no longer runs; False where this cannot be known.
+    """Whether the process with this identity no longer runs; False if unknown.
 
-    It is known on the same machine since it was started anew, and among processes that see each other (not those of
-    another container). It is not known on systems without /proc.
+    It is known after a reboot of the same machine, and within the same PID namespace (not for other containers). It is
+    unknown on systems without /proc.
     """
     match process.split(" "):
         case [machine, boot, space, number, start] if number.isdecimal() and UNKNOWN not in (boot, start, _boot()):
@@ -28,7 +28,7 @@ def gone(process: str) -> bool:
 
 
 def running(process: str) -> bool:
-    """Whether what `this_process` once said is a process that is seen to run; False where this cannot be known."""
+    """Whether the process with this identity runs; False if unknown."""
     match process.split(" "):
         case [_, boot, space, number, start] if number.isdecimal() and UNKNOWN not in (boot, space, start):
             return (boot, space, start) == (_boot(), _space(), _start(int(number)))
@@ -36,18 +36,18 @@ def running(process: str) -> bool:
 
 
 def _machine() -> str:
-    """What no other machine has, or "unknown": containers often have none. Systems ask to keep their own to oneself."""
+    """Hash that identifies the machine, or "unknown" (often in containers). The machine ID itself is confidential."""
     found = _text("/etc/machine-id")
     return hashlib.sha256(f"{socket.gethostname()} {found}".encode()).hexdigest()[:32] if found else UNKNOWN
 
 
 def _boot() -> str:
-    """A number that is another one whenever a machine is started."""
+    """ID of the machine's current boot."""
     return _text("/proc/sys/kernel/random/boot_id") or UNKNOWN
 
 
 def _space() -> str:
-    """What the processes that see each other share."""
+    """PID namespace of this process."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -55,7 +55,7 @@ def _space() -> str:
 
 
 def _start(number: int) -> str:
-    """When the process of this number began, as numbers are used again; "unknown" where it has ended."""
+    """Start time of a process, which tells reused PIDs apart; "unknown" if the process has ended."""
     fields = _text(f"/proc/{number}/stat").rpartition(")")[2].split()
     return UNKNOWN if not fields or fields[0] in "ZX" else fields[19]
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions, machine and content of files, as short strings."""
+"""Provenance of a result: commit, versions, machine and digests of files, as short strings."""
 
 import contextlib
 import getpass
@@ -16,7 +16,7 @@ import torch
 
 def of_process() -> dict[str, str]:
     """Commit, command, versions and device of this process."""
-    stage = os.environ.get("DVC_STAGE")  # DVC sets it for the stage's command, whichever engine called DVC
+    stage = os.environ.get("DVC_STAGE")  # set by DVC, whichever engine called it
     tags = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " cpu",
         "engine": os.environ.get("DEQ_ENGINE") or ("dvc" if stage else "none"),
@@ -32,7 +32,7 @@ def of_process() -> dict[str, str]:
 
 
 def user() -> str:
-    """Name of the user, or "unknown" on a machine that has no entry for the process's number."""
+    """Name of the user, or "unknown" if the machine has no entry for the user ID."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -40,14 +40,14 @@ def user() -> str:
 
 
 def of_files(prefix: str, paths: Iterable[Path]) -> dict[str, str]:
-    """`{"<prefix>.<path>": md5}` for each of `paths` that is a file, its path as dvc.lock writes it."""
+    """`{"<prefix>.<path>": md5}` for each of `paths` that is a file; paths are written as in dvc.lock."""
     return {f"{prefix}.{name_of(path)}": md5(path) for path in paths if path.is_file()}
 
 
 def name_of(path: Path) -> str:
-    """`path` relative to the working directory where it is below it, with forward slashes.
+    """`path` relative to the working directory if it is below it, with forward slashes.
 
-    A link is named by its own name, as DVC does that links into its cache.
+    A link keeps its own name, as in DVC, whose outputs may be links into its cache.
     """
     full = path.parent.resolve() / path.name
     here = Path.cwd().resolve()
@@ -55,13 +55,13 @@ def name_of(path: Path) -> str:
 
 
 def md5(path: Path) -> str:
-    """MD5 of a file's content, the name DVC stores it under."""
+    """MD5 of a file's content, under which DVC stores it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _packages() -> list[tuple[str, str]]:
-    """Those of this repository that the process has imported, and their versions."""
+    """Imported packages of this repository, with versions."""
     found = []
     for module in sorted(name for name in sys.modules if name.startswith("deq_") and "." not in name):
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -1,7 +1,7 @@
-"""What is written into a run: parameters, tags, metrics, files and its end.
+"""Records a run: parameters, tags, metrics, files and its end.
 
-When the store fails or is slow, the run goes on without it: its record is kept in a folder, and at its end sent once,
-or later by a command. Where a sender is at work (`sender.py`), it is kept for that one from the beginning.
+If the store fails or is slow, the run continues without it. Its record is kept in a folder and sent at the end of the
+run, or later by a command. If a sender runs (`sender.py`), the record is kept for it from the start.
 """
 
 import tempfile
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
 
 _FLUSH_SECONDS = 10.0
 _BUDGET = 12.0
-"""Seconds that a run may spend on its store, besides those of the last try at its end."""
+"""Seconds that a run may wait for its store, not counting the last attempt at its end."""
 _SHARE = 0.05
-"""Of its time that a run may spend on its store on top of these: a server far away is slow and works."""
+"""Additional share of its time that a run may wait, so that a distant server that is slow but works stays in use."""
 IDENTITY = "tracking.json"
-"""The file of a scratch folder that names the run to continue."""
+"""File in a scratch folder that names the run to resume."""
 
 
 class Recording:
-    """The run of this process: holds metrics back for some seconds and sends them together."""
+    """Recorder of this process's run; buffers metrics for some seconds and sends them together."""
 
     def __init__(self, uri: str, heading: Heading, scratch: Path | None):
         self.uri, self.heading, self.scratch = uri, heading, scratch
         self.unsent = Unsent(folder_of(uri) / heading["key"])
         self.client: MlflowClient | None = None
-        """None while the store is away, or another process sends what this one keeps."""
+        """None while the store is unavailable, or if a sender sends the record."""
         self.id = ""
         self.held: list[tuple[str, float, int, int]] = []
         self.last_steps: dict[str, int] = {}
         self.made = self.flushed = time.monotonic()
         self.waited = 0.0
-        """Seconds, for the store."""
+        """Seconds spent waiting for the store."""
 
     def begin(
         self, params: Mapping[str, object], tags: Mapping[str, str], data: Mapping[str, str], *, resumes: bool
     ) -> None:
-        """Says what runs, and with what; `data` is the digest of each data set by its name.
+        """Begins the run with its parameters and tags; `data` maps names of data sets to digests.
 
         Raises:
-            OutputError and what MLflow raises: the store refuses it, and nothing has been done yet.
+            OutputError, errors of MLflow: the store refuses the run; nothing has been done yet.
         """
         profile = profile_read()
         said = {"params.sections": ",".join(sections_read())} | ({} if profile is None else {"profile": profile})
@@ -107,7 +107,7 @@ class Recording:
         self.flushed = time.monotonic()
 
     def fail(self, error: BaseException) -> None:
-        """Says why the run failed; what the store says besides is a warning, and the error stays the error."""
+        """Ends the run as failed or killed, with the error as a tag; faults of the store are only warnings."""
         reason = f"{type(error).__name__}: {first_line(error) if str(error) else ''}"[:500]
         self.held += entries.spent()
         self.flush()
@@ -117,7 +117,7 @@ class Recording:
             _warn(fault)
 
     def finish(self, config: object, out: Path) -> None:
-        """Keeps what a reader of the run wants to see, tags every file of `out`, and ends the run."""
+        """Uploads figures, metrics and configuration, tags every file of `out`, and ends the run."""
         files = files_of(out)
         self.held += entries.spent()
         self.flush()
@@ -135,7 +135,7 @@ class Recording:
             _warn(f"{out} is whole. {fault}")
 
     def _end(self, status: str) -> str:
-        """Ends the run, and sends what the store has not taken; returns what is left to do, empty if nothing is."""
+        """Ends the run and sends the kept record; returns a message on what is left to do, or an empty string."""
         self._tell(entries.tags({"params.sections": ",".join(sections_read())}))
         if self.unsent.exists():
             self._keep(entries.end(status))
@@ -163,7 +163,7 @@ class Recording:
         self._keep(entry)
 
     def _wait(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives, within the time that the run has for its store."""
+        """The result of `work`, limited by the time that the run may still wait for its store."""
         begun = time.monotonic()
         left = min(LIMIT, _BUDGET + _SHARE * (begun - self.made) - self.waited)
         if left <= 0:

@@ -1,4 +1,4 @@
-"""One MLflow run for one experiment: `with track(...) as log`."""
+"""Tracks a block of code as one MLflow run: `with track(...) as log`."""
 
 import contextlib
 import json
@@ -38,35 +38,35 @@ def track(
     inputs: Sequence[Path] = (),
     data: Sequence[Path] = (),
 ) -> Iterator[Log]:
-    """Records what happens within the block as one run of the MLflow server or file at MLFLOW_TRACKING_URI.
+    """Tracks the block as one run in the MLflow server or file at MLFLOW_TRACKING_URI.
 
-    Without that variable the store is mlflow.db in the working directory. The run lists the configuration, seed,
-    commit, versions, device and the MD5 of inputs and outputs; on success it keeps the figures and metrics.json of
-    `out`; on failure its status says so.
+    Without that variable the store is mlflow.db in the working directory. The run has the configuration, seed, commit,
+    versions, device, and the MD5 of inputs and outputs. On success the figures and metrics.json of `out` are uploaded;
+    on failure the run's status is FAILED or KILLED.
 
     Args:
-        name: such as "flow.train": the pipeline, which is the MLflow experiment and a tag, and what is done there.
-        kind: "train", "evaluate", "baselines", "report" or "study", a tag; by default the one that the name ends with.
-        case: what tells this run from others of its name, such as method (or experiment) and seed: tags and
-            part of the run's name.
+        name: pipeline and task, such as "flow.train". The pipeline is the MLflow experiment and a tag.
         config: dataclass or mapping whose leaves become the run's parameters.
-        out: the folder that the block writes; its files are tagged `out.<path>` with their MD5, as in dvc.lock.
-        seed: the random seed, where it is no part of the case.
-        scratch: where a killed process leaves the run's identity; the next one then continues that run, and steps
-            it has already are not sent again. The identity is no part of `out`, which stays reproducible.
+        out: folder that the block writes; its files are tagged `out.<path>` with their MD5, as in dvc.lock.
+        kind: "train", "evaluate", "baselines", "report" or "study", a tag; by default taken from the end of the name.
+        case: values that tell this run from others of its name, such as method (or experiment) and seed; they become
+            tags and part of the run's name.
+        seed: random seed, if not in `case`.
+        scratch: folder for the run's ID. A process that follows a killed one resumes that run and does not repeat steps
+            already sent. The ID is kept out of `out`, which stays reproducible.
         tags: further tags.
-        parent_of: a file, such as the model an evaluation reads: the run that wrote this content becomes the parent.
-            Where there is no such file, there is no parent: that is for the block to say, which reads it.
+        parent_of: file, such as the model that an evaluation reads; the run that wrote its content becomes the parent.
+            If the file is missing, there is no parent, and the block has to report it.
         inputs: further files read, tagged `dep.<path>` with their MD5.
-        data: files that tell data sets apart, such as their manifest.json: inputs, and each folder is a dataset of the
-            run.
+        data: files that identify data sets, such as manifest.json. They are inputs, and each folder is a dataset of
+            the run.
 
     Raises:
-        OutputError: `out` or the store cannot be written, or the identity in `scratch` is damaged: there is no run.
+        OutputError: `out` or the store cannot be written, or the ID in `scratch` is damaged. There is no run.
 
-    A store that is away, as a server that does not answer or a file that another process holds, is no error: the run's
-    record is kept in the folder mlflow-unsent, see `unsent.py`. So is what a store does not take once the block has
-    begun. Bookkeeping never costs a result, nor more than 20 seconds and a twentieth of the run's time.
+    An unavailable store (a server that does not answer, a file locked by another process) is no error: the run's record
+    is kept in the folder mlflow-unsent, see `unsent.py`. This also holds for anything that the store rejects once the
+    block has begun. Tracking never loses a result, and costs at most 20 seconds plus 5 % of the run's time.
     """
     if distributed.rank() != 0:
         yield ignore
@@ -101,7 +101,7 @@ def track(
 
 
 def _heading(key: str, name: str, labels: Mapping[str, object], model: Mapping[str, str], uri: str) -> Heading:
-    """What the run is made from; a run that is continued is there already, or its record that nobody has taken."""
+    """The heading of the run; for a resumed run, the store or an unsent record has it already."""
     words = [f"seed {value}" if key == "seed" else str(value) for key, value in labels.items()]
     stage = os.environ.get("DVC_STAGE", "").replace("@", " ")
     return Heading(
@@ -120,10 +120,10 @@ def _kind(name: str) -> str:
 
 
 def _identity(path: Path) -> str | None:
-    """The run named in a file, None where there is no file.
+    """The run's key in a file, None if there is no file.
 
     Raises:
-        OutputError: it names none, as after a power cut.
+        OutputError: the file has other content, for instance after a power cut.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Sends the records of runs that the tracking store has not taken: `python -m deq_core.experiment.tracking.send`."""
+"""Sends kept records of runs to the tracking store: `python -m deq_core.experiment.tracking.send`."""
 
 import argparse
 import sys
@@ -12,14 +12,15 @@ from deq_core.experiment.tracking.unsent import FOLDER, Unsent, folder_of
 
 
 def send(folder: Path, uri: str | None = None) -> list[str]:
-    """Sends all records in `folder` and returns a line on each; what is sent and has ended is removed there.
+    """Sends all records in `folder` and returns one line for each; removes records of ended runs.
 
     Args:
-        folder: mlflow-unsent, or one in it.
-        uri: of the store; None is the one that each record was meant for, with the password of MLFLOW_TRACKING_URI.
+        folder: mlflow-unsent, or a folder in it.
+        uri: URI of the store; None for the one that each record was meant for, with the password in
+            MLFLOW_TRACKING_URI.
 
     Raises:
-        OutputError: a store is away, or does not take all of a record.
+        OutputError: a store is unavailable, or rejects part of a record.
     """
     lines = []
     for path in sorted(folder.glob("*/run.json")) or sorted(folder.glob("run.json")):

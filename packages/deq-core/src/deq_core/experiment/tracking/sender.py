@@ -2,9 +2,9 @@
 
     python -m deq_core.experiment.tracking.sender
 
-While it is at work, runs that begin on the same machine keep their records in mlflow-unsent, and are in the store some
-seconds later. It ends when its standard input is closed, so with the process that started it, however that ends. A run
-that ends after it sends what is left of its record itself.
+While it runs, runs that begin on the same machine keep their records in mlflow-unsent, and reach the store some seconds
+later. It ends when its standard input is closed, and so with the process that started it. A run that ends later sends
+the rest of its record itself.
 """
 
 import contextlib
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from deq_core.experiment.tracking.entries import MlflowClient
 
 PAUSE = 5.0
-"""Seconds from one look at the records to the next."""
+"""Seconds between two looks at the records."""
 _NAME = "sender"
-"""The file in mlflow-unsent that names the process."""
+"""File in mlflow-unsent with the identity of the sender's process."""
 
 
 class Sender:
-    """Tells stores what is new in the records beside the store at `uri`."""
+    """Sends new entries of the records in the folder of the store at `uri`."""
 
     def __init__(self, uri: str):
         self.uri, self.folder = uri, folder_of(uri)
         self.records: dict[Path, Unsent] = {}
         self.clients: dict[str, MlflowClient] = {}
         self.refused: dict[Path, str] = {}
-        """What a store does not take of a record, which is left alone then."""
+        """{record: error} of records that a store rejected; they are not sent again."""
 
     def look(self) -> str | None:
-        """Sends what is new; says why a store is away, if it is.
+        """Sends new entries; returns the reason if a store is unavailable, otherwise None.
 
         Raises:
-            OutputError: the store is no such thing, or may not be written.
+            OutputError: the store is not valid or not writable.
         """
         try:
             self._client(self.uri)
@@ -56,7 +56,7 @@ class Sender:
             return first_line(error)
         folders = [path.parent for path in self.folder.glob("*/run.json")]
         self.records = {folder: self.records.get(folder) or Unsent(folder) for folder in folders}
-        # in the order in which they began: a parent is there before its child
+        # by start time, so that parents are created before their children
         for record in sorted(self.records.values(), key=lambda record: record.began):
             if record.folder in self.refused:
                 continue
@@ -80,12 +80,12 @@ class Sender:
 
 
 def at_work(folder: Path) -> bool:
-    """Whether a process of this machine sends the records in `folder`."""
+    """Whether a sender for the records in `folder` runs on this machine."""
     return _named(folder) is not None
 
 
 def _named(folder: Path) -> str | None:
-    """The process that says in `folder` that it sends what is there, if it runs."""
+    """Identity of the sender for `folder`, None if none runs."""
     try:
         process = (folder / _NAME).read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -94,7 +94,7 @@ def _named(folder: Path) -> str | None:
 
 
 def main() -> None:
-    """Works until standard input is closed; a store that refuses ends it at once, and runs then say why themselves."""
+    """Runs until standard input is closed; ends at once if the store refuses, which the runs then report themselves."""
     sender = Sender(tracking_uri())
     folder, own = sender.folder, this_process()
     try:
@@ -113,7 +113,7 @@ def main() -> None:
     sender.refused.clear()
     fault = sender.look() or next(iter(sender.refused.values()), None)
     with contextlib.suppress(OSError):
-        folder.rmdir()  # where nothing waits
+        folder.rmdir()  # succeeds if no record waits
     if fault is not None:
         sys.exit(
             f"Records of runs wait in {folder}: {fault}. When the tracking store is back: "

@@ -1,7 +1,7 @@
-"""The model that MLflow serves. It loads a model by running this file, so nothing is unpickled.
+"""The model that MLflow serves. MLflow loads it by running this file, so nothing is unpickled.
 
-What predicts is the class `Predictor` of the module that the model was registered with; its weights are the safetensors
-file of the model's folder `checkpoint`.
+Predictions are made by the class `Predictor` of the module that the model was registered with, from the weights in the
+model's folder `checkpoint`.
 """
 
 import importlib
@@ -13,21 +13,21 @@ from mlflow.pyfunc.model import PythonModel
 
 
 class Network:
-    """A network of this project, as MLflow calls it."""
+    """Adapter between a predictor of this project and MLflow."""
 
     def load_context(self, context: Any) -> None:
-        """Reads the network of the model's folder."""
+        """Loads the predictor from the model's folder."""
         module = importlib.import_module(context.model_config["predictor"])
         self.predictor = module.Predictor(Path(context.artifacts["checkpoint"]))
 
-    def predict(self, context, model_input, params=None):  # annotations would be taken for the signature
-        """What the predictor gives for some inputs, as the model's signature has them."""
+    def predict(self, context, model_input, params=None):  # MLflow would take annotations for the signature
+        """Outputs of the predictor, in the form of the model's signature."""
         return self.predictor(model_input, **(params or {}))
 
 
 class Served(Network, PythonModel):
-    """The network under MLflow's name. A `predict` of this class's own would be asked for annotations, which MLflow has
-    for tables alone."""
+    """The network as a `PythonModel`. MLflow demands annotations of a `predict` defined in this class, and supports
+    them only for tables, so `predict` is inherited."""
 
 
 set_model(Served())

@@ -1,4 +1,4 @@
-"""First contact with a tracking store in an SQLite file, safe for any number of processes at once."""
+"""Creates and checks a tracking store in an SQLite file, safely for concurrent processes."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import OutputError, explained, output_file
 
 PATIENCE = 8.0
-"""Seconds that a process waits for others to let go of the store."""
+"""Seconds that a process waits for a lock on the store."""
 ARTIFACTS = "mlartifacts"
-"""The folder beside a store with the files of its runs."""
+"""Folder beside a store with the files of its runs."""
 _PLACES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -23,7 +23,7 @@ _PLACES = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Where MLflow has addresses of files, by table and column."""
+"""(table, column) of all URIs of files in MLflow's tables."""
 _ELSEWHERE = "MLFLOW_TRACKING_URI names another place for the tracking store"
 _REMEDIES = {
     "malformed": "move it away, and the next run makes a new one",
@@ -33,18 +33,18 @@ _REMEDIES = {
     "I/O error": "free space on its disk, if that is full",
     "readonly": "change its owner or mode",
 }
-"""By what SQLite says."""
+"""{part of SQLite's message: remedy}"""
 
 
 class StoreError(OutputError):
-    """A store that fails or is none; the message says what to do, and that there may be another place for it."""
+    """A store fails or is not valid; the message has the remedy and mentions MLFLOW_TRACKING_URI."""
 
 
 @contextlib.contextmanager
 def one_line(uri: str) -> Iterator[None]:
-    """Tells whatever a store's libraries raise as an `OutputError` with the store and what to do.
+    """Turns any error of a store's libraries in the block into a `StoreError` with the store and a remedy.
 
-    MLflow lets through what its database, its drivers and its HTTP client raise.
+    MLflow passes on errors of its database, drivers and HTTP client.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def one_line(uri: str) -> Iterator[None]:
 
 
 def without_password(uri: str) -> str:
-    """A store's address for messages and files, that of a file from anywhere."""
+    """A store's URI without password, for messages and files; the path of a file is absolute."""
     path = sqlite_path(uri)
     if path is not None:
         return f"sqlite:///{path}"
@@ -67,20 +67,20 @@ def without_password(uri: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line, without passwords of addresses; SQLAlchemy begins with where it was raised."""
+    """First line of an error's message, without passwords in URIs and without SQLAlchemy's note on its origin."""
     lines = [line for line in str(error).strip().splitlines() if not line.startswith("(raised as a result of")]
     return re.sub(r"(?<=://)[^\s/]+@", "", lines[0]) if lines else type(error).__name__
 
 
 def prepare(path: Path, build: Callable[[Path], None]) -> None:
-    """Makes the SQLite file `path` where it is not there yet; `build` makes a file of the name it is given.
+    """Creates the SQLite file `path` if it does not exist; `build` creates a store at a given path.
 
-    MLflow creates its tables without a lock, so processes that meet at a new file break each other's migration
-    ("duplicate column name"). Here one builds the file under another name while the rest wait, and it appears whole.
-    It uses a write-ahead log, with which readers and one writer do not wait for each other.
+    MLflow creates its tables without a lock, so concurrent processes break each other's migrations ("duplicate column
+    name"). Here one process builds the file under another name while the others wait, and moves it into place. The
+    database uses a write-ahead log, so that readers and one writer do not block each other.
 
     Raises:
-        OutputError: it cannot be made, or what is there is no database.
+        OutputError: the file cannot be created, or is not a store.
     """
     if _is_there(path):
         return
@@ -99,10 +99,10 @@ def prepare(path: Path, build: Callable[[Path], None]) -> None:
 
 
 def take_artifacts_along(path: Path) -> None:
-    """Has the SQLite file `path` name its artifacts where they are, if its folder was moved or copied with them.
+    """Updates the artifact paths in the SQLite file `path` if its folder was moved or copied.
 
-    MLflow writes down where they were, and would look for them and put those of later runs there. A store that this
-    user may not write stays as it is.
+    MLflow stores absolute paths, and would otherwise read and write artifacts in the old folder. A store that this user
+    may not write is left unchanged.
     """
     here = path.parent / ARTIFACTS
     if not (here.is_dir() and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
@@ -119,10 +119,10 @@ def take_artifacts_along(path: Path) -> None:
 
 
 def require_access(path: Path) -> None:
-    """Looks whether runs may be recorded in the SQLite file `path`: a write-ahead log lies beside it.
+    """Checks that runs can be written to the SQLite file `path`, and to its folder for the write-ahead log.
 
     Raises:
-        OutputError: this user may not write the file, or in its folder; or another process does not let go of it.
+        OutputError: the user may not write the file or its folder, or another process holds a lock.
     """
     if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
         raise OutputError(
@@ -135,15 +135,16 @@ def require_access(path: Path) -> None:
 
 
 def require_schema(path: Path, newest: str, known: Collection[str], program: str) -> None:
-    """Looks whether the tables in the SQLite file `path` are those of the installed MLflow.
+    """Checks that the tables in the SQLite file `path` have the schema of the installed MLflow.
 
     Args:
-        newest: the version of the tables that it expects.
-        known: all versions that it has ever had.
+        path: the store.
+        newest: schema version that the installed MLflow expects.
+        known: all schema versions that it knows.
         program: its name and version.
 
     Raises:
-        OutputError: they are older or newer.
+        OutputError: the schema is older or newer.
     """
     with _opened(path) as connection:
         found = next((version for (version,) in connection.execute("select version_num from alembic_version")), "none")
@@ -164,7 +165,7 @@ def sqlite_path(uri: str) -> Path | None:
     """The file of a store such as `sqlite:///mlflow.db`, absolute; None for other stores.
 
     Raises:
-        OutputError: what follows a "?" is no option, but part of a file's name, which would be cut there.
+        OutputError: a "?" is part of a path, not the start of options.
     """
     if not uri.startswith("sqlite:///"):
         return None
@@ -178,21 +179,21 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def sqlite_uri(path: Path) -> str:
-    """What MLflow names the SQLite file `path` by: in a folder with "?" in its name, from the working directory."""
+    """MLflow's URI of the SQLite file `path`; relative if the path contains "?"."""
     return f"sqlite:///{os.path.relpath(path) if '?' in str(path) else path}"
 
 
 def artifact_location(uri: str, experiment: str) -> str | None:
-    """Where an experiment's artifacts go: beside an SQLite file; None lets a server decide."""
+    """URI of an experiment's artifacts, beside an SQLite file; None lets a server decide."""
     path = sqlite_path(uri)
     return None if path is None else (path.parent / ARTIFACTS / experiment).as_uri()
 
 
 def _is_there(path: Path) -> bool:
-    """Whether `path` is a store; an empty file, which a full disk leaves, is as good as none.
+    """Whether `path` is a store; an empty file, as left by a full disk, counts as missing.
 
     Raises:
-        OutputError: it is something else.
+        OutputError: `path` is something else.
     """
     if path.is_dir():
         raise _no_store(path, "a folder")

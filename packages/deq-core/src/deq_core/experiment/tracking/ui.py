@@ -1,7 +1,7 @@
-"""The runs in MLflow's own page: `python -m deq_core.experiment.tracking.ui`, or `make ui`.
+"""Shows the runs in MLflow's web page: `python -m deq_core.experiment.tracking.ui`, or `make ui`.
 
-MLflow's server alone, on this machine alone, without the workers and the telemetry that `mlflow ui` starts, and with
-the page of all runs, where `mlflow ui` shows one of language models.
+Starts MLflow's server for this machine only, without the workers and the telemetry of `mlflow ui`. It opens the page of
+all runs, where `mlflow ui` opens one for language models.
 """
 
 import argparse
@@ -30,7 +30,7 @@ QUIET = {
 
 
 def runs_page(address: str) -> str:
-    """The page with the runs of all experiments of the store, as the server at `address` shows it."""
+    """URL of the page with the runs of all experiments, on the server at `address`."""
     with one_line(tracking_uri()):
         found = [one.experiment_id for one in connect().search_experiments() if one.name != "Default"]
     if not found:
@@ -41,7 +41,7 @@ def runs_page(address: str) -> str:
 
 
 def command(port: int) -> list[str]:
-    """What starts the server, in the `environment`."""
+    """Command that starts the server."""
     place = artifact_location(tracking_uri(), "")
     place_of_files = [] if place is None else ["--default-artifact-root", place]
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -49,13 +49,13 @@ def command(port: int) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """That of the server; its store is named there, since everybody sees the words of a command, and a password."""
+    """Environment of the server, with the store's URI: in the command, a password would be visible to all users."""
     uri = tracking_uri()
     return os.environ | QUIET | {"MLFLOW_BACKEND_STORE_URI": uri if sqlite_path(uri) is None else without_password(uri)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the server until Ctrl-C or SIGTERM; says where the runs are as soon as it answers."""
+    """Runs the server until Ctrl-C or SIGTERM, or prints the page of the remote server in MLFLOW_TRACKING_URI."""
     parser = argparse.ArgumentParser(prog="python -m deq_core.experiment.tracking.ui", description=__doc__)
     parser.add_argument("--port", type=int, default=5000)
     port = parser.parse_args(arguments).port
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def show(server: subprocess.Popen[bytes], address: str, page: str) -> None:
-    """Says where the runs are as soon as the server answers, and waits until it ends."""
+    """Prints and opens the page once the server answers, and waits until the server ends."""
     while server.poll() is None:
         with contextlib.suppress(urllib.error.URLError, OSError):
             if urllib.request.urlopen(f"{address}/health", timeout=10).status == 200:

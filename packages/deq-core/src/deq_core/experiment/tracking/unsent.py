@@ -1,9 +1,9 @@
-"""Records of runs that the tracking store has not taken: each in a folder of mlflow-unsent, entry by entry.
+"""Records of runs that wait for the tracking store, each in a folder of mlflow-unsent.
 
     python -m deq_core.experiment.tracking.send
 
-sends them when the store is back. It may be interrupted and repeated: an entry that was sent is noted, and one that
-was sent but not noted changes nothing when it comes again.
+sends them once the store is available. The command may be interrupted and repeated: sent entries are noted, and sending
+an entry twice changes nothing.
 """
 
 import json
@@ -29,26 +29,30 @@ FOLDER = "mlflow-unsent"
 
 
 def folder_of(uri: str) -> Path:
-    """Where records go that the store at `uri` does not take: beside its file, or in the working directory."""
+    """Folder of the records that wait for the store at `uri`: beside its file, or in the working directory."""
     path = sqlite_path(uri)
     return (Path() if path is None else path.parent).absolute() / FOLDER
 
 
 class Unsent:
-    """The record of one run in a folder, which is there as soon as it has an entry."""
+    """The record of one run in a folder, which exists once it has an entry."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self._run: Run | None = None
         self._known: dict[str, set[int]] = {}
-        """Steps of the metrics that the store has."""
+        """Steps of each metric that the store has."""
 
     def exists(self) -> bool:
         return (self.folder / "run.json").exists()
 
     @property
     def heading(self) -> Heading:
-        """Raises OutputError: it is damaged, as a power cut leaves it."""
+        """The heading of the run.
+
+        Raises:
+            OutputError: the record is damaged, for instance by a power cut.
+        """
         path = self.folder / "run.json"
         try:
             return Heading(**json.loads(path.read_text(encoding="utf-8")))
@@ -59,7 +63,7 @@ class Unsent:
 
     @property
     def began(self) -> int:
-        """When the run did, in milliseconds since 1970; 0 where the record is damaged."""
+        """Start time of the run in milliseconds since 1970; 0 if the record is damaged."""
         try:
             return self.heading["time"]
         except OutputError:
@@ -67,16 +71,16 @@ class Unsent:
 
     @property
     def place(self) -> str:
-        """The address of the store that it is meant for, with the password of MLFLOW_TRACKING_URI.
+        """URI of the record's store, with the password in MLFLOW_TRACKING_URI.
 
         Raises:
-            OutputError: as `heading`.
+            OutputError: as in `heading`.
         """
         store = self.heading["store"]
         return tracking_uri() if without_password(tracking_uri()) == store else store
 
     def keep(self, heading: Heading, entry: Entry) -> None:
-        """Appends an entry; of a file, a copy."""
+        """Appends an entry; files are copied into the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.exists():
             write_json(self.folder / "run.json", heading)
@@ -88,11 +92,11 @@ class Unsent:
         with (self.folder / "entries.jsonl").open("a+b") as file:
             end = file.seek(0, 2)
             file.seek(max(0, end - 1))
-            torn = file.read(1) not in (b"", b"\n")  # a killed process has left half a line
+            torn = file.read(1) not in (b"", b"\n")  # a killed process left an incomplete line
             file.write((b"\n" if torn else b"") + json.dumps(entry).encode() + b"\n")
 
     def entries(self) -> Iterator[tuple[int, Entry]]:
-        """The entries by number; half a line, which a killed process has left, is none."""
+        """The entries with their numbers, without incomplete lines that a killed process left."""
         path = self.folder / "entries.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         for number, line in enumerate(lines):
@@ -107,11 +111,11 @@ class Unsent:
         return {name: step for name, _, _, step in sorted(rows, key=lambda row: row[3])}
 
     def send(self, client: "MlflowClient") -> "Run":
-        """Tells the store what it does not know, and removes the folder if the run has ended; returns the run.
+        """Sends unsent entries, and removes the folder if the run has ended; returns the run.
 
         Raises:
-            OutputError: the store does not take all of it; the rest stays.
-            What MLflow raises, or TimeoutError: the store is away, or another process sends it now.
+            OutputError: the store rejects entries, which are kept.
+            TimeoutError, errors of MLflow: the store is unavailable, or another process is sending this record.
         """
         heading = self.heading
         try:
@@ -132,14 +136,14 @@ class Unsent:
         return run
 
     def _send(self, client: "MlflowClient", run: "Run") -> tuple[Entry, str]:
-        """Sends the entries that are left; returns the last one there is, and the process that the run belongs to."""
+        """Sends the remaining entries; returns the record's last entry and the process that the run belongs to."""
         process = run.data.tags.get(entries.PROCESS, "")
         sent, faults, last = self._sent(), [], {}
         for number, entry in self.entries():
             last, process = entry, entry.get("resume", process)
             if str(number) in sent:
                 continue
-            if "metrics" in entry:  # the answer may have been lost on its way
+            if "metrics" in entry:  # sent metrics may lack a note if the answer was lost
                 rows = [row for row in entry["metrics"] if row[3] not in self._known.get(row[0], ())]
                 entry = {"metrics": rows}
             elif "file" in entry:
