@@ -126,7 +126,7 @@ def rows(images: Tensor) -> np.ndarray:
 
 
 def colours_and_places(images: Tensor) -> np.ndarray:
-    """Features of pixels, float32 (b h w, 20): red, green, blue, column, row from -1 to 1, and their pairwise products."""
+    """Pixel features, float32 (b h w, 20): red, green, blue, column, row from -1 to 1, and products of two of them."""
     count, _, height, width = images.shape
     column = np.broadcast_to(np.linspace(-1, 1, width), (count, height, width))
     row = np.broadcast_to(np.linspace(-1, 1, height)[:, None], (count, height, width))

@@ -1,1 +1,1 @@
-"""Images and videos: data sets in their released layouts, the embedded mini sets, augmentation and batches."""
+"""Data sets of images and videos in their released layouts, the generated mini sets, augmentation and batches."""

@@ -1,4 +1,4 @@
-"""Batches of images for each task, normalised; which they are depends on the seed and the step alone."""
+"""Normalised batches for each task, determined by the seed and the step alone."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ class LabelledBatch:
     labels: Tensor
     """int64 (b,)."""
     names: tuple[str, ...]
-    """Of the samples."""
+    """Names of the samples."""
 
     @staticmethod
     def collate(samples: Sequence[LabelledImage], normalisation: Normalisation) -> "LabelledBatch":
-        """The samples as a batch.
+        """Collates samples.
 
         Raises:
-            ValueError: there is none, or they differ in size.
+            ValueError: there are no samples, or they differ in size.
         """
         labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
         return LabelledBatch(normalisation.apply(stacked(samples)), labels, names_of(samples))
@@ -47,20 +47,20 @@ class SegmentedBatch:
     images: Tensor
     """float32 (b, 3, h, w), normalised; smaller ones are padded with 0, the mean colour, below and to the right."""
     labels: Tensor
-    """int64 (b, h, w); `samples.IGNORE_INDEX` where a pixel is of no class or padded."""
+    """int64 (b, h, w); `samples.IGNORE_INDEX` where a pixel has no class or is padding."""
     names: tuple[str, ...]
-    """Of the samples."""
+    """Names of the samples."""
     sizes: tuple[tuple[int, int], ...]
     """(h, w) of each image without padding."""
     whole: tuple[Tensor, ...]
-    """uint8 (H, W) of each sample: what it is measured by, where its image is a reduced one; none where no image is."""
+    """Labels at original size to evaluate against, uint8 (H, W) for each sample; empty if no image was resized."""
 
     @staticmethod
     def collate(samples: Sequence[SegmentedImage], normalisation: Normalisation, multiple: int = 1) -> "SegmentedBatch":
-        """The samples as a batch whose height and width are multiples of a number.
+        """Collates samples, padded to a height and width that are multiples of `multiple`.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there are no samples.
         """
         images = padded(samples, normalisation, multiple)
         labels = torch.full((len(samples), *images.shape[2:]), IGNORE_INDEX)
@@ -85,20 +85,20 @@ class AnnotatedBatch:
     images: Tensor
     """float32 (b, 3, h, w), normalised; smaller ones are padded with 0, the mean colour, below and to the right."""
     objects: tuple[Objects, ...]
-    """Of each image, in its pixels."""
+    """Objects of each image, in its pixels."""
     sizes: tuple[tuple[int, int], ...]
     """(h, w) of each image without padding."""
     names: tuple[str, ...]
-    """Of the samples."""
+    """Names of the samples."""
     whole: tuple[Annotated, ...]
-    """Of each sample, what a detector is measured by."""
+    """Annotations to evaluate each sample against."""
 
     @staticmethod
     def collate(samples: Sequence[AnnotatedImage], normalisation: Normalisation, multiple: int = 1) -> "AnnotatedBatch":
-        """The samples as a batch whose height and width are multiples of a number.
+        """Collates samples, padded to a height and width that are multiples of `multiple`.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there are no samples.
         """
         images = padded(samples, normalisation, multiple)
         sizes = tuple((sample.image.shape[1], sample.image.shape[2]) for sample in samples)
@@ -119,7 +119,7 @@ def labelled_batches(
     seed: int,
     workers: int = 0,
 ) -> Callable[[int], Iterator[LabelledBatch]]:
-    """Batches of classification from any step on; see `deq_core.experiment.data.batches.batches`."""
+    """Classification batches from any step on; see `deq_core.experiment.data.batches.batches`."""
     collate = partial(LabelledBatch.collate, normalisation=normalisation)
     change = None if augment is None else Augment(augment)
     return experiment.batches(
@@ -136,7 +136,7 @@ def segmented_batches(
     seed: int,
     workers: int = 0,
 ) -> Callable[[int], Iterator[SegmentedBatch]]:
-    """Batches of segmentation from any step on; see `deq_core.experiment.data.batches.batches`."""
+    """Segmentation batches from any step on; see `deq_core.experiment.data.batches.batches`."""
     collate = partial(SegmentedBatch.collate, normalisation=normalisation)
     change = None if augment is None else AugmentSegmented(augment)
     return experiment.batches(
@@ -154,9 +154,9 @@ def annotated_batches(
     multiple: int = 1,
     workers: int = 0,
 ) -> Callable[[int], Iterator[AnnotatedBatch]]:
-    """Batches of detection from any step on; see `deq_core.experiment.data.batches.batches`.
+    """Detection batches from any step on; see `deq_core.experiment.data.batches.batches`.
 
-    `multiple` is what the height and width of a batch are multiples of.
+    Height and width of a batch are multiples of `multiple`.
     """
     collate = partial(AnnotatedBatch.collate, normalisation=normalisation, multiple=multiple)
     change = None if augment is None else AugmentAnnotated(augment)
@@ -166,17 +166,17 @@ def annotated_batches(
 
 
 def size_of(sample: SegmentedImage | AnnotatedImage) -> tuple[int, ...]:
-    """(3, h, w) of its image: alone, a picture is padded to what its own size needs, whatever others are."""
+    """Shape (3, h, w) of the image; batches of one size pad an image independently of other images."""
     return tuple(sample.image.shape)
 
 
 def padded(
     samples: Sequence[SegmentedImage] | Sequence[AnnotatedImage], normalisation: Normalisation, multiple: int
 ) -> Tensor:
-    """float32 (b, 3, h, w), normalised, with 0 where an image is smaller; h and w are multiples of `multiple`.
+    """Normalised images, float32 (b, 3, h, w), padded with 0 to a common h and w that are multiples of `multiple`.
 
     Raises:
-        ValueError: there is no sample.
+        ValueError: there are no samples.
     """
     if not samples:
         raise ValueError("a batch needs samples, got none")
@@ -189,10 +189,10 @@ def padded(
 
 
 def stacked(samples: Sequence[LabelledImage]) -> Tensor:
-    """uint8 (b, 3, h, w).
+    """Images of the samples, uint8 (b, 3, h, w).
 
     Raises:
-        ValueError: there is no sample, or they differ in size.
+        ValueError: there are no samples, or they differ in size.
     """
     sizes = {tuple(sample.image.shape[1:]): sample.name for sample in samples}
     if len(sizes) != 1:

@@ -1,4 +1,4 @@
-"""The classes of the video data sets: what their label ids mean, and in which colours they are shown."""
+"""Classes of the video data sets, with their label ids and colours."""
 
 import colorsys
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Which of the ids in label files are the classes of a task, in the order of the network's outputs.
+    """The classes of a task with their ids in label files, in the order of the network's outputs.
 
     Raises:
-        ValueError: there are not as many names, ids, colours and (if any) weights.
+        ValueError: the numbers of names, ids, colours and weights (if any) differ.
     """
 
     names: tuple[str, ...]
     ids: tuple[int, ...]
     colours: tuple[Colour, ...]
-    """RGB, as the publisher shows them."""
+    """RGB, as in the published data set."""
     weights: tuple[float, ...] = ()
-    """Of the classes in the training loss; empty where all weigh the same."""
+    """Class weights of the training loss; empty if all are equal."""
 
     def __post_init__(self) -> None:
         counts = {len(self.names), len(self.ids), len(self.colours), *([len(self.weights)] if self.weights else [])}
@@ -37,26 +37,26 @@ class LabelSet:
         return len(self.names)
 
     def indices(self, ids: Tensor) -> Tensor:
-        """uint8 (h, w) class indices of label ids (h, w); ids of no class become `IGNORE_INDEX`."""
+        """Maps label ids (h, w) to class indices, uint8 (h, w); ids of no class become `IGNORE_INDEX`."""
         table = torch.full((256,), IGNORE_INDEX, dtype=torch.uint8)
         table[list(self.ids)] = torch.arange(len(self), dtype=torch.uint8)
         return table[ids.long()]
 
     def label_ids(self, indices: Tensor) -> Tensor:
-        """uint8 (h, w) label ids of class indices (h, w), as the benchmark takes them; `IGNORE_INDEX` becomes 0."""
+        """Maps class indices (h, w) to label ids, uint8 (h, w), as the benchmark needs; `IGNORE_INDEX` becomes 0."""
         table = torch.zeros(256, dtype=torch.uint8)
         table[: len(self)] = torch.tensor(self.ids, dtype=torch.uint8)
         return table[indices.long()]
 
 
 def palette(count: int) -> tuple[Colour, ...]:
-    """Colours that differ in hue, for classes that have none of their own."""
+    """Colours that differ in hue, for classes without colours."""
     shades = [colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 0.95) for index in range(count)]
     return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in shades)
 
 
-# Names, ids and colours are those of the benchmark's evaluation (Cordts et al., CVPR 2016); the weights are those that
-# HRNet (Wang et al., TPAMI 2020) and, after it, MDEQ were trained with.
+# Names, ids and colours are those of the benchmark's evaluation (Cordts et al., CVPR 2016). HRNet (Wang et al., TPAMI
+# 2020) and, after it, MDEQ were trained with these weights.
 _ROWS: tuple[tuple[str, int, Colour, float], ...] = (
     ("road", 7, (128, 64, 128), 0.8373),
     ("sidewalk", 8, (244, 35, 232), 0.918),
@@ -78,7 +78,7 @@ _ROWS: tuple[tuple[str, int, Colour, float], ...] = (
     ("motorcycle", 32, (0, 0, 230), 1.1529),
     ("bicycle", 33, (119, 11, 32), 1.0507),
 )
-"""Name, id, colour and weight of each."""
+"""Name, id, colour and weight of each class."""
 CITYSCAPES = LabelSet(*zip(*_ROWS, strict=True))
 
 _PLACES = [CITYSCAPES.names.index(name) for name in STREET_NAMES]
@@ -87,7 +87,7 @@ STREET = LabelSet(
     ids=tuple(CITYSCAPES.ids[place] for place in _PLACES),
     colours=tuple(CITYSCAPES.colours[place] for place in _PLACES),
 )
-"""The eight classes of the mini set, with their ids and colours in Cityscapes."""
+"""The eight classes of the mini set, with ids and colours of Cityscapes."""
 
 VID = {
     "n02691156": "airplane",
@@ -124,4 +124,4 @@ VID = {
 """The classes of ImageNet VID by their WordNet ids, in the benchmark's order."""
 
 STREET_OBJECTS = {"n00007846": "person", "n02958343": "car", "n02924116": "bus"}
-"""The classes of the mini set's objects, by the WordNet ids that ImageNet DET and VID have for them."""
+"""The classes of the mini set's objects by their WordNet ids in ImageNet DET and VID."""

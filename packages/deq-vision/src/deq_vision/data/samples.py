@@ -1,4 +1,4 @@
-"""The samples that the data sets return: images as uint8 RGB, and what is known of them."""
+"""Samples of the data sets: uint8 RGB images with their annotations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-IGNORE_INDEX = 255  # the class of pixels that are neither trained on nor measured, as Cityscapes has it
+IGNORE_INDEX = 255  # label of pixels that are neither trained on nor measured, as in Cityscapes
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image of one class.
+    """An image with its class.
 
     Raises:
         ValueError: the image has another type or shape than stated here, or the label is negative.
@@ -41,11 +41,11 @@ class SegmentedImage:
     image: Tensor
     """uint8 (3, h, w), RGB."""
     labels: Tensor
-    """uint8 (h, w): indices of classes, `IGNORE_INDEX` where a pixel is of none."""
+    """uint8 (h, w): class indices, `IGNORE_INDEX` where a pixel has no class."""
     name: str
     """Unique within the data set."""
     whole: Tensor | None = None
-    """uint8 (H, W): the labels that a network is measured by, where the image is a reduced one; None is `labels`."""
+    """uint8 (H, W): labels at original size to evaluate against, if the image was resized; None for `labels`."""
 
     def __post_init__(self) -> None:
         check_image(self.name, self.image)
@@ -57,19 +57,19 @@ class Objects:
     """The n objects of one image.
 
     Raises:
-        ValueError: a tensor has another type or shape than stated here, or a box ends before it begins.
+        ValueError: a tensor has another type or shape than stated here, or a box is empty.
     """
 
     boxes: Tensor
     """float32 (n, 4): left, top, right, bottom, pixels; a box of one pixel at the origin is (0, 0, 1, 1)."""
     classes: Tensor
-    """int64 (n,): indices of classes."""
+    """int64 (n,): class indices."""
     tracks: Tensor
-    """int64 (n,): the same number in all frames of a video that show the object; -1 where that is not known."""
+    """int64 (n,): track ids, the same in all frames of a video that show the object; -1 if unknown."""
     occluded: Tensor
-    """bool (n,): something hides a part of it."""
+    """bool (n,): whether the object is partly occluded."""
     areas: Tensor | None = None
-    """float32 (n,), pixels: of the objects themselves; None where nobody knows more than their boxes."""
+    """float32 (n,): areas of the objects in pixels; None if only their boxes are known."""
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
@@ -80,7 +80,7 @@ class Objects:
         if self.areas is not None:
             check("objects", "areas", self.areas, torch.float32, (count,))
         if self.boxes.device.type != "cpu":
-            return  # values were checked there, and looking at them elsewhere waits for the device
+            return  # values were checked on the CPU; reading them from another device would synchronise
         empty = (self.boxes[:, 2:] <= self.boxes[:, :2]).any(dim=1)
         if empty.any():
             raise ValueError(f"boxes must end right of and below where they begin, got {self.boxes[empty][0].tolist()}")
@@ -95,7 +95,7 @@ class Objects:
 
     @staticmethod
     def of(rows: Sequence[tuple[Sequence[float], int, int, bool]]) -> "Objects":
-        """From one (box, class, track, occluded) an object."""
+        """Builds the objects from one (box, class, track, occluded) each."""
         boxes = torch.tensor([list(box) for box, *_ in rows], dtype=torch.float32).reshape(-1, 4)
         classes, tracks, occluded = ([row[place] for row in rows] for place in (1, 2, 3))
         return Objects(
@@ -108,19 +108,18 @@ class Objects:
 
 @dataclass(frozen=True)
 class Annotated:
-    """What is known of a picture, apart from its pixels."""
+    """Annotations of an image."""
 
     objects: Objects
     size: tuple[int, int]
     """(h, w)."""
     crowds: Objects | None = None
-    """Boxes around many objects each, within which detections are neither right nor wrong."""
+    """Boxes around groups of objects, within which detections count neither as right nor as wrong."""
 
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """An image and the objects in it.
-
+    """An image with its objects.
     Raises:
         ValueError: the image has another type or shape than stated here.
     """
@@ -131,13 +130,13 @@ class AnnotatedImage:
     name: str
     """Unique within the data set."""
     whole: Annotated | None = None
-    """What a detector is measured by, where the image is a reduced one or has crowds; None is what is here."""
+    """Annotations to evaluate against, if the image was resized or has crowds; None for those here."""
 
     def __post_init__(self) -> None:
         check_image(self.name, self.image)
 
     def measured(self) -> Annotated:
-        """What a detector is measured by."""
+        """Annotations to evaluate a detector against."""
         return self.whole or Annotated(self.objects, (self.image.shape[1], self.image.shape[2]))
 
 

@@ -1,4 +1,4 @@
-"""Augmentation of images with the classes of pixels or with boxes: scaled, mirrored, padded and cropped together."""
+"""Augmentation of images together with their masks or boxes: scaling, mirroring, padding, cropping."""
 
 from dataclasses import dataclass
 
@@ -15,25 +15,25 @@ LEAST_SHARE = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class SceneAugment:
-    """How scenes are changed. The defaults are those MDEQ was trained with on Cityscapes."""
+    """Augmentation of scenes. The defaults are those that MDEQ was trained with on Cityscapes."""
 
     long_side: int = 2048
     """Length of an image's longer side before the random scale, pixels."""
     short_side: int | None = None
-    """Greatest length of the shorter side, which may make both shorter still; None for no limit."""
+    """Maximum length of the shorter side before the random scale, which may shorten both; None for no limit."""
     scale: tuple[float, float] = (0.5, 2.1)
-    """Least and greatest random scale."""
+    """Minimum and maximum random scale."""
     scale_step: float = 0.1
-    """Between the scales that are drawn; 0 draws any."""
+    """Spacing of the random scales; 0 for a continuous distribution."""
     crop: tuple[int, int] | None = (512, 1024)
-    """Height and width of what remains, pixels; smaller images are padded with black below and to the right. None
-    leaves images as large as they are."""
+    """Height and width of the crop, pixels; smaller images are padded with black below and to the right. None does not
+    crop."""
     flip_chance: float = 0.5
     smooth: bool = False
-    """Whether an image that shrinks becomes the mean of its pixels, as photographs want, and each label that of the
-    middle; the release interpolates images, and takes labels from up to half a pixel further left and up."""
+    """Whether downscaling averages pixels (area interpolation), as suits photographs, and takes labels at pixel
+    centres. The release interpolates images bilinearly and takes labels up to half a pixel further left and up."""
     least_share: float = LEAST_SHARE
-    """Objects of which the crop leaves a smaller share are dropped."""
+    """Minimum share of an object's box inside the crop; objects with less are dropped."""
 
     def __post_init__(self) -> None:
         sides = [self.long_side, *([] if self.short_side is None else [self.short_side]), *(self.crop or ())]
@@ -51,7 +51,7 @@ class SceneAugment:
 
 @dataclass(frozen=True)
 class Placement:
-    """One change of place and size: scaled, mirrored, padded, then cropped."""
+    """A geometric transform: scaling, mirroring, padding, then cropping."""
 
     scaled: tuple[int, int]
     """(h, w) after scaling."""
@@ -66,7 +66,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class AugmentSegmented:
-    """Augments images with the classes of their pixels."""
+    """Augments images together with their masks."""
 
     config: SceneAugment
 
@@ -77,7 +77,7 @@ class AugmentSegmented:
 
 @dataclass(frozen=True)
 class AugmentAnnotated:
-    """Augments images with boxes."""
+    """Augments images together with their boxes."""
 
     config: SceneAugment
 
@@ -89,7 +89,7 @@ class AugmentAnnotated:
 
 
 def random_placement(size: tuple[int, ...], config: SceneAugment, rng: np.random.Generator) -> Placement:
-    """For an image (h, w)."""
+    """Draws a transform of an image (h, w)."""
     scaled = fitted(size, config, random_scale(config, rng))
     crop = scaled if config.crop is None else config.crop
     room = [max(0, length - kept) for length, kept in zip(scaled, crop, strict=True)]
@@ -106,7 +106,7 @@ def random_scale(config: SceneAugment, rng: np.random.Generator) -> float:
 
 
 def fitted(size: tuple[int, ...], config: SceneAugment, scale: float = 1.0) -> tuple[int, int]:
-    """(h, w) of an image (h, w) whose sides are as long as `config` says, times `scale`."""
+    """Size (h, w) of an image (h, w) resized to the sides of `config`, times `scale`."""
     factor = config.long_side / max(size)
     if config.short_side is not None:
         factor = min(factor, config.short_side / min(size))
@@ -115,14 +115,14 @@ def fitted(size: tuple[int, ...], config: SceneAugment, scale: float = 1.0) -> t
 
 
 def fitted_to(size: tuple[int, ...], sides: tuple[int, int] | None) -> tuple[int, int]:
-    """(h, w) of an image (h, w) whose sides are brought to (longer, shorter) at most; its own if these are None."""
+    """Size (h, w) of an image (h, w) resized to fit within sides (longer, shorter); unchanged if these are None."""
     if sides is None:
         return size[0], size[1]
     return fitted(size, SceneAugment(long_side=sides[0], short_side=sides[1], crop=None))
 
 
 def fit_segmented(sample: SegmentedImage, sides: tuple[int, int]) -> SegmentedImage:
-    """The image and its mask with their sides brought to (longer, shorter) at most, and the mask as it was."""
+    """Resizes an image and its mask to fit within sides (longer, shorter), and keeps the original mask as `whole`."""
     size = fitted_to(tuple(sample.labels.shape), sides)
     placement = Placement(size, flip=False, corner=(0, 0), size=size, smooth=True)
     image, labels = place_image(sample.image, placement), place_labels(sample.labels, placement)
@@ -130,26 +130,26 @@ def fit_segmented(sample: SegmentedImage, sides: tuple[int, int]) -> SegmentedIm
 
 
 def require_sides(sides: tuple[int, int] | None) -> None:
-    """Raises ValueError unless they are a longer and a shorter side, or None."""
+    """Raises ValueError unless `sides` are a longer and a shorter side, or None."""
     if sides is not None and not sides[0] >= sides[1] >= 1:
         raise ValueError(f"test_sides must be longer >= shorter >= 1, got {sides}")
 
 
 def place_image(image: Tensor, placement: Placement) -> Tensor:
-    """uint8 (3, h, w) of the placement's size, black where there was nothing; interpolated as in the release."""
+    """Transforms an image to uint8 (3, h, w) of the placement's size, padded with black; see `SceneAugment.smooth`."""
     scaled = resize(image, placement.scaled, smooth=placement.smooth)
     return cut(flipped(scaled, placement.flip), placement, fill=0)
 
 
 def place_labels(labels: Tensor, placement: Placement) -> Tensor:
-    """uint8 (h, w) of the placement's size, `IGNORE_INDEX` where there was nothing; see `SceneAugment.smooth`."""
+    """Transforms a mask to uint8 (h, w) of the placement's size, padded with `IGNORE_INDEX`."""
     nearest = cv2.INTER_NEAREST_EXACT if placement.smooth else cv2.INTER_NEAREST
     scaled = cv2.resize(labels.numpy(), placement.scaled[::-1], interpolation=nearest)
     return cut(flipped(torch.from_numpy(scaled)[None], placement.flip), placement, fill=IGNORE_INDEX)[0]
 
 
 def cut(values: Tensor, placement: Placement, *, fill: int) -> Tensor:
-    """The crop of (c, h, w), filled below and to the right."""
+    """Crops (c, h, w), padding below and to the right with `fill`."""
     (y, x), (height, width) = placement.corner, placement.size
     part = values[:, y : y + height, x : x + width]
     missing = (0, width - part.shape[2], 0, height - part.shape[1])
@@ -157,7 +157,7 @@ def cut(values: Tensor, placement: Placement, *, fill: int) -> Tensor:
 
 
 def place_objects(objects: Objects, size: tuple[int, ...], placement: Placement, least_share: float) -> Objects:
-    """The objects of an image (h, w) in the crop: those of which at least a share is left, cut at its edges."""
+    """Transforms the objects of an image (h, w): clips boxes to the crop, drops those with less than a share left."""
     (h, w), (height, width) = size, placement.scaled
     left, top, right, bottom = (objects.boxes * torch.tensor([width / w, height / h] * 2)).unbind(dim=1)
     if placement.flip:
@@ -172,5 +172,5 @@ def place_objects(objects: Objects, size: tuple[int, ...], placement: Placement,
 
 
 def extent(boxes: Tensor) -> Tensor:
-    """(n,), areas of boxes (n, 4)."""
+    """Areas (n,) of boxes (n, 4)."""
     return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)

@@ -1,7 +1,4 @@
-"""Augmentation and what evaluation does to images: cropped, mirrored, scaled. Every result is a function of its inputs.
-
-What is drawn from the generator is kept apart from what is done with it.
-"""
+"""Transforms of images in training and evaluation: cropping, mirroring, scaling, normalisation."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +18,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Normalisation:
-    """What pixels are shifted and scaled by before a network sees them; shares of the greatest value, RGB."""
+    """Normalisation of pixels by mean and standard deviation, RGB, for values from 0 to 1."""
 
     mean: Colour
     std: Colour
@@ -31,7 +28,7 @@ class Normalisation:
             raise ValueError(f"std must be positive, got {self.std}")
 
     def apply(self, images: Tensor) -> Tensor:
-        """float32 (..., 3, h, w) of uint8 images."""
+        """Normalises uint8 images (..., 3, h, w) to float32."""
         mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
         return (images.float() / 255 - mean) / std
 
@@ -42,7 +39,7 @@ IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 @dataclass(frozen=True, kw_only=True)
 class CropFlip:
-    """A crop of the image's own size out of the image with a black border, half of them mirrored: CIFAR's."""
+    """Random crop of the image's size from the image with a black border, and random mirroring; usual for CIFAR."""
 
     padding: int = 4
     """Width of the border, pixels."""
@@ -57,17 +54,17 @@ class CropFlip:
 
 @dataclass(frozen=True, kw_only=True)
 class ResizedCrop:
-    """A part of the image of random area and shape at one size, half of them mirrored: ImageNet's."""
+    """Crop of random area and aspect ratio, resized, and random mirroring; usual for ImageNet."""
 
     size: int = 224
     """Height and width of the result, pixels."""
     area: tuple[float, float] = (0.08, 1.0)
-    """Least and greatest share of the image's area."""
+    """Minimum and maximum share of the image's area."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Least and greatest width over height of the part."""
+    """Minimum and maximum aspect ratio of the crop, width over height."""
     flip_chance: float = 0.5
     tries: int = 10
-    """Parts drawn until one fits into the image; after that, the largest part in the middle is taken."""
+    """Maximum number of crops drawn until one fits into the image; then the largest centre crop within `ratio`."""
     kind: Literal["resized_crop"] = field(default="resized_crop", repr=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +79,7 @@ class ResizedCrop:
 
 @dataclass(frozen=True)
 class Augment:
-    """Augments labelled images as one of the above asks for."""
+    """Augments labelled images by `crop_flip` or `resized_crop`."""
 
     config: CropFlip | ResizedCrop
 
@@ -92,7 +89,7 @@ class Augment:
 
 
 def crop_flip(image: Tensor, config: CropFlip, rng: np.random.Generator) -> Tensor:
-    """An image of the same size, its content shifted by up to `padding`."""
+    """Shifts an image by up to `padding` pixels and may mirror it; its size stays."""
     _, height, width = image.shape
     y, x = rng.integers(2 * config.padding, size=2, endpoint=True).tolist()
     padded = torch.nn.functional.pad(image, [config.padding] * 4)
@@ -100,14 +97,14 @@ def crop_flip(image: Tensor, config: CropFlip, rng: np.random.Generator) -> Tens
 
 
 def resized_crop(image: Tensor, config: ResizedCrop, rng: np.random.Generator) -> Tensor:
-    """(3, size, size)."""
+    """A random crop of an image, resized to (3, size, size)."""
     y, x, height, width = random_part(image.shape[1:], config, rng)
     part = image[:, y : y + height, x : x + width]
     return flipped(resize(part, (config.size, config.size)), rng.uniform() < config.flip_chance)
 
 
 def random_part(size: Sequence[int], config: ResizedCrop, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a part of an image (h, w)."""
+    """Top, left, height and width of a random crop of an image (h, w)."""
     h, w = size
     for _ in range(config.tries):
         area = h * w * rng.uniform(*config.area)
@@ -122,10 +119,10 @@ def random_part(size: Sequence[int], config: ResizedCrop, rng: np.random.Generat
 
 
 def centre_crop(image: Tensor, *, short_side: int = 256, size: int = 224) -> Tensor:
-    """(3, size, size): the middle of the image, of which the shorter side is first made `short_side` pixels long.
+    """Resizes the shorter side of an image to `short_side` pixels, and crops the centre, (3, size, size).
 
     Raises:
-        ValueError: the crop is larger than that.
+        ValueError: the crop is larger than the shorter side.
     """
     if not 1 <= size <= short_side:
         raise ValueError(f"expected 1 <= size <= short_side, got {size} and {short_side}")
@@ -137,12 +134,12 @@ def centre_crop(image: Tensor, *, short_side: int = 256, size: int = 224) -> Ten
 
 
 def centre_cropped(sample: LabelledImage, crop: tuple[int, int]) -> LabelledImage:
-    """The sample with the `centre_crop` of its image, to a shorter side and a size."""
+    """The sample with the `centre_crop` of its image; `crop` is shorter side and size."""
     return replace(sample, image=centre_crop(sample.image, short_side=crop[0], size=crop[1]))
 
 
 def resize(image: Tensor, size: tuple[int, int], *, smooth: bool = True) -> Tensor:
-    """uint8 (c, h, w) at another size (h, w), bilinear; where it shrinks and `smooth`, the mean of its pixels."""
+    """Resizes uint8 (c, h, w) to `size` (h, w), bilinearly, or by averaging if `smooth` and the image shrinks."""
     if tuple(image.shape[1:]) == size:
         return image
     shrinks = size[0] * size[1] < image.shape[1] * image.shape[2]

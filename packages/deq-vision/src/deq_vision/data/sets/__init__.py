@@ -1,1 +1,1 @@
-"""Readers of the published data sets, one module a set; the mini sets have their layouts."""
+"""Readers of the published data sets, one module each; the mini sets have the same layouts."""

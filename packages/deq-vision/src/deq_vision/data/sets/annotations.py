@@ -16,23 +16,23 @@ LARGEST = 4_000_000  # bytes; the files of the release have a few thousand
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a file says of one image."""
+    """Annotation of one image."""
 
     size: tuple[int, int]
     """(h, w), pixels."""
     objects: Objects
     generated: bool
-    """Whether a box was interpolated between frames that people annotated."""
+    """Whether a box was interpolated between manually annotated frames."""
 
 
 def read_annotation(path: Path, classes: Mapping[str, int]) -> Annotation:
-    """The objects of the given classes, {WordNet id: index}; others are left out.
+    """Reads the objects of the given classes, {WordNet id: index}; others are left out.
 
-    A box of the file names its first and last pixels, counted from 0, as the sizes that the benchmark computes have it.
-    Parts of a box outside of the image are cut off, and boxes without a pixel inside left out.
+    A box in the file is given by its first and last pixels, counted from 0, as the benchmark computes sizes. Boxes are
+    clipped to the image, and those without a pixel inside left out.
 
     Raises:
-        FileFormatError: the file is damaged, too large, declares entities or document types, or is of another format.
+        FileFormatError: the file is damaged, too large, of another format, or declares entities or document types.
     """
     root = parse(path)
     width, height = (number(path, root, f"size/{name}") for name in ("width", "height"))
@@ -58,13 +58,13 @@ def read_annotation(path: Path, classes: Mapping[str, int]) -> Annotation:
 def write_annotation(
     path: Path, folder: str, size: tuple[int, int], objects: Objects, names: Mapping[int, str]
 ) -> None:
-    """Writes what `read_annotation` reads.
+    """Writes a file that `read_annotation` reads.
 
     Args:
-        path: of the file; its stem is that of its image.
-        folder: of the image, as the file names it.
+        path: path of the file; its stem is that of the image.
+        folder: folder of the image, as named in the file.
         size: (h, w) of the image, pixels.
-        objects: with boxes at whole pixels.
+        objects: objects, with boxes at whole pixels.
         names: {index of a class: WordNet id}.
     """
     root = ElementTree.Element("annotation")
@@ -88,10 +88,10 @@ def write_annotation(
 
 
 def parse(path: Path) -> ElementTree.Element:
-    """The root of an XML file that declares nothing: entities can be made to fill all memory.
+    """Parses an XML file and returns its root. Declarations are refused, since entities can expand to fill all memory.
 
     Raises:
-        FileFormatError: it is not well-formed, too large, or declares something.
+        FileFormatError: the file is not well-formed, too large, or declares something.
     """
     length = path.stat().st_size
     if length > LARGEST:
@@ -118,7 +118,7 @@ def number(path: Path, parent: ElementTree.Element, place: str) -> int:
 
 
 def flag(path: Path, parent: ElementTree.Element, place: str) -> bool:
-    """Whether an element that may be absent holds 1."""
+    """Whether an optional element holds 1."""
     return parent.find(place) is not None and number(path, parent, place) == 1
 
 

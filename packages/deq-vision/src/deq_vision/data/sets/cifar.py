@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky, 2009) in its binary version: records of a label and a 32 x 32 image, one after another."""
+"""CIFAR-10 (Krizhevsky, 2009) in its binary version: consecutive records of a label and a 32 x 32 image."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ HINT = "fetch it with `deq-vision download cifar10`"
 class Cifar10(Dataset[LabelledImage]):
     """The images of `root`/cifar-10-batches-bin in the order of the files.
 
-    The release has no validation split. The mini set has one of its own, in the same format: val_batch.bin.
+    The release has no validation split. The mini set has one in the same format: val_batch.bin.
 
     Args:
         root: folder that holds cifar-10-batches-bin.
@@ -42,7 +42,7 @@ class Cifar10(Dataset[LabelledImage]):
 
     Raises:
         LayoutError: a file is missing.
-        FileFormatError: a file is not made of whole records, or holds another label than 0 to 9.
+        FileFormatError: a file does not consist of whole records, or has a label outside 0 to 9.
     """
 
     def __init__(self, root: Path, split: Literal["train", "val", "test"] = "train") -> None:
@@ -69,16 +69,16 @@ class Cifar10(Dataset[LabelledImage]):
         part = int(np.searchsorted(self.starts, index, side="right")) - 1
         stem, records = self.parts[part]
         place = index - int(self.starts[part])
-        record = np.array(records[place])  # a copy, out of the mapped file
+        record = np.array(records[place])  # a copy, as the file is memory-mapped
         image = torch.from_numpy(rearrange(record[1:], "(c h w) -> c h w", c=3, h=SIDE))
         return LabelledImage(image, int(record[0]), f"{stem}/{place:05d}")
 
 
 def read_records(path: Path) -> np.ndarray:
-    """uint8 (n, 3073), mapped: only what is used of it is read.
+    """Memory-maps a file of records, uint8 (n, 3073).
 
     Raises:
-        FileFormatError: the file is empty, not made of whole records, or holds another label than 0 to 9.
+        FileFormatError: the file is empty, does not consist of whole records, or has a label outside 0 to 9.
     """
     length = path.stat().st_size
     if length == 0 or length % RECORD:
@@ -94,7 +94,7 @@ def write_records(path: Path, images: Tensor, labels: Tensor) -> None:
     """Writes images uint8 (n, 3, 32, 32) with labels (n,) from 0 to 9.
 
     Raises:
-        ValueError: images or labels are something else.
+        ValueError: images or labels have another type, shape or range.
     """
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != (3, SIDE, SIDE) or len(images) != len(labels):
         raise ValueError(
@@ -108,11 +108,11 @@ def write_records(path: Path, images: Tensor, labels: Tensor) -> None:
 
 
 def read_names(path: Path) -> Sequence[str]:
-    """The names of the ten classes, one a line.
+    """Reads the names of the ten classes, one per line.
 
     Raises:
-        LayoutError: there is no such file.
-        FileFormatError: it holds another number of names.
+        LayoutError: the file does not exist.
+        FileFormatError: it has another number of names.
     """
     require([path], because="names of the classes")
     names = tuple(line.strip() for line in read_text(path, FileFormatError).splitlines() if line.strip())
@@ -132,7 +132,7 @@ SETS: Mapping[str, DataSet] = {
                 Archive(
                     out="cifar-10-batches-bin",
                     urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-                    checksum="md5:c32a1d4ab5d03f1284b67883e8d87530",  # stated on the page
+                    checksum="md5:c32a1d4ab5d03f1284b67883e8d87530",  # published on the page
                 ),
             ),
         ),

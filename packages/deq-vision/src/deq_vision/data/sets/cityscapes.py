@@ -1,4 +1,4 @@
-"""Cityscapes (Cordts et al., CVPR 2016): street scenes with the class of every pixel, alone and as frames of videos."""
+"""Cityscapes (Cordts et al., CVPR 2016): street scenes with pixel labels, as single images and as videos."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,21 +28,21 @@ HINT = (
     "gtFine; `deq-vision download cityscapes` says where they are"
 )
 LABELS = "*_gtFine_labelIds.png"
-"""Names of label files; the release has other images of labels beside them, which nobody reads."""
+"""Names of label files; the release has other images of labels in the same folders, which are not read."""
 GREATEST_ID = 33
-"""Of the release's label ids, which begin at 0: what has a negative one is not drawn."""
+"""Greatest label id in the release's images, which start from 0; classes with negative ids are not drawn."""
 VIDEO_HINT = "unpack leftImg8bit_sequence_trainvaltest.zip so that root/cityscapes holds leftImg8bit_sequence"
 
 
 class Cityscapes(Dataset[SegmentedImage]):
     """The annotated frames of `root`/cityscapes/leftImg8bit/`split`, with the labels of gtFine, sorted by name.
 
-    The labels of the release's test split are not published: its files mark every pixel as being of no class.
+    The labels of the release's test split are not published: in its files no pixel has a class.
 
     Args:
         root: folder that holds cityscapes.
         split: train (2975 frames), val (500) or test (1525).
-        labels: which label ids are classes.
+        labels: classes and their label ids.
 
     Raises:
         LayoutError: a folder, frame or label file is missing.
@@ -63,18 +63,18 @@ class Cityscapes(Dataset[SegmentedImage]):
 
 
 class CityscapesVideos(Sequence["Snippet"]):
-    """The videos around the annotated frames of a split: of leftImg8bit_sequence, 30 frames each, the 20th annotated.
+    """The videos of a split in leftImg8bit_sequence: 30 frames each, of which the 20th is annotated.
 
     Args:
         root: folder that holds cityscapes.
         split: as for `Cityscapes`.
-        before: frames before the annotated one, at most 19.
-        after: frames after it, at most 10.
-        labels: which label ids are classes.
+        before: number of frames before the annotated one, at most 19.
+        after: number of frames after it, at most 10.
+        labels: classes and their label ids.
 
     Raises:
         LayoutError: a folder, frame or label file is missing.
-        ValueError: more frames are asked for than there are.
+        ValueError: more frames are requested than there are.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class CityscapesVideos(Sequence["Snippet"]):
 
 @dataclass(frozen=True)
 class Snippet:
-    """Consecutive frames of a video, read when they are asked for."""
+    """Consecutive frames of a video, read on access."""
 
     name: str
     frames: tuple[Path, ...]
     annotated: int
-    """Which of the frames is."""
+    """Index of the annotated frame."""
     known: tuple[Path, ...]
-    """Where the labels of each frame are, if it has any: in the release, the annotated frame alone does."""
+    """Label file of each frame, which may not exist; in the release only the annotated frame has one."""
     labels: LabelSet
 
     @staticmethod
@@ -130,7 +130,7 @@ class Snippet:
         return read_image(self.frames[index])
 
     def segmented(self, index: int) -> SegmentedImage | None:
-        """The frame with its labels, None where it has none."""
+        """The frame with its labels, or None if it has none."""
         path = self.known[index]
         if not path.is_file():
             return None
@@ -140,7 +140,7 @@ class Snippet:
 
 @dataclass(frozen=True)
 class Frame:
-    """What the name of a frame says: city_sequence_number, such as frankfurt_000000_000294."""
+    """The parts of a frame's name, city_sequence_number, such as frankfurt_000000_000294."""
 
     city: str
     sequence: str
@@ -148,15 +148,15 @@ class Frame:
 
     @property
     def name(self) -> str:
-        """Without what follows it in the names of files."""
+        """The name without the suffix of file names."""
         return f"{self.city}_{self.sequence}_{self.number:06d}"
 
     @staticmethod
     def of(path: Path) -> "Frame":
-        """Of a file's name.
+        """Parses the name of a file.
 
         Raises:
-            LayoutError: it is no such name.
+            LayoutError: the name has another form.
         """
         match = re.fullmatch(r"(.+)_(\d{6})_(\d{6})_leftImg8bit", path.stem)
         if match is None:
@@ -165,14 +165,14 @@ class Frame:
 
 
 def labels_of(image: Path) -> Path:
-    """The label file of a frame: in gtFine, or, of frames of the mini set's videos, in gtFine_sequence."""
+    """The label file of a frame, in gtFine or, for the mini set's videos, in gtFine_sequence."""
     split = image.parents[1]
     folder = split.parents[1] / split.parent.name.replace("leftImg8bit", "gtFine")
     return folder / split.name / image.parent.name / image.name.replace("_leftImg8bit", "_gtFine_labelIds")
 
 
 def frames_of(labels: Path) -> list[Path]:
-    """The frames that a label file is read with: its own, and of annotated frames the same one of the videos."""
+    """The frames that a label file belongs to: its own and, for annotated frames, the same one in the videos."""
     split = labels.parents[1]
     name = labels.name.replace("_gtFine_labelIds", "_leftImg8bit")
     own = split.parent.name.replace("gtFine", "leftImg8bit")
@@ -181,10 +181,10 @@ def frames_of(labels: Path) -> list[Path]:
 
 
 def read_labels(path: Path, image: Tensor, labels: LabelSet) -> Tensor:
-    """uint8 (h, w), class indices of an image's label file.
+    """Reads class indices, uint8 (h, w), from the label file of an image.
 
     Raises:
-        FileFormatError: the file is damaged, no 8-bit image of one channel, or not of the size of its image.
+        FileFormatError: the file is damaged, not an 8-bit image of one channel, or of another size than its image.
     """
     stored = decode(path, cv2.IMREAD_UNCHANGED)
     require_one_channel(path, stored)
@@ -194,21 +194,21 @@ def read_labels(path: Path, image: Tensor, labels: LabelSet) -> Tensor:
 
 
 def require_one_channel(path: Path, stored: np.ndarray) -> None:
-    """Raises FileFormatError unless the pixels of a label file are 8-bit numbers, one each."""
+    """Raises FileFormatError unless a label file has one channel of 8 bits."""
     if stored.ndim != 2 or stored.dtype != "uint8":
         raise damaged(path, "an 8-bit image of one channel", f"{stored.dtype} of shape {stored.shape}")
 
 
 def whole_file(path: Path, *, decoded: bool) -> None:
-    """Label files of Cityscapes must be PNGs as large as their frames, and of its ids where they are `decoded`.
+    """Checks that a label file of Cityscapes is a PNG of its frame's size and, if `decoded`, has valid ids.
 
     Raises:
-        FileFormatError: the file is damaged, of another size than its frame, or no map of label ids.
+        FileFormatError: the file is damaged, of another size than its frame, or not a map of label ids.
     """
     if not path.match(LABELS):
         whole_size(path, decoded=decoded)
         return
-    size = whole_size(path, formats=("PNG",), decoded=decoded)  # a JPEG would have other numbers than were written
+    size = whole_size(path, formats=("PNG",), decoded=decoded)  # JPEG compression would change the ids
     for frame in frames_of(path):
         expected = size_of(frame)
         if expected is not None and size != expected:
@@ -216,7 +216,7 @@ def whole_file(path: Path, *, decoded: bool) -> None:
     if decoded:
         stored = decode(path, cv2.IMREAD_UNCHANGED)
         require_one_channel(path, stored)
-        if (greatest := int(stored.max())) > GREATEST_ID:  # which would be taken for pixels of no class
+        if (greatest := int(stored.max())) > GREATEST_ID:  # otherwise read as pixels without a class
             raise damaged(path, f"label ids from 0 to {GREATEST_ID}", str(greatest))
 
 

@@ -1,4 +1,4 @@
-"""ImageNet (Russakovsky et al., IJCV 2015): images in folders named by the WordNet ids of their classes."""
+"""ImageNet (Russakovsky et al., IJCV 2015): images in folders named after the WordNet ids of their classes."""
 
 import os
 import re
@@ -25,15 +25,15 @@ HINT = (
 class ImageNet(Dataset[LabelledImage]):
     """The images of `root`/imagenet/`split`/n01440764/... and so on, classes and images in sorted order.
 
-    A class has the same number in both splits, so where both are there they must have the same classes.
+    Classes are numbered alike in both splits, so these must have the same classes if both are present.
 
     Args:
         root: folder that holds imagenet.
         split: train (1,281,167 images of 1000 classes) or val (50,000).
 
     Raises:
-        LayoutError: the folder is missing, holds no folder of a class or lacks one that the other split has, or a class
-            has no image.
+        LayoutError: the folder is missing, has no class folder, or lacks one that the other split has; or a class has
+            no image.
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"] = "train") -> None:
@@ -41,7 +41,7 @@ class ImageNet(Dataset[LabelledImage]):
         self.synsets = synsets_of(root, split)
         self.images: list[tuple[int, str]] = []
         for label, synset in enumerate(self.synsets):
-            # a million files: no path is looked at twice
+            # There are a million files, so avoid further system calls on each.
             names = sorted(entry.name for entry in os.scandir(self.folder / synset) if is_image(entry.name))
             if not names:
                 empty = self.folder / synset
@@ -58,15 +58,15 @@ class ImageNet(Dataset[LabelledImage]):
 
 
 def folder_of(root: Path, split: Literal["train", "val"]) -> Path:
-    """Where the classes of a split are."""
+    """The folder that holds the classes of a split."""
     return root / FOLDER / split
 
 
 def synsets_of(root: Path, split: Literal["train", "val"]) -> list[str]:
-    """The classes of a split in the order of their numbers, without a look at its images.
+    """The classes of a split in order, found without listing images.
 
     Raises:
-        LayoutError: the folder is missing, holds no folder of a class or lacks one that the other split has.
+        LayoutError: the folder is missing, has no class folder, or lacks one that the other split has.
     """
     folder = folder_of(root, split)
     if not folder.is_dir():
@@ -86,12 +86,12 @@ def synsets_of(root: Path, split: Literal["train", "val"]) -> list[str]:
 
 
 def classes_in(folder: Path) -> list[str]:
-    """The folders of classes, sorted by their names."""
+    """Names of the class folders, sorted."""
     return sorted(entry.name for entry in os.scandir(folder) if re.fullmatch(r"n\d{8}", entry.name) and entry.is_dir())
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is named as the release's images are, or with the suffix of a smaller copy of it."""
+    """Whether a file has the suffix of the release's images or of smaller copies of the data set."""
     return name.lower().endswith((".jpeg", ".jpg", ".png"))
 
 

@@ -1,4 +1,4 @@
-"""ImageNet VID and DET (Russakovsky et al., IJCV 2015): objects in the frames of videos, and in images."""
+"""ImageNet VID and DET (Russakovsky et al., IJCV 2015): objects in video frames, and in single images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,14 +26,14 @@ HINT = (
 class ImageNetVid(Dataset[AnnotatedImage]):
     """The frames of `root`/ILSVRC/Data/VID/`split`, videos and frames in sorted order.
 
-    The videos are those of ImageSets/VID: train_1.txt, train_2.txt and so on name training videos, one list for each
-    class, val.txt and test.txt name frames. The release's test split has no annotations.
+    The videos are those listed in ImageSets/VID: train_1.txt, train_2.txt and so on list training videos, one file for
+    each class; val.txt and test.txt list frames. The release's test split has no annotations.
 
     Args:
         root: folder that holds ILSVRC.
-        split: train (3862 videos), val (555) or, of the mini set, test.
+        split: train (3862 videos), val (555) or, in the mini set, test.
         classes: {WordNet id: name}, in the order of their indices; objects of others are left out.
-        frames_per_video: that many frames of each video, evenly spread; None takes all.
+        frames_per_video: number of frames of each video, evenly spaced; None takes all.
 
     Raises:
         LayoutError: a list, folder, frame or annotation is missing.
@@ -70,11 +70,11 @@ class ImageNetVid(Dataset[AnnotatedImage]):
         return annotated_image(path, self.annotation_of(path), self.indices, self.name(path))
 
     def annotation(self, index: int) -> Annotation:
-        """What is known of a frame, without reading the frame."""
+        """The annotation of a frame, without reading the frame."""
         return read_annotation(self.annotation_of(self.images[index]), self.indices)
 
     def sequences(self) -> dict[str, range]:
-        """The indices of each video's frames in order of time."""
+        """Indices of each video's frames in temporal order."""
         return dict(self.videos)
 
     def name(self, image: Path) -> str:
@@ -86,12 +86,12 @@ class ImageNetVid(Dataset[AnnotatedImage]):
 
 
 class ImageNetDet(Dataset[AnnotatedImage]):
-    """The images of ImageNet DET that a list names, which detectors for videos are trained on besides VID's.
+    """The images of ImageNet DET in a list, on which video detectors are trained besides VID's frames.
 
     Args:
         root: folder that holds ILSVRC.
-        listing: file below ILSVRC/ImageSets whose lines begin with an image below Data/DET, without its suffix. That of
-            the images with VID's classes was published with FGFA (Zhu et al., ICCV 2017) and is used since.
+        listing: file in ILSVRC/ImageSets whose lines begin with an image in Data/DET, without its suffix. The usual
+            list, of the images with VID's classes, was published with FGFA (Zhu et al., ICCV 2017).
         classes: as for `ImageNetVid`.
 
     Raises:
@@ -124,10 +124,10 @@ class ImageNetDet(Dataset[AnnotatedImage]):
 
 
 def annotated_image(image: Path, annotation: Path, indices: Mapping[str, int], name: str) -> AnnotatedImage:
-    """An image with its annotation.
+    """Reads an image with its annotation.
 
     Raises:
-        FileFormatError: a file is damaged, or the annotation is of an image of another size.
+        FileFormatError: a file is damaged, or the annotation is for an image of another size.
     """
     pixels, known = read_image(image), read_annotation(annotation, indices)
     require_size_of(annotation, known, pixels.shape[1:])
@@ -135,20 +135,20 @@ def annotated_image(image: Path, annotation: Path, indices: Mapping[str, int], n
 
 
 def require_size_of(annotation: Path, known: Annotation, size: Sequence[int]) -> None:
-    """Raises FileFormatError unless an annotation is of an image of this height and width, as it is stored."""
+    """Raises FileFormatError unless an annotation is for an image of this height and width, as stored."""
     if tuple(size) != known.size:
         (height, width), (h, w) = size, known.size
         raise damaged(annotation, f"the size of its image, {width}x{height}", f"{w}x{h}")
 
 
 def frame_of(annotation: Path) -> Path:
-    """The image of an annotation below ILSVRC/Annotations."""
+    """The image of an annotation in ILSVRC/Annotations."""
     (top,) = (folder for folder in annotation.parents if folder.parts[-2:] == (FOLDER, "Annotations"))
     return (top.with_name("Data") / annotation.relative_to(top)).with_suffix(".JPEG")
 
 
 def listed_videos(folder: Path, split: str) -> list[str]:
-    """The videos that the lists of a split name, sorted, each once.
+    """The distinct videos in the lists of a split, sorted.
 
     Raises:
         LayoutError: there is no list.
@@ -168,8 +168,8 @@ def first_words(path: Path, *, may_be_empty: bool = False) -> list[str]:
     """The first word of each line.
 
     Raises:
-        LayoutError: there is no such file.
-        FileFormatError: there is no line, though there must be.
+        LayoutError: the file does not exist.
+        FileFormatError: the file is empty, unless it `may_be_empty`.
     """
     if not path.is_file():
         raise LayoutError(f"{path}: expected a list, but there is none; {HINT}", [path])
@@ -180,7 +180,7 @@ def first_words(path: Path, *, may_be_empty: bool = False) -> list[str]:
 
 
 def spread(frames: Sequence[Path], count: int | None) -> Sequence[Path]:
-    """At most `count` of the frames, from the first on, evenly spread; all if None."""
+    """At most `count` of the frames, evenly spaced from the first on; all if None."""
     if count is None or count >= len(frames):
         return frames
     return [frames[place * len(frames) // count] for place in range(count)]
@@ -190,10 +190,10 @@ EVERY_OBJECT = dict.fromkeys((*VID, *STREET_OBJECTS), 0)
 
 
 def whole_annotation(path: Path, *, decoded: bool) -> None:
-    """Annotations must be of the size of their frames, however much is `decoded`.
+    """Checks that an annotation has the size of its frame, whatever `decoded` is.
 
     Raises:
-        FileFormatError: the file is damaged, or of another size than its frame.
+        FileFormatError: the file is damaged, or its size is not that of the frame.
     """
     known = read_annotation(path, EVERY_OBJECT)
     size = size_of(frame_of(path))

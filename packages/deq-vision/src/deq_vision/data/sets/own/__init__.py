@@ -1,1 +1,1 @@
-"""Pictures of one's own, in any of three layouts: folders of classes, pictures with masks, pictures with boxes."""
+"""Your own images, in any of three layouts: class folders, images with masks, images with boxes."""

@@ -1,4 +1,4 @@
-"""Pictures of one's own with boxes in the JSON format of COCO."""
+"""Your own images with boxes in the JSON format of COCO."""
 
 from pathlib import Path
 
@@ -15,20 +15,20 @@ LAYOUT = "boxes are in one JSON file of COCO's format, there or in annotations/,
 
 
 class OwnBoxes(Dataset[AnnotatedImage]):
-    """The pictures of `root`/images with boxes of a JSON file, or of `root`/`split` where `root` has a folder train.
+    """The images of `root`/images with boxes from a JSON file, or of `root`/`split` if `root` has a folder train.
 
-    The file is the only one of `root` and `root`/annotations, and has an entry for each picture, without annotations
-    where nothing is in it. Without a folder images the pictures are in `root` itself. Without folders of splits about a
-    fifth of the pictures is held out, see `of_split`. Pictures are turned to how a person sees them, which is what
-    their entries must have the size of.
+    The file is the only JSON file in `root` and `root`/annotations. It has an entry for each image, and no annotations
+    for an image without objects. Without a folder images, the images are in `root` itself. Without split folders, about
+    a fifth of the images is held out, see `of_split`. Images are rotated upright, and their entries must have that
+    size.
 
     Args:
         root: folder of images and file, or of the splits.
         split: train, val or test.
 
     Raises:
-        LayoutError: a folder, the file or a picture is missing, a picture is not in the file, or there is none with a
-            box for the split.
+        LayoutError: a folder, the file or an image is missing; an image is not in the file; or the split has no image
+            with a box.
         FileFormatError: the file is damaged, or has other categories than that of train.
     """
 
@@ -52,7 +52,7 @@ class OwnBoxes(Dataset[AnnotatedImage]):
 
     @property
     def files(self) -> list[Path]:
-        """All that is read."""
+        """All files that are read."""
         return [self.source, *self.images]
 
     def __getitem__(self, index: int) -> AnnotatedImage:
@@ -68,7 +68,7 @@ class OwnBoxes(Dataset[AnnotatedImage]):
 
 
 def annotations_in(folder: Path) -> Path:
-    """The JSON file of a folder, or of its folder annotations.
+    """The JSON file in a folder or its subfolder annotations.
 
     Raises:
         LayoutError: there is none, or more than one.
@@ -81,13 +81,13 @@ def annotations_in(folder: Path) -> Path:
 
 
 def jsons_in(folder: Path) -> list[Path]:
-    """The JSON files of a folder and of its folder annotations, but for hidden ones."""
+    """JSON files in a folder and its subfolder annotations, except hidden ones."""
     places = [place for place in (folder, folder / "annotations") if place.is_dir()]
     return sorted(path for place in places for path in place.glob("*.json") if not path.name.startswith("."))
 
 
 def require_categories(root: Path, source: Path, known: CocoFile) -> None:
-    """Raises FileFormatError where a file of another split than train has other categories."""
+    """Raises FileFormatError if the file of a split has other categories than that of train."""
     first = annotations_in(folder_of(root, "train"))
     if first != source and (other := read_coco(first).categories) != known.categories:
         odd = sorted(set(other.items()) ^ set(known.categories.items()))[0]
@@ -97,7 +97,7 @@ def require_categories(root: Path, source: Path, known: CocoFile) -> None:
 
 
 def require_pictures(folder: Path, source: Path, known: CocoFile) -> None:
-    """Raises LayoutError unless the folder has the pictures that the file names, and no others."""
+    """Raises LayoutError unless the folder has exactly the images in the file."""
     if missing := [folder / name for name in known.sizes if not (folder / name).is_file()]:
         others = f" and {len(missing) - 1} others are missing" if missing[1:] else ""
         raise LayoutError(

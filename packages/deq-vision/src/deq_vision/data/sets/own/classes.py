@@ -1,4 +1,4 @@
-"""Pictures of one's own in folders that are named as their classes."""
+"""Your own images in folders named after their classes."""
 
 import os
 from pathlib import Path
@@ -14,18 +14,18 @@ from deq_vision.data.sets.own.splits import SPLITS, Split, folder_of, of_split, 
 
 
 class OwnClasses(Dataset[LabelledImage]):
-    """The pictures of `root`/CLASS/, or of `root`/`split`/CLASS/ where `root` has a folder train.
+    """The images of `root`/CLASS/, or of `root`/`split`/CLASS/ if `root` has a folder train.
 
-    Classes are numbered in the order of their names. Without folders of splits about a fifth of a class's pictures is
-    held out, see `of_split`.
+    Classes are numbered in alphabetical order. Without split folders, about a fifth of the images of each class is held
+    out, see `of_split`.
 
     Args:
         root: folder of the classes or of the splits.
         split: train, val or test.
 
     Raises:
-        LayoutError: there are fewer than two classes, or one of them has no picture in the split, or other classes in
-            another split.
+        LayoutError: there are fewer than two classes, a class has no image in the split, or splits have different
+            classes.
     """
 
     def __init__(self, root: Path, split: Split = "train") -> None:
@@ -46,7 +46,7 @@ class OwnClasses(Dataset[LabelledImage]):
 
     @property
     def files(self) -> list[Path]:
-        """All that is read."""
+        """All files that are read."""
         return [path for _, path in self.images]
 
     def __getitem__(self, index: int) -> LabelledImage:
@@ -55,7 +55,7 @@ class OwnClasses(Dataset[LabelledImage]):
 
 
 def classes_of(root: Path) -> list[str]:
-    """The names of the classes in the order of their numbers.
+    """Names of the classes in the order of their numbers.
 
     Raises:
         LayoutError: there are fewer than two, or splits have different ones.
@@ -85,11 +85,11 @@ def classes_of(root: Path) -> list[str]:
 
 
 def named_in(folder: Path) -> list[str]:
-    """The folders that hold pictures, sorted by name, but for hidden ones and what a command wrote.
+    """Names of the subfolders that hold images, sorted, except hidden ones and the output of a command.
 
     Raises:
-        LayoutError: there is no such folder, or one in it has pictures in a further one alone, which nobody would read,
-            or a name that is no UTF-8.
+        LayoutError: the folder does not exist; a subfolder has images only further below, where they would not be read;
+            or a name is not UTF-8.
     """
     if not folder.is_dir():
         raise LayoutError(f"{folder}: expected folders of classes, as there are for train, but there is none", [folder])
@@ -98,7 +98,7 @@ def named_in(folder: Path) -> list[str]:
     places = [place for place in places if not (place / RECORD).is_file()]
     found = [place.name for place in places if pictures(place)]
     for name in found:
-        if any("\ud800" <= character <= "\udfff" for character in name):  # OpenCV crashes when it draws them
+        if any("\ud800" <= character <= "\udfff" for character in name):  # OpenCV crashes on drawing such text
             raise LayoutError(f"{folder / name}: expected a name in UTF-8, got {os.fsencode(name)!r}; rename it")
     for place in places:
         if found and place.name not in found and (below := first_with_pictures(place)) is not None:
@@ -110,7 +110,7 @@ def named_in(folder: Path) -> list[str]:
 
 
 def first_with_pictures(folder: Path) -> Path | None:
-    """The first folder below one that has pictures, hidden ones aside."""
+    """The first folder, at or below the given one, that has images, except hidden ones; None if there is none."""
     for place, below, _ in os.walk(folder):
         below[:] = sorted(name for name in below if name[0] != ".")
         if pictures(Path(place)):

@@ -1,4 +1,4 @@
-"""Boxes in the JSON format of COCO (Lin et al., ECCV 2014): https://cocodataset.org/#format-data, object detection."""
+"""Boxes in COCO's JSON format for object detection (Lin et al., ECCV 2014), https://cocodataset.org/#format-data."""
 
 import json
 from collections import Counter
@@ -25,25 +25,25 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The images of a file with their objects."""
+    """Contents of an annotation file."""
 
     categories: Mapping[int, str]
-    """Name by id, in the order of the ids, which is that of the classes."""
+    """Names by id, sorted by id; their order is that of the classes."""
     sizes: Mapping[str, tuple[int, int]]
-    """(h, w) of each image by the last part of its file_name."""
+    """(h, w) of each image, by the last part of its file_name."""
     objects: Mapping[str, Objects]
-    """Of each image likewise; none where there is nothing in it. An object's area is what its annotation says, as of a
-    mask's pixels, or that of its box where it says none above 0."""
+    """Objects of each image by the same key, possibly none. The area of an object is that of its annotation, for
+    example of a mask, or of its box if the annotation has none above 0."""
     crowds: Mapping[str, Objects]
-    """Of each image likewise: the annotations with `iscrowd`, which are no objects."""
+    """Annotations of each image with `iscrowd`, by the same key; these do not count as objects."""
 
 
 def read_coco(path: Path) -> CocoFile:
-    """What a file says, of which nothing is to be changed. A box of it is left, top, width and height, pixels.
+    """Reads a file; the result is cached and must not be modified. Boxes in the file are left, top, width and height.
 
     Raises:
-        FileFormatError: it is no JSON, an entry lacks something, an id is there twice or unknown, or a box is empty or
-            outside of its image.
+        FileFormatError: the file is not JSON, an entry is incomplete, an id is duplicate or unknown, or a box is empty
+            or outside its image.
     """
     found = path.stat()
     return _read(path, found.st_mtime_ns, found.st_size)
@@ -51,7 +51,7 @@ def read_coco(path: Path) -> CocoFile:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, *_: int) -> CocoFile:
-    """As `read_coco`, once for a file as long as it is the same: a training comes back to it at each validation."""
+    """Cached `read_coco`, keyed by modification time and size, because each validation reads the file again."""
     text = read_text(path, FileFormatError, expected="a JSON file")
     with decoding(path, FileFormatError, "a JSON file"):
         document = json.loads(text)
@@ -94,7 +94,7 @@ def _read(path: Path, *_: int) -> CocoFile:
 
 
 def area_of(said: Any, box: Box) -> float:
-    """The area of an object in pixels: `said` where that is one, else the box's."""
+    """The area of an object in pixels: `said` if that is a valid area, else the box's."""
     if isinstance(said, int | float) and 0 < said < MOST**2:
         return float(said)
     left, top, right, bottom = box
@@ -102,7 +102,7 @@ def area_of(said: Any, box: Box) -> float:
 
 
 def inside(path: Path, where: str, box: list[Any], name: str, size: tuple[int, int]) -> Box:
-    """Left, top, right and bottom of a box of the file, cut at the edges of its image (h, w)."""
+    """Left, top, right and bottom of a box in the file, clipped to its image (h, w)."""
     if len(box) != 4 or not all(isinstance(value, int | float) and abs(value) < MOST for value in box):
         raise wrong(path, where, "four numbers: left, top, width and height", box)
     left, top, width, height = (float(value) for value in box)
@@ -110,14 +110,14 @@ def inside(path: Path, where: str, box: list[Any], name: str, size: tuple[int, i
         raise wrong(path, where, "a width and height above 0", box)
     far = min(left, top) < -MARGIN or left + width > size[1] + MARGIN or top + height > size[0] + MARGIN
     cut = (max(left, 0.0), max(top, 0.0), min(left + width, size[1]), min(top + height, size[0]))
-    found = torch.tensor(cut)  # single precision, in which narrow boxes may end where they begin
+    found = torch.tensor(cut)  # in single precision, narrow boxes may become empty
     if far or (found[2:] <= found[:2]).any():
         raise wrong(path, where, f"a box within {name}, which has {size[1]}x{size[0]} pixels", box)
     return cut
 
 
 class Entries:
-    """A list of mappings in a file."""
+    """A list of mappings in a file, with checked access."""
 
     def __init__(self, path: Path, document: Any, key: str) -> None:
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
@@ -128,17 +128,17 @@ class Entries:
                 raise wrong(path, f"{key}[{place}]", "a mapping", entry)
 
     def value(self, place: int, name: str, kind: type) -> Any:
-        """A value of an entry."""
+        """A value of an entry; raises FileFormatError if it is missing or of another type."""
         found = self.entries[place].get(name)
         if isinstance(found, float) and kind is int and found.is_integer():
-            return int(found)  # as some programs write ids and sizes
+            return int(found)  # some programs write ids and sizes as floats
         if not isinstance(found, kind) or isinstance(found, bool):
             word = {int: "a whole number", str: "a text", list: "a list"}[kind]
             raise wrong(self.path, f"{self.key}[{place}].{name}", word, found)
         return found
 
     def by_id(self, name: str, kind: type) -> dict[int, Any]:
-        """One value of each entry, by its id."""
+        """One value of each entry, by id."""
         found: dict[int, Any] = {}
         for place in range(len(self.entries)):
             number = self.value(place, "id", int)
@@ -149,12 +149,12 @@ class Entries:
 
 
 def type_of(document: Any, key: str) -> str:
-    """What is in the place of a list."""
+    """Name of the type found in place of a list."""
     return type(document.get(key)).__name__ if isinstance(document, dict) else f"a file of {type(document).__name__}"
 
 
 def wrong(path: Path, where: str, expected: str, got: object) -> FileFormatError:
-    """The error for an entry, with where it is in the file."""
+    """The error for an entry at a place in the file."""
     text = repr(got)
     return FileFormatError(
         f"{path}: {where}: expected {expected}, got {text if len(text) <= 100 else text[:97] + '...'}; correct it there"

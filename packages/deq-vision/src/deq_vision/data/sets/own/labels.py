@@ -1,4 +1,4 @@
-"""Which numbers or colours of the pixels of one's own masks are which classes: the file labels.yaml."""
+"""The file labels.yaml, which maps pixel values or colours of your own masks to classes."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,25 +25,24 @@ class Label:
 
     name: str
     index: int | None = None
-    """Value of its pixels in masks of numbers: grey or indexed PNGs."""
+    """Value of its pixels in grey or indexed masks (PNG)."""
     colour: Colour | None = None
-    """RGB in pictures; without an index, of its pixels in masks too."""
+    """RGB colour for display; without an index, also of its pixels in masks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFile:
-    """What labels.yaml holds.
+    """Contents of labels.yaml.
 
     Raises:
-        ValueError: classes are too few or too many, without a name, index or colour of their own, or some have an index
-            and others none.
+        ValueError: there are too few or too many classes; a name, index or colour is missing or not unique; or only
+            some classes have an index.
     """
 
     classes: tuple[Label, ...]
     """In the order of the network's outputs."""
     ignore: tuple[int | Colour, ...] = ()
-    """Values, or colours, of pixels that are neither trained on nor measured; all that are in no class and not here are
-    errors."""
+    """Values or colours of pixels that are neither trained on nor measured; any others without a class are errors."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.classes) <= IGNORE_INDEX:
@@ -71,14 +70,14 @@ class LabelFile:
 
     @property
     def by_index(self) -> bool:
-        """Whether masks hold numbers, not colours."""
+        """Whether masks hold indices, not colours."""
         return self.classes[0].index is not None
 
     def _key(self, label: Label) -> int | Colour | None:
         return label.index if self.by_index else label.colour
 
     def label_set(self) -> LabelSet:
-        """Names, ids and colours of the classes; where masks hold colours, ids count from 0."""
+        """Names, ids and colours of the classes; if masks hold colours, ids count from 0."""
         shown = palette(len(self.classes))
         return LabelSet(
             names=tuple(label.name for label in self.classes),
@@ -87,10 +86,10 @@ class LabelFile:
         )
 
     def read(self, path: Path) -> Tensor:
-        """uint8 (h, w), class indices of a mask, `IGNORE_INDEX` where its pixel is ignored.
+        """Reads class indices, uint8 (h, w), of a mask; `IGNORE_INDEX` for ignored pixels.
 
         Raises:
-            FileFormatError: the file is damaged, or a pixel has a number or colour that is not in labels.yaml.
+            FileFormatError: the file is damaged, or a pixel has an index or colour that is not in labels.yaml.
         """
         stored = read_numbers(path).astype(np.int64) if self.by_index else packed(read_colours(path))
         known = [self._key(label) for label in self.classes] + list(self.ignore)
@@ -114,16 +113,16 @@ class LabelFile:
 
 
 def packed(colours: np.ndarray) -> np.ndarray:
-    """int64 (...): RGB (..., 3) as one number."""
+    """RGB (..., 3) packed into one number, int64 (...)."""
     return colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
 
 
 def labels_of(root: Path) -> LabelFile:
-    """What `root`/labels.yaml says.
+    """Reads `root`/labels.yaml.
 
     Raises:
-        LayoutError: there is no such file.
-        ConfigError: it holds something else.
+        LayoutError: the file does not exist.
+        ConfigError: its contents are invalid.
     """
     path = root / FILE
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Which of the layouts of one's own pictures a folder has, and what is wrong with it."""
+"""Detects the layout of a folder of your own images, and checks it."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ READERS: Mapping[Layout, type[OwnClasses | OwnMasks | OwnBoxes]] = {
 
 
 def layout_of(root: Path) -> Layout:
-    """Masks where there are labels.yaml or a folder masks, boxes where there is a JSON file, and else classes."""
+    """Masks if there is labels.yaml or a folder masks, boxes if there is a JSON file, otherwise classes."""
     folder = folder_of(root, "train")
     if (root / FILE).exists() or (folder / "masks").is_dir():
         return "masks"
@@ -37,17 +37,15 @@ def layout_of(root: Path) -> Layout:
 
 
 def read(root: Path, split: Split, layout: Layout | None = None) -> OwnClasses | OwnMasks | OwnBoxes:
-    """The pictures of a split; `layout` is that of `layout_of` by default."""
+    """The images of a split; `layout` is by default that of `layout_of`."""
     try:
         return READERS[layout or layout_of(root)](root, split)
-    except ConfigError as error:  # of labels.yaml, which is a file of the data like others
+    except ConfigError as error:  # from labels.yaml, which is part of the data
         raise FileFormatError(str(error)) from error
 
 
 def contents(root: Path, layout: Layout) -> list[tuple[str, str]]:
-    """Each file that a training reads, with the bytes of a picture, or the digest of labels and boxes.
-
-    By these one knows whether the pictures are still the same.
+    """Each file that a training reads, with its size for an image, else its digest; used to detect changed data.
 
     Raises:
         LayoutError, FileFormatError: the folder has another layout.
@@ -57,19 +55,19 @@ def contents(root: Path, layout: Layout) -> list[tuple[str, str]]:
 
 
 def bytes_of(path: Path) -> str:
-    """How many there are of a picture, which are many; of another file what they are."""
+    """The size of an image in bytes, as hashing many images takes long; the SHA-256 digest of any other file."""
     if path.suffix.lower() in SUFFIXES:
         return str(path.stat().st_size)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def disagreements(root: Path) -> Iterator[Problem]:
-    """Masks and entries that do not fit their pictures, and masks with pixels of no class: every picture is read."""
+    """Masks and entries that do not fit their images, and masks with unknown pixels; reads every image."""
     for split in SPLITS:
         try:
             found = read(root, split)
         except (FileFormatError, LayoutError):
-            continue  # of which there is a problem already
+            continue  # already reported as a problem
         for index in range(len(found)):
             try:
                 found[index]

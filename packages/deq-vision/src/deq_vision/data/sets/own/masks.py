@@ -1,4 +1,4 @@
-"""Pictures of one's own with a mask each, which has the class of every pixel."""
+"""Your own images, each with a mask of pixel classes."""
 
 from pathlib import Path
 
@@ -15,20 +15,19 @@ LAYOUT = "pictures are in images/, the mask of images/NAME.jpg is masks/NAME.png
 
 
 class OwnMasks(Dataset[SegmentedImage]):
-    """The pictures of `root`/images with masks in `root`/masks, or of `root`/`split` where `root` has a folder train.
+    """The images of `root`/images with masks in `root`/masks, or of `root`/`split` if `root` has a folder train.
 
-    Which numbers or colours of the masks are which classes is in `root`/labels.yaml, see `labels.LabelFile`. Without
-    folders of splits about a fifth of the pictures is held out, see `of_split`. Pictures are turned to how a person
-    sees them, which is what a mask must have the size of.
+    `root`/labels.yaml maps pixel values or colours of masks to classes, see `labels.LabelFile`. Without split folders,
+    about a fifth of the images is held out, see `of_split`. Images are rotated upright, and masks must have that size.
 
     Args:
         root: folder of images, masks and labels.yaml, or of the splits and labels.yaml.
         split: train, val or test.
 
     Raises:
-        LayoutError: a folder, a mask or labels.yaml is missing, there is no picture for the split, or one mask would be
-            that of two.
-        ConfigError: labels.yaml holds something else than labels.
+        LayoutError: a folder, a mask or labels.yaml is missing, the split has no image, or two images would share a
+            mask.
+        ConfigError: the contents of labels.yaml are invalid.
     """
 
     def __init__(self, root: Path, split: Split = "train") -> None:
@@ -51,7 +50,7 @@ class OwnMasks(Dataset[SegmentedImage]):
 
     @property
     def files(self) -> list[Path]:
-        """All that is read."""
+        """All files that are read."""
         return [self.source, *self.images, *map(mask_of, self.images)]
 
     def __getitem__(self, index: int) -> SegmentedImage:
@@ -66,7 +65,7 @@ class OwnMasks(Dataset[SegmentedImage]):
 
 
 def require_own_masks(images: list[Path]) -> None:
-    """Raises LayoutError where the names of two pictures differ in the suffix alone."""
+    """Raises LayoutError if the names of two images differ only in the suffix."""
     known: dict[Path, Path] = {}
     for image in images:
         other = known.setdefault(mask_of(image), image)
@@ -78,5 +77,5 @@ def require_own_masks(images: list[Path]) -> None:
 
 
 def mask_of(image: Path) -> Path:
-    """The mask of a picture."""
+    """The mask of an image."""
     return image.parents[1] / "masks" / f"{image.stem}.png"

@@ -1,4 +1,4 @@
-"""Which of one's own pictures are trained on and which are held out, and the pictures of a folder."""
+"""Splits of your own images, and the images of a folder."""
 
 import hashlib
 import os
@@ -16,15 +16,15 @@ FOLDERS: Mapping[Split, Sequence[str]] = {
     "val": ("val", "valid"),
     "test": ("test", "val", "valid"),
 }
-"""What the folder of a split may be called; the first one that is there is it."""
+"""Possible names of a split's folder; the first that exists is used."""
 EVERY = 5
-"""Of so many pictures one is held out, where no folder says which."""
+"""One image in this many is held out if there are no split folders."""
 
 
 def folder_of(root: Path, split: Split) -> Path:
-    """Where the pictures of a split are: where `root` has no folder train, `root`; where it has no test, val.
+    """The folder of a split: `root` if it has no folder train; that of val if it has no test.
 
-    Val may be called valid, as Roboflow calls it.
+    Val may be named valid, as in exports of Roboflow.
     """
     if not (root / "train").is_dir():
         return root
@@ -32,10 +32,10 @@ def folder_of(root: Path, split: Split) -> Path:
 
 
 def of_split(found: list[Path], root: Path, split: Split) -> list[Path]:
-    """Those pictures of `folder_of` that are of the split: all of a folder of its own, else those held out or not.
+    """The images of `folder_of` that belong to the split: all of a split folder, else those held out or the others.
 
-    About a fifth, by a digest of their names, is held out for both val and test, so that a picture stays where it is
-    when others come.
+    About a fifth is held out for both val and test. The choice depends on a digest of the names, so that an image stays
+    in its split when others are added.
     """
     if folder_of(root, split) != root:
         return found
@@ -44,22 +44,22 @@ def of_split(found: list[Path], root: Path, split: Split) -> list[Path]:
 
 
 def held_out_of(found: list[Path]) -> set[Path]:
-    """About one picture of `EVERY`, by a digest of its name; of two or more at least one, and not all."""
+    """About one image in `EVERY`, by a digest of its name; of two or more images at least one, but not all."""
     order = sorted(found, key=number)
     held_out = [path for path in order if number(path) % EVERY == 0]
     return set((held_out or order[:1])[: len(order) - 1])
 
 
 def number(path: Path) -> int:
-    """Of a picture's name, evenly spread."""
+    """A number from an image's name, uniformly distributed."""
     return int.from_bytes(hashlib.md5(path.name.encode(errors="surrogateescape")).digest())
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder, sorted by name; hidden files are none.
+    """Images in a folder, sorted by name, except hidden files.
 
     Raises:
-        LayoutError: one is of a kind that is not read, and would be left out.
+        LayoutError: an image has a format that cannot be read, and would be left out.
     """
     with os.scandir(folder) as entries:
         files = sorted(Path(entry.path) for entry in entries if entry.is_file() and not entry.name.startswith("."))
@@ -73,10 +73,10 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def labelled_pictures(root: Path, split: Split, folder: Path, layout: str) -> list[Path]:
-    """The pictures of a split in `folder`, sorted by name.
+    """Images of a split in `folder`, sorted by name.
 
     Raises:
-        LayoutError: there is no such folder or no picture for the split; `layout` says what is expected.
+        LayoutError: the folder does not exist or has no image for the split; `layout` describes what is expected.
     """
     if not folder.is_dir():
         raise LayoutError(f"{folder}: expected a folder of pictures, but there is none; {layout}", [folder])
