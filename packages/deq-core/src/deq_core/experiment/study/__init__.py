@@ -1,1 +1,1 @@
-"""Studies: what is measured case by case (`stage`), and what is told of all cases together (`report`)."""
+"""Studies: a `stage` measures one case, a `report` summarises all cases."""

@@ -1,4 +1,4 @@
-"""Cells under the delta rule, and what each of their evaluations costs."""
+"""Cells under the delta rule, and the cost of each of their evaluations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ FIELDS = (
     "release_dense",
     "release_sparse",
 )
-"""The columns of counts: attributes of `deq_core`'s count of one layer."""
+"""Columns of counts: attributes of the count of one layer in `DeltaMeter`."""
 
 EXACT = Rule(thresholds=(0.0,))
-"""The rule that changes no number."""
+"""The rule at threshold 0, which changes no number."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class RunConfig(Generic[Start]):
     start: Start
     rule: Rule | None = None
     threshold: float | None = None
-    """Of `rule`; None evaluates densely."""
+    """Threshold of the rule; None evaluates densely."""
 
     @property
     def name(self) -> str:
-        """What its numbers are called by."""
+        """Prefix of the names of its metrics."""
         how = "dense" if self.threshold is None else f"{self.threshold:g}"
         return f"{self.variant}.{self.start}.{how}.{self.stop.max_steps}"
 
     def columns(self) -> Row:
-        """What tells its rows from others'."""
+        """Columns that identify its rows."""
         return {
             "variant": self.variant,
             "solver": str(self.solver),
@@ -66,16 +66,15 @@ class RunConfig(Generic[Start]):
 def sweep_configs(
     variants: Mapping[str, Variant], steps: Sequence[int], starts: Sequence[Start]
 ) -> list[RunConfig[Start]]:
-    """What is measured: of each solver and start, threshold 0 at some numbers of steps, then each variant's thresholds.
+    """Runs of a sweep: for each solver and start, threshold 0 with each number of steps, and each variant's thresholds.
 
-    At threshold 0 the rule returns what a dense solve does, and leaves out only what need not be computed: products of
-    exact zeros and of inputs that stay as they are. So these runs are the peers with fewer steps, at the work that the
-    rule is granted too.
+    At threshold 0 the rule gives the result of a dense solve, and skips only products with exact zeros and with
+    unchanged inputs. These runs are the baseline of fewer steps, whose work is counted like that of the rule.
 
     Args:
-        variants: solvers and rules, by name.
-        steps: lengths of the solves at threshold 0, the variants' own among them.
-        starts: where solves begin.
+        variants: solvers and rules by name.
+        steps: numbers of steps at threshold 0, including those of the variants.
+        starts: initialisations.
 
     Raises:
         ValueError: a variant's number of steps is not among `steps`, or 0 is among its thresholds.
@@ -99,7 +98,7 @@ def sweep_configs(
 
 
 def delta_cell(cell: Cell, rule: Rule, threshold: float, **options: Any) -> tuple[Cell, DeltaMeter]:
-    """`deq_core.delta.to_delta` as `rule` says; options are `skip` and `across_solves`."""
+    """`deq_core.delta.to_delta` with the settings of `rule`; options are `skip` and `across_solves`."""
     return to_delta(
         cell,
         threshold,
@@ -111,7 +110,7 @@ def delta_cell(cell: Cell, rule: Rule, threshold: float, **options: Any) -> tupl
 
 
 class Counted:
-    """A map under the delta rule; `counts` has what each of its evaluations cost, layer by layer."""
+    """A map under the delta rule that records the cost of each evaluation by layer in `counts`."""
 
     def __init__(self, f: Callable[..., Any], meter: DeltaMeter) -> None:
         self._f, self._meter = f, meter
@@ -132,14 +131,14 @@ class Counted:
 
 
 def totals(meter: DeltaMeter) -> Tensor:
-    """(layers, FIELDS) float64: everything counted since the meter was made or reset."""
+    """Counts since the meter was made or reset, (layers, FIELDS) float64."""
     return torch.tensor(
         [[float(getattr(layer, name)) for name in FIELDS] for layer in meter.layers.values()], dtype=torch.float64
     )
 
 
 def add(total: Tensor | None, more: Tensor) -> Tensor:
-    """The sum of two tables whose first dimension is the evaluation, the shorter one continued by zeros."""
+    """Sum of two tables whose first dimension is the evaluation; the shorter one is padded with zeros."""
     if total is None:
         return more
     result = more.new_zeros(max(len(total), len(more)), *more.shape[1:])
@@ -151,10 +150,9 @@ def add(total: Tensor | None, more: Tensor) -> Tensor:
 def shares(counts: Tensor) -> dict[str, float]:
     """Columns of a table from counts (..., FIELDS), summed over all but the last dimension.
 
-    elements_skipped, pixels_skipped and tiles_skipped are shares of the layers' inputs; a pixel is skipped where all of
-    its channels are, a tile of 8x8 where all of its pixels are. macs_* and release_* are numbers of operations: with
-    macs_sparse left where single elements can be skipped, macs_pixels where whole pixels and macs_tiles where whole
-    tiles can.
+    elements_skipped, pixels_skipped and tiles_skipped are shares of the layers' inputs. A pixel is skipped if all of
+    its channels are, a tile of 8x8 pixels if all of its pixels are. macs_* and release_* are numbers of operations.
+    macs_sparse, macs_pixels and macs_tiles remain if single elements, whole pixels or whole tiles can be skipped.
     """
     table = counts.reshape(-1, len(FIELDS))
     sums = dict(zip(FIELDS, table.sum(dim=0).tolist(), strict=True))
@@ -177,7 +175,7 @@ def shares(counts: Tensor) -> dict[str, float]:
 
 
 def by_threshold(rows: Sequence[Row], quality: str) -> dict[str, float]:
-    """{"variant.threshold.steps.quantity": value} of a quality and what was saved, of the rows of a sweep's test."""
+    """{"variant.threshold.steps.quantity": value} for the quality and the savings in a sweep's test rows."""
     return {
         f"{row['variant']}.{row['threshold']:g}.{row['max_steps']}.{name}": numbers([row], name)[0]
         for row in rows

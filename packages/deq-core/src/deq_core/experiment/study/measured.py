@@ -1,4 +1,4 @@
-"""What a study measures: methods, each trained from some seeds, and networks that come with a package."""
+"""The networks that a study measures: methods trained with several seeds, and shipped networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from deq_core.experiment.study.stage import Section
 
 @dataclass(frozen=True)
 class Measured:
-    """One network."""
+    """A network to measure."""
 
     network: Name
-    """A method, or a shipped checkpoint."""
+    """Name of a method or of a shipped checkpoint."""
     seed: Seed | None = None
-    """Of a method's training; a shipped checkpoint has none."""
+    """Training seed of a method; None for a shipped checkpoint."""
 
 
 def networks(section: Section, *, methods: str, seeds: str, shipped: str | None = None) -> list[Measured]:
-    """Every network that these keys of a section name, those of one method together."""
+    """All networks named under these keys of a section, grouped by method."""
     trained = product(section.load(tuple[Name, ...], methods), section.load(tuple[Seed, ...], seeds))
     alone = () if shipped is None else section.load(tuple[Name, ...], shipped)
     return [*(Measured(*each) for each in trained), *map(Measured, alone)]
 
 
 def first_seeds(measured: Sequence[Measured]) -> dict[str, Measured]:
-    """The first of each network, for figures that show one."""
+    """The first seed of each network, for figures that show one."""
     found: dict[str, Measured] = {}
     for each in measured:
         found.setdefault(each.network, each)
@@ -34,7 +34,7 @@ def first_seeds(measured: Sequence[Measured]) -> dict[str, Measured]:
 
 
 def by_network(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
-    """All of each network, in order of first appearance; a shipped one apart from trained ones of its name."""
+    """All seeds of each network, in order of first appearance; a shipped network is separate from trained ones."""
     trained = {each.network for each in measured if each.seed is not None}
     found: dict[str, list[Measured]] = {}
     for each in measured:

@@ -1,4 +1,4 @@
-"""The report of path independence: how far answers are apart, how many samples come to rest, what solves cost."""
+"""Report on path independence: distances between answers, shares of converged samples, cost of solves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ PARTS, OTHERS, BLACK = (*plotting.PALETTE[:3], plotting.PALETTE[7]), plotting.PA
 
 @dataclass(frozen=True)
 class Unit:
-    """What an answer of a domain is measured in."""
+    """Units of a domain's answers."""
 
     answer: str
-    """Of distances between answers: "px"."""
+    """Unit of distances between answers, such as "px"."""
     error: str
-    """What is wrong with an answer: "EPE, px"."""
+    """Error measure with its unit, such as "EPE, px"."""
 
 
 def path_report(domain: str, unit: Unit) -> Report:
-    """Of every equilibrium network of a domain's pipeline, and those that come with its package."""
+    """The report on all equilibrium networks of a domain's pipeline and all shipped ones."""
 
     def page(section: Section, results: Results) -> Page:
         found = measured.networks(section, methods="paths.methods", seeds="seeds", shipped="paths.shipped")
@@ -44,14 +44,14 @@ def path_report(domain: str, unit: Unit) -> Report:
 def path_page(
     networks: Mapping[str, Sequence[object]], results: Results, stage: str, unit: Unit, *, part: str | None = None
 ) -> Page:
-    """Distances, radii and shares of every network and set, and their curves.
+    """Distances, radii, shares and curves of every network and set.
 
     Args:
-        networks: by name, the cases of each, a seed each.
-        results: what the stage has left.
-        stage: the folder of it.
-        unit: of the answers.
-        part: of the stage's metrics; None is all of them.
+        networks: {name: cases of the network, one for each seed}.
+        results: results of the pipeline.
+        stage: folder of the stage.
+        unit: units of the answers.
+        part: part of the stage's metrics; None for all.
     """
     metrics: dict[str, dict[str, dict[str, float]]] = {}
     for name, cases in networks.items():
@@ -83,7 +83,7 @@ def path_page(
 
 
 def medians(samples: Sequence[Row], name: str) -> dict[str, float]:
-    """{solver.distance.median: over a set}: a mean may be that of a few samples with two solutions."""
+    """{solver.distance.median: median over a set}, since a few samples with two solutions may dominate the mean."""
     of_set = [row for row in samples if row["set"] == name]
     distances = [column for column in of_set[0] if column.endswith(tuple(f".{each}" for each in ("change", *STARTS)))]
     found = {column: [row for row in of_set if row.get(column) is not None] for column in distances}
@@ -91,13 +91,13 @@ def medians(samples: Sequence[Row], name: str) -> dict[str, float]:
 
 
 def halfway(answers: Sequence[Row], name: str, evaluations: float) -> dict[str, float]:
-    """{solver.error_half: mean error over a set after N/2 of N evaluations}, where it was recorded."""
+    """{solver.error_half: mean error over a set after N/2 of N evaluations}, if recorded."""
     rows = [row for row in answers if row["set"] == name and row["evaluation"] == evaluations / 2]
     return {f"{row['solver']}.error_half": numbers([row], "error")[0] for row in rows}
 
 
 def answers_table(found: Found, unit: Unit) -> str:
-    """A row a network, set and solver: errors, and distances between answers, their means and in brackets medians."""
+    """Table of errors and distances between answers, means with medians in brackets, by network, set and solver."""
     lines = []
     for network, sets in found.items():
         for name, values in sets.items():
@@ -119,7 +119,7 @@ def answers_table(found: Found, unit: Unit) -> str:
 
 
 def convergence_table(found: Found) -> str:
-    """A row a network, set, solver and kind of residual: the radius, and the shares that converged within N."""
+    """Table of radii and shares converged within N, by network, set, solver and kind of residual."""
     lines, known = [], dict[float, None]()
     for network, sets in found.items():
         for name, values in sets.items():
@@ -150,7 +150,7 @@ def convergence_table(found: Found) -> str:
 
 
 def solves_table(found: Found, unit: Unit) -> str:
-    """A row a network, set, setting and tolerance: what such solves cost and give; "" where there are none."""
+    """Table of cost and error of solves, by network, set, setting and tolerance; empty if there are none."""
     lines = []
     forms = {"evaluations": "{:.1f}", "ms": "{:.1f}", "converged": "{:.0f}", "error": "{:.3f}"}
     for network, sets in found.items():
@@ -166,30 +166,30 @@ def solves_table(found: Found, unit: Unit) -> str:
 
 
 def samples_of(name: str, values: Mapping[str, float]) -> str:
-    """A set, and how many samples of it were followed."""
+    """Name of a set with its number of samples."""
     return f"{name} ({values['samples']:.0f})"
 
 
 def tolerance(key: str) -> float:
-    """That of a share's name, `solver.what.tolerance`."""
+    """The tolerance in the name of a share, `solver.what.tolerance`."""
     return float(key.split(".", 2)[2])
 
 
 def percent(values: Mapping[str, float], key: str) -> str:
-    """A share with its deviation, in percent."""
+    """A share with its standard deviation, in per cent."""
     return cell({name: 100 * share for name, share in values.items() if name.startswith(key)}, key, "{:.0f}")
 
 
 def solvers_of(values: Mapping[str, float]) -> list[str]:
-    """Those that a set was solved by."""
+    """Solvers in the metrics of a set."""
     return [name.removesuffix(".change") for name in values if name.endswith(".change")]
 
 
 def figure(curves: Mapping[str, Mapping[str, Sequence[Sequence[Row]]]], unit: Unit) -> Figure:
-    """Residual by part, and distances between answers, against evaluations; a row a network, of its first set.
+    """Residuals by part and distances between answers against evaluations; one row of panels for each network.
 
-    Geometric means over seeds and a factor of their deviation. A colour is a quantity, a style a solver,
-    and panels above one another share their limits.
+    Shows the first set of each network: geometric means over seeds, with a band of one standard deviation of
+    logarithms. Colours stand for quantities, line styles for solvers. Panels in a column share their limits.
     """
     drawn, panels = plotting.figure(9.0, 3.0 * len(curves) + 0.8, rows=len(curves), columns=2, share="col")
     for number, (network, tables) in enumerate(curves.items()):
@@ -219,7 +219,7 @@ def figure(curves: Mapping[str, Mapping[str, Sequence[Sequence[Row]]]], unit: Un
 
 
 def curve(axes: Axes, seeds: Sequence[Sequence[Row]], column: str, **look: Any) -> None:
-    """A column against evaluations, where it is above 0 of every seed, as a logarithmic axis shows it."""
+    """Draws a column against evaluations where it is positive for all seeds, for a logarithmic axis."""
     known = [{row["evaluation"]: row[column] for row in rows if row.get(column)} for rows in seeds]
     steps = [step for step in known[0] if all(step in of_seed for of_seed in known)]
     points = [[{"evaluation": step, column: of_seed[step]} for step in steps] for of_seed in known]

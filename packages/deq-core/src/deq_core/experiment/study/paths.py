@@ -1,9 +1,8 @@
-"""Whether a network's answer is that of a fixed point, or of the path to it.
+"""Measures path independence (Anil et al., NeurIPS 2022): whether answers depend only on the fixed point.
 
-A fixed point that solves lead to is found from any start, stays where it is when a solve goes on, and attracts: the
-spectral radius of the map there is below 1. A residual alone tells none of it: that of a whole state hides its small
-parts, and near a radius of 1 it says nothing of how far the fixed point is. Path independence is that of Anil et al.
-(NeurIPS 2022).
+An attracting fixed point is reached from any initialisation, does not change with further evaluations, and has a
+spectral radius of the Jacobian below 1. A residual alone shows none of this: the residual of a whole state hides its
+small parts, and with a radius near 1 it does not bound the distance to the fixed point.
 """
 
 from collections import defaultdict
@@ -24,36 +23,36 @@ from deq_core.experiment.study.problem import Problem, chosen, elsewhere, first_
 from deq_core.experiment.tables import Row, numbers, statistic
 
 WHOLE = "state"
-"""What the residual of all parts together is called."""
+"""Name of the residual of the whole state."""
 EVERY = "every part"
-"""And the largest of the parts' own."""
+"""Name of the largest residual of any part."""
 STARTS = ("random", "other")
-"""Besides zero: a random state, and that which another sample has come to."""
+"""Initialisations besides zero: a random state, and the final state of another sample."""
 SAFE = 0.95
-"""A spectral radius below which a map is taken to contract: 1, less what the estimate may be short of."""
+"""Spectral radius below which a map counts as contracting: 1 minus a margin, since the estimate may be too low."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paths:
-    """How networks are followed to their fixed points."""
+    """Configuration of a study of path independence."""
 
     evaluations: int
-    """N: solves have 2N, and a sample counts as converged that was so within N."""
+    """N. Solves have 2N evaluations, and a sample counts as converged if it converged within N."""
     solvers: dict[Name, Solver]
-    """By what they are called."""
+    """Solvers by name."""
     tolerances: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
-    """Relative residuals, of the whole state and of every part of it."""
+    """Relative residuals, of the whole state and of every part, at which convergence is counted."""
     settings: dict[Name, solves.Setting] = field(default_factory=dict)
-    """By what they are called: solves besides, which end where those in use do."""
+    """Additional solves with practical stopping rules, by name."""
     every: int = 1
-    """Of how many batches one is solved by the settings, the first and every so many after it."""
+    """Every how many batches the additional solves run, from the first batch on."""
     samples: int
-    """Of a set, evenly spaced over it."""
+    """Number of samples, evenly spaced over a set."""
     batch_size: int = 8
     arnoldi: int = 30
-    """Products with the Jacobian by which the spectral radius is found; see `deq_core.nn.spectral_radius`."""
+    """Number of Jacobian products to estimate the spectral radius; see `deq_core.nn.spectral_radius`."""
     seed: Seed = 0
-    """Of the random starts."""
+    """Seed of the random initial states."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
 
@@ -69,27 +68,27 @@ class Paths:
 
     @property
     def recorded(self) -> tuple[int, ...]:
-        """The evaluations after which answers are looked at: 1, 2, 3, 4, 6, 8, 12, ..., N, and the double of each."""
+        """Numbers of evaluations after which answers are recorded: 1, 2, 3, 4, 6, 8, 12, ..., up to 2N, with N."""
         steps = {2**power * odd for power in range(12) for odd in (1, 3)} | {self.evaluations, 2 * self.evaluations}
         return tuple(sorted(step for step in steps if step <= 2 * self.evaluations))
 
 
 class Followed:
-    """What was measured of the samples of one set, batch by batch."""
+    """Measurements of the samples of one set, batch by batch."""
 
     def __init__(self, config: Paths) -> None:
         self.config = config
         self.batches = 0
         self.samples: list[Row] = []
-        """A row a sample: what `summary` is made of."""
+        """One row for each sample, the input of `summary`."""
         self.residuals: defaultdict[tuple[str, str], list[Tensor]] = defaultdict(list)
-        """(solver, part) to (evaluations, B) of each batch, from zero."""
+        """(solver, part) -> residuals (evaluations, B) of each batch, starting from zero."""
         self.answers: defaultdict[tuple[str, int, str], list[Tensor]] = defaultdict(list)
-        """(solver, evaluations, quantity) to (B,) of each batch."""
+        """(solver, evaluations, quantity) -> values (B,) of each batch."""
 
     @torch.no_grad()
     def add(self, problem: Problem) -> None:
-        """Follows the samples of a batch, from every start and by every solver.
+        """Solves a batch from every initialisation with every solver, and records it.
 
         Raises:
             NonFiniteError: an answer is not finite.
@@ -123,7 +122,7 @@ class Followed:
         ]
 
     def _answers(self, problem: Problem, answers: Mapping[int, Tensor]) -> dict[int, dict[str, Tensor]]:
-        """Of a cold solve, by evaluations k: `error`, and `change` up to 2k evaluations."""
+        """{evaluations k: {`error`, and `change` from k to 2k evaluations}} of a cold solve."""
         found: dict[int, dict[str, Tensor]] = {step: {"error": problem.error(answers[step])} for step in answers}
         for step in answers:
             if 2 * step in answers:
@@ -131,10 +130,10 @@ class Followed:
         return found
 
     def _of_samples(self, solver: str, found: Mapping[int, Mapping[str, Tensor]], residuals: Tensor) -> list[Row]:
-        """A row a sample, its columns named `solver.quantity`.
+        """One row for each sample, with columns `solver.quantity`.
 
-        `change` is that from N to 2N evaluations, `error_twice` and the distances of starts are at 2N; and for each
-        tolerance the evaluation at which a residual first was within it, None where none was.
+        `change` is from N to 2N evaluations; `error_twice` and the distances between initialisations are at 2N. For
+        each tolerance a column has the first evaluation with a residual within it, None if there is none.
         """
         count = self.config.evaluations
         columns = {
@@ -151,9 +150,9 @@ class Followed:
         return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
     def tables(self, **key: str) -> dict[str, list[Row]]:
-        """`samples`; `residuals`, geometric means over samples after each evaluation; `answers`, means after some.
+        """Tables `samples`, `residuals` (geometric means after each evaluation) and `answers` (means after some).
 
-        Each row begins with `key`.
+        Each row starts with `key`.
         """
         residuals = [
             {**key, "solver": solver, "part": part, "evaluation": step, "residual": value}
@@ -168,10 +167,10 @@ class Followed:
         return {"samples": samples, "residuals": residuals, "answers": list(answers.values())}
 
     def summary(self) -> dict[str, float]:
-        """Numbers of the set: the median radius, means of errors and distances, shares of the samples.
+        """Metrics of the set: median radius, means of errors and distances, shares of samples.
 
-        `contracting` is the share of radii below `SAFE`, and `solver.what.tolerance` that of samples that converged
-        within N evaluations; of other solves see `solves.summary`.
+        `contracting` is the share of radii below `SAFE`; `solver.what.tolerance` is the share of samples that converged
+        within N evaluations. For the additional solves see `solves.summary`.
         """
         radii = numbers(self.samples, "radius")
         found: dict[str, float] = {

@@ -1,4 +1,4 @@
-"""The house style of figures: means with their spread over seeds, written to the same bytes every time."""
+"""Draws figures in one style, with means and deviations over seeds, as reproducible files."""
 
 import io
 import math
@@ -23,9 +23,9 @@ from deq_core.experiment.files import write_bytes
 from deq_core.experiment.tables import Row, Statistic, numbers, statistic
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
-"""Colours that the colour-blind tell apart (Okabe and Ito, 2008), the strongest first."""
+"""Colours for the colour-blind (Okabe and Ito, 2008), strongest first."""
 STYLES = ("-", "--", ":", "-.")
-"""Of lines, where colours are taken or not enough."""
+"""Line styles, if colours do not suffice."""
 
 _STYLE: dict[Any, Any] = {
     "axes.grid": True,
@@ -34,23 +34,23 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.titlesize": "medium",
     "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same text
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so text is the same on every machine
     "font.size": 9,
     "grid.alpha": 0.3,
     "legend.frameon": False,
     "lines.linewidth": 1.5,
     "savefig.bbox": None,
     "svg.fonttype": "path",
-    "svg.hashsalt": "deq",  # element names are random without it
+    "svg.hashsalt": "deq",  # without it, element names are random
 }
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What the colours of heat maps mean."""
+    """Colour scale of heat maps."""
 
     label: str
-    """The quantity, and its unit."""
+    """Quantity and unit."""
     low: float
     high: float
 
@@ -63,14 +63,14 @@ def figure(
     columns: int = 1,
     share: Literal["none", "all", "row", "col"] = "none",
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `width` x `height` inches in the house style, and its axes row by row.
+    """A new figure and its axes, row by row.
 
     Args:
-        width: inches.
-        height: inches.
-        rows: of panels.
-        columns: of panels.
-        share: panels with the limits of both axes in common.
+        width: width in inches.
+        height: height in inches.
+        rows: number of rows of panels.
+        columns: number of columns of panels.
+        share: panels that share the limits of both axes.
     """
     with mpl.rc_context(_STYLE):
         drawn = Figure(figsize=(width, height))
@@ -80,21 +80,21 @@ def figure(
 
 
 def shades(count: int) -> list[str]:
-    """Colours of things in an order, such as steps, from dark to light."""
+    """`count` colours from dark to light, for ordered quantities such as steps."""
     return [to_hex(mpl.colormaps["viridis"](0.9 * place / max(count - 1, 1))) for place in range(count)]
 
 
 def name_axes(drawn: Figure, *, x: str, y: str) -> None:
-    """Names the axes that all panels of a figure share, once."""
+    """Labels the axes shared by all panels of a figure."""
     with mpl.rc_context(_STYLE):
         drawn.supxlabel(x, fontsize="medium")
         drawn.supylabel(y, fontsize="medium")
 
 
 def legend(drawn: Figure, *, columns: int = 4) -> None:
-    """One legend of everything that has a label in any panel, each once, above all panels.
+    """Adds one legend with the labels of all panels above the figure.
 
-    In `columns` columns, or as many as the width of the figure has place for.
+    It has at most `columns` columns, fewer if the figure is too narrow.
     """
     found = [axes.get_legend_handles_labels() for axes in drawn.axes]
     handles = {label: handle for each in found for handle, label in zip(*each, strict=True)}
@@ -107,7 +107,7 @@ def legend(drawn: Figure, *, columns: int = 4) -> None:
 
 
 def colour_bar(drawn: Figure, image: ScalarMappable, label: str, axes: Sequence[Axes]) -> None:
-    """One bar for the colours of all maps in `axes`, named with its unit."""
+    """Adds one labelled colour bar for all maps in `axes`."""
     with mpl.rc_context(_STYLE):
         drawn.colorbar(image, ax=axes, label=label, fraction=0.02, pad=0.01)
 
@@ -124,12 +124,12 @@ def curve(
     """Draws the mean over seeds against `x` (n,), with a band of one sample standard deviation to each side.
 
     Args:
-        axes: where.
-        x: of the points.
-        seeds: (seeds, n), one row of values for each seed; a single row has no band.
-        label: in the legend.
-        geometric: both of logarithms, for a logarithmic axis: the geometric mean, and a factor to each side.
-        look: of the line, as `Axes.plot` takes it: `color`, `linestyle`, `marker`; the next colour by default.
+        axes: axes to draw on.
+        x: x values of the points.
+        seeds: values (seeds, n), one row for each seed; a single row has no band.
+        label: label in the legend.
+        geometric: whether to use logarithms for both: the geometric mean, and a factor to each side.
+        look: options of `Axes.plot`, such as `color`, `linestyle` and `marker`.
     """
     values = np.asarray(seeds, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(x):
@@ -147,29 +147,30 @@ def curve(
 
 
 def curve_of(axes: Axes, seeds: Sequence[Sequence[Row]], x: str, y: str, *, label: str, **look: Any) -> None:
-    """Draws the column `y` of a table of each seed against its column `x`; rows without `y` are left out."""
+    """Draws the column `y` of one table for each seed against the column `x`; rows without `y` are left out."""
     known = [[row for row in rows if y in row] for rows in seeds]
     curve(axes, numbers(known[0], x), [numbers(rows, y) for rows in known], label=label, **look)
 
 
 def smoothed(rows: Sequence[Row], columns: Sequence[str], window: int) -> list[Row]:
-    """A table whose rows are means over `window` consecutive ones; see `smooth`."""
+    """A table whose rows are means over `window` consecutive rows; see `smooth`."""
     means = [smooth(numbers(rows, column), window) for column in columns]
     return [dict(zip(columns, values, strict=True)) for values in zip(*means, strict=True)]
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:
-    """Means of consecutive groups of `window` values, the last group as long as it is."""
+    """Means of consecutive groups of `window` values; the last group may be shorter."""
     if window < 1:
         raise ValueError(f"window: expected at least 1, got {window}")
     return [statistic(values[start : start + window]).mean for start in range(0, len(values), window)]
 
 
 def bars(axes: Axes, groups: Mapping[str, Mapping[str, Statistic]]) -> None:
-    """Draws bars in groups, with error bars of one sample standard deviation where there is more than one seed.
+    """Draws grouped bars; for several seeds, error bars are one sample standard deviation.
 
     Args:
-        groups: group (a tick of the x axis) -> series (a colour) -> its statistic; a group may lack a series.
+        axes: axes to draw on.
+        groups: {group (tick of the x axis): {series (colour): its statistic}}; a group may lack a series.
     """
     series = list(dict.fromkeys(name for group in groups.values() for name in group))
     width = 0.8 / max(len(series), 1)
@@ -181,7 +182,7 @@ def bars(axes: Axes, groups: Mapping[str, Mapping[str, Statistic]]) -> None:
                 [place + (index - (len(series) - 1) / 2) * width for place in places],
                 [item.mean for item in found],
                 width,
-                yerr=[item.std for item in found],  # no bar is drawn for NaN, the spread of a single seed
+                yerr=[item.std for item in found],  # NaN, the deviation of a single seed, draws no bar
                 error_kw={"elinewidth": 1, "capsize": 2},
                 label=name,
                 color=PALETTE[index % len(PALETTE)],
@@ -196,10 +197,9 @@ def image_grid(
     """A figure of titled images, row by row.
 
     Args:
-        rows: rows of equal length of (title, image), an image being (h, w, 3) uint8 or (h, w), the latter drawn as
-            a heat map.
+        rows: rows of equal length of (title, image). An image is (h, w, 3) uint8, or (h, w), drawn as a heat map.
         width: width of the figure in inches; its height follows from the images.
-        scale: of all heat maps, with one colour bar; by default each has its own, and none is shown.
+        scale: scale of all heat maps, with one colour bar; by default each has its own scale without a bar.
     """
     columns = len(rows[0])
     if any(len(row) != columns for row in rows):
@@ -221,9 +221,9 @@ def image_grid(
 
 
 def points(drawn: Figure) -> list[Row]:
-    """The points of all curves that have a name: `panel`, `curve`, `x` and `y`; of a logarithmic axis its logarithm.
+    """The points of all labelled curves: `panel`, `curve`, `x`, and `y` or, on a logarithmic axis, its logarithm.
 
-    So a program that draws tables, as `dvc plots` does, draws what the figure shows.
+    Programs that plot tables, such as `dvc plots`, can reproduce the figure from them.
     """
     rows: list[Row] = []
     for number, axes in enumerate(drawn.axes, start=1):
@@ -235,7 +235,7 @@ def points(drawn: Figure) -> list[Row]:
             str(each.get_label()): each[0] for each in barred
         }
         for name, line in named.items():
-            if name.startswith("_"):  # as matplotlib calls what has no name
+            if name.startswith("_"):  # matplotlib's labels of unlabelled curves
                 continue
             for x, y in np.asarray(line.get_xydata(), dtype=np.float64).tolist():
                 if not logarithmic or y > 0:
@@ -246,10 +246,12 @@ def points(drawn: Figure) -> list[Row]:
 def save(drawn: Figure, path: Path, *, dpi: int = 120) -> None:
     """Writes a figure as SVG or PNG, by the suffix of `path`; the same figure gives the same bytes.
 
-    On a logarithmic axis a band that reaches zero or below goes down to the end of the axis.
+    On a logarithmic axis, a band that reaches zero or below extends to the end of the axis.
 
     Args:
-        dpi: pixels an inch, of a PNG and of images within an SVG.
+        drawn: the figure.
+        path: file to write.
+        dpi: pixels per inch of a PNG, and of images in an SVG.
     """
     metadata = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
     if path.suffix not in metadata:
@@ -264,9 +266,9 @@ def save(drawn: Figure, path: Path, *, dpi: int = 120) -> None:
 
 
 def _end_bands(axes: Axes) -> None:
-    """Puts the points of bands that have no logarithm at the lower end of the axis.
+    """Moves points of bands that have no logarithm to the lower end of the axis.
 
-    matplotlib puts them a thousand decades down, so that the edge from the last positive point falls straight.
+    matplotlib places them a thousand decades below, which makes the edge from the last positive point vertical.
     """
     lowest = axes.get_ylim()[0]
     for band in axes.collections:

@@ -1,4 +1,4 @@
-"""The fixed-point problem of some samples, and solves of it from anywhere that are watched at every evaluation."""
+"""The fixed-point problem of a batch, and solves from any initialisation that record every evaluation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,40 +15,40 @@ State = tuple[Tensor, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """The fixed-point problem of some samples, and what is read off its states."""
+    """The fixed-point problem of a batch, with the outputs of its states."""
 
     names: Sequence[str]
-    """Of the samples."""
+    """Names of the samples."""
     parts: Sequence[str]
-    """Of a state."""
+    """Names of the parts of a state."""
     f: Callable[..., State]
     zero: State
-    """Where a cold solve begins."""
+    """Initial state of a cold solve."""
     answer: Callable[..., Tensor]
-    """Of a state: what the network says, (B, ...)."""
+    """Output of the network for a state, (B, ...)."""
     distance: Callable[[Tensor, Tensor], Tensor]
-    """Of two answers, (B,), in their unit."""
+    """Distance between two answers, (B,), in their unit."""
     error: Callable[[Tensor], Tensor]
-    """Of an answer, (B,)."""
+    """Error of an answer, (B,)."""
     draw: Callable[[State, torch.Generator | None], State] | None = None
-    """Random states like one that is given; None draws normal numbers of each part's size in that."""
+    """Random states similar to a given one; None draws normal numbers scaled to each part of it."""
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A solve that spends all of its evaluations."""
+    """A solve that uses all of its evaluations."""
 
     residuals: Tensor
-    """(evaluations, B, parts + 1), relative; the last is of the whole state."""
+    """Relative residuals (evaluations, B, parts + 1); the last is that of the whole state."""
     answers: Mapping[int, Tensor]
-    """After evaluations of f, of what the last of them gave: nothing is chosen among them."""
+    """{evaluations: answer for the last f(z), not for the best state}."""
     last: State
-    """What the last evaluation of f gave."""
+    """Last value f(z)."""
     found: deq.Solution
 
 
 def follow(problem: Problem, start: State, solver: deq.Solver, steps: int, recorded: Sequence[int]) -> Trajectory:
-    """A solve from a start, watched.
+    """Solves from `start` with `steps` evaluations; records residuals, and answers after `recorded` evaluations.
 
     Raises:
         NonFiniteError: an answer is not finite.
@@ -67,7 +67,7 @@ def follow(problem: Problem, start: State, solver: deq.Solver, steps: int, recor
 
     stop = deq.Stop(max_steps=steps, tol=None)
     found = deq.fixed_point(watched, start, solver=solver, stop=stop, on_failure="ignore")
-    for step in range(len(residuals) + 1, steps + 1):  # a solve ends early where every residual is 0
+    for step in range(len(residuals) + 1, steps + 1):  # a solve ends early if every residual is 0
         residuals.append(residuals[-1])
         if step in recorded:
             answers[step] = problem.answer(*last)
@@ -82,7 +82,7 @@ def follow(problem: Problem, start: State, solver: deq.Solver, steps: int, recor
 
 
 def by_part(state: State, fz: State) -> Tensor:
-    """Relative residual of each part, then of the whole state, (B, parts + 1)."""
+    """Relative residuals of each part, then of the whole state, (B, parts + 1)."""
     relative = deq.Stop(tol=None).residual
     pairs = [(one.flatten(1), other.flatten(1)) for one, other in zip(state, fz, strict=True)]
     whole = tuple(torch.cat(side, dim=1) for side in zip(*pairs, strict=True))
@@ -90,20 +90,20 @@ def by_part(state: State, fz: State) -> Tensor:
 
 
 def elsewhere(problem: Problem, solved: State, generator: torch.Generator) -> dict[str, State]:
-    """Starts besides zero, by name, given what a solve from zero ends at; there is no other of a lone sample."""
+    """Initial states besides zero, by name, from the result of a solve from zero; a lone sample has no "other"."""
     random, _ = deq.nn.mix_initial_states(solved, 1.0, odds=(0, 0, 1), draw=problem.draw, generator=generator)
     other, _ = deq.nn.mix_initial_states(solved, 1.0, odds=(1, 0, 0), generator=generator)
     return {"random": random, **({"other": other} if len(problem.names) > 1 else {})}
 
 
 def chosen(which: Tensor, first: State, second: State) -> State:
-    """The states of `first` where `which` (B,) says so, and of `second`."""
+    """States of `first` where `which` (B,) is True, otherwise of `second`."""
     pairs = zip(first, second, strict=True)
     return tuple(torch.where(which.reshape(-1, *[1] * (one.dim() - 1)), one, other) for one, other in pairs)
 
 
 def first_within(residuals: Tensor, tolerance: float) -> list[int | None]:
-    """For each sample of residuals (evaluations, B) the first evaluation that is within a tolerance, if any is."""
+    """First evaluation within the tolerance for each sample of residuals (evaluations, B), None if there is none."""
     within = residuals <= tolerance
     steps = within.long().argmax(0) + 1
     return [int(step) if any_ else None for step, any_ in zip(steps, within.any(0), strict=True)]

@@ -1,6 +1,6 @@
-"""The studies of a package by name, and the commands that every package has over them: `study`, `report`, `schema`.
+"""The studies of a package by name, and the commands `study`, `report` and `schema`, which every package has.
 
-A study is imported when it is named.
+A study is imported only when it is used.
 """
 
 import importlib
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Studies:
-    """Names, each with `module:ATTRIBUTE`. The methods `study`, `report` and `schema` are commands."""
+    """Stages, reports and sections by name, each as `module:ATTRIBUTE`. Commands are `study`, `report` and `schema`."""
 
     package: str
-    """Import name."""
+    """Import name of the package."""
     data: Path
-    """Folder of its data sets, where a command names no other."""
+    """Default folder of its data sets."""
     stages: Mapping[str, str]
-    """A `Stage` each."""
+    """{name: `Stage`}."""
     reports: Mapping[str, str]
-    """A `Report` each."""
+    """{name: `Report`}."""
     sections: Mapping[str, str]
-    """Of params.yaml, and the dataclass of each."""
+    """{section of params.yaml: its dataclass}."""
 
     def study(
         self,
@@ -91,7 +91,7 @@ class Studies:
             params: file with the parameters.
             section: section of that file.
         """
-        from deq_core.experiment.study.report import write_report  # a second of matplotlib, for no other command
+        from deq_core.experiment.study.report import write_report  # imports matplotlib, which takes a second
 
         wanted: Report = found(self.reports, name, "report")
         place = self.check(wanted.section, params, section)
@@ -107,10 +107,10 @@ class Studies:
         write_json(out, config.schema(found(self.sections, section, "section")))
 
     def check(self, name: str, params: Path, section: str | None = None) -> str:
-        """The place of the section of that name in the file `params`: `section`, or its own.
+        """Checks the section `name` in the file `params`, and returns its path: `section` if given, otherwise `name`.
 
         Raises:
-            ConfigError: a key of the section is unknown or of a wrong type, whether a command reads it or not.
+            ConfigError: any key of the section is unknown or has a wrong type, even one that the command does not read.
         """
         place = section or name
         config.check(found(self.sections, name, "section"), params, place)
@@ -118,10 +118,10 @@ class Studies:
 
 
 def found(names: Mapping[str, str], name: str, kind: str) -> Any:
-    """What a name stands for, imported.
+    """The object that a name stands for, imported.
 
     Raises:
-        ConfigError: nothing has that name.
+        ConfigError: the name is unknown.
     """
     if name not in names:
         raise ConfigError(f"no {kind} is named {name!r}; there are {', '.join(names)}")

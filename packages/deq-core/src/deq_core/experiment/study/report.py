@@ -1,6 +1,6 @@
-"""A report of a study: what all of its cases say together, as a page of text, tables and figures.
+"""Writes the report of a study: a page of text, tables and figures on all of its cases.
 
-A study says what is on the page; finding the cases' tables, tracking and writing are here, once for all.
+A study defines the page. Finding the tables of cases, tracking and writing are shared by all studies.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """What the stages of a pipeline have left below a folder."""
+    """Results of the stages of a pipeline, in a folder."""
 
     folder: Path
     pipeline: str
-    """What makes them: `snakemake PIPELINE`."""
+    """Name of the pipeline; `snakemake PIPELINE` makes the results."""
 
     def rows(self, stage: str, cases: Iterable[object], table: str) -> list[Row]:
-        """The rows of a table of all `cases` of a stage, each behind the case's own fields.
+        """The rows of a table for all `cases` of a stage, each after the fields of its case.
+
+        The parameters determine the cases, so results of an earlier, larger study are ignored.
 
         Raises:
-            LayoutError: the results of a case are not there. Which cases there are is said by the parameters, so what
-                an earlier, larger study left does not count.
+            LayoutError: the results of a case are missing.
         """
         return [
             {**asdict(cast(Any, case)), **row}
@@ -44,16 +45,16 @@ class Results:
         ]
 
     def by_case(self, stage: str, cases: Iterable[object], table: str) -> list[list[Row]]:
-        """The same rows, a list for each case."""
+        """The rows of a table, as one list for each case."""
         return [read_rows(folder / f"{table}.csv") for _, folder in self._folders(stage, cases)]
 
     def metrics(self, stage: str, case: object) -> dict[str, Any]:
-        """The numbers of one case."""
+        """The metrics of one case."""
         ((_, folder),) = self._folders(stage, [case])
         return read_metrics(folder / "metrics.json")
 
     def arrays(self, stage: str, case: object, name: str) -> dict[str, Any]:
-        """The arrays of one case, for a figure."""
+        """The arrays of one case."""
         ((_, folder),) = self._folders(stage, [case])
         return read_arrays(folder / f"{name}.npz")
 
@@ -69,30 +70,30 @@ class Results:
 
 
 def folder_of(case: object) -> str:
-    """The name of a case's folder, as DVC names the item of a matrix: its values, joined by '-'."""
+    """Name of a case's folder: its values joined by '-', like DVC's names of matrix items."""
     return "-".join(map(str, labels_of(case).values()))
 
 
 @dataclass
 class Page:
-    """A report."""
+    """Content of a report."""
 
     title: str
     metrics: Mapping[str, Any]
-    """Numbers, in mappings of any depth: what is published."""
+    """Published numbers, in nested mappings."""
     headline: Mapping[str, Any] = field(default_factory=dict)
-    """The few of them that runs are compared by; a pipeline has them in one of its reports."""
+    """The few metrics by which runs are compared; one report of a pipeline has them."""
     parts: list[str] = field(default_factory=list)
-    """Paragraphs and tables, Markdown."""
+    """Paragraphs and tables in Markdown."""
     figures: dict[str, "Figure"] = field(default_factory=dict)
-    """By name; they come after the text."""
+    """Figures by name, placed after the text."""
     dpi: int = 120
-    """Of images within figures."""
+    """Resolution of images in figures."""
 
     def write(self, out: Path) -> None:
-        """Writes report.md, metrics.json and {figure}.svg to the folder `out`, which appears whole.
+        """Writes report.md, metrics.json and {figure}.svg to the folder `out`, atomically.
 
-        Of a figure with curves {figure}.csv has their points, and of a page with a headline headline.json has that.
+        Also writes {figure}.csv with the points of a figure's curves, and headline.json if there is a headline.
         """
         images = [f"![{name}]({name}.svg)" for name in self.figures]
         with output_directory(out) as folder:
@@ -111,22 +112,22 @@ class Report:
     """The report of a study."""
 
     name: str
-    """Of its run: "flow.reuse_report"."""
+    """Name of its run, such as "flow.reuse_report"."""
     section: str
-    """Of params.yaml."""
+    """Section of params.yaml."""
     page: Callable[[Section, Results], Page]
-    """Made from the parameters that say which cases there are, and the tables these left."""
+    """Makes the page from the parameters, which determine the cases, and the cases' results."""
 
 
 def write_report(report: Report, *, params: Path, section: str, results: Path, out: Path) -> None:
-    """Writes the report to the folder `out` and prints how many numbers and figures it has.
+    """Writes the report to the folder `out` and prints its numbers of metrics and figures.
 
     Args:
-        report: what is on the page.
-        params: the file with the section.
-        section: the place of the section, usually the report's own.
-        results: the folder of the pipeline's results.
-        out: of the page.
+        report: the report.
+        params: file with the section.
+        section: path of the section, usually the report's own.
+        results: folder of the pipeline's results.
+        out: folder of the page.
     """
     page = report.page(Section(params, section), Results(results, report.section))
     with track(report.name, {"title": page.title}, out=out):

@@ -1,9 +1,9 @@
-"""How much work the delta rule saves at which loss of quality, and its simplest peer, a solve of fewer steps.
+"""Work that the delta rule saves at a given loss of quality, compared with a solve of fewer steps.
 
-What is saved at threshold 0, where the rule changes no number, stands apart from what a threshold adds; the peer's work
-is counted at threshold 0 too. Which threshold and how many steps are chosen by what was measured for validation, and
-what they save and cost is told of the test. A number of steps that was enough there may not be on the test: beside it
-stand the fewest steps that are, which nobody knows beforehand.
+Savings at threshold 0, where the rule changes no number, are separate from those that a threshold adds. The work of
+fewer steps is counted at threshold 0 too. Threshold and number of steps are chosen on validation data; savings and
+losses are measured on test data. The number of steps chosen on validation data may miss the bound on test data, so the
+smallest number of steps within the bound on test data (an oracle) is reported as well.
 """
 
 import math
@@ -13,67 +13,70 @@ from dataclasses import dataclass
 from deq_core.experiment.tables import Row, grouped, markdown, numbers, over_seeds, statistic
 
 PARTS = {"element": "work", "pixel": "work_pixels", "tile": "work_tiles"}
-"""What hardware may be able to skip, the smallest first: columns of the work that it then has left, in per cent of the
-dense solve of most steps. A pixel is all channels at a position, a tile 8x8 positions."""
+"""{unit that hardware can skip, smallest first: column of the remaining work}, in per cent of the dense solve with most
+steps. A pixel is all channels at a position, a tile 8x8 positions."""
 
 Saved = dict[str, float | str]
-"""Of one case within one bound, in per cent of the work of the dense solve of most steps, with deviations over seeds
-as `_std`. By the rule: `way` (what was chosen), `saved`, of that `exact` at threshold 0 and `added` beyond,
-`saved_pixel` and `saved_tile`, `lost` on the test, `validated`, what was saved where it was chosen. By fewer steps
-likewise `fewer_way`, `fewer_saved` and so on; by the fewest steps within the bound on the test itself `kept_way` and so
-on. `beyond`: points that the rule saves more, and `spared`, that in per cent
-of the work of fewer steps, which does not depend on how many the most steps are; also `beyond_pixel` and so on. What
-nothing within the bound gives is missing."""
+"""Savings of one case within one bound on the loss, in per cent of the work of the dense solve with most steps.
+
+Standard deviations over seeds have the suffix `_std`. Keys for the rule: `way` (the choice), `saved` (consisting of
+`exact` at threshold 0 and `added` beyond), `saved_pixel`, `saved_tile`, `lost` on test data, and `validated`, the
+savings on validation data. For fewer steps: `fewer_way`, `fewer_saved` and so on. For the fewest steps within the bound
+on test data: `kept_way` and so on. `beyond` is the rule's lead in percentage points; `spared` is the lead in per cent
+of the work of fewer steps, which is independent of the largest number of steps; also `beyond_pixel` and so on. Keys are
+missing if nothing is within the bound."""
 
 Savings = Mapping[str, Mapping[str, Saved]]
-"""{case: {bound: what was saved within it}}."""
+"""{case: {bound on the loss: savings}}."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """A column that says how good a solve is, and what it is to lose of it."""
+    """A measure of a solve's quality, and of its loss."""
 
     column: str
+    """Column of the quality."""
     lost: Callable[[float, float], float]
-    """Of the dense solve's quality and another: how much worse that is."""
+    """Loss of the second quality against the first, that of the dense solve."""
     unit: str
+    """Unit of losses."""
 
     def of(self, reference: Sequence[Row], rows: Sequence[Row]) -> float:
-        """What rows of all seeds lose in the mean."""
+        """Loss of the mean over `rows`, which are of all seeds, against that over `reference`."""
         return self.lost(*(statistic(numbers(each, self.column)).mean for each in (reference, rows)))
 
 
 def error(column: str) -> Quality:
-    """A column that should be small, whose losses are in per cent of it."""
+    """Quality by an error, lower is better; losses are in per cent."""
     return Quality(column, lambda reference, value: 100 * (value / reference - 1), "%")
 
 
 def decibels(column: str) -> Quality:
-    """A column in dB that should be large."""
+    """Quality in dB, higher is better; losses are in dB."""
     return Quality(column, lambda reference, value: reference - value, "dB")
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to solve: rows of all seeds, with the columns of `PARTS`, and one of its quality."""
+    """One way to solve: rows of all seeds, with the columns of `PARTS` and of the quality."""
 
     name: str
     test: Sequence[Row]
     validation: Sequence[Row] | None = None
-    """What it is chosen by; None is the test itself."""
+    """Rows for the choice; None chooses by the test rows."""
 
     @property
     def chosen_by(self) -> Sequence[Row]:
-        """Rows of validation where there are any."""
+        """Validation rows if there are any, otherwise test rows."""
         return self.test if self.validation is None else self.validation
 
 
 def cheapest(
     ways: Sequence[Way], reference: Way, quality: Quality, bound: float, *, on_test: bool = False
 ) -> Way | None:
-    """The way of least work that loses at most `bound` against `reference`, both in the mean over seeds of validation.
+    """The way of least work that loses at most `bound` against `reference`; None if there is none.
 
-    None where there is none. With `on_test` both are of the test, to say what could have been chosen.
+    Both are means over seeds on validation data, or with `on_test` on test data, for the best possible choice.
     """
     rows = {way.name: way.test if on_test else way.chosen_by for way in ways}
     wanted = reference.test if on_test else reference.chosen_by
@@ -84,15 +87,15 @@ def cheapest(
 def saved(
     rule: Way | None, fewer: Way | None, kept: Way | None, *, exact: Way, reference: Way, quality: Quality
 ) -> Saved:
-    """What the rule saves, and what fewer steps do.
+    """Savings of the rule and of fewer steps. A choice is None if nothing is within the bound.
 
     Args:
-        rule: the chosen threshold, None where none is within the bound.
-        fewer: the chosen number of steps.
-        kept: the fewest steps within the bound on the test.
-        exact: the rule's own solve at threshold 0.
-        reference: what losses are measured against.
-        quality: what is lost.
+        rule: solve with the chosen threshold.
+        fewer: solve with the chosen number of steps.
+        kept: solve with the fewest steps within the bound on test data.
+        exact: solve by the rule's solver at threshold 0.
+        reference: solve that losses are measured against.
+        quality: measure of quality.
     """
     found: Saved = {}
     for prefix, way in (("", rule), ("fewer_", fewer), ("kept_", kept)):
@@ -117,23 +120,23 @@ def saved(
 
 
 def of_parts(way: Way) -> dict[str, list[float]]:
-    """Work left on the test, a number a seed, by "" (elements), "_pixel" and "_tile", as far as it is known."""
+    """Remaining work on test data for each seed, under "" (elements), "_pixel" and "_tile", if known."""
     known = {part: column for part, column in PARTS.items() if column in way.test[0]}
     return {"" if part == "element" else f"_{part}": numbers(way.test, column) for part, column in known.items()}
 
 
 def differences(left: Sequence[float], right: Sequence[float]) -> list[float]:
-    """Seed by seed."""
+    """Differences for each seed."""
     return [one - other for one, other in zip(left, right, strict=True)]
 
 
 def spread(name: str, values: Sequence[float]) -> dict[str, float]:
-    """Mean and, of several seeds, deviation."""
+    """Mean and, for several seeds, standard deviation."""
     return over_seeds([{name: value} for value in values])
 
 
 def work_shares(table: Sequence[Row], by: Sequence[str]) -> list[Row]:
-    """Rows with the columns of `PARTS`, of those of a sweep that agree in `by`: of its longest dense solve's MACs."""
+    """Rows with the columns of `PARTS`, relative to the longest dense solve among rows that agree in `by`."""
     found: list[Row] = []
     for rows in grouped(table, by).values():
         whole = max(numbers(rows, "macs_dense"))
@@ -147,16 +150,16 @@ def work_shares(table: Sequence[Row], by: Sequence[str]) -> list[Row]:
 def sweep_savings(
     rows: Sequence[Row], by: Sequence[str], quality: Quality, losses: Sequence[float]
 ) -> dict[str, dict[str, Saved]]:
-    """What thresholds and fewer steps save, of every case in the columns `by`, variant and start.
+    """Savings of thresholds and of fewer steps for every case (values of the columns `by`), variant and initialisation.
 
-    The rule of a variant is compared with fewer steps of any solver from the same start. Losses are measured against
-    the solve of most steps at threshold 0 of the solver with which that is best.
+    The rule of a variant is compared with fewer steps of any solver from the same initialisation. Losses are measured
+    against the solve with most steps at threshold 0, by the solver for which its quality is best.
 
     Args:
-        rows: of a sweep, with the columns of `PARTS` and of the split, "test" or "validation".
-        by: columns, such as the network and the set.
-        quality: what may be lost.
-        losses: how much of it at most, in its unit.
+        rows: rows of a sweep, with the columns of `PARTS` and `split`, "test" or "validation".
+        by: columns that define a case, such as network and set.
+        quality: measure of quality.
+        losses: bounds on the loss, in its unit.
     """
     found: dict[str, dict[str, Saved]] = {}
     for (*case, start), own in grouped(rows, (*by, "start")).items():
@@ -185,15 +188,15 @@ def sweep_savings(
 
 
 def way(name: str, rows: Sequence[Row]) -> Way:
-    """Rows of both splits as what is chosen among."""
+    """Rows of both splits as a `Way`."""
     splits = {split: own for (split,), own in grouped(rows, ("split",)).items()}
     return Way(name, splits["test"], splits.get("validation"))
 
 
 def best_variants(found: Savings, starts: Sequence[str]) -> dict[str, dict[str, Saved]]:
-    """Of the variants of each case and start, and of each bound, the one that saved most where it was chosen.
+    """For each case, initialisation and bound, the variant that saved most on validation data.
 
-    In the order of the first part of their names, then of `starts`.
+    Sorted by the first part of the case's name, then in the order of `starts`.
     """
     groups: dict[str, dict[str, Saved]] = {}
     for case, bounds in found.items():
@@ -211,13 +214,14 @@ def best_variants(found: Savings, starts: Sequence[str]) -> dict[str, dict[str, 
 
 
 def validated(values: Saved) -> float:
-    """What the rule saves where it was chosen; less than anything where nothing is within the bound."""
+    """Savings of the rule on the data it was chosen on; minus infinity if nothing is within the bound."""
     return float(values.get("validated", values.get("saved", -math.inf)))
 
 
 def savings_table(found: Savings, *, parts: Sequence[str] = tuple(PARTS)) -> str:
-    """A row a case and bound; `parts` names what can be skipped. What had no validation is said to be chosen here: the
-    fewer steps that were are the fewest on the test.
+    """Table of savings by case and bound; `parts` names the units that can be skipped.
+
+    Without validation data, the row is marked "chosen here"; then the chosen steps are also the fewest on test data.
     """
     lines = [
         [
@@ -239,12 +243,12 @@ def savings_table(found: Savings, *, parts: Sequence[str] = tuple(PARTS)) -> str
 
 
 def chosen_here(values: Saved) -> bool:
-    """Whether the rule, or the number of steps, was chosen on the test itself."""
+    """Whether the rule or the number of steps was chosen on test data."""
     return any(f"{prefix}way" in values and f"{prefix}validated" not in values for prefix in ("", "fewer_"))
 
 
 def overview(found: Savings) -> str:
-    """The same in short, for a first page."""
+    """A shorter table of savings, for a summary."""
     lines = [
         [
             *(case, bound, together(values, "saved"), number(values, "exact"), number(values, "lost")),
@@ -259,13 +263,13 @@ def overview(found: Savings) -> str:
 
 
 def together(values: Saved, name: str) -> str:
-    """`71.3 ± 0.4 / 40.2 / 12.9`: a quantity by element, pixel and tile."""
+    """A quantity by element, pixel and tile: `71.3 ± 0.4 / 40.2 / 12.9`."""
     shares = [number(values, f"{name}{part}", deviation=not part) for part in ("", "_pixel", "_tile")]
     return " / ".join(share for share in shares if share)
 
 
 def number(values: Saved, name: str, *, deviation: bool = True) -> str:
-    """`71.3 ± 0.4`, or nothing where it is not known."""
+    """A number such as `71.3 ± 0.4`, empty if unknown."""
     if name not in values:
         return ""
     text = f"{values[name]:.1f}"

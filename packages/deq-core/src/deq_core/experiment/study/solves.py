@@ -1,4 +1,4 @@
-"""What solves cost and give that end as those in use do: by released settings, and by any solver at some tolerances."""
+"""Cost and error of solves with practical stopping rules: released settings, and solvers at several tolerances."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,20 @@ from deq_core.experiment.study.problem import Problem
 from deq_core.experiment.tables import Row, numbers, statistic
 
 PREFIX = "solve"
-"""Of every name of this module among a study's other numbers: `solve.setting.tolerance.quantity`."""
+"""Prefix of this module's metrics, `solve.setting.tolerance.quantity`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A solver, and where its solves end."""
+    """A solver with its stopping rules."""
 
     solver: Solver
     evaluations: int
-    """At most."""
+    """Maximum number of evaluations."""
     tolerances: tuple[float, ...]
-    """A solve each, to this residual of the whole state."""
+    """Tolerances on the residual of the whole state, one solve for each."""
     relative: bool = True
-    """Whether residuals are relative to the norm of f(z), or in the state's own unit."""
+    """Whether residuals are relative to the norm of f(z) or absolute."""
 
     def __post_init__(self) -> None:
         if self.evaluations < 1 or not self.tolerances or not min(self.tolerances) > 0:
@@ -35,9 +35,9 @@ class Setting:
 
 @torch.no_grad()
 def solved(problem: Problem, settings: Mapping[str, Setting]) -> list[Row]:
-    """A row a sample: from zero, by each setting to each tolerance.
+    """One row for each sample, solved from zero by each setting to each tolerance.
 
-    `evaluations` of f until the sample converged, or all there are; `ms`, its share of the time that its batch took;
+    Columns: `evaluations` of f until the sample converged, or the maximum; `ms`, its share of the batch's time;
     `converged`, 1 or 0; and the `error` of its answer.
     """
     rows: list[Row] = [{} for _ in problem.names]
@@ -60,7 +60,7 @@ def solved(problem: Problem, settings: Mapping[str, Setting]) -> list[Row]:
 
 
 def now(device: torch.device) -> float:
-    """Seconds: of the process's own work on a CPU, which other programs do not add to; of the clock on a GPU."""
+    """Seconds of process time on a CPU (unaffected by other programs), of wall-clock time on a GPU."""
     if device.type == "cpu":
         return time.process_time()
     torch.cuda.synchronize(device)
@@ -68,7 +68,7 @@ def now(device: torch.device) -> float:
 
 
 def summary(samples: Sequence[Row]) -> dict[str, float]:
-    """Means over the samples that have the columns of `solved`, of times the median, and their number; {} of none."""
+    """Means (of times: medians) over samples with the columns of `solved`, and their number; empty if none has them."""
     having = [{name: row[name] for name in row if name.startswith(f"{PREFIX}.")} for row in samples]
     having = [row for row in having if row]
     if not having:

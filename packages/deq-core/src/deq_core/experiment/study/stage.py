@@ -1,6 +1,6 @@
-"""A stage of a study: one kind of job, which measures one case and leaves its tables in a folder.
+"""Runs a stage of a study: a job that measures one case and writes its tables to a folder.
 
-A study says what it measures; reading parameters, tracking, resuming and writing are here, once for all.
+A study defines what is measured. Reading parameters, tracking, resuming and writing are shared by all studies.
 """
 
 import math
@@ -31,16 +31,16 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True)
 class Single:
-    """The case of a stage that has but one."""
+    """The case of a stage with only one case."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of params.yaml: only what is loaded from it is read, which is what a stage depends on."""
+    """A section of params.yaml. A stage depends only on the values that it loads from it."""
 
     file: Path
     name: str
-    """Keys joined by dots."""
+    """Path of the section, keys joined by dots."""
 
     def load(self, kind: Any, key: str = "") -> Any:
         """The value at `key` below the section as an instance of `kind`; see `config.load`."""
@@ -49,38 +49,38 @@ class Section:
 
 @dataclass(kw_only=True)
 class Job(Generic[Case, Settings]):
-    """One case on its way: what it reads, and what it has found so far."""
+    """A running job: inputs and results so far of one case."""
 
     case: Case
     settings: Settings
     data: Path
     """Folder of the data sets."""
     model: Path | None = None
-    """The network that is measured, or whose weights a training starts from: its folder, or an official file."""
+    """Network to measure, or initial weights of a training: a folder, or a released file."""
     out: Path
     scratch: Path
-    """Folder of the checkpoint that an interrupted training resumes from."""
+    """Folder of the checkpoint from which an interrupted training resumes."""
     log: Log
     tables: defaultdict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
-    """Rows by the name of their table, as they are found. What is there when a value is not finite is rescued."""
+    """Rows found so far, by table. They are saved if a value is not finite."""
     arrays: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
-    """Arrays for figures, by the name of their file."""
+    """Arrays for figures, by file name."""
     trained: tuple[nn.Module, object] | None = None
-    """A network that the job has trained, and its configuration."""
+    """Network that the job trained, and its configuration."""
 
     @property
     def network(self) -> Path:
-        """`model`, of a case that measures one.
+        """The network to measure.
 
         Raises:
-            ConfigError: none was named.
+            ConfigError: `model` is None.
         """
         if self.model is None:
             raise ConfigError("expected --checkpoint, the network that is measured")
         return self.model
 
     def write(self, metrics: Mapping[str, Any]) -> None:
-        """Writes {table}.csv, {arrays}.npz, the network and metrics.json to the folder `out`, which appears whole."""
+        """Writes {table}.csv, {arrays}.npz, the network and metrics.json to the folder `out`, atomically."""
         with output_directory(self.out) as folder:
             if self.trained is not None:
                 checkpoint.save(folder / "model.safetensors", *self.trained)
@@ -93,32 +93,32 @@ class Job(Generic[Case, Settings]):
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Generic[Case, Settings]):
-    """One kind of job of a study."""
+    """One kind of job in a study."""
 
     name: str
-    """Of its runs: "flow.reuse"."""
+    """Name of its runs, such as "flow.reuse"."""
     section: str
-    """Of params.yaml."""
+    """Section of params.yaml."""
     case: type[Case]
-    """What tells one job from another, a frozen dataclass; a field `seed` is the job's seed, and one that is None is
-    left out of every name."""
+    """Frozen dataclass that identifies a job. A field `seed` is the job's seed; fields that are None do not appear in
+    names."""
     settings: Callable[[Section, Case], Settings]
-    """What of the section a case is measured with, and nothing else: the stage's parameters in dvc.yaml."""
+    """Loads the settings of a case from the section, and nothing else; these are the stage's parameters in dvc.yaml."""
     run: Callable[[Job[Case, Settings]], Mapping[str, Any]]
     """Measures the case: fills the job's tables and arrays, and returns its metrics."""
     trains: bool = False
-    """Whether it trains a network, and so resumes where it was interrupted."""
+    """Whether it trains a network, and so can resume after an interruption."""
     writes: bool = True
-    """Whether what it found is written here; a training that writes a network's folder itself says no."""
+    """Whether results are written here; False for a training that writes a network's folder itself."""
     processes: Callable[[Settings], int] = lambda settings: 1
-    """Processes that share the job."""
+    """Number of processes that share the job."""
 
 
 def case_of(kind: type[Case], words: Sequence[str]) -> Case:
-    """The case that words such as `method=deq seed=0` name.
+    """The case given by words such as `method=deq seed=0`.
 
     Raises:
-        ConfigError: a field is missing, unknown, given twice or not of its type.
+        ConfigError: a field is missing, unknown, repeated or of the wrong type.
     """
     known = {each.name: each.default is MISSING for each in fields(cast(Any, kind))}
     needed = {name for name, required in known.items() if required}
@@ -132,7 +132,7 @@ def case_of(kind: type[Case], words: Sequence[str]) -> Case:
 
 
 def labels_of(case: object) -> dict[str, Any]:
-    """The fields of a case that have a value, which name it."""
+    """The fields of a case that are not None, which name it."""
     return {name: value for name, value in asdict(cast(Any, case)).items() if value is not None}
 
 
@@ -151,14 +151,15 @@ def run_stage(
     """Runs one case of a stage and prints its metrics.
 
     Args:
-        stage: what is measured.
-        words: the case, `name=value` each.
-        params: the file with the section.
-        section: the place of the section, usually the stage's own.
-        package: whose code a training depends on, such as "deq_flow": one by other code is not resumed.
-        data: see `Job`, as `model` and `out`.
-        model: see there.
-        out: see there.
+        stage: the stage.
+        words: the case, as words `name=value`.
+        params: file with the section.
+        section: path of the section, usually the stage's own.
+        package: package whose code a training depends on, such as "deq_flow"; after a change of code, a training is
+            not resumed.
+        data: see `Job`.
+        model: see `Job`.
+        out: see `Job`.
         scratch: folder of all unfinished trainings.
     """
     case = case_of(stage.case, words)
@@ -188,7 +189,7 @@ def run_stage(
 
 
 def identities(place: Path) -> list[Path]:
-    """The files that tell a folder of data, or a network, from others. Released sets, however large, have none."""
+    """The files that identify a folder of data or a network. Released data sets without a manifest have none."""
     if place.is_file():
         return [place]
     names = ("manifest.json", "*/manifest.json", "model.safetensors")
@@ -196,7 +197,7 @@ def identities(place: Path) -> list[Path]:
 
 
 def measured(stage: Stage[Case, Settings], job: Job[Case, Settings]) -> Mapping[str, Any]:
-    """The metrics of a job, which are logged and written; what was found before a value that is not finite is kept."""
+    """Runs a job, logs and writes its metrics, and returns them; partial tables are saved if a value is not finite."""
     if not stage.writes:
         return stage.run(job)
     with rescued(job.out, tables(job.tables)):
@@ -210,5 +211,5 @@ def measured(stage: Stage[Case, Settings], job: Job[Case, Settings]) -> Mapping[
 
 
 def flat(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers in mappings of any depth under dotted names."""
+    """Numbers in nested mappings, by dotted name."""
     return {name: float(value) for name, value in config.flatten(metrics).items()}

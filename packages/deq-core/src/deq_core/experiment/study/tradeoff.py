@@ -1,4 +1,4 @@
-"""The figure of a sweep under the delta rule: what is lost against the work that is left."""
+"""Figures of a sweep under the delta rule: loss of quality against remaining work."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,22 +10,23 @@ from deq_core.experiment.study.savings import Quality
 from deq_core.experiment.tables import Row, Value, grouped, numbers, statistic
 
 TICKS, LOST = (5, 10, 20, 50, 100), (-10, -1, 0, 1, 10, 100)
-"""On the axes, where data reach them."""
+"""Ticks of the axes."""
 GREYS = ("#000000", "#777777", "#AAAAAA", "#CCCCCC")
-"""Of fewer steps, by solver."""
+"""Colours of fewer steps, by solver."""
 
 
 def tradeoff(rows: Sequence[Row], *, down: str, across: Sequence[str], quality: Quality, y: str) -> Figure:
-    """A line through the thresholds of each variant, and a dotted one through fewer steps at threshold 0.
+    """Figure with a line through the thresholds of each variant, and a dotted line through fewer steps at threshold 0.
 
-    All panels share both axes; losses are of the solve of most steps by the same solver from the same start.
+    All panels share both axes. Losses are relative to the solve with most steps by the same solver from the same
+    initialisation.
 
     Args:
-        rows: of the test, with work in per cent (`savings.work_shares`).
-        down: the column that a row of panels is of.
-        across: the columns that a column of panels is of.
-        quality: what is lost.
-        y: name of what is lost, without its unit.
+        rows: test rows, with work in per cent (`savings.work_shares`).
+        down: column with one row of panels for each value.
+        across: columns with one column of panels for each combination of values.
+        quality: measure of quality.
+        y: name of the loss, without unit.
     """
     cases = grouped(rows, (down, *across))
     places = dict.fromkeys(key[1:] for key in cases), dict.fromkeys(key[0] for key in cases)
@@ -48,7 +49,7 @@ def tradeoff(rows: Sequence[Row], *, down: str, across: Sequence[str], quality: 
 
 
 def draw(axes: Axes, rows: Sequence[Row], quality: Quality, colours: Mapping[Value, str]) -> None:
-    """The lines of one panel."""
+    """Draws the lines of one panel."""
     axes.axhline(0, color="#999999", linewidth=0.7)
     by_solver = grouped(rows, ("solver",))
     names = shortest([str(solver) for (solver,) in by_solver])
@@ -66,7 +67,7 @@ def draw(axes: Axes, rows: Sequence[Row], quality: Quality, colours: Mapping[Val
 
 
 def shortest(solvers: Sequence[str]) -> dict[str, str]:
-    """The class of each solver, where that tells them apart; else the solver with its parameters."""
+    """Name of each solver: its class if classes are unique, otherwise the solver with its parameters."""
     kinds = [solver.partition("(")[0] for solver in solvers]
     return dict(zip(solvers, kinds if len(set(kinds)) == len(kinds) else solvers, strict=True))
 
@@ -74,14 +75,14 @@ def shortest(solvers: Sequence[str]) -> dict[str, str]:
 def lines(
     axes: Axes, rows: Sequence[Row], quality: str, *, color: str, label: str = "", geometric: bool = False
 ) -> None:
-    """A quality itself against work: a line through all thresholds, and a dotted one through fewer steps.
+    """Draws quality (not its loss) against work: a line through all thresholds, a dotted line through fewer steps.
 
     Args:
-        axes: where.
-        rows: of the test.
-        quality: a column.
-        color: of both lines.
-        label: said before what a line is.
+        axes: axes to draw on.
+        rows: test rows.
+        quality: column of the quality.
+        color: colour of both lines.
+        label: prefix of their labels.
         geometric: see `quality_by_work`.
     """
     exact = [row for row in rows if row["threshold"] == 0]
@@ -92,7 +93,7 @@ def lines(
 
 
 def of_seed(rows: Sequence[Row], like: Row) -> list[Row]:
-    """Those of the same seed."""
+    """Rows with the seed of `like`."""
     return [row for row in rows if row.get("seed") == like.get("seed")]
 
 
@@ -111,15 +112,15 @@ def quality_by_work(
     """Draws the means of columns `x` and `y` for each value of column `by`, joined in the order of `x`.
 
     Args:
-        axes: of a figure of `deq_core.experiment.study.plotting`.
-        rows: of all seeds; error bars are one sample standard deviation, where there is more than one seed.
-        by: a column.
-        x: a column.
-        y: a column.
-        label: in the legend.
-        line: style of the line, as matplotlib writes it.
-        color: of the line; the next of the house style by default.
-        geometric: for a logarithmic axis: the geometric mean of `y`, with bars from the least to the largest.
+        axes: axes of a figure made by `plotting.figure`.
+        rows: rows of all seeds. For several seeds, error bars are one sample standard deviation.
+        by: column of the points.
+        x: column.
+        y: column.
+        label: label in the legend.
+        line: matplotlib's line style.
+        color: colour of the line; by default the next one.
+        geometric: whether to draw the geometric mean of `y`, with bars from minimum to maximum, for a logarithmic axis.
     """
     columns = [(numbers(group, x), numbers(group, y)) for group in grouped(rows, (by,)).values()]
     points = [(statistic(work), *(spread_of(values, geometric=geometric))) for work, values in columns]
@@ -127,7 +128,7 @@ def quality_by_work(
     axes.errorbar(
         [work.mean for work, *_ in points],
         [middle for _, middle, *_ in points],
-        xerr=[work.std for work, *_ in points],  # no bar is drawn for NaN, the spread of a single seed
+        xerr=[work.std for work, *_ in points],  # NaN, the deviation of a single seed, draws no bar
         yerr=[[down for *_, down, _ in points], [up for *_, up in points]],
         label=label,
         linestyle=line,
@@ -140,7 +141,7 @@ def quality_by_work(
 
 
 def spread_of(values: Sequence[float], *, geometric: bool) -> tuple[float, float, float]:
-    """The mean, and how far the bar goes down and up from it."""
+    """The mean, and the lengths of the error bar below and above it."""
     if geometric and len(values) > 1:
         middle = statistics.geometric_mean(values)
         return middle, middle - min(values), max(values) - middle

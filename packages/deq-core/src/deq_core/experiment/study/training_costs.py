@@ -1,4 +1,4 @@
-"""What a training step costs by each gradient: the memory it keeps for backward, and its time, by evaluations of f."""
+"""Memory for the backward pass and time of a training step, by gradient and number of evaluations of f."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,15 +21,15 @@ from deq_core.experiment.tables import Row, grouped
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What is compared. Networks are untrained and inputs random: shapes decide, not values."""
+    """Configuration of the comparison. Networks are untrained and inputs random, since only shapes matter."""
 
     gradients: dict[Name, Adjoint]
     steps: Once[int]
-    """Evaluations of f that a solve takes, all of them: no tolerance ends it."""
+    """Numbers of evaluations of f in a solve; no tolerance ends it earlier."""
     solver: Solver
-    """Of the solve, under every gradient."""
+    """Solver of the forward pass, for all gradients."""
     repeats: int
-    """Turns of which the median counts."""
+    """Number of repetitions; the median time is reported."""
     batch_size: int
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
@@ -43,10 +43,10 @@ class Costs:
             self.choices(gradient, self.steps[0])
 
     def choices(self, gradient: Name, steps: int) -> dict[str, Any]:
-        """Fields of the domains' `Equilibrium`.
+        """Fields of the domains' `Equilibrium` for this gradient and number of evaluations.
 
         Raises:
-            ValueError: the solver does not go with the gradient.
+            ValueError: the gradient does not support the solver.
         """
         stop = StopConfig(max_steps=steps)
         return LayerConfig(solver=self.solver, stop=stop, adjoint=self.gradients[gradient]).choices()
@@ -57,14 +57,15 @@ Compared = TypeVar("Compared", bound=Costs)
 
 @dataclass
 class SavedStorages:
-    """Storages that autograd keeps, by address, with their bytes."""
+    """Sizes of the storages that autograd saves."""
 
     own: set[int]
-    """Addresses that do not count: the parameters."""
+    """Addresses of the parameters, which are not counted."""
     bytes_of: dict[int, int] = field(default_factory=dict)
+    """{address of a storage: its bytes}."""
 
     def pack(self, tensor: Tensor) -> Tensor:
-        """Called by autograd with each tensor that it saves."""
+        """Hook that autograd calls with each tensor it saves."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in self.own:
             self.bytes_of[storage.data_ptr()] = storage.nbytes()
@@ -72,24 +73,24 @@ class SavedStorages:
 
 
 def saved_bytes(parameters: Iterable[Tensor], forward: Callable[[], object]) -> int:
-    """Bytes that autograd keeps for the backward pass of `forward`: each storage once, without `parameters`."""
+    """Bytes that autograd saves in `forward` for the backward pass, each storage once, without `parameters`."""
     saved = SavedStorages({parameter.untyped_storage().data_ptr() for parameter in parameters})
     with saved_tensors_hooks(saved.pack, lambda tensor: tensor):
         kept = forward()
     total = sum(saved.bytes_of.values())
-    del kept  # alive until here, so that no address was used twice
+    del kept  # alive until here, so that no address is reused
     return total
 
 
 def training_costs(network: nn.Module, loss: Callable[[], Tensor], config: Costs) -> list[Row]:
-    """A row a gradient and number of evaluations: `bytes` kept for backward, and `seconds` of loss and gradients.
+    """One row for each gradient and number of evaluations: `bytes` saved for backward, `seconds` of loss and gradients.
 
-    Seconds are those that the process computes, on CUDA those that pass; settings take turns.
+    Time is process time on the CPU and wall-clock time on CUDA. Settings are measured in turns.
 
     Args:
-        network: with a field `equilibrium`, whose solver, stop and adjoint are replaced.
-        loss: of the network on a batch, always the same.
-        config: what is compared.
+        network: network with an attribute `equilibrium`, whose solver, stop and adjoint are replaced.
+        loss: computes the loss of the network, always on the same batch.
+        config: configuration of the comparison.
     """
     torch.set_num_threads(config.threads)
     network.train()
@@ -102,7 +103,7 @@ def training_costs(network: nn.Module, loss: Callable[[], Tensor], config: Costs
     for setting, equilibrium in settings.items():
         network.equilibrium = equilibrium
         saved[setting] = saved_bytes(network.parameters(), loss)
-        step(network, loss)  # loads what torch loads at first use
+        step(network, loss)  # warm-up
     for _, (setting, equilibrium) in product(range(config.repeats), settings.items()):
         network.equilibrium = equilibrium
         begun = clock(config.device)
@@ -123,9 +124,9 @@ def costs_stage(
     """The stage `training_costs` of a domain, whose table `steps` has the rows of `training_costs`.
 
     Args:
-        domain: its section of params.yaml, which says under `costs` what is compared.
-        kind: of that part.
-        made: the network and its loss on a batch, on a device.
+        domain: section of params.yaml, with the configuration under `costs`.
+        kind: dataclass of the configuration.
+        made: makes the network and its loss on a batch, on a device.
     """
 
     def measure(job: Job[Single, Compared]) -> Mapping[str, Any]:
@@ -145,13 +146,13 @@ def costs_stage(
 
 
 def step(network: nn.Module, loss: Callable[[], Tensor]) -> None:
-    """Loss and gradients, without an update."""
+    """Computes loss and gradients, without an update."""
     network.zero_grad(set_to_none=True)
     loss().backward()
 
 
 def clock(device: str) -> float:
-    """Seconds from some moment on."""
+    """Seconds of process time on the CPU, of wall-clock time on CUDA."""
     if device == "cpu":
         return time.process_time()
     torch.cuda.synchronize(distributed.device(device))

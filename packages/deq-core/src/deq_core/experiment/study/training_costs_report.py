@@ -1,4 +1,4 @@
-"""The report of what a training step costs by each gradient."""
+"""Report on the cost of a training step by gradient."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -15,12 +15,12 @@ Found = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def ordered(found: Found) -> Found:
-    """By rising evaluations, which a file has in the order of their digits."""
+    """Sorted by number of evaluations; a file has them sorted as strings."""
     return {gradient: dict(sorted(of.items(), key=lambda each: int(each[0]))) for gradient, of in found.items()}
 
 
 def costs_page(section: Section, results: Results) -> Page:
-    """Memory and time of a domain's training step, by gradient and evaluations of f."""
+    """Memory and time of a domain's training step, by gradient and number of evaluations of f."""
     turns, samples = section.load(int, "costs.repeats"), section.load(int, "costs.batch_size")
     found = summary(results.rows("training_costs", [Single()], "steps"))
     said = f"Of one batch of {samples}, always the same; seconds are medians of {turns} turns."
@@ -29,10 +29,9 @@ def costs_page(section: Section, results: Results) -> Page:
 
 
 def costs_table(found: Found) -> str:
-    """A row a gradient and quantity, a column a number of evaluations.
+    """Table with one row for each gradient and quantity, and one column for each number of evaluations.
 
-    In brackets are shares of the first gradient's seconds at as many evaluations, which other machines give too, more
-    or less.
+    Brackets have the time relative to the first gradient's, which depends less on the machine.
     """
     found = ordered(found)
     first, of_first = next(iter(found.items()))
@@ -55,7 +54,7 @@ def costs_table(found: Found) -> str:
 
 
 def figure(found: Found) -> Figure:
-    """Memory, and time, against evaluations; a line a gradient."""
+    """Memory and time against the number of evaluations, with one line for each gradient."""
     drawn, (memory, time) = plotting.figure(8.0, 3.2, columns=2)
     for axes, key, unit, name in ((memory, "bytes", 1e-6, "MB kept for backward"), (time, "seconds", 1.0, "seconds")):
         for (gradient, of), style in zip(ordered(found).items(), cycle(plotting.STYLES)):
