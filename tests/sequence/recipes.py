@@ -1,13 +1,12 @@
 """A small profile of the language models, and its texts, for tests of training and measuring."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import deq_core as deq
 from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import Pretraining
-from deq_sequence.data.texts import Embedded, Text, prepare
+from deq_sequence.data.texts import Embedded, Text
 from deq_sequence.params import Model, Train
 from deq_sequence.studies.perplexity import Evaluate
 from deq_sequence.studies.section import Sequence
@@ -52,9 +51,3 @@ PROFILE = Sequence(
     evaluate={"deq": MEASURE, "unrolled": MEASURE},
     costs=COSTS,
 )
-
-
-def prepared(folder: Path) -> Path:
-    """The profile's texts as numbers, below `folder`."""
-    prepare(folder / "characters", TEXT)
-    return folder

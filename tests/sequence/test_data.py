@@ -153,16 +153,6 @@ def test_byte_pairs_hold_any_text() -> None:
         vocabulary.learn("byte_pairs", LINES)
 
 
-@pytest.mark.parametrize(("kind", "size"), [("words", None), ("characters", None), ("byte_pairs", 270)])
-def test_a_vocabulary_is_the_same_when_read_again(tmp_path: Path, kind: Kind, size: int | None) -> None:
-    learnt = vocabulary.learn(kind, LINES, size)
-    vocabulary.save(tmp_path / "vocabulary.json", learnt)
-    again = vocabulary.load(tmp_path / "vocabulary.json")
-    assert type(again) is type(learnt)
-    assert len(again) == len(learnt)
-    assert again.encode(LINES).tolist() == learnt.encode(LINES).tolist()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no such vocabulary"), ("{", "expected a vocabulary"), (json.dumps({"kind": "runes"}), "'runes'")],

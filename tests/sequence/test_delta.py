@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.jobs import done
-from tests.sequence.recipes import PROFILE, TEXT, prepared
+from tests.sequence.recipes import PROFILE, TEXT
 from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
@@ -173,13 +173,15 @@ def test_the_report_has_the_largest_saving_within_each_bound(tmp_path: Path) -> 
     assert list(told.figures) == ["tradeoff"]
 
 
-def test_a_text_too_short_for_its_rows_is_refused_before_another_is_measured(tmp_path: Path) -> None:
+def test_a_text_too_short_for_its_rows_is_refused_before_another_is_measured(data: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="test: 3 tokens are too few for 2 rows of at least two"):
-        done(DELTA, replace(STUDY, tokens=3), data=prepared(tmp_path), model=tmp_path / "none")
+        done(DELTA, replace(STUDY, tokens=3), data=data, model=tmp_path / "none")
 
 
-def test_the_commands_write_tables_and_the_report_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data, out = prepared(tmp_path / "data"), tmp_path / "delta" / "deq-0"
+def test_the_commands_write_tables_and_the_report_of_them(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "delta" / "deq-0"
     vocabulary = stored.read(data / "characters").vocabulary
     torch.manual_seed(0)
     save(tmp_path / "model" / "model.safetensors", build("mini", vocabulary=len(vocabulary)), vocabulary)

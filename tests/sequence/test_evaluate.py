@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.jobs import done
-from tests.sequence.recipes import LAYER, MEASURE, MODEL, TEXT, UNROLLED, prepared
+from tests.sequence.recipes import LAYER, MEASURE, MODEL, TEXT, UNROLLED
 from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
@@ -24,11 +24,6 @@ from deq_sequence.studies.perplexity import EVALUATE, ngrams
 
 EXACT = deq.Stop(max_steps=200, tol=1e-12)
 TEXT_OF_TOKENS = some_tokens(1, 61)[0]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.parametrize(("length", "stride"), [(60, None), (7, None), (7, 3), (1, None)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.sequence.recipes import MEASURE, PROFILE, prepared
+from tests.sequence.recipes import MEASURE, PROFILE
 from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
@@ -39,11 +39,6 @@ def cell(model: DEQTransformer, value: float) -> None:
 def token(model: DEQTransformer, value: float) -> None:
     """One token alone is broken, the one that the text above has sixth."""
     model.embedding.tables[0].get_parameter("weight")[TEXT_OF_TOKENS[5]] = value
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(tmp_path_factory.mktemp("data"))
 
 
 @torch.no_grad()

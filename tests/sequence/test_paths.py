@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.jobs import run
-from tests.sequence.recipes import PROFILE, prepared
+from tests.sequence.recipes import PROFILE
 from tests.sequence.small import small, some_tokens
 
 import deq_core as deq
@@ -57,8 +57,7 @@ def test_a_contracting_model_says_the_same_from_every_start_and_what_it_says_its
     assert summary["plain.error_twice"] == pytest.approx(float(sum(own[:2])) / 2, rel=1e-6)
 
 
-def test_the_stage_leads_to_a_page_and_refuses_an_unrolled_model(tmp_path: Path) -> None:
-    data = prepared(tmp_path / "data")
+def test_the_stage_leads_to_a_page_and_refuses_an_unrolled_model(data: Path, tmp_path: Path) -> None:
     vocabulary = stored.read(data / "characters").vocabulary
     for name, steps in (("deq-0", None), ("unrolled-0", 2)):
         model = build("mini", vocabulary=len(vocabulary), memory=6, steps=steps)

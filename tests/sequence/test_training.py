@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.flow.interrupted import Interrupt, Interrupted
 from tests.profiles import PAPER
-from tests.sequence.recipes import MEASURE, MODEL, PROFILE, RECIPE, TEXT, UNROLLED, prepared
+from tests.sequence.recipes import MEASURE, MODEL, PROFILE, RECIPE, TEXT, UNROLLED
 from torch import Tensor
 
 from deq_core.experiment import config
@@ -36,11 +36,6 @@ from deq_sequence.networks import save
 from deq_sequence.params import Model, Train
 from deq_sequence.studies.section import Sequence
 from deq_sequence.train import objective, remembered, train
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(tmp_path_factory.mktemp("data"))
 
 
 def run(folder: Path, data: Path, model: Model = MODEL, recipe: Train = RECIPE, seed: int = 0, log: Any = ignore):

@@ -1,12 +1,10 @@
 """A detector on an MDEQ: its map, its file, and one image learnt by heart."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 import deq_core as deq
-from deq_vision import MDEQ, Detection, build, load, save
+from deq_vision import MDEQ, Detection, build
 from deq_vision.data.samples import Objects
 from deq_vision.detection.decoding import Decoding, detect
 from deq_vision.detection.metrics import coco_metrics
@@ -43,14 +41,6 @@ def test_an_untrained_detector_gives_boxes_within_the_image() -> None:
         assert (found.boxes >= 0).all()
         assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
         assert (found.scores.diff() <= 0).all()
-
-
-def test_a_detector_comes_back_from_its_file(tmp_path: Path) -> None:
-    model, images = detector().eval(), torch.randn(1, 3, 32, 64)
-    save(tmp_path / "model.safetensors", model)
-    back = load(tmp_path)
-    assert back.size == model.size
-    assert torch.equal(back(images).logits, model(images).logits)
 
 
 def test_one_image_is_learnt_by_heart() -> None:

@@ -40,22 +40,6 @@ def test_logits_are_enlarged_to_the_labels(align_corners: bool) -> None:
     torch.testing.assert_close(segmentation_loss(logits, labels, align_corners=align_corners), expected)
 
 
-def test_with_aligned_corners_the_corner_pixels_are_the_grids() -> None:
-    logits, _ = case()
-    labels = torch.full((2, 24, 32), 255)
-    labels[:, ::23, ::31] = 1
-    expected = F.cross_entropy(logits[:, :, ::5, ::7], torch.ones(2, 2, 2, dtype=torch.long))
-    torch.testing.assert_close(segmentation_loss(logits, labels), expected)
-
-
-def test_ignored_pixels_have_no_gradient() -> None:
-    logits, labels = case()
-    logits.requires_grad_()
-    segmentation_loss(logits, labels).backward()
-    assert logits.grad is not None
-    assert torch.equal(logits.grad.abs().sum(1) > 0, labels != 255)
-
-
 @pytest.mark.parametrize("hard", [None, HardPixels(at_least=3)])
 def test_a_batch_without_labels_has_no_loss(hard: HardPixels | None) -> None:
     logits, labels = case()

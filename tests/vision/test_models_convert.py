@@ -8,7 +8,6 @@ import torch
 from tests.vision.parity import keys, released_state
 from torch import Tensor
 
-import deq_core as deq
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_vision import NAMES, VARIANTS, build, load, load_released, save
 from deq_vision.cli import main
@@ -170,42 +169,6 @@ def test_a_file_without_the_norms_of_a_branch_is_compared_with_its_own_variant()
     assert len(str(caught.value).splitlines()) == 7
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not a whole file of tensors that torch.save wrote, but 0 bytes"),
-        (b"not a checkpoint", "but 16 bytes that begin with b'not a checkpoint'"),
-        (b"<!DOCTYPE html><html>", "that begin with b'<!DOCTYPE html><'"),
-        (torch.nn.Linear(2, 2), "expected tensors alone, got Python objects such as a whole model"),
-    ],
-    ids=["empty", "text", "page", "model"],
-)
-def test_a_file_of_something_else_is_refused_by_name(
-    content: bytes | torch.nn.Module, message: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "other.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-    with pytest.raises(CheckpointError) as caught:
-        load_released(path)
-    assert str(path) in str(caught.value)
-    assert message in str(caught.value)
-
-
-def test_other_content_is_refused_by_what_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "other.pth"
-    torch.save({"epoch": 3}, path)
-    with pytest.raises(
-        CheckpointError, match=r"other\.pth: expected a dictionary of tensors .* got in it 'epoch': int"
-    ):
-        load_released(path)
-    torch.save([1, 2], path)
-    with pytest.raises(CheckpointError, match="got list"):
-        load_released(path)
-
-
 def test_training_may_start_from_an_official_file(tmp_path: Path) -> None:
     torch.save(released(), tmp_path / "tiny.pth")
     model = build("cifar-tiny")
@@ -231,18 +194,3 @@ def test_the_command_explains_a_file_it_cannot_convert(tmp_path: Path) -> None:
     torch.save(released(), tmp_path / "tiny.pth")
     with pytest.raises(SystemExit, match=r"deq-vision: .*unknown variant 'huge'"):
         main(["convert", str(tmp_path / "tiny.pth"), str(tmp_path / "out.safetensors"), "--variant", "huge"])
-
-
-def test_streaming_by_the_released_rules_carries_the_state() -> None:
-    model = from_released(released_state("cifar_TINY"))
-    model.equilibrium = VARIANTS["cifar-tiny"].equilibrium
-    once = deq.Stop(1, 1e-3, relative=False)
-    frames = [torch.randn(1, 3, 32, 32, dtype=torch.float64) for _ in range(2)]
-    with torch.no_grad():
-        first = model(frames[0], stop=once)
-        second = model(frames[1], first.state, stop=once)
-        # One Broyden step from -I is one application of f, and the residual costs one more.
-        expected = model.cell(*first.state, model.inject(frames[1]))
-    assert second.solution.nfe == 2
-    for found, wanted in zip(second.state, expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)

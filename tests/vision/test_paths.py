@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.jobs import run
 from tests.vision.test_stability import STUDY
-from tests.vision.test_training import EXPERIMENTS, PROFILE, SETS
+from tests.vision.test_training import EXPERIMENTS, PROFILE
 
 import deq_core as deq
 from deq_core.experiment import config
@@ -17,8 +17,6 @@ from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Report, Results, folder_of
 from deq_core.experiment.study.stage import Section, Stage
 from deq_vision import MDEQ, save
-from deq_vision.data.mini.write_digits import write_digits
-from deq_vision.data.mini.write_street import write_street
 from deq_vision.models.build import build
 from deq_vision.reports.paths import REPORT, STABILITY_REPORT
 from deq_vision.studies.paths import PATHS, PathStudy, VisionPaths, problems
@@ -30,14 +28,6 @@ CONFIG = VisionPaths(
 )
 VISION = replace(PROFILE, paths=PathStudy(methods=("digits",), shipped=("digits",), measure={"digits": CONFIG}))
 STABILITY = replace(STUDY, methods=("implicit",), steps=(2,), paths=CONFIG, measure=replace(STUDY.measure, sweep=12))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    write_digits(root / "digits", SETS.digits)
-    write_street(root / "street", SETS.street)
-    return root
 
 
 @torch.no_grad()

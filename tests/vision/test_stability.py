@@ -8,7 +8,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 from tests.profiles import PROFILES, SMOKE
-from tests.vision.test_training import DIGITS, MEASURE, RECIPE, SETS
+from tests.vision.test_training import DIGITS, MEASURE, RECIPE
 
 import deq_core as deq
 from deq_core.experiment import config
@@ -24,7 +24,6 @@ from deq_core.experiment.tracking.run import ignore
 from deq_vision import MDEQ, load, save
 from deq_vision.cli import main
 from deq_vision.config import ModelConfig
-from deq_vision.data.mini.write_digits import write_digits
 from deq_vision.evaluate import evaluate
 from deq_vision.params import Classify, Experiment
 from deq_vision.reports.stability import overview, page
@@ -65,13 +64,6 @@ def measured(model: Path, config: Measure, data: Path, out: Path) -> tuple[dict,
     settings = Measurement(task=STUDY.task, measure=config, paths=STUDY.paths)
     job = Job(case=case, settings=settings, data=data, model=model, out=out, scratch=out, log=ignore)
     return swept(job), job.tables["steps"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    write_digits(root / "digits", SETS.digits)
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -92,17 +92,6 @@ def test_k_evaluations_are_k_calls_of_the_cell(solver: deq.Solver, steps: int) -
         assert calls - before == output.nfe == output.evaluations.item() == steps
 
 
-def test_one_evaluation_is_f_at_the_last_state() -> None:
-    network = model(solver=deq.Broyden())
-    stream = StreamDEQ(network, exactly(1))
-    first, second = video(2, 0)
-    before = stream(first).state
-    with torch.no_grad():
-        expected = network.cell(*before, network.inject(second))
-    for found, image in zip(stream(second).state, expected, strict=True):
-        torch.testing.assert_close(found, image, rtol=0, atol=1e-13)
-
-
 def test_released_numerics_spend_one_more_and_find_the_same_with_one() -> None:
     network = model(solver=deq.Broyden())
     ours, theirs = (StreamDEQ(network, exactly(1), numerics=kind) for kind in ("core", "released"))
@@ -184,11 +173,6 @@ def test_warm_frames_come_closer_than_cold_ones_with_as_many_evaluations() -> No
         near, far, target = (stream(frame).state[0] for stream in (warm, cold, full))
         if index >= 3:
             assert (near - target).norm() < 0.5 * (far - target).norm()
-
-
-def test_the_first_frame_may_have_more() -> None:
-    stream = StreamDEQ(model(), exactly(1), first=exactly(7))
-    assert [int(stream(frame).evaluations) for frame in video(3, 0)] == [7, 1, 1]
 
 
 def test_adaptive_frames_take_what_they_need() -> None:

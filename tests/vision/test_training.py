@@ -39,8 +39,8 @@ from deq_vision.config import (
     Segmentation,
 )
 from deq_vision.data.mini.write import MiniSets
-from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
-from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
+from deq_vision.data.mini.write_digits import MiniDigitsConfig
+from deq_vision.data.mini.write_street import MiniStreetConfig
 from deq_vision.data.scenes import SceneAugment
 from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip
 from deq_vision.detection.params import Detect
@@ -135,14 +135,6 @@ PROFILE = Vision(
     stream={"street": STREAM},
     costs=COSTS,
 )
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    write_digits(root / "digits", SETS.digits)
-    write_street(root / "street", SETS.street)
-    return root
 
 
 def run(experiment: Experiment, data: Path, folder: Path, seed: int = 0) -> dict[str, float]:
