@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
+from torch import Tensor
 
 from deq_core.experiment.config import Kind
 from deq_sequence.data import tokens
@@ -13,7 +14,7 @@ from deq_sequence.data.mini import mini
 from deq_sequence.data.registry import REGISTRY
 from deq_sequence.data.tokens import Tokens
 from deq_sequence.data.vocabulary import Kind as TokenKind
-from deq_sequence.data.vocabulary import Vocabulary, learn
+from deq_sequence.data.vocabulary import UnknownError, Vocabulary, learn
 from deq_sequence.data.wikitext import read_wikitext
 
 
@@ -95,16 +96,33 @@ def of_file(path: Path, choice: TokenChoice, known: Vocabulary | None = None) ->
     Raises:
         CorpusError: it is no text, or the known vocabulary lacks a piece of it, which the message names.
     """
+    vocabulary = learn(choice.kind, lines_of(path), choice.size) if known is None else known
+    whole = numbered(path, vocabulary)
+    cut = len(whole) * 9 // 10
+    return Tokens({"train": whole[:cut], "valid": whole[cut:]}, vocabulary)
+
+
+def numbered(path: Path, vocabulary: Vocabulary) -> Tensor:
+    """The tokens of a file, (N,) int32.
+
+    Raises:
+        CorpusError: it is no text, or the vocabulary lacks a piece of it, which the message names.
+    """
+    try:
+        return torch.from_numpy(vocabulary.encode(lines_of(path)))
+    except UnknownError as error:
+        raise CorpusError(
+            f"{path}: read with the network's vocabulary: {error}; take it out, or choose a network of byte pairs, "
+            "such as default, which reads any text"
+        ) from None
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file with their ends, one at least."""
     lines = list(Corpus({"train": path}).lines("train"))
     if not lines:
         raise CorpusError(f"{path}: empty; name a file with a text in it")
-    vocabulary = learn(choice.kind, lines, choice.size) if known is None else known
-    try:
-        numbered = torch.from_numpy(vocabulary.encode(lines))
-    except CorpusError as error:
-        raise CorpusError(f"{path}: read with the vocabulary of the network to start from: {error}") from None
-    cut = len(numbered) * 9 // 10
-    return Tokens({"train": numbered[:cut], "valid": numbered[cut:]}, vocabulary)
+    return lines
 
 
 def prepare(out: Path, text: Text) -> Tokens:

@@ -13,7 +13,7 @@ from deq_core.experiment.files import output_directory
 from deq_core.experiment.reading import decoding
 from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, Split
-from deq_sequence.data.vocabulary import Kind, Vocabulary
+from deq_sequence.data.vocabulary import Kind, UnknownError, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,13 @@ def check_rows(texts: Tokens, split: Split, rows: int, *, limit: int | None = No
 def _numbered(corpus: Corpus, split: Split, vocabulary: Vocabulary) -> Tensor:
     try:
         return torch.from_numpy(vocabulary.encode(corpus.lines(split)))
-    except CorpusError as error:
+    except UnknownError as error:
         source = corpus.texts[split]
-        named = f"{source}: " if isinstance(source, Path) and str(source) not in str(error) else ""
-        raise CorpusError(f"{named}{error}") from None
+        named = f"{source}: " if isinstance(source, Path) else ""
+        raise CorpusError(
+            f"{named}{error}: take it out, or give the vocabulary a size smaller than the training text's, so that it "
+            "has a token for all others"
+        ) from None
 
 
 def _text(path: Path, vocabulary: int) -> Tensor:

@@ -18,6 +18,10 @@ END_OF_LINE = "<eos>"
 UNKNOWN = "<unk>"
 
 
+class UnknownError(CorpusError):
+    """A text has a piece that a vocabulary lacks; the message names the piece and its line."""
+
+
 class Vocabulary(Protocol):
     """A reversible numbering of a text's pieces; frequent ones have small numbers."""
 
@@ -26,7 +30,10 @@ class Vocabulary(Protocol):
         ...
 
     def encode(self, lines: Iterable[str]) -> np.ndarray:
-        """The tokens of a text given line by line, with its line ends, (tokens,) int32."""
+        """The tokens of a text given line by line, with its line ends, (tokens,) int32.
+
+        Raises UnknownError where it has no token for a piece of the text.
+        """
         ...
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -84,9 +91,9 @@ class Words:
             for word in line.split():
                 token = self.numbers.get(word, unknown)
                 if token is None:
-                    raise CorpusError(
-                        f"line {number} has {word!r}, which is not among the {len(self)} words, nor is {UNKNOWN}: "
-                        "give the vocabulary a size smaller than the training text's, so that it has one"
+                    raise UnknownError(
+                        f"line {number} has {word!r}, which is not among the {len(self)} words of the training text, "
+                        f"nor is {UNKNOWN}"
                     )
                 tokens.append(token)
             tokens.append(end)
@@ -129,10 +136,9 @@ class Characters:
         for number, line in enumerate(lines, start=1):
             found = [self.numbers.get(character, 0) for character in line]
             if not self.others and 0 in found:
-                raise CorpusError(
+                raise UnknownError(
                     f"line {number} has {line[found.index(0)]!r}, which is not among the {len(self.characters)} "
-                    "characters of the training text: take it out, or give the vocabulary a size smaller than theirs, "
-                    "so that it has a token for all others"
+                    "characters of the training text"
                 )
             tokens.extend(found)
         return np.frombuffer(tokens, dtype=np.int32).copy() if tokens else np.zeros(0, dtype=np.int32)
