@@ -134,6 +134,17 @@ def test_every_program_trains_by_options_of_the_same_names(program: str, capsys:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_evaluates_and_checks_by_options_of_the_same_names(
+    program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, names in (
+        ("evaluate", {"CHECKPOINT", "--data", "--out", "--device"}),
+        ("check-data", {"NAME", "--data", "--released,"}),
+    ):
+        assert names <= {name.split()[0] for name in options(printed(capsys, program, command, "--help"))}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_the_template_says_more_than_its_numbers_and_is_short(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     page = printed(capsys, program, "train", "--template")
     assert page.startswith("# ")

@@ -49,6 +49,7 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
     )
     boxes.write(Path("fruit"), [f"{number}.png" for number in range(6)])
     Path("story.txt").write_text("".join(f"It was the {number}th time that it rained.\n" for number in range(80)))
+    Path("other.txt").write_text("".join(f"It was the {number}th time that the sun shone.\n" for number in range(80)))
     trained = set()
     for command in COMMANDS:
         command, _, file = command.partition(" > ")
@@ -75,4 +76,5 @@ def test_the_commands_of_the_page_train_and_use_what_was_trained(
         measured, told = (json.loads(Path(out, "metrics.json").read_text()) for out in (f"{name}-measured", name))
         assert measured["loss"] == pytest.approx(told["val_loss"], rel=1e-4), "what training held out, as it saw it"
         assert [row["class"] for row in read_rows(Path(f"{name}-measured/classes.csv"))] == SEEN[name]
+    assert json.loads(Path("language-measured/metrics.json").read_text())["perplexity"] > 1
     assert all(json.loads(Path(out, "metrics.json").read_text())["step"] == 2 for out in trained)

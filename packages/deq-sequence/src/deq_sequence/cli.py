@@ -6,6 +6,7 @@ from deq_core.experiment import commands
 
 COMMANDS: Mapping[str, Sequence[str]] = {
     "deq_sequence.commands.training": ("train",),
+    "deq_sequence.commands.evaluation": ("evaluate",),
     "deq_sequence.commands.register": ("register",),
     "deq_sequence.commands.study": ("study", "report", "schema"),
     "deq_sequence.commands.data": ("download", "check-data"),

@@ -8,21 +8,20 @@ from typing import Literal
 import numpy as np
 import torch
 from einops import rearrange
-from torch import Tensor
 
 from deq_core.experiment import distributed
 from deq_core.experiment.config import Name, Seed
 from deq_core.experiment.config.layer import Solver, StopConfig
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.study.stage import Job, Section, Single, Stage
-from deq_core.experiment.tables import Row, numbers
+from deq_core.experiment.tables import numbers
 from deq_sequence.baselines.kneser_ney import KneserNey
 from deq_sequence.data import tokens as stored
 from deq_sequence.data.corpora import Split
 from deq_sequence.data.tokens import Tokens
-from deq_sequence.data.vocabulary import Vocabulary
-from deq_sequence.evaluate import Measured, Score, Sweep, measure
+from deq_sequence.evaluate import Measured, Sweep, measure
 from deq_sequence.networks import load_for
+from deq_sequence.reported import characters, so_far, steps, summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +118,7 @@ def evaluate(job: Job[Trained, Evaluate]) -> Mapping[str, float]:
             found=found,
         )
     except NonFiniteError:
-        if (score := found.score).tokens:
-            job.tables["score"] = [{"tokens": score.tokens, "loss": score.loss, "residual": score.residual}]
+        job.tables["score"] = so_far(found.score)
         raise
     finally:
         job.tables["steps"] = steps(found)
@@ -128,43 +126,6 @@ def evaluate(job: Job[Trained, Evaluate]) -> Mapping[str, float]:
         values = {f"{row['solver']}/{key}": numbers([row], key)[0] for key in ("perplexity", "residual")}
         job.log(values, int(numbers([row], "step")[0]))
     return summary(found.score, characters(text, read.vocabulary, config.batch_size))
-
-
-def steps(found: Measured) -> list[Row]:
-    """One row a solver and evaluation: step, loss, perplexity, residual."""
-    return [
-        {
-            "solver": solver,
-            "step": step,
-            "loss": point.loss,
-            "perplexity": point.perplexity,
-            "residual": point.residual,
-        }
-        for solver, points in found.sweep.items()
-        for step, point in enumerate(points, start=1)
-        if point.tokens
-    ]
-
-
-def summary(score: Score, characters: int) -> dict[str, float]:
-    """What a model is reported by."""
-    return {
-        "loss": score.loss,
-        "perplexity": score.perplexity,
-        "bits_per_character": score.nats / math.log(2) / characters,
-        "tokens": score.tokens,
-        "characters": characters,
-        "residual": score.residual,
-        "steps": score.steps / score.solves,
-        "converged": score.converged / score.solves,
-    }
-
-
-def characters(text: Tensor, vocabulary: Vocabulary, batch_size: int) -> int:
-    """Characters of the tokens (N,) that are predicted: those of every row but its first."""
-    width = len(text) // batch_size
-    rows = rearrange(text[: batch_size * width], "(row t) -> row t", row=batch_size)[:, 1:]
-    return sum(len(vocabulary.decode(row.tolist())) for row in rows)
 
 
 def count(job: Job[Single, Counting]) -> Mapping[str, float]:
