@@ -1,13 +1,23 @@
-"""Small Sintel and KITTI trees with every kind of mask, and networks small enough to run on them at once."""
+"""Small data sets, Sintel and KITTI with every kind of mask, and networks small enough to run on them at once."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+import deq_core as deq
+from deq_core.experiment.checkpoints import checkpoint
+from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.data.images import write_image, write_mask
 from deq_flow import build
 from deq_flow.data.io import write_flo, write_kitti
+from deq_flow.data.mini.training import TrainingSetsConfig
+from deq_flow.data.mini.videos import VideosConfig
+from deq_flow.data.mini.write import MiniConfig
 from deq_flow.models import RAFT, DEQFlow
+from deq_flow.networks import build_network
+from deq_flow.params import EquilibriumModel, Model
 
 SCENES = {"alley_1": 4, "market_2": 3}
 """Frames of each scene of Sintel."""
@@ -66,3 +76,35 @@ def unrolled() -> RAFT:
     network = build("raft-mini").eval()
     assert isinstance(network, RAFT)
     return network
+
+
+def equilibrium_model(steps: int = 2, **choices: Any) -> EquilibriumModel:
+    """A DEQ-Flow that is solved by so many plain iterations, with a gradient of one phantom step."""
+    stop, adjoint = StopConfig(max_steps=steps), deq.Phantom(steps=1)
+    layer = LayerConfig(solver=deq.FixedPointIteration(), stop=stop, adjoint=adjoint)
+    return EquilibriumModel(name="deq-flow-mini", layer=layer, **choices)
+
+
+def store(folder: Path, model: Model, *, seed: int = 0) -> Path:
+    """Writes a random network to a folder, as training leaves it."""
+    torch.manual_seed(seed)
+    checkpoint.save(folder / "model.safetensors", build_network(model), model)
+    return folder
+
+
+def mini(**changes: Any) -> MiniConfig:
+    """Miniature sets with hardly anything in them."""
+    least = MiniConfig(
+        height=24,
+        width=32,
+        train_pairs=2,
+        val_pairs=1,
+        scenes=1,
+        frames=3,
+        kitti_pairs=2,
+        motorcycle_scale=8,
+        training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=1, hd1k_sequences=1),
+        videos=VideosConfig(videos=1, frames=2),
+        validation_videos=VideosConfig(videos=1, frames=2),
+    )
+    return replace(least, **changes)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.changes import OF_A_LAYER, OF_THE_LOOP, kinds, lost, members, note_solves, watched
+from tests.flow.small import mini
 from tests.flow.test_objective import CHOICE
 from tests.jobs import run
 from tests.profiles import PROFILES
@@ -24,8 +25,7 @@ from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import batches
 from deq_flow.data.colour import ColourConfig
 from deq_flow.data.mini.training import TrainingSetsConfig
-from deq_flow.data.mini.videos import VideosConfig
-from deq_flow.data.mini.write import MiniConfig, write_mini
+from deq_flow.data.mini.write import write_mini
 from deq_flow.data.mixes import MemberConfig, Mix, open_sets
 from deq_flow.data.registry import SETS as PUBLISHED
 from deq_flow.networks import build_network
@@ -38,18 +38,12 @@ from deq_flow.studies.delta.sine import Fit, Sine
 from deq_flow.studies.flow import Curriculum, CurriculumStage, Flow
 from deq_flow.train import train
 
-SETS = MiniConfig(
+SETS = mini(
     height=40,
     width=48,
     train_pairs=4,
-    val_pairs=1,
-    scenes=1,
     frames=2,
-    kitti_pairs=2,
-    motorcycle_scale=8,
     training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=2, hd1k_sequences=1),
-    videos=VideosConfig(videos=1, frames=2),
-    validation_videos=VideosConfig(videos=1, frames=2),
 )
 SHORT = StopConfig(max_steps=4, tol=1e-3)
 MODEL = EquilibriumModel(

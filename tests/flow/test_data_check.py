@@ -9,37 +9,24 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from tests.flow.small import mini
 
 from deq_core.experiment.data import images
 from deq_core.experiment.data.images import FileFormatError
 from deq_flow.data import headers, io
 from deq_flow.data.headers import size_of
 from deq_flow.data.io import KITTI_FLOW
-from deq_flow.data.mini.training import TrainingSetsConfig
-from deq_flow.data.mini.videos import VideosConfig
-from deq_flow.data.mini.write import MiniConfig, write_mini
+from deq_flow.data.mini.write import write_mini
 from deq_flow.data.registry import REGISTRY
 from deq_flow.data.sets.things import DIRECTIONS
 
 PUBLISHED = sorted(REGISTRY.sets.keys() - {"own"})  # of which test_data_own.py tells
-MINI = MiniConfig(
-    height=24,
-    width=32,
-    train_pairs=2,
-    val_pairs=1,
-    scenes=1,
-    frames=3,
-    kitti_pairs=2,
-    training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=1, hd1k_sequences=1),
-    videos=VideosConfig(videos=1, frames=2),
-    validation_videos=VideosConfig(videos=1, frames=2),
-)
 
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("mini") / "data"
-    write_mini(root, MINI)
+    write_mini(root, mini())
     return root
 
 

@@ -9,31 +9,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tests.flow import small
 
 from deq_core.experiment.data import photographs
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.written import files_of
 from deq_flow.data.mini import write as mini
 from deq_flow.data.mini.studio import Studio, picture
-from deq_flow.data.mini.training import TRAINED_ON, TrainingSetsConfig
+from deq_flow.data.mini.training import TRAINED_ON
 from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig, write_mini
 from deq_flow.data.sets.chairs import FlyingChairs
 from deq_flow.data.sets.kitti import Kitti
 from deq_flow.data.sets.sintel import Sintel
 
-CONFIG = MiniConfig(
-    height=40,
-    width=56,
-    train_pairs=3,
-    val_pairs=2,
-    scenes=2,
-    frames=3,
-    kitti_pairs=2,
-    motorcycle_scale=8,
-    training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=1, hd1k_sequences=1),
-    videos=VideosConfig(videos=1, still=1, frames=2),
-    validation_videos=VideosConfig(videos=1, frames=2),
+CONFIG = small.mini(
+    height=40, width=56, train_pairs=3, val_pairs=2, scenes=2, videos=VideosConfig(videos=1, still=1, frames=2)
 )
 
 

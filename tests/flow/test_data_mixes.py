@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.flow.small import mini
 
 from deq_flow.data.augment import AugmentConfig
 from deq_flow.data.batches import batches
-from deq_flow.data.mini.write import MiniConfig, write_mini
+from deq_flow.data.mini.write import write_mini
 from deq_flow.data.mixes import MemberConfig, Mix, open_sets
 from deq_flow.data.samples import FlowSample
 
@@ -99,8 +100,7 @@ def test_a_member_of_no_weight_or_unknown_data_is_an_error() -> None:
 
 
 def test_a_mix_opens_the_sets_below_a_folder(tmp_path: Path) -> None:
-    config = MiniConfig(height=24, width=32, train_pairs=2, val_pairs=1, scenes=1, frames=3, kitti_pairs=2)
-    write_mini(tmp_path / "data", config)
+    write_mini(tmp_path / "data", mini())
     members = [
         CHAIRS,
         MemberConfig(data="sintel-clean", augment=STILL),

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.flow.small import equilibrium_model, mini, store
 from tests.jobs import run
 
-import deq_core as deq
 from deq_core.experiment import config
-from deq_core.experiment.checkpoints import checkpoint
-from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.data.arrays import read_arrays
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Page, Results
@@ -18,12 +17,10 @@ from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import grouped, numbers, read_rows, spread
 from deq_core.experiment.written import files_of
 from deq_flow.cli import main
-from deq_flow.data.mini.training import TrainingSetsConfig
-from deq_flow.data.mini.videos import VideosConfig
-from deq_flow.data.mini.write import MiniConfig, write_mini
+from deq_flow.data.mini.write import write_mini
 from deq_flow.evaluation.evaluate import labelled_sets
-from deq_flow.networks import SHIPPED, build_network
-from deq_flow.params import EquilibriumModel, UnrolledModel
+from deq_flow.networks import SHIPPED
+from deq_flow.params import UnrolledModel
 from deq_flow.reports.delta import convergence, images, sine
 from deq_flow.reports.delta import sweep as delta_sweep
 from deq_flow.studies.delta.convergence import CONVERGENCE, trajectory
@@ -91,10 +88,6 @@ delta:
     siren_delta: {<<: *siren, threshold: 0.01}
     fourier: {<<: *siren, kind: fourier}
 """
-MODEL = EquilibriumModel(
-    name="deq-flow-mini",
-    layer=LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=3), adjoint=deq.Phantom(steps=1)),
-)
 
 
 @pytest.fixture(scope="module")
@@ -112,20 +105,7 @@ def settings(params: Path) -> Delta:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "flow"
-    least = MiniConfig(
-        height=32,
-        width=40,
-        train_pairs=1,
-        val_pairs=1,
-        scenes=2,
-        frames=4,
-        kitti_pairs=3,
-        motorcycle_scale=8,
-        training=TrainingSetsConfig(things_scenes=1, sintel_scenes=1, frames=2, kitti_pairs=1, hd1k_sequences=1),
-        videos=VideosConfig(videos=1, frames=2),
-        validation_videos=VideosConfig(videos=1, frames=2),
-    )
-    write_mini(root, least)
+    write_mini(root, mini(height=32, width=40, scenes=2, frames=4, kitti_pairs=3))
     return root
 
 
@@ -134,8 +114,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Networks as training leaves them, but for the training."""
     root = tmp_path_factory.mktemp("train")
     for seed in (0, 1):
-        torch.manual_seed(seed)
-        checkpoint.save(root / f"deq-{seed}" / "model.safetensors", build_network(MODEL), MODEL)
+        store(root / f"deq-{seed}", equilibrium_model(3), seed=seed)
     return root
 
 
@@ -318,7 +297,6 @@ def test_a_bad_parameter_stops_any_command(
 
 
 def test_a_network_without_a_fixed_point_is_refused(tmp_path: Path) -> None:
-    model = UnrolledModel(name="raft-mini", steps=2)
-    checkpoint.save(tmp_path / "model.safetensors", build_network(model), model)
-    with pytest.raises(checkpoint.CheckpointError, match="expected an equilibrium network, got RAFT"):
-        equilibrium_network(tmp_path)
+    unrolled = store(tmp_path, UnrolledModel(name="raft-mini", steps=2))
+    with pytest.raises(CheckpointError, match="expected an equilibrium network, got RAFT"):
+        equilibrium_network(unrolled)

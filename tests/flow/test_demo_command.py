@@ -11,17 +11,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tests.flow.small import equilibrium_model, store
 from torch import Tensor
 
-from deq_core import FixedPointIteration, Phantom
-from deq_core.experiment.checkpoints import checkpoint
-from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.media import video, video_file
 from deq_core.experiment.written import RECORD
 from deq_flow import build
 from deq_flow.cli import main
-from deq_flow.params import EquilibriumModel
 
 
 def moving(count: int) -> list[Tensor]:
@@ -40,12 +37,7 @@ def clip(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint as `deq-flow train` writes it."""
-    folder = tmp_path_factory.mktemp("trained")
-    layer = LayerConfig(solver=FixedPointIteration(), stop=StopConfig(max_steps=4), adjoint=Phantom(steps=1))
-    checkpoint.save(
-        folder / "model.safetensors", build("deq-flow-mini"), EquilibriumModel(name="deq-flow-mini", layer=layer)
-    )
-    return folder
+    return store(tmp_path_factory.mktemp("trained"), equilibrium_model(4))
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.flow.small import equilibrium, write_kitti_set, write_sintel
+from tests.flow.small import equilibrium_model, store, write_kitti_set, write_sintel
 
-import deq_core as deq
-from deq_core.experiment.checkpoints import checkpoint
-from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.tables import read_rows
 from deq_flow.cli import main
-from deq_flow.params import EquilibriumModel
 
 DATA = ("--data", "data")
 VIDEOS = "the sets of videos are sintel_clean, sintel_final, hd1k, spring"
@@ -40,11 +36,7 @@ def folder(tracking_database: Path) -> Path:
         write_sintel(root / "data", split)
     for split in ("training", "testing"):
         write_kitti_set(root / "data", split)
-    model = EquilibriumModel(
-        name="deq-flow-mini",
-        layer=LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=2), adjoint=deq.Phantom(steps=1)),
-    )
-    checkpoint.save(root / "net" / "model.safetensors", equilibrium(), model)
+    store(root / "net", equilibrium_model())
     (root / "params.yaml").write_text(PARAMS)
     return root
 

@@ -11,13 +11,11 @@ import pytest
 import torch
 from tests.changes import lost
 from tests.flow.interrupted import Interrupt, Interrupted
-from tests.flow.small import write_kitti_set
+from tests.flow.small import equilibrium_model, store, write_kitti_set
 from tests.profiles import SMOKE
 
-import deq_core as deq
 from deq_core.experiment import config
 from deq_core.experiment.checkpoints import checkpoint
-from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.config.optim import Every
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.data.photographs import TEST, load_all
@@ -35,8 +33,8 @@ from deq_flow.evaluation.evaluate import evaluate
 from deq_flow.evaluation.published import solved_once
 from deq_flow.fine_tune import FineTune, fine_tune, fitted, training
 from deq_flow.inference import Estimator
-from deq_flow.networks import build_network, described, weights
-from deq_flow.params import EquilibriumModel, Train
+from deq_flow.networks import described, weights
+from deq_flow.params import Train
 from deq_flow.studies.flow import Flow
 from deq_flow.train import measure_of, opened
 
@@ -64,11 +62,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random network with a leak and two scales."""
-    folder = tmp_path_factory.mktemp("start")
-    layer = LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=4), adjoint=deq.Phantom())
-    model = EquilibriumModel(name="deq-flow-mini", layer=layer, leak=0.15, scales=Scales(coarsest=32))
-    checkpoint.save(folder / "model.safetensors", build_network(model), model)
-    return folder
+    return store(tmp_path_factory.mktemp("start"), equilibrium_model(4, leak=0.15, scales=Scales(coarsest=32)))
 
 
 def tuned(start: Path, pairs: Path, out: Path, recipe: FineTune = SHORT, log: Log = ignore) -> dict[str, float]:

@@ -5,17 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from tests.flow.small import equilibrium_model, store
 from tests.flow.test_models_network import SMALL, pair
 
 import deq_core as deq
-from deq_core.experiment.checkpoints import checkpoint
-from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_flow.config import Equilibrium
 from deq_flow.models import DEQFlow, build
 from deq_flow.models.adjoints import PerState, SupervisedPhantom
 from deq_flow.models.compat.numerics import Release, ReleasedImplicit
-from deq_flow.networks import build_network, load
-from deq_flow.params import EquilibriumModel
+from deq_flow.networks import load
 
 
 def network(**choices: Any) -> DEQFlow:
@@ -26,7 +24,6 @@ def network(**choices: Any) -> DEQFlow:
 
 
 STOP = deq.Stop(max_steps=6, tol=None, relative=False)
-LAYER = LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=2), adjoint=deq.Phantom(steps=1))
 
 
 @pytest.mark.parametrize("chaining", ["indexing", "sliced"])
@@ -210,9 +207,7 @@ def test_a_leak_takes_its_share_of_the_flow_off_at_every_step(unknown: str) -> N
 
 
 def test_a_leak_is_stored_with_the_weights_that_need_it(tmp_path: Path) -> None:
-    model = EquilibriumModel(name="deq-flow-mini", layer=LAYER, leak=0.15)
-    checkpoint.save(tmp_path / "model.safetensors", build_network(model), model)
-    restored = load(tmp_path)
+    restored = load(store(tmp_path, equilibrium_model(leak=0.15)))
     assert isinstance(restored, DEQFlow)
     assert restored.equilibrium.leak == 0.15
 

@@ -5,23 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.flow.small import equilibrium_model, store
 from torch import Tensor
 from torch.nn import functional as F
 
-import deq_core as deq
-from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config import ConfigError
-from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.data.photographs import VALIDATION, load_all
 from deq_flow.config import Scales
 from deq_flow.models import DEQFlow, build
 from deq_flow.models import scales as coarse
 from deq_flow.models.refinement import grey, refined
 from deq_flow.models.scales import coarse_to_fine, rescaled, resized
-from deq_flow.networks import build_network, load
-from deq_flow.params import EquilibriumModel, Model, UnrolledModel
-
-LAYER = LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=2), adjoint=deq.Phantom())
+from deq_flow.networks import load
+from deq_flow.params import Model, UnrolledModel
 
 
 def network(**choices: object) -> DEQFlow:
@@ -100,21 +96,19 @@ def test_scales_that_mean_nothing_are_refused(choice: dict) -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        EquilibriumModel(name="deq-flow-mini", layer=LAYER, scales=Scales(coarsest=64)),
+        equilibrium_model(scales=Scales(coarsest=64)),
         UnrolledModel(name="raft-mini", steps=2, scales=Scales(coarsest=64)),
     ],
 )
 def test_scales_are_stored_with_the_weights_that_are_good_for_them(model: Model, tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "model.safetensors", build_network(model), model)
+    store(tmp_path, model)
     assert load(tmp_path).scales == Scales(coarsest=64)
     assert load(tmp_path, scales=None).scales is None
     assert load(tmp_path, scales=Scales(finest=2)).scales == Scales(finest=2)
 
 
 def test_a_stored_scale_that_means_nothing_is_named_with_its_file(tmp_path: Path) -> None:
-    model = EquilibriumModel(name="deq-flow-mini", layer=LAYER, scales=Scales())
-    checkpoint.save(tmp_path / "model.safetensors", build_network(model), model)
-    beside = tmp_path / "config.json"
+    beside = store(tmp_path, equilibrium_model(scales=Scales())) / "config.json"
     whole = beside.read_text()
     beside.write_text(whole.replace('"coarsest": 160', '"coarsest": 16'))
     with pytest.raises(ConfigError, match=r"config\.json: .*scales: .*coarsest of at least 32.*16"):

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.flow.small import equilibrium, unrolled, write_kitti_set, write_sintel
+from tests.flow.small import equilibrium, equilibrium_model, store, unrolled, write_kitti_set, write_sintel
 from tests.jobs import run
 
 import deq_core as deq
-from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.config.delta import Rule, Variant
-from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.stage import Single, Stage
@@ -27,7 +26,6 @@ from deq_flow.export import export
 from deq_flow.inference import Estimator
 from deq_flow.inference_params import Inference
 from deq_flow.models import DEQFlow
-from deq_flow.params import EquilibriumModel
 from deq_flow.studies.delta.convergence import CONVERGENCE, Convergence
 from deq_flow.studies.delta.sweep import SWEEP, Example, Part, Sweep
 from deq_flow.studies.reuse import REUSE, Reuse
@@ -45,11 +43,7 @@ def folder(tracking_database: Path) -> Path:
     for split in ("training", "test"):
         write_sintel(root / "data", split)
     write_kitti_set(root / "data", "testing")
-    model = EquilibriumModel(
-        name="deq-flow-mini",
-        layer=LayerConfig(solver=deq.FixedPointIteration(), stop=STOP, adjoint=deq.Phantom(steps=1)),
-    )
-    checkpoint.save(root / "net" / "model.safetensors", equilibrium(), model)
+    store(root / "net", equilibrium_model())
     return root
 
 

@@ -6,22 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.flow.small import equilibrium, write_sintel
+from tests.flow.small import equilibrium, equilibrium_model, store, write_sintel
 from tests.jobs import run
 from tests.profiles import ROOT
 
 import deq_core as deq
 from deq_core.experiment import config
-from deq_core.experiment.checkpoints import checkpoint
-from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.files import write_json
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Results
 from deq_core.experiment.study.stage import Section
 from deq_flow.config import Scales
 from deq_flow.evaluation.evaluate import labelled_sets
-from deq_flow.networks import build_network
-from deq_flow.params import Coarser, EquilibriumModel, Stabilise
+from deq_flow.params import Coarser, Stabilise
 from deq_flow.reports.paths import REPORT
 from deq_flow.studies.paths import PATHS, FlowPaths, PathStudy, drawn, problems
 
@@ -35,10 +32,6 @@ CONFIG = FlowPaths(
     arnoldi=2,
 )
 STUDY = PathStudy(methods=("deq",), measure={"deq": CONFIG})
-MODEL = EquilibriumModel(
-    name="deq-flow-mini",
-    layer=LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=3), adjoint=deq.Phantom(steps=1)),
-)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +79,7 @@ def test_a_random_state_is_within_a_hidden_states_bounds_and_its_flow_is_of_some
 
 def test_the_stage_leads_to_a_page(data: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
-        torch.manual_seed(seed)
-        network = tmp_path / "train" / f"deq-{seed}"
-        checkpoint.save(network / "model.safetensors", build_network(MODEL), MODEL)
+        network = store(tmp_path / "train" / f"deq-{seed}", equilibrium_model(3), seed=seed)
         found = run(PATHS, Measured("deq", seed), CONFIG, tmp_path / "paths" / f"deq-{seed}", data=data, model=network)
         assert found["sintel_clean"]["samples"] == 3
         assert found["sintel_clean"]["radius"] > 0

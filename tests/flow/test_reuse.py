@@ -7,12 +7,11 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 import torch
+from tests.flow.small import equilibrium_model, store
 from tests.jobs import run
 
-import deq_core as deq
 from deq_core.experiment import config
-from deq_core.experiment.checkpoints import checkpoint
-from deq_core.experiment.config.layer import LayerConfig, StopConfig
+from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.config.plot import Plot
 from deq_core.experiment.files import write_json
 from deq_core.experiment.study.measured import Measured
@@ -25,8 +24,7 @@ from deq_flow.data.mini.studio import Studio
 from deq_flow.data.mini.videos import VideosConfig, write_videos
 from deq_flow.evaluation.sets import sequences_of
 from deq_flow.inference_params import Inference
-from deq_flow.networks import build_network
-from deq_flow.params import EquilibriumModel, UnrolledModel
+from deq_flow.params import UnrolledModel
 from deq_flow.reports.reuse import page
 from deq_flow.studies.reuse import REUSE, Reuse
 
@@ -40,13 +38,7 @@ CONFIG = Reuse(
         "tolerance": Inference(stop=StopConfig(max_steps=6, tol=0.2), steps=6),
     },
 )
-MODELS = {
-    "deq": EquilibriumModel(
-        name="deq-flow-mini",
-        layer=LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=6), adjoint=deq.Phantom(steps=1)),
-    ),
-    "raft": UnrolledModel(name="raft-mini", steps=6),
-}
+MODELS = {"deq": equilibrium_model(6), "raft": UnrolledModel(name="raft-mini", steps=6)}
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +55,9 @@ def results(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("results")
     for method, model in MODELS.items():
         for seed in SEEDS:
-            torch.manual_seed(seed)
             name = f"{method}-{seed}"
-            checkpoint.save(root / "train" / name / "model.safetensors", build_network(model), model)
-            out, network = root / "reuse" / name, root / "train" / name
-            run(REUSE, Measured(method, seed), CONFIG, out, data=data, model=network)
+            network = store(root / "train" / name, model, seed=seed)
+            run(REUSE, Measured(method, seed), CONFIG, root / "reuse" / name, data=data, model=network)
     return root
 
 
