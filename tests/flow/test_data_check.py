@@ -1,7 +1,6 @@
 """What is wrong with a data set on disk: missing files, damaged files, other numbers than released."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -228,48 +227,8 @@ def test_an_unreadable_file_is_a_problem_not_the_end(data: Path, monkeypatch: py
     assert all("Input/output error" in fault for fault in found)
 
 
-def write_flo5(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file.create_dataset("flow", data=np.zeros((5, 7, 2), dtype=np.float32))
-
-
 def write_noise(path: Path) -> None:
     images.write_image(path, torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 5, 7), dtype=np.uint8)))
-
-
-WRITERS: dict[str, Callable[[Path], None]] = {
-    ".flo": lambda path: io.write_flo(path, torch.ones(2, 5, 7)),
-    ".flo5": write_flo5,
-    ".pfm": lambda path: io.write_pfm(path, torch.ones(3, 5, 7)),
-    ".png": write_noise,
-    ".ppm": write_noise,
-}
-
-
-@pytest.mark.parametrize("suffix", WRITERS)
-def test_the_size_is_read_from_the_header(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"file{suffix}"
-    WRITERS[suffix](path)
-    assert size_of(path) == (5, 7)
-
-
-@pytest.mark.parametrize("suffix", WRITERS)
-def test_a_file_is_not_whole_at_any_shorter_length(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"file{suffix}"
-    WRITERS[suffix](path)
-    content = path.read_bytes()
-    for length in range(0, len(content), max(1, len(content) // 50)):
-        path.write_bytes(content[:length])
-        with pytest.raises(FileFormatError, match=rf"file\{suffix}: expected .*; copy or unpack the file again"):
-            size_of(path)
-
-
-@pytest.mark.parametrize("suffix", WRITERS)
-def test_a_file_of_another_kind_is_not_whole(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"file{suffix}"
-    path.write_bytes(b"<html>Please log in</html>" * 100)
-    with pytest.raises(FileFormatError, match="expected"):
-        size_of(path)
 
 
 def test_sixteen_bit_images_and_comments_are_read(tmp_path: Path) -> None:
