@@ -1,4 +1,4 @@
-"""`deq-vision`: the table of its commands, each with the module that holds it."""
+"""`deq-vision`: the table of its commands and their modules."""
 
 from collections.abc import Mapping, Sequence
 

@@ -24,8 +24,7 @@ class Classification:
     names: tuple[str, ...] = ()
     """Names of the classes of your own data; empty if unknown."""
     crop: tuple[int, int] | None = None
-    """Evaluation crop of the training data: the shorter side that images are resized to, and the side of the centre
-    crop, pixels."""
+    """Crop in evaluation: the shorter side that images are resized to, and the side of the centre crop, pixels."""
     pixels: tuple[Colour, Colour] | None = None
     """Mean and standard deviation (RGB, pixel values from 0 to 1) by which the training images were normalised."""
     kind: Literal["classification"] = field(default="classification", repr=False)
@@ -46,7 +45,7 @@ class Segmentation:
     colours: tuple[tuple[int, int, int], ...] = ()
     """RGB colours of the classes."""
     sides: tuple[int, int] | None = None
-    """Longer and shorter side that the training images were resized to fit within, pixels."""
+    """Longer and shorter side that images are resized to fit within in evaluation, pixels."""
     pixels: tuple[Colour, Colour] | None = None
     """Mean and standard deviation (RGB, pixel values from 0 to 1) by which the training images were normalised."""
     kind: Literal["segmentation"] = field(default="segmentation", repr=False)
@@ -67,7 +66,7 @@ class Detection:
     ids: tuple[int, ...] = ()
     """Category ids of the classes in annotation files."""
     sides: tuple[int, int] | None = None
-    """Longer and shorter side that the training images were resized to fit within, pixels."""
+    """Longer and shorter side that images are resized to fit within in evaluation, pixels."""
     pixels: tuple[Colour, Colour] | None = None
     """Mean and standard deviation (RGB, pixel values from 0 to 1) by which the training images were normalised."""
     kind: Literal["detection"] = field(default="detection", repr=False)

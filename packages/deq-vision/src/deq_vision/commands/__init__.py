@@ -1,1 +1,1 @@
-"""Commands of `deq-vision`, by topic; see `deq_vision.cli`."""
+"""Commands of `deq-vision` by topic; see `deq_vision.cli`."""

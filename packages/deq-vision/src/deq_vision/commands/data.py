@@ -1,4 +1,4 @@
-"""Commands for data: the mini sets, and the published ones."""
+"""Commands for data, generated and published."""
 
 from pathlib import Path
 from typing import Annotated

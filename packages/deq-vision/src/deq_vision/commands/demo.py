@@ -1,4 +1,4 @@
-"""The demo. Its numbers are options: it is no experiment, and reads no params.yaml."""
+"""The demo command, which takes options only and reads no params.yaml."""
 
 from pathlib import Path
 from typing import Annotated, Literal

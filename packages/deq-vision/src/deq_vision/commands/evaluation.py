@@ -1,4 +1,4 @@
-"""The command that measures a network on one's own labelled pictures; those of the pipeline are measured by studies."""
+"""The command that evaluates a network on your own labelled images; studies evaluate those of the pipeline."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,7 +79,7 @@ def evaluate(
 
 
 def told_by_class(rows: Sequence[Row]) -> str:
-    """The table of the classes, as printed."""
+    """The printed table of the classes."""
     lines = [
         ["-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()]
         for row in rows

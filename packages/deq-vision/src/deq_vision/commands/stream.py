@@ -1,4 +1,4 @@
-"""Streaming: a video from the command line, whose options are numbers since it is no experiment."""
+"""The streaming command, which takes options only and reads no params.yaml."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -23,7 +23,7 @@ from deq_vision.params import Classify, Experiment, Segment, Task
 SECTION = "vision"
 Recipes = Literal["classes", "masks", "boxes", "classify", "segment", "detect"]
 RECIPES = Path(__file__).parents[1] / "recipes"
-"""The recipe of each task, where none is named."""
+"""Folder of the shipped recipes, one per task."""
 
 
 def train(
@@ -85,7 +85,7 @@ def train(
     first = None if start is None else file_of(start)
     files = [file for file in (manifest, first) if file is not None and file.exists()]
     layout = own_layout(settings.task)
-    read = str(root.resolve()) if layout is None else contents(root, layout)  # of released sets a million files
+    read = str(root.resolve()) if layout is None else contents(root, layout)  # released sets have up to a million files
     digest = fingerprint({"experiment": settings, "data": read}, *files, package="deq_vision")
     with (
         resumable(scratch, f"vision_train-{name}-{seed}", digest, out=out) as folder,
@@ -117,12 +117,12 @@ def own_layout(task: Task) -> Layout | None:
 
 
 def with_own_labels(settings: Experiment, data: Path) -> Experiment:
-    """The experiment with a head for the classes that are found in DATA, where these are one's own.
+    """The experiment with a head for the classes in DATA, if that is your own data.
 
-    The head keeps what there is to know of them, so that a network names its classes without the data.
+    The head stores names, ids and preprocessing, so that the network can be used without the data.
 
     Raises:
-        LayoutError, FileFormatError, ConfigError: they are not there.
+        LayoutError, FileFormatError, ConfigError: the classes are missing.
     """
     task, architecture = settings.task, settings.model.architecture
     root = data / task.folder
@@ -145,10 +145,10 @@ def with_own_labels(settings: Experiment, data: Path) -> Experiment:
 
 
 def laid_over(settings: Experiment, change: Options) -> Experiment:
-    """The experiment with the values that are overridden.
+    """The experiment with the overridden values.
 
     Raises:
-        ConfigError: they do not fit together.
+        ConfigError: the values are inconsistent.
     """
     model = replace(settings.model, layer=change.of_layer(settings.model.layer))
     if change.network is not None:

@@ -1,1 +1,1 @@
-"""What a trained network sees in one's own images and videos."""
+"""Demos: trained networks on your own images and videos."""

@@ -1,4 +1,4 @@
-"""What a network sees in images: classes with probabilities, pixels in colour, or boxes; as pictures and as numbers."""
+"""The demo on images: writes class probabilities, coloured masks or boxes, as pictures and as numbers."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,14 +22,14 @@ from deq_vision.finite import require_finite
 from deq_vision.models.mdeq import VisionOutput
 
 SUMMARY = "demo.json"
-"""What the demo says of its own output."""
+"""File with the results of the demo."""
 
 
 def images_of(source: Path) -> tuple[Path, ...]:
-    """The image at `source`, or the images of that folder in natural order.
+    """The image at `source`, or the images in that folder in natural order.
 
     Raises:
-        FileFormatError: there is no such file, or no image.
+        FileFormatError: `source` does not exist, or has no image.
     """
     if source.is_dir():
         found = image_files(source)
@@ -47,19 +47,19 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
     """Writes demo.json to the folder `out`, a picture of each image, and the files of `Raw`.
 
     Args:
-        viewer: the model, in evaluation mode, and what it is about.
+        viewer: viewer with the model in evaluation mode.
         images: files.
-        out: a new or an empty folder, or one that a demo wrote and nobody changed, which is replaced.
-        name: of the checkpoint, for demo.json.
+        out: a new or empty folder, or the unchanged output of an earlier demo, which is replaced.
+        name: name of the checkpoint, for demo.json.
 
     Returns:
-        How many images there were, mean evaluations and residual.
+        Number of images, mean evaluations and mean residual.
 
     Raises:
-        FileFormatError: an image is damaged, or too small; the images before it are in `out`-partial, and `out` is as
-            it was.
-        NonFiniteError: what the model gives for an image is not finite; `out` has the images before it.
-        OutputError: `out` cannot be written, or holds anything else.
+        FileFormatError: an image is damaged or too small; the images before it are in `out`-partial, and `out` is
+            unchanged.
+        NonFiniteError: an output for an image is not finite; `out` has the images before it.
+        OutputError: `out` cannot be written, or has other contents.
         KeyboardInterrupt: Ctrl-C or SIGTERM. `out` has the images until then.
     """
     paths, entries = list(images), []
@@ -95,14 +95,14 @@ def run(viewer: Viewer, images: Iterable[Path], *, out: Path, name: str = "") ->
 
 
 def titles_of(paths: Sequence[Path]) -> list[str]:
-    """What the images' files are called: their names without the suffix, or with it where some differ in that alone."""
+    """File names of the images, without the suffix if they are still unique."""
     stems = [path.stem for path in paths]
     return stems if len(set(stems)) == len(paths) else [path.name for path in paths]
 
 
 @torch.no_grad()
 def see(viewer: Viewer, frame: Tensor, path: Path) -> tuple[Tensor, VisionOutput]:
-    """What the model sees of an image uint8 (3, h, w), and what it gives for it."""
+    """The model's input and output for an image uint8 (3, h, w)."""
     if min(frame.shape[1:]) < LEAST:
         raise FileFormatError(f"{path}: expected at least {LEAST} pixels a side, got {size_of(frame)}")
     images = viewer.prepare(frame)
@@ -112,7 +112,7 @@ def see(viewer: Viewer, frame: Tensor, path: Path) -> tuple[Tensor, VisionOutput
 
 
 def entry_of(viewer: Viewer, output: VisionOutput, images: Tensor, frame: Tensor) -> dict[str, Any]:
-    """What the model gives for an image, as JSON takes it."""
+    """Results for an image as a JSON object."""
     names = viewer.label_space.names
     entry = {"evaluations": output.solution.nfe, "residual": float(output.solution.residual)}
     match viewer.label_space.task:

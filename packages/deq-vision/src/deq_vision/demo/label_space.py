@@ -1,4 +1,4 @@
-"""What a checkpoint's outputs mean and what its images must look like, as far as its own numbers tell."""
+"""Classes and preprocessing of a checkpoint, as far as it stores them or they can be inferred."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,34 +16,34 @@ from deq_vision.params import Classify, Segment, Task
 
 TaskName = Literal["classify", "segment", "detect"]
 Pixels = Literal["auto", "imagenet", "cifar"]
-"""Mean and deviation of the pixels that a network was trained with."""
+"""Normalisation of pixels that a network was trained with."""
 
 LABEL_SETS = {len(labels): labels for labels in (classes.CITYSCAPES, classes.STREET)}
 OBJECTS = {len(names): tuple(names.values()) for names in (classes.VID, classes.STREET_OBJECTS)}
 IMAGENET_CROP, CIFAR_CROP = (256, 224), (32, 32)
-TINY_CLASSES = 10  # of CIFAR-10, whose images are 32 pixels wide, and of the mini set in its layout
+TINY_CLASSES = 10  # classes of CIFAR-10, with images of 32 x 32 pixels, and of the mini set in its layout
 
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """What the outputs of a network mean, and what its images must look like."""
+    """Classes of a network's outputs, and preprocessing of its images."""
 
     task: TaskName
     names: tuple[str, ...]
-    """Of its classes; their numbers where nobody says."""
+    """Names of the classes; their numbers if unknown."""
     ids: tuple[int, ...]
-    """Of its classes in files: values of pixels in masks, categories of boxes."""
+    """Ids of the classes in files: pixel values in masks, categories of boxes."""
     colours: tuple[Colour, ...]
-    """RGB of its classes."""
+    """RGB colours of the classes."""
     normalisation: Normalisation
     crop: tuple[int, int] | None
-    """Of classification: the shorter side of an image, and the side of the square that is cut from its middle; None
-    leaves images as they are."""
+    """For classification: the shorter side that images are resized to, and the side of the centre crop; None keeps
+    images unchanged."""
     sides: tuple[int, int] | None = None
-    """Of the others: what an image's longer and shorter side are brought to at most; None leaves images as they are."""
+    """For the others: longer and shorter side that images are resized to fit within; None keeps images unchanged."""
 
     def own_task(self) -> Task:
-        """The task to measure the network by on pictures of one's own."""
+        """The task for evaluating the network on your own images."""
         match self.task:
             case "classify":
                 return Classify(data="own", test_crop=self.crop, normalisation=self.normalisation)
@@ -54,18 +54,18 @@ class LabelSpace:
 
 
 def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None = None) -> LabelSpace:
-    """The label space of a model, from what its head keeps of one's own data, or else from its number of classes.
+    """The label space of a model: what its head stores about your own data, else inferred from the number of classes.
 
-    19 classes of pixels are those of Cityscapes, and so on.
+    For example, 19 pixel classes are taken for those of Cityscapes.
 
     Args:
-        model: any with a head.
-        pixels: how it was trained; "auto" is what its head keeps, or else CIFAR's for ten classes of images and
+        model: model with a head.
+        pixels: normalisation in training; "auto" is the one stored in the head, else CIFAR's for ten image classes and
             ImageNet's otherwise.
-        names: a file of the classes' names, one a line, such as CIFAR's batches.meta.txt.
+        names: file with the class names, one per line, such as CIFAR's batches.meta.txt.
 
     Raises:
-        ConfigError: the model has no head, or `names` is no file of as many names as it has classes.
+        ConfigError: the model has no head, or `names` is not a file with one name per class.
     """
     head = model.size.head
     if head is None:
@@ -97,15 +97,15 @@ def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None =
 
 
 def numbers(count: int) -> tuple[str, ...]:
-    """Names of classes that have none."""
+    """Numbered names for unnamed classes."""
     return tuple(f"class {index}" for index in range(count))
 
 
 def read_names(path: Path, count: int) -> tuple[str, ...]:
-    """One name a line; empty lines do not count.
+    """Reads one name per line, ignoring empty lines.
 
     Raises:
-        ConfigError: there is no such file, or it has more or fewer names.
+        ConfigError: the file does not exist, or does not have `count` names.
     """
     if not path.is_file():
         raise ConfigError(f"names: {path}: no such file; expected {count} names, one a line")

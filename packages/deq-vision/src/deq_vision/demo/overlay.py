@@ -1,4 +1,4 @@
-"""What a network saw, drawn on the image: classes of pixels in colour, boxes with names, a line of text below."""
+"""Draws results on an image: pixel classes in colour, boxes with names, a caption, a legend."""
 
 from collections.abc import Sequence
 
@@ -12,26 +12,26 @@ from deq_vision.data.classes import Colour
 from deq_vision.detection.decoding import Detections
 from deq_vision.finite import NO_CLASS
 
-READABLE = 480  # pixels of width that text needs; smaller images are shown enlarged
+READABLE = 480  # minimum width for text, pixels; smaller images are enlarged
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def enlarged(image: Tensor) -> Tensor:
-    """The image (3, h, w), every pixel repeated so often that text on it can be read."""
+    """Enlarges the image (3, h, w) by repeating pixels, so that text on it is readable."""
     factor = max(1, -(-READABLE // image.shape[2]))
     return image.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2) if factor > 1 else image
 
 
 def with_classes(image: Tensor, classes: Tensor, colours: Sequence[Colour]) -> Tensor:
-    """The image uint8 (3, h, w) below the colours of its pixels' classes (h, w); bare where these are `NO_CLASS`."""
+    """Overlays the image uint8 (3, h, w) with the colours of pixel classes (h, w), except at `NO_CLASS`."""
     painted = rearrange(torch.tensor(colours, dtype=torch.float32)[classes.clamp(min=0)], "h w c -> c h w")
     below = torch.lerp(image.float(), painted, 0.5).round().to(torch.uint8)
     return torch.where(classes == NO_CLASS, image, below)
 
 
 def with_boxes(image: Tensor, found: Detections, names: Sequence[str], colours: Sequence[Colour]) -> Tensor:
-    """The image uint8 (3, h, w), enlarged if it is small, with boxes, classes and scores; higher scores on top."""
+    """Draws boxes, classes and scores on the image uint8 (3, h, w), enlarged if small; higher scores are on top."""
     factor = enlarged(image).shape[2] / image.shape[2]
     canvas = as_pixels(enlarged(image))
     scale, thickness = font(canvas.shape[1])
@@ -49,7 +49,7 @@ def with_boxes(image: Tensor, found: Detections, names: Sequence[str], colours: 
 
 
 def with_caption(image: Tensor, text: str) -> Tensor:
-    """The image uint8 (3, h, w), enlarged if it is small, with a line of text in a black strip below it."""
+    """Adds a line of text in a black strip below the image uint8 (3, h, w), enlarged if small."""
     image = enlarged(image)
     width = image.shape[2]
     scale, _ = font(width)
@@ -63,9 +63,10 @@ def with_caption(image: Tensor, text: str) -> Tensor:
 def with_legend(
     image: Tensor, texts: Sequence[str], colours: Sequence[Colour], *, widest: Sequence[str] = ()
 ) -> Tensor:
-    """The image uint8 (3, h, w), enlarged if it is small, with a colour and a text for each class in a strip below it.
+    """Adds a strip with a colour and a text for each class below the image uint8 (3, h, w), enlarged if small.
 
-    The strip is as high for other texts that are no wider than those and `widest`: a video has frames of one size.
+    The strip has the same height for all texts no wider than these and `widest`, as the frames of a video must have one
+    size.
     """
     image = enlarged(image)
     width = image.shape[2]
@@ -79,7 +80,7 @@ def with_legend(
     for place, (text, colour) in enumerate(zip(texts, colours, strict=True)):
         left, base = place % columns * cell + 4, place // columns * line + height + below
         cv2.rectangle(strip, (left, base - square), (left + square, base), colour, cv2.FILLED)
-        cv2.rectangle(strip, (left, base - square), (left + square, base), WHITE, 1)  # dark ones are seen, too
+        cv2.rectangle(strip, (left, base - square), (left + square, base), WHITE, 1)  # makes dark colours visible
         room, (length, _), _ = cell - square - 12, *cv2.getTextSize(text, FONT, scale, 1)
         fitting = scale * min(1.0, room / max(1, length))
         cv2.putText(strip, text, (left + square + 4, base), FONT, fitting, WHITE, 1, cv2.LINE_AA)
@@ -87,7 +88,7 @@ def with_legend(
 
 
 def font(width: int) -> tuple[float, int]:
-    """Scale of text, and thickness of lines, in an image so many pixels wide."""
+    """Scale of text and thickness of lines in an image `width` pixels wide."""
     return max(0.45, width / 1600), max(1, round(width / 500))
 
 
@@ -97,5 +98,5 @@ def as_pixels(image: Tensor) -> np.ndarray:
 
 
 def as_image(pixels: np.ndarray) -> Tensor:
-    """uint8 (3, h, w)."""
+    """The image uint8 (3, h, w) of pixels (h, w, 3)."""
     return torch.from_numpy(np.ascontiguousarray(rearrange(pixels, "h w c -> c h w")))

@@ -1,4 +1,4 @@
-"""A network as a model of MLflow's: images in; classes, masks or boxes out."""
+"""A network as an MLflow model, from images to classes, masks or boxes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,12 +24,12 @@ OUTPUTS: Mapping[TaskName, Mapping[str, Array]] = {
         "image": ("int64", (-1,)),
     },
 }
-"""The class of each image (b,), with probabilities (b, classes); the class of each pixel (b, h, w); or all boxes of all
-images, left, top, right, bottom in pixels, each with the number of its image."""
+"""Classes of images (b,) with probabilities (b, classes); classes of pixels (b, h, w); or the boxes of all images,
+left, top, right, bottom in pixels, each with the index of its image."""
 
 
 def interface_of(model: MDEQ) -> Interface:
-    """Takes `images`, uint8 (b, 3, h, w), and gives what the model's task says, see `OUTPUTS`."""
+    """The signature: from `images`, uint8 (b, 3, h, w), to the outputs of the model's task in `OUTPUTS`."""
     return Interface(
         inputs={"images": ("uint8", (-1, 3, -1, -1))},
         outputs=OUTPUTS[label_space_of(model).task],
@@ -39,7 +39,7 @@ def interface_of(model: MDEQ) -> Interface:
 
 
 class Predictor:
-    """The network in a folder of model.safetensors and config.json."""
+    """Runs the network in a folder with model.safetensors and config.json."""
 
     def __init__(self, folder: Path):
         model = load(folder)
@@ -49,7 +49,7 @@ class Predictor:
     def __call__(
         self, inputs: Mapping[str, np.ndarray], side: int = 0, least_score: float = 0.3
     ) -> dict[str, np.ndarray]:
-        """See `interface_of`; `side` reduces images to that longer side, and boxes below `least_score` are left out."""
+        """Outputs as in `interface_of`; `side` is the longer side of downscaled images, `least_score` that of boxes."""
         viewer = replace(self.viewer, side=side or None, least_score=least_score)
         outputs, images = OUTPUTS[viewer.label_space.task], np.asarray(inputs["images"], np.uint8)
         if not len(images):

@@ -1,4 +1,4 @@
-"""What a network gives for frames as files for other programs: masks, boxes or scores, and the list of its labels."""
+"""Writes results for frames as files for other programs: masks, boxes or scores, and labels."""
 
 import csv
 from io import StringIO
@@ -18,14 +18,14 @@ LABELS, SCORES = "labels.json", "scores.csv"
 
 
 class Raw:
-    """Files in a folder, which each frame adds to, so that a video may have any length.
+    """Writes results to a folder frame by frame, so that a video may have any length.
 
-    - labels.json: name, id and colour of each class. In masks and boxes classes have these ids: those of one's own
-      data, of Cityscapes' label files, or numbers, from 0 in masks and from 1 in boxes.
-    - masks/NAME.png, of segmentation: an indexed PNG of the frame's size; pixels are ids, and the palette shows them.
-    - boxes/NAME.json, of detection: a list in COCO's format of results, of image_id, category_id, bbox (left, top,
+    - labels.json: name, id and colour of each class. Masks and boxes use these ids: those of your own data, of
+      Cityscapes' label files, or numbers, from 0 in masks and from 1 in boxes.
+    - masks/NAME.png, for segmentation: an indexed PNG of the frame's size, with ids as pixels and colours as palette.
+    - boxes/NAME.json, for detection: a list in COCO's results format, with image_id, category_id, bbox (left, top,
       width, height in pixels) and score; image_id counts the frames from 1.
-    - scores.csv, of classification: a row for each frame, its name and the probability of each class.
+    - scores.csv, for classification: one row per frame, with its name and the probability of each class.
     """
 
     def __init__(self, folder: Path, viewer: Viewer) -> None:
@@ -35,14 +35,14 @@ class Raw:
             self._append(["image", *viewer.label_space.names])
 
     def add(self, name: str, number: int, logits: Tensor, images: Tensor, frame: Tensor) -> None:
-        """Writes what a network gave for a frame uint8 (3, h, w), as which it saw `images`; see `Viewer`.
+        """Writes the results for a frame; see `Viewer`.
 
         Args:
-            name: of the frame, and of its file.
-            number: of the frame, from 1.
-            logits: of the frame.
-            images: the frame as the network saw it.
-            frame: as it is.
+            name: name of the frame and of its file.
+            number: number of the frame, from 1.
+            logits: output of the network.
+            images: input of the network.
+            frame: original frame, uint8 (3, h, w).
         """
         match self.viewer.label_space.task:
             case "classify":
@@ -63,7 +63,7 @@ class Raw:
 
 
 def listed(label_space: LabelSpace) -> list[dict[str, object]]:
-    """The classes in the order of the network's outputs, as JSON has them."""
+    """The classes in the order of the network's outputs, as a JSON list."""
     rows = zip(label_space.names, label_space.ids, label_space.colours, strict=True)
     return [{"name": name, "id": number, "colour": list(colour)} for name, number, colour in rows]
 
@@ -77,7 +77,7 @@ def write_mask(path: Path, classes: np.ndarray, label_space: LabelSpace) -> None
 
 
 def coco_results(found: Detections, number: int, label_space: LabelSpace) -> list[dict[str, object]]:
-    """The detections of the frame of that number as COCO's format of results has them."""
+    """The detections of frame `number` in COCO's results format."""
     return [
         {
             "image_id": number,

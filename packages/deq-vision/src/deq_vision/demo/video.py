@@ -1,4 +1,4 @@
-"""A video with what a network sees in it, each frame's solve begun at the last one's: one frame in memory at a time."""
+"""The demo on video: each frame's solve starts at the last one's state, with one frame in memory at a time."""
 
 import sys
 import time
@@ -28,30 +28,30 @@ from deq_vision.streaming.evaluate import synchronise
 from deq_vision.streaming.stream import StreamDEQ, StreamOutput
 
 CUT = 1.8
-"""A start at zeros has a relative residual of 1, and a start in another scene hardly more: where a half is usual, a
-factor above 2 is never reached. A cut that is none costs one solve from zeros and leaves the frame no worse."""
+"""Default of `StreamConfig.cut`. A start from zeros has a relative residual of 1, and one from another scene hardly
+more, so if 0.5 is usual, a factor above 2 is never reached. A false cut only costs one solve from zeros."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """How the frames of a video are solved.
+    """Settings of the solves of a video's frames.
 
     Raises:
-        ConfigError: a number out of range.
+        ConfigError: a number is out of range.
     """
 
     steps: int = 2
-    """Evaluations of f that a frame gets at most. The first frame, and one behind a scene cut, get the model's own."""
+    """Maximum number of evaluations of f per frame; the model's own for the first frame and after a scene cut."""
     tolerance: float | None = None
-    """Residual, as the model measures it, at which a frame is done before that; None spends all `steps`."""
+    """Residual, as measured by the model, at which a solve ends early; None uses all `steps`."""
     warm: bool = True
-    """Whether a frame begins at the last one's state."""
+    """Whether a frame starts from the last one's state."""
     cut: float = CUT
-    """How many times the usual residual of a first evaluation makes a scene cut."""
+    """Ratio of the first evaluation's residual to the usual one that marks a scene cut."""
     fps: float | None = None
-    """Of the video written; None is that of the source, or 25."""
+    """Frame rate of the video written; None for that of the source, or 25."""
     frames: int | None = None
-    """Frames read at most; None is all."""
+    """Maximum number of frames to read; None for all."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "frames"):
@@ -66,7 +66,7 @@ class StreamConfig:
             raise ConfigError(f"cut: expected a number above 1, got {self.cut}")
 
     def stream(self, model: MDEQ) -> StreamDEQ:
-        """The model as it is run."""
+        """The model with these settings."""
         own = model.equilibrium.eval_stop or model.equilibrium.stop
         stop = deq.Stop(max_steps=self.steps, tol=self.tolerance, relative=own.relative, norm=own.norm)
         if not self.warm:
@@ -76,22 +76,22 @@ class StreamConfig:
 
 @dataclass(frozen=True)
 class Seen:
-    """A frame and what the network gave for it."""
+    """A frame with the output of the network."""
 
     frame: Tensor
     """uint8 RGB (3, h, w)."""
     images: Tensor
-    """What the network saw of it, (1, 3, H, W)."""
+    """Input of the network, (1, 3, H, W)."""
     output: StreamOutput
     seconds: float
-    """From what the network saw to its logits."""
+    """Time from the network's input to its logits."""
 
 
 def run_video(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor], *, name: str = "frames") -> Iterator[Seen]:
-    """What the network gives for each frame, read one by one as they are asked for.
+    """Yields the network's output for each frame; frames are read on demand.
 
     Raises:
-        NonFiniteError: it is not finite; the message has the `name` of the frames, and which of them, from 1.
+        NonFiniteError: an output is not finite; the message has `name` and the number of the frame, from 1.
     """
     device = next(viewer.model.parameters()).device
     for number, frame in enumerate(frames, start=1):
@@ -101,7 +101,7 @@ def run_video(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor], *, na
         output = stream(images)
         synchronise(device)
         seconds = time.perf_counter() - began
-        assert output.logits is not None  # a label space is that of a head
+        assert output.logits is not None  # a model with a label space has a head
         require_finite(output.logits, output.residual, [f"{name}, frame {number}"])
         yield Seen(frame, images, output, seconds)
 
@@ -109,19 +109,19 @@ def run_video(stream: StreamDEQ, viewer: Viewer, frames: Iterable[Tensor], *, na
 def write_stream(
     viewer: Viewer, frames: Frames, config: StreamConfig, *, out: Path, raw: Path | None = None
 ) -> dict[str, float]:
-    """Writes the video `out`: the frames with what the network sees, its speed, residual and evaluations below.
+    """Writes the video `out`: frames with results, and below them speed, residual and evaluations.
 
-    `out` appears whole when the last frame is done, and not at all after an error; so does the folder `raw`, where one
-    is named, with the files of `Raw`. Fewer frames than the source announces are said on stderr.
+    `out` appears, complete, at the end, and so does the folder `raw`, if given, with the files of `Raw`. If the source
+    has fewer frames than it declares, a message is printed to stderr.
 
     Returns:
-        frames; how many began at zeros; frames per second of the network, mean evaluations and residual.
+        Number of frames, number of cold starts, frames per second of the network, mean evaluations and residual.
 
     Raises:
-        FileFormatError: the frames cannot be read, or are too small; `out` has the frames before it.
-        NonFiniteError: what the network gives for a frame is not finite; likewise.
+        FileFormatError: a frame cannot be read, or is too small; `out` has the frames before it, if any.
+        NonFiniteError: an output for a frame is not finite; likewise.
         OutputError: `out` cannot be written.
-        KeyboardInterrupt: Ctrl-C or SIGTERM. `out` has the frames until then.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. `out` has the frames until then, if any.
     """
     means = Means()
     total = frames.count if config.frames is None else min(frames.count or config.frames, config.frames)
@@ -139,7 +139,7 @@ def write_stream(
                 with uninterrupted():
                     means.add(one)
                     if files is not None:
-                        assert one.output.logits is not None  # a label space is that of a head
+                        assert one.output.logits is not None  # a model with a label space has a head
                         files.add(f"{means.count:06d}", means.count, one.output.logits, one.images, one.frame)
                     add(picture(viewer, one, means.fps))
                     progress.update(means.count, {"fps": means.fps})
@@ -157,7 +157,7 @@ def write_stream(
 
 
 def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
-    """The frames, which must be at least 16 pixels high and wide."""
+    """Yields the frames; raises VideoError for one less than 16 pixels high or wide."""
     for frame in frames:
         if min(frame.shape[1:]) < LEAST:
             raise VideoError(f"{name}: expected frames of at least {LEAST} pixels a side, got {video.size_of(frame)}")
@@ -165,9 +165,9 @@ def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
 
 
 def picture(viewer: Viewer, seen: Seen, fps: float) -> Tensor:
-    """uint8 (3, h, w): the frame as the network sees it, the legend, and a caption."""
+    """The frame with results, legend and caption, uint8 (3, h, w)."""
     output = seen.output
-    assert output.logits is not None  # a label space is that of a head
+    assert output.logits is not None  # a model with a label space has a head
     caption = f"{fps:.1f} fps   residual {output.residual.item():.1e}   evaluations {output.evaluations.item()}"
     if output.cold.item():
         caption += "   cold"
@@ -175,7 +175,7 @@ def picture(viewer: Viewer, seen: Seen, fps: float) -> Tensor:
 
 
 class Means:
-    """Means over a video, however long."""
+    """Running means over a video."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -186,7 +186,7 @@ class Means:
         self.recent: float | None = None
 
     def add(self, seen: Seen) -> None:
-        """Counts one more frame."""
+        """Adds a frame."""
         self.count += 1
         self.cold += int(seen.output.cold)
         self.evaluations += int(seen.output.evaluations)
@@ -196,11 +196,11 @@ class Means:
 
     @property
     def fps(self) -> float:
-        """Frames per second of the network, over the last few."""
+        """Frames per second of the network over the last few frames."""
         return 1 / max(self.recent or 0.0, 1e-9)
 
     def values(self) -> dict[str, float]:
-        """Of all frames."""
+        """Means over all frames, and the numbers of frames and cold starts."""
         return {
             "frames": self.count,
             "cold": self.cold,
@@ -211,7 +211,7 @@ class Means:
 
 
 def chosen_threads(count: int | None) -> None:
-    """Lets torch use so many threads of the CPU; None leaves that to torch."""
+    """Sets torch's number of CPU threads; None leaves it to torch."""
     if count is not None:
         if count < 1:
             raise ConfigError(f"threads: expected at least 1, got {count}")

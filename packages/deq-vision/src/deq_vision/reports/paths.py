@@ -1,4 +1,4 @@
-"""The reports of path independence of MDEQ: of trained and shipped networks, and of those of the stability study."""
+"""Reports of path independence of MDEQ, for trained and shipped networks and those of the stability study."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ UNIT = Unit(answer="logits", error="loss")
 
 
 def stability_page(section: Section, results: Results) -> Page:
-    """Of every network of the stability study."""
+    """The page of all networks of the stability study."""
     methods, steps = section.load(tuple[Method, ...], "methods"), section.load(tuple[int, ...], "steps")
     seeds = section.load(tuple[Seed, ...], "seeds")
     cases = {f"{how}, N = {n}": [Trained(how, n, seed) for seed in seeds] for n, how in product(steps, methods)}

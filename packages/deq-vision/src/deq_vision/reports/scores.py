@@ -1,4 +1,4 @@
-"""The report of scores: networks beside baselines, what more evaluations change, and learning curves."""
+"""The report of scores: networks and baselines, metrics after each evaluation, learning curves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from deq_vision.reports.headlines import HEADLINES, IMAGES, entry, headline
 from deq_vision.studies.scores import Peers, Trained
 
 MDEQ = "MDEQ"
-"""The name of the networks beside those of the baselines."""
+"""Name of the networks among the methods."""
 FURTHER = {
     "top5": "top-5",
     "accuracy": "pixel accuracy",
@@ -26,28 +26,28 @@ FURTHER = {
     "residual": "relative residual",
     "steps": "evaluation of the answer",
 }
-"""Metrics beside the headline, in this order, where a method has them."""
-WIDTH = 3.2  # inches of a panel
+"""Metrics besides the headline, in the order of the tables, for methods that have them."""
+WIDTH = 3.2  # of a panel, inches
 
 Methods = Mapping[str, Mapping[str, float]]
-"""{method: {metric: mean over seeds, metric_std, seeds}}: the baselines, the worst first, and the networks."""
+"""{method: {metric: mean over seeds, metric_std, seeds}}: the baselines, worst first, then the networks."""
 Metrics = Mapping[str, Methods]
-"""By experiment."""
+"""Methods by experiment."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the stages left of an experiment."""
+    """Results of an experiment."""
 
     methods: Methods
     histories: list[list[Row]]
-    """A list a seed."""
+    """Training histories, one list per seed."""
     steps: list[list[Row]]
-    """Rows of metric and residual after each evaluation of f, a list a seed."""
+    """Rows of metric and residual after each evaluation of f, one list per seed."""
 
 
 def page(section: Section, results: Results) -> Page:
-    """Means and standard deviations over seeds."""
+    """The page, with means and standard deviations over seeds."""
     trained, seeds = section.load(tuple[Name, ...], "trained"), section.load(tuple[Seed, ...], "seeds")
     compared = section.load(dict[Name, dict[str, Baseline]], "baselines")
     plot, measured = section.load(Plot, "plot"), section.load(dict[Name, Evaluate], "evaluate")
@@ -77,7 +77,7 @@ def page(section: Section, results: Results) -> Page:
 
 
 def found(results: Results, name: Name, seeds: tuple[Seed, ...], *, with_peers: bool) -> Found:
-    """What is read of an experiment."""
+    """Reads the results of an experiment."""
     cases = [Trained(name, seed) for seed in seeds]
     histories, steps = results.by_case("train", cases, "history"), results.by_case("evaluate", cases, "steps")
     runs = [results.metrics("evaluate", case) for case in cases]
@@ -87,7 +87,7 @@ def found(results: Results, name: Name, seeds: tuple[Seed, ...], *, with_peers: 
 
 
 def score_table(methods: Methods) -> str:
-    """A row a method, a column a metric."""
+    """Table with one row per method and one column per metric."""
     first = headline(methods[MDEQ])
     shown = {first: HEADLINES[first], **{key: title for key, title in FURTHER.items() if key in methods[MDEQ]}}
     lines = [[name, *(entry(values, key) for key in shown)] for name, values in methods.items()]
@@ -95,11 +95,11 @@ def score_table(methods: Methods) -> str:
 
 
 def overview(metrics: Metrics, streams: Metrics) -> str:
-    """For the first page: of each experiment its best baseline and the networks, on images and on videos.
+    """Table for the first page: best baseline and networks of each experiment, on images and on videos.
 
     Args:
-        metrics: of this report.
-        streams: of the report on streaming.
+        metrics: metrics of this report.
+        streams: metrics of the report on streaming.
     """
     lines = []
     for name, methods in sorted(metrics.items()):
@@ -115,9 +115,9 @@ def overview(metrics: Metrics, streams: Metrics) -> str:
 
 
 def learning_curves(every: Mapping[str, Found], plot: Plot) -> Figure:
-    """Loss of training batches and the headline metric of the validation split against the update.
+    """Training loss and headline metric on the validation split against the update, one column per experiment.
 
-    A column an experiment; lines are means over seeds, bands one standard deviation.
+    Lines are means over seeds, bands one standard deviation.
     """
     figure, panels = plotting.figure(WIDTH * len(every), 5.0, rows=2, columns=len(every))
     for (name, of), above, below in zip(every.items(), panels[: len(every)], panels[len(every) :], strict=True):
@@ -146,7 +146,7 @@ def scores(every: Mapping[str, Found]) -> Figure:
 
 
 def evaluations(every: Mapping[str, Found]) -> Figure:
-    """The headline metric, and below it the relative residual, after each evaluation of f at test time."""
+    """Headline metric, and below it the relative residual, after each evaluation of f at test time."""
     figure, panels = plotting.figure(WIDTH * len(every), 5.0, rows=2, columns=len(every))
     for (name, of), above, below in zip(every.items(), panels[: len(every)], panels[len(every) :], strict=True):
         metric = headline(of.steps[0][0])

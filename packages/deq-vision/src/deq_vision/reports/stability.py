@@ -1,4 +1,4 @@
-"""The report of the stability study: each network at the evaluations of its training, and the change beyond them."""
+"""The report of the stability study: each network at its evaluations in training, and the change beyond them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,19 @@ from deq_vision.reports.headlines import IMAGES
 from deq_vision.studies.stability import Method, Trained
 
 CURVES = {"top1": "top-1 accuracy", "loss": "loss", "residual": "relative residual"}
-"""What is measured after each evaluation."""
+"""Metrics after each evaluation, with their titles."""
 TITLES: dict[Method, str] = {"implicit": "implicit gradient", "unrolled": "unrolled"}
 STYLES: dict[Method, str] = {"implicit": "-", "unrolled": "--"}
 
 Curves = dict[tuple[int, Method], list[list[Row]]]
-"""Rows of one split after each evaluation at test time: by evaluations in training, N, and method; a list a seed."""
+"""Rows of one split after each evaluation at test time, by N (evaluations in training) and method, a list per seed."""
 
 
 def page(section: Section, results: Results) -> Page:
-    """Means and standard deviations over seeds: `<split>.<method>-<N>.<metric>` and `..._at_<evaluations>_change`."""
+    """The page, with means and standard deviations over seeds.
+
+    Its numbers are `<split>.<method>-<N>.<metric>` and `..._at_<evaluations>_change`.
+    """
     methods, steps = section.load(tuple[Method, ...], "methods"), section.load(tuple[int, ...], "steps")
     seeds, longer = section.load(tuple[Seed, ...], "seeds"), section.load(tuple[int, ...], "longer")
     splits = section.load(tuple[str, ...], "measure.splits")
@@ -63,17 +66,17 @@ def page(section: Section, results: Results) -> Page:
 
 
 def tested(found: Curves) -> list[float]:
-    """Numbers of evaluations at which all networks were tested: 1, 2, ..."""
+    """Numbers of evaluations of the sweep: 1, 2, ..."""
     return numbers(next(iter(found.values()))[0], "step")
 
 
 def places(steps: int, longer: Sequence[int], last: int) -> list[int | None]:
-    """Numbers of evaluations at which changes are given; None where the sweep ends before."""
+    """Numbers of evaluations at which changes are reported; None beyond the end of the sweep."""
     return [steps + more if steps + more <= last else None for more in longer] + [last]
 
 
 def changes(split: str, found: Curves, longer: Sequence[int]) -> dict[str, float]:
-    """The numbers of one split. A change is taken within a seed and then averaged."""
+    """The numbers of one split; changes are computed for each seed, then averaged."""
     values: dict[str, float] = {}
     for (steps, method), seeds in found.items():
         for metric in CURVES:
@@ -93,7 +96,7 @@ def changes(split: str, found: Curves, longer: Sequence[int]) -> dict[str, float
 
 
 def table(values: Mapping[str, float], split: str, found: Curves, longer: Sequence[int]) -> str:
-    """A row an N and gradient."""
+    """Table with one row per N and gradient."""
     last = len(tested(found))
     titles = [*(f"at N + {more}" for more in longer), f"at {last}"]
     lines = []
@@ -111,7 +114,7 @@ def table(values: Mapping[str, float], split: str, found: Curves, longer: Sequen
 
 
 def overview(values: Mapping[str, float]) -> str:
-    """A row an N, gradient and split, at N and at the end of the sweep, made from the report's metrics."""
+    """Table from the report's metrics at N and at the end of the sweep, with one row per N, gradient and split."""
     names = "\n".join(values)
     trained = re.findall(r"^(\w+)\.(\w+)-(\d+)\.top1$", names, re.MULTILINE)
     last = max(int(place) for place in re.findall(r"\.top1_at_(\d+)_change$", names, re.MULTILINE))
@@ -138,8 +141,8 @@ def overview(values: Mapping[str, float]) -> str:
 def curves(found: Mapping[str, Curves]) -> Figure:
     """Accuracy and loss of each split against evaluations, and their change beyond N.
 
-    A colour is an N, a style a gradient, a point the value at N. Means over seeds, of changes with one standard
-    deviation to each side; that of the values is the pretraining's.
+    Colours are values of N, line styles gradients, points the values at N. Lines are means over seeds. Changes have
+    bands of one standard deviation; values have none, as theirs is that of the pretraining.
     """
     columns, metrics = 2 * len(found), ("top1", "loss")
     figure, panels = plotting.figure(3.2 * columns, 2.9 * len(metrics), rows=len(metrics), columns=columns)

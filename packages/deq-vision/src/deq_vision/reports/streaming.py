@@ -1,4 +1,4 @@
-"""The report of streaming: warm and cold starts on videos beside the converged baseline."""
+"""The report of streaming: warm and cold starts on videos, and the converged baseline."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ Runs = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Found:
-    """What the stage left of an experiment, a list a seed."""
+    """Results of an experiment, one list per seed."""
 
     summary: list[list[Row]]
     frames: list[list[Row]]
 
     @property
     def metric(self) -> str:
-        """The one that the task is known by."""
+        """The headline metric."""
         return headline(self.summary[0][0])
 
     def runs(self) -> Runs:
@@ -40,7 +40,7 @@ class Found:
 
 
 def page(section: Section, results: Results) -> Page:
-    """Means and standard deviations over seeds."""
+    """The page, with means and standard deviations over seeds."""
     streamed, seeds = section.load(tuple[Name, ...], "streamed"), section.load(tuple[Seed, ...], "seeds")
     cases = {name: [Trained(name, seed) for seed in seeds] for name in streamed}
     every = {
@@ -63,7 +63,7 @@ def page(section: Section, results: Results) -> Page:
 
 
 def run_name(row: Mapping[str, object]) -> str:
-    """A run over videos by its start and, but for the converged and adaptive ones, its budget."""
+    """Name of a run: its start and, unless converged or adaptive, its budget."""
     mode = str(row["mode"])
     return f"{mode} {row['steps']}" if mode in ("warm", "cold") else mode
 
@@ -74,7 +74,7 @@ def plain_numbers(row: Row) -> dict[str, float]:
 
 
 def stream_table(runs: Runs) -> str:
-    """A row a start and budget; the metric of all frames, of the protocol's and of those settled."""
+    """Table with one row per start and budget: metrics of all frames, of the protocol's and of settled ones."""
     metric = headline(runs["converged"])
     shown = {
         "evaluations": "evaluations a frame",
@@ -88,9 +88,9 @@ def stream_table(runs: Runs) -> str:
 
 
 def budgets(every: Mapping[str, Found]) -> Figure:
-    """The headline metric of frames of videos against the evaluations that a frame gets, by start.
+    """Headline metric against evaluations per frame, by start.
 
-    The converged baseline is a line across; an adaptive run a point at its mean evaluations.
+    The converged baseline is a horizontal line, an adaptive run a point at its mean evaluations.
     """
     figure, panels = plotting.figure(4.5 * len(every), 3.5, columns=len(every))
     for axes, (name, of) in zip(panels, every.items(), strict=True):
@@ -116,7 +116,7 @@ def budgets(every: Mapping[str, Found]) -> Figure:
 
 
 def frames(every: Mapping[str, Found]) -> Figure:
-    """The relative residual of each frame of the videos, and below it the headline metric: how a warm state settles."""
+    """Relative residual by frame index, and below it the headline metric, to show how a warm state settles."""
     figure, panels = plotting.figure(4.5 * len(every), 6.0, rows=2, columns=len(every))
     for (name, of), above, below in zip(every.items(), panels[: len(every)], panels[len(every) :], strict=True):
         for axes, key, title in ((above, "residual", "relative residual"), (below, of.metric, HEADLINES[of.metric])):

@@ -1,4 +1,4 @@
-"""Path independence of MDEQ: its outputs from several starts and after further evaluations."""
+"""Path independence of MDEQ: outputs from several initial states and after further evaluations."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,21 +25,21 @@ from deq_vision.tasks import Scored, batches_in_order, loss, require_head
 
 @dataclass(frozen=True, kw_only=True)
 class VisionPaths(Paths):
-    """On which images a network is followed."""
+    """Settings of path independence for a vision network."""
 
     split: Literal["train", "val", "test"] = "test"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PathStudy:
-    """Which networks are followed, and how each."""
+    """The networks to measure, with settings for each."""
 
     methods: Names = ()
-    """Experiments, whose networks of all seeds are."""
+    """Experiments whose networks, of all seeds, are measured."""
     shipped: Names = ()
-    """Checkpoints that come with the package, each called as the experiment whose task it does."""
+    """Shipped checkpoints to measure, each named after the experiment with its task."""
     measure: dict[Name, VisionPaths] = field(default_factory=dict)
-    """By network."""
+    """Settings by network."""
 
     def __post_init__(self) -> None:
         require_keys("methods, shipped", (*self.methods, *self.shipped), "measure", self.measure)
@@ -47,7 +47,7 @@ class PathStudy:
 
 @dataclass(frozen=True, kw_only=True)
 class Followable:
-    """A task, and how networks are followed on its images."""
+    """A task, and the settings of path independence on its images."""
 
     task: Task
     paths: VisionPaths
@@ -57,7 +57,7 @@ Settings = TypeVar("Settings", bound=Followable)
 
 
 def problems(model: MDEQ, task: Scored | Detect, config: VisionPaths, data: Path) -> Iterator[Problem]:
-    """The images that are followed, as batches of one image each, in groups of one size."""
+    """The fixed-point problems of the images to measure, in batches of one size."""
     assert model.head is not None
     device = next(model.parameters()).device
     alone = batches_in_order(task, data, config.split, 1, multiple=model.size.multiple, count=config.samples)
@@ -85,13 +85,13 @@ def problems(model: MDEQ, task: Scored | Detect, config: VisionPaths, data: Path
 
 
 def measure(job: Job[Any, Settings]) -> Mapping[str, Any]:
-    """{split: numbers} of a network, as `Followed.summary` has them; the tables are those of `Followed.tables`.
+    """Measures path independence and returns {split: `Followed.summary`}; the tables are those of `Followed.tables`.
 
-    Distances are root mean squares over all outputs: logits, and for a detector the places and sizes of boxes too.
+    Distances are root mean squares over all outputs: logits and, for a detector, positions and sizes of boxes.
 
     Raises:
-        LayoutError: the data set is not there or not complete.
-        ConfigError: it has another number of classes than the network's head.
+        LayoutError: the data set is missing or incomplete.
+        ConfigError: its number of classes differs from that of the network's head.
         NonFiniteError: an output is not finite.
     """
     task, config = job.settings.task, job.settings.paths
@@ -107,7 +107,7 @@ def measure(job: Job[Any, Settings]) -> Mapping[str, Any]:
 
 
 def settings(section: Section, case: Measured) -> Followable:
-    """Those of a network."""
+    """Settings of a network."""
     return Followable(
         task=section.load(Task, f"experiments.{case.network}.task"),
         paths=section.load(VisionPaths, f"paths.measure.{case.network}"),

@@ -1,4 +1,4 @@
-"""Metrics of networks and of baselines on the same split, and what each further evaluation of f changes."""
+"""Metrics of networks and baselines on the same split, and after each evaluation of f."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Peers:
-    """What the networks of an experiment are compared with; they have no seed."""
+    """The baselines of an experiment, which have no seed."""
 
     experiment: Name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What a network is measured for, and how."""
+    """A task, and the settings of its evaluation."""
 
     task: Task
     evaluate: Evaluate
@@ -44,7 +44,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Measurement):
-    """And which baselines."""
+    """A measurement with baselines."""
 
     baselines: dict[str, Baseline]
 
@@ -58,19 +58,19 @@ def measurement(section: Section, case: Trained | Peers) -> dict[str, Any]:
 
 
 def comparison(section: Section, case: Peers) -> Comparison:
-    """The baselines of an experiment, measured as its networks are."""
+    """The baselines of an experiment, with the task and evaluation of its networks."""
     wanted = section.load(dict[str, Baseline], f"baselines.{case.experiment}")
     return Comparison(**measurement(section, case), baselines=wanted)
 
 
 def measure(job: Job[Trained, Measurement]) -> Mapping[str, float]:
-    """Measures a network, after its solve and, in the table `steps`, after each evaluation of a longer one.
+    """Measures a network after its solve and, in the table `steps`, after each evaluation of a longer one.
 
     Raises:
-        LayoutError: the data set is not there or not complete.
-        ConfigError: it has another number of classes than the network's head.
-        NonFiniteError: what the network gives for an image is not finite; `steps` and `score` are then of the batches
-            before.
+        LayoutError: the data set is missing or incomplete.
+        ConfigError: its number of classes differs from that of the network's head.
+        NonFiniteError: an output for an image is not finite; the tables `steps` and `score` then cover the batches
+            before it.
     """
     task, config = job.settings.task, job.settings.evaluate
     torch.set_num_threads(config.threads)
@@ -89,10 +89,10 @@ def measure(job: Job[Trained, Measurement]) -> Mapping[str, float]:
 
 
 def compare(job: Job[Peers, Comparison]) -> Mapping[str, Mapping[str, float]]:
-    """{baseline: {metric: value}} of baselines that are fitted to the training split.
+    """Fits the baselines to the training split and returns {baseline: {metric: value}}.
 
     Raises:
-        LayoutError: the data set is not there or not complete.
+        LayoutError: the data set is missing or incomplete.
     """
     settings, root = job.settings, located(job.data)
     torch.set_num_threads(settings.evaluate.threads)

@@ -19,12 +19,12 @@ OF_TASK: Mapping[type, tuple[type, ...]] = {
     Segment: (Majority, Position, Pixels),
     Detect: (Boxes,),
 }
-"""Which baselines a task has."""
+"""Kinds of baselines of each task."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Continued:
-    """An experiment that begins with what another has learnt from the same seed, a head that does not fit aside."""
+    """An experiment that starts from the weights of another with the same seed, except a head that does not fit."""
 
     experiment: Name
     start: Name
@@ -32,26 +32,26 @@ class Continued:
 
 @dataclass(frozen=True, kw_only=True)
 class Vision:
-    """One profile of the vision experiments."""
+    """The section `vision` of a profile."""
 
     core_minutes: Budget | None = None
     seeds: Seeds
     trained: Names
-    """Keys of `experiments` that the pipeline trains, from every seed, and measures."""
+    """Keys of `experiments` that the pipeline trains, with every seed, and evaluates."""
     fresh: Names
-    """Those of them that begin with random weights. DVC makes its stages of this list, and cannot subtract."""
+    """Those of them that start from random weights; listed because DVC cannot subtract `continued` from `trained`."""
     continued: tuple[Continued, ...]
-    """The others."""
+    """The others, with the experiments that they start from."""
     streamed: Names
-    """Those of them that it measures on videos."""
+    """Those of them that are also evaluated on videos."""
     data: Data
     experiments: dict[Name, Experiment]
     baselines: dict[Name, dict[str, Baseline]]
-    """By name, what the model of an experiment is compared with."""
+    """Baselines of each experiment, by name."""
     evaluate: dict[Name, Evaluate]
-    """How the model of the experiment of that name is measured."""
+    """Evaluation of each experiment's models."""
     stream: dict[Name, StreamEvaluate]
-    """And how on videos."""
+    """Evaluation of each experiment's models on videos."""
     paths: PathStudy = field(default_factory=PathStudy)
     costs: VisionCosts
     plot: Plot = field(default_factory=Plot)

@@ -1,8 +1,8 @@
-"""What happens when a network is solved longer than in training, by two ways of training it.
+"""The effect of more evaluations at test time than in training, for two training methods.
 
-After "Test like you Train in Implicit Deep Learning" (Ramzi, Ablin, Peyré & Moreau, 2023), figures 5 to 7: networks of
-one pretraining a seed are trained with N evaluations of f, by the implicit gradient or unrolled, and tested with
-others, by accuracy and by loss, on test and on training images.
+After "Test like you Train in Implicit Deep Learning" (Ramzi, Ablin, Peyré & Moreau, 2023), figures 5 to 7: networks
+with the same pretraining for each seed are trained with N evaluations of f, by the implicit gradient or unrolled, and
+tested with other numbers, by accuracy and by loss, on test and on training images.
 """
 
 from collections.abc import Mapping
@@ -28,19 +28,19 @@ from deq_vision.tasks import batches_in_order, require_head
 from deq_vision.train import train
 
 Method = Literal["implicit", "unrolled"]
-"""How gradients pass through the solve: by the implicit function theorem, or through the solver's own operations."""
+"""Gradient of the solve: by the implicit function theorem, or by unrolling the solver."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """At which numbers of evaluations the networks are tested."""
+    """Evaluation settings of the networks."""
 
     sweep: int
-    """Accuracy, loss and residual after each evaluation up to this one, from one solve."""
+    """Number of evaluations after each of which accuracy, loss and residual are measured, from one solve."""
     splits: tuple[Literal["train", "val", "test"], ...] = ("test",)
-    """Settings are chosen on val; test is measured once they are."""
+    """Splits to measure: val to choose settings, test once they are chosen."""
     training_images: int | None = None
-    """Of `train`, evenly spaced over it and as they are tested, without augmentation; None is all of them."""
+    """Number of images of `train`, evenly spaced and without augmentation; None for all."""
     batch_size: int = 50
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = 1
@@ -61,20 +61,20 @@ class Stability:
     seeds: Seeds
     methods: Once[Method] = ("implicit", "unrolled")
     steps: Once[int]
-    """N: evaluations of f in training."""
+    """Values of N, the number of evaluations of f in training."""
     task: Classify
     model: ModelConfig
-    """Of the implicit networks. N takes the place of its stop's `max_steps`; unrolled ones have another gradient."""
+    """Model of the implicit networks, with N as its stop's `max_steps`; unrolled ones differ in the adjoint."""
     pretraining: Recipe
-    """Of the weights that all networks of a seed start from."""
+    """Recipe of the weights that all networks of a seed start from."""
     training: Recipe
-    """Of each network, from there on, with an optimiser and a schedule of its own."""
+    """Recipe of each network's further training, with a new optimiser and schedule."""
     measure: Measure
     paths: VisionPaths
-    """How each network is followed to its fixed point."""
+    """Settings of path independence for each network."""
     dpi: int = 150
     longer: tuple[int, ...] = field(default=(7,))
-    """Evaluations beyond N at which the report states the change against N; the last of the sweep is added."""
+    """Numbers of evaluations beyond N at which the report states the change; the end of the sweep is added."""
 
     def __post_init__(self) -> None:
         for name, values in (("seeds", self.seeds), ("methods", self.methods), ("steps", self.steps)):
@@ -95,7 +95,7 @@ class Stability:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Followable):
-    """A task, how networks are followed on its images, and how they are tested with other numbers of evaluations."""
+    """A task, and the settings of path independence and of the sweep over evaluations."""
 
     task: Classify
     measure: Measure
@@ -127,19 +127,19 @@ class Trained:
 
 
 def experiment(section: Section, recipe: str) -> Experiment:
-    """The training by the recipe of that name."""
+    """The experiment with the recipe of that name."""
     parts = (section.load(Classify, "task"), section.load(ModelConfig, "model"), section.load(Recipe, recipe))
     return Experiment(task=parts[0], model=parts[1], recipe=parts[2])
 
 
 def trained(section: Section, case: Trained) -> Experiment:
-    """The training of one network."""
+    """The experiment of one network."""
     general = experiment(section, "training")
     return replace(general, model=case.variant(general.model))
 
 
 def fit(job: Job[Any, Experiment]) -> Mapping[str, Any]:
-    """Trains a network, from the weights of the job's model where there is one."""
+    """Trains a network, from the weights of the job's model if it has one."""
     return train(
         job.settings,
         seed=job.case.seed,
@@ -152,7 +152,7 @@ def fit(job: Job[Any, Experiment]) -> Mapping[str, Any]:
 
 
 def tested(section: Section, case: Trained) -> Measurement:
-    """What a network is tested on and how."""
+    """Task and evaluation settings of a network."""
     return Measurement(
         task=section.load(Classify, "task"),
         measure=section.load(Measure, "measure"),
@@ -161,21 +161,21 @@ def tested(section: Section, case: Trained) -> Measurement:
 
 
 def measure(job: Job[Trained, Measurement]) -> Mapping[str, Any]:
-    """What `swept` finds, and under `paths` what `deq_vision.studies.paths.measure` does, with the tables of both."""
+    """The results of `swept`, and under `paths` those of `deq_vision.studies.paths.measure`, with both tables."""
     return {**swept(job), "paths": follow(job)}
 
 
 def swept(job: Job[Trained, Measurement]) -> dict[str, float]:
-    """Accuracy, loss and residual after each evaluation of one solve that spends all of the sweep.
+    """Measures accuracy, loss and residual after each evaluation of one solve over the whole sweep.
 
     Returns:
-        Those of each split at the number of evaluations that the network was trained with, `<split>.<metric>`, and at
-        the last of the sweep, `<split>.<metric>_last`. The table `steps` has a row a split and evaluation.
+        Values for each split at the number of evaluations in training, `<split>.<metric>`, and at the end of the
+        sweep, `<split>.<metric>_last`. The table `steps` has one row per split and evaluation.
 
     Raises:
-        ValueError: the sweep ends before that number.
-        ConfigError: the data have another number of classes than the network's head.
-        NonFiniteError: what the network gives for an image is not finite.
+        ValueError: the sweep is shorter than the number of evaluations in training.
+        ConfigError: the number of classes in the data differs from that of the network's head.
+        NonFiniteError: an output for an image is not finite.
     """
     task, config = job.settings.task, job.settings.measure
     torch.set_num_threads(config.threads)

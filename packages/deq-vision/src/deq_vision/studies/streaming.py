@@ -1,4 +1,4 @@
-"""Networks on video: warm starts, cold starts with as many evaluations, and the converged baseline, side by side."""
+"""Networks on video: warm starts, cold starts with the same evaluations, and the converged baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Streaming:
-    """What a network is measured for, and how."""
+    """A task, and the settings of its evaluation on videos."""
 
     task: VideoTask
     stream: StreamEvaluate
 
 
 def settings(section: Section, case: Trained) -> Streaming:
-    """Those of an experiment."""
+    """Settings of an experiment."""
     return Streaming(
         task=section.load(VideoTask, f"experiments.{case.experiment}.task"),
         stream=section.load(StreamEvaluate, f"stream.{case.experiment}"),
@@ -49,16 +49,16 @@ def settings(section: Section, case: Trained) -> Streaming:
 def measure(job: Job[Trained, Streaming]) -> Mapping[str, float]:
     """Measures a network on videos.
 
-    Tables: `summary` has a row a run, `frames` a row a run and place in the videos, `videos` a row a run and video.
-    Milliseconds, which no second run repeats, go to the log alone.
+    Tables: `summary` has one row per run, `frames` one per run and frame index, `videos` one per run and video.
+    Milliseconds, which are not reproducible, go to the log only.
 
     Returns:
-        The summary's headline metric and evaluations, named `<mode>_<steps>.<name>`.
+        Headline metric and evaluations of the summary, named `<mode>_<steps>.<name>`.
 
     Raises:
-        LayoutError: the data set is not there or not complete.
-        ConfigError: the network's head is not the task's.
-        NonFiniteError: what the network gives for a frame is not finite; the tables are then of the frames before.
+        LayoutError: the data set is missing or incomplete.
+        ConfigError: the network's head is not for the task.
+        NonFiniteError: an output for a frame is not finite; the tables then cover the frames before it.
     """
     task, config = job.settings.task, job.settings.stream
     torch.set_num_threads(config.threads)
@@ -84,7 +84,7 @@ def measure(job: Job[Trained, Streaming]) -> Mapping[str, float]:
 
 
 def tables(every: Sequence[Run], videos: Sequence[Video[Any]], config: StreamEvaluate) -> dict[str, list[Row]]:
-    """Rows of the runs that have seen a frame."""
+    """Tables of the runs that have processed a frame."""
     seen = [run for run in every if run.costs.values]
     return {
         "summary": [summary_row(run, videos, config) for run in seen],

@@ -1,4 +1,4 @@
-"""What a training step of an MDEQ costs by each gradient."""
+"""Cost of a training step of an MDEQ with each adjoint."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from deq_vision.models.mdeq import MDEQ
 
 @dataclass(frozen=True, kw_only=True)
 class VisionCosts(Costs):
-    """Of random images that are classified."""
+    """Settings of the costs, measured on the classification of random images."""
 
     architecture: Architecture
     crop: tuple[int, int]
@@ -27,7 +27,7 @@ class VisionCosts(Costs):
 
 
 def made(config: VisionCosts, device: torch.device) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """An untrained network, and its loss on a batch."""
+    """An untrained network, and a function that computes its loss on a batch."""
     head = config.architecture.head
     assert head is not None
     network = MDEQ(config.architecture, Equilibrium(**config.choices(next(iter(config.gradients)), 1))).to(device)

@@ -1,1 +1,1 @@
-"""The embedded data sets: clutter digits and videos of streets, in the layouts of the published ones."""
+"""The generated data sets, clutter digits and street videos, in the layouts of published ones."""

@@ -1,7 +1,7 @@
-"""Clutter digits: real handwritten digits over real photographs, among pieces of other digits, 32 x 32 pixels.
+"""Clutter digits: handwritten digits over photographs, with fragments of other digits, 32 x 32 pixels.
 
 The digits are the 1797 of scikit-learn (Alpaydin and Kaynak, UCI, 1998), 8 x 8 pixels of 17 grey levels; the
-photographs are those of `deq_core.experiment.data.photographs`. Training, validation and test share neither.
+photographs are those of `deq_core.experiment.data.photographs`. The splits share neither.
 """
 
 import gzip
@@ -13,31 +13,31 @@ import numpy as np
 from deq_core.experiment.data.photographs import locate
 
 SIDE = 32  # pixels of an image
-GLYPH = 8  # pixels of a digit as it was scanned
+GLYPH = 8  # pixels of a scanned digit
 LEVELS = 16.0  # grey level of ink
-TRAINING, VALIDATION, TEST = slice(0, 1200), slice(1200, 1400), slice(1400, 1797)  # of the digits, in their order
+TRAINING, VALIDATION, TEST = slice(0, 1200), slice(1200, 1400), slice(1400, 1797)  # in the order of the digits
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsConfig:
-    """What an image shows. Lengths are pixels, colours grey levels from 0 to 255."""
+    """Distribution of the images. Lengths are in pixels, colours in grey levels from 0 to 255."""
 
     size: tuple[float, float] = (21.0, 29.0)
-    """Least and greatest height of a digit, blank border of the scan included."""
+    """Minimum and maximum height of a digit, including the blank border of the scan."""
     rotation: float = 10.0
-    """Greatest turn, degrees."""
+    """Maximum rotation, degrees."""
     shear: float = 0.1
-    """Greatest sideways shift of a digit's top against its middle, in half heights."""
+    """Maximum shear: horizontal shift of a digit's top against its middle, in half heights."""
     contrast: tuple[float, float] = (55.0, 135.0)
-    """Least and greatest difference between a digit and the mean of the background, in each channel alike."""
+    """Minimum and maximum difference between a digit and the mean background, the same in all channels."""
     tint: float = 30.0
-    """Greatest further difference in each channel."""
+    """Maximum further difference in each channel."""
     fragments: tuple[int, int] = (1, 2)
-    """Least and most pieces of other digits."""
+    """Minimum and maximum number of fragments of other digits."""
     fragment_share: tuple[float, float] = (0.3, 0.6)
-    """Least and greatest part of a digit's height that a piece keeps."""
+    """Minimum and maximum share of a digit's extent that a fragment keeps."""
     zoom: tuple[float, float] = (1.0, 4.0)
-    """Pixels of a photograph that one pixel of an image spans."""
+    """Minimum and maximum number of a photograph's pixels per pixel of the image."""
     noise: float = 8.0
     """Standard deviation of the noise of each pixel and channel."""
 
@@ -64,24 +64,24 @@ class Glyphs:
     ink: np.ndarray
     """float32 (n, 8, 8), from 0 to 1."""
     labels: np.ndarray
-    """(n,), the digits they are."""
+    """(n,), digits from 0 to 9."""
 
     @staticmethod
     def load(part: slice) -> "Glyphs":
-        """A part of scikit-learn's digits, in its order."""
+        """Loads a part of scikit-learn's digits, in their order."""
         with gzip.open(locate("sklearn/datasets/data/digits.csv.gz"), "rt") as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.float32)[part]
         return Glyphs(table[:, :-1].reshape(-1, GLYPH, GLYPH) / LEVELS, table[:, -1].astype(np.int64))
 
     def draw(self, rng: np.random.Generator, label: int) -> np.ndarray:
-        """One of the digits `label`."""
+        """Draws a scan of the digit `label`."""
         return self.ink[rng.choice(np.flatnonzero(self.labels == label))]
 
 
 def clutter_digit(
     rng: np.random.Generator, label: int, glyphs: Glyphs, photographs: tuple[np.ndarray, ...], config: DigitsConfig
 ) -> np.ndarray:
-    """uint8 RGB (32, 32, 3): a background, pieces of other digits, and before them a whole digit `label`."""
+    """Draws an image, uint8 RGB (32, 32, 3): background, fragments of other digits, and on top the digit `label`."""
     image = random_background(rng, photographs, config)
     mean = image.mean(axis=(0, 1))
     for _ in range(rng.integers(*config.fragments, endpoint=True)):
@@ -96,7 +96,7 @@ def clutter_digit(
 def random_background(
     rng: np.random.Generator, photographs: tuple[np.ndarray, ...], config: DigitsConfig
 ) -> np.ndarray:
-    """float64 (32, 32, 3): a piece of a photograph, half of them mirrored."""
+    """Draws a crop of a photograph, float64 (32, 32, 3), mirrored with probability 0.5."""
     photograph = photographs[rng.integers(len(photographs))]
     room = min(photograph.shape[:2]) / SIDE
     side = int(SIDE * min(float(np.exp(rng.uniform(*np.log(config.zoom)))), room))
@@ -108,7 +108,7 @@ def random_background(
 
 
 def random_stroke(rng: np.random.Generator, ink: np.ndarray, config: DigitsConfig) -> np.ndarray:
-    """The ink (8, 8), 0 to 1, of a digit somewhere in the image, as (32, 32): enlarged, turned and sheared."""
+    """Places the ink (8, 8), 0 to 1, of a digit in an image (32, 32, 1), enlarged, rotated and sheared."""
     size = rng.uniform(*config.size)
     turn = np.radians(rng.uniform(-config.rotation, config.rotation))
     shear = rng.uniform(-config.shear, config.shear)
@@ -118,11 +118,11 @@ def random_stroke(rng: np.random.Generator, ink: np.ndarray, config: DigitsConfi
     middle = np.full(2, (GLYPH - 1) / 2)
     matrix = np.column_stack([linear, centre - 0.5 - linear @ middle])
     moved = cv2.warpAffine(ink, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC)
-    return np.clip(1.5 * moved, 0, 1)[:, :, None]  # thin scans are grey; ink is not
+    return np.clip(1.5 * moved, 0, 1)[:, :, None]  # thin strokes are grey in the scans; make them solid
 
 
 def random_cut(rng: np.random.Generator, ink: np.ndarray, config: DigitsConfig) -> np.ndarray:
-    """bool (32, 32, 1): a half-plane that keeps a share of the ink's extent."""
+    """Draws a half-plane, bool (32, 32, 1), that contains a share of the ink's extent."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.indices((SIDE, SIDE))
     along = x * np.cos(angle) + y * np.sin(angle)
@@ -134,7 +134,7 @@ def random_cut(rng: np.random.Generator, ink: np.ndarray, config: DigitsConfig) 
 
 
 def random_colour(rng: np.random.Generator, mean: np.ndarray, config: DigitsConfig) -> np.ndarray:
-    """RGB (3,), lighter or darker than `mean`; the other one where the range of colours ends."""
+    """Draws a colour, RGB (3,), lighter or darker than `mean`, whichever stays in range."""
     contrast = rng.uniform(*config.contrast)
     sign = 1 if rng.uniform() < 0.5 else -1
     if not 0 <= mean.mean() + sign * contrast <= 255:
@@ -143,5 +143,5 @@ def random_colour(rng: np.random.Generator, mean: np.ndarray, config: DigitsConf
 
 
 def paint(image: np.ndarray, ink: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """The image (h, w, 3) with a colour over it as far as the ink (h, w, 1) covers it."""
+    """Blends a colour over the image (h, w, 3) with the ink (h, w, 1) as opacity."""
     return image + ink * (colour - image)

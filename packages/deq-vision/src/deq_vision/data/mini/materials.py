@@ -1,4 +1,4 @@
-"""Surfaces cut from photographs: a grain of light and dark with a colour of its own, sharp or as seen from afar."""
+"""Surface textures cut from photographs, recoloured, at several levels of detail (mipmaps)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-SIDE = 96  # texels of a material, which is mirrored beyond them
-LEVELS = 4  # each blurred twice as much as the one before
-CANDIDATES = 3  # pieces of a photograph tried for a material; the one with most contrast is taken
+SIDE = 96  # texels of a material, which repeats mirrored
+LEVELS = 4  # each at half the resolution of the one before
+CANDIDATES = 3  # crops of a photograph per material; the one with most contrast is taken
 
 
 @dataclass(frozen=True)
 class Materials:
-    """The surfaces of a scene."""
+    """Surface textures of a scene."""
 
     texels: np.ndarray
     """uint8 RGB (n, LEVELS, SIDE, SIDE, 3)."""
@@ -21,7 +21,7 @@ class Materials:
     """(n,), texels per metre."""
 
     def colour(self, which: np.ndarray, across: np.ndarray, along: np.ndarray, footprint: np.ndarray) -> np.ndarray:
-        """uint8 RGB (..., 3) of surfaces, material numbers (...), at places in metres that span `footprint` metres."""
+        """Colours, uint8 RGB (..., 3), of materials `which` (...) at positions in metres, averaged over `footprint`."""
         density = self.density[which]
         level = np.log2(np.maximum(density * footprint, 1.0)).round().astype(np.int64)
         column, row = (mirrored((place * density).astype(np.int64)) for place in (across, along))
@@ -29,7 +29,7 @@ class Materials:
 
 
 def mirrored(texel: np.ndarray) -> np.ndarray:
-    """Numbers from 0 to SIDE - 1 for any whole numbers: forwards, backwards, forwards, ..."""
+    """Reflects integers into 0 to SIDE - 1: forwards, backwards, forwards, ..."""
     place = texel % (2 * SIDE)
     return np.where(place < SIDE, place, 2 * SIDE - 1 - place)
 
@@ -43,10 +43,10 @@ def random_materials(
     grain: float,
     chroma: float,
 ) -> Materials:
-    """One material for each mean colour, RGB (3,).
+    """Makes one material for each mean colour, RGB (3,).
 
     Args:
-        rng: chooses the pieces of photographs.
+        rng: chooses the crops of photographs.
         photographs: uint8 RGB (h, w, 3) each.
         colours: mean colours, grey levels.
         densities: texels per metre.
@@ -60,7 +60,7 @@ def random_materials(
 def random_material(
     rng: np.random.Generator, photographs: tuple[np.ndarray, ...], colour: np.ndarray, grain: float, chroma: float
 ) -> np.ndarray:
-    """uint8 RGB (LEVELS, SIDE, SIDE, 3) of one mean colour."""
+    """Makes a material of one mean colour, uint8 RGB (LEVELS, SIDE, SIDE, 3)."""
     photograph = photographs[rng.integers(len(photographs))]
     largest = min(2 * SIDE, *photograph.shape[:2])
     pieces = []
@@ -79,5 +79,5 @@ def random_material(
 
 
 def blurred(texture: np.ndarray, side: int) -> np.ndarray:
-    """The texture as if it had only side x side texels."""
+    """The texture reduced to side x side texels and enlarged again."""
     return cv2.resize(cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA), (SIDE, SIDE))

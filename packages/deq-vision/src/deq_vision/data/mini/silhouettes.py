@@ -1,4 +1,4 @@
-"""Outlines of what moves in a street, and their parts: glass, wheels, faces."""
+"""Outlines of objects in a street (persons, cars, buses, trees), and their parts: glass, wheels, faces."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from deq_vision.data.mini.street import BUS, CAR, PERSON, Mover
 
 OUTSIDE, BODY, GLASS, DARK, SKIN = range(-1, 4)
 PART_COLOURS = np.array([(0, 0, 0), (58, 66, 78), (36, 36, 40), (196, 158, 136)], dtype=np.float64)
-"""RGB of glass, of what is dark (wheels, legs) and of skin; the body has its own material."""
+"""RGB of glass, dark parts (wheels, legs) and skin, by part; the body has its own material."""
 
 
 def silhouette(mover: Mover, across: np.ndarray, up: np.ndarray, time: float) -> np.ndarray:
-    """The part of a mover that is at places `across` (-1 to 1, left to right) and `up` (0 to 1, from the ground)."""
+    """The part of a mover at positions `across` (-1 to 1, left to right) and `up` (0 to 1, from the ground)."""
     if mover.kind == PERSON:
         return person(across, up, mover, time)
     if mover.kind == CAR:
@@ -21,7 +21,7 @@ def silhouette(mover: Mover, across: np.ndarray, up: np.ndarray, time: float) ->
 
 
 def person(across: np.ndarray, up: np.ndarray, mover: Mover, time: float) -> np.ndarray:
-    """Head, trunk and two legs that walk as fast as the person moves."""
+    """Head, trunk, and two legs that walk at the person's speed."""
     parts = np.full(across.shape, OUTSIDE)
     stride = 0.5 * np.sin(mover.phase + 4.0 * time * np.hypot(*mover.velocity) / 0.35)
     for side in (-1, 1):
@@ -34,7 +34,7 @@ def person(across: np.ndarray, up: np.ndarray, mover: Mover, time: float) -> np.
 
 
 def car_side(across: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """A low body with a cabin over its middle, on two wheels."""
+    """A low body on two wheels, with a cabin over its middle."""
     parts = np.full(across.shape, OUTSIDE)
     parts[(np.abs(across) < 0.97) & (up >= 0.18) & (up < 0.62)] = BODY
     cabin = np.abs(across) < 0.62 - 0.5 * (up - 0.62)
@@ -46,7 +46,7 @@ def car_side(across: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def car_front(across: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """A body as wide as the wheels, a narrower cabin with one pane."""
+    """A body as wide as the wheels, and a narrower cabin with one window."""
     parts = np.full(across.shape, OUTSIDE)
     parts[(np.abs(across) < 0.9) & (np.abs(across) > 0.55) & (up >= 0) & (up < 0.3)] = DARK
     parts[(np.abs(across) < 0.97) & (up >= 0.15) & (up < 0.6)] = BODY

@@ -1,7 +1,7 @@
-"""A street that does not exist: its shape, its surfaces cut from photographs, and what moves in it.
+"""Random synthetic streets: geometry, surfaces cut from photographs, and moving objects.
 
-Coordinates are metres: x to the right of the middle of the road, y up from the ground, z along the street. Times are
-frames; at time 0 everything is where it was placed, before a camera at z = 0.
+Coordinates are in metres: x to the right from the middle of the road, y up from the ground, z along the street. Times
+are in frames; at time 0 everything is at its initial position, in front of a camera at z = 0.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from deq_vision.data.mini.materials import Materials, random_materials
 NAMES = ("road", "sidewalk", "building", "vegetation", "sky", "person", "car", "bus")
 ROAD, SIDEWALK, BUILDING, VEGETATION, SKY, PERSON, CAR, BUS = range(8)
 COUNTABLE = (PERSON, CAR, BUS)
-"""Classes whose objects are told apart."""
+"""Classes with distinct objects."""
 COLOURS: tuple[tuple[float, float, float], ...] = (
     (104, 102, 106),
     (138, 130, 122),
@@ -27,32 +27,32 @@ COLOURS: tuple[tuple[float, float, float], ...] = (
 )
 """Mean colour of each class, RGB."""
 SPREAD = (14.0, 18.0, 34.0, 24.0, 30.0, 55.0, 60.0, 55.0)
-"""Standard deviation of the mean colours of surfaces of each class."""
+"""Standard deviation of the mean colours of surfaces, for each class."""
 REACH = 260.0  # metres of street ahead of the camera
-HOUSES, HEDGES = 6, 3  # materials that the walls of a street share
+HOUSES, HEDGES = 6, 3  # numbers of materials that the walls of a street share
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreetConfig:
-    """What streets look like and how things move in them. Speeds are metres per frame."""
+    """Distribution of the streets and of the motion in them. Speeds are in metres per frame."""
 
     speed: tuple[float, float] = (0.0, 0.45)
-    """Least and greatest speed of the camera along the street."""
+    """Minimum and maximum speed of the camera along the street."""
     turn: float = 0.004
-    """Standard deviation of the camera's turn, radians per frame."""
+    """Standard deviation of the camera's yaw rate, radians per frame."""
     movers: tuple[int, int] = (5, 10)
-    """Least and most persons, cars and buses placed before the camera."""
+    """Minimum and maximum number of persons, cars and buses in front of the camera."""
     leader: float = 0.5
     """Share of the streets in which the camera follows a car."""
     trees: tuple[int, int] = (1, 5)
     distance: tuple[float, float] = (4.5, 32.0)
-    """Least and greatest distance of what is placed, metres."""
+    """Minimum and maximum initial distance of objects, metres."""
     grain: float = 20.0
     """Standard deviation of brightness within a surface, grey levels."""
     chroma: float = 0.5
-    """Share of the photographs' differences in colour that surfaces keep."""
+    """Share of the photographs' colour variation that surfaces keep."""
     colour_spread: float = 1.0
-    """Multiplies how much the surfaces of a class differ in colour."""
+    """Factor of the variation in colour between surfaces of a class."""
     noise: float = 5.0
     """Standard deviation of the camera's noise, grey levels."""
 
@@ -72,7 +72,7 @@ class StreetConfig:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera that drives along the street. Lengths in the picture are shares of its width."""
+    """A pinhole camera that drives along the street. Lengths in the image are shares of its width."""
 
     focal: float
     horizon: float
@@ -82,9 +82,9 @@ class Camera:
     x: float
     speed: float
     yaw: float
-    """Radians to the right at time 0."""
+    """Yaw at time 0, radians to the right."""
     turn: float
-    """Radians per frame."""
+    """Yaw rate, radians per frame."""
     nod: tuple[float, float, float]
     """Amplitude, frequency (radians per frame) and phase of the horizon's motion."""
 
@@ -97,10 +97,10 @@ class Camera:
 
 @dataclass(frozen=True)
 class Wall:
-    """One side of the street: houses, hedges and gaps, one after another."""
+    """One side of the street: a row of houses, hedges and gaps."""
 
     edges: np.ndarray
-    """(n + 1,), z where they begin and end."""
+    """(n + 1,), z of the boundaries between them."""
     heights: np.ndarray
     """(n,), metres; 0 for a gap."""
     kinds: np.ndarray
@@ -111,7 +111,7 @@ class Wall:
 
 @dataclass(frozen=True)
 class Mover:
-    """A flat thing that faces the camera and stands on the ground."""
+    """A flat object that faces the camera and stands on the ground."""
 
     kind: int
     """PERSON, CAR, BUS, or VEGETATION for a tree."""
@@ -119,12 +119,12 @@ class Mover:
     x: float
     z: float
     velocity: tuple[float, float]
-    """Of x and z."""
+    """Velocity in x and z."""
     width: float
     height: float
     material: int
     phase: float
-    """What else tells it apart: of a walk, of a tree's outline."""
+    """Phase of a person's walk or of a tree's outline."""
 
     def place(self, time: float) -> tuple[float, float]:
         """x and z."""
@@ -133,7 +133,7 @@ class Mover:
 
 @dataclass(frozen=True)
 class Street:
-    """Everything that a picture of it depends on besides the time."""
+    """A street with all that determines its image at a time."""
 
     camera: Camera
     kerb: float
@@ -147,16 +147,16 @@ class Street:
     surfaces: tuple[int, int, int, int]
     """Materials of road, sidewalk, grass behind the walls, and sky."""
     light: np.ndarray
-    """RGB (3,), multiplies every colour."""
+    """RGB (3,), factor of every colour."""
     haze: np.ndarray
-    """RGB (3,), the colour of what is far."""
+    """RGB (3,), colour of distant surfaces."""
 
 
 def random_street(rng: np.random.Generator, photographs: tuple[np.ndarray, ...], config: StreetConfig) -> Street:
-    """A street, its surfaces from `photographs`."""
+    """Draws a street with surfaces from `photographs`."""
     kerb = rng.uniform(3.6, 4.6)
     front = kerb + rng.uniform(2.2, 3.6)
-    kinds = [ROAD, SIDEWALK, VEGETATION, SKY]  # of the materials, by their numbers
+    kinds = [ROAD, SIDEWALK, VEGETATION, SKY]  # class of each material
     kinds += [BUILDING] * HOUSES + [VEGETATION] * HEDGES
     walls = (random_wall(rng, 4), random_wall(rng, 4))
     camera = random_camera(rng, kerb, config)
@@ -191,7 +191,7 @@ def random_camera(rng: np.random.Generator, kerb: float, config: StreetConfig) -
 
 
 def random_wall(rng: np.random.Generator, first: int) -> Wall:
-    """Houses, hedges and gaps from behind the camera to `REACH`; their materials have the numbers from `first` on."""
+    """Draws houses, hedges and gaps from behind the camera to `REACH`, with materials numbered from `first` on."""
     edges, heights, kinds, materials = [-40.0], [], [], []
     while edges[-1] < REACH:
         choice = rng.uniform()
@@ -209,7 +209,7 @@ def random_wall(rng: np.random.Generator, first: int) -> Wall:
 
 
 def leader(rng: np.random.Generator, camera: Camera, kinds: list[int]) -> Mover:
-    """A car ahead of the camera, about as fast; adds its material to `kinds`."""
+    """Draws a car ahead of the camera, about as fast as it; adds its material to `kinds`."""
     kinds.append(CAR)
     return Mover(
         kind=CAR,
@@ -225,7 +225,7 @@ def leader(rng: np.random.Generator, camera: Camera, kinds: list[int]) -> Mover:
 
 
 def random_mover(rng: np.random.Generator, kerb: float, front: float, config: StreetConfig, kinds: list[int]) -> Mover:
-    """A person, car or bus; adds its material to `kinds`."""
+    """Draws a person, car or bus; adds its material to `kinds`."""
     kind = (PERSON, CAR, BUS)[rng.choice(3, p=(0.45, 0.38, 0.17))]
     crossing = rng.uniform() < 0.3
     side = 1 if rng.uniform() < 0.5 else -1
@@ -257,7 +257,7 @@ def random_mover(rng: np.random.Generator, kerb: float, front: float, config: St
 
 
 def random_tree(rng: np.random.Generator, kerb: float, front: float, config: StreetConfig, kinds: list[int]) -> Mover:
-    """A tree at the kerb; adds its material to `kinds`."""
+    """Draws a tree at the kerb; adds its material to `kinds`."""
     z = float(np.exp(rng.uniform(*np.log(config.distance))))
     x = float(rng.choice((-1, 1)) * rng.uniform(kerb + 0.3, front - 0.5))
     kinds.append(VEGETATION)

@@ -1,4 +1,4 @@
-"""Pictures of a street: colours, the class of every pixel, and which object it shows, all exact."""
+"""Renders a street: colours, with exact classes and objects of every pixel."""
 
 from dataclasses import dataclass
 
@@ -18,45 +18,45 @@ from deq_vision.data.mini.street import (
     Wall,
 )
 
-FINER = 2  # rays a pixel is the mean of, along each axis
-NEAREST = 2.0  # metres; what is nearer than this to the camera is left out
+FINER = 2  # supersampling: rays per pixel along each axis
+NEAREST = 2.0  # metres; movers nearer to the camera are left out
 HAZE = 140.0  # metres after which haze hides 63 %
-SKY_METRES = 60.0  # how many metres of its material the sky shows along a radian
+SKY_METRES = 60.0  # metres of its material per radian of sky
 
 
 @dataclass(frozen=True)
 class View:
-    """A street as a camera sees it."""
+    """A rendered view of a street."""
 
     image: np.ndarray
     """uint8 RGB (h, w, 3)."""
     labels: np.ndarray
     """uint8 (h, w), indices of `street.NAMES`."""
     instances: np.ndarray
-    """int64 (h, w): 1 + index of the mover seen, 0 where none that can be counted is."""
+    """int64 (h, w): 1 + index of the visible mover, 0 where there is none of a class in `COUNTABLE`."""
     unhidden: dict[int, int]
-    """Pixels that each such mover, by 1 + index, would cover with nothing before it."""
+    """Number of pixels that each such mover, by 1 + index, would cover without occlusion."""
 
 
 @dataclass
 class Trace:
-    """What rays hit, (h, w) each; filled from back to front."""
+    """What the rays hit, (h, w) each; filled from back to front."""
 
     label: np.ndarray
     instance: np.ndarray
     material: np.ndarray
     across: np.ndarray
-    """Metres along the surface; for walls and the ground those of the street, so that they stand still."""
+    """Metres along the surface; for walls and ground in coordinates of the street, so that textures do not move."""
     along: np.ndarray
     depth: np.ndarray
     """Metres from the camera along its axis."""
     part: np.ndarray
-    """Of a mover: `silhouettes.BODY` and so on."""
+    """Part of a mover: `silhouettes.BODY` and so on."""
     unhidden: dict[int, int]
 
 
 def render(street: Street, time: float, size: tuple[int, int], noise: float, rng: np.random.Generator) -> View:
-    """The street at a time, as a picture of `size` (h, w) with a camera's noise."""
+    """Renders the street at a time as an image of `size` (h, w), with camera noise."""
     coarse = trace(street, time, size)
     fine = trace(street, time, (FINER * size[0], FINER * size[1]))
     image = cv2.resize(shade(street, fine, FINER * size[1]), size[::-1], interpolation=cv2.INTER_AREA)
@@ -66,14 +66,14 @@ def render(street: Street, time: float, size: tuple[int, int], noise: float, rng
 
 
 def trace(street: Street, time: float, size: tuple[int, int]) -> Trace:
-    """What a ray through the centre of each pixel hits."""
+    """Traces a ray through the centre of each pixel."""
     height, width = size
     x, z, yaw, horizon = street.camera.pose(time)
     focal = street.camera.focal * width
     right = ((np.arange(width) + 0.5) / width - 0.5) / street.camera.focal
     down = (np.arange(height) + 0.5 - horizon * width) / focal
     right, up = np.broadcast_arrays(right[None, :], -down[:, None])
-    sideways = right * np.cos(yaw) + np.sin(yaw)  # of a ray that gets one metre ahead along the camera's axis
+    sideways = right * np.cos(yaw) + np.sin(yaw)  # per metre along the camera's axis, as are `ahead` and `up`
     ahead = np.cos(yaw) - right * np.sin(yaw)
     hit = trace_sky(street, np.arctan2(right, 1.0) + yaw, up)
     trace_ground(street, hit, (x, z), (sideways, ahead, up))
@@ -88,7 +88,7 @@ Rays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def trace_sky(street: Street, bearing: np.ndarray, up: np.ndarray) -> Trace:
-    """Nothing but sky."""
+    """A trace of sky alone."""
     shape = bearing.shape
     return Trace(
         label=np.full(shape, SKY),
@@ -103,7 +103,7 @@ def trace_sky(street: Street, bearing: np.ndarray, up: np.ndarray) -> Trace:
 
 
 def trace_ground(street: Street, hit: Trace, origin: tuple[float, float], rays: Rays) -> None:
-    """Road, sidewalks, and grass behind the walls."""
+    """Adds road, sidewalks, and grass behind the walls."""
     sideways, ahead, up = rays
     below = up < 0
     depth = np.where(below, street.camera.height / np.where(below, -up, 1.0), np.inf)
@@ -124,7 +124,7 @@ def trace_ground(street: Street, hit: Trace, origin: tuple[float, float], rays: 
 
 
 def trace_wall(street: Street, hit: Trace, side: int, wall: Wall, origin: tuple[float, float], rays: Rays) -> None:
-    """One side's houses and hedges, where nothing hit so far is nearer."""
+    """Adds the houses and hedges of one side, where nothing hit so far is nearer."""
     towards = np.nonzero(side * rays[0] > 1e-6)
     sideways, ahead, up = (ray[towards] for ray in rays)
     depth = (side * street.front - origin[0]) / sideways
@@ -146,7 +146,7 @@ def trace_wall(street: Street, hit: Trace, side: int, wall: Wall, origin: tuple[
 def trace_movers(
     street: Street, hit: Trace, time: float, pose: tuple[float, float, float], focal: float, horizon: float
 ) -> None:
-    """Everything that stands on the ground, from back to front."""
+    """Adds the movers and trees, from back to front."""
     x, z, yaw = pose
     height, width = hit.label.shape
     seen = []
@@ -183,7 +183,7 @@ def trace_movers(
 
 
 def shade(street: Street, hit: Trace, width: int) -> np.ndarray:
-    """float32 RGB (h, w, 3), before light and noise."""
+    """Colours of a trace, float32 RGB (h, w, 3), before light and noise."""
     finite = np.isfinite(hit.depth)
     depth = np.where(finite, hit.depth, SKY_METRES)
     footprint = depth / (street.camera.focal * width)

@@ -1,4 +1,4 @@
-"""The embedded data of the pipeline: clutter digits and videos of streets, side by side."""
+"""Writes the generated data of the pipeline: clutter digits and street videos."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 
 @dataclass(frozen=True, kw_only=True)
 class MiniSets:
-    """The embedded data sets."""
+    """Settings of the generated data sets."""
 
     digits: MiniDigitsConfig = field(default_factory=MiniDigitsConfig)
     street: MiniStreetConfig = field(default_factory=MiniStreetConfig)
@@ -22,11 +22,11 @@ class MiniSets:
 
 
 Data = Annotated[MiniSets | ReleasedSets, Kind]
-"""The section `data` of params.yaml: these sets, or the published ones."""
+"""The section `data` of params.yaml: generated sets, or published ones."""
 
 
 def write_mini(root: Path, config: MiniSets) -> None:
-    """Writes the folders digits and street, and manifest.json, to `root`; all of it or nothing.
+    """Writes the folders digits and street, and manifest.json, to `root`, completely or not at all.
 
     Raises:
         OutputError: `root` cannot be written.

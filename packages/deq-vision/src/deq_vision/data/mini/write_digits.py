@@ -19,13 +19,13 @@ from deq_vision.data.sets import cifar
 
 @dataclass(frozen=True, kw_only=True)
 class MiniDigitsConfig:
-    """Every number of the clutter digits."""
+    """Settings of the clutter digits."""
 
     seed: int = 0
     train: int = 8000
-    """Images for training, spread over the five files of the release."""
+    """Number of training images, distributed over the five files of the release."""
     val: int = 600
-    """Images for choosing settings, in a file that the release does not have: val_batch.bin."""
+    """Number of validation images, in val_batch.bin, which the release does not have."""
     test: int = 1000
     digits: DigitsConfig = field(default_factory=DigitsConfig)
 
@@ -42,7 +42,7 @@ class MiniDigitsConfig:
 def write_digits(root: Path, config: MiniDigitsConfig) -> None:
     """Writes cifar-10-batches-bin and manifest.json to `root`.
 
-    `root` appears, or is replaced, once all is written. The manifest lists the size and sha256 of every file.
+    `root` appears, or is replaced, when everything is written. The manifest lists size and SHA-256 of every file.
 
     Raises:
         OutputError: `root` cannot be written.

@@ -1,4 +1,4 @@
-"""Writes videos of invented streets in the layouts of Cityscapes and ImageNet VID: the same videos in both.
+"""Writes synthetic street videos, the same ones in the layouts of Cityscapes and ImageNet VID.
 
 The same configuration always gives the same bytes. Training, validation and test share no photograph.
 """
@@ -24,7 +24,7 @@ from deq_vision.data.samples import Objects
 from deq_vision.data.sets import cityscapes, imagenet_vid
 from deq_vision.data.sets.annotations import write_annotation
 
-SNIPPET, ANNOTATED = 30, 19  # frames of a Cityscapes snippet, and which of them is annotated
+SNIPPET, ANNOTATED = 30, 19  # frames of a Cityscapes snippet, and index of the annotated one
 CITIES = {"train": "northtown", "val": "midtown", "test": "southtown"}
 PHOTOGRAPHS = {
     "train": photographs.TRAINING,
@@ -33,27 +33,27 @@ PHOTOGRAPHS = {
 }
 WORDNET = {name: wordnet for wordnet, name in STREET_OBJECTS.items()}
 OBJECTS = {kind: tuple(STREET_OBJECTS.values()).index(NAMES[kind]) for kind in COUNTABLE}
-"""Index, among the classes of detection, of each class of segmentation that can be counted."""
-VISIBLE_SHARE = 0.75  # of an object's pixels; with fewer in sight it counts as occluded
+"""Detection class of each segmentation class in `COUNTABLE`."""
+VISIBLE_SHARE = 0.75  # an object with a smaller share of visible pixels counts as occluded
 
 
 @dataclass(frozen=True, kw_only=True)
 class MiniStreetConfig:
-    """Every number of the videos of streets."""
+    """Settings of the street videos."""
 
     seed: int = 0
     height: int = 64
     width: int = 128
     train_streets: int = 400
-    """Streets for training; the annotated frame of each, and for detection a few around it."""
+    """Number of training streets, each with its annotated frame and, for detection, a few around it."""
     train_frames: int = 4
-    """Consecutive frames of each training street, the annotated one in their middle."""
+    """Number of consecutive frames of each training street, with the annotated one in the middle."""
     val_streets: int = 12
-    """Videos of 30 frames for choosing settings, from photographs of their own."""
+    """Number of validation videos, of 30 frames each."""
     test_streets: int = 24
-    """Videos of 30 frames, from photographs of their own."""
+    """Number of test videos, of 30 frames each."""
     least_pixels: int = 20
-    """Objects of which fewer pixels are seen have no box."""
+    """Minimum number of visible pixels of an object with a box."""
     street: StreetConfig = field(default_factory=StreetConfig)
 
     def __post_init__(self) -> None:
@@ -70,11 +70,11 @@ class MiniStreetConfig:
         return self.height, self.width
 
     def streets(self, split: str) -> int:
-        """How many there are of a split."""
+        """Number of streets in a split."""
         return {"train": self.train_streets, "val": self.val_streets, "test": self.test_streets}[split]
 
     def frames(self, split: str) -> range:
-        """Numbers of the frames of each street of a split, within a snippet."""
+        """Frame numbers, within a snippet, of each street in a split."""
         if split != "train":
             return range(SNIPPET)
         first = ANNOTATED - self.train_frames // 2
@@ -84,9 +84,9 @@ class MiniStreetConfig:
 def write_street(root: Path, config: MiniStreetConfig) -> None:
     """Writes cityscapes, ILSVRC and manifest.json to `root`.
 
-    Beyond the releases, the labels of every frame of the videos are in cityscapes/gtFine_sequence, and VID has
-    annotations of a test split. `root` appears, or is replaced, once all is written. The manifest lists the size and
-    sha256 of every file.
+    Unlike in the releases, every frame of the videos has labels, in cityscapes/gtFine_sequence, and the test split of
+    VID has annotations. `root` appears, or is replaced, when everything is written. The manifest lists size and
+    SHA-256 of every file.
 
     Raises:
         OutputError: `root` cannot be written.
@@ -112,13 +112,13 @@ def write_street(root: Path, config: MiniStreetConfig) -> None:
 
 
 def views(street: Street, config: MiniStreetConfig, split: str, rng: np.random.Generator) -> Iterator[tuple[int, View]]:
-    """The frames of a street by their numbers within a snippet."""
+    """Renders the frames of a street, with their numbers within a snippet."""
     for number in config.frames(split):
         yield number, render(street, number - ANNOTATED, config.size, config.street.noise, rng)
 
 
 def write_cityscapes(root: Path, split: str, index: int, number: int, street: Street, view: View) -> None:
-    """The frame: annotated, of a video, or both."""
+    """Writes a frame as an annotated image, as part of a video, or both."""
     city = CITIES[split]
     stem = f"{city}_{index:06d}_{number:06d}"
     folder = root / cityscapes.FOLDER
@@ -134,7 +134,7 @@ def write_cityscapes(root: Path, split: str, index: int, number: int, street: St
 
 
 def instance_ids(labels: np.ndarray, view: View, street: Street) -> np.ndarray:
-    """uint16 (h, w), as Cityscapes has it: 1000 * label + number of the object within its class, else the label."""
+    """Instance ids of Cityscapes, uint16 (h, w): 1000 * label + number of the object in its class, else the label."""
     ids = labels.astype(np.uint16)
     for kind in COUNTABLE:
         numbers = [number for number, mover in enumerate(street.movers, start=1) if mover.kind == kind]
@@ -144,7 +144,7 @@ def instance_ids(labels: np.ndarray, view: View, street: Street) -> np.ndarray:
 
 
 def objects_in(view: View, street: Street, least_pixels: int) -> Objects:
-    """The persons, cars and buses with at least `least_pixels` in sight: the boxes around these."""
+    """Persons, cars and buses with at least `least_pixels` visible pixels, with the boxes around these pixels."""
     rows = []
     for number, unhidden in sorted(view.unhidden.items()):
         y, x = np.nonzero(view.instances == number)
@@ -156,7 +156,7 @@ def objects_in(view: View, street: Street, least_pixels: int) -> Objects:
 
 
 def write_vid(root: Path, split: str, index: int, number: int, view: View, objects: Objects) -> None:
-    """The frame and its annotation."""
+    """Writes a frame and its annotation."""
     video = video_of(split, index)
     base = root / imagenet_vid.FOLDER
     encode(base / "Data" / "VID" / split / video / f"{number:06d}.JPEG", view.image[:, :, ::-1])
@@ -166,7 +166,7 @@ def write_vid(root: Path, split: str, index: int, number: int, view: View, objec
 
 
 def write_lists(root: Path, config: MiniStreetConfig) -> None:
-    """ImageSets: training videos by class, and the frames of validation and test."""
+    """Writes ImageSets: training videos by class, and the frames of validation and test."""
     folder = root / imagenet_vid.FOLDER / "ImageSets" / "VID"
     videos = [video_of("train", index) for index in range(config.train_streets)]
     annotations = root / imagenet_vid.FOLDER / "Annotations" / "VID" / "train"
@@ -183,17 +183,17 @@ def write_lists(root: Path, config: MiniStreetConfig) -> None:
 
 
 def shows(video: Path, wordnet: str) -> bool:
-    """Whether an annotation of a video names a class."""
+    """Whether an annotation of a video has an object of a class."""
     return any(f"<name>{wordnet}</name>" in path.read_text() for path in sorted(video.iterdir()))
 
 
 def video_of(split: str, index: int) -> str:
-    """The name of a video as VID has it; training videos lie in a folder of at most 1000."""
+    """Name of a video as in VID; training videos are in folders of at most 1000."""
     if split == "train":
         return f"ILSVRC2015_VID_train_{index // 1000:04d}/ILSVRC2015_train_{index:08d}"
     return f"ILSVRC2015_{split}_{index:08d}"
 
 
 def picture(view: View) -> Tensor:
-    """uint8 RGB (3, h, w)."""
+    """The image of a view, uint8 RGB (3, h, w)."""
     return rearrange(torch.from_numpy(view.image), "h w c -> c h w")

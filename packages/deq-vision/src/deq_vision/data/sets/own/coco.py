@@ -15,10 +15,10 @@ from deq_core.experiment.reading import decoding, read_text
 from deq_vision.data.samples import Objects
 
 MARGIN = 1.0
-"""Pixels that a box may reach beyond its image, as rounding leaves it; it is cut there."""
+"""Pixels by which a box may exceed its image, because of rounding, before it is an error; it is clipped."""
 
 MOST = 1e6
-"""Pixels, beyond which no coordinate is taken for one."""
+"""Limit on coordinates, in pixels; greater ones are errors."""
 
 Box = tuple[float, float, float, float]
 
