@@ -142,15 +142,6 @@ def test_sparse_vectors_land_where_the_frames_do(scale: tuple[float, float]) -> 
     assert np.abs(difference.mean(axis=0)).max() < 0.01
 
 
-def test_the_released_scatter_moves_sparse_vectors_by_a_part_of_a_pixel() -> None:
-    y, x = np.indices((120, 150), dtype=np.float32)
-    places, valid = np.stack([x, y], axis=2), np.ones((120, 150), dtype=bool)
-    dense, _ = aug.resize_flow(places, valid, (1.5, 1.25))
-    moved, known = aug.scatter_flow(places, valid, (1.5, 1.25), released=True)
-    known[:3] = known[-3:] = known[:, :3] = known[:, -3:] = False
-    np.testing.assert_allclose((moved - dense)[known].mean(axis=0), [0.25, 0.125], atol=0.01)
-
-
 def test_of_vectors_that_meet_the_nearest_stays() -> None:
     flow = np.zeros((1, 3, 2), np.float32)
     flow[0, :, 0] = [1, 2, 3]  # at 0.4 of the width, their places are -0.3, 0.1 and 0.5: all go to pixel 0

@@ -106,12 +106,6 @@ def test_a_missing_frame_is_an_error_and_does_not_shift_the_pairs(chairs: Path) 
         FlyingChairs(chairs)
 
 
-def test_an_absent_data_set_says_what_to_unpack(tmp_path: Path) -> None:
-    for read in (FlyingChairs, Sintel, Kitti):
-        with pytest.raises(LayoutError, match=r"does not exist; unpack"):
-            read(tmp_path)
-
-
 def test_flow_of_another_size_is_an_error_that_names_it(chairs: Path) -> None:
     io.write_flo(chairs / "FlyingChairs_release/data/00001_flow.flo", constant(1, h=H + 1))
     with pytest.raises(FileFormatError, match=r"00001_flow\.flo: expected 6x4 pixels, the size of its image, got 6x5"):

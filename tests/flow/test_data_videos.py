@@ -13,7 +13,10 @@ from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.data.layout import LayoutError
 from deq_flow.data import held_out, io
 from deq_flow.data.flo5 import read_flo5
+from deq_flow.data.sets.chairs import FlyingChairs
 from deq_flow.data.sets.hd1k import Hd1k
+from deq_flow.data.sets.kitti import Kitti
+from deq_flow.data.sets.sintel import Sintel
 from deq_flow.data.sets.spring import Spring
 from deq_flow.data.sets.things import FlyingThings
 
@@ -210,7 +213,7 @@ def test_without_h5py_spring_says_what_to_install(spring: Path, monkeypatch: pyt
         Spring(spring)[0]
 
 
-@pytest.mark.parametrize("read", [FlyingThings, Hd1k, Spring])
+@pytest.mark.parametrize("read", [FlyingChairs, Sintel, Kitti, FlyingThings, Hd1k, Spring])
 def test_an_absent_data_set_says_what_to_unpack(tmp_path: Path, read: type) -> None:
     with pytest.raises(LayoutError, match="does not exist; unpack"):
         read(tmp_path)

@@ -323,12 +323,6 @@ def test_a_narrow_frame_keeps_the_pixels_that_a_network_needs() -> None:
     assert reduced(torch.zeros(3, 16, 2000, dtype=torch.uint8), 288).shape == (3, 16, 2000)
 
 
-def test_a_network_with_scales_sees_the_frames_themselves() -> None:
-    (scaled,) = follow(estimator(scales=SCALES), scene(0, 2))
-    (whole,) = follow(estimator(), scene(0, 2))
-    assert (len(scaled.coarser), len(whole.coarser)) == (1, 0)
-
-
 def test_the_colour_scale_rises_at_once_and_falls_slowly() -> None:
     still, fast = torch.zeros(2, 8, 8), torch.full((2, 8, 8), 6.0)
     scale = Scale().after(still)

@@ -41,14 +41,6 @@ def folder(tracking_database: Path) -> Path:
     return root
 
 
-def test_each_command_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("evaluate", "sequences", "submit"):
-        with pytest.raises(SystemExit) as stopped:
-            main([command, "--help"])
-        assert stopped.value.code == 0
-        assert "--out" in capsys.readouterr().out
-
-
 def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 

@@ -52,6 +52,8 @@ def test_a_network_of_either_family_takes_and_refuses_overrides(name: str) -> No
         small(name, colour="red")
     with pytest.raises(ValueError, match="correlation must be one of 'auto', 'all-pairs', 'on-the-fly', got 'no'"):
         small(name, correlation="no")
+    with pytest.raises(ValueError, match="scale must be 4 or 8"):
+        small(name, scale=2)
     if isinstance(model, DEQFlow):
         stop = deq.Stop(5, tol=None)
         chosen = small(name, solver=deq.Broyden(), stop=stop, adjoint=deq.JacobianFree())

@@ -122,12 +122,6 @@ def test_an_unrolled_network_predicts_at_every_step() -> None:
         run(network("raft"), *pair(), steps=0)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_both_ways_of_looking_up_give_one_network(name: str) -> None:
-    stored, computed = (network(name, correlation=kind) for kind in ("all-pairs", "on-the-fly"))
-    torch.testing.assert_close(run(computed, *pair(), steps=3).flow, run(stored, *pair(), steps=3).flow)
-
-
 @pytest.mark.parametrize("attention", ["none", "global"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_parameter_learns(name: str, attention: str) -> None:
@@ -217,15 +211,6 @@ def test_a_copy_is_independent_and_equal(name: str) -> None:
 def test_images_that_do_not_fit_are_refused(first: tuple[int, ...], second: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="images must be"):
         network("raft")(torch.zeros(first), torch.zeros(second))
-
-
-def test_unknown_names_and_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="deq-flow-tiny"):
-        build("deq-flow-enormous")
-    with pytest.raises(ValueError, match=r"raft has no option solver"):
-        build("raft", solver=deq.Anderson())
-    with pytest.raises(ValueError, match="scale must be 4 or 8"):
-        build("raft", scale=2)
 
 
 @pytest.mark.parametrize(

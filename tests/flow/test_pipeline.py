@@ -431,13 +431,6 @@ def test_runs_of_a_curriculum_are_below_the_stage_before_and_name_their_data(
         assert [one.dataset.name for one in run_.inputs.dataset_inputs] == ["."]
 
 
-def test_the_mini_profile_keeps_the_real_pair_and_test_photographs_out_of_training() -> None:
-    from deq_core.experiment.data import photographs
-
-    assert not set(photographs.TRAINING) & (set(photographs.VALIDATION) | set(photographs.TEST))
-    assert not [name for name in photographs.TRAINING if "motorcycle" in name]
-
-
 def test_a_difference_is_that_of_scenes_with_an_interval_of_other_scenes() -> None:
     def rows(*errors: float) -> list[list[Row]]:
         names = ("a/1", "a/2", "b/1", "c/1")
