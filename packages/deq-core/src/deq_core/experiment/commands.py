@@ -81,7 +81,7 @@ def run(
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be valid UTF-8 or not encodable
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names that the terminal cannot encode
     with ending(prog):
         if given == ["--version"]:
             print(f"{prog} {version(prog)}")
@@ -132,7 +132,7 @@ def with_metavar(name: str, hint: Any) -> Any:
     plain, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     kinds = get_args(plain)
     if Positional in marks and get_origin(plain) is not Literal:
-        if kinds:  # any number of words, so none as well
+        if kinds:  # any number of words, even none
             return Annotated[hint, tyro.conf.arg(metavar=f"[{name.upper()} ...]", help_behavior_hint="")]
         return Annotated[hint, tyro.conf.arg(metavar=name.upper())]
     if NoneType not in kinds:

@@ -78,12 +78,12 @@ class Options:
 
     @property
     def stop(self) -> dict[str, Any]:
-        """What is given of the stop."""
+        """The given values of the stop, by key of a `LayerConfig`."""
         found = {"stop.max_steps": self.max_steps, "stop.tol": self.tolerance}
         return {name: value for name, value in found.items() if value is not None}
 
     def require_layer(self, name: str) -> None:
-        """Raises ConfigError where something is given of a layer, which the network `name` lacks: it is unrolled."""
+        """Raises ConfigError if options of an equilibrium layer are given for `name`, an unrolled network."""
         if given := [word for word in ("solver", "tolerance", "adjoint") if getattr(self, word) is not None]:
             words = ", ".join(f"--{word}" for word in given)
             raise ConfigError(f"{words}: {name} is unrolled, and has no fixed point; --max-steps is its depth")
@@ -94,7 +94,7 @@ Options.__annotations__ = {name: with_metavar(name, hint) for name, hint in hint
 
 
 def asked(**given: Path | None) -> Path:
-    """What an option names that the command cannot do without; raises ConfigError where it is not given."""
+    """The value of a required option; raises ConfigError if it is not given."""
     ((name, value),) = given.items()
     if value is None:
         raise ConfigError(f"--{name}: expected a path, got none")
@@ -102,5 +102,5 @@ def asked(**given: Path | None) -> Path:
 
 
 def kind_of(kind: str | None, present: Any) -> Mapping[str, str] | None:
-    """A choice of that kind with its defaults; None where it is the present one, whose numbers stay."""
+    """A choice of that kind with its defaults; None if it is the present kind, which keeps its values."""
     return None if kind in (None, present.kind) else {"kind": kind}

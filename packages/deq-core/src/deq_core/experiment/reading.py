@@ -11,7 +11,7 @@ AGAIN = "copy or unpack the file again"
 USUAL = 256 << 20
 """Bytes of memory that any file may ask for."""
 RATIO = 100
-"""Larger files may ask for this many times their length (compression)."""
+"""Beyond that, a compressed file may ask for this many times its length."""
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
         raise
     except SizeError as error:
         raise CheckpointError(f"{path}: not {what}: {error}; {remedy}") from error
-    except Exception as error:  # on bytes that are no pickle torch.load raises nearly anything
+    except Exception as error:  # torch.load raises nearly anything if the bytes are not a pickle
         raise CheckpointError(
             f"{path}: not {what}, but {len(data)} bytes that begin with {data[:16]!r}; {remedy} ({told(error)})"
         ) from error

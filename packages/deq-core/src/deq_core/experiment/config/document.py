@@ -78,4 +78,4 @@ def _parsed(text: str) -> Any:
         line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
         raise DocumentError(f"not valid YAML: {line}{error.problem}") from error
     except (YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise DocumentError(f"not valid YAML: {' '.join(str(error).split())}") from error  # raised by tags
+        raise DocumentError(f"not valid YAML: {' '.join(str(error).split())}") from error  # tags raise these

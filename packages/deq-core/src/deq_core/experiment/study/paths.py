@@ -68,7 +68,7 @@ class Paths:
 
     @property
     def recorded(self) -> tuple[int, ...]:
-        """Numbers of evaluations after which answers are recorded: 1, 2, 3, 4, 6, 8, 12, ..., up to 2N, with N."""
+        """Numbers of evaluations after which answers are recorded: 1, 2, 3, 4, 6, 8, 12, ... below 2N, N and 2N."""
         steps = {2**power * odd for power in range(12) for odd in (1, 3)} | {self.evaluations, 2 * self.evaluations}
         return tuple(sorted(step for step in steps if step <= 2 * self.evaluations))
 

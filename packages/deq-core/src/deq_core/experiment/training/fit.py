@@ -226,8 +226,8 @@ class _State:
 
 
 def numbered(batches: Callable[[int], Iterable[Batch]]) -> Callable[[int], Iterator[tuple[int, Batch]]]:
-    """The same batches, each with its number, for an objective that depends on how far training is."""
-    return lambda start: zip(count(start), batches(start), strict=False)  # neither ends
+    """The same batches, each with its number, for an objective that depends on the progress of training."""
+    return lambda start: zip(count(start), batches(start), strict=False)  # both are infinite
 
 
 def keep(
@@ -238,11 +238,10 @@ def keep(
     *,
     beside: Callable[[Path], None] = lambda folder: None,
 ) -> Row:
-    """Writes model.safetensors, config.json, history.csv and metrics.json to the folder `out`, which appears whole.
+    """Writes model.safetensors, config.json, history.csv and metrics.json to the folder `out`, atomically.
 
-    Only the first process writes. `beside` writes what else belongs into the folder it is given. Returns the newest
-    finite value of everything in the history, which metrics.json holds: under float16 a norm of the gradient that
-    overflowed may be the last.
+    Only the first process writes. `beside(folder)` writes further files. Returns the content of metrics.json: the last
+    finite value of each column of the history. With float16 the last gradient norm may be an overflow.
     """
     newest = {name: value for row in history for name, value in row.items() if math.isfinite(value)}
     if distributed.rank() == 0:
