@@ -1,4 +1,4 @@
-"""Language models with deep equilibrium models: DEQ-Transformer (Bai et al., NeurIPS 2019)."""
+"""Deep equilibrium language models: DEQ-Transformer (Bai et al., NeurIPS 2019)."""
 
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError as CheckpointError
 

@@ -1,4 +1,4 @@
-"""`deq-sequence`: the table of its commands, each with the module that holds it."""
+"""`deq-sequence`: the table of its commands and their modules."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Sizes of the language models, and how they are solved. A variant is an instance, made from another with `replace`."""
+"""Architectures of the language models, and how they are solved."""
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -10,30 +10,30 @@ from deq_core.experiment.config.layer import OnFailure
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Widths and choices of a DEQ-Transformer (Bai et al., NeurIPS 2019); the defaults are those of WikiText-103.
+    """Widths and modules of a DEQ-Transformer (Bai et al., NeurIPS 2019); the defaults are those of WikiText-103.
 
     Attributes:
-        vocabulary: tokens there are; the frequent ones come first where there are cutoffs
-        cutoffs: tokens at which a new cluster of the adaptive embedding and softmax begins (Baevski & Auli, ICLR 2019;
+        vocabulary: size of the vocabulary; with cutoffs, tokens are in order of decreasing frequency
+        cutoffs: first tokens of the further clusters of the adaptive embedding and softmax (Baevski & Auli, ICLR 2019;
             Grave et al., ICML 2017); empty for one table and a plain softmax
-        division: by how much each cluster's embeddings are narrower than those of the cluster before
+        division: ratio of the widths of embeddings from one cluster to the next
         embedding: width of the first cluster's embeddings
-        width: of the state, per token
-        heads, head_width: of the attention
+        width: width of the state of a token
+        heads, head_width: number and width of the attention heads
         inner: width of the feed-forward layer
         norm: "post": layer norm after attention and after the feed-forward layer. "pre": before both. Neither has
             weights; the feed-forward layer's residual is normalised in both, as released
-        horizon: how many positions back attention reaches, itself included
-        dropout: of embeddings, positions, attention's and feed-forward layer's outputs, and the final state
-        attention_dropout: of attention weights
-        output_dropout: what the final state's mask is shared along: "positions" drops whole positions, as released;
-            "channels" drops channels at all positions, as for the embeddings
-        weight_norm: weight normalisation of the cell's layers
+        horizon: number of positions that attention reaches back, itself included
+        dropout: dropout of embeddings, positions, outputs of attention and feed-forward layer, and the final state
+        attention_dropout: dropout of attention weights
+        output_dropout: mask of the final state: "positions" drops whole positions, as released; "channels" drops
+            channels at all positions, as for the embeddings
+        weight_norm: whether the cell's layers have weight normalisation
         tied_tables: whether the softmax's weights are the embeddings (Press & Wolf, EACL 2017)
-        tied_projections: for each cluster with a projection, whether the softmax uses the embedding's: one parameter,
-            while in the release two share storage
-        initial: standard deviation of initial embeddings, projections and injection; the weights of the cell start as
-            torch initialises them, as they do in the release, whose own choice is overwritten
+        tied_projections: for each cluster with a projection, whether the softmax uses the embedding's; one parameter
+            here, two with shared storage in the release
+        initial: standard deviation of initial embeddings, projections and injection; the cell starts with torch's
+            initialisation, as in the release, whose own is overwritten
     """
 
     vocabulary: int = 267_735
@@ -85,7 +85,7 @@ class Architecture:
 
     @property
     def edges(self) -> tuple[int, ...]:
-        """First token of every cluster, and the vocabulary's size."""
+        """First token of every cluster, and the size of the vocabulary."""
         return (0, *self.cutoffs, self.vocabulary)
 
     @property
@@ -95,27 +95,27 @@ class Architecture:
 
     @property
     def projected(self) -> bool:
-        """Whether embeddings are projected to the state's width: always where they narrow, as in the release."""
+        """Whether embeddings are projected to the state's width; always if `division` is above 1, as in the release."""
         return self.division > 1 or self.embedding != self.width
 
     @property
     def attention(self) -> int:
-        """Channels of the queries, of the keys and of the values: heads * head_width."""
+        """Channels of the queries, as of the keys and of the values: heads * head_width."""
         return self.heads * self.head_width
 
 
 @dataclass(frozen=True, kw_only=True)
 class Equilibrium:
-    """How the fixed point is found and differentiated, and how much of the past is kept.
+    """How the fixed point is solved for and differentiated, and how much memory is kept.
 
     Attributes:
-        solver, stop: the forward solve
-        eval_stop: its stopping rule in evaluation; `stop` if None
-        adjoint: how gradients pass through the solve
-        memory: positions that are remembered from segment to segment; 0 remembers none
-        steps: a number makes the weight-tied transformer of that depth instead: so many plain evaluations of the cell
-            from zero, differentiated one by one; None solves for the equilibrium
-        on_failure: what a solve does when samples end above the tolerance
+        solver, stop: solver and stopping rule of the forward solve
+        eval_stop: stopping rule in evaluation; `stop` if None
+        adjoint: gradient through the solve
+        memory: number of positions remembered from segment to segment; may be 0
+        steps: depth of the weight-tied transformer, which unrolls as many plain evaluations of the cell from zero; None
+            solves for the equilibrium
+        on_failure: what a solve does when samples miss the tolerance
     """
 
     solver: deq.Solver = field(default_factory=lambda: RELEASED_ANDERSON)
@@ -139,7 +139,7 @@ RELEASED_ANDERSON = deq.Anderson(window=6, ridge=1e-4, relative_ridge=False)
 """The solver of the released code, whose ridge is absolute."""
 
 WT103 = Architecture()
-# With Jacobian regularisation fewer steps do (Bai et al., ICML 2021).
+# With Jacobian regularisation fewer steps suffice (Bai et al., ICML 2021).
 WT103_REG = replace(WT103, dropout=0.06, attention_dropout=0.01)
 WT103_PRELN_REG = replace(WT103_REG, norm="pre")
 
@@ -149,7 +149,7 @@ def _regularised(steps: int, backward: int) -> Equilibrium:
     return Equilibrium(stop=deq.Stop(max_steps=steps, tol=1e-3), adjoint=adjoint, memory=300)
 
 
-# For corpora of a few megabytes, trained on a CPU for minutes: characters, and byte pairs.
+# For corpora of a few megabytes, trained on a CPU in minutes: characters, and byte pairs.
 MINI = Architecture(
     vocabulary=128,
     cutoffs=(),

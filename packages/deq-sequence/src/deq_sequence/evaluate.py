@@ -1,4 +1,4 @@
-"""How well a model predicts a text: the released protocol, segment after segment with memory."""
+"""Evaluation of a model on a text by the released protocol, segment after segment with memory."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ from deq_sequence.models.transformer import DEQTransformer, Memory, Segment, Seq
 
 @dataclass
 class Score:
-    """Losses and residuals, added up over the segments of a text."""
+    """Sums of losses and residuals over the segments of a text."""
 
     tokens: int = 0
-    """Predictions counted."""
+    """Number of predictions."""
     nats: float = 0.0
     """Sum of their losses, -log p."""
     solves: int = 0
-    """Rows of segments, each of which is a solve."""
+    """Number of solves: one per row and segment."""
     residuals: float = 0.0
     steps: float = 0.0
     converged: float = 0.0
 
     def add(self, losses: Tensor, residual: Tensor) -> None:
-        """Counts losses (B, T) and residuals (B,) of a segment."""
+        """Adds losses (B, T) and residuals (B,) of a segment."""
         self.tokens += losses.numel()
         self.nats += float(losses.double().sum())
         self.solves += len(residual)
@@ -35,7 +35,7 @@ class Score:
 
     @property
     def loss(self) -> float:
-        """Mean loss of a token, nats."""
+        """Mean loss per token, nats."""
         return self.nats / self.tokens
 
     @property
@@ -45,30 +45,30 @@ class Score:
 
     @property
     def residual(self) -> float:
-        """Mean relative residual of a solve's result."""
+        """Mean relative residual of the solves."""
         return self.residuals / self.solves
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What is measured beside the reported solve."""
+    """Settings of a sweep over evaluations, besides the reported solve."""
 
     solvers: Mapping[str, deq.Solver]
-    """By what they are called; a model with `steps` is swept over its depth instead."""
+    """Solvers by name; a model with `steps` is swept over its depth instead."""
     evaluations: int
-    """The last one that is measured."""
+    """Number of evaluations, after each of which the model is measured."""
     tokens: int | None = None
-    """Of the text, from its rows' beginnings; None is all."""
+    """Number of tokens of the text, from the start of its rows; None for all."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model on a text."""
+    """Results of a model on a text."""
 
     score: Score = field(default_factory=Score)
-    """Of the reported solve."""
+    """Score of the reported solve."""
     sweep: dict[str, list[Score]] = field(default_factory=dict)
-    """After each evaluation, by solver."""
+    """Scores after each evaluation, by solver."""
 
 
 @torch.no_grad()
@@ -82,19 +82,19 @@ def measure(
     sweep: Sweep | None = None,
     found: Measured | None = None,
 ) -> Measured:
-    """Perplexity of a model on a text, and its sweep over evaluations.
+    """Measures the perplexity of a model on a text, with an optional sweep over evaluations.
 
-    Memory is that of the reported solve throughout. A point of the sweep is thus what one segment gains from one more
-    evaluation; the state measured is that which a solve of so many evaluations returns, the best so far.
+    Memory is always that of the reported solve, so the sweep shows the gain of a single segment from one more
+    evaluation. Its states are those that solves of so many evaluations return, the best so far.
 
     Args:
-        model: in evaluation mode; its `equilibrium` says how it is solved and what it remembers.
-        text: (N,) tokens. Every row's tokens but the first are predicted once; see `windows`.
-        length: tokens of a segment.
-        batch_size: rows of the text, read side by side.
-        stride: tokens from segment to segment; None is `length`.
+        model: model in evaluation mode; its `equilibrium` has solver, stopping rule and memory.
+        text: (N,) tokens. All tokens of a row except the first are predicted once; see `windows`.
+        length: number of tokens in a segment.
+        batch_size: number of rows of the text, read in parallel.
+        stride: number of tokens from one segment to the next; None for `length`.
         sweep: further solves of each segment.
-        found: added to and returned, so that what was measured is there after an error too.
+        found: results to add to and return, so that they are available after an error too.
 
     Raises:
         NonFiniteError: a prediction is not finite.
@@ -124,7 +124,7 @@ def measure(
 def read(
     model: DEQTransformer, text: Tensor, *, length: int, batch_size: int, stride: int | None = None
 ) -> Iterator[tuple[Window, Memory | None, SequenceOutput]]:
-    """Reads a text: each window, the memory that it is read with, and what the model says of its targets."""
+    """Reads a text and yields each window, the memory before it, and the model's output for its targets."""
     device = next(model.parameters()).device
     memory = None
     for window in windows(text, length=length, batch_size=batch_size, stride=stride):
@@ -135,7 +135,7 @@ def read(
 
 
 def swept(model: DEQTransformer, segment: Segment, sweep: Sweep) -> dict[str, deq.Solution]:
-    """Solves of a segment from zero, each with its states after every evaluation in `trajectory`."""
+    """Solves a segment from zero by each solver, with the states after every evaluation in `trajectory`."""
     f, start, every = model.map(segment), model.start(segment), range(1, sweep.evaluations + 1)
     if model.equilibrium.steps is not None:
         return {"unrolled": unrolled(f, start, sweep.evaluations, record=every)}

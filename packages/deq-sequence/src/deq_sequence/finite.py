@@ -1,4 +1,4 @@
-"""The one rule for predictions that are no numbers: they are no predictions, and end the command that meets them."""
+"""The rule for non-finite predictions: they are no predictions, and end the command."""
 
 import math
 
@@ -8,18 +8,20 @@ from deq_core.experiment.errors import NonFiniteError
 
 
 def require_finite(values: Tensor, residual: Tensor, *, begin: int, name: str = "") -> None:
-    """Raises where what a network says after one of the tokens it was given is not finite.
+    """Raises unless a network's predictions and residuals are finite.
 
-    So is all that it says where its solve met no finite state: it then returns where it began.
+    Checking the predictions alone is not enough: a solve without a finite state returns its initial state, with an
+    infinite residual.
 
     Args:
         values: losses (B, T), or log-probabilities (B, T, vocabulary).
-        residual: (B,) of the solve that they were read off.
-        begin: how many tokens of each row come before these.
-        name: how these were solved for, where that is not how the network says.
+        residual: residuals of the solve, (B,).
+        begin: number of tokens of each row before these.
+        name: name of the solve for the message, if it is not the network's own.
 
     Raises:
-        NonFiniteError: naming the first token of the first row that has one.
+        NonFiniteError: a prediction or residual is not finite; the message names the first such token of the first such
+            row.
     """
     lost = ~values.reshape(*values.shape[:2], -1).isfinite().all(-1)
     unsolved = ~residual.isfinite()
@@ -41,7 +43,7 @@ def perplexity(loss: float) -> float:
     """exp of a mean loss in nats.
 
     Raises:
-        NonFiniteError: it is more than a float holds.
+        NonFiniteError: the result overflows.
     """
     try:
         return math.exp(loss)

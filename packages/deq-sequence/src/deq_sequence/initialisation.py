@@ -1,4 +1,4 @@
-"""Initial states of solves: those that earlier positions with the same token came to."""
+"""Initial states of solves from the states of earlier positions."""
 
 from typing import Literal
 
@@ -7,15 +7,15 @@ from einops import rearrange
 from torch import Tensor
 
 Initialisation = Literal["cold", "previous", "token"]
-"""Where the solve of a position begins: at zeros; at the state of the position before; at the state of the last
-position that was read with the same token, wherever in the text (at zeros where there was none)."""
+"""Initial state of a position's solve: zeros; the state of the position before; the state of the last position with the
+same token, anywhere in the text (zeros if there was none)."""
 
 
 class InitialStates:
-    """The states that solves of further positions of some texts may begin at.
+    """Keeps the states from which solves of further positions may start.
 
-    A token's equilibrium depends on what stands before it, but more on the token: its last state is nearer than zeros.
-    There is one state for each different token that was read, however long the text.
+    The equilibrium of a position depends on its context, but more on its token, so the token's last state is nearer
+    than zeros. One state is kept per distinct token, however long the text.
     """
 
     def __init__(self, kind: Initialisation) -> None:
@@ -24,7 +24,7 @@ class InitialStates:
         self._of_token: dict[int, Tensor] = {}
 
     def begin(self, tokens: Tensor) -> Tensor | None:
-        """Where the solve of the next positions, with these tokens (B, T), begins, (B, T, width); None for zeros."""
+        """Initial states (B, T, width) for the next positions, with these tokens (B, T); None for zeros."""
         match self.kind:
             case "cold":
                 return None
@@ -38,10 +38,10 @@ class InitialStates:
                 return rearrange(torch.stack(found), "(b t) width -> b t width", b=len(tokens))
 
     def see(self, tokens: Tensor, states: Tensor) -> None:
-        """Takes the equilibria (B, T, width) of positions with these tokens (B, T)."""
+        """Stores the equilibria (B, T, width) of positions with these tokens (B, T)."""
         self._last = states[:, -1:]
         if self.kind == "token":
-            # By columns, so that of a token's positions the last ones count; copies, not views of whole segments.
+            # In order of position, so that the last state of a token is kept. The clone frees the segment's tensor.
             by_column = rearrange(tokens, "b t -> (t b)").tolist()
             flat = zip(by_column, rearrange(states, "b t width -> (t b) width").clone(), strict=True)
             self._of_token |= dict(flat)

@@ -1,4 +1,4 @@
-"""Networks in files: ours, released ones, and those that come with the package."""
+"""Loads and saves networks: our files, released ones, and those shipped with the package."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +17,14 @@ from deq_sequence.models.compat.convert import load_released
 from deq_sequence.models.transformer import DEQTransformer
 
 SHIPPED: dict[str, Path] = {"default": Path(__file__).parent / "checkpoints" / "default"}
-"""Checkpoints that come with the package: name to folder."""
+"""Checkpoints shipped with the package: name to folder."""
 VOCABULARY = "vocabulary.json"
-"""The file beside a checkpoint that says which text its tokens stand for; see `data.vocabulary`."""
+"""File beside a checkpoint with its vocabulary; see `data.vocabulary`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """What config.json beside a checkpoint holds: all that the network is but its weights."""
+    """Contents of config.json beside a checkpoint: the network without its weights."""
 
     architecture: Architecture
     layer: LayerConfig
@@ -33,17 +33,17 @@ class Stored:
 
 
 def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> DEQTransformer:
-    """The trained network in a file, in evaluation mode on the CPU.
+    """Loads a trained network in evaluation mode on the CPU.
 
     Args:
         path: a checkpoint of ours (model.safetensors with config.json beside it, or their folder), a released file
             (.pkl, .pth, .pt; see `models.compat.convert`), or the name of one in `SHIPPED`
-        variant: for a released file, the name of the network that it is of, such as "wt103-preln-reg": names and shapes
-            do not tell where layer norm stands, nor how it was solved; "wt103" by default
+        variant: for a released file, the name of its network, such as "wt103-preln-reg", because names and shapes do
+            not show the position of layer norm and the solver; "wt103" by default
         overrides: as in `build`: solver, stop, eval_stop, adjoint, memory, steps, norm, dropout, ...
 
-    Raises CheckpointError for a file that is missing, damaged or of something else, listing what is missing,
-    unexpected and misshapen, and ValueError for an unknown override.
+    Raises CheckpointError if the file is missing, damaged or does not fit, listing missing, unexpected and misshapen
+    tensors, and ValueError for an unknown override.
     """
     path = located(path)
     if path.suffix != ".safetensors":
@@ -63,9 +63,9 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
 
 
 def load_for(path: Path | str, vocabulary: Vocabulary, text: str, **overrides: Any) -> DEQTransformer:
-    """The trained network in a file, as `load` has it, to read the text of that name with this vocabulary.
+    """Loads a trained network, as `load` does, for the text of that name with this vocabulary.
 
-    Raises CorpusError where it was trained with another one; a released file says its size alone.
+    Raises CorpusError if it was trained with another vocabulary; for a released file only the size is compared.
     """
     model = load(path, **overrides)
     own = located(path).with_name(VOCABULARY)
@@ -80,10 +80,10 @@ def load_for(path: Path | str, vocabulary: Vocabulary, text: str, **overrides: A
 
 
 def load_vocabulary(path: Path | str, model: DEQTransformer) -> Vocabulary:
-    """The vocabulary that the checkpoint `path`, from which `model` was loaded, was trained with; `path` as in `load`.
+    """Loads the vocabulary of the checkpoint `path`, from which `model` was loaded; `path` as in `load`.
 
-    Raises CheckpointError where there is none beside it, or one of another size than the model's, and CorpusError for
-    a file that is no vocabulary.
+    Raises CheckpointError if there is none beside it, or if its size is not the model's, and CorpusError if the file is
+    invalid.
     """
     path = located(path)
     beside = path.with_name(VOCABULARY)
@@ -99,11 +99,11 @@ def load_vocabulary(path: Path | str, model: DEQTransformer) -> Vocabulary:
 
 
 def save(path: Path, model: DEQTransformer, vocabulary: Vocabulary | None = None) -> None:
-    """Writes the weights of `model` to `path` (.safetensors), and what it is to config.json beside it.
+    """Writes the weights of `model` to `path` (.safetensors), and its configuration to config.json beside it.
 
     Args:
-        vocabulary: which text its tokens stand for, to vocabulary.json beside it: without it no text can be read or
-            generated. ValueError where it has another size than the model's
+        vocabulary: written to vocabulary.json beside it; without it no text can be read or generated. Raises ValueError
+            if its size is not the model's
     """
     if vocabulary is not None and (complaint := _misfit(vocabulary, model)):
         raise ValueError(f"vocabulary must be the model's: {complaint}")
@@ -113,9 +113,9 @@ def save(path: Path, model: DEQTransformer, vocabulary: Vocabulary | None = None
 
 
 def located(path: Path | str) -> Path:
-    """The file that `path` names: itself, that in a folder of ours, or a shipped checkpoint's. It exists.
+    """Resolves a file, a folder of ours, or the name of a shipped checkpoint to the file of the weights.
 
-    Raises CheckpointError where it does not.
+    Raises CheckpointError if it does not exist.
     """
     path = SHIPPED.get(str(path)) or Path(path)
     if not path.exists():
@@ -125,16 +125,16 @@ def located(path: Path | str) -> Path:
 
 
 def stored_form(model: DEQTransformer) -> Stored:
-    """What config.json holds of `model`.
+    """The contents of config.json for `model`.
 
-    Raises ValueError for a solver, adjoint or norm that has no word there.
+    Raises ValueError for a solver, adjoint or norm that it cannot express.
     """
     choice = model.equilibrium
     return Stored(architecture=model.size, layer=LayerConfig.of(choice), memory=choice.memory, steps=choice.steps)
 
 
 def equilibrium_of(stored: Stored) -> Equilibrium:
-    """The inverse of `stored_form`, less the architecture."""
+    """The equilibrium of a stored form."""
     return Equilibrium(**stored.layer.choices(), memory=stored.memory, steps=stored.steps)
 
 

@@ -1,4 +1,4 @@
-"""Models and their recipes, as the section `sequence` of params.yaml writes them."""
+"""Models and recipes in the section `sequence` of params.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,19 +12,18 @@ from deq_sequence.data.texts import TokenChoice
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A DEQ-Transformer, or the same layer unrolled."""
+    """A DEQ-Transformer, or its cell unrolled."""
 
     name: str
-    """Sizes: a name that `deq_sequence.build` knows, such as mini. The vocabulary is that of the text."""
+    """Architecture: a name that `deq_sequence.build` accepts, such as mini. The vocabulary is that of the text."""
     memory: int
-    """Positions remembered from segment to segment."""
+    """Number of positions remembered from segment to segment."""
     layer: LayerConfig | None = None
     """Solver, stop and gradient of an equilibrium."""
     steps: int | None = None
-    """A number instead of a layer makes the weight-tied transformer of that depth: so many evaluations, each
-    differentiated."""
+    """Depth of the weight-tied transformer, unrolled, instead of a layer."""
     dropout: float | None = None
-    """None is that of the sizes."""
+    """Dropout; None for that of the architecture."""
 
     def __post_init__(self) -> None:
         if self.name not in VARIANTS:
@@ -37,12 +36,12 @@ class Model:
         self.equilibrium()
 
     def require_solves(self, given: Mapping[str, bool]) -> None:
-        """Raises ValueError where anything is given, by name, that an unrolled network would ignore."""
+        """Raises ValueError if a setting is given, by name, that an unrolled network would ignore."""
         if self.steps is not None and (ignored := [name for name, is_given in given.items() if is_given]):
             raise ValueError(f"{ignored[0]}: of solves, which an unrolled model has none of; leave it out")
 
     def architecture(self, vocabulary: int) -> Architecture:
-        """The sizes, for a text with so many different tokens."""
+        """The architecture for a text with a vocabulary of this size."""
         size = VARIANTS[self.name][0]
         size = size if self.dropout is None else replace(size, dropout=self.dropout)
         try:
@@ -51,23 +50,23 @@ class Model:
             raise ConfigError(f"model: {self.name} cannot have the text's vocabulary: {error}") from None
 
     def equilibrium(self) -> Equilibrium:
-        """How it is solved."""
+        """The equilibrium of the model."""
         choices = {} if self.layer is None else self.layer.choices()
         return Equilibrium(**choices, memory=self.memory, steps=self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(EquilibriumRecipe):
-    """The recipe of a training. A sample is a segment of one row of the text."""
+    """Training settings. A sample is a segment of one row of the text."""
 
     text: Name
     """Key of `texts`."""
     length: int
-    """Tokens of a segment."""
+    """Number of tokens in a segment."""
     shift: bool = False
-    """Whether each epoch begins at another place of the text, so that rows and segments are cut elsewhere."""
+    """Whether each epoch starts at a random position of the text, so that rows and segments are cut elsewhere."""
     validation_tokens: int | None = None
-    """Tokens of the validation text that a network in training is measured on; None is all."""
+    """Number of tokens of the validation text to measure during training; None for all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,10 +79,10 @@ class Train(EquilibriumRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A model and how it is trained: what a file for one training has."""
+    """Contents of a recipe file: a model and its training."""
 
     tokens: TokenChoice = field(default_factory=TokenChoice)
-    """What a text file is read as."""
+    """Tokenisation of a text file."""
     model: Model
     train: Train
 

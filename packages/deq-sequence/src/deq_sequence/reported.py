@@ -1,4 +1,4 @@
-"""What is reported of a model on a text: its metrics, and a table of the evaluations of f."""
+"""Reported results of a model on a text: metrics, and a table over evaluations of f."""
 
 import math
 
@@ -11,7 +11,7 @@ from deq_sequence.evaluate import Measured, Score
 
 
 def summary(score: Score, characters: int) -> dict[str, float]:
-    """What a model is reported by."""
+    """Reported metrics of a model."""
     return {
         "loss": score.loss,
         "perplexity": score.perplexity,
@@ -25,7 +25,7 @@ def summary(score: Score, characters: int) -> dict[str, float]:
 
 
 def steps(found: Measured) -> list[Row]:
-    """One row a solver and evaluation of the sweep: step, loss, perplexity, residual."""
+    """One row per solver and evaluation of the sweep: step, loss, perplexity, residual."""
     return [
         {
             "solver": solver,
@@ -41,12 +41,12 @@ def steps(found: Measured) -> list[Row]:
 
 
 def characters(text: Tensor, vocabulary: Vocabulary, batch_size: int) -> int:
-    """Characters of the tokens (N,) that are predicted: those of every row but its first."""
+    """Number of characters in the predicted tokens: those of every row except the first."""
     width = len(text) // batch_size
     rows = rearrange(text[: batch_size * width], "(row t) -> row t", row=batch_size)[:, 1:]
     return sum(len(vocabulary.decode(row.tolist())) for row in rows)
 
 
 def so_far(score: Score) -> list[Row]:
-    """One row of a score that an error cut short, if anything was counted."""
+    """One row of a score interrupted by an error; empty if nothing was counted."""
     return [{"tokens": score.tokens, "loss": score.loss, "residual": score.residual}] if score.tokens else []

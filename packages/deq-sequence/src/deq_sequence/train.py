@@ -1,4 +1,4 @@
-"""Training of one language model: unrolled at first, then through the equilibrium; memory goes from batch to batch."""
+"""Training of one language model: unrolled first, then through the equilibrium, with memory from batch to batch."""
 
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
@@ -36,23 +36,23 @@ def train(
     """Trains a model and writes it, its vocabulary.json, history.csv and metrics.json to `out`.
 
     Args:
-        model: its sizes, and how it is solved and differentiated.
+        model: architecture, solver and gradient.
         recipe: text, steps, batches and optimiser.
-        seed: of the weights, the shifts of the text and everything drawn in training.
+        seed: seed of the weights, the shifts of the text and everything drawn in training.
         data: folder of the prepared texts, or the text itself.
-        out: folder that appears, whole, when training is done.
-        scratch: folder of the checkpoint that an interrupted training resumes from.
+        out: output folder; appears, complete, when training is done.
+        scratch: folder of the checkpoint from which an interrupted training resumes.
         log: receives every logged step.
-        start: the network whose weights training starts from, as `networks.load` names it; its solver and gradient may
-            differ.
+        start: network whose weights training starts from, a path or name as for `networks.load`; its solver and
+            gradient may differ.
 
     Returns:
-        The newest value of everything in the history.
+        The latest value of every quantity in the history.
 
     Raises:
-        CorpusError: the text is not there, damaged or too short for its rows, or `start` was trained with other tokens.
-        ConfigError: the sizes cannot have the text's vocabulary.
-        CheckpointError: the weights of `start` are not those of this network, or its layer norm stands elsewhere.
+        CorpusError: the text is missing, damaged or too short for its rows, or `start` was trained with other tokens.
+        ConfigError: the architecture does not allow the text's vocabulary.
+        CheckpointError: the weights of `start` do not fit this network, or its layer norm has another position.
     """
     torch.set_num_threads(recipe.threads)
     seed_everything(seed)
@@ -61,7 +61,7 @@ def train(
     if start is not None:
         first = load_for(start, read.vocabulary, recipe.text)
         own, norm = located(start), network.size.norm
-        if own.suffix == ".safetensors" and first.size.norm != norm:  # shapes do not tell, nor a released file
+        if own.suffix == ".safetensors" and first.size.norm != norm:  # shapes do not show it, nor do released files
             raise CheckpointError(
                 f"{own}: a network with norm {first.size.norm!r}, where {model.name} has {norm!r}: weights of one are "
                 "none of the other; name sizes of its norm, or start from another network"
@@ -101,7 +101,7 @@ def train(
 def objective(
     recipe: Train, seed: int, memories: MutableMapping[str, Tensor]
 ) -> Callable[[nn.Module, tuple[int, TokenBatch]], Losses]:
-    """Mean loss of a batch's tokens, nats, and the Jacobian's penalty where the update has one.
+    """Returns the objective: mean loss per token, in nats, and the Jacobian penalty if due.
 
     `memories` has the memory of every lane, which a batch reads and replaces.
     """
@@ -137,7 +137,7 @@ def objective(
 
 
 def by_name(memory: Memory, lane: int) -> dict[str, Tensor]:
-    """A memory as tensors that go into a checkpoint."""
+    """A memory as named tensors for a checkpoint."""
     return {f"lane {lane} states": memory.states, f"lane {lane} injections": memory.injections}
 
 
@@ -147,7 +147,7 @@ def remembered(memories: MutableMapping[str, Tensor], lane: int, device: torch.d
 
 
 def validation(recipe: Train, text: Tensor) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures a model on the validation text, by segments of the training's length: val_loss and val_residual."""
+    """Returns a function that measures loss, perplexity and residual on the validation text, by training segments."""
 
     def values(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, DEQTransformer)

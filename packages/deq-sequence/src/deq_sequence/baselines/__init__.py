@@ -1,1 +1,1 @@
-"""N-gram models: what a text says of its next token without a network."""
+"""N-gram language models, the baselines without a network."""

@@ -1,4 +1,4 @@
-"""Interpolated Kneser-Ney language models: the n-gram baseline of every trained model."""
+"""Interpolated Kneser-Ney language models, the n-gram baseline of every trained model."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ class Level:
 
     Attributes:
         grams: sorted codes of the n-grams that occur
-        counts: of each, in the text (highest order) or of the different tokens before it (lower orders)
+        counts: count of each in the text (highest order), or number of distinct tokens before it (lower orders)
         contexts: sorted codes of their first n - 1 tokens
         totals: sum of the counts with each context
-        types: how many different tokens follow each context
-        discount: what every count is lowered by: n1 / (n1 + 2 n2), with n1 and n2 the number of counts of 1 and 2 (Ney,
-            Essen & Kneser, 1994), and a half where nothing has been counted once
+        types: number of distinct tokens that follow each context
+        discount: amount subtracted from every count: n1 / (n1 + 2 n2), with n1 and n2 the number of counts of 1 and 2
+            (Ney, Essen & Kneser, 1994), or 0.5 if n1 is 0
     """
 
     grams: np.ndarray
@@ -28,16 +28,16 @@ class Level:
 
 
 class KneserNey:
-    """p(w | h) = max(c(hw) - D, 0) / c(h) + D N(h) / c(h) p(w | h'), with h' = h less its first token.
+    """The model p(w | h) = max(c(hw) - D, 0) / c(h) + D N(h) / c(h) p(w | h'), with h' = h without its first token.
 
-    c(h) is the sum of c(hw) over w, N(h) the number of different w. Counts below the highest order are those of
-    different tokens before (Kneser & Ney, ICASSP 1995; interpolated: Chen & Goodman, 1999). Below the unigrams is the
+    c(h) is the sum of c(hw) over w, N(h) the number of distinct w. Below the highest order, counts are numbers of
+    distinct preceding tokens (Kneser & Ney, ICASSP 1995; interpolated: Chen & Goodman, 1999). Below the unigrams is the
     uniform distribution, so every token of the vocabulary has a probability.
 
     Args:
         tokens: (N,) integers below `vocabulary`, the training text.
-        vocabulary: how many different tokens there may be.
-        order: tokens of an n-gram, its last one the predicted.
+        vocabulary: size of the vocabulary.
+        order: length of an n-gram, including the predicted token.
     """
 
     def __init__(self, tokens: np.ndarray, vocabulary: int, order: int) -> None:
@@ -53,10 +53,10 @@ class KneserNey:
             grams, counts = np.unique(levels[-1].grams % vocabulary**length, return_counts=True)
             levels.append(_level(grams, counts, vocabulary))
         self.levels = levels[::-1]
-        """From unigrams to the highest order."""
+        """Levels from unigrams to the highest order."""
 
     def losses(self, tokens: np.ndarray) -> np.ndarray:
-        """-log p of each of tokens (N,) but the first given those before, in nats, (N - 1,)."""
+        """-log p, in nats, of each of tokens (N,) given those before, except the first, (N - 1,)."""
         out = np.empty(len(tokens) - 1)
         for last in range(1, min(self.order - 1, len(tokens))):
             out[last - 1] = -np.log(self.probabilities(tokens[None, : last + 1]))[0]
@@ -68,7 +68,7 @@ class KneserNey:
         return out
 
     def probabilities(self, grams: np.ndarray) -> np.ndarray:
-        """p of the last token of each gram (N, n) given the others, (N,); n is at most the order."""
+        """p of the last token of each n-gram (N, n) given the others, (N,); n is at most the order."""
         out = np.full(len(grams), 1 / self.vocabulary)
         for length, level in enumerate(self.levels[: grams.shape[1]], start=1):
             codes = self._codes(grams[:, grams.shape[1] - length :].ravel(), length)[::length]
@@ -82,7 +82,7 @@ class KneserNey:
         return out
 
     def _codes(self, tokens: np.ndarray, length: int) -> np.ndarray:
-        """One number for each run of `length` tokens."""
+        """Encodes each run of `length` tokens as one number."""
         codes = np.zeros(len(tokens) - length + 1, dtype=np.int64)
         for offset in range(length):
             codes = codes * self.vocabulary + tokens[offset : offset + len(codes)]
@@ -97,6 +97,6 @@ def _level(grams: np.ndarray, counts: np.ndarray, vocabulary: int) -> Level:
 
 
 def _found(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The value of every wanted key, 0 for those that are not among the sorted keys."""
+    """Values of the wanted keys; 0 for those missing from the sorted keys."""
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[places] == wanted, values[places], 0)

@@ -1,1 +1,1 @@
-"""The commands of `deq-sequence`, by topic."""
+"""Commands of `deq-sequence` by topic."""

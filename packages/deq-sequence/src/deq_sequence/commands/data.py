@@ -1,4 +1,4 @@
-"""Commands for data: those of the pipeline, and published corpora."""
+"""Commands for data, of the pipeline and published."""
 
 from pathlib import Path
 from typing import Annotated

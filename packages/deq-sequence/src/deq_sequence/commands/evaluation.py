@@ -1,4 +1,4 @@
-"""The command that measures a network on a text; those of the pipeline are measured by studies."""
+"""The command that evaluates a network on a text; studies evaluate those of the pipeline."""
 
 from pathlib import Path
 from typing import Annotated
@@ -88,12 +88,12 @@ def evaluate(
 def opened(
     checkpoint: str, data: Path, text: str | None, split: Split | None
 ) -> tuple[DEQTransformer, Vocabulary, Tensor]:
-    """A network, its vocabulary, and the tokens (N,) of the text that it is measured on.
+    """Loads a network, its vocabulary, and the tokens (N,) of the text to evaluate on.
 
     Raises:
-        ConfigError: there is no such text, or it is a file and a part of a folder was named.
-        CheckpointError: there is no such network, or no vocabulary beside it to read a file with.
-        CorpusError: the text is damaged, or the network lacks a piece of it.
+        ConfigError: the text does not exist, or a text or split was named although `data` is a file.
+        CheckpointError: the network does not exist, or has no vocabulary to read a file with.
+        CorpusError: the text is damaged, or the vocabulary lacks a part of it.
     """
     if not data.exists():
         raise ConfigError(f"{data}: no such file or folder; name a text file, or a folder that `download` wrote")

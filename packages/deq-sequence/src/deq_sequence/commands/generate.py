@@ -1,7 +1,4 @@
-"""Text from a prompt.
-
-The command's numbers are options: it is no experiment, and reads no params.yaml.
-"""
+"""The command that generates text from a prompt; it takes options only and reads no params.yaml."""
 
 import sys
 import time
@@ -76,12 +73,12 @@ def generate(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     drawn = continuations(reader, tokens.to(place), sampling, seed=seed, start=start)
-    with deq.cached_weights():  # weights are normalised once for all solves
+    with deq.cached_weights():  # weight normalisation once for all solves
         show(vocabulary.decode(tokens.tolist()), islice(drawn, length), IncrementalDecoder(vocabulary))
 
 
 def read_stdin() -> str:
-    """The text that comes in; raises PromptError where it is none."""
+    """Reads the prompt from stdin; raises PromptError if it is not text."""
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
@@ -89,7 +86,7 @@ def read_stdin() -> str:
 
 
 def stopping(model: DEQTransformer, steps: int | None, tolerance: float | None) -> DEQTransformer:
-    """`model`, whose solves end as asked; what is None stays. ValueError where a number does not fit."""
+    """Sets the stopping rule of `model`; None keeps a value. Raises ValueError for an invalid number."""
     choice = model.equilibrium
     if choice.steps is not None:
         if tolerance is not None:
@@ -107,7 +104,7 @@ def stopping(model: DEQTransformer, steps: int | None, tolerance: float | None) 
 
 
 def show(prompt: str, drawn: Iterator[Drawn], stream: IncrementalDecoder) -> None:
-    """Prints a text as its tokens come and then, on stderr, what they took, an interrupted one's too."""
+    """Prints a text token by token, then a summary of the solves on stderr, even if interrupted."""
     tokens, evaluations, log_prob = 0, 0, 0.0
     ended: KeyboardInterrupt | None = None
     began = time.perf_counter()
@@ -124,7 +121,7 @@ def show(prompt: str, drawn: Iterator[Drawn], stream: IncrementalDecoder) -> Non
     except KeyboardInterrupt as error:
         ended = error
     except NonFiniteError:
-        write("\n")  # what was printed stays, on a line of its own
+        write("\n")  # ends the line of the text before the error
         raise
     write("\n")
     if tokens > 1:
@@ -139,6 +136,6 @@ def show(prompt: str, drawn: Iterator[Drawn], stream: IncrementalDecoder) -> Non
 
 
 def write(text: str) -> None:
-    """Prints a piece at once; what the terminal's encoding lacks becomes a question mark."""
+    """Prints text without buffering; characters missing from the terminal's encoding become question marks."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, errors="replace").decode(encoding), end="", flush=True)

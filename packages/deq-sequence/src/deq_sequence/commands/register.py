@@ -1,4 +1,4 @@
-"""The command that puts a network into MLflow's registry. It is no experiment, and knows no params.yaml."""
+"""The command that registers a network in MLflow; it reads no params.yaml."""
 
 from typing import Annotated
 

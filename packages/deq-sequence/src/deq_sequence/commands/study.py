@@ -1,4 +1,4 @@
-"""The studies by name, and the commands over them."""
+"""The studies by name, and their commands."""
 
 from pathlib import Path
 

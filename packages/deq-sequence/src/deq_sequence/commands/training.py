@@ -1,4 +1,4 @@
-"""The command that trains."""
+"""The command that trains language models."""
 
 import sys
 from dataclasses import replace
@@ -17,7 +17,7 @@ from deq_sequence.params import Model, Train, Training
 
 SECTION = "sequence"
 RECIPE = Path(__file__).parents[1] / "recipes" / "text.yaml"
-"""The recipe where none is named."""
+"""The default recipe."""
 
 
 def train(
@@ -107,10 +107,10 @@ def train(
 
 
 def laid_over(whole: Training, change: Options) -> tuple[Model, Train]:
-    """Network and recipe with the values that are overridden.
+    """Network and recipe with the overridden values.
 
     Raises:
-        ConfigError: they do not fit together.
+        ConfigError: the values are inconsistent.
     """
     model = config.changed(whole.model, {"name": change.network})
     if model.layer is not None:

@@ -1,1 +1,1 @@
-"""Texts, vocabularies, and batches of tokens."""
+"""Texts, vocabularies and batches of tokens."""

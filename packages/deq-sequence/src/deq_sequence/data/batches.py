@@ -1,4 +1,4 @@
-"""A stream of tokens as batches of segments, each going on where the one before ended."""
+"""Batches of consecutive segments of a token stream."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from deq_core.experiment.seeding import item_rng
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Segments of several parts of a text, read side by side.
+    """Segments of several rows of a text, read in parallel.
 
     Attributes:
         tokens: (B, T)
         targets: (B, T) the token after each
-        first: whether these are the beginnings: a memory is to be forgotten before
-        lane: which of several memories is theirs; see `batches`
+        first: whether the segments begin their rows, so that the memory must be reset
+        lane: index of their memory; see `batches`
     """
 
     tokens: Tensor
@@ -29,13 +29,13 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class Window:
-    """A segment to measure a model on.
+    """A segment to evaluate a model on.
 
     Attributes:
         tokens, targets: (B, T)
-        scored: of the T predictions, the last so many count; those before were counted already
-        again: how many of the tokens come again in the next window, so are not to be remembered before it
-        begin: how many tokens of each row come before
+        scored: number of predictions, the last of the T, that count; those before were counted already
+        again: number of last tokens that the next window reads again, so that its memory must not have them
+        begin: number of tokens of each row before the window
     """
 
     tokens: Tensor
@@ -48,24 +48,24 @@ class Window:
 def batches(
     tokens: Tensor, *, batch_size: int, length: int, seed: int = 0, shift: bool = False, lanes: int = 1
 ) -> Callable[[int], Iterator[TokenBatch]]:
-    """A stream of batches without end that may begin anywhere: `batches(...)(start)` yields batch start, start + 1, ...
+    """An endless stream of batches from any step on: `batches(...)(start)` yields batches start, start + 1, ...
 
-    The text is cut into batch_size * lanes rows of equal length, a rest left out, and every epoch reads them from left
-    to right, `length` tokens at a time; the last segment of an epoch may be shorter. This is the released protocol.
-    Which batch comes at a number depends on the seed and the number alone.
+    The text is cut into batch_size * lanes rows of equal length, without the remainder. Every epoch reads them from
+    left to right, `length` tokens at a time; the last segment of an epoch may be shorter. This is the released
+    protocol. A batch depends on its number and the seed alone.
 
     Args:
         tokens: (N,) integers, the training text.
-        batch_size: rows of a batch.
-        length: tokens of a segment.
-        seed: of the shifts.
-        shift: begin each epoch at a random place of the text, whose end goes on at its beginning, so that rows and
-            segments are cut elsewhere. The release does not.
-        lanes: batches that share a step (processes, or batches accumulated to one update). Batch k is of lane
-            k % lanes, and each lane reads rows, and has a memory, of its own.
+        batch_size: number of rows in a batch.
+        length: number of tokens in a segment.
+        seed: seed of the shifts.
+        shift: whether each epoch starts at a random position of the text, wrapping around, so that rows and segments
+            are cut elsewhere. The release does not shift.
+        lanes: number of batches that share a step (processes, or batches accumulated to one update). Batch k is in lane
+            k % lanes, and each lane has its own rows and memory.
 
     Raises:
-        ValueError: the text is shorter than two tokens a row.
+        ValueError: the text is shorter than two tokens per row.
     """
     rows = batch_size * lanes
     if batch_size < 1 or lanes < 1 or length < 1:
@@ -98,14 +98,14 @@ def batches(
 
 
 def windows(tokens: Tensor, *, length: int, batch_size: int = 1, stride: int | None = None) -> Iterator[Window]:
-    """A text cut for measurement: every row's tokens but its first are scored once, from left to right.
+    """Windows over a text for evaluation: every token of a row except the first is scored once, from left to right.
 
     Args:
-        tokens: (N,) integers. With one row all but the first are scored; with more, a rest is left out, as released.
-        length: tokens of a window.
-        batch_size: rows the text is cut into, each of which begins without memory.
-        stride: tokens by which windows advance. Less than `length` reads some tokens again, so that those scored have
-            more of the text in their own segment; None is `length`, the released protocol.
+        tokens: (N,) integers. One row scores all but the first; more rows leave out the remainder, as released.
+        length: number of tokens in a window.
+        batch_size: number of rows that the text is cut into, each of which starts without memory.
+        stride: number of tokens by which windows advance. Less than `length` reads some tokens again, which gives the
+            scored ones more context in their own segment. None for `length`, the released protocol.
     """
     stride = length if stride is None else stride
     width = len(tokens) // batch_size

@@ -1,4 +1,4 @@
-"""Texts for training, validation and test, in files of UTF-8."""
+"""Texts for training, validation and test, in UTF-8 files."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class CorpusError(FileFormatError):
-    """A text that is missing, damaged or not what it should be; the message names the file."""
+    """A text is missing, damaged or invalid; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Corpus:
     texts: Mapping[Split, str | Path]
 
     def lines(self, split: Split) -> Iterator[str]:
-        """The lines of a text with their ends, read as they are asked for."""
+        """The lines of a text with their line ends, read lazily."""
         source = self.texts[split]
         with io.StringIO(source) if isinstance(source, str) else _opened(source) as file:
             yield from file
 
 
 def read_files(train: Path, valid: Path, test: Path) -> Corpus:
-    """A corpus of one's own files, UTF-8 text. Raises CorpusError where one is missing."""
+    """The corpus in three UTF-8 files. Raises CorpusError if one is missing."""
     paths: dict[Split, Path] = {"train": train, "valid": valid, "test": test}
     if missing := [f"{path} ({split})" for split, path in paths.items() if not path.is_file()]:
         raise CorpusError(f"no such text: {', '.join(missing)}; see `deq-sequence download` for the published ones")

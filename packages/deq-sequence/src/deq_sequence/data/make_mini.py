@@ -1,9 +1,9 @@
-"""Makes the embedded corpus from the package it is an extract of: prose of the documentation of SQLite.
+"""Extracts the embedded corpus, prose of the documentation of SQLite, from a Debian package.
 
     python -m deq_sequence.data.make_mini sqlite3-doc_3.40.1-2+deb12u2_all.deb mini.txt.xz
 
-The package is Debian's; `SOURCE` says where it lies. The text is the same on every machine, and `mini.SHA256` is its
-digest; the compressed file may differ with the version of liblzma.
+`SOURCE` is the address of the package. The text is the same on every machine, with the digest `mini.SHA256`; the
+compressed file may differ with the version of liblzma.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 SOURCE = "https://deb.debian.org/debian/pool/main/s/sqlite3/sqlite3-doc_3.40.1-2+deb12u2_all.deb"
 SOURCE_SHA256 = "466e30d7066e2641fa13e56bc662a2ad521b8cc9c17dde9c9dac3d4f105e32f2"
 
-# Indices, lists of changes and diagrams, and one page that holds others again.
+# Indices, change logs and diagrams, and one page that repeats others.
 LEFT_OUT = re.compile(
     r"(releaselog|syntax)/.*|(requirements|doc_.*|keyword_index|capi3ref|chronology|changes|(old)?news|syntaxdiagrams"
     r"|sitemap|search|fileformat2|toc_.*)\.html"
@@ -55,7 +55,7 @@ class Prose(HTMLParser):
             self.title = " ".join("".join(self._pieces).split())
             self._pieces.clear()
         elif tag in self._inside:
-            # What is nested in it ends with it, closed or not.
+            # Nested elements end with it, closed or not.
             del self._inside[self._inside.index(tag) :]
             self._pieces.clear()
         elif tag in BLOCKS:
@@ -77,7 +77,7 @@ class Prose(HTMLParser):
 
 
 def is_prose(block: str) -> bool:
-    """Whether a block reads as English sentences: long enough, ending as one, and nine words of ten without symbols."""
+    """Whether a block is English prose: long enough, ending as a sentence, with nine of ten words free of symbols."""
     if not block.isascii() or len(block) < 80 or not block[0].isalpha() or block[-1] not in ".!?":
         return False
     words = block.split()
@@ -85,7 +85,7 @@ def is_prose(block: str) -> bool:
 
 
 def pages(package: bytes) -> dict[str, str]:
-    """The pages of the documentation, by path below its folder."""
+    """The pages of the documentation, by path relative to its folder."""
     found = {}
     with tarfile.open(fileobj=io.BytesIO(member(package, "data.tar")), mode="r:*") as archive:
         for info in archive:
@@ -98,7 +98,7 @@ def pages(package: bytes) -> dict[str, str]:
 
 
 def member(package: bytes, beginning: str) -> bytes:
-    """The file of an ar archive, such as a Debian package, whose name begins so."""
+    """The file in an ar archive, such as a Debian package, whose name starts with `beginning`."""
     offset = len(b"!<arch>\n")
     while offset < len(package):
         header = package[offset : offset + 60]
@@ -110,7 +110,7 @@ def member(package: bytes, beginning: str) -> bytes:
 
 
 def extract(package: bytes) -> str:
-    """Documents: a line with the title, a line for each paragraph, and an empty line. No paragraph comes twice."""
+    """Documents: a line with the title, a line for each paragraph, and an empty line, without repeated paragraphs."""
     documents, seen = [], set()
     for path, page in pages(package).items():
         if LEFT_OUT.fullmatch(path):

@@ -1,6 +1,6 @@
-"""The embedded corpus: two megabytes of English prose, the documentation of SQLite, which is in the public domain.
+"""The embedded corpus: two megabytes of English prose from the documentation of SQLite, in the public domain.
 
-`mini.NOTICE` says where it comes from, `make_mini.py` made it.
+`mini.NOTICE` has its source; `make_mini.py` extracts it.
 """
 
 import hashlib
@@ -13,15 +13,15 @@ from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, Split
 
 FILE = Path(__file__).with_name("mini.txt.xz")
 SHA256 = "78099a0429649d63f099717461a9b537e364efa098d3eae44376bad2484bcc35"
-"""Of the text."""
+"""Digest of the text."""
 HELD_OUT: dict[int, Split] = {4: "valid", 9: "test"}
-"""Of every ten documents, those that are not trained on."""
+"""Held-out splits by position among every ten documents."""
 
 
 def documents() -> list[str]:
-    """Its documents: a line with the title, then a line for each paragraph.
+    """The documents of the corpus: a line with the title, then a line for each paragraph.
 
-    Raises CorpusError where the file in the package is damaged.
+    Raises CorpusError if the file in the package is damaged.
     """
     try:
         text = lzma.decompress(FILE.read_bytes())
@@ -33,7 +33,7 @@ def documents() -> list[str]:
 
 
 def mini() -> Corpus:
-    """The embedded corpus, split by documents; an empty line stands between two."""
+    """The embedded corpus, split by documents, with an empty line between two."""
     parts: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for number, document in enumerate(documents()):
         parts[HELD_OUT.get(number % 10, "train")].append(document)
@@ -41,10 +41,10 @@ def mini() -> Corpus:
 
 
 def write_mini_wikitext(root: Path, name: str = "wikitext-2", *, rarest: int = 3) -> None:
-    """Writes the embedded corpus in WikiText's layout and manner to `root`/name.
+    """Writes the embedded corpus in WikiText's layout and style to `root`/name.
 
-    Words and punctuation are separated by spaces, titles stand between equals signs, and words seen less than `rarest`
-    times in the training text are <unk>.
+    Words and punctuation are separated by spaces, titles are between equals signs, and words that occur less than
+    `rarest` times in the training text are <unk>.
     """
     corpus = mini()
     counts: dict[str, int] = {}
@@ -64,5 +64,5 @@ def write_mini_wikitext(root: Path, name: str = "wikitext-2", *, rarest: int = 3
 
 
 def separated(line: str) -> list[str]:
-    """Words, numbers and punctuation marks."""
+    """The words, numbers and punctuation marks of a line."""
     return re.findall(r"\w+|[^\w\s]", line)

@@ -1,4 +1,4 @@
-"""The published corpora by name; each is described in the module of its reader."""
+"""The published corpora by name, each described in the module of its reader."""
 
 from deq_core.experiment.data.registry import Registry
 from deq_sequence.data import wikitext

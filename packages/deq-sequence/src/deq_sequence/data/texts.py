@@ -1,4 +1,4 @@
-"""Which text a model is trained on, and what its tokens are; prepared on disk once for all models."""
+"""Texts with their tokenisation, prepared on disk once for all models."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,19 +20,19 @@ from deq_sequence.data.wikitext import read_wikitext
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """The text that comes with the package."""
+    """The text embedded in the package."""
 
     kind: Literal["mini"] = field(default="mini", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A published corpus, fetched before: `deq-sequence download`."""
+    """A published corpus, downloaded by `deq-sequence download`."""
 
     name: str
-    """That of a set of `registry.REGISTRY`, such as wikitext-103."""
+    """Name in `registry.REGISTRY`, such as wikitext-103."""
     root: str = "datasets"
-    """Folder of the corpora, as `deq-sequence download` fills it."""
+    """Folder of the corpora, the OUT of `deq-sequence download`."""
     kind: Literal["published"] = field(default="published", repr=False)
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Texts of one's own, UTF-8."""
+    """Your own texts, UTF-8."""
 
     train: str
     valid: str
@@ -52,14 +52,14 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A corpus, and what its tokens are."""
+    """A corpus with its tokenisation."""
 
     corpus: Annotated[Embedded | Published | Files, Kind]
     tokens: TokenKind
     size: int | None = None
-    """Tokens of the vocabulary at most; byte pairs need it."""
+    """Maximum size of the vocabulary; required for byte pairs."""
     limit: int | None = None
-    """Tokens that are kept of each split; None keeps all."""
+    """Maximum number of tokens of each split; None keeps all."""
 
     def __post_init__(self) -> None:
         least = 256 if self.tokens == "byte_pairs" else 2
@@ -71,30 +71,30 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenChoice:
-    """What the tokens of a text are."""
+    """The tokenisation of a text."""
 
     kind: TokenKind = "byte_pairs"
     size: int | None = 768
-    """Tokens of the vocabulary at most; byte pairs need it, of others None takes all."""
+    """Maximum size of the vocabulary; required for byte pairs, for others None takes all tokens."""
 
     def __post_init__(self) -> None:
         Text(corpus=Embedded(), tokens=self.kind, size=self.size)
 
     def of_kind(self, kind: TokenKind) -> "TokenChoice":
-        """The choice itself, or all tokens of another kind, byte pairs as many as by default."""
+        """This choice if it is of the kind, else the default for the kind: all tokens, or 768 byte pairs."""
         return self if kind == self.kind else TokenChoice(kind=kind, size=768 if kind == "byte_pairs" else None)
 
 
 def of_file(path: Path, choice: TokenChoice, known: Vocabulary | None = None) -> Tokens:
-    """The text of a file: nine tenths of its tokens to train on, the rest to measure.
+    """Tokenises a file: nine tenths of its tokens for training, the rest for validation.
 
     Args:
-        path: of UTF-8.
-        choice: what its tokens are; the vocabulary is that of the whole file.
-        known: a vocabulary that it is read with instead.
+        path: UTF-8 file.
+        choice: tokenisation; the vocabulary is learnt from the whole file.
+        known: vocabulary to use instead.
 
     Raises:
-        CorpusError: it is no text, or the known vocabulary lacks a piece of it, which the message names.
+        CorpusError: the file is not text, or the known vocabulary lacks a part of it, which the message names.
     """
     vocabulary = learn(choice.kind, lines_of(path), choice.size) if known is None else known
     whole = numbered(path, vocabulary)
@@ -106,7 +106,7 @@ def numbered(path: Path, vocabulary: Vocabulary) -> Tensor:
     """The tokens of a file, (N,) int32.
 
     Raises:
-        CorpusError: it is no text, or the vocabulary lacks a piece of it, which the message names.
+        CorpusError: the file is not text, or the vocabulary lacks a part of it, which the message names.
     """
     try:
         return torch.from_numpy(vocabulary.encode(lines_of(path)))
@@ -118,7 +118,7 @@ def numbered(path: Path, vocabulary: Vocabulary) -> Tensor:
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a file with their ends, one at least."""
+    """The lines of a file, at least one, with their line ends."""
     lines = list(Corpus({"train": path}).lines("train"))
     if not lines:
         raise CorpusError(f"{path}: empty; name a file with a text in it")
@@ -126,9 +126,9 @@ def lines_of(path: Path) -> list[str]:
 
 
 def prepare(out: Path, text: Text) -> Tokens:
-    """Learns the vocabulary of a text and writes all three splits as numbers to the folder `out`.
+    """Learns the vocabulary of a text and writes the tokens of all three splits to the folder `out`.
 
-    Raises CorpusError where the corpus is not there.
+    Raises CorpusError if the corpus is missing.
     """
     numbered = tokens.number(read(text), text.tokens, text.size)
     kept = Tokens({split: part[: text.limit] for split, part in numbered.texts.items()}, numbered.vocabulary)

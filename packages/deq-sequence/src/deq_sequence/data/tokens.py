@@ -1,4 +1,4 @@
-"""A corpus as numbers on disk, so that a large one is read and numbered once."""
+"""Tokenised corpora on disk, so that a large one is tokenised once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ from deq_sequence.data.vocabulary import Kind, UnknownError, Vocabulary
 
 @dataclass(frozen=True)
 class Tokens:
-    """The three texts of a corpus, (N,) int32 each, and the vocabulary of the training text they are numbered by."""
+    """The splits of a tokenised corpus, (N,) int32 each, and the vocabulary, learnt from the training text."""
 
     texts: Mapping[Split, Tensor]
     vocabulary: Vocabulary
 
 
 def number(corpus: Corpus, kind: Kind, size: int | None = None) -> Tokens:
-    """Learns a vocabulary from the training text and numbers all three; see `vocabulary.learn`."""
+    """Learns a vocabulary from the training text and tokenises all three; see `vocabulary.learn`."""
     learnt = vocabularies.learn(kind, corpus.lines("train"), size)
     return Tokens({split: _numbered(corpus, split, learnt) for split in SPLITS}, learnt)
 
 
 def write(out: Path, tokens: Tokens) -> None:
-    """Writes vocabulary.json and {train,valid,test}.npy to the folder `out`, which appears whole or not at all."""
+    """Writes vocabulary.json and {train,valid,test}.npy to the folder `out`, completely or not at all."""
     with output_directory(out) as partial:
         vocabularies.save(partial / "vocabulary.json", tokens.vocabulary)
         for split, text in tokens.texts.items():
@@ -39,15 +39,15 @@ def write(out: Path, tokens: Tokens) -> None:
 
 
 def read(folder: Path) -> Tokens:
-    """What `write` wrote. Raises CorpusError where it is not, or is damaged."""
+    """Reads the output of `write`. Raises CorpusError if it is missing or damaged."""
     vocabulary = vocabularies.load(folder / "vocabulary.json")
     return Tokens({split: _text(folder / f"{split}.npy", len(vocabulary)) for split in SPLITS}, vocabulary)
 
 
 def check_rows(texts: Tokens, split: Split, rows: int, *, limit: int | None = None) -> Tensor:
-    """A text, or its first `limit` tokens, to be read in so many rows side by side.
+    """A text, or its first `limit` tokens, to be read in `rows` parallel rows.
 
-    Raises CorpusError where those would be shorter than two tokens.
+    Raises CorpusError if the rows would be shorter than two tokens.
     """
     text = texts.texts[split][:limit]
     if len(text) // rows < 2:

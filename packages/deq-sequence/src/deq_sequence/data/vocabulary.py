@@ -1,4 +1,4 @@
-"""Texts as numbers: words, characters, or byte pairs."""
+"""Tokenisation of texts into words, characters or byte pairs."""
 
 import json
 from array import array
@@ -19,37 +19,37 @@ UNKNOWN = "<unk>"
 
 
 class UnknownError(CorpusError):
-    """A text has a piece that a vocabulary lacks; the message names the piece and its line."""
+    """A text has a word or character that a vocabulary lacks; the message names it and its line."""
 
 
 class Vocabulary(Protocol):
-    """A reversible numbering of a text's pieces; frequent ones have small numbers."""
+    """Maps text to tokens and back; frequent words or characters have small numbers."""
 
     def __len__(self) -> int:
-        """How many different tokens there are."""
+        """Number of distinct tokens."""
         ...
 
     def encode(self, lines: Iterable[str]) -> np.ndarray:
-        """The tokens of a text given line by line, with its line ends, (tokens,) int32.
+        """The tokens, (tokens,) int32, of a text given by its lines with line ends.
 
-        Raises UnknownError where it has no token for a piece of the text.
+        Raises UnknownError if the vocabulary lacks a part of the text.
         """
         ...
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text that tokens stand for."""
+        """The text of some tokens."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """What `restore` makes the vocabulary from, as JSON has it."""
+        """The vocabulary as a JSON object, for `restore`."""
         ...
 
 
 def learn(kind: Kind, lines: Iterable[str], size: int | None = None) -> Vocabulary:
-    """The vocabulary of a training text.
+    """Learns the vocabulary of a training text.
 
     Args:
-        size: how many tokens at most, those of special meaning included: the most frequent ones. Needed for byte pairs;
+        size: maximum number of tokens, including special ones; the most frequent are kept. Required for byte pairs;
             None takes all words or characters
     """
     match kind:
@@ -64,9 +64,9 @@ def learn(kind: Kind, lines: Iterable[str], size: int | None = None) -> Vocabula
 
 
 class Words:
-    """Words between blanks, and <eos> at the end of every line, as the release reads WikiText.
+    """Words separated by whitespace, and <eos> at the end of every line, as the release reads WikiText.
 
-    <eos> comes first, then words as frequent as they are, equally frequent ones in the order of the text.
+    <eos> comes first, then words by decreasing frequency, ties in the order of the text.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -110,8 +110,8 @@ class Words:
 class Characters:
     """Single characters, line ends included.
 
-    Number 0 stands for all others where there were such in the training text, being more than the vocabulary may hold;
-    where there were none, a character that it did not have is an error.
+    If the training text has more characters than the vocabulary may hold, token 0 stands for all others. Otherwise a
+    character that the training text lacks is an error.
     """
 
     def __init__(self, characters: str, *, others: bool = False) -> None:
@@ -154,7 +154,7 @@ class Characters:
 class BytePairs:
     """Byte pair encoding (Sennrich et al., ACL 2016) of bytes within words, by the `tokenizers` library.
 
-    Any text can be encoded, and comes back as it was.
+    Any text can be encoded, and decoding restores it exactly.
     """
 
     def __init__(self, serialized: str) -> None:
@@ -191,7 +191,7 @@ class BytePairs:
 
 
 def empty_tokenizer() -> Any:
-    """The `tokenizers` library's byte pairs of bytes within words, before any are learnt."""
+    """A tokenizer of the `tokenizers` library for byte pairs within words, untrained."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     tokenizer = Tokenizer(models.BPE())
@@ -206,9 +206,9 @@ def save(path: Path, vocabulary: Vocabulary) -> None:
 
 
 def load(path: Path) -> Vocabulary:
-    """The vocabulary that `save` wrote to `path`.
+    """Reads the vocabulary that `save` wrote to `path`.
 
-    Raises CorpusError where there is none.
+    Raises CorpusError if there is none.
     """
     data = read_bytes(path, CorpusError, absent="no such vocabulary; a model is used with the one it was trained with")
     with decoding(path, CorpusError, "a vocabulary", "make it again"):
@@ -216,9 +216,9 @@ def load(path: Path) -> Vocabulary:
 
 
 def restore(state: Mapping[str, Any]) -> Vocabulary:
-    """The vocabulary with this `state`.
+    """Builds the vocabulary with this `state`.
 
-    Raises ValueError, KeyError or what the `tokenizers` library does for a state that is none.
+    Raises ValueError, KeyError or an error of the `tokenizers` library if the state is invalid.
     """
     match state["kind"]:
         case "words":
@@ -239,7 +239,7 @@ def restore(state: Mapping[str, Any]) -> Vocabulary:
             return Characters(characters, others=others)
         case "byte_pairs":
             numbers = state["tokenizer"]["model"]["vocab"]
-            if sorted(numbers.values()) != list(range(len(numbers))):  # for others the library takes memory, and ends
+            if sorted(numbers.values()) != list(range(len(numbers))):  # else the library exhausts memory and aborts
                 raise ValueError("its tokens must be numbered from 0 on")
             pairs = BytePairs(json.dumps(state["tokenizer"]))
             require_byte_pairs(pairs)
@@ -249,14 +249,14 @@ def restore(state: Mapping[str, Any]) -> Vocabulary:
 
 
 def require_distinct(pieces: Sequence[str]) -> None:
-    """Raises ValueError where a piece of text comes twice, or is one that no file can hold."""
+    """Raises ValueError if a word or character is repeated, or cannot be encoded in UTF-8."""
     if len(set(pieces)) < len(pieces):
         raise ValueError("its pieces must be different")
     "".join(pieces).encode()
 
 
 def require_byte_pairs(found: BytePairs) -> None:
-    """Raises ValueError unless every text can be encoded and comes back, by settings that `BytePairs.learn` makes."""
+    """Raises ValueError unless the settings are those of `BytePairs.learn`, with which every text is restored."""
     from tokenizers import pre_tokenizers
 
     state, settings = json.loads(found.tokenizer.to_str()), json.loads(empty_tokenizer().to_str())

@@ -1,4 +1,4 @@
-"""WikiText (Merity et al., ICLR 2017): articles of Wikipedia, words and punctuation separated by spaces."""
+"""WikiText (Merity et al., ICLR 2017): Wikipedia articles with words and punctuation separated by spaces."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -9,9 +9,9 @@ from deq_core.experiment.data.published import DataSet
 from deq_core.experiment.download.fetch import Archive, Source
 from deq_sequence.data.corpora import SPLITS, Corpus, Split, read_files
 
-# Host: that of the corpus's first author. The original addresses, an S3 bucket of MetaMind, are closed: so
-# IST-DASLab/Quartet, pull request 11, and ooples/AiDotNet, issue 1284. Checksums: those of the original archives, as
-# torchtext states them in torchtext/datasets/wikitext103.py and wikitext2.py.
+# The host is that of the corpus's first author. The original addresses, an S3 bucket of MetaMind, are closed, see
+# IST-DASLab/Quartet, pull request 11, and ooples/AiDotNet, issue 1284. The checksums are those of the original
+# archives, from torchtext/datasets/wikitext103.py and wikitext2.py in torchtext.
 HOST = "https://wikitext.smerity.com"
 LICENCE = (
     "Text of Wikipedia, Creative Commons Attribution-ShareAlike (CC BY-SA). Cite Merity et al., Pointer Sentinel "
@@ -20,12 +20,12 @@ LICENCE = (
 
 
 def read_wikitext(root: Path, name: str) -> Corpus:
-    """The corpus in `root`/name/wiki.{train,valid,test}.tokens. Raises CorpusError where it is not."""
+    """The corpus in `root`/name/wiki.{train,valid,test}.tokens. Raises CorpusError if a file is missing."""
     return read_files(*(root / name / f"wiki.{split}.tokens" for split in SPLITS))
 
 
 def lines_of(root: Path, name: str, split: Split) -> range:
-    """As many numbers as the text of a split has lines. Raises CorpusError where it cannot be read."""
+    """A range over the lines of a split. Raises CorpusError if it cannot be read."""
     return range(sum(1 for _ in read_wikitext(root, name).lines(split)))
 
 

@@ -1,1 +1,1 @@
-"""Text from a prompt."""
+"""Generation of text from a prompt."""

@@ -1,4 +1,4 @@
-"""Texts that a language model goes on with, token by token."""
+"""Generation of text, token by token."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Drawn:
     """A token that was drawn.
 
     Attributes:
-        token: its number
-        log_prob: of the model, before `Sampling` changed it, in nats
-        solution: the solve that it was drawn from: that of the position before
+        token: number of the token
+        log_prob: log-probability of the model, in nats, before `Sampling`
+        solution: solve of the position before, from which the token was drawn
     """
 
     token: int
@@ -33,16 +33,16 @@ class Drawn:
 def generate(
     reader: Reader, prompt: Tensor, sampling: Sampling, *, seed: int = 0, start: Initialisation | None = None
 ) -> Iterator[Drawn]:
-    """The tokens that follow `prompt` (tokens,), without end, each drawn when it is asked for.
+    """Draws tokens that follow `prompt` (tokens,), endlessly and on demand.
 
-    One seed gives one text on one machine. A token is read once: a solve of its position alone.
+    The same seed gives the same text on the same machine. Each token is read once, by a solve of its position alone.
 
     Args:
-        start: where a solve begins; by default `token`, of an unrolled network `cold`, which is where it begins.
+        start: initial state of a solve; by default `token`, or `cold` for an unrolled network, which allows no other.
 
     Raises:
-        ValueError: an unrolled network is to begin elsewhere.
-        NonFiniteError: what the model says after a token, of the prompt or drawn, is not finite.
+        ValueError: an unrolled network is to start elsewhere.
+        NonFiniteError: a prediction after a token, in the prompt or drawn, is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     starts = InitialStates(initial(reader.model, start))
@@ -55,7 +55,7 @@ def generate(
 
 
 def initial(model: DEQTransformer, start: Initialisation | None) -> Initialisation:
-    """`start`, or the default of `generate`; raises ValueError where an unrolled network is to begin elsewhere."""
+    """`start`, or the default of `generate`; raises ValueError if an unrolled network is to start elsewhere."""
     if model.equilibrium.steps is None:
         return start or "token"
     if start not in (None, "cold"):
@@ -64,7 +64,7 @@ def initial(model: DEQTransformer, start: Initialisation | None) -> Initialisati
 
 
 def read_all(reader: Reader, tokens: Tensor, starts: InitialStates) -> Reading:
-    """Reads a text (1, T) from its start, `reader.context` tokens at a time; returns what was made of the last ones."""
+    """Reads a text (1, T) from its start, `reader.context` tokens at a time; returns the last reading."""
     past, reading, begin = None, None, 0
     for piece in tokens.split(reader.context, dim=1):
         reading = reader.read(piece, past)
@@ -72,12 +72,12 @@ def read_all(reader: Reader, tokens: Tensor, starts: InitialStates) -> Reading:
         begin += piece.shape[1]
         past = reading.past
         starts.see(piece, reading.solution.value)
-    assert reading is not None  # even a text without tokens is one piece, which is refused
+    assert reading is not None  # an empty text is one empty piece, which `read` refuses
     return reading
 
 
 def read_one(reader: Reader, token: Tensor, past: Past | None, starts: InitialStates, *, begin: int) -> Reading:
-    """Reads the next token of one text (1, 1), behind `begin` others, from the initial state that `starts` has."""
+    """Reads the next token (1, 1) of a text, after `begin` others, from an initial state of `starts`."""
     reading = reader.read(token, past, start=starts.begin(token))
     require_finite(reading.log_probs, reading.solution.residual, begin=begin)
     starts.see(token, reading.solution.value)

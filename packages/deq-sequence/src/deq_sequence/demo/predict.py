@@ -1,4 +1,4 @@
-"""A network as a model of MLflow's: the beginning of a text in, the text out."""
+"""A network as an MLflow model, from the beginning of a text to the text."""
 
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def interface_of(vocabulary: Vocabulary) -> Interface:
-    """Beginnings of texts, and the texts; options as those of `deq-sequence generate`. The example is a token."""
+    """The signature: beginnings of texts to texts, with options of `deq-sequence generate`. The example is a token."""
     return Interface(
         inputs=None,
         outputs=None,
@@ -30,7 +30,7 @@ def interface_of(vocabulary: Vocabulary) -> Interface:
 
 
 class Predictor:
-    """The network in a folder of model.safetensors, config.json and vocabulary.json."""
+    """Runs the network in a folder with model.safetensors, config.json and vocabulary.json."""
 
     def __init__(self, folder: Path):
         self.model = load(folder)
@@ -39,10 +39,10 @@ class Predictor:
     def __call__(
         self, prompts: "pd.DataFrame", length: int = 100, temperature: float = 0.8, top_p: float = 0.95, seed: int = 0
     ) -> list[str]:
-        """See `interface_of`; MLflow makes a table of one column of a list of texts.
+        """Texts as in `interface_of`; MLflow passes a list of prompts as a table of one column.
 
         Raises:
-            PromptError: a prompt is none: MLflow lets through what is missing in a table.
+            PromptError: a prompt is not text; MLflow accepts missing values in a table.
         """
         sampling = Sampling(temperature=temperature, top_p=top_p, never=unknown_tokens(self.vocabulary))
         texts = list(prompts.iloc[:, 0])

@@ -1,4 +1,4 @@
-"""A user's text as tokens: what a vocabulary does not have is an error, not an unknown token."""
+"""Tokenisation of a user's text, where a word or character missing from the vocabulary is an error."""
 
 import io
 
@@ -9,19 +9,19 @@ from deq_sequence.data.vocabulary import UNKNOWN, Characters, Vocabulary, Words
 
 
 class PromptError(CorpusError):
-    """A text that cannot be read with a vocabulary; the message says what to change."""
+    """A vocabulary cannot encode a text; the message says what to change."""
 
 
 def encode_prompt(vocabulary: Vocabulary, text: str) -> np.ndarray:
     """The tokens of `text`, (tokens,) int32, at least one.
 
-    Words have an <eos> where the text has a line end, and only there: the text goes on. Raises PromptError for a text
-    without tokens, and where the vocabulary lacks a character or word of it, naming each. Byte pairs lack none, but
-    bytes that are no text are refused.
+    With words, <eos> comes only where the text has a line end, since the text is to be continued. Raises PromptError
+    for a text without tokens, for bytes that are not UTF-8, and for characters or words that the vocabulary lacks,
+    naming each.
     """
     if not text:
         raise PromptError("the prompt is empty: give some text to go on from, for example a line end, $'\\n'")
-    if any("\ud800" <= character <= "\udfff" for character in text):  # what Python makes of such bytes
+    if any("\ud800" <= character <= "\udfff" for character in text):  # Python's escapes of invalid bytes
         raise PromptError(f"the prompt {text!r} is not UTF-8; write it in that encoding")
     if unknown := _unknown(vocabulary, text):
         raise PromptError(f"the model's vocabulary of {len(vocabulary)} tokens lacks {unknown}; leave them out")
@@ -34,7 +34,7 @@ def encode_prompt(vocabulary: Vocabulary, text: str) -> np.ndarray:
 
 
 def unknown_tokens(vocabulary: Vocabulary) -> tuple[int, ...]:
-    """Tokens that stand for text that the vocabulary does not have: nothing to write."""
+    """Tokens for unknown text, which must not be generated."""
     match vocabulary:
         case Characters():
             return (0,)
@@ -45,7 +45,7 @@ def unknown_tokens(vocabulary: Vocabulary) -> tuple[int, ...]:
 
 
 def _unknown(vocabulary: Vocabulary, text: str) -> str:
-    """The pieces of `text` that are not in the vocabulary, for a message; "" where there are none."""
+    """The words or characters of `text` that the vocabulary lacks, for a message; "" if there are none."""
     match vocabulary:
         case Characters():
             pieces = [character for character in text if character not in vocabulary.numbers]

@@ -1,4 +1,4 @@
-"""How the next token is drawn from a model's probabilities."""
+"""Sampling of the next token from a model's probabilities."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,13 @@ from deq_core.experiment.errors import NonFiniteError
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """What is done to the probabilities before a token is drawn, in this order.
+    """Settings of sampling, applied in this order.
 
     Attributes:
-        temperature: divides log-probabilities; 0 takes the most probable token
-        top_k: keeps the k most probable tokens (Fan et al., ACL 2018); None keeps all
-        top_p: keeps the most probable tokens up to the one with which their sum reaches top_p (Holtzman et al., ICLR
-            2020)
-        never: tokens that are not drawn
+        temperature: divisor of log-probabilities; 0 takes the most probable token
+        top_k: number of most probable tokens to keep (Fan et al., ACL 2018); None keeps all
+        top_p: total probability of the smallest set of most probable tokens to keep (Holtzman et al., ICLR 2020)
+        never: tokens that are never drawn
     """
 
     temperature: float = 1.0
@@ -34,14 +33,14 @@ class Sampling:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
 
     def probabilities(self, log_probs: Tensor) -> Tensor:
-        """Those that a token is drawn with: log p (..., vocabulary) → p (..., vocabulary), float64.
+        """Probabilities to draw from: log p (..., vocabulary) → p (..., vocabulary), float64.
 
         Raises:
-            NonFiniteError: a log-probability is not a number or +inf, or no token may be drawn.
+            NonFiniteError: a log-probability is NaN or +inf, or no token may be drawn.
         """
         scores = log_probs.to(torch.float64, copy=True)
         scores[..., list(self.never)] = -torch.inf
-        best = scores.amax(-1)  # of numbers among which one is none, none
+        best = scores.amax(-1)  # NaN if any score is NaN
         if not best.isfinite().all():
             raise NonFiniteError(
                 f"no token can be drawn: the greatest log-probability is {float(best[~best.isfinite()][0])}, as of a "
@@ -49,7 +48,7 @@ class Sampling:
             )
         if self.temperature == 0:
             return torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).double()
-        # less the best, which at the lowest temperature stays a number
+        # Subtracting the best keeps scores finite at the lowest temperatures.
         ordered, order = ((scores - best[..., None]) / self.temperature).sort(dim=-1, descending=True, stable=True)
         if self.top_k is not None:
             ordered[..., self.top_k :] = -torch.inf
@@ -59,7 +58,7 @@ class Sampling:
         return torch.zeros_like(kept).scatter(-1, order, kept / kept.sum(-1, keepdim=True))
 
     def draw(self, log_probs: Tensor, generator: torch.Generator) -> Tensor:
-        """Tokens (...) drawn by a generator on the CPU; the log-probabilities (..., vocabulary) may be elsewhere."""
+        """Draws tokens (...) with a CPU generator; log-probabilities (..., vocabulary) may be on any device."""
         chances = self.probabilities(log_probs.cpu())
         drawn = torch.multinomial(chances.reshape(-1, chances.shape[-1]), 1, generator=generator)
         return drawn[:, 0].reshape(log_probs.shape[:-1]).to(log_probs.device)

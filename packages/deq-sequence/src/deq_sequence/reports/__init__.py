@@ -1,1 +1,1 @@
-"""Reports of the studies: tables and figures, from what the stages left on disk alone."""
+"""Reports of the studies: tables and figures from the files that the stages wrote."""

@@ -1,4 +1,4 @@
-"""The report of the delta study: what was saved at which perplexity, and what stopping earlier would have cost."""
+"""The report of the delta study: savings against perplexity, compared with stopping earlier."""
 
 from collections.abc import Sequence
 
@@ -19,18 +19,18 @@ from deq_core.experiment.tables import Row, grouped, markdown, numbers, spread, 
 from deq_sequence.studies.delta import Delta, Trained
 
 LOSSES = (1, 5)
-"""Bounds that savings are given for, per cent of the perplexity of the solve of most steps at threshold 0."""
+"""Bounds on the increase in perplexity, per cent of that with most steps at threshold 0, within which to save."""
 QUALITY = error("perplexity")
 STARTS = ("stream", "previous", "token", "cold")
-"""In the order of tables."""
+"""Starts in the order of the tables."""
 PARTS = {"element": "work", "position": "work_pixels"}
-"""What can be skipped, and the column of the work that is left then."""
+"""Units that can be skipped, with the column of the remaining work."""
 CASE = ("method", "variant", "start", "threshold", "max_steps")
 MEGA = 1e6
 
 
 def page(section: Section, results: Results) -> Page:
-    """Means over seeds of all cases, and the largest savings within each bound."""
+    """The page, with means over seeds of all cases, and the largest savings within each bound."""
     methods, seeds = section.load(dict[Name, Delta], "delta"), section.load(tuple[Seed, ...], "seeds")
     cases = [Trained(method, seed) for method in methods for seed in seeds]
     rows = work_shares(results.rows("delta", cases, "sweep"), ("method", "split"))
@@ -63,12 +63,12 @@ def page(section: Section, results: Results) -> Page:
 
 
 def table(found: Savings) -> str:
-    """Savings, a row a case and bound."""
+    """Table of savings, with one row per case and bound."""
     return savings_table(found, parts=tuple(PARTS))
 
 
 def chosen_table(found: Savings) -> str:
-    """The best of each method and start."""
+    """Table of the best variant of each method and start."""
     return table(best_variants(found, STARTS))
 
 
@@ -82,7 +82,7 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def cases_table(rows: Sequence[Row]) -> str:
-    """A row a method and way to solve."""
+    """Table with one row per method and run."""
     lines = []
     for (method, variant, start, threshold, steps), of_seeds in grouped(rows, CASE).items():
         million = [{"million": work / MEGA} for work in numbers(of_seeds, "macs_sparse")]

@@ -1,4 +1,4 @@
-"""The report of perplexities: models beside n-grams, what more evaluations buy, and learning curves."""
+"""The report of perplexities: models and n-grams, perplexity after each evaluation, learning curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from deq_core.experiment.tables import Row, cell, grouped, markdown, numbers, ov
 from deq_sequence.studies.perplexity import Evaluate, Trained
 
 REPORTED = ("perplexity", "bits_per_character", "loss", "residual", "steps", "converged")
-"""What is said of the solve of a model; of n-grams, the first three."""
+"""Reported quantities of a model; for n-grams the first three."""
 SHOWN = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 60)
-"""Evaluations in the table of sweeps, as far as they were measured."""
+"""Numbers of evaluations in the table of sweeps, as far as they were measured."""
 
 Metrics = Mapping[str, Any]
 """`scores`: {text: {method: {quantity: mean, quantity_std: deviation, seeds}}}; `sweeps`: {method: {solver:
@@ -26,19 +26,19 @@ Metrics = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Found:
-    """What the stages left of each method, a list a seed."""
+    """Results of each method, one list per seed."""
 
     texts: dict[str, str]
-    """The text of each method."""
+    """Text of each method."""
     ngrams: list[Row]
     histories: dict[str, list[list[Row]]]
     metrics: dict[str, list[Mapping[str, float]]]
     steps: dict[str, dict[str, list[list[Row]]]]
-    """By solver too: rows after each evaluation."""
+    """Rows after each evaluation, by method and solver."""
 
 
 def page(section: Section, results: Results) -> Page:
-    """Means and standard deviations over seeds."""
+    """The page, with means and standard deviations over seeds."""
     methods, seeds = section.load(tuple[Name, ...], "methods"), section.load(tuple[Seed, ...], "seeds")
     protocols, plot = section.load(dict[Name, Evaluate], "evaluate"), section.load(Plot, "plot")
     cases = {method: [Trained(method, seed) for seed in seeds] for method in methods}
@@ -78,7 +78,7 @@ def page(section: Section, results: Results) -> Page:
 
 
 def by_solver(runs: Sequence[list[Row]]) -> dict[str, list[list[Row]]]:
-    """The rows of each solver, a list a seed."""
+    """Rows of each solver, one list per seed."""
     parts = [grouped(rows, ("solver",)) for rows in runs]
     return {solver: [part[solver,] for part in parts] for (solver,) in parts[0]}
 
@@ -125,7 +125,7 @@ def by_text(found: Found) -> dict[str, list[str]]:
 
 
 def table(metrics: Metrics) -> str:
-    """A row a method, by text."""
+    """Table with one row per method, grouped by text."""
     forms = {"perplexity": "{:.2f}", "bits_per_character": "{:.3f}", "residual": "{:.1e}", "steps": "{:.1f}"}
     lines = [
         [text, method, *(cell(values, key, form) if key in values else "" for key, form in forms.items())]
@@ -137,7 +137,7 @@ def table(metrics: Metrics) -> str:
 
 
 def sweep_table(metrics: Metrics) -> str:
-    """A row a method and solver, a column an evaluation; perplexity, and the residual below it.
+    """Table of perplexity, and below it the residual: one row per method and solver, one column per evaluation.
 
     Columns are empty beyond the sweep of a method.
     """
@@ -153,7 +153,7 @@ def sweep_table(metrics: Metrics) -> str:
 
 
 def learning_curves(found: Found, plot: Plot) -> Figure:
-    """Perplexity of training batches and of the validation text against the update, a column a text."""
+    """Perplexity of training batches and of the validation text against the update, one column per text."""
     texts = by_text(found)
     figure, panels = plotting.figure(4.5 * len(texts), 6.0, rows=2, columns=len(texts))
     for text, training, validation in zip(texts, panels[: len(texts)], panels[len(texts) :], strict=True):
@@ -179,9 +179,9 @@ def learning_curves(found: Found, plot: Plot) -> Figure:
 
 
 def iterations(found: Found, metrics: Metrics) -> Figure:
-    """Perplexity after each evaluation at test time, a column a text, and below it the relative residual.
+    """Perplexity after each evaluation at test time, and below it the relative residual, one column per text.
 
-    Lines across are n-grams.
+    Horizontal lines are n-grams.
     """
     texts = by_text(found)
     figure, panels = plotting.figure(4.5 * len(texts), 6.5, rows=2, columns=len(texts))
@@ -207,7 +207,7 @@ def iterations(found: Found, metrics: Metrics) -> Figure:
 
 
 def bits(metrics: Metrics) -> Figure:
-    """Bits per character of every method, which compares texts cut into tokens of different kinds."""
+    """Bits per character of every method, which are comparable between tokenisations."""
     figure, (axes,) = plotting.figure(9.0, 3.5)
     plotting.bars(
         axes,

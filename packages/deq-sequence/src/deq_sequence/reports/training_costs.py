@@ -1,4 +1,4 @@
-"""The report of what a training step costs by each gradient."""
+"""The report of the cost of a training step with each adjoint."""
 
 from deq_core.experiment.study.report import Report
 from deq_core.experiment.study.training_costs_report import costs_page

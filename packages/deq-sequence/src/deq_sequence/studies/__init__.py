@@ -1,1 +1,1 @@
-"""Studies: what is asked of models, each in a module with its parameters; `reports` says what came out."""
+"""Studies of the models, each a module with its parameters; `reports` has the pages made from them."""

@@ -1,4 +1,4 @@
-"""The delta rule (DeltaDEQ, Wang et al., NeurIPS 2024) on language models: perplexity against the work it leaves."""
+"""The delta rule (DeltaDEQ, Wang et al., NeurIPS 2024) on language models: perplexity against remaining work."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,24 +22,24 @@ from deq_sequence.studies.delta_trial import Start, Trial
 
 @dataclass(frozen=True, kw_only=True)
 class Delta:
-    """Perplexity of a language model against the work that the delta rule leaves (DeltaDEQ, NeurIPS 2024)."""
+    """Settings of the delta study: perplexity against the work that the delta rule leaves (DeltaDEQ, NeurIPS 2024)."""
 
     text: Name
-    """Key of `texts`; the training's own."""
+    """Key of `texts`; that of the training."""
     length: int
-    """Tokens of a segment."""
+    """Number of tokens in a segment."""
     memory: int
-    """Positions remembered from segment to segment."""
+    """Number of positions remembered from segment to segment."""
     batch_size: int
-    """Rows that the text is read in, side by side."""
+    """Number of parallel rows in which the text is read."""
     tokens: int | None = None
-    """Of the test text, from its beginning; None is all."""
+    """Number of tokens of the test text, from its start; None for all."""
     validation_tokens: int | None = None
-    """Likewise of the validation text, on which thresholds and numbers of steps are chosen."""
+    """Number of tokens of the validation text, on which thresholds and numbers of steps are chosen; None for all."""
     variants: dict[str, Variant]
-    """Solvers, and the delta rule within their evaluations. A stop with a tolerance goes on until all rows are done."""
+    """Solvers with the delta rule in their evaluations. A stop with a tolerance continues until all rows are done."""
     steps: Once[int]
-    """Evaluations of the solves at threshold 0 that thresholds are compared with."""
+    """Numbers of evaluations of the solves at threshold 0, with which thresholds are compared."""
     starts: Once[Start] = ("cold",)
     skip: tuple[str, ...] = ()
     """Layers of the cell that stay dense, such as attention.qkv, attention.output, expand or contract."""
@@ -68,15 +68,15 @@ class Trained:
 
 
 def ways(config: Delta) -> list[RunConfig[Start]]:
-    """What is measured: of each solver and start, threshold 0 at some numbers of steps, then the rule's thresholds."""
+    """The runs of each solver and start: threshold 0 at several numbers of steps, then the rule's thresholds."""
     return sweep_configs(config.variants, config.steps, config.starts)
 
 
 def read_all(trials: Sequence[Trial], text: Tensor, config: Delta) -> None:
-    """Has one trial after another read the tokens (N,) of a text.
+    """Reads the tokens (N,) of a text with each trial.
 
     Raises:
-        NonFiniteError: a prediction of one of them is not finite.
+        NonFiniteError: a prediction of a trial is not finite.
     """
     with Progress(len(trials)) as progress:
         for number, trial in enumerate(trials, start=1):
@@ -88,15 +88,15 @@ def read_all(trials: Sequence[Trial], text: Tensor, config: Delta) -> None:
 def run(job: Job[Trained, Delta]) -> Mapping[str, float]:
     """Measures a model under the delta rule.
 
-    Tables: `sweep` has a row a split and way to solve, `layers` and `evaluations` more of each. Rows of the split
-    "validation" are of the text that thresholds are chosen on.
+    Tables: `sweep` has one row per split and run, `layers` and `evaluations` have details of each. Rows of the split
+    "validation" are for the text on which thresholds are chosen.
 
     Returns:
-        {"variant.start.threshold.steps.quantity": value} of perplexity and macs_saved, on the test.
+        {"variant.start.threshold.steps.quantity": value} for perplexity and macs_saved on the test text.
 
     Raises:
         CorpusError: a text is too short for its rows, or the model was trained with another vocabulary.
-        NonFiniteError: a prediction is not finite; the table `sweep` is then of what came before.
+        NonFiniteError: a prediction is not finite; the table `sweep` then covers what was read before.
     """
     config = job.settings
     torch.set_num_threads(config.threads)

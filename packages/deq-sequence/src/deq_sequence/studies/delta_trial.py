@@ -1,8 +1,9 @@
-"""One way to solve the segments of a text, densely or by the delta rule: how well it predicts, and what it costs.
+"""Perplexity and work of one way to solve the segments of a text, densely or with the delta rule.
 
-What is counted are the multiply-accumulates of the solves: the cell's linear layers, and the products of attention
-(queries with keys, queries with distances, weights with values), which stay dense. Embedding, injection, the memory's
-keys and values and the softmax are no part of a solve. `release_*` is DeltaDEQ's own count of the layers under it.
+Work is the number of multiply-accumulates in the solves: those of the cell's linear layers, and the products of
+attention (queries with keys, queries with distances, weights with values), which stay dense. Embedding, injection,
+keys and values of the memory, and the softmax are not part of a solve. `release_*` is DeltaDEQ's own count of the
+layers under the rule.
 """
 
 from collections.abc import Sequence
@@ -20,23 +21,23 @@ from deq_sequence.initialisation import InitialStates
 from deq_sequence.models.transformer import DEQTransformer, Memory
 
 NOT_CALLED = "attention.position"
-"""A layer of the cell that no evaluation calls: distances are projected once a solve."""
+"""A layer of the cell that no evaluation calls, as distances are projected once per solve."""
 
 
 Start = Literal["cold", "token", "previous", "stream"]
-"""Where the solve of a segment begins: at zeros; each position at the state that the last position with its token came
-to; at the states of the segment before; there, and with the delta rule's memories of that segment."""
+"""Initial state of a segment's solve: zeros; for each position the state of the last position with its token; the
+states of the segment before; the same, and also the delta rule's memories of that segment."""
 
 
 class Trial:
-    """A way to solve on its way through a text: reads segment after segment with a memory of its own, and adds up."""
+    """Reads a text segment by segment in one way, with its own memory, and accumulates losses and work."""
 
     def __init__(self, model: DEQTransformer, way: RunConfig[Start], skip: Sequence[str] = ()) -> None:
         self.model, self.way = model, way
         self.tokens = self.solves = self.evaluations = 0
         self.nats = self.residuals = 0.0
         self.counts: Tensor | None = None
-        self._left: list[float] = []  # products of each evaluation that stay dense
+        self._left: list[float] = []  # dense multiply-accumulates of each evaluation
         self._memory: Memory | None = None
         self._states: Tensor | None = None
         self._starts = InitialStates("token" if way.start == "token" else "cold")
@@ -76,7 +77,7 @@ class Trial:
         )
         if counted is not None:
             self.counts = add(self.counts, counted.counts)
-        evaluations = solution.nfe - 1  # without the check
+        evaluations = solution.nfe - 1  # without the one for `check`
         self._leave(evaluations, tokens.numel(), len(segment.memory) + tokens.shape[1])
         self._starts.see(tokens, solution.value)
         self._states = solution.value
@@ -91,7 +92,7 @@ class Trial:
         self.residuals += float(solution.residual.double().sum())
 
     def row(self) -> Row:
-        """Perplexity, residual of the dense cell at the state, and the work of all solves together."""
+        """Perplexity, residual of the dense cell at the states, and total work of all solves."""
         loss = self.nats / self.tokens
         return {
             **self.way.columns(),
@@ -104,7 +105,7 @@ class Trial:
         }
 
     def by_evaluation(self) -> list[Row]:
-        """One row an evaluation under the rule."""
+        """One row per evaluation under the rule."""
         counts = () if self.counts is None else self.counts
         return [
             {**self.way.columns(), "evaluation": number, **self._work(of_one, left)}
@@ -112,7 +113,7 @@ class Trial:
         ]
 
     def by_layer(self) -> list[Row]:
-        """One row a layer under the rule, over all evaluations."""
+        """One row per layer under the rule, over all evaluations."""
         if self.counts is None or self._meter is None:
             return []
         layers = zip(self._meter.layers, self.counts.unbind(dim=1), strict=True)
@@ -124,14 +125,14 @@ class Trial:
         return self._starts.begin(tokens)
 
     def _leave(self, evaluations: int, positions: int, seen: int) -> None:
-        """Counts what is dense in the evaluations of a segment: layers not under the rule, and attention's products."""
+        """Adds the dense work of a segment's evaluations: layers not under the rule, and products of attention."""
         products = positions * (self._price + 3 * seen * self.model.size.attention)
         self._left += [0.0] * (evaluations - len(self._left))
         for number in range(evaluations):
             self._left[number] += products
 
     def _work(self, counts: Tensor | None, left: float) -> dict[str, float]:
-        """MACs a token: `left` is on both sides."""
+        """MACs per token; the dense part, `left`, counts on both sides."""
         if counts is None:
             return {"macs_dense": left / self.tokens, "macs_sparse": left / self.tokens, "macs_saved": 0.0}
         work = shares(counts)
@@ -142,11 +143,11 @@ class Trial:
             "macs_dense": dense / self.tokens,
             "macs_sparse": sparse / self.tokens,
             "macs_pixels": (work["macs_pixels"] + left)
-            / self.tokens,  # a token's position is what a pixel is of images
+            / self.tokens,  # positions of tokens correspond to pixels of images
         }
         return {**per_token, "macs_saved": 1 - sparse / dense, **of_layers, **skipped}
 
 
 def linear_layers(cell: nn.Module) -> dict[str, nn.Linear]:
-    """The layers that an evaluation of the cell calls, by name."""
+    """The linear layers that an evaluation of the cell calls, by name."""
     return {name: layer for name, layer in cell.named_modules() if isinstance(layer, nn.Linear) and name != NOT_CALLED}

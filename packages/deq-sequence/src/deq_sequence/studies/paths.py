@@ -1,4 +1,4 @@
-"""Path independence of DEQ-Transformers: losses of a segment from several starts and after further evaluations."""
+"""Path independence of DEQ-Transformers: losses from several initial states and after further evaluations."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,37 +24,37 @@ from deq_sequence.networks import load_for
 
 @dataclass(frozen=True, kw_only=True)
 class SequencePaths(Paths):
-    """On which segments a model is followed: a sample is a segment of one of `batch_size` rows of the text.
+    """Settings of path independence for a model; a sample is a segment of one of `batch_size` rows of the text.
 
-    Memory is that of the model's own solves, throughout.
+    Memory is always that of the model's own solves.
     """
 
     text: Name
-    """Key of `texts`; the training's own."""
+    """Key of `texts`; that of the training."""
     split: Split = "test"
     length: int
-    """Tokens of a segment."""
+    """Number of tokens in a segment."""
     memory: int
-    """Positions remembered from segment to segment."""
+    """Number of positions remembered from segment to segment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PathStudy:
-    """Which models are followed, and how each."""
+    """The models to measure, with settings for each."""
 
     methods: Names = ()
-    """Trained models that are solved for their equilibrium, keys of `model`."""
+    """Trained equilibrium models, keys of `model`."""
     shipped: Names = ()
-    """Checkpoints that come with the package, names of `networks.SHIPPED`."""
+    """Shipped checkpoints, names in `networks.SHIPPED`."""
     measure: dict[Name, SequencePaths] = field(default_factory=dict)
-    """By network."""
+    """Settings by network."""
 
     def __post_init__(self) -> None:
         require_keys("methods, shipped", (*self.methods, *self.shipped), "measure", self.measure)
 
 
 def problems(model: DEQTransformer, text: Tensor, config: SequencePaths) -> Iterator[Problem]:
-    """The first segments of every row of the tokens (N,), as many as it takes for the samples."""
+    """The fixed-point problems of the first segments of every row of the tokens (N,), for as many samples as set."""
     count = 0
     for window, memory, _ in read(model, text, length=config.length, batch_size=config.batch_size):
         if count >= config.samples:
@@ -64,7 +64,7 @@ def problems(model: DEQTransformer, text: Tensor, config: SequencePaths) -> Iter
 
 
 def problem(model: DEQTransformer, window: Window, memory: Memory | None) -> Problem:
-    """That of one segment of every row."""
+    """The fixed-point problem of one segment of every row."""
     device = next(model.parameters()).device
     tokens, targets = window.tokens.to(device), window.targets.to(device)
     segment = model.encode(tokens, memory)
@@ -85,13 +85,13 @@ def problem(model: DEQTransformer, window: Window, memory: Memory | None) -> Pro
 
 
 def measure(job: Job[Measured, SequencePaths]) -> Mapping[str, Any]:
-    """{split: numbers} of a model, as `Followed.summary` has them; the tables are those of `Followed.tables`.
+    """Measures path independence and returns {split: `Followed.summary`}; the tables are those of `Followed.tables`.
 
-    An answer is the loss of each token, in nats; a distance is the mean difference of a token's.
+    Answers are the losses of tokens, in nats; the distance of two answers is the mean difference over tokens.
 
     Raises:
-        CheckpointError: the model is an unrolled one.
-        CorpusError: it was trained with another vocabulary.
+        CheckpointError: the model is unrolled.
+        CorpusError: the model was trained with another vocabulary.
         NonFiniteError: a loss is not finite.
     """
     config = job.settings

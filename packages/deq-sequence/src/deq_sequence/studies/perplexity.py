@@ -1,4 +1,4 @@
-"""Perplexity of models and of n-gram baselines on the same tokens, and what each further evaluation of f gains."""
+"""Perplexity of models and n-gram baselines on the same tokens, and after each evaluation of f."""
 
 import math
 from collections.abc import Mapping
@@ -26,30 +26,30 @@ from deq_sequence.reported import characters, so_far, steps, summary
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """How trained models are measured."""
+    """Evaluation settings of trained models."""
 
     text: Name
-    """Key of `texts`; the training's own."""
+    """Key of `texts`; that of the training."""
     split: Split = "test"
-    """Settings are chosen on valid; test is measured once they are."""
+    """Split to measure: valid to choose settings, test once they are chosen."""
     length: int
-    """Tokens of a segment."""
+    """Number of tokens in a segment."""
     memory: int
-    """Positions remembered from segment to segment."""
+    """Number of positions remembered from segment to segment."""
     batch_size: int
-    """Rows that the text is read in, side by side; each begins without memory."""
+    """Number of parallel rows in which the text is read; each starts without memory."""
     stride: int | None = None
-    """Tokens from one segment to the next; None is `length`, as released. Less reads tokens again, as context."""
+    """Number of tokens from one segment to the next; None for `length`, as released. Less repeats some, as context."""
     stop: StopConfig | None = None
-    """Stop of the solve that is reported; None is the model's own."""
+    """Stopping rule of the reported solve; None for the model's own."""
     sweep: int
-    """Perplexity and residual are also measured after each evaluation up to this one."""
+    """Number of evaluations after each of which perplexity and residual are also measured."""
     solvers: dict[str, Solver]
-    """Solvers of the sweep, by what they are called."""
+    """Solvers of the sweep by name."""
     sweep_tokens: int | None = None
-    """Tokens of the text that the sweep reads; None is all."""
+    """Number of tokens of the text that the sweep reads; None for all."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Of models; n-grams have none."""
+    """Device of models; n-grams run on the CPU."""
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -79,25 +79,25 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Counting:
-    """What n-gram baselines are measured with."""
+    """Settings of the n-gram baselines."""
 
     baselines: Baselines
     evaluate: dict[Name, Evaluate]
-    """By text, how a model is measured on it: the baselines are, on the tokens that it predicts."""
+    """Evaluation settings of a model on each text; the baselines are measured on the tokens that it predicts."""
 
 
 def counting(section: Section, _: Single) -> Counting:
-    """Every text that a model is measured on."""
+    """Settings for every text that a model is measured on."""
     protocols = section.load(dict[Name, Evaluate], "evaluate").values()
     return Counting(baselines=section.load(Baselines, "baselines"), evaluate={each.text: each for each in protocols})
 
 
 def evaluate(job: Job[Trained, Evaluate]) -> Mapping[str, float]:
-    """Measures a model; the table `steps` has a row a solver and evaluation: step, loss, perplexity, residual.
+    """Measures a model; the table `steps` has one row per solver and evaluation: step, loss, perplexity, residual.
 
     Raises:
         CorpusError: the model was trained with another vocabulary.
-        NonFiniteError: a prediction is not finite; the tables `steps` and `score` are then of the segments before.
+        NonFiniteError: a prediction is not finite; the tables `steps` and `score` then cover the segments before it.
     """
     config = job.settings
     torch.set_num_threads(config.threads)
@@ -129,7 +129,7 @@ def evaluate(job: Job[Trained, Evaluate]) -> Mapping[str, float]:
 
 
 def count(job: Job[Single, Counting]) -> Mapping[str, float]:
-    """Measures n-gram models; the table `orders` has a row a text and order."""
+    """Measures n-gram models; the table `orders` has one row per text and order."""
     for name, protocol in job.settings.evaluate.items():
         read = stored.read(job.data / name)
         for order in job.settings.baselines.orders:
@@ -139,11 +139,11 @@ def count(job: Job[Single, Counting]) -> Mapping[str, float]:
 
 
 def ngrams(text: Tokens, order: int, batch_size: int, split: Split) -> dict[str, float]:
-    """Loss, perplexity and bits per character of one order, on all tokens of `batch_size` rows but each one's first."""
+    """Loss, perplexity and bits per character of one order, on all tokens of `batch_size` rows except their first."""
     measured = stored.check_rows(text, split, batch_size)
     counted = KneserNey(text.texts["train"].numpy(), len(text.vocabulary), order)
     width = len(measured) // batch_size
-    losses = np.concatenate([[np.nan], counted.losses(measured.numpy())])  # the text's first token is not predicted
+    losses = np.concatenate([[np.nan], counted.losses(measured.numpy())])  # the first token is not predicted
     rows = rearrange(losses[: batch_size * width], "(row t) -> row t", row=batch_size)[:, 1:]
     return {
         "loss": float(rows.mean()),

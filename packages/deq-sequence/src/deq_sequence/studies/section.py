@@ -14,21 +14,21 @@ from deq_sequence.studies.training_costs import SequenceCosts
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
-    """One profile of the language models."""
+    """The section `sequence` of a profile."""
 
     core_minutes: Budget | None = None
     seeds: Seeds
     methods: Names
-    """Keys of `model`, `train` and `evaluate` that are trained and measured."""
+    """Keys of `model`, `train` and `evaluate` that are trained and evaluated."""
     texts: dict[Name, Text]
     model: dict[Name, Model]
     train: dict[Name, Train]
     evaluate: dict[Name, Evaluate]
     delta: dict[Name, Delta] = field(default_factory=dict)
-    """Methods that are measured under the delta rule too."""
+    """Settings of the delta study, for the methods in it."""
     paths: PathStudy = field(default_factory=PathStudy)
     costs: SequenceCosts | None = None
-    """Of a training step, where they are measured."""
+    """Costs of a training step; None does not measure them."""
     baselines: Baselines = field(default_factory=Baselines)
     plot: Plot = field(default_factory=Plot)
 

@@ -1,4 +1,4 @@
-"""What a training step of a DEQ-Transformer costs by each gradient."""
+"""Cost of a training step of a DEQ-Transformer with each adjoint."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from deq_sequence.models.build import NAMES, build
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceCosts(Costs):
-    """Of random tokens, with a memory that is full."""
+    """Settings of the costs, measured on random tokens with a full memory."""
 
     name: str
-    """Sizes, vocabulary included: a name that `deq_sequence.build` knows, such as mini."""
+    """Architecture, including the vocabulary: a name that `deq_sequence.build` accepts, such as mini."""
     length: int
-    """Tokens of a segment, and as many remembered."""
+    """Number of tokens in a segment, and number of positions remembered."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -28,7 +28,7 @@ class SequenceCosts(Costs):
 
 
 def made(config: SequenceCosts, device: torch.device) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """An untrained network, and its loss on a batch."""
+    """An untrained network, and a function that computes its loss on a batch."""
     network = build(config.name, memory=config.length).to(device)
     shape = config.batch_size, config.length
     before, tokens, targets = (torch.randint(network.size.vocabulary, shape, device=device) for _ in range(3))
