@@ -86,15 +86,8 @@ def test_averaged_weights_are_as_good_as_with_torch_s_own_statistics(
         return {}
 
     optim, every = OptimConfig(name="sgd", lr=0.3, momentum=0.9), Every(log=50, evaluate=steps // 2)
-    fit(
-        model,
-        batches,
-        objective,
-        Updates(optim=optim, steps=steps, every=every, ema=ema),
-        seed=0,
-        scratch=tmp_path,
-        evaluate=measure,
-    )
+    recipe = Updates(optim=optim, steps=steps, every=every, ema=ema)
+    fit(model, batches, objective, recipe, seed=0, scratch=tmp_path, evaluate=measure)
     assert measured[-1][0] == accuracy(model) > 0.9
     assert accuracy(model) == pytest.approx(accuracy(own_statistics(model)), abs=1e-3)
     # half-way through the average is of weights far apart, and batches decide a few pictures in a thousand
@@ -155,14 +148,8 @@ def test_other_buffers_are_those_of_the_last_weights(tmp_path: Path) -> None:
 
     model = network()
     model.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-    fit(
-        model,
-        batches,
-        counting,
-        Updates(optim=OptimConfig(name="sgd", lr=0.1), steps=7, ema=0.9),
-        seed=0,
-        scratch=tmp_path,
-    )
+    recipe = Updates(optim=OptimConfig(name="sgd", lr=0.1), steps=7, ema=0.9)
+    fit(model, batches, counting, recipe, seed=0, scratch=tmp_path)
     assert model.get_buffer("seen").item() == 7
 
 

@@ -1,6 +1,5 @@
 """Pixels of image files: as they are stored, or as a person sees them."""
 
-from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -63,42 +62,6 @@ def test_masks_and_labels_are_as_stored_too(tmp_path: Path, kind: str, orientati
     assert np.array_equal(decode(path, cv2.IMREAD_UNCHANGED), labels)
     save(path, kind, orientation, np.where(labels % 3, 0, 255).astype(np.uint8))
     assert torch.equal(read_mask(path), torch.from_numpy(labels % 3 == 0))
-
-
-def kinds() -> dict[str, bytes]:
-    """Files of every way to store colours."""
-    image, found = Image.fromarray(picture()), {}
-    deep = (picture().astype(np.uint16) << 8) + 77
-    for name, kind, some in (
-        ("palette", "PNG", image.quantize(8)),
-        ("grey", "PNG", image.convert("L")),
-        ("grey and alpha", "PNG", image.convert("LA")),
-        ("alpha", "PNG", image.convert("RGBA")),
-        ("one bit", "PNG", image.convert("1")),
-        ("grey jpeg", "JPEG", image.convert("L")),
-        ("four inks", "JPEG", image.convert("CMYK")),
-        ("alpha webp", "WEBP", image.convert("RGBA")),
-        ("palette bmp", "BMP", image.quantize(8)),
-    ):
-        file = BytesIO()
-        some.save(file, kind)
-        found[name] = file.getvalue()
-    found["sixteen bits"] = cv2.imencode(".png", deep)[1].tobytes()
-    found["sixteen grey bits"] = cv2.imencode(".png", deep[:, :, 0])[1].tobytes()
-    return found
-
-
-@pytest.mark.parametrize("name", kinds())
-def test_nothing_but_the_turn_depends_on_how_an_image_is_read(tmp_path: Path, name: str) -> None:
-    path, content = tmp_path / "a.png", kinds()[name]
-    path.write_bytes(content)
-    for mode in (cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE, cv2.IMREAD_UNCHANGED):
-        expected = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
-        found = decode(path, mode)
-        assert expected is not None
-        assert found.dtype == expected.dtype
-        assert np.array_equal(found, expected)
-        assert np.array_equal(decode(path, mode, upright=True), expected)
 
 
 def test_a_damaged_file_leaves_nothing_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

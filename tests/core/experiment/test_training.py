@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,9 +52,26 @@ def squares(model: nn.Module, batch: Tensor) -> Losses:
     return Losses((model(batch) - batch.sum(dim=1, keepdim=True)).square().mean())
 
 
+FOURS = points(4)
+
+
+def trained(
+    model: nn.Module,
+    scratch: Path,
+    stream: Callable[[int], Iterator[Any]] = FOURS,
+    objective: Callable[[nn.Module, Any], Losses] = squares,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    **updates: Any,
+) -> list[dict[str, float]]:
+    """The history of a training of `model`, by gradient descent where nothing else is said."""
+    return fit(
+        model, stream, objective, Updates(**{"optim": SGD, **updates}), seed=0, scratch=scratch, evaluate=evaluate
+    )
+
+
 def test_a_step_of_gradient_descent_is_the_textbook_s(tmp_path: Path) -> None:
     model, copy = line(), line()
-    history = fit(model, points(4), squares, Updates(optim=SGD, steps=1), seed=0, scratch=tmp_path)
+    history = trained(model, tmp_path, steps=1)
     loss = squares(copy, next(points(4)(0))).total
     loss.backward()
     gradients = [parameter.grad for parameter in copy.parameters() if parameter.grad is not None]
@@ -66,25 +84,16 @@ def test_a_step_of_gradient_descent_is_the_textbook_s(tmp_path: Path) -> None:
 def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
     parts, whole = line(), line()
     every = Every(log=2)
-    one = fit(
-        parts,
-        points(4),
-        squares,
-        Updates(optim=SGD, steps=10, accumulate=4, every=every),
-        seed=0,
-        scratch=tmp_path / "a",
-    )
-    two = fit(whole, points(16), squares, Updates(optim=SGD, steps=10, every=every), seed=0, scratch=tmp_path / "b")
+    one = trained(parts, tmp_path / "a", steps=10, accumulate=4, every=every)
+    two = trained(whole, tmp_path / "b", points(16), steps=10, every=every)
     assert torch.allclose(parts.weight, whole.weight, rtol=1e-12, atol=0)
     assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in two], rel=1e-12)
     assert [row["step"] for row in one] == [2, 4, 6, 8, 10]
 
 
 def test_a_row_is_the_mean_of_its_steps(tmp_path: Path) -> None:
-    each = fit(line(), points(4), squares, Updates(optim=SGD, steps=7), seed=0, scratch=tmp_path / "a")
-    means = fit(
-        line(), points(4), squares, Updates(optim=SGD, steps=7, every=Every(log=3)), seed=0, scratch=tmp_path / "b"
-    )
+    each = trained(line(), tmp_path / "a", steps=7)
+    means = trained(line(), tmp_path / "b", steps=7, every=Every(log=3))
     assert [row["step"] for row in means] == [3, 6, 7]
     for row, rows in zip(means, (each[:3], each[3:6], each[6:]), strict=True):
         assert row["loss"] == pytest.approx(sum(entry["loss"] for entry in rows) / len(rows), rel=1e-15)
@@ -96,18 +105,16 @@ def test_a_value_of_samples_is_a_mean_over_those_that_have_it(tmp_path: Path) ->
     def partly_known(model: nn.Module, number: int) -> Losses:
         return Losses(model.get_parameter("bias").square().sum(), {"error": torch.tensor(values[number])})
 
-    recipe = Updates(optim=SGD, steps=4, accumulate=2, every=Every(log=2))
-    first, second = fit(line(), numbers, partly_known, recipe, seed=0, scratch=tmp_path)
+    recipe: dict[str, Any] = {"steps": 4, "accumulate": 2}
+    first, second = trained(line(), tmp_path, numbers, partly_known, every=Every(log=2), **recipe)
     assert (first["error"], second["error"]) == (3.0, 4.0)
-    alone = replace(recipe, every=Every(log=1))
-    rows = fit(line(), numbers, partly_known, alone, seed=0, scratch=tmp_path / "alone")
+    rows = trained(line(), tmp_path / "alone", numbers, partly_known, every=Every(log=1), **recipe)
     assert [row.get("error") for row in rows] == [1.5, 6.0, None, 4.0]
 
 
 def test_a_long_gradient_is_scaled_down_to_the_clip(tmp_path: Path) -> None:
     model, copy = line(), line()
-    config = OptimConfig(name="sgd", lr=1.0, clip=0.01)
-    history = fit(model, points(4), squares, Updates(optim=config, steps=1), seed=0, scratch=tmp_path)
+    history = trained(model, tmp_path, steps=1, optim=OptimConfig(name="sgd", lr=1.0, clip=0.01))
     moved = torch.cat([(new - old).flatten() for new, old in zip(model.parameters(), copy.parameters(), strict=True)])
     assert history[0]["gradient_norm"] > 0.1
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-4)
@@ -118,8 +125,7 @@ def test_the_learning_rate_follows_the_schedule(tmp_path: Path) -> None:
         return Losses(model.get_parameter("bias").sum())
 
     model, copy = line(), line()
-    config = OptimConfig(name="sgd", lr=0.1, warmup=4)
-    history = fit(model, numbers, slope, Updates(optim=config, steps=5), seed=0, scratch=tmp_path)
+    history = trained(model, tmp_path, numbers, slope, steps=5, optim=OptimConfig(name="sgd", lr=0.1, warmup=4))
     assert [row["lr"] for row in history] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
     assert (copy.bias - model.bias).item() == pytest.approx(0.35)  # the gradient is 1
 
@@ -135,9 +141,9 @@ def test_nothing_broken_is_saved_when_a_number_is_not_finite(tmp_path: Path, kin
         return Losses(total)
 
     model = line()
-    recipe = Updates(optim=OptimConfig(name="sgd", lr=0.01, clip=1.0), steps=20, every=Every(checkpoint=5))
+    optim = OptimConfig(name="sgd", lr=0.01, clip=1.0)
     with pytest.raises(NonFiniteError, match=rf"step 8 of 20: {said} .*optim\.lr"):
-        fit(model, numbers, breaks, recipe, seed=0, scratch=tmp_path)
+        trained(model, tmp_path, numbers, breaks, steps=20, optim=optim, every=Every(checkpoint=5))
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     state = checkpoint.load_state(tmp_path / "training.pt")
     assert state["step"] == 5
@@ -147,7 +153,7 @@ def test_nothing_broken_is_saved_when_a_number_is_not_finite(tmp_path: Path, kin
 def test_a_whole_file_of_another_state_is_refused_by_what_it_lacks(tmp_path: Path) -> None:
     checkpoint.save_state(tmp_path / "training.pt", {"numbers": {}, "model": {}, "step": 3})
     with pytest.raises(checkpoint.CheckpointError, match=r"training\.pt: expected .* got one without optimizer"):
-        fit(line(), points(4), squares, Updates(optim=SGD, steps=2), seed=0, scratch=tmp_path)
+        trained(line(), tmp_path, steps=2)
 
 
 def test_evaluation_changes_nothing_but_the_rows(tmp_path: Path) -> None:
@@ -160,7 +166,7 @@ def test_evaluation_changes_nothing_but_the_rows(tmp_path: Path) -> None:
 
 def test_an_occasion_to_evaluate_needs_an_evaluation(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"every\.evaluate: this training has no evaluation; expected null, got 2"):
-        fit(line(), points(4), squares, Updates(optim=SGD, steps=6, every=Every(evaluate=2)), seed=0, scratch=tmp_path)
+        trained(line(), tmp_path, steps=6, every=Every(evaluate=2))
 
 
 def test_evaluation_sees_evaluation_mode_without_gradients(tmp_path: Path) -> None:
@@ -171,7 +177,7 @@ def test_evaluation_sees_evaluation_mode_without_gradients(tmp_path: Path) -> No
         return {}
 
     model = line()
-    fit(model, points(4), squares, Updates(optim=SGD, steps=2), seed=0, scratch=tmp_path, evaluate=measure)
+    trained(model, tmp_path, steps=2, evaluate=measure)
     assert seen == [(False, False)]
     assert model.training
 
@@ -181,17 +187,8 @@ def test_an_evaluation_that_is_not_finite_ends_the_training_and_keeps_what_was_d
         return {"val": 1.0, "val_loss": next(losses)}
 
     losses = iter([1.0, math.nan])
-    every = Every(checkpoint=2, evaluate=2)
     with pytest.raises(NonFiniteError, match=r"the evaluation after step 4 of 6: val_loss is nan. The state"):
-        fit(
-            line(),
-            points(4),
-            squares,
-            Updates(optim=SGD, steps=6, every=every),
-            seed=0,
-            scratch=tmp_path,
-            evaluate=measure,
-        )
+        trained(line(), tmp_path, steps=6, every=Every(checkpoint=2, evaluate=2), evaluate=measure)
     state = checkpoint.load_state(tmp_path / "training.pt")
     assert state["step"] == 2
     assert state["history"][-1]["val_loss"] == 1.0
@@ -199,16 +196,8 @@ def test_an_evaluation_that_is_not_finite_ends_the_training_and_keeps_what_was_d
 
 def test_evaluation_draws_the_same_numbers_every_time(tmp_path: Path) -> None:
     drawn = []
-    recipe = Updates(optim=SGD, steps=4, every=Every(evaluate=1))
-    fit(
-        line(),
-        points(4),
-        squares,
-        recipe,
-        seed=0,
-        scratch=tmp_path,
-        evaluate=lambda _: drawn.append(torch.rand(3)) or {},
-    )
+    every = Every(evaluate=1)
+    trained(line(), tmp_path, steps=4, every=every, evaluate=lambda _: drawn.append(torch.rand(3)) or {})
     assert len(drawn) == 4
     assert all(draw.equal(drawn[0]) for draw in drawn)
 
@@ -224,10 +213,10 @@ def test_averaged_weights_are_evaluated_and_returned(tmp_path: Path) -> None:
         measured.append(model.get_parameter("weight").detach().clone())
         return {}
 
-    model, last, recipe = line(), line(), Updates(optim=SGD, steps=6)
-    fit(last, points(4), squares, recipe, seed=0, scratch=tmp_path / "a")
-    averaged = replace(recipe, every=Every(evaluate=3), ema=0.75)
-    fit(model, points(4), objective, averaged, seed=0, scratch=tmp_path / "b", evaluate=measure)
+    model, last = line(), line()
+    trained(last, tmp_path / "a", steps=6)
+    every = Every(evaluate=3)
+    trained(model, tmp_path / "b", objective=objective, evaluate=measure, steps=6, every=every, ema=0.75)
     expected = weights[0]
     for index, weight in enumerate([*weights[1:], last.weight.detach()], start=1):
         expected = 0.75 * expected + 0.25 * weight
@@ -245,9 +234,7 @@ def test_bfloat16_computes_low_and_keeps_weights_high(tmp_path: Path) -> None:
         return Losses(output.square().mean(), {"mean": output.detach().mean()})
 
     model = nn.Linear(3, 1)
-    history = fit(
-        model, points(4), objective, Updates(optim=SGD, steps=3, precision="bfloat16"), seed=0, scratch=tmp_path
-    )
+    history = trained(model, tmp_path, objective=objective, steps=3, precision="bfloat16")
     assert seen == [torch.bfloat16] * 3
     assert model.weight.dtype == torch.float32
     assert set(history[0]) == {"step", "loss", "mean", "lr", "gradient_norm"}
@@ -255,7 +242,7 @@ def test_bfloat16_computes_low_and_keeps_weights_high(tmp_path: Path) -> None:
 
 def test_float16_is_refused_on_the_cpu(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="precision: float16 needs CUDA, got a model on cpu"):
-        fit(line(), points(4), squares, Updates(optim=SGD, steps=1, precision="float16"), seed=0, scratch=tmp_path)
+        trained(line(), tmp_path, steps=1, precision="float16")
 
 
 @pytest.mark.gpu
@@ -268,16 +255,11 @@ def test_low_precision_trains_on_a_gpu(tmp_path: Path, precision) -> None:
         return Losses((output - batch.sum(dim=1, keepdim=True)).square().mean())
 
     model = line().float().cuda()
-    config = OptimConfig(name="sgd", lr=0.1, clip=10.0)
-    history = fit(
-        model, points(4), objective, Updates(optim=config, steps=60, precision=precision), seed=0, scratch=tmp_path
-    )
+    recipe = {"optim": OptimConfig(name="sgd", lr=0.1, clip=10.0), "steps": 60, "precision": precision}
+    history = trained(model, tmp_path / "a", objective=objective, **recipe)
     assert history[-1]["loss"] < 0.05 * history[0]["loss"]
     again = line().float().cuda()
-    assert (
-        fit(again, points(4), objective, Updates(optim=config, steps=60, precision=precision), seed=0, scratch=tmp_path)
-        == history
-    )
+    assert trained(again, tmp_path / "b", objective=objective, **recipe) == history
     assert again.weight.equal(model.weight)
 
 
@@ -288,7 +270,7 @@ def test_float16_leaves_out_a_step_whose_gradient_overflows(tmp_path: Path) -> N
 
     model = nn.Linear(3, 1).cuda()
     before = model.weight.detach().clone()
-    history = fit(model, numbers, objective, Updates(optim=SGD, steps=1, precision="float16"), seed=0, scratch=tmp_path)
+    history = trained(model, tmp_path, numbers, objective, steps=1, precision="float16")
     assert math.isinf(history[0]["gradient_norm"])
     assert model.weight.equal(before)
 
@@ -318,7 +300,7 @@ def test_a_norm_that_overflowed_at_the_end_does_not_keep_a_network_from_being_wr
 def test_what_batches_hand_on_is_part_of_the_checkpoint(tmp_path: Path) -> None:
     """A loss that depends on all batches before it: killed and resumed, the weights are those of an unbroken run."""
 
-    def trained(scratch: Path, stop_at: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def handing_on(scratch: Path, stop_at: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         carried: dict[str, Tensor] = {}
 
         def objective(model: nn.Module, batch: Tensor) -> Losses:
@@ -335,21 +317,19 @@ def test_what_batches_hand_on_is_part_of_the_checkpoint(tmp_path: Path) -> None:
         fit(model, points(4), objective, recipe, seed=0, scratch=scratch, log=log, carried=carried)
         return model.weight.detach(), carried
 
-    unbroken, end = trained(tmp_path / "unbroken")
+    unbroken, end = handing_on(tmp_path / "unbroken")
     for stop_at in (3, 6):
         with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "broken", stop_at)
-    resumed, end_of_resumed = trained(tmp_path / "broken")
+            handing_on(tmp_path / "broken", stop_at)
+    resumed, end_of_resumed = handing_on(tmp_path / "broken")
     assert resumed.equal(unbroken)
     assert end_of_resumed["mean"].equal(end["mean"])
 
 
 def test_a_stream_that_ends_is_an_error(tmp_path: Path) -> None:
-    def short(start: int) -> list[Tensor]:
-        return [torch.ones(1, 3, dtype=torch.float64)] * 2
-
+    short = [torch.ones(1, 3, dtype=torch.float64)] * 2
     with pytest.raises(ValueError, match="ended before batch 2; expected a stream without end"):
-        fit(line(), short, squares, Updates(optim=SGD, steps=3), seed=0, scratch=tmp_path)
+        trained(line(), tmp_path, lambda start: iter(short), steps=3)
 
 
 def test_losses_are_checked_where_they_are_made() -> None:
