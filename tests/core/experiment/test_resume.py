@@ -85,23 +85,6 @@ def test_another_url_is_not_continued(web: Web, tmp_path: Path) -> None:
     assert (tmp_path / "kept").read_bytes() == OTHER
 
 
-def test_a_download_whose_end_was_not_noted_is_whole(web: Web, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.write_bytes(CONTENT)
-    keeping.begin(kept, web.url("file"), web.tag, None)
-    get(web, kept)
-    assert kept.read_bytes() == CONTENT
-    assert web.asked == ["bytes=300000-"]
-
-
-def test_more_bytes_than_the_file_has_begin_anew(web: Web, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.write_bytes(CONTENT + b"x")
-    keeping.begin(kept, web.url("file"), web.tag, None)
-    get(web, kept)
-    assert kept.read_bytes() == CONTENT
-
-
 def test_a_refusal_is_final_and_a_busy_server_is_asked_again(web: Web, tmp_path: Path) -> None:
     web.codes = [503, 429]
     get(web, tmp_path / "kept", tries=3)
@@ -299,12 +282,24 @@ def test_a_process_killed_at_a_new_beginning_leaves_nothing_to_continue(web: Web
     assert seen == [0]
 
 
-@pytest.mark.parametrize("zeros", [1, 5000, 3_000_000])
-def test_zeros_that_a_power_cut_leaves_are_not_continued(zeros: int, web: Web, tmp_path: Path) -> None:
+START = CONTENT[:100_000].rstrip(b"\0")
+
+
+@pytest.mark.parametrize(
+    ("left", "asked"),
+    [
+        (CONTENT, ["bytes=300000-"]),  # killed before the end was noted
+        (CONTENT + b"x", ["bytes=300001-", None]),
+        *((START + bytes(zeros), [f"bytes={len(START)}-"]) for zeros in (1, 5000, 3_000_000)),  # of a power cut
+        (bytes(100), [None]),
+    ],
+)
+def test_what_an_earlier_process_left_is_continued_where_its_content_ends(
+    left: bytes, asked: list[str | None], web: Web, tmp_path: Path
+) -> None:
     kept = tmp_path / "kept"
-    content = CONTENT[:100_000].rstrip(b"\0")
-    kept.write_bytes(content + bytes(zeros))
+    kept.write_bytes(left)
     keeping.begin(kept, web.url("file"), web.tag, None)
     get(web, kept)
     assert kept.read_bytes() == CONTENT
-    assert web.asked == [f"bytes={len(content)}-"]
+    assert web.asked == asked

@@ -132,10 +132,6 @@ def curve(
         look: options of `Axes.plot`, such as `color`, `linestyle` and `marker`.
     """
     values = np.asarray(seeds, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != len(x):
-        raise ValueError(
-            f"{label}: expected one value at each of {len(x)} points for every seed, got shape {values.shape}"
-        )
     values, back = (np.log(values), np.exp) if geometric else (values, np.asarray)
     mean = values.mean(axis=0)
     with mpl.rc_context(_STYLE):
@@ -202,8 +198,6 @@ def image_grid(
         scale: scale of all heat maps, with one colour bar; by default each has its own scale without a bar.
     """
     columns = len(rows[0])
-    if any(len(row) != columns for row in rows):
-        raise ValueError(f"expected rows of equal length, got {[len(row) for row in rows]}")
     heights = [max(image.shape[0] / image.shape[1] for _, image in row) for row in rows]
     height = width / columns * sum(heights) + 0.3 * len(rows)
     drawn, axes = figure(width, height, rows=len(rows), columns=columns)
