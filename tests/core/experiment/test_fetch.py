@@ -35,6 +35,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("deq_core.experiment.download.resume.PAUSE", 0.0)
     with serving() as web:
         web.files = {"chairs.zip": CONTENT, "split.txt": b"1\n2\n"}
         yield web
@@ -51,7 +52,7 @@ def source(web: Web, checksum: str | None = None, urls: tuple[str, ...] | None =
 
 
 def get(what: Source, root: Path) -> None:
-    fetch(what, root, tries=2, pause=0.0)
+    fetch(what, root)
 
 
 def names(folder: Path) -> list[str]:

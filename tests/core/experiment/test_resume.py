@@ -31,8 +31,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def get(web: Web, kept: Path, tries: int = 2) -> None:
-    download(web.url("file"), kept, tries=tries, pause=0.0)
+def get(source: Web | str, kept: Path, tries: int = 2, timeout: float = 60.0) -> None:
+    """Downloads the file of a server, or of an address, without a pause between attempts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"TRIES": tries, "PAUSE": 0.0, "TIMEOUT": timeout}.items():
+            patch.setattr(resume, name, value)
+        download(source if isinstance(source, str) else source.url("file"), kept)
 
 
 def test_a_file_comes_whole_and_alone(web: Web, tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_another_url_is_not_continued(web: Web, tmp_path: Path) -> None:
     web.breaks = [100_000, 0]
     with pytest.raises(DownloadError):
         get(web, tmp_path / "kept", tries=1)
-    download(web.url("mirror"), tmp_path / "kept")
+    get(web.url("mirror"), tmp_path / "kept")
     assert (tmp_path / "kept").read_bytes() == OTHER
 
 
@@ -99,7 +103,7 @@ def test_no_server_is_an_error_that_says_why(tmp_path: Path) -> None:
     with serving() as web:
         address = web.url("file")
     with pytest.raises(DownloadError, match="Connection refused"):
-        download(address, tmp_path / "kept", tries=1)
+        get(address, tmp_path / "kept", tries=1)
 
 
 def test_a_full_disk_is_an_output_error_and_what_came_is_continued(web: Web, tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_every_download_ends_and_says_what_the_server_did(
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with saying(answer) as (url, heads), pytest.raises(DownloadError) as caught:
-        download(url, tmp_path / "kept", tries=3, pause=0.0, timeout=5.0)
+        get(url, tmp_path / "kept", tries=3, timeout=5.0)
     assert re.match(rf"{url}: .*{says}", str(caught.value)), caught.value
     assert "\n" not in str(caught.value)
     assert len(heads) < 15
@@ -201,7 +205,7 @@ def test_a_part_that_was_not_asked_for_is_no_part_of_the_file(
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with saying(answer) as (url, heads), pytest.raises(DownloadError, match=says):
-        download(url, tmp_path / "kept", tries=1, pause=0.0)
+        get(url, tmp_path / "kept", tries=1)
     assert len(heads) == 2
     assert not keeping.mark(tmp_path / "kept").exists(), "the next attempt begins anew"
 
@@ -223,7 +227,7 @@ def test_whatever_way_a_file_comes_it_is_whole(answer: Answer, tmp_path: Path, m
     monkeypatch.setenv("no_proxy", "*")
     (tmp_path / "kept").write_bytes(b"of something else")
     with saying(answer) as (url, _):
-        download(url, tmp_path / "kept", tries=2, pause=0.0)
+        get(url, tmp_path / "kept", tries=2)
     assert (tmp_path / "kept").read_bytes() == BODY
 
 
@@ -232,7 +236,7 @@ def test_a_server_that_gives_a_byte_more_each_time_is_given_up(tmp_path: Path, m
     monkeypatch.setattr(resume, "ATTEMPTS", 20)
     monkeypatch.setattr(resume, "SLOWEST", 0)  # this machine may be busy
     with saying(lambda number, _: whole(body=BODY[:number])) as (url, heads), pytest.raises(DownloadError) as caught:
-        download(url, tmp_path / "kept", tries=3, pause=0.0)
+        get(url, tmp_path / "kept", tries=3)
     assert "gave up after 20 attempts" in str(caught.value)
     assert len(heads) == 20
 
@@ -247,7 +251,7 @@ def test_a_server_that_stalls_or_trickles_is_given_up(
     start = time.monotonic()
     with saying(lambda *_: in_pieces(tagged, *pieces, pause=pause)) as (url, _):
         with pytest.raises(DownloadError, match=r"timed out|bytes came in"):
-            download(url, tmp_path / "kept", tries=2, pause=0.0, timeout=0.2)
+            get(url, tmp_path / "kept", tries=2, timeout=0.2)
         assert time.monotonic() - start < 60
 
 
@@ -261,7 +265,7 @@ def test_a_file_larger_than_the_free_disk_is_refused_before_it_comes(
             OutputError, match=r"cannot write .*kept: 100000000000000000 bytes are to come, and \d+ are free"
         ),
     ):
-        download(url, tmp_path / "kept")
+        get(url, tmp_path / "kept")
     assert len(heads) == 1
 
 

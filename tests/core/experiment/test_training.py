@@ -1,8 +1,8 @@
 """The loop does what its options say, and stops before anything broken is saved."""
 
-import io
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -345,38 +345,29 @@ def test_an_interval_of_no_steps_is_refused(field: str) -> None:
         Every(**{field: 0})
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_is_a_line_now_and_then_away_from_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    stream = io.StringIO()
-
-    def at(seconds: float) -> None:
-        clock[0] = seconds
-
-    monkeypatch.setattr("deq_core.experiment.progress.time.monotonic", lambda: clock[0])
-    with Progress(900, done=20, unit="frame", stream=stream) as progress:
-        for seconds, step in ((1, 23), (40, 140), (41, 143), (340, 900)):
-            at(seconds)
+def test_progress_is_a_line_now_and_then_away_from_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr("deq_core.experiment.progress.time.monotonic", lambda: seconds[0])
+    with Progress(900, done=20, unit="frame") as progress:
+        for seconds[0], step in ((1, 23), (40, 140), (41, 143), (340, 900)):
             progress.update(step, {"loss": 0.25})
-    assert stream.getvalue().splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "140 of 900 frames, 3 a second, 4 minutes left: loss 0.25",
         "900 of 900 frames, 2.59 a second: loss 0.25",
     ]
-    stream = io.StringIO()
-    with Progress(None, stream=stream, seconds=0) as progress:
-        at(440)
+    with Progress(None, seconds=0) as progress:
+        seconds[0] = 440
         progress.update(20, {})
-    assert stream.getvalue() == "20 steps, 5 seconds each\n", "nobody knows how many a camera has"
+    assert capsys.readouterr().err == "20 steps, 5 seconds each\n", "nobody knows how many a camera has"
 
 
-def test_progress_is_a_bar_on_a_terminal() -> None:
-    stream = Terminal()
-    with Progress(4, done=2, stream=stream) as progress:
+def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(4, done=2) as progress:
         progress.update(3, {"loss": 0.25})
         progress.update(4, {"loss": 0.125})
-    assert "4/4" in stream.getvalue()
-    assert "loss=0.125" in stream.getvalue()
+    told = capsys.readouterr().err
+    assert "4/4" in told
+    assert "loss=0.125" in told

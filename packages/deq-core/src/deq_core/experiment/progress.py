@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self
 
 from tqdm import tqdm
 
@@ -18,7 +18,6 @@ class Progress:
         unit: word for a step, such as "frame".
         title: title of the bar.
         seconds: interval between lines.
-        stream: output; standard error by default.
     """
 
     def __init__(
@@ -29,13 +28,11 @@ class Progress:
         unit: str = "step",
         title: str | None = None,
         seconds: float = 30.0,
-        stream: TextIO | None = None,
     ):
         self.steps, self.done, self.unit, self.seconds = steps, done, unit, seconds
-        self.stream = sys.stderr if stream is None else stream
         self.bar = None
-        if self.stream.isatty():
-            self.bar = tqdm(total=steps, initial=done, desc=title, unit=unit, file=self.stream, dynamic_ncols=True)
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=steps, initial=done, desc=title, unit=unit, dynamic_ncols=True)
         self.began = self.said = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -53,7 +50,7 @@ class Progress:
         elif step == self.steps or time.monotonic() - self.said >= self.seconds:
             self.said = time.monotonic()
             shown = ", ".join(f"{name} {value}" for name, value in _shown(values).items())
-            print(f"{self._line(step)}{': ' if shown else ''}{shown}", file=self.stream, flush=True)
+            print(f"{self._line(step)}{': ' if shown else ''}{shown}", file=sys.stderr, flush=True)
 
     def _line(self, step: int) -> str:
         """Number of steps done, speed, and estimated time left."""

@@ -72,17 +72,15 @@ class Source:
             raise ValueError(f"{self.title}: a source needs archives, or words on how to fetch it by hand")
 
 
-def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: int = 5, pause: float = 1.0) -> None:
+def fetch(source: Source, root: Path) -> None:
     """Downloads and unpacks a data set below `root`.
 
-    Existing outputs are left unchanged, and archives that are already in `downloads` are not downloaded again.
+    Existing outputs are left unchanged, and archives that are already in `root`/downloads are not downloaded
+    again. They may be deleted once unpacked.
 
     Args:
         source: the data set.
         root: folder of all data sets.
-        downloads: folder of the archives, `root`/downloads if None. Archives may be deleted once unpacked.
-        tries: consecutive attempts without a new byte before giving up; see `download`.
-        pause: seconds before the second attempt, doubled for each further one.
 
     Raises:
         DownloadError: a file cannot be downloaded, has a wrong checksum, or must be downloaded by hand; the message
@@ -90,7 +88,7 @@ def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: i
         ArchiveError: an archive is damaged or unsafe.
         OutputError: an output cannot be written.
     """
-    downloads = root / "downloads" if downloads is None else downloads
+    downloads = root / "downloads"
     say(f"{source.title}: {source.page}\n{source.licence}")
     if not source.archives:
         raise DownloadError(f"{source.title} is fetched by hand from {source.page}: {source.manual}")
@@ -104,12 +102,12 @@ def fetch(source: Source, root: Path, *, downloads: Path | None = None, tries: i
             downloads.mkdir(parents=True, exist_ok=True)
         try:
             with alone(path):
-                bring(archive, path, out, tries=tries, pause=pause)
+                bring(archive, path, out)
         except DownloadError as error:
             raise DownloadError(f"{error}\n{by_hand(source, path)}") from error
 
 
-def bring(archive: Archive, path: Path, out: Path, *, tries: int, pause: float) -> None:
+def bring(archive: Archive, path: Path, out: Path) -> None:
     """Makes `out` from the archive `path`, which is downloaded if missing.
 
     A bad download is deleted; a file that was there before is kept. A checksum is recorded only once `out` is made, so
@@ -124,7 +122,7 @@ def bring(archive: Archive, path: Path, out: Path, *, tries: int, pause: float) 
         require(path, known, says, f"{path}: ", "remove the file to download it again")
         put(path, out)
     elif archive.urls:
-        download_any(archive, path, out, known, says, tries=tries, pause=pause)
+        download_any(archive, path, out, known, says)
     else:
         raise DownloadError(f"{path}: no such file, and no address to download it from")
     if known is None:
@@ -133,15 +131,13 @@ def bring(archive: Archive, path: Path, out: Path, *, tries: int, pause: float) 
         say(f"no checksum is published for {path.name}; recorded in {record}, for later downloads to match: {first}")
 
 
-def download_any(
-    archive: Archive, path: Path, out: Path, known: str | None, says: str, *, tries: int, pause: float
-) -> None:
+def download_any(archive: Archive, path: Path, out: Path, known: str | None, says: str) -> None:
     """Makes `out` from the first URL of the archive that works."""
     kept = path.with_name(f"{path.name}.unfinished")  # not .part, which browsers use
     faults: list[ArchiveError | DownloadError] = []
     for url in archive.urls:
         try:
-            download(url, kept, tries=tries, pause=pause)
+            download(url, kept)
             try:
                 require(kept, known, says, f"{url}: ", "nothing was kept of it")
             except DownloadError:

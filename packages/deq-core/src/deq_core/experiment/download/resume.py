@@ -21,6 +21,9 @@ CHUNK = 1 << 20  # bytes
 AGENT = "deq-core"  # some servers reject Python's default
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that are worth a retry
 ATTEMPTS = 1000  # limit on all attempts, even if each makes progress
+TRIES = 5  # consecutive attempts without progress before giving up: a new largest size, at SLOWEST or more
+PAUSE = 1.0  # seconds before the second attempt, doubled for each further one
+TIMEOUT = 60.0  # seconds without an answer, or with less than SLOWEST, after which a connection counts as broken
 SLOWEST = 1000  # bytes per second
 
 
@@ -42,7 +45,7 @@ class Broken(Exception):
     """An attempt failed in a way that is worth a retry."""
 
 
-def download(url: str, kept: Path, *, tries: int = 5, pause: float = 1.0, timeout: float = 60.0) -> None:
+def download(url: str, kept: Path) -> None:
     """Downloads `url` to `kept`, resuming an earlier partial download.
 
     A download resumes only if the server confirms, by the ETag or date that it gave at first, that the file is
@@ -51,11 +54,6 @@ def download(url: str, kept: Path, *, tries: int = 5, pause: float = 1.0, timeou
     Args:
         url: http or https URL.
         kept: the file; after a failure it keeps the bytes received so far.
-        tries: consecutive attempts without progress before giving up. Progress means a new largest size, at a rate of
-            at least 1000 bytes per second. There are at most 1000 attempts in all.
-        pause: seconds before the second attempt, doubled for each further one.
-        timeout: seconds without an answer, or with fewer than 1000 bytes per second, after which a connection counts
-            as broken.
 
     Raises:
         DownloadError: the server refuses, or all attempts failed.
@@ -65,12 +63,12 @@ def download(url: str, kept: Path, *, tries: int = 5, pause: float = 1.0, timeou
         cut_zeros(kept)
     attempts = idle = 0
     largest, fault = size(kept), ""
-    while idle < tries and attempts < ATTEMPTS:
+    while idle < TRIES and attempts < ATTEMPTS:
         if idle:
-            time.sleep(pause * 2 ** (idle - 1))
+            time.sleep(PAUSE * 2 ** (idle - 1))
         start = time.monotonic()
         try:
-            transfer(url, kept, timeout)
+            transfer(url, kept)
         except Broken as error:
             fault = str(error)
         else:
@@ -86,7 +84,7 @@ def download(url: str, kept: Path, *, tries: int = 5, pause: float = 1.0, timeou
     )
 
 
-def transfer(url: str, kept: Path, timeout: float) -> None:
+def transfer(url: str, kept: Path) -> None:
     """One attempt to complete `kept`: appends to it or restarts it.
 
     Raises:
@@ -97,7 +95,7 @@ def transfer(url: str, kept: Path, timeout: float) -> None:
     headers = {"Accept-Encoding": "identity", "User-Agent": AGENT}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": state}
-    response = answer(url, headers, timeout)
+    response = answer(url, headers)
     with response, explained(kept):
         match response.status:
             case http.HTTPStatus.OK:
@@ -115,7 +113,7 @@ def transfer(url: str, kept: Path, timeout: float) -> None:
             if not have:
                 begin(kept, url, response.headers.get("ETag"), response.headers.get("Last-Modified"))
             with tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=kept.stem, disable=None) as bar:
-                receive(response, file, bar, timeout)
+                receive(response, file, bar)
             file.flush()
             os.fsync(file.fileno())
     if total is not None and size(kept) > total:
@@ -124,7 +122,7 @@ def transfer(url: str, kept: Path, timeout: float) -> None:
         raise Broken(f"the connection closed after {size(kept)} bytes of {total}")
 
 
-def answer(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
+def answer(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     """The server's response: content, or the status that the requested range does not exist."""
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -134,7 +132,7 @@ def answer(url: str, headers: dict[str, str], timeout: float) -> http.client.HTT
     ):
         opener.add_handler(handler())  # no handlers of file or FTP URLs, so no redirects to them
     try:
-        return opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+        return opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and "Range" in headers:
             return error  # pyright: ignore[reportReturnType] - it is a response as well
@@ -149,7 +147,7 @@ def answer(url: str, headers: dict[str, str], timeout: float) -> http.client.HTT
         raise Broken(reason(error)) from error
 
 
-def receive(response: http.client.HTTPResponse, file: IO[bytes], bar: tqdm, timeout: float) -> None:
+def receive(response: http.client.HTTPResponse, file: IO[bytes], bar: tqdm) -> None:
     """Writes the body of the response to `file`.
 
     Raises:
@@ -167,7 +165,7 @@ def receive(response: http.client.HTTPResponse, file: IO[bytes], bar: tqdm, time
         bar.update(len(chunk))
         came += len(chunk)
         seconds = time.monotonic() - since
-        if seconds > timeout:
+        if seconds > TIMEOUT:
             if came < SLOWEST * seconds:
                 raise Broken(f"{came} bytes came in {seconds:.0f} seconds")
             since, came = time.monotonic(), 0

@@ -60,10 +60,10 @@ def draw(axes: Axes, rows: Sequence[Row], quality: Quality, colours: Mapping[Val
         lost: list[Row] = [{**row, "lost": quality.of(of_seed(reference, row), [row])} for row in own]
         fewer = [row for row in lost if row["threshold"] == 0]
         label = f"fewer steps, {names[str(solver)]}" if len(by_solver) > 1 else "fewer steps, threshold 0"
-        quality_by_work(axes, fewer, by="max_steps", x="work", y="lost", label=label, line=":", color=grey)
+        quality_by_work(axes, fewer, by="max_steps", y="lost", label=label, line=":", color=grey)
         for (variant,), group in grouped([row for row in lost if row["threshold"] != 0], ("variant",)).items():
             label, color = f"{variant}, by threshold", colours[variant]
-            quality_by_work(axes, group, by="threshold", x="work", y="lost", label=label, color=color)
+            quality_by_work(axes, group, by="threshold", y="lost", label=label, color=color)
 
 
 def shortest(solvers: Sequence[str]) -> dict[str, str]:
@@ -89,7 +89,7 @@ def lines(
     above = [row for row in rows if row["threshold"] != 0]
     for own, by, line, said in ((exact, "max_steps", ":", "fewer steps"), (above, "threshold", "-", "by threshold")):
         look = {"label": f"{label}{said}", "line": line, "color": color, "geometric": geometric}
-        quality_by_work(axes, own, by=by, x="work", y=quality, **look)
+        quality_by_work(axes, own, by=by, y=quality, **look)
 
 
 def of_seed(rows: Sequence[Row], like: Row) -> list[Row]:
@@ -102,27 +102,25 @@ def quality_by_work(
     rows: Sequence[Row],
     *,
     by: str,
-    x: str,
     y: str,
     label: str,
     line: str = "-",
     color: str | None = None,
     geometric: bool = False,
 ) -> None:
-    """Draws the means of columns `x` and `y` for each value of column `by`, joined in the order of `x`.
+    """Draws the mean work and the mean of column `y` for each value of column `by`, joined in the order of work.
 
     Args:
         axes: axes of a figure made by `plotting.figure`.
         rows: rows of all seeds. For several seeds, error bars are one sample standard deviation.
         by: column of the points.
-        x: column.
         y: column.
         label: label in the legend.
         line: matplotlib's line style.
         color: colour of the line; by default the next one.
         geometric: whether to draw the geometric mean of `y`, with bars from minimum to maximum, for a logarithmic axis.
     """
-    columns = [(numbers(group, x), numbers(group, y)) for group in grouped(rows, (by,)).values()]
+    columns = [(numbers(group, "work"), numbers(group, y)) for group in grouped(rows, (by,)).values()]
     points = [(statistic(work), *(spread_of(values, geometric=geometric))) for work, values in columns]
     points.sort(key=lambda point: point[0].mean)
     axes.errorbar(
