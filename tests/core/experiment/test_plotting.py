@@ -23,13 +23,11 @@ def example() -> Figure:
     return drawn
 
 
-@pytest.mark.parametrize("suffix", [".svg", ".png"])
-def test_a_figure_has_the_same_bytes_twice(tmp_path: Path, suffix: str) -> None:
-    paths = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
+def test_a_picture_has_the_same_bytes_twice(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.png" for name in ("one", "two")]
     for path in paths:
         plotting.save(example(), path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert len(paths[0].read_bytes()) > 2000
 
 
 def test_a_figure_has_the_same_bytes_in_another_process(tmp_path: Path) -> None:
@@ -37,16 +35,11 @@ def test_a_figure_has_the_same_bytes_in_another_process(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from deq_core.experiment.study import plotting
-drawn, (axes,) = plotting.figure()
-axes.plot([1, 2], label="a")
-axes.legend()
-plotting.save(drawn, Path(sys.argv[1]))
+from tests.core.experiment.test_plotting import example
+plotting.save(example(), Path(sys.argv[1]))
 """
-    subprocess.run([sys.executable, "-c", script, tmp_path / "there.svg"], check=True)
-    drawn, (axes,) = plotting.figure()
-    axes.plot([1, 2], label="a")
-    axes.legend()
-    plotting.save(drawn, tmp_path / "here.svg")
+    subprocess.run([sys.executable, "-c", script, tmp_path / "there.svg"], check=True, cwd=Path(__file__).parents[3])
+    plotting.save(example(), tmp_path / "here.svg")
     here = (tmp_path / "here.svg").read_bytes()
     assert here == (tmp_path / "there.svg").read_bytes()
     assert b"<dc:date>" not in here

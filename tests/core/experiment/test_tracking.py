@@ -123,15 +123,19 @@ def test_a_run_says_of_what_kind_it_is_and_of_which_model(
     assert run.data.tags["model"] == "deq-0/model.safetensors"
 
 
-def test_a_stage_names_its_run(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["snakemake", "dvc"])
+def test_a_stage_names_its_run(
+    engine: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DVC_STAGE", "flow_train@deq-0")
-    monkeypatch.setenv("DEQ_ENGINE", "snakemake")
+    if engine != "dvc":  # which says no more
+        monkeypatch.setenv("DEQ_ENGINE", engine)
     with track("flow.train", {}, out=tmp_path / "out"):
         pass
     (run,) = runs(client)
     assert run.info.run_name == "flow_train deq-0"
     assert run.data.tags["dvc.stage"] == "flow_train@deq-0"
-    assert run.data.tags["engine"] == "snakemake"
+    assert run.data.tags["engine"] == engine
 
 
 def test_the_commit_and_whether_files_differ_from_it(client: MlflowClient, tmp_path: Path) -> None:
