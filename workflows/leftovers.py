@@ -34,7 +34,7 @@ def take_out() -> bool:
     if files:
         print(
             f"{len(files)} files of stages that are no longer there, of {', '.join(removed)}, were taken out of the "
-            "workspace; DVC's cache has them, and with their stages they come back",
+            "workspace; DVC's cache has them until `dvc gc`, and with their stages they come back",
             file=sys.stderr,
         )
     for path in files:

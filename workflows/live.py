@@ -62,10 +62,12 @@ class Live(logging.Handler):
             name, began, logs = self.running.pop(told["job_id"])
             if self.left.pop(name, None) is not None:
                 seconds = round(time.monotonic() - began, 1)
-                if not any(RESTORED.search(text) for _, text in said(logs)):
+                if any(RESTORED.search(text) for _, text in said(logs)):
+                    self.say(f"{name} not computed, DVC had its outputs")
+                else:
                     self.times[name] = seconds
                     remember(self.times)
-                self.say(f"{name} took {duration(seconds)}")
+                    self.say(f"{name} took {duration(seconds)}")
         elif event == LogEvent.JOB_ERROR and told["jobid"] in self.running:
             name, _, logs = self.running.pop(told["jobid"])
             self.left.pop(name, None)
@@ -114,7 +116,7 @@ class Live(logging.Handler):
             budgets: minutes for each pipeline.
         """
         if good:
-            lines = ["done: reports and figures are below results/*/report, runs are shown by `make ui`"]
+            lines = ["done: results are below results, runs are shown by `make ui`"]
             for pipeline, jobs in (every or {}).items():
                 minutes = sum(self.times.get(name, 0.0) for name in jobs) / 60
                 most = (budgets or {}).get(pipeline, math.inf)
