@@ -55,7 +55,7 @@ def test_an_image_from_the_command_line(
         (["stream", "missing.mp4"], "missing.mp4: no such file or folder"),
         (["stream", "text.mp4"], "text.mp4: OpenCV cannot open it as a video"),
         (["stream", "clip.mp4", "--task", "detect"], "expected one to detect with, got"),
-        (["stream", "clip.mp4", "--checkpoint", "nowhere"], "nowhere: no such file; expected a model.safetensors"),
+        (["stream", "clip.mp4", "--checkpoint", "nowhere"], "nowhere: no such checkpoint"),
         (["stream", "clip.mp4", "--steps", "0"], "steps: expected at least 1, got 0"),
         (["stream", "clip.mp4", "--tolerance", "0"], "tolerance: expected a number above 0, got 0"),
         (["stream", "clip.mp4", "--cut", "1"], "cut: expected a number above 1, got 1"),

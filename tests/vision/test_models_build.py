@@ -12,7 +12,7 @@ import deq_core as deq
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config import ConfigError
 from deq_vision import MDEQ, NAMES, VARIANTS, Segmentation, build, load, save
-from deq_vision.models import model_config, shipped
+from deq_vision.models import model_config
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("mini-")])
@@ -128,9 +128,12 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_places_without_a_model_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"nowhere: no such file; expected a model\.safetensors"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"nowhere: no such checkpoint.* shipped \(digits, street, detect\)",
+    ):
         load("nowhere")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: no such file"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: no such checkpoint"):
         load(tmp_path)
     save(tmp_path / "model.safetensors", mini())
     with pytest.raises(ValueError, match="variant is for official files"):
@@ -145,16 +148,6 @@ def test_places_without_a_model_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"model\.safetensors does not fit MDEQ"):
         load(tmp_path)
-
-
-def test_a_shipped_name_is_a_folder_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = mini()
-    save(tmp_path / "model.safetensors", model)
-    monkeypatch.setattr(shipped, "SHIPPED", {"default": tmp_path.name})
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path.parent)
-    assert load("default").size == model.size
-    with pytest.raises(CheckpointError, match="ships with deq_vision: default"):
-        load("defaults")
 
 
 def test_variants_are_made_by_replacing() -> None:

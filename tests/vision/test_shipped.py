@@ -17,7 +17,7 @@ from deq_vision.config import ModelConfig
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.evaluate import Evaluate, evaluate
-from deq_vision.models.shipped import FOLDER, SHIPPED
+from deq_vision.models.shipped import SHIPPED
 from deq_vision.params import Experiment
 
 LEAST = {"digits": ("top1", 0.5), "street": ("miou", 0.5), "detect": ("ap50", 0.35)}
@@ -46,7 +46,7 @@ def test_it_reaches_what_its_card_says_on_images_it_has_never_seen(name: str, da
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_is_small_and_has_a_card(name: str) -> None:
-    folder = FOLDER / SHIPPED[name]
+    folder = SHIPPED[name]
     assert sum(path.stat().st_size for path in folder.iterdir()) < 2e6
     assert f"deq-vision train --experiment {name} --seed" in (folder / "CARD.md").read_text()
 
@@ -54,7 +54,7 @@ def test_it_is_small_and_has_a_card(name: str) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_is_the_network_of_the_mini_recipe(name: str) -> None:
     recipe = config.load(Experiment, MINI, f"vision.experiments.{name}")
-    assert config.load(ModelConfig, FOLDER / SHIPPED[name] / "config.json") == recipe.model
+    assert config.load(ModelConfig, SHIPPED[name] / "config.json") == recipe.model
 
 
 @pytest.mark.parametrize(

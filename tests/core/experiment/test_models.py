@@ -135,7 +135,7 @@ def test_a_batch_of_nothing_gives_nothing_and_what_is_no_input_no_value(tmp_path
     with pytest.raises(NonFiniteError, match="pair 1: the flow is not finite"):
         flow_of({name: np.concatenate([images, np.nan * images]) for name, images in PAIR.items()})
     for name in ("digits", "street", "detect"):
-        predictor = deq_vision.demo.predict.Predictor(shipped.FOLDER / name)
+        predictor = deq_vision.demo.predict.Predictor(shipped.SHIPPED[name])
         found = predictor({"images": IMAGES})
         for key, values in predictor({"images": IMAGES[:0]}).items():
             assert (len(values), values.ndim, values.dtype) == (0, found[key].ndim, found[key].dtype)

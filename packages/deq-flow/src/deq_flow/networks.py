@@ -55,17 +55,8 @@ def load(path: Path | str, **overrides: Any) -> Network:
 
 
 def file_of(path: Path | str) -> Path:
-    """The weights file for `path`, which is that file, its folder, or a shipped name.
-
-    Raises CheckpointError if there is no such checkpoint.
-    """
-    shipped = SHIPPED.get(str(path))
-    if shipped is not None and not (shipped / "model.safetensors").exists():
-        raise CheckpointError(f"{path}: this installation lacks its shipped checkpoint, {shipped}")
-    path = shipped or Path(path)
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such checkpoint, and none of that name is shipped ({', '.join(SHIPPED)})")
-    return path / "model.safetensors" if path.is_dir() else path
+    """As `checkpoint.file_of`, with the names of `SHIPPED`."""
+    return checkpoint.file_of(path, SHIPPED)
 
 
 def described(path: Path | str) -> EquilibriumModel | UnrolledModel | Converted:

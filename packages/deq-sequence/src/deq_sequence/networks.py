@@ -45,7 +45,7 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
     Raises CheckpointError if the file is missing, damaged or does not fit, listing missing, unexpected and misshapen
     tensors, and ValueError for an unknown override.
     """
-    path = located(path)
+    path = file_of(path)
     if path.suffix != ".safetensors":
         return load_released(path, **({} if variant is None else {"variant": variant}), **overrides)
     if variant is not None:
@@ -68,7 +68,7 @@ def load_for(path: Path | str, vocabulary: Vocabulary, text: str, **overrides: A
     Raises CorpusError if it was trained with another vocabulary; for a released file only the size is compared.
     """
     model = load(path, **overrides)
-    own = located(path).with_name(VOCABULARY)
+    own = file_of(path).with_name(VOCABULARY)
     if model.size.vocabulary != len(vocabulary) or (
         own.exists() and vocabularies.load(own).state() != vocabulary.state()
     ):
@@ -85,7 +85,7 @@ def load_vocabulary(path: Path | str, model: DEQTransformer) -> Vocabulary:
     Raises CheckpointError if there is none beside it, or if its size is not the model's, and CorpusError if the file is
     invalid.
     """
-    path = located(path)
+    path = file_of(path)
     beside = path.with_name(VOCABULARY)
     if not beside.exists():
         raise CheckpointError(
@@ -112,16 +112,9 @@ def save(path: Path, model: DEQTransformer, vocabulary: Vocabulary | None = None
         vocabularies.save(path.with_name(VOCABULARY), vocabulary)
 
 
-def located(path: Path | str) -> Path:
-    """Resolves a file, a folder of ours, or the name of a shipped checkpoint to the file of the weights.
-
-    Raises CheckpointError if it does not exist.
-    """
-    path = SHIPPED.get(str(path)) or Path(path)
-    if not path.exists():
-        known = ", ".join(SHIPPED)
-        raise CheckpointError(f"{path}: no such checkpoint, and none of that name is shipped ({known})")
-    return path / "model.safetensors" if path.is_dir() else path
+def file_of(path: Path | str) -> Path:
+    """As `checkpoint.file_of`, with the names of `SHIPPED`."""
+    return checkpoint.file_of(path, SHIPPED)
 
 
 def stored_form(model: DEQTransformer) -> Stored:

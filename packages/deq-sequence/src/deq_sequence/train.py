@@ -18,7 +18,7 @@ from deq_sequence.data.batches import TokenBatch, batches
 from deq_sequence.data.tokens import Tokens
 from deq_sequence.evaluate import measure
 from deq_sequence.models.transformer import DEQTransformer, Memory
-from deq_sequence.networks import VOCABULARY, load_for, located, stored_form
+from deq_sequence.networks import VOCABULARY, file_of, load_for, stored_form
 from deq_sequence.params import Model, Train
 
 
@@ -60,13 +60,13 @@ def train(
     network = DEQTransformer(model.architecture(len(read.vocabulary)), model.equilibrium())
     if start is not None:
         first = load_for(start, read.vocabulary, recipe.text)
-        own, norm = located(start), network.size.norm
+        own, norm = file_of(start), network.size.norm
         if own.suffix == ".safetensors" and first.size.norm != norm:  # shapes do not show it, nor do released files
             raise CheckpointError(
                 f"{own}: a network with norm {first.size.norm!r}, where {model.name} has {norm!r}: weights of one are "
                 "none of the other; name sizes of its norm, or start from another network"
             )
-        checkpoint.load_into(network, first.state_dict(), source=str(located(start)))
+        checkpoint.load_into(network, first.state_dict(), source=str(file_of(start)))
     network.to(distributed.device(recipe.device))
     memories: dict[str, Tensor] = {}
     stream = batches(

@@ -6,7 +6,7 @@ from deq_core.experiment.commands import Positional, default, finish
 from deq_core.experiment.tracking.models import called
 from deq_core.experiment.tracking.models import register as register_model
 from deq_sequence.demo.predict import interface_of
-from deq_sequence.networks import SHIPPED, load, load_vocabulary, located
+from deq_sequence.networks import SHIPPED, file_of, load, load_vocabulary
 
 
 def register(
@@ -25,7 +25,7 @@ def register(
         name: registered name; each registration is a new version.
         alias: alias of this version.
     """
-    weights = located(checkpoint)
+    weights = file_of(checkpoint)
     vocabulary = load_vocabulary(weights, load(weights))
     registered = register_model(
         weights,

@@ -12,7 +12,7 @@ from deq_core.experiment.tracking.run import track
 from deq_sequence.commands.study import STUDIES
 from deq_sequence.data import texts
 from deq_sequence.data.vocabulary import Kind
-from deq_sequence.networks import load, load_vocabulary, located
+from deq_sequence.networks import file_of, load, load_vocabulary
 from deq_sequence.params import Model, Train, Training
 
 SECTION = "sequence"
@@ -84,7 +84,7 @@ def train(
         vocabulary = None if start is None else load_vocabulary(start, load(start))
         read = texts.of_file(data, whole.tokens if tokens is None else whole.tokens.of_kind(tokens), vocabulary)
     parameters = {"method": name, "model": model, "train": recipe}
-    files = [data if data.is_file() else data / "manifest.json", *([] if start is None else [located(start)])]
+    files = [data if data.is_file() else data / "manifest.json", *([] if start is None else [file_of(start)])]
     digest = fingerprint({**parameters, "tokens": read and read.vocabulary.state()}, *files, package="deq_sequence")
     with (
         resumable(scratch, f"sequence_train-{name}-{seed}", digest, out=out) as folder,
@@ -94,7 +94,7 @@ def train(
             out=out,
             case={"method": name, "seed": seed},
             scratch=folder,
-            parent_of=None if start is None else located(start),
+            parent_of=None if start is None else file_of(start),
             inputs=[data] if data.is_file() else [],
             data=[] if data.is_file() else [data / "manifest.json"],
         ) as log,

@@ -4,10 +4,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment.commands import Positional, default, finish
-from deq_core.experiment.config import ConfigError
-from deq_core.experiment.device import chosen_device
-from deq_vision.models import shipped
-from deq_vision.models.build import load
 
 
 def demo(
@@ -51,14 +47,8 @@ def demo(
         device: auto (a GPU if available), cpu, cuda or cuda:N.
     """
     from deq_vision.demo.images import images_of, run
-    from deq_vision.demo.label_space import label_space_of
-    from deq_vision.demo.viewer import Viewer
+    from deq_vision.demo.viewer import viewer_of
 
     images = images_of(source)
-    checkpoint, side = shipped.chosen(checkpoint, task, side)
-    model = load(checkpoint).to(chosen_device(device))
-    label_space = label_space_of(model, pixels=pixels, names=names)
-    if task not in (None, label_space.task):
-        raise ConfigError(f"checkpoint: expected one to {task} with, got {checkpoint}, which is to {label_space.task}")
-    viewer = Viewer(model, label_space, side=side, least_score=least_score)
-    finish(run(viewer, images, out=out, name=checkpoint))
+    viewer, name = viewer_of(checkpoint, task, device, side=side, least_score=least_score, pixels=pixels, names=names)
+    finish(run(viewer, images, out=out, name=name))

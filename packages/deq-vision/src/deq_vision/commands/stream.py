@@ -4,11 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from deq_core.experiment.commands import FILE, Positional, default, finish
-from deq_core.experiment.config import ConfigError
-from deq_core.experiment.device import chosen_device
 from deq_core.experiment.media import video
-from deq_vision.models import shipped
-from deq_vision.models.build import load
 
 
 def stream(
@@ -68,17 +64,11 @@ def stream(
         device: auto (a GPU if available), cpu, cuda or cuda:N.
         threads: CPU threads.
     """
-    from deq_vision.demo.label_space import label_space_of
     from deq_vision.demo.video import StreamConfig, chosen_threads, write_stream
-    from deq_vision.demo.viewer import Viewer
+    from deq_vision.demo.viewer import viewer_of
 
     settings = StreamConfig(steps=steps, tolerance=tolerance, warm=warm, cut=cut, fps=fps, frames=frames)
     chosen_threads(threads)
     pictures = video.frames(video.source_of([source]))
-    checkpoint, side = shipped.chosen(checkpoint, task, side)
-    model = load(checkpoint).to(chosen_device(device))
-    label_space = label_space_of(model, pixels=pixels, names=names)
-    if task not in (None, label_space.task):
-        raise ConfigError(f"checkpoint: expected one to {task} with, got {checkpoint}, which is to {label_space.task}")
-    viewer = Viewer(model, label_space, side=side, least_score=least_score)
+    viewer, _ = viewer_of(checkpoint, task, device, side=side, least_score=least_score, pixels=pixels, names=names)
     finish(write_stream(viewer, pictures, settings, out=out, raw=raw))

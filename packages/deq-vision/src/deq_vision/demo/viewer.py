@@ -1,15 +1,19 @@
 """Preprocessing of frames of any size, and drawing of results, for the demos on images and video."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.device import chosen_device
 from deq_vision.data.scenes import fitted_to
 from deq_vision.data.transforms import centre_crop, resize
-from deq_vision.demo.label_space import LabelSpace
+from deq_vision.demo.label_space import LabelSpace, Pixels, TaskName, label_space_of
 from deq_vision.demo.overlay import with_boxes, with_classes, with_legend
 from deq_vision.detection.decoding import Decoding, Detections, detect
+from deq_vision.models import shipped
+from deq_vision.models.build import load
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.windows import padded, unreduced_classes
 
@@ -102,3 +106,22 @@ class Viewer:
         best = self.best(logits)
         texts, widest = [f"{names[index]} {value:.2f}" for index, value in best], [f"{name} 0.00" for name in names]
         return with_legend(drawn, texts, [colours[index] for index, _ in best], widest=widest)
+
+
+def viewer_of(
+    checkpoint: str | None,
+    task: TaskName | None,
+    device: str,
+    *,
+    side: int | None,
+    least_score: float,
+    pixels: Pixels,
+    names: Path | None,
+) -> tuple[Viewer, str]:
+    """That of a checkpoint, or of the shipped one for a task, by the options of the commands; and the checkpoint."""
+    checkpoint, side = shipped.chosen(checkpoint, task, side)
+    model = load(checkpoint).to(chosen_device(device))
+    label_space = label_space_of(model, pixels=pixels, names=names)
+    if task not in (None, label_space.task):
+        raise ConfigError(f"checkpoint: expected one to {task} with, got {checkpoint}, which is to {label_space.task}")
+    return Viewer(model, label_space, side=side, least_score=least_score), checkpoint

@@ -6,12 +6,11 @@ from typing import Any
 
 from deq_core.experiment import config
 from deq_core.experiment.checkpoints import checkpoint
-from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.config.layer import LayerConfig
 from deq_vision.config import VARIANTS, Architecture, Equilibrium, ModelConfig
-from deq_vision.models import shipped
 from deq_vision.models.compat.convert import load_released
 from deq_vision.models.mdeq import MDEQ
+from deq_vision.models.shipped import SHIPPED
 
 NAMES = tuple(VARIANTS)
 """Names that `build` accepts."""
@@ -74,21 +73,8 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
 
 
 def file_of(path: Path | str) -> Path:
-    """Resolves the `path` of `load`, a file, folder or shipped name, to the file of the weights.
-
-    Raises:
-        CheckpointError: the file or name does not exist.
-    """
-    folder = shipped.SHIPPED.get(str(path))
-    place = Path(path) if folder is None else shipped.FOLDER / folder
-    if place.is_dir():
-        place = place / "model.safetensors"
-    if not place.exists():
-        raise CheckpointError(
-            f"{place}: no such file; expected a model.safetensors or its folder, an official .pth, or a name that "
-            f"ships with deq_vision: {', '.join(shipped.SHIPPED)}"
-        )
-    return place
+    """As `checkpoint.file_of`, with the names of `SHIPPED`."""
+    return checkpoint.file_of(path, SHIPPED)
 
 
 def save(path: Path, model: MDEQ) -> None:

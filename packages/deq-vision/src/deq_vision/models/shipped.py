@@ -1,16 +1,13 @@
 """Checkpoints in the package; each has a CARD.md."""
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-SHIPPED: Mapping[str, str] = {"digits": "digits", "street": "street", "detect": "detect"}
-"""Name to folder in `FOLDER`, which has model.safetensors and config.json. Write `./digits` for your own folder of that
-name."""
-
-FOLDER = Path(str(resources.files("deq_vision"))) / "checkpoints"
-"""Folder of the files; a real one, as wheels are unpacked when they are installed."""
+SHIPPED: dict[str, Path] = {
+    name: Path(__file__).parents[1] / "checkpoints" / name for name in ("digits", "street", "detect")
+}
+"""Folders with model.safetensors and config.json by name. Write `./digits` for your own folder of that name."""
 
 SIDES: Mapping[str, int] = {"street": 128, "detect": 128}
 """Longer side of the training images, pixels; classifiers crop the middle of an image instead."""

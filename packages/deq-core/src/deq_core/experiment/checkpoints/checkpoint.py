@@ -43,6 +43,21 @@ def save(path: Path, model: nn.Module, config: object) -> None:
     write_json(path.with_name("config.json"), plain(config))
 
 
+def file_of(path: Path | str, shipped: Mapping[str, Path]) -> Path:
+    """The weights that `path` stands for, which exist: that file, the one in its folder, or that of a shipped name.
+
+    Raises:
+        CheckpointError: there is no such file or name.
+    """
+    place = shipped.get(str(path)) or Path(path)
+    place = place / "model.safetensors" if place.is_dir() else place
+    if not place.exists():
+        if str(path) in shipped:
+            raise CheckpointError(f"{path}: this installation lacks its shipped checkpoint, {place}")
+        raise CheckpointError(f"{place}: no such checkpoint, and none of that name is shipped ({', '.join(shipped)})")
+    return place
+
+
 def require_same_config(path: Path, config: Any) -> None:
     """Raises OutputError if the folder has other weights whose config.json differs from `config`."""
     beside = path.with_name("config.json")
