@@ -1,10 +1,10 @@
-"""All that needs a GPU, in one run of at most eight minutes, so that a borrowed one is used at once.
+"""Everything that needs a GPU, in one run of at most eight minutes.
 
     python -m benchmarks.gpu --out gpu.json [--seconds 480] [--only tests solvers]
 
-The tests marked `gpu`; solvers beside torchdeq's; memory of a training step of flow and language models against
-iterations; time and memory of a pair of 436x1024. Each part is a process of its own and is stopped when its time is
-over; what it has printed until then is kept. The file is written after every part, so that an end in between loses
+The parts are the tests marked `gpu`; solvers compared with torchdeq's; memory of a training step of flow and language
+models against iterations; time and memory of a pair of 436x1024. Each part runs in its own process and is stopped at
+the end of its time; its output until then is kept. The file is written after every part, so that an interruption loses
 nothing.
 """
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Part:
-    """A module that is run, and the seconds that it may take."""
+    """A module to run, and its time limit in seconds."""
 
     arguments: tuple[str, ...]
     seconds: float
@@ -41,11 +41,11 @@ PARTS = {
     "sequence training memory": Part(("benchmarks.sequence.training_memory", "--device", "cuda"), 40),
     "solvers": Part(("benchmarks.core.solvers", "--device", "cuda", "--rounds", "11", "--sizes", "1000000"), 90),
 }
-"""In the order of what is missed most."""
+"""Parts by priority."""
 
 
 def run(part: Part, left: float) -> dict[str, Any]:
-    """What came of a part within its time and what is left of all: status, seconds, and the end of what it printed."""
+    """Runs a part within its time and the time left, and returns status, seconds, and the end of its output."""
     began, limit = time.monotonic(), min(part.seconds, left)
     command = [sys.executable, "-m", *part.arguments]
     found: dict[str, Any] = {"command": " ".join(["python", "-m", *part.arguments]), "limit": round(limit, 1)}
@@ -64,7 +64,7 @@ def run(part: Part, left: float) -> dict[str, Any]:
 
 
 def run_all(parts: Mapping[str, Part], seconds: float, out: Path) -> dict[str, Any]:
-    """Runs parts one after another until the time is over, and writes what came of each to a file."""
+    """Runs parts one after another until the time is over, and writes the results to a file."""
     end = time.monotonic() + seconds
     found: dict[str, Any] = {"machine": machine(), "parts": {}}
     for name, part in parts.items():
@@ -76,7 +76,7 @@ def run_all(parts: Mapping[str, Part], seconds: float, out: Path) -> dict[str, A
 
 
 def machine() -> dict[str, str]:
-    """What the numbers were measured on, and of which commit."""
+    """Device, versions and commit of the measurements."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
@@ -88,7 +88,7 @@ def machine() -> dict[str, str]:
 
 
 def pairs(device: str, height: int = 436, width: int = 1024, repeats: int = 5) -> None:
-    """Prints a row of JSON a network and number of iterations: milliseconds of a pair, and its peak of memory."""
+    """Prints one line of JSON per network and number of iterations: milliseconds and peak memory of a pair."""
     import deq_core as deq
     from deq_flow import build
 

@@ -1,1 +1,1 @@
-"""What is checked before a release, and made for it: `make release-check`."""
+"""Builds and checks releases: `make release-check`."""

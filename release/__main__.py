@@ -1,7 +1,7 @@
-"""Builds all that a release consists of, and checks it: `make release-check`, or `python -m release`.
+"""Builds and checks a release: `make release-check`, or `python -m release`.
 
-In build/release are then dist, with wheels, source distributions and a bill of materials for each wheel, and the
-environments that the wheels were tried in.
+build/release then has dist, with wheels, source distributions and a bill of materials for each wheel, and the
+environments in which the wheels were tested.
 """
 
 import shutil
@@ -18,7 +18,7 @@ EXPERIMENT = f"{CORE}[experiment]"
 
 
 def main(folder: Path) -> None:
-    """Builds and checks in a folder, which is made anew."""
+    """Builds and checks a release in a folder, which is recreated."""
     shutil.rmtree(folder, ignore_errors=True)
     dist = folder / "dist"
     dist.mkdir(parents=True)
@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
 
 
 def try_all(folder: Path, wheels: dict[str, Path]) -> None:
-    """Tries each installation in an environment of its own; those of domains see that of deq-core[experiment] below."""
+    """Tests each installation in its own environment; those of domains include that of deq-core[experiment]."""
     core = closure([CORE])
     shared = closure([EXPERIMENT])
     plain = environment(folder, CORE, [wheels[CORE]], set(core))
@@ -49,7 +49,7 @@ def try_all(folder: Path, wheels: dict[str, Path]) -> None:
 def environment(
     folder: Path, installation: str, wheels: list[Path], needed: set[str], *below: Environment
 ) -> Environment:
-    """Makes an environment and runs the smoke test of its installation there."""
+    """Makes an environment and runs the smoke test of its installation in it."""
     made = environments.make(
         folder / "environments" / installation, wheels, sorted(needed - set(PACKAGES)), below=below
     )

@@ -1,4 +1,4 @@
-"""Bills of materials in CycloneDX 1.6: what comes with a wheel, in which versions and on what terms."""
+"""Bills of materials in CycloneDX 1.6: the dependencies of a wheel with versions and licences."""
 
 import hashlib
 import json
@@ -10,13 +10,14 @@ from release.dependencies import licence
 
 
 def write(out: Path, wheel: Path, name: str, version: str, needed: Mapping[str, Sequence[str]]) -> None:
-    """Writes the bill of one wheel, alike for the same wheel and the same installed versions.
+    """Writes the bill of a wheel, which is the same for the same wheel and installed versions.
 
     Args:
-        out: the file.
-        wheel: what it is of; its SHA-256 is in the bill.
-        name: of the package; `version` too.
-        needed: what it leads to, the package and its siblings among it, as `dependencies.closure` has it.
+        out: file to write.
+        wheel: the wheel, whose SHA-256 is in the bill.
+        name: name of the package.
+        version: version of the package and its siblings.
+        needed: all dependencies, including the package and its siblings, from `dependencies.closure`.
     """
     versions = {one: version if one.startswith("deq-") else distribution(one).version for one in needed}
     references = {one: f"pkg:pypi/{one}@{versions[one]}" for one in needed}

@@ -1,4 +1,4 @@
-"""What the packages need: declared in their pyproject.toml, and further by the metadata of what is installed."""
+"""Dependencies of the packages, from their pyproject.toml and the metadata of installed distributions."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ STATED: Mapping[str, str] = {
     "snakemake-interface-scheduler-plugins": "MIT",
     "snakemake-interface-storage-plugins": "MIT",
 }
-"""Licences by the texts that come with packages whose metadata name none, or not as one."""
+"""Licences, read from their texts, of packages whose metadata have none, or not a clear one."""
 
 
 def project(name: str) -> Mapping[str, Any]:
@@ -34,7 +34,7 @@ def project(name: str) -> Mapping[str, Any]:
 
 
 def required(name: str, extra: str = "") -> list[Requirement]:
-    """What a distribution asks for here by itself, or with an extra in addition."""
+    """Requirements of a distribution on this platform, or those that an extra adds."""
     if own := project(name):
         return [Requirement(one) for one in (own["optional-dependencies"][extra] if extra else own["dependencies"])]
     asked = [Requirement(one) for one in distribution(name).requires or ()]
@@ -45,10 +45,10 @@ def required(name: str, extra: str = "") -> list[Requirement]:
 
 
 def closure(requirements: Iterable[str]) -> dict[str, list[str]]:
-    """All that some requirements lead to, themselves among it: {name: names that it asks for}, sorted.
+    """Transitive closure of some requirements, including themselves: {name: names of its requirements}, sorted.
 
     Raises:
-        PackageNotFoundError: one of them is not installed.
+        PackageNotFoundError: a requirement is not installed.
     """
     waiting = [Requirement(one) for one in requirements]
     seen: set[tuple[str, str]] = set()
@@ -66,10 +66,10 @@ def closure(requirements: Iterable[str]) -> dict[str, list[str]]:
 
 
 def licence(name: str) -> str:
-    """The licence of an installed distribution, an SPDX expression where its metadata have one.
+    """The licence of an installed distribution, an SPDX expression if its metadata have one.
 
     Raises:
-        ValueError: neither its metadata nor STATED name one.
+        ValueError: neither its metadata nor STATED have a licence.
     """
     if name in STATED:
         return STATED[name]

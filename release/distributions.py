@@ -1,4 +1,4 @@
-"""Wheels and source distributions, the same to the byte wherever and whenever they are built."""
+"""Reproducible builds of wheels and source distributions."""
 
 import os
 import shutil
@@ -13,13 +13,13 @@ PACKAGES = ("deq-core", "deq-flow", "deq-vision", "deq-sequence")
 
 
 class ReleaseError(Exception):
-    """What was built, or is to be, is not fit for a release."""
+    """A distribution is not fit for a release."""
 
 
 def build(source: Path, out: Path, *targets: str) -> list[Path]:
     """Builds the package in `source` into the new folder `out`: a source distribution and a wheel, or the `targets`.
 
-    The time in them is SOURCE_DATE_EPOCH, by default that of the last commit.
+    Their timestamps are SOURCE_DATE_EPOCH, by default the time of the last commit.
     """
     last = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True, check=True)
     epoch = {"SOURCE_DATE_EPOCH": last.stdout.strip(), **os.environ}
@@ -32,18 +32,18 @@ def build(source: Path, out: Path, *targets: str) -> list[Path]:
 
 
 def build_twice(name: str, folder: Path) -> list[Path]:
-    """Wheel and source distribution of a package, in this order, after a second build of each came out alike.
+    """Builds wheel and source distribution of a package, returned in this order, and checks that they are reproducible.
 
-    The second ones are made of a copy elsewhere, and the wheel once more of what the source distribution holds.
+    Both are built again from a copy elsewhere, and the wheel also from the source distribution.
 
     Raises:
-        ReleaseError: one came out otherwise, or not at all.
+        ReleaseError: a build failed, or its bytes differ.
     """
     source = ROOT / "packages" / name
     wheel, archive = build(source, folder / "built")
     copy = folder / "elsewhere" / name
     shutil.copytree(source, copy, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copyfile(ROOT / ".gitignore", copy.parent / ".gitignore")  # it belongs to a source distribution
+    shutil.copyfile(ROOT / ".gitignore", copy.parent / ".gitignore")  # part of a source distribution
     compare([wheel, archive], build(copy, folder / "again"))
     with tarfile.open(archive) as packed:
         packed.extractall(folder, filter="data")

@@ -1,7 +1,7 @@
-"""Clean environments: some wheels, what they declare to need, and nothing else.
+"""Clean environments with some wheels, their declared dependencies, and nothing else.
 
-What they need is linked from the environment that runs this, file by file, so that no download is repeated; where a
-wheel forgets to declare what it imports, it is not there.
+Dependencies are linked, file by file, from the environment that runs this, which saves downloads. An import that a
+wheel does not declare fails in them.
 """
 
 import os
@@ -20,7 +20,7 @@ SMOKE = Path(__file__).with_name("smoke.py")
 
 @dataclass(frozen=True)
 class Environment:
-    """A folder with an environment in it."""
+    """A virtual environment in a folder."""
 
     folder: Path
 
@@ -36,7 +36,7 @@ class Environment:
         """Runs one case of smoke.py in an empty folder, with the programs of this environment alone.
 
         Raises:
-            ReleaseError: it failed; what it said is on stderr.
+            ReleaseError: the case failed; its output is on stderr.
         """
         scratch.mkdir(parents=True)
         kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -49,10 +49,10 @@ class Environment:
 def make(
     folder: Path, wheels: Sequence[Path], needed: Iterable[str], *, below: Sequence[Environment] = ()
 ) -> Environment:
-    """An environment with some wheels, the installed distributions `needed`, and all that those `below` have.
+    """Makes an environment with some wheels, the installed distributions `needed`, and the contents of those `below`.
 
     Raises:
-        ReleaseError: a requirement of the wheels is missing or of the wrong version.
+        ReleaseError: a requirement of the wheels is missing or has the wrong version.
     """
     venv.create(folder, with_pip=False, symlinks=True)
     made = Environment(folder)
@@ -67,17 +67,17 @@ def make(
 
 
 def link(name: str, packages: Path) -> None:
-    """Links the files of an installed distribution, but for programs, below another environment's `packages`."""
+    """Links the files of an installed distribution, except programs, into another environment's `packages`."""
     installed = distribution(name)
     for file in installed.files or ():
         place = packages / file
-        if file.parts[0] != ".." and not place.is_symlink():  # that of another distribution, in mlflow's for one
+        if file.parts[0] != ".." and not place.is_symlink():  # mlflow's distributions share files
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(Path(str(installed.locate_file(file))).absolute())
 
 
 def pip(environment: Environment, *words: str) -> None:
-    """Runs the pip of this interpreter on an environment that has none."""
+    """Runs this interpreter's pip on an environment without pip."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-m", "pip", "--python", str(environment.python), *words]
     done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

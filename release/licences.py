@@ -1,4 +1,4 @@
-"""The table of licences in docs/licences.md, of the pinned versions: `python -m release.licences` writes it."""
+"""Writes the table of licences of the pinned versions in docs/licences.md: `python -m release.licences`."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ TOOLS = "tools of this repository"
 
 
 def rows() -> Iterator[tuple[str, str, str, str]]:
-    """Name, version, licence, and what a distribution comes with, for each that constraints.txt pins."""
+    """Name, version, licence and dependent package of each distribution that constraints.txt pins."""
     needed = {installation: closure([installation]) for installation in INSTALLATIONS}
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -24,7 +24,7 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
 
 
 def made(page: str) -> str:
-    """The page with the table of the pins and of what is installed now."""
+    """The page with the table of pinned versions and installed licences."""
     table = markdown(
         ("package", "version", "licence", "comes first with"), sorted(rows(), key=lambda row: row[0].lower())
     )

@@ -1,4 +1,4 @@
-"""What an installed package must be able to do, alone: `python -I smoke.py deq-flow`, in an empty folder."""
+"""Smoke tests of an installed package: `python -I smoke.py deq-flow`, in an empty folder."""
 
 import importlib
 import json
@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 OPTIONAL = ("deq_flow.models.lookup.on_the_fly_triton",)
-"""Modules that need what the package does without."""
+"""Modules with dependencies that the package does not require."""
 
 
 def import_all(package: str, besides: str = "") -> None:
-    """Imports each module of a package from the environment; what one needs and nothing declares is missing there."""
+    """Imports each module of a package from the environment, in which undeclared dependencies are missing."""
     root = importlib.import_module(package)
     assert Path(str(root.__file__)).is_relative_to(Path(sys.prefix).parent), f"{root.__file__} is not of a wheel"
     assert Path(str(root.__file__)).with_name("py.typed").is_file() or "." in package
@@ -23,14 +23,14 @@ def import_all(package: str, besides: str = "") -> None:
 
 
 def ask(*command: str) -> str:
-    """What a program of the environment prints."""
+    """Output of a program of the environment."""
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
 
 
 def check_program(name: str) -> None:
-    """The program tells its version, as a module too, and prints its completion for shells."""
+    """Checks that the program prints its version, also when run as a module, and its shell completion."""
     told = ask(name, "--version")
     assert told.startswith(f"{name} ")
     assert ask(sys.executable, "-I", "-m", name.replace("-", "_"), "--version") == told
@@ -38,7 +38,7 @@ def check_program(name: str) -> None:
 
 
 def core() -> None:
-    """Torch is enough to solve, to differentiate, and to be told of the extra."""
+    """Checks that torch suffices to solve and differentiate, and that a missing extra is reported."""
     import torch
 
     import deq_core as deq
@@ -67,7 +67,7 @@ def core() -> None:
 
 
 def experiment() -> None:
-    """All that experiments share is there, and a run is recorded."""
+    """Checks that the shared modules of experiments import, and that their photographs are present."""
     import_all("deq_core.experiment")
     from deq_core.experiment.data import photographs
 
@@ -75,7 +75,7 @@ def experiment() -> None:
 
 
 def flow() -> None:
-    """The network that ships sees by how many pixels a photograph was moved."""
+    """Checks that the shipped network estimates the shift of a photograph in pixels."""
     import cv2
     import numpy as np
 
@@ -94,7 +94,7 @@ def flow() -> None:
 
 
 def vision() -> None:
-    """Each network that ships sees something in a photograph."""
+    """Checks that the shipped networks load, and that the demo runs on a photograph."""
     import cv2
 
     import deq_vision
@@ -110,7 +110,7 @@ def vision() -> None:
 
 
 def sequence() -> None:
-    """The network that ships goes on with a text, and the text that ships is there."""
+    """Checks that the shipped network continues a text, and that the embedded text is present."""
     import_all("deq_sequence")
     check_program("deq-sequence")
     told = ask("deq-sequence", "generate", "--prompt", "The database ", "--length", "8")

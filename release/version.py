@@ -1,5 +1,5 @@
-"""The version of the four packages, which are released together: `python -m release.version` says it, and
-`python -m release.version 0.2.0` writes it wherever it stands."""
+"""The version of the four packages, which are released together: `python -m release.version` prints it, and
+`python -m release.version 0.2.0` sets it in all files."""
 
 import re
 import sys
@@ -12,11 +12,11 @@ PLACES: Mapping[str, str] = {
     "packages/*/pyproject.toml": r'^(?:version = "|    "deq-core\[experiment\]==)(.*?)"',
     "CITATION.cff": r"^version: (.*)$",
 }
-"""{files: what the version is the group of}, in each file at least once."""
+"""Regular expressions whose group is the version, by file pattern; each file has at least one match."""
 
 
 def find(root: Path = ROOT) -> dict[str, set[str]]:
-    """The versions that stand in some files, by their paths."""
+    """The versions in each file of `PLACES`, by path."""
     return {
         path.relative_to(root).as_posix(): set(re.findall(place, path.read_text(), flags=re.MULTILINE))
         for pattern, place in PLACES.items()
@@ -25,10 +25,10 @@ def find(root: Path = ROOT) -> dict[str, set[str]]:
 
 
 def current(root: Path = ROOT) -> str:
-    """The one version of all packages.
+    """The common version of all packages.
 
     Raises:
-        ValueError: there are several, or a file has none.
+        ValueError: versions differ, or a file has none.
     """
     found = find(root)
     versions = set().union(*found.values())
@@ -40,10 +40,10 @@ def current(root: Path = ROOT) -> str:
 
 
 def write(version: str, root: Path = ROOT) -> None:
-    """Puts a version in the place of those that stand there.
+    """Replaces the version in all files.
 
     Raises:
-        ValueError: it is none of the form 1.2.3, with rc1 or the like behind it at most.
+        ValueError: the version does not have the form 1.2.3, optionally with a suffix such as rc1.
     """
     if not re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?", version):
         raise ValueError(f"expected a version such as 0.2.0 or 0.2.0rc1, got {version!r}")

@@ -1,1 +1,1 @@
-"""Measurements of the solvers and gradients."""
+"""Benchmarks of solvers and gradients."""

@@ -1,8 +1,8 @@
-"""How fast each solver converges on four problems: the figures and the table of docs/choosing-a-solver.md.
+"""Convergence of each solver on four problems: the figures and the table of docs/choosing-a-solver.md.
 
     python -m benchmarks.core.choosing --out docs/figures
 
-Evaluations do not depend on the machine, up to rounding; times do, and are CPU seconds of one thread.
+Numbers of evaluations do not depend on the machine, up to rounding; times do. They are CPU seconds of one thread.
 """
 
 import argparse
@@ -40,13 +40,13 @@ NEVER = "-"
 
 @torch.no_grad()
 def solve(problem: Problem, solver: deq.Solver, f: Callable[[Tensor], Tensor] | None = None) -> deq.Solution:
-    """The solution to the tightest tolerance; `f` replaces the problem's own."""
+    """Solves to the tightest tolerance; `f` replaces the problem's own."""
     stop = deq.Stop(BUDGET, TOLERANCES[-1])
     return deq.fixed_point(problem.f if f is None else f, problem.z0, solver=solver, stop=stop, on_failure="ignore")
 
 
 def evaluations(trace: Tensor, tol: float) -> int | None:
-    """After how many evaluations every sample has had a residual within `tol`; None if one never has.
+    """Number of evaluations until every sample has had a residual within `tol`; None if one never has.
 
     Args:
         trace: (evaluations, B), as in `Solution`.
@@ -56,14 +56,14 @@ def evaluations(trace: Tensor, tol: float) -> int | None:
 
 
 def radius(problem: Problem) -> float:
-    """The largest spectral radius of the Jacobian at the solutions of the samples."""
+    """Largest spectral radius of the Jacobian at the solutions of the samples."""
     value = solve(problem, deq.Broyden()).value
     generator = torch.Generator().manual_seed(0)
     return float(deq.nn.spectral_radius(problem.f, value, iterations=100, generator=generator).max())
 
 
 def seconds(problem: Problem, solver: deq.Solver) -> list[float]:
-    """CPU seconds until each evaluation was done, the median over some solves."""
+    """CPU seconds from the start to the end of each evaluation, the median over several solves."""
     runs = []
     for _ in range(REPEATS):
         ends: list[float] = []
@@ -80,7 +80,7 @@ def seconds(problem: Problem, solver: deq.Solver) -> list[float]:
 
 
 def table(traces: Mapping[str, Mapping[str, Tensor]]) -> str:
-    """Evaluations to each tolerance, `10 / 20 / -`; solvers are rows, problems columns."""
+    """Table of the evaluations to each tolerance, `10 / 20 / -`; solvers are rows, problems columns."""
     rows = [["spectral radius", *[f"{radius(PROBLEMS[name]()):.2f}" for name in traces]]]
     for solver in SOLVERS:
         counts = [[evaluations(found[solver], tol) for tol in TOLERANCES] for found in traces.values()]
@@ -89,7 +89,7 @@ def table(traces: Mapping[str, Mapping[str, Tensor]]) -> str:
 
 
 def measure() -> dict[str, dict[str, Tensor]]:
-    """problem -> solver -> trace (evaluations, B)."""
+    """Solves every problem with every solver: problem -> solver -> trace (evaluations, B)."""
     problems = {name: make() for name, make in PROBLEMS.items()}
     return {
         name: {label: solve(problem, solver).trace for label, solver in SOLVERS.items()}
@@ -101,9 +101,9 @@ def draw(
     traces: Mapping[str, Mapping[str, Tensor]],
     milliseconds: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
 ) -> Figure:
-    """Four panels of the worst sample's lowest residual so far, against evaluations or against time.
+    """Lowest residual so far of the worst sample, against evaluations or against time, one panel per problem.
 
-    A panel ends where the last solver that converges does.
+    A panel ends at the end of the slowest solver that converges.
     """
     drawn, panels = figure(8, 6, rows=2, columns=2)
     for axes, (name, found) in zip(panels, traces.items(), strict=True):

@@ -1,11 +1,10 @@
-"""Evaluations of f that a solve takes, beside torchdeq 0.1 with its best settings: docs/against-torchdeq.md.
+"""Evaluations of f per solve, compared with torchdeq 0.1 with its best settings: docs/against-torchdeq.md.
 
     pip install --no-deps --target build/torchdeq torchdeq==0.1
     python -m benchmarks.core.evaluations
 
-Counted is every call of f, in float64, until each sample has had a relative residual within the tolerance once.
-"Best" is the fewest that any of the settings takes, chosen for each problem and tolerance by itself. Counts do not
-depend on the machine, up to rounding.
+Every call of f counts, in float64, until each sample has once had a relative residual within the tolerance. "Best" is
+the minimum over the settings for each problem and tolerance. Counts do not depend on the machine, up to rounding.
 """
 
 import argparse
@@ -32,7 +31,7 @@ RIDGES = (1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
 
 @dataclass(frozen=True)
 class Pair:
-    """A solver of this library, by default and in other settings, and the settings of torchdeq's that are tried."""
+    """A solver of this library, first with defaults, then with other settings, and torchdeq's settings to try."""
 
     here: tuple[deq.Solver, ...]
     name: str
@@ -51,11 +50,11 @@ PAIRS: dict[str, Pair] = {
 }
 
 Counts = dict[str, list[int | None]]
-"""problem → evaluations to each of `TOLERANCES`; None where a solve does not get there."""
+"""problem → evaluations to each of `TOLERANCES`; None if a solve does not reach it."""
 
 
 def counts(run: Run, problem: Problem) -> list[int | None]:
-    """Evaluations to each of `TOLERANCES`."""
+    """Number of evaluations to each of `TOLERANCES`."""
     residuals: list[Tensor] = []
 
     def watched(z: Tensor) -> Tensor:
@@ -63,7 +62,7 @@ def counts(run: Run, problem: Problem) -> list[int | None]:
         residuals.append((fz - z).flatten(1).norm(dim=1) / fz.flatten(1).norm(dim=1))
         return fz
 
-    # Raised by torchdeq's Anderson, once its residuals are dependent.
+    # torchdeq's Anderson raises it when its residuals are linearly dependent.
     with suppress(torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]  documented as this name
         run(watched, problem.z0, BUDGET, 0.0)
     trace = torch.stack(residuals)
@@ -71,7 +70,7 @@ def counts(run: Run, problem: Problem) -> list[int | None]:
 
 
 def best(runs: Iterable[Run]) -> Counts:
-    """The fewest that any of them takes."""
+    """Fewest evaluations of any run, for each problem and tolerance."""
     found = {name: [counts(run, make()) for run in runs] for name, make in PROBLEMS.items()}
     return {
         name: [min((count for count in column if count), default=None) for column in zip(*rows, strict=True)]
@@ -80,7 +79,7 @@ def best(runs: Iterable[Run]) -> Counts:
 
 
 def by_default(pair: Pair) -> Counts:
-    """Of this library with its defaults."""
+    """Evaluations of this library with its defaults."""
     return best([ours(pair.here[0])])
 
 

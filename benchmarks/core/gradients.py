@@ -1,4 +1,4 @@
-"""What each gradient costs and how far it is from the exact one: docs/choosing-a-gradient.md.
+"""Cost of each gradient, and its angle to the exact one: docs/choosing-a-gradient.md.
 
     python -m benchmarks.core.gradients --out docs/figures
 
@@ -58,12 +58,12 @@ WAYS: dict[str, Way] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a gradient needs beside the solve.
+    """Cost of a gradient besides the solve.
 
     Attributes:
-        states: bytes held between forward and backward pass, the value included, over those of one state.
-        forward: evaluations of f that are not the solve's.
-        backward: vector-Jacobian products with f.
+        states: bytes held between forward and backward pass, including the value, in units of one state.
+        forward: number of evaluations of f outside the solve.
+        backward: number of vector-Jacobian products with f.
     """
 
     states: float
@@ -80,26 +80,26 @@ def problem() -> Problem:
 
 
 def losses(at: Problem) -> dict[str, Tensor]:
-    """Two gradients of a loss with respect to the solution: that of |z|² / 2, and one that has nothing to do with z."""
+    """Two gradients of a loss with respect to the solution: that of |z|² / 2, and a random one independent of z."""
     with torch.no_grad():
         solution = deq.fixed_point(at.f, at.z0, solver=_BROYDEN, stop=_TIGHT, on_failure="ignore").value
     return {"along z": solution, "random": torch.randn(solution.shape, generator=_generator(), dtype=solution.dtype)}
 
 
 def gradient(at: Problem, way: Way, incoming: Tensor) -> Tensor:
-    """The parameters' gradients side by side, (parameters,)."""
+    """Concatenated gradients of all parameters, (parameters,)."""
     solution = deq.fixed_point(at.f, at.z0, solver=way.solver, stop=way.stop, adjoint=way.adjoint, on_failure="ignore")
     found = torch.autograd.grad((solution.value * incoming).sum(), at.parameters)
     return torch.cat([part.flatten() for part in found])
 
 
 def exact(at: Problem, incoming: Tensor) -> Tensor:
-    """The implicit function theorem's gradient, both equations solved to rounding."""
+    """The gradient by the implicit function theorem, with both equations solved to rounding."""
     return gradient(at, Way(deq.Implicit(deq.GMRES(), _TIGHT, on_failure="ignore"), stop=_TIGHT), incoming)
 
 
 def degrees(found: Tensor, wanted: Tensor) -> float:
-    """The angle between two gradients. By the arc tangent: a cosine near 1 has no digits left."""
+    """Angle between two gradients, by the arc tangent, since the arc cosine is inaccurate for small angles."""
     found, wanted = found / found.norm(), wanted / wanted.norm()
     return math.degrees(2 * math.atan2(float((found - wanted).norm()), float((found + wanted).norm())))
 
@@ -141,7 +141,7 @@ def cost(at: Problem, way: Way) -> Cost:
 
 
 def table() -> str:
-    """Angles to the exact gradient for both losses, and costs."""
+    """Table of the angles to the exact gradient for both losses, and of the costs."""
     at = problem()
     incoming = losses(at)
     wanted = {name: exact(at, direction) for name, direction in incoming.items()}
@@ -162,7 +162,7 @@ def table() -> str:
 
 
 def draw(most: int = 12) -> Figure:
-    """The angle against the steps of the gradient, and the bytes held against those of the forward solve."""
+    """Angle against the steps of the gradient, and bytes held against the steps of the forward solve."""
     at = problem()
     drawn, panels = figure(9, 4, columns=3)
     steps = range(1, most + 1)
@@ -208,7 +208,7 @@ def _storage(tensor: Tensor) -> dict[int, int]:
 
 
 def _new_tensors() -> Callable[[], list[Tensor]]:
-    """What lists the tensors made from now on that Python still holds; looking at all there are takes a second."""
+    """Returns a function that lists the live tensors created since this call; listing all objects takes a second."""
 
     def found() -> list[Tensor]:
         gc.collect()

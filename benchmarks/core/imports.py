@@ -1,8 +1,8 @@
-"""What importing deq_core costs beside importing torch alone: docs/against-torchdeq.md.
+"""Cost of importing deq_core in addition to torch: docs/against-torchdeq.md.
 
     python -m benchmarks.core.imports [--rounds 21] [--write]
 
-CPU seconds of a new interpreter, user and system, that does nothing else. The two take turns; medians.
+CPU seconds, user and system, of a new interpreter that does nothing else; medians over alternating runs.
 """
 
 import argparse
@@ -20,7 +20,7 @@ MODULES = ("torch", "deq_core")
 
 
 def seconds(module: str) -> float:
-    """CPU seconds of an interpreter that imports `module`."""
+    """CPU seconds of a new interpreter that imports `module`."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

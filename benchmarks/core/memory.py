@@ -1,10 +1,10 @@
-"""Memory of a solve beside torchdeq 0.1, and of a training step by its length: docs/against-torchdeq.md.
+"""Memory of a solve compared with torchdeq 0.1, and of a training step by its length: docs/against-torchdeq.md.
 
     pip install --no-deps --target build/torchdeq torchdeq==0.1
     python -m benchmarks.core.memory [--write]    # with docs/figures/memory.svg
 
-Greatest resident memory while a solve, or a solve and its backward pass, runs, over what was in use before (Linux), in
-states of a million float32 numbers. Each series is a process of its own, in which freed memory goes back at once.
+Peak resident memory during a solve, or a solve and its backward pass, minus that before (Linux), in states of a million
+float32 numbers. Each series runs in its own process, in which freed memory is returned to the system at once.
 """
 
 import argparse
@@ -38,13 +38,13 @@ ADJOINTS: dict[str, Callable[[], deq.Adjoint]] = {
 
 
 def diagonal() -> tuple[Tensor, Tensor]:
-    """Slopes (n,) and shifts (B, n) of a map z ↦ shift + slope z that contracts."""
+    """Slopes (n,) and shifts (B, n) of a contractive map z ↦ shift + slope z."""
     shift = torch.randn(BATCH, SIZE, generator=torch.Generator().manual_seed(0))
     return torch.linspace(-0.9, 0.9, SIZE), shift
 
 
 def solvers(where: str) -> dict[str, Run]:
-    """The solvers of one library, at the same window."""
+    """The solvers of one library, all with the same window."""
     if where == HERE:
         found = {"plain": deq.FixedPointIteration(), "Anderson": deq.Anderson(WINDOW), "Broyden": deq.Broyden()}
         return {name: ours(solver) for name, solver in found.items()}
@@ -57,17 +57,17 @@ def solvers(where: str) -> dict[str, Run]:
 
 @torch.no_grad()
 def of_solve(where: str, name: str, folder: Path) -> float:
-    """States that a solve of STEPS evaluations takes, beside z0 and what f closes over."""
+    """Memory, in states, of a solve of STEPS evaluations, without z0 and the tensors of f."""
     if where == THERE:
         torchdeq.use(folder)
     run, (slope, shift) = solvers(where)[name], diagonal()
     z0 = torch.zeros_like(shift)
-    run(lambda z: 0.5 * z, torch.zeros(2, 2), 3, 0.0)  # loads what PyTorch loads at first use
+    run(lambda z: 0.5 * z, torch.zeros(2, 2), 3, 0.0)  # PyTorch allocates some memory at its first use
     return _peak(lambda: run(lambda z: torch.addcmul(shift, slope, z), z0, STEPS, 0.0)) / _bytes(z0)
 
 
 def of_training(name: str) -> list[float]:
-    """States that a solve of each of LENGTHS evaluations and its backward pass take, beside z0 and f's own."""
+    """Memory, in states, of solves of LENGTHS evaluations with their backward passes, without z0 and f's tensors."""
     slope, shift = diagonal()
     z0 = torch.zeros_like(shift)
     slope.requires_grad_()
@@ -92,7 +92,7 @@ def draw(steps: Mapping[str, Sequence[str]]) -> Figure:
     """Memory of a training step against the evaluations of its solve.
 
     Args:
-        steps: the table "memory of a step": adjoint -> states at each of LENGTHS.
+        steps: table "memory of a step": adjoint -> states at each of LENGTHS.
     """
     drawn, (axes,) = figure(6, 3.5)
     for name, states in steps.items():
@@ -114,15 +114,15 @@ def _bytes(z: Tensor) -> int:
 
 
 def _peak(run: Callable[[], object]) -> int:
-    """Bytes in use while `run` runs, at most, over those before."""
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    """Peak memory during `run` minus that before, bytes."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before = _resident("VmRSS")
     run()
     return _resident("VmHWM") - before
 
 
 def _resident(name: str) -> int:
-    """A memory count of this process, bytes."""
+    """A memory counter of this process, bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 

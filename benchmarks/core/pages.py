@@ -1,11 +1,11 @@
-"""Tables in the documentation: made by a command, found between markers."""
+"""Generated tables between markers in the documentation."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, its first column to the left and the others to the right."""
+    """A Markdown table, with the first column left-aligned and the others right-aligned."""
     ruler = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *rows))
 
@@ -21,10 +21,10 @@ def with_table(page: str, name: str, table: str) -> str:
 
 
 def read_table(page: str, name: str) -> dict[str, list[str]]:
-    """The cells of each row behind its first, by that first cell; the header is left out.
+    """Cells of each row by its first cell, without the header.
 
     Raises:
-        ValueError: as `with_table`.
+        ValueError: as for `with_table`.
     """
     start, end = _markers(page, name)
     lines = page[start:end].strip().splitlines()[2:]
@@ -33,7 +33,7 @@ def read_table(page: str, name: str) -> dict[str, list[str]]:
 
 
 def _markers(page: str, name: str) -> tuple[int, int]:
-    """Where the text between the markers begins and ends."""
+    """Start and end of the text between the markers."""
     begin, end = f"<!-- table {name} -->\n", f"<!-- end {name} -->"
     found = re.findall(f"{re.escape(begin)}|{re.escape(end)}", page)
     if found != [begin, end]:

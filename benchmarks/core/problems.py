@@ -1,4 +1,4 @@
-"""Four fixed points that tell solvers apart, in float64 and the same at every call."""
+"""Four fixed-point problems that distinguish solvers, in float64 and deterministic."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 @dataclass(frozen=True)
 class Problem:
-    """z = f(z) from z0.
+    """A fixed-point problem z = f(z).
 
     Attributes:
-        f: the map, (B, ...) to the same shape.
-        z0: where to start.
-        parameters: what f closes over.
+        f: map from (B, ...) to the same shape.
+        z0: initial state.
+        parameters: tensors in the closure of f.
     """
 
     f: Callable[[Tensor], Tensor]
@@ -34,7 +34,7 @@ def stiff() -> Problem:
 
 
 def expanding() -> Problem:
-    """tanh(V z) + x - 1.5 z, (8, 64), with |V| = 0.4: plain iteration runs away, the equation is well posed."""
+    """tanh(V z) + x - 1.5 z, (8, 64), with |V| = 0.4: well-posed, but plain iteration diverges."""
     weight, inject = _normal(4, 64, 64), _normal(5, 8, 64)
     weight = 0.4 * weight / torch.linalg.matrix_norm(weight, 2)
     return Problem(lambda z: torch.tanh(z @ weight.T) + inject - 1.5 * z, torch.zeros_like(inject), (weight, inject))

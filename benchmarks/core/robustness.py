@@ -1,10 +1,10 @@
-"""Three small classifiers trained with each solver and gradient, next to torchdeq 0.1: docs/against-torchdeq.md.
+"""Three small classifiers trained with each solver and gradient, compared with torchdeq 0.1: docs/against-torchdeq.md.
 
     pip install --no-deps --target build/torchdeq torchdeq==0.1
     python -m benchmarks.core.robustness [--page docs/against-torchdeq.md]
 
-Nobody has tuned anything: scikit-learn's digits, Adam, 20 evaluations, each library's defaults for the rest. So many
-samples of a batch do not settle, and what becomes of their gradients decides the training.
+Nothing is tuned: scikit-learn's digits, Adam, 20 evaluations, and each library's defaults for the rest. Many samples of
+a batch therefore do not converge, and the treatment of their gradients decides the training.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from benchmarks.core.pages import markdown, with_table
 from deq_core.experiment.files import write_text
 
 Equilibrium = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
-"""The solution of z = f(z) from z0, with gradients; in eval mode too."""
+"""Solves z = f(z) from z0, with gradients, also in eval mode."""
 
 STEPS, BATCH, TRAINING = 20, 50, 1000  # evaluations, images of a batch, images to train on
 
@@ -90,7 +90,7 @@ PROBLEMS: dict[str, tuple[type[Dense | Convolution | Attention], int]] = {
     "convolution": (Convolution, 2),
     "attention": (Attention, 3),
 }
-"""The cell and the epochs it is trained for."""
+"""Cells, and the numbers of training epochs."""
 
 EXACT = deq.Implicit(stop=deq.Stop(40, 1e-6), on_failure="ignore")
 
@@ -131,7 +131,7 @@ def ways() -> dict[str, Equilibrium]:
 
 @dataclass(frozen=True)
 class Trained:
-    """One training: accuracy on images it has not seen, largest gradient norm, CPU seconds."""
+    """Result of a training: accuracy on held-out images, largest gradient norm, CPU seconds."""
 
     accuracy: float
     gradient: float
@@ -139,14 +139,14 @@ class Trained:
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    """(1797, 64) images from 0 to 1 and their classes, shuffled."""
+    """Shuffled images (1797, 64), from 0 to 1, and their classes."""
     images, classes = (torch.as_tensor(found) for found in load_digits(return_X_y=True))
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(0))
     return images[order].float() / 16, classes[order]
 
 
 def train(problem: str, solve: Equilibrium, seed: int) -> Trained:
-    """A classifier trained from `seed`: its weights, and the order of its images."""
+    """Trains a classifier; `seed` determines its weights and the order of the images."""
     begin = time.thread_time()
     images, classes = digits()
     kind, epochs = PROBLEMS[problem]
@@ -185,7 +185,7 @@ def main() -> None:
     options = parser.parse_args()
     torchdeq.use(options.torchdeq)
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore", SyntaxWarning)  # torchdeq's docstrings
+    warnings.simplefilter("ignore", SyntaxWarning)  # from torchdeq's docstrings
     rows = []
     for label, solve in ways().items():
         row = [cell_of_table([train(name, solve, seed) for seed in range(options.seeds)]) for name in PROBLEMS]

@@ -1,20 +1,20 @@
-"""What a solver costs beside f, next to torchdeq 0.1 in the same process: docs/against-torchdeq.md.
+"""Overhead of a solver besides f, compared with torchdeq 0.1 in the same process: docs/against-torchdeq.md.
 
     pip install --no-deps --target build/torchdeq torchdeq==0.1
     python -m benchmarks.core.solvers [--sizes 100000 1000000 10000000] [--device cpu] [--page docs/against-torchdeq.md]
 
-Overhead is wall time minus the time spent in f, a float32 diagonal map, per evaluation; the two libraries take turns
-and the median over rounds is reported, so that a busy machine disturbs both alike. Large states get fewer rounds.
-Where other programs want the same cores, `--clock cpu --threads 1` counts this thread's CPU time instead.
+Overhead is wall time minus the time spent in f, a float32 diagonal map, per evaluation. The two libraries alternate,
+and the median over rounds is reported, so that a busy machine affects both alike. Large states get fewer rounds. If
+other programs use the same cores, `--clock cpu --threads 1` counts this thread's CPU time instead.
 
-- floor: the time to move the bytes that a solver cannot avoid, at the bandwidth of the memory, which is that of a plain
-  copy of 1e7 floats in the same run.
-- cached: the same at the speed of a copy of one state. A small one lies in a cache that no history of states fits in.
-- calls: the time of the calls of torch that read and write the states, made one after the other and nothing else: what
-  no library that is made of such calls can pass.
+- floor: the time for the memory traffic that a solver cannot avoid, at the bandwidth of a plain copy of 1e7 floats in
+  the same run.
+- cached: the same at the speed of a copy of one state. A small state fits into a cache that a history does not fit in.
+- calls: the time of the torch calls that read and write the states, and nothing else: a lower bound for any library
+  made of such calls.
 
-For large states the C library takes fresh pages from the system and hands them back every time. The page faults cost
-more than the work, and neither library has a say in it. So measure twice: as it is, and with
+For large states the C library requests pages from the system and returns them every time. The page faults cost more
+than the work, and neither library can avoid them. So measure twice: unchanged, and with
 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000000 in the environment (glibc) and --table "overhead, memory kept".
 """
 
@@ -39,13 +39,13 @@ Problem = tuple[Callable[[Tensor], Tensor], Tensor]
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.thread_time}
 WINDOW, STEPS, BATCH = 6, 30, 8
-MEMORY = 10_000_000  # floats that no cache holds
+MEMORY = 10_000_000  # floats, more than any cache holds
 HEADER = "solver, floats", "here", "torchdeq", "of torchdeq's", "of the floor", "torchdeq's", "cached", "of its calls"
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Milliseconds an evaluation, beside f."""
+    """Overhead of a solver in milliseconds per evaluation, without f."""
 
     solver: str
     size: int
@@ -57,7 +57,7 @@ class Overhead:
 
 
 class Timed:
-    """f, and the seconds and calls spent in it."""
+    """Wraps f, and counts its calls and the seconds spent in it."""
 
     def __init__(self, f: Callable[[Tensor], Tensor], clock: Clock) -> None:
         self.f, self.clock, self.seconds, self.calls = f, clock, 0.0, 0
@@ -73,7 +73,7 @@ class Timed:
 
 
 def overhead(run: Run, f: Callable[[Tensor], Tensor], z0: Tensor, clock: Clock) -> float:
-    """Milliseconds an evaluation beside f."""
+    """Milliseconds per evaluation, without f."""
     timed = Timed(f, clock)
     _wait(z0)
     start = clock()
@@ -83,14 +83,14 @@ def overhead(run: Run, f: Callable[[Tensor], Tensor], z0: Tensor, clock: Clock) 
 
 
 def diagonal(batch: int, size: int, device: torch.device) -> Problem:
-    """A cheap map with a spread of eigenvalues in (-0.9, 0.9)."""
+    """A cheap map with eigenvalues spread over (-0.9, 0.9)."""
     slope = torch.linspace(-0.9, 0.9, size, device=device)
     shift = torch.randn(batch, size, generator=torch.Generator().manual_seed(0)).to(device)
     return lambda z: torch.addcmul(shift, slope, z), torch.zeros(batch, size, device=device)
 
 
 def passes(kind: str) -> float:
-    """States that have to be read or written an evaluation, on average over STEPS."""
+    """Number of states that must be read or written per evaluation, on average over STEPS."""
     residual = 2  # z and f(z)
     match kind:
         case "anderson":  # two rows written, then one pass over the residuals and one over the f(z)
@@ -102,7 +102,7 @@ def passes(kind: str) -> float:
 
 
 def calls(kind: str, z: Tensor) -> Callable[[], object]:
-    """The calls of torch on whole states that an evaluation makes, with a history of the average length."""
+    """The torch calls on whole states in one evaluation, with a history of average length."""
     fz, difference = torch.randn_like(z), torch.randn_like(z)
     rows = {"anderson": WINDOW, "broyden": STEPS // 2}.get(kind, 0)
     history, values = (z.new_ones(len(z), max(rows, 1), z.shape[1]) for _ in range(2))
@@ -139,7 +139,7 @@ def milliseconds(run: Callable[[], object], like: Tensor, clock: Clock) -> float
 
 
 def measure(name: str, pair: tuple[Run, Run], size: int, device: torch.device, rounds: int, clock: Clock) -> Overhead:
-    """Medians over `rounds` in which both libraries, the copies and the bare calls take turns."""
+    """Medians over `rounds`, in each of which both libraries, the copies and the bare calls run."""
     f, z0 = diagonal(BATCH, size // BATCH, device)
     bare = calls(name, torch.randn_like(z0))
     copies = [copy(MEMORY, device), copy(z0.numel(), device)]
@@ -155,7 +155,7 @@ def measure(name: str, pair: tuple[Run, Run], size: int, device: torch.device, r
 
 
 def copy(size: int, device: torch.device) -> Callable[[], object]:
-    """A copy of `size` floats."""
+    """Returns a function that copies `size` floats."""
     source, target = torch.randn(size, device=device), torch.zeros(size, device=device)
     return lambda: target.copy_(source)
 
@@ -180,7 +180,7 @@ def table(rows: list[Overhead]) -> str:
 
 
 def rounds_for(size: int, most: int) -> int:
-    """Fewer rounds for large states, whose times differ less: a round of Broyden's on 1e7 takes half a minute."""
+    """Fewer rounds for large states, whose times vary less: a round of Broyden on 1e7 takes half a minute."""
     return most if size <= 1_000_000 else max(3, most // 7)
 
 

@@ -1,4 +1,4 @@
-"""torchdeq 0.1, the library that solvers are compared with. A dependency of benchmarks only.
+"""torchdeq 0.1, the library to compare with; a dependency of benchmarks only.
 
 pip install --no-deps --target build/torchdeq torchdeq==0.1
 """
@@ -15,13 +15,13 @@ from torch import Tensor
 import deq_core as deq
 
 Run = Callable[[Callable[[Tensor], Tensor], Tensor, int, float], Any]
-"""Solves z = f(z): f, z0, evaluations at most, relative residual at which to stop."""
+"""Solves z = f(z), given f, z0, the maximum number of evaluations, and the relative residual at which to stop."""
 
 FOLDER = Path("build/torchdeq")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """`--torchdeq`, the folder that it was installed into."""
+    """Adds `--torchdeq`, the folder of its installation."""
     parser.add_argument("--torchdeq", type=Path, default=FOLDER, help="folder torchdeq 0.1 was installed into")
 
 
@@ -42,7 +42,7 @@ def ours(solver: deq.Solver) -> Run:
 
 
 def theirs(name: str, **options: Any) -> Run:
-    """A solver of torchdeq; `options` are its keywords. Its Broyden's method calls f once more than it counts."""
+    """A solver of torchdeq with the keywords `options`. Its Broyden calls f once more than it counts."""
     from torchdeq.solver import get_solver  # pyright: ignore[reportMissingImports]  a dependency of benchmarks only
 
     solver = get_solver(name)

@@ -1,16 +1,16 @@
-"""What a token costs when a language model reads a text token by token: docs/sequence.md.
+"""Cost of a token when a language model reads a text token by token: docs/sequence.md.
 
     python -m benchmarks.sequence.generation [--checkpoint DIR] [--tokens 400] [--write]
 
-The same text, the beginning of the corpus's validation text, is read in every way, so all read equal tokens:
+Every way reads the same text, the beginning of the corpus's validation text:
 
-whole window   the last tokens are solved for again at every token, as without kept keys and values; from zeros, or with
-               the equilibria of the tokens that were there before (the new one at zeros)
-new position   `Reader`: the new position alone, from one of the starts that `deq-sequence generate --start` has
+whole window   solves for all tokens of the window at every token, as without a key-value cache; from zeros, or from the
+               equilibria of the earlier tokens (zeros for the new one)
+new position   `Reader`: solves for the new position alone, from one of the starts of `deq-sequence generate --start`
 
-evaluations    of the cell a token, and times the positions that each evaluates
-difference     largest of any log-probability, where the window is not full yet, to that of solves to 1e-6
-time           of the CPU for a token, over that of the first way; all ways in turn in one process on one thread
+evaluations    evaluations of the cell per token, and the same times the positions in each
+difference     largest difference of a log-probability, while the window is not full, from that of solves to 1e-6
+time           CPU time per token, relative to that of the first way; all ways run in one process on one thread
 """
 
 import argparse
@@ -37,12 +37,12 @@ HEADER = ("solve of", "start", "tolerance", "evaluations", "x positions", "perpl
 STARTS: tuple[Initialisation, ...] = ("cold", "previous", "token")
 
 Read = Iterator[tuple[Tensor, int, int]]
-"""Log-probabilities after each token, evaluations, and positions of each evaluation."""
+"""For each token the log-probabilities after it, evaluations, and positions in each evaluation."""
 
 
 @dataclass
 class Cost:
-    """What a way of reading took, all tokens together."""
+    """Total cost of a way of reading, over all tokens."""
 
     evaluations: int = 0
     positions: int = 0
@@ -51,7 +51,7 @@ class Cost:
 
 
 def by_position(model: DEQTransformer, text: Tensor, start: Initialisation) -> Read:
-    """The new position alone."""
+    """Solves for the new position alone."""
     reader, starts, past = Reader(model), InitialStates(start), None
     for token in text.reshape(-1, 1, 1):
         reading = reader.read(token, past, start=starts.begin(token))
@@ -62,7 +62,7 @@ def by_position(model: DEQTransformer, text: Tensor, start: Initialisation) -> R
 
 @torch.no_grad()
 def by_window(model: DEQTransformer, text: Tensor, *, warm: bool) -> Read:
-    """All of the window again: as many tokens as the reader sees, and the new one."""
+    """Solves for the whole window: as many tokens as the reader sees, and the new one."""
     states = None
     for end in range(1, len(text) + 1):
         tokens = text[None, max(0, end - model.equilibrium.memory - 1) : end]
@@ -76,7 +76,7 @@ def by_window(model: DEQTransformer, text: Tensor, *, warm: bool) -> Read:
 
 
 def cost(read: Callable[[], Read]) -> Cost:
-    """Reads the text."""
+    """Reads the text and measures the cost."""
     found = Cost()
     began = time.process_time()
     with deq.cached_weights():
@@ -89,13 +89,13 @@ def cost(read: Callable[[], Read]) -> Cost:
 
 
 def solved(model: DEQTransformer, stop: deq.Stop) -> DEQTransformer:
-    """`model`, from now on solved to `stop` in evaluation."""
+    """Sets the stopping rule of `model` in evaluation, and returns it."""
     model.equilibrium = replace(model.equilibrium, eval_stop=stop)
     return model
 
 
 def measure(model: DEQTransformer, text: Tensor, tolerances: Sequence[float], window_tolerance: float) -> str:
-    """The table of every way of reading `text` (tokens,)."""
+    """Table of all ways of reading `text` (tokens,)."""
     early = min(len(text), model.equilibrium.memory)
     targets = text[1:]
     exact = cost(lambda: by_position(solved(model, deq.Stop(200, tol=1e-6)), text[:early], "cold")).log_probs
@@ -131,7 +131,7 @@ def measure(model: DEQTransformer, text: Tensor, tolerances: Sequence[float], wi
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table, and writes it to the page if asked to."""
+    """Prints the table, and writes it to the page with `--write`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--checkpoint", default="default", help="a folder that training wrote; the one that ships")
     parser.add_argument("--tokens", type=int, default=400)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.sequence.training_memory [--size mini-wide] [--batch 32] [--length 64] [--device cpu] [--write]
 
-The equilibrium by Anderson with implicit gradients, the same with a one-step phantom gradient, and the weight-tied
-transformer unrolled as deep. Each case in a process of its own; what `saved` and `peak` mean stands in
-benchmarks/flow/training_memory.py.
+The networks are the equilibrium by Anderson with implicit gradients, the same with a one-step phantom gradient, and the
+weight-tied transformer unrolled to the same depth. Each case runs in its own process. See
+benchmarks/flow/training_memory.py for `saved` and `peak`.
 """
 
 import argparse
@@ -29,18 +29,18 @@ MEGA = 1e6
 EVALUATIONS = (4, 8, 12, 24, 48)
 IMPLICIT, PHANTOM, UNROLLED = "equilibrium, implicit", "equilibrium, 1-step gradient", "unrolled"
 BACKWARD = 8
-"""Evaluations of the implicit gradient's own solve, a vector-Jacobian product each."""
+"""Evaluations of the implicit gradient's adjoint solve, one vector-Jacobian product each."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and how often its cell is evaluated forward in training."""
+    """A network, and the number of forward evaluations of its cell in training."""
 
     network: str
     evaluations: int
 
     def build(self, size: str, length: int) -> DEQTransformer:
-        """The network, in training; it remembers as much as it reads."""
+        """The network in training mode, with a memory as long as a segment."""
         if self.network == UNROLLED:
             return build(size, steps=self.evaluations, memory=length).train()
         stop = deq.Stop(max_steps=self.evaluations, tol=None)
@@ -55,16 +55,16 @@ CASES = [Case(network, number) for network in (IMPLICIT, PHANTOM, UNROLLED) for 
 
 
 def measure(case: Case, size: str, batch: int, length: int, device: str) -> Memory:
-    """The memory of a case, in this process: the second segment of some rows, so one with a full memory."""
+    """Measures a case in this process, on the second segment of the rows, so that the network's memory is full."""
     torch.manual_seed(0)
     model = case.build(size, length).to(device)
     text = torch.randint(model.size.vocabulary, (batch, 2 * length + 1), device=device)
-    step(model, text[:1, :18])  # loads what PyTorch loads at first use
+    step(model, text[:1, :18])  # PyTorch allocates some memory at its first use
     return Memory(saved_bytes(model, text), peak_of(lambda: step(model, text), device))
 
 
 def loss(model: DEQTransformer, text: Tensor) -> Tensor:
-    """Of the second half of text (B, 2T + 1), with a memory of the first."""
+    """Loss on the second half of text (B, 2T + 1), with the first as memory."""
     length = text.shape[1] // 2
     with torch.no_grad():
         memory = model(text[:, :length], targets=text[:, 1 : length + 1], steps=1).memory
@@ -74,18 +74,18 @@ def loss(model: DEQTransformer, text: Tensor) -> Tensor:
 
 
 def step(model: DEQTransformer, text: Tensor) -> None:
-    """Loss and gradient of a training step."""
+    """Computes loss and gradient of a training step."""
     model.zero_grad(set_to_none=True)
     loss(model, text).backward()
 
 
 def saved_bytes(model: DEQTransformer, text: Tensor) -> int:
-    """Bytes that autograd keeps for backward, parameters not counted."""
+    """Bytes that autograd saves for the backward pass, without parameters."""
     return counted(model.parameters(), lambda: loss(model, text))
 
 
 def table(measured: dict[Case, Memory]) -> str:
-    """A row a network and kind of memory, a column a number of evaluations."""
+    """Table with one row per network and kind of memory, one column per number of evaluations."""
     rows = []
     for network in (IMPLICIT, PHANTOM, UNROLLED):
         for kind in ("saved", "peak"):
@@ -95,14 +95,14 @@ def table(measured: dict[Case, Memory]) -> str:
 
 
 def alone(case: Case, *arguments: object) -> Memory:
-    """`measure` in a new process, in which freed memory goes back to the system at once."""
+    """`measure` in a new process, in which freed memory is returned to the system at once."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (case, *arguments))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table, and writes it to the page if asked to."""
+    """Prints the table, and writes it to the page with `--write`."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", default="mini-wide", help="a name that `deq_sequence.build` knows")
     parser.add_argument("--batch", type=int, default=32)

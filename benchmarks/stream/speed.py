@@ -2,12 +2,12 @@
 
     python -m benchmarks.stream.speed CHECKPOINT --data data/vision/street [--solver broyden] [--split test] [--write]
 
-CHECKPOINT is the folder of a model that segments, or the name of one that ships, street. The videos of the set are
-shown one after another, frame by frame; every mode gets each frame, and each time another mode is the first, so that
-what else the machine does falls on all alike. A frame's time goes from its normalised pixels to its logits: stem, solve
-and head. The ratios are of medians over all frames but the first few of each video. The converged baseline begins every
-frame at zeros and ends at its tolerance. The mIoU is that of the labelled ones among these frames; how much faster
-streaming is at equal mIoU is to be read from both columns, against cold starts with fewer evaluations too.
+CHECKPOINT is the folder of a segmentation model, or the shipped name street. The videos of the set are processed one
+after another, frame by frame. Every mode gets each frame, and the modes take turns in being first, so that other load
+on the machine affects all alike. The time of a frame is from its normalised pixels to its logits: stem, solve and head.
+The ratios are of medians over all frames but the first few of each video. The converged baseline starts every frame
+from zeros and ends at its tolerance. The mIoU is that of the labelled frames among these; read the speedup at equal
+mIoU from both columns, also against cold starts with fewer evaluations.
 """
 
 import argparse
@@ -43,24 +43,24 @@ SOLVERS: dict[str, deq.Broyden | deq.Anderson | deq.FixedPointIteration] = {
 
 @dataclass(frozen=True)
 class Speed:
-    """What a mode took and reached."""
+    """Time and accuracy of a mode."""
 
     mode: str
     steps: int
     milliseconds: tuple[float, ...]
-    """Of each frame that counts."""
+    """Time of each counted frame."""
     evaluations: float
-    """Mean."""
+    """Mean number of evaluations per frame."""
     miou: float
 
     @property
     def median(self) -> float:
-        """Milliseconds."""
+        """Median time, milliseconds."""
         return median(self.milliseconds)
 
 
 def measure(model: MDEQ, videos: Sequence[SegmentedVideo], task: Segment, config: StreamEvaluate) -> list[Speed]:
-    """The modes, side by side; the first video is shown once before, so that nothing is used for the first time."""
+    """Measures all modes in turns; the first video is processed once before, as a warm-up."""
     for shown in play(videos[:1], 1):
         for run in runs(model, task, config):
             see(run, shown, task.normalisation)
@@ -73,7 +73,7 @@ def measure(model: MDEQ, videos: Sequence[SegmentedVideo], task: Segment, config
 
 
 def speed(run: Run, settled: int) -> Speed:
-    """What a run took and reached from frame `settled` of each video on."""
+    """Time and accuracy of a run from frame `settled` of each video on."""
     rows = [row for index, entries in run.costs.values.items() if index >= settled for row in entries]
     if not rows:
         raise ValueError(f"expected videos of more than {settled} frames")
@@ -88,7 +88,7 @@ def speed(run: Run, settled: int) -> Speed:
 
 
 def table(speeds: Sequence[Speed]) -> str:
-    """In Markdown; "times as fast" as the first, the converged baseline."""
+    """Table in Markdown; "times as fast" is relative to the first row, the converged baseline."""
     rows = []
     for entry in speeds:
         low, *_, high = quantiles(entry.milliseconds, n=10)

@@ -1,10 +1,10 @@
-"""What a frame's tolerance costs and gives: warm starts with fixed and adaptive budgets, on the validation split.
+"""Cost and accuracy by tolerance: warm starts with fixed and adaptive budgets, on the validation split.
 
     python -m benchmarks.stream.tolerance CHECKPOINT... --data data/vision/street [--write]
 
-Each CHECKPOINT is the folder of a model that segments or detects, or a name that ships. Each of its rows is a way to
-spend evaluations of f on every frame of the split's videos: the converged baseline, a fixed budget, or as many as reach
-a relative residual, 8 at most. A tolerance is chosen here, and not on the test split.
+Each CHECKPOINT is the folder of a segmentation or detection model, or a shipped name. Each of its rows is a way to
+spend evaluations of f on every frame of the videos: the converged baseline, a fixed budget, or as many as reach a
+relative residual, up to 8. Tolerances are chosen on this table, not on the test split.
 """
 
 import argparse
@@ -40,7 +40,7 @@ CONFIG = StreamEvaluate(
 
 
 def measured(checkpoint: str, data: Path, count: int | None = None) -> list[tuple[str, ...]]:
-    """A checkpoint's rows of the table."""
+    """Rows of the table for a checkpoint."""
     model = load(checkpoint)
     task: Segment | Detect
     videos: Sequence[Video[Any]]
