@@ -18,7 +18,7 @@ from deq_sequence.data.corpora import CorpusError, Split
 from deq_sequence.data.vocabulary import Vocabulary
 from deq_sequence.evaluate import Measured, Sweep, measure
 from deq_sequence.models.transformer import DEQTransformer
-from deq_sequence.networks import load, load_for, load_vocabulary, located
+from deq_sequence.networks import file_of, load, load_for, load_vocabulary
 from deq_sequence.reported import characters, so_far, steps, summary
 
 
@@ -70,7 +70,7 @@ def evaluate(
             said,
             out=out,
             case={"checkpoint": checkpoint, "data": str(data)},
-            parent_of=located(checkpoint),
+            parent_of=file_of(checkpoint),
             inputs=[data] if data.is_file() else [],
             data=[] if data.is_file() else [data / "manifest.json"],
         ) as log,
