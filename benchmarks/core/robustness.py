@@ -28,7 +28,7 @@ from deq_core.experiment.files import write_text
 Equilibrium = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """Solves z = f(z) from z0, with gradients, also in eval mode."""
 
-STEPS, BATCH, TRAINING = 20, 50, 1000  # evaluations, images of a batch, images to train on
+STEPS, BATCH, TRAINING = 20, 50, 1000  # evaluations, batch size, training images
 
 
 class Dense(nn.Module):

@@ -1,4 +1,4 @@
-"""Wall-clock time of a frame: warm with K evaluations against the converged baseline, one solver, in one run.
+"""Wall-clock time of a frame: warm starts with K evaluations against the converged baseline, by one solver.
 
     python -m benchmarks.stream.speed CHECKPOINT --data data/vision/street [--solver broyden] [--split test] [--write]
 

@@ -123,7 +123,7 @@ def objective(task: Scored | Detect, recipe: Recipe, seed: int) -> Callable[[nn.
                 if plan.depth is None
                 else model.solve(injection, steps=plan.depth)
             )
-            assert model.head is not None  # an experiment's model has one
+            assert model.head is not None  # an experiment's model has a head
             logits = model.head(solution.value)
             total = loss(task, logits, samples)
             parts: dict[str, Tensor | float] = {

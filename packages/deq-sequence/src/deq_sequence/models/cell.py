@@ -23,8 +23,8 @@ class TransformerCell(nn.Module):
 
     def forward(self, state: Tensor, context: Context) -> Tensor:
         attended = self.attend(state, context)
-        # "post" normalises after attention, "pre" before the feed-forward layer. Both are here, so in both the residual
-        # connection below adds the normalised value.
+        # "post" normalises after attention, "pre" before the feed-forward layer: the same place, so the residual
+        # connection below adds the normalised value in both.
         attended = normalized(attended) if self.norm == "pre" else attended
         inner = self.inner_dropout(F.relu(self.expand(attended)))
         out = self.outer_dropout(self.contract(inner)) + attended

@@ -1,4 +1,4 @@
-"""Multiscale equilibrium models, by name and from files."""
+"""Multiscale equilibrium models, built by name or loaded from files."""
 
 from .build import NAMES as NAMES
 from .build import build as build

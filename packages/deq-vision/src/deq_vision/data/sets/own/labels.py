@@ -40,7 +40,7 @@ class LabelFile:
     """
 
     classes: tuple[Label, ...]
-    """In the order of the network's outputs."""
+    """Classes in the order of the network's outputs."""
     ignore: tuple[int | Colour, ...] = ()
     """Values or colours of pixels that are neither trained on nor measured; any others without a class are errors."""
 
