@@ -4,14 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import torch
+from torch import Tensor
 
 import deq_core as deq
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig, StopConfig
 from deq_core.experiment.data.images import write_image, write_mask
 from deq_flow import build
-from deq_flow.data.io import write_flo, write_kitti
+from deq_flow.data.io import write_flo, write_kitti, write_pfm
 from deq_flow.data.mini.training import TrainingSetsConfig
 from deq_flow.data.mini.videos import VideosConfig
 from deq_flow.data.mini.write import MiniConfig
@@ -60,6 +62,21 @@ def write_kitti_set(root: Path, split: str = "training", *, pairs: int = 2, heig
             for kind, valid in (("flow_occ", known), ("flow_noc", seen)):
                 write_kitti(folder / kind / f"{index:06d}_10.png", flow, valid)
     return root
+
+
+def write_flow(path: Path, flow: Tensor, valid: Tensor | None = None) -> None:
+    """Flow (2, h, w) in the format of the suffix; a .png has it where it is valid, without `valid` everywhere."""
+    match path.suffix:
+        case ".flo":
+            write_flo(path, flow)
+        case ".pfm":
+            write_pfm(path, torch.cat([flow, torch.zeros_like(flow[:1])]))
+        case ".flo5":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with h5py.File(path, "w") as file:
+                file.create_dataset("flow", data=flow.permute(1, 2, 0).numpy(), compression="gzip")
+        case _:
+            write_kitti(path, flow, torch.ones(flow.shape[1:], dtype=torch.bool) if valid is None else valid)
 
 
 def equilibrium() -> DEQFlow:

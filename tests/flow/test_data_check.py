@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 
 import cv2
-import h5py
 import numpy as np
 import pytest
 import torch
-from tests.flow.small import mini
+from tests.flow.small import mini, write_flow
 
 from deq_core.experiment.data import images
 from deq_core.experiment.data.images import FileFormatError
@@ -200,19 +199,10 @@ def add_published_layouts(root: Path) -> None:
 
 def write_sized(path: Path, height: int, width: int) -> None:
     """A frame, flow or mask, whichever belongs at such a path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    match path.suffix:
-        case ".flo":
-            io.write_flo(path, torch.ones(2, height, width))
-        case ".pfm":
-            io.write_pfm(path, torch.ones(3, height, width))
-        case ".flo5":
-            with h5py.File(path, "w") as file:
-                file.create_dataset("flow", data=np.zeros((height, width, 2), dtype=np.float32))
-        case _ if path.parent.name in KITTI_FLOW:
-            io.write_kitti(path, torch.ones(2, height, width), torch.ones(height, width, dtype=torch.bool))
-        case _:
-            images.write_image(path, torch.zeros(3, height, width, dtype=torch.uint8))
+    if (path.suffix == ".png" and path.parent.name not in KITTI_FLOW) or path.suffix == ".ppm":
+        images.write_image(path, torch.zeros(3, height, width, dtype=torch.uint8))
+    else:
+        write_flow(path, torch.ones(2, height, width))
 
 
 def test_an_unreadable_file_is_a_problem_not_the_end(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
