@@ -30,30 +30,30 @@ DEQ_FLOW_RELEASE = "https://github.com/locuslab/deq-flow"
 DELTA = "[Wang et al., NeurIPS 2024, abstract](https://openreview.net/forum?id=7qBkADV4zD)"
 PATHS = "[Anil et al., NeurIPS 2022, abstract](https://arxiv.org/abs/2211.09961)"
 INDEPENDENCE = (
-    "How well equilibrium models do on harder examples strongly correlates with path independence: that they come to "
-    "the same steady state from any initialisation, given enough computation."
+    "The performance of equilibrium models on harder examples strongly correlates with path independence: with enough "
+    "computation, they converge to the same steady state from any initialisation."
 )
 
 CONSTANT = (
-    "Training of equilibrium networks requires only constant memory, whatever their effective depth.",
+    "Training equilibrium networks needs only constant memory, whatever their effective depth.",
     "[Bai et al., NeurIPS 2019, abstract](https://arxiv.org/abs/1909.01377)",
 )
 
 CLAIMS = {
     "flow": Claim(
-        "At the same size and schedule DEQ-Flow is ahead of RAFT: 1.27 px on Sintel clean, 2.58 on final, 3.76 on "
-        "KITTI with F1-all 12.95 % (DEQ-Flow-H-1x), against 1.36, 2.59, 4.47 and 16.16 % (RAFT-H-1x).",
+        "With the same size and schedule, DEQ-Flow is more accurate than RAFT: 1.27 px on Sintel clean, 2.58 on final, "
+        "3.76 on KITTI with F1-all 12.95 % (DEQ-Flow-H-1x), against 1.36, 2.59, 4.47 and 16.16 % (RAFT-H-1x).",
         f"[deq-flow, README, version 2.0, benchmarked checkpoints]({DEQ_FLOW_RELEASE})",
         findings.flow,
     ),
     "flow_curriculum": Claim(
-        "Trained by the schedules C+T and C+T+S+K+H, DEQ-Flow-H is expected to have an error below 1.40 px on Sintel "
-        "clean, around 2.60 on final, around 4.00 px and 13.6 % on KITTI.",
+        "Trained with the schedules C+T and C+T+S+K+H, DEQ-Flow-H should have an error below 1.40 px on Sintel clean, "
+        "around 2.60 px on final, and around 4.00 px and 13.6 % on KITTI.",
         f"[deq-flow, README, version 1.0, training]({DEQ_FLOW_RELEASE})",
         findings.curriculum,
     ),
     "flow_reuse": Claim(
-        "Reusing fixed points, among others, lets the flow be computed faster.",
+        "Fixed-point reuse is one of the techniques that make flow estimation faster.",
         f"[Bai et al., CVPR 2022, abstract]({DEQ_FLOW})",
         findings.reuse,
     ),
@@ -63,32 +63,31 @@ CLAIMS = {
         partial(findings.paths, FLOW),
     ),
     "flow_gradients": Claim(
-        "Inexact gradients, among others, let the flow be computed faster, and a sparse fixed-point correction "
-        "stabilises DEQ flow estimators.",
+        "Inexact gradients are one of the techniques that make flow estimation faster, and a sparse fixed-point "
+        "correction stabilises DEQ flow estimators.",
         f"[Bai et al., CVPR 2022, abstract]({DEQ_FLOW})",
         findings.gradients,
     ),
     "flow_training_costs": Claim(
-        "An equilibrium flow estimator is differentiated through its fixed point analytically, and so requires O(1) "
-        "training memory.",
+        "A DEQ flow estimator is differentiated analytically at its fixed point and so needs O(1) training memory.",
         f"[Bai et al., CVPR 2022, abstract]({DEQ_FLOW})",
         findings.training_costs,
     ),
     "sequence": Claim(
-        "On WikiText-103 DEQs often improve over the sequence models that they are made from, at similar numbers of "
-        "parameters and similar computation, with up to 88 % less memory in training.",
+        "On WikiText-103, DEQs often improve on the sequence models that they are based on, with similar numbers of "
+        "parameters, similar computation, and up to 88 % less memory in training.",
         "[Bai et al., NeurIPS 2019, abstract](https://arxiv.org/abs/1909.01377)",
         findings.sequence,
     ),
     "sequence_delta_report": Claim(
-        "The savings told are of implicit neural representations and of optical flow, none of language models.",
+        "The paper reports savings for implicit neural representations and optical flow, and none for language models.",
         DELTA,
         findings.sequence_delta,
     ),
     "sequence_training_costs": Claim(*CONSTANT, findings.training_costs),
     "sequence_paths": Claim(INDEPENDENCE, PATHS, partial(findings.paths, SEQUENCE)),
     "vision": Claim(
-        "On ImageNet classification and Cityscapes segmentation MDEQs match or exceed recent competitive models.",
+        "On ImageNet classification and Cityscapes segmentation, MDEQs match or exceed recent competitive models.",
         "[Bai et al., NeurIPS 2020, abstract](https://arxiv.org/abs/2006.08656)",
         findings.vision,
     ),
@@ -101,8 +100,8 @@ CLAIMS = {
     "vision_training_costs": Claim(*CONSTANT, findings.training_costs),
     "vision_paths": Claim(INDEPENDENCE, PATHS, partial(findings.paths, VISION)),
     "stability": Claim(
-        "More iterations at inference than in training cannot help overparametrised networks, and DEQs, which are so "
-        "as a rule, do not benefit from them; figures 6 and 7 are of the training set and of the loss.",
+        "More iterations at inference than in training cannot help overparametrised networks. DEQs, which usually are "
+        "overparametrised, do not benefit from them. Figures 6 and 7 show the training set and the loss.",
         "[Ramzi et al., 2023, abstract and figures 5 to 7](https://arxiv.org/abs/2305.15042)",
         findings.stability,
     ),
@@ -114,12 +113,12 @@ CLAIMS = {
         findings.delta,
     ),
     "delta_convergence": Claim(
-        "Convergence is heterogeneous: the activations of a state converge much faster in certain dimensions.",
+        "Convergence is heterogeneous: activations converge much faster in some dimensions of the state.",
         DELTA,
         findings.settling,
     ),
     "delta_sine": Claim(
-        "Fitting a sine demonstrates heterogeneous convergence in a simple case.",
+        "A network fitted to a sine demonstrates heterogeneous convergence in a simple case.",
         "README of DeltaDEQ's release",
         findings.settling,
     ),

@@ -32,12 +32,12 @@ def flow(found: Values) -> str:
         for peer in ("raft", "dis", "dis_fine")
     }
     return bullets(
-        f"On Sintel-mini clean the error of DEQ-Flow is {ratio['deq']:.2f} of zero flow's. That of RAFT, of the same "
-        f"size and trained on the same batches for as many steps, is {ratio['raft']:.2f}.",
+        f"On Sintel-mini clean, the error of DEQ-Flow is {ratio['deq']:.2f} of that of zero flow. A RAFT of the same "
+        f"size, trained on the same batches for the same number of steps, has {ratio['raft']:.2f}.",
         f"The mean error of DEQ-Flow is below RAFT's on {share(ahead['raft'], sets)} sets. The bootstrap interval of "
-        f"their difference is below zero on {share(beyond, list(several))} sets with several scenes.",
-        f"It is below that of DIS as shipped on {share(ahead['dis'], sets)} sets, and below that of DIS at full "
-        f"resolution on {share(ahead['dis_fine'], sets)}.",
+        f"the difference is below zero on {share(beyond, list(several))} sets with several scenes.",
+        f"It is below the error of DIS as shipped on {share(ahead['dis'], sets)} sets, and below the error of DIS at "
+        f"full resolution on {share(ahead['dis_fine'], sets)}.",
     )
 
 
@@ -48,7 +48,7 @@ def curriculum(found: Values) -> str:
         f"{later} {' and '.join(difference(found, later, earlier, name) for name in ('sintel_clean', 'sintel_final'))}"
         for earlier, later in pairwise(stages)
     ]
-    return f"Changes from stage to stage on Sintel-mini, clean and final, in pixels: {', '.join(changes)}."
+    return f"Change of the error by each stage on Sintel-mini clean and final, px: {', '.join(changes)}."
 
 
 def difference(found: Values, later: str, earlier: str, name: str) -> str:
@@ -69,16 +69,16 @@ def reuse(found: Values) -> str:
                 f"({cold['epe']:.2f} to {last['epe']:.2f} px)"
             )
             if "converged" in cold:
-                line += f", {100 * cold['converged']:.0f} and {100 * last['converged']:.0f} % of the pairs converged"
+                line += f"; converged pairs: {100 * cold['converged']:.0f} % and {100 * last['converged']:.0f} %"
             lines.append(line)
-    return "From cold starts to `reuse`:\n\n" + bullets(*lines)
+    return "`reuse` compared with cold starts:\n\n" + bullets(*lines)
 
 
 def gradients(found: Values) -> str:
     """Which trainings were lost, and the changes by correction and by the gradient in the others."""
     sets, methods = sets_of(found), found["methods"]
     lost = [
-        f"{forms[form]['lost']} of the {forms[form]['seeds']} by {method} with {said} supervised"
+        f"{forms[form]['lost']} of {forms[form]['seeds']} trained with {method} ({said})"
         for method, forms in methods.items()
         for form, said in FORMS.items()
         if forms[form]["lost"]
@@ -88,8 +88,9 @@ def gradients(found: Values) -> str:
     lines.append(differing("Changes by correction", corrected, sets))
     for first in dict.fromkeys(key for forms in methods.values() for key in forms if key.startswith("less ")):
         for form, said in FORMS.items():
-            beside = {f"{method} {first}": forms[first][form] for method, forms in methods.items() if first in forms}
-            lines.append(differing(f"Changes by another gradient, with {said} supervised", beside, sets))
+            other = first.removeprefix("less ")
+            beside = {f"{method} minus {other}": of[first][form] for method, of in methods.items() if first in of}
+            lines.append(differing(f"Changes by another gradient ({said})", beside, sets))
     return bullets(*lines)
 
 
@@ -127,7 +128,7 @@ def training_costs(found: Values) -> str:
         if gradient != first
     ]
     return bullets(
-        f"From {least} to {most} evaluations of f the memory kept for backward grows by factors of {grown['bytes']}, "
+        f"From {least} to {most} evaluations of f, the memory kept for backward grows by factors of {grown['bytes']}, "
         f"and the time of a step by {grown['seconds']}.",
         f"At {most} evaluations, compared with {first}: {'; '.join(ends)}." if ends else "",
     )
@@ -138,11 +139,11 @@ def delta(found: Values) -> str:
     savings = found["savings"]
     images = {name: bounds for name, bounds in savings.items() if name.startswith("image, ")}
     flow = delta_sweep.chosen({name: bounds for name, bounds in savings.items() if name not in images})
-    of_videos = {"stream": "On videos, from the last frame's states and memories (`stream`),"}
-    of_videos["reuse"] = "On videos, from the last frame's states with fresh memories (`reuse`),"
+    of_videos = {"stream": "On videos, starting from the previous frame's states and memories (`stream`),"}
+    of_videos["reuse"] = "On videos, starting from the previous frame's states with fresh memories (`reuse`),"
     return bullets(
         *(compared(said, flow, f"video, {start}", "1 %") for start, said in of_videos.items()),
-        compared("From cold starts of flow networks,", flow, "cold", "1 %"),
+        compared("With cold starts of flow networks,", flow, "cold", "1 %"),
         compared("For images,", images, "seen", "0.1 dB"),
     )
 
@@ -150,7 +151,7 @@ def delta(found: Values) -> str:
 def sequence_delta(found: Values) -> str:
     """The same for language models, by the start of a token's solve."""
     chosen = best_variants(found["savings"], STARTS)
-    return bullets(*(compared(f"From the start `{start}`,", chosen, start, "1 %") for start in STARTS))
+    return bullets(*(compared(f"With the start `{start}`,", chosen, start, "1 %") for start in STARTS))
 
 
 def compared(what: str, savings: Values, ending: str, bound: str) -> str:
@@ -170,25 +171,26 @@ def compared(what: str, savings: Values, ending: str, bound: str) -> str:
     of_it = f" ({span(exact)} % already at threshold 0)" if exact else ""
     ahead = {name for name, case in cases.items() if case.get("saved", 0.0) > case.get("fewer_saved", 0.0)}
     pixels = {name for name, case in cases.items() if case.get("beyond_pixel", 0.0) > 0}
-    by_pixel = f"; by whole pixels or points: {where(pixels, cases)}" if exact else ""
+    by_pixel = f" Cases in which it does so by whole pixels or points: {where(pixels, cases)}." if exact else ""
     limit = float(bound.split()[0])
     kept, steps = (
         [name for name, case in cases.items() if case.get(key, math.inf) <= limit] for key in ("lost", "fewer_lost")
     )
     beyond = [cases[name]["saved"] - cases[name]["kept_saved"] for name in kept if "kept_saved" in cases[name]]
-    best = f" ({span(beyond)} points more than the fewest steps that do)" if beyond else ""
+    best = f" ({span(beyond)} points more than with the fewest steps that stay within it)" if beyond else ""
     return (
-        f"{what} within a loss of {bound}, the rule skips {span(rule)} % of the work{of_it}, and fewer steps skip "
-        f"{span(fewer)} %. The rule skips more: {where(ahead, cases)}{by_pixel}. The chosen threshold keeps to that "
-        f"loss on the test too: {where(kept, cases)}{best}. The chosen number of steps does so: {where(steps, cases)}."
+        f"{what} at an allowed loss of {bound}, the rule skips {span(rule)} % of the work{of_it}, and fewer steps skip "
+        f"{span(fewer)} %. Cases in which the rule skips more: {where(ahead, cases)}.{by_pixel} Cases in which the "
+        f"loss stays within {bound} on the test, with the chosen threshold: {where(kept, cases)}{best}; with the "
+        f"chosen number of steps: {where(steps, cases)}."
     )
 
 
 def where(some: Collection[str], of_all: Collection[str]) -> str:
-    """`nowhere`, `everywhere`, or the names."""
+    """`none`, `all`, or the names."""
     if not some:
-        return "nowhere"
-    return "everywhere" if len(some) == len(of_all) else "; ".join(name for name in of_all if name in some)
+        return "none"
+    return "all" if len(some) == len(of_all) else "; ".join(name for name in of_all if name in some)
 
 
 def settling(found: Values) -> str:
@@ -209,9 +211,9 @@ def paths(unit: Unit, found: Values) -> str:
             values[f"{solver}.{quantity}"] for quantity in ("error", "error_twice", "change", "random")
         )
         lines.append(
-            f"`{network}` on {name}, by {solver}: twice the evaluations move answers by {change:.2g} {unit.answer}, "
-            f"and their error ({unit.error}) goes from {error:.3f} to {twice:.3f}; "
-            f"answers from zero and from a random state are {apart:.2g} {unit.answer} apart"
+            f"`{network}` on {name}, {solver}: twice the evaluations change answers by {change:.2g} {unit.answer} and "
+            f"their error ({unit.error}) from {error:.3f} to {twice:.3f}; answers from zero and from a random state "
+            f"differ by {apart:.2g} {unit.answer}"
         )
     return bullets(*lines)
 
@@ -223,8 +225,8 @@ def vision(found: Values) -> str:
         metric = headline(methods[MDEQ])
         peers = {peer: values[metric] for peer, values in methods.items() if peer != MDEQ}
         best = max(peers, key=lambda peer: peers[peer], default=None)
-        beside = "" if best is None else f"; of the best baseline ({best}) {peers[best]:.3f}"
-        lines.append(f"{name}: {HEADLINES[metric]} of {MDEQ} {methods[MDEQ][metric]:.3f}{beside}")
+        beside = "" if best is None else f"; best baseline ({best}) {peers[best]:.3f}"
+        lines.append(f"{name}, {HEADLINES[metric]}: {MDEQ} {methods[MDEQ][metric]:.3f}{beside}")
     return bullets(*lines)
 
 
@@ -235,13 +237,15 @@ def stability(found: Values) -> str:
     lines = []
     for count, (split, images) in product(counts[:2], IMAGES.items()):
         changes = [
-            f"{title} {signed(found, f'{name}.top1_at_{last}_change')} of accuracy and "
-            f"{signed(found, f'{name}.loss_at_{last}_change')} of loss"
+            f"accuracy {signed(found, f'{name}.top1_at_{last}_change')} and loss "
+            f"{signed(found, f'{name}.loss_at_{last}_change')} with {title}"
             for method, title in (("implicit", "the implicit gradient"), ("unrolled", "unrolling"))
             if (name := f"{split}.{method}-{count}") + ".top1" in found
         ]
         if changes:
-            lines.append(f"Trained with N = {count}, on {images} images with {last} evaluations: {', '.join(changes)}.")
+            lines.append(
+                f"Trained with N = {count}, change at {last} evaluations on {images} images: {'; '.join(changes)}."
+            )
     return bullets(*lines)
 
 
@@ -255,8 +259,8 @@ def streaming(found: Values) -> str:
         changes = [f"{run} {runs[run][metric] - base:+.3f}" for run in ("warm 4", "cold 4", "warm 1", "cold 1")]
         adaptive = runs["adaptive"]
         lines.append(
-            f"{name}, against the converged baseline's {base:.3f}: {', '.join(changes)}; adaptive "
-            f"{adaptive[metric] - base:+.3f} with {adaptive['evaluations']:.1f} evaluations a frame"
+            f"{name}, {HEADLINES[metric]} minus the converged baseline's {base:.3f}: {', '.join(changes)}; adaptive "
+            f"{adaptive[metric] - base:+.3f} with {adaptive['evaluations']:.1f} evaluations per frame"
         )
     return bullets(*lines)
 
@@ -269,7 +273,7 @@ def sequence(found: Values) -> str:
         best = min(counted, key=lambda name: counted[name]["perplexity"])
         own = [f"{name} {methods[name]['perplexity']:.2f}" for name in methods if name not in counted]
         lines.append(
-            f"{text}: perplexity of {', '.join(own)}; of the best n-grams ({best}) {counted[best]['perplexity']:.2f}"
+            f"{text}, perplexity: {', '.join(own)}; best n-gram model ({best}) {counted[best]['perplexity']:.2f}"
         )
     for method, solvers in found["sweeps"].items():
         for solver, steps in solvers.items():
@@ -291,7 +295,7 @@ def share(part: Sequence[str], whole: Sequence[str]) -> str:
 def changed(percent: float, what: str) -> str:
     """`20 % fewer evaluations`, `39 % more error`."""
     if f"{abs(percent):.0f}" == "0":
-        return f"as {'many' if what == 'evaluations' else 'much'} {what}"
+        return f"the same number of {what}" if what == "evaluations" else f"the same {what}"
     fewer = "fewer" if what == "evaluations" else "less"
     return f"{abs(percent):.0f} % {'more' if percent > 0 else fewer} {what}"
 

@@ -30,7 +30,7 @@ TITLES = {
     "flow": "Optical flow",
     "sequence": "Language models",
     "vision": "Images and videos",
-    "stability": "Other evaluations than in training",
+    "stability": "More evaluations at test time than in training",
     "delta": "The delta rule",
 }
 """Titles of pipelines, in the order of the page."""
@@ -148,7 +148,8 @@ def shown(claim: Claim, metrics: Path) -> str:
     try:
         return claim.shows(json.loads(metrics.read_text(encoding="utf-8")))
     except (LookupError, ValueError) as error:
-        return f"The tables below; they lack what the usual sentences compare ({type(error).__name__}: {error})."
+        lack = f"{type(error).__name__}: {error}"
+        return f"See the tables below. The results of this profile lack a value for a summary ({lack})."
 
 
 def html(text: str) -> Markup:

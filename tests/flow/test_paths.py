@@ -85,7 +85,7 @@ def test_the_stage_leads_to_a_page(data: Path, tmp_path: Path) -> None:
         assert found["sintel_clean"]["radius"] > 0
     write_json(tmp_path / "params.yaml", config.plain({"flow": {"seeds": [0, 1], "paths": STUDY}}))  # JSON is YAML
     told = REPORT.page(Section(tmp_path / "params.yaml", "flow"), Results(tmp_path, "flow"))
-    assert "| deq | sintel_clean (3) | plain | " in told.parts[0]
+    assert "| deq | sintel_clean (3) | plain | " in told.parts[3]
     assert {"plain.change", "plain.random_std", "plain.every part.0.1"} <= told.metrics["deq"]["sintel_clean"].keys()
 
 

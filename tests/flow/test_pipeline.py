@@ -218,7 +218,7 @@ def test_the_networks_of_a_gradient_are_trained_as_the_command_trains_them_once_
     still = told.metrics["zero"]["sintel_clean.epe"]
     own = told.metrics["methods"]["phantom-1"]["corrected"]
     assert (own["seeds"], own["lost"]) == (2, sum(error > still for error in errors_of))
-    assert f"| {mean(errors_of):.2f} ± {stdev(errors_of):.2f} | " in told.parts[0]
+    assert f"| {mean(errors_of):.2f} ± {stdev(errors_of):.2f} | " in told.parts[1]
 
 
 def test_a_network_that_diverges_is_told_and_does_not_keep_the_others_from_being_measured(
@@ -236,9 +236,9 @@ def test_a_network_that_diverges_is_told_and_does_not_keep_the_others_from_being
         write_rows(out / f"{name}.csv", [])
     shutil.copytree(results / "baselines", tmp_path / "baselines")
     told = gradients_report.page(*places(tmp_path, replace(profile, gradients=study)))
-    assert "| phantom-1 | the last state alone | - | - | - | 1 of 1 |" in told.parts[0]
-    assert "| phantom-1 | corrected states too | 2.00 | 0.100 | 3 | " in told.parts[0]
-    assert "1 of the 1 by phantom-1 with the last state alone" in findings.gradients(told.metrics)
+    assert "| phantom-1 | last state only | - | - | - | 1 of 1 |" in told.parts[1]
+    assert "| phantom-1 | last and corrected states | 2.00 | 0.100 | 3 | " in told.parts[1]
+    assert "1 of 1 trained with phantom-1 (last state only)" in findings.gradients(told.metrics)
 
 
 def test_the_report_has_its_figures(told: Page) -> None:

@@ -68,7 +68,7 @@ def test_the_stage_leads_to_a_page_and_refuses_an_unrolled_model(data: Path, tmp
     run(PATHS, Measured("deq", 0), short, out, data=data, model=tmp_path / "train" / "deq-0")
     write_json(tmp_path / "params.yaml", config.plain({"sequence": study}))  # JSON is YAML
     told = REPORT.page(Section(tmp_path / "params.yaml", "sequence"), Results(tmp_path, "sequence"))
-    assert "| deq | valid (4) | plain | " in told.parts[0]
-    assert "every part" not in told.parts[1], "a state of one part has no other residual"
+    assert "| deq | valid (4) | plain | " in told.parts[3]
+    assert "every part" not in told.parts[6], "a state of one part has no other residual"
     with pytest.raises(CheckpointError, match="expected an equilibrium model, got one of 2 steps"):
         run(PATHS, Measured("unrolled", 0), short, out, data=data, model=tmp_path / "train" / "unrolled-0")

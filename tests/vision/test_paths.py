@@ -72,5 +72,5 @@ def test_the_stage_leads_to_a_page(name: str, data: Path, tmp_path: Path) -> Non
         found = run(stage, case, stage.settings(place, case), out, data=data, model=folder)
         assert found.get("paths", found)["test"]["samples"] == 3
     page = report.page(place, Results(tmp_path, name))
-    rows = [line.split(" | ")[0] for line in page.parts[0].splitlines()[2:]]
+    rows = [line.split(" | ")[0] for line in page.parts[3].splitlines()[2:]]
     assert rows == (["| digits", "| digits, shipped"] if name == "vision" else ["| implicit, N = 2"])

@@ -93,7 +93,7 @@ def test_every_report_has_what_a_paper_says_and_where() -> None:
 def test_a_report_is_shown_whole_with_claim_finding_run_and_time(results: Path) -> None:
     text = written()
     assert CLAIMS["flow"].says in text
-    assert "the error of DEQ-Flow is 0.50 of zero flow's" in text
+    assert "the error of DEQ-Flow is 0.50 of that of zero flow" in text
     assert text.count("<td>3.25</td>") == len(COLUMNS)
     assert re.search(r'<img src="data:image/svg\+xml;base64,[\w+/]+=*" alt="End-point error on the sets', text)
     assert re.search(r'<a href="http://127.0.0.1:5000/#/experiments/1/runs/[0-9a-f]{32}">flow_table_report</a>', text)
@@ -122,8 +122,8 @@ def test_no_run_is_named_of_a_file_that_was_changed_since(results: Path) -> None
     (REPORT / "metrics.json").write_text("{}")
     text = written()
     assert "/runs/" not in text
-    assert "No run of the tracking store wrote these files as they are now." in text
-    assert "they lack what the usual sentences compare (KeyError: 'deq')" in text
+    assert "The tracking store has no run that wrote these files." in text
+    assert "The results of this profile lack a value for a summary (KeyError: 'deq')" in text
 
 
 def test_a_store_that_cannot_be_read_is_told_and_the_page_is_there(
@@ -172,14 +172,14 @@ CHOSEN = {"saved": 60.0, "kept_saved": 40.0, "exact": 10.0, "lost": 0.05, "fewer
         pytest.param(
             partial(findings.paths, Unit("px", "EPE, px")),
             {"deq": {"sintel": PATH}},
-            "- `deq` on sintel, by plain: twice the evaluations move answers by 0.12 px, and their error (EPE, px) "
-            "goes from 1.500 to 1.250; answers from zero and from a random state are 0.5 px apart",
+            "- `deq` on sintel, plain: twice the evaluations change answers by 0.12 px and their error (EPE, px) "
+            "from 1.500 to 1.250; answers from zero and from a random state differ by 0.5 px",
             id="paths",
         ),
         pytest.param(
             findings.vision,
             {"digits": {"worse": {"top1": 0.1}, "better": {"top1": 0.2}, "MDEQ": {"top1": 0.5, "loss": 1.0}}},
-            "- digits: top-1 accuracy of MDEQ 0.500; of the best baseline (better) 0.200",
+            "- digits, top-1 accuracy: MDEQ 0.500; best baseline (better) 0.200",
             id="vision",
         ),
         pytest.param(
@@ -197,10 +197,11 @@ CHOSEN = {"saved": 60.0, "kept_saved": 40.0, "exact": 10.0, "lost": 0.05, "fewer
         pytest.param(
             findings.sequence_delta,
             {"savings": {"deq, plain, cold": {"1 %": CHOSEN}}},
-            "- From the start `cold`, within a loss of 1 %, the rule skips 60 % of the work (10 % already at threshold "
-            "0), and fewer steps skip 50 %. The rule skips more: everywhere; by whole pixels or points: nowhere. The "
-            "chosen threshold keeps to that loss on the test too: everywhere (20 points more than the fewest steps "
-            "that do). The chosen number of steps does so: everywhere.",
+            "- With the start `cold`, at an allowed loss of 1 %, the rule skips 60 % of the work (10 % already at "
+            "threshold 0), and fewer steps skip 50 %. Cases in which the rule skips more: all. Cases in which it does "
+            "so by whole pixels or points: none. Cases in which the loss stays within 1 % on the test, with the chosen "
+            "threshold: all (20 points more than with the fewest steps that stay within it); with the chosen number "
+            "of steps: all.",
             id="language models",
         ),
     ],

@@ -30,7 +30,9 @@ def table(values: Mapping[str, Any]) -> str:
     """Table with one row for each method and stage, in the order of training."""
     order = list(STAGES)
     names = sorted(values, key=lambda name: order.index(name.split(", ")[1]))
-    return errors_table({name: values[name] for name in names}) if values else "No network follows the curriculum."
+    return (
+        errors_table({name: values[name] for name in names}) if values else "No network was trained by the curriculum."
+    )
 
 
 REPORT = Report(name="flow.curriculum_report", section="flow", page=page)

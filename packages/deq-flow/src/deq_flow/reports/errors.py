@@ -69,7 +69,7 @@ def differences_table(values: Errors, method: str) -> str:
     heads = [f"{title} ({scenes[name]} {'scene' if scenes[name] == 1 else 'scenes'})" for name, title in sets.items()]
     forms = {name: "{difference:+.2f}" + (" [{low:+.2f}, {high:+.2f}]" if scenes[name] > 1 else "") for name in sets}
     lines = [
-        [f"{method} less {peer}", *(form.format(**by_set[name]) for name, form in forms.items())]
+        [f"{method} minus {peer}", *(form.format(**by_set[name]) for name, form in forms.items())]
         for peer, by_set in values.items()
     ]
     return markdown(["EPE, px", *heads], lines, names=1)

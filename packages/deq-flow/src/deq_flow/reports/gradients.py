@@ -15,7 +15,7 @@ from deq_core.experiment.tables import Row, cell, grouped, markdown, over_seeds
 from deq_flow.evaluation.evaluate import summary
 from deq_flow.evaluation.sets import titles
 
-FORMS = {"last": "the last state alone", "corrected": "corrected states too"}
+FORMS = {"last": "last state only", "corrected": "last and corrected states"}
 """Kinds of supervision, as the report calls them."""
 Seeds = Sequence[Mapping[str, float]]
 """The flat metrics of the network of each seed."""
@@ -47,7 +47,11 @@ def page(section: Section, results: Results) -> Page:
     return Page(
         title="Inexact gradients and sparse fixed-point correction",
         metrics=metrics,
-        parts=[table(metrics)],
+        parts=[
+            "Networks of one size, trained by each gradient with a loss on the last state only, and with an additional "
+            "loss on corrected states. Means ± standard deviation over the seeds that did not diverge.",
+            table(metrics),
+        ],
         figures={"training": figure(**rows, zero=zero, supervised=supervised, smoothing=smoothing)},
         dpi=section.load(int, "plot.dpi"),
     )
@@ -120,7 +124,7 @@ def table(metrics: Mapping[str, Any]) -> str:
     ]
     lines.append(["zero flow", "-", *(f"{metrics['zero'][f'{name}.epe']:.2f}" for name in sets), "-", "-", "-"])
     heads = ["gradient", "supervised", *(f"EPE, px, {title}" for title in sets.values())]
-    heads += ["residual on the first", "largest logged norm of a gradient", "worse than zero flow"]
+    heads += [f"residual, {next(iter(sets.values()))}", "largest logged gradient norm", "worse than zero flow"]
     return markdown(heads, lines, names=2)
 
 
@@ -160,7 +164,7 @@ def figure(
         for axes in (error, residual):
             for step in supervised if form == "corrected" else supervised[-1:]:
                 axes.axvline(step, **dotted)
-        for axes, label in zip(own, ("EPE (px)", "relative residual", "norm of the gradient"), strict=True):
+        for axes, label in zip(own, ("EPE (px)", "relative residual", "gradient norm"), strict=True):
             axes.set_title(said)
             axes.set_ylabel(label)
             axes.set_yscale("log")

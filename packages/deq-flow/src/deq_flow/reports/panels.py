@@ -6,7 +6,7 @@ from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import Axes
 from deq_core.experiment.tables import Row, grouped
 
-LASTING = {"first": "for once", "lasting": "for good"}
+LASTING = {"first": "for the first time", "lasting": "for good"}
 """Labels of the criteria of settling."""
 
 

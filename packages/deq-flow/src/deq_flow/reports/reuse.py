@@ -25,9 +25,13 @@ def page(section: Section, results: Results) -> Page:
             for budget, starts in seeds[0].items()
         }
     return Page(
-        title="Videos: starting from the last frame",
+        title="Videos: starting from the previous frame",
         metrics=found,
-        parts=[table(found)],
+        parts=[
+            "Each frame of a long video is solved from zeros (`cold`), from the forward-warped flow of the previous "
+            "frame (`warm`), or from its whole state (`reuse`). Means over all pairs ± standard deviation over seeds.",
+            table(found),
+        ],
         figures={"starts": figure(found)},
         dpi=section.load(int, "plot.dpi"),
     )
@@ -73,7 +77,7 @@ def figure(found: Starts) -> Figure:
         axes.set_title(method)
         axes.set_xscale("log")
         axes.set_yscale("log")
-    plotting.name_axes(drawn, x="evaluations a pair", y="EPE (px)")
+    plotting.name_axes(drawn, x="evaluations per pair", y="EPE (px)")
     plotting.legend(drawn)
     return drawn
 

@@ -20,7 +20,7 @@ from deq_flow.reports.errors import Errors, differences, differences_table, erro
 NOTES = {
     "zero": "predicts no motion; its EPE is the mean length of the true flow",
     "dis": "OpenCV's DIS, preset as shipped",
-    "dis_fine": "OpenCV's DIS solved down to full resolution",
+    "dis_fine": "OpenCV's DIS with its finest scale at full resolution",
 }
 Seeds = Sequence[Sequence[Row]]
 """One list of rows for each seed."""
@@ -64,22 +64,23 @@ def parts(values: Errors, trained: Sequence[str], apart: Errors) -> list[str]:
     if "sintel_clean" in measured:
         still = values["zero"]["sintel_clean"]["epe"]
         notes += [
-            f"- {method}: Sintel clean EPE is {by_set['sintel_clean']['epe'] / still:.2f} of zero flow's"
+            f"- {method}: the EPE on Sintel clean is {by_set['sintel_clean']['epe'] / still:.2f} of that of zero flow"
             for method, by_set in values.items()
             if method != "zero"
         ]
     return [
-        f"Held-out pairs: {pairs}. Trained: {', '.join(trained)}; mean ± standard deviation over {seeds} seeds.",
+        f"Held-out pairs: {pairs}. Trained here: {', '.join(trained)}, mean ± standard deviation over {seeds} seeds.",
         "## End-point error, px (lower is better)",
         errors_table(values, "epe"),
         "\n".join(notes),
-        f"## {trained[0]} against the others, with 95 % intervals over scenes",
-        "Means over seeds and the pairs of a scene; the interval is that of a bootstrap over scenes. It says what "
-        "other scenes of the same photographs and the same renderer might have given, no more.",
+        f"## {trained[0]} minus the others, with 95 % intervals over scenes",
+        "Differences of EPE; negative where the first method is better. The EPE of a scene is the mean over its pairs "
+        "and seeds, and the intervals are from a bootstrap over scenes. They cover other scenes from the same "
+        "photographs and the same renderer, nothing else.",
         differences_table(apart, trained[0]),
-        "## F1-all, % of pixels wrong by more than 3 px and 5 % (lower is better)",
+        "## F1-all, % of pixels with an error above 3 px and 5 % (lower is better)",
         errors_table(values, "f1_all", "{:.1f}"),
-        "## Share of pixels within 1 px (higher is better)",
+        "## Share of pixels with an error below 1 px (higher is better)",
         errors_table(values, "px1", "{:.3f}"),
     ]
 
@@ -91,8 +92,8 @@ def learning_curves(histories: Mapping[str, Seeds], smoothing: int) -> Figure:
         smooth = [plotting.smoothed(rows, ("step", "epe"), smoothing) for rows in seeds]
         plotting.curve_of(training, smooth, "step", "epe", label=method)
         plotting.curve_of(validation, seeds, "step", "val_epe", label=method)
-    training.set_title("batches of training")
-    validation.set_title("pairs of validation")
+    training.set_title("training batches")
+    validation.set_title("validation pairs")
     plotting.name_axes(figure, x="training step", y="EPE (px)")
     plotting.legend(figure)
     return figure

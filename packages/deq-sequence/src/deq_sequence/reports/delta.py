@@ -40,24 +40,29 @@ def page(section: Section, results: Results) -> Page:
         title="The delta rule on language models",
         metrics={"means": means(test), "savings": found},
         parts=[
-            "Means ± standard deviation over seeds. Work is the multiply-accumulates of the cell in the solve of a "
-            "token, of layers and attention, whose products stay dense under the rule, in per cent of the dense solve "
-            "of most steps. At threshold 0 the rule changes no number and skips only exact zeros, behind ReLUs, and "
-            "inputs that stayed as they were; what a threshold skips beyond that is `by the rule`. Fewer steps are "
-            "counted at threshold 0 as well. By element counts what hardware that skips single zeros would leave out, "
-            "by position what it would where all channels of a token stayed.",
-            "## Work saved within a loss",
-            "Of every method and start: the rule (solver and threshold) and the number of steps (of any solver) with "
-            "the least work within the bound, chosen on the validation text and told of the test's. Losses are of "
-            "perplexity against the best solve of most steps from the same start.",
+            "Means ± standard deviation over seeds. Work is the number of multiply-accumulates (MACs) of the cell in "
+            "the solve of a token, in per cent of the longest dense solve. It includes the layers and attention; the "
+            "products of attention stay dense under the rule.",
+            "At threshold 0 the rule changes no number: it skips only inputs that are exactly zero, such as those "
+            "behind ReLUs, and inputs that did not change. `added by the rule` is what a threshold skips beyond that. "
+            "Solves with fewer steps are counted at threshold 0, too. By element is the work that hardware skips if "
+            "it can skip single inputs. By position is the work that it skips if an input is skipped only together "
+            "with all channels of its token.",
+            "## Work saved within an allowed loss",
+            "For each method and start: the solver and threshold of the rule, and the number of steps of any solver, "
+            "that need the least work within the allowed loss. Both are chosen on the validation text and measured on "
+            "the test text. Losses are increases of the perplexity over that of the best longest solve from the same "
+            "start.",
             table(best_variants(found, STARTS)),
             "## Every solver",
-            "The same with the threshold chosen for each.",
+            "The same for each solver, with its own threshold.",
             table(found),
             "## All cases",
             cases_table(test),
         ],
-        figures={"tradeoff": tradeoff(test, down="method", across=("start",), quality=QUALITY, y="perplexity lost")},
+        figures={
+            "tradeoff": tradeoff(test, down="method", across=("start",), quality=QUALITY, y="perplexity increase")
+        },
         dpi=section.load(Plot, "plot").dpi,
     )
 

@@ -58,13 +58,14 @@ def page(section: Section, results: Results) -> Page:
             for method, text in found.texts.items()
         },
         parts=[
-            f"Trained: {', '.join(methods)}; mean ± standard deviation over {len(seeds)} seeds. "
-            f"Measured on {', '.join(dict.fromkeys(protocols[method].split for method in methods))}.",
+            f"Trained here: {', '.join(methods)}, mean ± standard deviation over {len(seeds)} seeds. Measured on the "
+            f"split {', '.join(dict.fromkeys(protocols[method].split for method in methods))}.",
             "## Perplexity (lower is better)",
             table(metrics),
-            "Perplexities compare methods on one text, bits per character compare all. Kneser-Ney n counts the n-grams "
-            "of the training text. `residual` is that of the answer, which is the state of least residual of an "
-            "equilibrium's solve, be it the last or not, and the last one of an unrolled layer.",
+            "Perplexities are comparable between methods on the same text, bits per character between all methods. "
+            "Kneser-Ney n is an n-gram model of order n of the training text. A solve of an equilibrium returns the "
+            "state of lowest residual, which need not be the last one; an unrolled layer returns the last one. "
+            "`residual` and `returned at evaluation` are those of the returned state.",
             "## Perplexity after each evaluation, and relative residual",
             sweep_table(metrics),
         ],
@@ -132,7 +133,7 @@ def table(metrics: Metrics) -> str:
         for text, methods in metrics["scores"].items()
         for method, values in methods.items()
     ]
-    heads = ["text", "method", "perplexity", "bits per character", "residual", "evaluation of the answer"]
+    heads = ["text", "method", "perplexity", "bits per character", "residual", "returned at evaluation"]
     return markdown(heads, lines, names=2)
 
 

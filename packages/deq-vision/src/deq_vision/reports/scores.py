@@ -24,7 +24,7 @@ FURTHER = {
     "map50": "VID mAP50",
     "loss": "loss",
     "residual": "relative residual",
-    "steps": "evaluation of the answer",
+    "steps": "returned at evaluation",
 }
 """Metrics besides the headline, in the order of the tables, for methods that have them."""
 WIDTH = 3.2  # of a panel, inches
@@ -53,14 +53,15 @@ def page(section: Section, results: Results) -> Page:
     plot, measured = section.load(Plot, "plot"), section.load(dict[Name, Evaluate], "evaluate")
     every = {name: found(results, name, seeds, with_peers=name in compared) for name in trained}
     parts = [
-        f"Mean ± standard deviation over {len(seeds)} seeds; baselines have no seed. Relative residual and evaluation "
-        "of the answer are those of the state of least residual, which a solve returns, be it the last or not."
+        f"Mean ± standard deviation over {len(seeds)} seeds; baselines have no seed. A solve returns the state of "
+        "lowest residual, which need not be the last one. `relative residual` and `returned at evaluation` are those "
+        "of the returned state."
     ]
     for name, of in every.items():
         images = f"{int(of.methods[MDEQ]['samples'])} {IMAGES[measured[name].split]} images"
         parts += [f"## {name}: {images}", score_table(of.methods)]
     return Page(
-        title="Vision",
+        title="Images",
         metrics={name: of.methods for name, of in every.items()},
         headline={
             name: {key: of.methods[MDEQ][key] for key in HEADLINES if key in of.methods[MDEQ]}

@@ -40,7 +40,7 @@ def page(section: Section, results: Results) -> Page:
         for split in splits
     }
     written = Page(
-        title="Tested with more evaluations than trained with",
+        title="More evaluations at test time than in training",
         metrics={name: value for split in splits for name, value in changes(split, found[split], longer).items()},
         figures={"curves": curves(found)},
         dpi=section.load(int, "dpi"),
@@ -54,8 +54,8 @@ def page(section: Section, results: Results) -> Page:
         for n, method in rows
     }
     written.parts = [
-        f"Means ± standard deviation over {len(seeds)} seeds. N: evaluations of f in training. Changes are those of "
-        "each network against its own value at N."
+        f"Means ± standard deviation over {len(seeds)} seeds. N is the number of evaluations of f in training. Changes "
+        "are relative to the same network's value at N."
     ]
     for split in splits:
         written.parts += [

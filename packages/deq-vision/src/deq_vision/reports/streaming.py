@@ -49,12 +49,16 @@ def page(section: Section, results: Results) -> Page:
     }
     measured = section.load(dict[Name, StreamEvaluate], "stream")
     metrics = {name: of.runs() for name, of in every.items()}
-    parts = [f"Mean ± standard deviation over {len(seeds)} seeds."]
+    parts = [
+        f"Mean ± standard deviation over {len(seeds)} seeds. A frame starts from the state of the previous frame "
+        "(`warm`) or from zeros (`cold`) and gets the given number of evaluations of f; `converged` solves from zeros "
+        "to convergence, and other runs stop each frame at a tolerance."
+    ]
     for name, runs in metrics.items():
         frames_of = f"{int(runs['converged']['frames'])} measured frames of {IMAGES[measured[name].split]} videos"
         parts += [f"## {name}: {frames_of}", stream_table(runs)]
     return Page(
-        title="Vision on videos",
+        title="Videos",
         metrics=metrics,
         parts=parts,
         figures={"budgets": budgets(every), "frames": frames(every)},
@@ -77,7 +81,7 @@ def stream_table(runs: Runs) -> str:
     """Table with one row per start and budget: metrics of all frames, of the protocol's and of settled ones."""
     metric = headline(runs["converged"])
     shown = {
-        "evaluations": "evaluations a frame",
+        "evaluations": "evaluations per frame",
         metric: f"{HEADLINES[metric]}, all frames",
         f"annotated_{metric}": "annotated frames",
         f"settled_{metric}": "settled frames",
@@ -109,7 +113,7 @@ def budgets(every: Mapping[str, Found]) -> Figure:
                 axes.errorbar(values["evaluations"], values[metric], *spread, "o", capsize=2, label=run)
         axes.set_title(name)
         axes.set_xscale("log", base=2)
-        axes.set_xlabel("evaluations of f a frame")
+        axes.set_xlabel("evaluations of f per frame")
         axes.set_ylabel(f"{HEADLINES[metric]}, all frames")
     plotting.legend(figure)
     return figure

@@ -71,11 +71,21 @@ def path_page(
         name: {table: results.by_case(stage, cases, table) for table in ("residuals", "answers")}
         for name, cases in networks.items()
     }
-    parts = [answers_table(metrics, unit), convergence_table(metrics)]
+    parts = [
+        "Means ± standard deviation over seeds. The number of samples of a set is in brackets.",
+        "## Error, and distances between answers",
+        "Answers after 2N evaluations are compared with those after N, and with those from other starts. The median "
+        "over samples is in brackets: a few samples with two solutions may dominate the mean.",
+        answers_table(metrics, unit),
+        "## Convergence",
+        "The spectral radius of the map at the state of lowest residual, and the shares of samples that converged. "
+        "`state` is the residual of all parts of the state together; `every part` is the largest of the parts' own.",
+        convergence_table(metrics),
+    ]
     if ended := solves_table(metrics, unit):
-        parts.append(ended)
+        parts += ["## Cost and error of solves to a tolerance", ended]
     return Page(
-        title="Whether answers depend on the path to them",
+        title="Path independence",
         metrics=metrics,
         parts=parts,
         figures={"paths": figure(curves, unit)},
@@ -141,7 +151,7 @@ def convergence_table(found: Found) -> str:
                     known.update({tolerance(key): None for key in shares})
     heads = [
         "radius, median",
-        f"below {SAFE}, %",
+        f"radius below {SAFE}, %",
         "solver",
         "residual of",
         *(f"to {each:g} within N, %" for each in known),
@@ -161,8 +171,8 @@ def solves_table(found: Found, unit: Unit) -> str:
             for setting, within in sorted(ends, key=lambda end: (end[0], -float(end[1]))):
                 cells = [cell(solves, f"{setting}.{within}.{quantity}", form) for quantity, form in forms.items()]
                 lines.append([network, f"{name} ({solves['samples']:.0f})", setting, within, *cells])
-    heads = ["evaluations", "ms a sample", "converged, %", unit.error]
-    return markdown(["network", "samples", "solver", "to", *heads], lines, names=3) if lines else ""
+    heads = ["evaluations", "ms per sample", "converged, %", unit.error]
+    return markdown(["network", "samples", "solver", "tolerance", *heads], lines, names=3) if lines else ""
 
 
 def samples_of(name: str, values: Mapping[str, float]) -> str:

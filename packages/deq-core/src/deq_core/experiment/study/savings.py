@@ -221,25 +221,26 @@ def validated(values: Saved) -> float:
 def savings_table(found: Savings, *, parts: Sequence[str] = tuple(PARTS)) -> str:
     """Table of savings by case and bound; `parts` names the units that can be skipped.
 
-    Without validation data, the row is marked "chosen here"; then the chosen steps are also the fewest on test data.
+    Without validation data, the row is marked "chosen on test"; then the chosen steps are also the fewest on test data.
     """
     lines = [
         [
-            *(case, f"{bound}, chosen here" if chosen_here(values) else bound),
-            *(str(values.get("way", "none within")), together(values, "saved")),
+            *(case, f"{bound}, chosen on test" if chosen_here(values) else bound),
+            *(str(values.get("way", "none")), together(values, "saved")),
             *(number(values, name) for name in ("exact", "added", "lost")),
-            *(str(values.get("fewer_way", "none within")), together(values, "fewer_saved")),
+            *(str(values.get("fewer_way", "none")), together(values, "fewer_saved")),
             *(number(values, "fewer_lost"), together(values, "beyond"), together(values, "spared")),
-            *(str(values.get(f"{kept}way", "none within")), together(values, f"{kept}saved")),
+            *(str(values.get(f"{kept}way", "none")), together(values, f"{kept}saved")),
         ]
         for case, bounds in found.items()
         for bound, values in bounds.items()
         for kept in ("kept_" if "kept_way" in values or "fewer_validated" in values else "fewer_",)
     ]
     by = f"by {' / '.join(parts)}, %"
-    heads = ["case", "loss up to", "rule", f"skipped {by}", "at threshold 0", "added by the rule", "loss on test"]
-    peers = ["fewer steps", f"skipped {by}", "loss on test", "lead of the rule, points", "lead, % of the steps' work"]
-    return markdown([*heads, *peers, "fewest steps within the loss on the test", f"skipped {by}"], lines)
+    heads = ["case", "allowed loss", "rule, threshold", f"skipped {by}", "at threshold 0", "added by the rule"]
+    peers = ["loss on test", "fewer steps", f"skipped {by}", "loss on test", "rule minus fewer steps, points"]
+    ends = ["difference, % of the work left by fewer steps", "fewest steps within the loss on test", f"skipped {by}"]
+    return markdown([*heads, *peers, *ends], lines)
 
 
 def chosen_here(values: Saved) -> bool:
@@ -257,8 +258,8 @@ def overview(found: Savings) -> str:
         for case, bounds in found.items()
         for bound, values in bounds.items()
     ]
-    peers = ("fewer steps: skipped, %", "loss on test", "fewest steps within the loss on the test: skipped, %")
-    heads = ["case", "loss up to", f"rule: skipped by {' / '.join(PARTS)}, %", "at threshold 0", "loss on test"]
+    peers = ("fewer steps: skipped, %", "loss on test", "fewest steps within the loss on test: skipped, %")
+    heads = ["case", "allowed loss", f"rule: skipped by {' / '.join(PARTS)}, %", "at threshold 0", "loss on test"]
     return markdown([*heads, *peers], lines, names=2)
 
 

@@ -23,8 +23,11 @@ def costs_page(section: Section, results: Results) -> Page:
     """Memory and time of a domain's training step, by gradient and number of evaluations of f."""
     turns, samples = section.load(int, "costs.repeats"), section.load(int, "costs.batch_size")
     found = summary(results.rows("training_costs", [Single()], "steps"))
-    said = f"Of one batch of {samples}, always the same; seconds are medians of {turns} turns."
-    title = "What a training step costs by each gradient"
+    said = (
+        f"Loss and gradients of one fixed batch of {samples} samples, without an update. Seconds are medians of "
+        f"{turns} repetitions. In brackets: seconds relative to the first gradient's at the same number of evaluations."
+    )
+    title = "Memory and time of a training step with each gradient"
     return Page(title=title, metrics=found, parts=[said, costs_table(found)], figures={"steps": figure(found)})
 
 
@@ -42,7 +45,7 @@ def costs_table(found: Found) -> str:
     taken = [
         [
             gradient,
-            f"seconds (of {first}'s)",
+            f"seconds (relative to {first})",
             *(
                 f"{values['seconds']:.3f} ({values['seconds'] / of_first[count]['seconds']:.2f})"
                 for count, values in counts.items()

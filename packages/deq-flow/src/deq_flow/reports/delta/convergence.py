@@ -24,9 +24,13 @@ def page(section: Section, results: Results) -> Page:
     arrays = {name: results.arrays("convergence", each, "maps") for name, each in first_seeds(measured).items()}
     found = settling("flow", distribution, ("network", "set", "part"))
     return Page(
-        title="When the elements of flow networks' states settle",
+        title="When the elements of a flow network's state settle",
         metrics={"settling": found},
-        parts=["Means ± standard deviation over seeds.", settling_table(found)],
+        parts=[
+            "Steps by which 5, 50 and 95 % of the elements have settled. An element has settled at a step if no later "
+            "step changes it by more than a tolerance. Means ± standard deviation over seeds.",
+            settling_table(found),
+        ],
         figures={"curves": panels(histogram, steps, components, networks=list(arrays)), "maps": maps(arrays)},
         dpi=section.load(int, "dpi"),
     )

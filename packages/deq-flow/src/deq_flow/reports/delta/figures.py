@@ -29,7 +29,7 @@ def activity(evaluations: Sequence[Row], rules: Mapping[str, str]) -> Figure:
     for number, cases in enumerate(most.values()):
         for axes, (case, own) in zip(panels[number * columns :], cases.items(), strict=False):
             rule = rules.get(", ".join(case), "")
-            axes.set_title(f"{', '.join(case)}: {rule or 'none within'}", fontsize="small")
+            axes.set_title(f"{', '.join(case)}: {rule or 'no variant within the loss'}", fontsize="small")
             above = [row for row in own if f"{row['variant']}, {row['threshold']:g}" == rule]
             like = above or own
             exact = {"threshold": 0, "solver": like[0]["solver"], "max_steps": max(numbers(like, "max_steps"))}

@@ -35,16 +35,16 @@ def page(section: Section, results: Results) -> Page:
     settled = settling("image", distribution, ("representation",))
     images = {name: results.arrays("inr", Represented(name, seeds[0]), "images") for name in names}
     return Page(
-        title="An image as an implicit representation",
+        title="An image as an implicit neural representation",
         metrics={
             **units.means("image", rows, "representation", "psnr"),
             "savings": found,
             "settling": settled,
         },
         parts=[
-            "Means ± standard deviation over seeds. Work is the multiply-accumulates of the hidden layers, in per cent "
-            f"of the dense solve of most steps; the release's count is another. {units.HOW}",
-            "## Work saved within a loss",
+            "Means ± standard deviation over seeds. Work is the number of multiply-accumulates (MACs) of the hidden "
+            f"layers, in per cent of the longest dense solve. The release counts differently. {units.HOW}",
+            "## Work saved within an allowed loss",
             savings_table(found, parts=tuple(units.PARTS)),
             "## Cases",
             units.quality_table(rows, "representation", "psnr", title="PSNR, dB", form="{:.2f}"),
@@ -68,7 +68,7 @@ def training_table(history: Sequence[Row]) -> str:
             totals.append({"psnr": numbers(own, "psnr")[-1], "work": sparse / 1e9, "share": 100 * sparse / dense})
         forms = {"psnr": "{:.2f}", "work": "{:.1f}", "share": "{:.1f}"}
         lines.append([str(name), *(spread(totals, column, form) for column, form in forms.items())])
-    return markdown(["training", "PSNR, dB", "MACs of its solves, 10⁹", "of dense solves, %"], lines)
+    return markdown(["representation", "PSNR, dB", "MACs of training solves, 10⁹", "% of dense solves"], lines)
 
 
 def quality(
@@ -88,7 +88,7 @@ def quality(
         place = 3 * kinds.index(about.kind)
         first, second, third = axes[place : place + 3]
         densely = about.threshold is None
-        color, label = plotting.PALETTE[0 if densely else 1], f"trained {'densely' if densely else 'by the rule'}"
+        color, label = plotting.PALETTE[0 if densely else 1], f"trained {'densely' if densely else 'with the rule'}"
         draw_training(first, training[(name,)], label, color)
         lasting = [row for row in settled[(name,)] if row["criterion"] == "lasting"]
         plotting.curve_of(second, panels.settled(lasting), "step", "units", label="_", color=color)

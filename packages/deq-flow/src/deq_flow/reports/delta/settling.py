@@ -27,4 +27,4 @@ def settling_table(found: Settling) -> str:
         lines.append(
             [name, *(cell(values, part, "{:.1f}") for part in ("p5", "p50", "p95")), cell(share, "never", "{:.1f}")]
         )
-    return markdown(["elements", "5 %", "50 %", "95 %", "never settled, %"], lines)
+    return markdown(["elements", "5 % settled by step", "50 % by step", "95 % by step", "never settled, %"], lines)

@@ -33,12 +33,12 @@ def page(section: Section, results: Results) -> Page:
     found = settling("sine", distribution, ("fit",))
     states = {fit: results.arrays("sine", Fit(fit, seeds[0]), "states") for fit in fits}
     return Page(
-        title="A sine fitted by a recurrent cell",
+        title="A recurrent cell fitted to a sine",
         metrics={**units.means("sine", rows, "fit", "mse"), "settling": found},
         parts=[
-            "Means ± standard deviation over seeds. Work is the multiply-accumulates of the recurrent layer, in per "
-            f"cent of the dense solve of most steps; the release's count is another. {units.HOW}",
-            "## Work saved within a loss",
+            "Means ± standard deviation over seeds. Work is the number of multiply-accumulates (MACs) of the recurrent "
+            f"layer, in per cent of the longest dense solve. The release counts differently. {units.HOW}",
+            "## Work saved within an allowed loss",
             savings_table(units.savings("sine", rows, "fit", QUALITY, LOSSES), parts=tuple(units.PARTS)),
             "## Cases",
             units.quality_table(rows, "fit", "mse", title="mean squared error", form="{:.1e}"),

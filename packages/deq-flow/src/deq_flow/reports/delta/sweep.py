@@ -1,4 +1,4 @@
-"""Report of the delta rule on flow networks: the work that it saves within a loss, compared to fewer steps."""
+"""Report of the delta rule on flow networks: the work that it saves at a bounded loss, compared to fewer steps."""
 
 from collections.abc import Sequence
 
@@ -27,13 +27,15 @@ STARTS = ("stream", "reuse", "reuse_interpolated", "warm", "cold")
 """Starts in the order of tables; those that the rule is meant for come first."""
 
 HOW = (
-    "Work is the multiply-accumulates of the solved map, kernel area included, in per cent of the dense solve of most "
-    "steps of the same pairs. The GRU's share of the context, which stays as it is, is counted once a solve "
-    "everywhere, in the 100 % too. At threshold 0 the rule changes no number and skips only exact zeros, behind ReLUs "
-    "and in borders, and inputs that stayed as they were; what a threshold skips beyond that in as many steps is `by "
-    "the rule`, with the steps that a variant's tolerance spares, which solves at threshold 0 do not have. Fewer steps "
-    "are counted at threshold 0 as well. By element counts what hardware that skips single zeros would leave out, by "
-    "pixel and by tile (8x8 pixels) what it would where all channels of them stayed."
+    "Work is the number of multiply-accumulates (MACs) of the solved map, kernel area included, in per cent of the "
+    "longest dense solve on the same pairs. The context does not change within a solve, so the GRU's work on it is "
+    "counted once per solve, also in the longest dense solve.\n\n"
+    "At threshold 0 the rule changes no number. It skips only inputs that are exactly zero, such as those behind ReLUs "
+    "and in borders, and inputs that did not change. `added by the rule` is what a threshold skips beyond that with "
+    "the same number of steps. It also includes the steps that the tolerance of a variant saves; solves at threshold 0 "
+    "have no tolerance. Solves with fewer steps are counted at threshold 0, too.\n\n"
+    "By element is the work that hardware skips if it can skip single inputs. By pixel is the work that it skips if an "
+    "input is skipped only together with all channels of its pixel, and by tile only together with all of 8x8 pixels."
 )
 
 
@@ -55,23 +57,23 @@ def page(section: Section, results: Results) -> Page:
         parts=[
             f"Means ± standard deviation over seeds; a shipped checkpoint is one network and has none. {HOW}",
             repetition(test),
-            "## Work saved within a loss",
-            "Of every network, set and start: the rule (solver, reference and threshold) and the number of steps (of "
-            "any solver) with the least work within the bound, both chosen on pairs of other photographs and told of "
-            "the test. Losses are of EPE against the best solve of most steps from the same start. What was `chosen "
-            "here` had no other pairs.",
+            "## Work saved within an allowed loss",
+            "For each network, set and start: the variant and threshold of the rule, and the number of steps of any "
+            "solver, that need the least work within the allowed loss. Both are chosen on validation pairs from other "
+            "photographs and measured on the test pairs. Rows with `chosen on test` have no validation pairs. Losses "
+            "are increases of the EPE over that of the best longest solve from the same start.",
             savings_table(chosen(found)),
             "## Every solver and reference",
-            "The same with the threshold chosen for each.",
+            "The same for each solver and reference, with its own threshold.",
             savings_table(found),
             "## All cases",
             cases_table(test),
             "## What layers skip",
-            "Of their inputs, by the thresholds chosen within 1 %.",
+            "Shares of a layer's inputs, with the thresholds that are chosen for a loss of at most 1 %.",
             layers_table(of_test(layers), found),
         ],
         figures={
-            "tradeoff": tradeoff(test, down="network", across=("set", "start"), quality=QUALITY, y="EPE lost"),
+            "tradeoff": tradeoff(test, down="network", across=("set", "start"), quality=QUALITY, y="EPE increase"),
             "activity": activity(of_test(evaluations), rules(found)),
             "maps": still_changing(maps),
         },
@@ -96,7 +98,7 @@ def repetition(rows: Sequence[Row]) -> str:
         longest = max(own, key=lambda row: numbers([row], "max_steps"))
         dense, repeated = (numbers([longest], f"macs_{name}")[0] for name in ("dense", "repeated"))
         said.append(f"{network} {100 * (1 - dense / repeated):.1f} %")
-    return f"Of solves that repeat the context at every evaluation, counting it once leaves out: {', '.join(said)}."
+    return f"Counting the context once instead of at every evaluation reduces the dense work by: {', '.join(said)}."
 
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
@@ -126,7 +128,7 @@ def cases_table(rows: Sequence[Row]) -> str:
         )
     work = [f"work left by {part}, %" for part in PARTS]
     heads = ["network", "set", "solver", "start", "evaluation", "EPE, px", "F1, %", *work]
-    return markdown([*heads, "by the release's count, % of its own"], lines)
+    return markdown([*heads, "work left by the release's count, % of its dense count"], lines)
 
 
 def rules(found: Savings) -> dict[str, str]:

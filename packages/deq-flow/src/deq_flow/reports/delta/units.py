@@ -8,10 +8,10 @@ from deq_core.experiment.tables import Row, grouped, markdown, numbers, spread, 
 PARTS = {"element": "work", "point": "work_pixels"}
 """Parts that can be skipped, each with the column of the remaining work."""
 HOW = (
-    "At threshold 0 the rule changes no number and skips only what is exactly zero or stayed as it was; what a "
-    "threshold skips beyond that is `by the rule`. Fewer steps are counted at threshold 0 as well. By point counts "
-    "what is skipped where all units of a point stayed. Thresholds and numbers of steps are chosen on every other "
-    "point, and told of those between."
+    "At threshold 0 the rule changes no number: it skips only inputs that are exactly zero or did not change. `added "
+    "by the rule` is what a threshold skips beyond that. Solves with fewer steps are counted at threshold 0, too. By "
+    "element, single inputs are skipped; by point, an input is skipped only together with all units of its point. "
+    "Thresholds and numbers of steps are chosen on every other point and measured on the points between."
 )
 
 
@@ -47,7 +47,9 @@ def quality_table(rows: Sequence[Row], by: str, quality: str, *, title: str, for
                 ]
             )
     work = [f"work left by {part}, %" for part in PARTS]
-    return markdown(["fit", "evaluation", title, *work, "by the release's count, % of its own"], lines)
+    return markdown(
+        ["fit", "evaluation", title, *work, "work left by the release's count, % of its dense count"], lines
+    )
 
 
 def by_case(rows: Sequence[Row], by: str) -> dict[tuple, list[Row]]:
