@@ -1,6 +1,8 @@
 """From a file to the run that wrote it, and from a run to its files."""
 
 import hashlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,13 @@ def test_what_is_no_run_s_is_a_line_and_status_1(wanted: str, model: Path, capsy
     assert errors.count("\n") == 1
     assert errors.startswith(f"{wanted}: ")
     assert "flow.train deq seed 0" in told
+
+
+def test_what_nobody_reads_ends_it_in_silence(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind `head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as unread:
+        monkeypatch.setattr("sys.stdout", unread)
+        with pytest.raises(SystemExit, match=str(128 + signal.SIGPIPE)):
+            main([str(model)])

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deq_core.experiment.ending import ending
 from deq_core.experiment.errors import ResultsError, UserError
 from deq_core.experiment.tracking import provenance
 from deq_core.experiment.tracking.connection import connect, tracking_uri
@@ -116,12 +117,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("wanted", nargs="+", metavar="FILE|RUN", help="a file, or the identity or name of a run")
     faults = 0
-    for wanted in parser.parse_args(arguments).wanted:
-        try:
-            print(*told(wanted), sep="\n")
-        except UserError as error:
-            print(error, file=sys.stderr)
-            faults = 1
+    with ending("tracking.find"):
+        for wanted in parser.parse_args(arguments).wanted:
+            try:
+                print(*told(wanted), sep="\n")
+            except UserError as error:
+                print(error, file=sys.stderr)
+                faults = 1
     sys.exit(faults)
 
 
