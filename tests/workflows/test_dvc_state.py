@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from tests.workflows.checkout import edit, run
 
 from workflows import dvc_state, graph, publish, workspace
@@ -174,6 +175,14 @@ def test_files_that_stay_busy_stop_the_plan_with_a_sentence(pipeline: Path, monk
     Path(RWLOCK).write_text(f'{{"write": {{"{path}": {{"pid": {os.getpid()}, "cmd": "dvc repro"}}}}}}')
     monkeypatch.setattr(dvc_state, "BUSY_SECONDS", 0.0)
     with pytest.raises(StateError, match="a DVC process is at work in this checkout; wait for it to end"):
+        dvc_state.show_to_snakemake()
+
+
+def test_a_command_of_dvc_that_holds_its_lock_stops_the_plan_with_a_sentence(
+    pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dvc_state, "BUSY_SECONDS", 0.0)
+    with Repo().lock, pytest.raises(StateError, match=r"wait for it to end:\nUnable to acquire lock\."):
         dvc_state.show_to_snakemake()
 
 
