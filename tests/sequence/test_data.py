@@ -249,17 +249,6 @@ def small_corpus() -> Corpus:
     return Corpus({"train": "".join(LINES), "valid": "the dog\n", "test": "the cat ran\n"})
 
 
-@pytest.mark.parametrize(("kind", "size"), [("words", None), ("characters", None), ("byte_pairs", 260)])
-def test_numbered_texts_are_the_same_when_read_again(tmp_path: Path, kind: Kind, size: int | None) -> None:
-    numbered = tokens.number(small_corpus(), kind, size)
-    tokens.write(tmp_path / "tokens", numbered)
-    again = tokens.read(tmp_path / "tokens")
-    for split in SPLITS:
-        assert torch.equal(again.texts[split], numbered.texts[split])
-        text = again.vocabulary.decode(again.texts[split].tolist())
-        assert text.split() == "".join(small_corpus().lines(split)).split()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -78,38 +78,3 @@ def test_shifting_puts_distances_where_positions_are(rows: int) -> None:
     for i in range(rows):
         for j in range(columns - rows + i + 1):
             assert by_position[i, j] == columns - rows + i - j
-
-
-@pytest.mark.parametrize("norm", ["post", "pre"])
-def test_memory_is_what_the_whole_sequence_sees(norm: Any) -> None:
-    cell = small(norm=norm).cell
-    state, injection, memory, before = arguments()
-    nothing = memory[:, :0], before[:, :0]
-    with torch.no_grad():
-        part = evaluate(cell, state, injection, memory, before)
-        states, injections = torch.cat([memory, state], 1), torch.cat([before, injection], 1)
-        whole = evaluate(cell, states, injections, *nothing)
-    torch.testing.assert_close(part, whole[:, PAST:], rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("norm", ["post", "pre"])
-def test_no_position_sees_a_later_one(norm: Any) -> None:
-    cell = small(norm=norm).cell
-    state, injection, memory, before = arguments()
-    changed_state, changed_injection = state.clone(), injection.clone()
-    changed_state[:, 3:] += 1
-    changed_injection[:, 3:] -= 1
-    with torch.no_grad():
-        first = evaluate(cell, state, injection, memory, before)
-        second = evaluate(cell, changed_state, changed_injection, memory, before)
-    assert torch.equal(first[:, :3], second[:, :3])
-    assert not torch.equal(first[:, 3:], second[:, 3:])
-
-
-def test_beyond_the_horizon_nothing_is_seen() -> None:
-    cell = small(horizon=3).cell
-    state, injection, memory, before = arguments()
-    with torch.no_grad():
-        first = evaluate(cell, state, injection, memory, before)
-        second = evaluate(cell, state, injection, memory + torch.tensor([1.0, 1.0, 0.0, 0.0])[:, None], before)
-    assert torch.equal(first, second)

@@ -17,19 +17,6 @@ EXACT = deq.Implicit(stop=deq.Stop(300, tol=1e-13))
 
 
 @pytest.mark.parametrize("past", [0, 6])
-def test_a_token_changes_no_prediction_before_it_after_so_many_steps(past: int) -> None:
-    model = small(steps=5)
-    memory = model(some_tokens(length=past, seed=1)).memory if past else None
-    tokens = some_tokens()
-    changed = tokens.clone()
-    changed[:, 4] = (changed[:, 4] + 1) % 40
-    with torch.no_grad():
-        first, second = model(tokens, memory).log_probs, model(changed, memory).log_probs
-    assert torch.equal(first[:, :4], second[:, :4])
-    assert not torch.isclose(first[:, 4], second[:, 4]).any()
-
-
-@pytest.mark.parametrize("past", [0, 6])
 @pytest.mark.parametrize("solver", [deq.Anderson(), deq.Broyden()], ids=["anderson", "broyden"])
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_a_token_changes_no_prediction_before_it_at_the_fixed_point(past: int, solver: Any, norm: Any) -> None:
@@ -43,21 +30,6 @@ def test_a_token_changes_no_prediction_before_it_at_the_fixed_point(past: int, s
     assert first.solution.converged.all()
     torch.testing.assert_close(first.log_probs[:, :4], second.log_probs[:, :4], rtol=0, atol=1e-9)
     assert not torch.isclose(first.log_probs[:, 4], second.log_probs[:, 4]).any()
-
-
-@pytest.mark.parametrize("norm", ["post", "pre"])
-def test_segments_with_memory_are_the_whole_sequence(norm: Any) -> None:
-    # Causal, so the equilibrium of a beginning is the beginning of the equilibrium.
-    model = small(memory=20, norm=norm, **TIGHT)
-    tokens = some_tokens(length=12)
-    with torch.no_grad():
-        whole = model(tokens).log_probs
-        parts, memory = [], None
-        for part in tokens.split([5, 4, 3], dim=1):
-            output = model(part, memory)
-            parts.append(output.log_probs)
-            memory = output.memory
-    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=0, atol=1e-9)
 
 
 def test_memory_holds_the_last_positions() -> None:
@@ -76,16 +48,6 @@ def test_memory_holds_the_last_positions() -> None:
 def test_no_memory_is_kept_where_none_is_asked_for() -> None:
     model = small(memory=0)
     assert len(model(some_tokens()).memory) == 0
-
-
-def test_reading_again_needs_the_memory_from_before() -> None:
-    model = small(memory=20, **TIGHT)
-    tokens = some_tokens(length=9)
-    with torch.no_grad():
-        memory = model(tokens[:, :6]).memory
-        again = model(tokens[:, 4:], memory.without_last(2)).log_probs
-        once = model(tokens[:, 6:], memory).log_probs
-    torch.testing.assert_close(again[:, 2:], once, rtol=0, atol=1e-9)
 
 
 def test_memory_carries_no_gradient() -> None:
@@ -181,21 +143,6 @@ def test_a_warm_start_saves_evaluations() -> None:
         warm = model(tokens, start=cold.solution.value)
     assert warm.solution.nfe < cold.solution.nfe / 4
     torch.testing.assert_close(warm.log_probs, cold.log_probs, rtol=0, atol=1e-9)
-
-
-def test_the_delta_rule_at_threshold_zero_is_the_dense_cell() -> None:
-    model = small()
-    tokens = some_tokens()
-    memory = model(some_tokens(length=6, seed=1)).memory
-    delta, meter = deq.delta.to_delta(model.cell, 0.0)
-    with torch.no_grad(), deq.solve_scope():
-        segment = model.encode(tokens, memory)
-        stop = deq.Stop(20, tol=None)
-        found = deq.fixed_point(model.map(segment, delta), model.start(segment), stop=stop)
-        dense = deq.fixed_point(model.map(segment), model.start(segment), stop=stop)
-    torch.testing.assert_close(found.value, dense.value, rtol=0, atol=1e-9)
-    # Twenty evaluations for the segment's two times seven positions; the memory is no layer's input.
-    assert meter.layers["attention.qkv"].elements == 20 * 2 * 7 * 16
 
 
 @pytest.mark.parametrize("where", ["dropout", "attention_dropout"])

@@ -135,6 +135,7 @@ def test_a_row_of_the_sweep_is_what_a_solve_of_so_many_evaluations_gives(data: P
         alone, _ = evaluate(load(pretrained), STUDY.task, stop, data)
         assert row["top1"] == alone["top1"]
         assert row["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        assert row["residual"] == pytest.approx(alone["residual"], rel=1e-4)
     assert metrics["test.loss_last"] == rows[4]["loss"]
     assert metrics["val.top1_last"] == rows[9]["top1"]
 

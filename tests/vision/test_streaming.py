@@ -12,9 +12,8 @@ from tests.profiles import SMOKE
 from torch import Tensor, nn
 
 import deq_core as deq
-from deq_core.experiment.config import ConfigError, check, load, plain
+from deq_core.experiment.config import ConfigError, load, plain
 from deq_core.experiment.config.layer import StopConfig
-from deq_core.experiment.config.optim import OptimConfig
 from deq_core.experiment.tables import read_rows
 from deq_vision import MDEQ, Detection, Segmentation, build, save
 from deq_vision import load as load_model
@@ -23,9 +22,9 @@ from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.transforms import IMAGENET
 from deq_vision.detection.decoding import Decoding, Detections
 from deq_vision.detection.params import Detect
-from deq_vision.detection.task import DetectionTally, as_truth, loss, training_metric
+from deq_vision.detection.task import DetectionTally, as_truth, loss
 from deq_vision.metrics import confusion, segmentation_metrics
-from deq_vision.params import Recipe, Segment
+from deq_vision.params import Segment
 from deq_vision.streaming.evaluate import runs, show, summary_row
 from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.streaming.scores import SegmentationScores
@@ -33,7 +32,7 @@ from deq_vision.streaming.stream import StreamDEQ
 from deq_vision.streaming.videos import SegmentedVideo, VideoFrame, annotated_videos, play, segmented_videos
 from deq_vision.studies.section import Vision
 from deq_vision.studies.streaming import STREAM, Streaming
-from deq_vision.tasks import batches_in_order, samples, training_batches
+from deq_vision.tasks import batches_in_order, samples
 from deq_vision.windows import padded, pixel_classes
 
 SEGMENT = Segment(labels="street", normalisation=IMAGENET)
@@ -223,17 +222,6 @@ def test_scores_of_parts_add_up(street: Path) -> None:
     assert scores.metrics([]) == {}
 
 
-def test_a_detector_trains_on_batches_of_the_set(street: Path) -> None:
-    """The pieces that the training loop takes: batches, a loss with a gradient, a share of found objects."""
-    recipe = Recipe(steps=1, batch_size=2, optim=OptimConfig(lr=1e-3), cache=True)
-    batch = next(training_batches(DETECT, recipe, street, 0, multiple=8)(0))
-    model = small(Detection(channels=8, classes=3)).train()
-    maps = model(batch.images, steps=1).logits
-    loss(DETECT, maps, batch).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.head.parameters())  # pyright: ignore[reportOptionalMemberAccess]
-    assert 0 <= training_metric(DETECT, maps.detach(), batch) <= 1
-
-
 def test_a_perfect_detector_has_a_perfect_score(street: Path) -> None:
     tally = DetectionTally(DETECT)
     for batch in batches_in_order(DETECT, street, "val", 10, multiple=8):
@@ -260,14 +248,6 @@ def test_the_loss_of_a_split_is_that_of_all_its_images_in_any_batches(batch_size
     ):
         tally.add(part, batch)
     assert tally.metrics()["loss"] == pytest.approx(float(loss(DETECT, maps, whole)), rel=1e-5)
-
-
-def test_a_tally_of_maps_measures_what_they_hold(street: Path) -> None:
-    tally = DetectionTally(DETECT)
-    for batch in batches_in_order(DETECT, street, "val", 16, multiple=8):
-        tally.add(random_maps(batch.images), batch)
-    assert tally.metrics()["ap50"] < 0.1
-    assert tally.metrics()["loss"] > 1
 
 
 def test_the_evaluation_from_the_command_line(
@@ -328,10 +308,3 @@ def test_a_looser_tolerance_takes_fewer_evaluations(
 def test_settings_out_of_range_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **wrong)  # pyright: ignore[reportArgumentType]
-
-
-def test_settings_come_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(json.dumps({"stream": plain(CONFIG), "detect": plain(DETECT)}))
-    check(StreamEvaluate, tmp_path / "params.yaml", "stream")
-    assert load(StreamEvaluate, tmp_path / "params.yaml", "stream") == CONFIG
-    assert load(Detect, tmp_path / "params.yaml", "detect") == DETECT

@@ -5,7 +5,6 @@ import json
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, StopCo
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.options import Options
-from deq_core.experiment.tables import numbers, read_rows
+from deq_core.experiment.tables import read_rows
 from deq_core.experiment.tracking.run import ignore
 from deq_vision import load, save
 from deq_vision.baselines.params import Linear
@@ -59,7 +58,6 @@ from deq_vision.streaming.params import StreamEvaluate
 from deq_vision.studies.scores import EVALUATE, Measurement
 from deq_vision.studies.section import Continued, Vision
 from deq_vision.studies.training_costs import VisionCosts
-from deq_vision.tally import tally
 from deq_vision.tasks import batches_in_order, training_batches
 from deq_vision.train import begin, objective, train
 
@@ -329,22 +327,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(
 def run_and_load(data: Path, folder: Path, seed: int) -> dict[str, torch.Tensor]:
     run(DIGITS, data, folder, seed)
     return load_tensors(folder / "out" / "model.safetensors")
-
-
-def test_a_point_of_the_sweep_is_a_solve_of_so_many_evaluations(data: Path) -> None:
-    torch.manual_seed(0)
-    model = MDEQ(DIGITS.model.architecture, DIGITS.model.equilibrium()).eval()
-    _, rows = evaluate(model, DIGITS.task, replace(MEASURE, sweep=8), data)
-    for row in rows:
-        counted, residuals = tally(DIGITS.task), []
-        stop = deq.Stop(int(numbers([row], "step")[0]), tol=None)
-        for batch in batches_in_order(DIGITS.task, data, "test", 5, multiple=1):
-            with torch.no_grad():
-                output = model(batch.images, stop=stop)
-            counted.add(output.logits, batch)
-            residuals += output.solution.residual.tolist()
-        assert row["loss"] == pytest.approx(counted.metrics()["loss"], rel=1e-5)
-        assert row["residual"] == pytest.approx(mean(residuals), rel=1e-4)
 
 
 def losses(recipe: Recipe, step: int, data: Path) -> tuple[dict[str, Any], float]:
