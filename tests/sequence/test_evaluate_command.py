@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.sequence.recipes import prepared
 
 import deq_core as deq
 from deq_core.experiment.tables import numbers, read_rows
@@ -59,8 +58,8 @@ def test_a_file_has_the_perplexity_that_is_read_off_the_log_probabilities(
     assert json.loads(capsys.readouterr().out)["perplexity"] == pytest.approx(metrics["perplexity"])
 
 
-def test_a_prepared_text_is_measured_by_its_split_and_read_in_rows(folder: Path) -> None:
-    prepared(folder / "data")
+def test_a_prepared_text_is_measured_by_its_split_and_read_in_rows(folder: Path, data: Path) -> None:
+    Path("data").symlink_to(data)
     text = stored.read(Path("data/characters"))
     save(Path("own/model.safetensors"), build("mini", vocabulary=len(text.vocabulary)), text.vocabulary)
     options = ["--text", "characters", "--split", "test", "--length", "8", "--batch-size", "3"]
@@ -102,9 +101,9 @@ def test_what_was_measured_before_a_number_that_is_none_is_kept(folder: Path) ->
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line_and_nothing_is_written(
-    folder: Path, arguments: tuple[str, ...], message: str
+    folder: Path, data: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    prepared(folder / "data")
+    Path("data").symlink_to(data)
     Path("snow.txt").write_text(TEXT.replace("The", "☃"))
     Path("short.txt").write_text(TEXT[:6])
     with pytest.raises(SystemExit, match=message):
