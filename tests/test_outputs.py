@@ -153,7 +153,7 @@ def test_a_file_of_the_users_stays_and_nothing_is_begun(name: str, tmp_path: Pat
 def test_what_the_user_changed_in_an_output_stays(name: str, tmp_path: Path) -> None:
     own(name, tmp_path / "out").write_text("changed")
     before = tree(tmp_path)
-    assert f"is not as `{name}` left it" in call(name, out=tmp_path / "out")
+    assert f"was changed after `{name}` wrote it" in call(name, out=tmp_path / "out")
     assert tree(tmp_path) == before
 
 

@@ -127,7 +127,9 @@ def test_check_data_names_files_of_another_size_and_flow_that_is_none(tmp_path: 
 
 
 def test_nothing_is_downloaded_of_it(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"own is a set of one's own, not published: put it into a folder; a pair is"):
+    with pytest.raises(
+        SystemExit, match=r"own: nothing to download for your own pairs; put them into a folder; a pair is"
+    ):
         main(["download", "own", "--out", str(tmp_path / "out")])
 
 

@@ -269,7 +269,7 @@ def test_a_backward_flow_that_is_wrong_is_marked_and_told_of_its_own(monkeypatch
     (row,) = summary.rows
     assert (row["warning"], row["backward"]["warning"]) == (None, "worse than no motion")
     (said,) = summary.warnings(None)
-    assert said.startswith("1 of 1 backward flows are not to be trusted (to frame 1)")
+    assert said.startswith("1 of 1 backward flows are unreliable (to frame 1)")
 
 
 @pytest.mark.usefixtures("trusting")

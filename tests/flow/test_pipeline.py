@@ -291,7 +291,7 @@ def failure_of(*arguments: str) -> str:
 )
 def test_an_output_that_cannot_be_made_is_one_line_before_any_work(arguments: tuple[str, ...]) -> None:
     message = failure_of(*arguments, "/proc/no/out")
-    assert message.startswith("deq-flow: cannot write /proc/no/out: the folder is not there, nor can it be made")
+    assert message.startswith("deq-flow: cannot write /proc/no/out: the folder does not exist and cannot be made")
     assert "\n" not in message
 
 

@@ -123,11 +123,11 @@ def test_every_field_of_a_measurement_changes_what_is_measured(trained: Outcome,
 
 
 def test_what_is_said_of_the_solves_of_an_unrolled_network_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"train.jitter: of solves, which an unrolled model has none of"):
+    with pytest.raises(ValueError, match=r"train.jitter: only for solves, and an unrolled model has none"):
         Training(model=UNROLLED, train=replace(RECIPE, jitter=(0, 1), jittered="all"))
-    with pytest.raises(ValueError, match=r"evaluate.unrolled.stop: of solves, which an unrolled model has none of"):
+    with pytest.raises(ValueError, match=r"evaluate.unrolled.stop: only for solves, and an unrolled model has none"):
         replace(PROFILE, evaluate={**PROFILE.evaluate, "unrolled": PROTOCOL})
-    with pytest.raises(ValueError, match=r"delta.unrolled: of solves, which an unrolled model has none of"):
+    with pytest.raises(ValueError, match=r"delta.unrolled: only for solves, and an unrolled model has none"):
         replace(PROFILE, delta={"unrolled": STUDY})
 
 

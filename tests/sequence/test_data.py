@@ -40,7 +40,7 @@ def test_a_damaged_embedded_corpus_is_refused(tmp_path: Path, monkeypatch: pytes
 
     damaged = tmp_path / "mini.txt.xz"
     monkeypatch.setattr(mini, "FILE", damaged)
-    for content, message in ((b"abc", "cannot be unpacked"), (lzma.compress(b"abc"), "has not the sha256")):
+    for content, message in ((b"abc", "cannot be unpacked"), (lzma.compress(b"abc"), "does not have the SHA-256")):
         damaged.write_bytes(content)
         with pytest.raises(CorpusError, match=message):
             mini.documents()

@@ -108,7 +108,7 @@ def test_the_command_goes_on_with_the_prompt(checkpoint: Path, capsys: pytest.Ca
     assert text.startswith("or not to")
     assert len(text) == len("or not to") + 30 + 1
     assert "30 tokens" in took
-    assert "evaluations each" in took
+    assert "evaluations per token" in took
     assert run(capsys, "--prompt", "or not to", *options)[0] == text
     assert run(capsys, "--prompt", "or not to", *options, "--seed", "1")[0] != text
 

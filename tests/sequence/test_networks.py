@@ -125,9 +125,11 @@ class Own:
 
 
 def test_what_config_has_no_word_for_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^solver: .* no word for <.*Own.*>; it has FixedPointIteration, Anderson"):
+    with pytest.raises(ValueError, match=r"^solver: .* cannot express <.*Own.*>; it has FixedPointIteration, Anderson"):
         save(tmp_path / "model.safetensors", small(solver=Own()))
-    with pytest.raises(ValueError, match=r"^adjoint: .* no word for SHINE\(.*it has ImplicitConfig, Phantom, Unrolled"):
+    with pytest.raises(
+        ValueError, match=r"^adjoint: .* cannot express SHINE\(.*it has ImplicitConfig, Phantom, Unrolled"
+    ):
         save(tmp_path / "model.safetensors", small(adjoint=deq.SHINE()))
     with pytest.raises(CheckpointError, match="choose such a name"):
         save(tmp_path / "model.pt", small())

@@ -276,8 +276,8 @@ def test_a_network_to_start_from_reads_the_text_with_its_vocabulary_or_says_what
     ("options", "message"),
     [
         (("--data", "stroy.txt"), "stroy.txt: no such file or folder; name a text file"),
-        (("--data", "story.txt", "--start", "default", "--tokens", "words"), "tokens: of a text file alone"),
-        (("--data", "prepared", "--tokens", "words"), "tokens: of a text file alone"),
+        (("--data", "story.txt", "--start", "default", "--tokens", "words"), "tokens: only for a text file"),
+        (("--data", "prepared", "--tokens", "words"), "tokens: only for a text file"),
     ],
 )
 def test_data_that_is_missing_or_has_a_vocabulary_already_is_said(

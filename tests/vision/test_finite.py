@@ -181,8 +181,8 @@ def saved(experiment: Experiment, folder: Path) -> Path:
 
 def said(name: str, before: str) -> str:
     """The whole sentence, as a pattern."""
-    advice = "as of weights or of a solve that diverged; take another checkpoint, solver or precision"
-    return rf"^{name}: the network's (output|residual) is not finite, {advice}; {before}$"
+    advice = "its weights or its solve diverged; take another checkpoint, solver or precision"
+    return rf"^{name}: the network's (output|residual) is not finite: {advice}; {before}$"
 
 
 def case(stage: Stage[Any, Any], settings: object, data: Path, model: Path, out: Path) -> None:

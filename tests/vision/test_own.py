@@ -87,9 +87,7 @@ def test_what_is_no_set_of_classes_is_refused_by_name(count: int | None, said: s
 
 def test_a_class_with_the_name_of_a_split_is_refused_with_the_reason(folders: Path) -> None:
     picture(folders / "train/engine.png", COLOURS["apple"], 0)
-    with pytest.raises(
-        LayoutError, match=r"train: expected the training split, .* got pictures; call the class otherwise"
-    ):
+    with pytest.raises(LayoutError, match=r"train: expected the training split, .* got pictures; rename the class"):
         classes_of(folders)
 
 

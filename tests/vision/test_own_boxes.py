@@ -206,7 +206,7 @@ def test_pictures_and_files_that_do_not_fit_are_refused_by_name(tmp_path: Path) 
     for number in range(3):
         picture(tmp_path / f"images/{number}.png", (9, 9, 9), 0, size=(HEIGHT, 50))
     with pytest.raises(
-        UserError, match=r"png: expected 60x40 pixels for a person, its width .* in .*boxes.json, got 50x40"
+        UserError, match=r"png: expected 60x40 pixels as displayed, its width .* in .*boxes.json, got 50x40"
     ):
         OwnBoxes(tmp_path)[0]
     found = document(["0.png", "1.png", "2.png"])

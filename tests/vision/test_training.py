@@ -260,7 +260,7 @@ def test_a_model_of_another_task_lends_all_but_its_head(
     begin(model, trained_digits)
     for name, value in model.state_dict().items():
         assert value.equal(before[name] if name.startswith("head.") else found[name]), name
-    assert "its head has other shapes; this one's begins with random weights" in capsys.readouterr().err
+    assert "its head has other shapes, so the new head begins with random weights" in capsys.readouterr().err
 
 
 def test_a_model_of_the_same_task_lends_its_head_too(trained_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -407,8 +407,8 @@ def test_the_commands_train_and_measure_from_a_file(
     assert last["top1"] == pytest.approx(metrics["top1"], abs=1e-6)
     assert len(read_rows(tmp_path / "measured" / "steps.csv")) == MEASURE.sweep
     main(["train", "--experiment", "street", "--data", str(data), "--out", "street", "--start", "out"])
-    assert "its head has other shapes; this one's begins with random weights" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match=r"elsewhere.*no such file"):
+    assert "its head has other shapes, so the new head begins with random weights" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"elsewhere: no such checkpoint"):
         main(["train", "--experiment", "street", "--data", str(data), "--out", "other", "--start", "elsewhere"])
 
 
@@ -419,9 +419,9 @@ def test_the_commands_train_and_measure_from_a_file(
         (lambda: Windows(scales=()), "windows: expected sides"),
         (
             lambda: replace(PROFILE, evaluate={**PROFILE.evaluate, "digits": replace(MEASURE, windows=Windows())}),
-            r"evaluate\.digits\.windows: are of segmentation alone",
+            r"evaluate\.digits\.windows: only for segmentation",
         ),
-        (lambda: Segment(labels="street", normalisation=CIFAR, class_weights=True), "known for cityscapes alone"),
+        (lambda: Segment(labels="street", normalisation=CIFAR, class_weights=True), "only known for labels cityscapes"),
         (lambda: replace(PROFILE, evaluate={}), "trained: not in `evaluate`: digits, street"),
         (lambda: replace(PROFILE, trained=("digits", "streets")), "trained: not in `experiments`: streets"),
         (lambda: replace(PROFILE, streamed=("detect",)), "streamed: not in `trained`: detect"),
@@ -431,7 +431,7 @@ def test_the_commands_train_and_measure_from_a_file(
         (lambda: replace(PROFILE, seeds=()), "seeds: expected at least one"),
         (
             lambda: replace(PROFILE, baselines={"street": {"a": Linear()}}),
-            r"baselines\.street\.a: linear is no baseline of a task to segment",
+            r"baselines\.street\.a: linear is not a baseline for tasks to segment",
         ),
         (
             lambda: replace(

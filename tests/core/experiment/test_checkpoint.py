@@ -57,7 +57,7 @@ def test_weights_do_not_take_the_configuration_of_others_in_their_folder(tmp_pat
     checkpoint.save(tmp_path / "b.safetensors", Network(), OptimConfig(lr=0.5))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for name, other in (("a", "b"), ("c", "a")):
-        with pytest.raises(OutputError, match=rf"config\.json is that of {other}\.safetensors, another network"):
+        with pytest.raises(OutputError, match=rf"config\.json belongs to {other}\.safetensors, another network"):
             checkpoint.save(tmp_path / f"{name}.safetensors", Network(), OptimConfig(lr=0.25))
     with pytest.raises(CheckpointError, match=r"model\.pth: a checkpoint is a \.safetensors file"):
         checkpoint.save(tmp_path / "model.pth", Network(), {})

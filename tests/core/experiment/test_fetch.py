@@ -143,7 +143,7 @@ def test_a_checksum_is_recorded_when_what_it_vouches_for_was_unpacked(
     with saying(lambda n, _: [b"HTTP/1.1 200 OK\r\n\r\n", whole[:15_000] if n == 1 else whole]) as (url, heads):
         archive = Archive(out="set", urls=(url,), name="a.tar.gz")
         one = Source(title="t", page="p", licence="l", archives=(archive,))
-        with pytest.raises(ArchiveError, match=r"a\.tar\.gz: the archive is damaged: it ends in the midst"):
+        with pytest.raises(ArchiveError, match=r"a\.tar\.gz: the archive is damaged: it ends in the middle"):
             get(one, tmp_path)
         assert names(tmp_path / "downloads") == []
         assert not (tmp_path / "set").exists()
@@ -184,7 +184,7 @@ def test_a_file_that_the_user_puts_there_meanwhile_stays(
         (tmp_path / "downloads/chairs.zip").write_bytes(b"mine")
 
     monkeypatch.setattr("deq_core.experiment.download.fetch.download", slow)
-    with pytest.raises(DownloadError, match=r"downloads/chairs\.zip: a file has come there meanwhile"):
+    with pytest.raises(DownloadError, match=r"downloads/chairs\.zip: another process has written this file meanwhile"):
         get(source(web), tmp_path)
     assert (tmp_path / "downloads/chairs.zip").read_bytes() == b"mine"
 

@@ -188,7 +188,7 @@ def test_a_small_file_system_a_read_only_one_and_one_that_is_mounted_at_the_outp
     assert lines[0].startswith(f"cannot write {full}/file: the disk is full")
     assert lines[1].startswith(f"cannot write {locked}/file: the file system is read-only")
     assert lines[2].startswith(f"cannot write {locked}/out: the file system is read-only")
-    assert lines[3].startswith(f"cannot write {full}: it is mounted there, so that it cannot be replaced whole: choose")
+    assert lines[3].startswith(f"cannot write {full}: something is mounted there, so it cannot be replaced: choose")
     assert lines[4].startswith(f"cannot write {bound}: something is mounted there, or the system uses it: choose a new")
     assert lines[5:] == ["b'old' ['file']", "['hours']"], "what could not be put there stays beside it"
 
@@ -215,7 +215,7 @@ def test_what_may_have_a_name_can_be_written_by_it(tmp_path: Path, write: Callab
 UNWRITABLE = {
     "file/a/out": "remove that file or choose another folder",
     "/sys/deq-out": "choose another folder",  # the kernel's own: no user may make anything there, root included
-    "/proc/no/out": "nor can it be made: choose another folder",
+    "/proc/no/out": "cannot be made: choose another folder",
     **dict.fromkeys((".", "/", ".."), "choose a new name in it|choose another name"),
 }
 

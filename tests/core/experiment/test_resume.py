@@ -155,7 +155,7 @@ def in_pieces(*pieces: bytes, pause: float) -> Iterator[bytes]:
         (lambda *_: whole(body=b""), "closed after 0 bytes of 1000"),
         (lambda *_: [], "closed connection without response"),
         (lambda *_: [b"SSH-2.0\r\n"], "SSH-2.0"),
-        (lambda *_: [head("Content-Length: abc"), BODY], "answers Content-Length 'abc', which is no length"),
+        (lambda *_: [head("Content-Length: abc"), BODY], "answers Content-Length 'abc', which is not a length"),
         (lambda *_: [head("Content-Length: -5"), BODY], "answers Content-Length '-5'"),
         (lambda *_: [head("Content-Length: " + "9" * 5000), BODY], "answers Content-Length '999"),
         (lambda *_: [head(status="204 No Content")], "the server answers 204 No Content"),
@@ -168,9 +168,9 @@ def in_pieces(*pieces: bytes, pause: float) -> Iterator[bytes]:
         ),
         (lambda *_: part(5, 999), "Content-Range 'bytes 5-999/1000' where bytes from 0 on were asked for"),
         (lambda *_: [head("Content-Length: 0", status="416 Range Not Satisfiable")], "the server answers 416 Range"),
-        (redirected("http://[bad"), "is no address: .*IPv6"),
-        (redirected("http://127.0.0.1:port/x"), "is no address: .*port"),
-        (redirected(f"http://{'a' * 70}.test/"), "is no address: "),
+        (redirected("http://[bad"), "is not valid: .*IPv6"),
+        (redirected("http://127.0.0.1:port/x"), "is not valid: .*port"),
+        (redirected(f"http://{'a' * 70}.test/"), "is not valid: "),
         (redirected("/file"), "the server answers 302 .*infinite loop"),
         (redirected("file:///etc/passwd"), "the server answers 302 Found - Redirection to url 'file:///etc/passwd'"),
         (redirected("ftp://127.0.0.1/file"), "unknown url type: ftp"),
@@ -262,7 +262,7 @@ def test_a_file_larger_than_the_free_disk_is_refused_before_it_comes(
     with (
         saying(lambda *_: whole(length=10**17)) as (url, heads),
         pytest.raises(
-            OutputError, match=r"cannot write .*kept: 100000000000000000 bytes are to come, and \d+ are free"
+            OutputError, match=r"cannot write .*kept: 100000000000000000 bytes are still to come, but only \d+ are free"
         ),
     ):
         get(url, tmp_path / "kept")

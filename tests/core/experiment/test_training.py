@@ -328,7 +328,7 @@ def test_what_batches_hand_on_is_part_of_the_checkpoint(tmp_path: Path) -> None:
 
 def test_a_stream_that_ends_is_an_error(tmp_path: Path) -> None:
     short = [torch.ones(1, 3, dtype=torch.float64)] * 2
-    with pytest.raises(ValueError, match="ended before batch 2; expected a stream without end"):
+    with pytest.raises(ValueError, match="ended before batch 2; expected an endless stream"):
         trained(line(), tmp_path, lambda start: iter(short), steps=3)
 
 

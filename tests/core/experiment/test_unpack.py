@@ -283,7 +283,7 @@ def test_a_small_archive_that_would_fill_the_disk_is_refused(
     path = make(tmp_path / f"a{suffix}", {"zeros": bytes(6_000_000)})
     monkeypatch.setattr("deq_core.experiment.download.unpack.FREELY", 1 << 20)
     monkeypatch.setattr("deq_core.experiment.download.unpack.RATIO", 20)
-    with file_size_limit(1 << 21), pytest.raises(ArchiveError, match="out of all proportion to its size"):
+    with file_size_limit(1 << 21), pytest.raises(ArchiveError, match="far too many for its size"):
         unpack(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -361,5 +361,5 @@ def test_a_tar_whose_rest_was_never_written_is_refused(tmp_path: Path) -> None:
     path.write_bytes(header("first"))
     with path.open("r+b") as file:
         file.truncate(20_000_000)
-    with pytest.raises(ArchiveError, match="zeros follow it, as if it had been written in part"):
+    with pytest.raises(ArchiveError, match="zeros follow its end, so it may be incomplete"):
         unpack(path, tmp_path / "out")

@@ -26,7 +26,7 @@ from deq_core.experiment.tracking.recording import Recording
 from deq_core.experiment.tracking.run import track
 from deq_core.experiment.tracking.send import main, send
 
-AWAY = "the tracking store does not take the run"
+AWAY = "the tracking store does not accept the run"
 COMMAND = r"python -m deq_core.experiment.tracking.send \S+"
 STEPS = 60
 

@@ -57,8 +57,8 @@ STRANGE: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.symlink_to("nowhere"), "mine, which `deq train` did not write"),
     (lambda path: path.symlink_to(path.parent), "mine, which `deq train` did not write"),
     (os.mkfifo, "mine, which `deq train` did not write"),
-    (change, "model, which is not as `deq train` left it"),
-    (protect, "model, which is not as `deq train` left it"),
+    (change, "model, which was changed after `deq train` wrote it"),
+    (protect, "model, which was changed after `deq train` wrote it"),
 ]
 
 
@@ -294,7 +294,7 @@ def test_a_file_is_replaced_by_the_command_that_wrote_it_alone(tmp_path: Path) -
     ):
         output_files([out]).__enter__()
     out.write_text("mine")
-    says = "the file there is not as `deq stream` left it: choose another name, or move that file away"
+    says = "the file there was changed after `deq stream` wrote it: choose another name, or move that file away"
     with pytest.raises(OutputError, match=says), written_by("deq stream"):
         output_files([out]).__enter__()
     assert out.read_text() == "mine"

@@ -14,6 +14,6 @@ def require_finite(flow: Tensor, name: str) -> None:
     lost = ~flow.norm(dim=0).isfinite()
     if lost.any():
         raise NonFiniteError(
-            f"{name}: the flow is not finite at {int(lost.sum())} of {lost.numel()} pixels, as of a network whose "
-            "weights or whose solve diverged; take another checkpoint, solver or precision"
+            f"{name}: the flow is not finite at {int(lost.sum())} of {lost.numel()} pixels: the network's weights or "
+            "its solve diverged; take another checkpoint, solver or precision"
         )

@@ -34,7 +34,7 @@ def require_finite(values: Tensor, residual: Tensor, *, begin: int, name: str = 
     else:
         what = f"no state of the solve of tokens {begin + 1} to {begin + lost.shape[1]}{of_row} is finite"
     raise NonFiniteError(
-        f"{f'{name}: ' if name else ''}{what}, as of a network whose weights or whose solve diverged; take another "
+        f"{f'{name}: ' if name else ''}{what}: the network's weights or its solve diverged; take another "
         "checkpoint, solver or precision"
     )
 
@@ -49,6 +49,6 @@ def perplexity(loss: float) -> float:
         return math.exp(loss)
     except OverflowError:
         raise NonFiniteError(
-            f"a mean loss of {loss:.4g} nats a token has no finite perplexity, as of a network whose weights diverged; "
+            f"a mean loss of {loss:.4g} nats a token has no finite perplexity: the network's weights diverged; "
             "take another checkpoint"
         ) from None

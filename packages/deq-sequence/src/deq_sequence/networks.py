@@ -89,8 +89,8 @@ def load_vocabulary(path: Path | str, model: DEQTransformer) -> Vocabulary:
     beside = path.with_name(VOCABULARY)
     if not beside.exists():
         raise CheckpointError(
-            f"{beside}: no such file, so the tokens of {path.name} stand for no text; `deq-sequence train` writes it. "
-            "For a checkpoint without one, put it there: that of the data the model was trained on"
+            f"{beside}: no such file, so the tokens of {path.name} have no meaning. `deq-sequence train` writes it; "
+            "for another checkpoint, copy the vocabulary of its training data there"
         )
     vocabulary = vocabularies.load(beside)
     if complaint := _misfit(vocabulary, model):

@@ -32,13 +32,13 @@ class Model:
             raise ValueError(f"model: dropout must be from 0 to below 1, got {self.dropout}")
         if (self.layer is None) == (self.steps is None):
             both = "neither" if self.layer is None else "both"
-            raise ValueError(f"model: expected `layer`, or `steps` of an unrolled network, which has none, got {both}")
+            raise ValueError(f"model: expected either `layer` (equilibrium) or `steps` (unrolled), got {both}")
         self.equilibrium()
 
     def require_solves(self, given: Mapping[str, bool]) -> None:
         """Raises ValueError if a setting is given, by name, that an unrolled network would ignore."""
         if self.steps is not None and (ignored := [name for name, is_given in given.items() if is_given]):
-            raise ValueError(f"{ignored[0]}: of solves, which an unrolled model has none of; leave it out")
+            raise ValueError(f"{ignored[0]}: only for solves, and an unrolled model has none; leave it out")
 
     def architecture(self, vocabulary: int) -> Architecture:
         """The architecture for a text with a vocabulary of this size."""

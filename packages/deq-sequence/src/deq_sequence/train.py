@@ -63,8 +63,8 @@ def train(
         own, norm = file_of(start), network.size.norm
         if own.suffix == ".safetensors" and first.size.norm != norm:  # shapes do not show it, nor do released files
             raise CheckpointError(
-                f"{own}: a network with norm {first.size.norm!r}, where {model.name} has {norm!r}: weights of one are "
-                "none of the other; name sizes of its norm, or start from another network"
+                f"{own}: a network with norm {first.size.norm!r}, where {model.name} has {norm!r}, so the weights do "
+                "not fit; choose a model with that norm, or start from another network"
             )
         checkpoint.load_into(network, first.state_dict(), source=str(file_of(start)))
     network.to(distributed.device(recipe.device))

@@ -30,7 +30,7 @@ def require_finite(outputs: Tensor, residual: Tensor, names: Sequence[str]) -> N
         for what, numbers in finite.items():
             if not numbers[place]:
                 raise NonFiniteError(
-                    f"{name}: the network's {what} is not finite, as of weights or of a solve that diverged; take "
+                    f"{name}: the network's {what} is not finite: its weights or its solve diverged; take "
                     "another checkpoint, solver or precision"
                 )
 

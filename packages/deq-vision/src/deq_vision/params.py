@@ -63,11 +63,11 @@ class Segment:
     def __post_init__(self) -> None:
         require_sides(self.test_sides)
         if self.test_sides is not None and self.labels != "own":
-            raise ValueError(f"test_sides: of labels own alone, got labels {self.labels}")
+            raise ValueError(f"test_sides: only for labels own, got labels {self.labels}")
         if self.class_weights and self.labels != "cityscapes":
-            raise ValueError(f"class_weights: known for cityscapes alone, got labels {self.labels}")
+            raise ValueError(f"class_weights: only known for labels cityscapes, got labels {self.labels}")
         if self.augment is not None and self.augment.least_share != LEAST_SHARE:
-            raise ValueError(f"augment.least_share: of objects, which no pixels are, got {self.augment.least_share}")
+            raise ValueError(f"augment.least_share: only for objects, got {self.augment.least_share}")
 
 
 Task = Annotated[Classify | Segment | Detect, Kind]

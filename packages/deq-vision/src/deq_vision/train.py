@@ -99,7 +99,7 @@ def begin(model: MDEQ, start: Path | str) -> None:
     head = _head(model.state_dict())
     if checkpoint.misfits(_head(found), head):
         if distributed.rank() == 0:
-            print(f"{path}: its head has other shapes; this one's begins with random weights", file=sys.stderr)
+            print(f"{path}: its head has other shapes, so the new head begins with random weights", file=sys.stderr)
         found = {name: value for name, value in found.items() if not name.startswith(HEAD)} | head
     checkpoint.load_into(model, found, source=str(path))
 

@@ -125,7 +125,7 @@ def _refuse_change(projection: Tensor, fz: Tensor) -> None:
     """Raises if f(z) does not have this projection."""
     if bool((_projected(fz) - projection).abs() > _CHANGE * two_norm(fz.reshape(1, -1))):
         raise RuntimeError(
-            "f is another function in the backward pass than it was in the solve. In a loop, `lambda z: cell(z, x)` "
+            "f has changed between the solve and the backward pass. In a loop, `lambda z: cell(z, x)` "
             "sees the last x by then: write `lambda z, x=x: cell(z, x)`. Weights and modes (train, eval) "
             "must stay too: call optimizer.step() after the last backward pass"
         )

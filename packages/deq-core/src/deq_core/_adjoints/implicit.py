@@ -19,8 +19,8 @@ _FAR = 10.0
 # Few steps: where the forward solve has not converged, the exact adjoint may be arbitrarily large.
 _STOP = Stop(max_steps=8, tol=1e-3)
 _ADVICE = (
-    "Their gradient is off by about that much or more. If their forward residual missed its tolerance too, see to that "
-    "first: more forward steps, or an f that contracts. Else allow more, Implicit(stop=Stop(40, 1e-6)), or use "
+    "Their gradient is off by about that much or more. If their forward residual missed its tolerance too, correct "
+    "that first: more forward steps, or an f that contracts. Else allow more, Implicit(stop=Stop(40, 1e-6)), or use "
     'Implicit(solver=GMRES()); where it is meant, say Implicit(on_failure="ignore"). See docs/debugging.md'
 )
 

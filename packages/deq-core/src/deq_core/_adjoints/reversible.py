@@ -250,8 +250,8 @@ class _Reconstruction:
         if bool(above.any()):
             announce(
                 f"the backward pass of a reversible solve: {int(above.sum())} of {len(above)} samples came back to "
-                f"another state than z0, worst by {float(error.max()):.1e} of the solution's length: their gradient is "
-                "not to be trusted. Rounding grows from step to step: use fewer, a larger damping, or Implicit()",
+                f"another state than z0, worst by {float(error.max()):.1e} of the solution's length: their gradient "
+                "is unreliable. Rounding grows from step to step: use fewer, a larger damping, or Implicit()",
                 adjoint.on_failure,
             )
 

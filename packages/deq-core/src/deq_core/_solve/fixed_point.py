@@ -19,7 +19,7 @@ from .tree import Ravel, Tree
 
 _ADVICE = (
     "Allow more steps, loosen tol (float32 resolves about 1e-7), take another solver, or make f contract "
-    '(spectral_radius, weight_norm_); where it is meant, say on_failure="ignore". See docs/debugging.md'
+    '(spectral_radius, weight_norm_); if it is intended, pass on_failure="ignore". See docs/debugging.md'
 )
 _SOLVER = Anderson()
 _STOP = Stop()

@@ -88,7 +88,7 @@ def output_file(out: Path) -> Iterator[Path]:
             if _identity(out) == before:
                 (folder / out.name).replace(out)
             else:
-                written.keep(folder / out.name, out, f"another file has come to be at {out}, so that the new one")
+                written.keep(folder / out.name, out, f"another file has appeared at {out}, so the new one")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -211,7 +211,7 @@ def _put_in_place(partial: Path, out: Path, before: tuple[int, int] | None) -> N
     except OSError:
         if os.path.lexists(old):
             old.replace(out)
-        written.keep(partial, out, f"what was to be at {out}")
+        written.keep(partial, out, f"the new output for {out}")
         raise
     if written.owned(old) and written.identity(old) != before:
         written.keep(old, out, f"what another {written.writer()} has put at {out} meanwhile")
@@ -241,13 +241,13 @@ def _require_place(out: Path, *, folder: bool) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
     if os.path.ismount(os.path.realpath(out) if folder else out):
         remedy = "choose a new name in it" if folder else "choose another name"
-        raise OutputError(f"cannot write {out}: it is mounted there, so that it cannot be replaced whole: {remedy}")
+        raise OutputError(f"cannot write {out}: something is mounted there, so it cannot be replaced: {remedy}")
 
 
 def _beside(path: Path, word: str) -> Path:
     """A new hidden name beside `path` that includes the machine and process that it belongs to."""
     if path.name in ("", ".."):
-        raise OutputError(f"cannot write {path}: it would be replaced whole: choose a new name in it")
+        raise OutputError(f"cannot write {path}: this command replaces the whole folder: choose a new name in it")
     return path.with_name(f".{_short(path)}.{secrets.token_hex(4)}.{word}@{socket.gethostname()}@{os.getpid()}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from deq_core.experiment.errors import UserError
 
 _REMEDIES = {
-    errno.ENOENT: "the folder is not there, nor can it be made: choose another folder",
+    errno.ENOENT: "the folder does not exist and cannot be made: choose another folder",
     errno.ENOSPC: "the disk is full: free space there or choose another folder",
     errno.EDQUOT: "your disk quota is used up: free space there or choose another folder",
     errno.EFBIG: "the file would pass the size limit of this process or file system: see `ulimit -f`",

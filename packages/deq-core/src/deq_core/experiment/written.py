@@ -72,7 +72,7 @@ def stranger(folder: Path) -> str | None:
             others = [Writer(command) for command, names in records.items() if name in names]
             return f"{name}, which {others[0]} wrote" if others else f"{name}, which {writer()} did not write"
     changed = next((name for name in entries(folder) if own[name] != digest(folder / name)), None)
-    return None if changed is None else f"{changed}, which is not as {writer()} left it"
+    return None if changed is None else f"{changed}, which was changed after {writer()} wrote it"
 
 
 def strange(path: Path) -> str | None:
@@ -82,7 +82,7 @@ def strange(path: Path) -> str | None:
     left = owned(path.parent).get(path.name)
     if left is None:
         return f"{writer()} did not write the file that is there"
-    return None if left == digest(path) else f"the file there is not as {writer()} left it"
+    return None if left == digest(path) else f"the file there was changed after {writer()} wrote it"
 
 
 def give_back(old: Path, out: Path) -> None:

@@ -35,7 +35,8 @@ def download(
         section: section of that file.
     """
     if name in own.SETS:
-        raise ConfigError(f"{name} is {own.SETS[name].source.title}, not published: {own.SETS[name].source.manual}")
+        source = own.SETS[name].source
+        raise ConfigError(f"{name}: nothing to download for {source.title}; {source.manual}")
     if name == "mini":
         finish(REGISTRY.provide(Path("data/flow") if out is None else out, MiniConfig(), write_mini))
         return

@@ -66,8 +66,8 @@ def fine_tune(
     recipe = fitted(recipe, data)
     if not has_fixed_point(load(weights)):
         print(
-            f"deq-flow fine-tune: {start} has no leak, and so no fixed point to stay at: it is trained by its own "
-            "solve alone",
+            f"deq-flow fine-tune: {start} has no leak, so its map has no fixed point. It is trained without the "
+            "losses that stabilise one",
             file=sys.stderr,
         )
     parameters = {"start": start, "fine_tune": recipe, "device": place}
@@ -94,8 +94,8 @@ def fine_tune(
 def summary(found: Mapping[str, float]) -> str:
     """The result in one sentence."""
     said = (
-        f"error on the pairs that were held out: {found['before_epe']:.3f} px before, {found['val_epe']:.3f} px after, "
-        f"{found['zero_epe']:.3f} px of zero flow"
+        f"error on the held-out pairs: {found['before_epe']:.3f} px before, {found['val_epe']:.3f} px after, "
+        f"{found['zero_epe']:.3f} px with zero flow"
     )
     if "val_change" in found:
         said += (

@@ -77,7 +77,7 @@ def train(
     distributed.become("deq_flow.cli", sys.argv[1:], recipe.processes)
     if stage != "chairs" and start is None and distributed.rank() == 0:
         before = "--start names the network of the stage before, whose weights the curriculum takes"
-        print(f"deq-flow train: {stage} begins from random weights; {before}", file=sys.stderr)
+        print(f"deq-flow train: {stage} begins with random weights; {before}", file=sys.stderr)
     parameters = {"method": name, "stage": stage, "model": model, "train": recipe}
     first = [] if start is None else [file_of(start)]
     job = "train" if stage == "chairs" else stage

@@ -188,6 +188,6 @@ def large_enough(frames: Iterable[Tensor], name: str) -> Iterator[Tensor]:
 def not_finite(name: str, lost: Sequence[int], kept: str) -> NonFiniteError:
     """The error for a source with flows that are not finite."""
     return NonFiniteError(
-        f"{name}, frame {listed(lost)}: the flow is not finite, as of a network whose weights or whose solve diverged; "
+        f"{name}, frame {listed(lost)}: the flow is not finite: the network's weights or its solve diverged; "
         f"take another checkpoint; {kept}"
     )

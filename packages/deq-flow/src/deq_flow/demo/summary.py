@@ -58,10 +58,10 @@ class Summary:
         other = f"try another --side (the network saw frames {seen}) or --checkpoint"
         told = {
             "not finite": "the network diverged: try another --checkpoint",
-            "scene cut": "their two frames have nothing in common, so no flow is right; leave them out",
-            "worse than no motion": f"zero flow explains their frames better, so the network is lost there: {other}",
-            "suddenly worse": f"they explain their frames far less well than those before did: {other}",
-            "not converged": f"the residual is far above what is usual in the video: try more --steps, or {other[4:]}",
+            "scene cut": "their two frames show different scenes, so no flow is correct; leave them out",
+            "worse than no motion": f"zero flow explains their frames better than the network's flow: {other}",
+            "suddenly worse": f"they explain their frames much worse than the flows before them: {other}",
+            "not converged": f"the residual is much larger than usual in the video: try more --steps, or {other[4:]}",
         }
         counted = {reason: self.marked(reason) for reason in get_args(Reason)}
         said = [
@@ -71,8 +71,8 @@ class Summary:
         ]
         if back := [row["frame"] for row in self.rows if "backward" in row and row["backward"]["warning"] is not None]:
             said.append(
-                f"{len(back)} of {self.count} backward flows are not to be trusted (to frame {listed(back)}), nor what "
-                f"is said of occlusion and confidence there: {other}"
+                f"{len(back)} of {self.count} backward flows are unreliable (to frame {listed(back)}), and so are "
+                f"occlusion and confidence there: {other}"
             )
         return said
 

@@ -82,7 +82,7 @@ def read_stdin() -> str:
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
-        raise PromptError(f"the prompt is no text in {error.encoding} ({error}); convert it first") from error
+        raise PromptError(f"the prompt is not text in {error.encoding} ({error}); convert it first") from error
 
 
 def stopping(model: DEQTransformer, steps: int | None, tolerance: float | None) -> DEQTransformer:
@@ -127,8 +127,8 @@ def show(prompt: str, drawn: Iterator[Drawn], stream: IncrementalDecoder) -> Non
     if tokens > 1:
         seconds = time.perf_counter() - began
         print(
-            f"{tokens} tokens, {(tokens - 1) / seconds:.0f} a second, {evaluations / (tokens - 1):.1f} evaluations "
-            f"each, {-log_prob / tokens:.2f} nats each",
+            f"{tokens} tokens, {(tokens - 1) / seconds:.0f} per second, {evaluations / (tokens - 1):.1f} evaluations "
+            f"per token, {-log_prob / tokens:.2f} nats per token",
             file=sys.stderr,
         )
     if ended is not None:

@@ -66,7 +66,7 @@ def train(
         raise config.ConfigError(f"{data}: no such file or folder; name a text file, or a folder that `download` wrote")
     if tokens is not None and (start is not None or data.is_dir()):
         raise config.ConfigError(
-            "tokens: of a text file alone, and without start, whose vocabulary it is read with; leave it out"
+            "tokens: only for a text file, and not with start, whose vocabulary is used; leave it out"
         )
     if method is None:
         name, whole = "own", config.load(Training, params or RECIPE, section or "")

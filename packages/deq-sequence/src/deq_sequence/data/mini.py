@@ -28,7 +28,7 @@ def documents() -> list[str]:
     except (OSError, lzma.LZMAError) as error:
         raise CorpusError(f"{FILE}: cannot be unpacked ({error}); install the package again") from error
     if hashlib.sha256(text).hexdigest() != SHA256:
-        raise CorpusError(f"{FILE}: damaged: its text has not the sha256 {SHA256}; install the package again")
+        raise CorpusError(f"{FILE}: damaged: its text does not have the SHA-256 {SHA256}; install the package again")
     return text.decode().removesuffix("\n").split("\n\n")
 
 

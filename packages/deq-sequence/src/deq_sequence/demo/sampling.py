@@ -43,8 +43,8 @@ class Sampling:
         best = scores.amax(-1)  # NaN if any score is NaN
         if not best.isfinite().all():
             raise NonFiniteError(
-                f"no token can be drawn: the greatest log-probability is {float(best[~best.isfinite()][0])}, as of a "
-                "network whose weights or whose solve diverged"
+                f"no token can be drawn: the greatest log-probability is {float(best[~best.isfinite()][0])}: the "
+                "network's weights or its solve diverged"
             )
         if self.temperature == 0:
             return torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).double()

@@ -50,7 +50,7 @@ def measure(baseline: Baseline, task: Task, config: Evaluate, data: Path) -> dic
             return of_pixels(baseline, task, config, data)
         case Detect(), Boxes():
             return of_boxes(baseline, task, config, data)
-    raise ValueError(f"baselines: {baseline.kind} is no baseline of a task to {task.kind}")
+    raise ValueError(f"baselines: {baseline.kind} is not a baseline for tasks to {task.kind}")
 
 
 def of_images(baseline: OfImages, task: Classify, config: Evaluate, data: Path) -> dict[str, float]:

@@ -34,6 +34,6 @@ class Detect:
     def __post_init__(self) -> None:
         require_sides(self.test_sides)
         if self.objects == "own" and (self.still_images or self.frames_per_video is not None):
-            raise ValueError("still_images and frames_per_video: of objects vid and street alone")
+            raise ValueError("still_images and frames_per_video: only for objects vid and street")
         if self.frames_per_video is not None and self.frames_per_video < 1:
             raise ValueError(f"frames_per_video must be at least 1, got {self.frames_per_video}")

@@ -46,4 +46,4 @@ class StreamEvaluate:
             )
         for name, stop in self.adaptive.items():
             if stop.tol is None and not stop.parts:
-                raise ValueError(f"adaptive.{name}: needs a tol, or it is a budget of {stop.max_steps}")
+                raise ValueError(f"adaptive.{name}: needs a tol; without one it is the budget {stop.max_steps}")

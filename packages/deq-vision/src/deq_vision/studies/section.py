@@ -81,9 +81,11 @@ class Vision:
                 raise ValueError(f"streamed: {name} is for pictures of one's own, of which no videos are labelled")
         for name in self.trained:
             if self.evaluate[name].windows is not None and not isinstance(self.experiments[name].task, Segment):
-                raise ValueError(f"evaluate.{name}.windows: are of segmentation alone")
+                raise ValueError(f"evaluate.{name}.windows: only for segmentation")
         for name, baselines in self.baselines.items():
             task = self.experiments[name].task
             for key, baseline in baselines.items():
                 if not isinstance(baseline, OF_TASK[type(task)]):
-                    raise ValueError(f"baselines.{name}.{key}: {baseline.kind} is no baseline of a task to {task.kind}")
+                    raise ValueError(
+                        f"baselines.{name}.{key}: {baseline.kind} is not a baseline for tasks to {task.kind}"
+                    )

@@ -64,8 +64,8 @@ def require_same_config(path: Path, config: Any) -> None:
     others = sorted(other.name for other in path.parent.glob("*.safetensors") if other.name != path.name)
     if others and beside.exists() and load_config(path) != json.loads(json.dumps(config)):
         raise OutputError(
-            f"cannot write {path}: {beside} is that of {others[0]}, another network, which could not be loaded without "
-            "it: choose another folder"
+            f"cannot write {path}: {beside} belongs to {others[0]}, another network, which needs it: choose another "
+            "folder"
         )
 
 

@@ -60,8 +60,8 @@ def load(data: bytes, path: Path, *, what: str, remedy: str) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except PlantedError as error:
         raise CheckpointError(
-            f"{path}: would call {error} when it is opened, which no network needs: this is a file made to run code, "
-            "of which nothing was run here; delete it, open it with nothing else, and tell those that it came from"
+            f"{path}: would call {error} when it is opened, which no checkpoint needs: the file was made to run code. "
+            "Nothing was run here. Delete it, do not open it with another program, and tell whoever you got it from"
         ) from error
     except ForeignError:
         raise
@@ -97,7 +97,7 @@ def checked(data: bytes) -> io.BytesIO:
         file = io.BytesIO(data)
         sizes = Sizes(file)
         if sizes.load() != MAGIC:
-            raise SizeError("they do not begin as torch.save has it")
+            raise SizeError("they do not begin as torch.save begins a file")
         for _ in range(LEGACY - 1):
             sizes = Sizes(file)
             sizes.load()
@@ -126,11 +126,11 @@ def members_of(data: bytes) -> dict[str, memoryview]:
         found = archive.infolist()
     packed = any(member.compress_type != zipfile.ZIP_STORED for member in found)
     if packed or sum(member.file_size for member in found) > len(data):
-        raise SizeError("its members are packed, twice there, or overlap")
+        raise SizeError("its members are compressed, duplicated or overlapping")
     if any(member.CRC for member in found):  # all zero if torch was told to write none
         for member in found:
             if zlib.crc32(stored(data, member)) != member.CRC:
-                raise SizeError(f"{member.filename} has another checksum than was written")
+                raise SizeError(f"{member.filename} does not match its checksum")
     return {member.filename: stored(data, member) for member in found}
 
 
@@ -192,7 +192,7 @@ class Sizes(pickle._Unpickler):
     def load_inst(self) -> None:
         """Refuses objects in the style of Python 1, which torch.save never writes."""
         self.find_class(*(self.readline()[:-1].decode("ascii") for _ in range(2)))  # pyright: ignore[reportAttributeAccessIssue]  untyped
-        raise SizeError("an object is made otherwise than torch.save does")
+        raise SizeError("an object is not stored as torch.save stores it")
 
     dispatch[pickle.INST[0]] = load_inst  # pyright: ignore[reportArgumentType]  for this class alone
 
@@ -201,7 +201,7 @@ class Sizes(pickle._Unpickler):
         word, kind, key, _, count, *_ = pid
         plain_key = isinstance(key, str | int)
         if word != "storage" or not plain_key or not isinstance(kind, Kind) or type(count) is not int or count < 0:
-            raise SizeError("a storage is written otherwise than torch.save does")
+            raise SizeError("a storage is not stored as torch.save stores it")
         size = count * kind.width
         if self.storages.setdefault(str(key), size) != size:
             raise SizeError("a storage has two sizes")
@@ -212,7 +212,7 @@ class Sizes(pickle._Unpickler):
         width = next((each.width for each in more if type(each) is Kind), storage.width)
         numbers = (offset, *shape, *strides)
         if any(type(number) is not int or number < 0 for number in numbers) or len(shape) != len(strides):
-            raise SizeError("a tensor is written otherwise than torch.save does")
+            raise SizeError("a tensor is not stored as torch.save stores it")
         count = math.prod(shape)
         last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         if count and (last + 1) * width > storage.size:

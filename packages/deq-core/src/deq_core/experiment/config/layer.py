@@ -137,7 +137,7 @@ def _written(name: str, choice: Any) -> Any:
             norm = _norm_written(name, choice.norm)
             return StopConfig(max_steps=choice.max_steps, tol=choice.tol, relative=choice.relative, norm=norm)
         case deq.Stop(tol=None):
-            raise ValueError(f"{name}: a configuration has no word for a stop by parts that ignores them: {choice}")
+            raise ValueError(f"{name}: a configuration cannot express a stop by parts that ignores them: {choice}")
         case deq.Stop():
             parts = tuple(
                 PartConfig(tol=part.tol, relative=part.relative, norm=_norm_written(name, part.norm))
@@ -152,7 +152,7 @@ def _written(name: str, choice: Any) -> Any:
     kinds = get_args(get_args(Solver if name.endswith("solver") else Adjoint)[0])
     if type(choice) not in kinds:
         known = ", ".join(kind.__name__ for kind in kinds)
-        raise ValueError(f"{name}: a configuration has no word for {choice!r}; it has {known}")
+        raise ValueError(f"{name}: a configuration cannot express {choice!r}; it has {known}")
     return choice
 
 
@@ -160,5 +160,5 @@ def _norm_written(name: str, norm: Callable[[Tensor], Tensor]) -> Norm:
     """The name of a norm."""
     words: dict[Callable[[Tensor], Tensor], Norm] = {function: word for word, function in _NORMS.items()}
     if norm not in words:
-        raise ValueError(f"{name}: a configuration has no word for the norm {norm!r}: use {list(_NORMS)}")
+        raise ValueError(f"{name}: a configuration cannot express the norm {norm!r}: use {list(_NORMS)}")
     return words[norm]

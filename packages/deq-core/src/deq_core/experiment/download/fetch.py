@@ -144,7 +144,9 @@ def download_any(archive: Archive, path: Path, out: Path, known: str | None, say
                 kept.unlink()
                 raise
             if os.path.lexists(path):
-                raise DownloadError(f"{path}: a file has come there meanwhile; run this again to take that one")
+                raise DownloadError(
+                    f"{path}: another process has written this file meanwhile; run this again to use it"
+                )
             kept.replace(path)
             try:
                 put(path, out)

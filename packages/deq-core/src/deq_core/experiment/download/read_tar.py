@@ -65,12 +65,12 @@ def members(file: BinaryIO, kind: str, take: Callable[[int], None]) -> Iterator[
             yield Member(header.name, header.size, source.extractfile(header) if not sort else io.BytesIO(), sort)
         source.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - tarfile would keep millions of headers
     if stream.last.strip(b"\0"):
-        raise ValueError(f"what should be a header at byte {stream.tell() - len(stream.last)} is none")
+        raise ValueError(f"expected a header at byte {stream.tell() - len(stream.last)}, got other data")
     end = stream.tell()
     if stream.read(tarfile.BLOCKSIZE).strip(b"\0") or any(piece.strip(b"\0") for piece in stream.rest()):
-        raise ValueError("more follows behind its end")
+        raise ValueError("data follows after its end")
     if stream.tell() - end > PADDING:
-        raise ValueError(f"{stream.tell() - end} zeros follow it, as if it had been written in part")
+        raise ValueError(f"{stream.tell() - end} zeros follow its end, so it may be incomplete")
 
 
 def decompressed(file: BinaryIO, kind: str) -> Iterator[bytes]:
@@ -83,7 +83,7 @@ def decompressed(file: BinaryIO, kind: str) -> Iterator[bytes]:
         stream = DECOMPRESSORS[kind][1]()
         while not stream.eof:
             if not data and getattr(stream, "needs_input", True) and not (data := file.read(CHUNK)):
-                raise EOFError(f"it ends in the midst of its {kind} data")
+                raise EOFError(f"it ends in the middle of its {kind} data")
             yield stream.decompress(data, CHUNK)
             data = getattr(stream, "unconsumed_tail", b"")  # unlike the others, zlib returns unused input
         data = stream.unused_data.lstrip(b"\0")
@@ -111,7 +111,7 @@ class Stream(io.BufferedIOBase):
         while len(self.held) < size:
             piece = next(self.pieces, None)
             if piece is None:
-                raise EOFError(f"it ends at byte {self.position + len(self.held)}, in the midst")
+                raise EOFError(f"it is cut short at byte {self.position + len(self.held)}")
             self.held += piece
         self.last = bytes(self.held[:size])
         del self.held[:size]
@@ -120,7 +120,7 @@ class Stream(io.BufferedIOBase):
 
     def seek(self, position: int, whence: int = io.SEEK_SET, /) -> int:
         if position < self.position or whence != io.SEEK_SET:
-            raise ValueError("a header points back to what was read")
+            raise ValueError("a header points to data before it")
         while position > self.position:
             self.read(min(CHUNK, position - self.position))
         return position

@@ -32,7 +32,7 @@ def members(file: BinaryIO, take: Callable[[int], None]) -> Iterator[Member]:
         listed = source.infolist()
         check_end(file, source.comment, len(listed))
         if min((member.header_offset for member in listed), default=0):
-            raise ValueError("bytes stand before its first member")
+            raise ValueError("there are bytes before its first member")
         take(sum(member.file_size for member in listed))
         for member in listed:
             check_header(file, member)
@@ -42,7 +42,7 @@ def members(file: BinaryIO, take: Callable[[int], None]) -> Iterator[Member]:
             elif member.flag_bits & ENCRYPTED:
                 fault = "is encrypted"
             elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                fault = f"is compressed by method {member.compress_type} (stored or deflated are taken)"
+                fault = f"is compressed by method {member.compress_type} (only stored and deflated are supported)"
             elif member.is_dir() and member.file_size:
                 fault = "is a folder with content"
             else:
@@ -57,9 +57,9 @@ def check_end(file: BinaryIO, comment: bytes, count: int) -> None:
     file.seek(max(0, file.seek(0, io.SEEK_END) - length))
     mark, _, _, _, members, _, _, said = struct.unpack("<4s4H2LH", file.read(length - len(comment)))
     if mark != END or said != len(comment):
-        raise ValueError("more follows behind its end, or its end is missing")
+        raise ValueError("data follows after its end, or its end is missing")
     if members not in (count, *UNSAID):
-        raise ValueError(f"it says that it has {members} members, and lists {count}")
+        raise ValueError(f"it announces {members} members, but lists {count}")
 
 
 def check_header(file: BinaryIO, member: zipfile.ZipInfo) -> None:
@@ -70,4 +70,4 @@ def check_header(file: BinaryIO, member: zipfile.ZipInfo) -> None:
     expected = (member.CRC, member.compress_size, member.file_size)
     same = flags & TRAILING or all(a == b or a in UNSAID for a, b in zip(numbers, expected, strict=True))
     if (name, flags) != (member.orig_filename, member.flag_bits) or not same:
-        raise ValueError(f"{member.orig_filename!r} is listed otherwise than it stands in the archive")
+        raise ValueError(f"{member.orig_filename!r} differs between the archive's list and its data")

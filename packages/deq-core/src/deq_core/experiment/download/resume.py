@@ -142,7 +142,7 @@ def answer(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
             raise Broken(said) from error
         raise DownloadError(f"{url}: {said}") from error
     except (ValueError, OverflowError, http.client.InvalidURL) as error:
-        raise DownloadError(f"{url}: it, or what the server sends on to, is no address: {error}") from error
+        raise DownloadError(f"{url}: it, or the address that the server redirects to, is not valid: {error}") from error
     except (OSError, http.client.HTTPException) as error:
         raise Broken(reason(error)) from error
 
@@ -187,7 +187,7 @@ def length(response: http.client.HTTPResponse) -> int | None:
     if said is None or response.headers.get("Transfer-Encoding"):
         return None
     if not re.fullmatch(r"[0-9]{1,18}", said):
-        raise Broken(f"the server answers Content-Length {said!r}, which is no length")
+        raise Broken(f"the server answers Content-Length {said!r}, which is not a length")
     return int(said)
 
 
@@ -218,6 +218,6 @@ def room(kept: Path, needed: int) -> None:
     free = shutil.disk_usage(kept.parent).free
     if needed > free:
         raise OutputError(
-            f"cannot write {kept}: {needed} bytes are to come, and {free} are free on the disk: free space there or "
-            "choose another folder"
+            f"cannot write {kept}: {needed} bytes are still to come, but only {free} are free on the disk: free space "
+            "there or choose another folder"
         )

@@ -150,8 +150,8 @@ class Room:
         """Raises ArchiveError or OutputError if a total of `size` bytes is too much."""
         if size > self.most:
             raise ArchiveError(
-                f"{self.archive}: unpacks to more than {self.most} bytes, out of all proportion to its size; nothing "
-                "was unpacked. Do not trust it"
+                f"{self.archive}: unpacks to more than {self.most} bytes, far too many for its size; nothing was "
+                "unpacked. Do not trust it"
             )
         if size > self.free:
             raise OutputError(
@@ -166,4 +166,4 @@ def damaged(archive: Path, error: Exception) -> ArchiveError:
 
 
 def refused(archive: Path, member: str, why: str) -> ArchiveError:
-    return ArchiveError(f"{archive}: the member {member!r} {why}, which is not unpacked; nothing was. Do not trust it")
+    return ArchiveError(f"{archive}: the member {member!r} {why}, so nothing was unpacked. Do not trust it")

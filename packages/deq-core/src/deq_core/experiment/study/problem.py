@@ -75,8 +75,8 @@ def follow(problem: Problem, start: State, solver: deq.Solver, steps: int, recor
         finite = answer.flatten(1).isfinite().all(1).tolist()
         if not all(finite):
             raise NonFiniteError(
-                f"{problem.names[finite.index(False)]}: the answer after {step} evaluations is not finite, as of a "
-                "network whose weights or whose solve diverged; take another checkpoint, solver or precision"
+                f"{problem.names[finite.index(False)]}: the answer after {step} evaluations is not finite: the "
+                "network's weights or its solve diverged; take another checkpoint, solver or precision"
             )
     return Trajectory(torch.stack(residuals), answers, last, found)
 

@@ -184,7 +184,7 @@ def _experiment(client: "MlflowClient", name: str) -> str:
     if found.lifecycle_stage == "deleted":
         store = without_password(client.tracking_uri)
         raise OutputError(
-            f"{store}: the experiment {name} was deleted there, so that it takes no runs; bring it back by "
+            f"{store}: the experiment {name} was deleted there and accepts no runs; restore it with "
             f"`MLFLOW_TRACKING_URI='{store}' mlflow experiments restore --experiment-id {found.experiment_id}`"
         )
     return found.experiment_id

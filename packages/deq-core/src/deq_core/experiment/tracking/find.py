@@ -49,7 +49,7 @@ def told(wanted: str) -> list[str]:
             run = writer(client, _experiments(client), provenance.of_files("out", [path]))
             if run is None:
                 store = without_password(tracking_uri())
-                raise ResultsError(f"{wanted}: no run of {store} wrote this file as it is now")
+                raise ResultsError(f"{wanted}: no run in {store} wrote this version of the file")
         else:
             run = _named(client, wanted)
             if run is None:

@@ -176,15 +176,15 @@ class Recording:
     def _go_on_without(self, error: BaseException) -> None:
         self.client = None
         _warn(
-            f"{self.heading['store']}: the tracking store does not take the run: {first_line(error)}. The work goes "
-            f"on, and its record is kept in {self.unsent.folder} and sent at the end"
+            f"{self.heading['store']}: the tracking store does not accept the run: {first_line(error)}. The work "
+            f"continues; its record is kept in {self.unsent.folder} and sent at the end"
         )
 
     def _keep(self, entry: Entry) -> None:
         try:
             self.unsent.keep(self.heading, entry)
         except OSError as error:
-            _warn(f"the run goes on without a part of its record: {first_line(error)}")
+            _warn(f"the run continues without a part of its record: {first_line(error)}")
 
 
 def _warn(text: str) -> None:

@@ -135,6 +135,6 @@ def _identity(path: Path) -> str | None:
     if isinstance(left, str) and re.fullmatch(r"\w{1,256}", left):
         return left
     raise OutputError(
-        f"{path}: expected the identity of a run, got something else, as a power cut leaves it: remove that file, and "
-        "the training goes on with a new run"
+        f"{path}: expected the ID of a run, got something else, perhaps after a power cut: remove that file, and the "
+        "training continues with a new run"
     )

@@ -178,7 +178,7 @@ class _State:
         differ = [name for name in {**then, **self.numbers} if then.get(name) != self.numbers.get(name)]
         if differ:
             listed = ", ".join(f"{name} was {then.get(name)}, is {self.numbers.get(name)}" for name in differ)
-            raise checkpoint.CheckpointError(f"{path} is of another training: {listed}; remove it to start anew")
+            raise checkpoint.CheckpointError(f"{path} belongs to another training: {listed}; remove it to start anew")
         checkpoint.load_into(self.model, state["model"], source=str(path))
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

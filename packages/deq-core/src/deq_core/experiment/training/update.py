@@ -95,7 +95,7 @@ class Update:
         try:
             batch = next(stream)
         except StopIteration:
-            raise ValueError(f"batches: ended before batch {number}; expected a stream without end") from None
+            raise ValueError(f"batches: ended before batch {number}; expected an endless stream") from None
         seed_everything(derive(self.seed, number))
         device = next(model.parameters()).device
         with (

@@ -58,7 +58,7 @@ SETS = {
                 )
                 for name in ("hd1k_input", "hd1k_flow_gt")
             ),
-            manual="Register to be sent the addresses.",
+            manual="Register to receive the download links.",
         ),
         parts=(Part("hd1k_input", Hd1k),),
         training={"hd1k": Hd1k},

@@ -160,10 +160,10 @@ SETS = {
     "own": FlowSet(
         folder="",
         source=Source(
-            title="a set of one's own",
+            title="your own pairs",
             page="docs/flow-data.md",
-            licence="Nobody publishes it.",
-            manual=f"put it into a folder; {PAIRS}; {VIDEOS}",
+            licence="Your own data; nothing is downloaded.",
+            manual=f"put them into a folder; {PAIRS}; {VIDEOS}",
         ),
         parts=PARTS,
         whole=dict.fromkeys(CONTENTS, whole),

@@ -225,7 +225,7 @@ SETS: Mapping[str, DataSet] = {
         source=Source(
             title="Cityscapes",
             page="https://www.cityscapes-dataset.com/downloads/",
-            licence="On terms to be accepted at registration, https://www.cityscapes-dataset.com/license/. Cite "
+            licence="You accept the terms when you register: https://www.cityscapes-dataset.com/license/. Cite "
             "Cordts et al., CVPR 2016. 11 GB and 0.3 GB packed.",
             manual="log in and download leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; unpack both in the "
             "folder cityscapes, so that it holds leftImg8bit and gtFine.",
@@ -243,7 +243,7 @@ SETS: Mapping[str, DataSet] = {
         source=Source(
             title="Cityscapes, the videos around its annotated frames",
             page="https://www.cityscapes-dataset.com/downloads/",
-            licence="On terms to be accepted at registration, https://www.cityscapes-dataset.com/license/. Cite "
+            licence="You accept the terms when you register: https://www.cityscapes-dataset.com/license/. Cite "
             "Cordts et al., CVPR 2016. 324 GB packed.",
             manual="log in and download leftImg8bit_sequence_trainvaltest.zip; unpack it in the folder cityscapes, "
             "beside leftImg8bit and gtFine, so that it holds leftImg8bit_sequence. For evaluation the validation "

@@ -100,7 +100,7 @@ SETS: Mapping[str, DataSet] = {
         source=Source(
             title="ImageNet, ILSVRC 2012",
             page="https://www.image-net.org/download.php",
-            licence="For non-commercial research and education, on terms to be accepted. Cite Russakovsky et al., "
+            licence="For non-commercial research and education; you must accept the terms. Cite Russakovsky et al., "
             "IJCV 2015. 145 GB packed.",
             manual="log in and download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar. Unpack the first, and in "
             "it the archive of each class as a folder of its name, to imagenet/train; sort the 50,000 validation "

@@ -206,7 +206,7 @@ SETS: Mapping[str, DataSet] = {
         source=Source(
             title="ImageNet VID, ILSVRC 2015",
             page="https://image-net.org/challenges/LSVRC/2015/",
-            licence="For non-commercial research and education, on terms to be accepted. Cite Russakovsky et al., "
+            licence="For non-commercial research and education; you must accept the terms. Cite Russakovsky et al., "
             "IJCV 2015. 86 GB packed.",
             manual="log in and download ILSVRC2015_VID.tar.gz; unpack it, and name its folder ILSVRC, so that "
             "ILSVRC/Data/VID lies in the folder of the data.",
@@ -223,7 +223,7 @@ SETS: Mapping[str, DataSet] = {
         source=Source(
             title="ImageNet DET, ILSVRC 2015: the images with classes of VID",
             page="https://image-net.org/challenges/LSVRC/2015/",
-            licence="For non-commercial research and education, on terms to be accepted. Cite Russakovsky et al., "
+            licence="For non-commercial research and education; you must accept the terms. Cite Russakovsky et al., "
             "IJCV 2015. 50 GB packed.",
             manual="log in and download ILSVRC2015_DET.tar.gz; unpack it, and name its folder ILSVRC, beside VID's. "
             "The list of the images, DET_train_30classes.txt, is published with FGFA (Zhu et al., ICCV 2017) and with "

@@ -60,7 +60,7 @@ class OwnBoxes(Dataset[AnnotatedImage]):
         image, size = read_image(path, upright=True), self.known.sizes[path.name]
         if tuple(image.shape[1:]) != size:
             raise FileFormatError(
-                f"{path}: expected {size[1]}x{size[0]} pixels for a person, its width and height in {self.source}, got "
+                f"{path}: expected {size[1]}x{size[0]} pixels as displayed, its width and height in {self.source}, got "
                 f"{size_of(image)}; correct them there, or take the picture that was annotated"
             )
         objects = self.known.objects[path.name]
@@ -102,12 +102,12 @@ def require_pictures(folder: Path, source: Path, known: CocoFile) -> None:
         others = f" and {len(missing) - 1} others are missing" if missing[1:] else ""
         raise LayoutError(
             f"{missing[0]}: expected a picture, which {source} has in images, but there is none{others}; add it, or "
-            "take its entry away",
+            "remove its entry",
             missing,
         )
     if unnamed := [path for path in pictures(folder) if path.name not in known.sizes]:
         others = f" and for {len(unnamed) - 1} other pictures" if unnamed[1:] else ""
         raise LayoutError(
             f"{unnamed[0]}: expected an entry in images of {source}, got none{others}; add it, without annotations if "
-            "nothing is in the picture, or take the picture away"
+            "nothing is in the picture, or remove the picture"
         )

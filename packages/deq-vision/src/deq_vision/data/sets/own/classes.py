@@ -69,7 +69,7 @@ def classes_of(root: Path) -> list[str]:
     if not found and folder != root and pictures(folder):
         raise LayoutError(
             f"{folder}: expected the training split, which a folder of that name is, with a folder for each class, got "
-            "pictures; call the class otherwise"
+            "pictures; rename the class"
         )
     if len(found) < 2:
         raise LayoutError(

@@ -78,10 +78,10 @@ def disagreements(root: Path) -> Iterator[Problem]:
 SETS: Mapping[str, DataSet] = {
     "own": DataSet(
         source=Source(
-            title="pictures of one's own",
+            title="your own pictures",
             page="docs/training.md",
-            licence="Nobody publishes them.",
-            manual=f"a folder has a folder of pictures for each class; or {masks.LAYOUT}; or {boxes.LAYOUT}.",
+            licence="Your own data; nothing is downloaded.",
+            manual=f"a folder with one folder of pictures for each class; or {masks.LAYOUT}; or {boxes.LAYOUT}.",
         ),
         folder="",
         parts=tuple(Part("", partial(read, split=split)) for split in SPLITS),

@@ -40,8 +40,8 @@ class OwnMasks(Dataset[SegmentedImage]):
         if missing:
             others = f" and {len(missing) - 1} others are missing" if missing[1:] else ""
             raise LayoutError(
-                f"{missing[0]}: expected the mask of a picture in images, but there is none{others}; add it, or take "
-                f"the picture away; {LAYOUT}",
+                f"{missing[0]}: expected the mask of a picture in images, but there is none{others}; add it, or "
+                f"remove the picture; {LAYOUT}",
                 missing,
             )
 
@@ -72,7 +72,7 @@ def require_own_masks(images: list[Path]) -> None:
         if other != image:
             raise LayoutError(
                 f"{image} and {other.name}: two pictures, whose mask would be {mask_of(image)}; name one and its mask "
-                "otherwise, or take it away"
+                "differently, or remove one"
             )
 
 

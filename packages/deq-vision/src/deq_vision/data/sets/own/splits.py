@@ -67,7 +67,7 @@ def pictures(folder: Path) -> list[Path]:
         others = f" and {len(unread) - 1} others" if unread[1:] else ""
         raise LayoutError(
             f"{unread[0]}: expected pictures ({', '.join(IMAGES)}), got one of another kind{others}; convert it, or "
-            "take it away"
+            "remove it"
         )
     return [path for path in files if path.suffix.lower() in IMAGES]
 
@@ -84,6 +84,6 @@ def labelled_pictures(root: Path, split: Split, folder: Path, layout: str) -> li
     if not found:
         raise LayoutError(
             f"{folder}: expected pictures ({', '.join(IMAGES)}) for {split}, got none that are not held out for "
-            "another split; it takes at least two"
+            "another split; at least two are needed"
         )
     return found
