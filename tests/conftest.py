@@ -92,7 +92,7 @@ def empty_tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite tracking store with its tables and no run: two seconds of work, done once."""
     from mlflow.store.db import utils
 
-    from deq_core.experiment.tracking.connection import connect
+    from deq_core.experiment.tracking.store.connection import connect
 
     # by itself MLflow reads the scripts of all its migrations whenever a store is opened
     utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)

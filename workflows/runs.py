@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deq_core.experiment.tracking import provenance
-from deq_core.experiment.tracking.connection import connect, is_remote, tracking_uri
-from deq_core.experiment.tracking.entries import CPU, MEMORY
-from deq_core.experiment.tracking.keys import key_of
-from deq_core.experiment.tracking.sqlite_store import one_line, sqlite_path, without_password
+from deq_core.experiment.tracking.store.connection import connect, is_remote, tracking_uri
+from deq_core.experiment.tracking.store.entries import CPU, MEMORY
+from deq_core.experiment.tracking.store.keys import key_of
+from deq_core.experiment.tracking.store.sqlite_store import one_line, sqlite_path, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as Tracked

@@ -20,8 +20,8 @@ from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section, Single
 from deq_core.experiment.tables import Row, numbers, read_rows, write_rows
-from deq_core.experiment.tracking.connection import connect
 from deq_core.experiment.tracking.run import ignore
+from deq_core.experiment.tracking.store.connection import connect
 from deq_flow.cli import main
 from deq_flow.data.batches import FlowBatch
 from deq_flow.data.mini.write import MiniConfig, write_mini

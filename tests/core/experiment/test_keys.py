@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_tag_name
 
-from deq_core.experiment.tracking.keys import LONGEST, digest, key_of, text_of
+from deq_core.experiment.tracking.store.keys import LONGEST, digest, key_of, text_of
 
 
 @given(st.text(st.characters(), max_size=60))

@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
-from deq_core.experiment.tracking import processes
-from deq_core.experiment.tracking.processes import gone, this_process
+from deq_core.experiment.tracking.store import processes
+from deq_core.experiment.tracking.store.processes import gone, this_process
 
-PRINT = "from deq_core.experiment.tracking.processes import this_process; print(this_process(), flush=True); input()"
+PRINT = (
+    "from deq_core.experiment.tracking.store.processes import this_process; print(this_process(), flush=True); input()"
+)
 
 
 def test_a_process_is_gone_when_it_has_ended() -> None:

@@ -14,10 +14,10 @@ import pytest
 from tests.core.experiment.test_files import file_size_limit
 
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.tracking.connection import connect
 from deq_core.experiment.tracking.find import find
 from deq_core.experiment.tracking.run import track
-from deq_core.experiment.tracking.sqlite_store import artifact_location, sqlite_path
+from deq_core.experiment.tracking.store.connection import connect
+from deq_core.experiment.tracking.store.sqlite_store import artifact_location, sqlite_path
 
 PROCESSES = 8
 

@@ -17,8 +17,8 @@ from deq_core.experiment import config
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.tracking import recording
 from deq_core.experiment.tracking.find import find
-from deq_core.experiment.tracking.keys import key_of
 from deq_core.experiment.tracking.run import ignore, track
+from deq_core.experiment.tracking.store.keys import key_of
 
 pytestmark = pytest.mark.usefixtures("tracking_database")
 

@@ -20,11 +20,12 @@ from mlflow.entities import Run
 from tests.core.experiment.mlflow_server import server
 
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.tracking import patience, recording
-from deq_core.experiment.tracking import sqlite_store as store
+from deq_core.experiment.tracking import recording
 from deq_core.experiment.tracking.recording import Recording
 from deq_core.experiment.tracking.run import track
 from deq_core.experiment.tracking.send import main, send
+from deq_core.experiment.tracking.store import patience
+from deq_core.experiment.tracking.store import sqlite_store as store
 
 AWAY = "the tracking store does not accept the run"
 COMMAND = r"python -m deq_core.experiment.tracking.send \S+"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from deq_core.experiment.ending import ending
 from deq_core.experiment.errors import ResultsError, UserError
 from deq_core.experiment.tracking import provenance
-from deq_core.experiment.tracking.connection import connect, tracking_uri
-from deq_core.experiment.tracking.entries import writer
-from deq_core.experiment.tracking.keys import text_of
-from deq_core.experiment.tracking.sqlite_store import one_line, without_password
+from deq_core.experiment.tracking.store.connection import connect, tracking_uri
+from deq_core.experiment.tracking.store.entries import writer
+from deq_core.experiment.tracking.store.keys import text_of
+from deq_core.experiment.tracking.store.sqlite_store import one_line, without_password
 
 if TYPE_CHECKING:
-    from deq_core.experiment.tracking.entries import MlflowClient, Run
+    from deq_core.experiment.tracking.store.entries import MlflowClient, Run
 
 
 def find(path: Path) -> str | None:

@@ -16,11 +16,12 @@ from uuid import uuid4
 
 from deq_core.experiment.config import ConfigError
 from deq_core.experiment.errors import CheckpointError
-from deq_core.experiment.tracking import entries, provenance
-from deq_core.experiment.tracking.connection import connect, tracking_uri
-from deq_core.experiment.tracking.entries import PROCESS, Heading, deliver, run_of
-from deq_core.experiment.tracking.processes import this_process
-from deq_core.experiment.tracking.sqlite_store import one_line, without_password
+from deq_core.experiment.tracking import provenance
+from deq_core.experiment.tracking.store import entries
+from deq_core.experiment.tracking.store.connection import connect, tracking_uri
+from deq_core.experiment.tracking.store.entries import PROCESS, Heading, deliver, run_of
+from deq_core.experiment.tracking.store.processes import this_process
+from deq_core.experiment.tracking.store.sqlite_store import one_line, without_password
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 
 from deq_core.experiment.config import plain, profile_read, sections_read
 from deq_core.experiment.files import write_json
-from deq_core.experiment.tracking import entries, provenance, sender
-from deq_core.experiment.tracking.connection import connect, is_remote
-from deq_core.experiment.tracking.entries import Entry, Heading, close_abandoned, deliver, run_of
-from deq_core.experiment.tracking.keys import key_of
-from deq_core.experiment.tracking.patience import LIMIT, Result, is_away, within
-from deq_core.experiment.tracking.processes import this_process
-from deq_core.experiment.tracking.sqlite_store import first_line
+from deq_core.experiment.tracking import provenance, sender
+from deq_core.experiment.tracking.store import entries
+from deq_core.experiment.tracking.store.connection import connect, is_remote
+from deq_core.experiment.tracking.store.entries import Entry, Heading, close_abandoned, deliver, run_of
+from deq_core.experiment.tracking.store.keys import key_of
+from deq_core.experiment.tracking.store.patience import LIMIT, Result, is_away, within
+from deq_core.experiment.tracking.store.processes import this_process
+from deq_core.experiment.tracking.store.sqlite_store import first_line
 from deq_core.experiment.tracking.unsent import Unsent, folder_of
 from deq_core.experiment.written import files_of
 
 if TYPE_CHECKING:
-    from deq_core.experiment.tracking.entries import MlflowClient
+    from deq_core.experiment.tracking.store.entries import MlflowClient
 
 _FLUSH_SECONDS = 10.0
 _BUDGET = 12.0

@@ -14,13 +14,13 @@ from deq_core.experiment import distributed
 from deq_core.experiment.config import flatten
 from deq_core.experiment.files import OutputError, require_writable
 from deq_core.experiment.tracking import provenance
-from deq_core.experiment.tracking.connection import tracking_uri
-from deq_core.experiment.tracking.entries import PROCESS, Heading, experiment_of
 from deq_core.experiment.tracking.log import Log as Log
 from deq_core.experiment.tracking.log import ignore as ignore
-from deq_core.experiment.tracking.processes import this_process
 from deq_core.experiment.tracking.recording import IDENTITY, Recording
-from deq_core.experiment.tracking.sqlite_store import one_line, without_password
+from deq_core.experiment.tracking.store.connection import tracking_uri
+from deq_core.experiment.tracking.store.entries import PROCESS, Heading, experiment_of
+from deq_core.experiment.tracking.store.processes import this_process
+from deq_core.experiment.tracking.store.sqlite_store import one_line, without_password
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deq_core.experiment.errors import UserError
-from deq_core.experiment.tracking.connection import connect, tracking_uri
-from deq_core.experiment.tracking.sqlite_store import one_line, without_password
+from deq_core.experiment.tracking.store.connection import connect, tracking_uri
+from deq_core.experiment.tracking.store.sqlite_store import one_line, without_password
 from deq_core.experiment.tracking.unsent import FOLDER, Unsent, folder_of
 
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import write_text
-from deq_core.experiment.tracking.connection import connect, is_remote, tracking_uri
-from deq_core.experiment.tracking.entries import close_abandoned
-from deq_core.experiment.tracking.patience import is_away
-from deq_core.experiment.tracking.processes import running, this_process
-from deq_core.experiment.tracking.sqlite_store import first_line, one_line
+from deq_core.experiment.tracking.store.connection import connect, is_remote, tracking_uri
+from deq_core.experiment.tracking.store.entries import close_abandoned
+from deq_core.experiment.tracking.store.patience import is_away
+from deq_core.experiment.tracking.store.processes import running, this_process
+from deq_core.experiment.tracking.store.sqlite_store import first_line, one_line
 from deq_core.experiment.tracking.unsent import Unsent, folder_of
 
 if TYPE_CHECKING:
-    from deq_core.experiment.tracking.entries import MlflowClient
+    from deq_core.experiment.tracking.store.entries import MlflowClient
 
 PAUSE = 5.0
 """Seconds between two looks at the records."""

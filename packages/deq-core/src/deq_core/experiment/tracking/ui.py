@@ -19,8 +19,8 @@ from collections.abc import Sequence
 
 from deq_core.experiment.ending import terminable
 from deq_core.experiment.errors import UserError
-from deq_core.experiment.tracking.connection import connect, tracking_uri
-from deq_core.experiment.tracking.sqlite_store import artifact_location, one_line, sqlite_path, without_password
+from deq_core.experiment.tracking.store.connection import connect, tracking_uri
+from deq_core.experiment.tracking.store.sqlite_store import artifact_location, one_line, sqlite_path, without_password
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

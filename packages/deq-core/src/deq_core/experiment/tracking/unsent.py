@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from deq_core.experiment.files import OutputError, write_json
-from deq_core.experiment.tracking import entries
-from deq_core.experiment.tracking.connection import is_remote, tracking_uri
-from deq_core.experiment.tracking.entries import Entry, Heading, deliver, run_of
-from deq_core.experiment.tracking.patience import is_away
-from deq_core.experiment.tracking.processes import gone
-from deq_core.experiment.tracking.sqlite_store import first_line, sqlite_path, without_password
+from deq_core.experiment.tracking.store import entries
+from deq_core.experiment.tracking.store.connection import is_remote, tracking_uri
+from deq_core.experiment.tracking.store.entries import Entry, Heading, deliver, run_of
+from deq_core.experiment.tracking.store.patience import is_away
+from deq_core.experiment.tracking.store.processes import gone
+from deq_core.experiment.tracking.store.sqlite_store import first_line, sqlite_path, without_password
 
 if TYPE_CHECKING:
-    from deq_core.experiment.tracking.entries import MlflowClient, Run
+    from deq_core.experiment.tracking.store.entries import MlflowClient, Run
 
 FOLDER = "mlflow-unsent"
 

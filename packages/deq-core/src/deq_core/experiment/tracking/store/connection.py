@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deq_core.experiment.tracking.sqlite_store import (
+from deq_core.experiment.tracking.store.sqlite_store import (
     ARTIFACTS,
     one_line,
     prepare,

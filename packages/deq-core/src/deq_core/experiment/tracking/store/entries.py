@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.tracking.keys import digest, key_of
-from deq_core.experiment.tracking.processes import gone
-from deq_core.experiment.tracking.sqlite_store import artifact_location, without_password
+from deq_core.experiment.tracking.store.keys import digest, key_of
+from deq_core.experiment.tracking.store.processes import gone
+from deq_core.experiment.tracking.store.sqlite_store import artifact_location, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient as MlflowClient
