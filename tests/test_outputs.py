@@ -38,7 +38,7 @@ READ = {
     "source",
 }
 WORDS = {"device", "experiment", "fit", "method", "name", "network", "profile", "prompt", "representation", "section"}
-WORDS |= {"alias", "case", "set", "stage", "variant"}
+WORDS |= {"alias", "case", "set", "stage", "text", "variant"}
 FURTHER = {"raw"}
 """Further outputs, folders that are `output_directory`'s from the start."""
 

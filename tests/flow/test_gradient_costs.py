@@ -24,7 +24,7 @@ def test_the_costs_are_beside_the_cheapest_step(capsys: pytest.CaptureFixture[st
     main(["--params", str(SMOKE), "--repeats", "1"])
     rows = [[each.strip() for each in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
     saved = {name: float(megabytes.removesuffix(" MB")) for name, megabytes, *_ in rows}
-    last, corrected = ([each for name, each in saved.items() if name.endswith(end)] for end in ("alone", "too"))
+    last, corrected = ([each for name, each in saved.items() if name.endswith(end)] for end in ("only", "states"))
     assert all(one < other for one, other in zip(last, corrected, strict=True))
     assert last[0] < last[2], "an implicit gradient keeps less than three phantom steps"
     assert min(float(row[3]) for row in rows) == 1

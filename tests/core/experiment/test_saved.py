@@ -84,7 +84,7 @@ def test_a_file_that_would_run_code_is_told_for_what_it_is_and_runs_none(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.pth").write_bytes(data)
-    with pytest.raises(CheckpointError, match=rf"a\.pth: would call {called} when it is opened.*delete it"):
+    with pytest.raises(CheckpointError, match=rf"a\.pth: would call {called} when it is opened.*Delete it"):
         load(Path("a.pth"))
     assert not Path("planted").exists()
 

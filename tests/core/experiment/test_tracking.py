@@ -370,7 +370,7 @@ def test_an_experiment_that_somebody_deleted_is_named_with_the_way_back(client: 
     (run,) = runs(client)
     client.delete_experiment(run.info.experiment_id)
     restore = f"mlflow experiments restore --experiment-id {run.info.experiment_id}"
-    with pytest.raises(OutputError, match=f"the experiment flow was deleted there, .*{restore}"):
+    with pytest.raises(OutputError, match=f"the experiment flow was deleted there .*{restore}"):
         track("flow.train", {}, out=tmp_path / "out").__enter__()
 
 
@@ -379,7 +379,7 @@ def test_a_damaged_identity_is_refused_by_name(text: str, client: MlflowClient, 
     (tmp_path / "scratch").mkdir()
     (tmp_path / "scratch" / "tracking.json").write_text(text)
     with (
-        pytest.raises(OutputError, match=r"tracking\.json: expected the identity of a run, .*: remove that file"),
+        pytest.raises(OutputError, match=r"tracking\.json: expected the ID of a run, .*: remove that file"),
         track("flow", {}, out=tmp_path / "out", scratch=tmp_path / "scratch"),
     ):
         pytest.fail("the block has begun")
