@@ -54,10 +54,14 @@ def path_page(
         part: part of the stage's metrics; None for all.
     """
     metrics: dict[str, dict[str, dict[str, float]]] = {}
+    curves = {
+        name: {table: results.by_case(stage, cases, table) for table in ("residuals", "answers")}
+        for name, cases in networks.items()
+    }
     for name, cases in networks.items():
         seeds = [results.metrics(stage, case) for case in cases]
         seeds = seeds if part is None else [of_seed[part] for of_seed in seeds]
-        samples, answers = (results.by_case(stage, cases, table) for table in ("samples", "answers"))
+        samples, answers = results.by_case(stage, cases, "samples"), curves[name]["answers"]
         metrics[name] = {
             key: over_seeds(
                 [
@@ -67,10 +71,6 @@ def path_page(
             )
             for key in seeds[0]
         }
-    curves = {
-        name: {table: results.by_case(stage, cases, table) for table in ("residuals", "answers")}
-        for name, cases in networks.items()
-    }
     parts = [
         "Means ± standard deviation over seeds. The number of samples of a set is in brackets.",
         "## Error, and distances between answers",
