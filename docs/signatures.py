@@ -1,4 +1,4 @@
-"""Writes the signatures of the public API into docs/api.md: `python docs/signatures.py`.
+"""Writes the signatures of the public API into docs/api.md: `python -m docs.signatures`.
 
 Parameters and their defaults, without types: what a caller's code depends on. A test compares the page with the code.
 """
@@ -9,12 +9,13 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.core.pages import with_table
+
 import deq_core
 from deq_core.experiment.files import write_text
 
 PAGE = Path(__file__).parent / "api.md"
 NAMESPACES = {"deq": deq_core, "deq.nn": deq_core.nn, "deq.delta": deq_core.delta, "deq.compat": deq_core.compat}
-BEGIN, END = "<!-- signatures -->\n", "<!-- end signatures -->\n"
 
 
 def public() -> Iterator[tuple[str, str, object]]:
@@ -44,13 +45,12 @@ def signatures() -> str:
             methods = [(own, value) for own, value in vars(thing).items() if inspect.isfunction(value)]
             lines += [f"    .{own}{signature(value)}" for own, value in methods if own == "__call__" or own[0] != "_"]
     wrapped = [textwrap.fill(line, 118, subsequent_indent=" " * 8, break_on_hyphens=False) for line in lines]
-    return "\n".join(["```text", *wrapped, "```", ""])
+    return "\n".join(["```text", *wrapped, "```"])
 
 
 def page(text: str) -> str:
     """The page with the signatures of the code."""
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + signatures() + END + rest.partition(END)[2]
+    return with_table(text, "signatures", signatures())
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ NOT_RUN = {
     r"dvc .*": "is DVC's own, on results that a checkout without a run has not",
     r"make report|python -m workflows\.page": "tests/workflows/test_page.py",
     r"make docs": "tests/test_site.py",
-    r"python docs/signatures\.py": "tests/core/test_api.py",
+    r"python -m docs\.signatures": "tests/core/test_api.py",
     r"make rehearse": "takes an hour; tests/workflows/test_rehearse.py",
     r"make release-check|python -m release\..*": "takes minutes; tests/test_release.py",
     r"make ui|mlflow ui|python -m deq_core\.experiment\.tracking\.ui .*": "tests/core/experiment/test_ui.py",

@@ -16,7 +16,7 @@ def test_the_page_of_the_api_has_every_public_name_and_no_other():
 
 
 def test_the_page_has_the_signatures_of_the_code():
-    assert signatures.page(PAGE) == PAGE, "the public API has changed: run `python docs/signatures.py`"
+    assert signatures.page(PAGE) == PAGE, "the public API has changed: run `python -m docs.signatures`"
 
 
 def test_no_public_name_is_in_two_places():
