@@ -206,11 +206,16 @@ def said(logs: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield log, Path(log).read_text(errors="replace")
 
 
+def by_name(rules: Iterable[graph.Rule]) -> dict[str, graph.Job]:
+    """All jobs of a graph by their readable names."""
+    return {named(rule.name, {"run": run} if run else {}): job for rule in rules for run, job in rule.jobs.items()}
+
+
 def jobs_of(rules: Iterable[graph.Rule]) -> dict[str, list[str]]:
     """Names of all jobs of a graph, by pipeline."""
     found: dict[str, list[str]] = {}
-    for rule in rules:
-        found.setdefault(rule.pipeline, []).extend(named(rule.name, {"run": run} if run else {}) for run in rule.jobs)
+    for name in by_name(rules):
+        found.setdefault(name.partition("_")[0], []).append(name)
     return found
 
 
@@ -227,7 +232,7 @@ def by_pipeline(times: Mapping[str, float], every: Jobs) -> dict[str, dict[str, 
 
 def longest_chains(rules: Iterable[graph.Rule], times: Mapping[str, float]) -> dict[str, float]:
     """Seconds of the longest chain of jobs that wait for each other, by pipeline: its time with cores for all jobs."""
-    jobs = {named(rule.name, {"run": run} if run else {}): job for rule in rules for run, job in rule.jobs.items()}
+    jobs = by_name(rules)
     maker = {path: name for name, job in jobs.items() for path in job.outputs}
 
     @functools.cache
