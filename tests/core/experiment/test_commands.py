@@ -135,7 +135,7 @@ def test_a_finished_training_removes_what_it_is_known_to_have_left_and_nothing_e
     for name in (f"train-deq-0-{earlier}", f"train-deq-0-{shared}", f"train-deq-0-{running}", *others):
         (tmp_path / name).mkdir()
         (tmp_path / name / "training.pt").touch()
-        (tmp_path / name / "out").write_bytes(os.fsencode(tmp_path / ("other" if running in name else "model")))
+        (tmp_path / name / "out").write_text("other" if running in name else "model")
     (tmp_path / f"train-deq-0-{shared}" / "mine").touch()
     with commands.resumable(tmp_path, "train-deq-0", digest, out=tmp_path / "model") as folder:
         (folder / "training.pt").touch()
@@ -144,6 +144,22 @@ def test_a_finished_training_removes_what_it_is_known_to_have_left_and_nothing_e
     kept = {f"{name}/{file}" for name in others for file in ("out", "training.pt")}
     assert left == kept | {f"train-deq-0-{shared}/mine"}, "a training with another --out may still go on"
     assert not folder.exists()
+
+
+def test_of_two_equal_trainings_with_different_outputs_each_has_its_own_checkpoint(tmp_path: Path) -> None:
+    with commands.resumable(tmp_path, "train-a-1", "1" * 16, out=tmp_path / "slow") as slow:
+        (slow / "training.pt").write_text("slow")
+        with commands.resumable(tmp_path, "train-a-1", "1" * 16, out=tmp_path / "fast") as fast:
+            assert not (fast / "training.pt").exists()
+        assert (slow / "training.pt").read_text() == "slow"
+
+
+def test_a_copy_of_an_unfinished_training_resumes(tmp_path: Path) -> None:
+    def place(root: Path) -> Path:
+        with commands.resumable(root / "scratch", "train-a-1", "1" * 16, out=root / "out") as folder:
+            return folder.relative_to(root)
+
+    assert place(tmp_path / "here") == place(tmp_path / "copy")
 
 
 def test_what_a_training_depends_on_must_be_there(tmp_path: Path) -> None:
@@ -158,5 +174,5 @@ def test_what_cannot_be_removed_after_a_training_is_a_warning(tmp_path: Path) ->
         with commands.resumable(tmp_path, "train-a-1", "1" * 16, out=tmp_path / "a") as folder:
             (folder / "training.pt").mkdir()
 
-    with pytest.warns(UserWarning, match="train-a-1-1{16} is not needed any more, but stays: Is a directory"):
+    with pytest.warns(UserWarning, match="train-a-1-[0-9a-f]{16} is not needed any more, but stays: Is a directory"):
         train()

@@ -218,7 +218,7 @@ def inputs(arguments: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
 
 
 AIM = "out"
-"""File in the folder of an unfinished training with the path of its output."""
+"""File in the folder of an unfinished training with the path of its output relative to the scratch folder."""
 
 Flat = tyro.conf.OmitArgPrefixes
 """Marks a dataclass whose fields become options without a prefix: `Annotated[Options, Flat]`."""
@@ -258,13 +258,14 @@ def fingerprint(parameters: Mapping[str, object], *files: Path, package: str) ->
 
 @contextmanager
 def resumable(scratch: Path, name: str, digest: str, *, out: Path) -> Iterator[Path]:
-    """Yields the folder below `scratch` from which the training `name` with this `fingerprint` resumes.
+    """Yields the folder below `scratch` from which the training `name` with this `fingerprint` and `out` resumes.
 
     After a block without errors the folder is removed, together with those of earlier versions of this training, which
     have the same `name` and `out`. Folders of the same name with another `out` belong to other trainings. If a folder
-    cannot be removed, this only warns.
+    cannot be removed, this only warns. `out` counts relative to `scratch`, so that a copy of both resumes too.
     """
-    folder, aim = scratch / f"{name}-{digest}", os.fsencode(out.resolve())
+    aim = os.fsencode(os.path.relpath(out, scratch))
+    folder = scratch / f"{name}-{hashlib.sha256(digest.encode() + aim).hexdigest()[:16]}"
     if distributed.rank() == 0:
         write_bytes(folder / AIM, aim)
     yield folder
