@@ -27,7 +27,13 @@ try:
     if workflow.is_main_process:
         SHOWN = dvc_state.show_to_snakemake()  # first, since it repairs files without which DVC cannot give the graph
     RULES = graph.rules(PROFILE)
-except (parameters.ParameterError, graph.GraphError, dvc_state.StateError, cache.CacheError) as error:
+except (
+    parameters.ParameterError,
+    graph.GraphError,
+    dvc_state.StateError,
+    cache.CacheError,
+    workspace.WorkspaceError,
+) as error:
     raise WorkflowError(str(error)) from None
 
 
@@ -35,7 +41,7 @@ onstart:
     try:
         workspace.claim()
         dvc_state.require_shown(SHOWN)
-    except (workspace.WorkspaceBusyError, dvc_state.StateError) as error:
+    except (workspace.WorkspaceError, dvc_state.StateError) as error:
         raise WorkflowError(str(error)) from None
     SENDER.append(sender.start())
     live.wake_for_news_alone(workflow.scheduler)

@@ -242,7 +242,7 @@ def main() -> int:
         workspace.check_idle()
         changed, lock = judged()
         project(changed, recorded_stages(lock))
-    except (StateError, dvc_cache.CacheError, workspace.WorkspaceBusyError) as error:
+    except (StateError, dvc_cache.CacheError, workspace.WorkspaceError) as error:
         print(error, file=sys.stderr)
         return 1
     print(

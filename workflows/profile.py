@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None, file: Path = parameters.PARAMS)
             return 0
         own, document = running(file)
         changes = list(edits(own, document))
-    except workspace.WorkspaceBusyError as error:
+    except workspace.WorkspaceError as error:
         raise SystemExit(str(error)) from None
     except (parameters.ParameterError, ProfileError, OSError) as error:
         print(error, file=sys.stderr)

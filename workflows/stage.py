@@ -32,7 +32,7 @@ def main(command: list[str]) -> int:
         parameters.ParameterError,
         commands.StageError,
         cache.CacheError,
-        workspace.WorkspaceBusyError,
+        workspace.WorkspaceError,
     ) as error:
         print(error, file=sys.stderr)
         return 1

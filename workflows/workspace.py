@@ -13,7 +13,11 @@ ENGINE = "DEQ_ENGINE"
 """Environment variable with the engine that started a stage: "snakemake", or unset for DVC itself."""
 
 
-class WorkspaceBusyError(RuntimeError):
+class WorkspaceError(RuntimeError):
+    """No engine can work in this checkout."""
+
+
+class WorkspaceBusyError(WorkspaceError):
     """Another engine is at work in this checkout."""
 
 
@@ -64,9 +68,16 @@ def lock(mode: int) -> int:
 
     Raises:
         WorkspaceBusyError: another process holds the lock.
+        WorkspaceError: this user may not write in the checkout, or its disk is full or read-only.
     """
-    LOCK.parent.mkdir(exist_ok=True)
-    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        LOCK.parent.mkdir(exist_ok=True)
+        descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise WorkspaceError(
+            f"{Path.cwd()}: cannot write {LOCK} in this checkout ({error.strerror}). Change the owner or mode of the "
+            "folder, free space on its disk if that is full, or work in another checkout."
+        ) from None
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -33,6 +33,12 @@ def test_a_checkout_of_a_group_is_one_that_each_of_it_may_claim() -> None:
     assert workspace.LOCK.stat().st_mode & 0o777 == 0o664
 
 
+def test_a_checkout_that_cannot_be_written_is_named_with_a_remedy() -> None:
+    workspace.LOCK.parent.touch()
+    with pytest.raises(workspace.WorkspaceError, match=rf"{Path.cwd()}: cannot write {workspace.LOCK}.*owner or mode"):
+        workspace.claim()
+
+
 def test_a_stage_of_dvc_is_refused_while_snakemake_works_and_told_which_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
