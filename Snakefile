@@ -45,18 +45,21 @@ onstart:
         raise WorkflowError(str(error)) from None
     SENDER.append(sender.start())
     live.wake_for_news_alone(workflow.scheduler)
-    VIEW.append(live.follow(logger, workflow.dag.needrun_jobs(), workflow.nodes or workflow.cores))
+    if not workflow.touch:  # a job that is only touched has no time of its own
+        VIEW.append(live.follow(logger, workflow.dag.needrun_jobs(), workflow.nodes or workflow.cores))
 
 
 onsuccess:
     sender.stop(SENDER[0])
-    VIEW[0].end(good=True, every=live.jobs_of(RULES), budgets=live.budgets_of(PROFILE))
+    for view in VIEW:
+        view.end(good=True, every=live.jobs_of(RULES), budgets=live.budgets_of(PROFILE))
 
 
 onerror:
-    if VIEW:
-        sender.stop(SENDER[0])
-        VIEW[0].end(good=False)
+    for process in SENDER:
+        sender.stop(process)
+    for view in VIEW:
+        view.end(good=False)
 
 
 resource_scopes:

@@ -9,6 +9,7 @@ import pytest
 from tests.workflows.checkout import environment, run
 
 from workflows import workspace
+from workflows.live import TIMES
 
 
 def test_the_linter_misses_only_conda_environments(busy: Path) -> None:
@@ -29,6 +30,11 @@ def test_parameters_beside_params_yaml_are_refused(checkout: Path) -> None:
     assert process.returncode != 0
     assert "--config and --configfile are not used here (got steps)" in process.stdout
     assert "Traceback" not in process.stdout
+
+
+def test_jobs_that_snakemake_only_touches_have_no_time(checkout: Path) -> None:
+    assert "flow_download" in run(checkout, "snakemake", "--touch", "--cores", "1", "flow_download").stdout
+    assert not (checkout / TIMES).exists()
 
 
 def test_snakemake_does_not_run_what_it_planned_beside_a_stage_of_dvc_that_has_ended(
