@@ -112,6 +112,16 @@ def test_a_file_of_another_kind_says_how_it_begins(path: Path, content: bytes) -
             read(path)
 
 
+@pytest.mark.parametrize("shape", [(21, 32), (21, 32, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_a_tiff_with_other_samples_is_not_called_incomplete(path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    path.write_bytes(cv2.imencode(".tiff", np.ones(shape, dtype))[1].tobytes())
+    got = "32 bits, integers or floating point; convert it to 8 bits" if len(shape) == 2 else "[0-9]* bytes that begin"
+    for read in (image_size, whole_size, read_image, read_mask):
+        with pytest.raises(FileFormatError, match=f"a whole TIFF with integer samples of at most 16 bits, got {got}"):
+            read(path)
+
+
 def test_only_the_kinds_that_are_asked_for_are_whole(path: Path) -> None:
     path.write_bytes(stored("JPEG"))
     with pytest.raises(FileFormatError, match=r"a\.JPEG: expected a PNG file, got \d+ bytes that begin with b"):

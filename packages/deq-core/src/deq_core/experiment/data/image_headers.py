@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, IMAGELENGTH, IMAGEWIDTH, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from deq_core.experiment.errors import FileFormatError, damaged
 from deq_core.experiment.reading import opening, read_bytes
@@ -22,6 +22,10 @@ FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 ANY_PIXELS, PIXELS_A_BYTE, MOST_PIXELS = 4096 * 3072, 12, 2**27
 """Limits on pixels: any image may have `ANY_PIXELS`; larger ones `PIXELS_A_BYTE` for each byte of the file, up to
 `MOST_PIXELS`. Photographs have about one pixel per byte, and the largest has 108 million pixels."""
+
+MOST_BITS = 16
+"""Limit on the bits of a sample of a TIFF; 32 bits are usually floating point, whose range is unknown."""
+TIFF = f"a whole TIFF with integer samples of at most {MOST_BITS} bits"
 
 ORIENTATION = 0x112
 """Tag of TIFF and EXIF data for the rotation that shows the image upright."""
@@ -86,11 +90,18 @@ def opened(path: Path, file: BinaryIO, length: int, formats: tuple[str, ...]) ->
             warnings.simplefilter("ignore")  # about Pillow's own limit and unknown metadata
             image = Image.open(file, formats=formats)
             require_moderate(path, image, length)
+            if isinstance(image, TiffImageFile) and max(image.tag_v2.get(BITSPERSAMPLE, (1,))) > MOST_BITS:
+                raise FileFormatError(
+                    f"{path}: expected {TIFF}, got {max(image.tag_v2[BITSPERSAMPLE])} bits, integers or floating "
+                    "point; convert it to 8 bits"
+                )
             yield image
     except FileFormatError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise damaged(path, f"a {', '.join(formats)} file", f"{length} bytes that begin with {start[:8]!r}") from error
+        tiff = "TIFF" in formats and start.startswith((b"II*\0", b"MM\0*"))
+        expected = TIFF if tiff else f"a {', '.join(formats)} file"
+        raise damaged(path, expected, f"{length} bytes that begin with {start[:8]!r}") from error
     except Image.DecompressionBombError as error:
         raise FileFormatError(f"{path}: {error}; reduce it first") from error
     except Exception as error:
