@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from deq_core.experiment import config
+from deq_core.experiment.data.contents import contents
 from deq_core.experiment.data.images import read_image, write_image
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.files import write_json
@@ -18,7 +19,7 @@ from deq_vision import build
 from deq_vision.commands.training import RECIPES, own_layout, with_own_labels
 from deq_vision.config import ModelConfig
 from deq_vision.data.sets.own.classes import OwnClasses, classes_of
-from deq_vision.data.sets.own.layout import contents, layout_of
+from deq_vision.data.sets.own.layout import files_of, layout_of
 from deq_vision.data.transforms import Normalisation, centre_crop
 from deq_vision.demo.label_space import label_space_of
 from deq_vision.demo.viewer import Viewer
@@ -116,18 +117,21 @@ def test_a_network_is_shown_pictures_as_it_was_trained_on_them(
 
 
 def test_another_training_is_not_gone_on_with_after_pictures_changed(folders: Path, tmp_path: Path) -> None:
-    before = contents(folders, "classes")
+    def found(root: Path) -> list[tuple[str, str]]:
+        return contents(files_of(root, "classes"))
+
+    before = found(folders)
     assert len(before) == 18
     (folders / "notes/log.txt").write_text("what no training reads")
-    assert contents(folders, "classes") == before
+    assert found(folders) == before
     other = picture(folders / "sky/0.png", COLOURS["leaf"], 7)
-    changed = contents(folders, "classes")
+    changed = found(folders)
     assert changed != before
     other.rename(other.with_name("other.png"))
-    assert len({str(found) for found in (before, changed, contents(folders, "classes"))}) == 3
+    assert len({str(each) for each in (before, changed, found(folders))}) == 3
     elsewhere = tmp_path / "elsewhere"
     folders.rename(elsewhere)
-    assert {Path(path).is_relative_to(elsewhere) for path, _ in contents(elsewhere, "classes")} == {True}
+    assert {Path(path).is_relative_to(elsewhere) for path, _ in found(elsewhere)} == {True}
 
 
 @pytest.mark.parametrize("other", ["sources.json", "masks/worn.png"])
@@ -142,7 +146,7 @@ def test_classes_that_are_asked_for_are_read_where_the_folder_could_be_of_anothe
     assert layout_of(folders) != "classes"
     layout = own_layout(config.load(Experiment, RECIPES / "classes.yaml").task)
     assert layout is not None
-    assert {path for path, _ in contents(folders, layout)} == {str(path) for path in folders.rglob("*.png")}
+    assert set(files_of(folders, layout)) == set(folders.rglob("*.png"))
 
 
 @pytest.mark.parametrize("name", [".Trash-1000/a.png", "seen/a.png"])

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from deq_core.experiment import config
 from deq_core.experiment.commands import Positional, default, fingerprint, finish, resumable
+from deq_core.experiment.data.contents import contents
 from deq_core.experiment.data.released import located
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking.run import track
-from deq_flow.data.mixes import READERS, contents
+from deq_flow.data.mixes import READERS, files_of
 from deq_flow.fine_tune import FineTune, fitted, has_fixed_point
 from deq_flow.fine_tune import fine_tune as tune
 from deq_flow.networks import file_of, load
@@ -71,9 +72,8 @@ def fine_tune(
             file=sys.stderr,
         )
     parameters = {"start": start, "fine_tune": recipe, "device": place}
-    digest = fingerprint(
-        {**parameters, "files": contents([READERS[recipe.data](located(data))])}, weights, package="deq_flow"
-    )
+    files = contents(files_of([READERS[recipe.data](located(data))]))
+    digest = fingerprint({**parameters, "files": files}, weights, package="deq_flow")
     with (
         resumable(scratch, f"flow_fine-tune-{seed}", digest, out=out) as folder,
         track(

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Flat, default, fingerprint, finish, required, resumable
+from deq_core.experiment.data.contents import contents
 from deq_core.experiment.options import Options, asked
 from deq_core.experiment.tracking.run import track
 from deq_flow.commands.study import STUDIES
-from deq_flow.data.mixes import contents, open_sets
+from deq_flow.data.mixes import files_of, open_sets
 from deq_flow.networks import file_of
 from deq_flow.params import EquilibriumModel, Model, Train, Training, UnrolledModel, named
 
@@ -83,7 +84,7 @@ def train(
     job = "train" if stage == "chairs" else stage
     manifest = data / "manifest.json"
     first += [manifest] if manifest.exists() else []
-    files = [] if manifest.exists() else contents(open_sets(recipe.mix, data))
+    files = [] if manifest.exists() else contents(files_of(open_sets(recipe.mix, data)))
     digest = fingerprint({**parameters, "files": files}, *first, package="deq_flow")
     with (
         resumable(scratch, f"flow_{job}-{name}-{seed}", digest, out=out) as folder,

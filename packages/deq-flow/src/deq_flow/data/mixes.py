@@ -90,12 +90,10 @@ class Mix(Dataset[FlowSample]):
         return bisect_right(self.ends, index)
 
 
-def contents(sets: Iterable[Pairs]) -> list[tuple[str, int]]:
-    """Path and size of each file of some sets, to detect whether they have changed."""
-    paths: set[Path] = set()
-    for pair in (pair for pairs in sets for pair in pairs.files):
-        paths |= {path for path in (pair.first, pair.second, *pair.beside) if path.exists()}
-    return [(str(path.resolve()), path.stat().st_size) for path in sorted(paths)]
+def files_of(sets: Iterable[Pairs]) -> set[Path]:
+    """All files of some sets."""
+    files = (path for pairs in sets for pair in pairs.files for path in (pair.first, pair.second, *pair.beside))
+    return {path for path in files if path.exists()}
 
 
 def open_sets(members: Sequence[MemberConfig], root: Path) -> list[Pairs]:

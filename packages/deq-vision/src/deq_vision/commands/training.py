@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from deq_core.experiment import config, distributed
 from deq_core.experiment.commands import PARAMS, Flat, default, fingerprint, finish, required, resumable
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.data.contents import contents
+from deq_core.experiment.media.image_folder import IMAGES
 from deq_core.experiment.options import Options, asked
 from deq_core.experiment.tracking.run import track
 from deq_vision.commands.study import STUDIES
@@ -15,7 +17,7 @@ from deq_vision.config import VARIANTS, Classification, Detection, Segmentation
 from deq_vision.data.sets.own.boxes import OwnBoxes
 from deq_vision.data.sets.own.classes import classes_of
 from deq_vision.data.sets.own.labels import labels_of
-from deq_vision.data.sets.own.layout import Layout, contents, layout_of
+from deq_vision.data.sets.own.layout import Layout, files_of, layout_of
 from deq_vision.detection.params import Detect
 from deq_vision.models.build import file_of
 from deq_vision.params import Classify, Experiment, Segment, Task
@@ -85,7 +87,9 @@ def train(
     first = None if start is None else file_of(start)
     files = [file for file in (manifest, first) if file is not None and file.exists()]
     layout = own_layout(settings.task)
-    read = str(root.resolve()) if layout is None else contents(root, layout)  # released sets have up to a million files
+    read = (
+        str(root.resolve()) if layout is None else contents(files_of(root, layout), IMAGES)
+    )  # released sets have up to a million files
     digest = fingerprint({"experiment": settings, "data": read}, *files, package="deq_vision")
     with (
         resumable(scratch, f"vision_train-{name}-{seed}", digest, out=out) as folder,

@@ -1,6 +1,5 @@
 """Detects the layout of a folder of your own images, and checks it."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ from deq_core.experiment.data.images import FileFormatError
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.data.published import IMAGES, DataSet
 from deq_core.experiment.download.fetch import Source
-from deq_core.experiment.media.image_folder import IMAGES as SUFFIXES
 from deq_vision.data.sets.own import boxes, masks
 from deq_vision.data.sets.own.boxes import OwnBoxes, jsons_in
 from deq_vision.data.sets.own.classes import OwnClasses
@@ -44,21 +42,13 @@ def read(root: Path, split: Split, layout: Layout | None = None) -> OwnClasses |
         raise FileFormatError(str(error)) from error
 
 
-def contents(root: Path, layout: Layout) -> list[tuple[str, str]]:
-    """Each file that a training reads, with its size for an image, else its digest; used to detect changed data.
+def files_of(root: Path, layout: Layout) -> list[Path]:
+    """All files that a training reads.
 
     Raises:
         LayoutError, FileFormatError: the folder has another layout.
     """
-    files = {path.resolve() for split in SPLITS[:2] for path in read(root, split, layout).files}
-    return [(str(path), bytes_of(path)) for path in sorted(files)]
-
-
-def bytes_of(path: Path) -> str:
-    """The size of an image in bytes, as hashing many images takes long; the SHA-256 digest of any other file."""
-    if path.suffix.lower() in SUFFIXES:
-        return str(path.stat().st_size)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return [path for split in SPLITS[:2] for path in read(root, split, layout).files]
 
 
 def disagreements(root: Path) -> Iterator[Problem]:
