@@ -43,6 +43,7 @@ def folders(tmp_path: Path) -> Path:
         for number in range(6):
             picture(tmp_path / "pictures" / name / f"{number}.png", colour, 10 * place + number)
     (tmp_path / "pictures" / "notes").mkdir()
+    (tmp_path / "pictures" / "notes" / "read.me").touch()
     return tmp_path / "pictures"
 
 
@@ -155,6 +156,12 @@ def test_hidden_folders_and_what_a_command_wrote_are_no_classes(name: str, folde
     (folders / "seen").mkdir(exist_ok=True)
     (folders / "seen" / RECORD).write_text("{}")
     assert classes_of(folders) == sorted(COLOURS)
+
+
+def test_an_empty_folder_beside_those_of_classes_is_a_warning(folders: Path) -> None:
+    (folders / "cat").mkdir()
+    with pytest.warns(UserWarning, match=r"cat: an empty folder, so no class; put the pictures of a class in it"):
+        assert classes_of(folders) == sorted(COLOURS)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Your own images in folders named after their classes."""
 
 import os
+import warnings
 from pathlib import Path
 
 from torch.utils.data import Dataset
@@ -55,7 +56,7 @@ class OwnClasses(Dataset[LabelledImage]):
 
 
 def classes_of(root: Path) -> list[str]:
-    """Names of the classes in the order of their numbers.
+    """Names of the classes in the order of their numbers. Empty folders beside theirs are warnings, and no classes.
 
     Raises:
         LayoutError: there are fewer than two, or splits have different ones.
@@ -81,6 +82,10 @@ def classes_of(root: Path) -> list[str]:
         if (other := named_in(folder_of(root, split))) != found:
             odd = ", ".join(sorted(set(other) ^ set(found))[:3])
             raise LayoutError(f"{folder_of(root, split)}: expected the classes of train; not in both: {odd}")
+    for place in sorted(folder.glob("[!.]*")):
+        if place.name not in found and place.is_dir() and not any(place.glob("[!.]*")):
+            said = f"{place}: an empty folder, so no class; put the pictures of a class in it, or remove it"
+            warnings.warn(said, stacklevel=1)  # once, whoever asks for the classes
     return found
 
 
