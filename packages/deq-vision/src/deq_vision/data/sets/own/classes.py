@@ -83,7 +83,7 @@ def classes_of(root: Path) -> list[str]:
             odd = ", ".join(sorted(set(other) ^ set(found))[:3])
             raise LayoutError(f"{folder_of(root, split)}: expected the classes of train; not in both: {odd}")
     for place in sorted(folder.glob("[!.]*")):
-        if place.name not in found and place.is_dir() and not any(place.glob("[!.]*")):
+        if place.name not in found and place.is_dir() and not any(place.iterdir()):
             said = f"{place}: an empty folder, so no class; put the pictures of a class in it, or remove it"
             warnings.warn(said, stacklevel=1)  # once, whoever asks for the classes
     return found
