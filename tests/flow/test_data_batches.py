@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data import batches as batches_module
 from deq_core.experiment.data.batches import in_order
 from deq_core.experiment.data.images import FileFormatError
@@ -135,7 +136,7 @@ def test_a_cached_set_is_read_once_and_gives_the_same_batches() -> None:
 
 @pytest.mark.parametrize("size", [0, 11])
 def test_a_batch_must_fit_the_data_set(size: int) -> None:
-    with pytest.raises(ValueError, match=f"batch_size must be from 1 to the 10 samples of the data set, got {size}"):
+    with pytest.raises(ConfigError, match=f"batch_size must be from 1 to the 10 samples of the data set, got {size}"):
         batches(Numbered(), batch_size=size, augment=CONFIG, seed=0)
 
 

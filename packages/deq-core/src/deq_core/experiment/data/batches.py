@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from deq_core.experiment.config import ConfigError
 from deq_core.experiment.data.images import one_thread
 from deq_core.experiment.seeding import item_rng
 
@@ -44,7 +45,7 @@ def grouped(
         ValueError: `size` is less than 1.
     """
     if size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {size}")
+        raise ConfigError(f"batch_size must be at least 1, got {size}")
     for _, alike in groupby(samples, key=apart):
         while group := list(islice(alike, size)):
             yield group
@@ -88,10 +89,10 @@ def batches(
         workers: number of processes that read and augment; 0 uses this process.
 
     Raises:
-        ValueError: the data set is smaller than a batch.
+        ConfigError: the data set is smaller than a batch.
     """
     if not 1 <= batch_size <= len(dataset):
-        raise ValueError(f"batch_size must be from 1 to the {len(dataset)} samples of the data set, got {batch_size}")
+        raise ConfigError(f"batch_size must be from 1 to the {len(dataset)} samples of the data set, got {batch_size}")
     items = ChangedItems(dataset, change, seed)
 
     def stream(start: int) -> Iterator[Batch]:
