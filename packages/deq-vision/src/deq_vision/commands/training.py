@@ -87,9 +87,8 @@ def train(
     first = None if start is None else file_of(start)
     files = [file for file in (manifest, first) if file is not None and file.exists()]
     layout = own_layout(settings.task)
-    read = (
-        str(root.resolve()) if layout is None else contents(files_of(root, layout), IMAGES)
-    )  # released sets have up to a million files
+    # Released sets have up to a million files, too many to compare.
+    read = str(root.resolve()) if layout is None else contents(files_of(root, layout), IMAGES)
     digest = fingerprint({"experiment": settings, "data": read}, *files, package="deq_vision")
     with (
         resumable(scratch, f"vision_train-{name}-{seed}", digest, out=out) as folder,
