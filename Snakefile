@@ -46,7 +46,7 @@ onstart:
     SENDER.append(sender.start())
     live.wake_for_news_alone(workflow.scheduler)
     if not workflow.touch:  # a job that is only touched has no time of its own
-        VIEW.append(live.follow(logger, workflow.dag.needrun_jobs(), workflow.nodes or workflow.cores))
+        VIEW.append(live.follow(logger, workflow.dag.needrun_jobs(), workflow.scheduler))
 
 
 onsuccess:

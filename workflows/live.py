@@ -37,14 +37,14 @@ class Live(logging.Handler):
     """Shows the progress by the events of Snakemake's logger.
 
     Args:
-        jobs: names of all jobs that will run, as from `named`, each with the number of processor cores it takes.
-        cores: number of cores that they share.
+        jobs: names of all jobs that will run, as from `named`, each with its share of what all may use at a time: 0.5
+            is half of the cores, or of the memory.
         out: stream to print to.
     """
 
-    def __init__(self, jobs: Mapping[str, int], cores: int, out: TextIO = sys.stderr) -> None:
+    def __init__(self, jobs: Mapping[str, float], out: TextIO = sys.stderr) -> None:
         super().__init__(logging.INFO)
-        self.jobs, self.left, self.total, self.cores, self.out = jobs, dict(jobs), len(jobs), cores, out
+        self.jobs, self.left, self.total, self.out = jobs, dict(jobs), len(jobs), out
         self.running: dict[int, tuple[str, float, list[str]]] = {}
         self.failed: list[str] = []
         self.times = last_times()
@@ -87,7 +87,7 @@ class Live(logging.Handler):
         print(f"[{time.strftime('%H:%M:%S')}] {what}: {', '.join(state)}", *more, sep="\n", file=self.out, flush=True)
 
     def remaining(self) -> float | None:
-        """Seconds until all is done if jobs take as long as last time and fill the cores; None if no time is known.
+        """Seconds until all is done if jobs take as long as last time, without gaps; None if no time is known.
 
         A job that never ran is taken to need the mean of the others of its rule, or of all.
         """
@@ -96,8 +96,8 @@ class Live(logging.Handler):
         now, passed = time.monotonic(), {}
         for name, began, _ in self.running.values():
             passed[name] = now - began
-        work = [(max(0.0, self.expected(name) - passed.get(name, 0.0)), cores) for name, cores in self.left.items()]
-        return max(sum(seconds * cores for seconds, cores in work) / self.cores, *(seconds for seconds, _ in work))
+        work = [(max(0.0, self.expected(name) - passed.get(name, 0.0)), share) for name, share in self.left.items()]
+        return max(sum(seconds * share for seconds, share in work), *(seconds for seconds, _ in work))
 
     def expected(self, name: str) -> float:
         """Expected seconds of a job."""
@@ -131,15 +131,20 @@ class Live(logging.Handler):
         print(*lines, sep="\n", file=self.out, flush=True)
 
 
-def follow(logger: logging.Logger, jobs: Iterable[Any], cores: int) -> Live:
+def follow(logger: logging.Logger, jobs: Iterable[Any], scheduler: Any) -> Live:
     """Replaces Snakemake's messages on jobs by the lines of a `Live`.
 
     Args:
         logger: Snakemake's logger.
         jobs: Snakemake's jobs that will run.
-        cores: number of cores that they share.
+        scheduler: Snakemake's scheduler, whose resources they share.
     """
-    view = Live({named(job.rule.name, job.wildcards_dict): job.threads for job in jobs if job.rule.log}, cores)
+    limits = {name: limit for name, limit in scheduler.global_resources.items() if limit}
+
+    def share(job: Any) -> float:
+        return max(job.scheduler_resources.get(name, 0) / limit for name, limit in limits.items())
+
+    view = Live({named(job.rule.name, job.wildcards_dict): share(job) for job in jobs if job.rule.log})
     for handler in logger.handlers:
         if handler.name == "DefaultStreamHandler":
             handler.addFilter(lambda record: not shown_here(record))

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,21 +48,21 @@ def begun(number: int, rule: str, run: str, log: str = "") -> logging.LogRecord:
 
 def test_a_job_that_ends_is_one_line_with_what_is_left_and_its_time_is_remembered() -> None:
     TIMES.write_text(json.dumps({"train a": 10.0, "train b": 30.0}))
-    view = Live({"train a": 1, "train b": 1, "train c": 2}, cores=2, out=(said := io.StringIO()))
+    view = Live({"train a": 0.5, "train b": 0.5, "train c": 1}, out=(said := io.StringIO()))
     view.emit(begun(1, "train", "a"))
     view.emit(event(LogEvent.JOB_FINISHED, job_id=1))
     assert view.times["train a"] < 1
     assert last_times() == view.times
     line = said.getvalue()
     assert line.count("\n") == 1
-    assert "train a took 0 s: 1 of 3 done, 0 running, 2 waiting, about 30 s left" in line  # (30 + 2 * 15) / 2
+    assert "train a took 0 s: 1 of 3 done, 0 running, 2 waiting, about 30 s left" in line  # 30 / 2 + 15
 
 
 @pytest.mark.parametrize("how", ["is cached - skipping run, checking out outputs", "didn't change, skipping"])
 def test_the_time_in_which_dvc_restored_a_job_is_not_that_of_its_run(how: str, checkout: Path) -> None:
     TIMES.write_text(json.dumps({"train a": 600.0}))
     (checkout / "train.log").write_text(f"Stage 'train@a' {how}\nUse `dvc push` to send your updates.\n")
-    view = Live({"train a": 1, "train b": 1}, cores=1, out=(said := io.StringIO()))
+    view = Live({"train a": 1, "train b": 1}, out=(said := io.StringIO()))
     view.emit(begun(1, "train", "a", "train.log"))
     view.emit(event(LogEvent.JOB_FINISHED, job_id=1))
     assert last_times() == {"train a": 600.0}
@@ -71,17 +72,30 @@ def test_the_time_in_which_dvc_restored_a_job_is_not_that_of_its_run(how: str, c
 
 def test_a_rest_is_never_shorter_than_its_longest_job() -> None:
     TIMES.write_text(json.dumps({"train a": 1.0, "train b": 100.0}))
-    assert Live({"train a": 1, "train b": 1}, cores=64).remaining() == pytest.approx(100, abs=1)
+    assert Live({"train a": 0.02, "train b": 0.02}).remaining() == pytest.approx(100, abs=1)
+
+
+def test_what_jobs_share_is_the_scarcest_of_what_the_scheduler_counts() -> None:
+    limits = {"_cores": 99, "mem_mb": 8000, "gpu_jobs": 1, "gpu": 0, "_job_count": sys.maxsize}
+    needs = {"a": {"_cores": 1, "mem_mb": 4000}, "b": {"_cores": 33, "mem_mb": 80}, "c": {"_cores": 1, "gpu_jobs": 1}}
+    rule = SimpleNamespace(name="train", log=["train.log"])
+    jobs = [
+        SimpleNamespace(rule=rule, wildcards_dict={"run": run}, scheduler_resources=need) for run, need in needs.items()
+    ]
+    logger = logging.Logger("snakemake")
+    view = follow(logger, jobs, SimpleNamespace(global_resources=limits))
+    assert view.jobs == {"train a": 0.5, "train b": pytest.approx(1 / 3), "train c": 1}
+    assert logger.handlers == [view]
 
 
 def test_without_times_nothing_is_promised_and_a_damaged_file_is_none() -> None:
     TIMES.write_text("{")
-    assert Live({"train a": 1}, cores=1).remaining() is None
+    assert Live({"train a": 1}).remaining() is None
 
 
 def test_a_failed_job_shows_the_end_of_its_log_and_the_last_words_name_it(checkout: Path) -> None:
     (checkout / "train.log").write_text("".join(f"line {number}\n" for number in range(20)))
-    view = Live({"train a": 1, "train b": 1}, cores=1, out=(said := io.StringIO()))
+    view = Live({"train a": 1, "train b": 1}, out=(said := io.StringIO()))
     view.emit(begun(1, "train", "a", "train.log"))
     view.emit(event(LogEvent.JOB_ERROR, jobid=1))
     view.end(good=False)
@@ -92,7 +106,7 @@ def test_a_failed_job_shows_the_end_of_its_log_and_the_last_words_name_it(checko
 
 
 def test_a_job_that_is_tried_again_has_not_failed() -> None:
-    view = Live({"train a": 1}, cores=1, out=(said := io.StringIO()))
+    view = Live({"train a": 1}, out=(said := io.StringIO()))
     for number, kind, told in ((1, LogEvent.JOB_ERROR, "jobid"), (1, LogEvent.JOB_FINISHED, "job_id")):
         view.emit(begun(number, "train", "a"))
         view.emit(event(kind, **{told: number}))
@@ -104,10 +118,12 @@ def test_it_stands_in_the_place_of_snakemakes_own_account_and_leaves_the_log_fil
     for name, stream in (("DefaultStreamHandler", terminal), ("DefaultLogFileHandler", file)):
         logger.addHandler(handler := logging.StreamHandler(stream))
         handler.name = name
-    job = SimpleNamespace(rule=SimpleNamespace(name="train", log=["log"]), wildcards_dict={"run": "a"}, threads=1)
-    goal = SimpleNamespace(rule=SimpleNamespace(name="all", log=[]), wildcards_dict={}, threads=1)
-    view = follow(logger, [job, goal], cores=2)
-    assert view.left == {"train a": 1}
+    job = SimpleNamespace(
+        rule=SimpleNamespace(name="train", log=["log"]), wildcards_dict={"run": "a"}, scheduler_resources={"_cores": 1}
+    )
+    goal = SimpleNamespace(rule=SimpleNamespace(name="all", log=[]), wildcards_dict={})
+    view = follow(logger, [job, goal], SimpleNamespace(global_resources={"_cores": 2}))
+    assert view.left == {"train a": 0.5}
     logger.handle(event(LogEvent.JOB_STARTED, jobs=[1]))
     logger.warning("something else")
     assert terminal.getvalue() == "something else\n"
@@ -148,7 +164,7 @@ def test_the_longest_chain_is_that_of_jobs_that_wait_for_each_other_in_other_pip
 @pytest.mark.parametrize(("minutes", "told"), [(10, True), (11, False), (None, False)])
 def test_a_pipeline_that_took_more_than_its_budget_is_told_at_the_end(minutes: int | None, told: bool) -> None:
     TIMES.write_text(json.dumps({"flow_train deq-0": 620.0, "delta_sine a": 900.0, "flow_train deq-9": 1e6}))
-    view = Live({"flow_report": 1}, cores=1, out=(said := io.StringIO()))
+    view = Live({"flow_report": 1}, out=(said := io.StringIO()))
     profile = {"flow": {"core_minutes": minutes}, "delta": {"core_minutes": 1}}
     view.end(good=True, every=EVERY, budgets=budgets_of(profile))
     assert (
