@@ -34,8 +34,9 @@ class ReleasedSolution(Solution):
     requires the tolerance without that constant too.
 
     Attributes:
-        argument: the state z* that was found. While autograd records, `value` is f(z*); without autograd, and after
-            plain iteration, `value` is z*. Evaluate a Jacobian penalty at this state.
+        argument: the state z* that was found, at which to evaluate a Jacobian penalty. Without autograd `value` is z*
+            too. While autograd records, it is f(z*) with `Implicit`, and with `Unrolled` unless the solver is plain
+            iteration; other adjoints make of z* what they make of a solution in `fixed_point`.
     """
 
     argument: Tree
@@ -81,16 +82,19 @@ def released_fixed_point(
       of a sample depends on the others in its batch.
     - The result is the state z with the lowest residual, not f(z), and never z0. So `Broyden` with `max_steps` K takes
       K steps and K + 1 evaluations; `Anderson` takes K evaluations in all, at least 3. `FixedPointIteration` returns
-      the result of K applications, whatever the residuals.
+      the result of its last application of f, whatever the residuals of the earlier ones.
     - `Broyden` also ends if it stalls close to the tolerance, or if the residual has grown a thousandfold (a
       millionfold if absolute). The release multiplies these factors by the length of sequences; here they are those for
       images.
-    - While autograd records, the value is f(z*), by one more evaluation. `Implicit` takes the Jacobian at z*, and
-      solves the adjoint equation from zero by these rules too. `Unrolled` differentiates the solver and that
-      evaluation; with plain iteration, only the K applications, as in the release's pretraining.
+    - While autograd records, the value with `Implicit` and `Unrolled` is f(z*), by one more evaluation. `Implicit`
+      takes the Jacobian at z*, and solves the adjoint equation from zero by these rules too. `Unrolled` differentiates
+      the solver and that evaluation; with plain iteration its value is z*, and it differentiates the applications of f
+      alone, as in the release's pretraining. Other adjoints do at z* what they do in `fixed_point`.
 
     Raises:
-        ValueError: as in `fixed_point`; or a solver that the release does not have, or Anderson with less than 3 steps.
+        ValueError: as in `fixed_point`; or a solver that the release does not have, Anderson with less than 3 steps, or
+            a stop with parts.
+        TypeError: as in `fixed_point`.
     """
     check_choices(solver, stop, adjoint, "ignore")
     record = checked_record(record, stop)

@@ -72,7 +72,8 @@ class TorchDEQ:
             options of the configuration, or one that changes nothing.
         gamma: the argument of `exponential_weights`.
         jac_loss_weight, jac_loss_freq: weight and probability of the `jacobian_frobenius` term.
-        jac_incremental: number of training steps after which torchdeq's examples add 0.1 to that weight; 0 is never.
+        jac_incremental: number of training steps after each of which torchdeq's examples add 0.1 to that weight; 0 is
+            never.
         sradius_mode: whether validation measures `spectral_radius`.
     """
 

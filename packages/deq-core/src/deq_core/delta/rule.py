@@ -45,20 +45,21 @@ def to_delta(
 
     Args:
         module: the cell. It is not changed.
-        threshold: magnitude up to which changes are skipped; or one for each name of a layer or of a module with
-            layers, of which the longest matching name counts.
+        threshold: magnitude, at least 0, up to which changes are skipped; or one for each name of a layer or of a
+            module with layers, of which the longest matching name counts.
         skip: names of layers that stay dense, or of modules whose layers do.
         reference: what becomes X. "seen", the release's rule, is the whole new input, so that changes which stay below
             the threshold are lost. "sent" is only what was sent, so that they add up until they exceed it.
         relative: whether the threshold is relative to the root mean square of each sample's input.
-        schedule: step of the solve, counted from 1, → factor of the threshold.
-        refresh_every: number of steps after which an evaluation is dense again, which bounds the drift.
+        schedule: number of the evaluation since the solve or `solve_scope` began, from 1, → factor of the threshold.
+        refresh_every: number of evaluations, at least 1, after which one is dense again, which bounds the drift.
         across_solves: whether memories are kept from solve to solve, for video, as long as shapes and weights stay the
             same. Memories that are not finite are dropped after their solve, and `DeltaMeter.forget` drops all. They
             are those of one stream, so two threads may not solve at once.
 
     Raises:
-        ValueError: a name that matches nothing, a layer without a threshold, or one whose padding is not zeros.
+        ValueError: a name that matches nothing, no layer left, a layer without a threshold, one whose padding is not
+            zeros, or an argument out of range.
     """
     if reference not in get_args(Reference):
         raise ValueError(f"reference must be 'seen' or 'sent', got {reference!r}")

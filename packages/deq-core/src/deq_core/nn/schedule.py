@@ -13,12 +13,13 @@ from .._solve.stop import Stop
 class RandomSteps:
     """A random `max_steps` in each training step, so that the network works with any number of them.
 
-    Use it as `layer(f, z0, stop=schedule(step))`. The released code of MDEQ draws it in this way (Bai et al., NeurIPS
-    2020). The number depends on seed and step alone, so a resumed training draws the same ones.
+    Use it as `layer(f, z0, stop=schedule(step))`. The code released with MDEQ (Bai et al., NeurIPS 2020) varies the
+    number like this in the steps that compute the Jacobian penalty. The number depends on seed and step alone, so a
+    resumed training draws the same ones.
 
     Attributes:
         stop: stopping criterion; its `max_steps` is replaced.
-        low, high: bounds of `max_steps`, both included.
+        low, high: bounds of `max_steps`, both included, at least 1.
         seed: seed of the draws.
     """
 

@@ -52,8 +52,9 @@ class Stream:
     history: at a residual of 1 the last state is of no more use than zeros.
 
     Args:
-        cut: ratio of the first residual to the usual one above which it is a cut; `None` does not test it.
-        level: first residual, as the solve's `Stop` measures it, from which on it is a cut; `None` does not test it.
+        cut: ratio, above 1, of the first residual to the usual one above which it is a cut; `None` does not test it.
+        level: first residual, above 0, as the solve's `Stop` measures it, from which on it is a cut; `None` does not
+            test it.
         memory: weight of the past in the running mean of the usual residual, in [0, 1).
     """
 
@@ -91,7 +92,8 @@ class Stream:
     def update(self, solution: Solution, names: Sequence[Hashable]) -> Tensor:
         """Keeps the states of the solution; returns which streams had a scene cut and have no state now, (B,) bool.
 
-        A stream whose sample failed has no state afterwards either.
+        A stream whose sample had no finite f(z) has no state afterwards either. One that diverged later keeps its best
+        finite state.
 
         Raises:
             ValueError: there is not one name for each sample, or a name occurs twice.
