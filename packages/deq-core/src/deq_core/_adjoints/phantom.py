@@ -21,7 +21,7 @@ class Phantom:
     step without damping is the Jacobian-free gradient of Fung et al., AAAI 2022.
 
     Attributes:
-        steps: number of differentiated steps, each one evaluation of f; memory grows with them.
+        steps: number of differentiated steps, at least 1, each one evaluation of f; memory grows with them.
         damping: share of the old state that each step keeps, in [0, 1). The released code's tau is 1 - damping.
         record: steps before the last, counted from 1, whose states go to `Solution.trajectory` too, in the order in
             which they are computed.

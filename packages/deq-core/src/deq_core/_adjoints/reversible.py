@@ -55,7 +55,7 @@ class Reversible:
 
     Attributes:
         damping: share of the state before last that is kept, above 0 and below 1. The paper's β is 1 - damping.
-        tol: maximum distance of the reconstructed z0 from z0, relative to the norm of the solution.
+        tol: maximum distance of the reconstructed z0 from z0, relative to the norm of the solution; above 0.
         on_failure: what the backward pass does with samples beyond: "ignore", "warn" or "raise". The last two wait for
             the device.
     """

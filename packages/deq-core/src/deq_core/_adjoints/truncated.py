@@ -18,7 +18,7 @@ class Truncated:
     `terms` if it does not. Memory is that of `Implicit`, and it is first order only too. The value is not moved.
 
     Attributes:
-        terms: number of terms; one is `JacobianFree`. Each further term costs one product with Jᵀ.
+        terms: number of terms, at least 1; one is `JacobianFree`. Each further term costs one product with Jᵀ.
     """
 
     terms: int = 5

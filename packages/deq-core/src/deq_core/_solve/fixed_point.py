@@ -57,9 +57,11 @@ def fixed_point(
 
     Raises:
         ValueError: f returns another structure, shape or device than it was given, or no floating point, changes its
-            argument, draws random numbers at every call, or contains BatchNorm in training mode; or `record` does not
-            fit `stop`, `solver` the adjoint, or `stop.parts` the state.
-        ConvergenceError: `on_failure="raise"`, and a sample missed its tolerance.
+            argument, draws random numbers at every call, or contains BatchNorm in training mode; z0 is empty, or its
+            leaves differ in batch size or device; or `record` does not fit `stop`, `solver` the adjoint, `stop.norm`
+            the shape (B, n) → (B,), or `stop.parts` the state.
+        TypeError: a leaf of z0 is not a floating-point tensor, or `solver`, `stop` or `adjoint` is not such an object.
+        ConvergenceError: `on_failure="raise"`, and a sample missed its tolerance or, without one, is not finite.
     """
     solver = choose_solver(solver, adjoint)
     check_choices(solver, stop, adjoint, on_failure)

@@ -38,7 +38,7 @@ _FEW = 128
 
 
 def two_norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample, (B,), in at least float32.
+    """Euclidean norm of each sample of x (B, n), (B,), in at least float32.
 
     It is accurate for all finite elements, even where their squares would under- or overflow.
     """
@@ -46,12 +46,12 @@ def two_norm(x: Tensor) -> Tensor:
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """Root mean square of each sample, (B,): the Euclidean norm divided by √n."""
+    """Root mean square of each sample of x (B, n), (B,): the Euclidean norm divided by √n."""
     return measured(rms_norm, x, look=may_look(x)).value()
 
 
 def max_norm(x: Tensor) -> Tensor:
-    """Largest magnitude in each sample, (B,)."""
+    """Largest magnitude in each sample of x (B, n), (B,)."""
     return _max(_at_least_single(x))
 
 

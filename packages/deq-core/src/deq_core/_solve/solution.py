@@ -25,7 +25,8 @@ class Solution:
         steps: (B,) that step, counted from 1; 0 where no f(z) was finite and `value` is z0.
         outcome: how each sample ended, such as converged, out of steps or not finite.
         trace: (steps, B) residuals of all steps; a sample that has converged or failed repeats its last one.
-        nfe: number of evaluations of f, including those that attach gradients, but not the backward pass.
+        nfe: number of evaluations of f, including those that attach gradients and that of `check`, but not the backward
+            pass.
         parts: (B, parts) residual of each part of the state at that step, by the part's own norm and in its own unit,
             in the order of the leaves. None if the stop has no parts; `part_residuals` measures them then.
         keeps: which state a solve keeps: the best of its steps, or the last, as unrolled networks do.
@@ -57,7 +58,10 @@ class Solution:
         return trace.where(trace == trace, torch.inf).cummin(dim=0).values if self.keeps == "best" else trace
 
     def describe(self) -> str:
-        """One line for a log: number of converged samples, their steps, how the others ended, and the residuals."""
+        """One line for a log: number of converged samples, their steps, how the others ended, and residuals.
+
+        The residuals are those of the samples that have not converged, or of all if all have.
+        """
         samples = len(self.residual)
         if samples == 0:
             return f"0 samples, {self.nfe} evaluations"

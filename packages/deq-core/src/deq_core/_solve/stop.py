@@ -18,9 +18,11 @@ _LARGEST = torch.finfo(torch.float32).max
 class Stop:
     """When a solve ends: after `max_steps` evaluations of f, called steps, or once every sample is within `tol`.
 
+    A sample whose residual is no longer finite is not waited for.
+
     Attributes:
-        max_steps: maximum number of steps, each one evaluation of f.
-        tol: residual at or below which a sample has converged, and is not changed any more.
+        max_steps: maximum number of steps, each one evaluation of f; at least 1.
+        tol: residual, at least 0, at or below which a sample has converged, and is not changed any more.
             `None` runs exactly `max_steps` steps, never waits for the device, and compiles.
         relative: whether the residual is |f(z) - z| / |f(z)| rather than |f(z) - z|.
         norm: (B, n) → (B,), applied to each sample's whole state: `two_norm`, `rms_norm`, `max_norm` or your own. A

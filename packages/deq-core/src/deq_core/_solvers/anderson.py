@@ -40,8 +40,8 @@ class Anderson:
     which stalls once the residuals are smaller than √ridge.
 
     Attributes:
-        window: number of steps that are mixed; memory is 2 · window states.
-        ridge: regularisation of the mixing weights.
+        window: number of steps that are mixed, at least 1; memory is 2 · window states.
+        ridge: regularisation of the mixing weights, at least 0.
         damping: share of the mixed z, rather than of the mixed f(z), in the next state, in [0, 1). The first step,
             which mixes nothing, is not damped, as in the released code.
         relative_ridge: whether the ridge scales with the residuals.

@@ -47,7 +47,7 @@ class Broyden:
     usual two, and a step reads the history twice. Converges superlinearly near a solution, even if f does not contract.
 
     Attributes:
-        memory: maximum number of steps that are kept; when it is reached, the estimate restarts from -I.
+        memory: maximum number of steps that are kept, at least 1; when it is reached, the estimate restarts from -I.
             `None` keeps all steps of a solve.
     """
 

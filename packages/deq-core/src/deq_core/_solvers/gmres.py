@@ -36,8 +36,8 @@ class GMRES:
     yields A r. Does not converge if f is not affine.
 
     Attributes:
-        memory: number of directions that are kept, each two states; older ones are dropped (Orthomin). `None` keeps
-            all, and converges in about as many steps as the Jacobian has distinct eigenvalues.
+        memory: number of directions that are kept, at least 1, each two states; older ones are dropped (Orthomin).
+            `None` keeps all, and converges in about as many steps as the Jacobian has distinct eigenvalues.
     """
 
     memory: int | None = None

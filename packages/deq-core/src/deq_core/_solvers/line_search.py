@@ -35,7 +35,7 @@ class Armijo:
 
     Attributes:
         sufficient: required share of the decrease that the linear model predicts, in (0, 0.5).
-        trials: maximum number of trials of a step, including the full step.
+        trials: maximum number of trials of a step, including the full step; at least 1.
     """
 
     sufficient: float = 1e-4

@@ -45,8 +45,8 @@ class LineSearchBroyden:
     steps work, the search can only cost.
 
     Attributes:
-        memory: maximum number of steps that are kept; when it is reached, the estimate restarts from -I. `None` keeps
-            all steps of a solve. Takes two states more than `Broyden`.
+        memory: maximum number of steps that are kept, at least 1; when it is reached, the estimate restarts from -I.
+            `None` keeps all steps of a solve. Takes two states more than `Broyden`.
         line_search: acceptance and shortening of steps.
     """
 

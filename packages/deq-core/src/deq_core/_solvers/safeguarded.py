@@ -39,7 +39,7 @@ class Safeguarded:
 
     Attributes:
         solver: the acceleration. Not Broyden's method, whose memory assumes that all its steps are taken.
-        growth: maximum ratio of a residual to the last accepted one.
+        growth: maximum ratio of the norm of a residual f(z) - z to that of the last accepted one, above 0.
     """
 
     solver: Anderson | TypeOneAnderson = Anderson()  # noqa: RUF009  frozen

@@ -39,8 +39,8 @@ class TypeOneAnderson:
     is nonlinear or expands, but is less steady; see `Safeguarded`.
 
     Attributes:
-        window: number of changes that are used; memory is 2 · window + 2 states.
-        ridge: Tikhonov regularisation of the small system, relative to the norms of its rows and columns.
+        window: number of changes that are used, at least 1; memory is 2 · window + 2 states.
+        ridge: Tikhonov regularisation of the small system, relative to the norms of its rows and columns; at least 0.
     """
 
     window: int = 5

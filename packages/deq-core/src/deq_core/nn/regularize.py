@@ -25,7 +25,10 @@ def jacobian_frobenius(
         f: as in `fixed_point`.
         z: the state, usually a solution.
         probes: number of random vectors, or the vectors themselves, each a tree like z.
-        generator: source of the random vectors.
+        generator: source of the random vectors, on the device of z.
+
+    Raises:
+        ValueError: there is no probe, or one is unlike z; or for f, as in `fixed_point`.
     """
     differentiable = torch.is_grad_enabled()
     z_flat, fz, ravel = graph_at(f, z)
@@ -47,6 +50,9 @@ def exponential_weights(states: int, gamma: float = 0.8) -> tuple[float, ...]:
 
     Those of the sequence loss of RAFT (Teed & Deng, ECCV 2020, eq. 7) and of the fixed-point correction of DEQ flow
     (Bai et al., CVPR 2022).
+
+    Raises:
+        ValueError: `states` is below 1, or `gamma` not above 0.
     """
     if states < 1:
         raise ValueError(f"states must be at least 1, got {states}")

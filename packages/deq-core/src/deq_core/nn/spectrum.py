@@ -29,7 +29,7 @@ def spectral_radius(
     step: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Spectral radius of ∂f/∂z of each sample, (B,), detached.
+    """Spectral radius of ∂f/∂z of each sample, (B,), detached; NaN where f is not finite.
 
     Below 1, plain iteration converges near z, at that rate.
 
@@ -40,9 +40,9 @@ def spectral_radius(
 
     "differences" are finite differences (f(z + h v) - f(z)) / h, so they give the radius of the map that is iterated,
     whatever f does with autograd, by `iterations` + 1 evaluations and no graph. h v is a share `step` of z, for each
-    part of the state by its own norm, so that parts in different units are perturbed alike. For a smooth f the relative
-    error is about that share; kinks of f closer to z (of a ReLU, of a bilinear lookup) are averaged over. In half
-    precision the result means little.
+    part of the state by its own norm (at least a tenth of the largest), so that parts in different units are perturbed
+    alike. For a smooth f the relative error is about that share; kinks of f closer to z (of a ReLU, of a bilinear
+    lookup) are averaged over. In half precision the result means little.
 
     "autograd" gives the radius of the Jacobian that gradients see, up to rounding error, by one evaluation and
     `iterations` products. If f detaches a part of its argument, this radius is another one and often much smaller, and
@@ -53,8 +53,9 @@ def spectral_radius(
         z: the state, usually a solution.
         iterations: number of products with the Jacobian, at least 2.
         method: how the Jacobian is applied.
-        step: size of the differences relative to z, by default the square root of the precision in which f computes.
-        generator: source of the random vector.
+        step: size of the differences relative to z, above 0; by default the square root of the precision in which f
+            computes.
+        generator: source of the random vector, on the device of z.
 
     Raises:
         ValueError: an argument is out of range; or for f, as in `fixed_point`.

@@ -29,7 +29,7 @@ def weight_norm_(
     Args:
         module: the cell.
         skip: names of layers to leave alone, or of modules whose layers are, as in `named_modules`.
-        length: a constant g. `None` learns g for each channel, starting from the norm of the weight.
+        length: a constant g, above 0. `None` learns g for each channel, starting from the norm of the weight.
         clip: maximum of the factor g / |v|; with 1 a weight may become shorter but not longer.
 
     Raises:
