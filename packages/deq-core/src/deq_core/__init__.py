@@ -1,7 +1,7 @@
 """Fixed-point solvers for PyTorch, and gradients through them.
 
 `nn` has layers and training aids, `delta` the delta rule, `compat` the configurations and numerics of other codebases.
-An option out of its range raises ValueError, one of the wrong kind TypeError, when an object is made.
+An option out of its range raises ValueError when the object is made.
 """
 
 from . import compat as compat

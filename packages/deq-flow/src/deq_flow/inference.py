@@ -31,8 +31,14 @@ class Estimator:
         padding: padding of the frames.
 
     Attributes:
+        network: copy of the network with the options of inference; it shares the weights.
+        padding: as above.
+        precision: dtype of autocast; None if everything is computed in float32.
         steps: maximum number of iterations at each scale.
         tolerance: residual at which a solve ends; None if only the number of iterations ends it.
+
+    Raises:
+        ValueError: the network is in training mode.
     """
 
     def __init__(
@@ -69,14 +75,17 @@ class Estimator:
         steps: int | None = None,
         record: Sequence[int] = (),
     ) -> FlowOutput:
-        """Flow between images (b, 3, h, w) of values 0 to 255.
+        """Flow between images (b, 3, h, w) of values 0 to 255; `flow` is float32 (b, 2, h, w) in pixels.
 
         Args:
-            image1, image2: images on any device.
+            image1, image2: images on any device, at least 16 pixels high and wide.
             states: initial state of each scale, as in `FlowOutput.states`; zeros by default, and if they do not fit
                 these images.
             steps: maximum number of iterations at the finest scale, in place of the configured one.
             record: iterations of the finest scale whose flow is returned in `flows`, before the last one.
+
+        Raises:
+            TypeError, ValueError: as in `models.scales.coarse_to_fine`.
         """
         check_shapes(image1, image2)
         device = self.network.fnet.conv1.weight.device

@@ -29,7 +29,7 @@ class Attention(nn.Module):
             self.pos_emb.requires_grad_(False)
 
     def forward(self, context: Tensor) -> Tensor:
-        """Weights (B, N, N) from context (B, C, h, w), N = h w; row i has those of position i (equation 1)."""
+        """Weights (B, N, N) from context (B, C, h, w), N = h w; row i has those of position i."""
         query, key = self.to_qk(context).chunk(2, dim=1)
         query = self.scale * query
         scores = []
@@ -67,7 +67,7 @@ class RelativePositions(nn.Module):
 
 
 class Aggregate(nn.Module):
-    """Motion features plus gamma times their attention-weighted values (equation 2); gamma starts at zero."""
+    """Motion features plus gamma times their attention-weighted values; gamma starts at zero."""
 
     def __init__(self, motion: int) -> None:
         super().__init__()

@@ -55,7 +55,10 @@ def build(name: str, **overrides: Any) -> DEQFlow | RAFT:
     (`config.Scales`, for `inference.Estimator`) and, for deq-flow-*, fields of `Equilibrium` (solver, stop, eval_stop,
     adjoint, correction, ...), for the others steps and eval_steps. `stop` without eval_stop, or `steps` without
     eval_steps, holds for both training and evaluation.
-    Raises ValueError for an unknown name, override or value, and lists the known ones.
+
+    Raises:
+        ValueError: an unknown name, override or value; the message lists the known ones.
+        TypeError: `scales`, `solver`, `stop` or `adjoint` is not such an object.
     """
     if name not in NAMES:
         raise ValueError(f"unknown network {name!r}; known are {', '.join(NAMES)}")

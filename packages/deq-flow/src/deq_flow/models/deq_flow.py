@@ -53,6 +53,10 @@ class DEQFlow(FlowNetwork):
             base: flow (B, 2, H, W) in pixels that the flow of the state is relative to, zero by default; see
                 `models.scales`
             block: update block to evaluate in place of the model's own; see `map`
+
+        Raises:
+            ValueError: the images or `base` do not fit, see `encode`; or `steps` or `record` do not fit the solve
+            ConvergenceError: the equilibrium has `on_failure="raise"`, and a sample missed the tolerance
         """
         choice = self.equilibrium
         stop = choice.stop if self.training or choice.eval_stop is None else choice.eval_stop

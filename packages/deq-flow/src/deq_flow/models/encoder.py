@@ -1,4 +1,4 @@
-"""Image encoder: a strided stem, three stages of residual blocks, a 1x1 projection (Teed & Deng 2020, figure 1)."""
+"""Image encoder: a strided stem, three stages of residual blocks, a 1x1 projection (Teed & Deng 2020, 3.1)."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -13,7 +13,7 @@ Norm = Literal["instance", "batch", "none"]
 
 
 class Encoder(nn.Module):
-    """Features (B, channels, H / scale, W / scale) of images (B, 3, H, W).
+    """Features (B, channels, H / scale, W / scale) of images (B, 3, H, W); sides are rounded up.
 
     Instance normalisation has neither weights nor running statistics, and so no keys in a state dict.
     `dropout` is the probability that a channel of a sample's features is zeroed in training.

@@ -20,7 +20,10 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def inference_only(x: Tensor) -> bool:
-    """Whether fast paths may run on `x`: on a CPU, without autograd, autocast, compilation or export."""
+    """Whether fast paths may run on `x`: on a CPU, without autograd, autocast, compilation or export.
+
+    `x` must be float32 or float64.
+    """
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return False
     return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())

@@ -66,6 +66,7 @@ class Pair:
     """An encoded image pair: the inputs of an update step besides its state.
 
     Attributes:
+        lookup: correlation windows around positions, see `lookup.correlation.Lookup`
         context: (B, outputs of the context encoder, h, w), before any nonlinearity
         grid: (1 or B, 2, h, w) for each cell the position, x then y, in image 2 that zero flow maps it to: its own
             position plus `base`
@@ -109,6 +110,10 @@ class FlowNetwork(nn.Module):
 
         Args:
             base: flow (B, 2, H, W) in pixels that the flow of a state is relative to, such as a coarser scale's flow
+
+        Raises:
+            ValueError: the images are not (B, 3, H, W) of one shape, or smaller than 16 pixels; or `base` is not a flow
+                of their size
         """
         check_images(image1, image2)
         height, width = image1.shape[2:]
@@ -139,7 +144,7 @@ class FlowNetwork(nn.Module):
         return Pair(lookup, context, grid + low, low, finish)
 
     def upsample(self, flow: Tensor, hidden: Tensor) -> Tensor:
-        """Flow (B, 2, scale h, scale w) in pixels, from flow (B, 2, h, w) in cells."""
+        """Flow (B, 2, scale h, scale w) in pixels, from flow (B, 2, h, w) in cells and state (B, hidden, h, w)."""
         if self.mask is None:
             return bilinear_upsample(flow, self.size.scale)
         return convex_upsample(flow, self.mask(hidden), self.size.scale)

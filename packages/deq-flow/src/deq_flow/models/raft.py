@@ -18,8 +18,10 @@ class RAFT(FlowNetwork):
     gradients pass from step to step through the hidden state but not through the flow.
 
     Args:
-        steps: number of steps in training
-        eval_steps: number of steps in evaluation; the release uses 24 on FlyingChairs and KITTI, 32 on Sintel
+        size: widths and choices of modules
+        steps: number of steps in training, at least 1
+        eval_steps: number of steps in evaluation, at least 1; the release uses 24 on FlyingChairs and KITTI, 32 on
+            Sintel
     """
 
     def __init__(self, size: Architecture, *, steps: int = 12, eval_steps: int = 24) -> None:
@@ -44,6 +46,10 @@ class RAFT(FlowNetwork):
         warm start.
         `flows` has the flow of every step or, with `record`, of those steps and then of the last one, as for DEQ-Flow:
         `record=range(1, n + 1)` with `steps=n` gives n + 1, the last one twice. `base` is as for DEQ-Flow.
+
+        Raises:
+            ValueError: the images or `base` do not fit, see `encode`; `steps` is below 1; or `record` does not ascend
+                from 1 to `steps`
         """
         if steps is None:
             steps = self.steps if self.training else self.eval_steps

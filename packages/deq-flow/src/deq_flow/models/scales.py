@@ -39,8 +39,12 @@ def coarse_to_fine(
     also on the original images (`models.refinement`). States and solutions are those of the network, without
     refinement.
 
-    The output is that of the finest scale, in pixels of the original images, with the states of all scales and the
-    solutions of the coarser ones. NaN in a coarse flow stays NaN in the result.
+    `flow` and `flows` are in pixels of the original images, `flow_low` is that of the finest scale; `states` has those
+    of all scales, `coarser` the solutions of the coarser ones. NaN in a coarse flow stays NaN in the result.
+
+    Raises:
+        TypeError: `states` is one state instead of one for each scale.
+        ValueError: the images are not (B, 3, H, W) of one shape, or too small; or `steps` or `record` do not fit.
     """
     if states is not None and any(isinstance(state, Tensor) for state in states):
         raise TypeError("states must be a state (hidden, flow) for each scale, as FlowOutput.states has them, got one")

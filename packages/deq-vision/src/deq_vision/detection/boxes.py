@@ -23,7 +23,7 @@ def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def generalized_box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Generalized intersection over union of pairs, (n,), from -1 to 1 (Rezatofighi et al., CVPR 2019, eq. 1).
+    """Generalized intersection over union of pairs, (n,), from -1 to 1 (Rezatofighi et al., CVPR 2019, algorithm 1).
 
     It is the intersection over union, less the share of the pair's enclosing box that neither covers. Unlike the
     former, it has a gradient if the boxes do not overlap.

@@ -21,7 +21,9 @@ def build(name: str, **overrides: Any) -> MDEQ:
 
     overrides are fields of `Architecture` (channels, dropout, head), `classes` of its head, and fields of `Equilibrium`
     (solver, stop, eval_stop, adjoint, numerics, on_failure). A stop without an eval_stop also applies in evaluation.
-    Raises ValueError for an unknown name or override.
+
+    Raises:
+        ValueError: an unknown name or override; the message lists the known ones. Or a value out of range.
     """
     variant = VARIANTS.get(name.lower().replace("_", "-"))
     if variant is None:
@@ -51,7 +53,7 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
     Raises:
         CheckpointError: the file or name does not exist, or the file does not fit; the message lists missing,
             unexpected and misshapen tensors.
-        ValueError: an unknown override.
+        ValueError: an unknown override, or a variant for a file that is not an official one.
     """
     known = {field.name for field in fields(Equilibrium)}
     if unknown := sorted(overrides.keys() - known):

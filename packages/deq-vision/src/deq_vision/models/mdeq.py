@@ -81,6 +81,9 @@ class MDEQ(nn.Module):
             stop: stopping rule, in place of the model's.
             record: evaluations whose states are kept in `solution.trajectory`; see `deq_core.fixed_point`.
                 `model.head` makes logits of each.
+
+        Raises:
+            ValueError: the images are not as above, both `steps` and `stop` are given, or the model has no head.
         """
         if self.head is None:
             raise ValueError("this model has no head: use `features`, or choose an architecture with a head")
@@ -101,7 +104,11 @@ class MDEQ(nn.Module):
         return solution.value, solution
 
     def inject(self, images: Tensor) -> Injection:
-        """The injection of images (B, 3, H, W) into f: (B, C0, h, w), or a tuple of one tensor a branch."""
+        """The injection of images (B, 3, H, W) into f: (B, C0, h, w), or a tuple of one tensor a branch.
+
+        Raises:
+            ValueError: the images are not floating point, or their shape is none that `forward` accepts.
+        """
         multiple = self.size.multiple
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
@@ -185,7 +192,7 @@ class MDEQ(nn.Module):
         probes: int | Sequence[State] = 1,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """|∂f/∂z|² / n at the solution, a scalar, differentiable (Bai, Koltun & Kolter, ICML 2021).
+        """|∂f/∂z|² / n at the solution, mean over the batch, a differentiable scalar (Bai, Koltun & Kolter, ICML 2021).
 
         The solution counts as a constant, unrolled or not. See `deq_core.nn.jacobian_frobenius` for the probes.
         """

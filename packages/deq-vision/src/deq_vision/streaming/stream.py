@@ -50,12 +50,15 @@ class StreamDEQ:
             with one, as many as it needs.
         first: stopping rule for a frame that starts from zeros; `stop` if None, as in the paper.
         warm: whether frames start from the last state. If False, all start from zeros: the paper's baseline.
-        cut: ratio of the first evaluation's residual to the usual one that marks a scene cut: the state is dropped and
-            the frame solved again from zeros. None detects no cuts. See `deq_core.nn.Stream`.
+        cut: ratio, above 1, of the first evaluation's residual to the usual one that marks a scene cut: the state is
+            dropped and the frame solved again from zeros. None detects no cuts. See `deq_core.nn.Stream`.
         solver: solver, in place of the model's.
         numerics: "core" by default, even if the model has others: it keeps the streams of a batch independent, and K
             evaluations are K. "released" reproduces the release: K + 1 evaluations of Broyden's method, one stream at a
             time.
+
+    Raises:
+        ValueError: the model is in training mode, or `cut` is not above 1 or given without `warm`.
     """
 
     def __init__(

@@ -82,8 +82,13 @@ def load_released(path: Path | str, **overrides: Any) -> DEQFlow | RAFT:
     """The network in a released file, in evaluation mode; its variant is recognised by names and shapes.
 
     overrides are fields of `Equilibrium` (solver, stop, adjoint, weight_norm, ...), or steps and eval_steps for RAFT,
-    and the fields of `Architecture` in `build.WEIGHTLESS` (correlation, attention_by, dropout, cell_dropout,
-    recompute). Raises CheckpointError for any other file, listing missing, unexpected and misshapen tensors.
+    `scales`, and the fields of `Architecture` in `build.WEIGHTLESS` (correlation, attention_by, dropout, cell_dropout,
+    recompute).
+
+    Raises:
+        CheckpointError: any other file; the message lists missing, unexpected and misshapen tensors.
+        ValueError: an unknown override or value.
+        TypeError: as in `build`.
     """
     with checkpoint.naming(path):
         return network_of(read_released(path), **overrides)

@@ -71,7 +71,7 @@ class AllPairs:
     """Lookup into a stored correlation volume, which is read row by row of a window. The levels of a cell are adjacent.
 
     Args:
-        source: (B, N, C) features of the first image, divided by sqrt(C)
+        source: (B, N, C) features of the first image, times 1 / sqrt(C) or COSINE_SCALE
         maps: (B, C, h_k, w_k) features of the second image at each level
 
     Each row of a map is preceded by as many zeros as a window has columns. Windows that extend beyond the left or right
