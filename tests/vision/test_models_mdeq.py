@@ -292,6 +292,12 @@ def test_unknown_numerics_are_refused() -> None:
         Equilibrium(numerics="old")  # pyright: ignore[reportArgumentType]  the error is the point
 
 
+def test_an_equilibrium_refuses_what_is_no_solver_stop_or_adjoint() -> None:
+    for name in ("solver", "stop", "adjoint", "eval_stop"):
+        with pytest.raises(TypeError, match=r"must be an object such as"):
+            build("mini-digits", **{name: 2})
+
+
 @pytest.mark.parametrize("branches", [1, 2, 4])
 @pytest.mark.parametrize("kernels", [(3, 3), (5, 3), (1, 5)])
 def test_branches_and_kernels_are_free(branches: int, kernels: tuple[int, int]) -> None:

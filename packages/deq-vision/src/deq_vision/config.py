@@ -187,6 +187,14 @@ class Equilibrium:
             raise ValueError(f"on_failure: must be 'ignore' where numerics are 'released', got {self.on_failure!r}")
         if self.numerics not in ("core", "released"):
             raise ValueError(f"numerics must be 'core' or 'released', got {self.numerics!r}")
+        # Raises if something is not a solver, stop or adjoint, or they do not go together.
+        deq.nn.DEQ(
+            solver=self.solver,
+            stop=self.stop,
+            adjoint=self.adjoint,
+            eval_stop=self.eval_stop,
+            on_failure=self.on_failure,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

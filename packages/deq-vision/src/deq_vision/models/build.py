@@ -23,7 +23,8 @@ def build(name: str, **overrides: Any) -> MDEQ:
     (solver, stop, eval_stop, adjoint, numerics, on_failure). A stop without an eval_stop also applies in evaluation.
 
     Raises:
-        ValueError: an unknown name or override; the message lists the known ones. Or a value out of range.
+        ValueError: an unknown name or override; the message lists the known ones.
+        TypeError: `solver`, `stop` or `adjoint` is not such an object.
     """
     variant = VARIANTS.get(name.lower().replace("_", "-"))
     if variant is None:
@@ -54,6 +55,7 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> M
         CheckpointError: the file or name does not exist, or the file does not fit; the message lists missing,
             unexpected and misshapen tensors.
         ValueError: an unknown override, or a variant for a file that is not an official one.
+        TypeError: as in `build`.
     """
     known = {field.name for field in fields(Equilibrium)}
     if unknown := sorted(overrides.keys() - known):
