@@ -13,7 +13,7 @@ import deq_sequence.cli
 import deq_vision.cli
 from deq_core.experiment.commands import ADDED, PLACES, Files, Positional, functions
 from deq_core.experiment.files import output_directory, output_files
-from deq_core.experiment.written import written_by
+from deq_core.experiment.outputs.written import written_by
 
 PROGRAMS = {"deq-flow": deq_flow.cli, "deq-vision": deq_vision.cli, "deq-sequence": deq_sequence.cli}
 COMMANDS: Mapping[str, Callable[..., None]] = {

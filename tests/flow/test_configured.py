@@ -36,7 +36,7 @@ from deq_flow.studies.delta.images import Images, Picture, Represented
 from deq_flow.studies.delta.section import Delta
 from deq_flow.studies.delta.sine import Fit, Sine
 from deq_flow.studies.flow import Curriculum, CurriculumStage, Flow
-from deq_flow.train import train
+from deq_flow.training.train import train
 
 SETS = mini(
     height=40,

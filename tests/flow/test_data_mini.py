@@ -13,7 +13,7 @@ from tests.flow import small
 
 from deq_core.experiment.data import photographs
 from deq_core.experiment.files import OutputError
-from deq_core.experiment.written import files_of
+from deq_core.experiment.outputs.written import files_of
 from deq_flow.data.mini import write as mini
 from deq_flow.data.mini.studio import Studio, picture
 from deq_flow.data.mini.training import TRAINED_ON

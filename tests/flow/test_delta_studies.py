@@ -11,11 +11,11 @@ from tests.jobs import run
 from deq_core.experiment import config
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError
 from deq_core.experiment.data.arrays import read_arrays
+from deq_core.experiment.outputs.written import files_of
 from deq_core.experiment.study.measured import Measured
 from deq_core.experiment.study.report import Page, Results
 from deq_core.experiment.study.stage import Section
 from deq_core.experiment.tables import grouped, numbers, read_rows, spread
-from deq_core.experiment.written import files_of
 from deq_flow.cli import main
 from deq_flow.data.mini.write import write_mini
 from deq_flow.evaluation.evaluate import labelled_sets

@@ -21,7 +21,7 @@ from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.files import OutputError
 from deq_core.experiment.media import video, video_file
 from deq_core.experiment.media.video import Frames, VideoError
-from deq_core.experiment.written import RECORD
+from deq_core.experiment.outputs.written import RECORD
 from deq_flow import build
 from deq_flow.config import Scales
 from deq_flow.data.io import read_flo, read_kitti

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deq_core.experiment.data.images import write_image
 from deq_core.experiment.media import video, video_file
-from deq_core.experiment.written import RECORD
+from deq_core.experiment.outputs.written import RECORD
 from deq_flow import build
 from deq_flow.cli import main
 

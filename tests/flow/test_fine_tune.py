@@ -31,12 +31,12 @@ from deq_flow.data.samples import FlowSample
 from deq_flow.data.sets.own import Own
 from deq_flow.evaluation.evaluate import evaluate
 from deq_flow.evaluation.published import solved_once
-from deq_flow.fine_tune import FineTune, fine_tune, fitted, training
 from deq_flow.inference import Estimator
 from deq_flow.networks import described, weights
 from deq_flow.params import Train
 from deq_flow.studies.flow import Flow
-from deq_flow.train import measure_of, opened
+from deq_flow.training.fine_tune import FineTune, fine_tune, fitted, training
+from deq_flow.training.train import measure_of, opened
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fine-tuning.md").read_text()
 COMMANDS = "".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)).splitlines()

@@ -5,7 +5,7 @@ import torch
 from tests.flow.parity import predictions, recorded, target
 from torch import Tensor
 
-from deq_flow.loss import sequence_loss
+from deq_flow.training.loss import sequence_loss
 
 RECORDED = recorded("reference")["loss"]
 

@@ -10,9 +10,9 @@ from tests.changes import lost
 import deq_core as deq
 from deq_core.nn import MoveMaps, RandomSegments
 from deq_flow.data.batches import FlowBatch
-from deq_flow.loss import sequence_loss
 from deq_flow.models import DEQFlow, build
 from deq_flow.params import Coarser, Contraction, Stabilise
+from deq_flow.training.loss import sequence_loss
 from deq_flow.training.objective import Objective, halved, two_scales
 from deq_flow.training.stabilise import attempt, moved
 

@@ -7,9 +7,9 @@ import pytest
 from tests.flow.parity import images, released_state, target, variants
 from torch import nn
 
-from deq_flow.loss import sequence_loss
 from deq_flow.models.compat.convert import from_released
 from deq_flow.models.compat.flags import equilibrium_of
+from deq_flow.training.loss import sequence_loss
 
 CONFIGURATIONS = [(variant, name) for variant, names in variants("train").items() for name in names]
 RENAMES = {

@@ -34,7 +34,7 @@ from deq_flow.reports import gradients as gradients_report
 from deq_flow.studies import gradients
 from deq_flow.studies.flow import Flow
 from deq_flow.studies.table import BASELINES, EVALUATE, network_method
-from deq_flow.train import train
+from deq_flow.training.train import train
 from workflows import findings
 
 
@@ -397,7 +397,7 @@ def test_a_later_stage_says_that_it_begins_from_random_weights(
     smoke_params(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "model.safetensors").touch()
-    monkeypatch.setattr("deq_flow.train.train", lambda *_, **__: {})
+    monkeypatch.setattr("deq_flow.training.train.train", lambda *_, **__: {})
     said = []
     for given in (["chairs"], ["things"], ["things", "--start", "."]):
         main(["train", "--method", "deq", "--data", ".", "--out", "out", "--stage", *given])
@@ -415,7 +415,7 @@ def test_runs_of_a_curriculum_are_below_the_stage_before_and_name_their_data(
 
     smoke_params(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
-    monkeypatch.setattr("deq_flow.train.train", trained)
+    monkeypatch.setattr("deq_flow.training.train.train", trained)
     for stage, start in (("chairs", []), ("things", ["--start", "chairs"]), ("sintel", ["--start", "things"])):
         main(["train", "--method", "deq", "--data", ".", "--out", stage, "--stage", stage, *start])
     client = connect()

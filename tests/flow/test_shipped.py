@@ -31,7 +31,7 @@ from deq_flow.inference import Estimator
 from deq_flow.metrics import epe
 from deq_flow.networks import SHIPPED
 from deq_flow.params import EquilibriumModel
-from deq_flow.shipped import WATCHED_WITH, Phase, Shipped, train_shipped
+from deq_flow.training.shipped import WATCHED_WITH, Phase, Shipped, train_shipped
 
 PHASE = Phase(
     layer=LayerConfig(solver=deq.FixedPointIteration(), stop=StopConfig(max_steps=2), adjoint=deq.Phantom(steps=1)),

@@ -8,7 +8,7 @@ from tests.flow.small import SCENES, equilibrium, unrolled, write_kitti_set, wri
 
 from deq_core.experiment.config.layer import StopConfig
 from deq_core.experiment.data.images import FileFormatError
-from deq_core.experiment.written import files_of
+from deq_core.experiment.outputs.written import files_of
 from deq_flow.data.io import read_flo, read_kitti
 from deq_flow.data.sets.kitti import Kitti
 from deq_flow.data.sets.sintel import Sintel

@@ -28,8 +28,8 @@ from deq_flow.data.registry import REGISTRY
 from deq_flow.networks import build_network, load
 from deq_flow.params import EquilibriumModel, Train
 from deq_flow.studies.flow import CurriculumStage, Flow
-from deq_flow.train import train
 from deq_flow.training.objective import noisy
+from deq_flow.training.train import train
 
 STAGES = ("chairs", "things", "sintel", "kitti")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.fuzz.core import content
 from tests.fuzz.reader import Reader
 
-from deq_core.experiment import written
 from deq_core.experiment.download import kept
+from deq_core.experiment.outputs import written
 from workflows import parameters
 from workflows.profile import profile, text
 

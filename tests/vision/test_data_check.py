@@ -22,7 +22,7 @@ from deq_core.experiment.data.released import located
 from deq_core.experiment.download import fetch as fetch_module
 from deq_core.experiment.download.resume import DownloadError
 from deq_core.experiment.files import write_text
-from deq_core.experiment.written import files_of
+from deq_core.experiment.outputs.written import files_of
 from deq_vision import cli
 from deq_vision.data.classes import STREET_OBJECTS
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deq_core.experiment.data import photographs
-from deq_core.experiment.written import files_of
+from deq_core.experiment.outputs.written import files_of
 from deq_vision.data.mini import digits
 from deq_vision.data.mini.digits import DigitsConfig, Glyphs, clutter_digit
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deq_core.experiment.data import photographs
-from deq_core.experiment.written import files_of
+from deq_core.experiment.outputs.written import files_of
 from deq_vision.data.classes import STREET, STREET_OBJECTS
 from deq_vision.data.mini import write_street as mini_street
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street

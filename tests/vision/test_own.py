@@ -14,7 +14,7 @@ from deq_core.experiment.data.contents import contents
 from deq_core.experiment.data.images import read_image, write_image
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.files import write_json
-from deq_core.experiment.written import RECORD
+from deq_core.experiment.outputs.written import RECORD
 from deq_vision import build
 from deq_vision.commands.training import RECIPES, own_layout, with_own_labels
 from deq_vision.config import ModelConfig

@@ -47,7 +47,7 @@ def test_the_table_of_the_docs_is_what_the_code_says() -> None:
         ("deq_core/experiment/training/fit.py", TRAININGS | FITS, PAGES),  # a study's page knows its cases
         ("deq_core/experiment/study/plotting.py", {"sequence_report", "vision_report"}, PAGES),
         ("deq_flow/data/augment.py", TRAININGS & of("flow"), of("flow") | of("delta") - FITS),
-        ("deq_flow/train.py", TRAININGS & of("flow"), set()),
+        ("deq_flow/training/train.py", TRAININGS & of("flow"), set()),
         ("deq_vision/reports/scores.py", {"vision_report"}, set()),
         ("deq_vision/reports/stability.py", {"stability_report"}, set()),
         ("deq_sequence/data/mini.txt.xz", of("sequence") - PAGES - COSTS, of("sequence") - COSTS),
@@ -123,15 +123,15 @@ def test_what_a_file_does_counts_and_what_it_says_or_an_editor_leaves_beside_it_
 ) -> None:
     trains = [("deq-flow", "train")]
     said = [
-        ("loss.py", '"""', "# a comment\n\n\n" + '"""Another word: '),
+        ("training/loss.py", '"""', "# a comment\n\n\n" + '"""Another word: '),
         ("commands/training.py", '"""Trains a network', '"""Fits a network'),
     ]
     before, package = seen(), checkout / "deq-flow/src/deq_flow"
     for name in (".loss.py.swp", "loss.py~", "#loss.py#"):
-        (package / name).write_bytes(b"unsaved")
+        (package / "training" / name).write_bytes(b"unsaved")
     for changes, out_of_date in (
         (said, []),
-        ([("loss.py", "\ndef ", "\nADDED = 1\n\n\ndef ")], trains),
+        ([("training/loss.py", "\ndef ", "\nADDED = 1\n\n\ndef ")], trains),
         ([("commands/training.py", '"chairs"', '"chair"')], trains),
     ):
         for file, old, new in changes:
@@ -151,7 +151,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_a_mistake_in_the_code_is_said_in_one_line(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = checkout / "deq-flow/src/deq_flow/loss.py"
+    path = checkout / "deq-flow/src/deq_flow/training/loss.py"
     edit(path, '"""', 'def f(:\n"""')
     forget()
     assert code.main([]) == 1

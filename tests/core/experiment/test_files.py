@@ -25,7 +25,7 @@ from deq_core.experiment.files import (
     write_json,
     write_text,
 )
-from deq_core.experiment.written import RECORD
+from deq_core.experiment.outputs.written import RECORD
 
 ALONE = f"""
 import sys, types

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from deq_core.experiment.ending import Terminated, terminable
-from deq_core.experiment.uninterrupted import uninterrupted
+from deq_core.experiment.outputs.uninterrupted import uninterrupted
 
 
 @pytest.fixture(autouse=True)

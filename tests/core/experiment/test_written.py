@@ -19,7 +19,7 @@ from deq_core.experiment.files import (
     require_own,
     write_text,
 )
-from deq_core.experiment.written import RECORD, files_of, written_by
+from deq_core.experiment.outputs.written import RECORD, files_of, written_by
 
 
 def make(out: Path, command: str = "deq train", **contents: str) -> None:
@@ -232,7 +232,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from deq_core.experiment import files
-from deq_core.experiment.written import written_by
+from deq_core.experiment.outputs.written import written_by
 out, moment = Path(sys.argv[1]), sys.argv[2]
 replace = Path.replace
 def killed(self, target):

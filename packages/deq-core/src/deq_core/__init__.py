@@ -15,6 +15,9 @@ from ._adjoints.reversible import Reversible as Reversible
 from ._adjoints.shine import SHINE as SHINE
 from ._adjoints.truncated import Truncated as Truncated
 from ._adjoints.unrolled import Unrolled as Unrolled
+from ._scope.recomputed import checkpoint_contexts as checkpoint_contexts
+from ._scope.scope import solve_scope as solve_scope
+from ._scope.weights import cached_weights as cached_weights
 from ._solve.failure import ConvergenceError as ConvergenceError
 from ._solve.failure import ConvergenceWarning as ConvergenceWarning
 from ._solve.fixed_point import fixed_point as fixed_point
@@ -24,11 +27,8 @@ from ._solve.norms import two_norm as two_norm
 from ._solve.outcome import Outcome as Outcome
 from ._solve.parts import Part as Part
 from ._solve.parts import part_residuals as part_residuals
-from ._solve.recomputed import checkpoint_contexts as checkpoint_contexts
-from ._solve.scope import solve_scope as solve_scope
 from ._solve.solution import Solution as Solution
 from ._solve.stop import Stop as Stop
-from ._solve.weights import cached_weights as cached_weights
 from ._solvers import GMRES as GMRES
 from ._solvers import Anderson as Anderson
 from ._solvers import Armijo as Armijo

@@ -3,7 +3,6 @@
 from .config import Architecture as Architecture
 from .config import Equilibrium as Equilibrium
 from .config import Scales as Scales
-from .loss import sequence_loss as sequence_loss
 from .models import NAMES as NAMES
 from .models import RAFT as RAFT
 from .models import CheckpointError as CheckpointError
@@ -18,3 +17,4 @@ from .sizes import LARGE as LARGE
 from .sizes import MINI as MINI
 from .sizes import SMALL as SMALL
 from .sizes import TINY as TINY
+from .training.loss import sequence_loss as sequence_loss

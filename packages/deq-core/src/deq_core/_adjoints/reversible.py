@@ -9,12 +9,12 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.autograd.graph import saved_tensors_hooks
 
+from .._scope.weights import Weights
 from .._solve.failure import OnFailure, announce, check_on_failure
 from .._solve.iterate import Flat, Solve, iterate
 from .._solve.map import Map
 from .._solve.norms import measured, two_norm
 from .._solve.stop import Stop
-from .._solve.weights import Weights
 from .autograd import refuse_mapped
 
 

@@ -11,10 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from .scope import Scope, current_scope, enter
+from .._scope.scope import Scope, current_scope, enter
+from .._scope.weights import Weights, current_weights, using
 from .tree import Ravel, Tree
 from .unaliased import unchanged
-from .weights import Weights, current_weights, using
 
 
 def apply(f: Callable[..., Tree], state: Tree) -> Tree:

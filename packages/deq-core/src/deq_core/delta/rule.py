@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from .._scope.scope import Scope, current_scope
 from .._solve.modes import may_look
 from .._solve.norms import measured
-from .._solve.scope import Scope, current_scope
 from ..nn.weight_norm import affine_layers
 from .meter import DeltaMeter, spatial_rank
 

@@ -30,7 +30,7 @@ from deq_core.experiment.config import ConfigError
 from deq_core.experiment.ending import ending
 from deq_core.experiment.errors import UserError, out_of_memory
 from deq_core.experiment.files import OutputError, discard, output_files, require_own, require_writable, write_bytes
-from deq_core.experiment.written import written_by
+from deq_core.experiment.outputs.written import written_by
 
 PARAMS = Path("params.yaml")
 

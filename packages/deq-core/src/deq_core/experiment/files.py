@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deq_core.experiment import written
-from deq_core.experiment.output_error import OutputError as OutputError
-from deq_core.experiment.output_error import explained as explained
-from deq_core.experiment.uninterrupted import uninterrupted
+from deq_core.experiment.outputs import written
+from deq_core.experiment.outputs.output_error import OutputError as OutputError
+from deq_core.experiment.outputs.output_error import explained as explained
+from deq_core.experiment.outputs.uninterrupted import uninterrupted
 
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<what>partial|replaced)@(?P<host>.+)@(?P<process>\d+)")
 """Hidden names made by `_beside`, for unfinished outputs and for replaced ones."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
-from .._solve.scope import once_a_solve
+from .._scope.scope import once_a_solve
 
 
 class VariationalDropout(nn.Module):

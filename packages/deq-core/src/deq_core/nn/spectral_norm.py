@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 
+from .._scope.scope import once_a_solve
 from .._solve.modes import may_look
-from .._solve.scope import once_a_solve
 from .._solvers.scaled import scale_to_ordinary
 from .weight_norm import Module, affine_layers, output_dimension
 

@@ -12,9 +12,9 @@ from deq_core.experiment.data.released import located
 from deq_core.experiment.device import chosen_device
 from deq_core.experiment.tracking.run import track
 from deq_flow.data.mixes import READERS, files_of
-from deq_flow.fine_tune import FineTune, fitted, has_fixed_point
-from deq_flow.fine_tune import fine_tune as tune
 from deq_flow.networks import file_of, load
+from deq_flow.training.fine_tune import FineTune, fitted, has_fixed_point
+from deq_flow.training.fine_tune import fine_tune as tune
 
 
 def fine_tune(

@@ -11,8 +11,8 @@ from deq_core.experiment.data.photographs import load_folder, load_listed
 from deq_core.experiment.media.image_folder import IMAGES, image_files
 from deq_core.experiment.tracking.run import track
 from deq_flow.networks import SHIPPED
-from deq_flow.shipped import Shipped
-from deq_flow.shipped import train_shipped as train
+from deq_flow.training.shipped import Shipped
+from deq_flow.training.shipped import train_shipped as train
 
 RECIPE = SHIPPED["default"] / "recipe.yaml"
 """The numbers that it was made with, which stay with it."""

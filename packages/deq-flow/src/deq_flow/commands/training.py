@@ -61,7 +61,7 @@ def train(
     if template:
         print(RECIPE.read_text(), end="")
         return
-    from deq_flow import train as training
+    from deq_flow.training import train as training
 
     data, out = asked(data=data), asked(out=out)
     if method is None:

@@ -15,9 +15,9 @@ from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.media import video, video_file
 from deq_core.experiment.media.video import Frames, VideoError
+from deq_core.experiment.outputs.uninterrupted import uninterrupted
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.rescue import files, rescued
-from deq_core.experiment.uninterrupted import uninterrupted
 from deq_flow.demo.follow import LEAST, Estimate, follow
 from deq_flow.demo.outputs import TWO_WAYS, Add, Product, outputs
 from deq_flow.demo.summary import Summary, listed

@@ -31,7 +31,7 @@ from deq_flow.inference import Estimator
 from deq_flow.networks import Network, build_network
 from deq_flow.params import EquilibriumModel, Train
 from deq_flow.studies.table import Evaluate, inference, network_method
-from deq_flow.train import train_network
+from deq_flow.training.train import train_network
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from deq_core.experiment.study.training_costs import Costs, costs_stage
-from deq_flow.loss import sequence_loss
 from deq_flow.models import build
+from deq_flow.training.loss import sequence_loss
 
 
 @dataclass(frozen=True, kw_only=True)

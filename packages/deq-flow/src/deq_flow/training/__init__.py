@@ -1,1 +1,1 @@
-"""Objective of the training of flow networks."""
+"""Training of flow networks: by a recipe, on pairs of your own, and of the shipped network."""

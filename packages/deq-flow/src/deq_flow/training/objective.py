@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from deq_core.experiment.training.fit import Losses
 from deq_flow.data.batches import FlowBatch
-from deq_flow.loss import sequence_loss
 from deq_flow.metrics import epe
 from deq_flow.models import DEQFlow, FlowOutput
 from deq_flow.models.scales import rescaled, resized
 from deq_flow.params import Coarser, Stabilise
+from deq_flow.training.loss import sequence_loss
 from deq_flow.training.stabilise import Attempt, attempt, smooth_noise
 
 

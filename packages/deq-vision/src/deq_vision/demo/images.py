@@ -13,9 +13,9 @@ from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import output_directory, write_json
 from deq_core.experiment.media.image_folder import IMAGES, image_files
 from deq_core.experiment.media.video import size_of
+from deq_core.experiment.outputs.uninterrupted import uninterrupted
 from deq_core.experiment.progress import Progress
 from deq_core.experiment.rescue import files, rescued
-from deq_core.experiment.uninterrupted import uninterrupted
 from deq_vision.demo.raw import Raw
 from deq_vision.demo.viewer import LEAST, Viewer
 from deq_vision.finite import require_finite

@@ -17,8 +17,8 @@ from deq_core.experiment.errors import FileFormatError, NonFiniteError
 from deq_core.experiment.files import output_directory
 from deq_core.experiment.media import video, video_file
 from deq_core.experiment.media.video import Frames, VideoError
+from deq_core.experiment.outputs.uninterrupted import uninterrupted
 from deq_core.experiment.progress import Progress
-from deq_core.experiment.uninterrupted import uninterrupted
 from deq_vision.demo.overlay import with_caption
 from deq_vision.demo.raw import Raw
 from deq_vision.demo.viewer import LEAST, Viewer

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from deq_core.experiment.config import plain, profile_read, sections_read
 from deq_core.experiment.files import write_json
+from deq_core.experiment.outputs.written import files_of
 from deq_core.experiment.tracking import provenance, sender
 from deq_core.experiment.tracking.store import entries
 from deq_core.experiment.tracking.store.connection import connect, is_remote
@@ -22,7 +23,6 @@ from deq_core.experiment.tracking.store.patience import LIMIT, Result, is_away, 
 from deq_core.experiment.tracking.store.processes import this_process
 from deq_core.experiment.tracking.store.sqlite_store import first_line
 from deq_core.experiment.tracking.unsent import Unsent, folder_of
-from deq_core.experiment.written import files_of
 
 if TYPE_CHECKING:
     from deq_core.experiment.tracking.store.entries import MlflowClient

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from deq_core.experiment.data.images import read_image
 from deq_core.experiment.data.layout import LayoutError
 from deq_core.experiment.media.image_folder import IMAGES
-from deq_core.experiment.written import RECORD
+from deq_core.experiment.outputs.written import RECORD
 from deq_vision.data.samples import LabelledImage
 from deq_vision.data.sets.own.splits import SPLITS, Split, folder_of, of_split, pictures
 

@@ -26,7 +26,7 @@ from deq_flow.data.sets.layout import Pairs
 from deq_flow.models import DEQFlow
 from deq_flow.networks import Network, described, load
 from deq_flow.params import Coarser, Contraction, Stabilise, Train
-from deq_flow.train import measure_of, train_network
+from deq_flow.training.train import measure_of, train_network
 
 LARGEST = (96, 128)
 """Greatest height and width of the default crop, as in the last phase of the shipped network's training."""

@@ -23,8 +23,8 @@ from deq_flow.data.mini.generated import Generated, GeneratedConfig
 from deq_flow.models import DEQFlow
 from deq_flow.networks import build_network
 from deq_flow.params import Coarser, EquilibriumModel, Stabilise
-from deq_flow.train import validation
 from deq_flow.training.objective import Objective
+from deq_flow.training.train import validation
 
 TRAINED_ON, WATCHED_WITH = range(2)
 """Kinds of generated sets."""
