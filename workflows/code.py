@@ -27,14 +27,14 @@ NO_TRACE = {
     "download": "what it fetches is compared with checksums",
     "errors": "says what is wrong, and ends a stage",
     "files": "puts outputs where they belong, whole or not at all",
-    "output_error": "as errors",
+    "outputs": "as files",
     "progress": "shows how far a stage is",
     "reading": "as errors",
     "rescue": "keeps what was measured before a stage failed",
     "tracking": "tells MLflow",
-    "written": "as files",
 }
-"""Modules that have no effect on the outputs of stages, with the reason. No stage depends on them."""
+"""Modules and folders, as `room` names them, that have no effect on the outputs of stages, with the reason. No stage
+depends on them."""
 
 
 def behind(program: str, command: str) -> dict[str, str]:

@@ -34,7 +34,9 @@ ROWS = {
     "tracking": ["deq_core/experiment/tracking/*"],
     "the command line": ["deq_core/experiment/commands.py", "deq_*/cli.py"],
     "demos": ["deq_*/demo/*"],
-    "files, errors, progress": [f"deq_core/experiment/{name}.py" for name in ("files", "errors", "progress")],
+    "files, errors, progress": [
+        f"deq_core/experiment/{name}" for name in ("files.py", "outputs/*", "errors.py", "progress.py")
+    ],
 }
 """Rows of the table: parts of the code, with the patterns of their files."""
 

@@ -77,6 +77,15 @@ def test_an_edit_is_told_of_in_any_folder_and_what_is_no_file_of_a_package_is_re
             edits.main([str(other)])
 
 
+def test_each_name_of_what_leaves_no_trace_is_of_a_module_or_folder() -> None:
+    modules = [
+        ".".join([package, *path.relative_to(folder).with_suffix("").parts])
+        for package, folder in code.SOURCES.items()
+        for path in folder.rglob("*.py")
+    ]
+    assert code.NO_TRACE.keys() <= set(map(code.room, modules))
+
+
 def test_prose_beside_a_checkpoint_is_nothing_that_dvc_reads() -> None:
     ignored = Repo(str(ROOT)).dvcignore.is_ignored_file
     for folder in ROOT.glob("packages/*/src/*/checkpoints/*"):
