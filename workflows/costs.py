@@ -171,7 +171,7 @@ def row(stage: str, costs: Sequence[Cost], tflops: float) -> list[str]:
 
 
 def shown(number: float) -> str:
-    """A number with two significant digits, or as an integer from 100 on; "< 0.001" below that."""
+    """A number with two significant digits, as an integer from 100 on, and as "< 0.001" below 0.001 except for 0."""
     if 0 < number < 0.001:
         return "< 0.001"
     return f"{number:.0f}" if number >= 100 else f"{number:.2g}"

@@ -8,7 +8,7 @@ from typing import Any
 MEMORY = {"cpu": 2000, "cuda": 16000}
 """Megabytes of main memory for each process; each retry of a job adds as much (Snakefile)."""
 RUNTIME = 24 * 60
-"""Minutes. A training that needs longer is retried and resumes from its checkpoint."""
+"""Limit in minutes on a cluster. A training that needs longer is retried and resumes from its checkpoint."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import sys
 from workflows import stage
 
 LAST = 60.0
-"""Seconds that Snakemake waits for the process in the end; then it continues on its own."""
+"""Seconds that Snakemake waits for the process in the end; after that the process continues on its own."""
 
 
 def start() -> subprocess.Popen[bytes]:

@@ -71,7 +71,7 @@ def run(
     *,
     arguments: Sequence[str] | None = None,
 ) -> None:
-    """Runs the command that the first argument names; expected errors and interrupts exit with a one-line message.
+    """Runs the command that the first argument names; expected errors and interrupts exit without a traceback.
 
     Args:
         prog: name of the program and of its installed package.
@@ -287,7 +287,7 @@ def sources(*packages: str) -> list[Path]:
 
 
 def finish(values: Mapping[str, float]) -> None:
-    """Prints the result of a command as its last line, in JSON: six decimals, or four digits if below 1e-3."""
+    """Prints a command's result as its last line, in JSON: six decimals, or four significant digits if below 1e-3."""
     small = {key: float(f"{value:.4g}") for key, value in values.items() if 0 < abs(value) < 1e-3}
     print(json.dumps({key: small.get(key, round(value, 6)) for key, value in values.items()}))
 

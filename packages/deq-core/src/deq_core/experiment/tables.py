@@ -29,7 +29,7 @@ class Statistic:
 
     mean: float
     std: float
-    """Sample standard deviation (n - 1 in the denominator); NaN for a single value."""
+    """Sample standard deviation (n - 1 in the denominator); NaN for a single value, or if one is infinite or NaN."""
     n: int
 
 
@@ -120,10 +120,10 @@ def statistic(values: Sequence[float]) -> Statistic:
 
 
 def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """{name: mean over the runs, name_std: sample standard deviation if there are several runs}, for every name.
+    """{name: mean over the runs, name_std: sample standard deviation of several finite values}, for every name.
 
     Raises:
-        ValueError: a run lacks a value that another has.
+        ValueError: a run lacks a value that another has, or the value is not a number.
     """
     found: dict[str, float] = {}
     for name in dict.fromkeys(name for run in runs for name in run):

@@ -69,7 +69,7 @@ Scalar = str | int | float | bool
 
 
 class ConfigError(UserError, ValueError):
-    """A configuration does not fit its dataclass; the message lists every wrong key."""
+    """A configuration or an option is not valid; the message lists every wrong key."""
 
 
 _sections_read: list[str] = []  # per process: a command's results depend on all sections that any code loaded
@@ -92,7 +92,8 @@ def load(kind: Any, path: Path, section: str = "") -> Any:
     integer are errors. Lists become tuples, and an integer is accepted as a float.
 
     Raises:
-        ConfigError: the section does not fit; one line for each wrong key, `file: section.key: expected ..., got ...`.
+        ConfigError: the file cannot be read, the section is missing, or it does not fit: one line for each wrong key,
+            `file: section.key: expected ..., got ...`.
     """
     config = check(kind, path, section)
     if section not in _sections_read:
@@ -179,7 +180,7 @@ def sections_read() -> tuple[str, ...]:
 
 
 def profile_read() -> str | None:
-    """The profile named in the file of the last loaded section that names one; None if none did."""
+    """The value of `profile` in the last loaded file that has this key; None if no loaded file has it."""
     return _profiles_read[-1] if _profiles_read else None
 
 

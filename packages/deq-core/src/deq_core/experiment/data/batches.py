@@ -42,7 +42,7 @@ def grouped(
     A full group is yielded before the next sample, which may be damaged, is read.
 
     Raises:
-        ValueError: `size` is less than 1.
+        ConfigError: `size` is less than 1.
     """
     if size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {size}")

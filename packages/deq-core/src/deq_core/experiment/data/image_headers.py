@@ -21,7 +21,7 @@ FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 ANY_PIXELS, PIXELS_A_BYTE, MOST_PIXELS = 4096 * 3072, 12, 2**27
 """Limits on pixels: any image may have `ANY_PIXELS`; larger ones `PIXELS_A_BYTE` for each byte of the file, up to
-`MOST_PIXELS`. Photographs have about one pixel per byte, and the largest has 108 million pixels."""
+`MOST_PIXELS`. Photographs have about one pixel per byte; one of 108 million pixels is below the last limit."""
 
 MOST_BITS = 16
 """Limit on the bits of a sample of a TIFF; 32 bits are usually floating point, whose range is unknown."""
@@ -35,7 +35,8 @@ def image_size(path: Path) -> tuple[int, int]:
     """Height and width of an image as stored, from the header alone.
 
     Raises:
-        FileFormatError: the header is damaged, belongs to another format, or announces too many pixels.
+        FileFormatError: the file is missing, or its header is damaged, belongs to another format, or announces too many
+            pixels.
     """
     with (
         opening(path, FileFormatError),
@@ -55,7 +56,7 @@ def whole_size(path: Path, *, formats: tuple[str, ...] = FORMATS, decoded: bool 
             which has no checksums, is not detected.
 
     Raises:
-        FileFormatError: the file is damaged or has another format.
+        FileFormatError: the file is missing, damaged, of another format, or has too many pixels for its length.
     """
     data = read_bytes(path, FileFormatError)
     with opened(path, BytesIO(data), len(data), formats) as image:

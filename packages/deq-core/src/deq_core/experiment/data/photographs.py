@@ -33,7 +33,7 @@ MORE_TRAINING = (
     "skimage/data/clock_motion.png",
     "skimage/data/color.png",
 )
-"""The other photographs and scans in the packages, except page.png, whose colour profile is damaged."""
+"""Further photographs and scans in the packages. page.png is left out, since its colour profile is damaged."""
 VALIDATION = (
     "skimage/data/coffee.png",
     "skimage/data/coins.png",
@@ -63,7 +63,8 @@ def locate(name: str) -> Path:
         if (path := Path(folder) / inner).is_file():
             return path
     raise FileNotFoundError(
-        f"{name} is not in the installed packages; install scikit-image>=0.25 and scikit-learn>=1.6 from their wheels"
+        f"{name} is not in the installed packages; install scikit-image>=0.25, scikit-learn>=1.6 and matplotlib>=3.9 "
+        "from their wheels"
     )
 
 
