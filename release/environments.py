@@ -43,7 +43,7 @@ class Environment:
         variables = {**kept, "PATH": f"{self.python.parent}{os.pathsep}/usr/bin{os.pathsep}/bin", "HOME": str(scratch)}
         command = [self.python.absolute(), "-I", SMOKE.absolute(), case]
         if subprocess.run(command, cwd=scratch, env=variables).returncode != 0:
-            raise ReleaseError(f"{case} does not work with what it declares alone, see above; {self.python} has it")
+            raise ReleaseError(f"{case} does not work with what it declares alone, see above; try {self.python}")
 
 
 def make(

@@ -48,7 +48,7 @@ def mend(md5s: Iterable[str] | None = None) -> bool:
                 copies[of_part].append(part)
     for path in damaged:
         done = replace(path, copies[path.parent.name + path.name])
-        print(f"{path}: damaged, its content is not that of its name; {done}", file=sys.stderr)
+        print(f"{path}: damaged, its content does not have the MD5 in its name; {done}", file=sys.stderr)
     return bool(damaged)
 
 
@@ -129,5 +129,5 @@ def replace(entry: Path, copies: Iterable[Path]) -> str:
                 return f"put back from {copy}"
         entry.unlink()
     except OSError as error:
-        raise CacheError(f"{entry}: damaged, and not to be mended ({error}); delete it") from error
-    return f"removed; {copies[0]} is made again" if copies else "removed; it is of no result that dvc.lock has"
+        raise CacheError(f"{entry}: damaged, and can neither be repaired nor removed ({error}); delete it") from error
+    return f"removed; {copies[0]} is made again" if copies else "removed; no result in dvc.lock has it"

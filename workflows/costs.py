@@ -216,9 +216,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables, and writes them into their page with --write."""
     parser = argparse.ArgumentParser(prog="python -m workflows.costs", description=__doc__)
     parser.add_argument(
-        "--tflops", type=float, default=TFLOPS, help="10^12 operations that a GPU sustains (%(default)s)"
+        "--tflops", type=float, default=TFLOPS, help="10^12 operations per second that a GPU sustains (%(default)s)"
     )
-    parser.add_argument("--write", action="store_true", help=f"into {PAGE.name} too")
+    parser.add_argument("--write", action="store_true", help=f"write the tables into docs/{PAGE.name} as well")
     options = parser.parse_args(arguments)
     made = {TABLE: table(list(stages()), options.tflops), SETS: sizes()}
     print(*made.values(), sep="\n\n")

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workflows.rehearse", description=str(__doc__).partition("\n")[2])
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="stages of dvc.yaml; without any, all")
     parser.add_argument("--jobs", type=int, default=2, help="stages at a time (%(default)s)")
-    parser.add_argument("--folder", type=Path, help="a new folder that is kept; by default one that goes")
+    parser.add_argument("--folder", type=Path, help="a new folder, which is kept; by default a temporary one")
     options = parser.parse_args(arguments)
     if options.folder is not None and options.folder.exists():
         parser.error(f"--folder {options.folder}: it exists; name a new one")

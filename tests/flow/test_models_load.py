@@ -229,7 +229,7 @@ def test_a_file_of_more_than_tensors_is_refused_with_what_it_holds(tmp_path: Pat
     ):
         deq_flow.load(path)
     torch.save({"weight": torch.zeros(2), "step": 3}, path)
-    with pytest.raises(CheckpointError, match=r"expected a dictionary of tensors .*, got in it 'step': int"):
+    with pytest.raises(CheckpointError, match=r"expected a dictionary of tensors .*, got one with 'step': int"):
         deq_flow.load(path)
     with pytest.raises(CheckpointError, match=f"{tmp_path}: expected a file, got a folder"):
         convert(tmp_path, tmp_path / "out.safetensors")

@@ -42,7 +42,7 @@ def test_a_damaged_entry_is_removed_and_said(damage: str, pipeline: Path, capsys
     assert cache.mend()
     assert not entry("plot").exists()
     assert capsys.readouterr().err == (
-        f"{entry('plot')}: damaged, its content is not that of its name; removed; figure.svg is made again\n"
+        f"{entry('plot')}: damaged, its content does not have the MD5 in its name; removed; figure.svg is made again\n"
     )
     assert not cache.mend()
 
@@ -119,7 +119,7 @@ def test_an_entry_of_no_recorded_result_is_removed_too(pipeline: Path, capsys: p
     harm(old)
     assert cache.mend()
     assert not old.exists()
-    assert capsys.readouterr().err.endswith("; removed; it is of no result that dvc.lock has\n")
+    assert capsys.readouterr().err.endswith("; removed; no result in dvc.lock has it\n")
 
 
 def test_the_cache_is_where_dvc_is_told_that_it_is(pipeline: Path) -> None:

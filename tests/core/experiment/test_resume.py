@@ -63,7 +63,7 @@ def test_a_later_call_continues_what_an_earlier_one_left(web: Web, tmp_path: Pat
     web.breaks = [100_000, 0]
     with pytest.raises(
         DownloadError,
-        match=r"gave up after 2 attempts, the last 1 without a new byte.*100000 bytes are kept in .*kept: run this",
+        match=r"gave up after 2 attempts, the last 1 without progress.*100000 bytes are kept in .*kept: run this",
     ):
         get(web, tmp_path / "kept", tries=1)
     get(web, tmp_path / "kept")

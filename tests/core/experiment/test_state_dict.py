@@ -94,12 +94,12 @@ for _ in range(5000):
 @pytest.mark.parametrize(
     ("content", "got"),
     [
-        (LOOP, "got in it 'model': dict"),
-        (DEEP, "got in it 'model': dict"),
+        (LOOP, "got one with 'model': dict"),
+        (DEEP, "got one with 'model': dict"),
         ([1], "got list"),
         ({}, "got an empty one"),
-        ({"epoch": 3}, "got in it 'epoch': int"),
-        ({0: torch.ones(1)}, "got numbered ones"),
+        ({"epoch": 3}, "got one with 'epoch': int"),
+        ({0: torch.ones(1)}, "got one with keys that are no names"),
     ],
 )
 def test_what_holds_no_network_is_refused_by_what_it_is(content: Any, got: str) -> None:

@@ -90,7 +90,7 @@ def test_the_frames_of_a_folder_are_sorted_by_number_and_what_is_none_is_said(
     for name in ("10.HEIC", "9.heic"):
         (tmp_path / name).touch()
     read = video.frames(tmp_path)
-    assert "left out are 2 pictures of kinds that are not read, such as 9.heic; convert" in capsys.readouterr().err
+    assert "left out 2 images of formats that are not read, such as 9.heic; convert" in capsys.readouterr().err
     assert (read.count, read.fps) == (12, None)
     assert torch.equal(torch.stack(list(read)), torch.stack(pictures))
 

@@ -39,11 +39,11 @@ class Options:
     network: Annotated[str | None, _given] = None
     """architecture, by a name that `build` knows."""
     solver: Annotated[SolverKind | None, _given] = None
-    """solver of the forward pass; an implicit gradient keeps its own solver."""
+    """solver of the forward pass; an implicit gradient of the recipe keeps its own solver."""
     max_steps: Annotated[int | None, _given] = None
-    """maximum number of evaluations in a solve, in training and evaluation."""
+    """maximum number of evaluations in a forward solve, in training and evaluation; depth of an unrolled network."""
     tolerance: Annotated[float | None, _given] = None
-    """relative residual at which a solve ends, in training and evaluation."""
+    """residual at which a solve ends, in training and evaluation; relative, unless the recipe's is absolute."""
     adjoint: Annotated[AdjointKind | None, _given] = None
     """gradient through the fixed point; implicit takes solver and stop of the forward pass for the backward pass."""
     device: Annotated[Literal["cpu", "cuda"] | None, _given] = None

@@ -97,7 +97,7 @@ def checked(data: bytes) -> io.BytesIO:
         file = io.BytesIO(data)
         sizes = Sizes(file)
         if sizes.load() != MAGIC:
-            raise SizeError("they do not begin as torch.save begins a file")
+            raise SizeError("it does not begin as torch.save begins a file")
         for _ in range(LEGACY - 1):
             sizes = Sizes(file)
             sizes.load()
@@ -110,7 +110,7 @@ def checked(data: bytes) -> io.BytesIO:
     for key, size in sizes.storages.items():
         there = len(members[f"{content.removesuffix('data.pkl')}data/{key}"])
         if there != size:
-            raise SizeError(f"tensors of {size} bytes are announced where there are {there}")
+            raise SizeError(f"it announces a tensor storage of {size} bytes, and holds {there}")
     require_room(sizes, len(data), stored=len(data))
     again = io.BytesIO()  # written anew: torch's zip reader uses other header fields than zipfile, which checked these
     with zipfile.ZipFile(again, "w") as archive:
@@ -144,7 +144,7 @@ def stored(data: bytes, member: zipfile.ZipInfo) -> memoryview:
 def require_room(sizes: "Sizes", length: int, *, stored: int) -> None:
     """Raises SizeError if storages exceed the stored bytes, or tensors (which may share storages) a usual size."""
     if (total := sum(sizes.storages.values())) > stored:
-        raise SizeError(f"{total} bytes of tensors are announced where there are {stored}")
+        raise SizeError(f"it announces {total} bytes of tensors, and holds {stored}")
     if sizes.tensors > max(length, USUAL):
         raise SizeError(f"its tensors are of {sizes.tensors} bytes, which {length} cannot hold")
 

@@ -43,14 +43,15 @@ def found(content: Any) -> Mapping[str, Tensor]:
         return found(inner[named[0]])
     if named:
         raise CheckpointError(
-            f"expected one network (a state_dict), got several, under {', '.join(map(repr, named))}; save the one that "
-            "is meant alone"
+            f"expected one network (a state_dict), got several, under {', '.join(map(repr, named))}; save only the "
+            "one that you mean"
         )
     got = type(content).__name__
     if isinstance(content, Mapping):
         others = [f"{key!r}: {type(value).__name__}" for key, value in content.items() if not isinstance(value, Tensor)]
         more = ", ..." if len(others) > 5 else ""
-        got = f"in it {', '.join(others[:5])}{more}" if others else "an empty one" if not content else "numbered ones"
+        got = f"one with {', '.join(others[:5])}{more}" if others else "one with keys that are no names"
+        got = got if content else "an empty one"
     raise CheckpointError(f"expected a dictionary of tensors (a state_dict), got {got}")
 
 

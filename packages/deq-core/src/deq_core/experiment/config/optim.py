@@ -42,7 +42,9 @@ class OptimConfig:
         if self.warmup < 0 or (self.warmup and self.schedule == "onecycle"):
             raise ValueError(f"warmup: expected 0 for onecycle, otherwise at least 0 steps, got {self.warmup}")
         if self.floor and (self.schedule not in ("cosine", "whole_cosine") or not 0 <= self.floor <= self.lr):
-            raise ValueError(f"floor: belongs to cosine, from 0 to lr, got {self.floor} with {self.schedule}")
+            raise ValueError(
+                f"floor: belongs to cosine and whole_cosine, from 0 to lr, got {self.floor} with {self.schedule}"
+            )
         if self.nesterov and not (self.name == "sgd" and self.momentum):
             raise ValueError(f"nesterov: belongs to sgd with momentum, got {self.name} with {self.momentum}")
         if not all(0 <= beta < 1 for beta in self.betas):

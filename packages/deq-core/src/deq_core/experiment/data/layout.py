@@ -55,7 +55,7 @@ def number(path: Path) -> int:
     """
     digits = re.findall(r"\d+", path.stem)
     if not digits:
-        raise LayoutError(f"{path}: expected a name with the number of a frame")
+        raise LayoutError(f"{path}: expected a name with the number of a frame; rename it, or move it away")
     return int(digits[-1])
 
 

@@ -80,7 +80,7 @@ def download(url: str, kept: Path) -> None:
     continued = size(kept) and version_of(kept, url)
     kept_so_far = f"; {size(kept)} bytes are kept in {kept}: run this again to continue" if continued else ""
     raise DownloadError(
-        f"{url}: gave up after {attempts} attempts, the last {idle} without a new byte: {fault}{kept_so_far}"
+        f"{url}: gave up after {attempts} attempts, the last {idle} without progress: {fault}{kept_so_far}"
     )
 
 

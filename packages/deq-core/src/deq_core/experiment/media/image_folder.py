@@ -26,8 +26,8 @@ def image_files(folder: Path) -> tuple[Path, ...]:
     found = [path for path in seen if path.suffix.lower() in IMAGES]
     if others := [path.name for path in seen if path.suffix.lower() in UNREAD]:
         print(
-            f"{folder}: left out are {len(others)} pictures of kinds that are not read, such as {others[0]}; convert "
-            f"them (to {', '.join(IMAGES)})",
+            f"{folder}: left out {len(others)} images of formats that are not read, such as {others[0]}; convert "
+            f"them to one of {', '.join(IMAGES)}",
             file=sys.stderr,
         )
     if lost := [path for path in found if not path.exists()]:

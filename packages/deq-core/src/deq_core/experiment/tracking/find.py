@@ -53,7 +53,7 @@ def told(wanted: str) -> list[str]:
         else:
             run = _named(client, wanted)
             if run is None:
-                raise ResultsError(f"{wanted}: expected a file, or the identity or name of a run, and there is neither")
+                raise ResultsError(f"{wanted}: expected a file, or the ID or name of a run, and there is none of these")
         parent = run.data.tags.get("mlflow.parentRunId")
         above = "" if parent is None else str(client.get_run(parent).info.run_name)
     return [*_description(run, above), *_files(run)]
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m deq_core.experiment.tracking.find",
         description="Tells which run wrote a file, as it is now, and which files a run read and wrote.",
     )
-    parser.add_argument("wanted", nargs="+", metavar="FILE|RUN", help="a file, or the identity or name of a run")
+    parser.add_argument("wanted", nargs="+", metavar="FILE|RUN", help="a file, or the ID or name of a run")
     faults = 0
     with ending("tracking.find"):
         for wanted in parser.parse_args(arguments).wanted:

@@ -57,7 +57,7 @@ def environment() -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the server until Ctrl-C or SIGTERM, or prints the page of the remote server in MLFLOW_TRACKING_URI."""
     parser = argparse.ArgumentParser(prog="python -m deq_core.experiment.tracking.ui", description=__doc__)
-    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--port", type=int, default=5000, help="port of the server on this machine (%(default)s)")
     port = parser.parse_args(arguments).port
     there = tracking_uri().startswith("http")
     address = without_password(tracking_uri()).rstrip("/") if there else f"http://127.0.0.1:{port}"
@@ -87,7 +87,7 @@ def show(server: subprocess.Popen[bytes], address: str, page: str) -> None:
                 break
         time.sleep(0.2)
     else:
-        sys.exit("MLflow's server has ended, see above; if another program has its port: --port")
+        sys.exit("MLflow's server has ended, see above; if another program has its port, choose another with --port")
     print(f"The runs: {page}\nCtrl-C ends the server.", flush=True)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
         webbrowser.open(page)

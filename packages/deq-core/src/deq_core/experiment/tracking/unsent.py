@@ -58,7 +58,8 @@ class Unsent:
             return Heading(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             raise OutputError(
-                f"{path}: expected what a run is made from, got something else; remove {self.folder}"
+                f"{path}: expected the name, time and tags of a run as JSON, got something else, so the record is "
+                f"lost; remove {self.folder}"
             ) from None
 
     @property
