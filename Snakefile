@@ -1,4 +1,4 @@
-# One rule for each stage of dvc.yaml, which defines commands, code, parameters and files (workflows/graph.py).
+# One rule for each stage of dvc.yaml, which defines commands, code, parameters and files (workflows/engines/graph.py).
 # Snakemake schedules; a job lets DVC run and record its stage. docs/reproducibility.md says how the two agree.
 
 from pathlib import Path
@@ -7,7 +7,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import min_version
 
-from workflows import cache, dvc_state, graph, live, parameters, sender, workspace
+from workflows import dvc_state, live, sender
+from workflows.engines import cache, graph, parameters, workspace
 
 min_version("9.27")
 VIEW, SENDER = [], []  # filled by `onstart`

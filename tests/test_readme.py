@@ -10,8 +10,9 @@ import yaml
 from benchmarks.core.pages import with_table
 from tests.profiles import written
 
-from workflows import publish, times
-from workflows.graph import Job, Rule
+from workflows import publish
+from workflows.engines.graph import Job, Rule
+from workflows.publication import times
 from workflows.publish import REPORTS, TABLES, is_published, made
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from matplotlib.text import Text
 
 from deq_core.experiment.study import plotting
 from deq_core.experiment.study.plotting import PALETTE, Axes, Figure
-from workflows import parameters
-from workflows.graph import Rule, rules
+from workflows.engines import parameters
+from workflows.engines.graph import Rule, rules
 
 PICTURE = Path("docs/figures/architecture.svg")
 

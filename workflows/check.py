@@ -5,7 +5,7 @@ python -m workflows.check
 
 import sys
 
-from workflows import cache, leftovers, parameters
+from workflows.engines import cache, leftovers, parameters
 
 
 def main() -> int:

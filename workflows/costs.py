@@ -40,8 +40,8 @@ from deq_vision.data.transforms import ResizedCrop
 from deq_vision.params import Experiment
 from deq_vision.studies.section import Vision
 from deq_vision.studies.stability import Stability, Trained
-from workflows.measurements import evaluated, measured
-from workflows.operations import Counted, of_flow, of_sequence, of_unrolled_flow, of_vision
+from workflows.paper.measurements import evaluated, measured
+from workflows.paper.operations import Counted, of_flow, of_sequence, of_unrolled_flow, of_vision
 
 PAPER = Path(__file__).parent / "profiles" / "paper.yaml"
 PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"

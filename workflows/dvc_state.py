@@ -24,8 +24,8 @@ from typing import Any
 import yaml
 from dvc.repo import Repo
 
-from workflows import cache as dvc_cache
-from workflows import graph, leftovers, workspace
+from workflows.engines import cache as dvc_cache
+from workflows.engines import graph, leftovers, workspace
 
 DAMAGED = re.compile(r"unable to read: '(?:\./)?dvc\.lock'|dvc\.lock' (?:is invalid|validation failed)|(RWLock-file)")
 CONFLICT = re.compile(r"^<{7} .*^={7}$.*^>{7} ", re.MULTILINE | re.DOTALL)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from benchmarks.core.pages import with_table
 
-from workflows import code, commands
+from workflows import code
+from workflows.engines import commands
 
 PAGE = code.ROOT / "docs" / "reproducibility.md"
 RUN = re.compile(r"exec python -m workflows\.stage (deq-\w+)((?: [a-z][\w-]*(?![\w=-]))+)")

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflows import graph, parameters
+from workflows.engines import graph, parameters
 
 TIMES = Path(".snakemake/times.json")
 """File with the seconds that each job took when it last ran."""

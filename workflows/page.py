@@ -20,8 +20,9 @@ from markupsafe import Markup
 from deq_core.experiment.errors import UserError
 from deq_core.experiment.files import write_text
 from deq_core.experiment.tracking import provenance
-from workflows import graph, runs
-from workflows.claims import CLAIMS, Claim
+from workflows.engines import graph
+from workflows.publication import runs
+from workflows.publication.claims import CLAIMS, Claim
 from workflows.publish import REPORTS, ROOT
 
 RESULTS = Path("results")

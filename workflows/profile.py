@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import Comment, CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from workflows import parameters, workspace
+from workflows.engines import parameters, workspace
 
 PROFILES = Path(__file__).parent / "profiles"
 WIDTH = 120

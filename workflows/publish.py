@@ -29,8 +29,10 @@ from deq_sequence.reports import paths as sequence_paths
 from deq_sequence.reports import perplexity
 from deq_vision.reports import paths as vision_paths
 from deq_vision.reports import scores, stability, streaming
-from workflows import dvc_state, findings, graph, parameters, times
+from workflows import dvc_state
+from workflows.engines import graph, parameters
 from workflows.profile import ProfileError, edits, running
+from workflows.publication import findings, times
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -19,10 +19,12 @@ from dvc.repo import Repo
 from ruamel.yaml.comments import CommentedMap
 
 from deq_core.experiment.config.errors import meant
-from workflows import commands, graph, miniatures, parameters, runs
+from workflows.engines import commands, graph, parameters
+from workflows.engines.resources import MEMORY
+from workflows.paper import miniatures
+from workflows.paper.reductions import REDUCED, reduced
 from workflows.profile import profile, text
-from workflows.reductions import REDUCED, reduced
-from workflows.resources import MEMORY
+from workflows.publication import runs
 
 ROOT = Path(__file__).parents[1]
 CODE = ("Snakefile", "dvc.yaml", ".dvcignore", "packages", "profiles", "workflows")

@@ -7,7 +7,7 @@ from typing import Any
 from deq_core.experiment import config
 from deq_core.experiment.files import write_json
 from deq_core.experiment.study.registry import found
-from workflows.parameters import SCHEMAS
+from workflows.engines.parameters import SCHEMAS
 
 PACKAGES = ("deq_flow", "deq_vision", "deq_sequence")
 

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from workflows import cache, commands, parameters, workspace
+from workflows.engines import cache, commands, parameters, workspace
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

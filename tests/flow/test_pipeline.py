@@ -35,7 +35,7 @@ from deq_flow.studies import gradients
 from deq_flow.studies.flow import Flow
 from deq_flow.studies.table import BASELINES, EVALUATE, network_method
 from deq_flow.training.train import train
-from workflows import findings
+from workflows.publication import findings
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from tests.fuzz.reader import Reader
 
 from deq_core.experiment.download import kept
 from deq_core.experiment.outputs import written
-from workflows import parameters
+from workflows.engines import parameters
 from workflows.profile import profile, text
 
 URL = "https://example.org/set.zip"

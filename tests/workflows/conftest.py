@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from tests.workflows.checkout import ROOT, copy, environment, run
 
-from workflows import workspace
+from workflows.engines import workspace
 
 PIPELINE = f"""
 stages:
   check:
-    cmd: PYTHONPATH={ROOT} python -c "from workflows import cache, leftovers; cache.mend(); leftovers.take_out()"
+    cmd: PYTHONPATH={ROOT} python -c "from workflows.engines import cache, leftovers; cache.mend(); leftovers.take_out()"
     always_changed: true
     outs: [checked.txt: {{cache: false, persist: true}}]
   get:

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from tests.workflows.checkout import run
 
-from workflows import cache, dvc_state
+from workflows import dvc_state
+from workflows.engines import cache
 
 ONCE = ["get", "train1", "train2", "plot"]
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -9,7 +9,8 @@ from benchmarks.core.pages import with_table
 from dvc.repo import Repo
 from tests.profiles import ROOT
 
-from workflows import code, commands, edits
+from workflows import code, edits
+from workflows.engines import commands
 
 COMMANDS = {stage: command for stage, (_, command) in edits.stages().items()}
 TRAININGS = {stage for stage, command in COMMANDS.items() if command.endswith(("train", "pretrain", "study gradients"))}

@@ -16,7 +16,8 @@ from tests.workflows.checkout import ROOT, run, set_parameters
 
 from deq_core.experiment.config import ConfigError, Name
 from deq_core.experiment.config import load as load_section
-from workflows import commands, parameters, profile
+from workflows import profile
+from workflows.engines import commands, parameters
 
 HOSTILE = [
     *("$(touch pwned)", "`touch pwned`", "a>pwned", "a;touch pwned", "a|touch pwned", "a&touch pwned", "${IFS}"),

@@ -22,10 +22,11 @@ from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.params import Model
 from deq_vision.config import VARIANTS, Equilibrium
 from deq_vision.models.mdeq import MDEQ
-from workflows import costs, graph, parameters
+from workflows import costs
 from workflows.costs import Cost
-from workflows.measurements import PAIRS, followed, of_text
-from workflows.operations import (
+from workflows.engines import graph, parameters
+from workflows.paper.measurements import PAIRS, followed, of_text
+from workflows.paper.operations import (
     Counted,
     Seen,
     of_sequence,

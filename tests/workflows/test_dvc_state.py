@@ -8,8 +8,9 @@ import pytest
 from dvc.repo import Repo
 from tests.workflows.checkout import edit, run
 
-from workflows import dvc_state, graph, publish, workspace
+from workflows import dvc_state, publish
 from workflows.dvc_state import LONG_AGO, Stage, StateError, project
+from workflows.engines import graph, workspace
 
 LOCK, RWLOCK = "dvc.lock", ".dvc/tmp/rwlock"
 

@@ -19,7 +19,7 @@ import yaml
 from tests.guides import steps
 from tests.workflows.checkout import ROOT, copy, environment, run, set_parameters
 
-from workflows.graph import outputs
+from workflows.engines.graph import outputs
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import yaml
 from tests.profiles import PROFILES
 from tests.workflows.checkout import ROOT, run, set_parameters
 
-from workflows import graph, parameters
-from workflows.graph import GraphError, Job, Rule, final, outputs, rule
+from workflows.engines import graph, parameters
+from workflows.engines.graph import GraphError, Job, Rule, final, outputs, rule
 
 JOB = re.compile(r"^rule \w+:\n(?P<body>(?:^ .*\n)+)^Shell command: .* --single-item (?P<stage>\S+) > ", re.MULTILINE)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from tests.workflows.checkout import edit, run
 
-from workflows import dvc_state, leftovers
+from workflows import dvc_state
+from workflows.engines import leftovers
 
 FULL, SMALL = "steps: 3\nseeds: [1, 2]", "steps: 4\nseeds: [1]"
 

@@ -12,7 +12,7 @@ from snakemake.cli import get_argument_parser
 from snakemake.scheduling.job_scheduler import JobRateLimiter
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflows.graph import Job, Rule
+from workflows.engines.graph import Job, Rule
 from workflows.live import (
     TIMES,
     Live,

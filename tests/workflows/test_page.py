@@ -14,9 +14,9 @@ from tests.browser import page as in_browser
 
 from deq_core.experiment.study.path_report import Unit
 from deq_core.experiment.tracking.run import track
-from workflows import findings, runs
-from workflows.claims import CLAIMS
 from workflows.page import OUT, TITLES, main
+from workflows.publication import findings, runs
+from workflows.publication.claims import CLAIMS
 from workflows.publish import REPORTS
 
 WIDTHS = (390, 1200)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.workflows.checkout import ROOT
 
-from workflows.parameters import ParameterError, load
+from workflows.engines.parameters import ParameterError, load
 
 SCHEMA = {
     "type": "object",

@@ -14,7 +14,7 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 from tests.profiles import PROFILES, ROOT, written
 
-from workflows import parameters, workspace
+from workflows.engines import parameters, workspace
 from workflows.profile import main
 
 KEY = re.compile(r"[A-Za-z_][\w-]*|\d+")

@@ -9,8 +9,8 @@ import pytest
 
 from deq_core.experiment import config
 from workflows import rehearse, schemas
+from workflows.paper.reductions import REDUCED, found, reduced
 from workflows.profile import edits, profile, text
-from workflows.reductions import REDUCED, found, reduced
 
 SMALLER = {
     *("steps", "batch_size", "processes", "seeds", "repeats", "evaluations", "max_steps", "thresholds"),

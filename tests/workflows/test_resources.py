@@ -4,7 +4,7 @@ import pytest
 from ruamel.yaml import YAML
 from tests.workflows.checkout import ROOT
 
-from workflows.resources import MEMORY, Resources, asked
+from workflows.engines.resources import MEMORY, Resources, asked
 
 PROFILE = {
     "train": {

@@ -11,7 +11,8 @@ from tests.profiles import ROOT
 from tests.workflows.checkout import run, set_parameters
 
 from deq_core.experiment.config import loading
-from workflows import code, commands, graph, parameters
+from workflows import code
+from workflows.engines import commands, graph, parameters
 
 
 class BegunError(Exception):

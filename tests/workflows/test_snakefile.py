@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.workflows.checkout import environment, run
 
-from workflows import workspace
+from workflows.engines import workspace
 from workflows.live import TIMES
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.workflows.checkout import ROOT
 
-from workflows import workspace
+from workflows.engines import workspace
 
 STAGE = (sys.executable, "-m", "workflows.stage")
 
@@ -89,7 +89,7 @@ def test_a_command_started_by_dvc_holds_the_workspace_until_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    check = "from workflows import workspace; workspace.check_idle()"
+    check = "from workflows.engines import workspace; workspace.check_idle()"
     process = run_stage(tmp_path, sys.executable, "-c", check)
     assert "WorkspaceBusyError" in process.stderr
     workspace.check_idle()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.workflows.checkout import ROOT
 
-from workflows import workspace
+from workflows.engines import workspace
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_snakemake_is_refused_while_dvc_works_but_other_stages_of_dvc_are_not() 
 
 @pytest.mark.parametrize("child", ["", "subprocess.Popen(['sleep', '30']); "])
 def test_the_claim_ends_with_the_process_even_where_a_child_lives_on(child: str) -> None:
-    claim = f"from workflows import workspace; workspace.claim(); {child}print('claimed', flush=True); input()"
+    claim = f"from workflows.engines import workspace; workspace.claim(); {child}print('claimed', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", f"import subprocess; {claim}"],
         stdin=subprocess.PIPE,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
-from workflows import miniatures
+from workflows.paper import miniatures
 
 TEXT = f"the texts that are measured have {miniatures.TOKENS} tokens"
 MEASURED = "evaluations that are looked at; solves of trainings have theirs"

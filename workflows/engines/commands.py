@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from workflows import parameters
+from workflows.engines import parameters
 
 PLACE = re.compile(r"\{([\w.]+)\}")
 

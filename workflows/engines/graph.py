@@ -15,7 +15,7 @@ from dvc.parsing import DataResolver
 from dvc.repo import Repo
 from dvc.utils.serialize import load_yaml
 
-from workflows.resources import Resources, asked
+from workflows.engines.resources import Resources, asked
 
 CODE = "code"
 """The stage that records the code behind each command; it runs before Snakemake plans, which depends on its outputs."""

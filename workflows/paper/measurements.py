@@ -26,7 +26,7 @@ from deq_vision.data.sets.cifar import SIDE
 from deq_vision.params import Classify, Experiment
 from deq_vision.studies.section import Vision
 from deq_vision.studies.stability import Stability
-from workflows.operations import (
+from workflows.paper.operations import (
     Counted,
     Seen,
     of_flow,

@@ -10,7 +10,7 @@ from functools import partial
 from deq_flow.reports.paths import UNIT as FLOW
 from deq_sequence.reports.paths import UNIT as SEQUENCE
 from deq_vision.reports.paths import UNIT as VISION
-from workflows import findings
+from workflows.publication import findings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from workflows import cache, graph
+from workflows.engines import cache, graph
 
 
 def take_out() -> bool:

@@ -17,7 +17,7 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.events import AliasEvent
 
 PARAMS = Path("params.yaml")
-SCHEMAS = Path(__file__).parent / "schemas"
+SCHEMAS = Path(__file__).parents[1] / "schemas"
 NAMES = {
     "array": "a list",
     "boolean": "true or false",

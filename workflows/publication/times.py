@@ -7,7 +7,9 @@ from typing import Any
 
 from benchmarks.core.pages import markdown
 
-from workflows import graph, live, parameters, runs
+from workflows import live
+from workflows.engines import graph, parameters
+from workflows.publication import runs
 
 
 def measured(results: Path) -> dict[str, dict[str, Any]]:
