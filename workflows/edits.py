@@ -20,7 +20,7 @@ PAGE = code.ROOT / "docs" / "reproducibility.md"
 RUN = re.compile(r"exec python -m workflows\.stage (deq-\w+)((?: [a-z][\w-]*(?![\w=-]))+)")
 DOMAINS = ("flow", "vision", "sequence")
 ROWS = {
-    "solvers, adjoints": ["deq_core/_solve/*", "deq_core/_solvers/*", "deq_core/_adjoints/*"],
+    "solvers, adjoints": ["deq_core/_solve/*", "deq_core/_scope/*", "deq_core/_solvers/*", "deq_core/_adjoints/*"],
     "the delta rule": ["deq_core/delta/*"],
     "the training loop": ["deq_core/experiment/training/*"],
     **{f"data of {domain}": [f"deq_{domain}/data/*"] for domain in DOMAINS},
