@@ -19,3 +19,9 @@ def test_auto_is_cuda_where_there_is_one() -> None:
 def test_a_missing_device_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"got '{name}'"):
         chosen_device(name)
+
+
+def test_the_error_of_a_device_without_a_backend_is_short() -> None:
+    with pytest.raises(ConfigError, match="got 'fpga'") as error:
+        chosen_device("fpga")
+    assert len(str(error.value)) < 300

@@ -3,6 +3,7 @@
 import torch
 
 from deq_core.experiment.config import ConfigError
+from deq_core.experiment.reading import told
 
 
 def chosen_device(name: str) -> torch.device:
@@ -18,5 +19,5 @@ def chosen_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError, NotImplementedError) as error:
         expected = "auto, cpu, cuda or cuda:N where there is such a GPU"
-        raise ConfigError(f"device: expected {expected}, got {name!r} ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"device: expected {expected}, got {name!r} ({told(error)})") from error
     return device
