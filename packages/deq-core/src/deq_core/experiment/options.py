@@ -37,7 +37,7 @@ class Options:
     batch_size: Annotated[int | None, _given] = None
     """samples per update."""
     network: Annotated[str | None, _given] = None
-    """architecture, by a name that `build` knows."""
+    """architecture, by a name that the package's function `build` knows."""
     solver: Annotated[SolverKind | None, _given] = None
     """solver of the forward pass; an implicit gradient of the recipe keeps its own solver."""
     max_steps: Annotated[int | None, _given] = None
@@ -45,7 +45,7 @@ class Options:
     tolerance: Annotated[float | None, _given] = None
     """residual at which a solve ends, in training and evaluation; relative, unless the recipe's is absolute."""
     adjoint: Annotated[AdjointKind | None, _given] = None
-    """gradient through the fixed point; implicit takes solver and stop of the forward pass for the backward pass."""
+    """gradient through the fixed point; implicit uses solver and stop of the forward pass, unless it is the recipe's."""
     device: Annotated[Literal["cpu", "cuda"] | None, _given] = None
     """device to train on."""
     threads: Annotated[int | None, _given] = None

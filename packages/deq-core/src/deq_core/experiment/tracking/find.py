@@ -113,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the run of each file and the files of each run; exits with status 1 if one is not found."""
     parser = argparse.ArgumentParser(
         prog="python -m deq_core.experiment.tracking.find",
-        description="Tells which run wrote a file, as it is now, and which files a run read and wrote.",
+        description="Prints the run that wrote the present version of a file, or the run of that ID or name, and the "
+        "files that it read and wrote. The exit status is 1 if there is no such run.",
     )
     parser.add_argument("wanted", nargs="+", metavar="FILE|RUN", help="a file, or the ID or name of a run")
     faults = 0

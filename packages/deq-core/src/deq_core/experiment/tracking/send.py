@@ -35,7 +35,12 @@ def send(folder: Path, uri: str | None = None) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m deq_core.experiment.tracking.send", description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", help=f"by default {FOLDER} beside mlflow.db")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        help=f"the records; by default {FOLDER} beside mlflow.db, or here if the store is a server",
+    )
     parser.add_argument("--to", metavar="URI", help="another store than the one that the runs were meant for")
     given = parser.parse_args(arguments)
     try:
