@@ -45,7 +45,7 @@ class Options:
     tolerance: Annotated[float | None, _given] = None
     """residual at which a solve ends, in training and evaluation; relative, unless the recipe's is absolute."""
     adjoint: Annotated[AdjointKind | None, _given] = None
-    """gradient through the fixed point; implicit uses solver and stop of the forward pass, unless it is the recipe's."""
+    """gradient through the fixed point; implicit uses the solver and stop of the forward pass, or the recipe's own."""
     device: Annotated[Literal["cpu", "cuda"] | None, _given] = None
     """device to train on."""
     threads: Annotated[int | None, _given] = None
