@@ -13,7 +13,9 @@ from workflows.engines import workspace
 PIPELINE = f"""
 stages:
   check:
-    cmd: PYTHONPATH={ROOT} python -c "from workflows.engines import cache, leftovers; cache.mend(); leftovers.take_out()"
+    cmd: >-
+      PYTHONPATH={ROOT} python -c
+      "from workflows.engines import cache, leftovers; cache.mend(); leftovers.take_out()"
     always_changed: true
     outs: [checked.txt: {{cache: false, persist: true}}]
   get:
