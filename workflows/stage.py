@@ -1,7 +1,7 @@
 """Runs the command of one stage: `python -m workflows.stage COMMAND [ARGUMENT ...]`.
 
 The process takes the lock of the workspace, ends with the DVC process that started it, and becomes the command, with
-its placeholders filled in (commands.py) by the stage's name. It runs the code of its own checkout.
+its placeholders filled in (engines/commands.py) by the stage's name. It runs the code of its own checkout.
 """
 
 import ctypes
