@@ -254,7 +254,7 @@ def small_corpus() -> Corpus:
     [
         (None, "no such text"),
         (np.array([0.5]), "a row of int32"),
-        (np.array([99], dtype=np.int32), "int32 below 6"),
+        (np.array([99], dtype=np.int32), "int32 from 0 to 5"),
         (b"\x93NUMPY", "expected an array of numbers"),
         (b"", "expected an array of numbers"),
     ],

@@ -95,7 +95,7 @@ def test_what_was_measured_before_a_number_that_is_none_is_kept(folder: Path) ->
         (("net", "--data", "text.txt", "--length", "50"), "50 tokens are too few for 1 rows of a segment of 50"),
         (("net", "--data", "text.txt", "--batch-size", "8"), "50 tokens are too few for 8 rows"),
         (("net", "--data", "text.txt", "--length", "0"), "length and batch_size of at least 1, got 0 and 1"),
-        (("net", "--data", "text.txt", "--split", "test"), "text, split: of a folder alone"),
+        (("net", "--data", "text.txt", "--split", "test"), "text, split: only for a folder of prepared texts"),
         (("net", "--data", "data", "--text", "characters"), r"net: made for other tokens"),
         (("net", "--data", "data"), r"data/text/vocabulary.json: no such vocabulary"),
     ],

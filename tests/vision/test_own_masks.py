@@ -126,7 +126,7 @@ def test_pictures_and_masks_that_do_not_fit_are_refused_by_name(root: Path) -> N
     found = OwnMasks(root)
     mask = root / "masks" / found.images[0].name
     indexed().resize((30, 40)).save(mask)
-    with pytest.raises(UserError, match=rf"{mask.name}: expected 60x40 pixels, as .* has them for a person, got 30x40"):
+    with pytest.raises(UserError, match=rf"{mask.name}: expected 60x40 pixels, as .* when displayed, got 30x40"):
         found[0]
     coloured().save(mask)
     with pytest.raises(

@@ -129,7 +129,7 @@ def export(network: Network, out: Path, *, format: Format, steps: int) -> Export
     if format == "onnx" and isinstance(solver, LINEAR):
         raise ExportError(
             f"{type(solver).__name__} solves linear systems, which ONNX cannot express: "
-            "load with solver=deq_core.FixedPointIteration()"
+            "choose --solver fixed_point_iteration, or load with solver=deq_core.FixedPointIteration()"
         )
     side = least_side(network)
     based = network.scales is not None
@@ -151,7 +151,7 @@ def export(network: Network, out: Path, *, format: Format, steps: int) -> Export
 
 
 def least_side(network: Network) -> int:
-    """Least side of images for an exported program, pixels: with it, each correlation level has two cells a side.
+    """Least side of images for an exported program, pixels: with it, correlation levels have at least two cells a side.
 
     The network itself does not pool sides of one cell. This depends on the size, so a program for all sizes cannot.
     """

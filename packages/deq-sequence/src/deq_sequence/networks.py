@@ -43,13 +43,15 @@ def load(path: Path | str, *, variant: str | None = None, **overrides: Any) -> D
         overrides: as in `build`: solver, stop, eval_stop, adjoint, memory, steps, norm, dropout, ...
 
     Raises CheckpointError if the file is missing, damaged or does not fit, listing missing, unexpected and misshapen
-    tensors, and ValueError for an unknown override.
+    tensors, ConfigError if config.json is missing or invalid, and ValueError for an unknown override.
     """
     path = file_of(path)
     if path.suffix != ".safetensors":
         return load_released(path, **({} if variant is None else {"variant": variant}), **overrides)
     if variant is not None:
-        raise ValueError(f"variant is for released files; {path} says itself what it is of, got {variant!r}")
+        raise ValueError(
+            f"variant: only for released files; {path} has its config.json beside it, so leave it out, got {variant!r}"
+        )
     of_size, of_equilibrium = split(overrides)
     tensors = checkpoint.load_tensors(path)
     stored = config.load(Stored, path.with_name("config.json"))

@@ -48,7 +48,10 @@ class Evaluate:
         if not self.sets:
             raise ValueError("evaluate.sets: expected at least one")
         if min(self.sweep, self.batch_size, self.threads) < 1:
-            raise ValueError("evaluate: sweep, batch_size and threads must be at least 1")
+            raise ValueError(
+                "evaluate: sweep, batch_size and threads must be at least 1, got "
+                f"{self.sweep}, {self.batch_size} and {self.threads}"
+            )
 
 
 def measure(job: Job[Measured, Evaluate]) -> Mapping[str, Any]:

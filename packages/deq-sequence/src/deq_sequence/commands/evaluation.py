@@ -99,7 +99,9 @@ def opened(
         raise ConfigError(f"{data}: no such file or folder; name a text file, or a folder that `download` wrote")
     if data.is_file():
         if text is not None or split is not None:
-            raise ConfigError("text, split: of a folder alone; a text file is measured whole")
+            raise ConfigError(
+                "text, split: only for a folder of prepared texts; a text file is measured whole, so leave them out"
+            )
         model = load(checkpoint)
         vocabulary = load_vocabulary(checkpoint, model)
         return model, vocabulary, texts.numbered(data, vocabulary)

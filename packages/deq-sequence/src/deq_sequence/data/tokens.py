@@ -15,6 +15,8 @@ from deq_sequence.data import vocabulary as vocabularies
 from deq_sequence.data.corpora import SPLITS, Corpus, CorpusError, Split
 from deq_sequence.data.vocabulary import Kind, UnknownError, Vocabulary
 
+AGAIN = "prepare the text again with `deq-sequence download`"
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -72,12 +74,12 @@ def _numbered(corpus: Corpus, split: Split, vocabulary: Vocabulary) -> Tensor:
 
 def _text(path: Path, vocabulary: int) -> Tensor:
     if not path.exists():
-        raise CorpusError(f"{path}: no such text; number the corpus again")
-    with decoding(path, CorpusError, "an array of numbers", "number the corpus again"):
+        raise CorpusError(f"{path}: no such text; {AGAIN}")
+    with decoding(path, CorpusError, "an array of numbers", AGAIN):
         with path.open("rb") as file:
             found = header(file.read(LONGEST), path.stat().st_size)
         text = np.fromfile(path, found.dtype, offset=found.offset)
     numbers = len(found.shape) == 1 and text.dtype == np.int32
     if not numbers or (len(text) and not 0 <= text.min() <= text.max() < vocabulary):
-        raise CorpusError(f"{path}: expected a row of int32 below {vocabulary}; number the corpus again")
+        raise CorpusError(f"{path}: expected a row of int32 from 0 to {vocabulary - 1}; {AGAIN}")
     return torch.from_numpy(text)

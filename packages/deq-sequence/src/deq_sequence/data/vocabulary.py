@@ -210,7 +210,7 @@ def load(path: Path) -> Vocabulary:
 
     Raises CorpusError if there is none.
     """
-    data = read_bytes(path, CorpusError, absent="no such vocabulary; a model is used with the one it was trained with")
+    data = read_bytes(path, CorpusError, absent="no such vocabulary; `deq-sequence download` prepares texts")
     with decoding(path, CorpusError, "a vocabulary", "make it again"):
         return restore(json.loads(data))
 

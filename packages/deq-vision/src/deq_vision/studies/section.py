@@ -78,7 +78,9 @@ class Vision:
             if isinstance(task, Classify):
                 raise ValueError(f"streamed: {name} is to classify; videos are for segmentation and detection")
             if "own" in (getattr(task, "labels", ""), getattr(task, "objects", "")):
-                raise ValueError(f"streamed: {name} is for pictures of one's own, of which no videos are labelled")
+                raise ValueError(
+                    f"streamed: {name} is for your own images; only cityscapes, street and vid have labelled videos"
+                )
         for name in self.trained:
             if self.evaluate[name].windows is not None and not isinstance(self.experiments[name].task, Segment):
                 raise ValueError(f"evaluate.{name}.windows: only for segmentation")

@@ -82,7 +82,10 @@ def from_released(state: Mapping[str, Tensor], *, variant: str = "wt103", **over
         raise CheckpointError(f"not a complete checkpoint of a DEQ-Transformer:\n  {listed}")
     for copy, original in copies.items():
         if not torch.equal(state[copy], state[original]):
-            raise CheckpointError(f"{copy} differs from {original}, so they cannot be tied: leave that to the file")
+            raise CheckpointError(
+                f"{copy} differs from {original}, so they cannot be tied: leave out tied_tables and tied_projections, "
+                "which the file determines"
+            )
     return filled(model, {name: state[name] for name in expected})
 
 
@@ -152,7 +155,7 @@ def _numbered(state: Mapping[str, Tensor], before: str, after: str) -> list[Tens
 
 
 def _division(widths: list[int]) -> int:
-    """The factor by which widths shrink from cluster to cluster: 2 for a single cluster, 1 if there is none."""
+    """The factor by which widths shrink from cluster to cluster: 2 for a single cluster, 1 if no factor fits."""
     for division in range(2, widths[0] + 1):
         if [widths[0] // division**cluster for cluster in range(len(widths))] == widths:
             return division

@@ -58,7 +58,7 @@ class OwnMasks(Dataset[SegmentedImage]):
         image, mask = read_image(path, upright=True), self.labels.read(mask_of(path))
         if mask.shape != image.shape[1:]:
             raise FileFormatError(
-                f"{mask_of(path)}: expected {size_of(image)} pixels, as {path} has them for a person, got "
+                f"{mask_of(path)}: expected {size_of(image)} pixels, as {path} has when displayed, got "
                 f"{size_of(mask[None])}; save both at one size"
             )
         return SegmentedImage(image, mask, path.name)
