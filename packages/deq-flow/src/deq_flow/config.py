@@ -115,7 +115,7 @@ class Equilibrium:
 
     Attributes:
         solver, stop: solver and stop of the forward solve in training
-        eval_stop: stop in evaluation; None is `stop`. The release evaluates with 1.5 times as many steps
+        eval_stop: stop in evaluation; None is `stop`. The default is version 2's: 1.5 times its 40 steps
         adjoint: gradient of the solve; a tuple has one adjoint for each supervised state, in order
         correction: steps whose states are supervised in training, besides the last (sparse fixed-point correction)
         chaining: "indexing" records the corrected states in one solve, the default of version 1. "sliced" solves from
@@ -180,7 +180,8 @@ class Scales:
     """Resized copies of a pair on which a network estimates flow, from the coarsest to the finest.
 
     Attributes:
-        coarsest: copies are halved until their longer side is at most this, pixels
+        coarsest: copies are halved until their longer side is at most this, pixels, or halving would leave the
+            shorter one below 16
         finest: factor, at least 1, by which the pair is enlarged for the finest copy; it helps a network whose cells
             are four pixels wide on small frames
         longest: longest side of an enlarged copy, pixels; longer frames are enlarged less, or not at all
@@ -199,7 +200,7 @@ class Scales:
             raise ValueError(f"scales need {least}, got {self}")
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Height and width of each copy of a pair of `height` x `width`, coarsest first; no side is below 16 pixels."""
+        """Height and width of each copy of a pair of `height` x `width`, coarsest first; none is halved to below 16."""
         longer = max(height, width)
         scale = max(1.0, min(self.finest, self.longest / longer))
         sizes = [(round(scale * height), round(scale * width))]

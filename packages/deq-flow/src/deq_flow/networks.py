@@ -46,7 +46,7 @@ def load(path: Path | str, **overrides: Any) -> Network:
             holds for both training and evaluation
 
     Raises CheckpointError for a file that is missing, damaged or not such a checkpoint, listing missing, unexpected
-    and misshapen tensors, and ValueError for an unknown override.
+    and misshapen tensors, ConfigError for an invalid config.json, and ValueError for an unknown override.
     """
     path = file_of(path)
     if path.suffix == ".safetensors":

@@ -172,7 +172,9 @@ class Training:
 def named(
     name: str, model: EquilibriumModel | UnrolledModel, recipe: Train
 ) -> tuple[EquilibriumModel | UnrolledModel, Train]:
-    """Network and recipe with the architecture of that name; a RAFT gets the solve's maximum number of steps.
+    """Network and recipe with the architecture of that name.
+
+    A RAFT in place of an equilibrium network gets the maximum number of steps of its solve, and no `stabilise`.
 
     Raises:
         ConfigError: there is no such network, or it is an equilibrium network and `model` has no layer to solve it.

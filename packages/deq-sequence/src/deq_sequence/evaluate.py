@@ -98,6 +98,7 @@ def measure(
 
     Raises:
         NonFiniteError: a prediction is not finite.
+        ValueError: the text is shorter than two tokens per row, or `stride` is not from 1 to `length`.
     """
     found = Measured() if found is None else found
     score, scores = found.score, found.sweep

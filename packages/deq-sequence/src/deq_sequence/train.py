@@ -47,7 +47,7 @@ def train(
             gradient may differ.
 
     Returns:
-        The latest value of every quantity in the history.
+        The latest finite value of every quantity in the history.
 
     Raises:
         CorpusError: the text is missing, damaged or too short for its rows, or `start` was trained with other tokens.

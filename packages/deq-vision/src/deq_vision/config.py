@@ -303,4 +303,4 @@ VARIANTS = {
     "mini-street": Variant(MINI_STREET, _MINI),
     "mini-video": Variant(MINI_VIDEO, _MINI),
 }
-"""All variants by name; those whose `numerics` are "released" have official checkpoints."""
+"""All variants by name; those whose `numerics` are "released" are configurations of the release."""

@@ -13,7 +13,7 @@ def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     """bool (b,): whether the class in `labels` (b,) is among the `k` greatest of `logits` (b, c).
 
     Ties are resolved in favour of the smaller class index. A sample is wrong if the logit of its own class is not
-    finite, or that of any class is NaN or infinity.
+    finite, or that of any class is NaN or +infinity.
 
     Raises:
         ValueError: the shapes do not fit, or k is not from 1 to c.

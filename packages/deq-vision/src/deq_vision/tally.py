@@ -24,7 +24,11 @@ def tally(task: Scored | Detect) -> "DetectionTally | ScoreTally":
 
 
 class ScoreTally:
-    """Metrics of classification (loss, top1, top5) or segmentation (loss, miou, accuracy, mean_accuracy)."""
+    """Metrics of classification or segmentation.
+
+    Classification: loss, top1 and, with more than five classes, top5. Segmentation: loss, miou, accuracy and
+    mean_accuracy.
+    """
 
     def __init__(self, task: Scored) -> None:
         self.task: Scored = task

@@ -1,4 +1,4 @@
-"""Fine-tuning on one's own pairs. Its options are the few numbers that one changes; the others are in its recipe."""
+"""Fine-tuning on your own pairs. Its options are the few numbers that are often changed; all are in its recipe."""
 
 import sys
 from collections.abc import Mapping

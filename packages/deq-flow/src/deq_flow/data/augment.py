@@ -31,7 +31,7 @@ class AugmentConfig:
     scale: tuple[float, float] = (-0.2, 0.5)
     """Range of the base-2 logarithm of the scale."""
     scale_chance: float = 0.8
-    """Probability of scaling."""
+    """Probability of scaling; frames smaller than the crop are always scaled."""
     stretch: float = 0.2
     """Greatest base-2 logarithm of the additional scale of each axis."""
     stretch_chance: float = 0.8
@@ -80,11 +80,7 @@ class Geometry:
 
 
 def augment(sample: FlowSample, config: AugmentConfig, rng: np.random.Generator) -> FlowSample:
-    """A randomly augmented sample of size `config.crop`; its `occluded` is None.
-
-    Raises:
-        ValueError: the sample is smaller than the crop and scaling by `config` cannot help.
-    """
+    """A randomly augmented sample of size `config.crop`; its `occluded` and `invalid` are None."""
     if config.still_chance and rng.uniform() < config.still_chance:
         nothing, everywhere = torch.zeros_like(sample.flow), torch.ones_like(sample.valid)
         sample = replace(sample, image2=sample.image1, flow=nothing, valid=everywhere)

@@ -78,7 +78,7 @@ SampleSet = batches.SampleSet[FlowSample]
 
 @dataclass(frozen=True)
 class PairFiles:
-    """The files of a pair, which have one height and width."""
+    """The files of a pair, whose frames have one height and width."""
 
     name: str
     """Name of the sample."""

@@ -39,9 +39,9 @@ class Evaluation:
     """Results of one method on all sets."""
 
     samples: list[Row] = field(default_factory=list)
-    """One row for each pair: set, name, and the metrics of `measured`."""
+    """One row for each pair: set, name, the metrics of `measured`, and the results of `Prediction.solved`."""
     steps: list[Row] = field(default_factory=list)
-    """One row for each set and iteration: set, step, epe, residual."""
+    """One row for each set and iteration: set, step, epe and, of an equilibrium solve, residual."""
 
 
 def labelled_sets(data: Path, names: Sequence[str] = tuple(EMBEDDED)) -> dict[str, SampleSet]:

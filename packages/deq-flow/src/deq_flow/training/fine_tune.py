@@ -149,7 +149,7 @@ def fine_tune(
         log: receives every logged step.
 
     Returns:
-        The latest value of each quantity in the history.
+        The latest finite value of each quantity in the history.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.

@@ -115,7 +115,7 @@ def train_shipped(
         photographs: uint8 RGB (h, w, 3) each, for the pairs, in addition to those of scikit-image.
 
     Returns:
-        The latest value of each quantity in the history.
+        The latest finite value of each quantity in the history.
     """
     torch.set_num_threads(config.threads)
     most = max(phase.pairs for phase in config.phases)

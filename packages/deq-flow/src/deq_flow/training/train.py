@@ -52,7 +52,7 @@ def train(
             curriculum; its solver and gradient may differ.
 
     Returns:
-        The latest value of each quantity in the history.
+        The latest finite value of each quantity in the history.
 
     Raises:
         LayoutError: a training set is missing or incomplete.

@@ -49,8 +49,8 @@ def train(
             vocabulary. A shipped name, a folder written by training, a weights file (.safetensors), or a released file.
             An unknown character or word is an error that names it.
         change: values of the recipe to override.
-        tokens: tokenisation of a text file, learnt from it, unless `start` has a vocabulary; only byte pairs can encode
-            any other text.
+        tokens: tokenisation of a text file, learnt from it; only byte pairs can encode any other text. Not with
+            `start`, whose vocabulary is used.
         params: recipe file; `--template` writes one.
         section: section of that file.
         template: print the shipped recipe, to be edited and passed as `--params`, without training.

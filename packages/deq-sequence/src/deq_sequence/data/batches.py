@@ -65,7 +65,7 @@ def batches(
             k % lanes, and each lane has its own rows and memory.
 
     Raises:
-        ValueError: the text is shorter than two tokens per row.
+        ValueError: the text is shorter than two tokens per row, or batch_size, length or lanes is below 1.
     """
     rows = batch_size * lanes
     if batch_size < 1 or lanes < 1 or length < 1:
@@ -106,6 +106,9 @@ def windows(tokens: Tensor, *, length: int, batch_size: int = 1, stride: int | N
         batch_size: number of rows that the text is cut into, each of which starts without memory.
         stride: number of tokens by which windows advance. Less than `length` reads some tokens again, which gives the
             scored ones more context in their own segment. None for `length`, the released protocol.
+
+    Raises:
+        ValueError: the text is shorter than two tokens per row, or `stride` is not from 1 to `length`.
     """
     stride = length if stride is None else stride
     width = len(tokens) // batch_size

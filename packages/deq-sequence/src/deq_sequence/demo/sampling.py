@@ -10,7 +10,7 @@ from deq_core.experiment.errors import NonFiniteError
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Settings of sampling, applied in this order.
+    """Settings of sampling, applied in this order after `never`.
 
     Attributes:
         temperature: divisor of log-probabilities; 0 takes the most probable token

@@ -60,7 +60,7 @@ class AdaptiveEmbedding(nn.Module):
 
 
 class AdaptiveSoftmax(nn.Module):
-    """Log-probabilities of tokens from states (Grave et al., ICML 2017), with weights tied to the embedding's.
+    """Log-probabilities of tokens from states (Grave et al., ICML 2017); weights may be tied to the embedding's.
 
     The head decides between the first cluster's tokens and the other clusters. The probability of a rare token is that
     of its cluster times that of the token within the cluster. The embedding is an argument of every call, so that tied

@@ -42,14 +42,14 @@ class Reading:
 
 
 class Reader:
-    """Reads texts piece by piece, with the logits of `model(tokens, memory)` at less cost.
+    """Reads texts piece by piece, with the log-probabilities of `model(tokens, memory)` at less cost.
 
     A reader caches keys and values of the past, where `Memory` has states, and computes projected distances once. A
-    text of up to `context` tokens has the same equilibria in one piece or in many, so the same logits up to the
-    residual of the solves. In a longer text each token sees at least the `context` positions before it.
+    text of up to `context` tokens has the same equilibria in one piece or in many, so the same log-probabilities up to
+    the residual of the solves. In a longer text each token sees at least the `context` positions before it.
 
     With the equilibrium's `steps` (the weight-tied transformer) every piece is unrolled and later ones see its last
-    states, as with a memory; the logits then depend on how a text is cut.
+    states, as with a memory; the log-probabilities then depend on how a text is cut.
 
     Args:
         model: network in evaluation mode. A reader caches values of its weights: after an update, make another.

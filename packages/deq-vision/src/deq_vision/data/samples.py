@@ -120,6 +120,7 @@ class Annotated:
 @dataclass(frozen=True)
 class AnnotatedImage:
     """An image with its objects.
+
     Raises:
         ValueError: the image has another type or shape than stated here.
     """

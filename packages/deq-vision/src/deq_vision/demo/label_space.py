@@ -60,8 +60,8 @@ def label_space_of(model: MDEQ, *, pixels: Pixels = "auto", names: Path | None =
 
     Args:
         model: model with a head.
-        pixels: normalisation in training; "auto" is the one stored in the head, else CIFAR's for ten image classes and
-            ImageNet's otherwise.
+        pixels: normalisation in training; "auto" is the one stored in the head, else CIFAR's for ten unnamed image
+            classes, and ImageNet's otherwise.
         names: file with the class names, one per line, such as CIFAR's batches.meta.txt.
 
     Raises:

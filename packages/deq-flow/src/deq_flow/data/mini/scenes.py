@@ -32,9 +32,9 @@ class SceneConfig:
     stretch: float = 0.02
     """Standard deviation of the growth per frame along each of two axes; objects grow twice as fast."""
     ripple: float = 1.2
-    """Greatest amplitude of the non-rigid motion."""
+    """Greatest amplitude of each of the two waves of the non-rigid motion."""
     wavelength: tuple[float, float] = (40.0, 100.0)
-    """Least and greatest wavelength of the non-rigid motion."""
+    """Least and greatest wavelength of these waves; short ones get less amplitude."""
     tint: float = 0.15
     """Greatest relative change of each colour channel of a layer."""
 

@@ -99,7 +99,7 @@ class SineCell(nn.Module):
                 nn.init.uniform_(linear.get_parameter(layer), -bound, bound)
 
     def forward(self, hidden: Tensor, x: Tensor) -> Tensor:
-        """The next (B, width) for x (B, 1)."""
+        """The next hidden state (B, width) for x (B, 1)."""
         return torch.tanh(self.injected(x) + self.recurrent(hidden))
 
 
@@ -226,7 +226,7 @@ def measure(job: Job[Fit, Sine]) -> Mapping[str, float]:
         "x": x[:, 0],
         "shown": torch.tensor(shown),
         "predictions": torch.stack([outputs[step - 1] for step in shown]),
-        "trajectory": states[:, config.points // 4],  # (steps, width), at x = -π
+        "trajectory": states[:, config.points // 4],  # (steps, width), near x = -π
     }
     return {
         "mse": numbers(job.tables["steps"], "mse")[-1],

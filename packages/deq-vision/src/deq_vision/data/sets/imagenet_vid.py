@@ -37,6 +37,8 @@ class ImageNetVid(Dataset[AnnotatedImage]):
 
     Raises:
         LayoutError: a list, folder, frame or annotation is missing.
+        FileFormatError: the lists are empty.
+        ValueError: `frames_per_video` is below 1.
     """
 
     def __init__(
