@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 
 from torch.utils.data import Dataset
@@ -84,9 +85,15 @@ def classes_of(root: Path) -> list[str]:
             raise LayoutError(f"{folder_of(root, split)}: expected the classes of train; not in both: {odd}")
     for place in sorted(folder.glob("[!.]*")):
         if place.name not in found and place.is_dir() and not any(place.iterdir()):
-            said = f"{place}: an empty folder, so no class; put the pictures of a class in it, or remove it"
-            warnings.warn(said, stacklevel=1)  # once, whoever asks for the classes
+            warn_of_empty(place)
     return found
+
+
+@cache
+def warn_of_empty(folder: Path) -> None:
+    """Warns once of an empty folder. `warnings` alone forgets what it showed whenever `catch_warnings` is used."""
+    said = f"{folder}: an empty folder, so no class; put the pictures of a class in it, or remove it"
+    warnings.warn(said, stacklevel=3)
 
 
 def named_in(folder: Path) -> list[str]:
