@@ -15,14 +15,14 @@ def contents(paths: Iterable[Path], sized: Collection[str] | None = None) -> lis
         paths: the files.
         sized: suffixes, in lower case, of files for which a size suffices; all by default.
     """
-    files = sorted({path.resolve() for path in paths})
-    small = sum(path.stat().st_size for path in files) <= HASHED
+    sizes = {path: path.stat().st_size for path in sorted({path.resolve() for path in paths})}
+    small = sum(sizes.values()) <= HASHED
 
     def told(path: Path) -> str:
         by_size = not small and (sized is None or path.suffix.lower() in sized)
-        return str(path.stat().st_size) if by_size else digest(path)
+        return str(sizes[path]) if by_size else digest(path)
 
-    return [(str(path), told(path)) for path in files]
+    return [(str(path), told(path)) for path in sizes]
 
 
 def digest(path: Path) -> str:
