@@ -50,8 +50,8 @@ def found(content: Any) -> Mapping[str, Tensor]:
     if isinstance(content, Mapping):
         others = [f"{key!r}: {type(value).__name__}" for key, value in content.items() if not isinstance(value, Tensor)]
         more = ", ..." if len(others) > 5 else ""
-        got = f"one with {', '.join(others[:5])}{more}" if others else "one with keys that are no names"
-        got = got if content else "an empty one"
+        unnamed = "one with keys that are no names" if content else "an empty one"
+        got = f"one with {', '.join(others[:5])}{more}" if others else unnamed
     raise CheckpointError(f"expected a dictionary of tensors (a state_dict), got {got}")
 
 
