@@ -5,6 +5,8 @@
 # another one where there is one of another version.
 PYTHONS := $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python3.14 python)
 CORES := all
+# Processes of the tests: a third one works on two cores while others wait for servers and timeouts.
+WORKERS := 3
 TARGET := all
 
 INSTALLED := .venv/installed
@@ -47,7 +49,7 @@ types: $(INSTALLED)
 	$(IN_VENV) pyright
 
 pytest: $(INSTALLED)
-	$(IN_VENV) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(IN_VENV) python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 ui: $(INSTALLED)  ## the runs in MLflow, on http://127.0.0.1:5000
 	$(IN_VENV) python -m deq_core.experiment.tracking.ui
