@@ -17,7 +17,7 @@ from deq_core.experiment.config.layer import ImplicitConfig, LayerConfig, Solver
 from deq_core.experiment.config.optim import Every, OptimConfig
 from deq_core.experiment.config.recipe import JacobianPenalty, Pretraining
 from deq_core.experiment.tracking.run import ignore
-from deq_vision.config import MINI_DIGITS, Classification, Detection, Head, ModelConfig, Segmentation
+from deq_vision.config import Classification, Detection, Head, ModelConfig, Segmentation
 from deq_vision.data.mini.write_digits import MiniDigitsConfig, write_digits
 from deq_vision.data.mini.write_street import MiniStreetConfig, write_street
 from deq_vision.data.scenes import SceneAugment
@@ -26,6 +26,7 @@ from deq_vision.detection.decoding import Detections, detect
 from deq_vision.detection.params import Detect
 from deq_vision.evaluate import Evaluate, Windows
 from deq_vision.loss import HardPixels
+from deq_vision.models.variants import MINI_DIGITS
 from deq_vision.params import Classify, Experiment, Recipe, Segment, Task
 from deq_vision.studies.scores import EVALUATE, Measurement
 from deq_vision.studies.section import Vision

@@ -53,6 +53,8 @@ def test_unknown_names_and_options_are_refused() -> None:
         build("cifar-tiny", width=3)
     with pytest.raises(ValueError, match="no option width; it has variant"):
         load("anywhere", width=3)
+    with pytest.raises(ValueError, match=r"head\.classes: expected at least 1, got 0"):
+        build("cifar-tiny", classes=0)
 
 
 def mini(**choices: object) -> MDEQ:

@@ -28,9 +28,6 @@ from deq_vision.baselines.params import Linear
 from deq_vision.cli import main
 from deq_vision.commands.training import RECIPES, laid_over
 from deq_vision.config import (
-    MINI_DIGITS,
-    MINI_STREET,
-    VARIANTS,
     Classification,
     Detection,
     Head,
@@ -45,6 +42,7 @@ from deq_vision.data.transforms import CIFAR, IMAGENET, CropFlip
 from deq_vision.detection.params import Detect
 from deq_vision.evaluate import Evaluate, Windows, evaluate
 from deq_vision.models.mdeq import MDEQ
+from deq_vision.models.variants import MINI_DIGITS, MINI_STREET, VARIANTS
 from deq_vision.params import (
     Classify,
     Experiment,

@@ -20,8 +20,9 @@ from deq_flow.studies.delta.sweep import Extent
 from deq_sequence.config import MINI
 from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.params import Model
-from deq_vision.config import VARIANTS, Equilibrium
+from deq_vision.config import Equilibrium
 from deq_vision.models.mdeq import MDEQ
+from deq_vision.models.variants import VARIANTS
 from workflows import costs
 from workflows.costs import Cost
 from workflows.engines import graph, parameters

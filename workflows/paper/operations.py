@@ -22,8 +22,9 @@ from deq_sequence.config import WT103
 from deq_sequence.models.positions import sinusoids
 from deq_sequence.models.transformer import DEQTransformer
 from deq_sequence.params import Model as Transformer
-from deq_vision.config import VARIANTS, Architecture
+from deq_vision.config import Architecture
 from deq_vision.models.mdeq import MDEQ
+from deq_vision.models.variants import VARIANTS
 
 T = TypeVar("T")
 

@@ -1,6 +1,5 @@
 """Multiscale deep equilibrium models for classification, segmentation and detection."""
 
-from .config import VARIANTS as VARIANTS
 from .config import Architecture as Architecture
 from .config import Classification as Classification
 from .config import Detection as Detection
@@ -16,3 +15,4 @@ from .models import build as build
 from .models import load as load
 from .models import load_released as load_released
 from .models import save as save
+from .models.variants import VARIANTS as VARIANTS

@@ -13,13 +13,14 @@ from deq_core.experiment.media.image_folder import IMAGES
 from deq_core.experiment.options import Options, asked
 from deq_core.experiment.tracking.run import track
 from deq_vision.commands.study import STUDIES
-from deq_vision.config import VARIANTS, Classification, Detection, Segmentation
+from deq_vision.config import Classification, Detection, Segmentation
 from deq_vision.data.sets.own.boxes import OwnBoxes
 from deq_vision.data.sets.own.classes import classes_of
 from deq_vision.data.sets.own.labels import labels_of
 from deq_vision.data.sets.own.layout import Layout, files_of, layout_of
 from deq_vision.detection.params import Detect
 from deq_vision.models.build import file_of
+from deq_vision.models.variants import VARIANTS
 from deq_vision.params import Classify, Experiment, Segment, Task
 
 SECTION = "vision"

@@ -7,10 +7,11 @@ from typing import Any
 from deq_core.experiment import config
 from deq_core.experiment.checkpoints import checkpoint
 from deq_core.experiment.config.layer import LayerConfig
-from deq_vision.config import VARIANTS, Architecture, Equilibrium, ModelConfig
+from deq_vision.config import Architecture, Equilibrium, ModelConfig
 from deq_vision.models.compat.convert import load_released
 from deq_vision.models.mdeq import MDEQ
 from deq_vision.models.shipped import SHIPPED
+from deq_vision.models.variants import VARIANTS
 
 NAMES = tuple(VARIANTS)
 """Names that `build` accepts."""

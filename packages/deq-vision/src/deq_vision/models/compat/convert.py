@@ -10,8 +10,8 @@ from torch import Tensor
 from deq_core.experiment.checkpoints import state_dict as state_dicts
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError, filled, load_tensors, misfits, naming, outlined
 from deq_core.experiment.checkpoints.state_dict import state_dict
-from deq_vision.config import VARIANTS
 from deq_vision.models.mdeq import MDEQ
+from deq_vision.models.variants import VARIANTS
 
 # Prefixes of parameter names in the release and here; # is a number. The first match applies, in either direction.
 RENAMES = (
