@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import GenericAlias
@@ -15,6 +14,7 @@ from pydantic.fields import FieldInfo
 from deq_core.experiment.config.document import DocumentError
 from deq_core.experiment.config.document import read as read_document
 from deq_core.experiment.config.errors import explain, meant, shown
+from deq_core.experiment.config.values import plain
 from deq_core.experiment.errors import UserError
 
 T = TypeVar("T")
@@ -63,9 +63,6 @@ def one_of(names: Iterable[str]) -> Any:
         return name
 
     return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(known)})]
-
-
-Scalar = str | int | float | bool
 
 
 class ConfigError(UserError, ValueError):
@@ -204,48 +201,6 @@ def require_keys(name: str, wanted: Iterable[str], place: str, known: Iterable[s
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise ValueError(f"{name}: not in `{place}`: {', '.join(unknown)}; there: {', '.join(known)}")
-
-
-def plain(config: object) -> Any:
-    """`config` as JSON values: dataclasses become mappings, tuples lists, paths strings."""
-    if is_dataclass(config) and not isinstance(config, type):
-        return {field.name: plain(getattr(config, field.name)) for field in fields(config)}
-    if isinstance(config, Mapping):
-        return {str(key): plain(value) for key, value in config.items()}
-    if isinstance(config, str | int | float | bool | None):
-        return config
-    if isinstance(config, Sequence):
-        return [plain(value) for value in config]
-    if isinstance(config, Path):
-        return str(config)
-    if callable(config) and hasattr(config, "__name__"):
-        return config.__name__
-    raise TypeError(
-        f"a configuration holds dataclasses, mappings, sequences, numbers, strings and paths, got {config!r}"
-    )
-
-
-def flatten(config: object) -> dict[str, Scalar]:
-    """The leaves of the dataclass or mapping `config` by dotted path: `{"optim.lr": 1e-3}`.
-
-    A list of scalars and an empty mapping are one leaf each, written as JSON. None is written "none".
-    """
-    leaves: dict[str, Scalar] = {}
-
-    def visit(prefix: str, value: Any) -> None:
-        if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-            value = {str(index): item for index, item in enumerate(value)}
-        if isinstance(value, dict) and value:
-            for key, item in value.items():
-                visit(f"{prefix}.{key}", item)
-        elif isinstance(value, dict | list):
-            leaves[prefix] = json.dumps(value)
-        else:
-            leaves[prefix] = "none" if value is None else value
-
-    for name, part in plain(config).items():
-        visit(name, part)
-    return leaves
 
 
 @cache
