@@ -152,6 +152,13 @@ def test_the_second_frame_warped_back_is_the_first_where_both_see_the_same() -> 
     assert torch.equal(back[:, :, 91:], second[:, :, -1:].float().expand(3, 64, 5)), "beyond the border, the border"
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_values_between_pixels_are_interpolated(channels: int) -> None:
+    ramp = 100.0 * torch.arange(8.0).expand(channels, 8, 8)
+    flow = torch.full((2, 8, 8), 0.01)
+    assert warped_back(ramp, flow)[:, 3, 3].tolist() == pytest.approx(channels * [301.0], abs=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["backward", "occlusion", "confidence"])
 def test_what_takes_both_directions_says_so_where_there_is_one(tmp_path, kind) -> None:
     image = torch.zeros(3, 16, 16, dtype=torch.uint8)

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 
@@ -22,9 +21,9 @@ def warped_back(image: Tensor, flow: Tensor) -> Tensor:
     u, v = torch.where(known, flow, 0.0)
     x = (u + torch.arange(width)).clamp(0, width - 1).float().numpy()
     y = (v + torch.arange(height)[:, None]).clamp(0, height - 1).float().numpy()
-    values = np.ascontiguousarray(rearrange(image, "c h w -> h w c").numpy().astype(np.float32))
-    back = cv2.remap(values, x, y, cv2.INTER_LINEAR).reshape(values.shape)
-    return torch.where(known, rearrange(torch.from_numpy(back), "h w c -> c h w"), 0.0)
+    # One plane at a time: of two, OpenCV rounds positions to 1/32 pixel.
+    back = np.stack([cv2.remap(plane, x, y, cv2.INTER_LINEAR) for plane in image.float().numpy()])
+    return torch.where(known, torch.from_numpy(back), 0.0)
 
 
 def warped_error(image1: Tensor, image2: Tensor, flow: Tensor | None = None) -> float:
