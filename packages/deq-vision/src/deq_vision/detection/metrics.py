@@ -17,7 +17,7 @@ from deq_vision.detection.boxes import area, box_iou
 
 SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
 """Names of the first values of COCO's summary."""
-LIMIT = 100  # maximum number of detections per image and class
+LIMIT = 100  # maximum number of detections per image and class in COCO's average precision
 VID_MARGIN = 10.0  # pixels; see `vid_map`
 
 
@@ -177,7 +177,7 @@ def _area_under_curve(found: Sequence[Found], truth: Sequence[Truth], index: int
     scores, right, objects = [], [], 0
     for guess, known in zip(found, truth, strict=True):
         mine, targets = guess.classes == index, known.boxes[known.of_class(index)].double()
-        order = guess.scores[mine].argsort(descending=True, stable=True)[:LIMIT]
+        order = guess.scores[mine].argsort(descending=True, stable=True)
         scores.append(guess.scores[mine][order])
         right.append(_matched(guess.boxes[mine][order].double(), targets, loosened))
         objects += len(targets)
@@ -201,9 +201,9 @@ def _matched(boxes: Tensor, targets: Tensor, loosened: bool) -> np.ndarray:
         larger = targets + torch.tensor([0.0, 0.0, VID_MARGIN, VID_MARGIN])
         needed = np.minimum(needed, (area(targets) / area(larger)).numpy())
     for place in np.flatnonzero((overlap >= needed).any(axis=1)):
-        able = np.where(overlap[place] >= needed, overlap[place], -1.0)
+        able = np.where(overlap[place] >= needed, overlap[place], 0.0)
         best = able.argmax()
-        if able[best] >= 0:
+        if able[best] > 0:
             right[place], needed[best] = True, np.inf
     return right
 
