@@ -114,11 +114,20 @@ def test_the_centre_crop_is_the_middle_of_the_scaled_image() -> None:
         centre_crop(image, short_side=30, size=40)
 
 
-def test_shrinking_takes_the_mean_unless_told_otherwise() -> None:
-    image = torch.zeros(3, 4, 4, dtype=torch.uint8)
-    image[:, ::2, ::2] = 200
-    assert (resize(image, (2, 2)) == 50).all()
-    assert torch.equal(resize(image, (4, 4)), image)
+def test_sizes_and_corners_of_centre_crops_are_rounded_as_by_torchvision() -> None:
+    wide, high = ramp(4, 7), ramp(9, 4)  # 1.5 becomes 2, and so does 2.5
+    assert torch.equal(centre_crop(wide, short_side=4, size=4), wide[:, :, 2:6])
+    assert torch.equal(centre_crop(high, short_side=4, size=4), high[:, 2:6])
+    scaled = resize(ramp(3, 5), (4, 6))  # from 6.67
+    assert torch.equal(centre_crop(ramp(3, 5), short_side=4, size=4), scaled[:, :, 1:5])
+
+
+@pytest.mark.parametrize(("smooth", "expected"), [(True, [25, 75]), (False, [0, 88])])
+def test_shrinking_averages_pixels_as_pillow_does_unless_told_otherwise(smooth: bool, expected: list[int]) -> None:
+    """Pillow weights pixels by a triangle of twice the width, here 3, 3 and 1 of 7 for each of two results."""
+    row = torch.tensor([0, 0, 175, 0], dtype=torch.uint8).expand(3, 1, 4)
+    assert resize(row, (1, 2), smooth=smooth).tolist() == 3 * [[expected]]
+    assert torch.equal(resize(row, (1, 4), smooth=smooth), row)
 
 
 def test_a_placement_moves_image_labels_and_boxes_alike() -> None:

@@ -30,7 +30,7 @@ class SceneAugment:
     crop."""
     flip_chance: float = 0.5
     smooth: bool = False
-    """Whether downscaling averages pixels (area interpolation), as suits photographs, and takes labels at pixel
+    """Whether downscaling averages pixels (as Pillow does), as suits photographs, and takes labels at pixel
     centres. The release interpolates images bilinearly and takes labels up to half a pixel further left and up."""
     least_share: float = LEAST_SHARE
     """Minimum share of an object's box inside the crop; objects with less are dropped."""

@@ -8,6 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
@@ -92,7 +93,7 @@ def crop_flip(image: Tensor, config: CropFlip, rng: np.random.Generator) -> Tens
     """Shifts an image by up to `padding` pixels and may mirror it; its size stays."""
     _, height, width = image.shape
     y, x = rng.integers(2 * config.padding, size=2, endpoint=True).tolist()
-    padded = torch.nn.functional.pad(image, [config.padding] * 4)
+    padded = F.pad(image, [config.padding] * 4)
     return flipped(padded[:, y : y + height, x : x + width], rng.uniform() < config.flip_chance)
 
 
@@ -121,15 +122,16 @@ def random_part(size: Sequence[int], config: ResizedCrop, rng: np.random.Generat
 def centre_crop(image: Tensor, *, short_side: int = 256, size: int = 224) -> Tensor:
     """Resizes the shorter side of an image to `short_side` pixels, and crops the centre, (3, size, size).
 
+    Sizes are rounded as by torchvision's Resize and CenterCrop.
+
     Raises:
         ValueError: the crop is larger than the shorter side.
     """
     if not 1 <= size <= short_side:
         raise ValueError(f"expected 1 <= size <= short_side, got {size} and {short_side}")
     _, h, w = image.shape
-    scale = short_side / min(h, w)
-    scaled = resize(image, (max(size, round(h * scale)), max(size, round(w * scale))))
-    y, x = ((length - size) // 2 for length in scaled.shape[1:])
+    scaled = resize(image, (h * short_side // min(h, w), w * short_side // min(h, w)))
+    y, x = (round((length - size) / 2) for length in scaled.shape[1:])
     return scaled[:, y : y + size, x : x + size].contiguous()
 
 
@@ -139,13 +141,16 @@ def centre_cropped(sample: LabelledImage, crop: tuple[int, int]) -> LabelledImag
 
 
 def resize(image: Tensor, size: tuple[int, int], *, smooth: bool = True) -> Tensor:
-    """Resizes uint8 (c, h, w) to `size` (h, w), bilinearly, or by averaging if `smooth` and the image shrinks."""
+    """Resizes uint8 (c, h, w) to `size` (h, w), bilinearly.
+
+    `smooth` averages pixels along an axis that shrinks, as Pillow does; otherwise pixels between the samples are lost.
+    """
     if tuple(image.shape[1:]) == size:
         return image
-    shrinks = size[0] * size[1] < image.shape[1] * image.shape[2]
+    if smooth:
+        return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
     pixels = np.ascontiguousarray(rearrange(image.numpy(), "c h w -> h w c"))
-    method = cv2.INTER_AREA if smooth and shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(pixels, size[::-1], interpolation=method)
+    resized = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)
     return torch.from_numpy(np.ascontiguousarray(rearrange(resized.reshape(*size, -1), "h w c -> c h w")))
 
 
