@@ -55,7 +55,10 @@ def write_flo(path: Path, flow: Tensor) -> None:
 
 
 def read_pfm(path: Path) -> Tensor:
-    """float32 (1, h, w) or (3, h, w) from a portable float map of either byte order; the file's rows are bottom up."""
+    """float32 (1, h, w) or (3, h, w) from a portable float map of either byte order; the file's rows are bottom up.
+
+    Values are as stored: of the scale in the header, only the sign is used, which is the byte order.
+    """
     data = read_bytes(path, FileFormatError)
     header = pfm_header(path, data[:PFM_HEADER], len(data))
     values = np.frombuffer(data, dtype=header.dtype, offset=header.length).reshape(header.shape)

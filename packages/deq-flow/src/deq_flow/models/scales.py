@@ -103,7 +103,10 @@ def in_finest(output: FlowOutput, counts: Sequence[int]) -> float:
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """An image (B, C, h, w) resized to `size`: area means to shrink it, bilinear interpolation to enlarge it."""
+    """An image (B, C, h, w) resized to `size`: bilinear interpolation to enlarge it, means to shrink it.
+
+    The means are over whole pixels, as in torch's "area"; where a size does not divide the other, areas overlap.
+    """
     if tuple(image.shape[2:]) == size:
         return image
     image = image.to(torch.get_default_dtype()) if not image.is_floating_point() else image
