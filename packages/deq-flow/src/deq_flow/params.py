@@ -24,8 +24,9 @@ class EquilibriumModel:
     """Solver, stop and gradient of a solve. A training with `stabilise` draws its own numbers of steps."""
     correction: tuple[int, ...] = ()
     """Evaluations whose states are supervised besides the last: sparse fixed-point correction."""
-    chaining: Literal["indexing", "sliced"] = "sliced"
-    """Whether one solve records the corrected states, or each slice starts after the phantom steps of the last."""
+    chaining: Literal["indexing", "sliced", "resumed"] = "sliced"
+    """Whether one solve records the corrected states, or each slice starts after the phantom steps of the last
+    ("sliced"), or from the state before them ("resumed")."""
     leak: float = 0.0
     """Share of the flow, 0 to 1, that a step removes: flow' = (1 - leak) flow + change. Only above 0 does the update
     have a fixed point that every start leads to; the release has 0. Stored with the weights, which need it."""
