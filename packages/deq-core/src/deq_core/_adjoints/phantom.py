@@ -17,8 +17,8 @@ from .autograd import refuse_forward_mode
 class Phantom:
     """The gradient of a few damped steps from the solution, which also move the value (Geng et al., NeurIPS 2021).
 
-    Inexact: a truncated, damped Neumann series of the implicit gradient. It is an ascent direction if f contracts. One
-    step without damping is the Jacobian-free gradient of Fung et al., AAAI 2022.
+    Inexact: a truncated, damped Neumann series of the implicit gradient, which it approaches with more steps if f
+    contracts. One step without damping is the Jacobian-free gradient of Fung et al., AAAI 2022.
 
     Attributes:
         steps: number of differentiated steps, at least 1, each one evaluation of f; memory grows with them.

@@ -24,7 +24,8 @@ from deq_vision.models.stem import ConvNorm
 
 BOX = 4
 PRIOR = -2.19
-"""Initial logit of the scores, a probability of 0.1, as nearly all cells hold no object (Lin et al., ICCV 2017)."""
+"""Initial logit of the scores, a probability of 0.1: nearly all cells hold no object. The idea is that of Lin et al.,
+ICCV 2017, who start at 0.01."""
 
 
 class Detector(nn.Module):

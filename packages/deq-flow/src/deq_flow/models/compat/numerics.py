@@ -4,9 +4,9 @@ deq_core returns, for each sample, the image f(z) with the lowest residual. The 
 obtained with them:
 
 - version 1 returns arguments z, and has one residual for the whole batch, so that samples are not independent;
-- version 2's `naive_solver` is meant to keep the best image, but adds 1 to the bound (`diff < lowest + return_final`).
-  So it takes an image if its residual is less than 1 above that of the last one taken: with relative residuals,
-  practically every one. Its Broyden returns an argument;
+- version 2's `naive_solver` has the flag `return_final`, by default True, which it adds to the bound as 1
+  (`diff < lowest + return_final`). So it takes not every image, but those whose residual is less than 1 above that of
+  the last one taken: with relative residuals, practically every one. Its Broyden returns an argument;
 - DeltaDEQ's damped iteration returns the last state, the result of the damped step, and its residual is the length of
   that step. Its other solvers are those of version 2.
 """
