@@ -44,7 +44,7 @@ ELSEWHERE = {
 }
 """Commands of pages that are run here but for them, and why."""
 NOT_RUN = {
-    r"make (test|lint)|.*pytest .*": "runs tests or checks",
+    r"make (test( WORKERS=\d+)?|lint)|.*pytest .*": "runs tests or checks",
     r"make install|\S*pip install .*|sudo apt-get .*|podman .*": "fetches packages",
     r"python -c .*|.*--help|deq-flow --tyro-print-completion .*": "has no work: `require` runs it",
     r"mkdir .*|export .*|RECIPE=.*": "is the shell's",
