@@ -10,7 +10,7 @@ from deq_core.experiment.tracking.run import track
 from deq_flow.inference_params import Inference, Measure, Start, Starts
 from deq_flow.networks import file_of, load
 
-OWN_SOLVER = default("the network's own; of RAFT and GMA, the released number of iterations for the set")
+OWN_SOLVER = default("the network's own; of RAFT and GMA, RAFT's iterations for the set")
 
 
 def evaluate(

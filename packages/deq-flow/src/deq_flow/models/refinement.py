@@ -11,8 +11,8 @@ def refined(image1: Tensor, image2: Tensor, flow: Tensor, steps: int) -> Tensor:
     """Flow (B, 2, h, w) of images (B, 3, h, w), values 0 to 255, after `steps` steps of OpenCV's refinement.
 
     Starting from `flow`, it minimises brightness and gradient constancy terms and a smoothness term (Brox et al.,
-    ECCV 2004). It is the last stage of DIS (Kroeger et al., ECCV 2016), whose weights it has. It adds the detail that
-    a network lacks whose cells are several pixels wide. A flow that is not finite is returned unchanged.
+    ECCV 2004). It is the last stage of OpenCV's DIS (Kroeger et al., ECCV 2016), whose weights it has. It adds the
+    detail that a network lacks whose cells are several pixels wide. A flow that is not finite is returned unchanged.
     """
     matcher = cv2.VariationalRefinement.create()
     matcher.setFixedPointIterations(steps)
