@@ -2,10 +2,11 @@
 
 import json
 import math
-import subprocess
-import sys
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -200,18 +201,33 @@ def test_the_commands_train_and_measure_from_a_file(tmp_path: Path, capsys: pyte
     assert drawn == {"bits_per_character", "iterations", "learning_curves"}
 
 
-@pytest.mark.slow
+def one_of_two(rank: int, port: int, command: list[str]) -> None:
+    """Runs a command as one of two processes, with torchrun's environment."""
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": str(rank)}
+    main(command)
+
+
 @pytest.mark.usefixtures("tracking_database")
-def test_two_processes_have_the_loss_curve_of_one(trained: Path, data: Path, tmp_path: Path) -> None:
+def test_two_processes_have_the_loss_curve_of_one(
+    trained: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The same four rows of text: two processes of two, with a memory each, or one of four."""
     recipe = replace(RECIPE, processes=2)
     params = {"sequence": config.plain(replace(PROFILE, train={"deq": recipe, "unrolled": recipe}))}
     (tmp_path / "two.json").write_text(json.dumps(params))
     (data / "manifest.json").write_text("{}")
-    command = [sys.executable, "-m", "deq_sequence.cli", "train", "--method", "deq", "--data", str(data)]
-    done = subprocess.run([*command, "--out", "two", "--params", "two.json"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert len([line for line in done.stdout.splitlines() if line.startswith("{")]) == 1
+    command = f"train --method deq --data {data} --out two --params two.json".split()
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    forks = get_context("fork")
+    both = [forks.Process(target=one_of_two, args=(rank, port, command)) for rank in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    said = capfd.readouterr()
+    assert [process.exitcode for process in both] == [0, 0], said.err
+    assert len([line for line in said.out.splitlines() if line.startswith("{")]) == 1
     curves = (read_rows(folder / "history.csv") for folder in (trained, tmp_path / "two"))
     for one, two in zip(*curves, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
