@@ -32,7 +32,7 @@ from deq_flow.data.sets.own import Own
 from deq_flow.evaluation.evaluate import evaluate
 from deq_flow.evaluation.published import solved_once
 from deq_flow.inference import Estimator
-from deq_flow.networks import described, weights
+from deq_flow.networks import SHIPPED, described, weights
 from deq_flow.params import Train
 from deq_flow.studies.flow import Flow
 from deq_flow.training.fine_tune import FineTune, fine_tune, fitted, training
@@ -255,15 +255,20 @@ def test_one_pair_is_too_few(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_do_what_it_says(
-    pairs: Path, tracking_database: Path, capsys: pytest.CaptureFixture[str]
+    start: Path,
+    pairs: Path,
+    tracking_database: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(SHIPPED, "default", start)
     for name in ("pairs", "other-pairs"):
         Path(name).symlink_to(pairs)
     write_kitti_set(Path("data"), height=64, width=64)
     for name, image in (("before", "0_img1"), ("after", "0_img2")):
         Path(f"{name}.png").write_bytes((pairs / f"{image}.png").read_bytes())
     for command in COMMANDS:
-        program, *words = shlex.split(re.sub(r"--steps \d+", "--steps 3", command))
+        program, *words = shlex.split(re.sub(r"--steps \d+", "--steps 2 --batch-size 2", command))
         assert program == "deq-flow"
         main(words)
     assert json.loads(capsys.readouterr().out.splitlines()[0]) == {"problems": 0}
