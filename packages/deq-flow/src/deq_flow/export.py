@@ -161,7 +161,8 @@ def least_side(network: Network) -> int:
 def _program(module: nn.Module, example: Inputs) -> torch.export.ExportedProgram:
     auto = torch.export.Dim.AUTO
     free = {0: auto, 2: auto, 3: auto}
-    with torch.no_grad():
+    # with sizes that are symbols, comparing them for this cache takes a third of the tracing
+    with torch.no_grad(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         return torch.export.export(module, example, dynamic_shapes=(free,) * len(example), strict=False)
 
 
