@@ -12,7 +12,6 @@ from deq_core.experiment.data.released import located
 from deq_core.experiment.errors import NonFiniteError
 from deq_core.experiment.study.stage import Job, Section, Stage
 from deq_core.experiment.tables import numbers
-from deq_vision.baselines import evaluate as baselines
 from deq_vision.baselines.params import Baseline
 from deq_vision.evaluate import Evaluate, Evaluation, evaluate
 from deq_vision.models.build import load
@@ -94,6 +93,8 @@ def compare(job: Job[Peers, Comparison]) -> Mapping[str, Mapping[str, float]]:
     Raises:
         LayoutError: the data set is missing or incomplete.
     """
+    from deq_vision.baselines import evaluate as baselines  # slow to import, and other stages do not need it
+
     settings, root = job.settings, located(job.data)
     torch.set_num_threads(settings.evaluate.threads)
     return {
