@@ -172,3 +172,12 @@ def test_every_field_of_a_task_changes_the_training(name: str, trained: Callable
     """Segmentation shows it of the fields of augmentation and normalisation that all tasks are given."""
     one, shared = experiment(name), () if name == "street" else ("augment", "normalisation")
     assert lost(one.task, lambda task: trained(replace(one, task=task)), handed_on=shared) == []
+
+
+def test_the_share_below_which_an_object_is_cut_away_changes_the_training(
+    trained: Callable[[Experiment], object],
+) -> None:
+    one = experiment("detect")
+    tasks = (replace(one.task, augment=replace(SCENE, least_share=share)) for share in (0.0, 1.0))
+    first, second = (trained(replace(one, task=task)) for task in tasks)
+    assert first != second
