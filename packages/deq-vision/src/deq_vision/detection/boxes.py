@@ -1,5 +1,6 @@
 """Boxes (n, 4), left, top, right, bottom in pixels: intersection over union, and non-maximum suppression."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,9 +50,9 @@ def non_maximum_suppression(boxes: Tensor, scores: Tensor, classes: Tensor, thre
     """
     order = scores.argsort(descending=True, stable=True)
     boxes, classes = boxes[order], classes[order]
-    rivals = ((box_iou(boxes, boxes) > threshold) & (classes[:, None] == classes[None])).cpu()
-    kept = torch.ones(len(boxes), dtype=torch.bool)
-    for place in range(len(boxes)):
+    rivals = ((box_iou(boxes, boxes) > threshold) & (classes[:, None] == classes[None])).triu(1).cpu().numpy()
+    kept = np.ones(len(boxes), dtype=bool)
+    for place in np.flatnonzero(rivals.any(axis=1)):
         if kept[place]:
-            kept[place + 1 :] &= ~rivals[place, place + 1 :]
-    return order[kept.to(order.device)]
+            kept &= ~rivals[place]
+    return order[torch.from_numpy(kept).to(order.device)]
