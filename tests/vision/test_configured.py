@@ -10,6 +10,7 @@ import pytest
 from tests.changes import OF_A_LAYER, OF_THE_LOOP, kinds, lost, members, note_solves, watched
 from tests.jobs import done
 from tests.profiles import PROFILES
+from tests.vision.pictures import shorten
 
 import deq_core as deq
 from deq_core.experiment import config
@@ -89,9 +90,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_digits(root / "digits", MiniDigitsConfig(train=8, val=2, test=3))
     street = MiniStreetConfig(height=32, width=64, train_streets=2, train_frames=2, val_streets=1, test_streets=2)
     write_street(root / "street", street)
-    for path in (root / "street/ILSVRC").glob("*/VID/val/*/*"):
-        if int(path.stem) > 2:  # three frames of 30, whose boxes every training measures
-            path.unlink()
+    shorten(root / "street")
     return root
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.profiles import SMOKE
+from tests.vision.pictures import shorten
 
 from deq_core.experiment import config
 from deq_core.experiment.study.report import Page, Report, Results, folder_of
@@ -40,9 +41,7 @@ def data(profile: Vision, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "vision"
     assert isinstance(profile.data, MiniSets)
     write_mini(root, profile.data)
-    for path in root.glob("street/ILSVRC/*/VID/*/*/*"):
-        if path.is_file() and int(path.stem) > 2:  # three frames of 30, whose boxes every training measures
-            path.unlink()
+    shorten(root / "street")
     return root
 
 
