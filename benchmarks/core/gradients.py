@@ -133,7 +133,6 @@ def cost(at: Problem, way: Way) -> Cost:
         value, solve = solution.value, len(solution.trace)
         del solution
         held = packed | {address: size for tensor in tensors() for address, size in _storage(tensor).items()}
-    gc.unfreeze()
     for known in (at.z0, *at.parameters):
         held.pop(known.untyped_storage().data_ptr(), None)
     torch.autograd.grad(value.sum(), at.parameters)
@@ -208,7 +207,10 @@ def _storage(tensor: Tensor) -> dict[int, int]:
 
 
 def _new_tensors() -> Callable[[], list[Tensor]]:
-    """Returns a function that lists the live tensors created since this call; listing all objects takes a second."""
+    """Returns a function that lists the live tensors created since this call.
+
+    Older objects stay frozen: to list or collect them all takes a second.
+    """
 
     def found() -> list[Tensor]:
         gc.collect()
