@@ -1,6 +1,7 @@
 """While a sender is at work runs leave their records to it; nothing is lost if it ends before they do."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,14 @@ def sending(folder: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+@pytest.fixture
+def no_input(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Standard input that is closed from the start, so that a sender in this process looks once and ends."""
+    with Path(os.devnull).open() as closed:
+        monkeypatch.setattr(sys, "stdin", closed)
+        yield
 
 
 def wait(happened: Callable[[], object]) -> None:
@@ -76,11 +85,10 @@ def test_a_run_leaves_its_record_to_a_sender_and_is_seen_before_it_ends_and_behi
 
 
 def test_a_second_sender_leaves_the_first_one_its_place_whose_runs_send_what_is_left_when_it_dies(
-    client: MlflowClient, tmp_path: Path
+    client: MlflowClient, tmp_path: Path, no_input: None
 ) -> None:
     with sending(tmp_path) as process:
-        second = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        assert (second.returncode, second.stderr) == (0, "")
+        sender.main()
         assert process.poll() is None
         assert sender.at_work(tmp_path / "mlflow-unsent")
 
@@ -98,23 +106,23 @@ def test_a_second_sender_leaves_the_first_one_its_place_whose_runs_send_what_is_
 
 def test_a_training_that_is_killed_is_marked_and_goes_on_in_its_run(client: MlflowClient, tmp_path: Path) -> None:
     code = """
-import sys, time
+import time
 from pathlib import Path
 from deq_core.experiment.tracking.run import track
 with track("flow.train", {}, out=Path("out"), scratch=Path("scratch")) as log:
-    first, last = int(sys.argv[1]), int(sys.argv[2])
-    for step in range(first, last + 1):
+    for step in range(1, 21):
         log({"loss": 1 / step}, step)
-    if last < 30:
-        log.flush()
-        time.sleep(600)
+    log.flush()
+    time.sleep(600)
 """
     with sending(tmp_path) as process:
-        with subprocess.Popen([sys.executable, "-c", code, "1", "20"]) as training:
+        with subprocess.Popen([sys.executable, "-c", code]) as training:
             wait(lambda: (found := runs(client)) and found["flow.train"].data.metrics.get("loss") == 1 / 20)
             training.kill()
         wait(lambda: runs(client)["flow.train"].info.status == "KILLED")
-        subprocess.run([sys.executable, "-c", code, "16", "30"], check=True)
+        with track("flow.train", {}, out=Path("out"), scratch=Path("scratch")) as log:
+            for step in range(16, 31):
+                log({"loss": 1 / step}, step)
         process.communicate()
     (run,) = runs(client).values()
     assert run.info.status == "FINISHED"
@@ -122,22 +130,23 @@ with track("flow.train", {}, out=Path("out"), scratch=Path("scratch")) as log:
 
 
 def test_what_waits_in_the_end_is_said_with_the_command_that_sends_it(
-    client: MlflowClient, tracking_database: Path, tmp_path: Path
+    tracking_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_input: None
 ) -> None:
-    with sending(tmp_path) as process, held(tracking_database):
+    monkeypatch.setattr(recording, "LIMIT", 0.3)
+    with held(tracking_database):
         work("first", tmp_path, lambda _: None)
-        _, said = process.communicate()
-    assert process.returncode == 1
+        with pytest.raises(SystemExit) as ended:
+            sender.main()
+    said = str(ended.value)
     assert said.startswith(f"Records of runs wait in {tmp_path / 'mlflow-unsent'}: ")
-    assert said.endswith(f"python -m deq_core.experiment.tracking.send {tmp_path / 'mlflow-unsent'}\n")
-    work("second", tmp_path, lambda _: None)
+    assert said.endswith(f"python -m deq_core.experiment.tracking.send {tmp_path / 'mlflow-unsent'}")
     assert not sender.at_work(tmp_path / "mlflow-unsent")
 
 
-def test_a_store_that_is_none_ends_a_sender_and_is_told_by_the_runs(tracking_database: Path, tmp_path: Path) -> None:
+def test_a_store_that_is_none_ends_a_sender_and_is_told_by_the_runs(
+    tracking_database: Path, tmp_path: Path, no_input: None
+) -> None:
     tracking_database.write_text("no database")
-    process = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert process.returncode == 1
-    assert process.stderr.startswith(f"{tracking_database}: ")
-    assert process.stderr.count("\n") == 1
+    with pytest.raises(SystemExit, match=rf"^{tracking_database}: .*$"):
+        sender.main()
     assert not sender.at_work(tmp_path / "mlflow-unsent")
