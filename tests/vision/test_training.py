@@ -465,6 +465,7 @@ def test_the_released_recipes_are_for_the_released_models() -> None:
         found = (experiment.recipe.batch_size, experiment.recipe.optim.lr, experiment.recipe.optim.weight_decay)
         assert found == BATCH_RATE_DECAY[name], name
         assert (experiment.recipe.jacobian is not None) == name.endswith("reg"), name
+        assert experiment.recipe.sync_batch_norm == name.startswith("cityscapes"), name
 
 
 def test_the_published_cityscapes_is_measured_where_its_labels_are_published() -> None:
