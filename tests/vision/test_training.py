@@ -466,6 +466,9 @@ def test_the_released_recipes_are_for_the_released_models() -> None:
         assert found == BATCH_RATE_DECAY[name], name
         assert (experiment.recipe.jacobian is not None) == name.endswith("reg"), name
         assert experiment.recipe.sync_batch_norm == name.startswith("cityscapes"), name
+        assert paper.evaluate[name].stop.build() == variant.equilibrium.stop, name
+    for name in paper.streamed:
+        assert paper.stream[name].converged.build() == released[name].equilibrium.stop, name
 
 
 def test_the_published_cityscapes_is_measured_where_its_labels_are_published() -> None:
