@@ -234,19 +234,25 @@ with track("flow.train", {"lr": 1}, out=Path("out"), seed=0, scratch=Path("scrat
 """
 
 
-def test_a_killed_process_is_continued_in_its_own_run(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_killed_process_is_marked_by_the_next_run_and_continued_in_its_own(
+    client: MlflowClient, tmp_path: Path
+) -> None:
     with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
+        with track("flow", {}, out=tmp_path / "other"):
+            pass
+        assert [run.info.status for run in runs(client)] == ["RUNNING", "FINISHED"], "its process runs"
         process.send_signal(signal.SIGKILL)
-    (run,) = runs(client)
-    assert run.info.status == "RUNNING"
+    with track("delta", {}, out=tmp_path / "other"):
+        assert [run.info.status for run in runs(client)] == ["KILLED", "FINISHED", "RUNNING"]
     scratch = tmp_path / "scratch"
     with track("flow.train", {"lr": 1}, out=tmp_path / "out", seed=0, scratch=scratch) as log:
         for step in range(1, 101):
             log({"loss": 1 / step, **({"epe": 2 / step} if step != 40 else {}), "new": 1.0}, step)
-    (run,) = runs(client)
+    run, *others = runs(client)
     assert run.info.status == "FINISHED"
+    assert len(others) == 2
     for name, steps in (("loss", 100), ("epe", 100), ("new", 100)):
         history = client.get_metric_history(run.info.run_id, name)
         assert [metric.step for metric in history] == list(range(1, steps + 1))
@@ -254,7 +260,7 @@ def test_a_killed_process_is_continued_in_its_own_run(client: MlflowClient, tmp_
     assert not list(tmp_path.glob("out/*")), "the identity of a run belongs to no output"
     with track("flow.train", {"lr": 1}, out=tmp_path / "out", seed=0, scratch=scratch):
         pass
-    assert len(runs(client)) == 2, "a finished run is not continued"
+    assert len(runs(client)) == 4, "a finished run is not continued"
 
 
 def test_a_failed_run_is_continued_and_its_error_forgotten(client: MlflowClient, tmp_path: Path) -> None:
@@ -384,19 +390,6 @@ def test_a_damaged_identity_is_refused_by_name(text: str, client: MlflowClient, 
     ):
         pytest.fail("the block has begun")
     assert runs(client) == []
-
-
-def test_a_run_whose_process_is_gone_is_marked_by_the_next(client: MlflowClient, tmp_path: Path) -> None:
-    script = KILLED.replace(', scratch=Path("scratch")', "")
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        with track("flow", {}, out=tmp_path / "other"):
-            pass
-        assert [run.info.status for run in runs(client)] == ["RUNNING", "FINISHED"], "its process runs"
-        process.send_signal(signal.SIGKILL)
-    with track("delta", {}, out=tmp_path / "other"):
-        assert [run.info.status for run in runs(client)] == ["KILLED", "FINISHED", "RUNNING"]
 
 
 def test_the_lesser_processes_of_a_training_track_nothing(
