@@ -1,10 +1,12 @@
 """Pixels of image files: as they are stored, or as a person sees them."""
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -51,6 +53,37 @@ def test_pixels_and_sizes_are_as_stored_and_upright_where_that_is_asked_for(
     assert close(read_image(path, upright=True), np.asarray(seen))
     (frame,) = frames(path)
     assert torch.equal(frame, read_image(path, upright=True)), "a demo's picture is a person's"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_colours_are_the_same_whatever_alpha_is_beside_them(tmp_path: Path, kind: str, orientation: int) -> None:
+    path, alpha = tmp_path / "a.png", np.arange(24 * 40).reshape(24, 40, 1) % 255 + 1
+    save(path, kind, orientation, picture())
+    upright = read_image(path, upright=True)
+    save(path, kind, orientation, np.concatenate([picture(), alpha], axis=2, dtype=np.uint8, casting="unsafe"))
+    assert close(read_image(path), picture())
+    assert torch.equal(read_image(path, upright=True), upright)
+
+
+@pytest.mark.parametrize("alpha", ["assocalpha", "unassalpha", None])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_with_alpha_has_its_colours_or_is_refused(
+    tmp_path: Path, dtype: type, planes: Literal["contig", "separate"], alpha: str | None
+) -> None:
+    path, factor = tmp_path / "a.tif", np.iinfo(dtype).max // 255
+    pixels = np.dstack([picture(), np.full((24, 40), 100, np.uint8)]).astype(dtype) * factor
+    if alpha is None:
+        cv2.imwrite(str(path), pixels[:, :, [2, 1, 0, 3]])  # says nothing of what the fourth channel is
+    else:
+        stored = pixels if planes == "contig" else pixels.transpose(2, 0, 1)
+        tifffile.imwrite(path, stored, photometric="rgb", planarconfig=planes, extrasamples=[alpha])
+    if (dtype, planes, alpha) == (np.uint16, "separate", "unassalpha"):
+        with pytest.raises(FileFormatError, match=r"a\.tif: expected .* side by side, got planes of 16 bits"):
+            read_image(path)
+    else:
+        assert close(read_image(path), picture())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,4 +1,4 @@
-"""Format, stored size and completeness of image files, read with Pillow."""
+"""Format, stored size and completeness of image files, read with Pillow, and the pixels that OpenCV would change."""
 
 import logging
 import warnings
@@ -8,8 +8,18 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import BITSPERSAMPLE, IMAGELENGTH, IMAGEWIDTH, TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    EXTRASAMPLES,
+    IMAGELENGTH,
+    IMAGEWIDTH,
+    PLANAR_CONFIGURATION,
+    TILELENGTH,
+    TILEWIDTH,
+    TiffImageFile,
+)
 
 from deq_core.experiment.errors import FileFormatError, damaged
 from deq_core.experiment.reading import opening, read_bytes
@@ -29,6 +39,10 @@ TIFF = f"a whole TIFF with integer samples of at most {MOST_BITS} bits"
 
 ORIENTATION = 0x112
 """Tag of TIFF and EXIF data for the rotation that shows the image upright."""
+IN_PLANES = 2
+"""Value of TIFF's tag `PLANAR_CONFIGURATION` for channels that are stored one after the other."""
+SEPARATE = 2
+"""Value of TIFF's tag `EXTRASAMPLES` for unassociated alpha, by which colours are not multiplied."""
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -79,6 +93,27 @@ def stored_orientation(path: Path, data: bytes) -> int:
     with opened(path, BytesIO(data), len(data), FORMATS) as image:
         require_whole(path, image, data)
         return int(image.tag_v2.get(ORIENTATION, 1)) if isinstance(image, TiffImageFile) else 1
+
+
+def colours_beside_alpha(path: Path, data: bytes) -> np.ndarray | None:
+    """Upright RGB colours, uint8 (h, w, 3), of a TIFF whose alpha is not yet in them; None for all other images.
+
+    OpenCV multiplies these colours by alpha, and those of no other file.
+
+    Raises:
+        FileFormatError: `data`, read from `path`, is damaged, or as in `image_size`.
+    """
+    with opened(path, BytesIO(data), len(data), FORMATS) as image:
+        if not isinstance(image, TiffImageFile) or image.mode != "RGBA":
+            return None
+        if image.tag_v2.get(EXTRASAMPLES) != (SEPARATE,):
+            return None
+        if image.tag_v2.get(PLANAR_CONFIGURATION) == IN_PLANES and max(image.tag_v2[BITSPERSAMPLE]) > 8:
+            raise FileFormatError(  # Pillow returns other colours
+                f"{path}: expected the channels of a pixel side by side, got planes of 16 bits with alpha; save it "
+                "without alpha, or with 8 bits"
+            )
+        return np.asarray(image.convert("RGB"))
 
 
 @contextmanager

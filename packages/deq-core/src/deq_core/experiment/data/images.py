@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deq_core.experiment.data.image_headers import stored_orientation
+from deq_core.experiment.data.image_headers import colours_beside_alpha, stored_orientation
 from deq_core.experiment.errors import FileFormatError as FileFormatError
 from deq_core.experiment.errors import damaged as damaged
 from deq_core.experiment.files import write_bytes
@@ -72,9 +72,10 @@ def decode(path: Path, mode: int, *, upright: bool = False) -> np.ndarray:
     data = read_bytes(path, FileFormatError)
     orientation = stored_orientation(path, data)
     flags = mode if upright else mode | cv2.IMREAD_IGNORE_ORIENTATION
+    colours = colours_beside_alpha(path, data) if mode == cv2.IMREAD_COLOR else None
     try:
         with quiet():
-            pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+            pixels = colours[:, :, ::-1] if colours is not None else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         pixels = None
     if pixels is None:
