@@ -26,7 +26,8 @@ with ending("planted"):
 
 def started(does: str, mark: Path) -> subprocess.Popen[str]:
     program = [sys.executable, "-c", PROGRAM.format(does=does), str(mark)]
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    return subprocess.Popen(program, env=buffered, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_signal_ends_a_program_in_order_with_a_line_and_its_status(tmp_path: Path) -> None:
