@@ -99,6 +99,8 @@ def test_a_recipe_is_the_released_one(method: str, name: str, paper: Flow) -> No
     assert found == RELEASED[method, name]
     assert (optim.name, optim.schedule, optim.clip, optim.eps) == ("adamw", "onecycle", 1.0, 1e-8)
     assert recipe.freeze_batch_norm == (name != "chairs" and method != "gma")
+    wide = "-h" in method and (method, name) != ("deq-v1-h-demo", "things")
+    assert recipe.processes == (3 if wide else 2)
 
 
 @pytest.mark.parametrize("method", ["deq-v1-h", "deq-v1-h-demo", "deq-h-1x"])
@@ -118,9 +120,10 @@ def test_the_released_mixes_are_those_of_the_spec(paper: Flow) -> None:
     assert scales["sintel-clean"] == (-0.2, 0.6)
     assert scales["kitti"] == (-0.3, 0.5)
     assert scales["hd1k"] == (-0.5, 0.2)
-    assert all(mix[name].augment.sparse for name in ("kitti", "hd1k"))
+    assert all(mix[name].augment.sparse and mix[name].augment.released_scatter for name in ("kitti", "hd1k"))
     assert mix["kitti"].augment.flip_chance == (0.5, 0.0)
     (kitti,) = paper.curriculum.kitti.train["raft"].mix
+    assert kitti.augment.released_scatter
     assert kitti.augment.scale == (-0.2, 0.4)
     assert kitti.augment.flip_chance == (0.0, 0.0)
 

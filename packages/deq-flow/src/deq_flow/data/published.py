@@ -43,7 +43,7 @@ class Labelled:
     padding: Literal["centre", "bottom"] = "centre"
     """Padding of frames to a multiple of a network's scale; see `models.padding`."""
     steps: int = 24
-    """Number of iterations of RAFT and GMA in the evaluations of their releases."""
+    """Number of iterations of RAFT and GMA, as in RAFT's evaluation; GMA's has 12 on every set."""
     video: bool = False
     """Whether its pairs are consecutive frames of videos."""
 
