@@ -14,7 +14,7 @@ from workflows.profile import edits, profile, text
 
 SMALLER = {
     *("steps", "batch_size", "processes", "seeds", "repeats", "evaluations", "max_steps", "thresholds"),
-    *("crop", "size", "length", "classes", "complete", "device", "precision", "chance", "lr"),
+    *("crop", "size", "length", "classes", "complete", "device", "precision", "sync_batch_norm", "chance", "lr"),
 }
 """The keys whose values may differ."""
 

@@ -76,6 +76,7 @@ REDUCED: tuple[Reduction, ...] = (
     ),
     Reduction(("**.device",), "cpu", "there is no GPU"),
     Reduction(everywhere("precision"), "bfloat16", "float16 needs CUDA"),
+    Reduction(everywhere("sync_batch_norm"), False, "it needs CUDA"),
     Reduction(everywhere("jacobian.chance"), 1.0, "the penalty, which few updates have, is rehearsed too"),
     Reduction(
         ("vision.experiments.cityscapes-[lx]*.task.augment.crop",), [256, 512], "the published ones take minutes"
