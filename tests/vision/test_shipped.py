@@ -27,9 +27,9 @@ LEAST = {"digits": ("top1", 0.5), "street": ("miou", 0.5), "detect": ("ap50", 0.
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
-    write_digits(root / "digits", MiniDigitsConfig(seed=5, train=5, val=1, test=40))
+    write_digits(root / "digits", MiniDigitsConfig(seed=5, train=5, val=1, test=100))
     write_street(
-        root / "street", MiniStreetConfig(seed=5, train_streets=1, train_frames=1, val_streets=1, test_streets=1)
+        root / "street", MiniStreetConfig(seed=5, train_streets=1, train_frames=1, val_streets=1, test_streets=3)
     )
     return root
 
