@@ -84,36 +84,29 @@ def whole_size(path: Path, *, formats: tuple[str, ...] = FORMATS, decoded: bool 
     return size
 
 
-def stored_orientation(path: Path, data: bytes) -> int:
-    """Orientation of a TIFF from 1 (upright) to 8, which decoders apply by themselves; 1 for all other formats.
-
-    Raises:
-        FileFormatError: `data`, read from `path`, is truncated or a damaged PNG, or as in `image_size`.
-    """
-    with opened(path, BytesIO(data), len(data), FORMATS) as image:
-        require_whole(path, image, data)
-        return int(image.tag_v2.get(ORIENTATION, 1)) if isinstance(image, TiffImageFile) else 1
+def stored_orientation(image: Image.Image) -> int:
+    """Orientation of a TIFF from 1 (upright) to 8, which decoders apply by themselves; 1 for all other formats."""
+    return int(image.tag_v2.get(ORIENTATION, 1)) if isinstance(image, TiffImageFile) else 1
 
 
-def colours_beside_alpha(path: Path, data: bytes) -> np.ndarray | None:
+def colours_beside_alpha(path: Path, image: Image.Image) -> np.ndarray | None:
     """Upright RGB colours, uint8 (h, w, 3), of a TIFF whose alpha is not yet in them; None for all other images.
 
     OpenCV multiplies these colours by alpha, and those of no other file.
 
     Raises:
-        FileFormatError: `data`, read from `path`, is damaged, or as in `image_size`.
+        FileFormatError: Pillow cannot read these colours from `path`.
     """
-    with opened(path, BytesIO(data), len(data), FORMATS) as image:
-        if not isinstance(image, TiffImageFile) or image.mode != "RGBA":
-            return None
-        if image.tag_v2.get(EXTRASAMPLES) != (SEPARATE,):
-            return None
-        if image.tag_v2.get(PLANAR_CONFIGURATION) == IN_PLANES and max(image.tag_v2[BITSPERSAMPLE]) > 8:
-            raise FileFormatError(  # Pillow returns other colours
-                f"{path}: expected the channels of a pixel side by side, got planes of 16 bits with alpha; save it "
-                "without alpha, or with 8 bits"
-            )
-        return np.asarray(image.convert("RGB"))
+    if not isinstance(image, TiffImageFile) or image.mode != "RGBA":
+        return None
+    if image.tag_v2.get(EXTRASAMPLES) != (SEPARATE,):
+        return None
+    if image.tag_v2.get(PLANAR_CONFIGURATION) == IN_PLANES and max(image.tag_v2[BITSPERSAMPLE]) > 8:
+        raise FileFormatError(  # Pillow returns other colours
+            f"{path}: expected the channels of a pixel side by side, got planes of 16 bits with alpha; save it "
+            "without alpha, or with 8 bits"
+        )
+    return np.asarray(image.convert("RGB"))
 
 
 @contextmanager

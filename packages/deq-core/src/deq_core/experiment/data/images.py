@@ -7,6 +7,7 @@ orientation that the camera recorded.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deq_core.experiment.data.image_headers import colours_beside_alpha, stored_orientation
+from deq_core.experiment.data.image_headers import (
+    FORMATS,
+    colours_beside_alpha,
+    opened,
+    require_whole,
+    stored_orientation,
+)
 from deq_core.experiment.errors import FileFormatError as FileFormatError
 from deq_core.experiment.errors import damaged as damaged
 from deq_core.experiment.files import write_bytes
@@ -70,9 +77,11 @@ def write_mask(path: Path, mask: Tensor) -> None:
 def decode(path: Path, mode: int, *, upright: bool = False) -> np.ndarray:
     """Pixels of an image file, channels last, in OpenCV's `mode`; otherwise like `read_image`."""
     data = read_bytes(path, FileFormatError)
-    orientation = stored_orientation(path, data)
+    with opened(path, BytesIO(data), len(data), FORMATS) as image:
+        require_whole(path, image, data)
+        orientation = stored_orientation(image)
+        colours = colours_beside_alpha(path, image) if mode == cv2.IMREAD_COLOR else None
     flags = mode if upright else mode | cv2.IMREAD_IGNORE_ORIENTATION
-    colours = colours_beside_alpha(path, data) if mode == cv2.IMREAD_COLOR else None
     try:
         with quiet():
             pixels = colours[:, :, ::-1] if colours is not None else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
