@@ -3,19 +3,19 @@
 import json
 import math
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.core.experiment.mlflow_server import free_port
 from tests.flow.interrupted import Interrupt, Interrupted
 from tests.profiles import PAPER
 from tests.sequence.recipes import MEASURE, MODEL, PROFILE, RECIPE, TEXT, UNROLLED
 from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 
 from deq_core.experiment import config
 from deq_core.experiment.checkpoints.checkpoint import CheckpointError, load_tensors
@@ -217,17 +217,8 @@ def test_two_processes_have_the_loss_curve_of_one(
     (tmp_path / "two.json").write_text(json.dumps(params))
     (data / "manifest.json").write_text("{}")
     command = f"train --method deq --data {data} --out two --params two.json".split()
-    with socket.create_server(("localhost", 0)) as free:
-        port = free.getsockname()[1]
-    forks = get_context("fork")
-    both = [forks.Process(target=one_of_two, args=(rank, port, command)) for rank in (0, 1)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join()
-    said = capfd.readouterr()
-    assert [process.exitcode for process in both] == [0, 0], said.err
-    assert len([line for line in said.out.splitlines() if line.startswith("{")]) == 1
+    start_processes(one_of_two, args=(free_port(), command), nprocs=2, start_method="fork")
+    assert len([line for line in capfd.readouterr().out.splitlines() if line.startswith("{")]) == 1
     curves = (read_rows(folder / "history.csv") for folder in (trained, tmp_path / "two"))
     for one, two in zip(*curves, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
