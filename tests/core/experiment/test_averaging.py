@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from tests.core.experiment.lesson import lesson
-from tests.core.experiment.lesson import objective as lesson_objective
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.optim.swa_utils import update_bn
@@ -189,25 +188,10 @@ def killed(scratch: Path, batches: int) -> None:
     assert not (scratch / "out").exists()
 
 
-def interrupted(scratch: Path, batches: int) -> None:
-    """Interrupts the lesson before it computes with its next batch after so many."""
-    left = iter(range(batches))
-
-    def objective(model: nn.Module, batch: Tensor) -> Losses:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return lesson_objective(model, batch)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.core.experiment.lesson.objective", objective)
-        with pytest.raises(KeyboardInterrupt):
-            lesson(scratch)
-
-
 def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path) -> None:
     """Among updates of two batches, and while statistics are estimated: by 50 batches more after step 8."""
     killed(tmp_path / "scratch", 16 + 30)  # after step 8: the next one begins after step 5
-    interrupted(tmp_path / "scratch", 6 + 50 + 9)  # between the two batches of step 13
+    killed(tmp_path / "scratch", 6 + 50 + 9)  # between the two batches of step 13
     (found, rows), (model, history) = lesson(tmp_path / "scratch"), lesson(tmp_path / "unbroken")
     tensors = found.state_dict()
     assert all(tensor.equal(tensors[name]) for name, tensor in model.state_dict().items())

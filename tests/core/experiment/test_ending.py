@@ -11,10 +11,11 @@ import pytest
 from deq_core.experiment.ending import Terminated, ending
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from deq_core.experiment.ending import ending
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in what it starts in the background
 with ending("planted"):
     try:
         print("begun", flush=True)
@@ -30,29 +31,22 @@ def started(does: str, mark: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(program, env=buffered, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_signal_ends_a_program_in_order_with_a_line_and_its_status(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_ends_a_program_in_order_with_a_line_and_its_status(
+    number: signal.Signals, said: str, tmp_path: Path
+) -> None:
     program = started("time.sleep(60)", tmp_path / "mark")
     assert program.stdout is not None
     program.stdout.readline()
-    program.send_signal(signal.SIGTERM)
+    program.send_signal(number)
     _, told = program.communicate(timeout=30)
-    assert (program.returncode, told) == (128 + signal.SIGTERM, "planted: terminated\n")
+    assert (program.returncode, told) == (128 + number, f"planted: {said}\n")
     assert (tmp_path / "mark").read_text() == "left in order"
 
 
-def test_an_interrupt_ends_a_program_with_a_line_and_its_status(capsys: pytest.CaptureFixture[str]) -> None:
-    # A shell has the signal ignored in what it starts in the background.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(SystemExit) as ended, ending("planted"):
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert (ended.value.code, capsys.readouterr().err) == (128 + signal.SIGINT, "planted: interrupted\n")
-
-
-def test_output_that_is_read_no_further_ends_a_program_in_silence(tmp_path: Path) -> None:
-    with started("time.sleep(0.2); print('more')", tmp_path / "mark") as program:
+@pytest.mark.parametrize("does", ["print('more', flush=True)", "print('more')"])
+def test_output_that_is_read_no_further_ends_a_program_in_silence(does: str, tmp_path: Path) -> None:
+    with started(f"time.sleep(0.2); {does}", tmp_path / "mark") as program:
         assert program.stdout is not None
         assert program.stderr is not None
         program.stdout.readline()

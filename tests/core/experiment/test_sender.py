@@ -130,16 +130,15 @@ with track("flow.train", {}, out=Path("out"), scratch=Path("scratch")) as log:
 
 
 def test_what_waits_in_the_end_is_said_with_the_command_that_sends_it(
-    tracking_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_input: None
+    client: MlflowClient, tracking_database: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(recording, "LIMIT", 0.3)
-    with held(tracking_database):
+    with sending(tmp_path) as process, held(tracking_database):
         work("first", tmp_path, lambda _: None)
-        with pytest.raises(SystemExit) as ended:
-            sender.main()
-    said = str(ended.value)
+        _, said = process.communicate()
+    assert process.returncode == 1
     assert said.startswith(f"Records of runs wait in {tmp_path / 'mlflow-unsent'}: ")
-    assert said.endswith(f"python -m deq_core.experiment.tracking.send {tmp_path / 'mlflow-unsent'}")
+    assert said.endswith(f"python -m deq_core.experiment.tracking.send {tmp_path / 'mlflow-unsent'}\n")
+    work("second", tmp_path, lambda _: None)
     assert not sender.at_work(tmp_path / "mlflow-unsent")
 
 
